@@ -1,0 +1,1 @@
+//! Builds Rust rules to WebAssembly with whatever toolchain is there.

@@ -1,0 +1,1 @@
+//! Write a Postern rule in Rust.

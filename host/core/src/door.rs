@@ -1,0 +1,41 @@
+//! What is said to a door and what it answers: small, fixed in size, fit to cross a process boundary.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// A door, by a number that is never used for another door in the life of the process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DoorId(pub u32);
+
+/// Something to do to a door.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Which order; the receipt carries the same number.
+    pub serial: u64,
+    /// To which door.
+    pub door: DoorId,
+    /// For whom.
+    pub client: IpAddr,
+    /// What.
+    pub act: Act,
+}
+
+/// What an order asks for. Each is harmless when repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Act {
+    /// Open for this long from now.
+    Open(Duration),
+    /// Open already: stay open for this long from now instead.
+    Extend(Duration),
+    /// Close now, if it is open.
+    Close,
+}
+
+/// A door's answer to an order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Receipt {
+    /// The number of the order.
+    pub serial: u64,
+    /// Done, or why not, in words for the log.
+    pub outcome: Result<(), String>,
+}

@@ -1,0 +1,71 @@
+//! DropReason: why nothing happened.
+
+use std::fmt;
+
+/// Why a packet or a verdict came to nothing. One name each for the counter, the log field and the test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DropReason {
+    /// The frame ended before its headers did.
+    Truncated,
+    /// A header contradicts itself or its surroundings.
+    Malformed,
+    /// Not IPv4 or IPv6.
+    NotIp,
+    /// Not TCP, UDP, ICMP or ICMPv6.
+    OtherTransport,
+    /// A fragment that is not the first one and so has no transport header.
+    LaterFragment,
+    /// A link type that we do not read.
+    LinkType,
+    /// No rule asked for it.
+    NotWatched,
+    /// A worker's queue was full.
+    QueueFull,
+    /// The rule trapped, overran a limit or returned nonsense.
+    Fault,
+    /// The rule rests after repeated faults.
+    Resting,
+    /// The door is not one that the rule was granted.
+    DoorNotGranted,
+    /// The client is not the source of the knock, and no other was granted.
+    ClientNotGranted,
+    /// The one-time token or counter was used before, or no more can be kept.
+    AlreadyUsed,
+    /// The ledger or the line of waiting orders is full.
+    LedgerFull,
+    /// The door could not be opened.
+    DoorFailed,
+    /// The daemon is stopping.
+    Stopping,
+}
+
+impl DropReason {
+    /// The name in logs and counters.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Truncated => "truncated",
+            Self::Malformed => "malformed",
+            Self::NotIp => "not-ip",
+            Self::OtherTransport => "other-transport",
+            Self::LaterFragment => "later-fragment",
+            Self::LinkType => "link-type",
+            Self::NotWatched => "not-watched",
+            Self::QueueFull => "queue-full",
+            Self::Fault => "fault",
+            Self::Resting => "resting",
+            Self::DoorNotGranted => "door-not-granted",
+            Self::ClientNotGranted => "client-not-granted",
+            Self::AlreadyUsed => "already-used",
+            Self::LedgerFull => "ledger-full",
+            Self::DoorFailed => "door-failed",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl fmt::Display for DropReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}

@@ -1,0 +1,119 @@
+//! Knock: what a rule may know of one packet.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The most bytes of payload that a knock carries: what fits an Ethernet frame.
+pub const MAX_PAYLOAD: usize = 1500;
+
+/// One packet, with everything that a rule may know of it and nothing else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Knock {
+    /// When the packet was captured.
+    pub time: Timestamp,
+    /// Who sent it, or says so.
+    pub source: IpAddr,
+    /// Source port; for ICMP and ICMPv6 the message code.
+    pub source_port: u16,
+    /// Where it was going.
+    pub destination: IpAddr,
+    /// Destination port; for ICMP and ICMPv6 the message type.
+    pub destination_port: u16,
+    /// What carried it.
+    pub transport: Transport,
+    /// Flags of the TCP header; empty for other transports.
+    pub tcp_flags: TcpFlags,
+    /// IPv4 time to live or IPv6 hop limit.
+    pub hop_limit: u8,
+    /// Bytes of the IP packet, headers included, as its header says.
+    pub length: u32,
+    /// The interface that captured it.
+    pub interface: Arc<str>,
+    /// The first bytes behind the transport header, at most [`MAX_PAYLOAD`].
+    pub payload: Box<[u8]>,
+}
+
+/// When a packet was captured: microseconds since 1970-01-01 UTC by the machine's clock.
+///
+/// Wall-clock time, since rules with one-time codes need it; it may step. Openings live on [`crate::Moment`] instead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub u64);
+
+impl Timestamp {
+    /// This time and so much more; stays at the end of time instead of wrapping.
+    #[must_use]
+    pub fn plus(self, duration: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// What carries a knock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Transport {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+    /// RFC 792.
+    Icmp,
+    /// RFC 4443.
+    Icmpv6,
+}
+
+impl Transport {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::Tcp, Self::Udp, Self::Icmp, Self::Icmpv6];
+
+    /// The protocol number in an IP header (IANA "Assigned Internet Protocol Numbers").
+    #[must_use]
+    pub const fn protocol_number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+            Self::Icmp => 1,
+            Self::Icmpv6 => 58,
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+            Self::Icmp => "icmp",
+            Self::Icmpv6 => "icmpv6",
+        })
+    }
+}
+
+/// The flag bits of a TCP header, as they stand in its 14th byte.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpFlags(pub u8);
+
+impl TcpFlags {
+    /// FIN.
+    pub const FIN: Self = Self(0x01);
+    /// SYN.
+    pub const SYN: Self = Self(0x02);
+    /// RST.
+    pub const RST: Self = Self(0x04);
+    /// PSH.
+    pub const PSH: Self = Self(0x08);
+    /// ACK.
+    pub const ACK: Self = Self(0x10);
+    /// URG.
+    pub const URG: Self = Self(0x20);
+    /// ECE (RFC 3168).
+    pub const ECE: Self = Self(0x40);
+    /// CWR (RFC 3168).
+    pub const CWR: Self = Self(0x80);
+
+    /// Whether all flags of `set` are here and none of `clear` is.
+    #[must_use]
+    pub const fn satisfy(self, set: Self, clear: Self) -> bool {
+        self.0 & set.0 == set.0 && self.0 & clear.0 == 0
+    }
+}

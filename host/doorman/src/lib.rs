@@ -1,0 +1,1 @@
+//! Opens and closes doors in nftables over netlink.

@@ -1,0 +1,1 @@
+//! The stock rule: a sequence of ports.

@@ -1,0 +1,1 @@
+//! Harness and tests above unit level.
