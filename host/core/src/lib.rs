@@ -1,11 +1,47 @@
-//! Postern's decisions.
+//! Postern's decisions, and nothing else: no I/O, no clock, no threads.
+//!
+//! A packet arrives as a [`Knock`]. [`Dispatch`] knows which rules asked for it; each is judged with what [`Memory`] holds
+//! of the client, and what its [`Verdict`] asks for goes as an [`Event`] into the [`Engine`], which answers with
+//! [`Action`]s: orders to doors, and notices for people. Every function gets the time as an argument, so that a
+//! scenario of an hour is a test of a millisecond.
+//!
+//! **Invariant:** nothing here reads a clock; `.clippy.toml` of this crate holds it.
 
-mod door;
-mod drop_reason;
+// What a packet says, and what a rule asks for and answers.
 mod interest;
 mod knock;
+mod verdict;
 
+// Which rules are called, and with what.
+mod dispatch;
+mod memory;
+mod rest;
+
+// What becomes of their verdicts.
+mod action;
+mod door;
+mod drop_reason;
+mod engine;
+mod event;
+mod ledger;
+mod moment;
+mod once;
+mod tenant;
+
+pub use action::{Action, Notice, Subject, Why};
+pub use dispatch::{Dispatch, Subscription};
 pub use door::{Act, DoorId, Order, Receipt};
 pub use drop_reason::DropReason;
+pub use engine::Engine;
+pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
 pub use knock::{Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
+pub use ledger::{Key, Ledger, Opening, State};
+pub use memory::{Bounds, Memory};
+pub use moment::Moment;
+pub use once::{MAX_PER_RULE, UsedOnce};
+pub use rest::Rest;
+pub use tenant::{DoorPolicy, Grant, Policy, RuleId, TenantId};
+pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
+
+pub use ipnet::IpNet;

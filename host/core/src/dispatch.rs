@@ -1,0 +1,286 @@
+//! Dispatch: which rules asked for this knock, in constant time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::interest::{Destination, Interest, Watch};
+use crate::knock::{Knock, TcpFlags, Transport};
+
+/// What one rule asked for, as the host holds it to.
+#[derive(Clone, Debug)]
+pub struct Subscription {
+    /// What the module asked for.
+    pub interest: Interest,
+    /// Interfaces whose packets the rule may see; empty: all.
+    pub interfaces: Vec<Arc<str>>,
+}
+
+/// An index from a packet's transport and port to the rules that asked for it.
+///
+/// A look-up costs the same whether there are 1 or 10,000 rules; it then touches only the rules that named the port.
+#[derive(Debug)]
+pub struct Dispatch {
+    subscriptions: Vec<Subscription>,
+    /// For each transport, the list that each port leads to; no table: nobody watches the transport.
+    tables: [Option<Box<[u32]>>; 4],
+    /// The distinct lists; the first is empty.
+    lists: Vec<Box<[Entry]>>,
+    payload_limit: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+struct Entry {
+    rule: u32,
+    set: u8,
+    clear: u8,
+}
+
+impl Dispatch {
+    /// The index of these rules; a rule's number is its place here.
+    ///
+    /// # Panics
+    /// With 2^32 rules or more.
+    #[must_use]
+    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+        let mut lists: Vec<Box<[Entry]>> = vec![Box::default()];
+        let mut known: HashMap<Box<[Entry]>, u32> = HashMap::from([(Box::default(), 0)]);
+        let tables = Transport::ALL.map(|transport| {
+            let watches: Vec<(u32, Watch)> = subscriptions
+                .iter()
+                .enumerate()
+                .flat_map(|(rule, subscription)| {
+                    let rule = u32::try_from(rule).expect("fewer than 2^32 rules");
+                    subscription.interest.watches.iter().map(move |watch| (rule, *watch))
+                })
+                .filter(|(_, watch)| watch.transport == transport)
+                .collect();
+            table(&watches, &mut lists, &mut known)
+        });
+        let payload_limit = subscriptions.iter().map(|s| s.interest.payload_limit).max().unwrap_or(0);
+        Self { subscriptions, tables, lists, payload_limit }
+    }
+
+    /// The most payload that any rule wants to see.
+    #[must_use]
+    pub const fn payload_limit(&self) -> usize {
+        self.payload_limit
+    }
+
+    /// All that is watched, for the kernel's filter.
+    pub fn watches(&self) -> impl Iterator<Item = Watch> + '_ {
+        self.subscriptions.iter().flat_map(|s| s.interest.watches.iter().copied())
+    }
+
+    /// The rules that asked for this knock, in order, each once; `is_local` tells this machine's addresses.
+    pub fn wanted<'a>(
+        &'a self,
+        knock: &'a Knock,
+        is_local: impl Fn(IpAddr) -> bool + 'a,
+    ) -> impl Iterator<Item = usize> + 'a {
+        let mut last = None;
+        self.list(knock).iter().filter_map(move |entry| {
+            let rule = entry.rule as usize;
+            let flags_fit = knock.transport != Transport::Tcp
+                || knock.tcp_flags.satisfy(TcpFlags(entry.set), TcpFlags(entry.clear));
+            if last == Some(rule) || !flags_fit || !self.subscriptions[rule].admits(knock, &is_local) {
+                return None;
+            }
+            last = Some(rule);
+            last
+        })
+    }
+
+    fn list(&self, knock: &Knock) -> &[Entry] {
+        let table = &self.tables[knock.transport as usize];
+        table.as_ref().map_or(&[], |table| &self.lists[table[usize::from(knock.destination_port)] as usize])
+    }
+}
+
+impl Subscription {
+    fn admits(&self, knock: &Knock, is_local: impl Fn(IpAddr) -> bool) -> bool {
+        (self.interfaces.is_empty() || self.interfaces.contains(&knock.interface))
+            && match &self.interest.destination {
+                Destination::Anywhere => true,
+                destination => destination.includes(knock.destination, is_local),
+            }
+    }
+}
+
+/// Sweeps over the ports at which something begins or ends; between two of them the list is the same.
+fn table(
+    watches: &[(u32, Watch)],
+    lists: &mut Vec<Box<[Entry]>>,
+    known: &mut HashMap<Box<[Entry]>, u32>,
+) -> Option<Box<[u32]>> {
+    if watches.is_empty() {
+        return None;
+    }
+    let mut edges: Vec<(u32, bool, Entry)> = Vec::with_capacity(2 * watches.len());
+    for (rule, watch) in watches {
+        let entry = Entry { rule: *rule, set: watch.set.0, clear: watch.clear.0 };
+        edges.push((u32::from(watch.first_port), true, entry));
+        edges.push((u32::from(watch.last_port) + 1, false, entry));
+    }
+    // At one port ends come first: a watch that ends there and one that begins there are not both live.
+    edges.sort_unstable();
+    let mut table = vec![0; 1 << 16].into_boxed_slice();
+    let mut live: HashMap<Entry, u32> = HashMap::new();
+    let mut sorted: BTreeSet<Entry> = BTreeSet::new();
+    let mut edges = edges.into_iter().peekable();
+    while let Some((port, begins, entry)) = edges.next() {
+        let count = live.entry(entry).or_insert(0);
+        if begins {
+            *count += 1;
+            sorted.insert(entry);
+        } else {
+            *count -= 1;
+            if *count == 0 {
+                sorted.remove(&entry);
+            }
+        }
+        match edges.peek() {
+            Some((next, ..)) if *next > port && !sorted.is_empty() => {
+                let list: Box<[Entry]> = sorted.iter().copied().collect();
+                let number = *known.entry(list).or_insert_with_key(|list| {
+                    lists.push(list.clone());
+                    u32::try_from(lists.len() - 1).expect("at most one list a port and transport")
+                });
+                table[port as usize..*next as usize].fill(number);
+            }
+            _ => {}
+        }
+    }
+    Some(table)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(transport: Transport, first_port: u16, last_port: u16, set: TcpFlags, clear: TcpFlags) -> Watch {
+        Watch { transport, first_port, last_port, set, clear }
+    }
+
+    fn udp(first: u16, last: u16) -> Watch {
+        watch(Transport::Udp, first, last, TcpFlags::default(), TcpFlags::default())
+    }
+
+    fn rule(watches: &[Watch]) -> Subscription {
+        let interest = Interest {
+            watches: watches.to_vec(),
+            destination: Destination::ThisHost,
+            payload_limit: 0,
+            memory_format: 0,
+        };
+        Subscription { interest, interfaces: Vec::new() }
+    }
+
+    fn knock(transport: Transport, port: u16, flags: u8) -> Knock {
+        Knock {
+            time: Timestamp(0),
+            source: [192, 0, 2, 1].into(),
+            source_port: 1,
+            destination: [198, 51, 100, 1].into(),
+            destination_port: port,
+            transport,
+            tcp_flags: TcpFlags(flags),
+            hop_limit: 64,
+            length: 28,
+            interface: "eth0".into(),
+            payload: Box::default(),
+        }
+    }
+
+    use crate::knock::Timestamp;
+
+    fn wanted(dispatch: &Dispatch, knock: &Knock) -> Vec<usize> {
+        dispatch.wanted(knock, |_| true).collect()
+    }
+
+    #[test]
+    fn finds_every_rule_that_named_the_port_once() {
+        let dispatch = Dispatch::new(vec![
+            rule(&[udp(1, 10), udp(5, 5), udp(5, 7)]),
+            rule(&[udp(5, 5)]),
+            rule(&[udp(65535, 65535), udp(0, 0)]),
+        ]);
+        let at = |port| wanted(&dispatch, &knock(Transport::Udp, port, 0));
+        assert_eq!(at(0), [2]);
+        assert_eq!(at(1), [0]);
+        assert_eq!(at(5), [0, 1]);
+        assert_eq!(at(10), [0]);
+        assert_eq!(at(11), [] as [usize; 0]);
+        assert_eq!(at(65535), [2]);
+        assert_eq!(wanted(&dispatch, &knock(Transport::Tcp, 5, 0)), [] as [usize; 0]);
+    }
+
+    #[test]
+    fn holds_tcp_to_the_flags_asked_for() {
+        let dispatch = Dispatch::new(vec![rule(&[
+            watch(Transport::Tcp, 7, 7, TcpFlags::SYN, TcpFlags::ACK),
+            watch(Transport::Tcp, 7, 7, TcpFlags::FIN, TcpFlags::default()),
+        ])]);
+        let at = |flags| wanted(&dispatch, &knock(Transport::Tcp, 7, flags)).len();
+        assert_eq!(at(0x02), 1);
+        assert_eq!(at(0x12), 0);
+        assert_eq!(at(0x01), 1);
+        assert_eq!(at(0x03), 1, "matched twice, found once");
+        assert_eq!(at(0x00), 0);
+    }
+
+    #[test]
+    fn holds_to_destination_and_interface() {
+        let mut elsewhere = rule(&[udp(7, 7)]);
+        elsewhere.interest.destination = Destination::Within(vec!["198.51.100.0/24".parse().unwrap()]);
+        let mut on_lan = rule(&[udp(7, 7)]);
+        on_lan.interfaces = vec!["lan0".into()];
+        let dispatch = Dispatch::new(vec![rule(&[udp(7, 7)]), elsewhere, on_lan]);
+        let knock = knock(Transport::Udp, 7, 0);
+        assert_eq!(dispatch.wanted(&knock, |_| false).collect::<Vec<_>>(), [1]);
+        let knock = Knock { interface: "lan0".into(), ..knock };
+        assert_eq!(dispatch.wanted(&knock, |_| true).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn agrees_with_the_watches_themselves_on_random_rules() {
+        let mut seed = 11_u64;
+        let mut random = |below: u64| {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (seed >> 33) % below
+        };
+        let rules: Vec<_> = (0..200)
+            .map(|_| {
+                let watches: Vec<_> = (0..=random(3))
+                    .map(|_| {
+                        let first = u16::try_from(random(60)).unwrap();
+                        let flags = TcpFlags(u8::try_from(random(4)).unwrap());
+                        let transport = Transport::ALL[usize::try_from(random(2)).unwrap()];
+                        watch(
+                            transport,
+                            first,
+                            first + u16::try_from(random(9)).unwrap(),
+                            flags,
+                            TcpFlags::ACK,
+                        )
+                    })
+                    .collect();
+                rule(&watches)
+            })
+            .collect();
+        let dispatch = Dispatch::new(rules.clone());
+        for port in 0..80 {
+            for transport in [Transport::Tcp, Transport::Udp] {
+                for flags in 0..32 {
+                    let knock = knock(transport, port, flags);
+                    let expected: Vec<_> = (0..rules.len())
+                        .filter(|rule| {
+                            rules[*rule].interest.watches.iter().any(|watch| watch.matches(&knock))
+                        })
+                        .collect();
+                    assert_eq!(wanted(&dispatch, &knock), expected, "{transport} {port} {flags:#x}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,356 @@
+//! Engine: event and time in, actions out, next deadline. It does no I/O and reads no clock.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::action::{Action, Notice, Subject, Why};
+use crate::door::{Act, DoorId, Order, Receipt};
+use crate::drop_reason::DropReason;
+use crate::event::{Event, Request};
+use crate::ledger::{Key, Ledger, Opening, State};
+use crate::moment::Moment;
+use crate::once::UsedOnce;
+use crate::tenant::{DoorPolicy, Policy, RuleId};
+use crate::verdict::{CloseRequest, OpenRequest};
+
+/// Orders to close a door before a person must look.
+const MAX_CLOSE_TRIES: u32 = 6;
+/// The pause before the second try; it doubles with each.
+const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// The shell answers every order; should it ever lose one, the opening is looked at again after this.
+const ANSWER_LIMIT: Duration = Duration::from_secs(3600);
+
+/// Holds verdicts to what was granted, keeps the ledger, and says what doors must do and when.
+///
+/// The shell feeds it every [`Event`] as it happens, calls [`Engine::handle_deadline`] when [`Engine::next_deadline`] has
+/// come, carries out the actions of both in their order, and answers each [`Action::Order`] with an
+/// [`Event::Answered`]. A call too early or too often does nothing.
+#[derive(Debug, Default)]
+pub struct Engine {
+    policy: Arc<Policy>,
+    /// The policy's doors, and those of earlier policies that are still open for somebody.
+    doors: HashMap<DoorId, DoorPolicy>,
+    ledger: Ledger,
+    used: UsedOnce,
+    under_way: HashMap<u64, UnderWay>,
+    last_serial: u64,
+    stopping: bool,
+    actions: Vec<Action>,
+}
+
+/// An order that has no answer yet.
+#[derive(Debug)]
+struct UnderWay {
+    key: Key,
+    purpose: Purpose,
+    rule: Option<RuleId>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Purpose {
+    Open { until: Moment },
+    Extend { until: Moment },
+    Close { why: Why },
+}
+
+impl Engine {
+    /// An engine with nothing open.
+    #[must_use]
+    pub fn new(policy: Arc<Policy>) -> Self {
+        let doors = policy.doors.clone();
+        Self { policy, doors, ..Self::default() }
+    }
+
+    /// Takes note of an event; what must be done about it, in order.
+    pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
+        match event {
+            Event::Judged { rule, source, request: Request::Open(requests) } => {
+                for request in requests {
+                    self.open(&rule, source, &request, now);
+                }
+            }
+            Event::Judged { rule, source, request: Request::Close(requests) } => {
+                for request in requests {
+                    self.close(&rule, source, &request, now);
+                }
+            }
+            Event::Answered(receipt) => self.answered(receipt, now),
+            Event::Found { door, client, remaining } => self.found(Key { door, client }, remaining, now),
+            Event::Lost { door, client } => self.lost(Key { door, client }, now),
+            Event::PolicyChanged(policy) => self.change_policy(policy),
+            Event::Stopping => self.stop(now),
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// Does what is due at `now`; what must be done about it, in order.
+    pub fn handle_deadline(&mut self, now: Moment) -> Vec<Action> {
+        while let Some(key) = self.ledger.due(now) {
+            match self.ledger.find(key).map(|opening| opening.state) {
+                Some(State::Closing { .. }) => self.order_close(key, Why::Expired, None, now),
+                _ if self.closes_without_us(key.door) => {
+                    let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+                    self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Expired });
+                    self.retire(key.door);
+                }
+                _ => self.order_close(key, Why::Expired, None, now),
+            }
+        }
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When [`Engine::handle_deadline`] must be called next; may change with every event.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.ledger.next_deadline()
+    }
+
+    /// Whether every order was answered.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// What is open now, in no order.
+    pub fn openings(&self) -> impl Iterator<Item = (Key, &Opening)> {
+        self.ledger.iter()
+    }
+
+    fn open(&mut self, rule: &RuleId, source: IpAddr, request: &OpenRequest, now: Moment) {
+        let key = match self.granted(rule, source, request.door.as_deref(), request.client) {
+            Ok(key) => key,
+            Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
+        };
+        let door = &self.doors[&key.door];
+        let granted = self.policy.grants[rule].lasts;
+        let asked = request.lasts.or(granted).unwrap_or(door.lasts);
+        let lasts = asked.min(self.policy.longest);
+        let keeps_time = door.keeps_time;
+        let before = self.ledger.find(key).cloned();
+        let refusal = if self.stopping {
+            Some(DropReason::Stopping)
+        } else if lasts.is_zero() {
+            Some(DropReason::Fault)
+        } else if before.is_none() && self.ledger.len() >= self.policy.max_openings
+            || self.under_way.len() >= self.policy.max_openings
+        {
+            Some(DropReason::LedgerFull)
+        } else if request.once.as_ref().is_some_and(|once| !self.used.claim(rule, once)) {
+            Some(DropReason::AlreadyUsed)
+        } else {
+            None
+        };
+        if let Some(reason) = refusal {
+            return self.tell(key, Some(rule.clone()), |subject| Notice::Refused {
+                subject,
+                reason,
+                detail: String::new(),
+            });
+        }
+        if lasts < asked {
+            self.tell(key, Some(rule.clone()), |subject| Notice::Shortened { subject, asked, lasts });
+        }
+        let until = now.plus(lasts);
+        let rule = Some(rule.clone());
+        match before {
+            Some(before @ Opening { state: State::Opening | State::Open, .. }) => {
+                // Opening again never takes time away.
+                let until = until.max(before.due);
+                self.ledger.put(key, Opening { rule: rule.clone(), due: until, ..before });
+                if keeps_time {
+                    self.order(key, Act::Extend(until.since(now)), Purpose::Extend { until }, rule);
+                } else {
+                    self.tell(key, rule, |subject| Notice::Extended { subject, lasts: until.since(now) });
+                }
+            }
+            Some(Opening { state: State::Closing { .. }, .. }) | None => {
+                let opening =
+                    Opening { rule: rule.clone(), state: State::Opening, newest_order: 0, due: until };
+                self.ledger.put(key, opening);
+                self.order(key, Act::Open(lasts), Purpose::Open { until }, rule);
+            }
+        }
+    }
+
+    fn close(&mut self, rule: &RuleId, source: IpAddr, request: &CloseRequest, now: Moment) {
+        match self.granted(rule, source, request.door.as_deref(), request.client) {
+            Ok(key) => match self.ledger.find(key).map(|opening| opening.state) {
+                Some(State::Opening | State::Open) => {
+                    self.order_close(key, Why::Asked, Some(rule.clone()), now);
+                }
+                Some(State::Closing { .. }) | None => {}
+            },
+            Err(refusal) => self.refuse(rule, source, request.door.as_deref(), refusal),
+        }
+    }
+
+    /// Which opening a verdict means, if the rule was granted it.
+    fn granted(
+        &self,
+        rule: &RuleId,
+        source: IpAddr,
+        door: Option<&str>,
+        client: Option<IpNet>,
+    ) -> Result<Key, DropReason> {
+        let grant = self.policy.grants.get(rule).ok_or(DropReason::DoorNotGranted)?;
+        let named = |id: &&DoorId| {
+            let policy = self.policy.doors.get(*id);
+            policy.is_some_and(|policy| door.is_none_or(|name| *policy.name == *name))
+        };
+        let door = *grant.doors.iter().find(named).ok_or(DropReason::DoorNotGranted)?;
+        if client.is_some_and(|client| client != IpNet::from(source)) {
+            return Err(DropReason::ClientNotGranted);
+        }
+        Ok(Key { door, client: source })
+    }
+
+    fn answered(&mut self, receipt: Receipt, now: Moment) {
+        let Some(UnderWay { key, purpose, rule }) = self.under_way.remove(&receipt.serial) else { return };
+        let opening = self.ledger.find(key).cloned();
+        let is_newest = opening.as_ref().is_some_and(|opening| opening.newest_order == receipt.serial);
+        match (purpose, receipt.outcome) {
+            (Purpose::Open { until } | Purpose::Extend { until }, Ok(())) => {
+                let was_open = !matches!(purpose, Purpose::Open { .. })
+                    && opening.as_ref().is_some_and(|opening| opening.state != State::Opening);
+                if let Some(opening @ Opening { state: State::Opening, .. }) = opening {
+                    self.ledger.put(key, Opening { state: State::Open, ..opening });
+                }
+                let lasts = until.since(now);
+                self.tell(key, rule, |subject| match was_open {
+                    true => Notice::Extended { subject, lasts },
+                    false => Notice::Opened { subject, lasts },
+                });
+            }
+            (Purpose::Open { .. } | Purpose::Extend { .. }, Err(detail)) => {
+                if is_newest && opening.is_some_and(|opening| opening.state == State::Opening) {
+                    self.ledger.remove(key);
+                }
+                let reason = DropReason::DoorFailed;
+                self.tell(key, rule, |subject| Notice::Refused { subject, reason, detail });
+            }
+            (Purpose::Close { why }, Ok(())) => {
+                if is_newest {
+                    self.ledger.remove(key);
+                }
+                self.tell(key, rule, |subject| Notice::Closed { subject, why });
+            }
+            (Purpose::Close { .. }, Err(detail)) => {
+                let again_in = match opening {
+                    Some(Opening { state: State::Closing { tries }, .. })
+                        if is_newest && tries < MAX_CLOSE_TRIES =>
+                    {
+                        Some(FIRST_RETRY * 2_u32.pow(tries - 1))
+                    }
+                    _ => None,
+                };
+                match (again_in, opening) {
+                    (Some(pause), Some(opening)) => {
+                        self.ledger.put(key, Opening { due: now.plus(pause), ..opening });
+                    }
+                    _ if is_newest => {
+                        self.ledger.remove(key);
+                    }
+                    _ => {}
+                }
+                self.tell(key, rule, |subject| Notice::StuckOpen { subject, detail, again_in });
+            }
+        }
+        self.retire(key.door);
+    }
+
+    fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
+        if self.doors.contains_key(&key.door) && self.ledger.find(key).is_none() {
+            let due = now.plus(remaining);
+            self.ledger.put(key, Opening { rule: None, state: State::Open, newest_order: 0, due });
+        }
+    }
+
+    fn lost(&mut self, key: Key, now: Moment) {
+        let Some(opening @ Opening { state: State::Open, .. }) = self.ledger.find(key).cloned() else {
+            return;
+        };
+        let until = opening.due;
+        if until > now && self.policy.doors.contains_key(&key.door) && !self.stopping {
+            let rule = opening.rule.clone();
+            self.ledger.put(key, Opening { state: State::Opening, ..opening });
+            self.order(key, Act::Open(until.since(now)), Purpose::Open { until }, rule);
+        }
+    }
+
+    fn change_policy(&mut self, policy: Arc<Policy>) {
+        self.doors.extend(policy.doors.iter().map(|(id, door)| (*id, door.clone())));
+        self.policy = policy;
+        let gone: Vec<_> =
+            self.doors.keys().filter(|id| !self.policy.doors.contains_key(*id)).copied().collect();
+        for door in gone {
+            self.retire(door);
+        }
+    }
+
+    fn stop(&mut self, now: Moment) {
+        self.stopping = true;
+        let to_close: Vec<_> = self
+            .ledger
+            .iter()
+            .filter(|(key, opening)| {
+                !self.doors[&key.door].keeps_time && !matches!(opening.state, State::Closing { .. })
+            })
+            .map(|(key, _)| key)
+            .collect();
+        for key in to_close {
+            self.order_close(key, Why::Stopping, None, now);
+        }
+    }
+
+    /// A door that is in no policy any more and keeps the time itself is left to its own clock.
+    fn closes_without_us(&self, door: DoorId) -> bool {
+        !self.policy.doors.contains_key(&door) && self.doors[&door].keeps_time
+    }
+
+    /// Forgets a door that is in no policy any more once nothing of it is open.
+    fn retire(&mut self, door: DoorId) {
+        let in_use = self.policy.doors.contains_key(&door)
+            || self.ledger.iter().any(|(key, _)| key.door == door)
+            || self.under_way.values().any(|order| order.key.door == door);
+        if !in_use {
+            self.doors.remove(&door);
+        }
+    }
+
+    fn order_close(&mut self, key: Key, why: Why, asker: Option<RuleId>, now: Moment) {
+        let Some(opening) = self.ledger.find(key).cloned() else { return };
+        let tries = match opening.state {
+            State::Closing { tries } => tries + 1,
+            State::Opening | State::Open => 1,
+        };
+        let rule = asker.or_else(|| opening.rule.clone());
+        let due = now.plus(ANSWER_LIMIT);
+        self.ledger.put(key, Opening { state: State::Closing { tries }, due, ..opening });
+        self.order(key, Act::Close, Purpose::Close { why }, rule);
+    }
+
+    fn order(&mut self, key: Key, act: Act, purpose: Purpose, rule: Option<RuleId>) {
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        if let Some(opening) = self.ledger.find(key).cloned() {
+            self.ledger.put(key, Opening { newest_order: serial, ..opening });
+        }
+        self.under_way.insert(serial, UnderWay { key, purpose, rule: rule.clone() });
+        let order = Order { serial, door: key.door, client: key.client, act };
+        self.actions.push(Action::Order { order, rule });
+    }
+
+    fn refuse(&mut self, rule: &RuleId, client: IpAddr, door: Option<&str>, reason: DropReason) {
+        let subject = Subject { door: door.unwrap_or("").into(), client, rule: Some(rule.clone()) };
+        self.actions.push(Action::Tell(Notice::Refused { subject, reason, detail: String::new() }));
+    }
+
+    fn tell(&mut self, key: Key, rule: Option<RuleId>, notice: impl FnOnce(Subject) -> Notice) {
+        let door = self.doors.get(&key.door).map_or_else(|| "".into(), |door| Arc::clone(&door.name));
+        self.actions.push(Action::Tell(notice(Subject { door, client: key.client, rule })));
+    }
+}

@@ -1,0 +1,54 @@
+//! Event: everything that can happen to the engine.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::door::{DoorId, Receipt};
+use crate::tenant::{Policy, RuleId};
+use crate::verdict::{CloseRequest, OpenRequest};
+
+/// Everything that can happen.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A rule said that doors should open or close.
+    Judged {
+        /// Which rule.
+        rule: RuleId,
+        /// The source of the knock.
+        source: IpAddr,
+        /// What it asks for.
+        request: Request,
+    },
+    /// A door answered an order.
+    Answered(Receipt),
+    /// A door was found open: by an earlier run of the daemon, when this one starts.
+    Found {
+        /// The door.
+        door: DoorId,
+        /// For whom.
+        client: IpAddr,
+        /// How long it stays open by itself.
+        remaining: Duration,
+    },
+    /// A door that should be open was found closed: somebody emptied the set behind our back.
+    Lost {
+        /// The door.
+        door: DoorId,
+        /// For whom.
+        client: IpAddr,
+    },
+    /// A new generation of rules and doors is in force.
+    PolicyChanged(Arc<Policy>),
+    /// The daemon is asked to stop: nothing opens any more, and doors that no one else would close are closed.
+    Stopping,
+}
+
+/// What a verdict asks of the engine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Open these.
+    Open(Vec<OpenRequest>),
+    /// Close these.
+    Close(Vec<CloseRequest>),
+}

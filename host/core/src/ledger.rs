@@ -1,0 +1,105 @@
+//! Ledger: all openings, and what is due next.
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use crate::door::DoorId;
+use crate::moment::Moment;
+use crate::tenant::RuleId;
+
+/// Which opening: one door, one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The door.
+    pub door: DoorId,
+    /// For whom.
+    pub client: IpAddr,
+}
+
+/// One door open for one client until a time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The rule that opened it last; none if it was found open at start.
+    pub rule: Option<RuleId>,
+    /// How far it is.
+    pub state: State,
+    /// The number of the newest order for it; answers to older ones change nothing.
+    pub newest_order: u64,
+    /// What is due at [`Opening::due`] depends on the state: closing it, or trying again to close it.
+    pub due: Moment,
+}
+
+/// How far an opening is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// The door was told to open and has not answered.
+    Opening,
+    /// The door said that it is open.
+    Open,
+    /// The door was told to close, so many times.
+    Closing {
+        /// Orders to close so far.
+        tries: u32,
+    },
+}
+
+/// All openings, by door and client, with their deadlines in order.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    openings: HashMap<Key, Opening>,
+    deadlines: BTreeSet<(Moment, Key)>,
+}
+
+impl Ledger {
+    /// The opening of this door for this client.
+    #[must_use]
+    pub fn find(&self, key: Key) -> Option<&Opening> {
+        self.openings.get(&key)
+    }
+
+    /// Writes an opening down instead of the one with the same key.
+    pub fn put(&mut self, key: Key, opening: Opening) {
+        self.deadlines.insert((opening.due, key));
+        if let Some(before) = self.openings.insert(key, opening)
+            && self.openings[&key].due != before.due
+        {
+            self.deadlines.remove(&(before.due, key));
+        }
+    }
+
+    /// Strikes an opening out.
+    pub fn remove(&mut self, key: Key) -> Option<Opening> {
+        let opening = self.openings.remove(&key)?;
+        self.deadlines.remove(&(opening.due, key));
+        Some(opening)
+    }
+
+    /// The earliest deadline.
+    #[must_use]
+    pub fn next_deadline(&self) -> Option<Moment> {
+        self.deadlines.first().map(|(due, _)| *due)
+    }
+
+    /// The opening that is due longest at `now`.
+    #[must_use]
+    pub fn due(&self, now: Moment) -> Option<Key> {
+        self.deadlines.first().filter(|(due, _)| *due <= now).map(|(_, key)| *key)
+    }
+
+    /// All openings, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (Key, &Opening)> {
+        self.openings.iter().map(|(key, opening)| (*key, opening))
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.openings.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.openings.is_empty()
+    }
+}

@@ -1,0 +1,260 @@
+//! Memory: what is kept of each client between two knocks of one rule, bounded and expiring.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use crate::knock::Timestamp;
+use crate::verdict::Progress;
+
+/// What one entry costs beyond the rule's own bytes, roughly: counted against [`Bounds::bytes`].
+const ENTRY_OVERHEAD: usize = 128;
+
+/// Marks the end of the list.
+const NONE: u32 = u32::MAX;
+
+/// How much may be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Clients at once; at least 1, below 2^32 - 1.
+    pub entries: usize,
+    /// Bytes in all, our own book-keeping included.
+    pub bytes: usize,
+}
+
+/// The half-finished knocks of one rule, by source address.
+///
+/// Every operation takes constant time however many clients there are. When a bound is reached the entry
+/// that was written longest ago goes, so a flood of made-up sources costs bounded memory and nothing else.
+#[derive(Debug)]
+pub struct Memory {
+    bounds: Bounds,
+    index: HashMap<IpAddr, u32>,
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    /// Written longest ago.
+    oldest: u32,
+    newest: u32,
+    bytes: usize,
+    evicted: u64,
+}
+
+#[derive(Debug)]
+struct Slot {
+    client: IpAddr,
+    until: Timestamp,
+    bytes: Box<[u8]>,
+    older: u32,
+    newer: u32,
+}
+
+impl Memory {
+    /// An empty memory.
+    #[must_use]
+    pub fn new(bounds: Bounds) -> Self {
+        Self {
+            bounds,
+            index: HashMap::new(),
+            slots: Vec::new(),
+            free: Vec::new(),
+            oldest: NONE,
+            newest: NONE,
+            bytes: 0,
+            evicted: 0,
+        }
+    }
+
+    /// What is remembered of `client`, unless its time was up at `now`.
+    #[must_use]
+    pub fn recall(&self, client: IpAddr, now: Timestamp) -> Option<&[u8]> {
+        let slot = &self.slots[*self.index.get(&client)? as usize];
+        (now < slot.until).then_some(&*slot.bytes)
+    }
+
+    /// Remembers `progress` of `client` instead of what was.
+    pub fn remember(&mut self, client: IpAddr, progress: Progress, now: Timestamp) {
+        self.forget(client);
+        // Two a call: entries leave faster than they come, so the dead never pile up and no call takes long.
+        for _ in 0..2 {
+            self.drop_oldest_if(|slot| slot.until <= now);
+        }
+        let cost = ENTRY_OVERHEAD + progress.bytes.len();
+        if progress.until <= now || cost > self.bounds.bytes {
+            return;
+        }
+        while self.index.len() >= self.bounds.entries || self.bytes + cost > self.bounds.bytes {
+            if !self.drop_oldest_if(|_| true) {
+                return;
+            }
+            self.evicted += 1;
+        }
+        let slot =
+            Slot { client, until: progress.until, bytes: progress.bytes, older: self.newest, newer: NONE };
+        let at = match self.free.pop() {
+            Some(at) => {
+                self.slots[at as usize] = slot;
+                at
+            }
+            None => {
+                self.slots.push(slot);
+                u32::try_from(self.slots.len() - 1).expect("the bound on entries is below 2^32 - 1")
+            }
+        };
+        match self.newest {
+            NONE => self.oldest = at,
+            before => self.slots[before as usize].newer = at,
+        }
+        self.newest = at;
+        self.index.insert(client, at);
+        self.bytes += cost;
+    }
+
+    /// Forgets `client`; says whether there was something to forget.
+    pub fn forget(&mut self, client: IpAddr) -> bool {
+        let Some(at) = self.index.remove(&client) else { return false };
+        let slot = &mut self.slots[at as usize];
+        let (older, newer) = (slot.older, slot.newer);
+        self.bytes -= ENTRY_OVERHEAD + std::mem::take(&mut slot.bytes).len();
+        match older {
+            NONE => self.oldest = newer,
+            older => self.slots[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.slots[newer as usize].older = older,
+        }
+        self.free.push(at);
+        true
+    }
+
+    /// Sets new bounds; the oldest entries go until they are kept.
+    pub fn set_bounds(&mut self, bounds: Bounds) {
+        self.bounds = bounds;
+        while (self.index.len() > bounds.entries || self.bytes > bounds.bytes)
+            && self.drop_oldest_if(|_| true)
+        {
+            self.evicted += 1;
+        }
+    }
+
+    /// Clients remembered, the expired that were not yet cleared away included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether nobody is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Clients that had to go before their time because a bound was reached.
+    #[must_use]
+    pub const fn evicted(&self) -> u64 {
+        self.evicted
+    }
+
+    fn drop_oldest_if(&mut self, condition: impl FnOnce(&Slot) -> bool) -> bool {
+        let Some(slot) = self.slots.get(self.oldest as usize) else { return false };
+        condition(slot) && self.forget(slot.client)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    const ROOMY: Bounds = Bounds { entries: 100, bytes: 1 << 20 };
+
+    fn client(n: u32) -> IpAddr {
+        Ipv4Addr::from(0x0a00_0000 + n).into()
+    }
+
+    fn progress(bytes: &[u8], until: u64) -> Progress {
+        Progress { stage: 1, bytes: bytes.into(), until: Timestamp(until) }
+    }
+
+    #[test]
+    fn recalls_what_was_remembered_last_and_until_its_time() {
+        let mut memory = Memory::new(ROOMY);
+        memory.remember(client(1), progress(b"a", 50), Timestamp(0));
+        memory.remember(client(1), progress(b"b", 60), Timestamp(10));
+        memory.remember(client(2), progress(b"c", 60), Timestamp(10));
+        assert_eq!(memory.recall(client(1), Timestamp(59)), Some(&b"b"[..]));
+        assert_eq!(memory.recall(client(1), Timestamp(60)), None);
+        assert!(memory.forget(client(1)));
+        assert!(!memory.forget(client(1)));
+        assert_eq!(memory.recall(client(1), Timestamp(20)), None);
+        assert_eq!(memory.recall(client(2), Timestamp(20)), Some(&b"c"[..]));
+    }
+
+    #[test]
+    fn what_ends_at_once_is_not_kept_and_replaces_what_was() {
+        let mut memory = Memory::new(ROOMY);
+        memory.remember(client(1), progress(b"a", 50), Timestamp(0));
+        memory.remember(client(1), progress(b"b", 10), Timestamp(10));
+        assert!(memory.is_empty());
+    }
+
+    #[test]
+    fn the_entry_written_longest_ago_goes_first() {
+        let mut memory = Memory::new(Bounds { entries: 3, ..ROOMY });
+        for n in 1..=3 {
+            memory.remember(client(n), progress(b"x", 100), Timestamp(0));
+        }
+        memory.remember(client(1), progress(b"again", 100), Timestamp(1));
+        memory.remember(client(4), progress(b"x", 100), Timestamp(2));
+        let known: Vec<_> = (1..=4).map(|n| memory.recall(client(n), Timestamp(3)).is_some()).collect();
+        assert_eq!(known, [true, false, true, true]);
+        assert_eq!(memory.evicted(), 1);
+    }
+
+    #[test]
+    fn bytes_are_bounded_too() {
+        let mut memory = Memory::new(Bounds { entries: 100, bytes: 3 * (ENTRY_OVERHEAD + 10) });
+        for n in 0..10 {
+            memory.remember(client(n), progress(&[0; 10], 100), Timestamp(0));
+        }
+        assert_eq!(memory.len(), 3);
+        memory.remember(client(20), progress(&[0; 4000], 100), Timestamp(0));
+        assert_eq!(memory.len(), 3, "what can never fit pushes nobody out");
+    }
+
+    #[test]
+    fn a_flood_of_sources_is_bounded_and_the_expired_make_room_first() {
+        let mut memory = Memory::new(Bounds { entries: 1000, bytes: 1 << 20 });
+        for n in 0..100_000 {
+            memory.remember(client(n), progress(b"x", u64::from(n) + 500), Timestamp(u64::from(n)));
+        }
+        assert!(memory.len() <= 501, "only the living stay: {}", memory.len());
+        assert_eq!(memory.evicted(), 0);
+        assert!(memory.slots.len() <= 1000, "slots are used again: {}", memory.slots.len());
+    }
+
+    #[test]
+    fn the_list_and_the_index_agree_after_random_operations() {
+        let mut memory = Memory::new(Bounds { entries: 17, bytes: 1 << 12 });
+        let mut seed = 7_u64;
+        for step in 0..20_000_u64 {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            let who = client(u32::try_from(seed >> 59).unwrap());
+            if seed & 0x100 == 0 {
+                memory.remember(who, progress(&[1; 40], step + (seed >> 40) % 50), Timestamp(step));
+            } else {
+                memory.forget(who);
+            }
+            let mut seen = 0;
+            let mut at = memory.oldest;
+            while at != NONE {
+                assert_eq!(memory.index[&memory.slots[at as usize].client], at, "step {step}");
+                seen += 1;
+                at = memory.slots[at as usize].newer;
+            }
+            assert_eq!(seen, memory.index.len(), "step {step}");
+            assert_eq!(memory.bytes, seen * (ENTRY_OVERHEAD + 40), "step {step}");
+            assert!(seen <= 17);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! UsedOnce: which one-time tokens and counters were used.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::tenant::RuleId;
+use crate::verdict::Once;
+
+/// The most tokens and counter keys that are kept of one rule. When they are used up the rule opens nothing more that
+/// needs one: forgetting a token would make a recorded knock good again.
+pub const MAX_PER_RULE: usize = 65_536;
+
+/// The tokens and counters that each rule has used.
+#[derive(Debug, Default)]
+pub struct UsedOnce {
+    rules: HashMap<RuleId, Used>,
+}
+
+#[derive(Debug, Default)]
+struct Used {
+    tokens: HashSet<Box<[u8]>>,
+    counters: HashMap<Box<[u8]>, u64>,
+}
+
+impl UsedOnce {
+    /// Uses `once` up; false if it was used before, or no more can be kept.
+    pub fn claim(&mut self, rule: &RuleId, once: &Once) -> bool {
+        if !self.rules.contains_key(rule) {
+            self.rules.insert(rule.clone(), Used::default());
+        }
+        let Some(used) = self.rules.get_mut(rule) else { return false };
+        let full = used.tokens.len() + used.counters.len() >= MAX_PER_RULE;
+        match once {
+            Once::Token(token) => !full && used.tokens.insert(token.clone()),
+            Once::Counter { key, value } => match used.counters.get_mut(key) {
+                Some(last) if *value > *last => {
+                    *last = *value;
+                    true
+                }
+                Some(_) => false,
+                None if full => false,
+                None => {
+                    used.counters.insert(key.clone(), *value);
+                    true
+                }
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenant::TenantId;
+
+    fn rule(name: &str) -> RuleId {
+        RuleId { tenant: TenantId::host(), name: name.into() }
+    }
+
+    fn token(n: u32) -> Once {
+        Once::Token(n.to_be_bytes().into())
+    }
+
+    #[test]
+    fn a_token_is_good_once_and_for_its_rule_only() {
+        let mut used = UsedOnce::default();
+        assert!(used.claim(&rule("a"), &token(1)));
+        assert!(!used.claim(&rule("a"), &token(1)));
+        assert!(used.claim(&rule("b"), &token(1)));
+    }
+
+    #[test]
+    fn a_counter_must_grow() {
+        let mut used = UsedOnce::default();
+        let mut claim = |key: &[u8], value| used.claim(&rule("a"), &Once::Counter { key: key.into(), value });
+        assert!(claim(b"alice", 5));
+        assert!(!claim(b"alice", 5));
+        assert!(!claim(b"alice", 4));
+        assert!(claim(b"alice", 6));
+        assert!(claim(b"bob", 0));
+        assert!(!claim(b"bob", 0));
+    }
+
+    #[test]
+    fn a_full_table_refuses_rather_than_forgets() {
+        let mut used = UsedOnce::default();
+        for n in 0..u32::try_from(MAX_PER_RULE).unwrap() {
+            assert!(used.claim(&rule("a"), &token(n)));
+        }
+        assert!(!used.claim(&rule("a"), &token(u32::MAX)));
+        assert!(!used.claim(&rule("a"), &token(0)));
+        assert!(used.claim(&rule("b"), &token(0)));
+    }
+}

@@ -1,0 +1,75 @@
+//! TenantId and Policy: who owns rules, and what a rule may open.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::door::DoorId;
+
+/// An owner of rules.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TenantId(Arc<str>);
+
+impl TenantId {
+    /// The machine's own administrator, the only tenant so far.
+    #[must_use]
+    pub fn host() -> Self {
+        Self("host".into())
+    }
+}
+
+impl fmt::Display for TenantId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A rule's identity: it stays the same when the rule's file or module changes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct RuleId {
+    /// Whose rule.
+    pub tenant: TenantId,
+    /// Its name among the tenant's rules.
+    pub name: Arc<str>,
+}
+
+impl fmt::Display for RuleId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.name)
+    }
+}
+
+/// What the engine holds every verdict to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// What each rule was granted. A rule that is not here may open nothing.
+    pub grants: HashMap<RuleId, Grant>,
+    /// The doors there are.
+    pub doors: HashMap<DoorId, DoorPolicy>,
+    /// No opening lasts longer.
+    pub longest: Duration,
+    /// Openings at once, all doors together; also the bound on orders under way.
+    pub max_openings: usize,
+}
+
+/// What one rule may open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Grant {
+    /// Its doors; the first is the one meant when it names none.
+    pub doors: Vec<DoorId>,
+    /// How long its openings last when it does not say; none: as the door says.
+    pub lasts: Option<Duration>,
+}
+
+/// What the engine must know of a door.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DoorPolicy {
+    /// Its name, unique among the doors of a policy.
+    pub name: Arc<str>,
+    /// How long it stays open when neither the rule nor its file says.
+    pub lasts: Duration,
+    /// Whether the door itself keeps the time, as a set element with a kernel timeout does. Such a door must be told of
+    /// an extension, and may be left open when the daemon stops. Any other is closed by the daemon or by nobody.
+    pub keeps_time: bool,
+}

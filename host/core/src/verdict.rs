@@ -1,0 +1,69 @@
+//! Verdict: what a rule says of one knock.
+
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::knock::Timestamp;
+
+/// What a rule says of one knock. The host decides what becomes of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing happened; what is remembered of the client stays.
+    Ignore,
+    /// Remember this of the client instead of what was.
+    Remember(Progress),
+    /// Forget the client; the reason is for people who ask why a knock failed.
+    Forget(Box<str>),
+    /// Open doors, and forget the client's progress.
+    Open(Vec<OpenRequest>),
+    /// Close doors, and forget the client's progress.
+    Close(Vec<CloseRequest>),
+}
+
+/// What the host keeps of a client between two knocks.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// How far the client has come, for logs.
+    pub stage: u32,
+    /// Handed back to the rule with the client's next knock.
+    pub bytes: Box<[u8]>,
+    /// When to drop it.
+    pub until: Timestamp,
+}
+
+/// A rule's wish to open a door.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpenRequest {
+    /// The door's name; none: the first that the rule was granted.
+    pub door: Option<Box<str>>,
+    /// For whom; none: the source of the knock.
+    pub client: Option<IpNet>,
+    /// For how long; none: what the rule's file or the door says.
+    pub lasts: Option<Duration>,
+    /// What makes it happen at most once.
+    pub once: Option<Once>,
+}
+
+/// A rule's wish to close a door before its time.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CloseRequest {
+    /// As in [`OpenRequest`].
+    pub door: Option<Box<str>>,
+    /// As in [`OpenRequest`].
+    pub client: Option<IpNet>,
+}
+
+/// What makes an opening happen at most once. Keys and tokens belong to the rule.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// Bytes that were never used before.
+    Token(Box<[u8]>),
+    /// A number above every one used before with this key.
+    Counter {
+        /// Whose counter.
+        key: Box<[u8]>,
+        /// The number.
+        value: u64,
+    },
+}
