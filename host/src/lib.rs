@@ -1,1 +1,26 @@
-//! The daemon.
+//! The daemon `posternd`: captures packets, has rules judge them, opens and closes doors.
+//!
+//! In the order of a packet's way: [`capture`] and [`decode`] make a knock of a frame, [`rules`] judge it, `postern-core`
+//! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
+
+pub mod capture;
+pub mod decode;
+pub mod local_addresses;
+
+pub mod rules;
+
+mod doors;
+
+pub mod config;
+mod reload;
+mod watch;
+
+mod taps;
+
+pub mod app;
+pub mod check;
+pub mod cli;
+pub mod clock;
+pub mod exit;
+mod happening;
+pub mod log;

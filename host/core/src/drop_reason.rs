@@ -40,6 +40,26 @@ pub enum DropReason {
 }
 
 impl DropReason {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 16] = [
+        Self::Truncated,
+        Self::Malformed,
+        Self::NotIp,
+        Self::OtherTransport,
+        Self::LaterFragment,
+        Self::LinkType,
+        Self::NotWatched,
+        Self::QueueFull,
+        Self::Fault,
+        Self::Resting,
+        Self::DoorNotGranted,
+        Self::ClientNotGranted,
+        Self::AlreadyUsed,
+        Self::LedgerFull,
+        Self::DoorFailed,
+        Self::Stopping,
+    ];
+
     /// The name in logs and counters.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -67,5 +87,18 @@ impl DropReason {
 impl fmt::Display for DropReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_is_listed_in_its_place_under_a_name_of_its_own() {
+        for (n, reason) in DropReason::ALL.into_iter().enumerate() {
+            assert_eq!(reason as usize, n);
+            assert!(DropReason::ALL[..n].iter().all(|other| other.name() != reason.name()));
+        }
     }
 }

@@ -120,6 +120,18 @@ impl Engine {
         self.ledger.iter()
     }
 
+    /// A door's name; empty if there is no such door.
+    #[must_use]
+    pub fn door_name(&self, door: DoorId) -> Arc<str> {
+        self.doors.get(&door).map_or_else(|| "".into(), |door| Arc::clone(&door.name))
+    }
+
+    /// Whether a door of the policy in force keeps the time itself.
+    #[must_use]
+    pub fn keeps_time(&self, door: DoorId) -> bool {
+        self.policy.doors.get(&door).is_some_and(|door| door.keeps_time)
+    }
+
     fn open(&mut self, rule: &RuleId, source: IpAddr, request: &OpenRequest, now: Moment) {
         let key = match self.granted(rule, source, request.door.as_deref(), request.client) {
             Ok(key) => key,
@@ -350,7 +362,7 @@ impl Engine {
     }
 
     fn tell(&mut self, key: Key, rule: Option<RuleId>, notice: impl FnOnce(Subject) -> Notice) {
-        let door = self.doors.get(&key.door).map_or_else(|| "".into(), |door| Arc::clone(&door.name));
+        let door = self.door_name(key.door);
         self.actions.push(Action::Tell(notice(Subject { door, client: key.client, rule })));
     }
 }

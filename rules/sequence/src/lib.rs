@@ -1,1 +1,13 @@
-//! The stock rule: a sequence of ports.
+//! The stock rule: a client that hits certain ports in the right order, in time, gets the door.
+//!
+//! It behaves as a door of knockd does, one sequence a rule. What it does not do is look at payloads or know of other rules.
+
+mod duration;
+mod progress;
+mod sequence;
+mod settings;
+mod step;
+
+pub use sequence::Sequence;
+
+postern_sdk::export!(Sequence);

@@ -1,0 +1,150 @@
+//! Verdict: what a rule says of one knock. A verdict is a wish; the host cuts it to what the rule's file grants.
+
+use std::borrow::Cow;
+use std::time::Duration;
+
+use crate::{Prefix, Timestamp};
+
+/// What a rule says of one knock. `M` is the rule's [`Rule::Memory`](crate::Rule::Memory).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Verdict<M> {
+    /// Nothing happened; what is remembered of the client stays.
+    Ignore,
+    /// Remember this of the client instead of what was.
+    Remember {
+        /// How far the client has come, for logs: 1 after the first right knock, and so on.
+        stage: u32,
+        /// Handed back with the client's next knock.
+        memory: M,
+        /// When to drop it; the host cuts it to one hour after the knock. A time not after the knock's own drops it at once.
+        until: Timestamp,
+    },
+    /// The client starts over: forget it. The reason, at most 200 bytes, is for people who ask why a knock failed.
+    Forget(Cow<'static, str>),
+    /// Open doors, at most 8, and forget the client's progress.
+    Open(Vec<Opening>),
+    /// Close doors, at most 8, and forget the client's progress.
+    Close(Vec<Closing>),
+}
+
+impl<M> Verdict<M> {
+    /// Remember `memory` of the client until then; see [`Verdict::Remember`].
+    #[must_use]
+    pub fn remember(stage: u32, memory: M, until: Timestamp) -> Self {
+        Self::Remember { stage, memory, until }
+    }
+
+    /// The client starts over, for this reason of at most 200 bytes.
+    #[must_use]
+    pub fn forget(reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Forget(reason.into())
+    }
+
+    /// Open the rule's first door for the source of the knock, as long as the rule's file says.
+    #[must_use]
+    pub fn open() -> Self {
+        Self::Open(vec![Opening::default()])
+    }
+
+    /// Close the rule's first door for the source of the knock.
+    #[must_use]
+    pub fn close() -> Self {
+        Self::Close(vec![Closing::default()])
+    }
+}
+
+/// One door to be opened: `Opening::default()` is the rule's first door, for the source of the knock, as long as the rule's file says.
+///
+/// ```
+/// use std::time::Duration;
+/// use postern_sdk::{Once, Opening, Verdict};
+///
+/// let verdict = Verdict::<()>::Open(vec![
+///     Opening::door("ssh").lasting(Duration::from_secs(30)).once(Once::token(*b"used up")),
+///     Opening::door("web"),
+/// ]);
+/// # drop(verdict);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Opening {
+    pub(crate) door: Option<String>,
+    pub(crate) client: Option<Prefix>,
+    pub(crate) lasts: Option<u32>,
+    pub(crate) once: Option<Once>,
+}
+
+impl Opening {
+    /// A door by the name that the rule's file gives.
+    #[must_use]
+    pub fn door(name: impl Into<String>) -> Self {
+        Self { door: Some(name.into()), ..Self::default() }
+    }
+
+    /// For these addresses instead of the source of the knock. The rule's file must grant it.
+    #[must_use]
+    pub fn client(self, client: impl Into<Prefix>) -> Self {
+        Self { client: Some(client.into()), ..self }
+    }
+
+    /// For so long, in seconds, a part of one counted as a whole; cut to the ceiling that the host has.
+    #[must_use]
+    pub fn lasting(self, duration: Duration) -> Self {
+        let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
+        Self { lasts: Some(u32::try_from(seconds).unwrap_or(u32::MAX)), ..self }
+    }
+
+    /// Only if this was never used before, so that a recorded knock is worth nothing.
+    #[must_use]
+    pub fn once(self, once: Once) -> Self {
+        Self { once: Some(once), ..self }
+    }
+}
+
+/// One door to be closed before its time; [`Closing::default`] is the rule's first door for the source of the knock.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closing {
+    pub(crate) door: Option<String>,
+    pub(crate) client: Option<Prefix>,
+}
+
+impl Closing {
+    /// A door by the name that the rule's file gives.
+    #[must_use]
+    pub fn door(name: impl Into<String>) -> Self {
+        Self { door: Some(name.into()), ..Self::default() }
+    }
+
+    /// For these addresses instead of the source of the knock. The rule's file must grant it.
+    #[must_use]
+    pub fn client(self, client: impl Into<Prefix>) -> Self {
+        Self { client: Some(client.into()), ..self }
+    }
+}
+
+/// Makes an opening happen at most once. Tokens and keys belong to the rule: another rule's are other ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Once {
+    /// 1 to 64 bytes that were never used before.
+    Token(Vec<u8>),
+    /// A number that must be above every one used before with this key.
+    Counter {
+        /// Whose counter, 1 to 64 bytes.
+        key: Vec<u8>,
+        /// At most 2^53 - 1.
+        value: u64,
+    },
+}
+
+impl Once {
+    /// 1 to 64 bytes that were never used before.
+    #[must_use]
+    pub fn token(token: impl Into<Vec<u8>>) -> Self {
+        Self::Token(token.into())
+    }
+
+    /// A number, at most 2^53 - 1, that must be above every one used before with this key of 1 to 64 bytes.
+    #[must_use]
+    pub fn counter(key: impl Into<Vec<u8>>, value: u64) -> Self {
+        Self::Counter { key: key.into(), value }
+    }
+}

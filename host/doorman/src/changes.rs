@@ -1,0 +1,88 @@
+//! Changes: notices when somebody else changes the ruleset. It changes nothing and looks at nothing else.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use netlink_sys::SocketAddr;
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use rustix::io::Errno;
+
+use crate::error::Error;
+use crate::socket::{messages_of, receive, set_receive_buffer};
+
+/// The group that is told of changes (`NFNLGRP_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h).
+const NFTABLES_GROUP: u32 = 7;
+
+/// Room for some twenty thousand changes.
+const RECEIVE_BUFFER: usize = 4 << 20;
+
+/// Bytes that one datagram may have.
+const INBOX: usize = 1 << 16;
+
+/// How many datagrams are read at once; more of them are a change in any case.
+const ENOUGH: usize = 4096;
+
+// include/uapi/linux/netfilter/nf_tables.h and nfnetlink.h
+const NFNL_SUBSYS_NFTABLES: u8 = 10;
+const NFT_MSG_NEWSETELEM: u8 = 12;
+const NFT_MSG_NEWGEN: u8 = 15;
+
+/// News of the ruleset of one network namespace: that of the thread which called [`Changes::watch`].
+///
+/// That an element's time is over is no news.
+pub struct Changes {
+    socket: netlink_sys::Socket,
+    ours: u32,
+    inbox: Vec<u8>,
+}
+
+impl Changes {
+    /// Begins to watch for changes that `ours`, see [`crate::Doorman::port_id`], did not make.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`]; needs CAP_NET_ADMIN.
+    pub fn watch(ours: u32) -> Result<Self, Error> {
+        let open = || -> io::Result<netlink_sys::Socket> {
+            let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
+            socket.bind(&SocketAddr::new(0, 0))?;
+            set_receive_buffer(&socket, RECEIVE_BUFFER)?;
+            socket.add_membership(NFTABLES_GROUP)?;
+            Ok(socket)
+        };
+        Ok(Self { socket: open().map_err(Error::Unreachable)?, ours, inbox: vec![0; INBOX] })
+    }
+
+    /// Reads all news, without waiting for any, and says whether somebody else may have taken away something of ours.
+    /// Additions to sets do not count: on some machines there are many a second, and they take nothing away.
+    ///
+    /// News that were lost count as such a change.
+    pub fn drain(&mut self) -> bool {
+        let mut changed = false;
+        for _ in 0..ENOUGH {
+            match receive(&self.socket, &mut self.inbox) {
+                Ok(length) => changed |= self.tells_of_a_change(length),
+                Err(Errno::AGAIN) => return changed,
+                Err(Errno::INTR) => {}
+                Err(_) => changed = true,
+            }
+        }
+        true
+    }
+
+    fn tells_of_a_change(&self, length: usize) -> bool {
+        messages_of(&self.inbox[..length]).any(|message| {
+            let [kind, subsystem] = message.message_type().to_le_bytes();
+            subsystem == NFNL_SUBSYS_NFTABLES
+                && !matches!(kind, NFT_MSG_NEWSETELEM | NFT_MSG_NEWGEN)
+                && message.port_number() != self.ours
+        })
+    }
+}
+
+impl AsFd for Changes {
+    /// Readable when there is news.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}

@@ -1,0 +1,228 @@
+//! Looks at doors before they are used: all mistakes at once, and nothing is changed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netlink_packet_netfilter::nftables::SetFlags;
+use postern_core::DoorId;
+use rustix::io::Errno;
+
+use crate::attributes::find_u32;
+use crate::door_set::DoorSet;
+use crate::error::Mistake;
+use crate::guard::{Ports, find_table_of};
+use crate::net_door::{GuardProtocol, MAX_DOOR_PORTS, NetDoor, OnClose};
+use crate::set_name::SetName;
+use crate::socket::Socket;
+use crate::table::set_question;
+
+// include/uapi/linux/netfilter/nf_tables.h
+const NFTA_SET_FLAGS: u16 = 3;
+const NFTA_SET_KEY_TYPE: u16 = 4;
+const NFTA_SET_KEY_LEN: u16 = 5;
+
+// As nft numbers the types of keys.
+const IPV4_ADDR: u32 = 7;
+const IPV6_ADDR: u32 = 8;
+
+/// A door that was looked at.
+pub(crate) enum Door {
+    Guard(Vec<(GuardProtocol, u16)>),
+    Set { v4: Option<DoorSet>, v6: Option<DoorSet> },
+}
+
+/// The kind of addresses that a set holds.
+enum Addresses {
+    V4,
+    V6,
+}
+
+/// The mistakes that can be seen without looking at the ruleset.
+#[must_use]
+pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
+    let mut mistakes = Vec::new();
+    let mut ports_seen = BTreeSet::new();
+    let mut sets_seen = BTreeSet::new();
+    for (id, door) in doors {
+        let mut mistake = |mistake| mistakes.push((*id, mistake));
+        match door {
+            NetDoor::Guard { ports, .. } => {
+                if ports.is_empty() {
+                    mistake(Mistake::NoPorts);
+                }
+                if ports.len() > MAX_DOOR_PORTS {
+                    mistake(Mistake::TooManyPorts(ports.len()));
+                }
+                for &(protocol, port) in ports {
+                    if port == 0 {
+                        mistake(Mistake::PortZero(protocol));
+                    } else if !ports_seen.insert((protocol, port)) {
+                        mistake(Mistake::PortTwice { protocol, port });
+                    }
+                }
+            }
+            NetDoor::Set { sets } => {
+                if sets.is_empty() {
+                    mistake(Mistake::NoSets);
+                }
+                for set in sets {
+                    if !sets_seen.insert(set) {
+                        mistake(Mistake::SetTwice(set.clone()));
+                    }
+                }
+            }
+        }
+    }
+    mistakes
+}
+
+/// Looks every set of the doors up in the ruleset of this network namespace and says what is wrong with them.
+///
+/// Needs CAP_NET_ADMIN; without, every set is [`Mistake::Unreadable`].
+#[must_use]
+pub fn check_sets(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
+    match Socket::open() {
+        Ok(mut socket) => look_up(&mut socket, doors).1,
+        Err(error) => {
+            let errno = Errno::from_io_error(&error).unwrap_or(Errno::IO);
+            let unreadable = |(id, set): (DoorId, &SetName)| (id, unreadable(set, errno));
+            sets_of(doors).map(unreadable).collect()
+        }
+    }
+}
+
+/// The doors with their sets told apart, and what is wrong with the sets.
+pub(crate) fn look_up(
+    socket: &mut Socket,
+    doors: &[(DoorId, NetDoor)],
+) -> (BTreeMap<DoorId, Door>, Vec<(DoorId, Mistake)>) {
+    let mut checked = BTreeMap::new();
+    let mut mistakes = Vec::new();
+    for (id, door) in doors {
+        let door = match door {
+            NetDoor::Guard { ports, .. } => Door::Guard(ports.clone()),
+            NetDoor::Set { sets } => {
+                let (mut v4, mut v6) = (None, None);
+                for set in sets {
+                    let (place, kind, key_length) = match look_at(socket, set) {
+                        Ok(Addresses::V4) => (&mut v4, "IPv4", 4),
+                        Ok(Addresses::V6) => (&mut v6, "IPv6", 16),
+                        Err(mistake) => {
+                            mistakes.push((*id, mistake));
+                            continue;
+                        }
+                    };
+                    if let Some(other) = place.replace(DoorSet::new(set.clone(), key_length)) {
+                        mistakes.push((*id, Mistake::SameFamily(Box::new([other.name, set.clone()]), kind)));
+                    }
+                }
+                Door::Set { v4, v6 }
+            }
+        };
+        checked.insert(*id, door);
+    }
+    (checked, mistakes)
+}
+
+/// The ports that the doors guard.
+pub(crate) fn ports_of(doors: &[(DoorId, NetDoor)]) -> Ports {
+    let mut all = Ports::default();
+    for (_, door) in doors {
+        if let NetDoor::Guard { ports, on_close } = door {
+            all.guarded.extend(ports);
+            if *on_close == OnClose::Cut {
+                all.strict.extend(ports);
+            }
+        }
+    }
+    all
+}
+
+fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, Mistake> {
+    let read = |attributes: &[u8]| {
+        let flags = SetFlags::from_bits_retain(find_u32(attributes, NFTA_SET_FLAGS).unwrap_or_default());
+        let number = |kind| find_u32(attributes, kind).unwrap_or_default();
+        (flags, number(NFTA_SET_KEY_TYPE), number(NFTA_SET_KEY_LEN))
+    };
+    let answer = socket.ask(set.family, set_question(set), read);
+    let Some((flags, key_type, key_length)) = answer.map_err(|errno| unreadable(set, errno))? else {
+        return Err(Mistake::SetMissing(set.clone()));
+    };
+    let addresses = match (key_type, key_length) {
+        (IPV4_ADDR, 4) => Addresses::V4,
+        (IPV6_ADDR, 16) => Addresses::V6,
+        _ => return Err(Mistake::NotAddresses(set.clone())),
+    };
+    // From what is worst to what is least, since one remedy is told at a time.
+    let wrong: Option<fn(SetName) -> Mistake> = if flags.intersects(SetFlags::Map | SetFlags::Object) {
+        Some(Mistake::Map)
+    } else if flags.contains(SetFlags::Constant) {
+        Some(Mistake::Constant)
+    } else if flags.contains(SetFlags::Interval) {
+        Some(Mistake::Interval)
+    } else if flags.contains(SetFlags::Concat) {
+        Some(Mistake::NotAddresses)
+    } else if !flags.contains(SetFlags::Timeout) {
+        Some(Mistake::NoTimeout)
+    } else {
+        None
+    };
+    if let Some(mistake) = wrong {
+        return Err(mistake(set.clone()));
+    }
+    let table = find_table_of(socket, set.family, &set.table).map_err(|errno| unreadable(set, errno))?;
+    if table.is_some_and(|table| table.is_of_another(socket.port())) {
+        return Err(Mistake::TableOwned(set.clone()));
+    }
+    Ok(addresses)
+}
+
+fn unreadable(set: &SetName, errno: Errno) -> Mistake {
+    Mistake::Unreadable { name: set.clone(), source: errno.into() }
+}
+
+fn sets_of(doors: &[(DoorId, NetDoor)]) -> impl Iterator<Item = (DoorId, &SetName)> {
+    doors.iter().flat_map(|(id, door)| {
+        let sets = match door {
+            NetDoor::Guard { .. } => &[],
+            NetDoor::Set { sets } => sets.as_slice(),
+        };
+        sets.iter().map(|set| (*id, set))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_mistake_is_seen_at_once() {
+        let guard = |ports: &[(GuardProtocol, u16)]| NetDoor::Guard {
+            ports: ports.to_vec(),
+            on_close: OnClose::Keep,
+        };
+        let set =
+            |sets: &[&str]| NetDoor::Set { sets: sets.iter().map(|set| set.parse().unwrap()).collect() };
+        let doors = [
+            guard(&[]),
+            guard(&[(GuardProtocol::Tcp, 22), (GuardProtocol::Udp, 22)]),
+            guard(&[(GuardProtocol::Tcp, 0), (GuardProtocol::Tcp, 22)]),
+            guard(&(1000..1065).map(|port| (GuardProtocol::Udp, port)).collect::<Vec<_>>()),
+            set(&[]),
+            set(&["inet filter a", "ip filter a"]),
+            set(&["inet filter b", "inet filter a"]),
+        ];
+        let doors: Vec<_> = (0..).map(DoorId).zip(doors).collect();
+        let mistakes = check_doors(&doors).into_iter().map(|(id, mistake)| format!("{} {mistake}", id.0));
+        assert_eq!(
+            mistakes.collect::<Vec<_>>(),
+            [
+                "0 it guards no port; name at least one",
+                "2 tcp/0 is not a port; use 1 to 65535",
+                "2 tcp/22 is guarded twice; closing one door would close the other",
+                "3 it guards 65 ports; at most 64 can be in one door",
+                "4 it names no set; name one, or one for IPv4 and one for IPv6",
+                "6 the set inet filter a is named twice; closing one door would close the other",
+            ]
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! DoorSet: a set whose elements come and go with openings, and the messages that make them.
+
+use std::time::Duration;
+
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_netfilter::NetfilterHeader;
+use netlink_packet_netfilter::nftables::NfTablesMessage;
+
+use crate::batch::{Batch, encode};
+use crate::elements::message;
+use crate::set_name::SetName;
+
+/// The shortest life of an element. Less than a tick of the kernel's clock would be rounded to none, and none means for
+/// ever; a tick has at most 10 ms.
+const SHORTEST: Duration = Duration::from_millis(10);
+
+/// The longest life of an element, far below what the kernel refuses.
+const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
+
+/// Bytes of a timeout, the last ones of a message that adds an element.
+const TIMEOUT: usize = 8;
+
+/// What stands between the key and the timeout: the header of an attribute.
+const BETWEEN: usize = 4;
+
+/// A set by name, with messages for one element encoded beforehand: a client that knocks waits for them, and to fill in
+/// key and timeout takes a tenth of the time.
+pub(crate) struct DoorSet {
+    pub(crate) name: SetName,
+    key_length: usize,
+    add: Vec<u8>,
+    remove: Vec<u8>,
+}
+
+impl DoorSet {
+    /// `key_length` is in bytes, a multiple of four.
+    pub(crate) fn new(name: SetName, key_length: usize) -> Self {
+        let key = vec![0; key_length];
+        let encoded = |flags, message| {
+            let mut bytes = Vec::new();
+            encode(&mut bytes, NetfilterHeader::new(name.family.netfilter(), 0, 0), message, flags, 0);
+            bytes
+        };
+        let add = NfTablesMessage::NewSetElement(message(&name, [(key.as_slice(), Some(0))]));
+        let remove = NfTablesMessage::DeleteSetElement(message(&name, [(key.as_slice(), None)]));
+        let (add, remove) = (encoded(NLM_F_CREATE, add), encoded(0, remove));
+        Self { name, key_length, add, remove }
+    }
+
+    /// Puts an element in that lives for `lasts` from now, whether it is there already or not.
+    ///
+    /// Three messages, because adding what is there with the same timeout leaves its end where it was, and removing
+    /// what is not there is an error. They take effect together: there is no moment without the element.
+    pub(crate) fn open(&self, batch: &mut Batch, key: &[u8], lasts: Duration) {
+        self.add(batch, key, lasts);
+        self.remove(batch, key);
+        self.add(batch, key, lasts);
+    }
+
+    /// Takes an element out, whether it is there or not: it is put in first, since a batch that fails costs
+    /// milliseconds, and most doors close by themselves just before they are told to.
+    pub(crate) fn close(&self, batch: &mut Batch, key: &[u8]) {
+        self.add(batch, key, SHORTEST);
+        self.remove(batch, key);
+    }
+
+    /// Takes out an element that is there; an error of the batch if it is not.
+    pub(crate) fn remove(&self, batch: &mut Batch, key: &[u8]) {
+        let message = batch.push_encoded(&self.remove);
+        let key_at = message.len() - self.key_length;
+        message[key_at..].copy_from_slice(key);
+    }
+
+    fn add(&self, batch: &mut Batch, key: &[u8], lasts: Duration) {
+        let message = batch.push_encoded(&self.add);
+        let timeout_at = message.len() - TIMEOUT;
+        let key_at = timeout_at - BETWEEN - self.key_length;
+        message[key_at..key_at + self.key_length].copy_from_slice(key);
+        message[timeout_at..].copy_from_slice(&milliseconds(lasts).to_be_bytes());
+    }
+}
+
+fn milliseconds(lasts: Duration) -> u64 {
+    u64::try_from(lasts.clamp(SHORTEST, LONGEST).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::elements::{address_key, client_port_key};
+    use crate::net_door::GuardProtocol;
+
+    /// The bytes of a batch, a message to a line.
+    fn lines(write: impl FnOnce(&mut Batch)) -> Vec<String> {
+        let mut batch = Batch::new(vec![0xEE; 3], 0x0102_0304);
+        write(&mut batch);
+        let bytes = batch.finish();
+        crate::socket::messages_of(&bytes)
+            .map(|message| {
+                let length = message.length() as usize;
+                let bytes = &message.into_inner()[..length];
+                bytes
+                    .chunks(4)
+                    .map(|word| word.iter().map(|byte| format!("{byte:02x}")).collect::<String>() + " ")
+                    .collect()
+            })
+            .collect()
+    }
+
+    // Spelled out as a little-endian machine sends it.
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_guard_door_opens_with_these_bytes() {
+        let set = DoorSet::new("inet postern open4".parse().unwrap(), 12);
+        let key = client_port_key("192.0.2.7".parse().unwrap(), (GuardProtocol::Udp, 51820));
+        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60)));
+        let names = "0c000100 706f7374 65726e00 0a000200 6f70656e 34000000 ";
+        let element = "c0000207 11000000 ca6c0000 ";
+        let add = |flags: &str, sequence: &str| {
+            format!(
+                "54000000 0c0a{flags} {sequence} 00000000 01000000 {names}\
+                 28000380 24000180 14000180 10000100 {element}0c000400 00000000 0000ea60 "
+            )
+        };
+        assert_eq!(
+            found,
+            [
+                "14000000 10000100 04030201 00000000 0000000a ".to_owned(),
+                add("0104", "05030201"),
+                format!(
+                    "48000000 0e0a0100 06030201 00000000 01000000 {names}1c000380 18000180 14000180 10000100 {element}"
+                ),
+                // The one that is to be acknowledged.
+                add("0504", "07030201"),
+                "14000000 11000100 08030201 00000000 0000000a ".to_owned(),
+            ]
+        );
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_set_door_closes_with_these_bytes() {
+        let set = DoorSet::new("ip6 f s".parse().unwrap(), 16);
+        let key = address_key("2001:db8::7".parse().unwrap());
+        let found = lines(|batch| set.close(batch, &key));
+        let names = "06000100 66000000 06000200 73000000 ";
+        let element = "20010db8 00000000 00000000 00000007 ";
+        assert_eq!(
+            found[1..3],
+            [
+                format!(
+                    "50000000 0c0a0104 05030201 00000000 0a000000 {names}\
+                     2c000380 28000180 18000180 14000100 {element}0c000400 00000000 0000000a "
+                ),
+                format!(
+                    "44000000 0e0a0500 06030201 00000000 0a000000 {names}20000380 1c000180 18000180 14000100 {element}"
+                ),
+            ]
+        );
+    }
+
+    #[test]
+    fn no_element_lives_for_ever() {
+        assert_eq!(milliseconds(Duration::ZERO), 10);
+        assert_eq!(milliseconds(Duration::from_nanos(1)), 10);
+        assert_eq!(milliseconds(Duration::from_millis(1500)), 1500);
+        assert_eq!(milliseconds(Duration::MAX), 316_224_000_000);
+    }
+}

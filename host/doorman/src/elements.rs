@@ -1,0 +1,176 @@
+//! The elements of sets: their keys, and the messages that add, remove and list them.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use netlink_packet_core::NLM_F_CREATE;
+use netlink_packet_netfilter::nftables::{
+    DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
+};
+
+use crate::attributes::{all, find, find_u64};
+use crate::batch::Batch;
+use crate::net_door::GuardProtocol;
+use crate::set_name::SetName;
+
+/// How many elements go in one message, whose list must not be longer than an attribute can be: 64 KiB.
+const PER_MESSAGE: usize = 512;
+
+// include/uapi/linux/netfilter/nf_tables.h
+const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
+const NFTA_LIST_ELEM: u16 = 1;
+const NFTA_SET_ELEM_KEY: u16 = 1;
+const NFTA_SET_ELEM_EXPIRATION: u16 = 5;
+const NFTA_DATA_VALUE: u16 = 1;
+
+/// An element as the kernel lists it.
+pub(crate) struct Element {
+    /// Fields one behind the other, each filled up to a multiple of four bytes.
+    pub(crate) key: Vec<u8>,
+    /// How long it stays; none: for ever.
+    pub(crate) remaining: Option<Duration>,
+}
+
+/// An address alone.
+pub(crate) fn address_key(client: IpAddr) -> Vec<u8> {
+    match client {
+        IpAddr::V4(address) => address.octets().to_vec(),
+        IpAddr::V6(address) => address.octets().to_vec(),
+    }
+}
+
+/// Protocol and port.
+pub(crate) fn port_key((protocol, port): (GuardProtocol, u16)) -> Vec<u8> {
+    let [high, low] = port.to_be_bytes();
+    vec![protocol.number(), 0, 0, 0, high, low, 0, 0]
+}
+
+/// Address, protocol and port.
+pub(crate) fn client_port_key(client: IpAddr, port: (GuardProtocol, u16)) -> Vec<u8> {
+    let mut key = address_key(client);
+    key.extend(port_key(port));
+    key
+}
+
+/// The address that a key is.
+pub(crate) fn read_address(key: &[u8]) -> Option<IpAddr> {
+    match key.len() {
+        4 => Some(Ipv4Addr::from(<[u8; 4]>::try_from(key).ok()?).into()),
+        16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(key).ok()?).into()),
+        _ => None,
+    }
+}
+
+/// The protocol and the port that a key is.
+pub(crate) fn read_port(key: &[u8]) -> Option<(GuardProtocol, u16)> {
+    let &[protocol, _, _, _, high, low, _, _] = key else { return None };
+    Some((GuardProtocol::from_number(protocol)?, u16::from_be_bytes([high, low])))
+}
+
+/// The address, the protocol and the port that a key is.
+pub(crate) fn read_client_port(key: &[u8]) -> Option<(IpAddr, (GuardProtocol, u16))> {
+    let (address, port) = key.split_at_checked(key.len().checked_sub(8)?)?;
+    Some((read_address(address)?, read_port(port)?))
+}
+
+/// Puts in elements that stay.
+pub(crate) fn add_all(batch: &mut Batch, set: &SetName, keys: &[Vec<u8>]) {
+    for some in keys.chunks(PER_MESSAGE) {
+        let message = message(set, some.iter().map(|key| (key.as_slice(), None)));
+        batch.push(set.family, NLM_F_CREATE, NfTablesMessage::NewSetElement(message));
+    }
+}
+
+/// Takes out elements that are there.
+pub(crate) fn remove_all(batch: &mut Batch, set: &SetName, keys: &[Vec<u8>]) {
+    for some in keys.chunks(PER_MESSAGE) {
+        let message = message(set, some.iter().map(|key| (key.as_slice(), None)));
+        batch.push(set.family, 0, NfTablesMessage::DeleteSetElement(message));
+    }
+}
+
+/// Asks for all elements.
+pub(crate) fn list(set: &SetName) -> NfTablesMessage {
+    let attributes = vec![SetElementList::Table(set.table.clone()), SetElementList::Set(set.name.clone())];
+    NfTablesMessage::GetSetElement(SetElementMessage { attributes })
+}
+
+/// Reads an answer to [`list`].
+pub(crate) fn read(attributes: &[u8], into: &mut Vec<Element>) {
+    let list = find(attributes, NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
+    for (_, element) in all(list).filter(|(kind, _)| *kind == NFTA_LIST_ELEM) {
+        let key = find(element, NFTA_SET_ELEM_KEY).and_then(|key| find(key, NFTA_DATA_VALUE));
+        let Some(key) = key else { continue };
+        let remaining = find_u64(element, NFTA_SET_ELEM_EXPIRATION).map(Duration::from_millis);
+        into.push(Element { key: key.to_vec(), remaining });
+    }
+}
+
+/// The body of a message that adds or removes elements, each with its timeout in milliseconds if it has one.
+pub(crate) fn message<'a>(
+    set: &SetName,
+    elements: impl IntoIterator<Item = (&'a [u8], Option<u64>)>,
+) -> SetElementMessage {
+    let elements = elements.into_iter().map(|(key, timeout)| {
+        let key = SetElementAttribute::Key(DataAttribute::Value(key.to_vec()));
+        ListAttribute::Element(match timeout {
+            Some(timeout) => vec![key, SetElementAttribute::Timeout(timeout)],
+            None => vec![key],
+        })
+    });
+    let elements = SetElementList::Elements(elements.collect());
+    let attributes =
+        vec![SetElementList::Table(set.table.clone()), SetElementList::Set(set.name.clone()), elements];
+    SetElementMessage { attributes }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_as_they_were_written() {
+        let port = (GuardProtocol::Udp, 51820);
+        for client in ["192.0.2.7", "2001:db8::7"] {
+            let client = client.parse().unwrap();
+            assert_eq!(read_client_port(&client_port_key(client, port)), Some((client, port)));
+            assert_eq!(read_address(&address_key(client)), Some(client));
+        }
+        assert_eq!(
+            client_port_key("192.0.2.7".parse().unwrap(), port),
+            [192, 0, 2, 7, 17, 0, 0, 0, 0xCA, 0x6C, 0, 0]
+        );
+    }
+
+    #[test]
+    fn other_keys_are_not_read() {
+        for length in [0, 3, 7, 8, 9, 13, 40] {
+            assert_eq!(read_client_port(&vec![6; length]), None);
+        }
+        assert_eq!(read_port(&[1, 0, 0, 0, 0, 22, 0, 0]), None);
+        assert_eq!(read_address(&[0; 5]), None);
+    }
+
+    #[test]
+    fn a_list_is_read() {
+        // Two elements: one for ever, one with 5000 ms to go of 60000 and with a comment; and something unknown.
+        let list = [
+            &[12, 0, 1, 0][..],
+            b"postern\0",
+            &[60, 0, 3, 0x80],
+            &[16, 0, 1, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 10, 0, 0, 1],
+            &[8, 0, 77, 0, 1, 2, 3, 4],
+            &[32, 0, 1, 0x80, 12, 0, 1, 0x80, 8, 0, 1, 0, 10, 0, 0, 2],
+            &[12, 0, 5, 0, 0, 0, 0, 0, 0, 0, 0x13, 0x88, 4, 0, 6, 0],
+        ]
+        .concat();
+        let mut elements = Vec::new();
+        read(&list, &mut elements);
+        let read: Vec<_> = elements.into_iter().map(|element| (element.key, element.remaining)).collect();
+        assert_eq!(read, [(vec![10, 0, 0, 1], None), (vec![10, 0, 0, 2], Some(Duration::from_secs(5)))]);
+        // Wherever it is cut off, reading ends quietly.
+        for end in 0..list.len() {
+            self::read(&list[..end], &mut Vec::new());
+        }
+    }
+}

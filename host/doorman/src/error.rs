@@ -1,0 +1,113 @@
+//! What can go wrong at the doors, in words that an operator can act on.
+
+use std::fmt;
+use std::io;
+
+use postern_core::DoorId;
+
+use crate::net_door::{GuardProtocol, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
+use crate::set_name::SetName;
+
+/// Why the doorman could not do something. Nothing was changed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Doors that cannot work; every mistake that could be seen.
+    #[error("{}", List(.0))]
+    Doors(Vec<(DoorId, Mistake)>),
+    /// Too many ports in all guard doors together.
+    #[error("{0} ports are guarded; at most {MAX_GUARDED_PORTS} can be")]
+    TooManyPorts(usize),
+    /// The table belongs to a living process.
+    #[error("another posternd owns the table inet postern; stop it first")]
+    Owned,
+    /// No answer from nf_tables.
+    #[error("cannot talk to nftables; posternd needs CAP_NET_ADMIN and a kernel with nf_tables")]
+    Unreachable(#[source] io::Error),
+    /// The kernel said no to something.
+    #[error("the kernel refused {what}")]
+    Refused {
+        /// To what, in a few words.
+        what: String,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Reading back gave something else than was written.
+    #[error("the table inet postern is not as it was written: {0}; does another program change it?")]
+    NotAsWritten(String),
+}
+
+/// What is wrong with a door.
+#[derive(Debug, thiserror::Error)]
+pub enum Mistake {
+    /// A guard door that guards nothing.
+    #[error("it guards no port; name at least one")]
+    NoPorts,
+    /// A guard door with too many ports.
+    #[error("it guards {0} ports; at most {MAX_DOOR_PORTS} can be in one door")]
+    TooManyPorts(usize),
+    /// A port that another door, or this one, guards already.
+    #[error("{protocol}/{port} is guarded twice; closing one door would close the other")]
+    PortTwice {
+        /// Of the port.
+        protocol: GuardProtocol,
+        /// The port.
+        port: u16,
+    },
+    /// Port 0.
+    #[error("{0}/0 is not a port; use 1 to 65535")]
+    PortZero(GuardProtocol),
+    /// A set door without a set.
+    #[error("it names no set; name one, or one for IPv4 and one for IPv6")]
+    NoSets,
+    /// A set that another door, or this one, fills already.
+    #[error("the set {0} is named twice; closing one door would close the other")]
+    SetTwice(SetName),
+    /// Two sets for the same kind of address.
+    #[error("the sets {first} and {second} are both for {1} addresses; name one for IPv4 and one for IPv6", first = .0[0], second = .0[1])]
+    SameFamily(Box<[SetName; 2]>, &'static str),
+    /// No such set.
+    #[error("there is no set {0}; declare it in your ruleset: type ipv4_addr (or ipv6_addr), flags timeout")]
+    SetMissing(SetName),
+    /// A set whose elements never expire.
+    #[error("the set {0} has no timeouts, so an opening would never end; declare it with: flags timeout")]
+    NoTimeout(SetName),
+    /// A set of ranges.
+    #[error("the set {0} holds intervals, which are slow to change; declare it without: flags interval")]
+    Interval(SetName),
+    /// A set that cannot be changed.
+    #[error("the set {0} is constant; declare it without: flags constant")]
+    Constant(SetName),
+    /// Not a set but a map.
+    #[error("{0} is a map, not a set; declare a set")]
+    Map(SetName),
+    /// Elements that are not single addresses.
+    #[error("the set {0} does not hold plain addresses; declare it with: type ipv4_addr, or: type ipv6_addr")]
+    NotAddresses(SetName),
+    /// A table that only its owner can change.
+    #[error(
+        "the table of the set {0} is owned by another program, so nobody else can change it; use a table of your own"
+    )]
+    TableOwned(SetName),
+    /// The set could not be looked at.
+    #[error("cannot look at the set {name}; reading nftables needs CAP_NET_ADMIN")]
+    Unreadable {
+        /// Which set.
+        name: SetName,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+struct List<'a>(&'a [(DoorId, Mistake)]);
+
+impl fmt::Display for List<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (position, (door, mistake)) in self.0.iter().enumerate() {
+            if position > 0 {
+                f.write_str("; ")?;
+            }
+            write!(f, "door {}: {mistake}", door.0)?;
+        }
+        Ok(())
+    }
+}

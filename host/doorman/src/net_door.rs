@@ -1,0 +1,75 @@
+//! NetDoor: what a door in the packet filter is, as the configuration says it.
+
+use std::fmt;
+
+use crate::set_name::SetName;
+
+/// The most ports of one guard door; a door is opened in one message, which bounds its size.
+pub const MAX_DOOR_PORTS: usize = 64;
+
+/// The most ports of all guard doors together.
+pub const MAX_GUARDED_PORTS: usize = 2048;
+
+/// A door in the packet filter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NetDoor {
+    /// Ports that are closed in the table `inet postern` until they are opened for a client.
+    Guard {
+        /// 1 to [`MAX_DOOR_PORTS`], each in one door only. A port is the one that the client dials; what a redirection
+        /// leads to needs a guard of its own if it can be dialled as well.
+        ports: Vec<(GuardProtocol, u16)>,
+        /// What becomes of connections that were made while the door was open.
+        on_close: OnClose,
+    },
+    /// Sets in the user's own ruleset, which holds the rule that lets their members in.
+    Set {
+        /// One set of IPv4 addresses, one of IPv6 addresses, or one of each.
+        sets: Vec<SetName>,
+    },
+}
+
+/// What carries a guarded port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum GuardProtocol {
+    /// RFC 9293.
+    Tcp,
+    /// RFC 768.
+    Udp,
+}
+
+impl GuardProtocol {
+    /// The protocol number in an IP header (IANA "Assigned Internet Protocol Numbers").
+    pub(crate) const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => 6,
+            Self::Udp => 17,
+        }
+    }
+
+    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+        match number {
+            6 => Some(Self::Tcp),
+            17 => Some(Self::Udp),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for GuardProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
+
+/// What becomes of established connections when a guard door closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnClose {
+    /// They live on, as far as the kernel's connection tracking knows them.
+    Keep,
+    /// Their packets are dropped like any other, also when the door closes because its time is over. This includes answers
+    /// to connections that this machine itself made *from* the port.
+    Cut,
+}

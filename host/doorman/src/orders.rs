@@ -1,0 +1,182 @@
+//! Orders: opens and closes doors, many at a time, and says of each what became of it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use postern_core::{Act, Order, Receipt};
+use rustix::io::Errno;
+
+use crate::batch::Batch;
+use crate::check::Door;
+use crate::door_set::DoorSet;
+use crate::doorman::Doorman;
+use crate::elements::{address_key, client_port_key};
+use crate::net_door::GuardProtocol;
+use crate::socket::Failure;
+use crate::table::{OPEN_SIZE, TABLE};
+
+/// How many messages end a batch: some 40 KiB, and answers that fit their buffer even if everything fails.
+/// One order adds at most three for each of [`crate::MAX_DOOR_PORTS`].
+const ENOUGH_MESSAGES: u32 = 128;
+
+impl Doorman {
+    /// Carries orders out, one after the other, and returns a receipt for each at its place.
+    ///
+    /// Some forty at a time take effect together, by one exchange with the kernel. If the kernel refuses one of those,
+    /// the others are carried out without it. An order of several ports is carried out as a whole.
+    /// Less than 10 ms are taken for 10 ms; no time at all is refused.
+    pub fn carry_out(&mut self, orders: &[Order]) -> Vec<Receipt> {
+        let mut receipts = Vec::with_capacity(orders.len());
+        let mut ends = Vec::with_capacity(orders.len().min(ENOUGH_MESSAGES as usize));
+        let mut rest = orders;
+        while !rest.is_empty() {
+            let mut batch = self.socket.begin();
+            ends.clear();
+            for order in rest {
+                if batch.len() >= ENOUGH_MESSAGES {
+                    break;
+                }
+                receipts.push(Receipt { serial: order.serial, outcome: self.write(&mut batch, order) });
+                ends.push(batch.len());
+            }
+            let (together, later) = rest.split_at(ends.len());
+            rest = later;
+            if let Err(failure) = self.socket.commit(batch) {
+                let start = receipts.len() - together.len();
+                self.carry_out_again(together, &mut receipts[start..], &ends, &failure);
+            }
+        }
+        receipts
+    }
+
+    /// Carries out what can be of orders that failed together; `ends` has the number of the last message of each.
+    ///
+    /// The kernel takes milliseconds to undo a batch, so no order that was refused is tried a second time.
+    fn carry_out_again(
+        &mut self,
+        orders: &[Order],
+        receipts: &mut [Receipt],
+        ends: &[u32],
+        failure: &Failure,
+    ) {
+        let (mut innocent, mut closings) = (Vec::new(), Vec::new());
+        let mut end_before = 0;
+        for (place, (order, end)) in orders.iter().zip(ends).enumerate() {
+            let messages = end_before + 1..=*end;
+            end_before = *end;
+            if receipts[place].outcome.is_err() {
+                continue;
+            }
+            match (failure.of(&messages), order.act) {
+                (Some(_), Act::Close) => closings.push(place),
+                (Some(errno), _) => {
+                    receipts[place].outcome = Err(self.words(order, errno, failure.is_whole()))
+                }
+                (None, _) => innocent.push(place),
+            }
+        }
+        let mut batch = self.socket.begin();
+        for place in &innocent {
+            receipts[*place].outcome = self.write(&mut batch, &orders[*place]);
+        }
+        if self.socket.commit(batch).is_err() {
+            for place in innocent {
+                receipts[place].outcome = self.carry_out_alone(&orders[place]);
+            }
+        }
+        for place in closings {
+            receipts[place].outcome = self.close_alone(&orders[place]);
+        }
+    }
+
+    /// Writes an order, or says what is wrong with it.
+    fn write(&self, batch: &mut Batch, order: &Order) -> Result<(), String> {
+        let target = self.target(order)?;
+        for key in target.keys() {
+            match order.act {
+                // No time would be no timeout to the kernel.
+                Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
+                    return Err("a door cannot be opened for no time".to_owned());
+                }
+                Act::Open(lasts) | Act::Extend(lasts) => target.set.open(batch, &key, lasts),
+                Act::Close => target.set.close(batch, &key),
+            }
+        }
+        Ok(())
+    }
+
+    fn carry_out_alone(&mut self, order: &Order) -> Result<(), String> {
+        let mut batch = self.socket.begin();
+        self.write(&mut batch, order)?;
+        self.socket.commit(batch).map_err(|failure| self.words(order, failure.first(), failure.is_whole()))
+    }
+
+    /// Closes port by port. What is not there is closed, be it the element, the set or the table.
+    fn close_alone(&mut self, order: &Order) -> Result<(), String> {
+        let mut outcome = Ok(());
+        for key in self.target(order)?.keys().collect::<Vec<_>>() {
+            let mut batch = self.socket.begin();
+            self.target(order)?.set.remove(&mut batch, &key);
+            match self.socket.commit(batch) {
+                Err(failure) if failure.first() != Errno::NOENT => {
+                    outcome = Err(self.words(order, failure.first(), failure.is_whole()));
+                }
+                _ => {}
+            }
+        }
+        outcome
+    }
+
+    /// Where an order applies, or why nowhere.
+    fn target(&self, order: &Order) -> Result<Target<'_>, String> {
+        let client = order.client;
+        if matches!(client, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+            return Err(format!("{client} is an IPv4 address in the form of an IPv6 address"));
+        }
+        let sets = &self.guard.sets;
+        let (set, ports, version) = match (self.doors.get(&order.door), client) {
+            (None, _) => return Err(format!("there is no door {} in the packet filter", order.door.0)),
+            (Some(Door::Guard(ports)), IpAddr::V4(_)) => (Some(&sets.open4), Some(ports.as_slice()), "IPv4"),
+            (Some(Door::Guard(ports)), IpAddr::V6(_)) => (Some(&sets.open6), Some(ports.as_slice()), "IPv6"),
+            (Some(Door::Set { v4, .. }), IpAddr::V4(_)) => (v4.as_ref(), None, "IPv4"),
+            (Some(Door::Set { v6, .. }), IpAddr::V6(_)) => (v6.as_ref(), None, "IPv6"),
+        };
+        let set = set.ok_or_else(|| format!("the door has no set for {version} clients"))?;
+        Ok(Target { set, ports, client })
+    }
+
+    /// What the kernel said of an order, for people.
+    fn words(&self, order: &Order, errno: Errno, whole: bool) -> String {
+        let (set, is_ours) = match self.target(order) {
+            Ok(target) => (&target.set.name, target.ports.is_some()),
+            Err(words) => return words,
+        };
+        match errno {
+            Errno::PERM if whole => "changing nftables needs CAP_NET_ADMIN".to_owned(),
+            Errno::NOENT if is_ours => format!("the table inet {TABLE} is gone; another program removed it"),
+            Errno::NOENT => format!("the set {set} is gone; reload the ruleset that declares it"),
+            Errno::NFILE if is_ours => format!("the set {} is full ({OPEN_SIZE} elements)", set.name),
+            Errno::NFILE => format!("the set {set} is full; declare it with a larger size"),
+            Errno::PERM => format!("the table of the set {set} is owned by another program"),
+            Errno::AGAIN if whole => format!("the kernel did not say whether it changed the set {set}"),
+            errno => format!("the kernel refused to change the set {set}: {errno}"),
+        }
+    }
+}
+
+/// Where an order applies.
+struct Target<'a> {
+    set: &'a DoorSet,
+    /// The ports of a guard door; none if the set holds addresses alone.
+    ports: Option<&'a [(GuardProtocol, u16)]>,
+    client: IpAddr,
+}
+
+impl Target<'_> {
+    /// The elements, one for each port.
+    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
+        let of_port = |port: &(GuardProtocol, u16)| client_port_key(self.client, *port);
+        let alone = self.ports.is_none().then(|| address_key(self.client));
+        self.ports.unwrap_or_default().iter().map(of_port).chain(alone)
+    }
+}

@@ -1,0 +1,262 @@
+//! Socket: one netlink socket to nf_tables, for life, since closing one waits for the kernel to tidy up.
+//!
+//! The kernel answers before it returns from sending, so that reading never blocks: no answer is an error.
+
+use std::io;
+use std::ops::RangeInclusive;
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_ALIGNTO, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
+};
+use netlink_packet_netfilter::NetfilterHeader;
+use netlink_packet_netfilter::nftables::NfTablesMessage;
+use netlink_sys::SocketAddr;
+use netlink_sys::protocols::NETLINK_NETFILTER;
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+use rustix::net::sockopt::{
+    set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
+};
+
+use crate::batch::{Batch, encode};
+use crate::set_name::Family;
+
+/// Bytes that one datagram may have: more than the kernel ever puts in one.
+const INBOX: usize = 1 << 16;
+
+/// Room for what the kernel answers to a batch in which everything fails.
+const RECEIVE_BUFFER: usize = 1 << 20;
+
+/// Room for the largest batch, two thousand guarded ports.
+const SEND_BUFFER: usize = 1 << 18;
+
+/// How often to ask for a list anew that changed while it was read.
+const LISTINGS: u32 = 8;
+
+/// How long the header of nf_tables is that stands before the attributes of a message (`struct nfgenmsg`).
+const NFTABLES_HEADER: usize = 4;
+
+/// A socket to nf_tables in the network namespace of the thread that opened it.
+pub(crate) struct Socket {
+    inner: netlink_sys::Socket,
+    port: u32,
+    sequence: u32,
+    inbox: Vec<u8>,
+    outbox: Vec<u8>,
+}
+
+/// Why a batch changed nothing.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The kernel did not take the batch at all, or did not say what became of it.
+    Whole(Errno),
+    /// Messages that failed, by number.
+    Messages(Vec<(u32, Errno)>),
+}
+
+impl Failure {
+    /// What is wrong, or the first of it.
+    pub(crate) fn first(&self) -> Errno {
+        match self {
+            Self::Whole(errno) => *errno,
+            Self::Messages(failed) => failed.first().map_or(Errno::IO, |(_, errno)| *errno),
+        }
+    }
+
+    /// What is wrong with these messages, if it is known that something is.
+    pub(crate) fn of(&self, messages: &RangeInclusive<u32>) -> Option<Errno> {
+        match self {
+            // Nothing else goes wrong for all messages alike.
+            Self::Whole(errno) => (*errno == Errno::PERM).then_some(*errno),
+            Self::Messages(failed) => {
+                failed.iter().find(|(number, _)| messages.contains(number)).map(|(_, errno)| *errno)
+            }
+        }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        matches!(self, Self::Whole(_))
+    }
+}
+
+impl Socket {
+    pub(crate) fn open() -> io::Result<Self> {
+        let mut inner = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
+        let port = inner.bind_auto()?.port_number();
+        inner.connect(&SocketAddr::new(0, 0))?;
+        // Answers to a failed batch need not repeat its messages. Kernels before 4.2 do not know this, and work.
+        let _ = inner.set_cap_ack(true);
+        set_receive_buffer(&inner, RECEIVE_BUFFER)?;
+        set_socket_send_buffer_size(&inner, SEND_BUFFER)?;
+        Ok(Self { inner, port, sequence: 1, inbox: vec![0; INBOX], outbox: Vec::new() })
+    }
+
+    /// What the kernel calls this socket, in the owner of a table and the sender of a change.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
+    }
+
+    /// Begins a batch, which must be carried out before anything else is asked of the socket.
+    pub(crate) fn begin(&mut self) -> Batch {
+        Batch::new(std::mem::take(&mut self.outbox), self.sequence)
+    }
+
+    /// Carries out a batch: two system calls, if nothing is wrong.
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), Failure> {
+        let messages = batch.len();
+        let first = batch.first_sequence();
+        debug_assert_eq!(
+            first, self.sequence,
+            "something was asked between the beginning and the end of a batch"
+        );
+        self.outbox = batch.finish();
+        self.sequence = first.wrapping_add(messages).wrapping_add(2);
+        if messages == 0 {
+            return Ok(());
+        }
+        self.inner.send(&self.outbox, 0).map_err(|error| Failure::Whole(errno(&error)))?;
+        let mut failed = Vec::new();
+        loop {
+            let length = receive(&self.inner, &mut self.inbox).map_err(Failure::Whole)?;
+            for answer in messages_of(&self.inbox[..length]) {
+                let number = answer.sequence_number().wrapping_sub(first);
+                // Anything else is left from a batch that was given up.
+                let Some(code) = error_code(&answer).filter(|_| number <= messages) else { continue };
+                match code {
+                    // The kernel tells what is wrong with the whole by an answer to the beginning.
+                    Some(errno) if number == 0 => return Err(Failure::Whole(errno)),
+                    Some(errno) => failed.push((number, errno)),
+                    None => {}
+                }
+                if number == messages {
+                    return if failed.is_empty() { Ok(()) } else { Err(Failure::Messages(failed)) };
+                }
+            }
+        }
+    }
+
+    /// Asks for one object and reads its attributes; none if there is no such thing.
+    pub(crate) fn ask<T>(
+        &mut self,
+        family: Family,
+        question: NfTablesMessage,
+        read: impl Fn(&[u8]) -> T,
+    ) -> Result<Option<T>, Errno> {
+        let sequence = self.send(family, 0, question)?;
+        loop {
+            let length = receive(&self.inner, &mut self.inbox)?;
+            for answer in messages_of(&self.inbox[..length]) {
+                if answer.sequence_number() != sequence {
+                    continue;
+                }
+                match error_code(&answer) {
+                    Some(Some(Errno::NOENT)) => return Ok(None),
+                    Some(Some(errno)) => return Err(errno),
+                    Some(None) => {}
+                    None => return Ok(Some(read(attributes_of(&answer)))),
+                }
+            }
+        }
+    }
+
+    /// Asks for a list and reads it; empty if that of which it is a list does not exist.
+    pub(crate) fn list<T>(
+        &mut self,
+        family: Family,
+        question: &NfTablesMessage,
+        read: impl Fn(&[u8], &mut Vec<T>),
+    ) -> Result<Vec<T>, Errno> {
+        for _ in 0..LISTINGS {
+            match self.list_once(family, question.clone(), &read) {
+                Ok(Some(list)) => return Ok(list),
+                Ok(None) => {}
+                Err(Errno::NOENT) => return Ok(Vec::new()),
+                Err(errno) => return Err(errno),
+            }
+        }
+        Err(Errno::AGAIN)
+    }
+
+    /// One try at a list; none if the ruleset changed in between.
+    fn list_once<T>(
+        &mut self,
+        family: Family,
+        question: NfTablesMessage,
+        read: impl Fn(&[u8], &mut Vec<T>),
+    ) -> Result<Option<Vec<T>>, Errno> {
+        let sequence = self.send(family, NLM_F_DUMP, question)?;
+        let mut list = Vec::new();
+        let mut disturbed = false;
+        loop {
+            let length = receive(&self.inner, &mut self.inbox)?;
+            for answer in messages_of(&self.inbox[..length]) {
+                if answer.sequence_number() != sequence {
+                    continue;
+                }
+                disturbed |= answer.flags() & NLM_F_DUMP_INTR != 0;
+                match (answer.message_type(), error_code(&answer)) {
+                    (NLMSG_DONE, _) => return Ok((!disturbed).then_some(list)),
+                    (_, Some(Some(errno))) => return Err(errno),
+                    (_, Some(None)) => {}
+                    (_, None) => read(attributes_of(&answer), &mut list),
+                }
+            }
+        }
+    }
+
+    fn send(&mut self, family: Family, flags: u16, question: NfTablesMessage) -> Result<u32, Errno> {
+        let sequence = self.sequence;
+        self.sequence = sequence.wrapping_add(1);
+        self.outbox.clear();
+        encode(&mut self.outbox, NetfilterHeader::new(family.netfilter(), 0, 0), question, flags, sequence);
+        self.inner.send(&self.outbox, 0).map_err(|error| errno(&error))?;
+        Ok(sequence)
+    }
+}
+
+/// The next datagram, if one is there, without waiting; only from the kernel.
+pub(crate) fn receive(socket: &netlink_sys::Socket, mut inbox: &mut [u8]) -> Result<usize, Errno> {
+    const FLAGS: i32 = RecvFlags::DONTWAIT.bits().cast_signed();
+    loop {
+        let (length, sender) = socket.recv_from(&mut inbox, FLAGS).map_err(|error| errno(&error))?;
+        if sender.port_number() == 0 {
+            return Ok(length);
+        }
+    }
+}
+
+/// The messages of a datagram; ends at the first that is cut off.
+pub(crate) fn messages_of(mut datagram: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&[u8]>> {
+    std::iter::from_fn(move || {
+        let message = NetlinkBuffer::new_checked(datagram).ok()?;
+        let length = usize::try_from(message.length()).ok()?.next_multiple_of(usize::from(NLMSG_ALIGNTO));
+        datagram = datagram.get(length..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// As large as the kernel allows, up to `size` bytes.
+pub(crate) fn set_receive_buffer(socket: &netlink_sys::Socket, size: usize) -> io::Result<()> {
+    // Only CAP_NET_ADMIN outside of user namespaces may go over the system's limit.
+    if set_socket_recv_buffer_size_force(socket, size).is_err() {
+        set_socket_recv_buffer_size(socket, size)?;
+    }
+    Ok(())
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno::from_io_error(error).unwrap_or(Errno::IO)
+}
+
+/// What an acknowledgement says; none if the message is something else.
+fn error_code(answer: &NetlinkBuffer<&[u8]>) -> Option<Option<Errno>> {
+    if answer.message_type() != NLMSG_ERROR {
+        return None;
+    }
+    let code = answer.payload().first_chunk().map_or(0, |bytes| i32::from_ne_bytes(*bytes));
+    Some((code != 0).then(|| Errno::from_raw_os_error(code.wrapping_neg())))
+}
+
+fn attributes_of<'a>(answer: &NetlinkBuffer<&'a [u8]>) -> &'a [u8] {
+    answer.payload().get(NFTABLES_HEADER..).unwrap_or_default()
+}

@@ -1,0 +1,281 @@
+//! The table `inet postern`: what it looks like, whose it is, and what it survives.
+
+use std::sync::mpsc::TryRecvError;
+use std::time::Duration;
+
+use postern_core::{Act, DoorId};
+use postern_doorman::{Changes, Doorman, Error, GuardProtocol, OnClose, Posture, WhyPlain, reset};
+
+use crate::world::{CLIENT4, CLIENT6, HOST4, NEIGHBOUR4, World, nft, run, try_nft, wait_until};
+use crate::{MINUTE, SSH, guard, listen, must, postern_table, remaining, say, ssh};
+
+#[test]
+fn nft_shows_the_table_as_documented() {
+    let Some(_world) = World::new() else { return };
+    let door = (DoorId(2), guard(&[(GuardProtocol::Udp, 51820)], OnClose::Cut));
+    let (_doorman, posture) = Doorman::start(&[ssh(), door]).unwrap();
+    assert_eq!(posture, Posture::Owned);
+    let rules = "iifname \"lo\" accept
+        meta l4proto . th dport != @guarded accept
+        ip saddr . meta l4proto . th dport @open4 accept
+        ip6 saddr . meta l4proto . th dport @open6 accept
+        meta l4proto . th dport @strict counter packets 0 bytes 0 drop
+        ct state 0x2,0x4 accept
+        counter packets 0 bytes 0 drop
+        }";
+    let expected = format!(
+        "flags timeout
+        }}
+        set guarded {{
+        type inet_proto . inet_service
+        elements = {{ 6 . 22,
+        17 . 51820 }}
+        }}
+        set strict {{
+        type inet_proto . inet_service
+        elements = {{ 17 . 51820 }}
+        }}
+        chain prerouting {{
+        type filter hook prerouting priority -150; policy accept;
+        fib daddr type != 2 accept
+        {rules}
+        chain input {{
+        type filter hook input priority -10; policy accept;
+        {rules}
+        }}"
+    );
+    let trim = |text: &str| {
+        text.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("\n")
+    };
+    let shown = trim(&postern_table());
+    assert!(shown.ends_with(&trim(&expected)), "shown:\n{shown}\nexpected:\n{}", trim(&expected));
+    for (set, kind) in [("open4", "ipv4_addr"), ("open6", "ipv6_addr")] {
+        let expected =
+            format!("set {set} {{\ntype {kind} . inet_proto . inet_service\nsize 131072\nflags timeout\n}}");
+        assert!(shown.contains(&expected), "{shown}");
+    }
+}
+
+#[test]
+fn the_next_doorman_takes_over_what_is_open() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let (mut first, _) = Doorman::start(&[ssh()]).unwrap();
+    must(&mut first, SSH, CLIENT4, Act::Open(MINUTE));
+    must(&mut first, SSH, CLIENT6, Act::Open(2 * MINUTE));
+    let before = postern_table();
+    let first_left = remaining(&mut first, SSH, CLIENT4).unwrap();
+    drop(first);
+    world.must_connect(CLIENT4, (HOST4, 22));
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+
+    let (mut second, posture) = Doorman::start(&[ssh()]).unwrap();
+    assert_eq!(posture, Posture::Owned);
+    world.must_connect(CLIENT4, (HOST4, 22));
+    let left = remaining(&mut second, SSH, CLIENT4).unwrap();
+    assert!(left <= first_left && left > MINUTE / 2, "{left:?} after {first_left:?}");
+    assert!(remaining(&mut second, SSH, CLIENT6).unwrap() > MINUTE);
+    assert_eq!(rules(&postern_table()), rules(&before));
+    must(&mut second, SSH, CLIENT4, Act::Close);
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+}
+
+#[test]
+fn a_second_living_doorman_is_refused() {
+    let Some(_world) = World::new() else { return };
+    let (first, _) = Doorman::start(&[ssh()]).unwrap();
+    let error = Doorman::start(&[ssh()]).err().unwrap();
+    assert_eq!(error.to_string(), "another posternd owns the table inet postern; stop it first");
+    assert!(matches!(reset(), Err(Error::Owned)));
+    let (second, posture) = Doorman::start(&[]).unwrap();
+    assert_eq!(posture, Posture::Unguarded);
+    drop((first, second));
+    Doorman::start(&[ssh()]).unwrap();
+}
+
+#[test]
+fn nobody_else_can_take_the_table_away() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let (mut doorman, _) = Doorman::start(&[ssh()]).unwrap();
+    must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
+    nft("add table inet other");
+    nft("flush ruleset");
+    assert!(!run("nft list tables").contains("other"));
+    for script in
+        ["delete table inet postern", "add element inet postern open4 { 10.77.0.3 . tcp . 22 timeout 1h }"]
+    {
+        let error = try_nft(script).unwrap_err();
+        assert!(error.contains("Operation not permitted"), "{error}");
+    }
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+    world.must_connect(CLIENT4, (HOST4, 22));
+    assert_eq!(doorman.posture(), Posture::Owned);
+}
+
+#[test]
+fn a_table_without_owner_is_watched_and_put_back() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    nft("add table inet postern");
+    let (mut doorman, posture) = Doorman::start(&[ssh()]).unwrap();
+    assert_eq!(posture, Posture::Plain(WhyPlain::Found));
+    assert!(posture.to_string().contains("unprotected"));
+    let mut changes = Changes::watch(doorman.port_id()).unwrap();
+    must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
+    assert!(!changes.drain(), "its own change");
+    nft("add table inet other; add set inet other s { type mark; }");
+    assert!(changes.drain());
+    nft("add element inet other s { 1 }");
+    assert!(!changes.drain(), "an addition to a set takes nothing away");
+
+    nft("flush ruleset");
+    assert!(changes.drain());
+    assert!(!changes.drain());
+    assert_eq!(doorman.list().unwrap(), []);
+    let refused = say(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE)).unwrap_err();
+    assert_eq!(refused, "the table inet postern is gone; another program removed it");
+    must(&mut doorman, SSH, CLIENT4, Act::Close);
+    world.must_connect(NEIGHBOUR4, (HOST4, 22));
+    // What nobody owns any more can be owned.
+    assert_eq!(doorman.restore_table().unwrap(), Posture::Owned);
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+    must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
+    world.must_connect(CLIENT4, (HOST4, 22));
+}
+
+#[test]
+fn lost_news_are_a_change() {
+    let Some(_world) = World::new() else { return };
+    let (doorman, _) = Doorman::start(&[ssh()]).unwrap();
+    let mut changes = Changes::watch(doorman.port_id()).unwrap();
+    rustix::net::sockopt::set_socket_recv_buffer_size(&changes, 1).unwrap();
+    nft("add table inet other; add set inet other s { type mark; }");
+    changes.drain();
+    for _ in 0..64 {
+        nft(
+            "add element inet other s { 1 }; flush set inet other s; delete set inet other s; add set inet other s { type mark; }",
+        );
+    }
+    assert!(changes.drain());
+}
+
+#[test]
+fn a_reload_keeps_what_stays() {
+    let Some(world) = World::new() else { return };
+    let (_ssh, _web) = (listen(22), listen(80));
+    let web = |id| (DoorId(id), guard(&[(GuardProtocol::Tcp, 80)], OnClose::Cut));
+    let (mut doorman, _) = Doorman::start(&[ssh()]).unwrap();
+    must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
+    world.must_connect(NEIGHBOUR4, (HOST4, 80));
+
+    doorman.set_doors(&[ssh(), web(2)]).unwrap();
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 80));
+    world.must_connect(CLIENT4, (HOST4, 22));
+    assert!(postern_table().contains("elements = { 6 . 80 }"), "strict: {}", postern_table());
+
+    // A mistake changes nothing.
+    let error = doorman.set_doors(&[web(2), (DoorId(3), guard(&[], OnClose::Keep))]).unwrap_err();
+    assert_eq!(error.to_string(), "door 3: it guards no port; name at least one");
+    must(&mut doorman, SSH, CLIENT4, Act::Extend(MINUTE));
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+
+    doorman.set_doors(&[web(2)]).unwrap();
+    world.must_connect(NEIGHBOUR4, (HOST4, 22));
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 80));
+    let error = say(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE)).unwrap_err();
+    assert_eq!(error, "there is no door 1 in the packet filter");
+
+    doorman.set_doors(&[]).unwrap();
+    world.must_connect(NEIGHBOUR4, (HOST4, 80));
+    doorman.set_doors(&[ssh()]).unwrap();
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+}
+
+#[test]
+fn a_port_that_stays_guarded_is_never_open_during_reloads() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let (mut doorman, _) = Doorman::start(&[ssh()]).unwrap();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let tries = std::thread::scope(|scope| {
+        let stop = stop;
+        let tries = scope.spawn(|| {
+            world.on_client(move || {
+                let mut tries = 0;
+                while stopped.try_recv() == Err(TryRecvError::Empty) {
+                    let target = (HOST4.parse::<std::net::IpAddr>().unwrap(), 22).into();
+                    let reach =
+                        crate::world::reach(NEIGHBOUR4.parse().unwrap(), target, Duration::from_millis(2));
+                    assert!(matches!(reach, crate::world::Reach::Silence), "{reach:?}");
+                    tries += 1;
+                }
+                tries
+            })
+        });
+        for round in 0..200 {
+            let ports: Vec<_> = (0..=round % 7).map(|port| (GuardProtocol::Tcp, 1000 + port)).collect();
+            doorman.set_doors(&[ssh(), (DoorId(2), guard(&ports, OnClose::Cut))]).unwrap();
+            doorman.restore_table().unwrap();
+        }
+        drop(stop);
+        tries.join().unwrap()
+    });
+    assert!(tries > 20, "only {tries} tries");
+}
+
+#[test]
+fn without_guard_doors_a_left_table_guards_nothing() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let (nothing, posture) = Doorman::start(&[]).unwrap();
+    assert_eq!(posture, Posture::Unguarded);
+    assert!(!run("nft list tables").contains("postern"));
+    drop(nothing);
+    drop(Doorman::start(&[ssh()]).unwrap());
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+    let (_doorman, posture) = Doorman::start(&[]).unwrap();
+    assert_eq!(posture, Posture::Owned);
+    world.must_connect(CLIENT4, (HOST4, 22));
+}
+
+#[test]
+fn a_reset_removes_the_table() {
+    let Some(_world) = World::new() else { return };
+    assert!(!reset().unwrap());
+    let (mut doorman, _) = Doorman::start(&[ssh()]).unwrap();
+    assert!(doorman.remove_table().unwrap());
+    assert_eq!(doorman.restore_table().unwrap(), Posture::Owned);
+    drop(doorman);
+    assert!(reset().unwrap());
+    wait_until("the table is gone", || !run("nft list tables").contains("postern"));
+}
+
+#[test]
+fn many_ports_can_be_guarded() {
+    let Some(_world) = World::new() else { return };
+    let door = |id: u32, first: u16, count: u16| {
+        let ports: Vec<_> = (first..first + count).map(|port| (GuardProtocol::Tcp, port)).collect();
+        (DoorId(id), guard(&ports, OnClose::Cut))
+    };
+    let mut doors: Vec<_> = (0..32).map(|id| door(id, 1000 + 64 * u16::try_from(id).unwrap(), 64)).collect();
+    let (mut doorman, _) = Doorman::start(&doors).unwrap();
+    doorman.set_doors(&doors[1..]).unwrap();
+    doors.push(door(32, 10_000, 1));
+    let error = doorman.set_doors(&doors).unwrap_err();
+    assert_eq!(error.to_string(), "2049 ports are guarded; at most 2048 can be");
+    // The largest order there can be.
+    must(&mut doorman, DoorId(5), CLIENT6, Act::Open(MINUTE));
+    assert!(doorman.list().unwrap().iter().all(|opening| opening.whole));
+    must(&mut doorman, DoorId(5), CLIENT6, Act::Close);
+    assert_eq!(doorman.list().unwrap(), []);
+}
+
+/// The chains with their rules, without counts.
+fn rules(table: &str) -> Vec<&str> {
+    table
+        .lines()
+        .skip_while(|line| !line.contains("chain"))
+        .map(|line| line.split(" packets").next().unwrap())
+        .collect()
+}

@@ -1,0 +1,66 @@
+//! The doorman against a real kernel, with real packets, in network namespaces of its own.
+
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout, reason = "tests")]
+
+mod world;
+
+mod doors;
+mod guard;
+mod sets;
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use postern_core::{Act, DoorId, Order};
+use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose};
+
+use crate::world::run;
+
+const SSH: DoorId = DoorId(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn guard(ports: &[(GuardProtocol, u16)], on_close: OnClose) -> NetDoor {
+    NetDoor::Guard { ports: ports.to_vec(), on_close }
+}
+
+fn ssh() -> (DoorId, NetDoor) {
+    (SSH, guard(&[(GuardProtocol::Tcp, 22)], OnClose::Keep))
+}
+
+fn set(sets: &[&str]) -> NetDoor {
+    NetDoor::Set { sets: sets.iter().map(|set| set.parse().unwrap()).collect() }
+}
+
+fn order(door: DoorId, client: &str, act: Act) -> Order {
+    Order { serial: 7, door, client: client.parse().unwrap(), act }
+}
+
+/// Gives one order and expects it to be carried out.
+fn must(doorman: &mut Doorman, door: DoorId, client: &str, act: Act) {
+    say(doorman, door, client, act).unwrap();
+}
+
+/// Gives one order and returns the outcome.
+fn say(doorman: &mut Doorman, door: DoorId, client: &str, act: Act) -> Result<(), String> {
+    let receipts = doorman.carry_out(&[order(door, client, act)]);
+    assert_eq!((receipts.len(), receipts[0].serial), (1, 7));
+    receipts[0].outcome.clone()
+}
+
+/// What the kernel says remains of an opening.
+fn remaining(doorman: &mut Doorman, door: DoorId, client: &str) -> Option<Duration> {
+    let client: std::net::IpAddr = client.parse().unwrap();
+    let openings = doorman.list().unwrap();
+    openings
+        .iter()
+        .find(|opening| opening.door == door && opening.client == client)
+        .map(|opening| opening.remaining)
+}
+
+fn listen(port: u16) -> TcpListener {
+    TcpListener::bind(("::", port)).unwrap()
+}
+
+fn postern_table() -> String {
+    run("nft -nn list table inet postern")
+}

@@ -1,0 +1,141 @@
+//! Filter: the program that runs in the kernel and lets only wanted packets through to this process.
+//!
+//! Derived from what all rules watch, as a classic BPF program that we write ourselves. libpcap could compile an expression,
+//! but it is slow at thousands of ports, does not see behind VLAN tags, and its way of installing a program drops
+//! what arrives meanwhile. A filter may let through more than is wanted, since dispatch looks again; it never holds back a wanted packet.
+
+mod program;
+mod ranges;
+
+#[cfg(test)]
+mod tests;
+
+use postern_core::{Transport, Watch};
+use socket2::SockFilter;
+
+use program::Instruction;
+use ranges::Ranges;
+
+/// What the kernel accepts in one program (BPF_MAXINSNS).
+const MAX_INSTRUCTIONS: usize = 4096;
+
+/// A kernel filter for a set of watches.
+#[derive(Clone, Debug)]
+pub struct Filter {
+    wanted: Ranges,
+    program: Vec<Instruction>,
+    precision: Precision,
+    /// How many instructions were allowed.
+    budget: usize,
+}
+
+/// How closely a filter follows the watches that it was made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Nothing unwanted passes but what only user space can decide: frames with further VLAN tags inside, and IPv6 packets with
+    /// extension headers.
+    Exact,
+    /// The watches do not fit a program, so neighbouring ports were joined, or requirements on TCP flags left out.
+    Widened {
+        /// Ports and message types asked for, all transports together.
+        from: usize,
+        /// Ports and message types let through.
+        to: usize,
+    },
+}
+
+/// Where the IP header is in what the kernel runs the filter over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum NetworkHeader {
+    /// At this offset. Reads behind it work wherever the kernel keeps the bytes.
+    At(u32),
+    /// Wherever the kernel says. A read fails, and the packet with it, if a driver left the headers in a page of their own.
+    Anywhere,
+}
+
+impl Filter {
+    /// The filter that passes every packet that any of `watches` asks for. Without watches it passes none.
+    #[must_use]
+    pub fn from_watches(watches: &[Watch]) -> Self {
+        Self::within(Ranges::from_watches(watches), MAX_INSTRUCTIONS)
+    }
+
+    /// Whether everything that passes is wanted.
+    #[must_use]
+    pub fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    /// Instructions of the program.
+    #[must_use]
+    pub fn instructions(&self) -> usize {
+        self.program.len()
+    }
+
+    /// Whether both let through the same packets.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.program == other.program
+    }
+
+    /// The same in at most half as many instructions, for a kernel that has not the memory; none if it is as small as it gets.
+    pub(super) fn coarser(&self) -> Option<Self> {
+        let budget = self.program.len().min(self.budget) / 2;
+        (budget >= program::SMALLEST).then(|| Self::within(self.wanted.clone(), budget))
+    }
+
+    /// The program in the form that a socket takes.
+    pub(super) fn socket_filter(&self, header: NetworkHeader) -> Vec<SockFilter> {
+        self.program.iter().map(|instruction| instruction.socket_filter(header)).collect()
+    }
+
+    /// A few instructions that pass every packet but outgoing ones, for as long as no better filter is in place.
+    pub(super) fn everything_incoming() -> Vec<SockFilter> {
+        program::everything_incoming()
+            .iter()
+            .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
+            .collect()
+    }
+
+    fn within(wanted: Ranges, budget: usize) -> Self {
+        if let Some(program) = program::compile(&wanted, budget) {
+            let precision = if wanted.lost_flags() {
+                Precision::Widened { from: wanted.ports(), to: wanted.ports() }
+            } else {
+                Precision::Exact
+            };
+            return Self { wanted, program, precision, budget };
+        }
+        let (widened, program) = fit(&wanted, budget);
+        let precision = Precision::Widened { from: wanted.ports(), to: widened.ports() };
+        Self { wanted, program, precision, budget }
+    }
+}
+
+/// Joins the nearest ranges, as few as possible, until the program fits.
+fn fit(wanted: &Ranges, budget: usize) -> (Ranges, Vec<Instruction>) {
+    let without_flags = wanted.without_flags();
+    // Requirements on flags cost little unless there are very many kinds; then they go first.
+    let base =
+        if program::compile(&wanted.widened(usize::MAX), budget).is_some() { wanted } else { &without_flags };
+    if let Some(program) = program::compile(base, budget) {
+        return (base.clone(), program);
+    }
+    let (mut too_few, mut enough) = (0, base.gaps());
+    while enough - too_few > 1 {
+        let joints = too_few + (enough - too_few) / 2;
+        if program::compile(&base.widened(joints), budget).is_some() {
+            enough = joints;
+        } else {
+            too_few = joints;
+        }
+    }
+    let widened = base.widened(enough);
+    match program::compile(&widened, budget) {
+        Some(program) => (widened, program),
+        None => (Ranges::everything(wanted), program::everything_incoming().into()),
+    }
+}
+
+/// The transports, in the order in which per-transport lists here hold them.
+const TRANSPORTS: [Transport; 4] = Transport::ALL;

@@ -1,0 +1,331 @@
+//! Live: one thread that captures on one interface, for as long as its [`Tap`] lives.
+//!
+//! The thread owns the capture. An interface that is missing, down or gone is waited for, and no failure of it ends anything.
+//! Nothing is polled: the thread sleeps until there are frames, a command, or a change of interfaces to be hoped for.
+
+mod device;
+mod error;
+mod outage;
+
+#[cfg(test)]
+mod tests;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, read, write};
+use tracing::{error, info};
+
+use super::{Filter, Frame};
+use device::Device;
+pub use error::CaptureError;
+use outage::Outage;
+
+/// Frames that are read before commands get their turn.
+const BATCH: usize = 256;
+/// How long to wait for the thread to say how many frames it saw.
+const STATS_WAIT: Duration = Duration::from_millis(200);
+
+/// What to capture.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TapSettings {
+    /// Name of an interface, or `any`. On `any` a packet shows once for each interface that it passes on its way in, so twice if it
+    /// comes through a VLAN interface, a bridge or a bond.
+    pub interface: String,
+    /// Whether to see frames for other hardware addresses. Without effect on `any`.
+    pub promiscuous: bool,
+}
+
+/// What a tap has seen since it was started, over all re-openings.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TapStats {
+    /// Frames that passed the kernel filter, dropped ones included.
+    pub received: u64,
+    /// Frames that passed the filter but found the ring full.
+    pub dropped: u64,
+    /// Frames on which the sink panicked.
+    pub panics: u64,
+}
+
+/// A capture on one interface. Dropping it ends the capture.
+#[derive(Debug)]
+pub struct Tap {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What the thread and its owner share.
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    /// Told after each change of `state` by the thread.
+    changed: Condvar,
+    /// Written to after each change of `state` by the owner.
+    wake: OwnedFd,
+}
+
+#[derive(Debug)]
+struct State {
+    stop: bool,
+    filter: Arc<Filter>,
+    /// Counts the filters, so that it is known whether the newest one is in place.
+    filter_number: u64,
+    /// The number of the filter that is attached to an open capture.
+    listening: Option<u64>,
+    stats: TapStats,
+    stats_asked: u64,
+    stats_answered: u64,
+}
+
+impl Tap {
+    /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and does not come from this
+    /// machine to `sink`. As long as there is no such interface, or it is down, it waits for it and says so in the log.
+    ///
+    /// `sink` is called on the thread and must not block for long, or the kernel's ring fills up. A panic in it costs that
+    /// frame, is logged and counted, and `sink` is called again for the next.
+    ///
+    /// # Errors
+    ///
+    /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
+    pub fn start(
+        settings: TapSettings,
+        filter: Arc<Filter>,
+        sink: impl FnMut(Frame<'_>) + Send + 'static,
+    ) -> Result<Self, CaptureError> {
+        let interface = settings.interface.clone();
+        let failed = |source| CaptureError::Thread { interface: interface.clone(), source };
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| failed(errno.into()))?;
+        let state = State {
+            stop: false,
+            filter,
+            filter_number: 1,
+            listening: None,
+            stats: TapStats::default(),
+            stats_asked: 0,
+            stats_answered: 0,
+        };
+        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake });
+        let thread = thread::Builder::new()
+            .name(format!("capture {interface}"))
+            .spawn({
+                let shared = shared.clone();
+                move || run(&shared, &settings, sink)
+            })
+            .map_err(failed)?;
+        Ok(Self { shared, thread: Some(thread) })
+    }
+
+    /// Replaces the filter. The kernel swaps programs between two packets, so a packet that both let through is not lost.
+    /// Returns at once; [`Tap::ready`] says when it is in place.
+    pub fn set_filter(&self, filter: Arc<Filter>) {
+        let mut state = self.shared.lock();
+        state.filter = filter;
+        state.filter_number += 1;
+        drop(state);
+        self.shared.wake();
+    }
+
+    /// Waits until the interface is open with the newest filter in place, at most for `timeout`. False if it is not by then.
+    #[must_use]
+    pub fn ready(&self, timeout: Duration) -> bool {
+        self.shared.wait_until(timeout, |state| state.listening == Some(state.filter_number)).1
+    }
+
+    /// What this tap has seen. Asks the thread, so it may take up to 200 ms while that is busy; then the answer is the last one known.
+    #[must_use]
+    pub fn stats(&self) -> TapStats {
+        let asked = {
+            let mut state = self.shared.lock();
+            state.stats_asked += 1;
+            state.stats_asked
+        };
+        self.shared.wake();
+        self.shared.wait_until(STATS_WAIT, |state| state.stats_answered >= asked).0.stats
+    }
+
+    /// Ends the capture, and returns when the thread has ended. Frames not yet read are dropped.
+    pub fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Tap {
+    fn drop(&mut self) {
+        self.shared.lock().stop = true;
+        self.shared.wake();
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            error!(event = "capture", "the capture thread had panicked");
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Makes the thread look at `state`.
+    fn wake(&self) {
+        // It can only fail because the counter is full, and then the thread is awake.
+        let _ = write(&self.wake, &1_u64.to_ne_bytes());
+    }
+
+    /// Says that a wake-up was noticed.
+    fn awake(&self) {
+        let _ = read(&self.wake, &mut [0_u8; 8]);
+    }
+
+    fn update(&self, change: impl FnOnce(&mut State)) {
+        change(&mut self.lock());
+        self.changed.notify_all();
+    }
+
+    fn wait_until(
+        &self,
+        timeout: Duration,
+        mut done: impl FnMut(&State) -> bool,
+    ) -> (MutexGuard<'_, State>, bool) {
+        let (state, result) = self
+            .changed
+            .wait_timeout_while(self.lock(), timeout, |state| !done(state))
+            .unwrap_or_else(PoisonError::into_inner);
+        let is_done = !result.timed_out() || done(&state);
+        (state, is_done)
+    }
+}
+
+/// The thread: open, read until that ends, wait, again.
+fn run(shared: &Shared, settings: &TapSettings, mut sink: impl FnMut(Frame<'_>)) {
+    let mut outage = Outage::new();
+    while !shared.lock().stop {
+        let opened = Device::open(settings);
+        let failure = opened.and_then(|mut device| {
+            let opened_at = Instant::now();
+            let result = serve(shared, &mut device, &mut outage, &mut sink);
+            count(shared, &mut device);
+            shared.update(|state| state.listening = None);
+            outage.worked_for(opened_at.elapsed());
+            result
+        });
+        if let Err(failure) = failure {
+            outage.say(&settings.interface, &failure);
+            outage.wait(shared);
+        }
+    }
+}
+
+/// Reads frames and follows commands until the tap is to stop or the capture fails.
+fn serve(
+    shared: &Shared,
+    device: &mut Device,
+    outage: &mut Outage,
+    sink: &mut impl FnMut(Frame<'_>),
+) -> Result<(), CaptureError> {
+    let mut attached = attach_newest(shared, device)?;
+    info!(event = "capture", interface = device.name(), link = ?device.link(), "listening");
+    outage.is_over();
+    loop {
+        let woken_by = sleep(shared, device, outage);
+        if woken_by.commands {
+            shared.awake();
+            let (stop, number, stats_asked) = {
+                let state = shared.lock();
+                (state.stop, state.filter_number, state.stats_asked)
+            };
+            if stop {
+                return Ok(());
+            }
+            if number != attached {
+                attached = attach_newest(shared, device)?;
+            }
+            count(shared, device);
+            shared.update(|state| state.stats_answered = stats_asked);
+        }
+        let lost = || CaptureError::Lost { interface: device.name().to_owned() };
+        if woken_by.news {
+            outage.forget_news();
+            // The kernel also reports this on the capture, but libpcap may be the one to hear it, and then tells nobody.
+            if !device.is_current() {
+                return Err(lost());
+            }
+        }
+        if woken_by.frames == PollFlags::IN {
+            device.read(BATCH, |frame| guarded(shared, sink, frame))?;
+        } else if !woken_by.frames.is_empty() {
+            let lost = lost();
+            // What arrived before the interface went down is still in the ring.
+            while device.read(BATCH, |frame| guarded(shared, sink, frame))? > 0 {}
+            return Err(lost);
+        }
+    }
+}
+
+/// What ended a sleep.
+struct WokenBy {
+    commands: bool,
+    frames: PollFlags,
+    news: bool,
+}
+
+/// Waits for commands, for frames, and for news of interfaces.
+fn sleep(shared: &Shared, device: &Device, outage: &Outage) -> WokenBy {
+    let mut descriptors = [
+        PollFd::new(&shared.wake, PollFlags::IN),
+        PollFd::new(device.descriptor(), PollFlags::IN),
+        // Without news the wake-up twice does no harm.
+        PollFd::new(outage.news().unwrap_or(&shared.wake), PollFlags::IN),
+    ];
+    match poll(&mut descriptors, None) {
+        Ok(_) => WokenBy {
+            commands: !descriptors[0].revents().is_empty(),
+            frames: descriptors[1].revents(),
+            news: !descriptors[2].revents().is_empty(),
+        },
+        Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), news: false },
+        // There is no other reason with open descriptors but a lack of memory; the capture is opened anew.
+        Err(_) => WokenBy { commands: false, frames: PollFlags::ERR, news: false },
+    }
+}
+
+/// Attaches the newest filter and returns its number.
+fn attach_newest(shared: &Shared, device: &Device) -> Result<u64, CaptureError> {
+    let (filter, number) = {
+        let state = shared.lock();
+        (state.filter.clone(), state.filter_number)
+    };
+    device.attach(&filter)?;
+    shared.update(|state| state.listening = Some(number));
+    Ok(number)
+}
+
+/// Adds what was seen since the last time.
+fn count(shared: &Shared, device: &mut Device) {
+    let (received, dropped) = device.seen();
+    shared.update(|state| {
+        state.stats.received += received;
+        state.stats.dropped += dropped;
+    });
+}
+
+/// Calls the sink so that a panic in it stays there.
+fn guarded(shared: &Shared, sink: &mut impl FnMut(Frame<'_>), frame: Frame<'_>) {
+    let interface = frame.interface;
+    if catch_unwind(AssertUnwindSafe(|| sink(frame))).is_err() {
+        let mut panics = 0;
+        shared.update(|state| {
+            state.stats.panics += 1;
+            panics = state.stats.panics;
+        });
+        // A packet may have caused this, so the log must not grow with the packets.
+        if panics.is_power_of_two() {
+            error!(event = "capture", interface = &**interface, panics, "a frame made its handler panic");
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! Device: an open capture on one interface, with our own filter in the kernel.
+
+use std::io;
+use std::sync::Arc;
+
+use pcap::{Active, Capture, Direction, TimestampType};
+use postern_core::Timestamp;
+use rustix::fd::{AsFd, OwnedFd};
+use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::net::netdevice::name_to_index;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+use socket2::SockRef;
+use tracing::warn;
+
+use super::{CaptureError, TapSettings};
+use crate::capture::filter::NetworkHeader;
+use crate::capture::{Filter, Frame, LinkType};
+
+/// The name that stands for all interfaces.
+const ANY: &str = "any";
+
+/// Bytes kept of a frame: a full Ethernet frame with tags and long headers, and so that the kernel's ring holds two frames in a page.
+const SNAP_LENGTH: i32 = 1920;
+/// Bytes of the kernel's ring.
+const RING: i32 = 16 << 20;
+
+/// An open capture.
+pub(super) struct Device {
+    capture: Capture<Active>,
+    interface: Arc<str>,
+    link: LinkType,
+    /// The number of the interface; a later one of the same name has another. None for `any`.
+    index: Option<u32>,
+    /// The counts of the kernel when they were last looked at; they wrap.
+    seen: (u32, u32),
+}
+
+impl Device {
+    pub(super) fn open(settings: &TapSettings) -> Result<Self, CaptureError> {
+        let interface = &settings.interface;
+        let capture = Self::capture(settings).map_err(|source| why(interface, source))?;
+        let link = LinkType::from_number(capture.get_datalink().0);
+        let index = if interface == ANY {
+            None
+        } else {
+            let index = name_to_index(&capture, interface);
+            Some(index.map_err(|_| CaptureError::NoInterface { interface: interface.clone() })?)
+        };
+        Ok(Self { capture, interface: interface.as_str().into(), link, index, seen: (0, 0) })
+    }
+
+    /// Whether this is still the interface of that name, and not one that is gone or renamed.
+    pub(super) fn is_current(&self) -> bool {
+        self.index.is_none_or(|index| name_to_index(&self.capture, &self.interface) == Ok(index))
+    }
+
+    fn capture(settings: &TapSettings) -> Result<Capture<Active>, pcap::Error> {
+        let capture = Capture::from_device(settings.interface.as_str())?
+            // Each frame is there as soon as the kernel has it, not when a block of the ring is full.
+            .immediate_mode(true)
+            .promisc(settings.promiscuous && settings.interface != ANY)
+            .snaplen(SNAP_LENGTH)
+            .buffer_size(RING)
+            .tstamp_type(TimestampType::Host)
+            .open()?
+            .setnonblock()?;
+        // libpcap leaves its socket to every child; a command of a door must not have it.
+        let flags = fcntl_getfd(&capture).map_err(io::Error::from)?;
+        fcntl_setfd(&capture, flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
+        // Our filter drops outgoing packets, but some may be in the ring before it is attached; libpcap does not hand those
+        // on. Other unwanted ones from that moment do no harm, since dispatch looks again, and wanted ones are welcome.
+        capture.direction(Direction::In)?;
+        Ok(capture)
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.interface
+    }
+
+    pub(super) fn link(&self) -> LinkType {
+        self.link
+    }
+
+    pub(super) fn descriptor(&self) -> &impl AsFd {
+        &self.capture
+    }
+
+    /// Puts `filter` in place of the one before in one step, behind the back of libpcap, which then filters nothing itself.
+    ///
+    /// Memory for filters is limited for each socket (net.core.optmem_max), and for a moment the old and the new one are there
+    /// together. If it does not suffice, everything is let through while they change, and if even then it does not, a coarser one is made.
+    pub(super) fn attach(&self, filter: &Filter) -> Result<(), CaptureError> {
+        let failed = |source| CaptureError::Filter { interface: self.name().to_owned(), source };
+        let socket = SockRef::from(&self.capture);
+        let is_no_memory = |error: &io::Error| error.raw_os_error() == Some(Errno::NOMEM.raw_os_error());
+        match socket.attach_filter(&filter.socket_filter(self.header())) {
+            Err(error) if is_no_memory(&error) => {}
+            other => return other.map_err(failed),
+        }
+        socket.attach_filter(&Filter::everything_incoming()).map_err(failed)?;
+        warn!(
+            event = "capture",
+            interface = self.name(),
+            "the kernel has little room for filters, so unwanted packets may pass at least while they change; raise net.core.optmem_max"
+        );
+        let mut smaller = Some(filter.clone());
+        while let Some(filter) = smaller {
+            match socket.attach_filter(&filter.socket_filter(self.header())) {
+                Err(error) if is_no_memory(&error) => smaller = filter.coarser(),
+                other => return other.map_err(failed),
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands on at most `limit` frames that are there, and says how many. Does not wait.
+    pub(super) fn read(
+        &mut self,
+        limit: usize,
+        mut sink: impl FnMut(Frame<'_>),
+    ) -> Result<usize, CaptureError> {
+        let (interface, link) = (&self.interface, self.link);
+        self.capture
+            .dispatch(Some(limit), |packet| {
+                let time = timestamp(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
+                sink(Frame { time, link, length: packet.header.len, interface, bytes: packet.data });
+            })
+            .map_err(|source| why(interface, source))
+    }
+
+    /// Frames received, and those of them that were dropped, since the last call.
+    pub(super) fn seen(&mut self) -> (u64, u64) {
+        let Ok(now) = self.capture.stats() else { return (0, 0) };
+        let (received, dropped) = self.seen;
+        self.seen = (now.received, now.dropped);
+        (now.received.wrapping_sub(received).into(), now.dropped.wrapping_sub(dropped).into())
+    }
+
+    /// Where the kernel has the IP header when it runs the filter: cooked captures begin with it.
+    fn header(&self) -> NetworkHeader {
+        match self.link {
+            LinkType::Ethernet => NetworkHeader::At(14),
+            LinkType::Cooked | LinkType::CookedV2 | LinkType::Ip | LinkType::Ipv4 | LinkType::Ipv6 => {
+                NetworkHeader::At(0)
+            }
+            LinkType::Null | LinkType::Loop | LinkType::Other(_) => NetworkHeader::Anywhere,
+        }
+    }
+}
+
+fn timestamp(seconds: i64, micros: i64) -> Timestamp {
+    let (seconds, micros) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(micros).unwrap_or(0));
+    Timestamp(seconds.saturating_mul(1_000_000).saturating_add(micros))
+}
+
+/// libpcap has only words for what went wrong, so the two common reasons are found out by trying.
+fn why(interface: &str, source: pcap::Error) -> CaptureError {
+    let interface = interface.to_owned();
+    let probe = |family, kind| socket_with(family, kind, SocketFlags::CLOEXEC, None);
+    if matches!(probe(AddressFamily::PACKET, SocketType::RAW), Err(Errno::PERM | Errno::ACCESS)) {
+        return CaptureError::NotPermitted { interface };
+    }
+    let exists = probe(AddressFamily::UNIX, SocketType::DGRAM)
+        .is_ok_and(|socket: OwnedFd| name_to_index(&socket, &interface).is_ok());
+    if interface != ANY && !exists {
+        return CaptureError::NoInterface { interface };
+    }
+    CaptureError::Pcap { interface, source }
+}

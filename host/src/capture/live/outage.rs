@@ -1,0 +1,134 @@
+//! Outage: the time in which an interface cannot be read, from the first failure until it works again.
+
+use std::error::Error;
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::Errno;
+use rustix::net::netlink::SocketAddrNetlink;
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+use tracing::warn;
+
+use super::{CaptureError, Shared};
+
+/// The first pause before trying again; each one after it is twice as long.
+const SHORTEST: Duration = Duration::from_millis(200);
+/// The longest pause. An interface that works for longer is over its troubles.
+const LONGEST: Duration = Duration::from_secs(5);
+/// A change of interfaces ends a pause, but not before this: machines with many containers change all the time.
+const LEAST: Duration = Duration::from_millis(50);
+/// News of interfaces (RTMGRP_LINK in linux/rtnetlink.h).
+const LINK_GROUP: u32 = 1;
+
+/// What is known of an interface's troubles.
+pub(super) struct Outage {
+    pause: Option<Duration>,
+    /// What was said of it already.
+    said: Option<String>,
+    /// Tells when interfaces come, go up or go; without it pauses take their full time. It is there from the beginning, so that
+    /// no change between a failure and the pause after it is missed.
+    news: Option<OwnedFd>,
+}
+
+impl Outage {
+    pub(super) fn new() -> Self {
+        Self { pause: None, said: None, news: news_of_interfaces() }
+    }
+
+    /// Tells the log why there is no capture, unless that was the last thing it was told.
+    pub(super) fn say(&mut self, interface: &str, failure: &CaptureError) {
+        let reason = with_sources(failure);
+        if self.said.as_ref() != Some(&reason) {
+            warn!(event = "capture", interface, reason, "not listening; trying again until it works");
+            self.said = Some(reason);
+        }
+    }
+
+    /// The interface is open; what is said next is news again.
+    pub(super) fn is_over(&mut self) {
+        self.said = None;
+    }
+
+    /// The interface was open for so long. One that fails again and again at once is not worth more and more attempts.
+    pub(super) fn worked_for(&mut self, time: Duration) {
+        if time > LONGEST {
+            self.pause = None;
+        }
+    }
+
+    /// Waits until it may be worth trying again, or until there is a command.
+    pub(super) fn wait(&mut self, shared: &Shared) {
+        let pause = self.pause.map_or(SHORTEST, |pause| (pause * 2).min(LONGEST));
+        self.pause = Some(pause);
+        let begin = Instant::now();
+        let mut end = begin + pause;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let mut descriptors = vec![PollFd::new(&shared.wake, PollFlags::IN)];
+            descriptors.extend(self.news.as_ref().map(|news| PollFd::new(news, PollFlags::IN)));
+            if poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()).is_err() {
+                // Interrupted: the time that is left was not used up.
+                continue;
+            }
+            let commands = !descriptors[0].revents().is_empty();
+            let heard = descriptors.get(1).is_some_and(|news| !news.revents().is_empty());
+            if commands {
+                shared.awake();
+                if self.follow(shared) {
+                    return;
+                }
+            }
+            if heard {
+                self.forget_news();
+                end = end.min(begin + LEAST);
+            }
+        }
+    }
+
+    /// Readable when interfaces have changed.
+    pub(super) fn news(&self) -> Option<&OwnedFd> {
+        self.news.as_ref()
+    }
+
+    /// Reads the news away: that there is some was all that counts. That some was lost (ENOBUFS) is news as well.
+    pub(super) fn forget_news(&self) {
+        let Some(news) = &self.news else { return };
+        while let Ok(_) | Err(Errno::NOBUFS | Errno::INTR) =
+            recv(news, &mut [0_u8; 256][..], RecvFlags::TRUNC)
+        {}
+    }
+
+    /// Answers commands without a capture, and says whether to stop.
+    fn follow(&self, shared: &Shared) -> bool {
+        let mut stop = false;
+        shared.update(|state| {
+            state.stats_answered = state.stats_asked;
+            stop = state.stop;
+        });
+        stop
+    }
+}
+
+fn news_of_interfaces() -> Option<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    // Routing is netlink's protocol 0, the default.
+    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).ok()?;
+    bind(&socket, &SocketAddrNetlink::new(0, LINK_GROUP)).ok()?;
+    Some(socket)
+}
+
+/// A failure with all that led to it.
+pub(super) fn with_sources(failure: &CaptureError) -> String {
+    let mut text = failure.to_string();
+    let mut source = failure.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

@@ -1,0 +1,71 @@
+//! Check and reset: what can be done without a daemon running.
+
+use std::io::{self, Write};
+use std::path::Path;
+
+use postern_core::DoorId;
+use postern_doorman::check_sets;
+
+use crate::config::{Config, DoorKind, Mistake, Mistakes};
+use crate::exit::Exit;
+use crate::reload::prepare;
+use crate::rules::{Loader, Runtime};
+
+/// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill.
+///
+/// # Errors
+/// If the system does not let us check, or nobody can be told.
+pub fn check(file: &Path) -> anyhow::Result<Exit> {
+    let mut loader = Loader::new(Runtime::start()?)?;
+    let (config, _) = match prepare(file, 1, &mut loader) {
+        Ok(prepared) => prepared,
+        Err(mistakes) => return tell(&mistakes),
+    };
+    let mistakes = set_mistakes(file, &config);
+    if !mistakes.is_empty() {
+        return tell(&Mistakes::new(mistakes));
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "{}: no mistakes", file.display())?;
+    for rule in &config.rules {
+        let doors: Vec<_> = rule.doors.iter().map(|door| &**door).collect();
+        writeln!(out, "  rule {} opens {}", rule.id.name, doors.join(", "))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// Removes the guard that a stopped daemon left.
+///
+/// # Errors
+/// If a daemon is running, or nftables cannot be reached.
+pub fn reset() -> anyhow::Result<Exit> {
+    let was_there = postern_doorman::reset()?;
+    let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
+    writeln!(io::stdout().lock(), "table inet postern: {words}")?;
+    Ok(Exit::Success)
+}
+
+fn set_mistakes(file: &Path, config: &Config) -> Vec<Mistake> {
+    let doors: Vec<_> = config.doors.values().collect();
+    let net: Vec<_> = doors
+        .iter()
+        .enumerate()
+        .filter_map(|(n, door)| match &door.kind {
+            DoorKind::Net(net) => Some((DoorId(u32::try_from(n).ok()?), net.clone())),
+            DoorKind::Command(_) => None,
+        })
+        .collect();
+    let mistake = |(door, error): (DoorId, postern_doorman::Mistake)| Mistake {
+        file: file.to_owned(),
+        line: None,
+        key: format!("doors.{}", doors[door.0 as usize].name),
+        what: format!("{:#}", anyhow::Error::from(error)),
+    };
+    check_sets(&net).into_iter().map(mistake).collect()
+}
+
+fn tell(mistakes: &Mistakes) -> anyhow::Result<Exit> {
+    let mut err = io::stderr().lock();
+    writeln!(err, "{mistakes}\nposternd: {}; nothing was started", mistakes.count())?;
+    Ok(Exit::Mistakes)
+}

@@ -1,0 +1,49 @@
+//! Cli: posternd's command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::log::Format;
+
+/// Keeps ports closed until somebody knocks right.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads.
+    Run(RunArgs),
+    /// Read the configuration, load every module, say every mistake, and start nothing.
+    Check(FileArgs),
+    /// Remove the guard that a stopped daemon left: every port that it guarded is open again.
+    Reset,
+}
+
+/// Which configuration.
+#[derive(Args, Debug)]
+pub struct FileArgs {
+    /// The configuration; rules are in the folder `rules` beside it.
+    #[arg(long, short, default_value = "/etc/postern/postern.toml", value_name = "FILE")]
+    pub config: PathBuf,
+}
+
+/// How to run.
+#[derive(Args, Debug)]
+pub struct RunArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// How log lines look on standard error.
+    #[arg(long, value_enum, default_value_t)]
+    pub log_format: Format,
+    /// Least level of log lines: error, warn, info, debug or trace; or a filter as tracing-subscriber takes it.
+    #[arg(long, default_value = "info", value_name = "LEVEL")]
+    pub log_level: String,
+}

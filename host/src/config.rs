@@ -1,0 +1,247 @@
+//! Config: the checked settings of the daemon.
+//!
+//! Owns what `postern.toml` and the rule files may say; every mistake in any of them is reported at once, with file, line, key
+//! and remedy. It never compiles a module and never touches the system: that is [`crate::rules`] and [`crate::doors`].
+
+mod door;
+mod mistake;
+mod rule_file;
+mod table;
+mod values;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_doorman::NetDoor;
+
+use table::{Source, Table};
+
+pub(crate) use door::PLACEHOLDERS;
+pub use door::{CommandDoor, Door, DoorKind};
+pub use mistake::{Mistake, Mistakes};
+pub use rule_file::{ModuleSource, RuleFile};
+pub(crate) use values::show_duration;
+
+const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
+const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const DEFAULT_OPENINGS: usize = 65_536;
+/// As many elements as the guard's sets hold.
+const CEILING_OPENINGS: usize = 131_072;
+const MAX_WORKERS: usize = 64;
+/// More is taken for a mistake, or an attack on the reader.
+const MAX_FILE: u64 = 1 << 20;
+const MAX_RULES: usize = 65_536;
+const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
+
+/// Everything that the configuration says, checked.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Interfaces to capture on; at least one.
+    pub interfaces: Vec<String>,
+    /// Whether to see packets that are not for this machine's hardware address.
+    pub promiscuous: bool,
+    /// Threads that run rules.
+    pub workers: usize,
+    /// The folder of the rule files.
+    pub rules_dir: PathBuf,
+    /// The doors, by name.
+    pub doors: BTreeMap<Arc<str>, Door>,
+    /// No opening lasts longer.
+    pub longest: Duration,
+    /// Openings at once.
+    pub max_openings: usize,
+    /// The rules, by file name.
+    pub rules: Vec<RuleFile>,
+}
+
+impl Config {
+    /// Reads and checks `postern.toml` at `file` and the rule files beside it.
+    ///
+    /// # Errors
+    /// Every mistake in any of them.
+    pub fn load(file: &Path) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let config = read_file(file, &mut mistakes).map(|text| {
+            let source = Source::new(file, &text);
+            let document = source.parse();
+            let config = Self::from_table(file, Table::root(&source, &document));
+            drop(document);
+            mistakes.extend(source.into_mistakes());
+            config
+        });
+        // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
+        let fallback = file.parent().unwrap_or(Path::new("")).join("rules");
+        let (rules_dir, longest) = config
+            .as_ref()
+            .map_or((fallback, CEILING_LONGEST), |config| (config.rules_dir.clone(), config.longest));
+        let rules = read_rules(&rules_dir, longest, &mut mistakes);
+        if let Some(config) = &config {
+            for rule in &rules {
+                check_doors(rule, config, &mut mistakes);
+            }
+        }
+        match config {
+            Some(config) if mistakes.is_empty() => Ok(Self { rules, ..config }),
+            _ => Err(Mistakes::new(mistakes)),
+        }
+    }
+
+    fn from_table(file: &Path, table: Table<'_>) -> Self {
+        let dir = file.parent().unwrap_or(Path::new(""));
+        let interfaces = table.texts("interfaces");
+        if interfaces.is_none() && !table.has("interfaces") {
+            let mut place = table.place();
+            place.key = "interfaces".to_owned();
+            table.mistake(
+                &place,
+                "which interfaces should be listened to? interfaces = [\"eth0\"], or [\"any\"]",
+            );
+        }
+        let interfaces = interfaces.unwrap_or_default();
+        for (n, at) in interfaces.iter().enumerate() {
+            if at.value.is_empty() || at.value.len() > 15 || at.value.contains(['/', ' ']) {
+                table.mistake(&at.place, format!("`{}` is not the name of an interface", at.value));
+            }
+            if at.value == "any" && interfaces.len() > 1 {
+                table.mistake(&at.place, "\"any\" is all interfaces; leave out the others, or it");
+            }
+            if interfaces[..n].iter().any(|before| before.value == at.value) {
+                table.mistake(&at.place, format!("`{}` is named twice", at.value));
+            }
+        }
+        let promiscuous = table.flag("promiscuous").unwrap_or(false);
+        let workers = table.number("workers", 1..=MAX_WORKERS);
+        let rules_dir = dir.join(table.text("rules").map_or("rules", |at| at.value));
+        let limits = table.table("limits");
+        let limit_range = Duration::from_secs(1)..=CEILING_LONGEST;
+        let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
+        let longest = longest.map_or(DEFAULT_LONGEST, |at| at.value);
+        let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
+        if let Some(limits) = limits {
+            limits.finish();
+        }
+        let mut doors = BTreeMap::new();
+        let mut guarded = HashMap::new();
+        for (name, inner) in table.tables("doors") {
+            let place = inner.place();
+            let Some(door) = door::read(name, inner, longest) else { continue };
+            if let DoorKind::Net(NetDoor::Guard { ports, .. }) = &door.kind {
+                for port in ports {
+                    if let Some(other) = guarded.insert(*port, name) {
+                        table.mistake(
+                            &place,
+                            format!(
+                                "{}/{} is guarded by the door {other} already; one door a port",
+                                port.0, port.1
+                            ),
+                        );
+                    }
+                }
+            }
+            doors.insert(Arc::clone(&door.name), door);
+        }
+        table.finish();
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            interfaces: interfaces.iter().map(|at| at.value.to_owned()).collect(),
+            promiscuous,
+            workers: workers.unwrap_or(cores.min(8)),
+            rules_dir,
+            doors,
+            longest,
+            max_openings: openings.unwrap_or(DEFAULT_OPENINGS),
+            rules: Vec::new(),
+        }
+    }
+
+    /// Every file that this configuration was read from or names: what to watch for changes.
+    pub fn module_files(&self) -> impl Iterator<Item = &Path> {
+        self.rules.iter().filter_map(|rule| match &rule.module {
+            ModuleSource::File(path) => Some(path.as_path()),
+            ModuleSource::Stock(_) => None,
+        })
+    }
+}
+
+fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {
+    let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
+    let mut files = match rule_files(dir) {
+        Ok(files) => files,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
+            return Vec::new();
+        }
+        Err(error) => {
+            mistakes.push(whole(format!("cannot be read: {error}")));
+            return Vec::new();
+        }
+    };
+    files.sort();
+    if files.len() > MAX_RULES {
+        mistakes.push(whole(format!("{} rules; at most {MAX_RULES}", files.len())));
+        files.clear();
+    }
+    let mut rules = Vec::with_capacity(files.len());
+    for file in files {
+        let Some(text) = read_file(&file, mistakes) else { continue };
+        let (rule, found) = RuleFile::read(&file, &text, longest);
+        mistakes.extend(found);
+        rules.extend(rule);
+    }
+    rules
+}
+
+/// The rule files in a folder: `*.toml`, but not those whose name begins with a dot.
+fn rule_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    Ok(files)
+}
+
+fn read_file(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
+    let whole = |what: String| Mistake { file: file.to_owned(), line: None, key: String::new(), what };
+    let read = || {
+        let length = fs::metadata(file)?.len();
+        if length > MAX_FILE {
+            return Ok(Err(format!("is {length} bytes long; at most {MAX_FILE}")));
+        }
+        Ok(String::from_utf8(fs::read(file)?).map_err(|_| "is not UTF-8 text".to_owned()))
+    };
+    let found: io::Result<Result<String, String>> = read();
+    match found {
+        Ok(Ok(text)) => return Some(text),
+        Ok(Err(what)) => mistakes.push(whole(what)),
+        Err(error) => mistakes.push(whole(format!("cannot be read: {error}"))),
+    }
+    None
+}
+
+fn check_doors(rule: &RuleFile, config: &Config, mistakes: &mut Vec<Mistake>) {
+    for (n, door) in rule.doors.iter().enumerate() {
+        if !config.doors.contains_key(door) {
+            let known = config.doors.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+            let known =
+                if known.is_empty() { "there is none".to_owned() } else { format!("there are {known}") };
+            mistakes.push(rule.door_mistake(n, format!("postern.toml has no door `{door}`; {known}")));
+        }
+        if rule.doors[..n].contains(door) {
+            mistakes.push(rule.door_mistake(n, format!("`{door}` is named twice")));
+        }
+    }
+}
+
+/// Whether a rule or a door may be called this.
+fn is_name(name: &str) -> bool {
+    (1..=64).contains(&name.len())
+        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
+}

@@ -1,0 +1,174 @@
+//! RuleFile: one knock profile as its file describes it.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_core::{Bounds, RuleId, TenantId};
+
+use super::mistake::Mistake;
+use super::table::{At, Place, Source, Table};
+use crate::rules::{Limits, stock};
+
+const DEFAULT_ENTRIES: usize = 65_536;
+const DEFAULT_BYTES: u64 = 16 << 20;
+
+/// One knock profile: a module, its settings, and the doors it may open.
+#[derive(Clone, Debug)]
+pub struct RuleFile {
+    /// Who it is.
+    pub id: RuleId,
+    /// The file it stands in.
+    pub file: PathBuf,
+    /// The module it runs.
+    pub module: ModuleSource,
+    /// The doors it may open, by name; at least one.
+    pub doors: Vec<Arc<str>>,
+    /// How long its openings last; none: as the door says.
+    pub lasts: Option<Duration>,
+    /// The rules that it shares progress with have the same.
+    pub group: Arc<str>,
+    /// Interfaces whose packets it sees; empty: all.
+    pub interfaces: Vec<Arc<str>>,
+    /// What the host remembers for it, all workers together.
+    pub bounds: Bounds,
+    /// What its instances may use.
+    pub limits: Limits,
+    /// What is under `[settings]`, as a JSON object.
+    pub settings: String,
+    module_place: Place,
+    settings_place: Place,
+    door_places: Vec<Place>,
+}
+
+/// Where a module comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ModuleSource {
+    /// Embedded in the daemon.
+    Stock(&'static str),
+    /// A file.
+    File(PathBuf),
+}
+
+impl RuleFile {
+    /// Reads a rule's file; nothing if too little of it is right.
+    pub(super) fn read(file: &Path, text: &str, longest: Duration) -> (Option<Self>, Vec<Mistake>) {
+        let source = Source::new(file, text);
+        let document = source.parse();
+        let rule = Self::from_table(file, Table::root(&source, &document), longest);
+        drop(document);
+        (rule, source.into_mistakes())
+    }
+
+    /// A mistake in the module that the rule runs.
+    pub(crate) fn module_mistake(&self, what: impl Into<String>) -> Mistake {
+        self.mistake(&self.module_place, what.into())
+    }
+
+    /// A mistake in what the rule's module was told.
+    pub(crate) fn settings_mistake(&self, what: impl Into<String>) -> Mistake {
+        self.mistake(&self.settings_place, what.into())
+    }
+
+    /// A mistake in the rule's n-th door.
+    pub(super) fn door_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
+        self.mistake(&self.door_places[n], what.into())
+    }
+
+    fn mistake(&self, place: &Place, what: String) -> Mistake {
+        Mistake { file: self.file.clone(), line: Some(place.line), key: place.key.clone(), what }
+    }
+
+    fn from_table(file: &Path, table: Table<'_>, longest: Duration) -> Option<Self> {
+        let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
+        let start = Place { line: 1, key: String::new() };
+        if !super::is_name(stem) {
+            table.mistake(&start, format!("the file's name is the rule's name: {}", super::NAME_RULE));
+        }
+        let module = table.text("module");
+        if module.is_none() && !table.has("module") {
+            table.mistake(&start, "no module; say which one: module = \"sequence\"");
+        }
+        let module_place = module.as_ref().map_or_else(|| start.clone(), |at| at.place.clone());
+        let module = module.and_then(|at| Self::module(file, &table, &at));
+
+        if table.has("door") && table.has("doors") {
+            table.mistake(&start, "both door and doors; write one of them");
+        }
+        let doors = table.texts("door").or_else(|| table.texts("doors")).unwrap_or_default();
+        if doors.is_empty() && !table.has("door") && !table.has("doors") {
+            table.mistake(&start, "no door; say which one the rule may open: door = \"ssh\"");
+        }
+        let door_places = doors.iter().map(|at| at.place.clone()).collect();
+
+        let lasts = table.duration("for", Duration::from_millis(1)..=longest).map(|at| at.value);
+        let group = table.text("group").map_or(stem, |at| at.value).into();
+        let interfaces = table.texts("interfaces").unwrap_or_default();
+        let bounds = Self::bounds(&table);
+        let limits = Self::limits(&table);
+        let settings = table.table("settings");
+        let settings_place = settings.as_ref().map_or(start, Table::place);
+        let settings = settings.map_or_else(|| "{}".to_owned(), |settings| settings.json().to_string());
+        table.finish();
+        Some(Self {
+            id: RuleId { tenant: TenantId::host(), name: stem.into() },
+            file: file.to_owned(),
+            module: module?,
+            doors: doors.iter().map(|at| at.value.into()).collect(),
+            lasts,
+            group,
+            interfaces: interfaces.iter().map(|at| at.value.into()).collect(),
+            bounds,
+            limits,
+            settings,
+            module_place,
+            settings_place,
+            door_places,
+        })
+    }
+
+    fn module(file: &Path, table: &Table<'_>, At { value, place }: &At<&str>) -> Option<ModuleSource> {
+        if value.contains('/') || Path::new(value).extension().is_some() {
+            let path = file.parent().unwrap_or(Path::new("")).join(value);
+            return Some(ModuleSource::File(path));
+        }
+        let stock = stock::NAMES.iter().find(|name| *name == value);
+        if stock.is_none() {
+            let known = stock::NAMES.join(", ");
+            table.mistake(
+                place,
+                format!("there is no stock module `{value}`; there are {known}; a file of your own is named with its path, such as ./{value}.wasm"),
+            );
+        }
+        stock.map(|name| ModuleSource::Stock(name))
+    }
+
+    fn bounds(table: &Table<'_>) -> Bounds {
+        let memory = table.table("memory");
+        let entries = memory.as_ref().and_then(|memory| memory.number("entries", 1..=16_777_216));
+        let bytes = memory.as_ref().and_then(|memory| memory.size("bytes", 64 << 10..=4 << 30));
+        if let Some(memory) = memory {
+            memory.finish();
+        }
+        let bytes = bytes.map_or(DEFAULT_BYTES, |at| at.value);
+        Bounds {
+            entries: entries.unwrap_or(DEFAULT_ENTRIES),
+            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
+        }
+    }
+
+    fn limits(table: &Table<'_>) -> Limits {
+        let limits = table.table("limits");
+        let cpu_range = Duration::from_millis(1)..=Duration::from_millis(100);
+        let cpu = limits.as_ref().and_then(|limits| limits.duration("cpu", cpu_range));
+        let memory = limits.as_ref().and_then(|limits| limits.size("memory", 64 << 10..=256 << 20));
+        if let Some(limits) = limits {
+            limits.finish();
+        }
+        let default = Limits::default();
+        Limits {
+            cpu: cpu.map_or(default.cpu, |at| at.value),
+            memory: memory.map_or(default.memory, |at| usize::try_from(at.value).unwrap_or(usize::MAX)),
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! Table: a TOML table that is read key by key and remembers every mistake.
+//!
+//! serde would stop at the first mistake; here reading goes on with what is right, so that all are reported at once.
+
+use std::cell::RefCell;
+use std::fmt::Display;
+use std::ops::{Range, RangeInclusive};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::mistake::Mistake;
+use super::values::{duration, show_duration, show_size, size};
+
+/// A file as written, and the mistakes found in it.
+pub(super) struct Source<'a> {
+    file: PathBuf,
+    text: &'a str,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl<'a> Source<'a> {
+    pub(super) fn new(file: &Path, text: &'a str) -> Self {
+        Self { file: file.to_owned(), text, mistakes: RefCell::default() }
+    }
+
+    /// The file's TOML. What is not TOML is a mistake each; the rest of the file is read all the same.
+    pub(super) fn parse(&self) -> DeTable<'a> {
+        let (table, errors) = DeTable::parse_recoverable(self.text);
+        for error in errors {
+            let line = error.span().map(|span| self.line(&span));
+            self.report(line, "", format!("not TOML: {}", error.message().replace('\n', " ")));
+        }
+        table.into_inner()
+    }
+
+    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+        self.mistakes.into_inner()
+    }
+
+    fn line(&self, span: &Range<usize>) -> usize {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        1 + before.bytes().filter(|byte| *byte == b'\n').count()
+    }
+
+    fn report(&self, line: Option<usize>, key: &str, what: String) {
+        let mistake = Mistake { file: self.file.clone(), line, key: key.to_owned(), what };
+        self.mistakes.borrow_mut().push(mistake);
+    }
+}
+
+/// One table of a file.
+pub(super) struct Table<'a> {
+    source: &'a Source<'a>,
+    /// Where it stands in the file, such as `doors.ssh.`; empty for the file itself.
+    prefix: String,
+    line: usize,
+    table: &'a DeTable<'a>,
+    known: RefCell<Vec<&'static str>>,
+}
+
+/// Where a value stands.
+#[derive(Clone, Debug)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) key: String,
+}
+
+/// A value and where it stands.
+pub(super) struct At<T> {
+    pub(super) value: T,
+    pub(super) place: Place,
+}
+
+impl<'a> Table<'a> {
+    pub(super) fn root(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
+        Self { source, prefix: String::new(), line: 1, table, known: RefCell::default() }
+    }
+
+    /// Where the table itself stands.
+    pub(super) fn place(&self) -> Place {
+        Place { line: self.line, key: self.prefix.trim_end_matches('.').to_owned() }
+    }
+
+    /// Notes a mistake down.
+    pub(super) fn mistake(&self, place: &Place, what: impl Display) {
+        self.source.report(Some(place.line), &place.key, what.to_string());
+    }
+
+    /// Whether the key is there, whatever it holds.
+    pub(super) fn has(&self, key: &'static str) -> bool {
+        self.value(key).is_some()
+    }
+
+    pub(super) fn text(&self, key: &'static str) -> Option<At<&'a str>> {
+        let (value, place) = self.value(key)?;
+        match value {
+            DeValue::String(text) => Some(At { value: text, place }),
+            other => self.wrong_type(&place, other, "a text in quotes"),
+        }
+    }
+
+    /// One text or a list of them; at least one.
+    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<At<&'a str>>> {
+        let (value, place) = self.value(key)?;
+        match value {
+            DeValue::String(text) => Some(vec![At { value: text, place }]),
+            DeValue::Array(items) if items.is_empty() => {
+                self.mistake(&place, "is an empty list; name at least one, or leave the key out");
+                None
+            }
+            DeValue::Array(items) => {
+                let mut texts = Vec::with_capacity(items.len());
+                for (n, item) in items.iter().enumerate() {
+                    let key = format!("{}[{n}]", place.key);
+                    let place = Place { line: self.source.line(&item.span()), key };
+                    match item.get_ref() {
+                        DeValue::String(text) => texts.push(At { value: &**text, place }),
+                        other => self.wrong_type(&place, other, "a text in quotes")?,
+                    }
+                }
+                Some(texts)
+            }
+            other => self.wrong_type(&place, other, "a text in quotes or a list of them"),
+        }
+    }
+
+    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+        let (value, place) = self.value(key)?;
+        match value {
+            DeValue::Boolean(flag) => Some(*flag),
+            other => self.wrong_type(&place, other, "true or false"),
+        }
+    }
+
+    pub(super) fn number(&self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
+        let (value, place) = self.value(key)?;
+        let DeValue::Integer(number) = value else { return self.wrong_type(&place, value, "a whole number") };
+        let parsed = i128::from_str_radix(&number.as_str().replace('_', ""), number.radix());
+        match parsed.ok().and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if range.contains(&number) => Some(number),
+            _ => {
+                let (least, most) = range.into_inner();
+                self.mistake(&place, format!("{} is out of range; use {least} to {most}", number.as_str()));
+                None
+            }
+        }
+    }
+
+    pub(super) fn duration(
+        &self,
+        key: &'static str,
+        range: RangeInclusive<Duration>,
+    ) -> Option<At<Duration>> {
+        let at = self.text(key)?;
+        let show = |duration: &Duration| show_duration(*duration);
+        self.measured(at, duration, range, show)
+    }
+
+    pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
+        let at = self.text(key)?;
+        self.measured(at, size, range, |bytes| show_size(*bytes))
+    }
+
+    /// The table of this name, or an empty one if there is none.
+    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+        let (value, place) = self.value(key)?;
+        match value {
+            DeValue::Table(table) => Some(self.inner(place, table)),
+            other => self.wrong_type(&place, other, &format!("a table: [{}]", place.key)),
+        }
+    }
+
+    /// The tables in the table of this name, by name.
+    pub(super) fn tables(&self, key: &'static str) -> Vec<(&'a str, Table<'a>)> {
+        let Some(outer) = self.table(key) else { return Vec::new() };
+        let mut tables = Vec::new();
+        for (name, value) in outer.table {
+            let key = format!("{}{}", outer.prefix, name.get_ref());
+            let place = Place { line: self.source.line(&name.span()), key };
+            match value.get_ref() {
+                DeValue::Table(table) => tables.push((&**name.get_ref(), self.inner(place, table))),
+                other => drop(self.wrong_type::<()>(&place, other, &format!("a table: [{}]", place.key))),
+            }
+        }
+        tables
+    }
+
+    /// The table as JSON.
+    pub(super) fn json(&self) -> serde_json::Value {
+        json_table(self.table)
+    }
+
+    /// Reports the keys that nobody asked for.
+    pub(super) fn finish(self) {
+        let known = self.known.borrow();
+        for name in self.table.keys() {
+            if !known.iter().any(|known| known == name.get_ref()) {
+                let place = Place {
+                    line: self.source.line(&name.span()),
+                    key: format!("{}{}", self.prefix, name.get_ref()),
+                };
+                self.mistake(&place, format!("no such key; there are {}", known.join(", ")));
+            }
+        }
+    }
+
+    fn value(&self, key: &'static str) -> Option<(&'a DeValue<'a>, Place)> {
+        if !self.known.borrow().contains(&key) {
+            self.known.borrow_mut().push(key);
+        }
+        let (name, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
+        let place = Place { line: self.source.line(&name.span()), key: format!("{}{key}", self.prefix) };
+        Some((value.get_ref(), place))
+    }
+
+    fn inner(&self, place: Place, table: &'a DeTable<'a>) -> Table<'a> {
+        let prefix = format!("{}.", place.key);
+        Table { source: self.source, prefix, line: place.line, table, known: RefCell::default() }
+    }
+
+    fn measured<T: PartialOrd>(
+        &self,
+        at: At<&str>,
+        parse: impl Fn(&str) -> Result<T, String>,
+        range: RangeInclusive<T>,
+        show: impl Fn(&T) -> String,
+    ) -> Option<At<T>> {
+        let At { value: text, place } = at;
+        match parse(text) {
+            Ok(value) if range.contains(&value) => Some(At { value, place }),
+            Ok(value) => {
+                let (least, most) = (show(range.start()), show(range.end()));
+                self.mistake(&place, format!("{} is out of range; use {least} to {most}", show(&value)));
+                None
+            }
+            Err(what) => {
+                self.mistake(&place, what);
+                None
+            }
+        }
+    }
+
+    fn wrong_type<T>(&self, place: &Place, value: &DeValue<'_>, expected: &str) -> Option<T> {
+        let found = match value {
+            DeValue::String(_) => "a text",
+            DeValue::Integer(_) | DeValue::Float(_) => "a number",
+            DeValue::Boolean(_) => "true or false",
+            DeValue::Datetime(_) => "a date",
+            DeValue::Array(_) => "a list",
+            DeValue::Table(_) => "a table",
+        };
+        self.mistake(place, format!("is {found}; write {expected}"));
+        None
+    }
+}
+
+fn json_table(table: &DeTable<'_>) -> serde_json::Value {
+    let pairs =
+        table.iter().map(|(name, value)| (name.get_ref().to_string(), json_value(value))).collect::<Vec<_>>();
+    serde_json::Value::Object(pairs.into_iter().collect())
+}
+
+fn json_value(value: &Spanned<DeValue<'_>>) -> serde_json::Value {
+    match value.get_ref() {
+        DeValue::String(text) => text.to_string().into(),
+        DeValue::Integer(number) => {
+            let parsed = i64::from_str_radix(&number.as_str().replace('_', ""), number.radix());
+            // A number too large for any language is handed on as text rather than rounded.
+            parsed.map_or_else(|_| number.as_str().into(), serde_json::Value::from)
+        }
+        DeValue::Float(number) => {
+            let parsed = number.as_str().replace('_', "").parse::<f64>().ok();
+            parsed.and_then(serde_json::Number::from_f64).map_or(serde_json::Value::Null, Into::into)
+        }
+        DeValue::Boolean(flag) => (*flag).into(),
+        DeValue::Datetime(time) => time.to_string().into(),
+        DeValue::Array(items) => items.iter().map(json_value).collect(),
+        DeValue::Table(table) => json_table(table),
+    }
+}

@@ -1,0 +1,71 @@
+//! Decode: a captured frame becomes a [`Knock`], or a reason why not.
+//!
+//! This is the only place that reads headers, and every byte it reads was written by a stranger. It allocates nothing but
+//! the payload that was asked for, never panics and never logs. It does not verify checksums: with checksum offload the
+//! frames of this very machine carry wrong ones, and a stranger who can send a wrong sum can as well send a right one.
+
+mod link;
+mod network;
+mod transport;
+
+#[cfg(test)]
+mod tests;
+
+use postern_core::{DropReason, Knock, MAX_PAYLOAD};
+
+use crate::capture::Frame;
+
+/// Reads the headers of `frame` and copies at most `payload_limit` bytes (and at most [`MAX_PAYLOAD`]) of what is behind them.
+///
+/// A frame that was cut behind its transport header still decodes, with a shorter payload. What link layers put behind the
+/// IP packet, such as Ethernet padding, is never payload.
+///
+/// # Errors
+///
+/// [`DropReason::Truncated`] if the capture ends before the headers do; [`DropReason::Malformed`] if headers contradict each
+/// other; [`DropReason::LinkType`], [`DropReason::NotIp`], [`DropReason::LaterFragment`] or [`DropReason::OtherTransport`]
+/// for packets that can be no knock.
+pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReason> {
+    let (version, bytes) = link::network_packet(frame.link, frame.bytes)?;
+    let packet = network::read(version, bytes)?;
+    let segment = transport::read(&packet)?;
+    let payload = &segment.payload[..segment.payload.len().min(payload_limit).min(MAX_PAYLOAD)];
+    Ok(Knock {
+        time: frame.time,
+        source: packet.source,
+        source_port: segment.source_port,
+        destination: packet.destination,
+        destination_port: segment.destination_port,
+        transport: packet.transport,
+        tcp_flags: segment.tcp_flags,
+        hop_limit: packet.hop_limit,
+        length: packet.length,
+        interface: frame.interface.clone(),
+        payload: payload.into(),
+    })
+}
+
+/// What follows a header: the bytes that were captured, and how many there are in the whole packet.
+#[derive(Clone, Copy)]
+struct Rest<'a> {
+    bytes: &'a [u8],
+    whole: usize,
+}
+
+impl<'a> Rest<'a> {
+    /// What a packet of `whole` bytes has, whatever stands behind it in the frame.
+    fn new(bytes: &'a [u8], whole: usize) -> Self {
+        Self { bytes: &bytes[..bytes.len().min(whole)], whole }
+    }
+
+    /// Why there are no `needed` bytes here: the packet is too short for its own headers, or the capture was cut.
+    fn lacks(&self, needed: usize) -> DropReason {
+        if needed > self.whole { DropReason::Malformed } else { DropReason::Truncated }
+    }
+
+    /// What follows the next `length` bytes.
+    fn behind(&self, length: usize) -> Result<Self, DropReason> {
+        let bytes = self.bytes.get(length..).ok_or_else(|| self.lacks(length))?;
+        Ok(Self { bytes, whole: self.whole.saturating_sub(length) })
+    }
+}

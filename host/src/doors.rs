@@ -1,0 +1,117 @@
+//! Doors: carries the engine's orders to whatever can be opened, and the answers back.
+//!
+//! Doors in the packet filter have a thread of their own, since the kernel may keep it waiting; commands run as child
+//! processes. What is said to either is an [`Order`], fixed in size, and what comes back is a receipt, so that each can become a
+//! process of its own with less power than this one.
+
+mod net;
+mod runner;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postern_core::{DoorId, DoorPolicy, Grant, Order, Policy, RuleId};
+use postern_doorman::{Error, NetDoor, Opening, Posture};
+
+use crate::config::{CommandDoor, Config, Door, DoorKind};
+use crate::happening::Teller;
+use net::NetThread;
+use runner::Runner;
+
+/// All doors, by number.
+pub(crate) struct Doors {
+    net: NetThread,
+    runner: Runner,
+    /// The doors that there ever were, by name; a door that changed is another one.
+    numbers: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
+    last_number: u32,
+    commands: HashMap<DoorId, Arc<CommandDoor>>,
+}
+
+/// A configuration's doors with their numbers, and what each rule may do with them.
+pub(crate) struct Plan {
+    net: Vec<(DoorId, NetDoor)>,
+    commands: Vec<(DoorId, Arc<CommandDoor>)>,
+    pub(crate) policy: Arc<Policy>,
+}
+
+impl Doors {
+    /// Starts without any door.
+    pub(crate) fn start(teller: Teller) -> std::io::Result<Self> {
+        Ok(Self {
+            net: NetThread::start(teller.clone())?,
+            runner: Runner::new(teller),
+            numbers: HashMap::new(),
+            last_number: 0,
+            commands: HashMap::new(),
+        })
+    }
+
+    /// Numbers the doors of a configuration. A door that did not change keeps its number, and so its openings.
+    pub(crate) fn plan(&mut self, config: &Config) -> Plan {
+        let mut plan = Plan { net: Vec::new(), commands: Vec::new(), policy: Arc::default() };
+        let mut policy =
+            Policy { longest: config.longest, max_openings: config.max_openings, ..Policy::default() };
+        let mut by_name = HashMap::new();
+        for door in config.doors.values() {
+            let id = self.number(door);
+            by_name.insert(Arc::clone(&door.name), id);
+            let keeps_time = match &door.kind {
+                DoorKind::Net(net) => {
+                    plan.net.push((id, net.clone()));
+                    true
+                }
+                DoorKind::Command(command) => {
+                    plan.commands.push((id, Arc::new(command.clone())));
+                    false
+                }
+            };
+            policy
+                .doors
+                .insert(id, DoorPolicy { name: Arc::clone(&door.name), lasts: door.lasts, keeps_time });
+        }
+        for rule in &config.rules {
+            let doors = rule.doors.iter().filter_map(|name| by_name.get(name).copied()).collect();
+            policy.grants.insert(rule.id.clone(), Grant { doors, lasts: rule.lasts });
+        }
+        plan.policy = Arc::new(policy);
+        plan
+    }
+
+    /// Puts the doors of a plan in place. If that fails nothing has changed.
+    pub(crate) async fn apply(&mut self, plan: &Plan) -> Result<Posture, Error> {
+        let posture = self.net.set_doors(plan.net.clone()).await?;
+        // Commands of doors that are gone stay: something may still be open that only they can close.
+        self.commands.extend(plan.commands.iter().cloned());
+        Ok(posture)
+    }
+
+    /// What is open in the packet filter, from this run or an earlier one.
+    pub(crate) async fn list(&mut self) -> Result<Vec<Opening>, Error> {
+        self.net.list().await
+    }
+
+    /// Has a door carry out an order. Its receipt comes as a happening, whatever becomes of it.
+    pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
+        match self.commands.get(&order.door) {
+            Some(command) => self.runner.run(Arc::clone(command), order, rule, door),
+            None => self.net.carry_out(order),
+        }
+    }
+
+    /// Ends the thread of the packet filter. Everything that is open there stays open for its time.
+    pub(crate) fn stop(self) {
+        self.net.stop();
+    }
+
+    fn number(&mut self, door: &Door) -> DoorId {
+        let known = self.numbers.entry(Arc::clone(&door.name)).or_default();
+        if let Some((_, id)) = known.iter().find(|(kind, _)| *kind == door.kind) {
+            return *id;
+        }
+        self.last_number += 1;
+        let id = DoorId(self.last_number);
+        known.push((door.kind.clone(), id));
+        id
+    }
+}

@@ -1,0 +1,191 @@
+//! Runner: runs the commands of command doors, one after the other for each door and client.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use postern_core::{Act, DoorId, Order, Receipt, RuleId};
+use tokio::io::AsyncReadExt;
+use tokio::process::{Child, Command};
+use tokio::sync::Semaphore;
+use tokio::time::timeout;
+
+use crate::config::{CommandDoor, PLACEHOLDERS, show_duration};
+use crate::happening::{Happening, Teller};
+
+/// Commands at once.
+const PARALLEL: usize = 32;
+/// What is kept of a failed command's standard error, in bytes.
+const MAX_WORDS: u64 = 400;
+/// How long the standard error of an ended command is waited for: a child of its own may hold it open.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Runs commands. As many wait as the engine gives orders, which the engine bounds.
+#[derive(Clone)]
+pub(super) struct Runner {
+    /// For each door and client with a command under way, what comes after it.
+    lines: Arc<Mutex<HashMap<(DoorId, IpAddr), VecDeque<Job>>>>,
+    slots: Arc<Semaphore>,
+    teller: Teller,
+}
+
+struct Job {
+    serial: u64,
+    argv: Vec<String>,
+    values: [String; PLACEHOLDERS.len()],
+    limit: Duration,
+}
+
+impl Runner {
+    pub(super) fn new(teller: Teller) -> Self {
+        Self { lines: Arc::default(), slots: Arc::new(Semaphore::new(PARALLEL)), teller }
+    }
+
+    pub(super) fn run(&self, door: Arc<CommandDoor>, order: Order, rule: Option<&RuleId>, name: &str) {
+        let (argv, seconds) = match order.act {
+            Act::Open(lasts) => (&door.open, lasts.as_secs().max(1)),
+            Act::Close => (&door.close, 0),
+            // The engine extends a door that does not keep the time by itself.
+            Act::Extend(_) => (&Vec::new(), 0),
+        };
+        let rule = rule.map_or_else(String::new, |rule| rule.name.to_string());
+        let values = [order.client.to_string(), name.to_owned(), rule, seconds.to_string()];
+        let job = Job { serial: order.serial, argv: argv.clone(), values, limit: door.timeout };
+        let line = (order.door, order.client);
+        {
+            let mut lines = self.lines();
+            if let Some(waiting) = lines.get_mut(&line) {
+                return waiting.push_back(job);
+            }
+            lines.insert(line, VecDeque::new());
+        }
+        let runner = self.clone();
+        tokio::spawn(async move {
+            let mut next = Some(job);
+            while let Some(job) = next {
+                let outcome = runner.perform(&job).await;
+                let answer = Happening::Answered(Receipt { serial: job.serial, outcome });
+                if runner.teller.send(answer).await.is_err() {
+                    return;
+                }
+                let mut lines = runner.lines();
+                next = lines.get_mut(&line).and_then(VecDeque::pop_front);
+                if next.is_none() {
+                    lines.remove(&line);
+                }
+            }
+        });
+    }
+
+    async fn perform(&self, job: &Job) -> Result<(), String> {
+        let Some((program, arguments)) = job.argv.split_first() else { return Ok(()) };
+        let Ok(_slot) = self.slots.acquire().await else { return Err("the daemon is stopping".to_owned()) };
+        let mut command = Command::new(program);
+        command
+            .args(arguments.iter().map(|argument| job.fill(argument)))
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            // Its own group, so that what it starts can be ended with it.
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, value) in PLACEHOLDERS.iter().zip(&job.values) {
+            command.env(format!("POSTERN_{}", name.to_ascii_uppercase()), value);
+        }
+        let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+        let words = child.stderr.take().map(|stderr| {
+            tokio::spawn(async move {
+                let mut words = Vec::new();
+                let mut stderr = stderr.take(MAX_WORDS);
+                drop(stderr.read_to_end(&mut words).await);
+                // The rest is read and thrown away, or the command would block or be killed by a broken pipe.
+                drop(tokio::io::copy(&mut stderr.into_inner(), &mut tokio::io::sink()).await);
+                words
+            })
+        });
+        let status = match timeout(job.limit, child.wait()).await {
+            Ok(status) => status.map_err(|error| format!("{program} cannot be waited for: {error}"))?,
+            Err(_) => {
+                end(&mut child).await;
+                let limit = show_duration(job.limit);
+                return Err(format!("{program} ran longer than {limit} and was killed"));
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let words = match words {
+            Some(mut reading) => match timeout(LAST_WORDS, &mut reading).await {
+                Ok(words) => words.unwrap_or_default(),
+                Err(_) => {
+                    reading.abort();
+                    Vec::new()
+                }
+            },
+            None => Vec::new(),
+        };
+        let words = String::from_utf8_lossy(&words).replace(char::is_control, " ");
+        let words = words.trim();
+        let separator = if words.is_empty() { "" } else { ": " };
+        Err(format!("{program} failed ({status}){separator}{words}"))
+    }
+
+    fn lines(&self) -> MutexGuard<'_, HashMap<(DoorId, IpAddr), VecDeque<Job>>> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Job {
+    /// Fills the placeholders in, once: a value is never looked at again.
+    fn fill(&self, argument: &str) -> String {
+        let mut filled = String::with_capacity(argument.len());
+        let mut rest = argument;
+        while let Some(at) = rest.find('{') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let found = PLACEHOLDERS.iter().zip(&self.values).find_map(|(name, value)| {
+                let after = rest.strip_prefix('{')?.strip_prefix(name)?.strip_prefix('}')?;
+                Some((value, after))
+            });
+            match found {
+                Some((value, after)) => {
+                    filled.push_str(value);
+                    rest = after;
+                }
+                None => {
+                    filled.push('{');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+/// Kills a command and everything in its process group.
+async fn end(child: &mut Child) {
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    drop(child.kill().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_once() {
+        let values = ["2001:db8::1", "lamp", "{ip}", "60"].map(str::to_owned);
+        let job = Job { serial: 1, argv: vec![], values, limit: Duration::ZERO };
+        assert_eq!(job.fill("--from={ip} {door}/{rule} {seconds}s"), "--from=2001:db8::1 lamp/{ip} 60s");
+        assert_eq!(job.fill("{other} {{ip} {"), "{other} {2001:db8::1 {");
+    }
+}

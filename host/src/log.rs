@@ -1,0 +1,43 @@
+//! Log: what people are told, with the same field names everywhere.
+//!
+//! Fields: `event`, `tenant`, `rule`, `generation`, `src`, `door`, `stage`, `lasts_s`, `reason`, `drop`, `detail`, `interface`. Whatever a
+//! packet or a guest can trigger is rate-limited; payload bytes and settings are never logged.
+
+mod rate_limit;
+mod report;
+
+use std::io;
+
+use clap::ValueEnum;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt;
+
+pub(crate) use rate_limit::RateLimit;
+pub(crate) use report::{count_drop, drops, notice, outcome, rule_says};
+
+/// How log lines look.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line, for programs.
+    Json,
+}
+
+/// Sends log lines of `level` and above to standard error.
+///
+/// # Errors
+/// If `level` is no level, or logging was set up before.
+pub fn init(format: Format, level: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(level)?;
+    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    let done = match format {
+        Format::Text => {
+            let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
+            builder.with_ansi(is_terminal).try_init()
+        }
+        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+    };
+    done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))
+}

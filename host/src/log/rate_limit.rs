@@ -1,0 +1,58 @@
+//! RateLimit: so that nothing that a packet or a guest can trigger fills the log.
+
+use std::time::{Duration, Instant};
+
+/// Lets lines through at a rate, with a burst, and counts the rest.
+#[derive(Debug)]
+pub(crate) struct RateLimit {
+    interval: Duration,
+    burst: u32,
+    /// Until when the lines so far have used the rate up.
+    paid_until: Option<Instant>,
+    suppressed: u64,
+}
+
+impl RateLimit {
+    /// So many lines a second, and so many at once after a silence.
+    pub(crate) const fn per_second(lines: u32, burst: u32) -> Self {
+        Self {
+            interval: Duration::from_micros(1_000_000 / lines as u64),
+            burst,
+            paid_until: None,
+            suppressed: 0,
+        }
+    }
+
+    /// Whether a line may go out now, and how many were held back before it.
+    pub(crate) fn admit(&mut self) -> Option<u64> {
+        self.admit_at(Instant::now())
+    }
+
+    fn admit_at(&mut self, now: Instant) -> Option<u64> {
+        let paid_until = self.paid_until.map_or(now, |until| until.max(now));
+        if paid_until - now >= self.interval * self.burst {
+            self.suppressed += 1;
+            return None;
+        }
+        self.paid_until = Some(paid_until + self.interval);
+        Some(std::mem::take(&mut self.suppressed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_then_the_rate_and_the_rest_is_counted() {
+        let mut limit = RateLimit::per_second(10, 3);
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let burst: Vec<_> = (0..5).map(|_| limit.admit_at(at(0))).collect();
+        assert_eq!(burst, [Some(0), Some(0), Some(0), None, None]);
+        assert_eq!(limit.admit_at(at(99)), None);
+        assert_eq!(limit.admit_at(at(100)), Some(3));
+        assert_eq!(limit.admit_at(at(101)), None);
+        assert_eq!(limit.admit_at(at(5000)), Some(1));
+    }
+}

@@ -1,0 +1,145 @@
+//! Report: one log line for each thing that happens.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use postern_core::{DropReason, Knock, Notice, RuleId, Subject, Why};
+
+use super::rate_limit::RateLimit;
+use crate::config::show_duration;
+use crate::rules::Outcome;
+
+/// Progress of clients: anyone who knows a first port can make these lines.
+static STAGES: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(20, 100));
+static FORGOTTEN: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(20, 100));
+static FAULTS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(2, 10));
+static REFUSALS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(5, 20));
+/// Openings take a whole right knock each, so only somebody who knows it can make many.
+static OPENINGS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(100, 1000));
+
+static DROPS: [AtomicU64; DropReason::ALL.len()] = [const { AtomicU64::new(0) }; DropReason::ALL.len()];
+
+/// Counts a packet or a verdict that came to nothing.
+pub(crate) fn count_drop(reason: DropReason) {
+    DROPS[reason as usize].fetch_add(1, Ordering::Relaxed);
+}
+
+/// What came to nothing so far, by reason, without those that never happened.
+pub(crate) fn drops() -> String {
+    let counts =
+        DropReason::ALL.iter().map(|reason| (reason, DROPS[*reason as usize].load(Ordering::Relaxed)));
+    let counts: Vec<_> =
+        counts.filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason} {count}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+/// Tells what came of a rule's judging a knock.
+pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
+    let (tenant, name, src) = (&rule.tenant, &*rule.name, knock.source);
+    match outcome {
+        Outcome::Stage(stage) => {
+            let Some(suppressed) = admit(&STAGES) else { return };
+            tracing::info!(event = "stage", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} is at stage {stage}");
+        }
+        Outcome::Forgot(reason) => {
+            let Some(suppressed) = admit(&FORGOTTEN) else { return };
+            let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            tracing::debug!(event = "forget", %tenant, rule = name, %src, reason, suppressed, "{name}: {src} starts over: {reason}");
+        }
+        Outcome::Fault(detail, pause) => {
+            count_drop(DropReason::Fault);
+            let Some(suppressed) = admit(&FAULTS) else { return };
+            let rest = if pause.is_zero() {
+                String::new()
+            } else {
+                format!("; it rests for {}", show_duration(*pause))
+            };
+            tracing::error!(event = "fault", %tenant, rule = name, %src, detail, suppressed, "{name}: {detail}{rest}");
+        }
+        Outcome::Dropped(reason) => count_drop(*reason),
+        Outcome::Asks(_) => {}
+    }
+}
+
+/// Tells what the engine decided or learned.
+pub(crate) fn notice(notice: &Notice) {
+    match notice {
+        Notice::Opened { subject, lasts } => opening("open", subject, *lasts, "is open"),
+        Notice::Extended { subject, lasts } => opening("extend", subject, *lasts, "stays open"),
+        Notice::Closed { subject, why } => {
+            let Some(suppressed) = admit(&OPENINGS) else { return };
+            let (tenant, rule) = names(subject);
+            let (door, src) = (&*subject.door, subject.client);
+            let (reason, words) = match why {
+                Why::Expired => ("expired", "its time is over"),
+                Why::Asked => ("asked", "a rule said so"),
+                Why::Stopping => ("stopping", "the daemon stops"),
+            };
+            tracing::info!(event = "close", tenant, rule, door, %src, reason, suppressed, "{door} is closed for {src}: {words}");
+        }
+        Notice::Refused { subject, reason, detail } => {
+            count_drop(*reason);
+            let Some(suppressed) = admit(&REFUSALS) else { return };
+            let (tenant, rule) = names(subject);
+            let (door, src) = (&*subject.door, subject.client);
+            let drop = reason.name();
+            let words = if detail.is_empty() { drop } else { detail };
+            tracing::warn!(event = "refuse", tenant, rule, door, %src, drop, detail, suppressed, "{door} is not opened for {src}: {words}");
+        }
+        Notice::Shortened { subject, asked, lasts } => {
+            let Some(suppressed) = admit(&REFUSALS) else { return };
+            let (tenant, rule) = names(subject);
+            let (door, src) = (&*subject.door, subject.client);
+            let (asked, lasts) = (show_duration(*asked), show_duration(*lasts));
+            tracing::warn!(event = "shorten", tenant, rule, door, %src, suppressed, "{rule} asked for {asked} of {door}; it gets {lasts}, the ceiling of limits.for");
+        }
+        Notice::StuckOpen { subject, detail, again_in } => {
+            let (tenant, rule) = names(subject);
+            let (door, src) = (&*subject.door, subject.client);
+            let next = again_in.map_or_else(
+                || "given up, please close it by hand".to_owned(),
+                |pause| format!("tried again in {}", show_duration(pause)),
+            );
+            tracing::error!(event = "stuck", tenant, rule, door, %src, detail, "{door} does not close for {src}: {detail}; {next}");
+        }
+    }
+}
+
+/// Passes on what a rule wrote.
+pub(crate) fn rule_says(rule: &RuleId, level: tracing::Level, message: &str, suppressed: u64) {
+    let (tenant, rule) = (&rule.tenant, &*rule.name);
+    match level {
+        tracing::Level::ERROR => {
+            tracing::error!(event = "says", %tenant, rule, suppressed, "{rule}: {message}")
+        }
+        tracing::Level::WARN => {
+            tracing::warn!(event = "says", %tenant, rule, suppressed, "{rule}: {message}")
+        }
+        tracing::Level::INFO => {
+            tracing::info!(event = "says", %tenant, rule, suppressed, "{rule}: {message}")
+        }
+        _ => tracing::debug!(event = "says", %tenant, rule, suppressed, "{rule}: {message}"),
+    }
+}
+
+fn opening(event: &str, subject: &Subject, lasts: Duration, words: &str) {
+    let Some(suppressed) = admit(&OPENINGS) else { return };
+    let (tenant, rule) = names(subject);
+    let (door, src) = (&*subject.door, subject.client);
+    // The time that the door took to answer is part of it, but not of what people asked for.
+    let time = match lasts.as_secs_f64().round() {
+        seconds if seconds >= 1.0 => show_duration(Duration::from_secs_f64(seconds)),
+        _ => show_duration(lasts),
+    };
+    let lasts_s = lasts.as_secs_f64();
+    tracing::info!(event, tenant, rule, door, %src, lasts_s, suppressed, "{door} {words} for {src} for {time}");
+}
+
+fn names(subject: &Subject) -> (String, &str) {
+    subject.rule.as_ref().map_or((String::new(), "-"), |rule| (rule.tenant.to_string(), &*rule.name))
+}
+
+fn admit(limit: &Mutex<RateLimit>) -> Option<u64> {
+    limit.lock().unwrap_or_else(PoisonError::into_inner).admit()
+}

@@ -1,0 +1,28 @@
+//! Rules: a knock in, a verdict out.
+//!
+//! Owns everything that touches WebAssembly: the engine and its ticker, the contract, the limits of instances, loading, the
+//! generations of loaded rules, and the workers that call them. A rule decides; nothing here opens a door.
+//!
+//! **Invariant:** whatever a rule does, a trap, an endless loop, nonsense, the outcome is at most an ignored knock.
+//! `tests/all/guests.rs` holds it.
+
+mod componentize;
+mod contract;
+mod fault;
+mod generation;
+mod instance;
+mod loader;
+mod runtime;
+mod shard;
+pub mod stock;
+mod store;
+mod worker;
+
+pub use fault::Fault;
+pub use generation::{Generation, LoadedRule};
+pub use instance::{Instance, StartError};
+pub use loader::{LoadError, Loader, Module};
+pub use runtime::Runtime;
+pub use shard::{Outcome, Shard};
+pub use store::Limits;
+pub use worker::{Entrance, IsLocal, Pool};

@@ -1,0 +1,145 @@
+//! Componentize: turns a plain core module into a component of our world, or says what is wrong with it.
+//!
+//! Rules in Go, Zig, C or AssemblyScript are core modules: their authors need no extra tool, because the world is
+//! described here for them. A language runtime that insists on WASI gets a WASI without any power.
+
+use wasmparser::{Parser, Payload};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+use super::contract::{HOST_INTERFACE, PACKAGE, WIT};
+use super::loader::LoadError;
+
+/// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
+const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
+const WASI: &str = "wasi_snapshot_preview1";
+/// What a rule must export.
+const EXPORTS: [&str; 2] = ["configure", "judge"];
+
+/// The component in `bytes`, made from a core module if it is one.
+pub(super) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+    match bytes.get(..8) {
+        Some(b"\0asm\x0d\0\x01\0") => Ok(bytes.to_vec()),
+        Some(b"\0asm\x01\0\0\0") => encode(bytes),
+        Some([b'\0', b'a', b's', b'm', version @ ..]) => Err(LoadError::BinaryVersion(version.to_vec())),
+        _ if bytes.trim_ascii_start().starts_with(b"(module") => Err(LoadError::Text),
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
+/// Whether a component may import this instance.
+pub(super) fn check_import(name: &str) -> Result<(), LoadError> {
+    let (package, version) = name.split_once('@').unwrap_or((name, ""));
+    match package {
+        "postern:rule/host" | "postern:rule/types" if is_our_version(version) => Ok(()),
+        "postern:rule/host" | "postern:rule/types" => Err(wrong_version(name, version)),
+        _ => Err(LoadError::Import(name.to_owned())),
+    }
+}
+
+fn is_our_version(version: &str) -> bool {
+    version == "0.1" || version.strip_prefix("0.1.").is_some_and(|patch| patch.parse::<u32>().is_ok())
+}
+
+fn wrong_version(name: &str, version: &str) -> LoadError {
+    let version = if version.is_empty() { "no version" } else { version };
+    LoadError::Version { name: name.to_owned(), version: version.to_owned() }
+}
+
+fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
+    let found = inspect(module)?;
+    let mut module = module.to_vec();
+    if !found.describes_its_world {
+        let mut resolve = Resolve::default();
+        let package = resolve.push_str("rule.wit", WIT).map_err(internal)?;
+        let world = resolve.select_world(&[package], Some("rule")).map_err(internal)?;
+        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(internal)?;
+    }
+    ComponentEncoder::default()
+        .validate(true)
+        .module(&module)
+        .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| LoadError::World(one_line(&error)))
+}
+
+struct Found {
+    describes_its_world: bool,
+}
+
+/// Looks for the mistakes that authors make, to name them better than an encoder can.
+fn inspect(module: &[u8]) -> Result<Found, LoadError> {
+    let invalid = |error: wasmparser::BinaryReaderError| LoadError::Invalid(error.to_string());
+    let mut found = Found { describes_its_world: false };
+    let mut exports = Vec::new();
+    for payload in Parser::new(0).parse_all(module) {
+        match payload.map_err(invalid)? {
+            Payload::ImportSection(reader) => {
+                for import in reader.into_imports() {
+                    let import = import.map_err(invalid)?;
+                    check_core_import(import.module, import.name)?;
+                }
+            }
+            Payload::ExportSection(reader) => {
+                for export in reader {
+                    exports.push(export.map_err(invalid)?.name.to_owned());
+                }
+            }
+            Payload::CustomSection(reader) if reader.name().starts_with("component-type") => {
+                found.describes_its_world = true;
+            }
+            _ => {}
+        }
+    }
+    for wanted in EXPORTS {
+        let standard = format!("cm32p2||{wanted}");
+        if !exports.iter().any(|name| *name == wanted || *name == standard) {
+            exports.truncate(12);
+            return Err(LoadError::Export { wanted, exports: exports.join(", ") });
+        }
+    }
+    Ok(found)
+}
+
+fn check_core_import(module: &str, name: &str) -> Result<(), LoadError> {
+    let interface = module.strip_prefix("cm32p2|").unwrap_or(module);
+    match interface {
+        WASI => Ok(()),
+        _ if interface.starts_with("postern:rule/") => check_import(interface),
+        // The encoder knows some names of its own, `[export]`, `__main_module__`, and speaks for itself about them.
+        _ if interface.starts_with(['[', '_', '$']) => Ok(()),
+        _ => Err(LoadError::Import(format!("{module} {name}"))),
+    }
+}
+
+fn internal(error: anyhow::Error) -> LoadError {
+    LoadError::World(one_line(&error))
+}
+
+/// The whole chain of an error from the encoder in one line.
+fn one_line(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}").replace('\n', " ");
+    let prefix = "failed to decode world from module: module was not valid: ";
+    text.strip_prefix(prefix).unwrap_or(&text).to_owned()
+}
+
+impl LoadError {
+    /// What the author of the module can do about it.
+    pub(super) fn remedy(&self) -> String {
+        match self {
+            Self::Import(name) if name.contains("wasi") => {
+                "a rule gets no WASI; build for wasm32-unknown-unknown, or for WASI preview 1 as a core module".to_owned()
+            }
+            Self::Import(name) if name.starts_with("env ") => {
+                "an undefined symbol: link what defines it into the module".to_owned()
+            }
+            Self::Import(_) => format!("a rule may import {HOST_INTERFACE} and nothing else"),
+            Self::Version { .. } => format!("this daemon speaks {PACKAGE}; build the rule against that"),
+            Self::Export { .. } | Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
+            Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
+            Self::NotWasm | Self::BinaryVersion(_) | Self::Invalid(_) => "compile the rule to WebAssembly".to_owned(),
+            Self::Read(_) => "check the path and its permissions".to_owned(),
+            Self::TooLarge(_) | Self::Compile(_) => "make it smaller or simpler".to_owned(),
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! The contract `postern:rule@0.1.0`: generated bindings, and the conversions between them and the core's words.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use postern_core::{
+    CloseRequest, Destination, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress, RuleId,
+    TcpFlags, Timestamp, Transport, Verdict, Watch,
+};
+use wasmtime::component::{HasSelf, Linker};
+
+use self::bindings::postern::rule::host::{Host, Level};
+use self::bindings::postern::rule::types::{self, Address};
+pub(super) use self::bindings::{Rule, RulePre};
+use super::store::{Allowance, Limits};
+use crate::log::{self, RateLimit};
+
+/// The interface that a rule imports, the only one there is.
+pub(super) const HOST_INTERFACE: &str = "postern:rule/host@0.1.0";
+/// The package, for error messages.
+pub(super) const PACKAGE: &str = "postern:rule@0.1.0";
+/// The contract as text.
+pub(super) const WIT: &str = include_str!("../../../guest-sdk/wit/rule.wit");
+
+const MAX_WATCHES: usize = 1024;
+const MAX_PREFIXES: usize = 64;
+const MAX_MEMORY: usize = 1024;
+const MAX_REMEMBERED_FOR: Duration = Duration::from_secs(3600);
+const MAX_REQUESTS: usize = 8;
+const MAX_REASON: usize = 200;
+const MAX_LOG_LINE: usize = 400;
+const MAX_TOKEN: usize = 64;
+const MAX_DOOR_NAME: usize = 64;
+/// The largest integer that every guest language holds exactly.
+const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+mod bindings {
+    #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated")]
+
+    wasmtime::component::bindgen!({
+        path: "../guest-sdk/wit",
+        world: "rule",
+        ownership: Borrowing { duplicate_if_necessary: false },
+    });
+}
+
+/// What a store holds for its guest.
+pub(super) struct Guest {
+    pub(super) rule: RuleId,
+    pub(super) limits: Limits,
+    pub(super) allowance: Allowance,
+    /// The thread's CPU time when a tick first found the current call running.
+    pub(super) call_began: Option<Duration>,
+    log_limit: RateLimit,
+}
+
+impl Guest {
+    pub(super) fn new(rule: RuleId, limits: Limits) -> Self {
+        let log_limit = RateLimit::per_second(5, 20);
+        Self { rule, limits, allowance: Allowance::new(limits), call_began: None, log_limit }
+    }
+}
+
+/// Offers a rule what the contract says, and nothing else.
+pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    Rule::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)
+}
+
+impl types::Host for Guest {}
+
+impl Host for Guest {
+    fn log(&mut self, level: Level, message: String) {
+        let Some(suppressed) = self.log_limit.admit() else { return };
+        let message: String = message
+            .chars()
+            .take(MAX_LOG_LINE)
+            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
+            .collect();
+        let level = match level {
+            Level::Error => tracing::Level::ERROR,
+            Level::Warn => tracing::Level::WARN,
+            Level::Info => tracing::Level::INFO,
+            Level::Debug => tracing::Level::DEBUG,
+        };
+        log::rule_says(&self.rule, level, &message, suppressed);
+    }
+}
+
+/// A knock as the guest sees it; `payload_limit` is what the rule asked for.
+pub(super) fn lower(knock: &Knock, payload_limit: usize) -> types::Knock<'_> {
+    types::Knock {
+        time: knock.time.0,
+        source: lower_address(knock.source),
+        source_port: knock.source_port,
+        destination: lower_address(knock.destination),
+        destination_port: knock.destination_port,
+        transport: match knock.transport {
+            Transport::Tcp => types::Transport::Tcp,
+            Transport::Udp => types::Transport::Udp,
+            Transport::Icmp => types::Transport::Icmp,
+            Transport::Icmpv6 => types::Transport::Icmpv6,
+        },
+        tcp_flags: lower_flags(knock.tcp_flags),
+        hop_limit: knock.hop_limit,
+        length: knock.length,
+        interface: &knock.interface,
+        payload: &knock.payload[..knock.payload.len().min(payload_limit)],
+    }
+}
+
+/// What a rule asks for, if it makes sense.
+pub(super) fn lift_interest(interest: &types::Interest) -> Result<Interest, String> {
+    let count = interest.watches.len();
+    if !(1..=MAX_WATCHES).contains(&count) {
+        return Err(format!("it asks for {count} watches; 1 to {MAX_WATCHES} are allowed"));
+    }
+    let watches = interest.watches.iter().map(lift_watch).collect::<Result<Vec<_>, _>>()?;
+    let destination = match &interest.destination {
+        types::Destination::ThisHost => Destination::ThisHost,
+        types::Destination::Anywhere => Destination::Anywhere,
+        types::Destination::Within(prefixes) if prefixes.len() > MAX_PREFIXES => {
+            return Err(format!("it names {} prefixes; at most {MAX_PREFIXES} are allowed", prefixes.len()));
+        }
+        types::Destination::Within(prefixes) => {
+            Destination::Within(prefixes.iter().map(lift_prefix).collect::<Result<_, _>>()?)
+        }
+    };
+    let payload_limit = usize::try_from(interest.payload_limit).unwrap_or(usize::MAX);
+    if payload_limit > MAX_PAYLOAD {
+        return Err(format!("it asks for {payload_limit} bytes of payload; at most {MAX_PAYLOAD} are kept"));
+    }
+    Ok(Interest { watches, destination, payload_limit, memory_format: interest.memory_format })
+}
+
+/// What a rule says of a knock that arrived at `now`, if it makes sense.
+pub(super) fn lift_verdict(verdict: types::Verdict, now: Timestamp) -> Result<Verdict, String> {
+    match verdict {
+        types::Verdict::Ignore => Ok(Verdict::Ignore),
+        types::Verdict::Remember(progress) => {
+            if progress.bytes.len() > MAX_MEMORY {
+                let length = progress.bytes.len();
+                return Err(format!("{length} bytes to remember; at most {MAX_MEMORY} are kept"));
+            }
+            let until = Timestamp(progress.until).min(now.plus(MAX_REMEMBERED_FOR));
+            Ok(Verdict::Remember(Progress { stage: progress.stage, bytes: progress.bytes.into(), until }))
+        }
+        types::Verdict::Forget(mut reason) => {
+            if reason.len() > MAX_REASON {
+                reason.truncate(reason.floor_char_boundary(MAX_REASON));
+            }
+            Ok(Verdict::Forget(reason.into()))
+        }
+        types::Verdict::Open(openings) => {
+            check_count(openings.len())?;
+            openings.into_iter().map(lift_opening).collect::<Result<_, _>>().map(Verdict::Open)
+        }
+        types::Verdict::Close(closings) => {
+            check_count(closings.len())?;
+            let lift = |closing: types::Closing| {
+                Ok(CloseRequest { door: lift_door(closing.door)?, client: lift_client(closing.client)? })
+            };
+            closings.into_iter().map(lift).collect::<Result<_, String>>().map(Verdict::Close)
+        }
+    }
+}
+
+fn lift_watch(watch: &types::Watch) -> Result<Watch, String> {
+    let transport = match watch.transport {
+        types::Transport::Tcp => Transport::Tcp,
+        types::Transport::Udp => Transport::Udp,
+        types::Transport::Icmp => Transport::Icmp,
+        types::Transport::Icmpv6 => Transport::Icmpv6,
+    };
+    let (first_port, last_port) = (watch.first_port, watch.last_port);
+    if first_port > last_port {
+        return Err(format!(
+            "it watches {transport} {first_port} to {last_port}; the first must not be above the last"
+        ));
+    }
+    if matches!(transport, Transport::Icmp | Transport::Icmpv6) && last_port > 255 {
+        return Err(format!("it watches {transport} type {last_port}; message types end at 255"));
+    }
+    let (set, clear) = (lift_flags(watch.set), lift_flags(watch.clear));
+    if set.0 & clear.0 != 0 {
+        return Err("it wants a TCP flag both set and clear; no packet is both".to_owned());
+    }
+    Ok(Watch { transport, first_port, last_port, set, clear })
+}
+
+fn check_count(requests: usize) -> Result<(), String> {
+    if (1..=MAX_REQUESTS).contains(&requests) {
+        return Ok(());
+    }
+    Err(format!("{requests} doors in one verdict; 1 to {MAX_REQUESTS} are allowed"))
+}
+
+fn lift_opening(opening: types::Opening) -> Result<OpenRequest, String> {
+    if opening.lasts == Some(0) {
+        return Err("an opening of 0 seconds; leave the time out for the door's own".to_owned());
+    }
+    Ok(OpenRequest {
+        door: lift_door(opening.door)?,
+        client: lift_client(opening.client)?,
+        lasts: opening.lasts.map(|seconds| Duration::from_secs(seconds.into())),
+        once: opening.once.map(lift_once).transpose()?,
+    })
+}
+
+fn lift_door(door: Option<String>) -> Result<Option<Box<str>>, String> {
+    match door {
+        Some(name) if name.is_empty() || name.len() > MAX_DOOR_NAME || name.chars().any(char::is_control) => {
+            Err("a door's name that no door can have".to_owned())
+        }
+        door => Ok(door.map(Into::into)),
+    }
+}
+
+fn lift_client(client: Option<types::Prefix>) -> Result<Option<IpNet>, String> {
+    client.map(|prefix| lift_prefix(&prefix)).transpose()
+}
+
+fn lift_prefix(prefix: &types::Prefix) -> Result<IpNet, String> {
+    let address = lift_address(prefix.address);
+    let net = IpNet::new(address, prefix.length)
+        .map_err(|_| format!("a prefix {address}/{}, which is too long", prefix.length))?;
+    if net.network() != address {
+        return Err(format!("a prefix {net} with bits behind its length; write {}", net.trunc()));
+    }
+    Ok(net)
+}
+
+fn lift_once(once: types::Once) -> Result<Once, String> {
+    let check = |bytes: Vec<u8>, what: &str| match bytes.len() {
+        1..=MAX_TOKEN => Ok(bytes.into_boxed_slice()),
+        length => Err(format!("a {what} of {length} bytes; 1 to {MAX_TOKEN} are allowed")),
+    };
+    match once {
+        types::Once::Token(token) => Ok(Once::Token(check(token, "token")?)),
+        types::Once::Counter(counter) if counter.value > MAX_SAFE_INTEGER => {
+            Err(format!("a counter of {}; at most {MAX_SAFE_INTEGER} is allowed", counter.value))
+        }
+        types::Once::Counter(counter) => {
+            Ok(Once::Counter { key: check(counter.key, "counter's key")?, value: counter.value })
+        }
+    }
+}
+
+fn lower_address(address: IpAddr) -> Address {
+    match address {
+        IpAddr::V4(address) => Address::V4(address.to_bits()),
+        IpAddr::V6(address) => {
+            let bits = address.to_bits();
+            let word = |n: u32| u32::try_from(bits >> (96 - 32 * n) & 0xffff_ffff).unwrap_or(0);
+            Address::V6((word(0), word(1), word(2), word(3)))
+        }
+    }
+}
+
+fn lift_address(address: Address) -> IpAddr {
+    match address {
+        Address::V4(bits) => Ipv4Addr::from_bits(bits).into(),
+        Address::V6((a, b, c, d)) => {
+            let bits = [a, b, c, d].into_iter().fold(0_u128, |bits, word| bits << 32 | u128::from(word));
+            Ipv6Addr::from_bits(bits).into()
+        }
+    }
+}
+
+/// Both sides number the flags as the TCP header does.
+fn lower_flags(flags: TcpFlags) -> types::TcpFlags {
+    let all = [
+        (TcpFlags::FIN, types::TcpFlags::FIN),
+        (TcpFlags::SYN, types::TcpFlags::SYN),
+        (TcpFlags::RST, types::TcpFlags::RST),
+        (TcpFlags::PSH, types::TcpFlags::PSH),
+        (TcpFlags::ACK, types::TcpFlags::ACK),
+        (TcpFlags::URG, types::TcpFlags::URG),
+        (TcpFlags::ECE, types::TcpFlags::ECE),
+        (TcpFlags::CWR, types::TcpFlags::CWR),
+    ];
+    let mut lowered = types::TcpFlags::empty();
+    for (ours, theirs) in all {
+        if flags.0 & ours.0 != 0 {
+            lowered |= theirs;
+        }
+    }
+    lowered
+}
+
+fn lift_flags(flags: types::TcpFlags) -> TcpFlags {
+    let mut lifted = TcpFlags::default();
+    for bit in 0..8 {
+        let ours = TcpFlags(1 << bit);
+        if flags.contains(lower_flags(ours)) {
+            lifted.0 |= ours.0;
+        }
+    }
+    lifted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_keep_every_bit() {
+        for text in ["192.0.2.1", "255.255.255.255", "2001:db8::1", "fe80::ffff:1:2:3", "::ffff:192.0.2.1"] {
+            let address: IpAddr = text.parse().unwrap();
+            assert_eq!(lift_address(lower_address(address)), address);
+        }
+        assert!(matches!(lower_address([192, 0, 2, 1].into()), Address::V4(0xC000_0201)));
+        let Address::V6(words) = lower_address("2001:db8::1".parse().unwrap()) else { panic!("v6") };
+        assert_eq!(words, (0x2001_0db8, 0, 0, 1));
+    }
+
+    #[test]
+    fn flags_keep_every_bit() {
+        for bits in 0..=255 {
+            assert_eq!(lift_flags(lower_flags(TcpFlags(bits))), TcpFlags(bits));
+        }
+    }
+
+    #[test]
+    fn prefixes_must_be_exact() {
+        let prefix = |bits, length| types::Prefix { address: Address::V4(bits), length };
+        assert_eq!(lift_prefix(&prefix(0x0a00_0000, 8)), Ok("10.0.0.0/8".parse().unwrap()));
+        assert!(lift_prefix(&prefix(0x0a00_0001, 8)).is_err());
+        assert!(lift_prefix(&prefix(0x0a00_0000, 33)).is_err());
+    }
+
+    #[test]
+    fn nonsense_is_refused_and_time_is_cut() {
+        let now = Timestamp(1_000_000);
+        let opening = |lasts| types::Opening { door: None, client: None, lasts, once: None };
+        let judge = |verdict| lift_verdict(verdict, now);
+        assert!(judge(types::Verdict::Open(vec![])).is_err());
+        assert!(judge(types::Verdict::Open((0..9).map(|_| opening(None)).collect())).is_err());
+        assert!(judge(types::Verdict::Open(vec![opening(Some(0))])).is_err());
+        let remember = |bytes, until| types::Verdict::Remember(types::Progress { stage: 1, bytes, until });
+        assert!(judge(remember(vec![0; 1025], 0)).is_err());
+        let Ok(Verdict::Remember(progress)) = judge(remember(vec![1], u64::MAX)) else { panic!("remember") };
+        assert_eq!(progress.until, Timestamp(1_000_000 + 3_600_000_000));
+        let Ok(Verdict::Forget(reason)) = judge(types::Verdict::Forget("ä".repeat(150))) else {
+            panic!("forget")
+        };
+        assert_eq!(reason.len(), 200);
+    }
+}

@@ -1,0 +1,57 @@
+//! Fault: what a rule did wrong while it ran, in one line.
+
+use std::time::Duration;
+
+use thiserror::Error;
+use wasmtime::{Trap, WasmBacktrace};
+
+use crate::config::show_duration;
+
+/// The rule did something that a rule must not do. Its instance is gone.
+#[derive(Debug, Error)]
+pub enum Fault {
+    /// It used up its CPU time.
+    #[error("`{during}` ran past its CPU time of {}; look for an endless loop, or raise limits.cpu of the rule", show_duration(*.limit))]
+    TooLong {
+        /// In which function.
+        during: &'static str,
+        /// What it had.
+        limit: Duration,
+    },
+    /// It trapped: it panicked, overflowed its stack, went out of bounds, ran out of memory.
+    #[error("`{during}` {what}")]
+    Trapped {
+        /// In which function.
+        during: &'static str,
+        /// What happened, and where if that is known.
+        what: String,
+    },
+    /// It answered something that the contract does not allow.
+    #[error("`judge` returned nonsense: {0}")]
+    Nonsense(String),
+}
+
+impl Fault {
+    pub(super) fn from_error(during: &'static str, error: &wasmtime::Error, limit: Duration) -> Self {
+        let what = match error.downcast_ref::<Trap>() {
+            Some(Trap::Interrupt) => return Self::TooLong { during, limit },
+            Some(Trap::StackOverflow) => "overflowed its stack".to_owned(),
+            Some(Trap::UnreachableCodeReached) => "panicked (unreachable)".to_owned(),
+            Some(trap) => format!("trapped: {trap}"),
+            None => format!("failed: {}", error.root_cause()),
+        };
+        let place = error.downcast_ref::<WasmBacktrace>().and_then(place);
+        Self::Trapped { during, what: what + &place.unwrap_or_default() }
+    }
+}
+
+/// The innermost function with a name that is not the machinery of a panic.
+fn place(backtrace: &WasmBacktrace) -> Option<String> {
+    let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
+    let machinery =
+        |name: &&str| !["panic", "rust_begin_unwind", "abort"].iter().any(|word| name.contains(word));
+    names.clone().find(machinery).map(|name| {
+        let name: String = name.chars().filter(|c| !c.is_control()).take(120).collect();
+        format!(" in `{name}`")
+    })
+}

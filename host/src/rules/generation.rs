@@ -1,0 +1,102 @@
+//! Generation: one immutable set of loaded rules. A reload builds the next one beside it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postern_core::{Bounds, Dispatch, RuleId, Subscription};
+
+use super::instance::{Instance, StartError};
+use super::loader::{Loader, Module};
+use super::store::Limits;
+use crate::config::{Config, Mistake, Mistakes, RuleFile};
+
+/// One immutable set of loaded rules.
+pub struct Generation {
+    /// Counts from 1.
+    pub number: u64,
+    /// The rules; a rule's number in the dispatch is its place here.
+    pub rules: Vec<LoadedRule>,
+    /// Which of them asked for a packet.
+    pub dispatch: Dispatch,
+    /// The members of each group.
+    pub(super) groups: Vec<Vec<usize>>,
+}
+
+/// A rule that was compiled, started once, and found good.
+#[derive(Clone)]
+pub struct LoadedRule {
+    /// Who it is.
+    pub id: RuleId,
+    pub(super) module: Arc<Module>,
+    pub(super) settings: Arc<str>,
+    pub(super) limits: Limits,
+    pub(super) bounds: Bounds,
+    pub(super) memory_format: u32,
+    pub(super) group: usize,
+}
+
+impl LoadedRule {
+    /// Whether an instance of the other rule would serve this one as well.
+    pub(super) fn runs_like(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.module, &other.module)
+            && self.settings == other.settings
+            && self.limits == other.limits
+    }
+
+    pub(super) fn start(&self) -> Result<Instance, StartError> {
+        Instance::start(&self.module, &self.id, self.limits, &self.settings).map(|(instance, _)| instance)
+    }
+}
+
+impl Generation {
+    /// Loads the modules of all rules and tries each rule with its settings.
+    ///
+    /// # Errors
+    /// Every rule that could not be loaded or started.
+    pub fn build(number: u64, config: &Config, loader: &mut Loader) -> Result<Self, Mistakes> {
+        let mut mistakes = Vec::new();
+        let mut rules = Vec::with_capacity(config.rules.len());
+        let mut subscriptions = Vec::with_capacity(config.rules.len());
+        let mut group_numbers: HashMap<Arc<str>, usize> = HashMap::new();
+        for file in &config.rules {
+            let next_group = group_numbers.len();
+            let group = *group_numbers.entry(Arc::clone(&file.group)).or_insert(next_group);
+            match load(file, group, loader) {
+                Ok((rule, subscription)) => {
+                    rules.push(rule);
+                    subscriptions.push(subscription);
+                }
+                Err(mistake) => mistakes.push(mistake),
+            }
+        }
+        if !mistakes.is_empty() {
+            return Err(Mistakes::new(mistakes));
+        }
+        let mut groups = vec![Vec::new(); group_numbers.len()];
+        for (n, rule) in rules.iter().enumerate() {
+            groups[rule.group].push(n);
+        }
+        Ok(Self { number, rules, dispatch: Dispatch::new(subscriptions), groups })
+    }
+}
+
+fn load(file: &RuleFile, group: usize, loader: &mut Loader) -> Result<(LoadedRule, Subscription), Mistake> {
+    let module = loader
+        .load(&file.module)
+        .map_err(|error| file.module_mistake(format!("the module {error}; {}", error.remedy())))?;
+    let (_, interest) =
+        Instance::start(&module, &file.id, file.limits, &file.settings).map_err(|error| match error {
+            StartError::Refused(what) => file.settings_mistake(what),
+            other => file.module_mistake(other.to_string()),
+        })?;
+    let rule = LoadedRule {
+        id: file.id.clone(),
+        module,
+        settings: file.settings.as_str().into(),
+        limits: file.limits,
+        bounds: file.bounds,
+        memory_format: interest.memory_format,
+        group,
+    };
+    Ok((rule, Subscription { interest, interfaces: file.interfaces.clone() }))
+}

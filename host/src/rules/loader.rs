@@ -1,0 +1,148 @@
+//! Loader: bytes to a module that can be started, compiled once for all rules that run it.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::sync::{Arc, Weak};
+
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+use wasmtime::component::{Component, Linker};
+
+use super::componentize::{check_import, componentize};
+use super::contract::{Guest, RulePre, add_to_linker};
+use super::runtime::Runtime;
+use super::stock;
+use crate::config::ModuleSource;
+
+/// Python rules are 18 MB; beyond this compiling would take minutes.
+const MAX_MODULE: u64 = 64 << 20;
+
+/// Why a module was not loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot be read: {0}")]
+    Read(#[source] io::Error),
+    /// The file is too large.
+    #[error("is {0} bytes long; at most {MAX_MODULE} are taken")]
+    TooLarge(u64),
+    /// Not WebAssembly at all.
+    #[error("is not WebAssembly")]
+    NotWasm,
+    /// WebAssembly text.
+    #[error("is WebAssembly text")]
+    Text,
+    /// WebAssembly of another version.
+    #[error("is WebAssembly of an unknown version {0:02x?}")]
+    BinaryVersion(Vec<u8>),
+    /// Malformed WebAssembly.
+    #[error("is not valid WebAssembly: {0}")]
+    Invalid(String),
+    /// A version of the contract that we do not speak.
+    #[error("imports `{name}`: {version} of the contract")]
+    Version {
+        /// The import.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// Something that no rule gets.
+    #[error("imports `{0}`, which is not offered to rules")]
+    Import(String),
+    /// Something that every rule must have is not there.
+    #[error("does not export `{wanted}`; it exports: {exports}")]
+    Export {
+        /// What is missing.
+        wanted: &'static str,
+        /// What is there.
+        exports: String,
+    },
+    /// The module's types are not those of the contract.
+    #[error("does not fit the contract: {0}")]
+    World(String),
+    /// The compiler refused it.
+    #[error("cannot be compiled: {0}")]
+    Compile(String),
+}
+
+/// A compiled module, ready to be started any number of times.
+pub struct Module {
+    pub(super) pre: RulePre<Guest>,
+    pub(super) runtime: Runtime,
+}
+
+/// Compiles modules, each distinct one once.
+pub struct Loader {
+    runtime: Runtime,
+    linker: Linker<Guest>,
+    known: HashMap<[u8; 32], Weak<Module>>,
+}
+
+impl Loader {
+    /// A loader that has loaded nothing yet.
+    ///
+    /// # Errors
+    /// If the contract cannot be linked, which would be our own mistake.
+    pub fn new(runtime: Runtime) -> anyhow::Result<Self> {
+        let mut linker = Linker::new(runtime.engine());
+        add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        Ok(Self { runtime, linker, known: HashMap::new() })
+    }
+
+    /// The module at `source`. If the same bytes are in use already, so is their code.
+    ///
+    /// # Errors
+    /// If it cannot be read, is not WebAssembly, or is not a rule.
+    pub fn load(&mut self, source: &ModuleSource) -> Result<Arc<Module>, LoadError> {
+        match source {
+            ModuleSource::Stock(name) => self.load_bytes(stock::bytes(name)),
+            ModuleSource::File(path) => self.load_bytes(&read(path)?),
+        }
+    }
+
+    /// The module in `bytes`.
+    ///
+    /// # Errors
+    /// As [`Loader::load`].
+    pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        if let Some(module) = self.known.get(&digest).and_then(Weak::upgrade) {
+            return Ok(module);
+        }
+        let component = componentize(bytes)?;
+        let refused = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}").replace('\n', " "));
+        let component = Component::new(self.runtime.engine(), component).map_err(refused)?;
+        self.check_type(&component)?;
+        let world = |error: wasmtime::Error| LoadError::World(format!("{error:#}").replace('\n', " "));
+        let pre = self.linker.instantiate_pre(&component).and_then(RulePre::new).map_err(world)?;
+        let module = Arc::new(Module { pre, runtime: self.runtime.clone() });
+        self.known.retain(|_, module| module.strong_count() > 0);
+        self.known.insert(digest, Arc::downgrade(&module));
+        Ok(module)
+    }
+
+    fn check_type(&self, component: &Component) -> Result<(), LoadError> {
+        let engine = self.runtime.engine();
+        let described = component.component_type();
+        for (name, _) in described.imports(engine) {
+            check_import(name)?;
+        }
+        let exports: Vec<_> = described.exports(engine).map(|(name, _)| name.to_owned()).collect();
+        for wanted in ["configure", "judge"] {
+            if !exports.iter().any(|name| name == wanted) {
+                return Err(LoadError::Export { wanted, exports: exports.join(", ") });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
+    let length = fs::metadata(path).map_err(LoadError::Read)?.len();
+    if length > MAX_MODULE {
+        return Err(LoadError::TooLarge(length));
+    }
+    fs::read(path).map_err(LoadError::Read)
+}

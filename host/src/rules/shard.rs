@@ -1,0 +1,184 @@
+//! Shard: the rules of a generation at work for a part of all source addresses. No thread, no queue, no clock.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_core::{Bounds, DropReason, Knock, Memory, Moment, Request, Rest, RuleId, Verdict};
+
+use super::generation::{Generation, LoadedRule};
+use super::instance::{Instance, StartError};
+
+/// What came of one rule's judging a knock; an ignored knock comes to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The client came this far.
+    Stage(u32),
+    /// The client starts over, for this reason.
+    Forgot(Box<str>),
+    /// Doors should open or close.
+    Asks(Request),
+    /// The rule faulted and rests for so long.
+    Fault(String, Duration),
+    /// The rule was not asked.
+    Dropped(DropReason),
+}
+
+/// Everything that judging needs for the source addresses of one worker: an instance and a memory for each rule.
+pub struct Shard {
+    generation: Arc<Generation>,
+    states: Vec<RuleState>,
+    /// How many shards there are: each has its part of a rule's bounds.
+    shards: usize,
+    asked: Vec<usize>,
+}
+
+#[derive(Debug)]
+struct RuleState {
+    memory: Memory,
+    /// None until the first knock, and after a fault.
+    instance: Option<Instance>,
+    rest: Rest,
+}
+
+impl Shard {
+    /// A shard, one of `shards`, that has seen nothing yet.
+    #[must_use]
+    pub fn new(generation: Arc<Generation>, shards: usize) -> Self {
+        let states = generation.rules.iter().map(|rule| RuleState::new(rule, shards)).collect();
+        Self { generation, states, shards, asked: Vec::new() }
+    }
+
+    /// The generation at work.
+    #[must_use]
+    pub const fn generation(&self) -> &Arc<Generation> {
+        &self.generation
+    }
+
+    /// Goes on with another generation. Half-finished knocks stay unless the rule's memory format changed; instances
+    /// stay where neither module nor settings changed.
+    pub fn replace(&mut self, generation: Arc<Generation>) {
+        let before = std::mem::replace(&mut self.generation, generation);
+        let mut states: HashMap<&RuleId, (&LoadedRule, RuleState)> = before
+            .rules
+            .iter()
+            .zip(self.states.drain(..))
+            .map(|(rule, state)| (&rule.id, (rule, state)))
+            .collect();
+        let shards = self.shards;
+        self.states = self
+            .generation
+            .rules
+            .iter()
+            .map(|rule| match states.remove(&rule.id) {
+                Some((old, state)) => state.carry_over(old, rule, shards),
+                None => RuleState::new(rule, shards),
+            })
+            .collect();
+    }
+
+    /// Has every rule that asked for this knock judge it; `outcome` is told what came of each.
+    pub fn judge(
+        &mut self,
+        knock: &Knock,
+        now: Moment,
+        is_local: impl Fn(IpAddr) -> bool,
+        mut outcome: impl FnMut(&RuleId, Outcome),
+    ) {
+        let Self { generation, states, asked, .. } = self;
+        asked.clear();
+        asked.extend(generation.dispatch.wanted(knock, is_local));
+        if asked.len() > 1
+            || asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1)
+        {
+            keep_to_groups(asked, generation, states, knock);
+        }
+        for rule in asked.iter().copied() {
+            let loaded = &generation.rules[rule];
+            if let Some(what) = states[rule].judge(loaded, knock, now) {
+                outcome(&loaded.id, what);
+            }
+        }
+    }
+
+    /// Clients that this shard remembers, all rules together.
+    #[must_use]
+    pub fn remembered(&self) -> usize {
+        self.states.iter().map(|state| state.memory.len()).sum()
+    }
+}
+
+/// Rules of a group that hold memory of the client get the packet alone; only if none does, all get it.
+fn keep_to_groups(asked: &mut Vec<usize>, generation: &Generation, states: &[RuleState], knock: &Knock) {
+    let holds = |rule: usize| states[rule].memory.recall(knock.source, knock.time).is_some();
+    asked.retain(|rule| {
+        let members = &generation.groups[generation.rules[*rule].group];
+        members.len() == 1 || holds(*rule) || !members.iter().any(|member| holds(*member))
+    });
+}
+
+impl RuleState {
+    fn new(rule: &LoadedRule, shards: usize) -> Self {
+        Self { memory: Memory::new(part(rule.bounds, shards)), instance: None, rest: Rest::default() }
+    }
+
+    fn carry_over(self, old: &LoadedRule, new: &LoadedRule, shards: usize) -> Self {
+        let mut state = Self::new(new, shards);
+        if old.memory_format == new.memory_format {
+            state.memory = self.memory;
+            state.memory.set_bounds(part(new.bounds, shards));
+        }
+        if new.runs_like(old) {
+            state.instance = self.instance;
+            state.rest = self.rest;
+        }
+        state
+    }
+
+    fn judge(&mut self, rule: &LoadedRule, knock: &Knock, now: Moment) -> Option<Outcome> {
+        if self.rest.is_resting(now) {
+            return Some(Outcome::Dropped(DropReason::Resting));
+        }
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => match rule.start() {
+                Ok(instance) => none.insert(instance),
+                Err(error) => return Some(self.fault(&error, now)),
+            },
+        };
+        let verdict = instance.judge(knock, self.memory.recall(knock.source, knock.time));
+        match verdict {
+            Ok(Verdict::Ignore) => None,
+            Ok(Verdict::Remember(progress)) => {
+                let stage = progress.stage;
+                self.memory.remember(knock.source, progress, knock.time);
+                Some(Outcome::Stage(stage))
+            }
+            Ok(Verdict::Forget(reason)) => {
+                self.memory.forget(knock.source);
+                Some(Outcome::Forgot(reason))
+            }
+            Ok(Verdict::Open(requests)) => {
+                self.memory.forget(knock.source);
+                Some(Outcome::Asks(Request::Open(requests)))
+            }
+            Ok(Verdict::Close(requests)) => {
+                self.memory.forget(knock.source);
+                Some(Outcome::Asks(Request::Close(requests)))
+            }
+            Err(fault) => Some(self.fault(&fault.into(), now)),
+        }
+    }
+
+    /// The instance goes; what is remembered of clients stays.
+    fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
+        self.instance = None;
+        Outcome::Fault(error.to_string(), self.rest.fault(now))
+    }
+}
+
+/// One shard's part of a rule's bounds, rounded up.
+fn part(bounds: Bounds, shards: usize) -> Bounds {
+    Bounds { entries: bounds.entries.div_ceil(shards), bytes: bounds.bytes.div_ceil(shards) }
+}

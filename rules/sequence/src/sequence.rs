@@ -1,0 +1,80 @@
+//! Sequence: the judge. It knows one client at a time, and of that one only its progress.
+
+use std::time::Duration;
+
+use postern_sdk::serde_json::{Map, Value};
+use postern_sdk::{Interest, Knock, Rule, Timestamp, Transport, Verdict};
+
+use crate::progress::Progress;
+use crate::settings::{Action, Duplicates, Settings};
+use crate::step::Step;
+
+/// A rule that wants ports hit in order.
+#[derive(Debug)]
+pub struct Sequence {
+    settings: Settings,
+}
+
+impl Rule for Sequence {
+    type Settings = Map<String, Value>;
+    type Memory = Progress;
+
+    fn configure(written: Self::Settings) -> Result<(Self, Interest), String> {
+        let settings = Settings::check(&written)?;
+        let interest = settings.interest();
+        Ok((Self { settings }, interest))
+    }
+
+    fn judge(&self, knock: &Knock, memory: Option<Progress>) -> Verdict<Progress> {
+        let Settings { steps, tcp, duplicates, .. } = &self.settings;
+        let lacks_flags = !knock.tcp_flags.contains(tcp.set) || knock.tcp_flags.intersects(tcp.clear);
+        if knock.transport == Transport::Tcp && lacks_flags {
+            return Verdict::Ignore;
+        }
+        let hit = Step::of(knock);
+        let progress = memory.filter(|progress| self.is_current(progress, knock.time));
+        let stage = progress.map_or(0, |progress| progress.stage);
+        let done = usize::from(stage);
+        let Some(&expected) = steps.get(done) else { return Verdict::Ignore };
+        if hit == expected {
+            return if done + 1 == steps.len() {
+                self.success()
+            } else {
+                self.advance(stage + 1, progress, knock.time)
+            };
+        }
+        match (done.checked_sub(1), duplicates) {
+            (None, _) => Verdict::Ignore,
+            (Some(last), Duplicates::IgnoreLast) if steps.get(last) == Some(&hit) => Verdict::Ignore,
+            (Some(_), _) => Verdict::forget(format!("step {} should be {expected}, was {hit}", done + 1)),
+        }
+    }
+}
+
+impl Sequence {
+    /// Whether the client is still in time, and its progress one that this sequence can have.
+    /// A packet that seems to come before the first step, because the clock was set back, is in time.
+    fn is_current(&self, progress: &Progress, now: Timestamp) -> bool {
+        (1..self.settings.steps.len()).contains(&progress.stage.into())
+            && now.since(progress.start) < self.settings.within
+            && self.settings.gap.is_none_or(|gap| now.since(progress.last) < gap)
+    }
+
+    fn advance(&self, stage: u8, progress: Option<Progress>, now: Timestamp) -> Verdict<Progress> {
+        // After a clock was set back the time starts now, or it would last too long.
+        let start = progress.map_or(now, |progress| progress.start.min(now));
+        let gap = self.settings.gap.unwrap_or(Duration::MAX);
+        let until = (start + self.settings.within).min(now + gap);
+        Verdict::remember(stage.into(), Progress { stage, start, last: now }, until)
+    }
+
+    fn success(&self) -> Verdict<Progress> {
+        match self.settings.action {
+            Action::Open => Verdict::open(),
+            Action::Close => Verdict::close(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! Settings: the rule's settings as written turned into checked ones. Every mistake is found, not only the first.
+
+use std::time::Duration;
+
+use postern_sdk::serde_json::{Map, Value};
+use postern_sdk::{Interest, TcpFlags, Transport, Watch};
+
+use crate::duration;
+use crate::step::Step;
+
+const KEYS: [&str; 6] = ["sequence", "within", "gap", "tcp_flags", "duplicates", "action"];
+const MOST_STEPS: usize = 64;
+const DEFAULT_WITHIN: Duration = Duration::from_secs(25);
+/// The host remembers nobody for longer.
+const LONGEST: Duration = Duration::from_secs(3600);
+const MANY_STEPS: &str = r#"give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#;
+
+/// Checked settings.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    /// 1 to 64.
+    pub(crate) steps: Vec<Step>,
+    /// From the first step to the last.
+    pub(crate) within: Duration,
+    /// From one step to the next.
+    pub(crate) gap: Option<Duration>,
+    pub(crate) tcp: Flags,
+    pub(crate) duplicates: Duplicates,
+    pub(crate) action: Action,
+}
+
+/// What a TCP step must carry, and must not.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flags {
+    pub(crate) set: TcpFlags,
+    pub(crate) clear: TcpFlags,
+}
+
+/// What a repeat of the step just matched does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Duplicates {
+    Fail,
+    IgnoreLast,
+}
+
+/// What a whole sequence does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Open,
+    Close,
+}
+
+impl Settings {
+    /// Checks the settings.
+    ///
+    /// # Errors
+    ///
+    /// All mistakes, with remedies, joined by `; `.
+    pub(crate) fn check(written: &Map<String, Value>) -> Result<Self, String> {
+        let mut mistakes = Mistakes::default();
+        for key in written.keys().filter(|key| !KEYS.contains(&key.as_str())) {
+            mistakes.push(format!("unknown key {key}; known are {}", KEYS.join(", ")));
+        }
+        let settings = Self {
+            steps: steps(written.get("sequence"), &mut mistakes),
+            within: time(written, "within", &mut mistakes).unwrap_or(DEFAULT_WITHIN),
+            gap: time(written, "gap", &mut mistakes),
+            tcp: flags(written.get("tcp_flags"), &mut mistakes),
+            duplicates: choice(
+                written,
+                "duplicates",
+                [("fail", Duplicates::Fail), ("ignore-last", Duplicates::IgnoreLast)],
+                &mut mistakes,
+            ),
+            action: choice(
+                written,
+                "action",
+                [("open", Action::Open), ("close", Action::Close)],
+                &mut mistakes,
+            ),
+        };
+        if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0.join("; ")) }
+    }
+
+    /// One watch for each port of the sequence.
+    pub(crate) fn interest(&self) -> Interest {
+        let mut seen = Vec::new();
+        for step in &self.steps {
+            if !seen.contains(step) {
+                seen.push(*step);
+            }
+        }
+        let watches = seen.into_iter().map(|Step { transport, port }| {
+            let watch = Watch::new(transport, port);
+            if transport == Transport::Tcp { watch.with(self.tcp.set).without(self.tcp.clear) } else { watch }
+        });
+        Interest::new(watches).memory_format(self.memory_format())
+    }
+
+    /// A hash (32-bit FNV-1a) of what gives a stage its meaning. A changed sequence makes clients start over;
+    /// changed times do not, since those are applied at each knock.
+    fn memory_format(&self) -> u32 {
+        let steps = self.steps.iter().flat_map(|step| {
+            let [high, low] = step.port.to_be_bytes();
+            [high, low, u8::from(step.transport == Transport::Tcp)]
+        });
+        let flags = [self.tcp.set.bits(), self.tcp.clear.bits()];
+        steps.chain(flags).fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193))
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Default)]
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    fn push(&mut self, mistake: String) {
+        self.0.push(mistake);
+    }
+}
+
+fn steps(written: Option<&Value>, mistakes: &mut Mistakes) -> Vec<Step> {
+    let Some(written) = written else {
+        mistakes.push(format!("sequence is missing; {MANY_STEPS}"));
+        return Vec::new();
+    };
+    let Some(list) = written.as_array() else {
+        mistakes.push(format!("sequence: {written} is not a list; {MANY_STEPS}"));
+        return Vec::new();
+    };
+    if list.is_empty() || list.len() > MOST_STEPS {
+        mistakes.push(format!("sequence has {} steps; {MANY_STEPS}", list.len()));
+        return Vec::new();
+    }
+    let mut steps = Vec::with_capacity(list.len());
+    for (index, item) in list.iter().enumerate() {
+        match item.as_str().and_then(Step::parse) {
+            Some(step) => steps.push(step),
+            None => mistakes.push(format!(
+                "sequence[{index}]: {item} is not a step; write port/udp or port/tcp with a port from 1 to 65535"
+            )),
+        }
+    }
+    steps
+}
+
+fn time(written: &Map<String, Value>, key: &str, mistakes: &mut Mistakes) -> Option<Duration> {
+    duration::parse(written.get(key)?, LONGEST)
+        .map_err(|mistake| mistakes.push(format!("{key}: {mistake}")))
+        .ok()
+}
+
+fn flags(written: Option<&Value>, mistakes: &mut Mistakes) -> Flags {
+    let mut flags = Flags::default();
+    let Some(written) = written else { return flags };
+    let Some(list) = written.as_array() else {
+        mistakes.push(format!(r#"tcp_flags: {written} is not a list; write one such as ["syn", "!ack"]"#));
+        return flags;
+    };
+    for (index, item) in list.iter().enumerate() {
+        let name = item.as_str().unwrap_or_default();
+        let (side, name) = match name.strip_prefix('!') {
+            Some(name) => (&mut flags.clear, name),
+            None => (&mut flags.set, name),
+        };
+        match TcpFlags::named(name) {
+            Some(flag) => *side = *side | flag,
+            None => {
+                let names: Vec<_> = TcpFlags::NAMES.iter().map(|(name, _)| *name).collect();
+                mistakes.push(format!(
+                    "tcp_flags[{index}]: {item} is not a flag; write one of {}, with ! in front if it must be clear",
+                    names.join(" ")
+                ));
+            }
+        }
+    }
+    for (name, _) in TcpFlags::NAMES
+        .iter()
+        .filter(|(_, flag)| flags.set.intersects(*flag) && flags.clear.intersects(*flag))
+    {
+        mistakes
+            .push(format!("tcp_flags: {name} must be both set and clear; remove one of {name} and !{name}"));
+    }
+    flags
+}
+
+/// The value of the chosen name; the first if none was chosen.
+fn choice<T: Copy>(
+    written: &Map<String, Value>,
+    key: &str,
+    choices: [(&str, T); 2],
+    mistakes: &mut Mistakes,
+) -> T {
+    let [first, second] = choices;
+    match written.get(key) {
+        Some(Value::String(name)) if name == second.0 => return second.1,
+        None => {}
+        Some(Value::String(name)) if name == first.0 => {}
+        Some(other) => {
+            mistakes.push(format!(r#"{key}: {other} is not known; write "{}" or "{}""#, first.0, second.0))
+        }
+    }
+    first.1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(json: &str) -> Result<Settings, String> {
+        Settings::check(&postern_sdk::serde_json::from_str(json).unwrap())
+    }
+
+    #[track_caller]
+    fn check(json: &str, mistakes: &[&str]) {
+        assert_eq!(parse(json).err().unwrap_or_default(), mistakes.join("; "));
+    }
+
+    #[test]
+    fn everything_has_a_default_but_the_sequence() {
+        let settings = parse(r#"{"sequence": ["1111/udp"]}"#).unwrap();
+        assert_eq!((settings.within, settings.gap), (DEFAULT_WITHIN, None));
+        assert_eq!((settings.duplicates, settings.action), (Duplicates::Fail, Action::Open));
+        check("{}", &[r#"sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#]);
+    }
+
+    #[test]
+    fn every_mistake_is_said_at_once() {
+        check(
+            r#"{
+                "sequenc": [],
+                "sequence": ["1111/udp", "70000/udp", 7, "0/tcp"],
+                "within": "2h",
+                "gap": "soon",
+                "tcp_flags": ["sin", "syn", "!syn", "!"],
+                "duplicates": "maybe",
+                "action": true
+            }"#,
+            &[
+                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action",
+                r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
+                "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
+                r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
+                r#"within: "2h" is over the ceiling of 1h; shorten it"#,
+                r#"gap: "soon" is not a duration; write one such as "5s", "500ms" or "1h30m""#,
+                r#"tcp_flags[0]: "sin" is not a flag; write one of fin syn rst psh ack urg ece cwr, with ! in front if it must be clear"#,
+                r#"tcp_flags[3]: "!" is not a flag; write one of fin syn rst psh ack urg ece cwr, with ! in front if it must be clear"#,
+                "tcp_flags: syn must be both set and clear; remove one of syn and !syn",
+                r#"duplicates: "maybe" is not known; write "fail" or "ignore-last""#,
+                r#"action: true is not known; write "open" or "close""#,
+            ],
+        );
+    }
+
+    #[test]
+    fn a_sequence_has_1_to_64_steps() {
+        let sequence = |steps: usize| format!(r#"{{"sequence": {:?}}}"#, vec!["7/udp"; steps]);
+        check(&sequence(1), &[]);
+        check(&sequence(64), &[]);
+        check(&sequence(0), &[&format!("sequence has 0 steps; {MANY_STEPS}")]);
+        check(&sequence(65), &[&format!("sequence has 65 steps; {MANY_STEPS}")]);
+        check(r#"{"sequence": "7/udp"}"#, &[&format!(r#"sequence: "7/udp" is not a list; {MANY_STEPS}"#)]);
+        check(
+            r#"{"sequence": ["7/udp"], "tcp_flags": "syn"}"#,
+            &[r#"tcp_flags: "syn" is not a list; write one such as ["syn", "!ack"]"#],
+        );
+    }
+
+    #[test]
+    fn each_port_is_watched_once_with_the_flags_for_tcp() {
+        let settings = parse(r#"{"sequence": ["7/udp", "7/tcp", "7/udp"], "tcp_flags": ["syn", "!ack"]}"#);
+        let interest = settings.unwrap().interest();
+        let expected =
+            Interest::new([Watch::udp(7), Watch::tcp(7).with(TcpFlags::SYN).without(TcpFlags::ACK)]);
+        assert_eq!(interest.memory_format(0), expected);
+    }
+
+    #[test]
+    fn only_what_gives_memory_its_meaning_changes_its_format() {
+        let format = |json: &str| parse(json).unwrap().memory_format();
+        let base = format(r#"{"sequence": ["7/udp", "8/tcp"]}"#);
+        assert_eq!(
+            base,
+            format(
+                r#"{"sequence": ["7/udp", "8/tcp"], "within": 1, "gap": 1, "action": "close", "duplicates": "ignore-last"}"#
+            )
+        );
+        for other in [
+            r#"{"sequence": ["7/udp", "8/udp"]}"#,
+            r#"{"sequence": ["8/tcp", "7/udp"]}"#,
+            r#"{"sequence": ["7/udp", "8/tcp", "9/tcp"]}"#,
+            r#"{"sequence": ["7/udp", "8/tcp"], "tcp_flags": ["syn"]}"#,
+            r#"{"sequence": ["7/udp", "8/tcp"], "tcp_flags": ["!syn"]}"#,
+        ] {
+            assert_ne!(base, format(other), "{other}");
+        }
+    }
+}
