@@ -30,6 +30,13 @@ pub mod bindings {
 #[macro_export]
 macro_rules! export {
     ($rule:ty) => {
+        // Elsewhere the rule is still used, so that the compiler finds the same code dead as in the module.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: () = {
+            let _ = <$rule as $crate::Rule>::configure;
+            let _ = <$rule as $crate::Rule>::judge;
+        };
+
         #[cfg(target_arch = "wasm32")]
         #[allow(unsafe_code, reason = "exported symbols are; the bodies are generated")]
         const _: () = {
@@ -55,7 +62,7 @@ macro_rules! export {
                 }
             }
 
-            $crate::bridge::bindings::export_rule!(Exports with_types_in $crate::bridge::bindings);
+    $crate::bridge::bindings::export_rule!(Exports with_types_in $crate::bridge::bindings);
         };
     };
 }

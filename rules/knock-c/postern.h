@@ -2,8 +2,8 @@
  *
  * Include it in the one source file of the rule, and define these two functions:
  *
- *     bool rule_configure(postern_bytes settings, postern_interest *interest, postern_bytes *error);
- *     void rule_judge(const postern_knock *knock, const postern_bytes *memory, postern_verdict *verdict);
+ *     static bool rule_configure(postern_bytes settings, postern_interest *interest, postern_bytes *error);
+ *     static void rule_judge(const postern_knock *knock, const postern_bytes *memory, postern_verdict *verdict);
  *
  * The structures lie in memory as the component model's canonical ABI lays out the records of `postern:rule@0.1.0`, so the exports
  * below only pass pointers on. What a pointer in an argument points to lives until the call returns. What a pointer in an answer

@@ -55,7 +55,9 @@ pub(super) fn parse(text: &str) -> Result<Knock, String> {
             "on" => value.clone_into(&mut knock.interface),
             "payload" => knock.payload = parse_payload(value)?,
             _ => {
-                return Err(format!("`{key}` is not known; use flags, from, to, hops, length, on or payload"));
+                return Err(format!(
+                    "`{key}` is not known; use flags, from, to, hops, length, on or payload"
+                ));
             }
         }
     }

@@ -48,9 +48,9 @@ pub(crate) fn not_for_this_machine() -> [Expression; 2] {
     let fib = other(
         "fib",
         &[
-            (NFTA_FIB_DREG, FIRST.into()),
-            (NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE),
             (NFTA_FIB_FLAGS, NFTA_FIB_F_DADDR),
+            (NFTA_FIB_RESULT, NFT_FIB_RESULT_ADDRTYPE),
+            (NFTA_FIB_DREG, FIRST.into()),
         ],
     );
     [fib, compare(Operator::NotEqual, LOCAL.to_ne_bytes().to_vec())]
@@ -58,7 +58,7 @@ pub(crate) fn not_for_this_machine() -> [Expression; 2] {
 
 /// Packets of connections that exist, or belong to one that does.
 pub(crate) fn established() -> [Expression; 3] {
-    let state = other("ct", &[(NFTA_CT_DREG, FIRST.into()), (NFTA_CT_KEY, NFT_CT_STATE)]);
+    let state = other("ct", &[(NFTA_CT_KEY, NFT_CT_STATE), (NFTA_CT_DREG, FIRST.into())]);
     let mask = Expressions::Bitwise(vec![
         Bitwise::SourceRegister(FIRST),
         Bitwise::DestinationRegister(FIRST),
@@ -86,13 +86,13 @@ pub(crate) fn load_port(protocol: Register, port: Register) -> [Expression; 2] {
 
 /// Goes on if what is in the registers is in the set.
 pub(crate) fn is_in(set: &str) -> Expression {
-    Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(FIRST)]).into()
+    Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), Lookup::Set(set.to_owned())]).into()
 }
 
 /// Goes on if what is in the registers is not in the set.
 pub(crate) fn is_not_in(set: &str) -> Expression {
     let flags = Lookup::Flags(NFT_LOOKUP_F_INV);
-    Expressions::Lookup(vec![Lookup::Set(set.to_owned()), Lookup::SourceRegister(FIRST), flags]).into()
+    Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), Lookup::Set(set.to_owned()), flags]).into()
 }
 
 /// Counts packets and bytes.

@@ -21,7 +21,8 @@ pub enum NetDoor {
         /// What becomes of connections that were made while the door was open.
         on_close: OnClose,
     },
-    /// Sets in the user's own ruleset, which holds the rule that lets their members in.
+    /// Sets in the user's own ruleset, which holds the rule that lets their members in. A client that was a member for
+    /// ever, and is let in by Postern as well, is a member for a time from then on.
     Set {
         /// One set of IPv4 addresses, one of IPv6 addresses, or one of each.
         sets: Vec<SetName>,

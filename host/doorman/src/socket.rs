@@ -117,7 +117,7 @@ impl Socket {
         self.inner.send(&self.outbox, 0).map_err(|error| Failure::Whole(errno(&error)))?;
         let mut failed = Vec::new();
         loop {
-            let length = receive(&self.inner, &mut self.inbox).map_err(Failure::Whole)?;
+            let length = self.receive().map_err(Failure::Whole)?;
             for answer in messages_of(&self.inbox[..length]) {
                 let number = answer.sequence_number().wrapping_sub(first);
                 // Anything else is left from a batch that was given up.
@@ -144,7 +144,7 @@ impl Socket {
     ) -> Result<Option<T>, Errno> {
         let sequence = self.send(family, 0, question)?;
         loop {
-            let length = receive(&self.inner, &mut self.inbox)?;
+            let length = self.receive()?;
             for answer in messages_of(&self.inbox[..length]) {
                 if answer.sequence_number() != sequence {
                     continue;
@@ -188,7 +188,7 @@ impl Socket {
         let mut list = Vec::new();
         let mut disturbed = false;
         loop {
-            let length = receive(&self.inner, &mut self.inbox)?;
+            let length = self.receive()?;
             for answer in messages_of(&self.inbox[..length]) {
                 if answer.sequence_number() != sequence {
                     continue;
@@ -202,6 +202,15 @@ impl Socket {
                 }
             }
         }
+    }
+
+    /// The next datagram. If some were lost, the rest is thrown away: until nothing is left, the kernel adds no more.
+    fn receive(&mut self) -> Result<usize, Errno> {
+        let received = receive(&self.inner, &mut self.inbox);
+        if received == Err(Errno::NOBUFS) {
+            while !matches!(receive(&self.inner, &mut self.inbox), Err(errno) if errno != Errno::NOBUFS) {}
+        }
+        received
     }
 
     fn send(&mut self, family: Family, flags: u16, question: NfTablesMessage) -> Result<u32, Errno> {

@@ -25,6 +25,7 @@
 //! The first chain sees a port before it is redirected to a container or another port, the second one after. Both come
 //! before the user's filters, so that these do not answer for a closed port. The last rule drops whatever is not known to
 //! belong to a connection, rather than what is new: packets that are not tracked, or make no sense to the tracker, are neither.
+//! A packet without so much as a port to look up goes the same way.
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
@@ -216,4 +217,84 @@ fn set(
         attributes.push(SetAttribute::Description(vec![SetDescription::Size(size)]));
     }
     NfTablesMessage::NewSet(SetMessage { attributes })
+}
+
+// The bytes are those that nft 1.0.6 sends for the same rules on a little-endian machine, but for the numbers of sets in
+// a transaction and for flags that are zero.
+#[cfg(all(test, target_endian = "little"))]
+mod tests {
+    use netlink_packet_core::Emitable as _;
+
+    use super::*;
+
+    const ACCEPT: &str = "300001800e000100696d6d6564696174650000001c000280080001000000000010000280\
+                          0c0002800800010000000001";
+    const COUNT_AND_DROP: &str = "140001800c000100636f756e7465720004000280\
+                                  300001800e000100696d6d6564696174650000001c000280080001000000000010000280\
+                                  0c0002800800010000000000";
+    const LOAD_PORT: &str = "24000180090001006d65746100000000140002800800020000000010080001000000000134000180\
+                             0c0001007061796c6f6164002400028008000100000000090800020000000002\
+                             08000300000000020800040000000002";
+
+    fn check(chain: &Chain, rule: usize, expected: &[&str]) {
+        let rule = &chain.rules()[rule];
+        let mut bytes = vec![0; rule.as_slice().buffer_len()];
+        rule.as_slice().emit(&mut bytes);
+        let found: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(found, expected.concat());
+    }
+
+    #[test]
+    fn only_what_is_for_this_machine() {
+        let fib = "28000180080001006669620\
+                   01c00028008000300000000020800020000000003080001000000000\
+                   12c00018008000100636d700020000280080001000000000108000200000000010c0003800800010002000000";
+        check(&PREROUTING, 0, &[fib, ACCEPT]);
+        assert_eq!(PREROUTING.rules()[1..], INPUT.rules());
+    }
+
+    #[test]
+    fn not_from_loopback() {
+        let name = "24000180090001006d65746100000000140002800800020000000006080001000000000138000180\
+                    08000100636d70002c000280080001000000000108000200000000001800038014000100\
+                    6c6f0000000000000000000000000000";
+        check(&INPUT, 0, &[name, ACCEPT]);
+    }
+
+    #[test]
+    fn only_what_is_guarded() {
+        let lookup = "300001800b0001006c6f6f6b75700000200002800800020000000001\
+                      0c000100677561726465640008000500";
+        check(&INPUT, 1, &[LOAD_PORT, lookup, "00000001", ACCEPT]);
+    }
+
+    #[test]
+    fn not_what_is_open() {
+        let address = "24000180090001006d657461000000001400028008000200\
+                       0000000f080001000000000\
+                       12c00018008000100636d700020000280080001000000000108000200000000000c00038005000100\
+                       02000000340001800c0001007061796c6f616400240002800800010000000001\
+                       080002000000000108000300\
+                       0000000c0800040000000004";
+        let port = "24000180090001006d6574610000000014000280080002000000001008000100000000093400018\
+                    00c0001007061796c6f61640024000280080001000000000a0800020000000002\
+                    08000300000000020800040000000002";
+        let lookup = "280001800b0001006c6f6f6b75700000180002800800020000000001\
+                      0a0001006f70656e34000000";
+        check(&INPUT, 2, &[address, port, lookup, ACCEPT]);
+    }
+
+    #[test]
+    fn not_what_belongs_to_a_connection() {
+        let state = "200001800700010063740000140002800800020000000000080001000000000144000180\
+                     0c0001006269747769736500340002800800010000000001080002000000000108000300000000040c000480\
+                     08000100060000000c0005800800010000000000\
+                     2c00018008000100636d700020000280080001000000000108000200000000010c0003800800010000000000";
+        check(&INPUT, 5, &[state, ACCEPT]);
+    }
+
+    #[test]
+    fn the_rest_is_dropped() {
+        check(&INPUT, 6, &[COUNT_AND_DROP]);
+    }
 }

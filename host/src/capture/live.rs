@@ -27,6 +27,8 @@ use outage::Outage;
 
 /// Frames that are read before commands get their turn.
 const BATCH: usize = 256;
+/// More batches than the kernel's ring holds.
+const FULL_RING: usize = 64;
 /// How long to wait for the thread to say how many frames it saw.
 const STATS_WAIT: Duration = Duration::from_millis(200);
 
@@ -261,7 +263,11 @@ fn serve(
         } else if !woken_by.frames.is_empty() {
             let lost = lost();
             // What arrived before the interface went down is still in the ring.
-            while device.read(BATCH, |frame| guarded(shared, sink, frame))? > 0 {}
+            for _ in 0..FULL_RING {
+                if device.read(BATCH, |frame| guarded(shared, sink, frame))? == 0 {
+                    break;
+                }
+            }
             return Err(lost);
         }
     }

@@ -125,7 +125,8 @@ fn one_line(error: &anyhow::Error) -> String {
 
 impl LoadError {
     /// What the author of the module can do about it.
-    pub(super) fn remedy(&self) -> String {
+    #[must_use]
+    pub fn remedy(&self) -> String {
         match self {
             Self::Import(name) if name.contains("wasi") => {
                 "a rule gets no WASI; build for wasm32-unknown-unknown, or for WASI preview 1 as a core module".to_owned()
