@@ -65,10 +65,13 @@ impl Config {
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
-        let config = read_file(file, &mut mistakes).map(|text| {
+        let mut door_names = Vec::new();
+        let config = read_file(file, &mut mistakes).and_then(|text| {
             let source = Source::new(file, &text);
             let document = source.parse();
-            let config = Self::from_table(file, Table::root(&source, &document));
+            let config = document
+                .as_ref()
+                .map(|table| Self::from_table(file, Table::root(&source, table), &mut door_names));
             drop(document);
             mistakes.extend(source.into_mistakes());
             config
@@ -79,9 +82,9 @@ impl Config {
             .as_ref()
             .map_or((fallback, CEILING_LONGEST), |config| (config.rules_dir.clone(), config.longest));
         let rules = read_rules(&rules_dir, longest, &mut mistakes);
-        if let Some(config) = &config {
+        if config.is_some() {
             for rule in &rules {
-                check_doors(rule, config, &mut mistakes);
+                check_doors(rule, &door_names, &mut mistakes);
             }
         }
         match config {
@@ -90,7 +93,7 @@ impl Config {
         }
     }
 
-    fn from_table(file: &Path, table: Table<'_>) -> Self {
+    fn from_table(file: &Path, table: Table<'_>, door_names: &mut Vec<String>) -> Self {
         let dir = file.parent().unwrap_or(Path::new(""));
         let interfaces = table.texts("interfaces");
         if interfaces.is_none() && !table.has("interfaces") {
@@ -128,6 +131,7 @@ impl Config {
         let mut guarded = HashMap::new();
         for (name, inner) in table.tables("doors") {
             let place = inner.place();
+            door_names.push(name.to_owned());
             let Some(door) = door::read(name, inner, longest) else { continue };
             if let DoorKind::Net(NetDoor::Guard { ports, .. }) = &door.kind {
                 for port in ports {
@@ -226,10 +230,11 @@ fn read_file(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
     None
 }
 
-fn check_doors(rule: &RuleFile, config: &Config, mistakes: &mut Vec<Mistake>) {
+/// `names` are all doors of postern.toml, those with mistakes included.
+fn check_doors(rule: &RuleFile, names: &[String], mistakes: &mut Vec<Mistake>) {
     for (n, door) in rule.doors.iter().enumerate() {
-        if !config.doors.contains_key(door) {
-            let known = config.doors.keys().map(|name| &**name).collect::<Vec<_>>().join(", ");
+        if !names.iter().any(|name| **name == **door) {
+            let known = names.join(", ");
             let known =
                 if known.is_empty() { "there is none".to_owned() } else { format!("there are {known}") };
             mistakes.push(rule.door_mistake(n, format!("postern.toml has no door `{door}`; {known}")));

@@ -22,7 +22,7 @@ pub use fault::Fault;
 pub use generation::{Generation, LoadedRule};
 pub use instance::{Instance, StartError};
 pub use loader::{LoadError, Loader, Module};
-pub use runtime::Runtime;
+pub use runtime::{Running, Runtime};
 pub use shard::{Outcome, Shard};
 pub use store::Limits;
 pub use worker::{Entrance, IsLocal, Pool};

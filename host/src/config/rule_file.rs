@@ -55,7 +55,8 @@ impl RuleFile {
     pub(super) fn read(file: &Path, text: &str, longest: Duration) -> (Option<Self>, Vec<Mistake>) {
         let source = Source::new(file, text);
         let document = source.parse();
-        let rule = Self::from_table(file, Table::root(&source, &document), longest);
+        let rule =
+            document.as_ref().and_then(|table| Self::from_table(file, Table::root(&source, table), longest));
         drop(document);
         (rule, source.into_mistakes())
     }
@@ -137,7 +138,7 @@ impl RuleFile {
             let known = stock::NAMES.join(", ");
             table.mistake(
                 place,
-                format!("there is no stock module `{value}`; there are {known}; a file of your own is named with its path, such as ./{value}.wasm"),
+                format!("there is no stock module `{value}`; the stock modules are: {known}; a file of your own is named with its path, such as ./{value}.wasm"),
             );
         }
         stock.map(|name| ModuleSource::Stock(name))

@@ -3,6 +3,7 @@
 //! serde would stop at the first mistake; here reading goes on with what is right, so that all are reported at once.
 
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -26,14 +27,17 @@ impl<'a> Source<'a> {
         Self { file: file.to_owned(), text, mistakes: RefCell::default() }
     }
 
-    /// The file's TOML. What is not TOML is a mistake each; the rest of the file is read all the same.
-    pub(super) fn parse(&self) -> DeTable<'a> {
+    /// The file's TOML. If it is none, what is wrong is told, once a line, and what the rest may mean is not guessed at.
+    pub(super) fn parse(&self) -> Option<DeTable<'a>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
-        for error in errors {
+        let mut told = HashSet::new();
+        for error in &errors {
             let line = error.span().map(|span| self.line(&span));
-            self.report(line, "", format!("not TOML: {}", error.message().replace('\n', " ")));
+            if told.insert(line) {
+                self.report(line, "", format!("not TOML: {}", error.message().replace('\n', " ")));
+            }
         }
-        table.into_inner()
+        errors.is_empty().then(|| table.into_inner())
     }
 
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {

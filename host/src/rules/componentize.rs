@@ -42,8 +42,8 @@ fn is_our_version(version: &str) -> bool {
 }
 
 fn wrong_version(name: &str, version: &str) -> LoadError {
-    let version = if version.is_empty() { "no version" } else { version };
-    LoadError::Version { name: name.to_owned(), version: version.to_owned() }
+    let version = if version.is_empty() { "no version".to_owned() } else { format!("version {version}") };
+    LoadError::Version { name: name.to_owned(), version }
 }
 
 fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {

@@ -37,7 +37,7 @@ impl Fault {
             Some(Trap::Interrupt) => return Self::TooLong { during, limit },
             Some(Trap::StackOverflow) => "overflowed its stack".to_owned(),
             Some(Trap::UnreachableCodeReached) => "panicked (unreachable)".to_owned(),
-            Some(trap) => format!("trapped: {trap}"),
+            Some(trap) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
             None => format!("failed: {}", error.root_cause()),
         };
         let place = error.downcast_ref::<WasmBacktrace>().and_then(place);

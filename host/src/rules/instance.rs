@@ -9,6 +9,7 @@ use wasmtime::Store;
 use super::contract::{self, Guest, Rule};
 use super::fault::Fault;
 use super::loader::Module;
+use super::runtime::Running;
 use super::store::{self, Limits};
 
 /// Why a rule could not be started.
@@ -61,12 +62,16 @@ impl Instance {
         Ok((Self { store, rule, payload_limit: interest.payload_limit }, interest))
     }
 
-    /// What the rule says of a knock, given what it last remembered of its source. The caller keeps the
-    /// runtime [running](super::runtime::Runtime::running).
+    /// What the rule says of a knock, given what it last remembered of its source.
     ///
     /// # Errors
     /// If the rule faults; the instance must be dropped then.
-    pub fn judge(&mut self, knock: &Knock, memory: Option<&[u8]>) -> Result<Verdict, Fault> {
+    pub fn judge(
+        &mut self,
+        _running: &Running<'_>,
+        knock: &Knock,
+        memory: Option<&[u8]>,
+    ) -> Result<Verdict, Fault> {
         store::rearm(&mut self.store);
         let lowered = contract::lower(knock, self.payload_limit);
         let verdict = self.rule.call_judge(&mut self.store, lowered, memory);

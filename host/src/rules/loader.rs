@@ -41,7 +41,7 @@ pub enum LoadError {
     #[error("is not valid WebAssembly: {0}")]
     Invalid(String),
     /// A version of the contract that we do not speak.
-    #[error("imports `{name}`: {version} of the contract")]
+    #[error("imports `{name}`, which is {version} of the contract")]
     Version {
         /// The import.
         name: String,

@@ -20,8 +20,8 @@ pub struct Runtime {
     ticker: Arc<Ticker>,
 }
 
-/// While this is alive, rules may run and are stopped in time.
-pub(super) struct Running<'a>(&'a Ticker);
+/// While this is alive the ticker ticks, so that a rule that runs is stopped in time. Nothing runs without one.
+pub struct Running<'a>(&'a Ticker);
 
 struct Ticker {
     shared: Arc<Shared>,
@@ -64,8 +64,9 @@ impl Runtime {
         &self.engine
     }
 
-    /// Call before running a rule and keep while it runs; once for many calls is enough.
-    pub(super) fn running(&self) -> Running<'_> {
+    /// Leave to run rules; once for many calls is enough.
+    #[must_use]
+    pub fn running(&self) -> Running<'_> {
         if self.ticker.shared.running.fetch_add(1, Ordering::AcqRel) == 0
             && let Some(thread) = &self.ticker.thread
         {

@@ -9,6 +9,7 @@ use postern_core::{Bounds, DropReason, Knock, Memory, Moment, Request, Rest, Rul
 
 use super::generation::{Generation, LoadedRule};
 use super::instance::{Instance, StartError};
+use super::runtime::Running;
 
 /// What came of one rule's judging a knock; an ignored knock comes to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +82,7 @@ impl Shard {
     /// Has every rule that asked for this knock judge it; `outcome` is told what came of each.
     pub fn judge(
         &mut self,
+        running: &Running<'_>,
         knock: &Knock,
         now: Moment,
         is_local: impl Fn(IpAddr) -> bool,
@@ -96,7 +98,7 @@ impl Shard {
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
-            if let Some(what) = states[rule].judge(loaded, knock, now) {
+            if let Some(what) = states[rule].judge(running, loaded, knock, now) {
                 outcome(&loaded.id, what);
             }
         }
@@ -136,7 +138,13 @@ impl RuleState {
         state
     }
 
-    fn judge(&mut self, rule: &LoadedRule, knock: &Knock, now: Moment) -> Option<Outcome> {
+    fn judge(
+        &mut self,
+        running: &Running<'_>,
+        rule: &LoadedRule,
+        knock: &Knock,
+        now: Moment,
+    ) -> Option<Outcome> {
         if self.rest.is_resting(now) {
             return Some(Outcome::Dropped(DropReason::Resting));
         }
@@ -147,7 +155,7 @@ impl RuleState {
                 Err(error) => return Some(self.fault(&error, now)),
             },
         };
-        let verdict = instance.judge(knock, self.memory.recall(knock.source, knock.time));
+        let verdict = instance.judge(running, knock, self.memory.recall(knock.source, knock.time));
         match verdict {
             Ok(Verdict::Ignore) => None,
             Ok(Verdict::Remember(progress)) => {

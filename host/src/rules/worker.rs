@@ -161,14 +161,14 @@ impl<F: Fn(&RuleId, &Knock, Outcome)> Worker<F> {
 
     fn batch(&mut self, first: Message) {
         let Self { runtime, queue, generation, shard, is_local, clock, told, .. } = self;
-        let _running = runtime.running();
+        let running = runtime.running();
         if !Arc::ptr_eq(&generation.load(), shard.generation()) {
             shard.replace(generation.load_full());
         }
         let now = clock.now();
         for message in std::iter::once(first).chain(queue.try_iter().take(BATCH)) {
             if let Message::Knock(knock) = message {
-                shard.judge(&knock, now, &**is_local, |rule, outcome| told(rule, &knock, outcome));
+                shard.judge(&running, &knock, now, &**is_local, |rule, outcome| told(rule, &knock, outcome));
             }
         }
     }

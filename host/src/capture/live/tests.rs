@@ -178,26 +178,6 @@ fn ethernet_is_read_with_and_without_tags() {
     });
 }
 
-#[test]
-fn vlan_interfaces_are_read() {
-    in_namespace(|| {
-        veth();
-        if !try_ip("link add link pe-a name pe-a.7 type vlan id 7") {
-            assert!(std::env::var_os("CI").is_none(), "no VLAN interfaces");
-            eprintln!("skipped: this kernel has no VLAN interfaces");
-            return;
-        }
-        ip("link set pe-a.7 up");
-        let seen = Seen::default();
-        let tap = seen.tap("pe-a.7", &[udp(2222, 2222)]);
-        let to = "ffffffffffff 020000000001";
-        send_frame("pe-b", &format!("{to} 0800 {UDP_2222}"));
-        send_frame("pe-b", &format!("{to} 8100 0007 0800 {}", UDP_2222.replace("616263", "766c61")));
-        seen.expect(&["udp 2222 vla"]);
-        assert_eq!(tap.stats().received, 1);
-    });
-}
-
 /// Sends IP packets, in hexadecimal on standard input, out of a tunnel. The system call it takes is not safe to make from here.
 const TUNNEL: &str = "
 import fcntl, os, struct, sys

@@ -1,0 +1,171 @@
+//! Configurations that a person may write: each mistake has one clear message, and all of them come at once.
+
+use std::fs;
+
+use expect_test::{Expect, expect};
+use posternd::config::Config;
+use posternd::rules::{Generation, Loader, Runtime};
+
+const GOOD: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
+const GOOD_RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1111/udp\"]\n";
+
+/// What is said of this configuration, with file names but not the folder.
+fn mistakes(postern: &str, rules: &[(&str, &str)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("postern.toml"), postern).unwrap();
+    fs::create_dir(dir.path().join("rules")).unwrap();
+    for (name, text) in rules {
+        fs::write(dir.path().join("rules").join(name), text).unwrap();
+    }
+    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let said = match Config::load(&dir.path().join("postern.toml")) {
+        Err(mistakes) => format!("{mistakes}\n"),
+        Ok(config) => match Generation::build(1, &config, &mut loader) {
+            Err(mistakes) => format!("{mistakes}\n"),
+            Ok(_) => String::new(),
+        },
+    };
+    said.replace(&format!("{}/", dir.path().display()), "").replace(dir.path().to_str().unwrap(), "DIR")
+}
+
+fn check(postern: &str, rules: &[(&str, &str)], expected: Expect) {
+    expected.assert_eq(&mistakes(postern, rules));
+}
+
+#[test]
+fn what_is_right_is_taken() {
+    check(GOOD, &[("a.toml", GOOD_RULE)], expect![""]);
+    check(GOOD, &[("a.toml", GOOD_RULE), (".b.toml", "not read"), ("c.txt", "not read")], expect![""]);
+}
+
+#[test]
+fn all_mistakes_of_all_files_come_at_once() {
+    check(
+        "interfaces = []\npromiscous = true\n[doors.ssh]\nguard = [\"tcp/22\", \"tcp/70000\"]\nfor = \"10\"\n[doors.web]\nset = \"web\"\n[limits]\nfor = \"1d\"\nopenings = 0\n",
+        &[
+            ("a.toml", "module = \"sequence\"\ndoor = \"shh\"\nfor = \"2d\"\n[settings]\nsequence = []\n"),
+            ("b.toml", "modul = \"sequence\"\n"),
+            (
+                "c d.toml",
+                "module = \"nothing\"\ndoors = [\"web\", 7]\n[memory]\nbytes = \"16MB\"\n[limits]\ncpu = \"1h\"\n",
+            ),
+        ],
+        expect![[r#"
+            postern.toml:1: interfaces: is an empty list; name at least one, or leave the key out
+            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, limits, doors
+            postern.toml:4: doors.ssh.guard[1]: 70000 is not a port; use 1 to 65535
+            postern.toml:5: doors.ssh.for: `10` is not a duration; write a number and a unit (ms, s, m, h or d), such as "90s"
+            postern.toml:7: doors.web.set: `web` does not name a set; write family, table and set, such as `inet filter web_allowed`
+            postern.toml:10: limits.openings: 0 is out of range; use 1 to 131072
+            rules/a.toml:2: door: postern.toml has no door `shh`; there are ssh, web
+            rules/a.toml:3: for: 2d is out of range; use 1ms to 1d
+            rules/b.toml:1: no door; say which one the rule may open: door = "ssh"
+            rules/b.toml:1: no module; say which one: module = "sequence"
+            rules/b.toml:1: modul: no such key; there are module, door, doors, for, group, interfaces, memory, limits, settings
+            rules/c d.toml:1: the file's name is the rule's name: a name is 1 to 64 letters, digits, `-` and `_`
+            rules/c d.toml:1: module: there is no stock module `nothing`; the stock modules are: sequence; a file of your own is named with its path, such as ./nothing.wasm
+            rules/c d.toml:2: doors[1]: is a number; write a text in quotes
+            rules/c d.toml:4: memory.bytes: `16MB` is not a size; write a number and KiB, MiB or GiB, such as "16MiB"
+            rules/c d.toml:6: limits.cpu: 1h is out of range; use 1ms to 100ms
+        "#]],
+    );
+}
+
+#[test]
+fn doors() {
+    check(
+        "interfaces = [\"eth0\"]\n[doors.none]\nfor = \"5m\"\n[doors.two]\nguard = \"tcp/1\"\nset = \"inet a b\"\n[doors.twice]\nguard = [\"tcp/5\", \"tcp/5\"]\n[doors.same]\nguard = \"tcp/5\"\n[doors.c]\nopen = [\"lamp\", \"{ip}\"]\nclose = [\"/bin/true\", \"{port}\"]\non_close = \"cut\"\n[doors.d]\nguard = \"tcp/9\"\non_close = \"slam\"\ntimeout = \"5s\"\n[doors.\"a b\"]\nguard = \"udp/9\"\n[doors.e]\nset = [\"inet a\", \"netdev a b\"]\n",
+        &[("a.toml", GOOD_RULE)],
+        expect![[r#"
+            postern.toml:2: doors.none: is not a door yet; give it one of guard, set or open
+            postern.toml:4: doors.two: a door is one of guard, set or open; make two doors of it
+            postern.toml:7: doors.twice: tcp/5 is guarded by the door same already; one door a port
+            postern.toml:7: doors.twice: tcp/5 is guarded by the door twice already; one door a port
+            postern.toml:11: doors.c: on_close is for guard doors only; leave it out
+            postern.toml:12: doors.c.open[0]: `lamp`: name the program by its full path
+            postern.toml:13: doors.c.close[1]: nothing is called {port}; there are {ip}, {door}, {rule}, {seconds}
+            postern.toml:15: doors.d: close and timeout are for command doors only; leave them out
+            postern.toml:17: doors.d.on_close: `slam` is neither "keep" nor "cut"
+            postern.toml:19: doors.a b: a name is 1 to 64 letters, digits, `-` and `_`
+            postern.toml:22: doors.e.set[0]: `inet a` does not name a set; write family, table and set, such as `inet filter web_allowed`
+            postern.toml:22: doors.e.set[1]: sets of the family netdev cannot be used; declare the set in a table of family inet, ip or ip6
+            rules/a.toml:2: door: postern.toml has no door `ssh`; there are a b, c, d, e, none, same, twice, two
+        "#]],
+    );
+}
+
+#[test]
+fn not_toml() {
+    check(
+        "interfaces = [\"eth0\"\n[doors.ssh\nguard = \n",
+        &[("a.toml", "module = \nsequence")],
+        expect![[r#"
+            postern.toml:2: not TOML: missing comma between array elements, expected `,`
+            postern.toml:3: not TOML: missing comma between array elements, expected `,`
+            rules/a.toml:1: not TOML: string values must be quoted, expected literal string
+            rules/a.toml:2: not TOML: key with no value, expected `=`
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_not_there() {
+    check(
+        "",
+        &[],
+        expect![[r#"
+            postern.toml:1: interfaces: which interfaces should be listened to? interfaces = ["eth0"], or ["any"]
+        "#]],
+    );
+    check(
+        "interfaces = [\"eth0\", \"any\", \"eth0\", \"\"]\nrules = \"elsewhere\"\n",
+        &[],
+        expect![[r#"
+            elsewhere: there is no such folder; make it and put a rule there
+            postern.toml:1: interfaces[1]: "any" is all interfaces; leave out the others, or it
+            postern.toml:1: interfaces[2]: `eth0` is named twice
+            postern.toml:1: interfaces[3]: `` is not the name of an interface
+        "#]],
+    );
+    let said = Config::load(std::path::Path::new("/nowhere/postern.toml")).unwrap_err().to_string() + "\n";
+    expect![[r#"
+        /nowhere/postern.toml: cannot be read: No such file or directory (os error 2)
+        /nowhere/rules: there is no such folder; make it and put a rule there
+    "#]]
+    .assert_eq(&said);
+}
+
+#[test]
+fn settings_are_refused_at_their_place_in_the_modules_own_words() {
+    check(
+        GOOD,
+        &[
+            (
+                "a.toml",
+                "module = \"sequence\"\ndoor = \"ssh\"\n\n[settings]\nsequence = [\"1111\", \"0/udp\", \"22/icmp\"]\nwithin = \"5 parsecs\"\nspeed = 1\n",
+            ),
+            ("b.toml", "module = \"sequence\"\ndoor = \"ssh\"\n"),
+            ("c.toml", "module = \"./gone.wasm\"\ndoor = \"ssh\"\n"),
+        ],
+        expect![[r#"
+            rules/a.toml:4: settings: unknown key speed; known are sequence, within, gap, tcp_flags, duplicates, action; sequence[0]: "1111" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; within: "5 parsecs" is not a duration; write one such as "5s", "500ms" or "1h30m"
+            rules/b.toml:1: sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
+            rules/c.toml:1: module: the module cannot be read: No such file or directory (os error 2); check the path and its permissions
+        "#]],
+    );
+}
+
+#[test]
+fn a_megabyte_of_noise_is_refused_and_not_more() {
+    let mut seed = 99_u32;
+    let noise: String = (0..1 << 20)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            char::from(b" \n=[]\"'#.{},azAZ09\\"[usize::try_from(seed >> 24).unwrap() % 19])
+        })
+        .collect();
+    assert!(mistakes(&noise[..200_000], &[]).contains("postern.toml:1: "));
+    assert!(
+        mistakes(&format!("{noise}#"), &[]).contains("postern.toml: is 1048577 bytes long; at most 1048576")
+    );
+}

@@ -1,0 +1,166 @@
+//! Guests that misbehave: each is stopped, hurts nobody else, is reported, and opens nothing.
+
+use std::time::{Duration, Instant};
+
+use crate::modules::{guest, judging};
+use crate::world::World;
+
+const NEIGHBOUR: &str =
+    "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"7/udp\", \"8/udp\"]\n";
+const BAD: &str = "module = \"./bad.wasm\"\ndoor = \"ssh\"\n";
+
+/// A guest's `judge` is called for the first of a neighbour's two knocks: the guest's fault is told with these words, and
+/// the neighbour opens its door all the same.
+fn check_fault(module: &[u8], words: &str) {
+    let mut world = World::new(&[
+        ("bad.toml", BAD.as_bytes()),
+        ("bad.wasm", module),
+        ("good.toml", NEIGHBOUR.as_bytes()),
+    ]);
+    let begin = Instant::now();
+    world.play("+0 192.0.2.1 udp/7\n+1 192.0.2.1 udp/8");
+    let took = begin.elapsed();
+    let lines: Vec<_> = world.out.lines().collect();
+    assert!(lines[0].starts_with("+0.0 bad fault: ") && lines[0].contains(words), "{}", world.out);
+    assert_eq!(lines[1..], ["+0.0 good 192.0.2.1 stage 1", "+1.0 open ssh 192.0.2.1 10s"]);
+    assert!(took < Duration::from_secs(5), "{took:?}");
+}
+
+#[test]
+fn an_endless_loop_is_stopped() {
+    check_fault(
+        &judging("(loop $forever (br $forever)) (i32.const 96)"),
+        "`judge` ran past its CPU time of 2ms",
+    );
+}
+
+#[test]
+fn endless_recursion_is_stopped() {
+    let module = guest(
+        "(func $deeper (result i32) (i32.add (i32.const 1) (call $deeper)))",
+        "(i32.const 64)",
+        "(call $deeper)",
+    );
+    check_fault(&module, "`judge` overflowed its stack");
+}
+
+#[test]
+fn a_trap_is_told_with_the_place() {
+    check_fault(
+        &guest("(func $oops (result i32) (unreachable))", "(i32.const 64)", "(call $oops)"),
+        "`judge` panicked (unreachable) in `oops`",
+    );
+    check_fault(&judging("(i32.load (i32.const -4))"), "`judge` trapped: out of bounds memory access");
+    check_fault(&judging("(i32.div_u (i32.const 1) (i32.const 0))"), "integer divide by zero");
+}
+
+#[test]
+fn memory_is_limited() {
+    check_fault(
+        &judging("(loop $more (drop (memory.grow (i32.const 16))) (br $more)) (i32.const 96)"),
+        "limits.memory of its rule allows 16777216",
+    );
+}
+
+#[test]
+fn nonsense_is_no_verdict() {
+    // A verdict that does not exist, one outside of memory, and lists that cannot be.
+    check_fault(&judging("(i32.store8 (i32.const 96) (i32.const 9)) (i32.const 96)"), "judge");
+    check_fault(&judging("(i32.const -8)"), "judge");
+    let list = |kind: u32, length: u32| {
+        judging(&format!(
+            "(i32.store8 (i32.const 96) (i32.const {kind})) (i32.store (i32.const 104) (i32.const 1024))
+             (i32.store (i32.const 108) (i32.const {length})) (i32.const 96)"
+        ))
+    };
+    check_fault(&list(3, 0), "`judge` returned nonsense: 0 doors in one verdict");
+    check_fault(&list(3, 9), "`judge` returned nonsense: 9 doors in one verdict");
+    check_fault(&list(3, 0x00ff_ffff), "judge");
+    check_fault(&list(4, 0), "`judge` returned nonsense: 0 doors in one verdict");
+    // A reason to forget that is not text.
+    check_fault(
+        &judging(
+            "(i32.store8 (i32.const 96) (i32.const 2)) (i32.store (i32.const 104) (i32.const 200))
+             (i32.store (i32.const 108) (i32.const 1)) (i32.store8 (i32.const 200) (i32.const 0xff)) (i32.const 96)",
+        ),
+        "judge",
+    );
+    // Too much to remember.
+    check_fault(
+        &judging(
+            "(i32.store8 (i32.const 96) (i32.const 1)) (i32.store (i32.const 108) (i32.const 1024))
+             (i32.store (i32.const 112) (i32.const 1025)) (i32.const 96)",
+        ),
+        "1025 bytes to remember",
+    );
+}
+
+#[test]
+fn a_door_that_was_not_granted_stays_closed() {
+    // An opening of the door named by the four bytes at 200.
+    let module = judging(
+        "(i32.store (i32.const 200) (i32.const 0x65766163)) (memory.fill (i32.const 1024) (i32.const 0) (i32.const 128))
+         (i32.store8 (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1028) (i32.const 200))
+         (i32.store (i32.const 1032) (i32.const 4))
+         (i32.store8 (i32.const 96) (i32.const 3)) (i32.store (i32.const 104) (i32.const 1024))
+         (i32.store (i32.const 108) (i32.const 1)) (i32.const 96)",
+    );
+    let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);
+    world.play("+0 192.0.2.1 udp/7");
+    assert!(world.out.contains("Refused"), "{}", world.out);
+    assert!(world.out.contains("DoorNotGranted"), "{}", world.out);
+    assert!(!world.out.contains("open"), "{}", world.out);
+}
+
+#[test]
+fn a_rule_that_keeps_faulting_rests_longer_and_longer() {
+    let module = judging("(unreachable)");
+    let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);
+    for tenths in 0..30 {
+        world.play(&format!("+{}.{} 192.0.2.1 udp/7", tenths / 10, tenths % 10));
+    }
+    let faults = world.out.lines().filter(|line| line.contains("fault")).count();
+    let rests = world.out.lines().filter(|line| line.contains("dropped: resting")).count();
+    assert_eq!((faults, faults + rests), (8, 30), "{}", world.out);
+}
+
+#[test]
+fn a_fault_costs_no_client_its_progress() {
+    // Remembers what it is handed back, one more each time; traps when the source port is odd.
+    let module = judging(
+        "(if (i32.eq (i32.load16_u offset=28 (local.get $call)) (i32.const 1)) (then (unreachable)))
+         (if (i32.load8_u offset=80 (local.get $call))
+            (then (i32.store8 (i32.const 200) (i32.add (i32.const 1) (i32.load8_u (i32.load offset=84 (local.get $call))))))
+            (else (i32.store8 (i32.const 200) (i32.const 1))))
+         (i32.store8 (i32.const 96) (i32.const 1))
+         (i32.store8 (i32.const 104) (i32.load8_u (i32.const 200)))
+         (i32.store (i32.const 108) (i32.const 200)) (i32.store (i32.const 112) (i32.const 1))
+         (i64.store (i32.const 120) (i64.add (i64.load (local.get $call)) (i64.const 5000000)))
+         (i32.const 96)",
+    );
+    let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);
+    world.play("+0 192.0.2.1 udp/7\n+1 192.0.2.1 udp/7");
+    let mut poison =
+        crate::world::knock(postern_core::Moment(Duration::from_secs(1)), "192.0.2.1", "udp/7", "");
+    poison.source_port = 1;
+    world.judge(&poison);
+    world.play("+2 192.0.2.1 udp/7");
+    let lines: Vec<_> = world.out.lines().collect();
+    assert_eq!(lines.len(), 4, "{}", world.out);
+    assert!(lines[2].contains("fault"), "{}", world.out);
+    assert_eq!(lines[3], "+2.0 bad 192.0.2.1 stage 3");
+}
+
+#[test]
+fn what_a_rule_logs_is_cut_and_cannot_break_a_line() {
+    let module = guest(
+        "(import \"postern:rule/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))\n(data (i32.const 300) \"a\\0ab\")",
+        "(i32.const 64)",
+        "(call $log (i32.const 2) (i32.const 300) (i32.const 3)) (i32.const 96)",
+    );
+    let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);
+    for _ in 0..1000 {
+        world.play("+0 192.0.2.1 udp/7");
+    }
+    assert_eq!(world.out, "");
+}

@@ -1,0 +1,11 @@
+//! Everything that can be tested in one process: rules under wasmtime, guests that misbehave, configurations.
+
+#![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail by panicking, and explains itself")]
+
+mod configuration;
+mod guests;
+mod loading;
+mod modules;
+mod reload;
+mod scenario;
+mod world;

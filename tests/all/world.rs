@@ -1,0 +1,199 @@
+//! World: real modules in a shard and a real engine, with knocks as text and time as an argument.
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_core::{
+    Action, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt, TcpFlags,
+    Timestamp, Transport,
+};
+use posternd::config::{Config, Mistakes};
+use posternd::rules::{Generation, Loader, Outcome, Runtime, Shard};
+use tempfile::TempDir;
+
+/// When every scenario begins: some time in 2026, in microseconds since 1970.
+const BEGIN: u64 = 1_795_000_000_000_000;
+
+const POSTERN_TOML: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n";
+
+pub(crate) struct World {
+    pub(crate) dir: TempDir,
+    runtime: Runtime,
+    loader: Loader,
+    generation: u64,
+    shard: Shard,
+    engine: Engine,
+    now: Moment,
+    /// Everything that was told, a line each.
+    pub(crate) out: String,
+}
+
+impl World {
+    /// A world whose rules are these files in its folder `rules`.
+    pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("postern.toml"), POSTERN_TOML).unwrap();
+        fs::create_dir(dir.path().join("rules")).unwrap();
+        write(dir.path(), files);
+        let runtime = Runtime::start().unwrap();
+        let mut loader = Loader::new(runtime.clone()).unwrap();
+        let (config, generation) = prepare(dir.path(), 1, &mut loader).unwrap();
+        let engine = Engine::new(policy(&config));
+        let shard = Shard::new(Arc::new(generation), 1);
+        Self {
+            dir,
+            runtime,
+            loader,
+            generation: 1,
+            shard,
+            engine,
+            now: Moment::default(),
+            out: String::new(),
+        }
+    }
+
+    /// Writes files into the folder `rules` and goes on with what they say, if they are right.
+    pub(crate) fn reload(&mut self, files: &[(&str, &[u8])]) -> Result<(), Mistakes> {
+        write(self.dir.path(), files);
+        let (config, generation) = prepare(self.dir.path(), self.generation + 1, &mut self.loader)?;
+        self.generation += 1;
+        self.shard.replace(Arc::new(generation));
+        let actions = self.engine.handle(Event::PolicyChanged(policy(&config)), self.now);
+        self.act(actions);
+        Ok(())
+    }
+
+    /// Plays knocks, a line each: `+SECONDS SOURCE TRANSPORT/PORT [FLAGS]`, flags as letters of FSRPAUEC; and lets
+    /// the last deadline before `+SECONDS end` come.
+    pub(crate) fn play(&mut self, script: &str) {
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let words: Vec<_> = line.split(' ').collect();
+            self.wait_until(words[0].trim_start_matches('+').parse().unwrap());
+            if words[1] != "end" {
+                let knock = knock(self.now, words[1], words[2], words.get(3).copied().unwrap_or(""));
+                self.judge(&knock);
+            }
+        }
+    }
+
+    /// Has all rules judge a knock; what came of it, by rule.
+    pub(crate) fn judge(&mut self, knock: &Knock) -> Vec<(String, Outcome)> {
+        let mut outcomes = Vec::new();
+        let now = self.now;
+        let running = self.runtime.running();
+        self.shard.judge(
+            &running,
+            knock,
+            now,
+            |_| true,
+            |rule, outcome| outcomes.push((rule.clone(), outcome)),
+        );
+        drop(running);
+        for (rule, outcome) in &outcomes {
+            let name = &rule.name;
+            match outcome {
+                Outcome::Stage(stage) => self.tell(&format!("{name} {} stage {stage}", knock.source)),
+                Outcome::Forgot(reason) => self.tell(&format!("{name} {} forgot: {reason}", knock.source)),
+                Outcome::Fault(what, pause) => self.tell(&format!("{name} fault: {what}, rests {pause:?}")),
+                Outcome::Dropped(reason) => self.tell(&format!("{name} dropped: {reason}")),
+                Outcome::Asks(request) => {
+                    let request = request.clone();
+                    let event = Event::Judged { rule: rule.clone(), source: knock.source, request };
+                    let actions = self.engine.handle(event, now);
+                    self.act(actions);
+                }
+            }
+        }
+        outcomes.into_iter().map(|(rule, outcome)| (rule.name.to_string(), outcome)).collect()
+    }
+
+    pub(crate) fn remembered(&self) -> usize {
+        self.shard.remembered()
+    }
+
+    fn wait_until(&mut self, seconds: f64) {
+        let end = Moment(Duration::from_secs_f64(seconds));
+        while let Some(deadline) = self.engine.next_deadline().filter(|deadline| *deadline <= end) {
+            self.now = self.now.max(deadline);
+            let actions = self.engine.handle_deadline(self.now);
+            self.act(actions);
+        }
+        self.now = end;
+    }
+
+    /// Doors do what they are told, at once.
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Order { order, .. } => {
+                    let receipt = Receipt { serial: order.serial, outcome: Ok(()) };
+                    let actions = self.engine.handle(Event::Answered(receipt), self.now);
+                    self.act(actions);
+                }
+                Action::Tell(Notice::Opened { subject, lasts }) => {
+                    self.tell(&format!("open {} {} {lasts:?}", subject.door, subject.client));
+                }
+                Action::Tell(Notice::Closed { subject, why }) => {
+                    self.tell(&format!("close {} {} {why:?}", subject.door, subject.client));
+                }
+                Action::Tell(other) => self.tell(&format!("{other:?}")),
+            }
+        }
+    }
+
+    fn tell(&mut self, what: &str) {
+        writeln!(self.out, "+{:.1} {what}", self.now.0.as_secs_f64()).unwrap();
+    }
+}
+
+fn write(dir: &Path, files: &[(&str, &[u8])]) {
+    for (name, contents) in files {
+        fs::write(dir.join("rules").join(name), contents).unwrap();
+    }
+}
+
+fn prepare(dir: &Path, number: u64, loader: &mut Loader) -> Result<(Config, Generation), Mistakes> {
+    let config = Config::load(&dir.join("postern.toml"))?;
+    let generation = Generation::build(number, &config, loader)?;
+    Ok((config, generation))
+}
+
+fn policy(config: &Config) -> Arc<Policy> {
+    let ssh = &config.doors["ssh"];
+    let door = DoorPolicy { name: ssh.name.clone(), lasts: ssh.lasts, keeps_time: true };
+    let grant = |lasts| Grant { doors: vec![DoorId(1)], lasts };
+    Arc::new(Policy {
+        grants: config.rules.iter().map(|rule| (rule.id.clone(), grant(rule.lasts))).collect(),
+        doors: HashMap::from([(DoorId(1), door)]),
+        longest: config.longest,
+        max_openings: config.max_openings,
+    })
+}
+
+/// A knock at this machine.
+pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock {
+    let (transport, port) = port.split_once('/').unwrap();
+    let bit = |letter| 1 << "FSRPAUEC".find(letter).unwrap();
+    Knock {
+        time: Timestamp(BEGIN).plus(now.0),
+        source: source.parse::<IpAddr>().unwrap(),
+        source_port: 40_000,
+        destination: [198, 51, 100, 1].into(),
+        destination_port: port.parse().unwrap(),
+        transport: match transport {
+            "tcp" => Transport::Tcp,
+            "udp" => Transport::Udp,
+            other => panic!("no such transport: {other}"),
+        },
+        tcp_flags: TcpFlags(flags.chars().map(bit).sum()),
+        hop_limit: 64,
+        length: 28,
+        interface: "lo".into(),
+        payload: Box::default(),
+    }
+}
