@@ -214,7 +214,7 @@ impl App {
             Happening::Answered(receipt) => Event::Answered(receipt),
             Happening::RulesetChanged(open) => return self.put_back(&open),
             Happening::FilesChanged => return self.reload.note_change(Instant::now()),
-            Happening::Prepared(prepared) => return self.prepared(prepared).await,
+            Happening::Prepared(prepared) => return self.prepared(*prepared).await,
         };
         let actions = self.engine.handle(event, self.clock.now());
         self.act(actions);

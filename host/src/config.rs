@@ -77,7 +77,7 @@ impl Config {
             config
         });
         // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
-        let fallback = file.parent().unwrap_or(Path::new("")).join("rules");
+        let fallback = file.with_file_name("rules");
         let (rules_dir, longest) = config
             .as_ref()
             .map_or((fallback, CEILING_LONGEST), |config| (config.rules_dir.clone(), config.longest));
@@ -94,7 +94,6 @@ impl Config {
     }
 
     fn from_table(file: &Path, table: Table<'_>, door_names: &mut Vec<String>) -> Self {
-        let dir = file.parent().unwrap_or(Path::new(""));
         let interfaces = table.texts("interfaces");
         if interfaces.is_none() && !table.has("interfaces") {
             let mut place = table.place();
@@ -118,7 +117,7 @@ impl Config {
         }
         let promiscuous = table.flag("promiscuous").unwrap_or(false);
         let workers = table.number("workers", 1..=MAX_WORKERS);
-        let rules_dir = dir.join(table.text("rules").map_or("rules", |at| at.value));
+        let rules_dir = file.with_file_name(table.text("rules").map_or("rules", |at| at.value));
         let limits = table.table("limits");
         let limit_range = Duration::from_secs(1)..=CEILING_LONGEST;
         let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
@@ -149,11 +148,11 @@ impl Config {
             doors.insert(Arc::clone(&door.name), door);
         }
         table.finish();
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let one_a_core = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         Self {
             interfaces: interfaces.iter().map(|at| at.value.to_owned()).collect(),
             promiscuous,
-            workers: workers.unwrap_or(cores.min(8)),
+            workers: workers.unwrap_or(one_a_core),
             rules_dir,
             doors,
             longest,

@@ -23,7 +23,7 @@ pub(crate) enum Happening {
     /// A file that the configuration was read from changed.
     FilesChanged,
     /// The next generation is ready, or why it is not.
-    Prepared(Result<(Config, Generation), Mistakes>),
+    Prepared(Box<Result<(Config, Generation), Mistakes>>),
 }
 
 pub(crate) type Teller = mpsc::Sender<Happening>;

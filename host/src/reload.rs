@@ -21,7 +21,7 @@ impl Preparer {
         // Nobody waits for it at the end: a long compilation must not hold up a stop.
         thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK).spawn(move || {
             for number in queue {
-                let prepared = prepare(&file, number, &mut loader);
+                let prepared = Box::new(prepare(&file, number, &mut loader));
                 if teller.blocking_send(Happening::Prepared(prepared)).is_err() {
                     return;
                 }

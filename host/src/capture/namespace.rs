@@ -57,10 +57,6 @@ impl Drop for Namespace {
 
 /// Runs `ip` with these arguments in the namespace of this thread.
 pub(crate) fn ip(arguments: &str) {
-    assert!(try_ip(arguments), "ip {arguments}");
-}
-
-/// Runs `ip` for something that not every kernel can do, and says whether this one did.
-pub(crate) fn try_ip(arguments: &str) -> bool {
-    Command::new("ip").args(arguments.split_whitespace()).status().unwrap().success()
+    let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
+    assert!(status.success(), "ip {arguments}");
 }

@@ -130,8 +130,7 @@ impl RuleFile {
 
     fn module(file: &Path, table: &Table<'_>, At { value, place }: &At<&str>) -> Option<ModuleSource> {
         if value.contains('/') || Path::new(value).extension().is_some() {
-            let path = file.parent().unwrap_or(Path::new("")).join(value);
-            return Some(ModuleSource::File(path));
+            return Some(ModuleSource::File(file.with_file_name(value)));
         }
         let stock = stock::NAMES.iter().find(|name| *name == value);
         if stock.is_none() {

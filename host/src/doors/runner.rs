@@ -27,10 +27,12 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 #[derive(Clone)]
 pub(super) struct Runner {
     /// For each door and client with a command under way, what comes after it.
-    lines: Arc<Mutex<HashMap<(DoorId, IpAddr), VecDeque<Job>>>>,
+    lines: Arc<Mutex<Lines>>,
     slots: Arc<Semaphore>,
     teller: Teller,
 }
+
+type Lines = HashMap<(DoorId, IpAddr), VecDeque<Job>>;
 
 struct Job {
     serial: u64,
@@ -135,7 +137,7 @@ impl Runner {
         Err(format!("{program} failed ({status}){separator}{words}"))
     }
 
-    fn lines(&self) -> MutexGuard<'_, HashMap<(DoorId, IpAddr), VecDeque<Job>>> {
+    fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

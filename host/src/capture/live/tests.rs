@@ -15,7 +15,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::device::Device;
 use super::outage::with_sources;
 use super::{Tap, TapSettings};
-use crate::capture::namespace::{Namespace, ip, try_ip};
+use crate::capture::namespace::{Namespace, ip};
 use crate::capture::{Filter, LinkType};
 use crate::decode::decode;
 
