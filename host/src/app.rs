@@ -21,16 +21,15 @@ use crate::exit::Exit;
 use crate::happening::{Happening, channel};
 use crate::local_addresses::LocalAddresses;
 use crate::log;
-use crate::reload::{Preparer, prepare};
+use crate::reload::{Pace, Preparer, prepare};
 use crate::rules::{Generation, Loader, Outcome, Pool, Runtime};
 use crate::taps::Taps;
 use crate::watch::Watch;
 
-/// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
-const QUIET: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a new generation waits for the kernel to see its packets, before it is told all the same.
+const LISTENING: Duration = Duration::from_secs(1);
 /// How often it is looked whether all interfaces listen, until they do.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -66,7 +65,7 @@ struct App {
     taps: Taps,
     watch: Option<Watch>,
     preparer: Preparer,
-    reload: Reload,
+    pace: Pace,
     generation: u64,
     signals: Signals,
     /// Never read; it follows the changes of addresses as long as it lives.
@@ -75,22 +74,12 @@ struct App {
 
 struct Signals {
     hangup: Signal,
-    terminate: Signal,
-    interrupt: Signal,
+    stop: StopSignals,
 }
 
-/// How far a reload is.
-enum Reload {
-    Idle,
-    /// Files changed first and last at these times.
-    Changed {
-        first: Instant,
-        last: Instant,
-    },
-    /// The next generation is being prepared; whether something changed since.
-    Preparing {
-        again: bool,
-    },
+struct StopSignals {
+    terminate: Signal,
+    interrupt: Signal,
 }
 
 impl App {
@@ -105,8 +94,10 @@ impl App {
         let (teller, happenings) = channel();
         let signals = Signals {
             hangup: signal(SignalKind::hangup())?,
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
+            stop: StopSignals {
+                terminate: signal(SignalKind::terminate())?,
+                interrupt: signal(SignalKind::interrupt())?,
+            },
         };
         // The guard is up before anything parses a packet.
         let mut doors = Doors::start(teller.clone())?;
@@ -158,7 +149,6 @@ impl App {
         let number = generation.number;
         tell_generation(&config, number);
         notify_systemd(&[NotifyState::Ready]);
-        let reload = Reload::Idle;
         Ok(Self {
             file,
             clock,
@@ -169,7 +159,7 @@ impl App {
             taps,
             watch,
             preparer,
-            reload,
+            pace: Pace::default(),
             generation: number,
             signals,
             _local: local,
@@ -180,7 +170,7 @@ impl App {
         let mut is_ready = false;
         loop {
             let deadline = self.engine.next_deadline().and_then(|moment| self.clock.instant(moment));
-            let reload_at = self.reload.due();
+            let reload_at = self.pace.due();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
                 () = until(deadline.map(Instant::from_std)) => {
@@ -190,9 +180,8 @@ impl App {
                 () = until(reload_at) => self.prepare(),
                 Some(()) = self.signals.hangup.recv() => {
                     tracing::info!(event = "reload", "reloading, as SIGHUP says");
-                    match &mut self.reload {
-                        Reload::Preparing { again } => *again = true,
-                        Reload::Idle | Reload::Changed { .. } => self.prepare(),
+                    if self.pace.may_prepare() {
+                        self.prepare();
                     }
                 }
                 () = tokio::time::sleep(LOOK), if !is_ready => {
@@ -201,8 +190,7 @@ impl App {
                         tracing::info!(event = "ready", generation = self.generation, "listening on all interfaces");
                     }
                 }
-                Some(()) = self.signals.terminate.recv() => break,
-                Some(()) = self.signals.interrupt.recv() => break,
+                () = self.signals.stop.recv() => break,
             }
         }
         self.stop().await
@@ -213,7 +201,7 @@ impl App {
             Happening::Judged { rule, source, request } => Event::Judged { rule, source, request },
             Happening::Answered(receipt) => Event::Answered(receipt),
             Happening::RulesetChanged(open) => return self.put_back(&open),
-            Happening::FilesChanged => return self.reload.note_change(Instant::now()),
+            Happening::FilesChanged => return self.pace.note_change(Instant::now()),
             Happening::Prepared(prepared) => return self.prepared(*prepared).await,
         };
         let actions = self.engine.handle(event, self.clock.now());
@@ -221,15 +209,7 @@ impl App {
     }
 
     fn act(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Order { order, rule } => {
-                    let name = self.engine.door_name(order.door);
-                    self.doors.carry_out(order, rule.as_ref(), &name);
-                }
-                Action::Tell(notice) => log::notice(&notice),
-            }
-        }
+        carry_out(actions, &self.engine, &mut self.doors);
     }
 
     /// Whatever should be open in the packet filter and is not any more is opened again for the time that it has left.
@@ -253,14 +233,13 @@ impl App {
     }
 
     fn prepare(&mut self) {
-        self.reload = Reload::Preparing { again: false };
+        self.pace.begin();
         notify_systemd(&[NotifyState::Reloading]);
         self.preparer.request(self.generation + 1);
     }
 
     async fn prepared(&mut self, prepared: Result<(Config, Generation), Mistakes>) {
-        let again = matches!(self.reload, Reload::Preparing { again: true });
-        self.reload = Reload::Idle;
+        self.pace.end(Instant::now());
         match prepared {
             Ok((config, generation)) => self.apply(&config, generation).await,
             Err(mistakes) => {
@@ -272,9 +251,6 @@ impl App {
             }
         }
         notify_systemd(&[NotifyState::Ready]);
-        if again {
-            self.reload.note_change(Instant::now());
-        }
     }
 
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
@@ -304,7 +280,7 @@ impl App {
             watch.follow(&self.file, config);
         }
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
-        let patience = Instant::now() + PATIENCE;
+        let patience = Instant::now() + LISTENING;
         while !self.taps.are_listening() && Instant::now() < patience {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
@@ -312,42 +288,37 @@ impl App {
     }
 
     /// In order: no packet comes in, what came in is judged, doors that nobody else would close are closed.
-    async fn stop(mut self) -> Exit {
+    async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
+        let Self { taps, pool, mut engine, mut doors, clock, mut happenings, mut signals, .. } = self;
         let until = Instant::now() + GRACE;
-        let (received, lost) = self.taps.counts();
-        drop(self.taps);
-        self.pool.stop();
-        let actions = self.engine.handle(Event::Stopping, self.clock.now());
-        for action in actions {
-            match action {
-                Action::Order { order, rule } => {
-                    let name = self.engine.door_name(order.door);
-                    self.doors.carry_out(order, rule.as_ref(), &name);
-                }
-                Action::Tell(notice) => log::notice(&notice),
-            }
-        }
+        let (received, lost) = taps.counts();
+        drop(taps);
+        pool.stop();
+        carry_out(engine.handle(Event::Stopping, clock.now()), &engine, &mut doors);
         let mut exit = Exit::Success;
-        while !self.engine.is_settled() {
+        while !engine.is_settled() {
             let event = tokio::select! {
-                happening = timeout_at(until, self.happenings.recv()) => match happening {
+                happening = timeout_at(until, happenings.recv()) => match happening {
                     Ok(Some(Happening::Answered(receipt))) => Event::Answered(receipt),
                     Ok(Some(Happening::Judged { rule, source, request })) => Event::Judged { rule, source, request },
                     Ok(Some(_)) => continue,
-                    Ok(None) | Err(_) => { exit = Exit::Untidy; break }
+                    Ok(None) | Err(_) => {
+                        exit = Exit::Untidy;
+                        break;
+                    }
                 },
-                _ = self.signals.terminate.recv() => { exit = Exit::Untidy; break }
-                _ = self.signals.interrupt.recv() => { exit = Exit::Untidy; break }
-            };
-            for action in self.engine.handle(event, self.clock.now()) {
-                if let Action::Tell(notice) = action {
-                    log::notice(&notice);
+                () = signals.stop.recv() => {
+                    exit = Exit::Untidy;
+                    break;
                 }
-            }
+            };
+            carry_out(engine.handle(event, clock.now()), &engine, &mut doors);
         }
-        let open = self.engine.openings().count();
-        self.doors.stop();
+        let open = engine.openings().count();
+        // Whoever still has something to tell finds nobody, and so nobody waits for room.
+        drop(happenings);
+        doors.stop();
         let drops = log::drops();
         tracing::info!(
             event = "stop",
@@ -361,19 +332,22 @@ impl App {
     }
 }
 
-impl Reload {
-    fn note_change(&mut self, now: Instant) {
-        match self {
-            Self::Idle => *self = Self::Changed { first: now, last: now },
-            Self::Changed { last, .. } => *last = now,
-            Self::Preparing { again } => *again = true,
+impl StopSignals {
+    async fn recv(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
         }
     }
+}
 
-    fn due(&self) -> Option<Instant> {
-        match self {
-            Self::Changed { first, last } => Some((*last + QUIET).min(*first + PATIENCE)),
-            Self::Idle | Self::Preparing { .. } => None,
+fn carry_out(actions: Vec<Action>, engine: &Engine, doors: &mut Doors) {
+    for action in actions {
+        match action {
+            Action::Order { order, rule } => {
+                doors.carry_out(order, rule.as_ref(), &engine.door_name(order.door));
+            }
+            Action::Tell(notice) => log::notice(&notice),
         }
     }
 }

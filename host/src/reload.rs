@@ -1,13 +1,19 @@
 //! Reload: prepares the next generation off the packet path.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::thread;
+use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
+use tokio::time::Instant;
 
 use crate::config::{Config, Mistakes};
 use crate::happening::{Happening, Teller};
 use crate::rules::{Generation, Loader, Runtime};
+
+/// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
+const QUIET: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// A thread that reads, checks, compiles and tries what the files say. It touches nothing that runs.
 pub(crate) struct Preparer {
@@ -38,11 +44,101 @@ impl Preparer {
 
 /// Reads, checks, compiles and tries everything.
 pub(crate) fn prepare(
-    file: &std::path::Path,
+    file: &Path,
     number: u64,
     loader: &mut Loader,
 ) -> Result<(Config, Generation), Mistakes> {
     let config = Config::load(file)?;
     let generation = Generation::build(number, &config, loader)?;
     Ok((config, generation))
+}
+
+/// When to prepare: not in the middle of somebody's writing, and one at a time.
+#[derive(Debug, Default)]
+pub(crate) enum Pace {
+    /// Nothing to do.
+    #[default]
+    Idle,
+    /// Files changed first and last at these times.
+    Changed { first: Instant, last: Instant },
+    /// The next generation is being prepared; whether something changed since.
+    Preparing { again: bool },
+}
+
+impl Pace {
+    /// A file changed.
+    pub(crate) fn note_change(&mut self, now: Instant) {
+        match self {
+            Self::Idle => *self = Self::Changed { first: now, last: now },
+            Self::Changed { last, .. } => *last = now,
+            Self::Preparing { again } => *again = true,
+        }
+    }
+
+    /// When to prepare, if files changed.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        match self {
+            Self::Changed { first, last } => Some((*last + QUIET).min(*first + PATIENCE)),
+            Self::Idle | Self::Preparing { .. } => None,
+        }
+    }
+
+    /// Whether to prepare at once; if that is being done already, it is done once more after.
+    pub(crate) fn may_prepare(&mut self) -> bool {
+        if let Self::Preparing { again } = self {
+            *again = true;
+            return false;
+        }
+        true
+    }
+
+    /// Preparing begins.
+    pub(crate) fn begin(&mut self) {
+        *self = Self::Preparing { again: false };
+    }
+
+    /// Preparing has ended.
+    pub(crate) fn end(&mut self, now: Instant) {
+        let again = matches!(self, Self::Preparing { again: true });
+        *self = Self::Idle;
+        if again {
+            self.note_change(now);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_quiet_but_not_for_ever() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(), None);
+        pace.note_change(at(0));
+        assert_eq!(pace.due(), Some(at(100)));
+        pace.note_change(at(90));
+        assert_eq!(pace.due(), Some(at(190)));
+        for millis in (100..2000).step_by(50) {
+            pace.note_change(at(millis));
+        }
+        assert_eq!(pace.due(), Some(at(1000)));
+    }
+
+    #[test]
+    fn what_changes_while_preparing_is_prepared_after() {
+        let now = Instant::now();
+        let mut pace = Pace::default();
+        assert!(pace.may_prepare());
+        pace.begin();
+        assert_eq!(pace.due(), None);
+        assert!(!pace.may_prepare());
+        pace.end(now);
+        assert_eq!(pace.due(), Some(now + QUIET));
+        pace.begin();
+        pace.end(now);
+        assert_eq!(pace.due(), None);
+    }
 }
