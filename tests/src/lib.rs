@@ -1,1 +1,24 @@
-//! Harness and tests above unit level.
+//! Harness of the tests above unit level: two machines on one wire, and a real `posternd` on one of them.
+//!
+//! A [`Lab`] is a server and a client in network namespaces of their own. A [`Daemon`] is a running `posternd` on its
+//! server, with a folder of configuration that a test may change. A [`frame`] is a packet that no socket would
+//! send. Nothing here waits for a fixed time and hopes: [`eventually`] polls with a deadline.
+//!
+//! The harness panics when something is not as it must be, because its callers are tests. It leaves nothing behind: namespaces
+//! have no name and go with their last user, and `tests/in-namespace.sh` ends whatever a killed test left running.
+
+mod daemon;
+mod deadline;
+mod lab;
+
+pub mod frame;
+
+pub use daemon::log::{Entry, Log};
+pub use daemon::{Daemon, Setup};
+pub use deadline::{PATIENCE, eventually, eventually_within, sleep_until};
+pub use lab::injector::Injector;
+pub use lab::namespace::Namespace;
+pub use lab::service::Service;
+pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANGER6, Step, steps};
+/// What a test may send to a daemon.
+pub use rustix::process::Signal;

@@ -1,0 +1,31 @@
+# How to try and test Postern. Nothing here touches your network: whatever plays with interfaces and firewalls runs in
+# namespaces of its own. Only installing what is missing needs root.
+
+# nft and ip are there, where a user's PATH often does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+# Building happens outside, where compilers find their folders; only what was built runs inside.
+inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
+
+.PHONY: help demo test check deps
+
+help: # say what there is
+	@sed -n 's/^\([a-z]*\):.*# /  make \1\t/p' Makefile
+
+# One test is built along, as its dependencies switch on features of others: so wasmtime is compiled once for this and for `make test`.
+demo: deps # a guided tour of a minute on two pretend machines
+	cargo build --workspace --bins --test e2e
+	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/demo
+
+test: check # everything: format, lints, all tests
+	@echo '== tests'
+	cargo test --workspace --no-fail-fast $(inside)
+
+check: deps # format and lints
+	@echo '== format'
+	cargo fmt --all --check
+	@echo '== lints'
+	cargo clippy --workspace --all-targets -- -D warnings
+
+deps: # install what is missing
+	@tests/install.sh

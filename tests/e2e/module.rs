@@ -1,0 +1,70 @@
+//! Modules from files: replaced while clients knock, and misbehaving.
+
+use postern_tests::{CLIENT4, Lab};
+
+use crate::{KNOCK, SSH_2S, STEPS, STORY, posternd};
+
+/// A rule by hand: 1111/udp, 2222/udp and a SYN to 3333/tcp within five seconds.
+const BY_HAND: &str = include_str!("../../rules/knock-wat/knock.wat");
+const RULE: &str = "module = \"knock.wasm\"\ndoor = \"ssh\"\n";
+const BY_HAND_STEPS: &str = "1111/udp 2222/udp 3333/tcp";
+
+fn module(wat: &str) -> Vec<u8> {
+    wat::parse_str(wat).expect("a module in good order")
+}
+
+/// The module with one place of its text changed.
+#[track_caller]
+fn changed(from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(BY_HAND.matches(from).count(), 1, "{from:?} is not there once");
+    module(&BY_HAND.replace(from, to))
+}
+
+#[test]
+fn a_module_is_replaced_while_a_client_is_half_way() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab).config(SSH_2S).rule("knock", RULE);
+    let daemon = setup.file("rules/knock.wasm", module(BY_HAND)).start();
+    lab.knock(CLIENT4, "1111/udp");
+    daemon.expect_story(CLIENT4, &["stage 1"]);
+    let mark = daemon.log().mark();
+    // Another module with the same meaning of what is remembered.
+    daemon.write("rules/knock.wasm", changed("\"wrong step\"", "\"wrong port\""));
+    daemon.wait_since(mark, "reload", |entry| entry.number("generation") == Some(2.0));
+    lab.knock(CLIENT4, "2222/udp 3333/tcp");
+    daemon.expect_story(CLIENT4, &STORY);
+    daemon.stop();
+}
+
+#[test]
+fn a_module_with_another_memory_starts_without_any() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab).config(SSH_2S).rule("knock", RULE);
+    let daemon = setup.file("rules/knock.wasm", module(BY_HAND)).start();
+    lab.knock(CLIENT4, "1111/udp");
+    daemon.expect_story(CLIENT4, &["stage 1"]);
+    let mark = daemon.log().mark();
+    let other =
+        changed("\"\\01\\00\\00\\00\")                     ;; memory", "\"\\02\\00\\00\\00\") ;; memory");
+    daemon.write("rules/knock.wasm", other);
+    daemon.wait_since(mark, "reload", |entry| entry.number("generation") == Some(2.0));
+    lab.knock(CLIENT4, "2222/udp 3333/tcp");
+    lab.knock(CLIENT4, BY_HAND_STEPS);
+    daemon.expect_story(CLIENT4, &["stage 1", "stage 1", "stage 2", "open ssh"]);
+    daemon.stop();
+}
+
+#[test]
+fn a_rule_that_never_ends_is_stopped_and_hurts_no_other() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let spin = changed("    (local $watch i32)\n", "    (local $watch i32)\n    (loop $ever (br $ever))\n");
+    let setup = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).rule("spin", RULE);
+    let daemon = setup.file("rules/knock.wasm", spin).start();
+    lab.knock(CLIENT4, BY_HAND_STEPS);
+    let fault = daemon.wait_for("fault", |_| true);
+    assert_eq!(fault.text("rule"), "spin", "{fault}");
+    assert!(!fault.text("detail").is_empty(), "{fault}");
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    daemon.stop();
+}

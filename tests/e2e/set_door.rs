@@ -1,0 +1,61 @@
+//! A set in the administrator's own ruleset, which drops what is not in it.
+
+use std::time::Duration;
+
+use postern_tests::{CLIENT4, Lab, eventually};
+
+use crate::{A_WHILE, BOTH_KINDS, KNOCK, SOON, STEPS, STORY, posternd};
+
+const RULESET: &str = "table inet filter {
+    set ssh4 { type ipv4_addr; flags timeout; }
+    set ssh6 { type ipv6_addr; flags timeout; }
+    chain input { type filter hook input priority filter; policy drop;
+        ct state established,related accept
+        iifname lo accept
+        tcp dport 22 ip saddr @ssh4 accept
+        tcp dport 22 ip6 saddr @ssh6 accept
+    }
+}";
+
+const CONFIG: &str = r#"
+    interfaces = ["eth0"]
+    [doors.ssh]
+    set = ["inet filter ssh4", "inet filter ssh6"]
+    for = "3s"
+"#;
+
+#[test]
+fn a_default_drop_ruleset_lets_the_knocker_in() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(RULESET);
+    let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
+    for (client, stranger) in BOTH_KINDS {
+        assert!(lab.tcp(client, 22, A_WHILE).is_silence(), "{client}");
+        lab.knock(client, STEPS);
+        daemon.expect_story(client, &STORY);
+        assert!(lab.tcp_connects(client, 22, SOON), "{client}");
+        assert!(lab.tcp(stranger, 22, A_WHILE).is_silence(), "{stranger}");
+    }
+    for (client, _) in BOTH_KINDS {
+        daemon.expect_story(client, &["stage 1", "stage 2", "open ssh", "close ssh expired"]);
+        assert!(lab.tcp(client, 22, A_WHILE).is_silence(), "{client}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn an_opening_that_a_firewall_reload_swept_away_is_put_back() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(RULESET);
+    let config = CONFIG.replace("3s", "1m");
+    let daemon = posternd(&lab).config(&config).rule("knock", KNOCK).start();
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    lab.firewall(&format!("flush ruleset\n{RULESET}"));
+    eventually("the opening in the new set", || {
+        lab.tcp_connects(CLIENT4, 22, Duration::from_millis(20)).then_some(())
+    });
+    daemon.stop();
+}

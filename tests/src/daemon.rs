@@ -1,0 +1,346 @@
+//! Daemon: a real `posternd` on a lab's server, with a folder of configuration of its own.
+//!
+//! If a test panics, everything needed to understand it is printed: the command, the files, the log.
+
+pub(crate) mod log;
+
+use std::fmt::Write as _;
+use std::fs;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::thread::JoinHandle;
+
+use rustix::process::{Pid, Signal, kill_process};
+use tempfile::TempDir;
+
+use crate::deadline::{PATIENCE, eventually};
+use crate::lab::Lab;
+use log::{Entry, Log};
+
+/// A configuration that a daemon can be started with.
+#[derive(Debug)]
+pub struct Setup<'lab> {
+    lab: &'lab Lab,
+    program: PathBuf,
+    folder: TempDir,
+}
+
+/// A running daemon; killed when dropped.
+#[derive(Debug)]
+pub struct Daemon<'lab> {
+    /// None once it was stopped or killed.
+    setup: Option<Setup<'lab>>,
+    child: Child,
+    command: String,
+    log: Log,
+    tail: Option<JoinHandle<()>>,
+}
+
+impl<'lab> Setup<'lab> {
+    /// An empty configuration for the daemon at `program`.
+    ///
+    /// # Panics
+    /// If no temporary folder can be made.
+    #[must_use]
+    pub fn new(lab: &'lab Lab, program: impl Into<PathBuf>) -> Self {
+        let folder = TempDir::with_prefix("postern-").expect("a temporary folder");
+        fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
+        Self { lab, program: program.into(), folder }
+    }
+
+    /// With this as `postern.toml`.
+    #[must_use]
+    #[track_caller]
+    pub fn config(self, text: &str) -> Self {
+        self.file("postern.toml", text)
+    }
+
+    /// With this as the file of the rule `name`.
+    #[must_use]
+    #[track_caller]
+    pub fn rule(self, name: &str, text: &str) -> Self {
+        self.file(&format!("rules/{name}.toml"), text)
+    }
+
+    /// With any other file, named relative to the folder.
+    #[must_use]
+    #[track_caller]
+    pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+        write(self.folder.path(), name, contents.as_ref());
+        self
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Runs `posternd check` to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn check(&self) -> Output {
+        let config = self.folder.path().join("postern.toml");
+        self.lab.server().exec(&[
+            self.program.as_os_str(),
+            "check".as_ref(),
+            "--config".as_ref(),
+            config.as_os_str(),
+        ])
+    }
+
+    /// Starts the daemon and waits until it listens.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[must_use]
+    #[track_caller]
+    pub fn start(self) -> Daemon<'lab> {
+        let daemon = self.launch();
+        daemon.wait_for("ready", |_| true);
+        daemon
+    }
+
+    /// Starts the daemon and does not wait: for those that are meant to fail.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn launch(self) -> Daemon<'lab> {
+        let mut command = Command::new(&self.program);
+        command
+            .args(["run", "--log-format", "json", "--config"])
+            .arg(self.folder.path().join("postern.toml"));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        let spawned = self.lab.server().spawn(&mut command);
+        let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
+        let (log, tail) = Log::tail(child.stderr.take().expect("stderr was asked for"));
+        Daemon { setup: Some(self), child, command: format!("{command:?}"), log, tail: Some(tail) }
+    }
+}
+
+impl<'lab> Daemon<'lab> {
+    /// The folder of its configuration.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        self.setup.as_ref().expect("it runs").dir()
+    }
+
+    /// Everything it said so far.
+    #[must_use]
+    pub const fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Waits for the first event of this name that fits.
+    ///
+    /// # Panics
+    /// If there is none in time.
+    #[track_caller]
+    pub fn wait_for(&self, event: &str, fits: impl Fn(&Entry) -> bool) -> Entry {
+        self.wait_since(0, event, fits)
+    }
+
+    /// Waits for the first event of this name that fits, behind a [`Log::mark`].
+    ///
+    /// # Panics
+    /// If there is none in time.
+    #[track_caller]
+    pub fn wait_since(&self, mark: usize, event: &str, fits: impl Fn(&Entry) -> bool) -> Entry {
+        let look = |entries: &[Entry]| {
+            entries.iter().skip(mark).find(|entry| entry.event() == event && fits(entry)).cloned()
+        };
+        match self.log.wait(PATIENCE, look) {
+            Ok(entry) => entry,
+            Err(why) => panic!("no such event {event:?} {why}"),
+        }
+    }
+
+    /// Asserts that no event of this name that fits was logged so far. Wait first for something that comes after it would have.
+    ///
+    /// # Panics
+    /// If there is one.
+    #[track_caller]
+    pub fn expect_none(&self, event: &str, fits: impl Fn(&Entry) -> bool) {
+        let found = self.log.entries().into_iter().find(|entry| entry.event() == event && fits(entry));
+        assert!(found.is_none(), "unexpected: {}", found.map_or_else(String::new, |entry| entry.to_string()));
+    }
+
+    /// What happened with a client so far, an event an item: see [`Entry::told`].
+    #[must_use]
+    pub fn story(&self, client: IpAddr) -> Vec<String> {
+        tell(&self.log.entries(), client)
+    }
+
+    /// Waits until as much has happened with a client as in `expected`, and asserts that it was just that.
+    ///
+    /// # Panics
+    /// If it was not, or not in time.
+    #[track_caller]
+    pub fn expect_story(&self, client: IpAddr, expected: &[&str]) {
+        let enough = |entries: &[Entry]| {
+            let story = tell(entries, client);
+            let is_right_so_far = story.iter().zip(expected).all(|(is, should)| is == should);
+            (story.len() >= expected.len() || !is_right_so_far).then_some(story)
+        };
+        let story = self.log.wait(PATIENCE, enough).unwrap_or_else(|_| self.story(client));
+        assert_eq!(story, expected, "what happened with {client}");
+    }
+
+    /// Writes a file of its configuration the way editors do: beside it first, then in its place.
+    #[track_caller]
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) {
+        write(self.dir(), name, contents.as_ref());
+    }
+
+    /// Writes the file of a rule, and waits until the daemon has taken it.
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn change_rule(&self, name: &str, text: &str) -> Entry {
+        let mark = self.log.mark();
+        self.write(&format!("rules/{name}.toml"), text);
+        self.wait_since(mark, "reload", |entry| entry.text("level").eq_ignore_ascii_case("info"))
+    }
+
+    /// Waits until it refused a reload, after a [`Log::mark`].
+    ///
+    /// # Panics
+    /// If it does not.
+    #[track_caller]
+    pub fn wait_for_refusal(&self, mark: usize) -> Entry {
+        self.wait_since(mark, "reload", |entry| entry.text("level").eq_ignore_ascii_case("error"))
+    }
+
+    /// Removes a file of its configuration.
+    ///
+    /// # Panics
+    /// If it is not there.
+    #[track_caller]
+    pub fn remove(&self, name: &str) {
+        fs::remove_file(self.dir().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"));
+    }
+
+    /// Sends it a signal.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[track_caller]
+    pub fn signal(&self, signal: Signal) {
+        kill_process(self.pid(), signal).unwrap_or_else(|e| panic!("{signal:?}: {e}"));
+    }
+
+    /// Asks it to stop and waits until it did, successfully.
+    ///
+    /// # Panics
+    /// If it does not in time, or says that it failed.
+    #[track_caller]
+    pub fn stop(mut self) -> (Setup<'lab>, Log) {
+        self.signal(Signal::TERM);
+        let status = self.wait_for_end();
+        assert!(status.success(), "it ended with {status}");
+        self.release()
+    }
+
+    /// Kills it without warning.
+    ///
+    /// # Panics
+    /// If it has ended before.
+    #[track_caller]
+    pub fn kill(mut self) -> (Setup<'lab>, Log) {
+        self.signal(Signal::KILL);
+        self.wait_for_end();
+        self.release()
+    }
+
+    /// Waits for its end, asked or not.
+    ///
+    /// # Panics
+    /// If it does not end in time.
+    #[track_caller]
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let child = &mut self.child;
+        let status = eventually("the end of the daemon", || child.try_wait().transpose());
+        if let Some(tail) = self.tail.take() {
+            // Ends with the pipe; a panic there was printed there.
+            let _ = tail.join();
+        }
+        status.expect("a child of ours can be waited for")
+    }
+
+    /// Its resident memory in KiB.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
+        number.expect("a running process has resident memory")
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_child(&self.child)
+    }
+
+    fn release(mut self) -> (Setup<'lab>, Log) {
+        (self.setup.take().expect("given away only here"), self.log.clone())
+    }
+
+    fn explain(&self) -> String {
+        let mut text = format!("\n--- command\n{}\n", self.command);
+        if let Some(setup) = &self.setup {
+            for path in ["postern.toml".into(), "rules".into()].map(|name: PathBuf| setup.dir().join(name)) {
+                show(&path, &mut text);
+            }
+        }
+        text += "--- log\n";
+        for entry in self.log.entries() {
+            let _ = writeln!(text, "{entry}");
+        }
+        text
+    }
+}
+
+impl Drop for Daemon<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.explain());
+        }
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tell(entries: &[Entry], client: IpAddr) -> Vec<String> {
+    let client = client.to_string();
+    entries.iter().filter(|entry| entry.text("src") == client).filter_map(Entry::told).collect()
+}
+
+#[track_caller]
+fn write(folder: &Path, name: &str, contents: &[u8]) {
+    let path = folder.join(name);
+    let beside = path.with_file_name(format!(".{}.new", path.file_name().unwrap_or_default().display()));
+    let written = fs::write(&beside, contents).and_then(|()| fs::rename(&beside, &path));
+    written.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+}
+
+/// Appends a text file, or those in a folder.
+fn show(path: &Path, text: &mut String) {
+    if let Ok(files) = fs::read_dir(path) {
+        let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
+        files.sort();
+        files.iter().for_each(|file| show(file, text));
+    } else if let Ok(contents) = fs::read_to_string(path) {
+        let _ = write!(text, "--- {}\n{contents}\n", path.display());
+    }
+}

@@ -1,0 +1,153 @@
+//! Packets built by hand, for what sockets do not send: odd TCP flags, other people's addresses, VLAN tags.
+//!
+//! They owe nothing to the decoder under test: every byte is written here.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// Hardware address of the lab's server.
+pub const SERVER_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x01];
+/// Hardware address of the lab's client.
+pub const CLIENT_MAC: [u8; 6] = [0x02, 0, 0, 0, 0, 0x02];
+
+/// TCP flag bits, RFC 9293 section 3.1.
+pub const FIN: u8 = 0x01;
+/// Synchronize.
+pub const SYN: u8 = 0x02;
+/// Reset.
+pub const RST: u8 = 0x04;
+/// Acknowledge.
+pub const ACK: u8 = 0x10;
+
+const UDP: u8 = 17;
+const TCP: u8 = 6;
+
+/// An Ethernet frame from the lab's client to its server with a UDP datagram.
+///
+/// # Panics
+/// If one address is IPv4 and the other IPv6, or the payload is longer than a packet.
+#[must_use]
+pub fn udp(source: SocketAddr, destination: SocketAddr, payload: &[u8]) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(8 + payload.len());
+    segment.extend(source.port().to_be_bytes());
+    segment.extend(destination.port().to_be_bytes());
+    segment.extend(length(8 + payload.len()));
+    segment.extend([0, 0]);
+    segment.extend(payload);
+    ethernet(source.ip(), destination.ip(), UDP, segment, 6)
+}
+
+/// An Ethernet frame from the lab's client to its server with a TCP segment that carries nothing but these flags.
+///
+/// # Panics
+/// If one address is IPv4 and the other IPv6.
+#[must_use]
+pub fn tcp(source: SocketAddr, destination: SocketAddr, flags: u8) -> Vec<u8> {
+    let mut segment = Vec::with_capacity(20);
+    segment.extend(source.port().to_be_bytes());
+    segment.extend(destination.port().to_be_bytes());
+    segment.extend(1000_u32.to_be_bytes()); // sequence number
+    segment.extend(if flags & ACK == 0 { [0; 4] } else { 2000_u32.to_be_bytes() });
+    segment.extend([5 << 4, flags]); // 20 bytes of header
+    segment.extend(64240_u16.to_be_bytes()); // window
+    segment.extend([0; 4]);
+    ethernet(source.ip(), destination.ip(), TCP, segment, 16)
+}
+
+/// The same frame with an IEEE 802.1Q tag.
+#[must_use]
+pub fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
+    let (addresses, rest) = frame.split_at(12);
+    [addresses, &[0x81, 0x00], &vlan.to_be_bytes(), rest].concat()
+}
+
+fn ethernet(
+    source: IpAddr,
+    destination: IpAddr,
+    protocol: u8,
+    mut segment: Vec<u8>,
+    checksum_at: usize,
+) -> Vec<u8> {
+    let segment_length = length(segment.len());
+    let (kind, header, addresses) = match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            let addresses = [source.octets(), destination.octets()].concat();
+            ([0x08, 0x00], ipv4(source, destination, protocol, segment.len()), addresses)
+        }
+        (IpAddr::V6(source), IpAddr::V6(destination)) => {
+            let addresses = [source.octets(), destination.octets()].concat();
+            ([0x86, 0xdd], ipv6(source, destination, protocol, segment.len()), addresses)
+        }
+        _ => panic!("{source} and {destination} are of two kinds"),
+    };
+    // Both pseudo-headers (RFC 768, RFC 8200 section 8.1) sum up to the same parts.
+    let sum = checksum(&[&addresses, &[0, protocol], &segment_length, &segment]);
+    segment[checksum_at..checksum_at + 2].copy_from_slice(&sum);
+    [&SERVER_MAC[..], &CLIENT_MAC, &kind, &header, &segment].concat()
+}
+
+fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, carried: usize) -> Vec<u8> {
+    let mut header = vec![0x45, 0];
+    header.extend(length(20 + carried));
+    header.extend([0, 0, 0x40, 0]); // no identification, do not fragment
+    header.extend([64, protocol, 0, 0]);
+    header.extend(source.octets());
+    header.extend(destination.octets());
+    let sum = checksum(&[&header]);
+    header[10..12].copy_from_slice(&sum);
+    header
+}
+
+fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, carried: usize) -> Vec<u8> {
+    let mut header = vec![0x60, 0, 0, 0];
+    header.extend(length(carried));
+    header.extend([protocol, 64]);
+    header.extend(source.octets());
+    header.extend(destination.octets());
+    header
+}
+
+fn length(bytes: usize) -> [u8; 2] {
+    u16::try_from(bytes).expect("shorter than the longest packet").to_be_bytes()
+}
+
+/// The Internet checksum, RFC 1071; all parts but the last are of even length.
+fn checksum(parts: &[&[u8]]) -> [u8; 2] {
+    let words = parts.iter().flat_map(|part| part.chunks(2));
+    let mut sum: u32 =
+        words.map(|word| u32::from(word[0]) << 8 | word.get(1).map_or(0, |b| u32::from(*b))).sum();
+    while sum > 0xffff {
+        sum = (sum & 0xffff) + (sum >> 16);
+    }
+    let [.., high, low] = (!sum).to_be_bytes();
+    // A UDP checksum of zero would mean that there is none (RFC 768).
+    if [high, low] == [0, 0] { [0xff, 0xff] } else { [high, low] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sums to zero with its own checksum in place: the receiver's test of RFC 1071.
+    fn is_intact(parts: &[&[u8]]) -> bool {
+        checksum(parts) == [0xff, 0xff]
+    }
+
+    #[test]
+    fn a_udp_frame_over_ipv4() {
+        let frame = udp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap(), b"hey");
+        assert_eq!(frame.len(), 14 + 20 + 8 + 3);
+        assert_eq!(frame[12..14], [8, 0]);
+        assert!(is_intact(&[&frame[14..34]]));
+        assert_eq!(frame[34..42], [0x0f, 0xa0, 0x1b, 0x58, 0, 11, frame[40], frame[41]]);
+        assert!(is_intact(&[&frame[26..34], &[0, 17, 0, 11], &frame[34..]]));
+    }
+
+    #[test]
+    fn a_tcp_frame_over_ipv6() {
+        let frame = tcp("[fd77::2]:4000".parse().unwrap(), "[fd77::1]:22".parse().unwrap(), SYN | ACK);
+        assert_eq!(frame.len(), 14 + 40 + 20);
+        assert_eq!(frame[54 + 12..54 + 14], [0x50, 0x12]);
+        assert!(is_intact(&[&frame[22..54], &[0, 6, 0, 20], &frame[54..]]));
+        assert_eq!(tagged(&frame, 7)[10..18], [0, 2, 0x81, 0, 0, 7, 0x86, 0xdd]);
+    }
+}
