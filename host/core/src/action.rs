@@ -93,6 +93,8 @@ pub enum Why {
     Expired,
     /// A rule said so.
     Asked,
+    /// It did not open as it should; half open is not closed.
+    Failed,
     /// The daemon stops.
     Stopping,
 }

@@ -17,10 +17,12 @@ use crate::once::UsedOnce;
 use crate::tenant::{DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 
-/// Orders to close a door before a person must look.
-const MAX_CLOSE_TRIES: u32 = 6;
-/// The pause before the second try; it doubles with each.
+/// The pause before the second try to close a door; it doubles with each.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+/// No pause is longer.
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
+/// Tries to close a door that keeps the time itself, before it is left to that.
+const MAX_TRIES: u32 = 6;
 /// The shell answers every order; should it ever lose one, the opening is looked at again after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -52,9 +54,21 @@ struct UnderWay {
 
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
-    Open { until: Moment },
-    Extend { until: Moment },
-    Close { why: Why },
+    Open {
+        until: Moment,
+    },
+    /// To open again what somebody else closed.
+    PutBack {
+        until: Moment,
+    },
+    /// To keep open, instead of until `before`.
+    Extend {
+        until: Moment,
+        before: Moment,
+    },
+    Close {
+        why: Why,
+    },
 }
 
 impl Engine {
@@ -91,7 +105,7 @@ impl Engine {
     pub fn handle_deadline(&mut self, now: Moment) -> Vec<Action> {
         while let Some(key) = self.ledger.due(now) {
             match self.ledger.find(key).map(|opening| opening.state) {
-                Some(State::Closing { .. }) => self.order_close(key, Why::Expired, None, now),
+                Some(State::Closing { why, .. }) => self.order_close(key, why, None, now),
                 _ if self.closes_without_us(key.door) => {
                     let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
                     self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Expired });
@@ -113,6 +127,12 @@ impl Engine {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.under_way.is_empty()
+    }
+
+    /// How many openings would stay open for ever if nobody closed them.
+    #[must_use]
+    pub fn left_to_close(&self) -> usize {
+        self.ledger.iter().filter(|(key, _)| !self.doors[&key.door].keeps_time).count()
     }
 
     /// What is open now, in no order.
@@ -172,9 +192,10 @@ impl Engine {
             Some(before @ Opening { state: State::Opening | State::Open, .. }) => {
                 // Opening again never takes time away.
                 let until = until.max(before.due);
+                let purpose = Purpose::Extend { until, before: before.due };
                 self.ledger.put(key, Opening { rule: rule.clone(), due: until, ..before });
                 if keeps_time {
-                    self.order(key, Act::Extend(until.since(now)), Purpose::Extend { until }, rule);
+                    self.order(key, Act::Extend(until.since(now)), purpose, rule);
                 } else {
                     self.tell(key, rule, |subject| Notice::Extended { subject, lasts: until.since(now) });
                 }
@@ -223,55 +244,92 @@ impl Engine {
     fn answered(&mut self, receipt: Receipt, now: Moment) {
         let Some(UnderWay { key, purpose, rule }) = self.under_way.remove(&receipt.serial) else { return };
         let opening = self.ledger.find(key).cloned();
-        let is_newest = opening.as_ref().is_some_and(|opening| opening.newest_order == receipt.serial);
+        // An answer to an older order changes nothing: the newest decides.
+        let newest = opening.clone().filter(|opening| opening.newest_order == receipt.serial);
         match (purpose, receipt.outcome) {
-            (Purpose::Open { until } | Purpose::Extend { until }, Ok(())) => {
-                let was_open = !matches!(purpose, Purpose::Open { .. })
-                    && opening.as_ref().is_some_and(|opening| opening.state != State::Opening);
-                if let Some(opening @ Opening { state: State::Opening, .. }) = opening {
-                    self.ledger.put(key, Opening { state: State::Open, ..opening });
-                }
-                let lasts = until.since(now);
-                self.tell(key, rule, |subject| match was_open {
-                    true => Notice::Extended { subject, lasts },
-                    false => Notice::Opened { subject, lasts },
-                });
-            }
-            (Purpose::Open { .. } | Purpose::Extend { .. }, Err(detail)) => {
-                if is_newest && opening.is_some_and(|opening| opening.state == State::Opening) {
-                    self.ledger.remove(key);
-                }
-                let reason = DropReason::DoorFailed;
-                self.tell(key, rule, |subject| Notice::Refused { subject, reason, detail });
-            }
             (Purpose::Close { why }, Ok(())) => {
-                if is_newest {
+                if newest.is_some() {
                     self.ledger.remove(key);
                 }
                 self.tell(key, rule, |subject| Notice::Closed { subject, why });
             }
-            (Purpose::Close { .. }, Err(detail)) => {
-                let again_in = match opening {
-                    Some(Opening { state: State::Closing { tries }, .. })
-                        if is_newest && tries < MAX_CLOSE_TRIES =>
-                    {
-                        Some(FIRST_RETRY * 2_u32.pow(tries - 1))
-                    }
-                    _ => None,
-                };
-                match (again_in, opening) {
-                    (Some(pause), Some(opening)) => {
-                        self.ledger.put(key, Opening { due: now.plus(pause), ..opening });
-                    }
-                    _ if is_newest => {
-                        self.ledger.remove(key);
-                    }
-                    _ => {}
+            (Purpose::Close { why }, Err(detail)) => self.did_not_close(key, why, newest, rule, detail, now),
+            (
+                Purpose::Open { until } | Purpose::PutBack { until } | Purpose::Extend { until, .. },
+                Ok(()),
+            ) => {
+                let is_new = !matches!(purpose, Purpose::Extend { .. })
+                    || opening.as_ref().is_some_and(|opening| opening.state == State::Opening);
+                if let Some(opening @ Opening { state: State::Opening, .. }) = opening {
+                    self.ledger.put(key, Opening { state: State::Open, ..opening });
                 }
-                self.tell(key, rule, |subject| Notice::StuckOpen { subject, detail, again_in });
+                let lasts = until.since(now);
+                self.tell(key, rule, |subject| match is_new {
+                    true => Notice::Opened { subject, lasts },
+                    false => Notice::Extended { subject, lasts },
+                });
+            }
+            (purpose, Err(detail)) => {
+                let reason = DropReason::DoorFailed;
+                self.tell(key, rule, |subject| Notice::Refused { subject, reason, detail });
+                if let Some(opening) = newest {
+                    self.did_not_open(key, purpose, opening, now);
+                }
             }
         }
         self.retire(key.door);
+    }
+
+    fn did_not_open(&mut self, key: Key, purpose: Purpose, opening: Opening, now: Moment) {
+        match (purpose, opening.state) {
+            // Whoever closed it may let us open it later.
+            (Purpose::PutBack { .. }, State::Opening) => {
+                self.ledger.put(key, Opening { state: State::Open, ..opening });
+            }
+            (_, State::Opening) if self.doors[&key.door].keeps_time => {
+                self.ledger.remove(key);
+            }
+            // A command that failed may have done half of its work.
+            (_, State::Opening) => self.order_close(key, Why::Failed, None, now),
+            (Purpose::Extend { before, .. }, State::Open) => {
+                self.ledger.put(key, Opening { due: before, ..opening });
+            }
+            _ => {}
+        }
+    }
+
+    fn did_not_close(
+        &mut self,
+        key: Key,
+        why: Why,
+        newest: Option<Opening>,
+        rule: Option<RuleId>,
+        detail: String,
+        now: Moment,
+    ) {
+        let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
+        let again_in = match newest {
+            Some(Opening { state: State::Closing { tries, .. }, .. }) if !keeps_time || tries < MAX_TRIES => {
+                let pause = FIRST_RETRY.saturating_mul(1 << tries.saturating_sub(1).min(6));
+                Some(pause.min(LONGEST_RETRY))
+            }
+            _ => None,
+        };
+        if keeps_time && why == Why::Expired {
+            // It has closed by its own clock, whatever became of our order.
+            if newest.is_some() {
+                self.ledger.remove(key);
+            }
+            return self.tell(key, rule, |subject| Notice::Closed { subject, why });
+        }
+        match (again_in, newest) {
+            (Some(pause), Some(opening)) => {
+                self.ledger.put(key, Opening { due: now.plus(pause), ..opening });
+            }
+            (_, Some(_)) => drop(self.ledger.remove(key)),
+            (_, None) => {}
+        }
+        self.tell(key, rule, |subject| Notice::StuckOpen { subject, detail, again_in });
     }
 
     fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
@@ -289,7 +347,7 @@ impl Engine {
         if until > now && self.policy.doors.contains_key(&key.door) && !self.stopping {
             let rule = opening.rule.clone();
             self.ledger.put(key, Opening { state: State::Opening, ..opening });
-            self.order(key, Act::Open(until.since(now)), Purpose::Open { until }, rule);
+            self.order(key, Act::Open(until.since(now)), Purpose::PutBack { until }, rule);
         }
     }
 
@@ -299,8 +357,22 @@ impl Engine {
         let gone: Vec<_> =
             self.doors.keys().filter(|id| !self.policy.doors.contains_key(*id)).copied().collect();
         for door in gone {
+            if let Some(successor) = self.successor(door) {
+                self.ledger.rename(door, successor);
+                for order in self.under_way.values_mut().filter(|order| order.key.door == door) {
+                    order.key.door = successor;
+                }
+            }
             self.retire(door);
         }
+    }
+
+    /// The door of the policy that a door has become, if what is open at the one is open at the other: both are in the packet
+    /// filter. What a command opened only the command that goes with it can close.
+    fn successor(&self, door: DoorId) -> Option<DoorId> {
+        let before = self.doors.get(&door).filter(|door| door.keeps_time)?;
+        let mut doors = self.policy.doors.iter();
+        doors.find(|(_, after)| after.keeps_time && after.name == before.name).map(|(id, _)| *id)
     }
 
     fn stop(&mut self, now: Moment) {
@@ -309,7 +381,9 @@ impl Engine {
             .ledger
             .iter()
             .filter(|(key, opening)| {
-                !self.doors[&key.door].keeps_time && !matches!(opening.state, State::Closing { .. })
+                let is_closing = matches!(opening.state, State::Closing { .. })
+                    && self.under_way.contains_key(&opening.newest_order);
+                !self.doors[&key.door].keeps_time && !is_closing
             })
             .map(|(key, _)| key)
             .collect();
@@ -336,12 +410,12 @@ impl Engine {
     fn order_close(&mut self, key: Key, why: Why, asker: Option<RuleId>, now: Moment) {
         let Some(opening) = self.ledger.find(key).cloned() else { return };
         let tries = match opening.state {
-            State::Closing { tries } => tries + 1,
+            State::Closing { tries, .. } => tries.saturating_add(1),
             State::Opening | State::Open => 1,
         };
         let rule = asker.or_else(|| opening.rule.clone());
         let due = now.plus(ANSWER_LIMIT);
-        self.ledger.put(key, Opening { state: State::Closing { tries }, due, ..opening });
+        self.ledger.put(key, Opening { state: State::Closing { tries, why }, due, ..opening });
         self.order(key, Act::Close, Purpose::Close { why }, rule);
     }
 

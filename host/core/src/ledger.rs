@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
+use crate::action::Why;
 use crate::door::DoorId;
 use crate::moment::Moment;
 use crate::tenant::RuleId;
@@ -36,10 +37,12 @@ pub enum State {
     Opening,
     /// The door said that it is open.
     Open,
-    /// The door was told to close, so many times.
+    /// The door was told to close.
     Closing {
         /// Orders to close so far.
         tries: u32,
+        /// Why.
+        why: Why,
     },
 }
 
@@ -72,6 +75,19 @@ impl Ledger {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
         Some(opening)
+    }
+
+    /// Has every opening of one door be one of another door, unless the other is open for that client already.
+    pub fn rename(&mut self, from: DoorId, to: DoorId) {
+        let keys: Vec<_> = self.openings.keys().filter(|key| key.door == from).copied().collect();
+        for key in keys {
+            let renamed = Key { door: to, ..key };
+            if let Some(opening) = self.remove(key)
+                && !self.openings.contains_key(&renamed)
+            {
+                self.put(renamed, opening);
+            }
+        }
     }
 
     /// The earliest deadline.

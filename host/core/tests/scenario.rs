@@ -30,7 +30,7 @@ struct World {
 ///
 /// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
 /// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS found|lost DOOR CLIENT [SECONDS]`,
-/// `+SECONDS drop DOOR`, `+SECONDS stop`, `+SECONDS end`.
+/// `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
 fn check(script: &str, expected: Expect) {
     let mut world = World::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -121,6 +121,14 @@ impl World {
                 policy.doors.remove(&door(words[0]));
                 self.feed(Event::PolicyChanged(Arc::new(policy)));
             }
+            // The same name, another number.
+            "change" => {
+                let mut policy = policy();
+                let changed = policy.doors.remove(&door(words[0])).unwrap();
+                policy.doors.insert(DoorId(3), changed);
+                policy.grants.values_mut().for_each(|grant| grant.doors[0] = DoorId(3));
+                self.feed(Event::PolicyChanged(Arc::new(policy)));
+            }
             "stop" => self.feed(Event::Stopping),
             "end" => {
                 let open = self.engine.openings().count();
@@ -166,7 +174,7 @@ impl World {
                         Act::Extend(lasts) => format!("extend {lasts:?}"),
                         Act::Close => "close".to_owned(),
                     };
-                    let door = if order.door == SSH { "ssh" } else { "lamp" };
+                    let door = self.engine.door_name(order.door);
                     writeln!(self.out, "{}   -> {door} {act} {}", self.at(), order.client).unwrap();
                     let receipt = Receipt { serial: order.serial, outcome };
                     self.answers.push((self.now.plus(self.delay), receipt));
@@ -362,27 +370,107 @@ fn counts_as_open_only_when_the_door_says_so() {
 }
 
 #[test]
-fn a_door_that_does_not_close_is_tried_again_and_then_reported() {
+fn a_command_that_does_not_close_its_door_is_tried_again_for_ever() {
+    check(
+        "+0 open knock 192.0.2.1 door=lamp
+         +5 fail lamp
+         +200 mend lamp
+         +300 end",
+        expect![[r#"
+            +0.0   -> lamp open 10s 192.0.2.1
+            +0.0 knock lamp 192.0.2.1: opened 10s
+            +10.0   -> lamp close 192.0.2.1
+            +10.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(1s)
+            +11.0   -> lamp close 192.0.2.1
+            +11.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(2s)
+            +13.0   -> lamp close 192.0.2.1
+            +13.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(4s)
+            +17.0   -> lamp close 192.0.2.1
+            +17.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(8s)
+            +25.0   -> lamp close 192.0.2.1
+            +25.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(16s)
+            +41.0   -> lamp close 192.0.2.1
+            +41.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(32s)
+            +73.0   -> lamp close 192.0.2.1
+            +73.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(60s)
+            +133.0   -> lamp close 192.0.2.1
+            +133.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(60s)
+            +193.0   -> lamp close 192.0.2.1
+            +193.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(60s)
+            +253.0   -> lamp close 192.0.2.1
+            +253.0 knock lamp 192.0.2.1: closed Expired
+            +300.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_door_that_keeps_the_time_is_left_to_it() {
+    check(
+        "+0 open knock 192.0.2.1 lasts=100
+         +0 open knock 192.0.2.2
+         +5 fail ssh
+         +6 close knock 192.0.2.1
+         +90 end",
+        expect![[r#"
+            +0.0   -> ssh open 100s 192.0.2.1
+            +0.0 knock ssh 192.0.2.1: opened 100s
+            +0.0   -> ssh open 10s 192.0.2.2
+            +0.0 knock ssh 192.0.2.2: opened 10s
+            +6.0   -> ssh close 192.0.2.1
+            +6.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(1s)
+            +7.0   -> ssh close 192.0.2.1
+            +7.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(2s)
+            +9.0   -> ssh close 192.0.2.1
+            +9.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(4s)
+            +10.0   -> ssh close 192.0.2.2
+            +10.0 knock ssh 192.0.2.2: closed Expired
+            +13.0   -> ssh close 192.0.2.1
+            +13.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(8s)
+            +21.0   -> ssh close 192.0.2.1
+            +21.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(16s)
+            +37.0   -> ssh close 192.0.2.1
+            +37.0 knock ssh 192.0.2.1: stuck open: broken, again in None
+            +90.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_command_that_failed_to_open_is_closed_for_it_may_have_done_half() {
+    check(
+        "+0 fail lamp
+         +0 open knock 192.0.2.1 door=lamp
+         +0.5 mend lamp
+         +30 end",
+        expect![[r#"
+            +0.0   -> lamp open 10s 192.0.2.1
+            +0.0 knock lamp 192.0.2.1: refused door-failed broken
+            +0.0   -> lamp close 192.0.2.1
+            +0.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(1s)
+            +1.0   -> lamp close 192.0.2.1
+            +1.0 knock lamp 192.0.2.1: closed Failed
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn an_extension_that_failed_gives_no_time() {
     check(
         "+0 open knock 192.0.2.1
          +5 fail ssh
-         +100 end",
+         +5 open knock 192.0.2.1
+         +6 mend ssh
+         +30 end",
         expect![[r#"
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s
+            +5.0   -> ssh extend 10s 192.0.2.1
+            +5.0 knock ssh 192.0.2.1: refused door-failed broken
             +10.0   -> ssh close 192.0.2.1
-            +10.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(1s)
-            +11.0   -> ssh close 192.0.2.1
-            +11.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(2s)
-            +13.0   -> ssh close 192.0.2.1
-            +13.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(4s)
-            +17.0   -> ssh close 192.0.2.1
-            +17.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(8s)
-            +25.0   -> ssh close 192.0.2.1
-            +25.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(16s)
-            +41.0   -> ssh close 192.0.2.1
-            +41.0 knock ssh 192.0.2.1: stuck open: broken, again in None
-            +100.0 end: 0 openings, settled true
+            +10.0 knock ssh 192.0.2.1: closed Expired
+            +30.0 end: 0 openings, settled true
         "#]],
     );
 }
@@ -541,6 +629,54 @@ fn what_somebody_flushed_is_put_back_for_the_time_that_is_left() {
             +4.0 knock ssh 192.0.2.1: opened 6s
             +10.0   -> ssh close 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn what_cannot_be_put_back_now_is_put_back_later() {
+    check(
+        "+0 open knock 192.0.2.1
+         +2 fail ssh
+         +2 lost ssh 192.0.2.1
+         +4 mend ssh
+         +4 lost ssh 192.0.2.1
+         +30 end",
+        expect![[r#"
+            +0.0   -> ssh open 10s 192.0.2.1
+            +0.0 knock ssh 192.0.2.1: opened 10s
+            +2.0   -> ssh open 8s 192.0.2.1
+            +2.0 knock ssh 192.0.2.1: refused door-failed broken
+            +4.0   -> ssh open 6s 192.0.2.1
+            +4.0 knock ssh 192.0.2.1: opened 6s
+            +10.0   -> ssh close 192.0.2.1
+            +10.0 knock ssh 192.0.2.1: closed Expired
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_door_that_was_changed_is_still_the_door_that_was_opened() {
+    check(
+        "+0 open knock 192.0.2.1
+         +0 open knock 192.0.2.2
+         +1 change ssh
+         +2 close knock 192.0.2.1
+         +3 open knock 192.0.2.2
+         +30 end",
+        expect![[r#"
+            +0.0   -> ssh open 10s 192.0.2.1
+            +0.0 knock ssh 192.0.2.1: opened 10s
+            +0.0   -> ssh open 10s 192.0.2.2
+            +0.0 knock ssh 192.0.2.2: opened 10s
+            +2.0   -> ssh close 192.0.2.1
+            +2.0 knock ssh 192.0.2.1: closed Asked
+            +3.0   -> ssh extend 10s 192.0.2.2
+            +3.0 knock ssh 192.0.2.2: extended 10s
+            +13.0   -> ssh close 192.0.2.2
+            +13.0 knock ssh 192.0.2.2: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
     );
