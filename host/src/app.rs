@@ -7,18 +7,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_core::{Action, Engine, Event, State};
-use postern_doorman::{Opening, Posture};
+use postern_core::{Action, DropReason, Engine, Event, Policy, State};
+use postern_doorman::Opening;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc::Receiver;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::clock::Clock;
-use crate::config::{Config, Mistakes};
+use crate::config::Config;
 use crate::doors::Doors;
 use crate::exit::Exit;
-use crate::happening::{Happening, channel};
+use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::local_addresses::LocalAddresses;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
@@ -38,38 +40,52 @@ const LOOK: Duration = Duration::from_millis(10);
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
 pub fn run(file: &Path) -> anyhow::Result<Exit> {
-    let runtime = Runtime::start()?;
-    let mut loader = Loader::new(runtime.clone())?;
-    let (config, generation) = match prepare(file, 1, &mut loader) {
-        Ok(prepared) => prepared,
-        Err(mistakes) => {
-            tell_mistakes(&mistakes, "the daemon does not start");
-            return Ok(Exit::Mistakes);
-        }
-    };
     let shell = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    shell.block_on(async {
-        let app = App::start(file.to_owned(), runtime, loader, config, generation).await?;
-        Ok(app.run().await)
-    })
+    let exit = shell.block_on(async {
+        // A signal that comes early is heard late, but does not kill.
+        let signals = Signals::catch()?;
+        match App::start(file.to_owned(), signals).await? {
+            Some(app) => Ok(app.run().await),
+            None => Ok(Exit::Mistakes),
+        }
+    });
+    // Whatever still runs had its time.
+    shell.shutdown_background();
+    exit
 }
 
 /// Everything that runs.
 struct App {
     file: PathBuf,
     clock: Clock,
-    happenings: Receiver<Happening>,
+    happenings: UnboundedReceiver<Happening>,
+    judgements: Receiver<Judgement>,
     engine: Engine,
     doors: Doors,
     pool: Pool,
     taps: Taps,
+    files_changed: Arc<Notify>,
     watch: Option<Watch>,
     preparer: Preparer,
     pace: Pace,
-    generation: u64,
+    running: Running,
+    look: Interval,
     signals: Signals,
     /// Never read; it follows the changes of addresses as long as it lives.
     _local: Arc<LocalAddresses>,
+}
+
+/// The generation in force.
+struct Running {
+    number: u64,
+    workers: usize,
+    policy: Arc<Policy>,
+    /// That of the generation before: workers may have judged by it until a moment ago.
+    policy_before: Arc<Policy>,
+    /// What is still to be told of it, and when at the latest.
+    untold: Option<(String, Instant)>,
+    /// Whether all interfaces have listened once.
+    is_ready: bool,
 }
 
 struct Signals {
@@ -83,100 +99,105 @@ struct StopSignals {
 }
 
 impl App {
-    async fn start(
-        file: PathBuf,
-        runtime: Runtime,
-        loader: Loader,
-        config: Config,
-        generation: Generation,
-    ) -> anyhow::Result<Self> {
+    /// Starts everything, in order; nothing if there are mistakes in the configuration.
+    async fn start(file: PathBuf, signals: Signals) -> anyhow::Result<Option<Self>> {
         let clock = Clock::start();
         let (teller, happenings) = channel();
-        let signals = Signals {
-            hangup: signal(SignalKind::hangup())?,
-            stop: StopSignals {
-                terminate: signal(SignalKind::terminate())?,
-                interrupt: signal(SignalKind::interrupt())?,
-            },
-        };
-        // The guard is up before anything parses a packet.
+        let files_changed = Arc::new(Notify::new());
+        let mut watch = start_watch(&files_changed);
         let mut doors = Doors::start(teller.clone())?;
-        let plan = doors.plan(&config);
-        let posture = doors.apply(&plan).await.context("the doors cannot be set up")?;
-        tell_posture(posture);
-        let mut engine = Engine::new(plan.policy);
-        for Opening { door, client, remaining, .. } in
-            doors.list().await.context("open doors cannot be read")?
-        {
-            engine.handle(Event::Found { door, client, remaining }, clock.now());
+
+        // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
+        // watched; what changed before is read below, what changes after is noticed.
+        let (outline, _) = Config::read(&file);
+        if let Some(outline) = &outline {
+            let plan = doors.plan(outline);
+            log::posture(doors.apply(&plan).await.context("the doors cannot be set up")?);
+            follow(&mut watch, &file, outline);
         }
+        let runtime = Runtime::start()?;
+        let mut loader = Loader::new(runtime.clone())?;
+        let (config, generation) = match prepare(&file, 1, &mut loader) {
+            Prepared { config: Some(config), generation: Ok(generation) } => (config, generation),
+            Prepared { generation, .. } => {
+                doors.stop();
+                let closed = outline
+                    .map_or("", |_| "; guarded ports are closed all the same (`posternd reset` opens them)");
+                log::mistakes(generation.err().as_ref(), &format!("the daemon does not start{closed}"));
+                return Ok(None);
+            }
+        };
+        let plan = doors.plan(&config);
+        doors.apply(&plan).await.context("the doors cannot be set up")?;
+        let engine = Engine::new(Arc::clone(&plan.policy));
         let local = Arc::new(LocalAddresses::follow()?);
-        let generation = Arc::new(generation);
         let is_local = {
             let local = Arc::clone(&local);
             Arc::new(move |address| local.contains(address))
         };
-        let judged = teller.clone();
-        let pool = Pool::start(
-            &runtime,
-            config.workers,
-            Arc::clone(&generation),
-            is_local,
-            clock,
-            move |rule, knock, outcome| {
-                log::outcome(rule, knock, &outcome);
-                if let Outcome::Asks(request) = outcome {
-                    let judgement = Happening::Judged { rule: rule.clone(), source: knock.source, request };
-                    if judged.try_send(judgement).is_err() {
-                        log::count_drop(postern_core::DropReason::QueueFull);
-                    }
+        let generation = Arc::new(generation);
+        let (judges, judgements) = judgements();
+        let told = move |number, rule: &_, knock: &postern_core::Knock, outcome| {
+            log::outcome(rule, knock, &outcome);
+            if let Outcome::Asks(request) = outcome {
+                let judgement =
+                    Judgement { rule: rule.clone(), source: knock.source, request, generation: number };
+                if judges.try_send(judgement).is_err() {
+                    log::count_drop(DropReason::QueueFull);
                 }
-            },
-        )?;
-        let mut taps = Taps::default();
-        taps.follow(&config, &generation, &pool)?;
-        let mut watch = match Watch::start(teller.clone()) {
-            Ok(watch) => Some(watch),
-            Err(error) => {
-                tracing::warn!(event = "reload", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
-                None
             }
         };
-        if let Some(watch) = &mut watch {
-            watch.follow(&file, &config);
-        }
-        let preparer = Preparer::start(file.clone(), loader, teller)?;
-        let number = generation.number;
-        tell_generation(&config, number);
-        notify_systemd(&[NotifyState::Ready]);
-        Ok(Self {
+        let pool = Pool::start(&runtime, config.workers, Arc::clone(&generation), is_local, clock, told)?;
+        let mut taps = Taps::default();
+        taps.follow(&config, &generation, &pool)?;
+        let preparer = Preparer::start(file.clone(), loader, Teller::clone(&teller))?;
+        let mut look = interval(LOOK);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let running = Running {
+            number: generation.number,
+            workers: config.workers,
+            policy_before: Arc::clone(&plan.policy),
+            policy: plan.policy,
+            untold: Some((summary(&config), Instant::now() + LISTENING)),
+            is_ready: false,
+        };
+        let mut app = Self {
             file,
             clock,
             happenings,
+            judgements,
             engine,
             doors,
             pool,
             taps,
+            files_changed,
             watch,
             preparer,
             pace: Pace::default(),
-            generation: number,
+            running,
+            look,
             signals,
             _local: local,
-        })
+        };
+        let open = app.doors.list().await.context("open doors cannot be read")?;
+        app.reconcile(&open);
+        notify_systemd(&[NotifyState::Ready]);
+        Ok(Some(app))
     }
 
     async fn run(mut self) -> Exit {
-        let mut is_ready = false;
         loop {
             let deadline = self.engine.next_deadline().and_then(|moment| self.clock.instant(moment));
             let reload_at = self.pace.due();
+            let is_waiting = !self.running.is_ready || self.running.untold.is_some();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
+                Some(judgement) = self.judgements.recv() => self.judged(judgement),
                 () = until(deadline.map(Instant::from_std)) => {
                     let actions = self.engine.handle_deadline(self.clock.now());
                     self.act(actions);
                 }
+                () = self.files_changed.notified() => self.pace.note_change(Instant::now()),
                 () = until(reload_at) => self.prepare(),
                 Some(()) = self.signals.hangup.recv() => {
                     tracing::info!(event = "reload", "reloading, as SIGHUP says");
@@ -184,12 +205,7 @@ impl App {
                         self.prepare();
                     }
                 }
-                () = tokio::time::sleep(LOOK), if !is_ready => {
-                    is_ready = self.taps.are_listening();
-                    if is_ready {
-                        tracing::info!(event = "ready", generation = self.generation, "listening on all interfaces");
-                    }
-                }
+                _ = self.look.tick(), if is_waiting => self.look(),
                 () = self.signals.stop.recv() => break,
             }
         }
@@ -197,14 +213,25 @@ impl App {
     }
 
     async fn handle(&mut self, happening: Happening) {
-        let event = match happening {
-            Happening::Judged { rule, source, request } => Event::Judged { rule, source, request },
-            Happening::Answered(receipt) => Event::Answered(receipt),
-            Happening::RulesetChanged(open) => return self.put_back(&open),
-            Happening::FilesChanged => return self.pace.note_change(Instant::now()),
-            Happening::Prepared(prepared) => return self.prepared(*prepared).await,
-        };
-        let actions = self.engine.handle(event, self.clock.now());
+        match happening {
+            Happening::Answered(receipt) => {
+                let actions = self.engine.handle(Event::Answered(receipt), self.clock.now());
+                self.act(actions);
+            }
+            Happening::RulesetChanged(open) => self.reconcile(&open),
+            Happening::Prepared(prepared) => self.prepared(*prepared).await,
+        }
+    }
+
+    /// A verdict of the generation before counts only for what the rule may do in both.
+    fn judged(&mut self, Judgement { rule, source, request, generation }: Judgement) {
+        let Running { number, policy, policy_before, .. } = &self.running;
+        let counts = generation == *number
+            || generation + 1 == *number && policy.grants.get(&rule) == policy_before.grants.get(&rule);
+        if !counts {
+            return log::count_drop(DropReason::Outdated);
+        }
+        let actions = self.engine.handle(Event::Judged { rule, source, request }, self.clock.now());
         self.act(actions);
     }
 
@@ -212,42 +239,44 @@ impl App {
         carry_out(actions, &self.engine, &mut self.doors);
     }
 
-    /// Whatever should be open in the packet filter and is not any more is opened again for the time that it has left.
-    fn put_back(&mut self, open: &[Opening]) {
-        let open: HashSet<_> = open.iter().filter(|o| o.whole).map(|o| (o.door, o.client)).collect();
-        let lost: Vec<_> = self
-            .engine
-            .openings()
-            .filter(|(key, opening)| {
-                opening.state == State::Open
-                    && self.engine.keeps_time(key.door)
-                    && !open.contains(&(key.door, key.client))
-            })
-            .map(|(key, _)| key)
-            .collect();
-        for key in lost {
-            let actions =
-                self.engine.handle(Event::Lost { door: key.door, client: key.client }, self.clock.now());
-            self.act(actions);
+    /// Compares what is open in the packet filter with the ledger. What should be open and is not, because somebody swept it away,
+    /// is opened again for the time that it has left; what an earlier run left open is taken over.
+    fn reconcile(&mut self, open: &[Opening]) {
+        let now = self.clock.now();
+        let whole: HashSet<_> = open.iter().filter(|o| o.whole).map(|o| (o.door, o.client)).collect();
+        let lost = self.engine.openings().filter(|(key, opening)| {
+            let is_open = whole.contains(&(key.door, key.client));
+            opening.state == State::Open && self.engine.keeps_time(key.door) && !is_open
+        });
+        let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
+        let found = open.iter().map(|open| {
+            let Opening { door, client, remaining, .. } = *open;
+            Event::Found { door, client, remaining }
+        });
+        for event in lost.into_iter().chain(found) {
+            let actions = self.engine.handle(event, now);
+            carry_out(actions, &self.engine, &mut self.doors);
         }
     }
 
     fn prepare(&mut self) {
         self.pace.begin();
         notify_systemd(&[NotifyState::Reloading]);
-        self.preparer.request(self.generation + 1);
+        self.preparer.request(self.running.number + 1);
     }
 
-    async fn prepared(&mut self, prepared: Result<(Config, Generation), Mistakes>) {
+    async fn prepared(&mut self, Prepared { config, generation }: Prepared) {
         self.pace.end(Instant::now());
-        match prepared {
-            Ok((config, generation)) => self.apply(&config, generation).await,
-            Err(mistakes) => {
-                let running = self.generation;
-                tell_mistakes(
-                    &mistakes,
-                    &format!("the running configuration (generation {running}) is unchanged"),
-                );
+        if let Some(config) = &config {
+            // Even with mistakes: a module that is not there yet is a mistake until it is.
+            follow(&mut self.watch, &self.file, config);
+        }
+        match (config, generation) {
+            (Some(config), Ok(generation)) => self.apply(&config, generation).await,
+            (_, generation) => {
+                let running = self.running.number;
+                let unchanged = format!("the running configuration (generation {running}) is unchanged");
+                log::mistakes(generation.err().as_ref(), &unchanged);
             }
         }
         notify_systemd(&[NotifyState::Ready]);
@@ -256,9 +285,8 @@ impl App {
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
     async fn apply(&mut self, config: &Config, generation: Generation) {
         let plan = self.doors.plan(config);
-        let applied = self.doors.apply(&plan).await;
-        if let Err(error) = applied {
-            let running = self.generation;
+        if let Err(error) = self.doors.apply(&plan).await {
+            let running = self.running.number;
             let detail = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(
                 event = "reload",
@@ -268,56 +296,88 @@ impl App {
             );
             return;
         }
-        let actions = self.engine.handle(Event::PolicyChanged(plan.policy), self.clock.now());
+        let actions = self.engine.handle(Event::PolicyChanged(Arc::clone(&plan.policy)), self.clock.now());
         self.act(actions);
         let generation = Arc::new(generation);
-        self.generation = generation.number;
+        self.running.number = generation.number;
+        self.running.policy_before = std::mem::replace(&mut self.running.policy, plan.policy);
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.taps.follow(config, &generation, &self.pool) {
             tracing::error!(event = "capture", detail = %error, "{error}");
         }
-        if let Some(watch) = &mut self.watch {
-            watch.follow(&self.file, config);
+        if config.workers != self.running.workers {
+            tracing::warn!(event = "reload", "the number of workers changes at the next start");
         }
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
-        let patience = Instant::now() + LISTENING;
-        while !self.taps.are_listening() && Instant::now() < patience {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+        self.running.untold = Some((summary(config), Instant::now() + LISTENING));
+        match self.doors.list().await {
+            Ok(open) => self.reconcile(&open),
+            Err(error) => {
+                tracing::warn!(event = "doors", detail = %error, "open doors cannot be read: {error}");
+            }
         }
-        tell_generation(config, self.generation);
     }
 
-    /// In order: no packet comes in, what came in is judged, doors that nobody else would close are closed.
+    fn look(&mut self) {
+        let are_listening = self.taps.are_listening();
+        let Running { number, untold, is_ready, .. } = &mut self.running;
+        if let Some((summary, _)) =
+            untold.take_if(|(_, patience)| are_listening || Instant::now() >= *patience)
+        {
+            tracing::info!(
+                event = "reload",
+                generation = *number,
+                "generation {number} is in force: {summary}"
+            );
+        }
+        if are_listening && !*is_ready {
+            *is_ready = true;
+            tracing::info!(event = "ready", generation = *number, "listening on all interfaces");
+        }
+    }
+
+    /// In order: no packet comes in, no rule runs, what was judged counts, and what nobody else would close is closed.
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
-        let Self { taps, pool, mut engine, mut doors, clock, mut happenings, mut signals, .. } = self;
-        let until = Instant::now() + GRACE;
+        let Self {
+            taps,
+            pool,
+            mut engine,
+            mut doors,
+            clock,
+            mut happenings,
+            mut judgements,
+            mut signals,
+            ..
+        } = self;
+        let grace = Instant::now() + GRACE;
         let (received, lost) = taps.counts();
         drop(taps);
-        pool.stop();
-        carry_out(engine.handle(Event::Stopping, clock.now()), &engine, &mut doors);
-        let mut exit = Exit::Success;
-        while !engine.is_settled() {
-            let event = tokio::select! {
-                happening = timeout_at(until, happenings.recv()) => match happening {
-                    Ok(Some(Happening::Answered(receipt))) => Event::Answered(receipt),
-                    Ok(Some(Happening::Judged { rule, source, request })) => Event::Judged { rule, source, request },
-                    Ok(Some(_)) => continue,
-                    Ok(None) | Err(_) => {
-                        exit = Exit::Untidy;
-                        break;
-                    }
-                },
-                () = signals.stop.recv() => {
-                    exit = Exit::Untidy;
-                    break;
-                }
-            };
-            carry_out(engine.handle(event, clock.now()), &engine, &mut doors);
+        // A rule may be in the middle of a call, which its own limit ends.
+        drop(timeout_at(grace, spawn_blocking(move || pool.stop())).await);
+        while let Ok(Judgement { rule, source, request, .. }) = judgements.try_recv() {
+            carry_out(
+                engine.handle(Event::Judged { rule, source, request }, clock.now()),
+                &engine,
+                &mut doors,
+            );
         }
-        let open = engine.openings().count();
-        // Whoever still has something to tell finds nobody, and so nobody waits for room.
-        drop(happenings);
+        carry_out(engine.handle(Event::Stopping, clock.now()), &engine, &mut doors);
+        while !engine.is_settled() || engine.left_to_close() > 0 {
+            let deadline = engine.next_deadline().and_then(|moment| clock.instant(moment));
+            let actions = tokio::select! {
+                happening = happenings.recv() => match happening {
+                    Some(Happening::Answered(receipt)) => engine.handle(Event::Answered(receipt), clock.now()),
+                    Some(_) => continue,
+                    None => break,
+                },
+                () = until(deadline.map(Instant::from_std)) => engine.handle_deadline(clock.now()),
+                () = sleep_until(grace) => break,
+                () = signals.stop.recv() => break,
+            };
+            carry_out(actions, &engine, &mut doors);
+        }
+        let (open, untidy) = (engine.openings().count(), engine.left_to_close());
         doors.stop();
         let drops = log::drops();
         tracing::info!(
@@ -328,7 +388,24 @@ impl App {
             drops,
             "stopped; {received} packets captured, {lost} lost; {open} doors stay open for their time; came to nothing: {drops}"
         );
-        exit
+        if untidy == 0 {
+            return Exit::Success;
+        }
+        tracing::error!(
+            event = "stop",
+            "{untidy} doors could not be closed by their commands; please close them by hand"
+        );
+        Exit::Untidy
+    }
+}
+
+impl Signals {
+    fn catch() -> std::io::Result<Self> {
+        let stop = StopSignals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
+        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
     }
 }
 
@@ -352,38 +429,29 @@ fn carry_out(actions: Vec<Action>, engine: &Engine, doors: &mut Doors) {
     }
 }
 
+fn start_watch(changed: &Arc<Notify>) -> Option<Watch> {
+    let watch = Watch::start(Arc::clone(changed));
+    if let Err(error) = &watch {
+        tracing::warn!(event = "reload", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
+    }
+    watch.ok()
+}
+
+fn follow(watch: &mut Option<Watch>, file: &Path, config: &Config) {
+    if let Some(watch) = watch {
+        watch.follow(file, config);
+    }
+}
+
+fn summary(config: &Config) -> String {
+    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+    format!("{}, {}", count(config.rules.len(), "rule"), count(config.doors.len(), "door"))
+}
+
 async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,
         None => future::pending().await,
-    }
-}
-
-fn tell_mistakes(mistakes: &Mistakes, consequence: &str) {
-    for mistake in mistakes.iter() {
-        tracing::error!(event = "mistake", detail = %mistake, "{mistake}");
-    }
-    let count = mistakes.count();
-    let detail = mistakes.to_string();
-    tracing::error!(event = "reload", detail, "{count}; {consequence}");
-}
-
-fn tell_generation(config: &Config, generation: u64) {
-    let (rules, doors) = (config.rules.len(), config.doors.len());
-    tracing::info!(
-        event = "reload",
-        generation,
-        rules,
-        doors,
-        "generation {generation} is in force: {rules} rules, {doors} doors"
-    );
-}
-
-fn tell_posture(posture: Posture) {
-    match posture {
-        Posture::Unguarded => {}
-        Posture::Owned => tracing::info!(event = "doors", "{posture}"),
-        Posture::Plain(_) => tracing::warn!(event = "doors", "{posture}"),
     }
 }
 

@@ -8,6 +8,7 @@ use postern_doorman::check_sets;
 
 use crate::config::{Config, DoorKind, Mistake, Mistakes};
 use crate::exit::Exit;
+use crate::happening::Prepared;
 use crate::reload::prepare;
 use crate::rules::{Loader, Runtime};
 
@@ -17,14 +18,15 @@ use crate::rules::{Loader, Runtime};
 /// If the system does not let us check, or nobody can be told.
 pub fn check(file: &Path) -> anyhow::Result<Exit> {
     let mut loader = Loader::new(Runtime::start()?)?;
-    let (config, _) = match prepare(file, 1, &mut loader) {
-        Ok(prepared) => prepared,
-        Err(mistakes) => return tell(&mistakes),
-    };
-    let mistakes = set_mistakes(file, &config);
-    if !mistakes.is_empty() {
-        return tell(&Mistakes::new(mistakes));
+    let Prepared { config, generation } = prepare(file, 1, &mut loader);
+    let mut mistakes: Vec<_> =
+        generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
+    if let Some(config) = &config {
+        mistakes.extend(set_mistakes(file, config));
     }
+    let Some(config) = config.filter(|_| mistakes.is_empty()) else {
+        return tell(&Mistakes::new(mistakes));
+    };
     let mut out = io::stdout().lock();
     writeln!(out, "{}: no mistakes", file.display())?;
     for rule in &config.rules {
@@ -55,11 +57,8 @@ fn set_mistakes(file: &Path, config: &Config) -> Vec<Mistake> {
             DoorKind::Command(_) => None,
         })
         .collect();
-    let mistake = |(door, error): (DoorId, postern_doorman::Mistake)| Mistake {
-        file: file.to_owned(),
-        line: None,
-        key: format!("doors.{}", doors[door.0 as usize].name),
-        what: format!("{:#}", anyhow::Error::from(error)),
+    let mistake = |(door, error): (DoorId, postern_doorman::Mistake)| {
+        doors[door.0 as usize].mistake(file, format!("{:#}", anyhow::Error::from(error)))
     };
     check_sets(&net).into_iter().map(mistake).collect()
 }

@@ -9,14 +9,15 @@ mod rule_file;
 mod table;
 mod values;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_doorman::NetDoor;
+use postern_core::DoorId;
+use postern_doorman::check_doors as check_doors_of_net;
 
 use table::{Source, Table};
 
@@ -64,6 +65,16 @@ impl Config {
     /// # Errors
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
+        match Self::read(file) {
+            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
+            (_, mistakes) => Err(Mistakes::new(mistakes)),
+        }
+    }
+
+    /// As [`Config::load`], but whatever is wrong with rule files, what `postern.toml` says is there if it is right itself: enough to
+    /// know which ports to guard and which files to watch. The rules are those that could be read.
+    #[must_use]
+    pub fn read(file: &Path) -> (Option<Self>, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let config = read_file(file, &mut mistakes).and_then(|text| {
@@ -76,21 +87,39 @@ impl Config {
             mistakes.extend(source.into_mistakes());
             config
         });
+        if let Some(config) = &config {
+            mistakes.extend(config.door_mistakes(file));
+        }
+        let is_right = mistakes.is_empty();
         // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
         let fallback = file.with_file_name("rules");
         let (rules_dir, longest) = config
             .as_ref()
             .map_or((fallback, CEILING_LONGEST), |config| (config.rules_dir.clone(), config.longest));
         let rules = read_rules(&rules_dir, longest, &mut mistakes);
-        if config.is_some() {
+        if let Some(config) = &config {
             for rule in &rules {
                 check_doors(rule, &door_names, &mut mistakes);
+                check_interfaces(rule, &config.interfaces, &mut mistakes);
             }
         }
-        match config {
-            Some(config) if mistakes.is_empty() => Ok(Self { rules, ..config }),
-            _ => Err(Mistakes::new(mistakes)),
-        }
+        (config.filter(|_| is_right).map(|config| Self { rules, ..config }), mistakes)
+    }
+
+    /// Ports and sets that cannot be shared by doors.
+    fn door_mistakes(&self, file: &Path) -> Vec<Mistake> {
+        let doors: Vec<_> = self.doors.values().collect();
+        let net: Vec<_> = (0..)
+            .zip(&doors)
+            .filter_map(|(n, door)| match &door.kind {
+                DoorKind::Net(net) => Some((DoorId(n), net.clone())),
+                DoorKind::Command(_) => None,
+            })
+            .collect();
+        let mistake = |(DoorId(n), what): (DoorId, postern_doorman::Mistake)| {
+            doors.get(n as usize).map(|door| door.mistake(file, what.to_string()))
+        };
+        check_doors_of_net(&net).into_iter().filter_map(mistake).collect()
     }
 
     fn from_table(file: &Path, table: Table<'_>, door_names: &mut Vec<String>) -> Self {
@@ -127,24 +156,9 @@ impl Config {
             limits.finish();
         }
         let mut doors = BTreeMap::new();
-        let mut guarded = HashMap::new();
         for (name, inner) in table.tables("doors") {
-            let place = inner.place();
             door_names.push(name.to_owned());
             let Some(door) = door::read(name, inner, longest) else { continue };
-            if let DoorKind::Net(NetDoor::Guard { ports, .. }) = &door.kind {
-                for port in ports {
-                    if let Some(other) = guarded.insert(*port, name) {
-                        table.mistake(
-                            &place,
-                            format!(
-                                "{}/{} is guarded by the door {other} already; one door a port",
-                                port.0, port.1
-                            ),
-                        );
-                    }
-                }
-            }
             doors.insert(Arc::clone(&door.name), door);
         }
         table.finish();
@@ -213,20 +227,32 @@ fn rule_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
 
 fn read_file(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
     let whole = |what: String| Mistake { file: file.to_owned(), line: None, key: String::new(), what };
-    let read = || {
-        let length = fs::metadata(file)?.len();
-        if length > MAX_FILE {
-            return Ok(Err(format!("is {length} bytes long; at most {MAX_FILE}")));
+    let bytes = match read_regular(file, MAX_FILE) {
+        Ok(Ok(bytes)) => bytes,
+        Ok(Err(what)) => {
+            mistakes.push(whole(what));
+            return None;
         }
-        Ok(String::from_utf8(fs::read(file)?).map_err(|_| "is not UTF-8 text".to_owned()))
+        Err(error) => {
+            mistakes.push(whole(format!("cannot be read: {error}")));
+            return None;
+        }
     };
-    let found: io::Result<Result<String, String>> = read();
-    match found {
-        Ok(Ok(text)) => return Some(text),
-        Ok(Err(what)) => mistakes.push(whole(what)),
-        Err(error) => mistakes.push(whole(format!("cannot be read: {error}"))),
+    let text = String::from_utf8(bytes).map_err(|_| mistakes.push(whole("is not UTF-8 text".to_owned())));
+    text.ok()
+}
+
+/// The bytes of a file, or what is wrong with it: a pipe would be waited for, and a device may never end.
+pub(crate) fn read_regular(file: &Path, most: u64) -> io::Result<Result<Vec<u8>, String>> {
+    if !fs::metadata(file)?.is_file() {
+        return Ok(Err("is not a regular file".to_owned()));
     }
-    None
+    let mut bytes = Vec::new();
+    fs::File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Ok(Err(format!("is longer than {most} bytes")));
+    }
+    Ok(Ok(bytes))
 }
 
 /// `names` are all doors of postern.toml, those with mistakes included.
@@ -240,6 +266,18 @@ fn check_doors(rule: &RuleFile, names: &[String], mistakes: &mut Vec<Mistake>) {
         }
         if rule.doors[..n].contains(door) {
             mistakes.push(rule.door_mistake(n, format!("`{door}` is named twice")));
+        }
+    }
+}
+
+fn check_interfaces(rule: &RuleFile, captured: &[String], mistakes: &mut Vec<Mistake>) {
+    for (n, interface) in rule.interfaces.iter().enumerate() {
+        if !captured.iter().any(|name| **name == **interface) {
+            let captured = captured.join(", ");
+            let what = format!(
+                "nothing is captured on `{interface}`, only on {captured}; see interfaces in postern.toml"
+            );
+            mistakes.push(rule.interface_mistake(n, what));
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Happening: everything that wakes the daemon's main loop, signals and timers aside.
+//! Happening: everything that wakes the daemon's main loop, signals, timers and changed files aside.
 
 use std::net::IpAddr;
 
@@ -9,25 +9,42 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Mistakes};
 use crate::rules::Generation;
 
-/// How many may wait. Workers drop a verdict when it is full; doors and the loader wait.
+/// Judgements that may wait; beyond that workers drop them, since anybody outside can cause some.
 const WAITING: usize = 8192;
 
-/// Everything that can happen.
+/// A rule said that doors should open or close.
+pub(crate) struct Judgement {
+    pub(crate) rule: RuleId,
+    pub(crate) source: IpAddr,
+    pub(crate) request: Request,
+    /// The number of the generation that it judged in.
+    pub(crate) generation: u64,
+}
+
+/// What those tell who do the loop's bidding.
 pub(crate) enum Happening {
-    /// A rule said that doors should open or close.
-    Judged { rule: RuleId, source: IpAddr, request: Request },
     /// A door answered an order.
     Answered(Receipt),
     /// Somebody changed the packet filter; this is what is open now.
     RulesetChanged(Vec<Opening>),
-    /// A file that the configuration was read from changed.
-    FilesChanged,
     /// The next generation is ready, or why it is not.
-    Prepared(Box<Result<(Config, Generation), Mistakes>>),
+    Prepared(Box<Prepared>),
 }
 
-pub(crate) type Teller = mpsc::Sender<Happening>;
+/// What came of preparing a generation. The configuration is there if `postern.toml` is right, whatever else is not.
+pub(crate) struct Prepared {
+    pub(crate) config: Option<Config>,
+    pub(crate) generation: Result<Generation, Mistakes>,
+}
 
-pub(crate) fn channel() -> (Teller, mpsc::Receiver<Happening>) {
+/// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one
+/// before: an answer for each order, of which the engine bounds the number, and a generation for each request.
+pub(crate) type Teller = mpsc::UnboundedSender<Happening>;
+
+pub(crate) fn channel() -> (Teller, mpsc::UnboundedReceiver<Happening>) {
+    mpsc::unbounded_channel()
+}
+
+pub(crate) fn judgements() -> (mpsc::Sender<Judgement>, mpsc::Receiver<Judgement>) {
     mpsc::channel(WAITING)
 }

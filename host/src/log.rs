@@ -13,7 +13,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
 pub(crate) use rate_limit::RateLimit;
-pub(crate) use report::{count_drop, drops, notice, outcome, rule_says};
+pub(crate) use report::{count_drop, drops, mistakes, notice, outcome, posture, rule_says};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -31,7 +31,9 @@ pub enum Format {
 /// If `level` is no level, or logging was set up before.
 pub fn init(format: Format, level: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(level)?;
-    let builder = fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false);
+    // When standard error is gone nobody can be told so; the fallback would panic.
+    let builder =
+        fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).log_internal_errors(false);
     let done = match format {
         Format::Text => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stderr());

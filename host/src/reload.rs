@@ -1,5 +1,6 @@
 //! Reload: prepares the next generation off the packet path.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
@@ -7,8 +8,8 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use tokio::time::Instant;
 
-use crate::config::{Config, Mistakes};
-use crate::happening::{Happening, Teller};
+use crate::config::{Config, Mistake, Mistakes};
+use crate::happening::{Happening, Prepared, Teller};
 use crate::rules::{Generation, Loader, Runtime};
 
 /// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
@@ -27,8 +28,8 @@ impl Preparer {
         // Nobody waits for it at the end: a long compilation must not hold up a stop.
         thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK).spawn(move || {
             for number in queue {
-                let prepared = Box::new(prepare(&file, number, &mut loader));
-                if teller.blocking_send(Happening::Prepared(prepared)).is_err() {
+                let prepared = prepare(&file, number, &mut loader);
+                if teller.send(Happening::Prepared(Box::new(prepared))).is_err() {
                     return;
                 }
             }
@@ -43,14 +44,23 @@ impl Preparer {
 }
 
 /// Reads, checks, compiles and tries everything.
-pub(crate) fn prepare(
-    file: &Path,
-    number: u64,
-    loader: &mut Loader,
-) -> Result<(Config, Generation), Mistakes> {
-    let config = Config::load(file)?;
-    let generation = Generation::build(number, &config, loader)?;
-    Ok((config, generation))
+pub(crate) fn prepare(file: &Path, number: u64, loader: &mut Loader) -> Prepared {
+    let (config, mistakes) = Config::read(file);
+    let generation = match &config {
+        // A compiler is a large program, and what it is fed comes from outside.
+        Some(config) if mistakes.is_empty() => {
+            catch_unwind(AssertUnwindSafe(|| Generation::build(number, config, loader))).unwrap_or_else(
+                |_| {
+                    let what = "a module made the compiler panic; see the standard error".to_owned();
+                    let mistake =
+                        Mistake { file: config.rules_dir.clone(), line: None, key: String::new(), what };
+                    Err(Mistakes::new(vec![mistake]))
+                },
+            )
+        }
+        _ => Err(Mistakes::new(mistakes)),
+    };
+    Prepared { config, generation }
 }
 
 /// When to prepare: not in the middle of somebody's writing, and one at a time.

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use notify::event::{AccessKind, AccessMode, EventKind};
+use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 
+use tokio::sync::Notify;
+
 use crate::config::Config;
-use crate::happening::{Happening, Teller};
 
 /// Watches folders rather than files, since editors replace a file by a new one.
 pub(crate) struct Watch {
@@ -21,12 +22,12 @@ pub(crate) struct Watch {
 #[derive(Debug, Default)]
 struct OfInterest {
     files: HashSet<PathBuf>,
-    rules_dir: PathBuf,
+    rules_dirs: HashSet<PathBuf>,
 }
 
 impl Watch {
-    /// Watches nothing yet.
-    pub(crate) fn start(teller: Teller) -> notify::Result<Self> {
+    /// Watches nothing yet; `changed` is notified of what it will find.
+    pub(crate) fn start(changed: Arc<Notify>) -> notify::Result<Self> {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
         let watcher = notify::recommended_watcher({
             let of_interest = Arc::clone(&of_interest);
@@ -41,9 +42,8 @@ impl Watch {
                     // Events were lost, so anything may have changed.
                     Err(_) => true,
                 };
-                // Full: the loop has more than enough to do, and a change among it or soon after.
                 if matters {
-                    drop(teller.try_send(Happening::FilesChanged));
+                    changed.notify_one();
                 }
             }
         })?;
@@ -52,16 +52,19 @@ impl Watch {
 
     /// Watches what this configuration was read from. A folder that cannot be watched is told in the log.
     pub(crate) fn follow(&mut self, file: &Path, config: &Config) {
-        let mut files: HashSet<_> = config.module_files().map(absolute).collect();
-        files.insert(absolute(file));
-        let rules_dir = absolute(&config.rules_dir);
+        let mut files: HashSet<PathBuf> = HashSet::new();
+        let sources = config.rules.iter().map(|rule| rule.file.as_path());
+        for path in config.module_files().chain(sources).chain([file]) {
+            files.extend(names(path));
+        }
+        let rules_dirs: HashSet<_> = names(&config.rules_dir).into_iter().collect();
         let mut dirs: HashSet<_> =
             files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
-        dirs.insert(rules_dir.clone());
-        *self.of_interest.lock().unwrap_or_else(PoisonError::into_inner) = OfInterest { files, rules_dir };
+        dirs.extend(rules_dirs.iter().cloned());
+        *self.of_interest.lock().unwrap_or_else(PoisonError::into_inner) = OfInterest { files, rules_dirs };
         for dir in self.dirs.difference(&dirs) {
             // Gone already, if this fails.
-            drop(self.watcher.unwatch(dir));
+            let _ = self.watcher.unwatch(dir);
         }
         for dir in &dirs {
             // Again even if it was watched: it may be another folder of that name by now.
@@ -76,34 +79,34 @@ impl Watch {
 
 impl OfInterest {
     fn includes(&self, path: &Path) -> bool {
+        let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
         let is_rule = || {
-            let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-            !is_hidden
-                && path.parent() == Some(&self.rules_dir)
-                && path.extension().is_some_and(|e| e == "toml")
+            let is_in = path.parent().is_some_and(|parent| self.rules_dirs.contains(parent));
+            is_in && !name.starts_with(b".") && path.extension().is_some_and(|e| e == "toml")
         };
-        self.files.contains(path) || path == self.rules_dir || is_rule()
+        // `..data`: a mounted volume changes all its files at once by turning a link around.
+        self.files.contains(path) || self.rules_dirs.contains(path) || name.starts_with(b"..") || is_rule()
     }
 }
 
-/// Reading a file is an event too, and ours would never end.
+/// Whether something is different now. Reading is an event too, and ours would never end; a file that is being written is
+/// waited for until it is closed, since half of it may make sense and mean something else.
 fn is_change(kind: &EventKind) -> bool {
     match kind {
         EventKind::Access(kind) => *kind == AccessKind::Close(AccessMode::Write),
-        EventKind::Any
-        | EventKind::Create(_)
-        | EventKind::Modify(_)
-        | EventKind::Remove(_)
-        | EventKind::Other => true,
+        EventKind::Modify(kind) => !matches!(kind, ModifyKind::Data(_)),
+        EventKind::Any | EventKind::Create(_) | EventKind::Remove(_) | EventKind::Other => true,
     }
 }
 
-/// The path as events will name it.
-fn absolute(path: &Path) -> PathBuf {
+/// The paths that events may name a file by: as it was written, and, if that is a link, as it is.
+fn names(path: &Path) -> Vec<PathBuf> {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    // `rules/../module.wasm` is watched, and told, as the folder that it is in.
-    match (whole.parent().map(Path::canonicalize), whole.file_name()) {
+    // `rules/../module.wasm` is told as being in the folder that it is in.
+    let plain = match (whole.parent().map(Path::canonicalize), whole.file_name()) {
         (Some(Ok(parent)), Some(name)) => parent.join(name),
         _ => whole,
-    }
+    };
+    let target = plain.canonicalize().ok().filter(|target| *target != plain);
+    std::iter::once(plain).chain(target).collect()
 }

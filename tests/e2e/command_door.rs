@@ -93,15 +93,16 @@ fn opening_again_runs_no_second_command() {
 }
 
 #[test]
-fn a_command_that_hangs_is_killed_and_the_door_is_not_open() {
+fn a_command_that_hangs_is_killed_and_what_it_did_is_undone() {
     let Some(lab) = Lab::if_possible() else { return };
     let setup = posternd(&lab);
     // The shell stays, so that killing only the first process is not enough.
-    let script = r#"[ "$2" = on ] || exit 0; sleep 61 & echo "$$ $!" > "$1"; wait"#;
+    let script = r#"[ "$2" = on ] || exec touch "$1.undone"; sleep 61 & echo "$$ $!" > "$1"; wait"#;
     let config = config(setup.dir(), "on", "off", "for = \"1m\"\ntimeout = \"300ms\"");
     let daemon = setup.file("door.sh", script).config(&config).rule("knock", &rule()).start();
     lab.knock(CLIENT4, STEPS);
-    daemon.expect_story(CLIENT4, &["stage 1", "stage 2", "refuse lamp door-failed"]);
+    daemon.expect_story(CLIENT4, &["stage 1", "stage 2", "refuse lamp door-failed", "close lamp failed"]);
+    assert!(daemon.dir().join("journal.undone").exists());
     let pids = fs::read_to_string(daemon.dir().join("journal")).expect("the command ran");
     for pid in pids.split_whitespace() {
         eventually_within(PATIENCE, &format!("the end of process {pid}"), || {
@@ -111,6 +112,20 @@ fn a_command_that_hangs_is_killed_and_the_door_is_not_open() {
         });
     }
     daemon.expect_none("open", |_| true);
+    daemon.stop();
+}
+
+#[test]
+fn what_a_failed_command_did_is_undone_and_its_words_are_told() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab);
+    let script = r#"echo "$2" >> "$1"; [ "$2" = off ] || { echo "no bulb" >&2; exit 3; }"#;
+    let config = config(setup.dir(), "on", "off", "for = \"1m\"");
+    let daemon = setup.file("door.sh", script).config(&config).rule("knock", &rule()).start();
+    lab.knock(CLIENT4, STEPS);
+    expect_journal(daemon.dir(), "on\noff\n");
+    let refusal = daemon.wait_for("refuse", |_| true);
+    assert!(refusal.text("detail").ends_with("(exit status: 3): no bulb"), "{refusal}");
     daemon.stop();
 }
 
@@ -135,9 +150,9 @@ fn a_command_that_fails_or_is_gone_opens_nothing() {
     let daemon = setup.config(&config).rule("knock", &rule()).rule("other", &other).start();
     daemon.remove("ghost");
     lab.knock(CLIENT4, STEPS);
-    daemon.expect_story(CLIENT4, &["stage 1", "stage 2", "refuse lamp door-failed"]);
+    daemon.expect_story(CLIENT4, &["stage 1", "stage 2", "refuse lamp door-failed", "close lamp failed"]);
     lab.knock(CLIENT6, "7001/udp 8001/tcp 9001/udp");
-    daemon.expect_story(CLIENT6, &["stage 1", "stage 2", "refuse ghost door-failed"]);
+    daemon.expect_story(CLIENT6, &["stage 1", "stage 2", "refuse ghost door-failed", "close ghost failed"]);
     daemon.expect_none("open", |_| true);
     daemon.stop();
 }

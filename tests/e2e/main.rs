@@ -4,6 +4,7 @@
 
 mod capture;
 mod command_door;
+mod failures;
 mod guard_door;
 mod hostile;
 mod knock;

@@ -6,6 +6,7 @@ pub(crate) mod log;
 
 use std::fmt::Write as _;
 use std::fs;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
@@ -112,6 +113,21 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     #[track_caller]
     pub fn launch(self) -> Daemon<'lab> {
+        self.spawn(true)
+    }
+
+    /// Starts the daemon with nobody at the other end of its log.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn launch_unheard(self) -> Daemon<'lab> {
+        self.spawn(false)
+    }
+
+    #[track_caller]
+    fn spawn(self, is_heard: bool) -> Daemon<'lab> {
         let mut command = Command::new(&self.program);
         command
             .args(["run", "--log-format", "json", "--config"])
@@ -119,7 +135,8 @@ impl<'lab> Setup<'lab> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
-        let (log, tail) = Log::tail(child.stderr.take().expect("stderr was asked for"));
+        let stderr = child.stderr.take().expect("stderr was asked for");
+        let (log, tail) = if is_heard { Log::tail(stderr) } else { Log::tail(io::empty()) };
         Daemon { setup: Some(self), child, command: format!("{command:?}"), log, tail: Some(tail) }
     }
 }

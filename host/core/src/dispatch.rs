@@ -1,6 +1,7 @@
 //! Dispatch: which rules asked for this knock, in constant time.
 
 use std::collections::{BTreeSet, HashMap};
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -36,16 +37,36 @@ struct Entry {
     clear: u8,
 }
 
+/// What all lists may hold together. A rule that names a port is in the list of every range of ports between two at which anything
+/// changes, so rules that overlap in many ways make lists that are many times as large as what they ask for.
+const MAX_ENTRIES: usize = 1 << 22;
+
+/// The rules' watches overlap in too many ways.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyOverlaps;
+
+impl fmt::Display for TooManyOverlaps {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the ranges of ports that all rules watch overlap in too many ways; watch fewer ports, or the same ones")
+    }
+}
+
+impl std::error::Error for TooManyOverlaps {}
+
 impl Dispatch {
     /// The index of these rules; a rule's number is its place here.
     ///
+    /// # Errors
+    /// If it would need more memory than makes sense.
+    ///
     /// # Panics
     /// With 2^32 rules or more.
-    #[must_use]
-    pub fn new(subscriptions: Vec<Subscription>) -> Self {
+    pub fn new(subscriptions: Vec<Subscription>) -> Result<Self, TooManyOverlaps> {
         let mut lists: Vec<Box<[Entry]>> = vec![Box::default()];
         let mut known: HashMap<Box<[Entry]>, u32> = HashMap::from([(Box::default(), 0)]);
-        let tables = Transport::ALL.map(|transport| {
+        let mut left = MAX_ENTRIES;
+        let mut tables = [const { None }; 4];
+        for transport in Transport::ALL {
             let watches: Vec<(u32, Watch)> = subscriptions
                 .iter()
                 .enumerate()
@@ -55,10 +76,10 @@ impl Dispatch {
                 })
                 .filter(|(_, watch)| watch.transport == transport)
                 .collect();
-            table(&watches, &mut lists, &mut known)
-        });
+            tables[transport as usize] = table(&watches, &mut lists, &mut known, &mut left)?;
+        }
         let payload_limit = subscriptions.iter().map(|s| s.interest.payload_limit).max().unwrap_or(0);
-        Self { subscriptions, tables, lists, payload_limit }
+        Ok(Self { subscriptions, tables, lists, payload_limit })
     }
 
     /// The most payload that any rule wants to see.
@@ -112,9 +133,10 @@ fn table(
     watches: &[(u32, Watch)],
     lists: &mut Vec<Box<[Entry]>>,
     known: &mut HashMap<Box<[Entry]>, u32>,
-) -> Option<Box<[u32]>> {
+    left: &mut usize,
+) -> Result<Option<Box<[u32]>>, TooManyOverlaps> {
     if watches.is_empty() {
-        return None;
+        return Ok(None);
     }
     let mut edges: Vec<(u32, bool, Entry)> = Vec::with_capacity(2 * watches.len());
     for (rule, watch) in watches {
@@ -142,16 +164,23 @@ fn table(
         match edges.peek() {
             Some((next, ..)) if *next > port && !sorted.is_empty() => {
                 let list: Box<[Entry]> = sorted.iter().copied().collect();
-                let number = *known.entry(list).or_insert_with_key(|list| {
-                    lists.push(list.clone());
-                    u32::try_from(lists.len() - 1).expect("at most one list a port and transport")
-                });
+                let number = match known.get(&list) {
+                    Some(number) => *number,
+                    None => {
+                        *left = left.checked_sub(list.len()).ok_or(TooManyOverlaps)?;
+                        let number =
+                            u32::try_from(lists.len()).expect("at most one list a port and transport");
+                        lists.push(list.clone());
+                        known.insert(list, number);
+                        number
+                    }
+                };
                 table[port as usize..*next as usize].fill(number);
             }
             _ => {}
         }
     }
-    Some(table)
+    Ok(Some(table))
 }
 
 #[cfg(test)]
@@ -204,7 +233,8 @@ mod tests {
             rule(&[udp(1, 10), udp(5, 5), udp(5, 7)]),
             rule(&[udp(5, 5)]),
             rule(&[udp(65535, 65535), udp(0, 0)]),
-        ]);
+        ])
+        .unwrap();
         let at = |port| wanted(&dispatch, &knock(Transport::Udp, port, 0));
         assert_eq!(at(0), [2]);
         assert_eq!(at(1), [0]);
@@ -220,7 +250,8 @@ mod tests {
         let dispatch = Dispatch::new(vec![rule(&[
             watch(Transport::Tcp, 7, 7, TcpFlags::SYN, TcpFlags::ACK),
             watch(Transport::Tcp, 7, 7, TcpFlags::FIN, TcpFlags::default()),
-        ])]);
+        ])])
+        .unwrap();
         let at = |flags| wanted(&dispatch, &knock(Transport::Tcp, 7, flags)).len();
         assert_eq!(at(0x02), 1);
         assert_eq!(at(0x12), 0);
@@ -235,11 +266,22 @@ mod tests {
         elsewhere.interest.destination = Destination::Within(vec!["198.51.100.0/24".parse().unwrap()]);
         let mut on_lan = rule(&[udp(7, 7)]);
         on_lan.interfaces = vec!["lan0".into()];
-        let dispatch = Dispatch::new(vec![rule(&[udp(7, 7)]), elsewhere, on_lan]);
+        let dispatch = Dispatch::new(vec![rule(&[udp(7, 7)]), elsewhere, on_lan]).unwrap();
         let knock = knock(Transport::Udp, 7, 0);
         assert_eq!(dispatch.wanted(&knock, |_| false).collect::<Vec<_>>(), [1]);
         let knock = Knock { interface: "lan0".into(), ..knock };
         assert_eq!(dispatch.wanted(&knock, |_| true).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn overlaps_are_bounded_and_ten_thousand_rules_on_a_port_are_fine() {
+        let nested = (0..4000).map(|n| rule(&[udp(n, 65535 - n)])).collect();
+        assert_eq!(Dispatch::new(nested).err(), Some(TooManyOverlaps));
+        let same = Dispatch::new((0..10_000).map(|_| rule(&[udp(7, 9)])).collect()).unwrap();
+        assert_eq!(wanted(&same, &knock(Transport::Udp, 8, 0)).len(), 10_000);
+        let own =
+            Dispatch::new((0..10_000).map(|n| rule(&[udp(n, n), udp(n + 20_000, n + 20_000)])).collect());
+        assert_eq!(wanted(&own.unwrap(), &knock(Transport::Udp, 29_999, 0)), [9_999]);
     }
 
     #[test]
@@ -268,7 +310,7 @@ mod tests {
                 rule(&watches)
             })
             .collect();
-        let dispatch = Dispatch::new(rules.clone());
+        let dispatch = Dispatch::new(rules.clone()).unwrap();
         for port in 0..80 {
             for transport in [Transport::Tcp, Transport::Udp] {
                 for flags in 0..32 {

@@ -35,13 +35,15 @@ pub enum DropReason {
     LedgerFull,
     /// The door could not be opened.
     DoorFailed,
+    /// The rule was changed since it judged.
+    Outdated,
     /// The daemon is stopping.
     Stopping,
 }
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -57,6 +59,7 @@ impl DropReason {
         Self::AlreadyUsed,
         Self::LedgerFull,
         Self::DoorFailed,
+        Self::Outdated,
         Self::Stopping,
     ];
 
@@ -79,6 +82,7 @@ impl DropReason {
             Self::AlreadyUsed => "already-used",
             Self::LedgerFull => "ledger-full",
             Self::DoorFailed => "door-failed",
+            Self::Outdated => "outdated",
             Self::Stopping => "stopping",
         }
     }

@@ -29,7 +29,7 @@ mod once;
 mod tenant;
 
 pub use action::{Action, Notice, Subject, Why};
-pub use dispatch::{Dispatch, Subscription};
+pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
 pub use door::{Act, DoorId, Order, Receipt};
 pub use drop_reason::DropReason;
 pub use engine::Engine;

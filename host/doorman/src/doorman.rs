@@ -67,7 +67,11 @@ impl Doorman {
     /// As of [`Self::start`]; the doors stay as they were.
     pub fn set_doors(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<(), Error> {
         let (doors, ports) = self.check(doors)?;
-        self.guard.change(&mut self.socket, &ports)?;
+        if let Err(error) = self.guard.change(&mut self.socket, &ports) {
+            // It may have failed after it was done, when it was read back. Whoever is told that nothing changed may rely on it.
+            let _ = self.guard.change(&mut self.socket, &self.ports);
+            return Err(error);
+        }
         (self.doors, self.ports) = (doors, ports);
         Ok(())
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use postern_core::Transport;
 use postern_doorman::{GuardProtocol, MAX_DOOR_PORTS, NetDoor, OnClose, SetName};
 
+use super::mistake::Mistake;
 use super::table::{At, Table};
 use super::values::port;
 
@@ -26,6 +27,15 @@ pub struct Door {
     pub lasts: Duration,
     /// What it is.
     pub kind: DoorKind,
+    line: usize,
+}
+
+impl Door {
+    /// A mistake in the door as a whole.
+    pub(crate) fn mistake(&self, file: &Path, what: String) -> Mistake {
+        let key = format!("doors.{}", self.name);
+        Mistake { file: file.to_owned(), line: Some(self.line), key, what }
+    }
 }
 
 /// What a door is.
@@ -54,6 +64,7 @@ pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
         table.mistake(&table.place(), super::NAME_RULE);
     }
     let lasts = table.duration("for", Duration::from_millis(1)..=longest).map_or(DEFAULT_FOR, |at| at.value);
+    let line = table.place().line;
     let kinds = ["guard", "set", "open"].map(|key| table.has(key));
     let kind = match kinds {
         [true, false, false] => guard(&table),
@@ -75,7 +86,7 @@ pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
         table.mistake(&table.place(), "close and timeout are for command doors only; leave them out");
     }
     table.finish();
-    Some(Door { name: name.into(), lasts: lasts.min(longest), kind: kind? })
+    Some(Door { name: name.into(), lasts: lasts.min(longest), kind: kind?, line })
 }
 
 fn guard(table: &Table<'_>) -> Option<DoorKind> {

@@ -39,6 +39,7 @@ pub struct RuleFile {
     module_place: Place,
     settings_place: Place,
     door_places: Vec<Place>,
+    interface_places: Vec<Place>,
 }
 
 /// Where a module comes from.
@@ -74,6 +75,11 @@ impl RuleFile {
     /// A mistake in the rule's n-th door.
     pub(super) fn door_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
         self.mistake(&self.door_places[n], what.into())
+    }
+
+    /// A mistake in the rule's n-th interface.
+    pub(super) fn interface_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
+        self.mistake(&self.interface_places[n], what.into())
     }
 
     fn mistake(&self, place: &Place, what: String) -> Mistake {
@@ -125,6 +131,7 @@ impl RuleFile {
             module_place,
             settings_place,
             door_places,
+            interface_places: interfaces.iter().map(|at| at.place.clone()).collect(),
         })
     }
 

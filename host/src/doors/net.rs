@@ -1,22 +1,22 @@
 //! NetThread: the thread that talks to the packet filter.
 
 use std::io;
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
 use postern_core::{DoorId, Order, Receipt};
 use postern_doorman::{Changes, Doorman, Error, NetDoor, Opening, Posture};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use std::sync::Arc;
 use tokio::sync::oneshot;
 
 use crate::happening::{Happening, Teller};
 
-/// Orders that may wait; more are answered with a refusal.
-const WAITING: usize = 4096;
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
+/// When to try again to put up a guard that could not be put up.
+const RETRY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// A hand on the thread that owns the [`Doorman`].
 pub(super) struct NetThread {
@@ -34,23 +34,27 @@ enum Message {
 
 impl NetThread {
     pub(super) fn start(teller: Teller) -> io::Result<Self> {
-        let (messages, queue) = bounded(WAITING);
+        let (messages, queue) = unbounded();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let owner =
-            Owner { queue, wake: Arc::clone(&wake), teller: teller.clone(), doorman: None, changes: None };
+        let owner = Owner {
+            queue,
+            wake: Arc::clone(&wake),
+            teller: teller.clone(),
+            doorman: None,
+            changes: None,
+            guard_is_down: false,
+        };
         let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owner.run())?;
         Ok(Self { messages, wake, teller, thread })
     }
 
     pub(super) fn carry_out(&self, order: Order) {
-        if self.messages.try_send(Message::Order(order)).is_ok() {
-            return self.wake();
+        // The engine bounds the number of orders that have no answer yet, and so what waits here.
+        if let Err(SendError(Message::Order(order))) = self.messages.send(Message::Order(order)) {
+            let outcome = Err("the thread of the packet filter has ended".to_owned());
+            let _ = self.teller.send(Happening::Answered(Receipt { serial: order.serial, outcome }));
         }
-        let outcome = Err("too many orders are waiting for the packet filter".to_owned());
-        let answer = Happening::Answered(Receipt { serial: order.serial, outcome });
-        // The caller is the loop that empties this channel, so it must not wait for room in it.
-        let teller = self.teller.clone();
-        tokio::spawn(async move { teller.send(answer).await });
+        self.wake();
     }
 
     pub(super) async fn set_doors(&self, doors: Vec<(DoorId, NetDoor)>) -> Result<Posture, Error> {
@@ -74,15 +78,7 @@ impl NetThread {
     ) -> Result<T, Error> {
         let gone = || Error::Unreachable(io::Error::other("the thread of the packet filter has ended"));
         let (reply, answer) = oneshot::channel();
-        let mut message = message(reply);
-        loop {
-            match self.messages.try_send(message) {
-                Ok(()) => break,
-                Err(crossbeam_channel::TrySendError::Full(back)) => message = back,
-                Err(crossbeam_channel::TrySendError::Disconnected(_)) => return Err(gone()),
-            }
-            tokio::task::yield_now().await;
-        }
+        self.messages.send(message(reply)).map_err(|_| gone())?;
         self.wake();
         answer.await.map_err(|_| gone())?
     }
@@ -101,6 +97,8 @@ struct Owner {
     /// None until there is a door for it.
     doorman: Option<Doorman>,
     changes: Option<Changes>,
+    /// The guard was swept away, and could not be put up again so far.
+    guard_is_down: bool,
 }
 
 impl Owner {
@@ -115,12 +113,14 @@ impl Owner {
             if let Some(changes) = &self.changes {
                 fds.push(PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN));
             }
-            if poll(&mut fds, None).is_err() {
+            let patience = self.guard_is_down.then_some(&RETRY);
+            if poll(&mut fds, patience).is_err() {
                 continue;
             }
             let has_changes = fds.len() > 1 && !fds[1].revents().is_empty();
             let _ = rustix::io::read(&*self.wake, &mut [0_u8; 8]);
-            if has_changes && self.changes.as_mut().is_some_and(Changes::drain) {
+            let is_changed = has_changes && self.changes.as_mut().is_some_and(Changes::drain);
+            if is_changed || self.guard_is_down {
                 self.ruleset_changed();
             }
         }
@@ -140,8 +140,8 @@ impl Owner {
                     self.carry_out(&mut orders)?;
                     self.answer(other);
                 }
-                Err(crossbeam_channel::TryRecvError::Empty) => return self.carry_out(&mut orders),
-                Err(crossbeam_channel::TryRecvError::Disconnected) => {
+                Err(TryRecvError::Empty) => return self.carry_out(&mut orders),
+                Err(TryRecvError::Disconnected) => {
                     self.carry_out(&mut orders)?;
                     return Err(Gone);
                 }
@@ -166,7 +166,7 @@ impl Owner {
         };
         orders.clear();
         for receipt in receipts {
-            self.teller.blocking_send(Happening::Answered(receipt)).map_err(|_| Gone)?;
+            self.teller.send(Happening::Answered(receipt)).map_err(|_| Gone)?;
         }
         Ok(())
     }
@@ -188,9 +188,13 @@ impl Owner {
                 doorman.set_doors(doors)?;
                 Ok(doorman.posture())
             }
-            None if doors.is_empty() => Ok(Posture::Unguarded),
             None => {
-                let (doorman, posture) = Doorman::start(doors)?;
+                // Even without doors: a guard that is left from before must let go of its ports.
+                let started = Doorman::start(doors);
+                if started.is_err() && doors.is_empty() {
+                    return Ok(Posture::Unguarded);
+                }
+                let (doorman, posture) = started?;
                 self.changes = match Changes::watch(doorman.port_id()) {
                     Ok(changes) => Some(changes),
                     Err(error) => {
@@ -204,16 +208,27 @@ impl Owner {
         }
     }
 
-    /// Somebody else changed the ruleset: the guard is put up again if it is gone, and what is open is told.
+    /// Somebody else changed the ruleset: the guard is put up again if it may be gone, and what is open is told.
     fn ruleset_changed(&mut self) {
         let Some(doorman) = &mut self.doorman else { return };
-        if let Err(error) = doorman.restore_table() {
-            tracing::error!(event = "doors", detail = %error, "the guard cannot be put up again: {error}");
+        // A table that we own nobody else can touch.
+        if doorman.posture() != Posture::Owned {
+            let restored = doorman.restore_table();
+            self.guard_is_down = restored.is_err();
+            if let Err(error) = restored {
+                let detail = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(
+                    event = "doors",
+                    detail,
+                    "the guard cannot be put up again: {detail}; trying again in a second"
+                );
+            }
         }
         match doorman.list() {
-            Ok(openings) => drop(self.teller.blocking_send(Happening::RulesetChanged(openings))),
+            Ok(openings) => drop(self.teller.send(Happening::RulesetChanged(openings))),
             Err(error) => {
-                tracing::warn!(event = "doors", detail = %error, "what is open cannot be read back: {error}");
+                let detail = format!("{:#}", anyhow::Error::from(error));
+                tracing::warn!(event = "doors", detail, "what is open cannot be read back: {detail}");
             }
         }
     }

@@ -1,13 +1,15 @@
 //! Runner: runs the commands of command doors, one after the other for each door and client.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postern_core::{Act, DoorId, Order, Receipt, RuleId};
-use tokio::io::AsyncReadExt;
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -18,9 +20,7 @@ use crate::happening::{Happening, Teller};
 /// Commands at once.
 const PARALLEL: usize = 32;
 /// What is kept of a failed command's standard error, in bytes.
-const MAX_WORDS: u64 = 400;
-/// How long the standard error of an ended command is waited for: a child of its own may hold it open.
-const LAST_WORDS: Duration = Duration::from_millis(100);
+const MAX_WORDS: usize = 400;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// Runs commands. As many wait as the engine gives orders, which the engine bounds.
@@ -70,7 +70,7 @@ impl Runner {
             while let Some(job) = next {
                 let outcome = runner.perform(&job).await;
                 let answer = Happening::Answered(Receipt { serial: job.serial, outcome });
-                if runner.teller.send(answer).await.is_err() {
+                if runner.teller.send(answer).is_err() {
                     return;
                 }
                 let mut lines = runner.lines();
@@ -85,6 +85,7 @@ impl Runner {
     async fn perform(&self, job: &Job) -> Result<(), String> {
         let Some((program, arguments)) = job.argv.split_first() else { return Ok(()) };
         let Ok(_slot) = self.slots.acquire().await else { return Err("the daemon is stopping".to_owned()) };
+        let words = Words::new();
         let mut command = Command::new(program);
         command
             .args(arguments.iter().map(|argument| job.fill(argument)))
@@ -92,7 +93,7 @@ impl Runner {
             .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(words.as_ref().map_or_else(Stdio::null, Words::writer))
             // Its own group, so that what it starts can be ended with it.
             .process_group(0)
             .kill_on_drop(true);
@@ -100,16 +101,6 @@ impl Runner {
             command.env(format!("POSTERN_{}", name.to_ascii_uppercase()), value);
         }
         let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-        let words = child.stderr.take().map(|stderr| {
-            tokio::spawn(async move {
-                let mut words = Vec::new();
-                let mut stderr = stderr.take(MAX_WORDS);
-                drop(stderr.read_to_end(&mut words).await);
-                // The rest is read and thrown away, or the command would block or be killed by a broken pipe.
-                drop(tokio::io::copy(&mut stderr.into_inner(), &mut tokio::io::sink()).await);
-                words
-            })
-        });
         let status = match timeout(job.limit, child.wait()).await {
             Ok(status) => status.map_err(|error| format!("{program} cannot be waited for: {error}"))?,
             Err(_) => {
@@ -121,24 +112,38 @@ impl Runner {
         if status.success() {
             return Ok(());
         }
-        let words = match words {
-            Some(mut reading) => match timeout(LAST_WORDS, &mut reading).await {
-                Ok(words) => words.unwrap_or_default(),
-                Err(_) => {
-                    reading.abort();
-                    Vec::new()
-                }
-            },
-            None => Vec::new(),
-        };
-        let words = String::from_utf8_lossy(&words).replace(char::is_control, " ");
-        let words = words.trim();
+        let words = words.map(Words::read).unwrap_or_default();
         let separator = if words.is_empty() { "" } else { ": " };
         Err(format!("{program} failed ({status}){separator}{words}"))
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The standard error of a command: a piece of memory that is full when it is full. Unlike a pipe it is no trouble to whatever
+/// the command leaves running, and nobody needs to read along.
+struct Words(File);
+
+impl Words {
+    fn new() -> Option<Self> {
+        let memory = memfd_create("words", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
+        rustix::fs::ftruncate(&memory, MAX_WORDS as u64).ok()?;
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK).ok()?;
+        Some(Self(memory.into()))
+    }
+
+    fn writer(&self) -> Stdio {
+        self.0.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)
+    }
+
+    /// What was written, in one line.
+    fn read(self) -> String {
+        let mut bytes = [0; MAX_WORDS];
+        let length = self.0.read_at(&mut bytes, 0).unwrap_or(0);
+        let written = bytes[..length].split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(written).replace(char::is_control, " ").trim().to_owned()
     }
 }
 

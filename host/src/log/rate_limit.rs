@@ -13,7 +13,7 @@ pub(crate) struct RateLimit {
 }
 
 impl RateLimit {
-    /// So many lines a second, and so many at once after a silence.
+    /// So many lines a second, and so many at once after a silence; each at least 1.
     pub(crate) const fn per_second(lines: u32, burst: u32) -> Self {
         Self {
             interval: Duration::from_micros(1_000_000 / lines as u64),
@@ -30,7 +30,7 @@ impl RateLimit {
 
     fn admit_at(&mut self, now: Instant) -> Option<u64> {
         let paid_until = self.paid_until.map_or(now, |until| until.max(now));
-        if paid_until - now >= self.interval * self.burst {
+        if paid_until - now > self.interval * (self.burst - 1) {
             self.suppressed += 1;
             return None;
         }

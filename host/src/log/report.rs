@@ -5,15 +5,17 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_core::{DropReason, Knock, Notice, RuleId, Subject, Why};
+use postern_doorman::Posture;
 
 use super::rate_limit::RateLimit;
-use crate::config::show_duration;
+use crate::config::{Mistakes, show_duration};
 use crate::rules::Outcome;
 
 /// Progress of clients: anyone who knows a first port can make these lines.
 static STAGES: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(20, 100));
 static FORGOTTEN: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(20, 100));
 static FAULTS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(2, 10));
+static STUCK: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(5, 20));
 static REFUSALS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(5, 20));
 /// Openings take a whole right knock each, so only somebody who knows it can make many.
 static OPENINGS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(100, 1000));
@@ -74,6 +76,7 @@ pub(crate) fn notice(notice: &Notice) {
             let (reason, words) = match why {
                 Why::Expired => ("expired", "its time is over"),
                 Why::Asked => ("asked", "a rule said so"),
+                Why::Failed => ("failed", "it did not open as it should"),
                 Why::Stopping => ("stopping", "the daemon stops"),
             };
             tracing::info!(event = "close", tenant, rule, door, %src, reason, suppressed, "{door} is closed for {src}: {words}");
@@ -95,14 +98,35 @@ pub(crate) fn notice(notice: &Notice) {
             tracing::warn!(event = "shorten", tenant, rule, door, %src, suppressed, "{rule} asked for {asked} of {door}; it gets {lasts}, the ceiling of limits.for");
         }
         Notice::StuckOpen { subject, detail, again_in } => {
+            let Some(suppressed) = admit(&STUCK) else { return };
             let (tenant, rule) = names(subject);
             let (door, src) = (&*subject.door, subject.client);
             let next = again_in.map_or_else(
                 || "given up, please close it by hand".to_owned(),
                 |pause| format!("tried again in {}", show_duration(pause)),
             );
-            tracing::error!(event = "stuck", tenant, rule, door, %src, detail, "{door} does not close for {src}: {detail}; {next}");
+            tracing::error!(event = "stuck", tenant, rule, door, %src, detail, suppressed, "{door} does not close for {src}: {detail}; {next}");
         }
+    }
+}
+
+/// Tells every mistake of a configuration, and what follows from them.
+pub(crate) fn mistakes(mistakes: Option<&Mistakes>, consequence: &str) {
+    let Some(mistakes) = mistakes else { return };
+    for mistake in mistakes.iter() {
+        tracing::error!(event = "mistake", detail = %mistake, "{mistake}");
+    }
+    let count = mistakes.count();
+    let detail = mistakes.to_string();
+    tracing::error!(event = "reload", detail, "{count}; {consequence}");
+}
+
+/// Tells how well the guarded ports are protected.
+pub(crate) fn posture(posture: Posture) {
+    match posture {
+        Posture::Unguarded => {}
+        Posture::Owned => tracing::info!(event = "doors", "{posture}"),
+        Posture::Plain(_) => tracing::warn!(event = "doors", "{posture}"),
     }
 }
 

@@ -140,7 +140,8 @@ impl LoadError {
             Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
             Self::NotWasm | Self::BinaryVersion(_) | Self::Invalid(_) => "compile the rule to WebAssembly".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
-            Self::TooLarge(_) | Self::Compile(_) => "make it smaller or simpler".to_owned(),
+            Self::File(_) => "name a module's file".to_owned(),
+            Self::Compile(_) => "make it smaller or simpler".to_owned(),
         }
     }
 }

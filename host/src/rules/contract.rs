@@ -1,6 +1,7 @@
 //! The contract `postern:rule@0.1.0`: generated bindings, and the conversions between them and the core's words.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_core::{
@@ -51,12 +52,18 @@ pub(super) struct Guest {
     pub(super) allowance: Allowance,
     /// The thread's CPU time when a tick first found the current call running.
     pub(super) call_began: Option<Duration>,
-    log_limit: RateLimit,
+    log_limit: LogLimit,
+}
+
+/// How much a rule may log, all its instances together: a new one after a fault gets no new burst.
+pub(super) type LogLimit = Arc<Mutex<RateLimit>>;
+
+pub(super) fn log_limit() -> LogLimit {
+    Arc::new(Mutex::new(RateLimit::per_second(5, 20)))
 }
 
 impl Guest {
-    pub(super) fn new(rule: RuleId, limits: Limits) -> Self {
-        let log_limit = RateLimit::per_second(5, 20);
+    pub(super) fn new(rule: RuleId, limits: Limits, log_limit: LogLimit) -> Self {
         Self { rule, limits, allowance: Allowance::new(limits), call_began: None, log_limit }
     }
 }
@@ -70,7 +77,8 @@ impl types::Host for Guest {}
 
 impl Host for Guest {
     fn log(&mut self, level: Level, message: String) {
-        let Some(suppressed) = self.log_limit.admit() else { return };
+        let admitted = self.log_limit.lock().unwrap_or_else(PoisonError::into_inner).admit();
+        let Some(suppressed) = admitted else { return };
         let message: String = message
             .chars()
             .take(MAX_LOG_LINE)

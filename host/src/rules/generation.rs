@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use postern_core::{Bounds, Dispatch, RuleId, Subscription};
 
+use super::contract::{self, LogLimit};
 use super::instance::{Instance, StartError};
 use super::loader::{Loader, Module};
 use super::store::Limits;
@@ -33,6 +34,7 @@ pub struct LoadedRule {
     pub(super) bounds: Bounds,
     pub(super) memory_format: u32,
     pub(super) group: usize,
+    log_limit: LogLimit,
 }
 
 impl LoadedRule {
@@ -44,7 +46,8 @@ impl LoadedRule {
     }
 
     pub(super) fn start(&self) -> Result<Instance, StartError> {
-        Instance::start(&self.module, &self.id, self.limits, &self.settings).map(|(instance, _)| instance)
+        let started = Instance::start(&self.module, &self.id, self.limits, &self.settings, &self.log_limit);
+        started.map(|(instance, _)| instance)
     }
 }
 
@@ -76,7 +79,11 @@ impl Generation {
         for (n, rule) in rules.iter().enumerate() {
             groups[rule.group].push(n);
         }
-        Ok(Self { number, rules, dispatch: Dispatch::new(subscriptions), groups })
+        let dispatch = Dispatch::new(subscriptions).map_err(|error| {
+            let (file, key) = (config.rules_dir.clone(), String::new());
+            Mistakes::new(vec![Mistake { file, line: None, key, what: error.to_string() }])
+        })?;
+        Ok(Self { number, rules, dispatch, groups })
     }
 }
 
@@ -84,11 +91,12 @@ fn load(file: &RuleFile, group: usize, loader: &mut Loader) -> Result<(LoadedRul
     let module = loader
         .load(&file.module)
         .map_err(|error| file.module_mistake(format!("the module {error}; {}", error.remedy())))?;
-    let (_, interest) =
-        Instance::start(&module, &file.id, file.limits, &file.settings).map_err(|error| match error {
-            StartError::Refused(what) => file.settings_mistake(what),
-            other => file.module_mistake(other.to_string()),
-        })?;
+    let log_limit = contract::log_limit();
+    let started = Instance::start(&module, &file.id, file.limits, &file.settings, &log_limit);
+    let (_, interest) = started.map_err(|error| match error {
+        StartError::Refused(what) => file.settings_mistake(what),
+        other => file.module_mistake(other.to_string()),
+    })?;
     let rule = LoadedRule {
         id: file.id.clone(),
         module,
@@ -97,6 +105,7 @@ fn load(file: &RuleFile, group: usize, loader: &mut Loader) -> Result<(LoadedRul
         bounds: file.bounds,
         memory_format: interest.memory_format,
         group,
+        log_limit,
     };
     Ok((rule, Subscription { interest, interfaces: file.interfaces.clone() }))
 }

@@ -1,12 +1,13 @@
 //! Instance: one started copy of a module with the settings of one rule.
 
 use std::fmt;
+use std::sync::Arc;
 
 use postern_core::{Interest, Knock, RuleId, Verdict};
 use thiserror::Error;
 use wasmtime::Store;
 
-use super::contract::{self, Guest, Rule};
+use super::contract::{self, Guest, LogLimit, Rule};
 use super::fault::Fault;
 use super::loader::Module;
 use super::runtime::Running;
@@ -44,14 +45,15 @@ impl Instance {
     ///
     /// # Errors
     /// If the rule faults or refuses its settings.
-    pub fn start(
+    pub(super) fn start(
         module: &Module,
         rule: &RuleId,
         limits: Limits,
         settings: &str,
+        log_limit: &LogLimit,
     ) -> Result<(Self, Interest), StartError> {
         let _running = module.runtime.running();
-        let mut store = store::new(&module.runtime, Guest::new(rule.clone(), limits));
+        let mut store = store::new(&module.runtime, Guest::new(rule.clone(), limits, Arc::clone(log_limit)));
         store::rearm(&mut store);
         let fault = |during| move |error| Fault::from_error(during, &error, limits.cpu);
         let rule = module.pre.instantiate(&mut store).map_err(fault("start"))?;

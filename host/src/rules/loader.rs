@@ -1,7 +1,6 @@
 //! Loader: bytes to a module that can be started, compiled once for all rules that run it.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
@@ -14,7 +13,7 @@ use super::componentize::{check_import, componentize};
 use super::contract::{Guest, RulePre, add_to_linker};
 use super::runtime::Runtime;
 use super::stock;
-use crate::config::ModuleSource;
+use crate::config::{ModuleSource, read_regular};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
@@ -25,9 +24,9 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// The file is too large.
-    #[error("is {0} bytes long; at most {MAX_MODULE} are taken")]
-    TooLarge(u64),
+    /// The file is no file, or too large.
+    #[error("{0}")]
+    File(String),
     /// Not WebAssembly at all.
     #[error("is not WebAssembly")]
     NotWasm,
@@ -140,9 +139,5 @@ impl Loader {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    let length = fs::metadata(path).map_err(LoadError::Read)?.len();
-    if length > MAX_MODULE {
-        return Err(LoadError::TooLarge(length));
-    }
-    fs::read(path).map_err(LoadError::Read)
+    read_regular(path, MAX_MODULE).map_err(LoadError::Read)?.map_err(LoadError::File)
 }

@@ -1,6 +1,6 @@
 //! Shard: the rules of a generation at work for a part of all source addresses. No thread, no queue, no clock.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +10,10 @@ use postern_core::{Bounds, DropReason, Knock, Memory, Moment, Request, Rest, Rul
 use super::generation::{Generation, LoadedRule};
 use super::instance::{Instance, StartError};
 use super::runtime::Running;
+
+/// Instances at once, all shards together. Each takes 4 mappings of the 65,530 that Linux gives a process by default
+/// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more.
+const MAX_INSTANCES: usize = 8192;
 
 /// What came of one rule's judging a knock; an ignored knock comes to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +37,8 @@ pub struct Shard {
     /// How many shards there are: each has its part of a rule's bounds.
     shards: usize,
     asked: Vec<usize>,
+    /// Rules with an instance, in the order in which they got it; some may have lost it to a fault since.
+    started: VecDeque<usize>,
 }
 
 #[derive(Debug)]
@@ -48,7 +54,7 @@ impl Shard {
     #[must_use]
     pub fn new(generation: Arc<Generation>, shards: usize) -> Self {
         let states = generation.rules.iter().map(|rule| RuleState::new(rule, shards)).collect();
-        Self { generation, states, shards, asked: Vec::new() }
+        Self { generation, states, shards, asked: Vec::new(), started: VecDeque::new() }
     }
 
     /// The generation at work.
@@ -77,6 +83,8 @@ impl Shard {
                 None => RuleState::new(rule, shards),
             })
             .collect();
+        let has_instance = |rule: &usize| self.states[*rule].instance.is_some();
+        self.started = (0..self.states.len()).filter(has_instance).collect();
     }
 
     /// Has every rule that asked for this knock judge it; `outcome` is told what came of each.
@@ -88,7 +96,7 @@ impl Shard {
         is_local: impl Fn(IpAddr) -> bool,
         mut outcome: impl FnMut(&RuleId, Outcome),
     ) {
-        let Self { generation, states, asked, .. } = self;
+        let Self { generation, states, asked, started, shards } = self;
         asked.clear();
         asked.extend(generation.dispatch.wanted(knock, is_local));
         if asked.len() > 1
@@ -98,6 +106,15 @@ impl Shard {
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
+            if states[rule].instance.is_none() {
+                // Nothing is lost with the oldest but the time to start it again.
+                while started.len() >= MAX_INSTANCES / *shards
+                    && let Some(oldest) = started.pop_front()
+                {
+                    states[oldest].instance = None;
+                }
+                started.push_back(rule);
+            }
             if let Some(what) = states[rule].judge(running, loaded, knock, now) {
                 outcome(&loaded.id, what);
             }

@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
@@ -27,6 +28,7 @@ pub type IsLocal = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 pub struct Pool {
     entrance: Entrance,
     threads: Vec<JoinHandle<()>>,
+    stops: Arc<AtomicBool>,
 }
 
 /// Where knocks are handed in. Workers end when every entrance is gone.
@@ -45,7 +47,7 @@ enum Message {
 }
 
 impl Pool {
-    /// Starts the workers. `told` hears what came of each knock, on the worker's thread.
+    /// Starts the workers. `told` hears what came of each knock, and in which generation, on the worker's thread.
     ///
     /// # Errors
     /// If a thread cannot be started.
@@ -55,9 +57,10 @@ impl Pool {
         generation: Arc<Generation>,
         is_local: IsLocal,
         clock: Clock,
-        told: impl Fn(&RuleId, &Knock, Outcome) + Clone + Send + 'static,
+        told: impl Fn(u64, &RuleId, &Knock, Outcome) + Clone + Send + 'static,
     ) -> std::io::Result<Self> {
         let generation = Arc::new(ArcSwap::new(generation));
+        let stops = Arc::new(AtomicBool::new(false));
         let mut queues = Vec::with_capacity(workers);
         let mut threads = Vec::with_capacity(workers);
         for n in 0..workers {
@@ -72,12 +75,17 @@ impl Pool {
                 is_local: Arc::clone(&is_local),
                 clock,
                 told: told.clone(),
+                stops: Arc::clone(&stops),
             };
             let builder = thread::Builder::new().name(format!("rules-{n}")).stack_size(Runtime::STACK);
             threads.push(builder.spawn(move || worker.run())?);
         }
         let hasher = RandomState::new();
-        Ok(Self { entrance: Entrance { queues: queues.into(), generation, hasher, is_local }, threads })
+        Ok(Self {
+            entrance: Entrance { queues: queues.into(), generation, hasher, is_local },
+            threads,
+            stops,
+        })
     }
 
     /// A way in for one more source of knocks.
@@ -95,8 +103,9 @@ impl Pool {
         }
     }
 
-    /// Waits until the workers have judged what is in their queues. Every other entrance must be gone.
+    /// Ends the workers; what is in their queues is dropped. Every other entrance must be gone.
     pub fn stop(self) {
+        self.stops.store(true, Ordering::Relaxed);
         drop(self.entrance);
         for thread in self.threads {
             drop(thread.join());
@@ -144,9 +153,10 @@ struct Worker<F> {
     is_local: IsLocal,
     clock: Clock,
     told: F,
+    stops: Arc<AtomicBool>,
 }
 
-impl<F: Fn(&RuleId, &Knock, Outcome)> Worker<F> {
+impl<F: Fn(u64, &RuleId, &Knock, Outcome)> Worker<F> {
     fn run(mut self) {
         while let Ok(first) = self.queue.recv() {
             if catch_unwind(AssertUnwindSafe(|| self.batch(first))).is_err() {
@@ -160,15 +170,21 @@ impl<F: Fn(&RuleId, &Knock, Outcome)> Worker<F> {
     }
 
     fn batch(&mut self, first: Message) {
-        let Self { runtime, queue, generation, shard, is_local, clock, told, .. } = self;
+        let Self { runtime, queue, generation, shard, is_local, clock, told, stops, .. } = self;
         let running = runtime.running();
         if !Arc::ptr_eq(&generation.load(), shard.generation()) {
             shard.replace(generation.load_full());
         }
         let now = clock.now();
+        let number = shard.generation().number;
         for message in std::iter::once(first).chain(queue.try_iter().take(BATCH)) {
+            if stops.load(Ordering::Relaxed) {
+                return;
+            }
             if let Message::Knock(knock) = message {
-                shard.judge(&running, &knock, now, &**is_local, |rule, outcome| told(rule, &knock, outcome));
+                shard.judge(&running, &knock, now, &**is_local, |rule, outcome| {
+                    told(number, rule, &knock, outcome)
+                });
             }
         }
     }
