@@ -1,0 +1,129 @@
+//! Cli: postern's command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueHint};
+use clap_complete::ArgValueCandidates;
+
+use crate::complete::profile_names;
+use crate::door::Door;
+use crate::duration::{self, LONGEST};
+use crate::profile::check_source;
+use crate::resolve::Family;
+
+/// Knocks at ports, so that a door opens.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Knock at a host.
+    Knock(KnockArgs),
+    /// List the profiles of a file, and say every mistake in it.
+    Profiles(ProfilesArgs),
+}
+
+/// Where to knock, and how. What is said here counts more than what a profile says.
+#[derive(Args, Debug)]
+#[command(
+    arg_required_else_help = true,
+    override_usage = "postern knock [OPTIONS] HOST STEP...\n       postern knock [OPTIONS] PROFILE",
+    after_help = "A STEP is PORT, PORT:tcp or PORT:udp; a port is a number or a service's name.\n\
+                  Exit status: 0 if the knock was sent and the door, if one was waited for, is open; 1 if not; 2 if what \
+                  was asked for makes no sense. A profile's `then` command ends with a status of its own."
+)]
+pub struct KnockArgs {
+    /// Name or address; or, without steps, the name of a profile.
+    #[arg(required_unless_present = "profile", conflicts_with = "profile", add = ArgValueCandidates::new(profile_names))]
+    pub host: Option<String>,
+    /// What to hit, in order.
+    #[arg(value_name = "STEP", conflicts_with = "profile")]
+    pub steps: Vec<String>,
+    /// Hit every port by UDP, whatever its step says.
+    #[arg(long, short)]
+    pub udp: bool,
+    /// From one hit to the next, in milliseconds or with a unit; kept after the last too, unless --wait is there.
+    #[arg(long, short, value_name = "TIME", value_parser = delay, allow_negative_numbers = true)]
+    pub delay: Option<Duration>,
+    /// Say each hit.
+    #[arg(long, short)]
+    pub verbose: bool,
+    /// Only IPv4 addresses of the host.
+    #[arg(long, short = '4', overrides_with = "ipv6")]
+    pub ipv4: bool,
+    /// Only IPv6 addresses of the host.
+    #[arg(long, short = '6', overrides_with = "ipv4")]
+    pub ipv6: bool,
+    /// The profile of this name.
+    #[arg(long, short = 'l', value_name = "NAME", add = ArgValueCandidates::new(profile_names))]
+    pub profile: Option<String>,
+    /// Where profiles are.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Send from this address of this machine.
+    #[arg(long, value_name = "ADDRESS", value_parser = check_source)]
+    pub source: Option<IpAddr>,
+    /// What UDP steps carry; others on this machine can see it in the list of processes.
+    #[arg(long, value_name = "TEXT", conflicts_with = "payload_file")]
+    pub payload: Option<String>,
+    /// The same, from a file.
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub payload_file: Option<PathBuf>,
+    /// Then wait until this door is open, and say how long it took.
+    #[arg(long, value_name = "tcp/PORT", value_parser = Door::parse)]
+    pub wait: Option<Door>,
+    /// How long to wait for it, in milliseconds or with a unit; 5s if nothing is said.
+    #[arg(long, value_name = "TIME", value_parser = timeout, allow_negative_numbers = true)]
+    pub timeout: Option<Duration>,
+    /// Leave out the profile's `then` command.
+    #[arg(long)]
+    pub no_then: bool,
+}
+
+/// Which profiles to list.
+#[derive(Args, Debug)]
+pub struct ProfilesArgs {
+    /// Names only, one a line.
+    #[arg(long)]
+    pub names: bool,
+    /// Where profiles are.
+    #[command(flatten)]
+    pub file: FileArgs,
+}
+
+/// Where profiles are.
+#[derive(Args, Debug)]
+pub struct FileArgs {
+    /// File of profiles: Postern's own if it ends in .toml, else python_port_knocker's; default:
+    /// postern/profiles.toml in your folder for configuration.
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub file: Option<PathBuf>,
+}
+
+impl KnockArgs {
+    /// The family that was asked for, if one was.
+    #[must_use]
+    pub const fn family(&self) -> Option<Family> {
+        match (self.ipv4, self.ipv6) {
+            (true, _) => Some(Family::V4),
+            (_, true) => Some(Family::V6),
+            _ => None,
+        }
+    }
+}
+
+fn delay(text: &str) -> Result<Duration, String> {
+    duration::parse(text, Duration::ZERO..=LONGEST)
+}
+
+fn timeout(text: &str) -> Result<Duration, String> {
+    duration::parse(text, Duration::from_millis(1)..=LONGEST)
+}

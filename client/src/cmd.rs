@@ -1,0 +1,18 @@
+//! The commands, a file each.
+
+pub mod knock;
+pub mod profiles;
+
+use std::path::PathBuf;
+
+use crate::exit::Failure;
+use crate::profile::default_path;
+
+/// The file that was named, or the person's own.
+fn profiles_path(named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+    named.cloned().or_else(default_path).ok_or_else(|| {
+        Failure::usage(anyhow::anyhow!(
+            "there is no folder for configuration, because HOME is not set; name a file with -f"
+        ))
+    })
+}

@@ -1,0 +1,116 @@
+//! `postern knock`: knocks, waits for the door, and runs what comes then.
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+
+use crate::cli::KnockArgs;
+use crate::door::DEFAULT_TIMEOUT;
+use crate::exit::Failure;
+use crate::knock::{Notice, knock};
+use crate::payload::Payload;
+use crate::profile::{Error, Profile, ProfileFile, check_host};
+use crate::resolve::resolve;
+use crate::step::Step;
+use crate::then;
+
+/// Does all that was asked for. Does not return if the profile's command could be started.
+///
+/// # Errors
+/// If what was asked for makes no sense, or cannot be done.
+pub fn run(args: &KnockArgs) -> Result<(), Failure> {
+    let profile = asked_for(args)?;
+    let addresses = resolve(&profile.host, profile.family, profile.source)?;
+    let knocked = knock(&profile, &addresses, |notice| {
+        if args.verbose {
+            say(&notice);
+        }
+    })?;
+    if let Some(door) = &profile.wait {
+        let timeout = profile.timeout.unwrap_or(DEFAULT_TIMEOUT);
+        let opened = door.wait(&knocked, profile.source, timeout)?;
+        // Rounded up: nothing takes no time.
+        let millis = opened.after.as_micros().div_ceil(1000);
+        // Nobody needs to listen: the exit code says it too.
+        drop(writeln!(io::stdout(), "open after {millis} ms"));
+    }
+    match &profile.then {
+        Some(then) if !args.no_then && !then::is_within() => {
+            let argv = then.argv(&profile.host, profile.wait.as_ref().map(|door| door.port));
+            let error = then::become_command(&argv);
+            Err(error).with_context(|| format!("cannot run `{}`", argv[0])).map_err(Failure::from)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The profile, or what the command line says in place of one; and what it says on top.
+fn asked_for(args: &KnockArgs) -> Result<Profile, Failure> {
+    let mut profile = match (&args.profile, &args.host) {
+        (None, Some(host)) if !args.steps.is_empty() => typed(host, &args.steps)?,
+        (Some(name), _) | (None, Some(name)) => from_file(args, name)?,
+        (None, None) => return Err(Failure::usage(anyhow::anyhow!("no host"))),
+    };
+    if args.udp {
+        profile.steps = profile.steps.into_iter().map(Step::by_udp).collect();
+    }
+    profile.interval = args.delay.unwrap_or(profile.interval);
+    profile.family = args.family().unwrap_or(profile.family);
+    profile.source = args.source.or(profile.source);
+    profile.wait = args.wait.clone().or(profile.wait);
+    profile.timeout = args.timeout.or(profile.timeout);
+    let payload = match (&args.payload, &args.payload_file) {
+        (Some(text), _) => Some(Payload::new(text.as_str())),
+        (None, Some(path)) => Some(Payload::read(path)),
+        (None, None) => None,
+    };
+    if let Some(payload) = payload {
+        profile.payload = payload.map_err(|what| Failure::usage(anyhow::anyhow!(what)))?;
+    }
+    let contradictions = profile.contradictions().into_iter().map(|(key, what)| format!("{key}: {what}"));
+    none(contradictions.collect())?;
+    Ok(profile)
+}
+
+fn typed(host: &str, steps: &[String]) -> Result<Profile, Failure> {
+    let mut mistakes = Vec::new();
+    let host = check_host(host).map_err(|what| mistakes.push(what)).unwrap_or_default();
+    let steps = steps.iter().filter_map(|text| Step::parse(text).map_err(|what| mistakes.push(what)).ok());
+    let profile = Profile::new(&host, steps.collect());
+    none(mistakes)?;
+    Ok(profile)
+}
+
+fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, Failure> {
+    let path = super::profiles_path(args.file.file.as_ref())?;
+    match ProfileFile::read(&path).and_then(|file| file.profile(name).cloned()) {
+        Ok(profile) => Ok(profile),
+        Err(Error::Mistakes(mistakes)) => Err(Failure::usage(mistakes)),
+        // Whoever forgot the steps hears of a profile that was never meant.
+        Err(error) if args.profile.is_none() => {
+            let error = anyhow::Error::from(error);
+            Err(Failure::usage(anyhow::anyhow!(
+                "{error:#}; to knock at a host, say its steps: postern knock {name} STEP..."
+            )))
+        }
+        Err(error) => Err(Failure::usage(error)),
+    }
+}
+
+fn none(mistakes: Vec<String>) -> Result<(), Failure> {
+    if mistakes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::usage(anyhow::anyhow!(mistakes.join("\npostern: "))))
+    }
+}
+
+fn say(notice: &Notice<'_>) {
+    // Nobody needs to listen for the knock to go on.
+    drop(match notice {
+        Notice::Hitting(step, ip) => {
+            writeln!(io::stdout(), "hitting {} {ip}:{}", step.transport, step.written)
+        }
+        Notice::GivenUp(ip, error) => writeln!(io::stderr(), "postern: gave up {ip}: {error}"),
+    });
+}

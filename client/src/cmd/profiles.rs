@@ -1,0 +1,59 @@
+//! `postern profiles`: lists profiles. Payloads are not shown.
+
+use std::io::{self, Write};
+
+use crate::cli::ProfilesArgs;
+use crate::duration;
+use crate::exit::Failure;
+use crate::profile::{Error, Mistakes, Profile, ProfileFile};
+
+/// Lists the profiles that can be used, or the names of all.
+///
+/// # Errors
+/// If there is a mistake in the file, after the list; or no file, if one was named.
+pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
+    let path = super::profiles_path(args.file.file.as_ref())?;
+    let file = match ProfileFile::read(&path) {
+        Ok(file) => file,
+        // Whoever has not written one yet has no profiles, and made no mistake.
+        Err(Error::Read { source, .. })
+            if args.file.file.is_none() && source.kind() == io::ErrorKind::NotFound =>
+        {
+            return Ok(());
+        }
+        Err(error) => return Err(Failure::usage(error)),
+    };
+    if args.names {
+        print(&file.names().map(|name| format!("{name}\n")).collect::<String>());
+        return Ok(());
+    }
+    let width = file.profiles().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, profile)| format!("{name:width$}  {}\n", describe(profile));
+    print(&file.profiles().map(line).collect::<String>());
+    match file.mistakes() {
+        mistakes if mistakes.is_empty() => Ok(()),
+        mistakes => Err(Failure::usage(Mistakes::new(mistakes))),
+    }
+}
+
+fn print(text: &str) {
+    // Whoever closed the pipe has seen enough.
+    drop(io::stdout().write_all(text.as_bytes()));
+}
+
+fn describe(profile: &Profile) -> String {
+    let mut text = profile.host.clone();
+    for step in &profile.steps {
+        text += &format!(" {step}");
+    }
+    if !profile.interval.is_zero() {
+        text += &format!(", every {}", duration::show(profile.interval));
+    }
+    if let Some(door) = &profile.wait {
+        text += &format!(", wait for {door}");
+    }
+    if let Some(then) = &profile.then {
+        text += &format!(", then {}", then.written);
+    }
+    text
+}

@@ -1,0 +1,204 @@
+//! Door: a port that the knock opens, and waiting for it.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use socket2::Socket;
+
+use crate::duration::show;
+use crate::hit::start_connect;
+use crate::step::{Transport, port};
+
+/// How long to wait, if nobody says.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Pause from the first try to the second; each further one is twice as long, up to the last.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+const LAST_PAUSE: Duration = Duration::from_millis(200);
+/// Tries under way at once, each address. An answer may take as long as this many pauses, a second and more.
+const TRIES: usize = 8;
+/// How often we look whether one got through.
+const LOOK: Duration = Duration::from_millis(1);
+
+/// A TCP port that can be connected to when it is open.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Door {
+    /// The port.
+    pub port: u16,
+}
+
+/// How a door was found open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// At this address.
+    pub address: IpAddr,
+    /// After this time.
+    pub after: Duration,
+}
+
+/// A door did not open in time.
+#[derive(Debug, thiserror::Error)]
+#[error("{door} did not open within {}: {last}", show(*.waited))]
+pub struct StillClosed {
+    door: Door,
+    waited: Duration,
+    /// What the last try that ended came to.
+    last: String,
+}
+
+impl Door {
+    /// Reads `tcp/22` or `tcp/ssh`.
+    ///
+    /// # Errors
+    /// What is wrong with it and what would be right.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().split_once('/') {
+            Some(("tcp", text)) => Ok(Self { port: port(text, Transport::Tcp)? }),
+            Some(("udp", _)) => Err(format!(
+                "`{text}` cannot be waited for: an open UDP port need not answer; wait for tcp/PORT"
+            )),
+            _ => Err(format!("`{text}` is not a door; write tcp/PORT, such as tcp/22")),
+        }
+    }
+
+    /// Tries to connect until it works at one of the addresses, for at most `timeout`.
+    ///
+    /// A guarded port is silent, and the system would repeat a lost SYN only after a second. So a new try starts every few
+    /// milliseconds, while the earlier ones are still listened to: a slow way is no reason to miss the answer.
+    ///
+    /// # Errors
+    /// If it does not open in time.
+    pub fn wait(
+        &self,
+        addresses: &[SocketAddr],
+        source: Option<IpAddr>,
+        timeout: Duration,
+    ) -> Result<Opened, StillClosed> {
+        let start = Instant::now();
+        let mut tries: Vec<Tries> = addresses.iter().map(|address| Tries::new(*address, self.port)).collect();
+        let mut last = "no answer".to_owned();
+        let (mut pause, mut next) = (FIRST_PAUSE, start);
+        loop {
+            let now = Instant::now();
+            if now >= next {
+                tries.iter_mut().for_each(|tries| tries.start(source, &mut last));
+                next = now + pause;
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+            for tries in &mut tries {
+                if tries.is_through(&mut last) {
+                    return Ok(Opened { address: tries.to.ip(), after: start.elapsed() });
+                }
+            }
+            if start.elapsed() >= timeout {
+                return Err(StillClosed { door: self.clone(), waited: timeout, last });
+            }
+            std::thread::sleep(LOOK.min(timeout));
+        }
+    }
+}
+
+impl fmt::Display for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "tcp/{}", self.port)
+    }
+}
+
+/// The tries to connect to one address that are under way.
+struct Tries {
+    to: SocketAddr,
+    sockets: VecDeque<Socket>,
+}
+
+impl Tries {
+    fn new(mut to: SocketAddr, port: u16) -> Self {
+        to.set_port(port);
+        Self { to, sockets: VecDeque::with_capacity(TRIES) }
+    }
+
+    fn start(&mut self, source: Option<IpAddr>, last: &mut String) {
+        if self.sockets.len() == TRIES {
+            self.sockets.pop_front();
+        }
+        match start_connect(self.to, source) {
+            Ok(socket) => self.sockets.push_back(socket),
+            Err(error) => *last = self.outcome(&error),
+        }
+    }
+
+    fn is_through(&mut self, last: &mut String) -> bool {
+        let mut failed = None;
+        self.sockets.retain(|socket| match socket.take_error() {
+            Ok(None) => true,
+            Ok(Some(error)) | Err(error) => {
+                failed = Some(error);
+                false
+            }
+        });
+        if let Some(error) = failed {
+            *last = self.outcome(&error);
+        }
+        self.sockets.iter().any(|socket| socket.peer_addr().is_ok())
+    }
+
+    fn outcome(&self, error: &io::Error) -> String {
+        format!("{}: {error}", self.to.ip())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::thread;
+
+    use socket2::{Domain, Type};
+
+    use super::*;
+
+    #[test]
+    fn doors() {
+        assert_eq!(Door::parse("tcp/22").map(|door| door.to_string()), Ok("tcp/22".to_owned()));
+        for text in ["22", "ssh", "udp/53", "tcp/", "tcp/0", "tcp/65536", "TCP/22", ""] {
+            assert!(Door::parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_door_that_opens_while_we_wait_is_found_open() {
+        let (socket, door) = closed();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                thread::sleep(Duration::from_millis(100));
+                socket.listen(1).expect("a bound socket");
+            });
+            let opened = door.wait(&[LOCALHOST], None, Duration::from_secs(20)).expect("it opens");
+            assert_eq!(opened.address, LOCALHOST.ip());
+            assert!(opened.after >= Duration::from_millis(90), "{opened:?}");
+        });
+    }
+
+    #[test]
+    fn a_door_that_stays_closed_is_given_up_in_time() {
+        let (_socket, door) = closed();
+        let start = Instant::now();
+        let error = door.wait(&[LOCALHOST], None, Duration::from_millis(80)).expect_err("nobody listens");
+        assert!(start.elapsed() >= Duration::from_millis(80));
+        assert!(start.elapsed() < Duration::from_secs(2));
+        let text = error.to_string();
+        assert!(text.starts_with(&format!("{door} did not open within 80ms: 127.0.0.1: ")), "{text}");
+        assert!(text.contains("refused"), "{text}");
+    }
+
+    const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+    /// A port that nobody else gets, and that refuses until the socket listens.
+    fn closed() -> (Socket, Door) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        socket.bind(&LOCALHOST.into()).expect("a free port");
+        let port = socket.local_addr().expect("bound").as_socket().expect("of IP").port();
+        (socket, Door { port })
+    }
+}

@@ -1,0 +1,60 @@
+//! Exit: the exit codes, and what is said with them.
+
+use std::fmt;
+use std::process::{ExitCode, Termination};
+
+use crate::profile::Mistakes;
+
+/// How a command ended. A command that a profile runs at the end of its knock ends with a code of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// The knock was sent; if a door was waited for, it is open.
+    Success,
+    /// It could not be done: no such name, no way there, the door did not open in time.
+    Failure,
+    /// What was asked for makes no sense, on the command line or in a profile. Nothing was sent.
+    Usage,
+}
+
+impl Termination for Exit {
+    fn report(self) -> ExitCode {
+        match self {
+            Self::Success => ExitCode::SUCCESS,
+            Self::Failure => ExitCode::from(1),
+            Self::Usage => ExitCode::from(2),
+        }
+    }
+}
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug)]
+pub struct Failure {
+    /// How to end.
+    pub exit: Exit,
+    /// What to say.
+    pub error: anyhow::Error,
+}
+
+impl Failure {
+    /// It makes no sense.
+    #[must_use]
+    pub fn usage(error: impl Into<anyhow::Error>) -> Self {
+        Self { exit: Exit::Usage, error: error.into() }
+    }
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { exit: Exit::Failure, error: error.into() }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.error.downcast_ref::<Mistakes>() {
+            // They begin with their file, so that editors find the place.
+            Some(mistakes) => write!(f, "{mistakes}\npostern: {}", mistakes.count()),
+            None => write!(f, "postern: {:#}", self.error),
+        }
+    }
+}

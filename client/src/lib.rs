@@ -1,0 +1,29 @@
+//! The knock client: sends the packets of a knock, waits until the door is open, and keeps profiles of knocks.
+//!
+//! It needs plain sockets and nothing else, so it runs wherever they are, as any user. In reading order: what a knock is
+//! (`step`, `door`, `profile`), where it goes and when (`resolve`, `plan`), and what does it (`hit`, `knock`, `cmd`).
+
+#![forbid(unsafe_code)]
+
+pub mod step;
+
+pub mod door;
+pub mod payload;
+pub mod then;
+
+pub mod profile;
+
+pub mod resolve;
+
+pub mod plan;
+
+pub mod hit;
+pub mod knock;
+
+pub mod cli;
+pub mod cmd;
+pub mod complete;
+pub mod exit;
+
+mod duration;
+mod services;

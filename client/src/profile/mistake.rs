@@ -1,0 +1,61 @@
+//! Mistake: file, line, key, and what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Something that a person wrote and nobody can follow.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mistake {
+    /// In which file.
+    pub file: PathBuf,
+    /// In which line, from 1.
+    pub line: usize,
+    /// At which key, such as `home.steps[1]`; may be empty.
+    pub key: String,
+    /// What is wrong and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for Mistake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}:", self.file.display(), self.line)?;
+        if !self.key.is_empty() {
+            write!(f, " {}:", self.key)?;
+        }
+        write!(f, " {}", self.what)
+    }
+}
+
+/// Several mistakes, in the order of their lines; one a line as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistakes(Vec<Mistake>);
+
+impl Mistakes {
+    /// These mistakes, in order.
+    #[must_use]
+    pub fn new(mut mistakes: Vec<Mistake>) -> Self {
+        mistakes.sort();
+        Self(mistakes)
+    }
+
+    /// How many, in words.
+    #[must_use]
+    pub fn count(&self) -> String {
+        match self.0.len() {
+            1 => "1 mistake".to_owned(),
+            n => format!("{n} mistakes"),
+        }
+    }
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, mistake) in self.0.iter().enumerate() {
+            let separator = if n == 0 { "" } else { "\n" };
+            write!(f, "{separator}{mistake}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}

@@ -1,0 +1,145 @@
+//! Resolve: the addresses of a host. How long a name server may take is the system's business.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+
+/// The most addresses that a name may have: whoever answers for it must not make us send to half the world.
+pub const MAX_ADDRESSES: usize = 16;
+
+/// Which addresses of a host are meant.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Family {
+    /// All of them.
+    #[default]
+    Both,
+    /// IPv4 only.
+    V4,
+    /// IPv6 only.
+    V6,
+}
+
+/// Why there is nothing to knock at.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The name has no addresses, or nobody can be asked.
+    #[error("cannot resolve {host}")]
+    Unknown {
+        /// What was asked for.
+        host: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// It has addresses, but of the other family.
+    #[error("{host} has no {family} address; it has {found}")]
+    OtherFamily {
+        /// What was asked for.
+        host: String,
+        /// What would have been right.
+        family: &'static str,
+        /// An address that it has.
+        found: IpAddr,
+    },
+    /// It has too many.
+    #[error("{host} has {count} addresses, more than {MAX_ADDRESSES}; knock at one of them")]
+    TooMany {
+        /// What was asked for.
+        host: String,
+        /// How many.
+        count: usize,
+    },
+}
+
+/// All addresses of a host, in the system's order of preference, with port 0.
+///
+/// `source` is the address to send from; only addresses of its family can be reached from there.
+///
+/// # Errors
+/// If there is none, or there are more than [`MAX_ADDRESSES`].
+pub fn resolve(host: &str, family: Family, source: Option<IpAddr>) -> Result<Vec<SocketAddr>, Error> {
+    let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
+    let found =
+        (bare, 0).to_socket_addrs().map_err(|source| Error::Unknown { host: host.to_owned(), source })?;
+    select(host, found, family, source)
+}
+
+fn select(
+    host: &str,
+    found: impl Iterator<Item = SocketAddr>,
+    family: Family,
+    source: Option<IpAddr>,
+) -> Result<Vec<SocketAddr>, Error> {
+    let is_v4_wanted = family != Family::V6 && source.is_none_or(|source| source.is_ipv4());
+    let is_v6_wanted = family != Family::V4 && source.is_none_or(|source| source.is_ipv6());
+    let (mut wanted, mut other) = (Vec::new(), None);
+    for address in found {
+        if !(if address.is_ipv4() { is_v4_wanted } else { is_v6_wanted }) {
+            other = Some(address.ip());
+        } else if !wanted.contains(&address) {
+            wanted.push(address);
+        }
+    }
+    match (wanted.len(), other) {
+        (1..=MAX_ADDRESSES, _) => Ok(wanted),
+        (0, Some(found)) => {
+            let family = if found.is_ipv4() { "IPv6" } else { "IPv4" };
+            Err(Error::OtherFamily { host: host.to_owned(), family, found })
+        }
+        (0, None) => {
+            let source = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+            Err(Error::Unknown { host: host.to_owned(), source })
+        }
+        (count, _) => Err(Error::TooMany { host: host.to_owned(), count }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    #[test]
+    fn all_addresses_of_the_wanted_family_once_each() {
+        let found = "10.0.0.1 10.0.0.2 ::1 10.0.0.1";
+        check(found, Family::Both, None, expect!["10.0.0.1 10.0.0.2 ::1"]);
+        check(found, Family::V4, None, expect!["10.0.0.1 10.0.0.2"]);
+        check(found, Family::V6, None, expect!["::1"]);
+        check(found, Family::Both, Some("10.9.9.9"), expect!["10.0.0.1 10.0.0.2"]);
+        check(found, Family::Both, Some("fe80::1"), expect!["::1"]);
+    }
+
+    #[test]
+    fn none_or_too_many_is_said() {
+        check("10.0.0.1", Family::V6, None, expect!["gate has no IPv6 address; it has 10.0.0.1"]);
+        check("::1", Family::Both, Some("10.9.9.9"), expect!["gate has no IPv4 address; it has ::1"]);
+        check("", Family::Both, None, expect!["cannot resolve gate"]);
+        let many = (0..17).map(|n| format!("10.0.0.{n} ")).collect::<String>();
+        check(
+            &many,
+            Family::Both,
+            None,
+            expect!["gate has 17 addresses, more than 16; knock at one of them"],
+        );
+    }
+
+    #[test]
+    fn addresses_need_no_name_server() {
+        for (host, expect) in [("127.0.0.1", "127.0.0.1:0"), ("::1", "[::1]:0"), ("[::1]", "[::1]:0")] {
+            let addresses = resolve(host, Family::Both, None).expect("an address");
+            assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), [expect]);
+        }
+    }
+
+    #[track_caller]
+    fn check(found: &str, family: Family, source: Option<&str>, expect: Expect) {
+        let address = |text: &str| text.parse::<IpAddr>().expect("an address");
+        let found = found.split_whitespace().map(|text| SocketAddr::new(address(text), 0));
+        match select("gate", found, family, source.map(address)) {
+            Ok(addresses) => {
+                let texts: Vec<_> = addresses.iter().map(|address| address.ip().to_string()).collect();
+                expect.assert_eq(&texts.join(" "));
+            }
+            Err(error) => expect.assert_eq(&error.to_string()),
+        }
+    }
+}
