@@ -66,9 +66,10 @@ impl Doors {
                     false
                 }
             };
-            policy
-                .doors
-                .insert(id, DoorPolicy { name: Arc::clone(&door.name), lasts: door.lasts, keeps_time });
+            policy.doors.insert(
+                id,
+                DoorPolicy { name: Arc::clone(&door.name), lasts: door.lasts, keeps_time, again: door.again },
+            );
         }
         for rule in &config.rules {
             let doors = rule.doors.iter().filter_map(|name| by_name.get(name).copied()).collect();

@@ -84,6 +84,36 @@ fn an_open_sequence_and_its_reverse_live_in_one_group() {
 }
 
 #[test]
+fn a_port_of_another_rule_of_the_group_is_a_wrong_step_and_starts_nothing() {
+    let rule = |steps: &str| {
+        format!(
+            "module = \"sequence\"\ndoor = \"ssh\"\ngroup = \"g\"\n[settings]\nsequence = [{steps}]\ntcp_flags = [\"syn\"]\n"
+        )
+    };
+    check(
+        &[("a.toml", &rule("\"1/udp\", \"2/udp\"")), ("b.toml", &rule("\"5/udp\", \"6/tcp\", \"2/udp\""))],
+        "+0 192.0.2.1 udp/1
+         +0 192.0.2.1 udp/5
+         +1 192.0.2.1 udp/2
+         +2 192.0.2.2 udp/5
+         +2 192.0.2.2 tcp/6 S
+         +2 192.0.2.2 udp/1
+         +3 192.0.2.3 udp/1
+         +3 192.0.2.3 tcp/6 A
+         +3 192.0.2.3 udp/2",
+        expect![[r#"
+            +0.0 a 192.0.2.1 stage 1
+            +0.0 a 192.0.2.1 forgot: step 2 should be 2/udp, was 5/udp
+            +2.0 b 192.0.2.2 stage 1
+            +2.0 b 192.0.2.2 stage 2
+            +2.0 b 192.0.2.2 forgot: step 3 should be 2/udp, was 1/udp
+            +3.0 a 192.0.2.3 stage 1
+            +3.0 open ssh 192.0.2.3 10s
+        "#]],
+    );
+}
+
+#[test]
 fn rules_without_a_group_each_see_every_packet() {
     let rule =
         |steps: &str| format!("module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [{steps}]\n");

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt, TcpFlags,
-    Timestamp, Transport,
+    Action, Again, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt,
+    TcpFlags, Timestamp, Transport,
 };
 use posternd::config::{Config, Mistakes};
 use posternd::rules::{Generation, Loader, Outcome, Runtime, Shard};
@@ -165,7 +165,8 @@ fn prepare(dir: &Path, number: u64, loader: &mut Loader) -> Result<(Config, Gene
 
 fn policy(config: &Config) -> Arc<Policy> {
     let ssh = &config.doors["ssh"];
-    let door = DoorPolicy { name: ssh.name.clone(), lasts: ssh.lasts, keeps_time: true };
+    let door =
+        DoorPolicy { name: ssh.name.clone(), lasts: ssh.lasts, keeps_time: true, again: Again::Extend };
     let grant = |lasts| Grant { doors: vec![DoorId(1)], lasts };
     Arc::new(Policy {
         grants: config.rules.iter().map(|rule| (rule.id.clone(), grant(rule.lasts))).collect(),

@@ -112,6 +112,12 @@ impl Dispatch {
         })
     }
 
+    /// Whether a rule may see packets that go where this one goes and came where this one came, whatever their ports.
+    #[must_use]
+    pub fn admits(&self, rule: usize, knock: &Knock, is_local: impl Fn(IpAddr) -> bool) -> bool {
+        self.subscriptions[rule].admits(knock, is_local)
+    }
+
     fn list(&self, knock: &Knock) -> &[Entry] {
         let table = &self.tables[knock.transport as usize];
         table.as_ref().map_or(&[], |table| &self.lists[table[usize::from(knock.destination_port)] as usize])

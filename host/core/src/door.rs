@@ -16,6 +16,8 @@ pub struct Order {
     pub door: DoorId,
     /// For whom.
     pub client: IpAddr,
+    /// Which of several openings of the door for this client; 0 where there is only one.
+    pub turn: u64,
     /// What.
     pub act: Act,
 }

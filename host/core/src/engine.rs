@@ -14,7 +14,7 @@ use crate::event::{Event, Request};
 use crate::ledger::{Key, Ledger, Opening, State};
 use crate::moment::Moment;
 use crate::once::UsedOnce;
-use crate::tenant::{DoorPolicy, Policy, RuleId};
+use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 
 /// The pause before the second try to close a door; it doubles with each.
@@ -23,8 +23,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Tries to close a door that keeps the time itself, before it is left to that.
 const MAX_TRIES: u32 = 6;
-/// The shell answers every order; should it ever lose one, the opening is looked at again after this.
-const ANSWER_LIMIT: Duration = Duration::from_secs(3600);
+/// The shell answers every order, a command's after hours perhaps; should it ever lose one, the opening is looked at
+/// again after this.
+const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
 
 /// Holds verdicts to what was granted, keeps the ledger, and says what doors must do and when.
 ///
@@ -40,6 +41,7 @@ pub struct Engine {
     used: UsedOnce,
     under_way: HashMap<u64, UnderWay>,
     last_serial: u64,
+    last_turn: u64,
     stopping: bool,
     actions: Vec<Action>,
 }
@@ -54,7 +56,9 @@ struct UnderWay {
 
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
+    /// To open for so long, which would be until then.
     Open {
+        lasts: Duration,
         until: Moment,
     },
     /// To open again what somebody else closed.
@@ -93,8 +97,10 @@ impl Engine {
                 }
             }
             Event::Answered(receipt) => self.answered(receipt, now),
-            Event::Found { door, client, remaining } => self.found(Key { door, client }, remaining, now),
-            Event::Lost { door, client } => self.lost(Key { door, client }, now),
+            Event::Found { door, client, remaining } => {
+                self.found(Key { door, client, turn: 0 }, remaining, now)
+            }
+            Event::Lost { door, client } => self.lost(Key { door, client, turn: 0 }, now),
             Event::PolicyChanged(policy) => self.change_policy(policy),
             Event::Stopping => self.stop(now),
         }
@@ -153,11 +159,15 @@ impl Engine {
     }
 
     fn open(&mut self, rule: &RuleId, source: IpAddr, request: &OpenRequest, now: Moment) {
-        let key = match self.granted(rule, source, request.door.as_deref(), request.client) {
+        let mut key = match self.granted(rule, source, request.door.as_deref(), request.client) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
         };
         let door = &self.doors[&key.door];
+        if door.again == Again::Run {
+            self.last_turn += 1;
+            key.turn = self.last_turn;
+        }
         let granted = self.policy.grants[rule].lasts;
         let asked = request.lasts.or(granted).unwrap_or(door.lasts);
         let lasts = asked.min(self.policy.longest);
@@ -191,9 +201,11 @@ impl Engine {
         match before {
             Some(before @ Opening { state: State::Opening | State::Open, .. }) => {
                 // Opening again never takes time away.
-                let until = until.max(before.due);
-                let purpose = Purpose::Extend { until, before: before.due };
-                self.ledger.put(key, Opening { rule: rule.clone(), due: until, ..before });
+                let until = until.max(before.until);
+                let purpose = Purpose::Extend { until, before: before.until };
+                let is_awaited = before.state == State::Opening && !keeps_time;
+                let due = if is_awaited { before.due } else { until };
+                self.ledger.put(key, Opening { rule: rule.clone(), until, due, ..before });
                 if keeps_time {
                     self.order(key, Act::Extend(until.since(now)), purpose, rule);
                 } else {
@@ -201,23 +213,26 @@ impl Engine {
                 }
             }
             Some(Opening { state: State::Closing { .. }, .. }) | None => {
-                let opening =
-                    Opening { rule: rule.clone(), state: State::Opening, newest_order: 0, due: until };
+                let state = State::Opening;
+                // What a command opens is open when the command has ended, and not closed before.
+                let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
+                let opening = Opening { rule: rule.clone(), state, newest_order: 0, until, due };
                 self.ledger.put(key, opening);
-                self.order(key, Act::Open(lasts), Purpose::Open { until }, rule);
+                self.order(key, Act::Open(lasts), Purpose::Open { lasts, until }, rule);
             }
         }
     }
 
     fn close(&mut self, rule: &RuleId, source: IpAddr, request: &CloseRequest, now: Moment) {
-        match self.granted(rule, source, request.door.as_deref(), request.client) {
-            Ok(key) => match self.ledger.find(key).map(|opening| opening.state) {
-                Some(State::Opening | State::Open) => {
-                    self.order_close(key, Why::Asked, Some(rule.clone()), now);
-                }
-                Some(State::Closing { .. }) | None => {}
-            },
-            Err(refusal) => self.refuse(rule, source, request.door.as_deref(), refusal),
+        let Key { door, client, .. } =
+            match self.granted(rule, source, request.door.as_deref(), request.client) {
+                Ok(key) => key,
+                Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
+            };
+        let open = self.ledger.turns(door, client);
+        let open = open.filter(|(_, opening)| matches!(opening.state, State::Opening | State::Open));
+        for key in open.map(|(key, _)| key).collect::<Vec<_>>() {
+            self.order_close(key, Why::Asked, Some(rule.clone()), now);
         }
     }
 
@@ -238,7 +253,7 @@ impl Engine {
         if client.is_some_and(|client| client != IpNet::from(source)) {
             return Err(DropReason::ClientNotGranted);
         }
-        Ok(Key { door, client: source })
+        Ok(Key { door, client: source, turn: 0 })
     }
 
     fn answered(&mut self, receipt: Receipt, now: Moment) {
@@ -254,14 +269,20 @@ impl Engine {
                 self.tell(key, rule, |subject| Notice::Closed { subject, why });
             }
             (Purpose::Close { why }, Err(detail)) => self.did_not_close(key, why, newest, rule, detail, now),
-            (
-                Purpose::Open { until } | Purpose::PutBack { until } | Purpose::Extend { until, .. },
-                Ok(()),
-            ) => {
+            (purpose, Ok(())) => {
                 let is_new = !matches!(purpose, Purpose::Extend { .. })
                     || opening.as_ref().is_some_and(|opening| opening.state == State::Opening);
+                let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
+                let (mut until, lasts) = match purpose {
+                    Purpose::Open { lasts, until } => (until, lasts),
+                    Purpose::PutBack { until } | Purpose::Extend { until, .. } => (until, until.since(now)),
+                    Purpose::Close { .. } => (now, Duration::ZERO),
+                };
                 if let Some(opening @ Opening { state: State::Opening, .. }) = opening {
-                    self.ledger.put(key, Opening { state: State::Open, ..opening });
+                    // The time of what a command opened begins when the command has ended.
+                    let due = if keeps_time { opening.until } else { opening.until.max(now.plus(lasts)) };
+                    until = if keeps_time { until } else { due };
+                    self.ledger.put(key, Opening { state: State::Open, until: due, due, ..opening });
                 }
                 let lasts = until.since(now);
                 self.tell(key, rule, |subject| match is_new {
@@ -292,7 +313,7 @@ impl Engine {
             // A command that failed may have done half of its work.
             (_, State::Opening) => self.order_close(key, Why::Failed, None, now),
             (Purpose::Extend { before, .. }, State::Open) => {
-                self.ledger.put(key, Opening { due: before, ..opening });
+                self.ledger.put(key, Opening { until: before, due: before, ..opening });
             }
             _ => {}
         }
@@ -334,8 +355,9 @@ impl Engine {
 
     fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
         if self.doors.contains_key(&key.door) && self.ledger.find(key).is_none() {
-            let due = now.plus(remaining);
-            self.ledger.put(key, Opening { rule: None, state: State::Open, newest_order: 0, due });
+            let until = now.plus(remaining);
+            let opening = Opening { rule: None, state: State::Open, newest_order: 0, until, due: until };
+            self.ledger.put(key, opening);
         }
     }
 
@@ -343,7 +365,7 @@ impl Engine {
         let Some(opening @ Opening { state: State::Open, .. }) = self.ledger.find(key).cloned() else {
             return;
         };
-        let until = opening.due;
+        let until = opening.until;
         if until > now && self.policy.doors.contains_key(&key.door) && !self.stopping {
             let rule = opening.rule.clone();
             self.ledger.put(key, Opening { state: State::Opening, ..opening });
@@ -426,7 +448,7 @@ impl Engine {
             self.ledger.put(key, Opening { newest_order: serial, ..opening });
         }
         self.under_way.insert(serial, UnderWay { key, purpose, rule: rule.clone() });
-        let order = Order { serial, door: key.door, client: key.client, act };
+        let order = Order { serial, door: key.door, client: key.client, turn: key.turn, act };
         self.actions.push(Action::Order { order, rule });
     }
 

@@ -1,6 +1,6 @@
 //! Ledger: all openings, and what is due next.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::action::Why;
@@ -15,6 +15,8 @@ pub struct Key {
     pub door: DoorId,
     /// For whom.
     pub client: IpAddr,
+    /// Which of several; 0 where opening again extends.
+    pub turn: u64,
 }
 
 /// One door open for one client until a time.
@@ -26,7 +28,9 @@ pub struct Opening {
     pub state: State,
     /// The number of the newest order for it; answers to older ones change nothing.
     pub newest_order: u64,
-    /// What is due at [`Opening::due`] depends on the state: closing it, or trying again to close it.
+    /// Until when it should be open.
+    pub until: Moment,
+    /// When something must be done about it: closing it, or trying again to close it.
     pub due: Moment,
 }
 
@@ -49,7 +53,7 @@ pub enum State {
 /// All openings, by door and client, with their deadlines in order.
 #[derive(Debug, Default)]
 pub struct Ledger {
-    openings: HashMap<Key, Opening>,
+    openings: BTreeMap<Key, Opening>,
     deadlines: BTreeSet<(Moment, Key)>,
 }
 
@@ -102,7 +106,13 @@ impl Ledger {
         self.deadlines.first().filter(|(due, _)| *due <= now).map(|(_, key)| *key)
     }
 
-    /// All openings, in no order.
+    /// Every opening of this door for this client.
+    pub fn turns(&self, door: DoorId, client: IpAddr) -> impl Iterator<Item = (Key, &Opening)> {
+        let turn = |turn| Key { door, client, turn };
+        self.openings.range(turn(0)..=turn(u64::MAX)).map(|(key, opening)| (*key, opening))
+    }
+
+    /// All openings, by door and client.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Opening)> {
         self.openings.iter().map(|(key, opening)| (*key, opening))
     }

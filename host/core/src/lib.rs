@@ -41,7 +41,7 @@ pub use memory::{Bounds, Memory};
 pub use moment::Moment;
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use rest::Rest;
-pub use tenant::{DoorPolicy, Grant, Policy, RuleId, TenantId};
+pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
 
 pub use ipnet::IpNet;

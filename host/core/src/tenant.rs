@@ -72,4 +72,17 @@ pub struct DoorPolicy {
     /// Whether the door itself keeps the time, as a set element with a kernel timeout does. Such a door must be told of
     /// an extension, and may be left open when the daemon stops. Any other is closed by the daemon or by nobody.
     pub keeps_time: bool,
+    /// What opening it again for the same client does.
+    pub again: Again,
+}
+
+/// What opening a door again does, while it is open for the same client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Again {
+    /// It stays open longer.
+    #[default]
+    Extend,
+    /// It is opened once more, and that opening is closed at its own time, as knockd does. Only for doors that do not keep the
+    /// time themselves.
+    Run,
 }

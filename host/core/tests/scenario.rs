@@ -9,12 +9,13 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use postern_core::{
-    Act, Action, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once, OpenRequest,
-    Policy, Receipt, Request, RuleId, State, TenantId,
+    Act, Action, Again, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once,
+    OpenRequest, Policy, Receipt, Request, RuleId, State, TenantId,
 };
 
 const SSH: DoorId = DoorId(1);
 const LAMP: DoorId = DoorId(2);
+const BELL: DoorId = DoorId(4);
 
 /// An engine, a clock, and doors that answer after `delay` and fail when told to.
 struct World {
@@ -47,15 +48,17 @@ fn seconds(text: &str) -> Duration {
 
 fn policy() -> Policy {
     let rule = |name: &str| RuleId { tenant: TenantId::host(), name: name.into() };
-    let door = |name: &str, lasts, keeps_time| DoorPolicy { name: name.into(), lasts, keeps_time };
+    let door =
+        |name: &str, lasts, keeps_time, again| DoorPolicy { name: name.into(), lasts, keeps_time, again };
     Policy {
         grants: HashMap::from([
-            (rule("knock"), Grant { doors: vec![SSH, LAMP], lasts: None }),
+            (rule("knock"), Grant { doors: vec![SSH, LAMP, BELL], lasts: None }),
             (rule("brief"), Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)) }),
         ]),
         doors: HashMap::from([
-            (SSH, door("ssh", Duration::from_secs(10), true)),
-            (LAMP, door("lamp", Duration::from_secs(10), false)),
+            (SSH, door("ssh", Duration::from_secs(10), true, Again::Extend)),
+            (LAMP, door("lamp", Duration::from_secs(10), false, Again::Extend)),
+            (BELL, door("bell", Duration::from_secs(10), false, Again::Run)),
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
@@ -227,6 +230,7 @@ fn door(name: &str) -> DoorId {
     match name {
         "ssh" => SSH,
         "lamp" => LAMP,
+        "bell" => BELL,
         other => panic!("no such door: {other}"),
     }
 }
@@ -451,6 +455,61 @@ fn a_command_that_failed_to_open_is_closed_for_it_may_have_done_half() {
             +1.0   -> lamp close 192.0.2.1
             +1.0 knock lamp 192.0.2.1: closed Failed
             +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_door_that_runs_again_has_an_opening_for_each_knock() {
+    check(
+        "+0 open knock 192.0.2.1 door=bell
+         +4 open knock 192.0.2.1 door=bell
+         +5 open knock 192.0.2.2 door=bell
+         +11 open knock 192.0.2.1 door=bell
+         +12 close knock 192.0.2.1 door=bell
+         +30 end",
+        expect![[r#"
+            +0.0   -> bell open 10s 192.0.2.1
+            +0.0 knock bell 192.0.2.1: opened 10s
+            +4.0   -> bell open 10s 192.0.2.1
+            +4.0 knock bell 192.0.2.1: opened 10s
+            +5.0   -> bell open 10s 192.0.2.2
+            +5.0 knock bell 192.0.2.2: opened 10s
+            +10.0   -> bell close 192.0.2.1
+            +10.0 knock bell 192.0.2.1: closed Expired
+            +11.0   -> bell open 10s 192.0.2.1
+            +11.0 knock bell 192.0.2.1: opened 10s
+            +12.0   -> bell close 192.0.2.1
+            +12.0   -> bell close 192.0.2.1
+            +12.0 knock bell 192.0.2.1: closed Asked
+            +12.0 knock bell 192.0.2.1: closed Asked
+            +15.0   -> bell close 192.0.2.2
+            +15.0 knock bell 192.0.2.2: closed Expired
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn what_a_slow_command_opens_is_open_for_its_time_from_when_the_command_ended() {
+    check(
+        "+0 delay 15
+         +0 open knock 192.0.2.1 door=lamp
+         +1 open knock 192.0.2.1 door=bell
+         +2 open knock 192.0.2.1 door=lamp lasts=100
+         +20 delay 0
+         +200 end",
+        expect![[r#"
+            +0.0   -> lamp open 10s 192.0.2.1
+            +1.0   -> bell open 10s 192.0.2.1
+            +2.0 knock lamp 192.0.2.1: extended 100s
+            +15.0 knock lamp 192.0.2.1: opened 87s
+            +16.0 knock bell 192.0.2.1: opened 10s
+            +26.0   -> bell close 192.0.2.1
+            +26.0 knock bell 192.0.2.1: closed Expired
+            +102.0   -> lamp close 192.0.2.1
+            +102.0 knock lamp 192.0.2.1: closed Expired
+            +200.0 end: 0 openings, settled true
         "#]],
     );
 }

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::Transport;
+use postern_core::{Again, Transport};
 use postern_doorman::{GuardProtocol, MAX_DOOR_PORTS, NetDoor, OnClose, SetName};
 
 use super::mistake::Mistake;
@@ -27,6 +27,8 @@ pub struct Door {
     pub lasts: Duration,
     /// What it is.
     pub kind: DoorKind,
+    /// What opening it again does.
+    pub again: Again,
     line: usize,
 }
 
@@ -85,8 +87,21 @@ pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
     if !kinds[2] && (table.has("close") || table.has("timeout")) {
         table.mistake(&table.place(), "close and timeout are for command doors only; leave them out");
     }
+    let again = match table.text("again") {
+        None => Again::Extend,
+        Some(At { value: "extend", .. }) => Again::Extend,
+        Some(At { value: "run", .. }) if kinds[2] => Again::Run,
+        Some(At { value: "run", place }) => {
+            table.mistake(&place, "only a command can be run again; leave it out");
+            Again::Extend
+        }
+        Some(At { value, place }) => {
+            table.mistake(&place, format!("`{value}` is neither \"extend\" nor \"run\""));
+            Again::Extend
+        }
+    };
     table.finish();
-    Some(Door { name: name.into(), lasts: lasts.min(longest), kind: kind?, line })
+    Some(Door { name: name.into(), lasts: lasts.min(longest), kind: kind?, again, line })
 }
 
 fn guard(table: &Table<'_>) -> Option<DoorKind> {

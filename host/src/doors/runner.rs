@@ -26,13 +26,13 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 /// Runs commands. As many wait as the engine gives orders, which the engine bounds.
 #[derive(Clone)]
 pub(super) struct Runner {
-    /// For each door and client with a command under way, what comes after it.
+    /// For each opening with a command under way, what comes after it.
     lines: Arc<Mutex<Lines>>,
     slots: Arc<Semaphore>,
     teller: Teller,
 }
 
-type Lines = HashMap<(DoorId, IpAddr), VecDeque<Job>>;
+type Lines = HashMap<(DoorId, IpAddr, u64), VecDeque<Job>>;
 
 struct Job {
     serial: u64,
@@ -56,7 +56,7 @@ impl Runner {
         let rule = rule.map_or_else(String::new, |rule| rule.name.to_string());
         let values = [order.client.to_string(), name.to_owned(), rule, seconds.to_string()];
         let job = Job { serial: order.serial, argv: argv.clone(), values, limit: door.timeout };
-        let line = (order.door, order.client);
+        let line = (order.door, order.client, order.turn);
         {
             let mut lines = self.lines();
             if let Some(waiting) = lines.get_mut(&line) {

@@ -98,11 +98,9 @@ impl Shard {
     ) {
         let Self { generation, states, asked, started, shards } = self;
         asked.clear();
-        asked.extend(generation.dispatch.wanted(knock, is_local));
-        if asked.len() > 1
-            || asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1)
-        {
-            keep_to_groups(asked, generation, states, knock);
+        asked.extend(generation.dispatch.wanted(knock, &is_local));
+        if asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1) {
+            *asked = keep_to_groups(asked, generation, states, knock, is_local);
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
@@ -128,13 +126,41 @@ impl Shard {
     }
 }
 
-/// Rules of a group that hold memory of the client get the packet alone; only if none does, all get it.
-fn keep_to_groups(asked: &mut Vec<usize>, generation: &Generation, states: &[RuleState], knock: &Knock) {
-    let holds = |rule: usize| states[rule].memory.recall(knock.source, knock.time).is_some();
-    asked.retain(|rule| {
-        let members = &generation.groups[generation.rules[*rule].group];
-        members.len() == 1 || holds(*rule) || !members.iter().any(|member| holds(*member))
-    });
+/// Rules of a group that remember the client get what any of them asked for, and the others get nothing; only if none
+/// remembers it, those that asked get the packet.
+fn keep_to_groups(
+    asked: &[usize],
+    generation: &Generation,
+    states: &[RuleState],
+    knock: &Knock,
+    is_local: impl Fn(IpAddr) -> bool,
+) -> Vec<usize> {
+    let remembers = |rule: &usize| {
+        states[*rule].memory.recall(knock.source, knock.time).is_some()
+            && generation.dispatch.admits(*rule, knock, &is_local)
+    };
+    let mut kept = Vec::with_capacity(asked.len());
+    // Each group of theirs, and whether a member remembers the client.
+    let mut groups: Vec<(usize, bool)> = Vec::new();
+    for rule in asked.iter().copied() {
+        let group = generation.rules[rule].group;
+        match groups.iter().find(|(known, _)| *known == group) {
+            Some((_, true)) => {}
+            Some((_, false)) => kept.push(rule),
+            None => {
+                let before = kept.len();
+                if generation.groups[group].len() > 1 {
+                    kept.extend(generation.groups[group].iter().copied().filter(|member| remembers(member)));
+                }
+                let is_remembered = kept.len() > before;
+                groups.push((group, is_remembered));
+                if !is_remembered {
+                    kept.push(rule);
+                }
+            }
+        }
+    }
+    kept
 }
 
 impl RuleState {
