@@ -60,7 +60,10 @@ has make || want make
 has nft || want nftables
 has ip || want iproute2
 has unshare || want util-linux
-has knock || want knockd # for its client
+has python3 || want python3-minimal # one test makes a tunnel with it
+has knock && has knockd || want knockd
+has sshd || want openssh-server
+has ssh && has ssh-keygen || want openssh-client
 has_llvm clang || want clang
 has_llvm wasm-ld || want lld
 if has_rust; then
@@ -88,13 +91,20 @@ if [[ " ${packages[*]} " == *-web* ]] && ! apt-cache show rustc-web >/dev/null 2
     fail "no Rust 1.$OLDEST_RUST with $TARGET, rustfmt and clippy here, and this distribution has none; get rustup from https://rustup.rs," \
         "then: rustup update stable && rustup target add $TARGET"
 fi
+# Tests start servers of these packages in namespaces. Here none of them must run, neither now nor after the next boot.
+units=()
+[[ " ${packages[*]} " != *" knockd "* ]] || units+=(knockd.service)
+[[ " ${packages[*]} " != *" openssh-server "* ]] || units+=(ssh.service ssh.socket)
+policy=/usr/sbin/policy-rc.d
+if [ ${#units[@]} -gt 0 ] && [ ! -e $policy ]; then
+    trap 'rm -f "$log"; "${root[@]}" rm -f $policy' EXIT
+    printf '#!/bin/sh\nexit 101\n' | "${root[@]}" install -m 755 /dev/stdin $policy
+fi
 say "apt-get install ${packages[*]}"
 apt install --no-install-recommends "${packages[@]}" || { tail -n 20 "$log" >&2; fail "apt-get install failed"; }
-
-# We only want the client. Debian leaves its daemon off; should another distribution start it, it must not stay.
-if [[ " ${packages[*]} " == *" knockd "* ]] && has systemctl && systemctl --quiet is-active knockd 2>/dev/null; then
-    say "systemctl disable --now knockd"
-    "${root[@]}" systemctl --quiet disable --now knockd
+if has systemctl; then
+    # One that is not there has nothing to disable.
+    for unit in "${units[@]}"; do "${root[@]}" systemctl --quiet disable "$unit" 2>/dev/null || :; done
 fi
 
 hash -r

@@ -158,6 +158,12 @@ impl Prefix {
         }
     }
 
+    /// The first of them.
+    #[must_use]
+    pub const fn first(&self) -> IpAddr {
+        self.address
+    }
+
     /// Whether `address` is one of them. IPv4 addresses are in no IPv6 prefix.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {

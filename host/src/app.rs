@@ -1,13 +1,13 @@
 //! App: owns every task of the daemon; start and stop order, and the one loop in between.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_core::{Action, DropReason, Engine, Event, Policy, State};
+use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
 use postern_doorman::Opening;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -17,16 +17,18 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
 
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, OneTime};
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
+use crate::knockd;
 use crate::local_addresses::LocalAddresses;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
 use crate::rules::{Generation, Loader, Outcome, Pool, Runtime};
 use crate::taps::Taps;
 use crate::watch::Watch;
+use crate::written::Written;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
 const GRACE: Duration = Duration::from_secs(10);
@@ -35,18 +37,29 @@ const LISTENING: Duration = Duration::from_secs(1);
 /// How often it is looked whether all interfaces listen, until they do.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// Runs the daemon until it is told to stop.
+/// Runs the daemon on `postern.toml` at `file` until it is told to stop.
 ///
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
 pub fn run(file: &Path) -> anyhow::Result<Exit> {
+    run_on(Written::Postern(file.to_owned())).map(|ended| ended.exit)
+}
+
+/// How the daemon ended, and which signal made it end.
+pub(crate) struct Ended {
+    pub(crate) exit: Exit,
+    pub(crate) signal: Option<i32>,
+}
+
+/// Runs the daemon on any configuration; as [`run`].
+pub(crate) fn run_on(written: Written) -> anyhow::Result<Ended> {
     let shell = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exit = shell.block_on(async {
         // A signal that comes early is heard late, but does not kill.
         let signals = Signals::catch()?;
-        match App::start(file.to_owned(), signals).await? {
+        match App::start(written, signals).await? {
             Some(app) => Ok(app.run().await),
-            None => Ok(Exit::Mistakes),
+            None => Ok(Ended { exit: Exit::Mistakes, signal: None }),
         }
     });
     // Whatever still runs had its time.
@@ -56,7 +69,7 @@ pub fn run(file: &Path) -> anyhow::Result<Exit> {
 
 /// Everything that runs.
 struct App {
-    file: PathBuf,
+    written: Written,
     clock: Clock,
     happenings: UnboundedReceiver<Happening>,
     judgements: Receiver<Judgement>,
@@ -82,6 +95,8 @@ struct Running {
     policy: Arc<Policy>,
     /// That of the generation before: workers may have judged by it until a moment ago.
     policy_before: Arc<Policy>,
+    /// The rules whose sequence is good for one opening, and where it stands until it is used.
+    one_time: HashMap<RuleId, Option<OneTime>>,
     /// What is still to be told of it, and when at the latest.
     untold: Option<(String, Instant)>,
     /// Whether all interfaces have listened once.
@@ -100,7 +115,7 @@ struct StopSignals {
 
 impl App {
     /// Starts everything, in order; nothing if there are mistakes in the configuration.
-    async fn start(file: PathBuf, signals: Signals) -> anyhow::Result<Option<Self>> {
+    async fn start(written: Written, signals: Signals) -> anyhow::Result<Option<Self>> {
         let clock = Clock::start();
         let (teller, happenings) = channel();
         let files_changed = Arc::new(Notify::new());
@@ -109,15 +124,15 @@ impl App {
 
         // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
         // watched; what changed before is read below, what changes after is noticed.
-        let (outline, _) = Config::read(&file);
+        let (outline, _) = written.read();
         if let Some(outline) = &outline {
             let plan = doors.plan(outline);
             log::posture(doors.apply(&plan).await.context("the doors cannot be set up")?);
-            follow(&mut watch, &file, outline);
+            follow(&mut watch, &written, outline);
         }
         let runtime = Runtime::start()?;
         let mut loader = Loader::new(runtime.clone())?;
-        let (config, generation) = match prepare(&file, 1, &mut loader) {
+        let (config, generation) = match prepare(&written, 1, &mut loader) {
             Prepared { config: Some(config), generation: Ok(generation) } => (config, generation),
             Prepared { generation, .. } => {
                 doors.stop();
@@ -150,7 +165,7 @@ impl App {
         let pool = Pool::start(&runtime, config.workers, Arc::clone(&generation), is_local, clock, told)?;
         let mut taps = Taps::default();
         taps.follow(&config, &generation, &pool)?;
-        let preparer = Preparer::start(file.clone(), loader, Teller::clone(&teller))?;
+        let preparer = Preparer::start(written.clone(), loader, Teller::clone(&teller))?;
         let mut look = interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let running = Running {
@@ -158,11 +173,12 @@ impl App {
             workers: config.workers,
             policy_before: Arc::clone(&plan.policy),
             policy: plan.policy,
+            one_time: one_time(&config),
             untold: Some((summary(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
         let mut app = Self {
-            file,
+            written,
             clock,
             happenings,
             judgements,
@@ -185,8 +201,8 @@ impl App {
         Ok(Some(app))
     }
 
-    async fn run(mut self) -> Exit {
-        loop {
+    async fn run(mut self) -> Ended {
+        let signal = loop {
             let deadline = self.engine.next_deadline().and_then(|moment| self.clock.instant(moment));
             let reload_at = self.pace.due();
             let is_waiting = !self.running.is_ready || self.running.untold.is_some();
@@ -200,16 +216,16 @@ impl App {
                 () = self.files_changed.notified() => self.pace.note_change(Instant::now()),
                 () = until(reload_at) => self.prepare(),
                 Some(()) = self.signals.hangup.recv() => {
-                    tracing::info!(event = "reload", "reloading, as SIGHUP says");
+                    tracing::info!(event = "hangup", "reloading, as SIGHUP says");
                     if self.pace.may_prepare() {
                         self.prepare();
                     }
                 }
                 _ = self.look.tick(), if is_waiting => self.look(),
-                () = self.signals.stop.recv() => break,
+                signal = self.signals.stop.recv() => break signal,
             }
-        }
-        self.stop().await
+        };
+        Ended { exit: self.stop().await, signal: Some(signal) }
     }
 
     async fn handle(&mut self, happening: Happening) {
@@ -231,8 +247,27 @@ impl App {
         if !counts {
             return log::count_drop(DropReason::Outdated);
         }
+        if !self.spend(&rule, generation) {
+            return log::count_drop(DropReason::AlreadyUsed);
+        }
         let actions = self.engine.handle(Event::Judged { rule, source, request }, self.clock.now());
         self.act(actions);
+    }
+
+    /// Uses up the one-time sequence of a rule that has one; false if it was used up, or cannot be.
+    fn spend(&mut self, rule: &RuleId, generation: u64) -> bool {
+        let Some(one_time) = self.running.one_time.get_mut(rule) else { return true };
+        let Some(line) = one_time.take().filter(|_| generation == self.running.number) else { return false };
+        // The next sequence comes with the next generation; until then the rule opens nothing.
+        if self.pace.may_prepare() {
+            self.prepare();
+        }
+        let spent = knockd::Source::spend(&line);
+        if let Err(error) = &spent {
+            let name = &*rule.name;
+            tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{}: {error}", line.path.display());
+        }
+        spent.is_ok()
     }
 
     fn act(&mut self, actions: Vec<Action>) {
@@ -269,7 +304,7 @@ impl App {
         self.pace.end(Instant::now());
         if let Some(config) = &config {
             // Even with mistakes: a module that is not there yet is a mistake until it is.
-            follow(&mut self.watch, &self.file, config);
+            follow(&mut self.watch, &self.written, config);
         }
         match (config, generation) {
             (Some(config), Ok(generation)) => self.apply(&config, generation).await,
@@ -300,6 +335,7 @@ impl App {
         self.act(actions);
         let generation = Arc::new(generation);
         self.running.number = generation.number;
+        self.running.one_time = one_time(config);
         self.running.policy_before = std::mem::replace(&mut self.running.policy, plan.policy);
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.taps.follow(config, &generation, &self.pool) {
@@ -339,6 +375,7 @@ impl App {
     /// In order: no packet comes in, no rule runs, what was judged counts, and what nobody else would close is closed.
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
+        tracing::debug!(event = "stopping", "stopping");
         let Self {
             taps,
             pool,
@@ -373,7 +410,7 @@ impl App {
                 },
                 () = until(deadline.map(Instant::from_std)) => engine.handle_deadline(clock.now()),
                 () = sleep_until(grace) => break,
-                () = signals.stop.recv() => break,
+                _ = signals.stop.recv() => break,
             };
             carry_out(actions, &engine, &mut doors);
         }
@@ -410,10 +447,11 @@ impl Signals {
 }
 
 impl StopSignals {
-    async fn recv(&mut self) {
+    /// The number of the signal that came.
+    async fn recv(&mut self) -> i32 {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
+            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
         }
     }
 }
@@ -437,10 +475,15 @@ fn start_watch(changed: &Arc<Notify>) -> Option<Watch> {
     watch.ok()
 }
 
-fn follow(watch: &mut Option<Watch>, file: &Path, config: &Config) {
-    if let Some(watch) = watch {
+fn follow(watch: &mut Option<Watch>, written: &Written, config: &Config) {
+    if let (Some(watch), Some(file)) = (watch, written.watched()) {
         watch.follow(file, config);
     }
+}
+
+fn one_time(config: &Config) -> HashMap<RuleId, Option<OneTime>> {
+    let rules = config.rules.iter().filter(|rule| rule.one_time.is_some());
+    rules.map(|rule| (rule.id.clone(), rule.one_time.clone())).collect()
 }
 
 fn summary(config: &Config) -> String {

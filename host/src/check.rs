@@ -11,6 +11,7 @@ use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
 use crate::rules::{Loader, Runtime};
+use crate::written::Written;
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill.
 ///
@@ -18,7 +19,7 @@ use crate::rules::{Loader, Runtime};
 /// If the system does not let us check, or nobody can be told.
 pub fn check(file: &Path) -> anyhow::Result<Exit> {
     let mut loader = Loader::new(Runtime::start()?)?;
-    let Prepared { config, generation } = prepare(file, 1, &mut loader);
+    let Prepared { config, generation } = prepare(&Written::Postern(file.to_owned()), 1, &mut loader);
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     if let Some(config) = &config {
@@ -54,7 +55,7 @@ fn set_mistakes(file: &Path, config: &Config) -> Vec<Mistake> {
         .enumerate()
         .filter_map(|(n, door)| match &door.kind {
             DoorKind::Net(net) => Some((DoorId(u32::try_from(n).ok()?), net.clone())),
-            DoorKind::Command(_) => None,
+            DoorKind::Command(_) | DoorKind::Shell(_) => None,
         })
         .collect();
     let mistake = |(door, error): (DoorId, postern_doorman::Mistake)| {

@@ -1,5 +1,6 @@
 //! Cli: posternd's command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -22,6 +23,13 @@ pub enum Command {
     Run(RunArgs),
     /// Read the configuration, load every module, say every mistake, and start nothing.
     Check(FileArgs),
+    /// Run /etc/knockd.conf, with knockd's own options; the same when called by the name `knockd`.
+    #[command(disable_help_flag = true)]
+    Knockd {
+        /// As for knockd; -h says them.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
+        options: Vec<OsString>,
+    },
     /// Remove the guard that a stopped daemon left: every port that it guarded is open again.
     Reset,
 }

@@ -22,8 +22,9 @@ use postern_doorman::check_doors as check_doors_of_net;
 use table::{Source, Table};
 
 pub(crate) use door::PLACEHOLDERS;
-pub use door::{CommandDoor, Door, DoorKind};
+pub use door::{CommandDoor, Door, DoorKind, ShellDoor};
 pub use mistake::{Mistake, Mistakes};
+pub(crate) use rule_file::OneTime;
 pub use rule_file::{ModuleSource, RuleFile};
 pub(crate) use values::show_duration;
 
@@ -45,6 +46,8 @@ pub struct Config {
     pub interfaces: Vec<String>,
     /// Whether to see packets that are not for this machine's hardware address.
     pub promiscuous: bool,
+    /// Whether packets of IPv6 are left out.
+    pub only_ipv4: bool,
     /// Threads that run rules.
     pub workers: usize,
     /// The folder of the rule files.
@@ -106,6 +109,26 @@ impl Config {
         (config.filter(|_| is_right).map(|config| Self { rules, ..config }), mistakes)
     }
 
+    /// A configuration without rules and doors, for those of a knockd.conf.
+    pub(crate) fn of_knockd(
+        interfaces: Vec<String>,
+        only_ipv4: bool,
+        longest: Duration,
+        max_openings: usize,
+    ) -> Self {
+        Self {
+            interfaces,
+            promiscuous: false,
+            only_ipv4,
+            workers: one_a_core(),
+            rules_dir: PathBuf::new(),
+            doors: BTreeMap::new(),
+            longest,
+            max_openings,
+            rules: Vec::new(),
+        }
+    }
+
     /// Ports and sets that cannot be shared by doors.
     fn door_mistakes(&self, file: &Path) -> Vec<Mistake> {
         let doors: Vec<_> = self.doors.values().collect();
@@ -113,7 +136,7 @@ impl Config {
             .zip(&doors)
             .filter_map(|(n, door)| match &door.kind {
                 DoorKind::Net(net) => Some((DoorId(n), net.clone())),
-                DoorKind::Command(_) => None,
+                DoorKind::Command(_) | DoorKind::Shell(_) => None,
             })
             .collect();
         let mistake = |(DoorId(n), what): (DoorId, postern_doorman::Mistake)| {
@@ -162,11 +185,11 @@ impl Config {
             doors.insert(Arc::clone(&door.name), door);
         }
         table.finish();
-        let one_a_core = std::thread::available_parallelism().map_or(1, usize::from).min(8);
         Self {
             interfaces: interfaces.iter().map(|at| at.value.to_owned()).collect(),
             promiscuous,
-            workers: workers.unwrap_or(one_a_core),
+            only_ipv4: false,
+            workers: workers.unwrap_or_else(one_a_core),
             rules_dir,
             doors,
             longest,
@@ -182,6 +205,10 @@ impl Config {
             ModuleSource::Stock(_) => None,
         })
     }
+}
+
+fn one_a_core() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
 fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {

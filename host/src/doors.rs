@@ -13,7 +13,7 @@ use std::sync::Arc;
 use postern_core::{DoorId, DoorPolicy, Grant, Order, Policy, RuleId};
 use postern_doorman::{Error, NetDoor, Opening, Posture};
 
-use crate::config::{CommandDoor, Config, Door, DoorKind};
+use crate::config::{CommandDoor, Config, Door, DoorKind, ShellDoor};
 use crate::happening::Teller;
 use net::NetThread;
 use runner::Runner;
@@ -25,13 +25,20 @@ pub(crate) struct Doors {
     /// The doors that there ever were, by name; a door that changed is another one.
     numbers: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
     last_number: u32,
-    commands: HashMap<DoorId, Arc<CommandDoor>>,
+    commands: HashMap<DoorId, Commands>,
+}
+
+/// The commands of a door.
+#[derive(Clone)]
+enum Commands {
+    Argv(Arc<CommandDoor>),
+    Shell(Arc<ShellDoor>),
 }
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
 pub(crate) struct Plan {
     net: Vec<(DoorId, NetDoor)>,
-    commands: Vec<(DoorId, Arc<CommandDoor>)>,
+    commands: Vec<(DoorId, Commands)>,
     pub(crate) policy: Arc<Policy>,
 }
 
@@ -62,7 +69,11 @@ impl Doors {
                     true
                 }
                 DoorKind::Command(command) => {
-                    plan.commands.push((id, Arc::new(command.clone())));
+                    plan.commands.push((id, Commands::Argv(Arc::new(command.clone()))));
+                    false
+                }
+                DoorKind::Shell(shell) => {
+                    plan.commands.push((id, Commands::Shell(Arc::new(shell.clone()))));
                     false
                 }
             };
@@ -95,7 +106,7 @@ impl Doors {
     /// Has a door carry out an order. Its receipt comes as a happening, whatever becomes of it.
     pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
         match self.commands.get(&order.door) {
-            Some(command) => self.runner.run(Arc::clone(command), order, rule, door),
+            Some(commands) => self.runner.run(commands, order, rule, door),
             None => self.net.carry_out(order),
         }
     }

@@ -12,8 +12,10 @@ pub mod rules;
 mod doors;
 
 pub mod config;
+pub mod knockd;
 mod reload;
 mod watch;
+mod written;
 
 mod taps;
 

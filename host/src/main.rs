@@ -1,23 +1,32 @@
 //! posternd: arguments, run, exit code.
 
 use std::io::Write;
+use std::path::Path;
+use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
-use posternd::{app, check, log};
+use posternd::{app, check, knockd, log};
 
-fn main() -> Exit {
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let name = arguments.next().unwrap_or_default();
+    if Path::new(&name).file_name().is_some_and(|name| name == "knockd") {
+        return knockd::run(arguments);
+    }
     let done = match Cli::parse().command {
+        Command::Knockd { options } => return knockd::run(options.into_iter()),
         Command::Run(run) => {
             log::init(run.log_format, &run.log_level).and_then(|()| app::run(&run.file.config))
         }
         Command::Check(file) => check::check(&file.config),
         Command::Reset => check::reset(),
     };
-    done.unwrap_or_else(|error| {
+    let exit = done.unwrap_or_else(|error| {
         // Not through the log, which may be what failed; if standard error is gone too nobody can be told.
         drop(writeln!(std::io::stderr(), "posternd: {error:#}"));
         Exit::CannotRun
-    })
+    });
+    exit.report()
 }

@@ -1,16 +1,16 @@
 //! Reload: prepares the next generation off the packet path.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use tokio::time::Instant;
 
-use crate::config::{Config, Mistake, Mistakes};
+use crate::config::{Mistake, Mistakes};
 use crate::happening::{Happening, Prepared, Teller};
 use crate::rules::{Generation, Loader, Runtime};
+use crate::written::Written;
 
 /// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
 const QUIET: Duration = Duration::from_millis(100);
@@ -23,12 +23,12 @@ pub(crate) struct Preparer {
 
 impl Preparer {
     /// Prepares on a thread of its own from now on.
-    pub(crate) fn start(file: PathBuf, mut loader: Loader, teller: Teller) -> std::io::Result<Self> {
+    pub(crate) fn start(written: Written, mut loader: Loader, teller: Teller) -> std::io::Result<Self> {
         let (requests, queue) = bounded(1);
         // Nobody waits for it at the end: a long compilation must not hold up a stop.
         thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK).spawn(move || {
             for number in queue {
-                let prepared = prepare(&file, number, &mut loader);
+                let prepared = prepare(&written, number, &mut loader);
                 if teller.send(Happening::Prepared(Box::new(prepared))).is_err() {
                     return;
                 }
@@ -44,8 +44,8 @@ impl Preparer {
 }
 
 /// Reads, checks, compiles and tries everything.
-pub(crate) fn prepare(file: &Path, number: u64, loader: &mut Loader) -> Prepared {
-    let (config, mistakes) = Config::read(file);
+pub(crate) fn prepare(written: &Written, number: u64, loader: &mut Loader) -> Prepared {
+    let (config, mistakes) = written.read();
     let generation = match &config {
         // A compiler is a large program, and what it is fed comes from outside.
         Some(config) if mistakes.is_empty() => {

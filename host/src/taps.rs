@@ -1,8 +1,11 @@
 //! Taps: a capture for each interface, and what becomes of a frame.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
+
+use postern_core::DropReason;
 
 use crate::capture::{CaptureError, Filter, Frame, Precision, Tap, TapSettings};
 use crate::config::Config;
@@ -42,7 +45,10 @@ impl Taps {
             if !self.taps.contains_key(interface) {
                 let settings = TapSettings { interface: interface.clone(), promiscuous: config.promiscuous };
                 let entrance = pool.entrance();
-                let tap = Tap::start(settings, Arc::clone(&filter), move |frame| take(&frame, &entrance))?;
+                let only_ipv4 = config.only_ipv4;
+                let tap = Tap::start(settings, Arc::clone(&filter), move |frame| {
+                    take(&frame, &entrance, only_ipv4);
+                })?;
                 self.taps.insert(interface.clone(), (config.promiscuous, tap));
             }
         }
@@ -62,8 +68,11 @@ impl Taps {
 }
 
 /// A frame becomes a knock and goes to its worker, or it is counted.
-fn take(frame: &Frame<'_>, entrance: &Entrance) {
-    let offered = decode(frame, entrance.payload_limit()).and_then(|knock| entrance.offer(knock));
+fn take(frame: &Frame<'_>, entrance: &Entrance, only_ipv4: bool) {
+    let offered = decode(frame, entrance.payload_limit()).and_then(|knock| match knock.source {
+        IpAddr::V6(_) if only_ipv4 => Err(DropReason::NotWatched),
+        _ => entrance.offer(knock),
+    });
     if let Err(reason) = offered {
         log::count_drop(reason);
     }

@@ -22,6 +22,7 @@ fn half_finished_knocks_survive_unless_the_sequence_changes() {
     expect![[r#"
         +0.0 r 192.0.2.1 stage 1
         +1.0 r 192.0.2.1 stage 2
+        +30.0 r 192.0.2.1 timeout at stage 2
         +31.0 r 192.0.2.2 stage 1
         +32.0 r 192.0.2.2 stage 2
     "#]]

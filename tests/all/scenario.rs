@@ -166,7 +166,7 @@ fn three_languages_judge_alike() {
     let ports = ["udp/1111", "udp/2222", "tcp/3333", "tcp/1111", "udp/3333"];
     let flags = ["S", "S", "S", "SA", "A", "", "SE"];
     let mut now = Duration::ZERO;
-    let (mut opened, mut forgot) = (0, 0);
+    let (mut opened, mut forgot, mut expired) = (0, 0, 0);
     for step in 0..20_000 {
         now += Duration::from_millis(random(4) * random(700));
         let source = sources[usize::try_from(random(4)).unwrap()];
@@ -174,6 +174,8 @@ fn three_languages_judge_alike() {
         let port = ports[usize::try_from(random(5).min(random(5))).unwrap()];
         let knock = knock(Moment(now), source, port, flags[usize::try_from(random(7)).unwrap()]);
         let mut outcomes = world.judge(&knock);
+        expired += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Expired(_))).count();
+        outcomes.retain(|(_, outcome)| !matches!(outcome, Outcome::Expired(_)));
         for (_, outcome) in &mut outcomes {
             match outcome {
                 // Each says it in its own words.
@@ -188,5 +190,8 @@ fn three_languages_judge_alike() {
         let all_or_none = outcomes.is_empty() || outcomes.len() == rules;
         assert!(alike && all_or_none, "seed {seed}, step {step}, {knock:?}: {outcomes:?}");
     }
-    assert!(opened > 100 * rules && forgot > 100 * rules, "the knocks are worth judging: {opened} {forgot}");
+    assert!(
+        opened > 100 * rules && forgot > 100 * rules && expired > 100 * rules,
+        "the knocks are worth judging: {opened} {forgot} {expired}"
+    );
 }

@@ -97,6 +97,9 @@ impl World {
         for (rule, outcome) in &outcomes {
             let name = &rule.name;
             match outcome {
+                Outcome::Expired(stage) => {
+                    self.tell(&format!("{name} {} timeout at stage {stage}", knock.source));
+                }
                 Outcome::Stage(stage) => self.tell(&format!("{name} {} stage {stage}", knock.source)),
                 Outcome::Forgot(reason) => self.tell(&format!("{name} {} forgot: {reason}", knock.source)),
                 Outcome::Fault(what, pause) => self.tell(&format!("{name} fault: {what}, rests {pause:?}")),

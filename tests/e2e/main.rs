@@ -3,6 +3,7 @@
 //! Run them inside `tests/in-namespace.sh`, as `make test` does, or as root.
 
 mod capture;
+mod client;
 mod command_door;
 mod failures;
 mod guard_door;

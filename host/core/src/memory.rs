@@ -41,6 +41,7 @@ pub struct Memory {
 #[derive(Debug)]
 struct Slot {
     client: IpAddr,
+    stage: u32,
     until: Timestamp,
     bytes: Box<[u8]>,
     older: u32,
@@ -87,8 +88,14 @@ impl Memory {
             }
             self.evicted += 1;
         }
-        let slot =
-            Slot { client, until: progress.until, bytes: progress.bytes, older: self.newest, newer: NONE };
+        let slot = Slot {
+            client,
+            stage: progress.stage,
+            until: progress.until,
+            bytes: progress.bytes,
+            older: self.newest,
+            newer: NONE,
+        };
         let at = match self.free.pop() {
             Some(at) => {
                 self.slots[at as usize] = slot;
@@ -106,6 +113,13 @@ impl Memory {
         self.newest = at;
         self.index.insert(client, at);
         self.bytes += cost;
+    }
+
+    /// Forgets `client` if its time was up at `now`; how far it had come, then.
+    pub fn expire(&mut self, client: IpAddr, now: Timestamp) -> Option<u32> {
+        let slot = &self.slots[*self.index.get(&client)? as usize];
+        let stage = slot.stage;
+        (slot.until <= now && self.forget(client)).then_some(stage)
     }
 
     /// Forgets `client`; says whether there was something to forget.
@@ -188,6 +202,16 @@ mod tests {
         assert!(!memory.forget(client(1)));
         assert_eq!(memory.recall(client(1), Timestamp(20)), None);
         assert_eq!(memory.recall(client(2), Timestamp(20)), Some(&b"c"[..]));
+    }
+
+    #[test]
+    fn what_expired_is_told_once() {
+        let mut memory = Memory::new(ROOMY);
+        memory.remember(client(1), progress(b"a", 50), Timestamp(0));
+        assert_eq!(memory.expire(client(1), Timestamp(49)), None);
+        assert_eq!(memory.expire(client(1), Timestamp(50)), Some(1));
+        assert_eq!(memory.expire(client(1), Timestamp(50)), None);
+        assert!(memory.is_empty());
     }
 
     #[test]

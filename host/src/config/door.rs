@@ -1,5 +1,6 @@
 //! Door: something that can be opened, as `postern.toml` describes it.
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,16 @@ pub struct Door {
 }
 
 impl Door {
+    /// A door of a knockd.conf: every knock has its own start and stop.
+    pub(crate) const fn of_section(
+        name: Arc<str>,
+        lasts: Duration,
+        commands: ShellDoor,
+        line: usize,
+    ) -> Self {
+        Self { name, lasts, kind: DoorKind::Shell(commands), again: Again::Run, line }
+    }
+
     /// A mistake in the door as a whole.
     pub(crate) fn mistake(&self, file: &Path, what: String) -> Mistake {
         let key = format!("doors.{}", self.name);
@@ -47,6 +58,34 @@ pub enum DoorKind {
     Net(NetDoor),
     /// A pair of commands.
     Command(CommandDoor),
+    /// Commands as knockd runs them.
+    Shell(ShellDoor),
+}
+
+/// Commands as knockd runs them: each a line for `/bin/sh`, none of them required.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ShellDoor {
+    /// Opens.
+    pub start: Option<OsString>,
+    /// Opens for IPv6 clients, instead.
+    pub start_6: Option<OsString>,
+    /// Closes.
+    pub stop: Option<OsString>,
+    /// Closes for IPv6 clients, instead.
+    pub stop_6: Option<OsString>,
+}
+
+impl ShellDoor {
+    /// The commands that open and close for a client of IPv6, or of IPv4. One that is there but empty counts as there.
+    #[must_use]
+    pub fn commands(&self, is_ipv6: bool) -> (Option<&OsString>, Option<&OsString>) {
+        match is_ipv6 {
+            true => {
+                (self.start_6.as_ref().or(self.start.as_ref()), self.stop_6.as_ref().or(self.stop.as_ref()))
+            }
+            false => (self.start.as_ref(), self.stop.as_ref()),
+        }
+    }
 }
 
 /// A pair of commands. Each is a program and its arguments; no shell.

@@ -36,10 +36,21 @@ pub struct RuleFile {
     pub limits: Limits,
     /// What is under `[settings]`, as a JSON object.
     pub settings: String,
+    /// Where the sequence stands that is used up by an opening; none if it may be used again.
+    pub(crate) one_time: Option<OneTime>,
     module_place: Place,
     settings_place: Place,
     door_places: Vec<Place>,
     interface_places: Vec<Place>,
+}
+
+/// A sequence that opens once: crossing it out is part of opening.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct OneTime {
+    /// The file.
+    pub(crate) path: PathBuf,
+    /// The first byte of its line.
+    pub(crate) offset: u64,
 }
 
 /// Where a module comes from.
@@ -60,6 +71,37 @@ impl RuleFile {
             document.as_ref().and_then(|table| Self::from_table(file, Table::root(&source, table), longest));
         drop(document);
         (rule, source.into_mistakes())
+    }
+
+    /// The rule of a section of a knockd.conf. All of them are one group.
+    pub(crate) fn of_section(
+        file: &Path,
+        line: usize,
+        name: &Arc<str>,
+        settings: String,
+        one_time: Option<OneTime>,
+    ) -> Self {
+        let place = Place { line, key: String::new() };
+        Self {
+            id: RuleId { tenant: TenantId::host(), name: Arc::clone(name) },
+            file: file.to_owned(),
+            module: ModuleSource::Stock("sequence"),
+            doors: vec![Arc::clone(name)],
+            lasts: None,
+            group: "knockd".into(),
+            interfaces: Vec::new(),
+            bounds: Bounds {
+                entries: DEFAULT_ENTRIES,
+                bytes: usize::try_from(DEFAULT_BYTES).unwrap_or(usize::MAX),
+            },
+            limits: Limits::default(),
+            settings,
+            one_time,
+            module_place: place.clone(),
+            settings_place: place.clone(),
+            door_places: vec![place],
+            interface_places: Vec::new(),
+        }
     }
 
     /// A mistake in the module that the rule runs.
@@ -128,6 +170,7 @@ impl RuleFile {
             bounds,
             limits,
             settings,
+            one_time: None,
             module_place,
             settings_place,
             door_places,

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use postern_core::{DropReason, Knock, Notice, RuleId, Subject, Why};
+use postern_core::{DropReason, Knock, Notice, Request, RuleId, Subject, Why};
 use postern_doorman::Posture;
 
 use super::rate_limit::RateLimit;
@@ -44,6 +44,10 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
             let Some(suppressed) = admit(&STAGES) else { return };
             tracing::info!(event = "stage", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} is at stage {stage}");
         }
+        Outcome::Expired(stage) => {
+            let Some(suppressed) = admit(&FORGOTTEN) else { return };
+            tracing::debug!(event = "timeout", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} took too long after stage {stage}");
+        }
         Outcome::Forgot(reason) => {
             let Some(suppressed) = admit(&FORGOTTEN) else { return };
             let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
@@ -60,7 +64,12 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
             tracing::error!(event = "fault", %tenant, rule = name, %src, detail, suppressed, "{name}: {detail}{rest}");
         }
         Outcome::Dropped(reason) => count_drop(*reason),
-        Outcome::Asks(_) => {}
+        Outcome::Asks(Request::Open(_)) => {
+            tracing::debug!(event = "solved", %tenant, rule = name, %src, "{name}: {src} knocked right");
+        }
+        Outcome::Asks(Request::Close(_)) => {
+            tracing::debug!(event = "solved", %tenant, rule = name, %src, "{name}: {src} knocked right, to close");
+        }
     }
 }
 

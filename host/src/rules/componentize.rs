@@ -7,8 +7,8 @@ use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
-use super::contract::{HOST_INTERFACE, PACKAGE, WIT};
-use super::loader::LoadError;
+use super::contract::WIT;
+use super::load_error::LoadError;
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
 const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
@@ -121,27 +121,4 @@ fn one_line(error: &anyhow::Error) -> String {
     let text = format!("{error:#}").replace('\n', " ");
     let prefix = "failed to decode world from module: module was not valid: ";
     text.strip_prefix(prefix).unwrap_or(&text).to_owned()
-}
-
-impl LoadError {
-    /// What the author of the module can do about it.
-    #[must_use]
-    pub fn remedy(&self) -> String {
-        match self {
-            Self::Import(name) if name.contains("wasi") => {
-                "a rule gets no WASI; build for wasm32-unknown-unknown, or for WASI preview 1 as a core module".to_owned()
-            }
-            Self::Import(name) if name.starts_with("env ") => {
-                "an undefined symbol: link what defines it into the module".to_owned()
-            }
-            Self::Import(_) => format!("a rule may import {HOST_INTERFACE} and nothing else"),
-            Self::Version { .. } => format!("this daemon speaks {PACKAGE}; build the rule against that"),
-            Self::Export { .. } | Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
-            Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
-            Self::NotWasm | Self::BinaryVersion(_) | Self::Invalid(_) => "compile the rule to WebAssembly".to_owned(),
-            Self::Read(_) => "check the path and its permissions".to_owned(),
-            Self::File(_) => "name a module's file".to_owned(),
-            Self::Compile(_) => "make it smaller or simpler".to_owned(),
-        }
-    }
 }

@@ -13,7 +13,7 @@ use wasmtime::component::{HasSelf, Linker};
 use self::bindings::postern::rule::host::{Host, Level};
 use self::bindings::postern::rule::types::{self, Address};
 pub(super) use self::bindings::{Rule, RulePre};
-use super::store::{Allowance, Limits};
+use super::limits::{Allowance, Limits};
 use crate::log::{self, RateLimit};
 
 /// The interface that a rule imports, the only one there is.

@@ -7,8 +7,8 @@ use postern_core::{Bounds, Dispatch, RuleId, Subscription};
 
 use super::contract::{self, LogLimit};
 use super::instance::{Instance, StartError};
+use super::limits::Limits;
 use super::loader::{Loader, Module};
-use super::store::Limits;
 use crate::config::{Config, Mistake, Mistakes, RuleFile};
 
 /// One immutable set of loaded rules.

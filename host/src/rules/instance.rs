@@ -9,9 +9,10 @@ use wasmtime::Store;
 
 use super::contract::{self, Guest, LogLimit, Rule};
 use super::fault::Fault;
+use super::limits::Limits;
 use super::loader::Module;
 use super::runtime::Running;
-use super::store::{self, Limits};
+use super::store;
 
 /// Why a rule could not be started.
 #[derive(Debug, Error)]

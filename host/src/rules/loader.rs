@@ -1,70 +1,21 @@
 //! Loader: bytes to a module that can be started, compiled once for all rules that run it.
 
 use std::collections::HashMap;
-use std::io;
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
 use sha2::{Digest, Sha256};
-use thiserror::Error;
 use wasmtime::component::{Component, Linker};
 
 use super::componentize::{check_import, componentize};
 use super::contract::{Guest, RulePre, add_to_linker};
+use super::load_error::LoadError;
 use super::runtime::Runtime;
 use super::stock;
 use crate::config::{ModuleSource, read_regular};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
-
-/// Why a module was not loaded.
-#[derive(Debug, Error)]
-pub enum LoadError {
-    /// The file could not be read.
-    #[error("cannot be read: {0}")]
-    Read(#[source] io::Error),
-    /// The file is no file, or too large.
-    #[error("{0}")]
-    File(String),
-    /// Not WebAssembly at all.
-    #[error("is not WebAssembly")]
-    NotWasm,
-    /// WebAssembly text.
-    #[error("is WebAssembly text")]
-    Text,
-    /// WebAssembly of another version.
-    #[error("is WebAssembly of an unknown version {0:02x?}")]
-    BinaryVersion(Vec<u8>),
-    /// Malformed WebAssembly.
-    #[error("is not valid WebAssembly: {0}")]
-    Invalid(String),
-    /// A version of the contract that we do not speak.
-    #[error("imports `{name}`, which is {version} of the contract")]
-    Version {
-        /// The import.
-        name: String,
-        /// Its version.
-        version: String,
-    },
-    /// Something that no rule gets.
-    #[error("imports `{0}`, which is not offered to rules")]
-    Import(String),
-    /// Something that every rule must have is not there.
-    #[error("does not export `{wanted}`; it exports: {exports}")]
-    Export {
-        /// What is missing.
-        wanted: &'static str,
-        /// What is there.
-        exports: String,
-    },
-    /// The module's types are not those of the contract.
-    #[error("does not fit the contract: {0}")]
-    World(String),
-    /// The compiler refused it.
-    #[error("cannot be compiled: {0}")]
-    Compile(String),
-}
 
 /// A compiled module, ready to be started any number of times.
 pub struct Module {

@@ -20,6 +20,8 @@ const MAX_INSTANCES: usize = 8192;
 pub enum Outcome {
     /// The client came this far.
     Stage(u32),
+    /// The client took too long, having come this far; it starts over.
+    Expired(u32),
     /// The client starts over, for this reason.
     Forgot(Box<str>),
     /// Doors should open or close.
@@ -112,6 +114,9 @@ impl Shard {
                     states[oldest].instance = None;
                 }
                 started.push_back(rule);
+            }
+            if let Some(stage) = states[rule].memory.expire(knock.source, knock.time) {
+                outcome(&loaded.id, Outcome::Expired(stage));
             }
             if let Some(what) = states[rule].judge(running, loaded, knock, now) {
                 outcome(&loaded.id, what);

@@ -3,32 +3,13 @@
 use std::time::Duration;
 
 use rustix::thread::ClockId;
-use wasmtime::{ResourceLimiter, Store, UpdateDeadline};
+use wasmtime::{Store, UpdateDeadline};
 
 use super::contract::Guest;
 use super::runtime::Runtime;
 
-const MAX_MEMORIES: usize = 8;
-const MAX_TABLES: usize = 16;
-const MAX_INSTANCES: usize = 32;
-const MAX_TABLE_ELEMENTS: usize = 65_536;
 /// What one call may make the host copy out of the guest; a longest verdict needs a fraction of it.
 const MAX_LIFTED: usize = 1 << 20;
-
-/// What an instance of a rule may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// CPU time of one call, 1 to 100 ms. A call is stopped at the second look that finds it over, so up to 2 ms later.
-    pub cpu: Duration,
-    /// Bytes of linear memory, all its memories together.
-    pub memory: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { cpu: Duration::from_millis(2), memory: 16 << 20 }
-    }
-}
 
 /// A store with memory, tables and time limited.
 pub(super) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {
@@ -61,57 +42,4 @@ pub(super) fn rearm(store: &mut Store<Guest>) {
 fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
-}
-
-/// What is left of an instance's memory and tables.
-pub(super) struct Allowance {
-    memory: usize,
-    used: usize,
-}
-
-impl Allowance {
-    pub(super) const fn new(limits: Limits) -> Self {
-        Self { memory: limits.memory, used: 0 }
-    }
-}
-
-impl ResourceLimiter for Allowance {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let total = self.used.saturating_add(desired.saturating_sub(current));
-        if total > self.memory {
-            // A trap with these words is of more use to a rule's author than a failed allocation within the guest.
-            return Err(wasmtime::format_err!(
-                "it needs {total} bytes of memory; limits.memory of its rule allows {}",
-                self.memory
-            ));
-        }
-        self.used = total;
-        Ok(true)
-    }
-
-    fn table_growing(
-        &mut self,
-        _current: usize,
-        desired: usize,
-        _maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
-    }
-
-    fn instances(&self) -> usize {
-        MAX_INSTANCES
-    }
-
-    fn tables(&self) -> usize {
-        MAX_TABLES
-    }
-
-    fn memories(&self) -> usize {
-        MAX_MEMORIES
-    }
 }

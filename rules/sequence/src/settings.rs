@@ -1,14 +1,17 @@
 //! Settings: the rule's settings as written turned into checked ones. Every mistake is found, not only the first.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_sdk::serde_json::{Map, Value};
-use postern_sdk::{Interest, TcpFlags, Transport, Watch};
+use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
 
 use crate::duration;
 use crate::step::Step;
 
-const KEYS: [&str; 6] = ["sequence", "within", "gap", "tcp_flags", "duplicates", "action"];
+const KEYS: [&str; 7] = ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "target"];
+/// The contract takes no more.
+const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
 const DEFAULT_WITHIN: Duration = Duration::from_secs(25);
 /// The host remembers nobody for longer.
@@ -27,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) tcp: Flags,
     pub(crate) duplicates: Duplicates,
     pub(crate) action: Action,
+    /// Where the packets must be going.
+    pub(crate) target: Destination,
 }
 
 /// What a TCP step must carry, and must not.
@@ -78,6 +83,7 @@ impl Settings {
                 [("open", Action::Open), ("close", Action::Close)],
                 &mut mistakes,
             ),
+            target: target(written.get("target"), &mut mistakes),
         };
         if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0.join("; ")) }
     }
@@ -94,7 +100,8 @@ impl Settings {
             let watch = Watch::new(transport, port);
             if transport == Transport::Tcp { watch.with(self.tcp.set).without(self.tcp.clear) } else { watch }
         });
-        Interest::new(watches).memory_format(self.memory_format())
+        let interest = Interest::new(watches).memory_format(self.memory_format());
+        interest.destination(self.target.clone())
     }
 
     /// A hash (32-bit FNV-1a) of what gives a stage its meaning. A changed sequence makes clients start over;
@@ -151,8 +158,10 @@ fn time(written: &Map<String, Value>, key: &str, mistakes: &mut Mistakes) -> Opt
 }
 
 fn flags(written: Option<&Value>, mistakes: &mut Mistakes) -> Flags {
+    // The first packet of a connection. If a step's port happens to be open, the client's other packets to it would be wrong
+    // steps, and no knock would ever be right.
+    let Some(written) = written else { return Flags { set: TcpFlags::SYN, clear: TcpFlags::ACK } };
     let mut flags = Flags::default();
-    let Some(written) = written else { return flags };
     let Some(list) = written.as_array() else {
         mistakes.push(format!(r#"tcp_flags: {written} is not a list; write one such as ["syn", "!ack"]"#));
         return flags;
@@ -182,6 +191,40 @@ fn flags(written: Option<&Value>, mistakes: &mut Mistakes) -> Flags {
             .push(format!("tcp_flags: {name} must be both set and clear; remove one of {name} and !{name}"));
     }
     flags
+}
+
+fn target(written: Option<&Value>, mistakes: &mut Mistakes) -> Destination {
+    let list = match written {
+        None => return Destination::ThisHost,
+        Some(Value::String(name)) if name == "any" => return Destination::Anywhere,
+        Some(Value::Array(list)) => list.as_slice(),
+        Some(one) => std::slice::from_ref(one),
+    };
+    if list.is_empty() || list.len() > MOST_TARGETS {
+        mistakes.push(format!("target has {} addresses; give 1 to {MOST_TARGETS}, or \"any\"", list.len()));
+    }
+    let mut prefixes = Vec::with_capacity(list.len());
+    for item in list {
+        match item.as_str().and_then(prefix) {
+            Some(prefix) => prefixes.push(prefix),
+            None => mistakes.push(format!(
+                r#"target: {item} is not an address; write one such as "192.0.2.1", a network such as "2001:db8::/32", or "any""#
+            )),
+        }
+    }
+    Destination::Within(prefixes)
+}
+
+/// An address, or a network by its first address and length.
+fn prefix(text: &str) -> Option<Prefix> {
+    let Some((address, length)) = text.split_once('/') else {
+        return text.parse().ok().map(|address: IpAddr| Prefix::from(address));
+    };
+    let address: IpAddr = address.parse().ok()?;
+    let length: u8 =
+        length.parse().ok().filter(|length| *length <= if address.is_ipv4() { 32 } else { 128 })?;
+    let prefix = Prefix::new(address, length);
+    (prefix.first() == address).then_some(prefix)
 }
 
 /// The value of the chosen name; the first if none was chosen.
@@ -225,6 +268,21 @@ mod tests {
     }
 
     #[test]
+    fn targets() {
+        let target =
+            |json: &str| parse(&format!(r#"{{"sequence": ["7/udp"], "target": {json}}}"#)).map(|s| s.target);
+        assert_eq!(parse(r#"{"sequence": ["7/udp"]}"#).unwrap().target, Destination::ThisHost);
+        assert_eq!(target(r#""any""#), Ok(Destination::Anywhere));
+        let one = Prefix::from("10.9.0.255".parse::<IpAddr>().unwrap());
+        assert_eq!(target(r#""10.9.0.255""#), Ok(Destination::Within(vec![one])));
+        let net = Prefix::new("2001:db8::".parse().unwrap(), 32);
+        assert_eq!(target(r#"["10.9.0.255", "2001:db8::/32"]"#), Ok(Destination::Within(vec![one, net])));
+        for wrong in ["[]", "7", r#""gate""#, r#""10.0.0.1/8""#, r#""10.0.0.0/33""#, r#""10.0.0.0/""#] {
+            assert!(target(wrong).unwrap_err().starts_with("target"), "{wrong}");
+        }
+    }
+
+    #[test]
     fn every_mistake_is_said_at_once() {
         check(
             r#"{
@@ -237,7 +295,7 @@ mod tests {
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action",
+                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, target",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,

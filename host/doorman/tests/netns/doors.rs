@@ -151,7 +151,7 @@ fn one_bad_order_does_not_refuse_the_others() {
     let mut orders = Vec::new();
     let mut order = |door: u32, client: String, act| {
         let (serial, client) = (1000 + orders.len() as u64, client.parse().unwrap());
-        orders.push(Order { serial, door: DoorId(door), client, act });
+        orders.push(Order { serial, door: DoorId(door), client, turn: 0, act });
     };
     for number in 0..200 {
         order(1, format!("192.0.2.{number}"), Act::Open(MINUTE));
@@ -192,6 +192,7 @@ fn a_full_table_refuses_and_evicts_nobody() {
         serial: number.into(),
         door: SSH,
         client: client(number),
+        turn: 0,
         act: Act::Open(10 * MINUTE),
     };
     let orders: Vec<_> = (0..131_072).map(order).collect();
@@ -220,7 +221,7 @@ fn how_long_an_order_takes() {
             .map(|round| {
                 let order = |number: u32| {
                     let client = std::net::IpAddr::V4((0x0A00_0000 + round * orders_at_once + number).into());
-                    Order { serial: 0, door, client, act }
+                    Order { serial: 0, door, client, turn: 0, act }
                 };
                 let orders: Vec<_> = (0..orders_at_once).map(order).collect();
                 let start = Instant::now();

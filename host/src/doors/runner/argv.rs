@@ -1,0 +1,145 @@
+//! A command of Postern's own configuration: a program and its arguments, no shell, an environment of its own.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::process::Stdio;
+use std::time::Duration;
+
+use postern_core::{Act, Order, RuleId};
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::config::{CommandDoor, PLACEHOLDERS, show_duration};
+
+/// What is kept of a failed command's standard error, in bytes.
+const MAX_WORDS: usize = 400;
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// One run of a command.
+pub(super) struct Run {
+    argv: Vec<String>,
+    values: [String; PLACEHOLDERS.len()],
+    limit: Duration,
+}
+
+impl Run {
+    pub(super) fn new(door: &CommandDoor, order: &Order, rule: Option<&RuleId>, name: &str) -> Self {
+        let (argv, seconds) = match order.act {
+            Act::Open(lasts) => (door.open.clone(), lasts.as_secs().max(1)),
+            Act::Close => (door.close.clone(), 0),
+            // The engine extends a door that does not keep the time by itself.
+            Act::Extend(_) => (Vec::new(), 0),
+        };
+        let rule = rule.map_or_else(String::new, |rule| rule.name.to_string());
+        let values = [order.client.to_string(), name.to_owned(), rule, seconds.to_string()];
+        Self { argv, values, limit: door.timeout }
+    }
+
+    pub(super) async fn perform(&self) -> Result<(), String> {
+        let Some((program, arguments)) = self.argv.split_first() else { return Ok(()) };
+        let words = Words::new();
+        let mut command = Command::new(program);
+        command
+            .args(arguments.iter().map(|argument| self.fill(argument)))
+            .env_clear()
+            .env("PATH", PATH)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(words.as_ref().map_or_else(Stdio::null, Words::writer))
+            // Its own group, so that what it starts can be ended with it.
+            .process_group(0)
+            .kill_on_drop(true);
+        for (name, value) in PLACEHOLDERS.iter().zip(&self.values) {
+            command.env(format!("POSTERN_{}", name.to_ascii_uppercase()), value);
+        }
+        let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+        let status = match timeout(self.limit, child.wait()).await {
+            Ok(status) => status.map_err(|error| format!("{program} cannot be waited for: {error}"))?,
+            Err(_) => {
+                end(&mut child).await;
+                let limit = show_duration(self.limit);
+                return Err(format!("{program} ran longer than {limit} and was killed"));
+            }
+        };
+        if status.success() {
+            return Ok(());
+        }
+        let words = words.map(Words::read).unwrap_or_default();
+        let separator = if words.is_empty() { "" } else { ": " };
+        Err(format!("{program} failed ({status}){separator}{words}"))
+    }
+
+    /// Fills the placeholders in, once: a value is never looked at again.
+    fn fill(&self, argument: &str) -> String {
+        let mut filled = String::with_capacity(argument.len());
+        let mut rest = argument;
+        while let Some(at) = rest.find('{') {
+            filled.push_str(&rest[..at]);
+            rest = &rest[at..];
+            let found = PLACEHOLDERS.iter().zip(&self.values).find_map(|(name, value)| {
+                let after = rest.strip_prefix('{')?.strip_prefix(name)?.strip_prefix('}')?;
+                Some((value, after))
+            });
+            match found {
+                Some((value, after)) => {
+                    filled.push_str(value);
+                    rest = after;
+                }
+                None => {
+                    filled.push('{');
+                    rest = &rest[1..];
+                }
+            }
+        }
+        filled.push_str(rest);
+        filled
+    }
+}
+
+/// The standard error of a command: a piece of memory that is full when it is full. Unlike a pipe it is no trouble to whatever
+/// the command leaves running, and nobody needs to read along.
+struct Words(File);
+
+impl Words {
+    fn new() -> Option<Self> {
+        let memory = memfd_create("words", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
+        rustix::fs::ftruncate(&memory, MAX_WORDS as u64).ok()?;
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK).ok()?;
+        Some(Self(memory.into()))
+    }
+
+    fn writer(&self) -> Stdio {
+        self.0.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)
+    }
+
+    /// What was written, in one line.
+    fn read(self) -> String {
+        let mut bytes = [0; MAX_WORDS];
+        let length = self.0.read_at(&mut bytes, 0).unwrap_or(0);
+        let written = bytes[..length].split(|byte| *byte == 0).next().unwrap_or_default();
+        String::from_utf8_lossy(written).replace(char::is_control, " ").trim().to_owned()
+    }
+}
+
+/// Kills a command and everything in its process group.
+async fn end(child: &mut Child) {
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+    }
+    drop(child.kill().await);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn placeholders_are_filled_once() {
+        let values = ["2001:db8::1", "lamp", "{ip}", "60"].map(str::to_owned);
+        let run = Run { argv: vec![], values, limit: Duration::ZERO };
+        assert_eq!(run.fill("--from={ip} {door}/{rule} {seconds}s"), "--from=2001:db8::1 lamp/{ip} 60s");
+        assert_eq!(run.fill("{other} {{ip} {"), "{other} {2001:db8::1 {");
+    }
+}

@@ -1,0 +1,110 @@
+//! A command as knockd runs it: a line for `/bin/sh`, with `%IP%` filled in, in the daemon's own environment.
+
+use std::ffi::OsString;
+use std::net::IpAddr;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::process::ExitStatusExt;
+
+use postern_core::{Act, Order};
+use tokio::process::Command;
+
+use crate::config::ShellDoor;
+
+/// knockd runs no command line that is as long as this, in bytes.
+const TOO_LONG: usize = 4096;
+
+/// One run of a command.
+pub(super) struct Run {
+    start: Option<OsString>,
+    stop: Option<OsString>,
+    order: Order,
+    name: String,
+}
+
+impl Run {
+    pub(super) fn new(door: &ShellDoor, order: &Order, name: &str) -> Self {
+        let (start, stop) = door.commands(order.client.is_ipv6());
+        Self { start: start.cloned(), stop: stop.cloned(), order: *order, name: name.to_owned() }
+    }
+
+    /// Runs it. A command that fails is told and changes nothing: what was started is stopped all the same.
+    pub(super) async fn perform(&self) -> Result<(), String> {
+        let ip = self.order.client;
+        let Some(start) = self.start.as_ref().filter(|start| !start.is_empty()) else { return Ok(()) };
+        let (start, stop) = (fill(start, ip), self.stop.as_ref().map(|stop| fill(stop, ip)));
+        let door = &*self.name;
+        for (line, what, consequence) in [
+            (Some(&start), "start", "won't execute it"),
+            (stop.as_ref(), "stop", "won't execute start command"),
+        ] {
+            if line.is_some_and(|line| line.len() >= TOO_LONG) {
+                if matches!(self.order.act, Act::Open(_)) {
+                    let detail = format!("parsed {what} command has been truncated! --> {consequence}");
+                    tracing::error!(event = "command-too-long", door, src = %ip, detail, "error: {detail}");
+                }
+                return Ok(());
+            }
+        }
+        match (self.order.act, stop) {
+            (Act::Open(_), _) => run(&start, door).await,
+            (Act::Close, Some(stop)) => {
+                tracing::debug!(event = "command-timeout", door, src = %ip, "{ip}: {door}: command timeout");
+                run(&stop, door).await;
+            }
+            (Act::Close, None) | (Act::Extend(_), _) => {}
+        }
+        Ok(())
+    }
+}
+
+async fn run(line: &OsString, door: &str) {
+    let shown = line.to_string_lossy();
+    tracing::debug!(event = "command", door, detail = %shown, "{door}: running command: {shown}");
+    let mut command = Command::new("/bin/sh");
+    // Its own group, as knockd's children have a session of their own: a signal to the daemon's group spares it.
+    command.arg("-c").arg(line).process_group(0);
+    match command.status().await {
+        Ok(status) if status.success() => {}
+        Ok(status) => {
+            // As shells count: 128 and the number of the signal.
+            let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
+            tracing::error!(
+                event = "command-failed",
+                door,
+                code,
+                "{door}: command returned non-zero status code ({code})"
+            );
+        }
+        Err(error) => {
+            tracing::error!(event = "command-failed", door, detail = %error, "error: command fork failed!")
+        }
+    }
+}
+
+/// Every `%IP%` becomes the address.
+fn fill(line: &OsString, ip: IpAddr) -> OsString {
+    const PLACE: &[u8] = b"%IP%";
+    let ip = ip.to_string();
+    let mut filled = Vec::with_capacity(line.len() + ip.len());
+    let mut rest = line.as_bytes();
+    while let Some(at) = rest.windows(PLACE.len()).position(|window| window == PLACE) {
+        filled.extend_from_slice(&rest[..at]);
+        filled.extend_from_slice(ip.as_bytes());
+        rest = &rest[at + PLACE.len()..];
+    }
+    filled.extend_from_slice(rest);
+    OsString::from_vec(filled)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_filled_in_wherever_it_stands() {
+        let fill = |line: &str| fill(&line.into(), [192, 0, 2, 1].into()).into_string().unwrap();
+        assert_eq!(fill("a %IP%%IP% %ip% %IP b%IP%"), "a 192.0.2.1192.0.2.1 %ip% %IP b192.0.2.1");
+        assert_eq!(fill(""), "");
+        assert_eq!(fill("%%IP%%"), "%192.0.2.1%");
+    }
+}

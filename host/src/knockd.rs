@@ -1,0 +1,231 @@
+//! knockd: runs a knockd.conf as it is, with knockd's command line and words.
+//!
+//! Owns the two file formats and the log that knockd users know; what happens in between is the daemon's as for any other
+//! configuration. `host/docs/knockd.md` lists the differences that a user can notice.
+
+mod conf;
+mod log;
+mod options;
+mod translate;
+mod voice;
+
+use std::collections::HashMap;
+use std::env;
+use std::ffi::OsString;
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::process::{self, ExitCode, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
+
+use conf::Conf;
+use log::{Channels, Message, system_text};
+use options::{Options, Parsed};
+use translate::{Translation, translate};
+use voice::Voice;
+
+use crate::app::{self, Ended};
+use crate::config::{Config, Mistake, OneTime};
+use crate::exit::Exit;
+use crate::written::Written;
+
+/// What knockd listens on if nobody says.
+const DEFAULT_INTERFACE: &str = "eth0";
+/// Tells the process that `-d` starts that it is the daemon.
+const IS_DAEMON: &str = "POSTERN_KNOCKD_DAEMON";
+
+/// A knockd.conf, and what its command line said.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    options: Arc<Options>,
+    /// Fixed at the start, as knockd has it.
+    interface: String,
+    shared: Arc<Shared>,
+}
+
+/// What those who read the configuration know and those who speak of it must.
+#[derive(Debug, Default)]
+struct Shared {
+    file: PathBuf,
+    log_file: Mutex<Option<PathBuf>>,
+    /// For each rule, how many steps it has.
+    steps: Mutex<HashMap<String, usize>>,
+}
+
+/// Runs as knockd with these arguments, the program's name left out.
+#[must_use]
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    let options = match options::parse(args) {
+        Parsed::Run(options) => options,
+        Parsed::Exit { stdout, stderr, status } => {
+            say(&stderr, io::stderr());
+            say(&stdout, io::stdout());
+            return ExitCode::from(status);
+        }
+    };
+    let (source, conf) = match Source::open(options) {
+        Ok(opened) => opened,
+        Err(mistakes) => {
+            say(&mistakes, io::stderr());
+            say(&options::usage(), io::stdout());
+            return ExitCode::from(1);
+        }
+    };
+    if source.options.daemon && env::var_os(IS_DAEMON).is_none() {
+        return source.start_daemon();
+    }
+    source.run(&conf)
+}
+
+impl Source {
+    /// Reads the configuration for the first time; all mistakes as text if there are any.
+    fn open(options: Options) -> Result<(Self, Conf), String> {
+        let lines =
+            |mistakes: Vec<String>| mistakes.iter().map(|line| format!("{line}\n")).collect::<String>();
+        let file = options.config.clone();
+        let text = fs::read(&file).map_err(|error| {
+            format!("could not open configuration file '{}': {}\n", file.display(), system_text(&error))
+        })?;
+        let (conf, mistakes) = Conf::parse(&file, &text);
+        let mistakes: Vec<_> = mistakes.into_iter().chain(conf::one_time::check(&file, &conf)).collect();
+        if !mistakes.is_empty() {
+            if conf.use_syslog {
+                let mut channels = Channels::new(false, false);
+                channels.use_syslog();
+                mistakes
+                    .iter()
+                    .filter_map(conf::Mistake::for_log)
+                    .for_each(|message| channels.log_only(&message));
+            }
+            return Err(lines(mistakes.iter().map(ToString::to_string).collect()));
+        }
+        let interface = options.interface.clone().or_else(|| conf.interface.clone());
+        let interface = interface.unwrap_or_else(|| DEFAULT_INTERFACE.to_owned());
+        let shared = Arc::new(Shared { file, ..Shared::default() });
+        let source = Self { options: Arc::new(options), interface, shared };
+        let (_, mistakes) = source.read();
+        if !mistakes.is_empty() {
+            return Err(lines(mistakes.iter().map(ToString::to_string).collect()));
+        }
+        Ok((source, conf))
+    }
+
+    /// Uses a one-time sequence up, on the disk, before anything is opened for it.
+    pub(crate) fn spend(one_time: &OneTime) -> io::Result<()> {
+        let (mut file, lines) = conf::one_time::open(&one_time.path)?;
+        let is_unused =
+            |line: &conf::one_time::Line| line.offset == one_time.offset && line.unused().is_some();
+        if !lines.iter().any(is_unused) {
+            return Err(io::Error::other("the line is not there any more"));
+        }
+        conf::one_time::mark_used(&mut file, one_time.offset)
+    }
+
+    /// Reads the configuration as it is now.
+    pub(crate) fn read(&self) -> (Option<Config>, Vec<Mistake>) {
+        let file = &self.shared.file;
+        let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
+        let text = match fs::read(file) {
+            Ok(text) => text,
+            Err(error) => return (None, vec![whole(None, format!("cannot be read: {error}"))]),
+        };
+        let (conf, mistakes) = Conf::parse(file, &text);
+        if !mistakes.is_empty() {
+            let mistakes = mistakes.iter().map(|mistake| whole(Some(mistake.line), mistake.to_string()));
+            return (None, mistakes.collect());
+        }
+        let (Translation { config, steps }, mistakes) =
+            translate(file, &conf, &self.options, &self.interface);
+        if !mistakes.is_empty() {
+            return (None, mistakes);
+        }
+        // The file's LogFile counts more than the command line's.
+        let log_file = conf.log_file.or_else(|| self.options.logfile.clone());
+        *self.shared.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
+        *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps;
+        (Some(config), Vec::new())
+    }
+
+    /// Starts this program once more, without a terminal, and leaves it.
+    fn start_daemon(&self) -> ExitCode {
+        let mut command = process::Command::new("/proc/self/exe");
+        command.args(["knockd"]).args(env::args_os().skip_while(|arg| arg != "knockd").skip(1));
+        command.env(IS_DAEMON, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        match command.spawn() {
+            Ok(_) => ExitCode::SUCCESS,
+            Err(error) => {
+                say(&format!("could not become a daemon: {}\n", system_text(&error)), io::stderr());
+                ExitCode::from(1)
+            }
+        }
+    }
+
+    fn run(self, conf: &Conf) -> ExitCode {
+        let mut channels = Channels::new(self.options.verbose, self.options.debug);
+        if conf.use_syslog {
+            channels.use_syslog();
+        }
+        if let Some(path) = self.shared.log_file() {
+            channels.reopen(&path);
+        }
+        conf.echo.iter().for_each(|line| channels.debug(line));
+        let pid_file = self.become_daemon(conf, &mut channels);
+        let voice = Voice::new(channels, Arc::clone(&self.shared), self.interface.clone());
+        let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
+        let ended = match ready {
+            Ok(()) => app::run_on(Written::Knockd(self)),
+            Err(error) => Err(error.into()),
+        };
+        if let Some(path) = pid_file {
+            // Whoever removed it before had a reason.
+            drop(fs::remove_file(path));
+        }
+        match ended {
+            // The signal's number is the exit status, as knockd has it.
+            Ok(Ended { exit: Exit::Success, signal: Some(signal) }) => {
+                ExitCode::from(u8::try_from(signal).unwrap_or(0))
+            }
+            Ok(_) => ExitCode::from(1),
+            Err(error) => {
+                say(&format!("knockd: {error:#}\n"), io::stderr());
+                ExitCode::from(1)
+            }
+        }
+    }
+
+    /// With `-d`, in the process that stays: a session of its own, the root folder, and the pidfile, whose path comes back.
+    fn become_daemon(&self, conf: &Conf, channels: &mut Channels) -> Option<PathBuf> {
+        env::var_os(IS_DAEMON).filter(|_| self.options.daemon)?;
+        // Both fail only where they are not needed.
+        let _ = rustix::process::setsid();
+        let _ = env::set_current_dir("/");
+        let path = conf.pid_file.clone().unwrap_or_else(|| self.options.pidfile.clone());
+        match fs::write(&path, format!("{}\n", process::id())) {
+            Ok(()) => Some(path),
+            Err(error) => {
+                channels.say(&Message::NoPidFile { path, why: system_text(&error) });
+                None
+            }
+        }
+    }
+}
+
+impl Shared {
+    fn log_file(&self) -> Option<PathBuf> {
+        let path = self.log_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        path.filter(|path| !path.as_os_str().is_empty())
+    }
+
+    fn steps(&self, rule: &str) -> usize {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(rule).copied().unwrap_or(0)
+    }
+}
+
+/// If the stream is gone nobody can be told.
+fn say(text: &str, mut to: impl Write) {
+    let _ = to.write_all(text.as_bytes());
+}

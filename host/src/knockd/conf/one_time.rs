@@ -1,0 +1,179 @@
+//! One-time sequences: a file of them, a line each, crossed out when used.
+//!
+//! It changes nothing in the file but the first byte of the line in use, found by its offset and not by comparison, so a
+//! broken line before it is never crossed out in its place. Nobody may edit the file meanwhile, and no two doors may
+//! share one; a file that was replaced under its name is not noticed.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+
+use super::super::log::system_text;
+use super::lines::{LONGEST_PIECE, trim};
+use super::{Conf, Mistake, Problem, SequenceError, Step, steps};
+
+/// Most bytes of a file; what is behind is not read.
+const LONGEST_FILE: u64 = 16 << 20;
+
+/// A line that is neither empty nor blank.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Line {
+    /// Of its first byte, which may be a blank.
+    pub(crate) offset: u64,
+    /// What it holds.
+    pub(crate) state: State,
+}
+
+impl Line {
+    /// The steps, if the line is still to be used.
+    pub(crate) fn unused(&self) -> Option<&[Step]> {
+        match &self.state {
+            State::Unused(steps) => Some(steps),
+            State::Used | State::Broken(_) => None,
+        }
+    }
+}
+
+/// What a line holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Crossed out, or a comment: which of the two nobody can tell.
+    Used,
+    /// A sequence.
+    Unused(Vec<Step>),
+    /// No sequence; to be told and skipped. Empty for a line over 4095 bytes.
+    Broken(Vec<SequenceError>),
+}
+
+/// The lines of a file, in order.
+pub(crate) fn read_lines(bytes: &[u8]) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut offset = 0;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        let state = match trim(line) {
+            [] => None,
+            [b'#', ..] => Some(State::Used),
+            _ if line.len() > LONGEST_PIECE => Some(State::Broken(Vec::new())),
+            text => Some(steps(text).map_or_else(State::Broken, State::Unused)),
+        };
+        if let Some(state) = state {
+            lines.push(Line { offset, state });
+        }
+        offset += line.len() as u64;
+    }
+    lines
+}
+
+/// Opens a file for reading and crossing out, and reads it. Commands do not inherit the file.
+///
+/// # Errors
+/// If it cannot be opened for both, or read.
+pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<Line>)> {
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let mut bytes = Vec::new();
+    (&file).take(LONGEST_FILE).read_to_end(&mut bytes)?;
+    Ok((file, read_lines(&bytes)))
+}
+
+/// Crosses out the line at `offset` and waits until that is on the disk.
+///
+/// # Errors
+/// If it cannot be written or not be made durable; the sequence must then not be trusted again.
+pub(crate) fn mark_used(file: &mut File, offset: u64) -> io::Result<()> {
+    file.write_all_at(b"#", offset)?;
+    file.sync_all()
+}
+
+/// Opens every one-time file of `conf`, named `file`, and says which doors cannot be served.
+pub(crate) fn check(file: &Path, conf: &Conf) -> Vec<Mistake> {
+    let mut mistakes = Vec::new();
+    for door in &conf.doors {
+        let Some(path) = door.sequence.one_time_path() else { continue };
+        let problem = match open(path) {
+            Err(error) => Problem::OneTimeClosed { path: path.to_owned(), why: system_text(&error) },
+            Ok((_, lines)) if lines.iter().all(|line| line.unused().is_none()) => {
+                Problem::OneTimeSpent { door: door.name.clone() }
+            }
+            Ok(_) => continue,
+        };
+        mistakes.push(Mistake { file: file.to_owned(), line: door.line, problem });
+    }
+    mistakes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::steps_text;
+    use super::*;
+
+    fn shown(bytes: &[u8]) -> Vec<String> {
+        let show = |line: &Line| match &line.state {
+            State::Used => format!("{} used", line.offset),
+            State::Unused(steps) => format!("{} {}", line.offset, steps_text(steps)),
+            State::Broken(errors) => format!("{} broken {errors:?}", line.offset),
+        };
+        read_lines(bytes).iter().map(show).collect()
+    }
+
+    // 10.1
+    #[test]
+    fn lines_and_offsets() {
+        let text = b"# a comment\n\n 1001,1002\n  #1,2\r\n1003:udp\r\n\t\n1:x\n70000\n5";
+        assert_eq!(
+            shown(text),
+            [
+                "0 used",
+                "13 1001:tcp,1002:tcp",
+                "24 used",
+                "32 1003:udp",
+                "44 broken [Protocol]",
+                "48 broken [Port(\"70000\")]",
+                "54 5:tcp",
+            ]
+        );
+        assert!(shown(b"").is_empty());
+        let long = [vec![b'1'; 4096], b"\n2\n".to_vec()].concat();
+        assert_eq!(shown(&long), ["0 broken []", "4097 2:tcp"]);
+        assert_eq!(shown(b"\xff\xfe\n"), ["0 0:tcp"]);
+    }
+
+    // 10.3, and 10.4: the broken line stays, the used one goes.
+    #[test]
+    fn crosses_out_the_line_in_use() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("once");
+        std::fs::write(&path, "1:x\n1001,1002\n 2001\n3001").expect("written");
+        let (mut file, lines) = open(&path).expect("opened");
+        for line in lines.iter().filter(|line| line.unused().is_some()) {
+            mark_used(&mut file, line.offset).expect("marked");
+        }
+        assert_eq!(std::fs::read(&path).expect("read"), b"1:x\n#001,1002\n#2001\n#001");
+        assert!(open(&path).expect("opened").1.iter().all(|line| line.unused().is_none()));
+    }
+
+    // 10.1 and 10.2: a config error each.
+    #[test]
+    fn files_that_serve_no_door() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let spent = dir.path().join("spent");
+        std::fs::write(&spent, "#1\n1:x\n").expect("written");
+        let text = format!(
+            "[a]\ncommand=\none_time_sequences = /nonexistent/once\n[b]\ncommand=\none_time_sequences = {}\n",
+            spent.display()
+        );
+        let file = Path::new("k.conf");
+        let (conf, mistakes) = Conf::parse(file, text.as_bytes());
+        assert_eq!(mistakes, []);
+        let said: Vec<String> = check(file, &conf).iter().map(ToString::to_string).collect();
+        assert_eq!(
+            said,
+            [
+                "/nonexistent/once: No such file or directory; One_Time_Sequences needs a file to read and write \
+                 (k.conf:1)",
+                "no more sequences left in the one time sequences file for door b --> disabling the door; add unused \
+                 sequences to the file, or remove the door (k.conf:4)",
+            ]
+        );
+    }
+}

@@ -1,0 +1,307 @@
+//! Reader: goes through the lines, section by section, and never stops at a mistake.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use super::super::options;
+use super::lines::{Piece, atoi, pieces, trim};
+use super::sequence::{SequenceError, Step, steps, steps_text};
+use super::{Conf, Door, FLAG_NAMES, Flag, Mistake, Problem, Sequence};
+
+/// Most bytes of a door's name.
+const LONGEST_NAME: usize = 127;
+const LONGEST_SECTION_ECHO: usize = 254;
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+const OPTION_KEYS: [&str; 4] = ["UseSyslog", "LogFile", "PidFile", "Interface"];
+const DOOR_KEYS: [&str; 13] = [
+    "Sequence",
+    "One_Time_Sequences",
+    "Seq_Timeout",
+    "Timeout",
+    "TCPFlags",
+    "Target",
+    "Start_Command",
+    "Command",
+    "Start_Command_6",
+    "Command_6",
+    "Cmd_Timeout",
+    "Stop_Command",
+    "Stop_Command_6",
+];
+
+pub(super) fn read(file: &Path, text: &[u8]) -> (Conf, Vec<Mistake>) {
+    let mut reader = Reader {
+        file,
+        conf: Conf::default(),
+        section: Section::None,
+        mistakes: Vec::new(),
+        broken: Vec::new(),
+    };
+    for piece in pieces(text) {
+        reader.piece(piece);
+    }
+    reader.finish()
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Section {
+    /// Above the first section line; a mistake is said once.
+    None,
+    NoneAndSaid,
+    Options,
+    /// The last door.
+    Door,
+    /// Below `[]`: directives are not looked at, for want of knowing what they belong to.
+    Lost,
+}
+
+struct Reader<'a> {
+    file: &'a Path,
+    conf: Conf,
+    section: Section,
+    mistakes: Vec<Mistake>,
+    /// Indexes of doors that have a sequence, but a wrong one.
+    broken: Vec<usize>,
+}
+
+impl Reader<'_> {
+    fn piece(&mut self, piece: Piece<'_>) {
+        let Piece { number, mut text, .. } = piece;
+        if number == 1
+            && let Some(behind) = text.strip_prefix(BYTE_ORDER_MARK)
+        {
+            self.mistake(number, Problem::ByteOrderMark);
+            text = trim(behind);
+        }
+        match text {
+            [] | [b'#', ..] => {}
+            text if text.contains(&0) => self.syntax(piece, "remove the NUL byte"),
+            [b'[', name @ .., b']'] => self.section(number, name),
+            text => self.directive(Piece { text, ..piece }),
+        }
+    }
+
+    fn section(&mut self, line: usize, name: &[u8]) {
+        self.echo(format!("config: new section: '{}'", cut(name, LONGEST_SECTION_ECHO)));
+        if name.is_empty() {
+            self.section = Section::Lost;
+            return self.mistake(line, Problem::NoSectionName);
+        }
+        if name == b"options" {
+            self.section = Section::Options;
+            return;
+        }
+        self.section = Section::Door;
+        self.conf.doors.push(Door::new(cut(name, LONGEST_NAME), line));
+    }
+
+    fn directive(&mut self, piece: Piece<'_>) {
+        match self.section {
+            Section::None => {
+                self.section = Section::NoneAndSaid;
+                return self.mistake(piece.number, Problem::NoSection);
+            }
+            Section::NoneAndSaid | Section::Lost => return,
+            Section::Options | Section::Door => {}
+        }
+        let Some(equals) = piece.text.iter().position(|byte| *byte == b'=') else {
+            if piece.text.eq_ignore_ascii_case(b"UseSyslog") {
+                self.conf.use_syslog = true;
+                return self.echo("config: usesyslog".to_owned());
+            }
+            return self.syntax(piece, &without_equals(piece.text));
+        };
+        let key = String::from_utf8_lossy(trim(&piece.text[..equals])).to_ascii_lowercase();
+        let value = trim(&piece.text[equals + 1..]);
+        if key == "usesyslog" {
+            return self.syntax(piece, "write UseSyslog alone, without = and a value");
+        }
+        let is_known = if self.section == Section::Options {
+            self.option(&key, value)
+        } else {
+            self.door_directive(piece.number, &key, value)
+        };
+        if !is_known {
+            self.syntax(piece, &unknown_key(&key, self.section));
+        }
+    }
+
+    /// False if `[options]` has no such directive.
+    fn option(&mut self, key: &str, value: &[u8]) -> bool {
+        let shown = String::from_utf8_lossy(value).into_owned();
+        match key {
+            "logfile" => {
+                self.conf.log_file = Some(path(value));
+                self.echo(format!("config: log file: {shown}"));
+            }
+            "pidfile" => {
+                self.conf.pid_file = Some(path(value));
+                self.echo(format!("config: pid file: {shown}"));
+            }
+            "interface" => {
+                if self.conf.interface.is_none() {
+                    self.conf.interface = options::interface(value);
+                    self.echo(format!("config: interface: {shown}"));
+                }
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// False if a door has no such directive.
+    fn door_directive(&mut self, line: usize, key: &str, value: &[u8]) -> bool {
+        let index = self.conf.doors.len().saturating_sub(1);
+        let Some(door) = self.conf.doors.last_mut() else { return false };
+        let name = door.name.clone();
+        let shown = String::from_utf8_lossy(value);
+        let text = || Some(OsStr::from_bytes(value).to_owned());
+        let said = match key {
+            "sequence" => match steps(value) {
+                Ok(steps) => {
+                    let said = format!("sequence: {}", steps_text(&steps));
+                    set_steps(door, steps);
+                    self.broken.retain(|broken| *broken != index);
+                    said
+                }
+                Err(errors) => return self.bad_sequence(line, index, &name, errors),
+            },
+            "one_time_sequences" => {
+                door.sequence = Sequence::OneTime(path(value));
+                format!("one time sequences file: {shown}")
+            }
+            "seq_timeout" | "timeout" => {
+                door.seq_timeout = atoi(value);
+                format!("seq_timeout: {}", door.seq_timeout)
+            }
+            "tcpflags" => return self.flags(line, value),
+            "target" => {
+                door.target = text();
+                format!("target: {shown}")
+            }
+            "start_command" | "command" => {
+                door.start = text();
+                format!("start_command: {shown}")
+            }
+            "start_command_6" | "command_6" => {
+                door.start_6 = text();
+                format!("start_command_6: {shown}")
+            }
+            "cmd_timeout" => {
+                door.cmd_timeout = atoi(value);
+                format!("cmd_timeout: {}", door.cmd_timeout)
+            }
+            "stop_command" => {
+                door.stop = text();
+                format!("stop_command: {shown}")
+            }
+            "stop_command_6" => {
+                door.stop_6 = text();
+                format!("stop_command_6: {shown}")
+            }
+            _ => return false,
+        };
+        self.echo(format!("config: {name}: {said}"));
+        true
+    }
+
+    fn bad_sequence(&mut self, line: usize, index: usize, door: &str, errors: Vec<SequenceError>) -> bool {
+        self.broken.push(index);
+        for error in errors {
+            self.mistake(line, Problem::Sequence { door: door.to_owned(), error });
+        }
+        true
+    }
+
+    /// Items are not trimmed, as in knockd; of contradictions the later one counts.
+    fn flags(&mut self, line: usize, value: &[u8]) -> bool {
+        let value = String::from_utf8_lossy(value).to_ascii_uppercase();
+        for item in value.split(',') {
+            let (name, wanted) = match item.strip_prefix('!') {
+                Some(name) => (name, Flag::Clear),
+                None => (item, Flag::Set),
+            };
+            let Some(n) = FLAG_NAMES.iter().position(|known| *known == name) else {
+                self.mistake(line, Problem::UnknownFlag(item.to_owned()));
+                continue;
+            };
+            if let Some(door) = self.conf.doors.last_mut() {
+                door.tcp_flags[n] = wanted;
+            }
+            self.echo(format!("config: tcp flag: {item}"));
+        }
+        true
+    }
+
+    /// The checks after the last line. Their mistakes come last, so that the first is always the one knockd stops at.
+    fn finish(mut self) -> (Conf, Vec<Mistake>) {
+        for (index, door) in self.conf.doors.iter().enumerate() {
+            let mut problem = |problem| {
+                self.mistakes.push(Mistake { file: self.file.to_owned(), line: door.line, problem });
+            };
+            let is_empty = matches!(&door.sequence, Sequence::Fixed(steps) if steps.is_empty());
+            if is_empty && !self.broken.contains(&index) {
+                problem(Problem::NoSequence { door: door.name.clone() });
+            }
+        }
+        (self.conf, self.mistakes)
+    }
+
+    fn syntax(&mut self, piece: Piece<'_>, remedy: &str) {
+        let remedy = if piece.is_rest {
+            let line = piece.number - 1;
+            format!(
+                "line {line} is longer than 4095 bytes; shorten it, for example by moving a command into a script"
+            )
+        } else {
+            remedy.to_owned()
+        };
+        self.mistake(piece.number, Problem::Syntax(remedy));
+    }
+
+    fn mistake(&mut self, line: usize, problem: Problem) {
+        self.mistakes.push(Mistake { file: self.file.to_owned(), line, problem });
+    }
+
+    fn echo(&mut self, line: String) {
+        self.conf.echo.push(line);
+    }
+}
+
+/// A `Sequence` below a one-time file comes before that file's lines.
+fn set_steps(door: &mut Door, steps: Vec<Step>) {
+    door.sequence = match door.sequence.one_time_path() {
+        Some(path) => Sequence::FixedThenOneTime { first: steps, then: path.to_owned() },
+        None => Sequence::Fixed(steps),
+    };
+}
+
+fn without_equals(text: &[u8]) -> String {
+    match text.first() {
+        Some(b'[') => "end the section line with ] and write nothing behind it".to_owned(),
+        Some(b';') => "begin a comment with #".to_owned(),
+        _ => "write Directive = value, or begin a comment with #".to_owned(),
+    }
+}
+
+fn unknown_key(key: &str, section: Section) -> String {
+    let is_in = |keys: &[&str]| keys.iter().any(|known| known.eq_ignore_ascii_case(key));
+    match section {
+        Section::Options if is_in(&DOOR_KEYS) => format!("move {key} into the section of a door"),
+        Section::Options => format!("use one of {}", OPTION_KEYS.join(", ")),
+        _ if is_in(&OPTION_KEYS) => format!("move {key} into [options]"),
+        _ => format!("use one of {}", DOOR_KEYS.join(", ")),
+    }
+}
+
+/// What fits into `limit` bytes, whole characters only.
+fn cut(name: &[u8], limit: usize) -> String {
+    let name = String::from_utf8_lossy(name);
+    name[..name.floor_char_boundary(limit)].to_owned()
+}
+
+fn path(value: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from(OsStr::from_bytes(value)))
+}

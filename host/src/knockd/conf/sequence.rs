@@ -1,0 +1,154 @@
+//! Sequence: the steps of a door, by knockd's grammar.
+
+use thiserror::Error;
+
+use super::lines::{atoi, trim};
+
+/// Most steps of one sequence.
+pub(crate) const MAX_STEPS: usize = 32;
+
+/// One packet to knock with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Destination port; 0 is legal.
+    pub(crate) port: u16,
+    /// TCP unless said otherwise.
+    pub(crate) protocol: Protocol,
+}
+
+/// What a step is sent with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// TCP.
+    Tcp,
+    /// UDP.
+    Udp,
+}
+
+/// Why a sequence is none, in knockd's words.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum SequenceError {
+    /// A port above 65535. The fork of knockd that cuts it to 16 bits would wait on another port than written.
+    #[error("port {0} is invalid")]
+    Port(String),
+    /// Neither `tcp` nor `udp`.
+    #[error("unknown protocol in knock sequence")]
+    Protocol,
+    /// More than [`MAX_STEPS`].
+    #[error("too many ports in knock sequence")]
+    TooMany,
+}
+
+impl SequenceError {
+    /// What to do about it.
+    pub(crate) fn remedy(&self) -> String {
+        match self {
+            Self::Port(_) => "use 0 to 65535".to_owned(),
+            Self::Protocol => "write port:tcp or port:udp, or the port alone for tcp".to_owned(),
+            Self::TooMany => format!("use at most {MAX_STEPS}"),
+        }
+    }
+}
+
+/// Reads `port[:protocol[:ignored]]`, separated by commas.
+///
+/// An empty item is a step on TCP port 0, and a negative port wraps round, as in knockd.
+///
+/// # Errors
+/// Everything that is wrong with it, in order; items beyond the limit are not looked at.
+pub(crate) fn steps(value: &[u8]) -> Result<Vec<Step>, Vec<SequenceError>> {
+    let mut steps = Vec::new();
+    let mut errors = Vec::new();
+    for (n, item) in value.split(|byte| *byte == b',').enumerate() {
+        if n == MAX_STEPS {
+            errors.push(SequenceError::TooMany);
+            break;
+        }
+        match step(item) {
+            Ok(step) => steps.push(step),
+            Err(error) => errors.push(error),
+        }
+    }
+    if errors.is_empty() { Ok(steps) } else { Err(errors) }
+}
+
+/// The steps as knockd's debug lines show them.
+pub(crate) fn steps_text(steps: &[Step]) -> String {
+    let steps: Vec<String> = steps
+        .iter()
+        .map(|step| match step.protocol {
+            Protocol::Tcp => format!("{}:tcp", step.port),
+            Protocol::Udp => format!("{}:udp", step.port),
+        })
+        .collect();
+    steps.join(",")
+}
+
+fn step(item: &[u8]) -> Result<Step, SequenceError> {
+    let mut parts = item.split(|byte| *byte == b':');
+    let port = parts.next().unwrap_or_default();
+    let number = atoi(port);
+    if number > i64::from(u16::MAX) {
+        return Err(SequenceError::Port(String::from_utf8_lossy(port).into_owned()));
+    }
+    let port = u16::try_from(number.rem_euclid(65536)).unwrap_or_default();
+    let protocol = match parts.next().map(trim) {
+        None => Protocol::Tcp,
+        Some(name) if name.eq_ignore_ascii_case(b"tcp") => Protocol::Tcp,
+        Some(name) if name.eq_ignore_ascii_case(b"udp") => Protocol::Udp,
+        Some(_) => return Err(SequenceError::Protocol),
+    };
+    Ok(Step { port, protocol })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // 3.4, row by row.
+    #[test]
+    fn grammar() {
+        let many = vec!["1"; 32].join(",");
+        let many_read = vec!["1:tcp"; 32].join(",");
+        let cases = [
+            ("7000,8000,9000", "7000:tcp,8000:tcp,9000:tcp"),
+            ("7000:udp,8000:TCP", "7000:udp,8000:tcp"),
+            ("", "0:tcp"),
+            ("1,", "1:tcp,0:tcp"),
+            (",,", "0:tcp,0:tcp,0:tcp"),
+            ("ssh", "0:tcp"),
+            ("1 # x", "1:tcp"),
+            ("22x", "22:tcp"),
+            (" 7 : udp , 8", "7:udp,8:tcp"),
+            ("9:TcP:junk", "9:tcp"),
+            ("9::", "! unknown protocol in knock sequence"),
+            ("1:", "! unknown protocol in knock sequence"),
+            ("1: ", "! unknown protocol in knock sequence"),
+            ("1:icmp", "! unknown protocol in knock sequence"),
+            ("1:tcp # x", "! unknown protocol in knock sequence"),
+            ("7,7,7", "7:tcp,7:tcp,7:tcp"),
+            ("65535", "65535:tcp"),
+            ("65536", "! port 65536 is invalid"),
+            ("70000:udp", "! port 70000 is invalid"),
+            ("99999999999999999999", "! port 99999999999999999999 is invalid"),
+            ("-1", "65535:tcp"),
+            ("-70000", "61072:tcp"),
+            ("1:x,70000,2", "! unknown protocol in knock sequence; port 70000 is invalid"),
+            (&many, &many_read),
+        ];
+        for (value, expected) in cases {
+            assert_eq!(read(value), expected, "{value:?}");
+        }
+        assert_eq!(read(&format!("{many},1:x")), "! too many ports in knock sequence");
+    }
+
+    fn read(value: &str) -> String {
+        match steps(value.as_bytes()) {
+            Ok(steps) => steps_text(&steps),
+            Err(errors) => {
+                let errors: Vec<String> = errors.iter().map(ToString::to_string).collect();
+                format!("! {}", errors.join("; "))
+            }
+        }
+    }
+}

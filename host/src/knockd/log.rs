@@ -1,0 +1,183 @@
+//! Log: knockd's messages, in its own words, on the channels that it uses.
+//!
+//! Telling somebody never fails and never waits long: what a channel does not take is dropped and counted. Only a
+//! regular logfile on a disk that hangs can hold the caller up. What is said is decided in [`message`]; who says it, elsewhere.
+
+mod message;
+mod syslog;
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::time::Duration;
+
+use jiff::Zoned;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+use rustix::io::Errno;
+
+pub(crate) use message::{Message, Source, system_text};
+use syslog::Syslog;
+
+/// Most bytes of a log message, without what the channel adds; knockd cuts there.
+const LONGEST_MESSAGE: usize = 1023;
+
+/// As much as a pipe that polls as writable takes at once.
+const PIPE_PIECE: usize = 4096;
+
+/// How long a reader of standard output or error may let us wait, before its lines are dropped without waiting.
+const PATIENCE: Duration = Duration::from_millis(20);
+
+/// Where messages go.
+#[derive(Debug)]
+pub(crate) struct Channels {
+    logfile: Option<File>,
+    syslog: Option<Syslog>,
+    verbose: bool,
+    debug: bool,
+    stdout: Console<io::Stdout>,
+    stderr: Console<io::Stderr>,
+    /// Messages that the logfile or syslog did not take.
+    lost: u64,
+}
+
+impl Channels {
+    /// Standard error, and standard output as far as asked for. No logfile, no syslog.
+    pub(crate) fn new(verbose: bool, debug: bool) -> Self {
+        Self {
+            logfile: None,
+            syslog: None,
+            verbose,
+            debug,
+            stdout: Console::new(io::stdout()),
+            stderr: Console::new(io::stderr()),
+            lost: 0,
+        }
+    }
+
+    /// Uses syslog from now on, for good: it cannot be switched off.
+    pub(crate) fn use_syslog(&mut self) {
+        self.syslog.get_or_insert_with(|| Syslog::new(Path::new("/dev/log")));
+    }
+
+    /// Opens `path` for appending in place of the logfile there was; an empty path means none.
+    ///
+    /// A failure is a warning on standard error, and then there is no logfile. A pipe that nobody reads is a failure.
+    pub(crate) fn reopen(&mut self, path: &Path) {
+        self.close_logfile();
+        if path.as_os_str().is_empty() {
+            return;
+        }
+        match open_logfile(path) {
+            Ok(file) => self.logfile = Some(file),
+            Err(error) => self.say(&Message::NoLogFile { why: system_text(&error) }),
+        }
+    }
+
+    /// Has no logfile from now on.
+    pub(crate) fn close_logfile(&mut self) {
+        self.logfile = None;
+    }
+
+    /// Says a message on the log's channels alone.
+    pub(crate) fn log_only(&mut self, message: &Message) {
+        if let Some(text) = message.log() {
+            self.log(&text, &Zoned::now());
+        }
+    }
+
+    /// Says a message on each channel it is meant for.
+    pub(crate) fn say(&mut self, message: &Message) {
+        if let Some(text) = message.log() {
+            self.log(&text, &Zoned::now());
+        }
+        if self.verbose
+            && let Some(text) = message.verbose()
+        {
+            self.stdout.line(&text);
+        }
+        if let Some(text) = message.stderr() {
+            self.stderr.line(&text);
+        }
+        if let Some(text) = message.debug() {
+            self.debug(&text);
+        }
+    }
+
+    /// Prints a line with `-D`, and nothing without.
+    pub(crate) fn debug(&mut self, line: &str) {
+        if self.debug {
+            self.stdout.line(line.as_bytes());
+        }
+    }
+
+    fn log(&mut self, text: &[u8], now: &Zoned) {
+        let text = &text[..text.len().min(LONGEST_MESSAGE)];
+        let written =
+            self.logfile.as_mut().is_none_or(|file| file.write_all(&logfile_line(text, now)).is_ok());
+        let sent = self.syslog.as_mut().is_none_or(|syslog| syslog.send(text, now));
+        self.lost += u64::from(!written) + u64::from(!sent);
+    }
+}
+
+/// A line of the logfile: `[YYYY-MM-DD HH:MM] message`, local time. A message that ends with a line feed leaves an
+/// empty line behind it, which scrapers of knockd's logs know.
+fn logfile_line(text: &[u8], now: &Zoned) -> Vec<u8> {
+    let mut line = now.strftime("[%Y-%m-%d %H:%M] ").to_string().into_bytes();
+    line.extend_from_slice(text);
+    line.push(b'\n');
+    line
+}
+
+fn open_logfile(path: &Path) -> io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    OpenOptions::new().append(true).create(true).custom_flags(flags).open(path)
+}
+
+/// A standard stream, whose reader may be slow or gone. Nobody else may hold half a line in a buffer for it.
+#[derive(Debug)]
+struct Console<S> {
+    stream: S,
+    is_stalled: bool,
+    /// The last line was dropped behind its first part.
+    is_cut: bool,
+}
+
+impl<S: AsFd> Console<S> {
+    fn new(stream: S) -> Self {
+        Self { stream, is_stalled: false, is_cut: false }
+    }
+
+    fn line(&mut self, text: &[u8]) {
+        let feed: &[u8] = if self.is_cut { b"\n" } else { b"" };
+        let line = [feed, text, b"\n"].concat();
+        let mut rest = &line[..];
+        while !rest.is_empty() {
+            let piece = &rest[..rest.len().min(PIPE_PIECE)];
+            let written =
+                if self.is_ready() { rustix::io::write(&self.stream, piece) } else { Err(Errno::AGAIN) };
+            match written {
+                Ok(written @ 1..) => rest = &rest[written..],
+                Err(Errno::INTR) => {}
+                Ok(0) | Err(_) => {
+                    self.is_stalled = true;
+                    self.is_cut |= rest.len() < line.len();
+                    return;
+                }
+            }
+        }
+        (self.is_stalled, self.is_cut) = (false, false);
+    }
+
+    fn is_ready(&self) -> bool {
+        let patience = if self.is_stalled { Duration::ZERO } else { PATIENCE };
+        let Ok(timeout) = Timespec::try_from(patience) else { return false };
+        let mut fds = [PollFd::new(&self.stream, PollFlags::OUT)];
+        matches!(poll(&mut fds, Some(&timeout)), Ok(1..)) && fds[0].revents().contains(PollFlags::OUT)
+    }
+}
+
+#[cfg(test)]
+mod tests;

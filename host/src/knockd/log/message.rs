@@ -1,0 +1,201 @@
+//! Message: everything that knockd says, and on which channels.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+
+use super::super::conf::{SequenceError, one_time_spent};
+
+/// Who knocked, as log lines name it: the address, and with `-l` the name in brackets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Source {
+    /// The address.
+    pub(crate) address: IpAddr,
+    /// What reverse DNS calls it. A stranger chose it, so all but the characters of host names shows as `?`.
+    pub(crate) host: Option<String>,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.address)?;
+        let Some(host) = &self.host else { return Ok(()) };
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+        let host: String = host.chars().take(255).map(|c| if is_plain(c) { c } else { '?' }).collect();
+        write!(f, " ({host})")
+    }
+}
+
+/// One thing to say. Its fields are what the words are made of: `door` a section's name, `stage` from 1.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Message {
+    /// The daemon listens.
+    Started { interface: String },
+    /// A step matched.
+    Stage { source: Source, door: String, stage: usize },
+    /// The last step matched; comes after its `Stage`.
+    OpenSesame { source: Source, door: String },
+    /// An attempt expired.
+    SequenceTimeout { source: Source, door: String, stage: usize },
+    /// A start or stop command is about to run; `command` has the address in place.
+    RunningCommand { door: String, command: OsString },
+    /// A stop command is due.
+    CommandTimeout { source: Source, door: String },
+    /// A command ended with another status than 0.
+    CommandFailed { door: String, status: i32 },
+    /// A command could not be started at all.
+    ForkFailed,
+    /// The start command is 4096 bytes or more with the address in place.
+    StartTooLong,
+    /// The stop command is 4096 bytes or more with the address in place.
+    StopTooLong,
+    /// A sequence in the configuration or in a one-time file is none.
+    BadSequence { door: String, error: SequenceError },
+    /// A one-time file has nothing left.
+    OneTimeEmpty { door: String },
+    /// A one-time sequence could not be crossed out.
+    OneTimeWriteFailed { door: String },
+    /// The pidfile could not be written.
+    NoPidFile { path: PathBuf, why: String },
+    /// The logfile could not be opened.
+    NoLogFile { why: String },
+    /// A reload begins.
+    Rereading { path: PathBuf },
+    /// The logfile is about to be closed; `path` is already the new one.
+    ClosingLogFile { path: PathBuf },
+    /// The logfile was opened again.
+    ReopeningLogFile { path: PathBuf },
+    /// Ours: a reload found mistakes, and the running configuration stays.
+    ReloadRefused { path: PathBuf, mistakes: usize },
+    /// The first line of the shutdown.
+    WaitingForChildren,
+    /// The last line of the shutdown.
+    ShuttingDown,
+}
+
+impl Message {
+    /// What the log gets, uncut; with a line feed at the end where knockd has one of its own.
+    pub(crate) fn log(&self) -> Option<Vec<u8>> {
+        let feed: &[u8] = match self {
+            Self::NoLogFile { .. } => return None,
+            Self::SequenceTimeout { .. }
+            | Self::RunningCommand { .. }
+            | Self::BadSequence { .. }
+            | Self::OneTimeEmpty { .. }
+            | Self::OneTimeWriteFailed { .. }
+            | Self::Rereading { .. }
+            | Self::ClosingLogFile { .. }
+            | Self::ReopeningLogFile { .. } => b"\n",
+            _ => b"",
+        };
+        Some([&self.text(), feed].concat())
+    }
+
+    /// What standard output gets with `-v`, without line feed.
+    pub(crate) fn verbose(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::Started { interface } => Some(format!("listening on {interface}...").into_bytes()),
+            Self::ShuttingDown => Some(b"closing...".to_vec()),
+            Self::Stage { .. }
+            | Self::OpenSesame { .. }
+            | Self::SequenceTimeout { .. }
+            | Self::RunningCommand { .. }
+            | Self::CommandTimeout { .. }
+            | Self::Rereading { .. }
+            | Self::ClosingLogFile { .. }
+            | Self::ReopeningLogFile { .. }
+            | Self::WaitingForChildren => Some(self.text()),
+            _ => None,
+        }
+    }
+
+    /// What standard error gets, without line feed.
+    pub(crate) fn stderr(&self) -> Option<Vec<u8>> {
+        match self {
+            Self::BadSequence { door, error } => {
+                Some(format!("config: section {door}: {error}").into_bytes())
+            }
+            Self::CommandFailed { .. }
+            | Self::ForkFailed
+            | Self::StartTooLong
+            | Self::StopTooLong
+            | Self::OneTimeEmpty { .. }
+            | Self::OneTimeWriteFailed { .. }
+            | Self::NoLogFile { .. }
+            | Self::ReloadRefused { .. } => Some(self.text()),
+            _ => None,
+        }
+    }
+
+    /// What standard output gets with `-D`, without line feed.
+    pub(crate) fn debug(&self) -> Option<String> {
+        matches!(self, Self::NoPidFile { .. }).then(|| self.to_string())
+    }
+
+    /// The words, with the bytes of a command as they are.
+    fn text(&self) -> Vec<u8> {
+        match self {
+            Self::RunningCommand { door, command } => {
+                [door.as_bytes(), b": running command: ", command.as_bytes()].concat()
+            }
+            other => other.to_string().into_bytes(),
+        }
+    }
+}
+
+/// The words for the log.
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { interface } => write!(f, "starting up, listening on {interface}"),
+            Self::Stage { source, door, stage } => write!(f, "{source}: {door}: Stage {stage}"),
+            Self::OpenSesame { source, door } => write!(f, "{source}: {door}: OPEN SESAME"),
+            Self::SequenceTimeout { source, door, stage } => {
+                write!(f, "{source}: {door}: sequence timeout (stage {stage})")
+            }
+            Self::RunningCommand { door, command } => {
+                write!(f, "{door}: running command: {}", command.display())
+            }
+            Self::CommandTimeout { source, door } => write!(f, "{source}: {door}: command timeout"),
+            Self::CommandFailed { door, status } => {
+                write!(f, "{door}: command returned non-zero status code ({status})")
+            }
+            Self::ForkFailed => f.write_str("error: command fork failed!"),
+            Self::StartTooLong => {
+                f.write_str("error: parsed start command has been truncated! --> won't execute it")
+            }
+            Self::StopTooLong => {
+                f.write_str("error: parsed stop command has been truncated! --> won't execute start command")
+            }
+            Self::BadSequence { door, error } => write!(f, "error: section {door}: {error}"),
+            Self::OneTimeEmpty { door } => f.write_str(&one_time_spent(door)),
+            Self::OneTimeWriteFailed { door } => write!(
+                f,
+                "error while disabling used one time sequence for door {door} --> disabling the door"
+            ),
+            Self::NoPidFile { path, why } => write!(f, "could not create pid file {}: {why}", path.display()),
+            Self::NoLogFile { why } => write!(f, "warning: cannot open logfile: {why}"),
+            Self::Rereading { path } => write!(f, "Re-reading config file: {}", path.display()),
+            Self::ClosingLogFile { path } => write!(f, "Closing log file: {}", path.display()),
+            Self::ReopeningLogFile { path } => write!(f, "Re-opening log file: {}", path.display()),
+            Self::ReloadRefused { path, mistakes } => {
+                let s = if *mistakes == 1 { "" } else { "s" };
+                let path = path.display();
+                write!(f, "config: {mistakes} mistake{s} in {path}; the running configuration is unchanged")
+            }
+            Self::WaitingForChildren => f.write_str("waiting for child processes..."),
+            Self::ShuttingDown => f.write_str("shutting down"),
+        }
+    }
+}
+
+/// The system's word for an error, as C's `strerror` gives it.
+pub(crate) fn system_text(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => text,
+    }
+}

@@ -1,0 +1,140 @@
+//! Translate: a knockd.conf in Postern's own terms.
+//!
+//! Each section becomes a rule that runs the stock module `sequence` and a door that runs its commands. All rules are one group,
+//! which gives them what knockd's doors have: a client that is half way at some of them is seen by those alone.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
+use super::conf::{one_time, one_time_spent};
+use super::log::system_text;
+use super::options::Options;
+use crate::config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
+
+/// What knockd calls "practically never".
+const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// The stock module remembers nobody for longer.
+const LONGEST_SEQUENCE: i64 = 3600;
+/// As many as the engine takes.
+const MAX_OPENINGS: usize = 131_072;
+
+/// The configuration that does what a knockd.conf says, and how many steps the rule of each section has.
+pub(super) struct Translation {
+    pub(super) config: Config,
+    pub(super) steps: HashMap<String, usize>,
+}
+
+/// The configuration that does what `conf` says; `interface` is the one to listen on. A door whose one-time sequences are all used
+/// is left out, and that is told.
+pub(super) fn translate(
+    file: &Path,
+    conf: &Conf,
+    options: &Options,
+    interface: &str,
+) -> (Translation, Vec<Mistake>) {
+    let mut counts = HashMap::new();
+    let mut config = Config::of_knockd(vec![interface.to_owned()], options.only_ipv4, NEVER, MAX_OPENINGS);
+    let mut mistakes = Vec::new();
+    for (number, door) in conf.doors.iter().enumerate() {
+        let name: Arc<str> = unique(number, &door.name).into();
+        let mistake = |what: String| Mistake {
+            file: file.to_owned(),
+            line: Some(door.line),
+            key: door.name.clone(),
+            what,
+        };
+        let (steps, one_time) = match &door.sequence {
+            Sequence::Fixed(steps) => (steps.clone(), None),
+            // What stands below is what counts; the file's lines take over when it is used up, at the next reading.
+            Sequence::OneTime(path) | Sequence::FixedThenOneTime { then: path, .. } => {
+                match one_time::open(path) {
+                    Err(error) => {
+                        mistakes.push(mistake(format!("{}: {}", path.display(), system_text(&error))));
+                        continue;
+                    }
+                    Ok((_, lines)) => {
+                        let unused = |line: &one_time::Line| Some((line.unused()?.to_vec(), line.offset));
+                        let Some((steps, offset)) = lines.iter().find_map(unused) else {
+                            let door = &*door.name;
+                            tracing::error!(event = "one-time-empty", door, "{}", one_time_spent(door));
+                            continue;
+                        };
+                        (steps, Some(OneTime { path: path.clone(), offset }))
+                    }
+                }
+            }
+        };
+        counts.insert(name.to_string(), steps.len());
+        if let Some(target) = &door.target
+            && target.to_str().is_none_or(|target| target.parse::<IpAddr>().is_err())
+        {
+            let target = target.display();
+            mistakes.push(mistake(format!(
+                "the target `{target}` is not an address; knockd would never match it"
+            )));
+            continue;
+        }
+        if door.seq_timeout > LONGEST_SEQUENCE {
+            mistakes
+                .push(mistake(format!("a Seq_Timeout of {} is too long; at most 3600", door.seq_timeout)));
+            continue;
+        }
+        let steps: Vec<_> = steps
+            .iter()
+            .map(|step| match step.protocol {
+                Protocol::Tcp => format!("{}/tcp", step.port),
+                Protocol::Udp => format!("{}/udp", step.port),
+            })
+            .collect();
+        let mut settings = json!({
+            "sequence": steps,
+            // Zero or less lets nothing but one-step sequences through.
+            "within": if door.seq_timeout > 0 { format!("{}s", door.seq_timeout) } else { "1ms".to_owned() },
+            "tcp_flags": flags(door),
+        });
+        if let Some(target) = &door.target {
+            settings["target"] = target.to_string_lossy().into();
+        }
+        let commands = ShellDoor {
+            start: door.start.clone(),
+            start_6: door.start_6.clone(),
+            stop: door.stop.clone(),
+            stop_6: door.stop_6.clone(),
+        };
+        let lasts = match u64::try_from(door.cmd_timeout) {
+            Ok(0) => Duration::from_millis(1),
+            Ok(seconds) => Duration::from_secs(seconds).min(NEVER),
+            Err(_) => NEVER,
+        };
+        config.rules.push(RuleFile::of_section(file, door.line, &name, settings.to_string(), one_time));
+        config.doors.insert(Arc::clone(&name), ConfigDoor::of_section(name, lasts, commands, door.line));
+    }
+    (Translation { config, steps: counts }, mistakes)
+}
+
+/// A name for a section's rule and door: sections may have the same name.
+fn unique(number: usize, name: &str) -> String {
+    format!("{number}:{name}")
+}
+
+/// The section's own name of what [`unique`] made.
+pub(super) fn section(unique: &str) -> &str {
+    unique.split_once(':').map_or(unique, |(_, name)| name)
+}
+
+fn flags(door: &Door) -> Vec<String> {
+    let named = FLAG_NAMES.iter().zip(door.tcp_flags);
+    named
+        .filter_map(|(name, flag)| match flag {
+            Flag::DontCare => None,
+            Flag::Set => Some(name.to_lowercase()),
+            Flag::Clear => Some(format!("!{}", name.to_lowercase())),
+        })
+        .collect()
+}

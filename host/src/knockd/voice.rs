@@ -1,0 +1,138 @@
+//! Voice: says what happens in knockd's words.
+//!
+//! The daemon says everything once, as events with fixed field names; here those that knockd has words for are put into them. What
+//! knockd never had to say goes to standard error as it is.
+
+use std::collections::HashMap;
+use std::fmt::Debug;
+use std::io::{self, Write};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::layer::{Context, Layer};
+
+use super::Shared;
+use super::log::{Channels, Message, Source};
+use super::translate::section;
+
+/// A subscriber that speaks as knockd does.
+pub(super) struct Voice {
+    channels: Mutex<Channels>,
+    shared: std::sync::Arc<Shared>,
+    interface: String,
+}
+
+impl Voice {
+    pub(super) const fn new(channels: Channels, shared: std::sync::Arc<Shared>, interface: String) -> Self {
+        Self { channels: Mutex::new(channels), shared, interface }
+    }
+
+    fn channels(&self) -> MutexGuard<'_, Channels> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn say(&self, messages: &[Message]) {
+        let mut channels = self.channels();
+        messages.iter().for_each(|message| channels.say(message));
+    }
+
+    /// What knockd says of an event; false if it has no words for it.
+    fn translate(&self, fields: &Fields) -> bool {
+        let door = || section(fields.text("door")).to_owned();
+        let rule = || section(fields.text("rule")).to_owned();
+        let source = || {
+            let address =
+                fields.text("src").parse::<IpAddr>().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+            Source { address, host: None }
+        };
+        match fields.text("event") {
+            "ready" => self.say(&[Message::Started { interface: self.interface.clone() }]),
+            "stage" => {
+                let stage = fields.text("stage").parse().unwrap_or(0);
+                self.say(&[Message::Stage { source: source(), door: rule(), stage }]);
+            }
+            "solved" => {
+                let stage = self.shared.steps(fields.text("rule"));
+                self.say(&[
+                    Message::Stage { source: source(), door: rule(), stage },
+                    Message::OpenSesame { source: source(), door: rule() },
+                ]);
+            }
+            "command" => {
+                let command = fields.text("detail").into();
+                self.say(&[Message::RunningCommand { door: door(), command }]);
+            }
+            "command-timeout" => self.say(&[Message::CommandTimeout { source: source(), door: door() }]),
+            "command-failed" => match fields.text("code").parse() {
+                Ok(status) => self.say(&[Message::CommandFailed { door: door(), status }]),
+                Err(_) => self.say(&[Message::ForkFailed]),
+            },
+            "command-too-long" if fields.text("detail").contains("start command has been") => {
+                self.say(&[Message::StartTooLong]);
+            }
+            "command-too-long" => self.say(&[Message::StopTooLong]),
+            "one-time-empty" => self.say(&[Message::OneTimeEmpty { door: door() }]),
+            "one-time-failed" => self.say(&[Message::OneTimeWriteFailed { door: rule() }]),
+            "timeout" => {
+                let stage = fields.text("stage").parse().unwrap_or(0);
+                self.say(&[Message::SequenceTimeout { source: source(), door: rule(), stage }]);
+            }
+            "reload" if fields.has("detail") => {
+                let (path, mistakes) = (self.shared.file.clone(), fields.text("detail").lines().count());
+                self.say(&[Message::ReloadRefused { path, mistakes }]);
+            }
+            "hangup" => self.reopen(),
+            "stopping" => self.say(&[Message::WaitingForChildren]),
+            "stop" if fields.has("received") => self.say(&[Message::ShuttingDown]),
+            _ => return false,
+        }
+        true
+    }
+
+    fn reopen(&self) {
+        let (path, log_file) = (self.shared.file.clone(), self.shared.log_file());
+        self.say(&[Message::Rereading { path }]);
+        if let Some(path) = log_file {
+            self.say(&[Message::ClosingLogFile { path: path.clone() }]);
+            self.channels().reopen(&path);
+            self.say(&[Message::ReopeningLogFile { path }]);
+        }
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Voice {
+    fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        if !self.translate(&fields) && *event.metadata().level() <= Level::WARN {
+            // If standard error is gone nobody can be told.
+            let _ = writeln!(io::stderr(), "knockd: {}", fields.text("message"));
+        }
+    }
+}
+
+/// The fields of an event, as text.
+#[derive(Default)]
+struct Fields(HashMap<&'static str, String>);
+
+impl Fields {
+    fn text(&self, name: &str) -> &str {
+        self.0.get(name).map_or("", String::as_str)
+    }
+
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.insert(field.name(), value.to_owned());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.insert(field.name(), format!("{value:?}"));
+    }
+}

@@ -1,0 +1,78 @@
+//! LoadError: why a module was not loaded, and what its author can do about it.
+
+use std::io;
+
+use thiserror::Error;
+
+use super::contract::{HOST_INTERFACE, PACKAGE};
+
+/// Why a module was not loaded.
+#[derive(Debug, Error)]
+pub enum LoadError {
+    /// The file could not be read.
+    #[error("cannot be read: {0}")]
+    Read(#[source] io::Error),
+    /// The file is no file, or too large.
+    #[error("{0}")]
+    File(String),
+    /// Not WebAssembly at all.
+    #[error("is not WebAssembly")]
+    NotWasm,
+    /// WebAssembly text.
+    #[error("is WebAssembly text")]
+    Text,
+    /// WebAssembly of another version.
+    #[error("is WebAssembly of an unknown version {0:02x?}")]
+    BinaryVersion(Vec<u8>),
+    /// Malformed WebAssembly.
+    #[error("is not valid WebAssembly: {0}")]
+    Invalid(String),
+    /// A version of the contract that we do not speak.
+    #[error("imports `{name}`, which is {version} of the contract")]
+    Version {
+        /// The import.
+        name: String,
+        /// Its version.
+        version: String,
+    },
+    /// Something that no rule gets.
+    #[error("imports `{0}`, which is not offered to rules")]
+    Import(String),
+    /// Something that every rule must have is not there.
+    #[error("does not export `{wanted}`; it exports: {exports}")]
+    Export {
+        /// What is missing.
+        wanted: &'static str,
+        /// What is there.
+        exports: String,
+    },
+    /// The module's types are not those of the contract.
+    #[error("does not fit the contract: {0}")]
+    World(String),
+    /// The compiler refused it.
+    #[error("cannot be compiled: {0}")]
+    Compile(String),
+}
+
+impl LoadError {
+    /// What the author of the module can do about it.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Import(name) if name.contains("wasi") => {
+                "a rule gets no WASI; build for wasm32-unknown-unknown, or for WASI preview 1 as a core module".to_owned()
+            }
+            Self::Import(name) if name.starts_with("env ") => {
+                "an undefined symbol: link what defines it into the module".to_owned()
+            }
+            Self::Import(_) => format!("a rule may import {HOST_INTERFACE} and nothing else"),
+            Self::Version { .. } => format!("this daemon speaks {PACKAGE}; build the rule against that"),
+            Self::Export { .. } | Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
+            Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
+            Self::NotWasm | Self::BinaryVersion(_) | Self::Invalid(_) => "compile the rule to WebAssembly".to_owned(),
+            Self::Read(_) => "check the path and its permissions".to_owned(),
+            Self::File(_) => "name a module's file".to_owned(),
+            Self::Compile(_) => "make it smaller or simpler".to_owned(),
+        }
+    }
+}
