@@ -58,6 +58,7 @@ has_libpcap || want libpcap-dev
 has pkg-config || want pkg-config
 has make || want make
 has nft || want nftables
+[ -e /etc/protocols ] || want netbase # where nft finds the names of protocols
 has ip || want iproute2
 has unshare || want util-linux
 has python3 || want python3-minimal # one test makes a tunnel with it

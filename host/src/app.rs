@@ -10,7 +10,6 @@ use anyhow::Context;
 use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
 use postern_doorman::Opening;
 use sd_notify::NotifyState;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::spawn_blocking;
@@ -26,6 +25,7 @@ use crate::local_addresses::LocalAddresses;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
 use crate::rules::{Generation, Loader, Outcome, Pool, Runtime};
+use crate::signals::Signals;
 use crate::taps::Taps;
 use crate::watch::Watch;
 use crate::written::Written;
@@ -101,16 +101,6 @@ struct Running {
     untold: Option<(String, Instant)>,
     /// Whether all interfaces have listened once.
     is_ready: bool,
-}
-
-struct Signals {
-    hangup: Signal,
-    stop: StopSignals,
-}
-
-struct StopSignals {
-    terminate: Signal,
-    interrupt: Signal,
 }
 
 impl App {
@@ -257,15 +247,19 @@ impl App {
     /// Uses up the one-time sequence of a rule that has one; false if it was used up, or cannot be.
     fn spend(&mut self, rule: &RuleId, generation: u64) -> bool {
         let Some(one_time) = self.running.one_time.get_mut(rule) else { return true };
-        let Some(line) = one_time.take().filter(|_| generation == self.running.number) else { return false };
-        // The next sequence comes with the next generation; until then the rule opens nothing.
-        if self.pace.may_prepare() {
-            self.prepare();
+        // By another generation it was another sequence.
+        if generation != self.running.number {
+            return false;
         }
+        let Some(line) = one_time.take() else { return false };
         let spent = knockd::Source::spend(&line);
         if let Err(error) = &spent {
             let name = &*rule.name;
             tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{}: {error}", line.path.display());
+        }
+        // The next sequence comes with the next generation; until then the rule opens nothing.
+        if spent.is_ok() && self.pace.may_prepare() {
+            self.prepare();
         }
         spent.is_ok()
     }
@@ -433,26 +427,6 @@ impl App {
             "{untidy} doors could not be closed by their commands; please close them by hand"
         );
         Exit::Untidy
-    }
-}
-
-impl Signals {
-    fn catch() -> std::io::Result<Self> {
-        let stop = StopSignals {
-            terminate: signal(SignalKind::terminate())?,
-            interrupt: signal(SignalKind::interrupt())?,
-        };
-        Ok(Self { hangup: signal(SignalKind::hangup())?, stop })
-    }
-}
-
-impl StopSignals {
-    /// The number of the signal that came.
-    async fn recv(&mut self) -> i32 {
-        tokio::select! {
-            _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
-            _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
-        }
     }
 }
 

@@ -135,7 +135,7 @@ impl Source {
         };
         let (conf, mistakes) = Conf::parse(file, &text);
         if !mistakes.is_empty() {
-            let mistakes = mistakes.iter().map(|mistake| whole(Some(mistake.line), mistake.to_string()));
+            let mistakes = mistakes.iter().map(|mistake| whole(Some(mistake.line), mistake.words()));
             return (None, mistakes.collect());
         }
         let (Translation { config, steps }, mistakes) =

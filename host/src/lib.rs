@@ -17,6 +17,7 @@ mod reload;
 mod watch;
 mod written;
 
+mod signals;
 mod taps;
 
 pub mod app;

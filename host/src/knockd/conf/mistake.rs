@@ -8,7 +8,7 @@ use super::sequence::SequenceError;
 
 /// One thing that the daemon cannot follow. It shows as knockd's message, then the remedy, then the place.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-#[error("{}; {} ({}:{line})", .problem.said(*.line), .problem.remedy(), .file.display())]
+#[error("{} ({}:{line})", self.words(), .file.display())]
 pub(crate) struct Mistake {
     /// The configuration it is in.
     pub(crate) file: PathBuf,
@@ -19,6 +19,11 @@ pub(crate) struct Mistake {
 }
 
 impl Mistake {
+    /// The message and the remedy, without the place.
+    pub(crate) fn words(&self) -> String {
+        format!("{}; {}", self.problem.said(self.line), self.problem.remedy())
+    }
+
     /// What knockd also gives to the log channel, which at start is syslog only; none for most mistakes.
     pub(crate) fn for_log(&self) -> Option<super::super::log::Message> {
         use super::super::log::Message;

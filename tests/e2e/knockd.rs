@@ -1,0 +1,203 @@
+//! `posternd knockd`: what a knockd user has, and gets.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually};
+use rustix::process::{Pid, kill_process};
+use tempfile::TempDir;
+
+/// The article's configuration but for its ten minutes, with `iptables` in a place of ours.
+const ARTICLE: &str = "\
+[options]
+UseSyslog
+Interface = eth0
+
+[SSH]
+sequence = 1111:udp,2222:udp
+seq_timeout = 5
+start_command = DIR/iptables -I INPUT -s %IP% -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT
+cmd_timeout = 1
+stop_command = DIR/iptables -D INPUT -s %IP% -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT
+";
+const IPTABLES: &str = "#!/bin/sh\necho \"$*\" >> DIR/journal\n";
+
+/// A running `posternd knockd`; killed when dropped.
+struct Knockd {
+    dir: TempDir,
+    child: Child,
+}
+
+impl Knockd {
+    fn start(lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+        let dir = TempDir::with_prefix("postern-").unwrap();
+        let place = |text: &str| text.replace("DIR", dir.path().to_str().unwrap());
+        for (name, text) in files.iter().chain(&[("knockd.conf", conf), ("iptables", IPTABLES)]) {
+            fs::write(dir.path().join(name), place(text)).unwrap();
+        }
+        make_executable(&dir.path().join("iptables"));
+        let log = fs::File::create(dir.path().join("stdout")).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_posternd"));
+        command.args(["knockd", "-v", "-c"]).arg(dir.path().join("knockd.conf")).args(options);
+        command.stdin(Stdio::null()).stdout(log).stderr(Stdio::inherit());
+        let child = lab.server().spawn(&mut command).unwrap();
+        let knockd = Self { dir, child };
+        eventually("knockd listens", || knockd.read("stdout").contains("listening on").then_some(()));
+        knockd
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// Waits until a file holds this many lines, and gives them.
+    #[track_caller]
+    fn lines(&self, name: &str, count: usize) -> Vec<String> {
+        eventually(&format!("{count} lines in {name}, which holds {:?}", self.read(name)), || {
+            let lines: Vec<_> = self.read(name).lines().map(str::to_owned).collect();
+            (lines.len() >= count).then_some(lines)
+        })
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
+    }
+
+    fn end(mut self, signal: Signal) -> ExitStatus {
+        self.signal(signal);
+        eventually("the end of knockd", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Knockd {
+    fn drop(&mut self) {
+        // It has ended already in tests that end it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn make_executable(path: &Path) {
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn the_articles_configuration_runs_both_commands_for_both_kinds_of_address() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let knockd = Knockd::start(&lab, ARTICLE, &[], &[]);
+    let mut expected = Vec::new();
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, "1111/udp 2222/udp");
+        for verb in ["-I", "-D"] {
+            expected.push(format!(
+                "{verb} INPUT -s {client} -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT"
+            ));
+        }
+        assert_eq!(knockd.lines("journal", expected.len()), expected);
+    }
+    let said = knockd.read("stdout");
+    for line in ["SSH: Stage 1", "SSH: Stage 2", "SSH: OPEN SESAME", "SSH: command timeout"] {
+        assert!(said.contains(&format!("{CLIENT4}: {line}\n")), "{line}: {said}");
+    }
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
+fn one_time_sequences_open_once_each_and_the_last_one_leaves_the_daemon_running() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "[once]\none_time_sequences = DIR/once\ncommand = echo %IP% $(head -c 40 DIR/once | tr '\\n' ' ') >> DIR/journal\n[other]\nsequence = 9:udp\ncommand = echo other >> DIR/journal\n";
+    let knockd = Knockd::start(&lab, conf, &[], &[("once", "junk:x\n1:udp,2:udp\n 3:udp\n")]);
+    lab.knock(CLIENT4, "1/udp 2/udp");
+    // Crossed out before the command runs, and the line before it, which is none, is left alone.
+    assert_eq!(knockd.lines("journal", 1), [format!("{CLIENT4} junk:x #:udp,2:udp 3:udp")]);
+    lab.knock(CLIENT4, "1/udp 2/udp");
+    eventually("the next sequence", || {
+        lab.knock(CLIENT6, "3/udp");
+        (knockd.read("journal").lines().count() > 1).then_some(())
+    });
+    assert_eq!(knockd.read("once"), "junk:x\n#:udp,2:udp\n#3:udp\n");
+    eventually("the door is disabled", || knockd_is_disabled(&lab, &knockd).then_some(()));
+    lab.knock(CLIENT4, "9/udp");
+    let journal = knockd.lines("journal", 3);
+    assert_eq!((journal.len(), journal[2].as_str()), (3, "other"), "{journal:?}");
+    assert_eq!(knockd.end(Signal::INT).code(), Some(2));
+}
+
+/// Whether a used sequence is not even noticed any more.
+fn knockd_is_disabled(lab: &Lab, knockd: &Knockd) -> bool {
+    let before = knockd.read("stdout").matches("once: Stage 1").count();
+    lab.knock(CLIENT4, "3/udp 9999/udp");
+    knockd.read("stdout").matches("once: Stage 1").count() == before
+}
+
+#[test]
+fn a_reload_with_a_mistake_keeps_what_runs_and_a_right_one_takes_over() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "[a]\nsequence = 7:udp\ncommand = echo a >> DIR/journal\n";
+    let knockd = Knockd::start(&lab, conf, &[], &[]);
+    fs::write(knockd.path("knockd.conf"), "[a]\nsequenc = 7:udp\n").unwrap();
+    knockd.signal(Signal::HUP);
+    eventually("it reads again", || knockd.read("stdout").contains("Re-reading config file").then_some(()));
+    lab.knock(CLIENT4, "7/udp");
+    assert_eq!(knockd.lines("journal", 1), ["a"]);
+    let right = conf.replace("7:udp", "8:udp").replace("echo a", "echo b");
+    let right = right.replace("DIR", knockd.path("").to_str().unwrap());
+    fs::write(knockd.path("knockd.conf"), right).unwrap();
+    knockd.signal(Signal::HUP);
+    eventually("the new sequence", || {
+        lab.knock(CLIENT4, "8/udp");
+        knockd.read("journal").contains('b').then_some(())
+    });
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
+fn mistakes_are_told_at_once_with_the_usage_and_exit_1() {
+    let dir = TempDir::with_prefix("postern-").unwrap();
+    let conf = dir.path().join("knockd.conf");
+    fs::write(&conf, "[a]\nsequenc = 1\ntcpflags = sin\nsequence = 1:x\n").unwrap();
+    let run = |args: &[&str]| {
+        Command::new(env!("CARGO_BIN_EXE_posternd")).arg("knockd").args(args).output().unwrap()
+    };
+    let bad = run(&["-c", conf.to_str().unwrap()]);
+    let (out, err) = (String::from_utf8_lossy(&bad.stdout), String::from_utf8_lossy(&bad.stderr));
+    assert_eq!(bad.status.code(), Some(1), "{err}");
+    assert!(out.starts_with("usage: knockd [options]"), "{out}");
+    for said in [
+        "config: line 2: syntax error; ",
+        "config: line 3: unrecognized flag \"SIN\"; ",
+        "config: section a: unknown protocol in knock sequence; ",
+    ] {
+        assert!(err.contains(said), "{said}: {err}");
+    }
+    assert_eq!(run(&["--nonsense"]).status.code(), Some(0), "as knockd has it");
+    let version = run(&["-V"]);
+    assert!(version.stdout.starts_with(b"knockd 0.8"), "{version:?}");
+}
+
+#[test]
+fn a_daemon_writes_its_pidfile_and_removes_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let dir = TempDir::with_prefix("postern-").unwrap();
+    let (conf, pid_file) = (dir.path().join("knockd.conf"), dir.path().join("pid"));
+    fs::write(&conf, format!("[options]\nPidFile = {}\nInterface = eth0\n", pid_file.display())).unwrap();
+    let program = env!("CARGO_BIN_EXE_posternd");
+    let started = lab.server_exec(&[program, "knockd", "-d", "-c", conf.to_str().unwrap()]);
+    assert!(started.status.success(), "{started:?}");
+    let pid: i32 = eventually("the pidfile", || fs::read_to_string(&pid_file).ok()?.trim().parse().ok());
+    let pid = Pid::from_raw(pid).unwrap();
+    assert_eq!(fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).unwrap(), Path::new("/"));
+    // It may not listen yet, but hears signals from its first moment on.
+    eventually("its end", || {
+        let _ = kill_process(pid, Signal::TERM);
+        (!pid_file.exists()).then_some(())
+    });
+}
