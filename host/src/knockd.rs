@@ -4,6 +4,7 @@
 //! configuration. `host/docs/knockd.md` lists the differences that a user can notice.
 
 mod conf;
+mod convert;
 mod log;
 mod options;
 mod translate;
@@ -23,6 +24,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use conf::Conf;
+use convert::convert;
 use log::{Channels, Message, system_text};
 use options::{Options, Parsed};
 use translate::{Translation, translate};
@@ -75,6 +77,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(1);
         }
     };
+    if source.options.convert {
+        return source.convert();
+    }
     if source.options.daemon && env::var_os(IS_DAEMON).is_none() {
         return source.start_daemon();
     }
@@ -148,6 +153,25 @@ impl Source {
         *self.shared.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
         *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps;
         (Some(config), Vec::new())
+    }
+
+    /// Prints the configuration in Postern's own words.
+    fn convert(&self) -> ExitCode {
+        // Read once more; mistakes that were not there a moment ago are told like any others.
+        let done = match self.read() {
+            (Some(config), _) => {
+                let text = convert(&self.shared.file, &config);
+                io::stdout().write_all(text.as_bytes()).map_err(|error| system_text(&error))
+            }
+            (None, mistakes) => Err(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
+        };
+        match done {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(why) => {
+                say(&format!("knockd: {why}\n"), io::stderr());
+                ExitCode::from(1)
+            }
+        }
     }
 
     /// Starts this program once more, without a terminal, and leaves it.

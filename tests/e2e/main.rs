@@ -5,10 +5,12 @@
 mod capture;
 mod client;
 mod command_door;
+mod differential;
 mod failures;
 mod guard_door;
 mod hostile;
 mod knock;
+mod knockd;
 mod lifecycle;
 mod module;
 mod reload;
