@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::future;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ use crate::config::{Config, OneTime};
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
+use crate::journal::{Journal, Record};
 use crate::knockd;
 use crate::local_addresses::LocalAddresses;
 use crate::log;
@@ -32,6 +33,8 @@ use crate::written::Written;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
 const GRACE: Duration = Duration::from_secs(10);
+/// Where the journal is, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
+const STATE_DIR: &str = "/var/lib/postern";
 /// How long a new generation waits for the kernel to see its packets, before it is told all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 /// How often it is looked whether all interfaces listen, until they do.
@@ -110,11 +113,12 @@ impl App {
         let (teller, happenings) = channel();
         let files_changed = Arc::new(Notify::new());
         let mut watch = start_watch(&files_changed);
-        let mut doors = Doors::start(teller.clone())?;
+        let (outline, _) = written.read();
+        let (journal, inherited) = open_journal(&written, outline.as_ref());
+        let mut doors = Doors::start(teller.clone(), journal)?;
 
         // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
         // watched; what changed before is read below, what changes after is noticed.
-        let (outline, _) = written.read();
         if let Some(outline) = &outline {
             let plan = doors.plan(outline);
             log::posture(doors.apply(&plan).await.context("the doors cannot be set up")?);
@@ -185,6 +189,11 @@ impl App {
             signals,
             _local: local,
         };
+        for (row, record) in inherited {
+            let event = app.doors.inherit(row, record);
+            let actions = app.engine.handle(event, clock.now());
+            app.act(actions);
+        }
         let open = app.doors.list().await.context("open doors cannot be read")?;
         app.reconcile(&open);
         notify_systemd(&[NotifyState::Ready]);
@@ -437,6 +446,28 @@ fn carry_out(actions: Vec<Action>, engine: &Engine, doors: &mut Doors) {
                 doors.carry_out(order, rule.as_ref(), &engine.door_name(order.door));
             }
             Action::Tell(notice) => log::notice(&notice),
+        }
+    }
+}
+
+/// The journal, if any door needs one or an earlier run left one, and what is in it.
+fn open_journal(written: &Written, outline: Option<&Config>) -> (Option<Journal>, Vec<(u64, Record)>) {
+    let folder = std::env::var_os("STATE_DIRECTORY").map_or_else(|| STATE_DIR.into(), PathBuf::from);
+    let path = folder.join(written.journal_name());
+    let is_needed = outline.is_some_and(Config::has_commands) || path.exists();
+    if !is_needed {
+        return (None, Vec::new());
+    }
+    match Journal::open(&path) {
+        Ok((journal, records)) => (Some(journal), records),
+        Err(error) => {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            tracing::warn!(
+                event = "journal",
+                detail,
+                "{detail}; what commands open will not be closed after a crash"
+            );
+            (None, Vec::new())
         }
     }
 }

@@ -1,8 +1,14 @@
-//! Clock: the only reader of the daemon's own clock.
+//! Clock: the only reader of clocks.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use postern_core::Moment;
+
+/// The machine's clock, in milliseconds since 1970; it may be wrong, and may step.
+pub(crate) fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
 
 /// Time since the daemon started, on a clock that never steps.
 #[derive(Clone, Copy, Debug)]

@@ -109,6 +109,12 @@ impl Config {
         (config.filter(|_| is_right).map(|config| Self { rules, ..config }), mistakes)
     }
 
+    /// Whether any door is opened by a command.
+    #[must_use]
+    pub fn has_commands(&self) -> bool {
+        self.doors.values().any(|door| !matches!(door.kind, DoorKind::Net(_)))
+    }
+
     /// A configuration without rules and doors, for those of a knockd.conf.
     pub(crate) fn of_knockd(
         interfaces: Vec<String>,

@@ -10,11 +10,12 @@ mod runner;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_core::{DoorId, DoorPolicy, Grant, Order, Policy, RuleId};
+use postern_core::{Again, DoorId, DoorPolicy, Event, Grant, Order, Policy, RuleId};
 use postern_doorman::{Error, NetDoor, Opening, Posture};
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, ShellDoor};
 use crate::happening::Teller;
+use crate::journal::{Journal, Record};
 use net::NetThread;
 use runner::Runner;
 
@@ -33,6 +34,8 @@ pub(crate) struct Doors {
 enum Commands {
     Argv(Arc<CommandDoor>),
     Shell(Arc<ShellDoor>),
+    /// Of a door of an earlier run.
+    Recorded(Arc<Record>),
 }
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
@@ -43,15 +46,27 @@ pub(crate) struct Plan {
 }
 
 impl Doors {
-    /// Starts without any door.
-    pub(crate) fn start(teller: Teller) -> std::io::Result<Self> {
+    /// Starts without any door. What commands open is written down in the journal, if there is one.
+    pub(crate) fn start(teller: Teller, journal: Option<Journal>) -> std::io::Result<Self> {
         Ok(Self {
             net: NetThread::start(teller.clone())?,
-            runner: Runner::new(teller),
+            runner: Runner::new(teller, journal),
             numbers: HashMap::new(),
             last_number: 0,
             commands: HashMap::new(),
         })
+    }
+
+    /// Takes over what an earlier run opened and could not close; what the engine must know of it.
+    pub(crate) fn inherit(&mut self, row: u64, record: Record) -> Event {
+        self.last_number += 1;
+        let door = DoorId(self.last_number);
+        let (client, remaining) = (record.client, record.remaining());
+        let name = record.door.as_str().into();
+        let policy = DoorPolicy { name, lasts: remaining, keeps_time: false, again: Again::Extend };
+        self.commands.insert(door, Commands::Recorded(Arc::new(record)));
+        self.runner.inherit(door, client, row);
+        Event::Inherited { door, policy, client, remaining }
     }
 
     /// Numbers the doors of a configuration. A door that did not change keeps its number, and so its openings.

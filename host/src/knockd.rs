@@ -38,7 +38,7 @@ use crate::written::Written;
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
 /// Tells the process that `-d` starts that it is the daemon.
-const IS_DAEMON: &str = "POSTERN_KNOCKD_DAEMON";
+pub(crate) const IS_DAEMON: &str = "POSTERN_KNOCKD_DAEMON";
 
 /// A knockd.conf, and what its command line said.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub(crate) struct Source {
 #[derive(Debug, Default)]
 struct Shared {
     file: PathBuf,
+    /// What paths in the file are relative to.
+    folder: PathBuf,
     log_file: Mutex<Option<PathBuf>>,
     /// For each rule, how many steps it has.
     steps: Mutex<HashMap<String, usize>>,
@@ -61,7 +63,8 @@ struct Shared {
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    let options = match options::parse(args) {
+    let args: Vec<_> = args.collect();
+    let options = match options::parse(args.iter().cloned()) {
         Parsed::Run(options) => options,
         Parsed::Exit { stdout, stderr, status } => {
             say(&stderr, io::stderr());
@@ -81,7 +84,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         return source.convert();
     }
     if source.options.daemon && env::var_os(IS_DAEMON).is_none() {
-        return source.start_daemon();
+        return start_daemon(&args);
     }
     source.run(&conf)
 }
@@ -110,7 +113,9 @@ impl Source {
         }
         let interface = options.interface.clone().or_else(|| conf.interface.clone());
         let interface = interface.unwrap_or_else(|| DEFAULT_INTERFACE.to_owned());
-        let shared = Arc::new(Shared { file, ..Shared::default() });
+        // As a daemon it will be in another folder when it reads again.
+        let folder = env::current_dir().unwrap_or_default();
+        let shared = Arc::new(Shared { file: folder.join(file), folder, ..Shared::default() });
         let source = Self { options: Arc::new(options), interface, shared };
         let (_, mistakes) = source.read();
         if !mistakes.is_empty() {
@@ -144,7 +149,7 @@ impl Source {
             return (None, mistakes.collect());
         }
         let (Translation { config, steps }, mistakes) =
-            translate(file, &conf, &self.options, &self.interface);
+            translate(&self.shared, &conf, &self.options, &self.interface);
         if !mistakes.is_empty() {
             return (None, mistakes);
         }
@@ -169,20 +174,6 @@ impl Source {
             Ok(()) => ExitCode::SUCCESS,
             Err(why) => {
                 say(&format!("knockd: {why}\n"), io::stderr());
-                ExitCode::from(1)
-            }
-        }
-    }
-
-    /// Starts this program once more, without a terminal, and leaves it.
-    fn start_daemon(&self) -> ExitCode {
-        let mut command = process::Command::new("/proc/self/exe");
-        command.args(["knockd"]).args(env::args_os().skip_while(|arg| arg != "knockd").skip(1));
-        command.env(IS_DAEMON, "1").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        match command.spawn() {
-            Ok(_) => ExitCode::SUCCESS,
-            Err(error) => {
-                say(&format!("could not become a daemon: {}\n", system_text(&error)), io::stderr());
                 ExitCode::from(1)
             }
         }
@@ -246,6 +237,19 @@ impl Shared {
 
     fn steps(&self, rule: &str) -> usize {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(rule).copied().unwrap_or(0)
+    }
+}
+
+/// Starts this program once more, without a terminal, and leaves it.
+fn start_daemon(args: &[OsString]) -> ExitCode {
+    let mut command = process::Command::new("/proc/self/exe");
+    command.arg("knockd").args(args).env(IS_DAEMON, "1");
+    match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            say(&format!("could not become a daemon: {}\n", system_text(&error)), io::stderr());
+            ExitCode::from(1)
+        }
     }
 }
 

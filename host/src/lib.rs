@@ -10,6 +10,7 @@ pub mod local_addresses;
 pub mod rules;
 
 mod doors;
+mod journal;
 
 pub mod config;
 pub mod knockd;

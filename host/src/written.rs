@@ -23,6 +23,14 @@ impl Written {
         }
     }
 
+    /// The name of its journal in the state folder.
+    pub(crate) const fn journal_name(&self) -> &'static str {
+        match self {
+            Self::Postern(_) => "postern.redb",
+            Self::Knockd(_) => "knockd.redb",
+        }
+    }
+
     /// The file to watch for changes; none if only a signal reloads it, as knockd has it.
     pub(crate) fn watched(&self) -> Option<&Path> {
         match self {

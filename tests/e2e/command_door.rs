@@ -130,6 +130,36 @@ fn what_a_failed_command_did_is_undone_and_its_words_are_told() {
 }
 
 #[test]
+fn what_a_killed_daemon_left_open_is_closed_by_the_next_on_time_and_once() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab);
+    let script = r#"echo "$2 $3 $(date +%s%N)" >> "$1""#;
+    let config = config(setup.dir(), "on {ip}", "off {ip}", "for = \"3s\"");
+    let daemon = setup.file("door.sh", script).config(&config).rule("knock", &rule()).start();
+    let journal = |dir: &Path| fs::read_to_string(dir.join("journal")).unwrap_or_default();
+    lab.knock(CLIENT4, STEPS);
+    daemon.wait_for("open", |_| true);
+    let (setup, _) = daemon.kill();
+    // The door is not there any more; how to close it was written down.
+    let daemon = setup.config("interfaces = [\"eth0\"]\n[doors.lamp]\nopen = [\"/bin/true\"]\n").start();
+    let close = daemon.wait_for("close", |_| true);
+    assert_eq!(
+        (close.text("door"), close.text("src"), close.text("reason")),
+        ("lamp", "10.77.0.2", "expired")
+    );
+    let lines: Vec<_> = journal(daemon.dir()).lines().map(str::to_owned).collect();
+    let time = |line: &str| line.rsplit(' ').next().and_then(|time| time.parse::<u64>().ok());
+    let [on, off] = &lines[..] else { panic!("{lines:?}") };
+    assert!(on.starts_with("on 10.77.0.2 ") && off.starts_with("off 10.77.0.2 "), "{lines:?}");
+    let open_for = (time(off).zip(time(on))).map(|(off, on)| (off - on) / 1_000_000);
+    assert!(open_for.is_some_and(|millis| (2_500..4_500).contains(&millis)), "{open_for:?} ms");
+    // Nothing is closed twice.
+    let (setup, _) = daemon.stop();
+    let (setup, _) = setup.start().stop();
+    assert_eq!(journal(setup.dir()).lines().count(), 2);
+}
+
+#[test]
 fn a_command_that_fails_or_is_gone_opens_nothing() {
     let Some(lab) = Lab::if_possible() else { return };
     let setup = posternd(&lab);

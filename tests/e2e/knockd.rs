@@ -42,6 +42,7 @@ impl Knockd {
         let log = fs::File::create(dir.path().join("stdout")).unwrap();
         let mut command = Command::new(env!("CARGO_BIN_EXE_posternd"));
         command.args(["knockd", "-v", "-c"]).arg(dir.path().join("knockd.conf")).args(options);
+        command.env("STATE_DIRECTORY", dir.path());
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::inherit());
         let child = lab.server().spawn(&mut command).unwrap();
         let knockd = Self { dir, child };

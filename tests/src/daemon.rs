@@ -132,6 +132,7 @@ impl<'lab> Setup<'lab> {
         command
             .args(["run", "--log-format", "json", "--config"])
             .arg(self.folder.path().join("postern.toml"));
+        command.env("STATE_DIRECTORY", self.folder.path().join("state"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));

@@ -100,6 +100,10 @@ impl Engine {
             Event::Found { door, client, remaining } => {
                 self.found(Key { door, client, turn: 0 }, remaining, now)
             }
+            Event::Inherited { door, policy, client, remaining } => {
+                self.doors.insert(door, policy);
+                self.found(Key { door, client, turn: 0 }, remaining, now);
+            }
             Event::Lost { door, client } => self.lost(Key { door, client, turn: 0 }, now),
             Event::PolicyChanged(policy) => self.change_policy(policy),
             Event::Stopping => self.stop(now),

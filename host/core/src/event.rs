@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::{DoorId, Receipt};
-use crate::tenant::{Policy, RuleId};
+use crate::tenant::{DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 
 /// Everything that can happen.
@@ -29,6 +29,17 @@ pub enum Event {
         /// For whom.
         client: IpAddr,
         /// How long it stays open by itself.
+        remaining: Duration,
+    },
+    /// An earlier run opened a door that only a command closes, and could not close it.
+    Inherited {
+        /// A door of its own, in no policy.
+        door: DoorId,
+        /// What there is to know of it.
+        policy: DoorPolicy,
+        /// For whom.
+        client: IpAddr,
+        /// When it is to be closed, from now.
         remaining: Duration,
     },
     /// A door that should be open was found closed: somebody emptied the set behind our back.

@@ -31,7 +31,7 @@ struct World {
 ///
 /// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
 /// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS found|lost DOOR CLIENT [SECONDS]`,
-/// `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
+/// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
 fn check(script: &str, expected: Expect) {
     let mut world = World::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -117,6 +117,16 @@ impl World {
                     client: words[1].parse().unwrap(),
                     remaining,
                 });
+            }
+            "inherited" => {
+                let policy = DoorPolicy {
+                    name: "old".into(),
+                    lasts: Duration::ZERO,
+                    keeps_time: false,
+                    again: Again::Extend,
+                };
+                let (client, remaining) = (words[0].parse().unwrap(), seconds(words[1]));
+                self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining });
             }
             "lost" => self.feed(Event::Lost { door: door(words[0]), client: words[1].parse().unwrap() }),
             "drop" => {
@@ -669,6 +679,20 @@ fn what_an_earlier_run_left_open_is_taken_over() {
             +7.0 - ssh 192.0.2.2: closed Expired
             +11.0   -> ssh close 192.0.2.1
             +11.0 knock ssh 192.0.2.1: closed Expired
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn what_an_earlier_run_could_not_close_is_closed_on_time() {
+    check(
+        "+0 inherited 192.0.2.1 5
+         +1 drop ssh
+         +30 end",
+        expect![[r#"
+            +5.0   -> old close 192.0.2.1
+            +5.0 - old 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
     );

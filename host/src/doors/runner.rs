@@ -7,11 +7,12 @@ use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{DoorId, Order, Receipt, RuleId};
+use postern_core::{Act, DoorId, Order, Receipt, RuleId};
 use tokio::sync::Semaphore;
 
 use super::Commands;
 use crate::happening::{Happening, Teller};
+use crate::journal::{Close, Journal, Record};
 
 /// Commands of our own configuration at once; they have a time limit.
 const PARALLEL: usize = 32;
@@ -26,36 +27,63 @@ pub(super) struct Runner {
     slots: Arc<Semaphore>,
     shell_slots: Arc<Semaphore>,
     teller: Teller,
+    journal: Option<Journal>,
+    /// For each opening that is in the journal, its number there.
+    rows: Arc<Mutex<HashMap<Line, u64>>>,
 }
 
-type Lines = HashMap<(DoorId, IpAddr, u64), VecDeque<Job>>;
+/// Which opening.
+type Line = (DoorId, IpAddr, u64);
+
+type Lines = HashMap<Line, VecDeque<Job>>;
 
 struct Job {
     serial: u64,
+    act: Act,
     run: Run,
+    /// How to close what this opens.
+    record: Option<Record>,
 }
 
 enum Run {
     Argv(argv::Run),
     Shell(shell::Run),
+    Recorded(Arc<Record>),
 }
 
 impl Runner {
-    pub(super) fn new(teller: Teller) -> Self {
+    pub(super) fn new(teller: Teller, journal: Option<Journal>) -> Self {
         Self {
             lines: Arc::default(),
             slots: Arc::new(Semaphore::new(PARALLEL)),
             shell_slots: Arc::new(Semaphore::new(PARALLEL_SHELLS)),
             teller,
+            journal,
+            rows: Arc::default(),
         }
+    }
+
+    /// Knows that an opening is in the journal under this number.
+    pub(super) fn inherit(&self, door: DoorId, client: IpAddr, row: u64) {
+        self.rows().insert((door, client, 0), row);
     }
 
     pub(super) fn run(&self, commands: &Commands, order: Order, rule: Option<&RuleId>, name: &str) {
         let run = match commands {
             Commands::Argv(door) => Run::Argv(argv::Run::new(door, &order, rule, name)),
             Commands::Shell(door) => Run::Shell(shell::Run::new(door, &order, name)),
+            Commands::Recorded(record) => Run::Recorded(Arc::clone(record)),
         };
-        let job = Job { serial: order.serial, run };
+        let close = match (commands, order.act) {
+            (Commands::Argv(door), Act::Open(_)) => argv::close(door, &order, rule, name),
+            (Commands::Shell(door), Act::Open(_)) => shell::close(door, &order),
+            _ => None,
+        };
+        let record = match order.act {
+            Act::Open(lasts) => close.map(|close| Record::new(name, order.client, lasts, close)),
+            Act::Extend(_) | Act::Close => None,
+        };
+        let job = Job { serial: order.serial, act: order.act, run, record };
         let line = (order.door, order.client, order.turn);
         {
             let mut lines = self.lines();
@@ -67,8 +95,9 @@ impl Runner {
         let runner = self.clone();
         tokio::spawn(async move {
             let mut next = Some(job);
-            while let Some(Job { serial, run }) = next {
-                let outcome = runner.perform(&run).await;
+            while let Some(job) = next {
+                let serial = job.serial;
+                let outcome = runner.perform(&line, job).await;
                 if runner.teller.send(Happening::Answered(Receipt { serial, outcome })).is_err() {
                     return;
                 }
@@ -81,16 +110,46 @@ impl Runner {
         });
     }
 
-    async fn perform(&self, run: &Run) -> Result<(), String> {
+    /// Writes down how to close before it opens, and strikes that out when it is closed.
+    async fn perform(&self, line: &Line, job: Job) -> Result<(), String> {
+        if let (Some(journal), Some(record)) = (&self.journal, &job.record) {
+            let row =
+                journal.put(record).await.map_err(|error| format!("it cannot be written down: {error}"))?;
+            self.rows().insert(*line, row);
+        }
+        let outcome = self.run_now(&job.run).await;
+        if job.act == Act::Close
+            && outcome.is_ok()
+            && let (Some(journal), Some(row)) = (&self.journal, self.rows().remove(line))
+        {
+            journal.erase(row);
+        }
+        outcome
+    }
+
+    async fn run_now(&self, run: &Run) -> Result<(), String> {
         let slots = match run {
-            Run::Argv(_) => &self.slots,
+            Run::Argv(_) | Run::Recorded(_) => &self.slots,
             Run::Shell(_) => &self.shell_slots,
         };
         let Ok(_slot) = slots.acquire().await else { return Err("the daemon is stopping".to_owned()) };
         match run {
             Run::Argv(run) => run.perform().await,
             Run::Shell(run) => run.perform().await,
+            Run::Recorded(record) => match &record.close {
+                Close::Argv { argv, values, limit } => {
+                    argv::Run::recorded(argv, values, *limit).perform().await
+                }
+                Close::Shell { line } => {
+                    shell::run_recorded(line, record.client, &record.door).await;
+                    Ok(())
+                }
+            },
         }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, HashMap<Line, u64>> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {

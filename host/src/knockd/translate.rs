@@ -5,12 +5,12 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
 
+use super::Shared;
 use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
 use super::conf::{one_time, one_time_spent};
 use super::log::system_text;
@@ -33,16 +33,16 @@ pub(super) struct Translation {
 /// The configuration that does what `conf` says; `interface` is the one to listen on. A door whose one-time sequences are all used
 /// is left out, and that is told.
 pub(super) fn translate(
-    file: &Path,
+    shared: &Shared,
     conf: &Conf,
     options: &Options,
     interface: &str,
 ) -> (Translation, Vec<Mistake>) {
+    let file = shared.file.as_path();
     let mut counts = HashMap::new();
     let mut config = Config::of_knockd(vec![interface.to_owned()], options.only_ipv4, NEVER, MAX_OPENINGS);
     let mut mistakes = Vec::new();
     for (number, door) in conf.doors.iter().enumerate() {
-        let name: Arc<str> = unique(number, &door.name).into();
         let mistake = |what: String| Mistake {
             file: file.to_owned(),
             line: Some(door.line),
@@ -51,9 +51,10 @@ pub(super) fn translate(
         };
         let (steps, one_time) = match &door.sequence {
             Sequence::Fixed(steps) => (steps.clone(), None),
-            // What stands below is what counts; the file's lines take over when it is used up, at the next reading.
+            // knockd lets a Sequence below One_Time_Sequences open once, without using anything up; here the file alone counts.
             Sequence::OneTime(path) | Sequence::FixedThenOneTime { then: path, .. } => {
-                match one_time::open(path) {
+                let path = shared.folder.join(path);
+                match one_time::open(&path) {
                     Err(error) => {
                         mistakes.push(mistake(format!("{}: {}", path.display(), system_text(&error))));
                         continue;
@@ -65,11 +66,12 @@ pub(super) fn translate(
                             tracing::error!(event = "one-time-empty", door, "{}", one_time_spent(door));
                             continue;
                         };
-                        (steps, Some(OneTime { path: path.clone(), offset }))
+                        (steps, Some(OneTime { path, offset }))
                     }
                 }
             }
         };
+        let name: Arc<str> = unique(number, one_time.as_ref(), &door.name).into();
         counts.insert(name.to_string(), steps.len());
         if let Some(target) = &door.target
             && target.to_str().is_none_or(|target| target.parse::<IpAddr>().is_err())
@@ -118,9 +120,13 @@ pub(super) fn translate(
     (Translation { config, steps: counts }, mistakes)
 }
 
-/// A name for a section's rule and door: sections may have the same name.
-fn unique(number: usize, name: &str) -> String {
-    format!("{number}:{name}")
+/// A name for a section's rule and door: sections may have the same name. With each one-time sequence it is another rule, so that
+/// nobody's progress carries over from one to the next.
+fn unique(number: usize, one_time: Option<&OneTime>, name: &str) -> String {
+    match one_time {
+        Some(OneTime { offset, .. }) => format!("{number}@{offset}:{name}"),
+        None => format!("{number}:{name}"),
+    }
 }
 
 /// The section's own name of what [`unique`] made.

@@ -108,7 +108,9 @@ impl<S: Subscriber> Layer<S> for Voice {
         event.record(&mut fields);
         if !self.translate(&fields) && *event.metadata().level() <= Level::WARN {
             // If standard error is gone nobody can be told.
-            let _ = writeln!(io::stderr(), "knockd: {}", fields.text("message"));
+            let reason = fields.text("reason");
+            let separator = if reason.is_empty() { "" } else { ": " };
+            let _ = writeln!(io::stderr(), "knockd: {}{separator}{reason}", fields.text("message"));
         }
     }
 }

@@ -11,10 +11,18 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use crate::config::{CommandDoor, PLACEHOLDERS, show_duration};
+use crate::journal::Close;
 
 /// What is kept of a failed command's standard error, in bytes.
 const MAX_WORDS: usize = 400;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// How a door is closed for the client of an order; none if there is nothing to run.
+pub(super) fn close(door: &CommandDoor, order: &Order, rule: Option<&RuleId>, name: &str) -> Option<Close> {
+    let Run { argv, values, limit } = Run::new(door, &Order { act: Act::Close, ..*order }, rule, name);
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    (!argv.is_empty()).then(|| Close::Argv { argv, values: values.to_vec(), limit })
+}
 
 /// One run of a command.
 pub(super) struct Run {
@@ -34,6 +42,13 @@ impl Run {
         let rule = rule.map_or_else(String::new, |rule| rule.name.to_string());
         let values = [order.client.to_string(), name.to_owned(), rule, seconds.to_string()];
         Self { argv, values, limit: door.timeout }
+    }
+
+    /// A run that an earlier daemon wrote down.
+    pub(super) fn recorded(argv: &[String], values: &[String], limit: u64) -> Self {
+        let value = |n: usize| values.get(n).cloned().unwrap_or_default();
+        let limit = Duration::from_millis(limit);
+        Self { argv: argv.to_vec(), values: std::array::from_fn(value), limit }
     }
 
     pub(super) async fn perform(&self) -> Result<(), String> {

@@ -9,9 +9,24 @@ use postern_core::{Act, Order};
 use tokio::process::Command;
 
 use crate::config::ShellDoor;
+use crate::journal::Close;
+use crate::knockd::IS_DAEMON;
 
 /// knockd runs no command line that is as long as this, in bytes.
 const TOO_LONG: usize = 4096;
+
+/// How a door is closed for the client of an order; none if nothing is run for it, or nothing to close it.
+pub(super) fn close(door: &ShellDoor, order: &Order) -> Option<Close> {
+    let (start, stop) = door.commands(order.client.is_ipv6());
+    start.filter(|start| !start.is_empty())?;
+    Some(Close::Shell { line: fill(stop?, order.client).into_vec() })
+}
+
+/// Closes what an earlier daemon wrote down.
+pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str) {
+    tracing::debug!(event = "command-timeout", door, src = %client, "{client}: {door}: command timeout");
+    run(&OsString::from_vec(line.to_vec()), door).await;
+}
 
 /// One run of a command.
 pub(super) struct Run {
@@ -62,7 +77,7 @@ async fn run(line: &OsString, door: &str) {
     tracing::debug!(event = "command", door, detail = %shown, "{door}: running command: {shown}");
     let mut command = Command::new("/bin/sh");
     // Its own group, as knockd's children have a session of their own: a signal to the daemon's group spares it.
-    command.arg("-c").arg(line).process_group(0);
+    command.arg("-c").arg(line).process_group(0).env_remove(IS_DAEMON);
     match command.status().await {
         Ok(status) if status.success() => {}
         Ok(status) => {

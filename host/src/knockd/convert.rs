@@ -1,0 +1,301 @@
+//! Convert: what a knockd.conf says, in the words of Postern's own configuration.
+//!
+//! Makes text for a person to cut into files, and to read before use. It starts from a configuration without mistakes, reads
+//! nothing and writes nothing.
+
+mod iptables;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::Path;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::translate::section;
+use crate::config::{Config, Door, DoorKind, RuleFile, ShellDoor, show_duration};
+use iptables::{Accept, Act};
+
+/// The most that `limits.for` may be, and what it is if nobody says.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
+/// Most bytes of a name.
+const LONGEST_NAME: usize = 64;
+const SETTINGS: [&str; 4] = ["sequence", "within", "tcp_flags", "target"];
+/// Where knockd's commands have the client's address.
+const ADDRESS: &str = "%IP%";
+
+/// `config`, which `file` says, as the files of a configuration of Postern's own. Each begins with a line that names it.
+pub(super) fn convert(file: &Path, config: &Config) -> String {
+    let mut names = Vec::new();
+    let sections: Vec<_> = config.rules.iter().map(|rule| Section::read(rule, config, &mut names)).collect();
+    let mut text = head(file, config);
+    let longest =
+        sections.iter().filter_map(|section| section.said.as_ref().ok()).map(|said| said.lasts).max();
+    if let Some(longest) = longest.filter(|longest| *longest > DEFAULT_LONGEST) {
+        text.push_str(&format!("\n[limits]\nfor = {}\n", quoted(&show_duration(longest))));
+    }
+    // One door may guard a port; what else opens it opens that door.
+    let mut guards = BTreeMap::new();
+    for Section { name, said, .. } in &sections {
+        if let Ok(Said { accept: Some((Act::Open, accept)), .. }) = said {
+            guards.entry(*accept).or_insert_with(|| name.clone());
+        }
+    }
+    sections.iter().for_each(|section| text.push_str(&section.door_text(&guards)));
+    sections.iter().for_each(|section| text.push_str(&section.rule_text(&guards)));
+    text
+}
+
+/// One section of a knockd.conf.
+struct Section<'a> {
+    /// As Postern takes it.
+    name: String,
+    /// As the user wrote it.
+    written: &'a str,
+    settings: Value,
+    said: Result<Said, &'static str>,
+}
+
+/// What its door does.
+struct Said {
+    open: Vec<String>,
+    close: Option<Vec<String>>,
+    lasts: Duration,
+    /// What its commands do to the packet filter, if that is all they do.
+    accept: Option<(Act, Accept)>,
+}
+
+impl<'a> Section<'a> {
+    fn read(rule: &'a RuleFile, config: &Config, names: &mut Vec<String>) -> Self {
+        let written = section(&rule.id.name);
+        let name = name(written, names);
+        let settings = serde_json::from_str(&rule.settings).unwrap_or_default();
+        let said = match config.doors.get(&rule.id.name) {
+            _ if rule.one_time.is_some() => Err("One_Time_Sequences cannot be said in these words yet"),
+            Some(Door { kind: DoorKind::Shell(commands), lasts, .. }) => Said::of(commands, *lasts),
+            _ => Err("it has no commands"),
+        };
+        Self { name, written, settings, said }
+    }
+
+    fn door_text(&self, guards: &BTreeMap<Accept, String>) -> String {
+        let name = &self.name;
+        let said = match &self.said {
+            Ok(said) => said,
+            Err(why) => {
+                let written = comment(self.written);
+                return format!("\n# The section [{written}] is left out: {why}. It stays with knockd.\n");
+            }
+        };
+        let mut text = "\n".to_owned();
+        if let Some((Act::Open, accept)) = &said.accept {
+            match guards.get(accept) {
+                Some(first) if first != name => text.push_str(&format!(
+                    "# Without iptables: let rules/{name}.toml open the guard door {first}, and leave out this one.\n"
+                )),
+                _ => text.push_str(&said.guard_text(name, accept)),
+            }
+        }
+        text.push_str(&format!("[doors.{name}]\nopen    = {}\n", list(&said.open)));
+        if let Some(close) = &said.close {
+            text.push_str(&format!("close   = {}\n", list(close)));
+        }
+        let lasts = quoted(&show_duration(said.lasts));
+        text.push_str(&format!("for     = {lasts}\ntimeout = \"10m\"\nagain   = \"run\"\n"));
+        text
+    }
+
+    fn rule_text(&self, guards: &BTreeMap<Accept, String>) -> String {
+        let Self { name, written, settings, said } = self;
+        let Ok(said) = said else { return String::new() };
+        let mut text = format!("\n# --- rules/{name}.toml ---\n");
+        if name != written {
+            text.push_str(&format!("# The section [{}]\n", comment(written)));
+        }
+        match said.accept.as_ref().and_then(|(act, accept)| Some((act, guards.get(accept)?))) {
+            Some((Act::Open, first)) if first != name => {
+                text.push_str(&format!("# Without iptables: door = \"{first}\"\n"));
+            }
+            Some((Act::Close, first)) => text.push_str(&format!(
+                "# Without iptables: door = \"{first}\", and action = \"close\" below [settings]\n"
+            )),
+            _ => {}
+        }
+        text.push_str(&format!(
+            "module = \"sequence\"\ndoor   = \"{name}\"\ngroup  = \"knockd\"\n\n[settings]\n"
+        ));
+        for key in SETTINGS {
+            match settings.get(key) {
+                Some(Value::Array(items)) => {
+                    let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
+                    text.push_str(&format!("{key:<9} = {}\n", list(&items)));
+                }
+                Some(Value::String(value)) => text.push_str(&format!("{key:<9} = {}\n", quoted(value))),
+                _ => {}
+            }
+        }
+        text
+    }
+}
+
+impl Said {
+    fn of(commands: &ShellDoor, lasts: Duration) -> Result<Self, &'static str> {
+        const NOT_UTF8: &str = "a command of it is not UTF-8 text";
+        let four = Pair::of(commands, false).ok_or(NOT_UTF8)?;
+        let six = Pair::of(commands, true).ok_or(NOT_UTF8)?;
+        let has_stop = four.stop.is_some() || six.stop.is_some();
+        Ok(Self {
+            open: argv(four.start, six.start),
+            close: has_stop.then(|| argv(four.stop, six.stop)),
+            lasts: lasts.min(LONGEST),
+            accept: accept(&four, &six),
+        })
+    }
+
+    /// The guard door that could take the place of the commands, as a comment.
+    fn guard_text(&self, name: &str, accept: &Accept) -> String {
+        let (lasts, note) = match self.close {
+            Some(_) => (self.lasts, ""),
+            None => {
+                (DEFAULT_LONGEST, "   # a guard door always closes by itself; a rule can close it sooner")
+            }
+        };
+        let lasts = quoted(&show_duration(lasts));
+        format!(
+            "# Without iptables: this in place of the door below. Postern itself then drops what goes to {accept} and lets clients\n\
+             # through that have knocked right; your own rules must not drop it.\n\
+             # [doors.{name}]\n# guard = \"{accept}\"\n# for   = {lasts}{note}\n"
+        )
+    }
+}
+
+/// What knockd runs for the clients of one family; without a start command there is no stop command.
+struct Pair<'a> {
+    start: Option<&'a str>,
+    stop: Option<&'a str>,
+}
+
+impl<'a> Pair<'a> {
+    /// None if it is not UTF-8, which TOML must be.
+    fn of(commands: &'a ShellDoor, is_ipv6: bool) -> Option<Self> {
+        let (start, stop) = commands.commands(is_ipv6);
+        let is_there = |command: &&OsString| !command.is_empty();
+        let start = start.filter(is_there);
+        let stop = stop.filter(is_there).filter(|_| start.is_some());
+        let text = |command: Option<&'a OsString>| command.map_or(Some(None), |it| it.to_str().map(Some));
+        Some(Self { start: text(start)?, stop: text(stop)? })
+    }
+
+    /// What it does to the packet filter; none if there is more to it.
+    fn accept(&self) -> Option<(Act, Accept)> {
+        let (act, accept) = iptables::read(self.start?)?;
+        let undo = self.stop.map(iptables::read);
+        (undo.is_none() || act == Act::Open && undo == Some(Some((Act::Close, accept))))
+            .then_some((act, accept))
+    }
+}
+
+fn accept(four: &Pair<'_>, six: &Pair<'_>) -> Option<(Act, Accept)> {
+    let accepts = [four, six].map(|pair| pair.start.map(|_| pair.accept()));
+    match accepts {
+        [Some(four), Some(six)] => four.filter(|_| four == six),
+        [one, other] => one.or(other)?,
+    }
+}
+
+/// A program and its arguments that run what knockd runs for clients of IPv4 and of IPv6.
+fn argv(four: Option<&str>, six: Option<&str>) -> Vec<String> {
+    let (four, six) = (four.unwrap_or(":"), six.unwrap_or(":"));
+    let script = if four == six {
+        four.to_owned()
+    } else {
+        // A comment or a backslash at a command's end must not reach what follows.
+        let gap = if four.contains(['#', '\\']) || six.contains(['#', '\\']) { "\n" } else { " " };
+        format!("case \"$POSTERN_IP\" in *:*) {six}{gap};; *) {four}{gap};; esac")
+    };
+    let place =
+        if [four, six].iter().all(|command| may_be_variable(command)) { "$POSTERN_IP" } else { "{ip}" };
+    let mut argv = vec!["/bin/sh".to_owned(), "-c".to_owned()];
+    let pieces: Vec<_> = cut(&script).iter().map(|piece| piece.replace(ADDRESS, place)).collect();
+    if pieces.len() > 1 {
+        let all: String = (1..=pieces.len()).map(|n| format!("${{{n}}}")).collect();
+        argv.extend([format!("eval \"set --; {all}\""), "/bin/sh".to_owned()]);
+    }
+    argv.extend(pieces);
+    argv
+}
+
+/// Whether the shell puts the address in if it is a variable: not within single quotes, nor where the name would go on.
+fn may_be_variable(command: &str) -> bool {
+    let goes_on = |rest: &str| rest.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
+    let parts: Vec<_> = command.split(ADDRESS).collect();
+    let is_last = |n: usize| n + 1 == parts.len();
+    !command.contains(['\'', '\\'])
+        && !parts.iter().skip(1).any(|rest| goes_on(rest))
+        && !parts.iter().enumerate().any(|(n, part)| part.ends_with('$') && !is_last(n))
+}
+
+/// The script in pieces, so that none has what Postern would take for a placeholder.
+fn cut(script: &str) -> Vec<&str> {
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    for (at, _) in script.match_indices('{') {
+        let rest = &script[at + 1..];
+        let name = rest.split_once('}').map_or("", |(name, _)| name);
+        if !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_') {
+            pieces.push(&script[start..=at]);
+            start = at + 1;
+        }
+    }
+    pieces.push(&script[start..]);
+    pieces
+}
+
+fn head(file: &Path, config: &Config) -> String {
+    let file = comment(&file.to_string_lossy());
+    let mut text = format!(
+        "# --- postern.toml ---\n\
+         # Made of {file} by `posternd knockd --convert`. What is different from there: commands find nothing in their environment\n\
+         # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run, until it succeeds.\n\
+         # The log goes to standard error; UseSyslog, LogFile and PidFile are not needed.\n"
+    );
+    if config.only_ipv4 {
+        text.push_str("# -4 cannot be said in these words: clients of IPv6 are heard, too.\n");
+    }
+    text.push_str(&format!("interfaces = {}\n", list(&config.interfaces)));
+    text
+}
+
+/// A name that Postern takes and that none of `taken` has; it is then one of them.
+fn name(written: &str, taken: &mut Vec<String>) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    let plain: String =
+        written.chars().map(|c| if is_plain(c) { c } else { '-' }).take(LONGEST_NAME).collect();
+    let mut name = plain.clone();
+    let mut number = 1;
+    while taken.contains(&name) {
+        number += 1;
+        let suffix = format!("-{number}");
+        name = format!("{}{suffix}", &plain[..plain.len().min(LONGEST_NAME - suffix.len())]);
+    }
+    taken.push(name.clone());
+    name
+}
+
+/// What may stand in a comment.
+fn comment(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn list(items: &[impl AsRef<str>]) -> String {
+    let items: Vec<_> = items.iter().map(|item| quoted(item.as_ref())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+#[cfg(test)]
+mod tests;

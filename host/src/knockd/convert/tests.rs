@@ -1,0 +1,199 @@
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use super::super::{Options, Source};
+use super::*;
+use crate::config::CommandDoor;
+
+const ARTICLE: &str = "\
+[options]
+UseSyslog
+Interface = eth0
+
+[SSH]
+sequence = 1111:udp,2222:udp
+seq_timeout = 5
+start_command = /sbin/iptables -I INPUT -s %IP% -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT
+cmd_timeout = 600
+stop_command = /sbin/iptables -D INPUT -s %IP% -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT
+";
+
+fn converted(text: &str) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("knockd.conf");
+    fs::write(&file, text.replace("$DIR", dir.path().to_str().unwrap())).unwrap();
+    fs::write(dir.path().join("once"), "1,2,3\n").unwrap();
+    let (source, _) = Source::open(Options { config: file, ..Options::default() }).unwrap();
+    convert(Path::new("/etc/knockd.conf"), &source.read().0.unwrap())
+}
+
+/// What Postern reads of it, cut apart.
+#[track_caller]
+fn loaded(text: &str) -> Config {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("rules")).unwrap();
+    for file in format!("\n{text}").split("\n# --- ").skip(1) {
+        let (name, content) = file.split_once(" ---\n").unwrap();
+        fs::write(dir.path().join(name), content).unwrap();
+    }
+    Config::load(&dir.path().join("postern.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}\n{text}"))
+}
+
+fn command<'a>(config: &'a Config, door: &str) -> &'a CommandDoor {
+    match &config.doors[door].kind {
+        DoorKind::Command(command) => command,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn the_articles() {
+    let text = converted(ARTICLE);
+    expect_test::expect![[r##"
+        # --- postern.toml ---
+        # Made of /etc/knockd.conf by `posternd knockd --convert`. What is different from there: commands find nothing in their environment
+        # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run, until it succeeds.
+        # The log goes to standard error; UseSyslog, LogFile and PidFile are not needed.
+        interfaces = ["eth0"]
+
+        # Without iptables: this in place of the door below. Postern itself then drops what goes to tcp/22 and lets clients
+        # through that have knocked right; your own rules must not drop it.
+        # [doors.SSH]
+        # guard = "tcp/22"
+        # for   = "10m"
+        [doors.SSH]
+        open    = ["/bin/sh", "-c", "/sbin/iptables -I INPUT -s $POSTERN_IP -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT"]
+        close   = ["/bin/sh", "-c", "/sbin/iptables -D INPUT -s $POSTERN_IP -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT"]
+        for     = "10m"
+        timeout = "10m"
+        again   = "run"
+
+        # --- rules/SSH.toml ---
+        module = "sequence"
+        door   = "SSH"
+        group  = "knockd"
+
+        [settings]
+        sequence  = ["1111/udp", "2222/udp"]
+        within    = "5s"
+        tcp_flags = []
+    "##]].assert_eq(&text);
+    let config = loaded(&text);
+    assert_eq!(config.interfaces, ["eth0"]);
+    assert_eq!(config.doors["SSH"].lasts, Duration::from_secs(600));
+    let rule = &config.rules[0];
+    assert_eq!((&*rule.id.name, &*rule.group), ("SSH", "knockd"));
+
+    // The proposal is one, too.
+    let guard: String = text
+        .lines()
+        .take_while(|line| *line != "[doors.SSH]")
+        .map(|line| {
+            line.strip_prefix("# ")
+                .filter(|line| line.contains(" = ") || line.starts_with("["))
+                .unwrap_or(line)
+        })
+        .flat_map(|line| [line, "\n"])
+        .collect();
+    let rules = text.split_once("\n# --- rules").unwrap().1;
+    let config = loaded(&format!("{guard}\n# --- rules{rules}"));
+    assert!(matches!(config.doors["SSH"].kind, DoorKind::Net(_)));
+    assert_eq!(config.doors["SSH"].lasts, Duration::from_secs(600));
+}
+
+#[test]
+fn a_nasty_one() {
+    let text = converted(NASTY);
+    let config = loaded(&text);
+    let mut names: Vec<_> = config.rules.iter().map(|rule| &*rule.id.name).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["---", "a-b--", "a-b---2", "close", "forever", "nothing", "open", "open-too"]);
+    assert_eq!(config.doors["---"].lasts, Duration::from_millis(1));
+    assert_eq!(config.doors["forever"].lasts, LONGEST);
+    assert_eq!(command(&config, "nothing").open, ["/bin/sh", "-c", ":"]);
+    assert!(command(&config, "nothing").close.is_empty());
+    assert!(text.contains("# The section [once] is left out: One_Time_Sequences"), "{text}");
+    assert_eq!(text.matches("guard = \"tcp/22\"").count(), 1, "{text}");
+    assert!(text.contains("# Without iptables: door = \"open\"\n"), "{text}");
+    assert!(text.contains("# Without iptables: door = \"open\", and action = \"close\" below"), "{text}");
+    let settings = |name| &config.rules.iter().find(|rule| &*rule.id.name == name).unwrap().settings;
+    let expected: Value = serde_json::from_str(
+        r#"{"sequence": ["7000/tcp", "8000/udp"], "within": "1ms", "tcp_flags": ["syn", "!ack"], "target": "2001:db8::1"}"#,
+    )
+    .unwrap();
+    assert_eq!(serde_json::from_str::<Value>(settings("---")).unwrap(), expected);
+}
+
+const NASTY: &str = "\
+[ \u{1b} ]
+sequence = 7000,8000:udp
+seq_timeout = -1
+tcpflags = syn,!ack
+target = 2001:db8::1
+cmd_timeout = 0
+start_command = printf '%s\\n' \"a \\\"b\\\" {ip} {door} {nobody}\" # %IP%
+stop_command_6 = echo ''' \"\"\" \u{1}\u{7f} %IP%
+[a/b\"]]
+sequence = 1
+start_command = a
+[a.b'!]
+sequence = 2
+start_command = b
+[open]
+sequence = 3
+start_command = iptables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
+start_command_6 = ip6tables -A INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
+[open-too]
+sequence = 4
+start_command = iptables -I INPUT 1 -s %IP% -p tcp --dport 22 -j ACCEPT
+[close]
+sequence = 5
+start_command = iptables -D INPUT -s %IP% -p tcp --dport 22 -j ACCEPT
+[forever]
+sequence = 6
+start_command = true
+start_command_6 =
+stop_command = false
+cmd_timeout = -1
+[nothing]
+sequence = 7
+stop_command = false
+[once]
+one_time_sequences = $DIR/once
+start_command = true
+";
+
+/// Commands do what knockd has them do, whatever is in them.
+#[test]
+fn commands_do_the_same() {
+    for line in [
+        "echo %IP%",
+        "echo '%IP%' \"%IP%\" %IP%_1 \\%IP% %IP%%IP% $%IP%",
+        "echo ${IFS+set} {ip} {door} '{a}' \"{seconds}\" # %IP% '{b}",
+        "x=1; echo ${x} $0 $# $1 '{a}{b}{c}{d}{e}{f}{g}{h}{i}{j}{k}' %IP%",
+        "echo {%IP%} {i%IP%}",
+        "echo a & wait;",
+    ] {
+        let (four, six) = (format!("{line} "), "echo six %IP% # not {four}".to_owned());
+        for (ip, expected) in [("192.0.2.1", &four), ("2001:db8::1", &six)] {
+            let as_knockd = output(&["/bin/sh".into(), "-c".into(), expected.replace(ADDRESS, ip)], ip);
+            let mut checked = vec![argv(Some(&four), Some(&six))];
+            checked.push(argv(Some(expected), Some(expected)));
+            for argv in checked {
+                let text = format!("interfaces = \"lo\"\n[doors.a]\nopen = {}\n", list(&argv));
+                let config = loaded(&format!("# --- postern.toml ---\n{text}"));
+                let read = &command(&config, "a").open;
+                assert_eq!(read, &argv);
+                let filled: Vec<_> = read.iter().map(|argument| argument.replace("{ip}", ip)).collect();
+                assert_eq!(output(&filled, ip), as_knockd, "{argv:?}");
+            }
+        }
+    }
+}
+
+fn output(argv: &[String], ip: &str) -> String {
+    let done = Command::new(&argv[0]).args(&argv[1..]).env("POSTERN_IP", ip).output().unwrap();
+    assert!(done.status.success(), "{argv:?}: {done:?}");
+    String::from_utf8(done.stdout).unwrap()
+}
