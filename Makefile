@@ -7,6 +7,8 @@ export PATH := $(PATH):/usr/sbin:/sbin
 # Building happens outside, where compilers find their folders; only what was built runs inside.
 inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
+windows := x86_64-pc-windows-gnu
+
 .PHONY: help demo test check deps
 
 help: # say what there is
@@ -26,6 +28,10 @@ check: deps # format and lints
 	cargo fmt --all --check
 	@echo '== lints'
 	cargo clippy --workspace --all-targets -- -D warnings
+	@echo '== the client elsewhere'
+	@if rustup target list --installed 2>/dev/null | grep -q '^$(windows)$$'; then \
+		cargo check -p postern --target $(windows); \
+	else echo 'skipped: no target $(windows) here (rustup target add $(windows))'; fi
 
 deps: # install what is missing
 	@tests/install.sh

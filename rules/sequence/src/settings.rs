@@ -9,7 +9,8 @@ use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
 use crate::duration;
 use crate::step::Step;
 
-const KEYS: [&str; 7] = ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "target"];
+const KEYS: [&str; 8] =
+    ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "target", "strict"];
 /// The contract takes no more.
 const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
@@ -32,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) action: Action,
     /// Where the packets must be going.
     pub(crate) target: Destination,
+    /// Whether any other port is a wrong step, and not only those of some sequence.
+    pub(crate) strict: bool,
 }
 
 /// What a TCP step must carry, and must not.
@@ -84,12 +87,26 @@ impl Settings {
                 &mut mistakes,
             ),
             target: target(written.get("target"), &mut mistakes),
+            strict: match written.get("strict") {
+                None => false,
+                Some(Value::Bool(strict)) => *strict,
+                Some(other) => {
+                    mistakes.push(format!("strict: {other} is not known; write true or false"));
+                    false
+                }
+            },
         };
         if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0.join("; ")) }
     }
 
-    /// One watch for each port of the sequence.
+    /// One watch for each port of the sequence, or all ports there are.
     pub(crate) fn interest(&self) -> Interest {
+        let tcp = |watch: Watch| watch.with(self.tcp.set).without(self.tcp.clear);
+        if self.strict {
+            let all = [Watch::udp(0..=u16::MAX), tcp(Watch::tcp(0..=u16::MAX))];
+            let interest = Interest::new(all).memory_format(self.memory_format());
+            return interest.destination(self.target.clone());
+        }
         let mut seen = Vec::new();
         for step in &self.steps {
             if !seen.contains(step) {
@@ -98,7 +115,7 @@ impl Settings {
         }
         let watches = seen.into_iter().map(|Step { transport, port }| {
             let watch = Watch::new(transport, port);
-            if transport == Transport::Tcp { watch.with(self.tcp.set).without(self.tcp.clear) } else { watch }
+            if transport == Transport::Tcp { tcp(watch) } else { watch }
         });
         let interest = Interest::new(watches).memory_format(self.memory_format());
         interest.destination(self.target.clone())
@@ -295,7 +312,7 @@ mod tests {
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, target",
+                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, target, strict",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,

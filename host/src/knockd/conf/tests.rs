@@ -207,6 +207,20 @@ fn tcp_flags() {
     }
 }
 
+// A file that is no configuration at all is refused line by line, and that is all.
+#[test]
+fn a_megabyte_of_noise() {
+    let mut seed = 4_u32;
+    let noise: Vec<u8> = (0..1 << 20)
+        .map(|_| {
+            seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            seed.to_be_bytes()[0]
+        })
+        .collect();
+    let (_, mistakes) = Conf::parse(Path::new("k"), &noise);
+    assert!(mistakes.iter().any(|mistake| mistake.to_string().starts_with("config: line 1: ")));
+}
+
 // 3.6
 #[test]
 fn checks_after_the_last_line() {

@@ -46,6 +46,23 @@ fn the_right_ports_in_order_open_the_door() {
 }
 
 #[test]
+fn a_strict_sequence_fails_at_any_other_port() {
+    check(
+        r#"{"sequence": ["7/udp", "8/udp"], "strict": true}"#,
+        "+0.0s udp/7
+         +0.1s udp/9999
+         +0.2s udp/8
+         +0.3s udp/7
+         +0.4s udp/8",
+        "+0.0s remember 1 until +25.0s
+         +0.1s forget: step 2 should be 8/udp, was 9999/udp
+         +0.2s ignore
+         +0.3s remember 1 until +25.3s
+         +0.4s open",
+    );
+}
+
+#[test]
 fn close_is_open_the_other_way_round() {
     check(
         r#"{"sequence": ["7/udp", "8/udp"], "action": "close"}"#,
