@@ -1,0 +1,245 @@
+//! World: an engine, a clock, and doors that do as they are told.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::Expect;
+use postern_core::{
+    Act, Action, Again, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once,
+    OpenRequest, Policy, Receipt, Request, RuleId, State, TenantId,
+};
+
+const SSH: DoorId = DoorId(1);
+const LAMP: DoorId = DoorId(2);
+const BELL: DoorId = DoorId(4);
+
+/// An engine, a clock, and doors that answer after `delay` and fail when told to.
+struct World {
+    engine: Engine,
+    now: Moment,
+    delay: Duration,
+    failing: HashSet<DoorId>,
+    answers: Vec<(Moment, Receipt)>,
+    out: String,
+}
+
+/// Runs a script, a step a line, and compares all that happened.
+///
+/// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
+/// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS found|lost DOOR CLIENT [SECONDS]`,
+/// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
+pub(crate) fn check(script: &str, expected: Expect) {
+    let mut world = World::new();
+    for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let (time, step) = line.split_once(' ').unwrap();
+        world.run_until(Moment(seconds(time.trim_start_matches('+'))));
+        world.step(step);
+    }
+    expected.assert_eq(&world.out);
+}
+
+fn seconds(text: &str) -> Duration {
+    Duration::from_secs_f64(text.parse().unwrap())
+}
+
+fn policy() -> Policy {
+    let rule = |name: &str| RuleId { tenant: TenantId::host(), name: name.into() };
+    let door =
+        |name: &str, lasts, keeps_time, again| DoorPolicy { name: name.into(), lasts, keeps_time, again };
+    Policy {
+        grants: HashMap::from([
+            (rule("knock"), Grant { doors: vec![SSH, LAMP, BELL], lasts: None }),
+            (rule("brief"), Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)) }),
+        ]),
+        doors: HashMap::from([
+            (SSH, door("ssh", Duration::from_secs(10), true, Again::Extend)),
+            (LAMP, door("lamp", Duration::from_secs(10), false, Again::Extend)),
+            (BELL, door("bell", Duration::from_secs(10), false, Again::Run)),
+        ]),
+        longest: Duration::from_secs(3600),
+        max_openings: 4,
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            engine: Engine::new(Arc::new(policy())),
+            now: Moment::default(),
+            delay: Duration::ZERO,
+            failing: HashSet::new(),
+            answers: Vec::new(),
+            out: String::new(),
+        }
+    }
+
+    /// Answers and deadlines in the order of their times, up to `end`.
+    fn run_until(&mut self, end: Moment) {
+        loop {
+            let answer = self.answers.iter().map(|(at, _)| *at).min().filter(|at| *at <= end);
+            let deadline = self.engine.next_deadline().filter(|at| *at <= end);
+            match (answer, deadline) {
+                (Some(at), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
+                    self.now = self.now.max(at);
+                    let place = self.answers.iter().position(|(time, _)| *time == at).unwrap();
+                    let (_, receipt) = self.answers.remove(place);
+                    self.feed(Event::Answered(receipt));
+                }
+                (_, Some(at)) => {
+                    self.now = self.now.max(at);
+                    let actions = self.engine.handle_deadline(self.now);
+                    self.act(actions);
+                }
+                _ => break,
+            }
+            self.check_invariants();
+        }
+        self.now = end;
+    }
+
+    fn step(&mut self, step: &str) {
+        let mut words = step.split(' ');
+        let verb = words.next().unwrap();
+        let words: Vec<_> = words.collect();
+        match verb {
+            "open" | "close" => self.judge(verb, &words),
+            "delay" => self.delay = seconds(words[0]),
+            "fail" => drop(self.failing.insert(door(words[0]))),
+            "mend" => drop(self.failing.remove(&door(words[0]))),
+            "found" => {
+                let remaining = seconds(words[2]);
+                self.feed(Event::Found {
+                    door: door(words[0]),
+                    client: words[1].parse().unwrap(),
+                    remaining,
+                });
+            }
+            "inherited" => {
+                let policy = DoorPolicy {
+                    name: "old".into(),
+                    lasts: Duration::ZERO,
+                    keeps_time: false,
+                    again: Again::Extend,
+                };
+                let (client, remaining) = (words[0].parse().unwrap(), seconds(words[1]));
+                self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining });
+            }
+            "lost" => self.feed(Event::Lost { door: door(words[0]), client: words[1].parse().unwrap() }),
+            "drop" => {
+                let mut policy = policy();
+                policy.doors.remove(&door(words[0]));
+                self.feed(Event::PolicyChanged(Arc::new(policy)));
+            }
+            // The same name, another number.
+            "change" => {
+                let mut policy = policy();
+                let changed = policy.doors.remove(&door(words[0])).unwrap();
+                policy.doors.insert(DoorId(3), changed);
+                policy.grants.values_mut().for_each(|grant| grant.doors[0] = DoorId(3));
+                self.feed(Event::PolicyChanged(Arc::new(policy)));
+            }
+            "stop" => self.feed(Event::Stopping),
+            "end" => {
+                let open = self.engine.openings().count();
+                let settled = self.engine.is_settled();
+                writeln!(self.out, "{} end: {open} openings, settled {settled}", self.at()).unwrap();
+            }
+            other => panic!("no such step: {other}"),
+        }
+        self.run_until(self.now);
+        self.check_invariants();
+    }
+
+    fn judge(&mut self, verb: &str, words: &[&str]) {
+        let rule = RuleId { tenant: TenantId::host(), name: words[0].into() };
+        let source: IpAddr = words[1].parse().unwrap();
+        let options: HashMap<_, _> = words[2..].iter().map(|word| word.split_once('=').unwrap()).collect();
+        let door = options.get("door").map(|name| Box::from(*name));
+        let client = options.get("for").map(|prefix| prefix.parse().unwrap());
+        let lasts = options.get("lasts").map(|text| seconds(text));
+        let token = options.get("token").map(|text| Once::Token(text.as_bytes().into()));
+        let counter =
+            options.get("counter").map(|n| Once::Counter { key: b"k"[..].into(), value: n.parse().unwrap() });
+        let request = match verb {
+            "open" => Request::Open(vec![OpenRequest { door, client, lasts, once: token.or(counter) }]),
+            _ => Request::Close(vec![CloseRequest { door, client }]),
+        };
+        self.feed(Event::Judged { rule, source, request });
+    }
+
+    fn feed(&mut self, event: Event) {
+        let actions = self.engine.handle(event, self.now);
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            match action {
+                Action::Order { order, .. } => {
+                    let fails = self.failing.contains(&order.door);
+                    let outcome = if fails { Err("broken".to_owned()) } else { Ok(()) };
+                    let act = match order.act {
+                        Act::Open(lasts) => format!("open {lasts:?}"),
+                        Act::Extend(lasts) => format!("extend {lasts:?}"),
+                        Act::Close => "close".to_owned(),
+                    };
+                    let door = self.engine.door_name(order.door);
+                    writeln!(self.out, "{}   -> {door} {act} {}", self.at(), order.client).unwrap();
+                    let receipt = Receipt { serial: order.serial, outcome };
+                    self.answers.push((self.now.plus(self.delay), receipt));
+                }
+                Action::Tell(notice) => {
+                    let (subject, what) = match notice {
+                        Notice::Opened { subject, lasts } => (subject, format!("opened {lasts:?}")),
+                        Notice::Extended { subject, lasts } => (subject, format!("extended {lasts:?}")),
+                        Notice::Closed { subject, why } => (subject, format!("closed {why:?}")),
+                        Notice::Refused { subject, reason, detail } => {
+                            (subject, format!("refused {reason} {detail}"))
+                        }
+                        Notice::Shortened { subject, asked, lasts } => {
+                            (subject, format!("shortened {asked:?} to {lasts:?}"))
+                        }
+                        Notice::StuckOpen { subject, detail, again_in } => {
+                            (subject, format!("stuck open: {detail}, again in {again_in:?}"))
+                        }
+                    };
+                    let rule = subject.rule.map_or_else(|| "-".to_owned(), |rule| rule.name.to_string());
+                    writeln!(
+                        self.out,
+                        "{} {rule} {} {}: {}",
+                        self.at(),
+                        subject.door,
+                        subject.client,
+                        what.trim_end()
+                    )
+                    .unwrap();
+                }
+            }
+        }
+    }
+
+    fn at(&self) -> String {
+        format!("+{:.1}", self.now.0.as_secs_f64())
+    }
+
+    /// What must hold after every step.
+    fn check_invariants(&self) {
+        assert!(self.engine.openings().count() <= 4, "the ledger is bounded");
+        for (key, opening) in self.engine.openings() {
+            assert!(opening.due > self.now || opening.state == State::Opening, "{key:?} is overdue");
+        }
+        assert_eq!(self.engine.is_settled(), self.answers.is_empty(), "every order waits for its answer");
+    }
+}
+
+fn door(name: &str) -> DoorId {
+    match name {
+        "ssh" => SSH,
+        "lamp" => LAMP,
+        "bell" => BELL,
+        other => panic!("no such door: {other}"),
+    }
+}
