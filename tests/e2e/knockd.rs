@@ -112,6 +112,49 @@ fn the_articles_configuration_runs_both_commands_for_both_kinds_of_address() {
 }
 
 #[test]
+fn which_commands_run_depends_on_the_kind_of_address_and_on_what_is_there() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "\
+[only6]
+sequence = 1:udp
+command_6 = echo only6 %IP% >> DIR/journal
+[nostart]
+sequence = 2:udp
+command =
+stop_command = echo nostart >> DIR/journal
+[fallback]
+sequence = 3:udp
+command = echo fallback %IP%%IP% >> DIR/journal; exit 7
+cmd_timeout = 0
+stop_command = echo stop %IP% >> DIR/journal
+stop_command_6 =
+";
+    let knockd = Knockd::start(&lab, conf, &[], &[]);
+    let mut expected = Vec::new();
+    for (client, more) in [
+        (CLIENT4, vec![format!("fallback {CLIENT4}{CLIENT4}"), format!("stop {CLIENT4}")]),
+        (CLIENT6, vec![format!("only6 {CLIENT6}"), format!("fallback {CLIENT6}{CLIENT6}")]),
+    ] {
+        expected.extend(more);
+        expected.sort();
+        lab.knock(client, "1/udp 2/udp 3/udp");
+        eventually(&format!("{expected:?} for {client}"), || {
+            let mut journal: Vec<_> = knockd.read("journal").lines().map(str::to_owned).collect();
+            journal.sort();
+            (journal == expected).then_some(())
+        });
+        for door in ["only6", "nostart", "fallback"] {
+            let said = format!("{client}: {door}: OPEN SESAME\n");
+            eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
+        }
+    }
+    // A stop command that is there but empty is waited for, told and run all the same.
+    let said = format!("{CLIENT6}: fallback: command timeout\nfallback: running command: \n");
+    eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
 fn one_time_sequences_open_once_each_and_the_last_one_leaves_the_daemon_running() {
     let Some(lab) = Lab::if_possible() else { return };
     let conf = "[once]\none_time_sequences = DIR/once\ncommand = echo %IP% $(head -c 40 DIR/once | tr '\\n' ' ') >> DIR/journal\n[other]\nsequence = 9:udp\ncommand = echo other >> DIR/journal\n";
