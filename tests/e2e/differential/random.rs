@@ -93,7 +93,7 @@ fn random_knocks() {
 /// From where and to where a knock goes: to the target of its configuration, or, for the last one, to the server's own address of
 /// either kind.
 fn way(number: u8, knocker: u8) -> (IpAddr, IpAddr) {
-    match (number == CONFIGURATIONS, knocker % 2 == 0) {
+    match (number == CONFIGURATIONS, knocker.is_multiple_of(2)) {
         (false, _) => (client(number, knocker), target(number).parse().expect("an address")),
         (true, true) => (client(number, knocker), SERVER4),
         (true, false) => {
