@@ -6,6 +6,7 @@
 mod conf;
 mod convert;
 mod log;
+mod names;
 mod options;
 mod translate;
 mod voice;
@@ -189,7 +190,8 @@ impl Source {
         }
         conf.echo.iter().for_each(|line| channels.debug(line));
         let pid_file = self.become_daemon(conf, &mut channels);
-        let voice = Voice::new(channels, Arc::clone(&self.shared), self.interface.clone());
+        let voice =
+            Voice::new(channels, self.options.lookup, Arc::clone(&self.shared), self.interface.clone());
         let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
         let ended = match ready {
             Ok(()) => app::run_on(Written::Knockd(self)),

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually};
+use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually, with_files};
 use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
@@ -40,8 +40,19 @@ impl Knockd {
         }
         make_executable(&dir.path().join("iptables"));
         let log = fs::File::create(dir.path().join("stdout")).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_posternd"));
-        command.args(["knockd", "-v", "-c"]).arg(dir.path().join("knockd.conf")).args(options);
+        let conf = dir.path().join("knockd.conf");
+        let argv = [env!("CARGO_BIN_EXE_posternd"), "knockd", "-v", "-c", conf.to_str().unwrap()];
+        let argv = [&argv, options].concat();
+        // A file called hosts is what the system's is to it.
+        let hosts = dir.path().join("hosts");
+        let mut command = match hosts.exists() {
+            true => with_files(&[(&hosts, "/etc/hosts")], &argv),
+            false => {
+                let mut command = Command::new(argv[0]);
+                command.args(&argv[1..]);
+                command
+            }
+        };
         command.env("STATE_DIRECTORY", dir.path());
         command.stdin(Stdio::null()).stdout(log).stderr(Stdio::inherit());
         let child = lab.server().spawn(&mut command).unwrap();
@@ -150,6 +161,19 @@ stop_command_6 =
     }
     // A stop command that is there but empty is waited for, told and run all the same.
     let said = format!("{CLIENT6}: fallback: command timeout\nfallback: running command: \n");
+    eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
+fn names_are_looked_up_if_asked_for() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "[a]\nsequence = 1:udp,2:udp\ncommand = echo %IP% >> DIR/journal\n";
+    let knockd = Knockd::start(&lab, conf, &["-l"], &[("hosts", &format!("{CLIENT4} client.example.org\n"))]);
+    lab.knock(CLIENT4, "1/udp 2/udp");
+    assert_eq!(knockd.lines("journal", 1), [CLIENT4.to_string()], "commands get addresses");
+    let who = format!("{CLIENT4} (client.example.org): a:");
+    let said = format!("{who} Stage 1\n{who} Stage 2\n{who} OPEN SESAME\n");
     eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::fmt::Debug;
 use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
@@ -15,18 +15,24 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::Shared;
 use super::log::{Channels, Message, Source};
+use super::names::Names;
 use super::translate::section;
 
 /// A subscriber that speaks as knockd does.
 pub(super) struct Voice {
-    channels: Mutex<Channels>,
-    shared: std::sync::Arc<Shared>,
+    channels: Arc<Mutex<Channels>>,
+    /// With `-l`: everything is said in order by the thread that looks names up.
+    names: Option<Names>,
+    shared: Arc<Shared>,
     interface: String,
 }
 
 impl Voice {
-    pub(super) const fn new(channels: Channels, shared: std::sync::Arc<Shared>, interface: String) -> Self {
-        Self { channels: Mutex::new(channels), shared, interface }
+    pub(super) fn new(channels: Channels, looks_up: bool, shared: Arc<Shared>, interface: String) -> Self {
+        let channels = Arc::new(Mutex::new(channels));
+        // Without a thread there are no names, and everything else is said all the same.
+        let names = looks_up.then(|| Names::start(Arc::clone(&channels)).ok()).flatten();
+        Self { channels, names, shared, interface }
     }
 
     fn channels(&self) -> MutexGuard<'_, Channels> {
@@ -34,8 +40,11 @@ impl Voice {
     }
 
     fn say(&self, messages: &[Message]) {
-        let mut channels = self.channels();
-        messages.iter().for_each(|message| channels.say(message));
+        let said_later = self.names.as_ref().map(|names| names.say(messages.to_vec()));
+        if !matches!(said_later, Some(Ok(()))) {
+            let mut channels = self.channels();
+            messages.iter().for_each(|message| channels.say(message));
+        }
     }
 
     /// What knockd says of an event; false if it has no words for it.
@@ -85,7 +94,12 @@ impl Voice {
             }
             "hangup" => self.reopen(),
             "stopping" => self.say(&[Message::WaitingForChildren]),
-            "stop" if fields.has("received") => self.say(&[Message::ShuttingDown]),
+            "stop" if fields.has("received") => {
+                self.say(&[Message::ShuttingDown]);
+                if let Some(names) = &self.names {
+                    names.flush();
+                }
+            }
             _ => return false,
         }
         true

@@ -76,6 +76,17 @@ pub(crate) enum Message {
 }
 
 impl Message {
+    /// Whom it is about, if it is about somebody who knocks.
+    pub(crate) fn source_mut(&mut self) -> Option<&mut Source> {
+        match self {
+            Self::Stage { source, .. }
+            | Self::OpenSesame { source, .. }
+            | Self::SequenceTimeout { source, .. }
+            | Self::CommandTimeout { source, .. } => Some(source),
+            _ => None,
+        }
+    }
+
     /// What the log gets, uncut; with a line feed at the end where knockd has one of its own.
     pub(crate) fn log(&self) -> Option<Vec<u8>> {
         let feed: &[u8] = match self {

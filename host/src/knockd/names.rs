@@ -1,0 +1,82 @@
+//! Names: what reverse DNS calls those who knock, asked by a thread of its own so that nobody else waits for an answer.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::IpAddr;
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::log::{Channels, Message};
+
+/// Messages that may wait for a name; beyond that they are said without.
+const WAITING: usize = 256;
+/// How long an answer, or that there is none, is taken for true.
+const KNOWN_FOR: Duration = Duration::from_secs(600);
+/// Addresses whose names are known at once.
+const MAX_KNOWN: usize = 4096;
+/// How long the last words of the daemon wait for those before them.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
+/// Says messages with names, in their order.
+pub(super) struct Names {
+    queue: SyncSender<(Vec<Message>, Option<Sender<()>>)>,
+}
+
+impl Names {
+    /// Looks names up from now on, and says on `channels`.
+    pub(super) fn start(channels: Arc<Mutex<Channels>>) -> io::Result<Self> {
+        let (queue, waiting) = sync_channel(WAITING);
+        thread::Builder::new().name("names".to_owned()).spawn(move || run(&waiting, &channels))?;
+        Ok(Self { queue })
+    }
+
+    /// Has messages said when their names are known; gives them back if too many wait already.
+    pub(super) fn say(&self, messages: Vec<Message>) -> Result<(), Vec<Message>> {
+        self.queue.try_send((messages, None)).map_err(|refused| match refused {
+            std::sync::mpsc::TrySendError::Full((messages, _))
+            | std::sync::mpsc::TrySendError::Disconnected((messages, _)) => messages,
+        })
+    }
+
+    /// Waits a moment for what was said to be heard: the process may be about to end.
+    pub(super) fn flush(&self) {
+        let (done, heard) = channel();
+        if self.queue.try_send((Vec::new(), Some(done))).is_ok() {
+            // Too late is no harm.
+            let _ = heard.recv_timeout(LAST_WORDS);
+        }
+    }
+}
+
+fn run(waiting: &Receiver<(Vec<Message>, Option<Sender<()>>)>, channels: &Mutex<Channels>) {
+    let mut known: HashMap<IpAddr, (Option<String>, Instant)> = HashMap::new();
+    for (mut messages, done) in waiting {
+        for source in messages.iter_mut().filter_map(Message::source_mut) {
+            source.host = name(source.address, &mut known);
+        }
+        let mut channels = channels.lock().unwrap_or_else(PoisonError::into_inner);
+        messages.iter().for_each(|message| channels.say(message));
+        drop(channels);
+        if let Some(done) = done {
+            let _ = done.send(());
+        }
+    }
+}
+
+fn name(address: IpAddr, known: &mut HashMap<IpAddr, (Option<String>, Instant)>) -> Option<String> {
+    let now = Instant::now();
+    if let Some((name, since)) = known.get(&address)
+        && now.duration_since(*since) < KNOWN_FOR
+    {
+        return name.clone();
+    }
+    // Where there is no name the resolver answers with the address itself.
+    let name = dns_lookup::lookup_addr(&address).ok().filter(|name| name.parse::<IpAddr>().is_err());
+    if known.len() >= MAX_KNOWN {
+        known.clear();
+    }
+    known.insert(address, (name.clone(), now));
+    name
+}
