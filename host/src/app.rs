@@ -21,7 +21,7 @@ use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::journal::{Journal, Record};
-use crate::knockd;
+use crate::knockd::source::Source;
 use crate::local_addresses::LocalAddresses;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
@@ -261,7 +261,7 @@ impl App {
             return false;
         }
         let Some(line) = one_time.take() else { return false };
-        let spent = knockd::Source::spend(&line);
+        let spent = Source::spend(&line);
         if let Err(error) = &spent {
             let name = &*rule.name;
             tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{}: {error}", line.path.display());

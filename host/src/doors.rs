@@ -17,6 +17,7 @@ use crate::config::{CommandDoor, Config, Door, DoorKind, ShellDoor};
 use crate::happening::Teller;
 use crate::journal::{Journal, Record};
 use net::NetThread;
+pub(crate) use runner::IS_DAEMON;
 use runner::Runner;
 
 /// All doors, by number.

@@ -8,17 +8,17 @@ mod convert;
 mod log;
 mod names;
 mod options;
+pub(crate) mod source;
 mod translate;
 mod voice;
 
-use std::collections::HashMap;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::PathBuf;
 use std::process::{self, ExitCode, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -28,38 +28,16 @@ use conf::Conf;
 use convert::convert;
 use log::{Channels, Message, system_text};
 use options::{Options, Parsed};
-use translate::{Translation, translate};
+use source::{Shared, Source};
 use voice::Voice;
 
 use crate::app::{self, Ended};
-use crate::config::{Config, Mistake, OneTime};
+use crate::doors::IS_DAEMON;
 use crate::exit::Exit;
 use crate::written::Written;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
-/// Tells the process that `-d` starts that it is the daemon.
-pub(crate) const IS_DAEMON: &str = "POSTERN_KNOCKD_DAEMON";
-
-/// A knockd.conf, and what its command line said.
-#[derive(Clone, Debug)]
-pub(crate) struct Source {
-    options: Arc<Options>,
-    /// Fixed at the start, as knockd has it.
-    interface: String,
-    shared: Arc<Shared>,
-}
-
-/// What those who read the configuration know and those who speak of it must.
-#[derive(Debug, Default)]
-struct Shared {
-    file: PathBuf,
-    /// What paths in the file are relative to.
-    folder: PathBuf,
-    log_file: Mutex<Option<PathBuf>>,
-    /// For each rule, how many steps it has.
-    steps: Mutex<HashMap<String, usize>>,
-}
 
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]
@@ -116,49 +94,13 @@ impl Source {
         let interface = interface.unwrap_or_else(|| DEFAULT_INTERFACE.to_owned());
         // As a daemon it will be in another folder when it reads again.
         let folder = env::current_dir().unwrap_or_default();
-        let shared = Arc::new(Shared { file: folder.join(file), folder, ..Shared::default() });
+        let shared = Arc::new(Shared::new(folder.join(file), folder));
         let source = Self { options: Arc::new(options), interface, shared };
         let (_, mistakes) = source.read();
         if !mistakes.is_empty() {
             return Err(lines(mistakes.iter().map(ToString::to_string).collect()));
         }
         Ok((source, conf))
-    }
-
-    /// Uses a one-time sequence up, on the disk, before anything is opened for it.
-    pub(crate) fn spend(one_time: &OneTime) -> io::Result<()> {
-        let (mut file, lines) = conf::one_time::open(&one_time.path)?;
-        let is_unused =
-            |line: &conf::one_time::Line| line.offset == one_time.offset && line.unused().is_some();
-        if !lines.iter().any(is_unused) {
-            return Err(io::Error::other("the line is not there any more"));
-        }
-        conf::one_time::mark_used(&mut file, one_time.offset)
-    }
-
-    /// Reads the configuration as it is now.
-    pub(crate) fn read(&self) -> (Option<Config>, Vec<Mistake>) {
-        let file = &self.shared.file;
-        let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
-        let text = match fs::read(file) {
-            Ok(text) => text,
-            Err(error) => return (None, vec![whole(None, format!("cannot be read: {error}"))]),
-        };
-        let (conf, mistakes) = Conf::parse(file, &text);
-        if !mistakes.is_empty() {
-            let mistakes = mistakes.iter().map(|mistake| whole(Some(mistake.line), mistake.words()));
-            return (None, mistakes.collect());
-        }
-        let (Translation { config, steps }, mistakes) =
-            translate(&self.shared, &conf, &self.options, &self.interface);
-        if !mistakes.is_empty() {
-            return (None, mistakes);
-        }
-        // The file's LogFile counts more than the command line's.
-        let log_file = conf.log_file.or_else(|| self.options.logfile.clone());
-        *self.shared.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
-        *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps;
-        (Some(config), Vec::new())
     }
 
     /// Prints the configuration in Postern's own words.
@@ -228,17 +170,6 @@ impl Source {
                 None
             }
         }
-    }
-}
-
-impl Shared {
-    fn log_file(&self) -> Option<PathBuf> {
-        let path = self.log_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        path.filter(|path| !path.as_os_str().is_empty())
-    }
-
-    fn steps(&self, rule: &str) -> usize {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(rule).copied().unwrap_or(0)
     }
 }
 

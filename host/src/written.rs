@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::config::{Config, Mistake};
-use crate::knockd::Source;
+use crate::knockd::source::Source;
 
 /// A configuration, as files.
 #[derive(Clone, Debug)]

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use postern_core::{Act, DoorId, Order, Receipt, RuleId};
 use tokio::sync::Semaphore;
 
+pub(crate) use self::shell::IS_DAEMON;
 use super::Commands;
 use crate::happening::{Happening, Teller};
 use crate::journal::{Close, Journal, Record};

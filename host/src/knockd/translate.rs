@@ -10,11 +10,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::Shared;
 use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
 use super::conf::{one_time, one_time_spent};
 use super::log::system_text;
 use super::options::Options;
+use super::source::Shared;
 use crate::config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
 
 /// What knockd calls "practically never".

@@ -13,9 +13,9 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::Shared;
 use super::log::{Channels, Message, Source};
 use super::names::Names;
+use super::source::Shared;
 use super::translate::section;
 
 /// A subscriber that speaks as knockd does.

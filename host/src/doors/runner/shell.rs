@@ -10,8 +10,9 @@ use tokio::process::Command;
 
 use crate::config::ShellDoor;
 use crate::journal::Close;
-use crate::knockd::IS_DAEMON;
 
+/// By this variable a knockd that has become a daemon knows it; no command of its own must think so of itself.
+pub(crate) const IS_DAEMON: &str = "POSTERN_KNOCKD_DAEMON";
 /// knockd runs no command line that is as long as this, in bytes.
 const TOO_LONG: usize = 4096;
 

@@ -1,0 +1,84 @@
+//! Source: a knockd.conf with what its command line said, as the daemon reads it again and again.
+
+use std::collections::HashMap;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::conf::{Conf, one_time};
+use super::options::Options;
+use super::translate::{Translation, translate};
+use crate::config::{Config, Mistake, OneTime};
+
+/// A knockd.conf, and what its command line said.
+#[derive(Clone, Debug)]
+pub(crate) struct Source {
+    pub(super) options: Arc<Options>,
+    /// Fixed at the start, as knockd has it.
+    pub(super) interface: String,
+    pub(super) shared: Arc<Shared>,
+}
+
+/// What those who read the configuration know and those who speak of it must.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) file: PathBuf,
+    /// What paths in the file are relative to.
+    pub(super) folder: PathBuf,
+    log_file: Mutex<Option<PathBuf>>,
+    /// For each rule, how many steps it has.
+    steps: Mutex<HashMap<String, usize>>,
+}
+
+impl Source {
+    /// Uses a one-time sequence up, on the disk, before anything is opened for it.
+    pub(crate) fn spend(one_time: &OneTime) -> io::Result<()> {
+        let (mut file, lines) = one_time::open(&one_time.path)?;
+        let is_unused = |line: &one_time::Line| line.offset == one_time.offset && line.unused().is_some();
+        if !lines.iter().any(is_unused) {
+            return Err(io::Error::other("the line is not there any more"));
+        }
+        one_time::mark_used(&mut file, one_time.offset)
+    }
+
+    /// Reads the configuration as it is now.
+    pub(crate) fn read(&self) -> (Option<Config>, Vec<Mistake>) {
+        let file = &self.shared.file;
+        let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
+        let text = match fs::read(file) {
+            Ok(text) => text,
+            Err(error) => return (None, vec![whole(None, format!("cannot be read: {error}"))]),
+        };
+        let (conf, mistakes) = Conf::parse(file, &text);
+        if !mistakes.is_empty() {
+            let mistakes = mistakes.iter().map(|mistake| whole(Some(mistake.line), mistake.words()));
+            return (None, mistakes.collect());
+        }
+        let (Translation { config, steps }, mistakes) =
+            translate(&self.shared, &conf, &self.options, &self.interface);
+        if !mistakes.is_empty() {
+            return (None, mistakes);
+        }
+        // The file's LogFile counts more than the command line's.
+        let log_file = conf.log_file.or_else(|| self.options.logfile.clone());
+        *self.shared.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
+        *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps;
+        (Some(config), Vec::new())
+    }
+}
+
+impl Shared {
+    pub(super) fn new(file: PathBuf, folder: PathBuf) -> Self {
+        Self { file, folder, ..Self::default() }
+    }
+
+    pub(super) fn log_file(&self) -> Option<PathBuf> {
+        let path = self.log_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        path.filter(|path| !path.as_os_str().is_empty())
+    }
+
+    pub(super) fn steps(&self, rule: &str) -> usize {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(rule).copied().unwrap_or(0)
+    }
+}
