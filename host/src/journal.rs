@@ -6,6 +6,7 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -90,7 +91,9 @@ impl Journal {
     /// Opens the journal at `path`, or makes it; what an earlier run left open is in it. A damaged file is moved aside.
     pub(crate) fn open(path: &Path) -> Result<(Self, Vec<(u64, Record)>), JournalError> {
         let folder = path.parent().unwrap_or_else(|| Path::new("."));
-        fs::create_dir_all(folder).map_err(|error| JournalError::Folder(folder.to_owned(), error))?;
+        // Ours alone, whatever the umask: what is in it is run with our rights.
+        let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| JournalError::Folder(folder.to_owned(), error))?;
         let mut database = match create(path) {
             // Nobody can read it, so nobody knows what is open; it is kept for whoever looks into it.
             Err(redb::DatabaseError::Storage(error)) if is_damage(&error) => {
@@ -197,6 +200,8 @@ fn commit(database: &Database, batch: &[Message]) -> Result<(), redb::Error> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     fn record(door: &str) -> Record {
@@ -225,6 +230,8 @@ mod tests {
         let path = dir.path().join("state/journal.redb");
         let (journal, records) = Journal::open(&path).unwrap();
         assert_eq!(records, []);
+        let mode = fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "nobody else can write what we run");
         let (a, b) = block_on(async {
             (journal.put(&record("a")).await.unwrap(), journal.put(&record("b")).await.unwrap())
         });
