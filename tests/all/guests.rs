@@ -125,6 +125,20 @@ fn a_rule_that_keeps_faulting_rests_longer_and_longer() {
 }
 
 #[test]
+fn a_rule_that_faults_or_rests_takes_no_place_among_the_instances() {
+    let module = judging("(unreachable)");
+    let mut world = World::new(&[
+        ("bad.toml", BAD.as_bytes()),
+        ("bad.wasm", &module),
+        ("good.toml", NEIGHBOUR.as_bytes()),
+    ]);
+    for _ in 0..30 {
+        world.play("+0 192.0.2.1 udp/7");
+    }
+    assert_eq!(world.instances(), 1, "the neighbour's");
+}
+
+#[test]
 fn a_fault_costs_no_client_its_progress() {
     // Remembers what it is handed back, one more each time; traps when the source port is odd.
     let module = judging(

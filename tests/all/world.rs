@@ -115,6 +115,10 @@ impl World {
         outcomes.into_iter().map(|(rule, outcome)| (rule.name.to_string(), outcome)).collect()
     }
 
+    pub(crate) fn instances(&self) -> usize {
+        self.shard.instances()
+    }
+
     pub(crate) fn remembered(&self) -> usize {
         self.shard.remembered()
     }

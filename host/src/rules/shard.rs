@@ -39,7 +39,7 @@ pub struct Shard {
     /// How many shards there are: each has its part of a rule's bounds.
     shards: usize,
     asked: Vec<usize>,
-    /// Rules with an instance, in the order in which they got it; some may have lost it to a fault since.
+    /// The rules that have an instance, in the order in which they got it.
     started: VecDeque<usize>,
 }
 
@@ -106,22 +106,32 @@ impl Shard {
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
-            if states[rule].instance.is_none() {
-                // Nothing is lost with the oldest but the time to start it again.
-                while started.len() >= MAX_INSTANCES / *shards
-                    && let Some(oldest) = started.pop_front()
-                {
-                    states[oldest].instance = None;
-                }
-                started.push_back(rule);
-            }
+            let had_instance = states[rule].instance.is_some();
             if let Some(stage) = states[rule].memory.expire(knock.source, knock.time) {
                 outcome(&loaded.id, Outcome::Expired(stage));
             }
             if let Some(what) = states[rule].judge(running, loaded, knock, now) {
                 outcome(&loaded.id, what);
             }
+            match (had_instance, states[rule].instance.is_some()) {
+                (false, true) => started.push_back(rule),
+                (true, false) => started.retain(|other| *other != rule),
+                _ => {}
+            }
+            // Nothing is lost with the oldest but the time to start it again. Only what is there counts: a rule that faults or rests
+            // must not cost others theirs.
+            if started.len() > MAX_INSTANCES / *shards
+                && let Some(oldest) = started.pop_front()
+            {
+                states[oldest].instance = None;
+            }
         }
+    }
+
+    /// Instances that are there now.
+    #[must_use]
+    pub fn instances(&self) -> usize {
+        self.started.len()
     }
 
     /// Clients that this shard remembers, all rules together.
