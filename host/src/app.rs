@@ -445,6 +445,7 @@ fn carry_out(actions: Vec<Action>, engine: &Engine, doors: &mut Doors) {
             Action::Order { order, rule } => {
                 doors.carry_out(order, rule.as_ref(), &engine.door_name(order.door));
             }
+            Action::Note { key, lasts } => doors.note(key, lasts),
             Action::Tell(notice) => log::notice(&notice),
         }
     }

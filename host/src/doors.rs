@@ -9,8 +9,9 @@ mod runner;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use postern_core::{Again, DoorId, DoorPolicy, Event, Grant, Order, Policy, RuleId};
+use postern_core::{Again, DoorId, DoorPolicy, Event, Grant, Key, Order, Policy, RuleId};
 use postern_doorman::{Error, NetDoor, Opening, Posture};
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, ShellDoor};
@@ -65,8 +66,8 @@ impl Doors {
         let (client, remaining) = (record.client, record.remaining());
         let name = record.door.as_str().into();
         let policy = DoorPolicy { name, lasts: remaining, keeps_time: false, again: Again::Extend };
-        self.commands.insert(door, Commands::Recorded(Arc::new(record)));
-        self.runner.inherit(door, client, row);
+        self.commands.insert(door, Commands::Recorded(Arc::new(record.clone())));
+        self.runner.inherit(Key { door, client, turn: 0 }, row, record);
         Event::Inherited { door, policy, client, remaining }
     }
 
@@ -125,6 +126,11 @@ impl Doors {
             Some(commands) => self.runner.run(commands, order, rule, door),
             None => self.net.carry_out(order),
         }
+    }
+
+    /// Has the journal know for how long an opening lasts from now.
+    pub(crate) fn note(&self, key: Key, lasts: Duration) {
+        self.runner.note(key, lasts);
     }
 
     /// Ends the thread of the packet filter. Everything that is open there stays open for its time.

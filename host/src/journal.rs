@@ -52,8 +52,15 @@ pub(crate) enum Close {
 
 impl Record {
     pub(crate) fn new(door: &str, client: IpAddr, lasts: Duration, close: Close) -> Self {
-        let lasts = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-        Self { door: door.to_owned(), client, lasts, until: clock::wall().saturating_add(lasts), close }
+        let mut record = Self { door: door.to_owned(), client, lasts: 0, until: 0, close };
+        record.keep_for(lasts);
+        record
+    }
+
+    /// Has it stay open for so long from now.
+    pub(crate) fn keep_for(&mut self, lasts: Duration) {
+        self.lasts = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
+        self.until = clock::wall().saturating_add(self.lasts);
     }
 
     /// How long it stays open from now. A clock that was set back gives no more than there was.
@@ -84,6 +91,7 @@ pub(crate) struct Journal {
 
 enum Message {
     Put(u64, Vec<u8>, oneshot::Sender<Result<(), String>>),
+    Rewrite(u64, Vec<u8>),
     Erase(u64),
 }
 
@@ -126,6 +134,14 @@ impl Journal {
         self.messages.send(Message::Put(id, bytes, done)).map_err(|_| ended())?;
         written.await.map_err(|_| ended())??;
         Ok(id)
+    }
+
+    /// Writes something else under a number that [`Journal::put`] gave. If that is lost in a crash, what was there stays.
+    pub(crate) fn rewrite(&self, id: u64, record: &Record) {
+        // It was JSON before, so it is again.
+        if let Ok(bytes) = serde_json::to_vec(record) {
+            let _ = self.messages.send(Message::Rewrite(id, bytes));
+        }
     }
 
     /// Strikes a record out. If that is lost in a crash, something is closed twice.
@@ -189,7 +205,9 @@ fn commit(database: &Database, batch: &[Message]) -> Result<(), redb::Error> {
         let mut table = transaction.open_table(OPENINGS)?;
         for message in batch {
             match message {
-                Message::Put(id, bytes, _) => drop(table.insert(id, bytes.as_slice())?),
+                Message::Put(id, bytes, _) | Message::Rewrite(id, bytes) => {
+                    drop(table.insert(id, bytes.as_slice())?);
+                }
                 Message::Erase(id) => drop(table.remove(id)?),
             }
         }
@@ -233,9 +251,10 @@ mod tests {
         let mode = fs::metadata(path.parent().unwrap()).unwrap().permissions().mode();
         assert_eq!(mode & 0o077, 0, "nobody else can write what we run");
         let (a, b) = block_on(async {
-            (journal.put(&record("a")).await.unwrap(), journal.put(&record("b")).await.unwrap())
+            (journal.put(&record("a")).await.unwrap(), journal.put(&record("z")).await.unwrap())
         });
         journal.erase(a);
+        journal.rewrite(b, &record("b"));
         drop(journal);
         let (journal, records) = open(&path);
         assert_eq!(records.iter().map(|(id, r)| (*id, r.door.as_str())).collect::<Vec<_>>(), [(b, "b")]);

@@ -2,8 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, PATIENCE, eventually_within};
+use postern_tests::{CLIENT4, CLIENT6, Lab, PATIENCE, eventually_within, sleep_until};
 
 use crate::{KNOCK, STEPS, posternd};
 
@@ -157,6 +158,32 @@ fn what_a_killed_daemon_left_open_is_closed_by_the_next_on_time_and_once() {
     let (setup, _) = daemon.stop();
     let (setup, _) = setup.start().stop();
     assert_eq!(journal(setup.dir()).lines().count(), 2);
+}
+
+#[test]
+fn a_killed_daemon_loses_no_extension() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab);
+    let script = r#"echo "$2" >> "$1""#;
+    let config = config(setup.dir(), "on", "off", "for = \"2s\"");
+    let longer = format!("for = \"1h\"\n{}", rule().replace("000/", "001/"));
+    let daemon = setup.file("door.sh", script).config(&config).rule("knock", &rule());
+    let daemon = daemon.rule("longer", &longer).start();
+    lab.knock(CLIENT4, STEPS);
+    daemon.wait_for("open", |_| true);
+    lab.knock(CLIENT4, "7001/udp 8001/tcp 9001/udp");
+    daemon.wait_for("extend", |_| true);
+    // Nobody is promised that it is on the disk at once.
+    eventually_within(PATIENCE, "the extension in the journal", || {
+        let journal = fs::read(daemon.dir().join("state/postern.redb")).unwrap_or_default();
+        journal.windows(16).any(|bytes| bytes == b"\"lasts\":3600000,").then_some(())
+    });
+    let (setup, _) = daemon.kill();
+    let daemon = setup.start();
+    sleep_until(Instant::now() + Duration::from_secs(3));
+    daemon.expect_none("close", |_| true);
+    expect_journal(daemon.dir(), "on\n");
+    daemon.stop();
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::door::Order;
 use crate::drop_reason::DropReason;
+use crate::ledger::Key;
 use crate::tenant::RuleId;
 
 /// Everything that we can do about an event.
@@ -17,6 +18,14 @@ pub enum Action {
         order: Order,
         /// On behalf of which rule; none if it was found open at start.
         rule: Option<RuleId>,
+    },
+    /// Write down that an opening of a door that does not keep the time lasts until then, so that the next run knows if this one is
+    /// killed. Nothing is to be done at the door, and nobody answers.
+    Note {
+        /// Which opening.
+        key: Key,
+        /// From now.
+        lasts: Duration,
     },
     /// Tell people.
     Tell(Notice),

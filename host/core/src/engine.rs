@@ -213,7 +213,9 @@ impl Engine {
                 if keeps_time {
                     self.order(key, Act::Extend(until.since(now)), purpose, rule);
                 } else {
-                    self.tell(key, rule, |subject| Notice::Extended { subject, lasts: until.since(now) });
+                    let lasts = until.since(now);
+                    self.actions.push(Action::Note { key, lasts });
+                    self.tell(key, rule, |subject| Notice::Extended { subject, lasts });
                 }
             }
             Some(Opening { state: State::Closing { .. }, .. }) | None => {
@@ -289,6 +291,9 @@ impl Engine {
                     self.ledger.put(key, Opening { state: State::Open, until: due, due, ..opening });
                 }
                 let lasts = until.since(now);
+                if !keeps_time {
+                    self.actions.push(Action::Note { key, lasts });
+                }
                 self.tell(key, rule, |subject| match is_new {
                     true => Notice::Opened { subject, lasts },
                     false => Notice::Extended { subject, lasts },

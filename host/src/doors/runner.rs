@@ -4,10 +4,10 @@ mod argv;
 mod shell;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use postern_core::{Act, DoorId, Order, Receipt, RuleId};
+use postern_core::{Act, Key, Order, Receipt, RuleId};
 use tokio::sync::Semaphore;
 
 pub(crate) use self::shell::IS_DAEMON;
@@ -17,6 +17,8 @@ use crate::journal::{Close, Journal, Record};
 
 /// Commands of our own configuration at once; they have a time limit.
 const PARALLEL: usize = 32;
+/// A record this near the truth is not written again: most commands take no time, and the disk does.
+const NEAR: Duration = Duration::from_secs(1);
 /// knockd's commands at once; some sleep until it is time to close what they opened.
 const PARALLEL_SHELLS: usize = 4096;
 
@@ -29,14 +31,11 @@ pub(super) struct Runner {
     shell_slots: Arc<Semaphore>,
     teller: Teller,
     journal: Option<Journal>,
-    /// For each opening that is in the journal, its number there.
-    rows: Arc<Mutex<HashMap<Line, u64>>>,
+    /// For each opening that is in the journal, its number there and what is written.
+    rows: Arc<Mutex<HashMap<Key, (u64, Record)>>>,
 }
 
-/// Which opening.
-type Line = (DoorId, IpAddr, u64);
-
-type Lines = HashMap<Line, VecDeque<Job>>;
+type Lines = HashMap<Key, VecDeque<Job>>;
 
 struct Job {
     serial: u64,
@@ -65,8 +64,18 @@ impl Runner {
     }
 
     /// Knows that an opening is in the journal under this number.
-    pub(super) fn inherit(&self, door: DoorId, client: IpAddr, row: u64) {
-        self.rows().insert((door, client, 0), row);
+    pub(super) fn inherit(&self, key: Key, row: u64, record: Record) {
+        self.rows().insert(key, (row, record));
+    }
+
+    /// Corrects until when an opening lasts, if it is in the journal.
+    pub(super) fn note(&self, key: Key, lasts: Duration) {
+        if let (Some(journal), Some((row, record))) = (&self.journal, self.rows().get_mut(&key))
+            && record.remaining().abs_diff(lasts) > NEAR
+        {
+            record.keep_for(lasts);
+            journal.rewrite(*row, record);
+        }
     }
 
     pub(super) fn run(&self, commands: &Commands, order: Order, rule: Option<&RuleId>, name: &str) {
@@ -85,7 +94,7 @@ impl Runner {
             Act::Extend(_) | Act::Close => None,
         };
         let job = Job { serial: order.serial, act: order.act, run, record };
-        let line = (order.door, order.client, order.turn);
+        let line = Key { door: order.door, client: order.client, turn: order.turn };
         {
             let mut lines = self.lines();
             if let Some(waiting) = lines.get_mut(&line) {
@@ -112,16 +121,16 @@ impl Runner {
     }
 
     /// Writes down how to close before it opens, and strikes that out when it is closed.
-    async fn perform(&self, line: &Line, job: Job) -> Result<(), String> {
+    async fn perform(&self, line: &Key, job: Job) -> Result<(), String> {
         if let (Some(journal), Some(record)) = (&self.journal, &job.record) {
             let row =
                 journal.put(record).await.map_err(|error| format!("it cannot be written down: {error}"))?;
-            self.rows().insert(*line, row);
+            self.rows().insert(*line, (row, record.clone()));
         }
         let outcome = self.run_now(&job.run).await;
         if job.act == Act::Close
             && outcome.is_ok()
-            && let (Some(journal), Some(row)) = (&self.journal, self.rows().remove(line))
+            && let (Some(journal), Some((row, _))) = (&self.journal, self.rows().remove(line))
         {
             journal.erase(row);
         }
@@ -149,7 +158,7 @@ impl Runner {
         }
     }
 
-    fn rows(&self) -> MutexGuard<'_, HashMap<Line, u64>> {
+    fn rows(&self) -> MutexGuard<'_, HashMap<Key, (u64, Record)>> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -54,7 +54,9 @@ fn a_command_door_is_extended_without_running_its_command_again() {
          +30 end",
         expect![[r#"
             +0.0   -> lamp open 10s 192.0.2.1
+            +0.0   -> journal lamp 10s 192.0.2.1
             +0.0 knock lamp 192.0.2.1: opened 10s
+            +4.0   -> journal lamp 10s 192.0.2.1
             +4.0 knock lamp 192.0.2.1: extended 10s
             +14.0   -> lamp close 192.0.2.1
             +14.0 knock lamp 192.0.2.1: closed Expired
@@ -155,6 +157,7 @@ fn a_command_that_does_not_close_its_door_is_tried_again_for_ever() {
          +300 end",
         expect![[r#"
             +0.0   -> lamp open 10s 192.0.2.1
+            +0.0   -> journal lamp 10s 192.0.2.1
             +0.0 knock lamp 192.0.2.1: opened 10s
             +10.0   -> lamp close 192.0.2.1
             +10.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(1s)
@@ -243,14 +246,18 @@ fn a_door_that_runs_again_has_an_opening_for_each_knock() {
          +30 end",
         expect![[r#"
             +0.0   -> bell open 10s 192.0.2.1
+            +0.0   -> journal bell 10s 192.0.2.1
             +0.0 knock bell 192.0.2.1: opened 10s
             +4.0   -> bell open 10s 192.0.2.1
+            +4.0   -> journal bell 10s 192.0.2.1
             +4.0 knock bell 192.0.2.1: opened 10s
             +5.0   -> bell open 10s 192.0.2.2
+            +5.0   -> journal bell 10s 192.0.2.2
             +5.0 knock bell 192.0.2.2: opened 10s
             +10.0   -> bell close 192.0.2.1
             +10.0 knock bell 192.0.2.1: closed Expired
             +11.0   -> bell open 10s 192.0.2.1
+            +11.0   -> journal bell 10s 192.0.2.1
             +11.0 knock bell 192.0.2.1: opened 10s
             +12.0   -> bell close 192.0.2.1
             +12.0   -> bell close 192.0.2.1
@@ -275,8 +282,11 @@ fn what_a_slow_command_opens_is_open_for_its_time_from_when_the_command_ended() 
         expect![[r#"
             +0.0   -> lamp open 10s 192.0.2.1
             +1.0   -> bell open 10s 192.0.2.1
+            +2.0   -> journal lamp 100s 192.0.2.1
             +2.0 knock lamp 192.0.2.1: extended 100s
+            +15.0   -> journal lamp 87s 192.0.2.1
             +15.0 knock lamp 192.0.2.1: opened 87s
+            +16.0   -> journal bell 10s 192.0.2.1
             +16.0 knock bell 192.0.2.1: opened 10s
             +26.0   -> bell close 192.0.2.1
             +26.0 knock bell 192.0.2.1: closed Expired
@@ -402,6 +412,7 @@ fn openings_outlive_a_reload_that_removes_their_door() {
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s
             +0.0   -> lamp open 10s 192.0.2.1
+            +0.0   -> journal lamp 10s 192.0.2.1
             +0.0 knock lamp 192.0.2.1: opened 10s
             +2.0 knock lamp 192.0.2.2: refused door-not-granted
             +10.0   -> ssh close 192.0.2.1
@@ -541,6 +552,7 @@ fn stopping_closes_what_nobody_else_would_and_opens_nothing() {
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s
             +0.0   -> lamp open 10s 192.0.2.1
+            +0.0   -> journal lamp 10s 192.0.2.1
             +0.0 knock lamp 192.0.2.1: opened 10s
             +1.0   -> lamp close 192.0.2.1
             +1.0 knock lamp 192.0.2.1: closed Stopping

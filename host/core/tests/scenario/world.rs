@@ -191,6 +191,10 @@ impl World {
                     let receipt = Receipt { serial: order.serial, outcome };
                     self.answers.push((self.now.plus(self.delay), receipt));
                 }
+                Action::Note { key, lasts } => {
+                    let door = self.engine.door_name(key.door);
+                    writeln!(self.out, "{}   -> journal {door} {lasts:?} {}", self.at(), key.client).unwrap();
+                }
                 Action::Tell(notice) => {
                     let (subject, what) = match notice {
                         Notice::Opened { subject, lasts } => (subject, format!("opened {lasts:?}")),
