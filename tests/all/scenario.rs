@@ -61,6 +61,25 @@ fn clients_do_not_mix_and_versions_of_ip_do_not_either() {
 }
 
 #[test]
+fn who_takes_too_long_and_never_comes_back_is_told_with_the_next_knock() {
+    check(
+        &[("ssh.toml", SEQUENCE)],
+        "+0 192.0.2.1 udp/1111
+         +1 192.0.2.2 udp/1111
+         +5.5 192.0.2.3 udp/1111
+         +9 192.0.2.3 udp/2222",
+        expect![[r#"
+            +0.0 ssh 192.0.2.1 stage 1
+            +1.0 ssh 192.0.2.2 stage 1
+            +5.5 ssh 192.0.2.1 timeout at stage 1
+            +5.5 ssh 192.0.2.3 stage 1
+            +9.0 ssh 192.0.2.2 timeout at stage 1
+            +9.0 ssh 192.0.2.3 stage 2
+        "#]],
+    );
+}
+
+#[test]
 fn an_open_sequence_and_its_reverse_live_in_one_group() {
     let open = "module = \"sequence\"\ndoor = \"ssh\"\ngroup = \"g\"\n[settings]\nsequence = [\"1/udp\", \"2/udp\"]\n";
     let close = "module = \"sequence\"\ndoor = \"ssh\"\ngroup = \"g\"\n[settings]\nsequence = [\"2/udp\", \"1/udp\"]\naction = \"close\"\n";
@@ -174,8 +193,8 @@ fn three_languages_judge_alike() {
         let port = ports[usize::try_from(random(5).min(random(5))).unwrap()];
         let knock = knock(Moment(now), source, port, flags[usize::try_from(random(7)).unwrap()]);
         let mut outcomes = world.judge(&knock);
-        expired += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Expired(_))).count();
-        outcomes.retain(|(_, outcome)| !matches!(outcome, Outcome::Expired(_)));
+        expired += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Expired { .. })).count();
+        outcomes.retain(|(_, outcome)| !matches!(outcome, Outcome::Expired { .. }));
         for (_, outcome) in &mut outcomes {
             match outcome {
                 // Each says it in its own words.

@@ -97,8 +97,8 @@ impl World {
         for (rule, outcome) in &outcomes {
             let name = &rule.name;
             match outcome {
-                Outcome::Expired(stage) => {
-                    self.tell(&format!("{name} {} timeout at stage {stage}", knock.source));
+                Outcome::Expired { client, stage } => {
+                    self.tell(&format!("{name} {client} timeout at stage {stage}"));
                 }
                 Outcome::Stage(stage) => self.tell(&format!("{name} {} stage {stage}", knock.source)),
                 Outcome::Forgot(reason) => self.tell(&format!("{name} {} forgot: {reason}", knock.source)),
@@ -142,6 +142,7 @@ impl World {
                     let actions = self.engine.handle(Event::Answered(receipt), self.now);
                     self.act(actions);
                 }
+                Action::Note { .. } => {}
                 Action::Tell(Notice::Opened { subject, lasts }) => {
                     self.tell(&format!("open {} {} {lasts:?}", subject.door, subject.client));
                 }

@@ -74,19 +74,14 @@ impl Memory {
     /// Remembers `progress` of `client` instead of what was.
     pub fn remember(&mut self, client: IpAddr, progress: Progress, now: Timestamp) {
         self.forget(client);
-        // Two a call: entries leave faster than they come, so the dead never pile up and no call takes long.
-        for _ in 0..2 {
-            self.drop_oldest_if(|slot| slot.until <= now);
-        }
         let cost = ENTRY_OVERHEAD + progress.bytes.len();
         if progress.until <= now || cost > self.bounds.bytes {
             return;
         }
         while self.index.len() >= self.bounds.entries || self.bytes + cost > self.bounds.bytes {
-            if !self.drop_oldest_if(|_| true) {
+            if !self.evict() {
                 return;
             }
-            self.evicted += 1;
         }
         let slot = Slot {
             client,
@@ -122,6 +117,13 @@ impl Memory {
         (slot.until <= now && self.forget(client)).then_some(stage)
     }
 
+    /// Forgets the client that was written longest ago if its time was up at `now`; who it was, and how far it had come. Two of these
+    /// for each [`Memory::remember`], and entries leave faster than they come, so that the dead never pile up.
+    pub fn expire_oldest(&mut self, now: Timestamp) -> Option<(IpAddr, u32)> {
+        let client = self.slots.get(self.oldest as usize)?.client;
+        self.expire(client, now).map(|stage| (client, stage))
+    }
+
     /// Forgets `client`; says whether there was something to forget.
     pub fn forget(&mut self, client: IpAddr) -> bool {
         let Some(at) = self.index.remove(&client) else { return false };
@@ -143,11 +145,7 @@ impl Memory {
     /// Sets new bounds; the oldest entries go until they are kept.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
-        while (self.index.len() > bounds.entries || self.bytes > bounds.bytes)
-            && self.drop_oldest_if(|_| true)
-        {
-            self.evicted += 1;
-        }
+        while (self.index.len() > bounds.entries || self.bytes > bounds.bytes) && self.evict() {}
     }
 
     /// Clients remembered, the expired that were not yet cleared away included.
@@ -168,9 +166,11 @@ impl Memory {
         self.evicted
     }
 
-    fn drop_oldest_if(&mut self, condition: impl FnOnce(&Slot) -> bool) -> bool {
+    /// Has the oldest go before its time; false if there is none.
+    fn evict(&mut self) -> bool {
         let Some(slot) = self.slots.get(self.oldest as usize) else { return false };
-        condition(slot) && self.forget(slot.client)
+        self.evicted += 1;
+        self.forget(slot.client)
     }
 }
 
@@ -211,6 +211,10 @@ mod tests {
         assert_eq!(memory.expire(client(1), Timestamp(49)), None);
         assert_eq!(memory.expire(client(1), Timestamp(50)), Some(1));
         assert_eq!(memory.expire(client(1), Timestamp(50)), None);
+        memory.remember(client(2), progress(b"a", 70), Timestamp(50));
+        assert_eq!(memory.expire_oldest(Timestamp(69)), None);
+        assert_eq!(memory.expire_oldest(Timestamp(70)), Some((client(2), 1)));
+        assert_eq!(memory.expire_oldest(Timestamp(70)), None);
         assert!(memory.is_empty());
     }
 
@@ -249,7 +253,11 @@ mod tests {
     #[test]
     fn a_flood_of_sources_is_bounded_and_the_expired_make_room_first() {
         let mut memory = Memory::new(Bounds { entries: 1000, bytes: 1 << 20 });
-        for n in 0..100_000 {
+        for n in 0..100_000_u32 {
+            let now = Timestamp(u64::from(n));
+            for expired in (0..2).map_while(|_| memory.expire_oldest(now)) {
+                assert_eq!(expired, (client(n - 500), 1));
+            }
             memory.remember(client(n), progress(b"x", u64::from(n) + 500), Timestamp(u64::from(n)));
         }
         assert!(memory.len() <= 501, "only the living stay: {}", memory.len());

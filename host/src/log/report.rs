@@ -44,7 +44,7 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
             let Some(suppressed) = admit(&STAGES) else { return };
             tracing::info!(event = "stage", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} is at stage {stage}");
         }
-        Outcome::Expired(stage) => {
+        Outcome::Expired { client: src, stage } => {
             let Some(suppressed) = admit(&FORGOTTEN) else { return };
             tracing::debug!(event = "timeout", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} took too long after stage {stage}");
         }

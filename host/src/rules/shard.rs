@@ -15,13 +15,21 @@ use super::runtime::Running;
 /// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more.
 const MAX_INSTANCES: usize = 8192;
 
+/// How many clients that took too long may go with each knock: more than can come with it.
+const EXPIRED: usize = 2;
+
 /// What came of one rule's judging a knock; an ignored knock comes to nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// The client came this far.
     Stage(u32),
-    /// The client took too long, having come this far; it starts over.
-    Expired(u32),
+    /// A client, which may be another than the knock's, took too long, having come this far; it starts over.
+    Expired {
+        /// Which one.
+        client: IpAddr,
+        /// Its stage.
+        stage: u32,
+    },
     /// The client starts over, for this reason.
     Forgot(Box<str>),
     /// Doors should open or close.
@@ -107,8 +115,11 @@ impl Shard {
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
             let had_instance = states[rule].instance.is_some();
-            if let Some(stage) = states[rule].memory.expire(knock.source, knock.time) {
-                outcome(&loaded.id, Outcome::Expired(stage));
+            let memory = &mut states[rule].memory;
+            let own = memory.expire(knock.source, knock.time).map(|stage| (knock.source, stage));
+            let others = (0..EXPIRED).map_while(|_| memory.expire_oldest(knock.time));
+            for (client, stage) in own.into_iter().chain(others) {
+                outcome(&loaded.id, Outcome::Expired { client, stage });
             }
             if let Some(what) = states[rule].judge(running, loaded, knock, now) {
                 outcome(&loaded.id, what);
