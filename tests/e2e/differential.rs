@@ -3,6 +3,8 @@
 //! Nothing here knows how either works. Where they are meant to differ, a [`Deviation`] says so by name, and both sides' results are
 //! asserted; there is no other way to be different.
 
+mod commands;
+mod frames;
 mod hit;
 mod pair;
 mod random;
@@ -15,6 +17,33 @@ use std::fmt::Write as _;
 enum Deviation {
     /// When knockd removes the oldest attempt of all, it forgets all the others of whatever client; Postern does not.
     OldestTakesAll,
+    /// Knockd does not see frames with VLAN tags; Postern does.
+    VlanTags,
+    /// Knockd does not see IPv6 packets with extension headers; Postern looks through them.
+    ExtensionHeaders,
+}
+
+/// What comes of a knock.
+#[derive(Clone, Copy)]
+enum Outcome {
+    /// Both say this.
+    Both(&'static str),
+    /// Knockd says the one and Postern the other.
+    Apart(Deviation, &'static str, &'static str),
+}
+
+impl Outcome {
+    /// What knockd says and what Postern says.
+    #[track_caller]
+    fn stories(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Both(story) => (story, story),
+            Self::Apart(deviation, knockd, postern) => {
+                assert_ne!(knockd, postern, "{deviation:?} is none");
+                (knockd, postern)
+            }
+        }
+    }
 }
 
 /// The address that only the doors of one vector or configuration listen to, so that many fit into one file.
@@ -25,6 +54,16 @@ fn target(number: u8) -> String {
 /// A section of a knockd.conf for `name=sequence`, with its flags behind if there are any: `a=7000,8000:udp syn`. Nothing times out, and
 /// what a door does, it writes down.
 fn section(door: &str, target: Option<&str>) -> String {
+    let (name, _) = door.split_once('=').expect("name=sequence");
+    let mut text = section_without_commands(door, target);
+    for (key, what) in [("start_command", "start"), ("stop_command", "stop")] {
+        writeln!(text, "{key} = echo {name} {what} %IP% >> JOURNAL").expect("memory");
+    }
+    text
+}
+
+/// The same, for a door that does nothing yet.
+fn section_without_commands(door: &str, target: Option<&str>) -> String {
     let (name, rest) = door.split_once('=').expect("name=sequence");
     let (sequence, flags) = rest.split_once(' ').unwrap_or((rest, ""));
     let mut text = format!("[{name}]\nsequence = {sequence}\nseq_timeout = 3600\ncmd_timeout = 0\n");
@@ -32,9 +71,6 @@ fn section(door: &str, target: Option<&str>) -> String {
         if !value.is_empty() {
             writeln!(text, "{key} = {value}").expect("memory");
         }
-    }
-    for (key, what) in [("start_command", "start"), ("stop_command", "stop")] {
-        writeln!(text, "{key} = echo {name} {what} %IP% >> JOURNAL").expect("memory");
     }
     text
 }

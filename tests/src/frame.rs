@@ -1,4 +1,5 @@
-//! Packets built by hand, for what sockets do not send: odd TCP flags, other people's addresses, VLAN tags.
+//! Packets built by hand, for what sockets do not send: odd TCP flags, other people's addresses, VLAN tags,
+//! options and fragments.
 //!
 //! They owe nothing to the decoder under test: every byte is written here.
 
@@ -20,6 +21,11 @@ pub const ACK: u8 = 0x10;
 
 const UDP: u8 = 17;
 const TCP: u8 = 6;
+
+/// Lengths of the headers that are made here.
+const ETHERNET: usize = 14;
+const IPV4: usize = 20;
+const IPV6: usize = 40;
 
 /// An Ethernet frame from the lab's client to its server with a UDP datagram.
 ///
@@ -60,6 +66,51 @@ pub fn tagged(frame: &[u8], vlan: u16) -> Vec<u8> {
     [addresses, &[0x81, 0x00], &vlan.to_be_bytes(), rest].concat()
 }
 
+/// The same IPv4 frame with an option in its IP header.
+#[must_use]
+pub fn with_options(frame: &[u8]) -> Vec<u8> {
+    let (before, carried) = frame.split_at(ETHERNET + IPV4);
+    let mut frame = [before, &[0x94, 4, 0, 0], carried].concat(); // Router Alert, RFC 2113
+    frame[ETHERNET] += 1; // one word of header more
+    let whole = length(frame.len() - ETHERNET);
+    frame[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&whole);
+    sum_up(&mut frame[ETHERNET..ETHERNET + IPV4 + 4]);
+    frame
+}
+
+/// The same IPv4 frame as a fragment that begins at byte `offset` of a datagram, with or without more of them behind it.
+///
+/// # Panics
+/// If `offset` is no multiple of eight, or more is to follow and the length of what it carries is none.
+#[must_use]
+pub fn fragment(frame: &[u8], offset: u16, more: bool) -> Vec<u8> {
+    let carried = frame.len() - ETHERNET - IPV4;
+    assert!(offset.is_multiple_of(8) && (!more || carried.is_multiple_of(8)), "{offset} and {carried}");
+    let mut frame = frame.to_vec();
+    let field = (offset / 8) | if more { 0x2000 } else { 0 };
+    frame[ETHERNET + 6..ETHERNET + 8].copy_from_slice(&field.to_be_bytes());
+    sum_up(&mut frame[ETHERNET..ETHERNET + IPV4]);
+    frame
+}
+
+/// The same IPv6 frame with destination options between the IP header and what it carries.
+#[must_use]
+pub fn with_extension_header(frame: &[u8]) -> Vec<u8> {
+    let (before, carried) = frame.split_at(ETHERNET + IPV6);
+    let next = before[ETHERNET + 6];
+    let mut frame = [before, &[next, 0, 1, 4, 0, 0, 0, 0], carried].concat(); // padding only, RFC 8200 section 4.2
+    frame[ETHERNET + 6] = 60;
+    let payload = length(frame.len() - ETHERNET - IPV6);
+    frame[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&payload);
+    frame
+}
+
+/// The same frame to another hardware address.
+#[must_use]
+pub fn to_mac(frame: &[u8], mac: [u8; 6]) -> Vec<u8> {
+    [&mac, &frame[mac.len()..]].concat()
+}
+
 fn ethernet(
     source: IpAddr,
     destination: IpAddr,
@@ -87,14 +138,20 @@ fn ethernet(
 
 fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, carried: usize) -> Vec<u8> {
     let mut header = vec![0x45, 0];
-    header.extend(length(20 + carried));
+    header.extend(length(IPV4 + carried));
     header.extend([0, 0, 0x40, 0]); // no identification, do not fragment
     header.extend([64, protocol, 0, 0]);
     header.extend(source.octets());
     header.extend(destination.octets());
-    let sum = checksum(&[&header]);
-    header[10..12].copy_from_slice(&sum);
+    sum_up(&mut header);
     header
+}
+
+/// Puts the right checksum into an IPv4 header.
+fn sum_up(header: &mut [u8]) {
+    header[10..12].fill(0);
+    let sum = checksum(&[header]);
+    header[10..12].copy_from_slice(&sum);
 }
 
 fn ipv6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, carried: usize) -> Vec<u8> {
@@ -149,5 +206,41 @@ mod tests {
         assert_eq!(frame[54 + 12..54 + 14], [0x50, 0x12]);
         assert!(is_intact(&[&frame[22..54], &[0, 6, 0, 20], &frame[54..]]));
         assert_eq!(tagged(&frame, 7)[10..18], [0, 2, 0x81, 0, 0, 7, 0x86, 0xdd]);
+    }
+    #[test]
+    fn ip_options() {
+        let plain = udp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap(), b"hey");
+        let frame = with_options(&plain);
+        assert_eq!(frame[14..18], [0x46, 0, 0, 24 + 11]);
+        assert!(is_intact(&[&frame[14..38]]));
+        assert_eq!((&frame[..14], &frame[38..]), (&plain[..14], &plain[34..]));
+    }
+
+    #[test]
+    fn fragments() {
+        let plain = udp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap(), b"");
+        for (offset, more, field) in [(0, true, [0x20, 0]), (2048, true, [0x21, 0]), (8, false, [0, 1])] {
+            let frame = fragment(&plain, offset, more);
+            assert_eq!(frame[20..22], field);
+            assert!(is_intact(&[&frame[14..34]]));
+            assert_eq!(frame[34..], plain[34..]);
+        }
+    }
+
+    #[test]
+    fn an_extension_header() {
+        let plain = tcp("[fd77::2]:4000".parse().unwrap(), "[fd77::1]:22".parse().unwrap(), SYN);
+        let frame = with_extension_header(&plain);
+        assert_eq!(frame[18..21], [0, 28, 60]);
+        assert_eq!(frame[54..62], [6, 0, 1, 4, 0, 0, 0, 0]);
+        assert_eq!((&frame[22..54], &frame[62..]), (&plain[22..54], &plain[54..]));
+    }
+
+    #[test]
+    fn another_hardware_address() {
+        let plain = udp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap(), b"");
+        let frame = to_mac(&plain, [9; 6]);
+        assert_eq!(frame[..12], [9, 9, 9, 9, 9, 9, 2, 0, 0, 0, 0, 2]);
+        assert_eq!(frame[12..], plain[12..]);
     }
 }

@@ -1,6 +1,6 @@
 //! Hit: one packet of a knock, as tests write it.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use postern_tests::frame;
 
@@ -51,7 +51,8 @@ impl Hit {
             (SocketAddr::new(source, 40_000 + self.port % 1000), SocketAddr::new(destination, self.port));
         match self.flags {
             Some(flags) => frame::tcp(from, to, flags),
-            None => frame::udp(from, to, b"x"),
+            // Of a length that a fragment may have.
+            None => frame::udp(from, to, b"anything"),
         }
     }
 }
@@ -59,4 +60,9 @@ impl Hit {
 /// A client's address. Nobody has a route to 198.18.0.0/15, which is for tests (RFC 2544), so the server answers nothing.
 pub(super) fn client(number: u8, client: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(198, 18, number, client))
+}
+
+/// The same over IPv6, and nobody has a route there either.
+pub(super) fn client6(number: u8, client: u8) -> IpAddr {
+    IpAddr::V6(Ipv6Addr::new(0xfd98, 0, 0, 0, 0, 0, number.into(), client.into()))
 }

@@ -121,6 +121,13 @@ impl Listener {
         listener
     }
 
+    /// What it said of a door, with its own journal as `JOURNAL`.
+    pub(super) fn said_of(&self, door: &str) -> Vec<String> {
+        let said = read(&self.said).replace(&self.journal.display().to_string(), "JOURNAL");
+        let is_of_door = |line: &&str| line.split(": ").take(2).any(|part| part == door);
+        said.lines().filter(is_of_door).map(str::to_owned).collect()
+    }
+
     /// What it made of the packets of every client.
     pub(super) fn accounts(&self) -> BTreeMap<IpAddr, Account> {
         let mut accounts = BTreeMap::<IpAddr, Account>::new();

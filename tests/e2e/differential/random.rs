@@ -1,13 +1,13 @@
 //! Random knocks at random doors: whatever knockd makes of them, Postern makes the same.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_tests::{Lab, PATIENCE, SERVER4, SERVER6, tool};
 
-use super::hit::{Hit, client};
+use super::hit::{Hit, client, client6};
 use super::pair::{Account, Pair};
 use super::{section, target};
 
@@ -96,10 +96,7 @@ fn way(number: u8, knocker: u8) -> (IpAddr, IpAddr) {
     match (number == CONFIGURATIONS, knocker.is_multiple_of(2)) {
         (false, _) => (client(number, knocker), target(number).parse().expect("an address")),
         (true, true) => (client(number, knocker), SERVER4),
-        (true, false) => {
-            let from = Ipv6Addr::new(0xfd98, 0, 0, 0, 0, 0, number.into(), knocker.into());
-            (from.into(), SERVER6)
-        }
+        (true, false) => (client6(number, knocker), SERVER6),
     }
 }
 
