@@ -12,6 +12,7 @@ mod mistake;
 pub(crate) mod one_time;
 mod reader;
 mod sequence;
+mod syntax;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -133,5 +134,7 @@ pub(crate) enum Flag {
     Clear,
 }
 
+#[cfg(test)]
+mod golden;
 #[cfg(test)]
 mod tests;

@@ -10,14 +10,14 @@ pub(super) struct Piece<'a> {
     pub(super) number: usize,
     /// Without white space at both ends.
     pub(super) text: &'a [u8],
-    /// It goes on where the piece before was cut off.
-    pub(super) is_rest: bool,
+    /// The number of the line's first piece, if this is a later one.
+    pub(super) rest_of: Option<usize>,
 }
 
 pub(super) fn pieces(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
     let mut rest = text;
     let mut number = 0;
-    let mut is_rest = false;
+    let mut rest_of = None;
     std::iter::from_fn(move || {
         if rest.is_empty() {
             return None;
@@ -27,8 +27,8 @@ pub(super) fn pieces(text: &[u8]) -> impl Iterator<Item = Piece<'_>> {
         let (piece, behind) = rest.split_at(feed.map_or(window.len(), |at| at + 1));
         rest = behind;
         number += 1;
-        let piece = Piece { number, text: trim(piece), is_rest };
-        is_rest = feed.is_none();
+        let piece = Piece { number, text: trim(piece), rest_of };
+        rest_of = if feed.is_some() { None } else { rest_of.or(Some(number)) };
         Some(piece)
     })
 }
@@ -70,18 +70,18 @@ mod tests {
     // 3.1: pieces, each counted, trimmed of all C white space.
     #[test]
     fn cut_and_counted() {
-        let check = |text: &[u8], expected: &[(usize, usize, bool)]| {
-            let found: Vec<_> = pieces(text).map(|p| (p.number, p.text.len(), p.is_rest)).collect();
+        let check = |text: &[u8], expected: &[(usize, usize, Option<usize>)]| {
+            let found: Vec<_> = pieces(text).map(|p| (p.number, p.text.len(), p.rest_of)).collect();
             assert_eq!(found, expected);
         };
         check(b"", &[]);
-        check(b"\n", &[(1, 0, false)]);
-        check(b" \t\x0b\x0ca b\r\n\nlast", &[(1, 3, false), (2, 0, false), (3, 4, false)]);
+        check(b"\n", &[(1, 0, None)]);
+        check(b" \t\x0b\x0ca b\r\n\nlast", &[(1, 3, None), (2, 0, None), (3, 4, None)]);
         let exact = [vec![b'x'; 4094], b"\ny".to_vec()].concat();
-        check(&exact, &[(1, 4094, false), (2, 1, false)]);
+        check(&exact, &[(1, 4094, None), (2, 1, None)]);
         let over = [vec![b'x'; 4095], b"\ny".to_vec()].concat();
-        check(&over, &[(1, 4095, false), (2, 0, true), (3, 1, false)]);
-        check(&[b'x'; 9000], &[(1, 4095, false), (2, 4095, true), (3, 810, true)]);
+        check(&over, &[(1, 4095, None), (2, 0, Some(1)), (3, 1, None)]);
+        check(&[b'x'; 9000], &[(1, 4095, None), (2, 4095, Some(1)), (3, 810, Some(1))]);
     }
 
     // 3.3, Seq_Timeout.

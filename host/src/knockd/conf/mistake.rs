@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use super::sequence::SequenceError;
+use super::syntax::SyntaxError;
 
 /// One thing that the daemon cannot follow. It shows as knockd's message, then the remedy, then the place.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Mistake {
             Problem::Sequence { door, error } => {
                 Some(Message::BadSequence { door: door.clone(), error: error.clone() })
             }
-            Problem::OneTimeSpent { door } => Some(Message::OneTimeEmpty { door: door.clone() }),
+            Problem::OneTimeSpent { door, .. } => Some(Message::OneTimeEmpty { door: door.clone() }),
             _ => None,
         }
     }
@@ -41,14 +42,14 @@ impl Mistake {
 /// What can be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Problem {
-    /// A directive above the first section.
-    NoSection,
+    /// A directive above the first section, or a line that is none for this reason.
+    NoSection(Option<SyntaxError>),
     /// The file begins with a byte order mark.
     ByteOrderMark,
     /// `[]`.
     NoSectionName,
-    /// Of many kinds; the text is the remedy.
-    Syntax(String),
+    /// knockd does not say what it is.
+    Syntax(SyntaxError),
     /// The item of `TCPFlags`, in capitals.
     UnknownFlag(String),
     /// A sequence that is none.
@@ -65,6 +66,8 @@ pub(crate) enum Problem {
     },
     /// The file of one-time sequences cannot be opened for reading and writing.
     OneTimeClosed {
+        /// Of which door.
+        door: String,
         /// The file.
         path: PathBuf,
         /// The system's word for it.
@@ -74,6 +77,8 @@ pub(crate) enum Problem {
     OneTimeSpent {
         /// Of which door.
         door: String,
+        /// The file.
+        path: PathBuf,
     },
 }
 
@@ -81,7 +86,7 @@ impl Problem {
     /// knockd's message.
     fn said(&self, line: usize) -> String {
         match self {
-            Self::NoSection | Self::ByteOrderMark => {
+            Self::NoSection(_) | Self::ByteOrderMark => {
                 format!("config: line {line}: all directives must belong to a section")
             }
             Self::NoSectionName => format!("config: line {line}: bad section name"),
@@ -89,25 +94,29 @@ impl Problem {
             Self::UnknownFlag(item) => format!("config: line {line}: unrecognized flag \"{item}\""),
             Self::Sequence { door, error } => format!("config: section {door}: {error}"),
             Self::NoSequence { door } => format!("error: section '{door}' has an empty knock sequence"),
-            Self::OneTimeClosed { path, why } => format!("{}: {why}", path.display()),
-            Self::OneTimeSpent { door } => one_time_spent(door),
+            Self::OneTimeClosed { path, why, .. } => format!("{}: {why}", path.display()),
+            Self::OneTimeSpent { door, .. } => one_time_spent(door),
         }
     }
 
     fn remedy(&self) -> String {
         match self {
-            Self::NoSection => "write [options] or the [name] of a door above it".to_owned(),
+            Self::NoSection(None) => "write [options] or the [name] of a door above it".to_owned(),
             Self::ByteOrderMark => "save the file without a byte order mark".to_owned(),
             Self::NoSectionName => "write the name of a door, or options, between the brackets".to_owned(),
-            Self::Syntax(remedy) => remedy.clone(),
+            Self::NoSection(Some(error)) | Self::Syntax(error) => error.remedy(),
             Self::UnknownFlag(_) => {
                 "use FIN, SYN, RST, PSH, ACK and URG, each with or without !, commas between them and no blanks"
                     .to_owned()
             }
             Self::Sequence { error, .. } => error.remedy(),
             Self::NoSequence { .. } => "add Sequence or One_Time_Sequences".to_owned(),
-            Self::OneTimeClosed { .. } => "One_Time_Sequences needs a file to read and write".to_owned(),
-            Self::OneTimeSpent { .. } => "add unused sequences to the file, or remove the door".to_owned(),
+            Self::OneTimeClosed { door, .. } => format!(
+                "make a file there that can be read and written, or correct One_Time_Sequences of door {door}"
+            ),
+            Self::OneTimeSpent { path, .. } => {
+                format!("add unused sequences to {}, or remove the door", path.display())
+            }
         }
     }
 }

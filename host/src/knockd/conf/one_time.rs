@@ -91,9 +91,13 @@ pub(crate) fn check(file: &Path, conf: &Conf) -> Vec<Mistake> {
     for door in &conf.doors {
         let Some(path) = door.sequence.one_time_path() else { continue };
         let problem = match open(path) {
-            Err(error) => Problem::OneTimeClosed { path: path.to_owned(), why: system_text(&error) },
+            Err(error) => Problem::OneTimeClosed {
+                door: door.name.clone(),
+                path: path.to_owned(),
+                why: system_text(&error),
+            },
             Ok((_, lines)) if lines.iter().all(|line| line.unused().is_none()) => {
-                Problem::OneTimeSpent { door: door.name.clone() }
+                Problem::OneTimeSpent { door: door.name.clone(), path: path.to_owned() }
             }
             Ok(_) => continue,
         };
@@ -127,7 +131,7 @@ mod tests {
                 "13 1001:tcp,1002:tcp",
                 "24 used",
                 "32 1003:udp",
-                "44 broken [Protocol]",
+                "44 broken [Protocol(\"1:x\")]",
                 "48 broken [Port(\"70000\")]",
                 "54 5:tcp",
             ]
@@ -152,28 +156,17 @@ mod tests {
         assert!(open(&path).expect("opened").1.iter().all(|line| line.unused().is_none()));
     }
 
-    // 10.1 and 10.2: a config error each.
+    // 10.1: what is crossed out or broken serves no door.
     #[test]
-    fn files_that_serve_no_door() {
+    fn a_file_without_unused_lines_is_spent() {
         let dir = tempfile::tempdir().expect("a folder");
-        let spent = dir.path().join("spent");
-        std::fs::write(&spent, "#1\n1:x\n").expect("written");
-        let text = format!(
-            "[a]\ncommand=\none_time_sequences = /nonexistent/once\n[b]\ncommand=\none_time_sequences = {}\n",
-            spent.display()
-        );
+        let path = dir.path().join("spent");
+        std::fs::write(&path, "#1\n1:x\n").expect("written");
         let file = Path::new("k.conf");
+        let text = format!("[a]\nsequence = 1\n[b]\none_time_sequences = {}\n", path.display());
         let (conf, mistakes) = Conf::parse(file, text.as_bytes());
         assert_eq!(mistakes, []);
-        let said: Vec<String> = check(file, &conf).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            said,
-            [
-                "/nonexistent/once: No such file or directory; One_Time_Sequences needs a file to read and write \
-                 (k.conf:1)",
-                "no more sequences left in the one time sequences file for door b --> disabling the door; add unused \
-                 sequences to the file, or remove the door (k.conf:4)",
-            ]
-        );
+        let problem = Problem::OneTimeSpent { door: "b".to_owned(), path };
+        assert_eq!(check(file, &conf), [Mistake { file: file.to_owned(), line: 3, problem }]);
     }
 }

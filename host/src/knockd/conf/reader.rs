@@ -1,5 +1,6 @@
 //! Reader: goes through the lines, section by section, and never stops at a mistake.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::super::options;
 use super::lines::{Piece, atoi, pieces, trim};
 use super::sequence::{SequenceError, Step, steps, steps_text};
+use super::syntax::SyntaxError;
 use super::{Conf, Door, FLAG_NAMES, Flag, Mistake, Problem, Sequence};
 
 /// Most bytes of a door's name.
@@ -14,30 +16,13 @@ const LONGEST_NAME: usize = 127;
 const LONGEST_SECTION_ECHO: usize = 254;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-const OPTION_KEYS: [&str; 4] = ["UseSyslog", "LogFile", "PidFile", "Interface"];
-const DOOR_KEYS: [&str; 13] = [
-    "Sequence",
-    "One_Time_Sequences",
-    "Seq_Timeout",
-    "Timeout",
-    "TCPFlags",
-    "Target",
-    "Start_Command",
-    "Command",
-    "Start_Command_6",
-    "Command_6",
-    "Cmd_Timeout",
-    "Stop_Command",
-    "Stop_Command_6",
-];
-
 pub(super) fn read(file: &Path, text: &[u8]) -> (Conf, Vec<Mistake>) {
     let mut reader = Reader {
         file,
         conf: Conf::default(),
         section: Section::None,
         mistakes: Vec::new(),
-        broken: Vec::new(),
+        broken: BTreeSet::new(),
     };
     for piece in pieces(text) {
         reader.piece(piece);
@@ -63,7 +48,7 @@ struct Reader<'a> {
     section: Section,
     mistakes: Vec<Mistake>,
     /// Indexes of doors that have a sequence, but a wrong one.
-    broken: Vec<usize>,
+    broken: BTreeSet<usize>,
 }
 
 impl Reader<'_> {
@@ -77,7 +62,7 @@ impl Reader<'_> {
         }
         match text {
             [] | [b'#', ..] => {}
-            text if text.contains(&0) => self.syntax(piece, "remove the NUL byte"),
+            text if text.contains(&0) => self.syntax(piece, SyntaxError::Nul),
             [b'[', name @ .., b']'] => self.section(number, name),
             text => self.directive(Piece { text, ..piece }),
         }
@@ -98,33 +83,38 @@ impl Reader<'_> {
     }
 
     fn directive(&mut self, piece: Piece<'_>) {
+        let never = SyntaxError::of_no_directive(piece.text);
         match self.section {
             Section::None => {
                 self.section = Section::NoneAndSaid;
-                return self.mistake(piece.number, Problem::NoSection);
+                let error = piece.rest_of.map(SyntaxError::TooLong).or(never);
+                return self.mistake(piece.number, Problem::NoSection(error));
             }
             Section::NoneAndSaid | Section::Lost => return,
             Section::Options | Section::Door => {}
+        }
+        if let Some(error) = never {
+            return self.syntax(piece, error);
         }
         let Some(equals) = piece.text.iter().position(|byte| *byte == b'=') else {
             if piece.text.eq_ignore_ascii_case(b"UseSyslog") {
                 self.conf.use_syslog = true;
                 return self.echo("config: usesyslog".to_owned());
             }
-            return self.syntax(piece, &without_equals(piece.text));
+            return self.syntax(piece, SyntaxError::NoEquals);
         };
-        let key = String::from_utf8_lossy(trim(&piece.text[..equals])).to_ascii_lowercase();
+        let written = String::from_utf8_lossy(trim(&piece.text[..equals]));
+        let key = written.to_ascii_lowercase();
         let value = trim(&piece.text[equals + 1..]);
         if key == "usesyslog" {
-            return self.syntax(piece, "write UseSyslog alone, without = and a value");
+            return self.syntax(piece, SyntaxError::UseSyslogValue);
         }
-        let is_known = if self.section == Section::Options {
-            self.option(&key, value)
-        } else {
-            self.door_directive(piece.number, &key, value)
-        };
-        if !is_known {
-            self.syntax(piece, &unknown_key(&key, self.section));
+        if self.section == Section::Options {
+            if !self.option(&key, value) {
+                self.syntax(piece, SyntaxError::in_options(written.into_owned()));
+            }
+        } else if !self.door_directive(piece.number, &key, value) {
+            self.syntax(piece, SyntaxError::in_door(written.into_owned()));
         }
     }
 
@@ -163,7 +153,7 @@ impl Reader<'_> {
                 Ok(steps) => {
                     let said = format!("sequence: {}", steps_text(&steps));
                     set_steps(door, steps);
-                    self.broken.retain(|broken| *broken != index);
+                    self.broken.remove(&index);
                     said
                 }
                 Err(errors) => return self.bad_sequence(line, index, &name, errors),
@@ -208,7 +198,7 @@ impl Reader<'_> {
     }
 
     fn bad_sequence(&mut self, line: usize, index: usize, door: &str, errors: Vec<SequenceError>) -> bool {
-        self.broken.push(index);
+        self.broken.insert(index);
         for error in errors {
             self.mistake(line, Problem::Sequence { door: door.to_owned(), error });
         }
@@ -249,16 +239,9 @@ impl Reader<'_> {
         (self.conf, self.mistakes)
     }
 
-    fn syntax(&mut self, piece: Piece<'_>, remedy: &str) {
-        let remedy = if piece.is_rest {
-            let line = piece.number - 1;
-            format!(
-                "line {line} is longer than 4095 bytes; shorten it, for example by moving a command into a script"
-            )
-        } else {
-            remedy.to_owned()
-        };
-        self.mistake(piece.number, Problem::Syntax(remedy));
+    fn syntax(&mut self, piece: Piece<'_>, error: SyntaxError) {
+        let error = piece.rest_of.map_or(error, SyntaxError::TooLong);
+        self.mistake(piece.number, Problem::Syntax(error));
     }
 
     fn mistake(&mut self, line: usize, problem: Problem) {
@@ -276,24 +259,6 @@ fn set_steps(door: &mut Door, steps: Vec<Step>) {
         Some(path) => Sequence::FixedThenOneTime { first: steps, then: path.to_owned() },
         None => Sequence::Fixed(steps),
     };
-}
-
-fn without_equals(text: &[u8]) -> String {
-    match text.first() {
-        Some(b'[') => "end the section line with ] and write nothing behind it".to_owned(),
-        Some(b';') => "begin a comment with #".to_owned(),
-        _ => "write Directive = value, or begin a comment with #".to_owned(),
-    }
-}
-
-fn unknown_key(key: &str, section: Section) -> String {
-    let is_in = |keys: &[&str]| keys.iter().any(|known| known.eq_ignore_ascii_case(key));
-    match section {
-        Section::Options if is_in(&DOOR_KEYS) => format!("move {key} into the section of a door"),
-        Section::Options => format!("use one of {}", OPTION_KEYS.join(", ")),
-        _ if is_in(&OPTION_KEYS) => format!("move {key} into [options]"),
-        _ => format!("use one of {}", DOOR_KEYS.join(", ")),
-    }
 }
 
 /// What fits into `limit` bytes, whole characters only.

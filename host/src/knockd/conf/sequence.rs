@@ -31,9 +31,9 @@ pub(crate) enum SequenceError {
     /// A port above 65535. The fork of knockd that cuts it to 16 bits would wait on another port than written.
     #[error("port {0} is invalid")]
     Port(String),
-    /// Neither `tcp` nor `udp`.
+    /// Neither `tcp` nor `udp`, in this item.
     #[error("unknown protocol in knock sequence")]
-    Protocol,
+    Protocol(String),
     /// More than [`MAX_STEPS`].
     #[error("too many ports in knock sequence")]
     TooMany,
@@ -43,8 +43,10 @@ impl SequenceError {
     /// What to do about it.
     pub(crate) fn remedy(&self) -> String {
         match self {
-            Self::Port(_) => "use 0 to 65535".to_owned(),
-            Self::Protocol => "write port:tcp or port:udp, or the port alone for tcp".to_owned(),
+            Self::Port(_) => "use 1 to 65535".to_owned(),
+            Self::Protocol(item) => {
+                format!("in place of {item:?} write port:tcp or port:udp, or the port alone for tcp")
+            }
             Self::TooMany => format!("use at most {MAX_STEPS}"),
         }
     }
@@ -96,7 +98,7 @@ fn step(item: &[u8]) -> Result<Step, SequenceError> {
         None => Protocol::Tcp,
         Some(name) if name.eq_ignore_ascii_case(b"tcp") => Protocol::Tcp,
         Some(name) if name.eq_ignore_ascii_case(b"udp") => Protocol::Udp,
-        Some(_) => return Err(SequenceError::Protocol),
+        Some(_) => return Err(SequenceError::Protocol(String::from_utf8_lossy(trim(item)).into_owned())),
     };
     Ok(Step { port, protocol })
 }
