@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod interfaces;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -33,13 +35,21 @@ struct Knockd {
 
 impl Knockd {
     fn start(lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+        let knockd = Self::launch(lab, conf, options, files);
+        eventually("knockd listens", || knockd.read("stdout").contains("listening on").then_some(()));
+        knockd
+    }
+
+    /// Starts it and does not wait until it listens.
+    fn launch(lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("postern-").unwrap();
         let place = |text: &str| text.replace("DIR", dir.path().to_str().unwrap());
         for (name, text) in files.iter().chain(&[("knockd.conf", conf), ("iptables", IPTABLES)]) {
             fs::write(dir.path().join(name), place(text)).unwrap();
         }
         make_executable(&dir.path().join("iptables"));
-        let log = fs::File::create(dir.path().join("stdout")).unwrap();
+        let [stdout, stderr] =
+            ["stdout", "stderr"].map(|name| fs::File::create(dir.path().join(name)).unwrap());
         let conf = dir.path().join("knockd.conf");
         let argv = [env!("CARGO_BIN_EXE_posternd"), "knockd", "-v", "-c", conf.to_str().unwrap()];
         let argv = [&argv, options].concat();
@@ -54,11 +64,9 @@ impl Knockd {
             }
         };
         command.env("STATE_DIRECTORY", dir.path());
-        command.stdin(Stdio::null()).stdout(log).stderr(Stdio::inherit());
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let child = lab.server().spawn(&mut command).unwrap();
-        let knockd = Self { dir, child };
-        eventually("knockd listens", || knockd.read("stdout").contains("listening on").then_some(()));
-        knockd
+        Self { dir, child }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -90,6 +98,11 @@ impl Knockd {
 
 impl Drop for Knockd {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            for name in ["stdout", "stderr"] {
+                eprintln!("--- {name}\n{}", self.read(name));
+            }
+        }
         // It has ended already in tests that end it.
         let _ = self.child.kill();
         let _ = self.child.wait();

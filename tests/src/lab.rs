@@ -153,22 +153,29 @@ impl Lab {
     /// Knocks on the server with plain sockets, from one of the client's addresses: `"7000/udp 8000/tcp"`.
     #[track_caller]
     pub fn knock(&self, source: IpAddr, knock: &str) {
+        self.knock_at(server_of(source), source, knock);
+    }
+
+    /// Knocks as [`Lab::knock`] does at any address that the client has a route to.
+    #[track_caller]
+    pub fn knock_at(&self, server: IpAddr, source: IpAddr, knock: &str) {
         for step in steps(knock) {
-            self.step(source, step).unwrap_or_else(|e| panic!("{step:?} from {source}: {e}"));
+            self.step(server, source, step)
+                .unwrap_or_else(|e| panic!("{step:?} from {source} to {server}: {e}"));
         }
     }
 
-    fn step(&self, source: IpAddr, step: Step) -> io::Result<()> {
+    fn step(&self, server: IpAddr, source: IpAddr, step: Step) -> io::Result<()> {
         match step {
             Step::Udp(port) => {
                 let socket = self.client.run(|| UdpSocket::bind((source, 0)))?;
-                socket.send_to(&[], (server_of(source), port)).map(drop)
+                socket.send_to(&[], (server, port)).map(drop)
             }
             Step::Tcp(port) => {
                 let socket = self.tcp_socket(source)?;
                 socket.set_nonblocking(true)?;
                 // "In progress": its SYN is on the wire. Closing the socket sends nothing more.
-                match socket.connect(&SocketAddr::new(server_of(source), port).into()) {
+                match socket.connect(&SocketAddr::new(server, port).into()) {
                     Err(e) if e.raw_os_error() == Some(rustix::io::Errno::INPROGRESS.raw_os_error()) => {
                         Ok(())
                     }
