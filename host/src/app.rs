@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
+use postern_core::{Action, DropReason, Engine, Event, Knock, Policy, RuleId, State};
 use postern_doorman::Opening;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
@@ -25,7 +25,7 @@ use crate::knockd::source::Source;
 use crate::local_addresses::LocalAddresses;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
-use crate::rules::{Generation, Loader, Outcome, Pool, Runtime};
+use crate::rules::{Bench, Generation, Loader, Outcome, Pool, Runtime};
 use crate::signals::Signals;
 use crate::taps::Taps;
 use crate::watch::Watch;
@@ -45,7 +45,7 @@ const LOOK: Duration = Duration::from_millis(10);
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
 pub fn run(file: &Path) -> anyhow::Result<Exit> {
-    run_on(Written::Postern(file.to_owned())).map(|ended| ended.exit)
+    Ok(Shell::start()?.run(Written::Postern(file.to_owned()))?.exit)
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -54,20 +54,35 @@ pub(crate) struct Ended {
     pub(crate) signal: Option<i32>,
 }
 
-/// Runs the daemon on any configuration; as [`run`].
-pub(crate) fn run_on(written: Written) -> anyhow::Result<Ended> {
-    let shell = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let exit = shell.block_on(async {
-        // A signal that comes early is heard late, but does not kill.
-        let signals = Signals::catch()?;
-        match App::start(written, signals).await? {
-            Some(app) => Ok(app.run().await),
-            None => Ok(Ended { exit: Exit::Mistakes, signal: None }),
-        }
-    });
-    // Whatever still runs had its time.
-    shell.shutdown_background();
-    exit
+/// What the daemon runs in. From its start on signals are caught: one that comes early is heard late, but does not kill.
+pub(crate) struct Shell {
+    runtime: tokio::runtime::Runtime,
+    signals: Signals,
+}
+
+impl Shell {
+    pub(crate) fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let signals = {
+            let _inside = runtime.enter();
+            Signals::catch()?
+        };
+        Ok(Self { runtime, signals })
+    }
+
+    /// Runs the daemon on any configuration; as [`run`].
+    pub(crate) fn run(self, written: Written) -> anyhow::Result<Ended> {
+        let Self { runtime, signals } = self;
+        let ended = runtime.block_on(async {
+            match App::start(written, signals).await? {
+                Some(app) => Ok(app.run().await),
+                None => Ok(Ended { exit: Exit::Mistakes, signal: None }),
+            }
+        });
+        // Whatever still runs had its time.
+        runtime.shutdown_background();
+        ended
+    }
 }
 
 /// Everything that runs.
@@ -146,17 +161,17 @@ impl App {
         };
         let generation = Arc::new(generation);
         let (judges, judgements) = judgements();
-        let told = move |number, rule: &_, knock: &postern_core::Knock, outcome| {
+        let told = Arc::new(move |generation, rule: &RuleId, knock: &Knock, outcome| {
             log::outcome(rule, knock, &outcome);
             if let Outcome::Asks(request) = outcome {
-                let judgement =
-                    Judgement { rule: rule.clone(), source: knock.source, request, generation: number };
+                let judgement = Judgement { rule: rule.clone(), source: knock.source, request, generation };
                 if judges.try_send(judgement).is_err() {
                     log::count_drop(DropReason::QueueFull);
                 }
             }
-        };
-        let pool = Pool::start(&runtime, config.workers, Arc::clone(&generation), is_local, clock, told)?;
+        });
+        let bench = Bench { runtime, is_local, clock, told };
+        let pool = Pool::start(bench, config.workers, Arc::clone(&generation))?;
         let mut taps = Taps::default();
         taps.follow(&config, &generation, &pool)?;
         let preparer = Preparer::start(written.clone(), loader, Teller::clone(&teller))?;

@@ -31,7 +31,7 @@ use options::{Options, Parsed};
 use source::{Shared, Source};
 use voice::Voice;
 
-use crate::app::{self, Ended};
+use crate::app::{Ended, Shell};
 use crate::doors::IS_DAEMON;
 use crate::exit::Exit;
 use crate::written::Written;
@@ -131,13 +131,16 @@ impl Source {
             channels.reopen(&path);
         }
         conf.echo.iter().for_each(|line| channels.debug(line));
+        // Before anybody can read in the pidfile whom to stop.
+        let shell = Shell::start();
         let pid_file = self.become_daemon(conf, &mut channels);
         let voice =
             Voice::new(channels, self.options.lookup, Arc::clone(&self.shared), self.interface.clone());
         let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
-        let ended = match ready {
-            Ok(()) => app::run_on(Written::Knockd(self)),
-            Err(error) => Err(error.into()),
+        let ended = match (ready, shell) {
+            (Ok(()), Ok(shell)) => shell.run(Written::Knockd(self)),
+            (Err(error), _) => Err(error.into()),
+            (_, Err(error)) => Err(error.into()),
         };
         if let Some(path) = pid_file {
             // Whoever removed it before had a reason.

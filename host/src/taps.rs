@@ -1,17 +1,16 @@
 //! Taps: a capture for each interface, and what becomes of a frame.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::DropReason;
 
-use crate::capture::{CaptureError, Filter, Frame, Precision, Tap, TapSettings};
+use crate::capture::{CaptureError, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
 use crate::decode::decode;
 use crate::log;
-use crate::rules::{Entrance, Generation, Pool};
+use crate::rules::{Entrance, Generation, Pool, Runtime};
 
 /// The running captures, by interface.
 #[derive(Default)]
@@ -44,11 +43,8 @@ impl Taps {
         for interface in &config.interfaces {
             if !self.taps.contains_key(interface) {
                 let settings = TapSettings { interface: interface.clone(), promiscuous: config.promiscuous };
-                let entrance = pool.entrance();
-                let only_ipv4 = config.only_ipv4;
-                let tap = Tap::start(settings, Arc::clone(&filter), move |frame| {
-                    take(&frame, &entrance, only_ipv4);
-                })?;
+                let way_in = WayIn { entrance: pool.entrance(), only_ipv4: config.only_ipv4 };
+                let tap = Tap::start(settings, Arc::clone(&filter), way_in)?;
                 self.taps.insert(interface.clone(), (config.promiscuous, tap));
             }
         }
@@ -67,13 +63,26 @@ impl Taps {
     }
 }
 
-/// A frame becomes a knock and goes to its worker, or it is counted.
-fn take(frame: &Frame<'_>, entrance: &Entrance, only_ipv4: bool) {
-    let offered = decode(frame, entrance.payload_limit()).and_then(|knock| match knock.source {
-        IpAddr::V6(_) if only_ipv4 => Err(DropReason::NotWatched),
-        _ => entrance.offer(knock),
-    });
-    if let Err(reason) = offered {
-        log::count_drop(reason);
+/// What becomes of a tap's frames.
+struct WayIn {
+    entrance: Entrance,
+    only_ipv4: bool,
+}
+
+impl Sink for WayIn {
+    /// It may run rules.
+    const STACK: usize = Runtime::STACK;
+
+    /// A frame becomes a knock, or it is counted.
+    fn frame(&mut self, frame: Frame<'_>) {
+        match decode(&frame, self.entrance.payload_limit()) {
+            Ok(knock) if self.only_ipv4 && knock.source.is_ipv6() => log::count_drop(DropReason::NotWatched),
+            Ok(knock) => self.entrance.offer(knock),
+            Err(reason) => log::count_drop(reason),
+        }
+    }
+
+    fn pause(&mut self) {
+        self.entrance.judge();
     }
 }

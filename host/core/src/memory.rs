@@ -1,7 +1,9 @@
 //! Memory: what is kept of each client between two knocks of one rule, bounded and expiring.
 
-use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+
+use hashbrown::HashTable;
 
 use crate::knock::Timestamp;
 use crate::verdict::Progress;
@@ -21,6 +23,17 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
+/// Hashes clients, with a key, so that nobody outside can have many fall together.
+#[derive(Clone, Debug, Default)]
+pub struct ClientHasher(RandomState);
+
+/// A client with its hash, which is made once for all memories that share a hasher.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Client {
+    address: IpAddr,
+    hash: u32,
+}
+
 /// The half-finished knocks of one rule, by source address.
 ///
 /// Every operation takes constant time however many clients there are. When a bound is reached the entry
@@ -28,7 +41,8 @@ pub struct Bounds {
 #[derive(Debug)]
 pub struct Memory {
     bounds: Bounds,
-    index: HashMap<IpAddr, u32>,
+    hasher: ClientHasher,
+    index: HashTable<Pointer>,
     slots: Vec<Slot>,
     free: Vec<u32>,
     /// Written longest ago.
@@ -38,23 +52,78 @@ pub struct Memory {
     evicted: u64,
 }
 
+/// Where a client's slot is. With the hash beside it, most look-ups and the growing of the index touch no other slot.
+#[derive(Clone, Copy, Debug)]
+struct Pointer {
+    hash: u32,
+    at: u32,
+}
+
+/// One line of a processor's cache.
 #[derive(Debug)]
 struct Slot {
     client: IpAddr,
     stage: u32,
     until: Timestamp,
-    bytes: Box<[u8]>,
+    bytes: Bytes,
     older: u32,
     newer: u32,
 }
 
-impl Memory {
-    /// An empty memory.
+/// What a rule remembers; the little that most do is within the slot.
+#[derive(Debug)]
+enum Bytes {
+    Few { length: u8, bytes: [u8; Self::FEW] },
+    Many(Box<[u8]>),
+}
+
+impl ClientHasher {
+    /// The client of this address.
     #[must_use]
-    pub fn new(bounds: Bounds) -> Self {
+    pub fn client(&self, address: IpAddr) -> Client {
+        let hash = self.0.hash_one(address);
+        Client { address, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
+    }
+}
+
+impl Client {
+    /// Its address.
+    #[must_use]
+    pub const fn address(self) -> IpAddr {
+        self.address
+    }
+}
+
+impl Bytes {
+    const FEW: usize = 22;
+
+    fn new(given: Box<[u8]>) -> Self {
+        match u8::try_from(given.len()) {
+            Ok(length) if given.len() <= Self::FEW => {
+                let mut bytes = [0; Self::FEW];
+                bytes[..given.len()].copy_from_slice(&given);
+                Self::Few { length, bytes }
+            }
+            _ => Self::Many(given),
+        }
+    }
+
+    fn get(&self) -> &[u8] {
+        match self {
+            Self::Few { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Many(bytes) => bytes,
+        }
+    }
+}
+
+impl Memory {
+    /// An empty memory for clients of this hasher.
+    #[must_use]
+    pub fn new(bounds: Bounds, hasher: &ClientHasher) -> Self {
         Self {
             bounds,
-            index: HashMap::new(),
+            hasher: hasher.clone(),
+            index: HashTable::new(),
             slots: Vec::new(),
             free: Vec::new(),
             oldest: NONE,
@@ -66,28 +135,28 @@ impl Memory {
 
     /// What is remembered of `client`, unless its time was up at `now`.
     #[must_use]
-    pub fn recall(&self, client: IpAddr, now: Timestamp) -> Option<&[u8]> {
-        let slot = &self.slots[*self.index.get(&client)? as usize];
-        (now < slot.until).then_some(&*slot.bytes)
+    pub fn recall(&self, client: Client, now: Timestamp) -> Option<&[u8]> {
+        let slot = &self.slots[self.find(client)? as usize];
+        (now < slot.until).then(|| slot.bytes.get())
     }
 
     /// Remembers `progress` of `client` instead of what was.
-    pub fn remember(&mut self, client: IpAddr, progress: Progress, now: Timestamp) {
+    pub fn remember(&mut self, client: Client, progress: Progress, now: Timestamp) {
         self.forget(client);
         let cost = ENTRY_OVERHEAD + progress.bytes.len();
         if progress.until <= now || cost > self.bounds.bytes {
             return;
         }
-        while self.index.len() >= self.bounds.entries || self.bytes + cost > self.bounds.bytes {
+        while self.len() >= self.bounds.entries || self.bytes + cost > self.bounds.bytes {
             if !self.evict() {
                 return;
             }
         }
         let slot = Slot {
-            client,
+            client: client.address,
             stage: progress.stage,
             until: progress.until,
-            bytes: progress.bytes,
+            bytes: Bytes::new(progress.bytes),
             older: self.newest,
             newer: NONE,
         };
@@ -106,13 +175,14 @@ impl Memory {
             before => self.slots[before as usize].newer = at,
         }
         self.newest = at;
-        self.index.insert(client, at);
+        let pointer = Pointer { hash: client.hash, at };
+        self.index.insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
         self.bytes += cost;
     }
 
     /// Forgets `client` if its time was up at `now`; how far it had come, then.
-    pub fn expire(&mut self, client: IpAddr, now: Timestamp) -> Option<u32> {
-        let slot = &self.slots[*self.index.get(&client)? as usize];
+    pub fn expire(&mut self, client: Client, now: Timestamp) -> Option<u32> {
+        let slot = &self.slots[self.find(client)? as usize];
         let stage = slot.stage;
         (slot.until <= now && self.forget(client)).then_some(stage)
     }
@@ -120,16 +190,19 @@ impl Memory {
     /// Forgets the client that was written longest ago if its time was up at `now`; who it was, and how far it had come. Two of these
     /// for each [`Memory::remember`], and entries leave faster than they come, so that the dead never pile up.
     pub fn expire_oldest(&mut self, now: Timestamp) -> Option<(IpAddr, u32)> {
-        let client = self.slots.get(self.oldest as usize)?.client;
-        self.expire(client, now).map(|stage| (client, stage))
+        let Slot { client, stage, until, .. } = *self.slots.get(self.oldest as usize)?;
+        (until <= now && self.forget(self.hasher.client(client))).then_some((client, stage))
     }
 
     /// Forgets `client`; says whether there was something to forget.
-    pub fn forget(&mut self, client: IpAddr) -> bool {
-        let Some(at) = self.index.remove(&client) else { return false };
+    pub fn forget(&mut self, client: Client) -> bool {
+        let Self { index, slots, .. } = self;
+        let Ok(entry) = index.find_entry(spread(client.hash), is(client, slots)) else { return false };
+        let (Pointer { at, .. }, _) = entry.remove();
         let slot = &mut self.slots[at as usize];
         let (older, newer) = (slot.older, slot.newer);
-        self.bytes -= ENTRY_OVERHEAD + std::mem::take(&mut slot.bytes).len();
+        self.bytes -= ENTRY_OVERHEAD + slot.bytes.get().len();
+        slot.bytes = Bytes::new(Box::default());
         match older {
             NONE => self.oldest = newer,
             older => self.slots[older as usize].newer = newer,
@@ -145,7 +218,7 @@ impl Memory {
     /// Sets new bounds; the oldest entries go until they are kept.
     pub fn set_bounds(&mut self, bounds: Bounds) {
         self.bounds = bounds;
-        while (self.index.len() > bounds.entries || self.bytes > bounds.bytes) && self.evict() {}
+        while (self.len() > bounds.entries || self.bytes > bounds.bytes) && self.evict() {}
     }
 
     /// Clients remembered, the expired that were not yet cleared away included.
@@ -166,12 +239,26 @@ impl Memory {
         self.evicted
     }
 
+    fn find(&self, client: Client) -> Option<u32> {
+        self.index.find(spread(client.hash), is(client, &self.slots)).map(|pointer| pointer.at)
+    }
+
     /// Has the oldest go before its time; false if there is none.
     fn evict(&mut self) -> bool {
         let Some(slot) = self.slots.get(self.oldest as usize) else { return false };
         self.evicted += 1;
-        self.forget(slot.client)
+        self.forget(self.hasher.client(slot.client))
     }
+}
+
+/// As many bits as the index wants: it takes the lowest for the place and the highest to compare.
+fn spread(hash: u32) -> u64 {
+    u64::from(hash) << 32 | u64::from(hash)
+}
+
+/// Tells the pointer to a client's slot.
+fn is(client: Client, slots: &[Slot]) -> impl Fn(&Pointer) -> bool {
+    move |pointer| pointer.hash == client.hash && slots[pointer.at as usize].client == client.address
 }
 
 #[cfg(test)]
@@ -182,8 +269,13 @@ mod tests {
 
     const ROOMY: Bounds = Bounds { entries: 100, bytes: 1 << 20 };
 
-    fn client(n: u32) -> IpAddr {
+    fn address(n: u32) -> IpAddr {
         Ipv4Addr::from(0x0a00_0000 + n).into()
+    }
+
+    fn memory(bounds: Bounds) -> (Memory, impl Fn(u32) -> Client) {
+        let hasher = ClientHasher::default();
+        (Memory::new(bounds, &hasher), move |n| hasher.client(address(n)))
     }
 
     fn progress(bytes: &[u8], until: u64) -> Progress {
@@ -192,7 +284,7 @@ mod tests {
 
     #[test]
     fn recalls_what_was_remembered_last_and_until_its_time() {
-        let mut memory = Memory::new(ROOMY);
+        let (mut memory, client) = memory(ROOMY);
         memory.remember(client(1), progress(b"a", 50), Timestamp(0));
         memory.remember(client(1), progress(b"b", 60), Timestamp(10));
         memory.remember(client(2), progress(b"c", 60), Timestamp(10));
@@ -205,22 +297,35 @@ mod tests {
     }
 
     #[test]
+    fn few_bytes_and_many_come_back_as_they_were() {
+        assert_eq!(size_of::<Slot>(), 64);
+        let (mut memory, client) = memory(ROOMY);
+        for length in 0..100 {
+            let bytes: Vec<u8> = (1..=length).collect();
+            memory.remember(client(1), progress(&bytes, 50), Timestamp(0));
+            assert_eq!(memory.recall(client(1), Timestamp(1)), Some(&bytes[..]));
+        }
+        memory.forget(client(1));
+        assert_eq!(memory.bytes, 0);
+    }
+
+    #[test]
     fn what_expired_is_told_once() {
-        let mut memory = Memory::new(ROOMY);
+        let (mut memory, client) = memory(ROOMY);
         memory.remember(client(1), progress(b"a", 50), Timestamp(0));
         assert_eq!(memory.expire(client(1), Timestamp(49)), None);
         assert_eq!(memory.expire(client(1), Timestamp(50)), Some(1));
         assert_eq!(memory.expire(client(1), Timestamp(50)), None);
         memory.remember(client(2), progress(b"a", 70), Timestamp(50));
         assert_eq!(memory.expire_oldest(Timestamp(69)), None);
-        assert_eq!(memory.expire_oldest(Timestamp(70)), Some((client(2), 1)));
+        assert_eq!(memory.expire_oldest(Timestamp(70)), Some((address(2), 1)));
         assert_eq!(memory.expire_oldest(Timestamp(70)), None);
         assert!(memory.is_empty());
     }
 
     #[test]
     fn what_ends_at_once_is_not_kept_and_replaces_what_was() {
-        let mut memory = Memory::new(ROOMY);
+        let (mut memory, client) = memory(ROOMY);
         memory.remember(client(1), progress(b"a", 50), Timestamp(0));
         memory.remember(client(1), progress(b"b", 10), Timestamp(10));
         assert!(memory.is_empty());
@@ -228,7 +333,7 @@ mod tests {
 
     #[test]
     fn the_entry_written_longest_ago_goes_first() {
-        let mut memory = Memory::new(Bounds { entries: 3, ..ROOMY });
+        let (mut memory, client) = memory(Bounds { entries: 3, ..ROOMY });
         for n in 1..=3 {
             memory.remember(client(n), progress(b"x", 100), Timestamp(0));
         }
@@ -241,7 +346,7 @@ mod tests {
 
     #[test]
     fn bytes_are_bounded_too() {
-        let mut memory = Memory::new(Bounds { entries: 100, bytes: 3 * (ENTRY_OVERHEAD + 10) });
+        let (mut memory, client) = memory(Bounds { entries: 100, bytes: 3 * (ENTRY_OVERHEAD + 10) });
         for n in 0..10 {
             memory.remember(client(n), progress(&[0; 10], 100), Timestamp(0));
         }
@@ -252,11 +357,11 @@ mod tests {
 
     #[test]
     fn a_flood_of_sources_is_bounded_and_the_expired_make_room_first() {
-        let mut memory = Memory::new(Bounds { entries: 1000, bytes: 1 << 20 });
+        let (mut memory, client) = memory(Bounds { entries: 1000, bytes: 1 << 20 });
         for n in 0..100_000_u32 {
             let now = Timestamp(u64::from(n));
             for expired in (0..2).map_while(|_| memory.expire_oldest(now)) {
-                assert_eq!(expired, (client(n - 500), 1));
+                assert_eq!(expired, (address(n - 500), 1));
             }
             memory.remember(client(n), progress(b"x", u64::from(n) + 500), Timestamp(u64::from(n)));
         }
@@ -267,7 +372,7 @@ mod tests {
 
     #[test]
     fn the_list_and_the_index_agree_after_random_operations() {
-        let mut memory = Memory::new(Bounds { entries: 17, bytes: 1 << 12 });
+        let (mut memory, client) = memory(Bounds { entries: 17, bytes: 1 << 12 });
         let mut seed = 7_u64;
         for step in 0..20_000_u64 {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -280,7 +385,8 @@ mod tests {
             let mut seen = 0;
             let mut at = memory.oldest;
             while at != NONE {
-                assert_eq!(memory.index[&memory.slots[at as usize].client], at, "step {step}");
+                let known = memory.hasher.client(memory.slots[at as usize].client);
+                assert_eq!(memory.find(known), Some(at), "step {step}");
                 seen += 1;
                 at = memory.slots[at as usize].newer;
             }

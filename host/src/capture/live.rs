@@ -1,8 +1,10 @@
 //! Live: one thread that captures on one interface, for as long as its [`Tap`] lives.
 //!
 //! The thread owns the capture. An interface that is missing, down or gone is waited for, and no failure of it ends anything.
-//! Nothing is polled: the thread sleeps until there are frames, a command, or a change of interfaces to be hoped for.
+//! Nothing is polled: the thread sleeps until there are frames, a command, or a change of interfaces to be hoped for. Only when frames
+//! come in crowds it takes naps instead, so that each wake-up is for many.
 
+mod crowd;
 mod device;
 mod error;
 mod outage;
@@ -15,12 +17,13 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
 use tracing::{error, info};
 
 use super::{Filter, Frame};
+use crowd::Crowd;
 use device::Device;
 pub use error::CaptureError;
 use outage::Outage;
@@ -51,6 +54,25 @@ pub struct TapStats {
     pub dropped: u64,
     /// Frames on which the sink panicked.
     pub panics: u64,
+}
+
+/// What becomes of the frames of a tap. It is called on the tap's thread and must not block for long, or the kernel's ring fills up. A
+/// panic in it costs what it was about, is logged and counted, and it is called again for the next.
+pub trait Sink: Send + 'static {
+    /// The stack that it needs, in bytes.
+    const STACK: usize = 2 << 20;
+
+    /// Takes a frame.
+    fn frame(&mut self, frame: Frame<'_>);
+
+    /// No more frames are there at this moment, or many have been.
+    fn pause(&mut self) {}
+}
+
+impl<F: FnMut(Frame<'_>) + Send + 'static> Sink for F {
+    fn frame(&mut self, frame: Frame<'_>) {
+        self(frame);
+    }
 }
 
 /// A capture on one interface. Dropping it ends the capture.
@@ -87,17 +109,10 @@ impl Tap {
     /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and does not come from this
     /// machine to `sink`. As long as there is no such interface, or it is down, it waits for it and says so in the log.
     ///
-    /// `sink` is called on the thread and must not block for long, or the kernel's ring fills up. A panic in it costs that
-    /// frame, is logged and counted, and `sink` is called again for the next.
-    ///
     /// # Errors
     ///
     /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
-    pub fn start(
-        settings: TapSettings,
-        filter: Arc<Filter>,
-        sink: impl FnMut(Frame<'_>) + Send + 'static,
-    ) -> Result<Self, CaptureError> {
+    pub fn start<S: Sink>(settings: TapSettings, filter: Arc<Filter>, sink: S) -> Result<Self, CaptureError> {
         let interface = settings.interface.clone();
         let failed = |source| CaptureError::Thread { interface: interface.clone(), source };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -114,6 +129,7 @@ impl Tap {
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake });
         let thread = thread::Builder::new()
             .name(format!("capture {interface}"))
+            .stack_size(S::STACK)
             .spawn({
                 let shared = shared.clone();
                 move || run(&shared, &settings, sink)
@@ -204,7 +220,7 @@ impl Shared {
 }
 
 /// The thread: open, read until that ends, wait, again.
-fn run(shared: &Shared, settings: &TapSettings, mut sink: impl FnMut(Frame<'_>)) {
+fn run(shared: &Shared, settings: &TapSettings, mut sink: impl Sink) {
     let mut outage = Outage::new();
     while !shared.lock().stop {
         let opened = Device::open(settings);
@@ -228,13 +244,14 @@ fn serve(
     shared: &Shared,
     device: &mut Device,
     outage: &mut Outage,
-    sink: &mut impl FnMut(Frame<'_>),
+    sink: &mut impl Sink,
 ) -> Result<(), CaptureError> {
+    let mut crowd = Crowd::new(Instant::now());
     let mut attached = attach_newest(shared, device)?;
     info!(event = "capture", interface = device.name(), link = ?device.link(), "listening");
     outage.is_over();
     loop {
-        let woken_by = sleep(shared, device, outage);
+        let woken_by = sleep(shared, device, outage, crowd.nap());
         if woken_by.commands {
             shared.awake();
             let (stop, number, stats_asked) = {
@@ -259,18 +276,27 @@ fn serve(
             }
         }
         if woken_by.frames == PollFlags::IN {
-            device.read(BATCH, |frame| guarded(shared, sink, frame))?;
+            let frames = read_batch(shared, device, sink)?;
+            crowd.note(frames, Instant::now());
         } else if !woken_by.frames.is_empty() {
             let lost = lost();
             // What arrived before the interface went down is still in the ring.
             for _ in 0..FULL_RING {
-                if device.read(BATCH, |frame| guarded(shared, sink, frame))? == 0 {
+                if read_batch(shared, device, sink)? == 0 {
                     break;
                 }
             }
             return Err(lost);
         }
     }
+}
+
+/// Hands on what is there, up to a batch; how many frames that were.
+fn read_batch(shared: &Shared, device: &mut Device, sink: &mut impl Sink) -> Result<usize, CaptureError> {
+    let interface = Arc::clone(device.interface());
+    let frames = device.read(BATCH, |frame| guarded(shared, &interface, || sink.frame(frame)))?;
+    guarded(shared, &interface, || sink.pause());
+    Ok(frames)
 }
 
 /// What ended a sleep.
@@ -280,19 +306,21 @@ struct WokenBy {
     news: bool,
 }
 
-/// Waits for commands, for frames, and for news of interfaces.
-fn sleep(shared: &Shared, device: &Device, outage: &Outage) -> WokenBy {
+/// Waits for commands, for frames, and for news of interfaces; or for a nap's time, and then there are frames.
+fn sleep(shared: &Shared, device: &Device, outage: &Outage, nap: Option<Duration>) -> WokenBy {
+    let nap = nap.map(|nap| Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().into() });
     let mut descriptors = [
         PollFd::new(&shared.wake, PollFlags::IN),
-        PollFd::new(device.descriptor(), PollFlags::IN),
         // Without news the wake-up twice does no harm.
         PollFd::new(outage.news().unwrap_or(&shared.wake), PollFlags::IN),
+        PollFd::new(device.descriptor(), PollFlags::IN),
     ];
-    match poll(&mut descriptors, None) {
+    let awaited = if nap.is_some() { &mut descriptors[..2] } else { &mut descriptors[..] };
+    match poll(awaited, nap.as_ref()) {
         Ok(_) => WokenBy {
             commands: !descriptors[0].revents().is_empty(),
-            frames: descriptors[1].revents(),
-            news: !descriptors[2].revents().is_empty(),
+            news: !descriptors[1].revents().is_empty(),
+            frames: if nap.is_some() { PollFlags::IN } else { descriptors[2].revents() },
         },
         Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), news: false },
         // There is no other reason with open descriptors but a lack of memory; the capture is opened anew.
@@ -321,9 +349,8 @@ fn count(shared: &Shared, device: &mut Device) {
 }
 
 /// Calls the sink so that a panic in it stays there.
-fn guarded(shared: &Shared, sink: &mut impl FnMut(Frame<'_>), frame: Frame<'_>) {
-    let interface = frame.interface;
-    if catch_unwind(AssertUnwindSafe(|| sink(frame))).is_err() {
+fn guarded(shared: &Shared, interface: &str, call: impl FnOnce()) {
+    if catch_unwind(AssertUnwindSafe(call)).is_err() {
         let mut panics = 0;
         shared.update(|state| {
             state.stats.panics += 1;
@@ -331,7 +358,7 @@ fn guarded(shared: &Shared, sink: &mut impl FnMut(Frame<'_>), frame: Frame<'_>) 
         });
         // A packet may have caused this, so the log must not grow with the packets.
         if panics.is_power_of_two() {
-            error!(event = "capture", interface = &**interface, panics, "a frame made its handler panic");
+            error!(event = "capture", interface, panics, "a frame made its handler panic");
         }
     }
 }

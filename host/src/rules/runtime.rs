@@ -6,6 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use rustix::fd::OwnedFd;
+use rustix::io::read;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
+};
 use wasmtime::{Config, Engine};
 
 /// How often a running rule may be looked at.
@@ -13,7 +18,7 @@ const TICK: Duration = Duration::from_millis(1);
 /// Guests run on our threads' stacks; see [`Runtime::STACK`].
 const MAX_WASM_STACK: usize = 256 << 10;
 
-/// One engine for all rules. Its ticker sleeps while no rule runs.
+/// One engine for all rules.
 #[derive(Clone)]
 pub struct Runtime {
     engine: Engine,
@@ -23,15 +28,17 @@ pub struct Runtime {
 /// While this is alive the ticker ticks, so that a rule that runs is stopped in time. Nothing runs without one.
 pub struct Running<'a>(&'a Ticker);
 
+/// Ticks while a rule runs. Its timer is set when the first begins, and goes off only if that takes a tick: most are done by then, and
+/// nobody is woken for them.
 struct Ticker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Default)]
 struct Shared {
     running: AtomicUsize,
     is_over: AtomicBool,
+    timer: OwnedFd,
 }
 
 impl Runtime {
@@ -67,10 +74,8 @@ impl Runtime {
     /// Leave to run rules; once for many calls is enough.
     #[must_use]
     pub fn running(&self) -> Running<'_> {
-        if self.ticker.shared.running.fetch_add(1, Ordering::AcqRel) == 0
-            && let Some(thread) = &self.ticker.thread
-        {
-            thread.thread().unpark();
+        if self.ticker.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
+            self.ticker.shared.set(TICK);
         }
         Running(&self.ticker)
     }
@@ -78,22 +83,39 @@ impl Runtime {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.shared.running.fetch_sub(1, Ordering::AcqRel);
+        self.0.shared.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Shared {
+    /// Has the timer go off once, after so long.
+    fn set(&self, after: Duration) {
+        let once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let after = Timespec { tv_sec: 0, tv_nsec: after.subsec_nanos().into() };
+        // It fails only for times that are none.
+        let _ = timerfd_settime(
+            &self.timer,
+            TimerfdTimerFlags::empty(),
+            &Itimerspec { it_interval: once, it_value: after },
+        );
     }
 }
 
 impl Ticker {
     fn start(engine: Engine) -> anyhow::Result<Self> {
-        let shared = Arc::new(Shared::default());
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        let shared =
+            Arc::new(Shared { running: AtomicUsize::new(0), is_over: AtomicBool::new(false), timer });
         let thread = thread::Builder::new().name("ticker".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || {
                 while !shared.is_over.load(Ordering::Acquire) {
-                    if shared.running.load(Ordering::Acquire) == 0 {
-                        thread::park();
-                    } else {
-                        thread::sleep(TICK);
+                    // Sleeps until the timer goes off.
+                    if read(&shared.timer, &mut [0_u8; 8]).is_ok()
+                        && shared.running.load(Ordering::SeqCst) > 0
+                    {
                         engine.increment_epoch();
+                        shared.set(TICK);
                     }
                 }
             }
@@ -105,8 +127,8 @@ impl Ticker {
 impl Drop for Ticker {
     fn drop(&mut self) {
         self.shared.is_over.store(true, Ordering::Release);
+        self.shared.set(Duration::from_nanos(1));
         if let Some(thread) = self.thread.take() {
-            thread.thread().unpark();
             drop(thread.join());
         }
     }

@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, DropReason, Knock, Memory, Moment, Request, Rest, RuleId, Verdict};
+use postern_core::{
+    Bounds, Client, ClientHasher, DropReason, Knock, Memory, Moment, Request, Rest, RuleId, Verdict,
+};
 
 use super::generation::{Generation, LoadedRule};
 use super::instance::{Instance, StartError};
@@ -44,6 +46,7 @@ pub enum Outcome {
 pub struct Shard {
     generation: Arc<Generation>,
     states: Vec<RuleState>,
+    hasher: ClientHasher,
     /// How many shards there are: each has its part of a rule's bounds.
     shards: usize,
     asked: Vec<usize>,
@@ -63,8 +66,9 @@ impl Shard {
     /// A shard, one of `shards`, that has seen nothing yet.
     #[must_use]
     pub fn new(generation: Arc<Generation>, shards: usize) -> Self {
-        let states = generation.rules.iter().map(|rule| RuleState::new(rule, shards)).collect();
-        Self { generation, states, shards, asked: Vec::new(), started: VecDeque::new() }
+        let hasher = ClientHasher::default();
+        let states = generation.rules.iter().map(|rule| RuleState::new(rule, shards, &hasher)).collect();
+        Self { generation, states, hasher, shards, asked: Vec::new(), started: VecDeque::new() }
     }
 
     /// The generation at work.
@@ -83,21 +87,21 @@ impl Shard {
             .zip(self.states.drain(..))
             .map(|(rule, state)| (&rule.id, (rule, state)))
             .collect();
-        let shards = self.shards;
+        let (shards, hasher) = (self.shards, &self.hasher);
         self.states = self
             .generation
             .rules
             .iter()
             .map(|rule| match states.remove(&rule.id) {
-                Some((old, state)) => state.carry_over(old, rule, shards),
-                None => RuleState::new(rule, shards),
+                Some((old, state)) => state.carry_over(old, rule, shards, hasher),
+                None => RuleState::new(rule, shards, hasher),
             })
             .collect();
         let has_instance = |rule: &usize| self.states[*rule].instance.is_some();
         self.started = (0..self.states.len()).filter(has_instance).collect();
     }
 
-    /// Has every rule that asked for this knock judge it; `outcome` is told what came of each.
+    /// Has every rule that asked for this knock judge it; `outcome` is told what came of each. False if none asked for it.
     pub fn judge(
         &mut self,
         running: &Running<'_>,
@@ -105,23 +109,24 @@ impl Shard {
         now: Moment,
         is_local: impl Fn(IpAddr) -> bool,
         mut outcome: impl FnMut(&RuleId, Outcome),
-    ) {
-        let Self { generation, states, asked, started, shards } = self;
+    ) -> bool {
+        let Self { generation, states, hasher, asked, started, shards } = self;
+        let client = hasher.client(knock.source);
         asked.clear();
         asked.extend(generation.dispatch.wanted(knock, &is_local));
         if asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1) {
-            *asked = keep_to_groups(asked, generation, states, knock, is_local);
+            *asked = keep_to_groups(asked, generation, states, knock, client, is_local);
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
             let had_instance = states[rule].instance.is_some();
             let memory = &mut states[rule].memory;
-            let own = memory.expire(knock.source, knock.time).map(|stage| (knock.source, stage));
+            let own = memory.expire(client, knock.time).map(|stage| (knock.source, stage));
             let others = (0..EXPIRED).map_while(|_| memory.expire_oldest(knock.time));
             for (client, stage) in own.into_iter().chain(others) {
                 outcome(&loaded.id, Outcome::Expired { client, stage });
             }
-            if let Some(what) = states[rule].judge(running, loaded, knock, now) {
+            if let Some(what) = states[rule].judge(running, loaded, knock, client, now) {
                 outcome(&loaded.id, what);
             }
             match (had_instance, states[rule].instance.is_some()) {
@@ -137,6 +142,12 @@ impl Shard {
                 states[oldest].instance = None;
             }
         }
+        !asked.is_empty()
+    }
+
+    /// Forgets everything but the generation.
+    pub fn start_over(&mut self) {
+        *self = Self::new(Arc::clone(&self.generation), self.shards);
     }
 
     /// Instances that are there now.
@@ -159,10 +170,11 @@ fn keep_to_groups(
     generation: &Generation,
     states: &[RuleState],
     knock: &Knock,
+    client: Client,
     is_local: impl Fn(IpAddr) -> bool,
 ) -> Vec<usize> {
     let remembers = |rule: &usize| {
-        states[*rule].memory.recall(knock.source, knock.time).is_some()
+        states[*rule].memory.recall(client, knock.time).is_some()
             && generation.dispatch.admits(*rule, knock, &is_local)
     };
     let mut kept = Vec::with_capacity(asked.len());
@@ -190,12 +202,12 @@ fn keep_to_groups(
 }
 
 impl RuleState {
-    fn new(rule: &LoadedRule, shards: usize) -> Self {
-        Self { memory: Memory::new(part(rule.bounds, shards)), instance: None, rest: Rest::default() }
+    fn new(rule: &LoadedRule, shards: usize, hasher: &ClientHasher) -> Self {
+        Self { memory: Memory::new(part(rule.bounds, shards), hasher), instance: None, rest: Rest::default() }
     }
 
-    fn carry_over(self, old: &LoadedRule, new: &LoadedRule, shards: usize) -> Self {
-        let mut state = Self::new(new, shards);
+    fn carry_over(self, old: &LoadedRule, new: &LoadedRule, shards: usize, hasher: &ClientHasher) -> Self {
+        let mut state = Self::new(new, shards, hasher);
         if old.memory_format == new.memory_format {
             state.memory = self.memory;
             state.memory.set_bounds(part(new.bounds, shards));
@@ -212,6 +224,7 @@ impl RuleState {
         running: &Running<'_>,
         rule: &LoadedRule,
         knock: &Knock,
+        client: Client,
         now: Moment,
     ) -> Option<Outcome> {
         if self.rest.is_resting(now) {
@@ -224,24 +237,24 @@ impl RuleState {
                 Err(error) => return Some(self.fault(&error, now)),
             },
         };
-        let verdict = instance.judge(running, knock, self.memory.recall(knock.source, knock.time));
+        let verdict = instance.judge(running, knock, self.memory.recall(client, knock.time));
         match verdict {
             Ok(Verdict::Ignore) => None,
             Ok(Verdict::Remember(progress)) => {
                 let stage = progress.stage;
-                self.memory.remember(knock.source, progress, knock.time);
+                self.memory.remember(client, progress, knock.time);
                 Some(Outcome::Stage(stage))
             }
             Ok(Verdict::Forget(reason)) => {
-                self.memory.forget(knock.source);
+                self.memory.forget(client);
                 Some(Outcome::Forgot(reason))
             }
             Ok(Verdict::Open(requests)) => {
-                self.memory.forget(knock.source);
+                self.memory.forget(client);
                 Some(Outcome::Asks(Request::Open(requests)))
             }
             Ok(Verdict::Close(requests)) => {
-                self.memory.forget(knock.source);
+                self.memory.forget(client);
                 Some(Outcome::Asks(Request::Close(requests)))
             }
             Err(fault) => Some(self.fault(&fault.into(), now)),

@@ -1,10 +1,13 @@
-//! Workers: threads that run rules, sharded by source address, each behind a bounded queue.
+//! Workers: who judges, each for its part of all source addresses.
+//!
+//! A single worker is whoever brings the knocks: a capture thread judges what it has read, so nobody must be woken between a packet
+//! and its verdict. Several workers are threads behind bounded queues.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
@@ -15,98 +18,116 @@ use super::generation::Generation;
 use super::runtime::Runtime;
 use super::shard::{Outcome, Shard};
 use crate::clock::Clock;
+use crate::log;
 
-/// Knocks that may wait for one worker; a flood beyond that is dropped and counted.
-const QUEUE: usize = 8192;
-/// Knocks that are judged before a new generation is looked for.
-const BATCH: usize = 256;
+/// Batches that may wait for one thread; what a flood brings beyond that is dropped and counted.
+const QUEUE: usize = 64;
 
 /// Tells this machine's addresses.
 pub type IsLocal = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
+/// Hears what came of each knock, and in which generation.
+pub type Told = Arc<dyn Fn(u64, &RuleId, &Knock, Outcome) + Send + Sync>;
 
-/// The worker threads and the generation that they run.
+/// What all workers need to judge.
+pub struct Bench {
+    /// Leave to run rules.
+    pub runtime: Runtime,
+    /// Which addresses are this machine's.
+    pub is_local: IsLocal,
+    /// The time, for rules that rest.
+    pub clock: Clock,
+    /// Who hears of it, on the thread that judges.
+    pub told: Told,
+}
+
+/// The workers and the generation that they run.
 pub struct Pool {
-    entrance: Entrance,
+    workers: Arc<[Worker]>,
+    queues: Arc<[Sender<Vec<Knock>>]>,
+    generation: Arc<ArcSwap<Generation>>,
+    hasher: RandomState,
     threads: Vec<JoinHandle<()>>,
     stops: Arc<AtomicBool>,
 }
 
-/// Where knocks are handed in. Workers end when every entrance is gone.
-#[derive(Clone)]
+/// Where knocks are handed in. Threads end when every entrance is gone.
 pub struct Entrance {
-    queues: Arc<[Sender<Message>]>,
+    workers: Arc<[Worker]>,
+    /// One for each worker that is a thread of its own.
+    queues: Arc<[Sender<Vec<Knock>>]>,
     generation: Arc<ArcSwap<Generation>>,
     hasher: RandomState,
-    is_local: IsLocal,
+    /// What was handed in since the last [`Entrance::judge`], by worker.
+    batches: Vec<Vec<Knock>>,
 }
 
-enum Message {
-    Knock(Knock),
-    /// Nothing to judge: there is a new generation.
-    Wake,
+struct Worker {
+    bench: Arc<Bench>,
+    generation: Arc<ArcSwap<Generation>>,
+    shard: Mutex<Shard>,
+    stops: Arc<AtomicBool>,
 }
 
 impl Pool {
-    /// Starts the workers. `told` hears what came of each knock, and in which generation, on the worker's thread.
+    /// So many workers; each but a single one is a thread.
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn start(
-        runtime: &Runtime,
-        workers: usize,
-        generation: Arc<Generation>,
-        is_local: IsLocal,
-        clock: Clock,
-        told: impl Fn(u64, &RuleId, &Knock, Outcome) + Clone + Send + 'static,
-    ) -> std::io::Result<Self> {
-        let generation = Arc::new(ArcSwap::new(generation));
+    pub fn start(bench: Bench, workers: usize, generation: Arc<Generation>) -> std::io::Result<Self> {
+        let bench = Arc::new(bench);
         let stops = Arc::new(AtomicBool::new(false));
-        let mut queues = Vec::with_capacity(workers);
-        let mut threads = Vec::with_capacity(workers);
-        for n in 0..workers {
-            let (sender, queue) = bounded(QUEUE);
+        let swap = Arc::new(ArcSwap::new(Arc::clone(&generation)));
+        let worker = |_| Worker {
+            bench: Arc::clone(&bench),
+            generation: Arc::clone(&swap),
+            shard: Mutex::new(Shard::new(Arc::clone(&generation), workers)),
+            stops: Arc::clone(&stops),
+        };
+        let workers: Arc<[Worker]> = (0..workers).map(worker).collect();
+        let (mut queues, mut threads) = (Vec::new(), Vec::new());
+        for n in (0..workers.len()).filter(|_| workers.len() > 1) {
+            let (sender, queue): (_, Receiver<Vec<Knock>>) = bounded(QUEUE);
             queues.push(sender);
-            let worker = Worker {
-                runtime: runtime.clone(),
-                queue,
-                generation: Arc::clone(&generation),
-                shard: Shard::new(generation.load_full(), workers),
-                shards: workers,
-                is_local: Arc::clone(&is_local),
-                clock,
-                told: told.clone(),
-                stops: Arc::clone(&stops),
-            };
+            let workers = Arc::clone(&workers);
             let builder = thread::Builder::new().name(format!("rules-{n}")).stack_size(Runtime::STACK);
-            threads.push(builder.spawn(move || worker.run())?);
+            threads.push(builder.spawn(move || {
+                for mut knocks in queue {
+                    workers[n].judge(&mut knocks);
+                }
+            })?);
         }
         let hasher = RandomState::new();
-        Ok(Self {
-            entrance: Entrance { queues: queues.into(), generation, hasher, is_local },
-            threads,
-            stops,
-        })
+        Ok(Self { workers, queues: queues.into(), generation: swap, hasher, threads, stops })
     }
 
     /// A way in for one more source of knocks.
     #[must_use]
     pub fn entrance(&self) -> Entrance {
-        self.entrance.clone()
-    }
-
-    /// Has every worker go on with this generation, each between two knocks.
-    pub fn replace(&self, generation: Arc<Generation>) {
-        self.entrance.generation.store(generation);
-        for queue in &*self.entrance.queues {
-            // A worker with a full queue needs no waking.
-            drop(queue.try_send(Message::Wake));
+        Entrance {
+            workers: Arc::clone(&self.workers),
+            queues: Arc::clone(&self.queues),
+            generation: Arc::clone(&self.generation),
+            hasher: self.hasher.clone(),
+            batches: self.workers.iter().map(|_| Vec::new()).collect(),
         }
     }
 
-    /// Ends the workers; what is in their queues is dropped. Every other entrance must be gone.
+    /// Has every worker go on with this generation, each between two batches.
+    pub fn replace(&self, generation: Arc<Generation>) {
+        self.generation.store(generation);
+        for worker in &*self.workers {
+            // Who has nothing to do should not keep the one before alive; who has looks by itself.
+            match worker.shard.try_lock() {
+                Ok(mut shard) => worker.keep_up(&mut shard),
+                Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => {}
+            }
+        }
+    }
+
+    /// Ends the workers; what is in their queues is dropped. Every entrance must be gone.
     pub fn stop(self) {
         self.stops.store(true, Ordering::Relaxed);
-        drop(self.entrance);
+        drop(self.queues);
         for thread in self.threads {
             drop(thread.join());
         }
@@ -120,72 +141,74 @@ impl Entrance {
         self.generation.load().dispatch.payload_limit()
     }
 
-    /// Hands a knock to the worker of its source, if any rule asked for it.
-    ///
-    /// # Errors
-    /// Why it came to nothing.
-    pub fn offer(&self, knock: Knock) -> Result<(), DropReason> {
-        if self.generation.load().dispatch.wanted(&knock, &*self.is_local).next().is_none() {
-            return Err(DropReason::NotWatched);
-        }
-        let queue = match &*self.queues {
-            [only] => only,
+    /// Hands a knock in.
+    pub fn offer(&mut self, knock: Knock) {
+        let worker = match self.batches.len() {
+            1 => 0,
             // Keyed, so that nobody outside can aim at one worker.
-            queues => {
-                let hash = self.hasher.hash_one(knock.source) % queues.len() as u64;
-                &queues[usize::try_from(hash).unwrap_or(0)]
+            workers => {
+                usize::try_from(self.hasher.hash_one(knock.source) % workers as u64).unwrap_or_default()
             }
         };
-        match queue.try_send(Message::Knock(knock)) {
-            Ok(()) => Ok(()),
-            Err(TrySendError::Full(_)) => Err(DropReason::QueueFull),
-            Err(TrySendError::Disconnected(_)) => Err(DropReason::Stopping),
+        self.batches[worker].push(knock);
+    }
+
+    /// Has everything judged that was handed in. A single worker is done with it afterwards.
+    pub fn judge(&mut self) {
+        if self.queues.is_empty() {
+            return self.workers[0].judge(&mut self.batches[0]);
+        }
+        for (batch, queue) in
+            self.batches.iter_mut().zip(&*self.queues).filter(|(batch, _)| !batch.is_empty())
+        {
+            let (lost, reason) = match queue.try_send(std::mem::take(batch)) {
+                Ok(()) => continue,
+                Err(TrySendError::Full(lost)) => (lost, DropReason::QueueFull),
+                Err(TrySendError::Disconnected(lost)) => (lost, DropReason::Stopping),
+            };
+            lost.iter().for_each(|_| log::count_drop(reason));
         }
     }
 }
 
-struct Worker<F> {
-    runtime: Runtime,
-    queue: Receiver<Message>,
-    generation: Arc<ArcSwap<Generation>>,
-    shard: Shard,
-    shards: usize,
-    is_local: IsLocal,
-    clock: Clock,
-    told: F,
-    stops: Arc<AtomicBool>,
-}
-
-impl<F: Fn(u64, &RuleId, &Knock, Outcome)> Worker<F> {
-    fn run(mut self) {
-        while let Ok(first) = self.queue.recv() {
-            if catch_unwind(AssertUnwindSafe(|| self.batch(first))).is_err() {
-                tracing::error!(
-                    event = "panic",
-                    "a worker panicked and starts over; half-finished knocks are lost"
-                );
-                self.shard = Shard::new(self.generation.load_full(), self.shards);
-            }
+impl Worker {
+    /// Judges a batch and empties it.
+    fn judge(&self, knocks: &mut Vec<Knock>) {
+        if knocks.is_empty() {
+            return;
         }
-    }
-
-    fn batch(&mut self, first: Message) {
-        let Self { runtime, queue, generation, shard, is_local, clock, told, stops, .. } = self;
-        let running = runtime.running();
-        if !Arc::ptr_eq(&generation.load(), shard.generation()) {
-            shard.replace(generation.load_full());
-        }
-        let now = clock.now();
-        let number = shard.generation().number;
-        for message in std::iter::once(first).chain(queue.try_iter().take(BATCH)) {
-            if stops.load(Ordering::Relaxed) {
-                return;
-            }
-            if let Message::Knock(knock) = message {
-                shard.judge(&running, &knock, now, &**is_local, |rule, outcome| {
-                    told(number, rule, &knock, outcome)
+        let mut shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
+        self.keep_up(&mut shard);
+        let Bench { runtime, is_local, clock, told } = &*self.bench;
+        let judged = catch_unwind(AssertUnwindSafe(|| {
+            let running = runtime.running();
+            let now = clock.now();
+            let number = shard.generation().number;
+            for knock in &*knocks {
+                if self.stops.load(Ordering::Relaxed) {
+                    return;
+                }
+                let is_wanted = shard.judge(&running, knock, now, &**is_local, |rule, outcome| {
+                    told(number, rule, knock, outcome);
                 });
+                if !is_wanted {
+                    log::count_drop(DropReason::NotWatched);
+                }
             }
+        }));
+        if judged.is_err() {
+            tracing::error!(
+                event = "panic",
+                "a worker panicked and starts over; half-finished knocks are lost"
+            );
+            shard.start_over();
+        }
+        knocks.clear();
+    }
+
+    fn keep_up(&self, shard: &mut Shard) {
+        if !Arc::ptr_eq(&self.generation.load(), shard.generation()) {
+            shard.replace(self.generation.load_full());
         }
     }
 }

@@ -77,6 +77,10 @@ impl Device {
         &self.interface
     }
 
+    pub(super) const fn interface(&self) -> &Arc<str> {
+        &self.interface
+    }
+
     pub(super) fn link(&self) -> LinkType {
         self.link
     }

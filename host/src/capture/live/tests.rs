@@ -15,6 +15,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::device::Device;
 use super::outage::with_sources;
 use super::{Tap, TapSettings};
+use crate::capture::Frame;
 use crate::capture::namespace::{Namespace, ip};
 use crate::capture::{Filter, LinkType};
 use crate::decode::decode;
@@ -50,7 +51,7 @@ impl Seen {
     fn tap_unready(&self, interface: &str, watches: &[Watch]) -> Tap {
         let seen = self.0.clone();
         let settings = TapSettings { interface: interface.to_owned(), promiscuous: false };
-        Tap::start(settings, filter(watches), move |frame| {
+        Tap::start(settings, filter(watches), move |frame: Frame<'_>| {
             let knock = decode(&frame, 1500).map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
             seen.lock().unwrap().push((frame.link, knock));
         })
@@ -242,7 +243,7 @@ fn a_change_of_filters_under_load_loses_nothing() {
         let mut few = vec![udp(3000, 3000)];
         let tap = Tap::start(settings, filter(&few), {
             let numbers = numbers.clone();
-            move |frame| {
+            move |frame: Frame<'_>| {
                 let knock = decode(&frame, 4).unwrap();
                 if knock.destination_port == 3000 {
                     numbers.lock().unwrap().push(u32::from_be_bytes((*knock.payload).try_into().unwrap()));
@@ -438,7 +439,7 @@ fn a_panic_in_the_sink_costs_one_frame() {
         let settings = TapSettings { interface: "lo".to_owned(), promiscuous: false };
         let tap = Tap::start(settings, filter(&[udp(2000, 2002)]), {
             let seen = seen.clone();
-            move |frame| {
+            move |frame: Frame<'_>| {
                 let port = decode(&frame, 0).unwrap().destination_port;
                 assert_ne!(port, 2001, "the panic of this test");
                 seen.lock().unwrap().push(port);
