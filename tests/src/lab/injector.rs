@@ -1,5 +1,6 @@
 //! Injector: puts frames on the client's end of the wire, byte for byte.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;
 
 use pcap::{Active, Capture};
@@ -10,6 +11,13 @@ use crate::deadline::eventually_within;
 /// A raw sender.
 pub struct Injector {
     wire: Capture<Active>,
+}
+
+/// For those who send many at once.
+impl AsFd for Injector {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wire.as_fd()
+    }
 }
 
 impl Injector {

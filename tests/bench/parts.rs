@@ -1,0 +1,120 @@
+//! What a packet's nanoseconds are spent on, part by part: `cargo bench --bench parts`.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use divan::{Bencher, black_box};
+use postern_core::{
+    Bounds, ClientHasher, Destination, Dispatch, Interest, Knock, Memory, Moment, Progress, Subscription,
+    TcpFlags, Timestamp, Transport, Watch,
+};
+use postern_tests::frame;
+use posternd::capture::{Frame, LinkType};
+use posternd::config::Config;
+use posternd::decode::decode;
+use posternd::rules::{Generation, Loader, Runtime, Shard};
+
+const RULE: &str = "module = \"sequence\"\ndoor = \"probe\"\n[settings]\nsequence = [\"7001/udp\", \"7002/udp\", \"7003/udp\"]\nwithin = \"10m\"\n";
+const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.probe]\nguard = \"udp/9999\"\n";
+
+fn main() {
+    divan::main();
+}
+
+fn bytes(port: u16) -> Vec<u8> {
+    let from = SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 40_000);
+    frame::udp(from, SocketAddr::new(Ipv4Addr::new(198, 51, 100, 1).into(), port), b"")
+}
+
+fn read(bytes: &[u8], interface: &Arc<str>, time: u64) -> Knock {
+    let frame = Frame { time: Timestamp(time), link: LinkType::Ethernet, length: 60, interface, bytes };
+    decode(&frame, 0).expect("a good frame")
+}
+
+/// A frame becomes a knock.
+#[divan::bench]
+fn decoding(bencher: Bencher<'_, '_>) {
+    let (bytes, interface) = (bytes(7001), Arc::from("eth0"));
+    bencher.bench_local(|| read(black_box(&bytes), &interface, 0));
+}
+
+/// Which rules asked for it.
+#[divan::bench(args = [1, 10_000])]
+fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
+    let watch = Watch {
+        transport: Transport::Udp,
+        first_port: 7001,
+        last_port: 7001,
+        set: TcpFlags::default(),
+        clear: TcpFlags::default(),
+    };
+    let interest = Interest {
+        watches: vec![watch],
+        destination: Destination::ThisHost,
+        payload_limit: 0,
+        memory_format: 0,
+    };
+    let subscription = Subscription { interest, interfaces: Vec::new() };
+    let dispatch = Dispatch::new(vec![subscription; rules]).expect("they overlap in one way only");
+    let knock = read(&bytes(7001), &Arc::from("eth0"), 0);
+    bencher.bench_local(|| dispatch.wanted(black_box(&knock), |_| true).next());
+}
+
+/// What is remembered of one of so many clients is looked up and written anew.
+#[divan::bench(args = [1, 100_000, 1_000_000])]
+fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
+    let hasher = ClientHasher::default();
+    let mut memory = Memory::new(Bounds { entries: 2_000_000, bytes: 1 << 30 }, &hasher);
+    let client = |n: u32| hasher.client(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)));
+    let progress = || Progress { stage: 1, bytes: Box::new([0; 17]), until: Timestamp(u64::MAX) };
+    for n in 0..clients {
+        memory.remember(client(n), progress(), Timestamp(0));
+    }
+    let mut n = 0_u32;
+    bencher.bench_local(|| {
+        // Each time somebody who was not seen for long.
+        n = (n + 7919) % clients;
+        let known = memory.recall(client(n), Timestamp(1)).map(<[u8]>::len);
+        memory.remember(client(n), progress(), Timestamp(1));
+        known
+    });
+}
+
+/// The first step of a client that is not known, and its second, which is wrong; half of a whole knock each.
+#[divan::bench]
+fn judging(bencher: Bencher<'_, '_>) {
+    let (runtime, mut shard) = shard(1);
+    let interface = Arc::from("eth0");
+    let knocks = [7001, 7003].map(|port| read(&bytes(port), &interface, 1));
+    let running = runtime.running();
+    let mut turn = 0;
+    bencher.bench_local(|| {
+        turn ^= 1;
+        let mut told = 0;
+        shard.judge(&running, black_box(&knocks[turn]), Moment::default(), |_| true, |_, _| told += 1);
+        told
+    });
+}
+
+/// A packet that changes nothing: the least that a call of a rule costs.
+#[divan::bench]
+fn judging_what_is_ignored(bencher: Bencher<'_, '_>) {
+    let (runtime, mut shard) = shard(1);
+    let knock = read(&bytes(7002), &Arc::from("eth0"), 1);
+    let running = runtime.running();
+    bencher.bench_local(|| shard.judge(&running, black_box(&knock), Moment::default(), |_| true, |_, _| ()));
+}
+
+fn shard(rules: usize) -> (Runtime, Shard) {
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    std::fs::write(dir.path().join("postern.toml"), CONFIG).expect("the folder is ours");
+    std::fs::create_dir(dir.path().join("rules")).expect("the folder is ours");
+    for n in 0..rules {
+        std::fs::write(dir.path().join(format!("rules/{n}.toml")), RULE).expect("the folder is ours");
+    }
+    let runtime = Runtime::start().expect("this machine can");
+    let mut loader = Loader::new(runtime.clone()).expect("the contract fits");
+    let config = Config::load(&dir.path().join("postern.toml")).expect("it is right");
+    let generation = Generation::build(1, &config, &mut loader).expect("it is right");
+    (runtime, Shard::new(Arc::new(generation), 1))
+}

@@ -1,0 +1,81 @@
+//! Floods of packets from one source: what each costs.
+
+use postern_tests::Lab;
+
+use crate::blast::Blast;
+use crate::process::Process;
+use crate::report::Report;
+use crate::{KNOCK, lab, subject};
+
+const RATE: f64 = 300_000.0;
+const MANY: usize = 1_500_000;
+/// Nobody watches it.
+const UNWATCHED: u16 = 7777;
+
+pub(crate) fn measure(report: &mut Report) {
+    // The first two steps in turn: the client makes progress, fails, and starts over.
+    let blast = || Blast { count: MANY, rate: Some(RATE), ports: KNOCK[..2].to_vec(), sources: 1, skip: 0 };
+    let mut floor = f64::NAN;
+    for mode in ["buffered", "immediate"] {
+        let lab = lab();
+        let process = subject::floor(&lab, mode);
+        let (cost, rate) = cost(&lab, &process, &blast());
+        let remark = format!("at {:.0} a second, {}", rate, dropped(&process.finish("done")));
+        report.add(&format!("libpcap, {mode}"), "CPU a packet", cost, "ns", &remark);
+        floor = cost;
+    }
+    let mut one = f64::NAN;
+    for workers in [1, 2] {
+        let lab = lab();
+        let subject = subject::postern(&lab, &format!("workers = {workers}"), &subject::probe());
+        let (cost, rate) = cost(&lab, &subject.process, &blast());
+        let lost = field(&subject.process.terminate("\"event\":\"stop\""), "\"lost\":");
+        let remark = format!("at {rate:.0} a second, {lost} lost");
+        report.add(&format!("posternd, {workers} workers"), "CPU a packet", cost, "ns", &remark);
+        if workers == 1 {
+            one = cost;
+        }
+    }
+    report.compare("posternd", one, "libpcap, immediate", floor);
+    let lab = lab();
+    if let Some(subject) = subject::knockd(&lab) {
+        let (cost, rate) = cost(&lab, &subject.process, &blast());
+        report.add("knockd", "CPU a packet", cost, "ns", &format!("at {rate:.0} a second"));
+        report.compare("posternd", one, "knockd", cost);
+    }
+    unwatched(report);
+}
+
+fn unwatched(report: &mut Report) {
+    let lab = lab();
+    let subject = subject::postern(&lab, "", &subject::probe());
+    let blast = Blast { count: MANY, rate: Some(RATE), ports: vec![UNWATCHED], sources: 1000, skip: 0 };
+    let (cost, _) = cost(&lab, &subject.process, &blast);
+    report.add("posternd", "CPU a packet that nobody watches", cost, "ns", "");
+}
+
+/// What a packet of a blast costs, in nanoseconds of CPU, and how many came a second.
+pub(crate) fn cost(lab: &Lab, process: &Process, blast: &Blast) -> (f64, f64) {
+    process.settle();
+    let wire = lab.injector();
+    let before = process.cpu();
+    let rate = blast.send(&wire);
+    process.settle();
+    ((process.cpu() - before).as_nanos() as f64 / blast.count as f64, rate)
+}
+
+/// What libpcap's own counts say.
+fn dropped(said: &str) -> String {
+    let words: Vec<_> = said.split(' ').collect();
+    words
+        .iter()
+        .position(|word| *word == "dropped")
+        .and_then(|at| words.get(at + 1))
+        .map_or_else(String::new, |n| format!("{n} lost"))
+}
+
+/// A number in a line of JSON.
+pub(crate) fn field(line: &str, name: &str) -> u64 {
+    let digits = line.split(name).nth(1).unwrap_or_default();
+    digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(u64::MAX)
+}

@@ -1,0 +1,70 @@
+//! From knock to open port.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use postern_tests::Lab;
+
+use crate::blast::Blast;
+use crate::knocker::{Times, knock};
+use crate::report::{Report, micros};
+use crate::{KNOCK, lab, subject};
+
+/// Knocks at the fast ones, and at the slow ones, which take as long.
+const MANY: u32 = 300;
+const FEW: u32 = 60;
+/// Made-up first knocks a second, of as many clients.
+const STORM: f64 = 200_000.0;
+const STORMERS: u32 = 1 << 20;
+
+pub(crate) fn measure(report: &mut Report) {
+    let own = {
+        let lab = lab();
+        let _postern = subject::postern(&lab, "", &subject::probe());
+        let times = knock(&lab, 1..MANY);
+        tell(report, "posternd, guard door", &times)
+    };
+    let lab = lab();
+    if let Some(_knockd) = subject::knockd(&lab) {
+        let times = knock(&lab, 1..FEW);
+        let theirs = tell(report, "knockd, nft", &times);
+        report.compare("median", own, "knockd", theirs);
+    }
+}
+
+pub(crate) fn measure_in_a_storm(report: &mut Report) {
+    let lab = lab();
+    let _postern = subject::postern(&lab, "", &subject::probe());
+    let over = AtomicBool::new(false);
+    let times = thread::scope(|scope| {
+        let storm = scope.spawn(|| rage(&lab, &over));
+        let times = knock(&lab, 1..FEW);
+        over.store(true, Ordering::Relaxed);
+        let rate = storm.join().expect("it only sends");
+        report.add("", "made-up first knocks", rate, "a second", "");
+        times
+    });
+    tell(report, "posternd, guard door", &times);
+}
+
+/// Sends first knocks of made-up clients until it is over; how many a second those were.
+fn rage(lab: &Lab, over: &AtomicBool) -> f64 {
+    let wire = lab.injector();
+    let mut rates = Vec::new();
+    let mut skip = 1 << 17;
+    while !over.load(Ordering::Relaxed) {
+        let blast =
+            Blast { count: 20_000, rate: Some(STORM), ports: vec![KNOCK[0]], sources: STORMERS, skip };
+        rates.push(blast.send(&wire));
+        skip = (skip + 20_000) % STORMERS + (1 << 17);
+    }
+    rates.iter().sum::<f64>() / rates.len().max(1) as f64
+}
+
+fn tell(report: &mut Report, who: &str, times: &Times) -> f64 {
+    let median = micros(times.percentile(50));
+    report.add(who, "knock to open port, median", median, "us", "");
+    report.add(who, "knock to open port, 99 of 100", micros(times.percentile(99)), "us", "");
+    report.add(who, "knocks that opened nothing", times.lost as f64, "", "");
+    median
+}

@@ -1,0 +1,136 @@
+//! Process: somebody under measurement, and what the kernel says of it.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postern_tests::{Namespace, sleep_until};
+
+/// How long somebody may take to get ready, and to catch up.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Quiet is who uses less CPU than this between two looks.
+const QUIET: Duration = Duration::from_micros(500);
+const LOOK: Duration = Duration::from_millis(200);
+
+/// A running process; killed when dropped.
+pub(crate) struct Process {
+    child: Child,
+    lines: Receiver<String>,
+    /// How long it took to say that it is ready.
+    pub(crate) ready_after: Duration,
+}
+
+impl Process {
+    /// Starts it in a namespace and waits for a line with `ready` in it.
+    pub(crate) fn start(namespace: &Namespace, mut command: Command, ready: &str) -> Self {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let start = Instant::now();
+        let mut child = namespace.spawn(&mut command).unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let (sender, lines) = mpsc::channel();
+        follow(child.stdout.take().expect("asked for"), sender.clone());
+        follow(child.stderr.take().expect("asked for"), sender);
+        let mut process = Self { child, lines, ready_after: Duration::ZERO };
+        process.wait_for(ready);
+        process.ready_after = start.elapsed();
+        process
+    }
+
+    /// Waits for a line with `words` in it.
+    pub(crate) fn wait_for(&self, words: &str) -> String {
+        let mut said = String::new();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) if line.contains(words) => return line,
+                Ok(line) => said = said + &line + "\n",
+                Err(error) => panic!("it does not say {words:?} ({error}) but:\n{said}"),
+            }
+        }
+    }
+
+    /// Whether a line with `words` in it comes within this time.
+    pub(crate) fn has_said(&self, words: &str, within: Duration) -> bool {
+        let deadline = Instant::now() + within;
+        let left = || deadline.saturating_duration_since(Instant::now());
+        std::iter::from_fn(|| self.lines.recv_timeout(left()).ok()).any(|line| line.contains(words))
+    }
+
+    /// CPU time of all its threads so far.
+    pub(crate) fn cpu(&self) -> Duration {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let nanos = tasks.flatten().filter_map(|task| {
+            let statistics = fs::read_to_string(task.path().join("schedstat")).ok()?;
+            statistics.split(' ').next()?.parse::<u64>().ok()
+        });
+        Duration::from_nanos(nanos.sum())
+    }
+
+    /// Times that any of its threads went to sleep of itself, so far.
+    pub(crate) fn naps(&self) -> u64 {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
+        let naps = tasks.flatten().filter_map(|task| {
+            let status = fs::read_to_string(task.path().join("status")).ok()?;
+            status
+                .lines()
+                .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?
+                .trim()
+                .parse::<u64>()
+                .ok()
+        });
+        naps.sum()
+    }
+
+    /// Waits until it has nothing to do.
+    pub(crate) fn settle(&self) {
+        let deadline = Instant::now() + PATIENCE;
+        let mut before = self.cpu();
+        while Instant::now() < deadline {
+            sleep_until(Instant::now() + LOOK);
+            let now = self.cpu();
+            if now - before < QUIET {
+                return;
+            }
+            before = now;
+        }
+    }
+
+    /// Resident memory in bytes.
+    pub(crate) fn resident(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
+        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+    }
+
+    /// Closes its standard input and waits for a line with `words` in it.
+    pub(crate) fn finish(mut self, words: &str) -> String {
+        drop(self.child.stdin.take());
+        self.wait_for(words)
+    }
+
+    /// Asks it to end, as systemd does, and waits for a line with `words` in it.
+    pub(crate) fn terminate(self, words: &str) -> String {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+        self.wait_for(words)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Fails only if it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn follow(source: impl std::io::Read + Send + 'static, sender: mpsc::Sender<String>) {
+    thread::spawn(move || {
+        for line in BufReader::new(source).lines().map_while(Result::ok) {
+            // Nobody may be left who listens, but the pipe must be emptied.
+            let _ = sender.send(line);
+        }
+    });
+}

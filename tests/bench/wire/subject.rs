@@ -1,0 +1,88 @@
+//! Subject: those under measurement, ready to hear packets.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use postern_tests::{Lab, tool};
+use tempfile::TempDir;
+
+use crate::process::Process;
+use crate::{GUARDED, KNOCK};
+
+/// What the firewall of knockd's machine looks like; its door adds the client's address.
+const PEER: &str = "table inet peer {
+    set allowed { type ipv4_addr; flags timeout; size 131072; }
+    chain input {
+        type filter hook input priority 0;
+        udp dport GUARDED ip saddr @allowed accept
+        udp dport GUARDED drop
+    }
+}";
+
+/// A process and the folder with its configuration.
+pub(crate) struct Subject {
+    pub(crate) process: Process,
+    pub(crate) folder: TempDir,
+}
+
+/// Postern with one door, and one rule for it or whatever `rules` are, by name.
+pub(crate) fn postern(lab: &Lab, settings: &str, rules: &[(String, String)]) -> Subject {
+    let folder = TempDir::with_prefix("postern-bench-").expect("a temporary folder");
+    let config = format!(
+        "interfaces = [\"eth0\"]\n{settings}\n[doors.probe]\nguard = \"udp/{GUARDED}\"\nfor = \"1m\"\n"
+    );
+    fs::write(folder.path().join("postern.toml"), config).expect("the folder is ours");
+    fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
+    for (name, text) in rules {
+        fs::write(folder.path().join(format!("rules/{name}.toml")), text).expect("the folder is ours");
+    }
+    let process = start_postern(lab, folder.path());
+    Subject { process, folder }
+}
+
+/// Postern once more, on the configuration in a folder.
+pub(crate) fn start_postern(lab: &Lab, folder: &Path) -> Process {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_posternd"));
+    command.args(["run", "--log-format", "json", "--config"]).arg(folder.join("postern.toml"));
+    command.env("STATE_DIRECTORY", folder.join("state"));
+    Process::start(lab.server(), command, "\"event\":\"ready\"")
+}
+
+/// A rule with the stock module for these UDP ports, which remembers as many clients as `entries` says.
+pub(crate) fn rule(ports: &[u16], entries: usize) -> String {
+    let steps: Vec<_> = ports.iter().map(|port| format!("\"{port}/udp\"")).collect();
+    format!(
+        "module = \"sequence\"\ndoor = \"probe\"\n[memory]\nentries = {entries}\nbytes = \"1GiB\"\n[settings]\nsequence = [{}]\nwithin = \"10m\"\n",
+        steps.join(", ")
+    )
+}
+
+/// The rule that is measured most.
+pub(crate) fn probe() -> Vec<(String, String)> {
+    vec![("probe".to_owned(), rule(&KNOCK, 1 << 16))]
+}
+
+/// Debian's knockd, whose door is a set of the packet filter, if it is there.
+pub(crate) fn knockd(lab: &Lab) -> Option<Subject> {
+    let program = tool("knockd")?;
+    lab.firewall(&PEER.replace("GUARDED", &GUARDED.to_string()));
+    let folder = TempDir::with_prefix("knockd-bench-").expect("a temporary folder");
+    let steps: Vec<_> = KNOCK.iter().map(|port| format!("{port}:udp")).collect();
+    let mut conf = String::from("[options]\n[probe]\n");
+    let _ = writeln!(conf, "sequence = {}\nseq_timeout = 600", steps.join(","));
+    let _ = writeln!(conf, "start_command = nft add element inet peer allowed {{ %IP% timeout 60s }}");
+    let path = folder.path().join("knockd.conf");
+    fs::write(&path, conf).expect("the folder is ours");
+    let mut command = Command::new(program);
+    command.args(["-v", "-i", "eth0", "-c"]).arg(path);
+    Some(Subject { process: Process::start(lab.server(), command, "listening on"), folder })
+}
+
+/// A bare reader of libpcap, either woken for each packet or for many.
+pub(crate) fn floor(lab: &Lab, mode: &str) -> Process {
+    let mut command = Command::new(std::env::current_exe().expect("this program is a file"));
+    command.args(["floor", "udp and inbound and dst portrange 7001-7003", mode]);
+    Process::start(lab.server(), command, "listening")
+}
