@@ -1,14 +1,13 @@
 //! App: owns every task of the daemon; start and stop order, and the one loop in between.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_core::{Action, DropReason, Engine, Event, Knock, Policy, RuleId, State};
-use postern_doorman::Opening;
+use postern_core::{DropReason, Event, Knock, RuleId};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -17,6 +16,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, 
 
 use crate::clock::Clock;
 use crate::config::{Config, OneTime};
+use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
@@ -88,11 +88,9 @@ impl Shell {
 /// Everything that runs.
 struct App {
     written: Written,
-    clock: Clock,
     happenings: UnboundedReceiver<Happening>,
     judgements: Receiver<Judgement>,
-    engine: Engine,
-    doors: Doors,
+    desk: Arc<Desk>,
     pool: Pool,
     taps: Taps,
     files_changed: Arc<Notify>,
@@ -110,9 +108,6 @@ struct App {
 struct Running {
     number: u64,
     workers: usize,
-    policy: Arc<Policy>,
-    /// That of the generation before: workers may have judged by it until a moment ago.
-    policy_before: Arc<Policy>,
     /// The rules whose sequence is good for one opening, and where it stands until it is used.
     one_time: HashMap<RuleId, Option<OneTime>>,
     /// What is still to be told of it, and when at the latest.
@@ -153,23 +148,23 @@ impl App {
         };
         let plan = doors.plan(&config);
         doors.apply(&plan).await.context("the doors cannot be set up")?;
-        let engine = Engine::new(Arc::clone(&plan.policy));
+        let (to_spend, judgements) = judgements();
+        let desk = Arc::new(Desk::new(doors, &plan, &config, clock, to_spend));
         let local = Arc::new(LocalAddresses::follow()?);
         let is_local = {
             let local = Arc::clone(&local);
             Arc::new(move |address| local.contains(address))
         };
         let generation = Arc::new(generation);
-        let (judges, judgements) = judgements();
-        let told = Arc::new(move |generation, rule: &RuleId, knock: &Knock, outcome| {
-            log::outcome(rule, knock, &outcome);
-            if let Outcome::Asks(request) = outcome {
-                let judgement = Judgement { rule: rule.clone(), source: knock.source, request, generation };
-                if judges.try_send(judgement).is_err() {
-                    log::count_drop(DropReason::QueueFull);
+        let told = {
+            let desk = Arc::clone(&desk);
+            Arc::new(move |generation, rule: &RuleId, knock: &Knock, outcome| {
+                log::outcome(rule, knock, &outcome);
+                if let Outcome::Asks(request) = outcome {
+                    desk.judged(Judgement { rule: rule.clone(), source: knock.source, request, generation });
                 }
-            }
-        });
+            })
+        };
         let bench = Bench { runtime, is_local, clock, told };
         let pool = Pool::start(bench, config.workers, Arc::clone(&generation))?;
         let mut taps = Taps::default();
@@ -180,19 +175,15 @@ impl App {
         let running = Running {
             number: generation.number,
             workers: config.workers,
-            policy_before: Arc::clone(&plan.policy),
-            policy: plan.policy,
             one_time: one_time(&config),
             untold: Some((summary(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
-        let mut app = Self {
+        let app = Self {
             written,
-            clock,
             happenings,
             judgements,
-            engine,
-            doors,
+            desk,
             pool,
             taps,
             files_changed,
@@ -205,28 +196,23 @@ impl App {
             _local: local,
         };
         for (row, record) in inherited {
-            let event = app.doors.inherit(row, record);
-            let actions = app.engine.handle(event, clock.now());
-            app.act(actions);
+            app.desk.inherit(row, record);
         }
-        let open = app.doors.list().await.context("open doors cannot be read")?;
-        app.reconcile(&open);
+        let open = app.desk.list().await.context("open doors cannot be read")?;
+        app.desk.reconcile(&open);
         notify_systemd(&[NotifyState::Ready]);
         Ok(Some(app))
     }
 
     async fn run(mut self) -> Ended {
         let signal = loop {
-            let deadline = self.engine.next_deadline().and_then(|moment| self.clock.instant(moment));
+            let deadline = self.desk.next_deadline();
             let reload_at = self.pace.due();
             let is_waiting = !self.running.is_ready || self.running.untold.is_some();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
-                Some(judgement) = self.judgements.recv() => self.judged(judgement),
-                () = until(deadline.map(Instant::from_std)) => {
-                    let actions = self.engine.handle_deadline(self.clock.now());
-                    self.act(actions);
-                }
+                Some(judgement) = self.judgements.recv() => self.spend(judgement),
+                () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
                 () = self.files_changed.notified() => self.pace.note_change(Instant::now()),
                 () = until(reload_at) => self.prepare(),
                 Some(()) = self.signals.hangup.recv() => {
@@ -244,71 +230,31 @@ impl App {
 
     async fn handle(&mut self, happening: Happening) {
         match happening {
-            Happening::Answered(receipt) => {
-                let actions = self.engine.handle(Event::Answered(receipt), self.clock.now());
-                self.act(actions);
-            }
-            Happening::RulesetChanged(open) => self.reconcile(&open),
+            Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
+            Happening::RulesetChanged(open) => self.desk.reconcile(&open),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
         }
     }
 
-    /// A verdict of the generation before counts only for what the rule may do in both.
-    fn judged(&mut self, Judgement { rule, source, request, generation }: Judgement) {
-        let Running { number, policy, policy_before, .. } = &self.running;
-        let counts = generation == *number
-            || generation + 1 == *number && policy.grants.get(&rule) == policy_before.grants.get(&rule);
-        if !counts {
-            return log::count_drop(DropReason::Outdated);
-        }
-        if !self.spend(&rule, generation) {
-            return log::count_drop(DropReason::AlreadyUsed);
-        }
-        let actions = self.engine.handle(Event::Judged { rule, source, request }, self.clock.now());
-        self.act(actions);
-    }
-
-    /// Uses up the one-time sequence of a rule that has one; false if it was used up, or cannot be.
-    fn spend(&mut self, rule: &RuleId, generation: u64) -> bool {
-        let Some(one_time) = self.running.one_time.get_mut(rule) else { return true };
+    /// A rule's verdict counts if its one-time sequence is there to be used up.
+    fn spend(&mut self, Judgement { rule, source, request, generation }: Judgement) {
         // By another generation it was another sequence.
-        if generation != self.running.number {
-            return false;
-        }
-        let Some(line) = one_time.take() else { return false };
+        let is_same = generation == self.running.number;
+        let line = self.running.one_time.get_mut(&rule).filter(|_| is_same).and_then(Option::take);
+        let Some(line) = line else { return log::count_drop(DropReason::AlreadyUsed) };
         let spent = Source::spend(&line);
         if let Err(error) = &spent {
             let name = &*rule.name;
             tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{}: {error}", line.path.display());
         }
         // The next sequence comes with the next generation; until then the rule opens nothing.
-        if spent.is_ok() && self.pace.may_prepare() {
-            self.prepare();
-        }
-        spent.is_ok()
-    }
-
-    fn act(&mut self, actions: Vec<Action>) {
-        carry_out(actions, &self.engine, &mut self.doors);
-    }
-
-    /// Compares what is open in the packet filter with the ledger. What should be open and is not, because somebody swept it away,
-    /// is opened again for the time that it has left; what an earlier run left open is taken over.
-    fn reconcile(&mut self, open: &[Opening]) {
-        let now = self.clock.now();
-        let whole: HashSet<_> = open.iter().filter(|o| o.whole).map(|o| (o.door, o.client)).collect();
-        let lost = self.engine.openings().filter(|(key, opening)| {
-            let is_open = whole.contains(&(key.door, key.client));
-            opening.state == State::Open && self.engine.keeps_time(key.door) && !is_open
-        });
-        let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
-        let found = open.iter().map(|open| {
-            let Opening { door, client, remaining, .. } = *open;
-            Event::Found { door, client, remaining }
-        });
-        for event in lost.into_iter().chain(found) {
-            let actions = self.engine.handle(event, now);
-            carry_out(actions, &self.engine, &mut self.doors);
+        if spent.is_ok() {
+            self.desk.handle(Event::Judged { rule, source, request });
+            if self.pace.may_prepare() {
+                self.prepare();
+            }
+        } else {
+            log::count_drop(DropReason::AlreadyUsed);
         }
     }
 
@@ -337,8 +283,8 @@ impl App {
 
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
     async fn apply(&mut self, config: &Config, generation: Generation) {
-        let plan = self.doors.plan(config);
-        if let Err(error) = self.doors.apply(&plan).await {
+        let plan = self.desk.plan(config);
+        if let Err(error) = self.desk.apply(&plan).await {
             let running = self.running.number;
             let detail = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(
@@ -349,12 +295,10 @@ impl App {
             );
             return;
         }
-        let actions = self.engine.handle(Event::PolicyChanged(Arc::clone(&plan.policy)), self.clock.now());
-        self.act(actions);
         let generation = Arc::new(generation);
+        self.desk.replace(generation.number, plan, config);
         self.running.number = generation.number;
         self.running.one_time = one_time(config);
-        self.running.policy_before = std::mem::replace(&mut self.running.policy, plan.policy);
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.taps.follow(config, &generation, &self.pool) {
             tracing::error!(event = "capture", detail = %error, "{error}");
@@ -364,8 +308,8 @@ impl App {
         }
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
         self.running.untold = Some((summary(config), Instant::now() + LISTENING));
-        match self.doors.list().await {
-            Ok(open) => self.reconcile(&open),
+        match self.desk.list().await {
+            Ok(open) => self.desk.reconcile(&open),
             Err(error) => {
                 tracing::warn!(event = "doors", detail = %error, "open doors cannot be read: {error}");
             }
@@ -394,46 +338,29 @@ impl App {
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         tracing::debug!(event = "stopping", "stopping");
-        let Self {
-            taps,
-            pool,
-            mut engine,
-            mut doors,
-            clock,
-            mut happenings,
-            mut judgements,
-            mut signals,
-            ..
-        } = self;
+        let Self { taps, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
         let grace = Instant::now() + GRACE;
         let (received, lost) = taps.counts();
         drop(taps);
         // A rule may be in the middle of a call, which its own limit ends.
         drop(timeout_at(grace, spawn_blocking(move || pool.stop())).await);
-        while let Ok(Judgement { rule, source, request, .. }) = judgements.try_recv() {
-            carry_out(
-                engine.handle(Event::Judged { rule, source, request }, clock.now()),
-                &engine,
-                &mut doors,
-            );
-        }
-        carry_out(engine.handle(Event::Stopping, clock.now()), &engine, &mut doors);
-        while !engine.is_settled() || engine.left_to_close() > 0 {
-            let deadline = engine.next_deadline().and_then(|moment| clock.instant(moment));
-            let actions = tokio::select! {
+        // A one-time sequence that nobody has struck out yet stays for the next time.
+        judgements.close();
+        desk.handle(Event::Stopping);
+        while !desk.is_tidy() {
+            let deadline = desk.next_deadline();
+            tokio::select! {
                 happening = happenings.recv() => match happening {
-                    Some(Happening::Answered(receipt)) => engine.handle(Event::Answered(receipt), clock.now()),
-                    Some(_) => continue,
+                    Some(Happening::Answered(receipt)) => desk.handle(Event::Answered(receipt)),
+                    Some(_) => {}
                     None => break,
                 },
-                () = until(deadline.map(Instant::from_std)) => engine.handle_deadline(clock.now()),
+                () = until(deadline.map(Instant::from_std)) => desk.handle_deadline(),
                 () = sleep_until(grace) => break,
                 _ = signals.stop.recv() => break,
-            };
-            carry_out(actions, &engine, &mut doors);
+            }
         }
-        let (open, untidy) = (engine.openings().count(), engine.left_to_close());
-        doors.stop();
+        let (open, untidy) = desk.close();
         let drops = log::drops();
         tracing::info!(
             event = "stop",
@@ -451,18 +378,6 @@ impl App {
             "{untidy} doors could not be closed by their commands; please close them by hand"
         );
         Exit::Untidy
-    }
-}
-
-fn carry_out(actions: Vec<Action>, engine: &Engine, doors: &mut Doors) {
-    for action in actions {
-        match action {
-            Action::Order { order, rule } => {
-                doors.carry_out(order, rule.as_ref(), &engine.door_name(order.door));
-            }
-            Action::Note { key, lasts } => doors.note(key, lasts),
-            Action::Tell(notice) => log::notice(&notice),
-        }
     }
 }
 
@@ -500,11 +415,6 @@ fn follow(watch: &mut Option<Watch>, written: &Written, config: &Config) {
     if let (Some(watch), Some(file)) = (watch, written.watched()) {
         watch.follow(file, config);
     }
-}
-
-fn one_time(config: &Config) -> HashMap<RuleId, Option<OneTime>> {
-    let rules = config.rules.iter().filter(|rule| rule.one_time.is_some());
-    rules.map(|rule| (rule.id.clone(), rule.one_time.clone())).collect()
 }
 
 fn summary(config: &Config) -> String {

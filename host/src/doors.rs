@@ -107,17 +107,16 @@ impl Doors {
         plan
     }
 
-    /// Puts the doors of a plan in place. If that fails nothing has changed.
-    pub(crate) async fn apply(&mut self, plan: &Plan) -> Result<Posture, Error> {
-        let posture = self.net.set_doors(plan.net.clone()).await?;
+    /// Puts the doors of a plan in place, from now on; what comes of it is known later. If it fails nothing has changed.
+    pub(crate) fn apply(&mut self, plan: &Plan) -> impl Future<Output = Result<Posture, Error>> + use<> {
         // Commands of doors that are gone stay: something may still be open that only they can close.
         self.commands.extend(plan.commands.iter().cloned());
-        Ok(posture)
+        self.net.set_doors(plan.net.clone())
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) async fn list(&mut self) -> Result<Vec<Opening>, Error> {
-        self.net.list().await
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Vec<Opening>, Error>> + use<> {
+        self.net.list()
     }
 
     /// Has a door carry out an order. Its receipt comes as a happening, whatever becomes of it.
@@ -134,7 +133,7 @@ impl Doors {
     }
 
     /// Ends the thread of the packet filter. Everything that is open there stays open for its time.
-    pub(crate) fn stop(self) {
+    pub(crate) fn stop(&mut self) {
         self.net.stop();
     }
 

@@ -9,6 +9,7 @@ pub mod local_addresses;
 
 pub mod rules;
 
+mod desk;
 mod doors;
 mod journal;
 

@@ -9,6 +9,7 @@ mod report;
 use std::io;
 
 use clap::ValueEnum;
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -25,15 +26,21 @@ pub enum Format {
     Json,
 }
 
-/// Sends log lines of `level` and above to standard error.
+/// Lines that may wait for whoever reads standard error; more are thrown away, so that a slow reader holds up no packet.
+const WAITING: usize = 8192;
+
+/// Sends log lines of `level` and above to standard error, from a thread of its own. When what comes back is dropped, it waits a moment
+/// for the last of them.
 ///
 /// # Errors
 /// If `level` is no level, or logging was set up before.
-pub fn init(format: Format, level: &str) -> anyhow::Result<()> {
+pub fn init(format: Format, level: &str) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(level)?;
+    let (writer, guard) =
+        NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log").finish(io::stderr());
     // When standard error is gone nobody can be told so; the fallback would panic.
     let builder =
-        fmt().with_env_filter(filter).with_writer(io::stderr).with_target(false).log_internal_errors(false);
+        fmt().with_env_filter(filter).with_writer(writer).with_target(false).log_internal_errors(false);
     let done = match format {
         Format::Text => {
             let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
@@ -41,5 +48,6 @@ pub fn init(format: Format, level: &str) -> anyhow::Result<()> {
         }
         Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
     };
-    done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))
+    done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
+    Ok(guard)
 }

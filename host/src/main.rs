@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Knockd { options } => return knockd::run(options.into_iter()),
         Command::Run(run) => {
-            log::init(run.log_format, &run.log_level).and_then(|()| app::run(&run.file.config))
+            log::init(run.log_format, &run.log_level).and_then(|_until_the_end| app::run(&run.file.config))
         }
         Command::Check(file) => check::check(&file.config),
         Command::Reset => check::reset(),

@@ -1,7 +1,11 @@
-//! NetThread: the thread that talks to the packet filter.
+//! NetThread: the thread that talks to the packet filter, and the short way past it.
+//!
+//! An order that finds nothing before it is carried out by whoever brings it: the kernel does it within two system calls, and to wake a
+//! thread for them takes longer than they do. Everything else is the thread's: what comes in crowds, and what others change.
 
 use std::io;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
@@ -23,69 +27,108 @@ pub(super) struct NetThread {
     messages: Sender<Message>,
     wake: Arc<OwnedFd>,
     teller: Teller,
-    thread: JoinHandle<()>,
+    filter: Arc<Filter>,
+    /// None once it was stopped.
+    thread: Option<JoinHandle<()>>,
+}
+
+/// The packet filter, and what is still to be done there.
+#[derive(Default)]
+struct Filter {
+    /// None until there is a door for it.
+    doorman: Mutex<Option<Doorman>>,
+    /// Messages that the thread was sent and has not done.
+    waiting: AtomicUsize,
 }
 
 enum Message {
     Order(Order),
     SetDoors(Vec<(DoorId, NetDoor)>, oneshot::Sender<Result<Posture, Error>>),
     List(oneshot::Sender<Result<Vec<Opening>, Error>>),
+    Stop,
+}
+
+impl Filter {
+    fn lock(&self) -> MutexGuard<'_, Option<Doorman>> {
+        self.doorman.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl NetThread {
     pub(super) fn start(teller: Teller) -> io::Result<Self> {
         let (messages, queue) = unbounded();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let filter = Arc::new(Filter::default());
         let owner = Owner {
             queue,
             wake: Arc::clone(&wake),
             teller: teller.clone(),
-            doorman: None,
+            filter: Arc::clone(&filter),
             changes: None,
             guard_is_down: false,
         };
         let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owner.run())?;
-        Ok(Self { messages, wake, teller, thread })
+        Ok(Self { messages, wake, teller, filter, thread: Some(thread) })
     }
 
+    /// Carries out an order, now or soon; its receipt comes as a happening. Calls must not overlap, or orders change places.
     pub(super) fn carry_out(&self, order: Order) {
+        // In this order: the thread counts a message as done only with the lock in its hand.
+        let nothing_waits = self.filter.waiting.load(Ordering::Acquire) == 0;
+        if let Ok(mut doorman) = self.filter.doorman.try_lock()
+            && let Some(doorman) = doorman.as_mut().filter(|_| nothing_waits)
+        {
+            for receipt in doorman.carry_out(&[order]) {
+                let _ = self.teller.send(Happening::Answered(receipt));
+            }
+            return;
+        }
         // The engine bounds the number of orders that have no answer yet, and so what waits here.
-        if let Err(SendError(Message::Order(order))) = self.messages.send(Message::Order(order)) {
+        if let Err(Message::Order(order)) = self.send(Message::Order(order)) {
             let outcome = Err("the thread of the packet filter has ended".to_owned());
             let _ = self.teller.send(Happening::Answered(Receipt { serial: order.serial, outcome }));
         }
-        self.wake();
     }
 
-    pub(super) async fn set_doors(&self, doors: Vec<(DoorId, NetDoor)>) -> Result<Posture, Error> {
-        self.ask(|reply| Message::SetDoors(doors, reply)).await
-    }
-
-    pub(super) async fn list(&self) -> Result<Vec<Opening>, Error> {
-        self.ask(Message::List).await
-    }
-
-    pub(super) fn stop(self) {
-        let Self { messages, wake, thread, .. } = self;
-        drop(messages);
-        let _ = rustix::io::write(&wake, &1_u64.to_ne_bytes());
-        drop(thread.join());
-    }
-
-    async fn ask<T>(
+    pub(super) fn set_doors(
         &self,
-        message: impl FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
-    ) -> Result<T, Error> {
-        let gone = || Error::Unreachable(io::Error::other("the thread of the packet filter has ended"));
-        let (reply, answer) = oneshot::channel();
-        self.messages.send(message(reply)).map_err(|_| gone())?;
-        self.wake();
-        answer.await.map_err(|_| gone())?
+        doors: Vec<(DoorId, NetDoor)>,
+    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        self.ask(|reply| Message::SetDoors(doors, reply))
     }
 
-    fn wake(&self) {
+    pub(super) fn list(&self) -> impl Future<Output = Result<Vec<Opening>, Error>> + use<> {
+        self.ask(Message::List)
+    }
+
+    pub(super) fn stop(&mut self) {
+        if let Some(thread) = self.thread.take() {
+            let _ = self.send(Message::Stop);
+            drop(thread.join());
+        }
+    }
+
+    /// Asks at once; the answer comes later, and none if the thread has ended.
+    fn ask<T, M>(&self, message: M) -> impl Future<Output = Result<T, Error>> + use<T, M>
+    where
+        M: FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
+    {
+        let (reply, answer) = oneshot::channel();
+        // Without a thread the answer says so.
+        let _ = self.send(message(reply));
+        async {
+            let gone = |_| Error::Unreachable(io::Error::other("the thread of the packet filter has ended"));
+            answer.await.map_err(gone)?
+        }
+    }
+
+    /// Gives the message back if the thread has ended.
+    fn send(&self, message: Message) -> Result<(), Message> {
+        self.filter.waiting.fetch_add(1, Ordering::AcqRel);
+        let sent = self.messages.send(message).map_err(|SendError(message)| message);
         // Full means that it is awake already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+        sent
     }
 }
 
@@ -94,8 +137,7 @@ struct Owner {
     queue: Receiver<Message>,
     wake: Arc<OwnedFd>,
     teller: Teller,
-    /// None until there is a door for it.
-    doorman: Option<Doorman>,
+    filter: Arc<Filter>,
     changes: Option<Changes>,
     /// The guard was swept away, and could not be put up again so far.
     guard_is_down: bool,
@@ -126,37 +168,45 @@ impl Owner {
         }
     }
 
+    /// Does what is waiting.
     fn drain(&mut self) -> Result<(), Gone> {
+        let filter = Arc::clone(&self.filter);
         let mut orders = Vec::with_capacity(BATCH);
         loop {
-            match self.queue.try_recv() {
-                Ok(Message::Order(order)) => {
-                    orders.push(order);
-                    if orders.len() < BATCH {
-                        continue;
-                    }
+            let mut doorman = filter.lock();
+            let mut done = 0;
+            let other = loop {
+                match self.queue.try_recv() {
+                    Ok(Message::Order(order)) => orders.push(order),
+                    other => break other,
                 }
-                Ok(other) => {
-                    self.carry_out(&mut orders)?;
-                    self.answer(other);
+                if orders.len() == BATCH {
+                    done += self.carry_out(&mut doorman, &mut orders)?;
                 }
-                Err(TryRecvError::Empty) => return self.carry_out(&mut orders),
-                Err(TryRecvError::Disconnected) => {
-                    self.carry_out(&mut orders)?;
-                    return Err(Gone);
+            };
+            done += self.carry_out(&mut doorman, &mut orders)? + usize::from(other.is_ok());
+            match other {
+                Ok(Message::SetDoors(doors, reply)) => drop(reply.send(self.set_doors(&mut doorman, &doors))),
+                Ok(Message::List(reply)) => {
+                    drop(reply.send(doorman.as_mut().map_or_else(|| Ok(Vec::new()), Doorman::list)));
                 }
+                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Err(Gone),
+                Ok(Message::Order(_)) | Err(TryRecvError::Empty) => {}
             }
-            if orders.len() == BATCH {
-                self.carry_out(&mut orders)?;
+            // With the lock still in hand, so that whoever finds nothing waiting and takes it comes after all of this.
+            if filter.waiting.fetch_sub(done, Ordering::AcqRel) == done {
+                return Ok(());
             }
         }
     }
 
-    fn carry_out(&mut self, orders: &mut Vec<Order>) -> Result<(), Gone> {
-        if orders.is_empty() {
-            return Ok(());
+    /// Carries out what was collected; how many orders those were.
+    fn carry_out(&self, doorman: &mut Option<Doorman>, orders: &mut Vec<Order>) -> Result<usize, Gone> {
+        let count = orders.len();
+        if count == 0 {
+            return Ok(0);
         }
-        let receipts = match &mut self.doorman {
+        let receipts = match doorman {
             Some(doorman) => doorman.carry_out(orders),
             None => {
                 let refuse =
@@ -168,22 +218,15 @@ impl Owner {
         for receipt in receipts {
             self.teller.send(Happening::Answered(receipt)).map_err(|_| Gone)?;
         }
-        Ok(())
+        Ok(count)
     }
 
-    fn answer(&mut self, message: Message) {
-        match message {
-            Message::Order(_) => {}
-            Message::SetDoors(doors, reply) => drop(reply.send(self.set_doors(&doors))),
-            Message::List(reply) => {
-                let list = self.doorman.as_mut().map_or_else(|| Ok(Vec::new()), Doorman::list);
-                drop(reply.send(list));
-            }
-        }
-    }
-
-    fn set_doors(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<Posture, Error> {
-        match &mut self.doorman {
+    fn set_doors(
+        &mut self,
+        doorman: &mut Option<Doorman>,
+        doors: &[(DoorId, NetDoor)],
+    ) -> Result<Posture, Error> {
+        match doorman {
             Some(doorman) => {
                 doorman.set_doors(doors)?;
                 Ok(doorman.posture())
@@ -194,15 +237,15 @@ impl Owner {
                 if started.is_err() && doors.is_empty() {
                     return Ok(Posture::Unguarded);
                 }
-                let (doorman, posture) = started?;
-                self.changes = match Changes::watch(doorman.port_id()) {
+                let (started, posture) = started?;
+                self.changes = match Changes::watch(started.port_id()) {
                     Ok(changes) => Some(changes),
                     Err(error) => {
                         tracing::warn!(event = "doors", detail = %error, "changes that others make to the packet filter will not be noticed: {error}");
                         None
                     }
                 };
-                self.doorman = Some(doorman);
+                *doorman = Some(started);
                 Ok(posture)
             }
         }
@@ -210,7 +253,9 @@ impl Owner {
 
     /// Somebody else changed the ruleset: the guard is put up again if it may be gone, and what is open is told.
     fn ruleset_changed(&mut self) {
-        let Some(doorman) = &mut self.doorman else { return };
+        let filter = Arc::clone(&self.filter);
+        let mut doorman = filter.lock();
+        let Some(doorman) = &mut *doorman else { return };
         // A table that we own nobody else can touch.
         if doorman.posture() != Posture::Owned {
             let restored = doorman.restore_table();
@@ -225,6 +270,7 @@ impl Owner {
             }
         }
         match doorman.list() {
+            // Before the lock goes, or an order that was carried out later would be answered earlier.
             Ok(openings) => drop(self.teller.send(Happening::RulesetChanged(openings))),
             Err(error) => {
                 let detail = format!("{:#}", anyhow::Error::from(error));

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use postern_core::{Act, Key, Order, Receipt, RuleId};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 pub(crate) use self::shell::IS_DAEMON;
@@ -30,6 +31,8 @@ pub(super) struct Runner {
     slots: Arc<Semaphore>,
     shell_slots: Arc<Semaphore>,
     teller: Teller,
+    /// Where commands are started, whoever asks for it.
+    shell: Handle,
     journal: Option<Journal>,
     /// For each opening that is in the journal, its number there and what is written.
     rows: Arc<Mutex<HashMap<Key, (u64, Record)>>>,
@@ -58,6 +61,7 @@ impl Runner {
             slots: Arc::new(Semaphore::new(PARALLEL)),
             shell_slots: Arc::new(Semaphore::new(PARALLEL_SHELLS)),
             teller,
+            shell: Handle::current(),
             journal,
             rows: Arc::default(),
         }
@@ -103,7 +107,7 @@ impl Runner {
             lines.insert(line, VecDeque::new());
         }
         let runner = self.clone();
-        tokio::spawn(async move {
+        self.shell.spawn(async move {
             let mut next = Some(job);
             while let Some(job) = next {
                 let serial = job.serial;

@@ -3,6 +3,7 @@
 use postern_tests::Lab;
 
 use crate::blast::Blast;
+use crate::floor::Floor;
 use crate::process::Process;
 use crate::report::Report;
 use crate::{KNOCK, lab, subject};
@@ -16,12 +17,12 @@ pub(crate) fn measure(report: &mut Report) {
     // The first two steps in turn: the client makes progress, fails, and starts over.
     let blast = || Blast { count: MANY, rate: Some(RATE), ports: KNOCK[..2].to_vec(), sources: 1, skip: 0 };
     let mut floor = f64::NAN;
-    for mode in ["buffered", "immediate"] {
+    for mode in [Floor::Buffered, Floor::Immediate] {
         let lab = lab();
         let process = subject::floor(&lab, mode);
         let (cost, rate) = cost(&lab, &process, &blast());
         let remark = format!("at {:.0} a second, {}", rate, dropped(&process.finish("done")));
-        report.add(&format!("libpcap, {mode}"), "CPU a packet", cost, "ns", &remark);
+        report.add(&format!("libpcap, {}", mode.name()), "CPU a packet", cost, "ns", &remark);
         floor = cost;
     }
     let mut one = f64::NAN;

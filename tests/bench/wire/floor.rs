@@ -1,30 +1,85 @@
-//! Floor: the least that a reader of libpcap can do, to compare with: it looks at the last byte of every packet and counts.
+//! Floor: the least that a reader of libpcap can do, to compare with.
 
 use std::io::Read;
+use std::net::Ipv4Addr;
 use std::thread;
+use std::time::Duration;
 
-use pcap::Capture;
+use pcap::{Active, Capture};
+use postern_core::{Act, DoorId, Order};
+use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose};
 
-/// Reads what the filter lets through until standard input ends, then says how many packets that were.
-pub(crate) fn read(filter: &str, is_immediate: bool) {
-    let open = || -> Result<_, pcap::Error> {
+use crate::{GUARDED, KNOCK};
+
+/// Where a frame with a UDP datagram over IPv4 has its source and its destination port.
+const SOURCE: usize = 26;
+const PORT: usize = 36;
+
+/// What to do with packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Floor {
+    /// Look at the last byte; sleep until many are there.
+    Buffered,
+    /// Look at the last byte; wake up for each.
+    Immediate,
+    /// Open for whoever sends the last step of a knock, without a rule, a ledger or a second thread.
+    Opener,
+}
+
+impl Floor {
+    pub(crate) const ALL: [Self; 3] = [Self::Buffered, Self::Immediate, Self::Opener];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Buffered => "buffered",
+            Self::Immediate => "immediate",
+            Self::Opener => "opener",
+        }
+    }
+
+    /// Reads until standard input ends, then says how many packets those were.
+    pub(crate) fn run(self) {
+        let mut capture = self.capture().unwrap_or_else(|error| panic!("eth0: {error}"));
+        let handle = capture.breakloop_handle();
+        thread::spawn(move || {
+            // Ends when nobody is there any more.
+            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            handle.breakloop();
+        });
+        let mut doorman = (self == Self::Opener).then(doorman);
+        println!("listening");
+        let mut odd = 0_u64;
+        // Breaking the loop is an error, too.
+        let _ = capture.for_each(None, |packet| {
+            odd += u64::from(packet.data.last().is_some_and(|byte| byte & 1 == 1));
+            if let Some(doorman) = &mut doorman {
+                open(doorman, packet.data);
+            }
+        });
+        let stats = capture.stats().expect("it was open");
+        println!("done received {} dropped {} odd {odd}", stats.received, stats.dropped);
+    }
+
+    fn capture(self) -> Result<Capture<Active>, pcap::Error> {
         let device = Capture::from_device("eth0")?.snaplen(128).buffer_size(16 << 20).timeout(10);
-        let mut capture = device.immediate_mode(is_immediate).open()?;
-        capture.filter(filter, true)?;
+        let mut capture = device.immediate_mode(self != Self::Buffered).open()?;
+        let [first, .., last] = KNOCK;
+        capture.filter(&format!("udp and inbound and dst portrange {first}-{last}"), true)?;
         Ok(capture)
-    };
-    let mut capture = open().unwrap_or_else(|error| panic!("eth0: {error}"));
-    let handle = capture.breakloop_handle();
-    thread::spawn(move || {
-        // Ends when nobody is there any more.
-        let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        handle.breakloop();
-    });
-    println!("listening");
-    let mut odd = 0_u64;
-    // Breaking the loop is an error, too.
-    let _ = capture
-        .for_each(None, |packet| odd += u64::from(packet.data.last().is_some_and(|byte| byte & 1 == 1)));
-    let stats = capture.stats().expect("it was open");
-    println!("done received {} dropped {} odd {odd}", stats.received, stats.dropped);
+    }
+}
+
+fn doorman() -> Doorman {
+    let door = NetDoor::Guard { ports: vec![(GuardProtocol::Udp, GUARDED)], on_close: OnClose::Keep };
+    Doorman::start(&[(DoorId(1), door)]).expect("nobody else is here").0
+}
+
+fn open(doorman: &mut Doorman, frame: &[u8]) {
+    let source = frame[SOURCE..].first_chunk::<4>();
+    let port = frame[PORT..].first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
+    if let Some(source) = source.filter(|_| port == Some(KNOCK[2])) {
+        let client = Ipv4Addr::from(*source).into();
+        let act = Act::Open(Duration::from_secs(60));
+        doorman.carry_out(&[Order { serial: 1, door: DoorId(1), client, turn: 0, act }]);
+    }
 }

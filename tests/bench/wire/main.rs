@@ -22,6 +22,7 @@ mod subject;
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use floor::Floor;
 use postern_tests::Lab;
 use report::Report;
 
@@ -49,8 +50,8 @@ const SLOW: &str = "modules";
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if let Some(("floor", filter)) = arguments.first().map(String::as_str).zip(arguments.get(1)) {
-        return floor::read(filter, arguments.get(2).is_some_and(|mode| mode == "immediate"));
+    if let Some(floor) = Floor::ALL.into_iter().find(|floor| arguments == ["floor", floor.name()]) {
+        return floor.run();
     }
     if let Some(unknown) = arguments.iter().find(|name| PARTS.iter().all(|part| part.0 != **name)) {
         let names = PARTS.map(|part| part.0).join(", ");

@@ -6,6 +6,7 @@ use std::thread;
 use postern_tests::Lab;
 
 use crate::blast::Blast;
+use crate::floor::Floor;
 use crate::knocker::{Times, knock};
 use crate::report::{Report, micros};
 use crate::{KNOCK, lab, subject};
@@ -24,6 +25,13 @@ pub(crate) fn measure(report: &mut Report) {
         let times = knock(&lab, 1..MANY);
         tell(report, "posternd, guard door", &times)
     };
+    {
+        let lab = lab();
+        let _floor = subject::floor(&lab, Floor::Opener);
+        let times = knock(&lab, 1..MANY);
+        let least = tell(report, "libpcap and netlink", &times);
+        report.compare("median", own, "libpcap and netlink", least);
+    }
     let lab = lab();
     if let Some(_knockd) = subject::knockd(&lab) {
         let times = knock(&lab, 1..FEW);

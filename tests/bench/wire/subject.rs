@@ -8,6 +8,7 @@ use std::process::Command;
 use postern_tests::{Lab, tool};
 use tempfile::TempDir;
 
+use crate::floor::Floor;
 use crate::process::Process;
 use crate::{GUARDED, KNOCK};
 
@@ -80,9 +81,9 @@ pub(crate) fn knockd(lab: &Lab) -> Option<Subject> {
     Some(Subject { process: Process::start(lab.server(), command, "listening on"), folder })
 }
 
-/// A bare reader of libpcap, either woken for each packet or for many.
-pub(crate) fn floor(lab: &Lab, mode: &str) -> Process {
+/// A bare reader of libpcap.
+pub(crate) fn floor(lab: &Lab, floor: Floor) -> Process {
     let mut command = Command::new(std::env::current_exe().expect("this program is a file"));
-    command.args(["floor", "udp and inbound and dst portrange 7001-7003", mode]);
+    command.args(["floor", floor.name()]);
     Process::start(lab.server(), command, "listening")
 }

@@ -1,0 +1,198 @@
+//! Desk: where it is decided what becomes of verdicts, whoever brings them.
+//!
+//! Judging threads come here themselves, so that a verdict is an order to a door before anybody else is woken. The main loop comes for
+//! everything that has time: answers of doors, deadlines, reloads. Nothing here waits for anything but the lock.
+
+use std::collections::{HashMap, HashSet};
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
+use postern_doorman::{Error, Opening, Posture};
+use tokio::sync::mpsc::Sender;
+
+use crate::clock::Clock;
+use crate::config::{Config, OneTime};
+use crate::doors::{Doors, Plan};
+use crate::happening::Judgement;
+use crate::journal::Record;
+use crate::log;
+
+/// The engine, its doors, and what counts at the moment.
+pub(crate) struct Desk {
+    decided: Mutex<Decided>,
+    clock: Clock,
+    /// Judgements that cost a line of a file, which is the main loop's to strike out.
+    to_spend: Sender<Judgement>,
+}
+
+struct Decided {
+    engine: Engine,
+    doors: Doors,
+    term: Term,
+}
+
+/// The generation in force.
+struct Term {
+    number: u64,
+    policy: Arc<Policy>,
+    /// That of the generation before: workers may have judged by it until a moment ago.
+    policy_before: Arc<Policy>,
+    /// The rules whose sequence is good for one opening.
+    one_time: HashSet<RuleId>,
+}
+
+impl Desk {
+    /// Opens with the doors of `plan` for a first generation. Judgements that cost something come to `to_spend`.
+    pub(crate) fn new(
+        doors: Doors,
+        plan: &Plan,
+        config: &Config,
+        clock: Clock,
+        to_spend: Sender<Judgement>,
+    ) -> Self {
+        let term = Term {
+            number: 1,
+            policy: Arc::clone(&plan.policy),
+            policy_before: Arc::clone(&plan.policy),
+            one_time: one_time(config).into_keys().collect(),
+        };
+        let decided = Decided { engine: Engine::new(Arc::clone(&plan.policy)), doors, term };
+        Self { decided: Mutex::new(decided), clock, to_spend }
+    }
+
+    /// A rule said that doors should open or close. A verdict of the generation before counts only for what the rule may do in both.
+    pub(crate) fn judged(&self, judgement: Judgement) {
+        let mut decided = self.lock();
+        let Term { number, policy, policy_before, one_time } = &decided.term;
+        let Judgement { rule, generation, .. } = &judgement;
+        let counts = generation == number
+            || generation + 1 == *number && policy.grants.get(rule) == policy_before.grants.get(rule);
+        if !counts {
+            return log::count_drop(DropReason::Outdated);
+        }
+        if one_time.contains(rule) {
+            if self.to_spend.try_send(judgement).is_err() {
+                log::count_drop(DropReason::QueueFull);
+            }
+            return;
+        }
+        let Judgement { rule, source, request, .. } = judgement;
+        decided.handle(Event::Judged { rule, source, request }, self.clock);
+    }
+
+    /// Something happened.
+    pub(crate) fn handle(&self, event: Event) {
+        self.lock().handle(event, self.clock);
+    }
+
+    /// Does what is due.
+    pub(crate) fn handle_deadline(&self) {
+        let mut decided = self.lock();
+        let actions = decided.engine.handle_deadline(self.clock.now());
+        decided.carry_out(actions);
+    }
+
+    /// When something is due. What judging threads ask for changes that only with the answer of a door, which the main loop hears.
+    pub(crate) fn next_deadline(&self) -> Option<std::time::Instant> {
+        self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
+    }
+
+    /// Takes over what an earlier run opened and could not close.
+    pub(crate) fn inherit(&self, row: u64, record: Record) {
+        let mut decided = self.lock();
+        let event = decided.doors.inherit(row, record);
+        decided.handle(event, self.clock);
+    }
+
+    /// Compares what is open in the packet filter with the ledger. What should be open and is not, because somebody swept it away,
+    /// is opened again for the time that it has left; what an earlier run left open is taken over.
+    pub(crate) fn reconcile(&self, open: &[Opening]) {
+        let mut decided = self.lock();
+        let whole: HashSet<_> = open.iter().filter(|o| o.whole).map(|o| (o.door, o.client)).collect();
+        let engine = &decided.engine;
+        let lost = engine.openings().filter(|(key, opening)| {
+            let is_open = whole.contains(&(key.door, key.client));
+            opening.state == State::Open && engine.keeps_time(key.door) && !is_open
+        });
+        let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
+        let found = open.iter().map(|open| {
+            let Opening { door, client, remaining, .. } = *open;
+            Event::Found { door, client, remaining }
+        });
+        for event in lost.into_iter().chain(found) {
+            decided.handle(event, self.clock);
+        }
+    }
+
+    /// A configuration's doors.
+    pub(crate) fn plan(&self, config: &Config) -> Plan {
+        self.lock().doors.plan(config)
+    }
+
+    /// Puts the doors of a plan in place, from now on. If that fails nothing has changed.
+    pub(crate) fn apply(&self, plan: &Plan) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        self.lock().doors.apply(plan)
+    }
+
+    /// What is open in the packet filter, from this run or an earlier one.
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Vec<Opening>, Error>> + use<> {
+        self.lock().doors.list()
+    }
+
+    /// Goes on with another generation, whose doors are in place.
+    pub(crate) fn replace(&self, number: u64, plan: Plan, config: &Config) {
+        let mut decided = self.lock();
+        decided.handle(Event::PolicyChanged(Arc::clone(&plan.policy)), self.clock);
+        let term = &mut decided.term;
+        term.number = number;
+        term.policy_before = std::mem::replace(&mut term.policy, plan.policy);
+        term.one_time = one_time(config).into_keys().collect();
+    }
+
+    /// Whether every order was answered and nothing is left that stays open for ever if nobody closes it.
+    pub(crate) fn is_tidy(&self) -> bool {
+        let decided = self.lock();
+        decided.engine.is_settled() && decided.engine.left_to_close() == 0
+    }
+
+    /// How many doors are open, and how many of them somebody must close by hand. Doors in the packet filter stay open for their time.
+    pub(crate) fn close(&self) -> (usize, usize) {
+        let mut decided = self.lock();
+        decided.doors.stop();
+        (decided.engine.openings().count(), decided.engine.left_to_close())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Decided> {
+        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Decided {
+    fn handle(&mut self, event: Event, clock: Clock) {
+        let actions = self.engine.handle(event, clock.now());
+        self.carry_out(actions);
+    }
+
+    /// Orders come first: people have time.
+    fn carry_out(&mut self, actions: Vec<Action>) {
+        let mut notices = Vec::new();
+        for action in actions {
+            match action {
+                Action::Order { order, rule } => {
+                    let door = self.engine.door_name(order.door);
+                    self.doors.carry_out(order, rule.as_ref(), &door);
+                }
+                Action::Note { key, lasts } => self.doors.note(key, lasts),
+                Action::Tell(notice) => notices.push(notice),
+            }
+        }
+        notices.iter().for_each(log::notice);
+    }
+}
+
+/// The rules whose sequence is good for one opening, and where it stands until it is used.
+pub(crate) fn one_time(config: &Config) -> HashMap<RuleId, Option<OneTime>> {
+    let rules = config.rules.iter().filter(|rule| rule.one_time.is_some());
+    rules.map(|rule| (rule.id.clone(), rule.one_time.clone())).collect()
+}
