@@ -9,7 +9,7 @@ inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
 windows := x86_64-pc-windows-gnu
 
-.PHONY: help demo test check deps
+.PHONY: help demo test check bench deps
 
 help: # say what there is
 	@sed -n 's/^\([a-z]*\):.*# /  make \1\t/p' Makefile
@@ -22,6 +22,10 @@ demo: deps # a guided tour of a minute on two pretend machines
 test: check # everything: format, lints, all tests
 	@echo '== tests'
 	cargo test --workspace --no-fail-fast $(inside)
+
+bench: deps # measure, beside knockd and a bare reader of libpcap; takes minutes
+	cargo bench -p posternd $(inside) --bench parts
+	cargo bench -p posternd $(inside) --bench wire
 
 check: deps # format and lints
 	@echo '== format'

@@ -12,7 +12,7 @@ use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::Clock;
 use crate::config::{Config, OneTime};
@@ -37,8 +37,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const STATE_DIR: &str = "/var/lib/postern";
 /// How long a new generation waits for the kernel to see its packets, before it is told all the same.
 const LISTENING: Duration = Duration::from_secs(1);
-/// How often it is looked whether all interfaces listen, until they do.
-const LOOK: Duration = Duration::from_millis(10);
 
 /// Runs the daemon on `postern.toml` at `file` until it is told to stop.
 ///
@@ -98,7 +96,7 @@ struct App {
     preparer: Preparer,
     pace: Pace,
     running: Running,
-    look: Interval,
+    listening: Arc<Notify>,
     signals: Signals,
     /// Never read; it follows the changes of addresses as long as it lives.
     _local: Arc<LocalAddresses>,
@@ -168,10 +166,9 @@ impl App {
         let bench = Bench { runtime, is_local, clock, told };
         let pool = Pool::start(bench, config.workers, Arc::clone(&generation))?;
         let mut taps = Taps::default();
-        taps.follow(&config, &generation, &pool)?;
+        let listening = Arc::new(Notify::new());
+        taps.follow(&config, &generation, &pool, &listening)?;
         let preparer = Preparer::start(written.clone(), loader, Teller::clone(&teller))?;
-        let mut look = interval(LOOK);
-        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let running = Running {
             number: generation.number,
             workers: config.workers,
@@ -191,7 +188,7 @@ impl App {
             preparer,
             pace: Pace::default(),
             running,
-            look,
+            listening,
             signals,
             _local: local,
         };
@@ -208,7 +205,7 @@ impl App {
         let signal = loop {
             let deadline = self.desk.next_deadline();
             let reload_at = self.pace.due();
-            let is_waiting = !self.running.is_ready || self.running.untold.is_some();
+            let untold_at = self.running.untold.as_ref().map(|(_, patience)| *patience);
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
                 Some(judgement) = self.judgements.recv() => self.spend(judgement),
@@ -221,7 +218,8 @@ impl App {
                         self.prepare();
                     }
                 }
-                _ = self.look.tick(), if is_waiting => self.look(),
+                () = self.listening.notified() => self.look(),
+                () = until(untold_at) => self.look(),
                 signal = self.signals.stop.recv() => break signal,
             }
         };
@@ -300,7 +298,7 @@ impl App {
         self.running.number = generation.number;
         self.running.one_time = one_time(config);
         self.pool.replace(Arc::clone(&generation));
-        if let Err(error) = self.taps.follow(config, &generation, &self.pool) {
+        if let Err(error) = self.taps.follow(config, &generation, &self.pool, &self.listening) {
             tracing::error!(event = "capture", detail = %error, "{error}");
         }
         if config.workers != self.running.workers {

@@ -33,6 +33,8 @@ const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
 /// As many elements as the guard's sets hold.
 const CEILING_OPENINGS: usize = 131_072;
+/// Judges close to a million knocks a second, and nobody must be woken for it.
+const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
 /// More is taken for a mistake, or an attack on the reader.
 const MAX_FILE: u64 = 1 << 20;
@@ -48,7 +50,7 @@ pub struct Config {
     pub promiscuous: bool,
     /// Whether packets of IPv6 are left out.
     pub only_ipv4: bool,
-    /// Threads that run rules.
+    /// Who runs rules: 1 is each thread that captures, more are threads of their own.
     pub workers: usize,
     /// The folder of the rule files.
     pub rules_dir: PathBuf,
@@ -126,7 +128,7 @@ impl Config {
             interfaces,
             promiscuous: false,
             only_ipv4,
-            workers: one_a_core(),
+            workers: DEFAULT_WORKERS,
             rules_dir: PathBuf::new(),
             doors: BTreeMap::new(),
             longest,
@@ -195,7 +197,7 @@ impl Config {
             interfaces: interfaces.iter().map(|at| at.value.to_owned()).collect(),
             promiscuous,
             only_ipv4: false,
-            workers: workers.unwrap_or_else(one_a_core),
+            workers: workers.unwrap_or(DEFAULT_WORKERS),
             rules_dir,
             doors,
             longest,
@@ -211,10 +213,6 @@ impl Config {
             ModuleSource::Stock(_) => None,
         })
     }
-}
-
-fn one_a_core() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(8)
 }
 
 fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::DropReason;
+use tokio::sync::Notify;
 
 use crate::capture::{CaptureError, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
@@ -19,12 +20,14 @@ pub(crate) struct Taps {
 }
 
 impl Taps {
-    /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet.
+    /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
+    /// `listening` may look again whether all are.
     pub(crate) fn follow(
         &mut self,
         config: &Config,
         generation: &Generation,
         pool: &Pool,
+        listening: &Arc<Notify>,
     ) -> Result<(), CaptureError> {
         let watches: Vec<_> = generation.dispatch.watches().collect();
         let filter = Arc::new(Filter::from_watches(&watches));
@@ -43,7 +46,11 @@ impl Taps {
         for interface in &config.interfaces {
             if !self.taps.contains_key(interface) {
                 let settings = TapSettings { interface: interface.clone(), promiscuous: config.promiscuous };
-                let way_in = WayIn { entrance: pool.entrance(), only_ipv4: config.only_ipv4 };
+                let way_in = WayIn {
+                    entrance: pool.entrance(),
+                    only_ipv4: config.only_ipv4,
+                    listening: Arc::clone(listening),
+                };
                 let tap = Tap::start(settings, Arc::clone(&filter), way_in)?;
                 self.taps.insert(interface.clone(), (config.promiscuous, tap));
             }
@@ -67,6 +74,7 @@ impl Taps {
 struct WayIn {
     entrance: Entrance,
     only_ipv4: bool,
+    listening: Arc<Notify>,
 }
 
 impl Sink for WayIn {
@@ -84,5 +92,9 @@ impl Sink for WayIn {
 
     fn pause(&mut self) {
         self.entrance.judge();
+    }
+
+    fn listening(&mut self) {
+        self.listening.notify_one();
     }
 }

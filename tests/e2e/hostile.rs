@@ -17,8 +17,18 @@ const GROWTH_KIB: u64 = 48 * 1024;
 #[test]
 fn a_flood_of_half_finished_knocks_costs_bounded_memory_and_keeps_nobody_out() {
     let Some(lab) = Lab::if_possible() else { return };
+    flood(&lab, SSH_2S);
+}
+
+#[test]
+fn several_workers_survive_it_too() {
+    let Some(lab) = Lab::if_possible() else { return };
+    flood(&lab, &format!("workers = 3\n{SSH_2S}"));
+}
+
+fn flood(lab: &Lab, config: &str) {
     let _ssh = lab.tcp_service(22);
-    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    let daemon = posternd(lab).config(config).rule("knock", KNOCK).start();
     let before = daemon.resident_kib();
     let mut wire = lab.injector();
     let server = SocketAddr::new(SERVER4, 7000);
@@ -36,12 +46,12 @@ fn a_flood_of_half_finished_knocks_costs_bounded_memory_and_keeps_nobody_out() {
             start.elapsed()
         });
         eventually("the middle of the flood", || (sent.load(Ordering::Relaxed) > FLOOD / 2).then_some(()));
-        get_in(&lab, CLIENT4);
+        get_in(lab, CLIENT4);
         flood.join().expect("the flood only sends")
     });
 
     // Whoever gets in behind the whole flood is behind everything that was kept of it.
-    get_in(&lab, CLIENT6);
+    get_in(lab, CLIENT6);
     let grown = daemon.resident_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB, "{grown} KiB more after {FLOOD} packets in {flood:?}");
     daemon.expect_none("fault", |_| true);

@@ -7,7 +7,7 @@ use crate::{A_WHILE, KNOCK, LATENESS, SOON, SSH_2S, STEPS, STORY, posternd};
 #[test]
 fn an_edit_between_two_steps_loses_no_progress() {
     let Some(lab) = Lab::if_possible() else { return };
-    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    let daemon = posternd(&lab).config(&format!("workers = 2\n{SSH_2S}")).rule("knock", KNOCK).start();
     for (stage, step) in [(1_u32, "7000/udp"), (2, "8000/tcp")] {
         lab.knock(CLIENT4, step);
         daemon.wait_for("stage", |entry| entry.number("stage") == Some(stage.into()));

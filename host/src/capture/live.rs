@@ -67,6 +67,9 @@ pub trait Sink: Send + 'static {
 
     /// No more frames are there at this moment, or many have been.
     fn pause(&mut self) {}
+
+    /// From now on the interface is open, with the newest filter in place.
+    fn listening(&mut self) {}
 }
 
 impl<F: FnMut(Frame<'_>) + Send + 'static> Sink for F {
@@ -248,6 +251,7 @@ fn serve(
 ) -> Result<(), CaptureError> {
     let mut crowd = Crowd::new(Instant::now());
     let mut attached = attach_newest(shared, device)?;
+    sink.listening();
     info!(event = "capture", interface = device.name(), link = ?device.link(), "listening");
     outage.is_over();
     loop {
@@ -263,6 +267,7 @@ fn serve(
             }
             if number != attached {
                 attached = attach_newest(shared, device)?;
+                sink.listening();
             }
             count(shared, device);
             shared.update(|state| state.stats_answered = stats_asked);

@@ -45,11 +45,11 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
             tracing::info!(event = "stage", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} is at stage {stage}");
         }
         Outcome::Expired { client: src, stage } => {
-            let Some(suppressed) = admit(&FORGOTTEN) else { return };
+            let Some(suppressed) = admit_detail(&FORGOTTEN) else { return };
             tracing::debug!(event = "timeout", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} took too long after stage {stage}");
         }
         Outcome::Forgot(reason) => {
-            let Some(suppressed) = admit(&FORGOTTEN) else { return };
+            let Some(suppressed) = admit_detail(&FORGOTTEN) else { return };
             let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
             tracing::debug!(event = "forget", %tenant, rule = name, %src, reason, suppressed, "{name}: {src} starts over: {reason}");
         }
@@ -171,6 +171,11 @@ fn opening(event: &str, subject: &Subject, lasts: Duration, words: &str) {
 
 fn names(subject: &Subject) -> (String, &str) {
     subject.rule.as_ref().map_or((String::new(), "-"), |rule| (rule.tenant.to_string(), &*rule.name))
+}
+
+/// As [`admit`] for what is told to those only who want details: looking at the clock is more than most lines are worth.
+fn admit_detail(limit: &Mutex<RateLimit>) -> Option<u64> {
+    tracing::enabled!(tracing::Level::DEBUG).then(|| admit(limit)).flatten()
 }
 
 fn admit(limit: &Mutex<RateLimit>) -> Option<u64> {

@@ -1,10 +1,10 @@
 //! Loader: bytes to a module that can be started, compiled once for all rules that run it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 use std::sync::{Arc, Weak};
 
-use sha2::{Digest, Sha256};
+use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
 use super::componentize::{check_import, componentize};
@@ -17,6 +17,9 @@ use crate::config::{ModuleSource, read_regular};
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
 
+/// Modules that are kept though no rule runs them any more; each takes a few hundred KiB.
+const RECENT: usize = 8;
+
 /// A compiled module, ready to be started any number of times.
 pub struct Module {
     pub(super) pre: RulePre<Guest>,
@@ -27,8 +30,14 @@ pub struct Module {
 pub struct Loader {
     runtime: Runtime,
     linker: Linker<Guest>,
-    known: HashMap<[u8; 32], Weak<Module>>,
+    known: HashMap<Digest, Weak<Module>>,
+    /// The digests of stock modules, which many rules run.
+    stock: HashMap<&'static str, Digest>,
+    /// Loaded last, newest at the end: whoever goes back to the bytes of before waits for no compiler.
+    recent: VecDeque<Arc<Module>>,
 }
+
+type Digest = [u8; 32];
 
 impl Loader {
     /// A loader that has loaded nothing yet.
@@ -38,7 +47,7 @@ impl Loader {
     pub fn new(runtime: Runtime) -> anyhow::Result<Self> {
         let mut linker = Linker::new(runtime.engine());
         add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        Ok(Self { runtime, linker, known: HashMap::new() })
+        Ok(Self { runtime, linker, known: HashMap::new(), stock: HashMap::new(), recent: VecDeque::new() })
     }
 
     /// The module at `source`. If the same bytes are in use already, so is their code.
@@ -47,7 +56,11 @@ impl Loader {
     /// If it cannot be read, is not WebAssembly, or is not a rule.
     pub fn load(&mut self, source: &ModuleSource) -> Result<Arc<Module>, LoadError> {
         match source {
-            ModuleSource::Stock(name) => self.load_bytes(stock::bytes(name)),
+            ModuleSource::Stock(name) => {
+                let bytes = stock::bytes(name);
+                let digest = *self.stock.entry(name).or_insert_with(|| Sha256::digest(bytes).into());
+                self.load_digested(digest, bytes)
+            }
             ModuleSource::File(path) => self.load_bytes(&read(path)?),
         }
     }
@@ -57,7 +70,10 @@ impl Loader {
     /// # Errors
     /// As [`Loader::load`].
     pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        self.load_digested(Sha256::digest(bytes).into(), bytes)
+    }
+
+    fn load_digested(&mut self, digest: Digest, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
         if let Some(module) = self.known.get(&digest).and_then(Weak::upgrade) {
             return Ok(module);
         }
@@ -68,6 +84,10 @@ impl Loader {
         let world = |error: wasmtime::Error| LoadError::World(format!("{error:#}").replace('\n', " "));
         let pre = self.linker.instantiate_pre(&component).and_then(RulePre::new).map_err(world)?;
         let module = Arc::new(Module { pre, runtime: self.runtime.clone() });
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Arc::clone(&module));
         self.known.retain(|_, module| module.strong_count() > 0);
         self.known.insert(digest, Arc::downgrade(&module));
         Ok(module)

@@ -14,8 +14,8 @@ use super::instance::{Instance, StartError};
 use super::runtime::Running;
 
 /// Instances at once, all shards together. Each takes 4 mappings of the 65,530 that Linux gives a process by default
-/// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more.
-const MAX_INSTANCES: usize = 8192;
+/// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more: a quarter is left for that.
+const MAX_INSTANCES: usize = 12_288;
 
 /// How many clients that took too long may go with each knock: more than can come with it.
 const EXPIRED: usize = 2;

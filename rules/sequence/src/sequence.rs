@@ -7,7 +7,7 @@ use postern_sdk::{Interest, Knock, Rule, Timestamp, Transport, Verdict};
 
 use crate::progress::Progress;
 use crate::settings::{Action, Duplicates, Settings};
-use crate::step::Step;
+use crate::step::{Step, push_number};
 
 /// A rule that wants ports hit in order.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ impl Rule for Sequence {
         match (done.checked_sub(1), duplicates) {
             (None, _) => Verdict::Ignore,
             (Some(last), Duplicates::IgnoreLast) if steps.get(last) == Some(&hit) => Verdict::Ignore,
-            (Some(_), _) => Verdict::forget(format!("step {} should be {expected}, was {hit}", done + 1)),
+            (Some(_), _) => Verdict::forget(Self::reason(stage, expected, hit)),
         }
     }
 }
@@ -66,6 +66,18 @@ impl Sequence {
         let gap = self.settings.gap.unwrap_or(Duration::MAX);
         let until = (start + self.settings.within).min(now + gap);
         Verdict::remember(stage.into(), Progress { stage, start, last: now }, until)
+    }
+
+    /// Why the client starts over. Written by hand: a flood makes many of these, and `format!` would take longer than all the rest.
+    fn reason(stage: u8, expected: Step, hit: Step) -> String {
+        let mut text = String::with_capacity(64);
+        text.push_str("step ");
+        push_number(&mut text, u16::from(stage) + 1);
+        text.push_str(" should be ");
+        expected.push(&mut text);
+        text.push_str(", was ");
+        hit.push(&mut text);
+        text
     }
 
     fn success(&self) -> Verdict<Progress> {

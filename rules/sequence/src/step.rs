@@ -1,7 +1,5 @@
 //! Step: one hit of the sequence.
 
-use std::fmt;
-
 use postern_sdk::{Knock, Transport};
 
 /// A port on a transport.
@@ -32,12 +30,25 @@ impl Step {
         let port = port.parse().ok().filter(|&port| port != 0)?;
         Some(Self { port, transport })
     }
+
+    /// Appends it as it is written in settings.
+    pub(crate) fn push(self, text: &mut String) {
+        push_number(text, self.port);
+        text.push_str(match self.transport {
+            Transport::Tcp => "/tcp",
+            Transport::Udp => "/udp",
+            Transport::Icmp => "/icmp",
+            Transport::Icmpv6 => "/icmpv6",
+        });
+    }
 }
 
-impl fmt::Display for Step {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.port, self.transport)
+/// Appends a number in decimal digits.
+pub(crate) fn push_number(text: &mut String, number: u16) {
+    if number >= 10 {
+        push_number(text, number / 10);
     }
+    text.push(char::from(b'0' + (number % 10) as u8));
 }
 
 #[cfg(test)]
@@ -47,7 +58,9 @@ mod tests {
     #[test]
     fn steps() {
         for text in ["1/udp", "1111/tcp", "65535/udp"] {
-            assert_eq!(Step::parse(text).unwrap().to_string(), text);
+            let mut written = String::new();
+            Step::parse(text).unwrap().push(&mut written);
+            assert_eq!(written, text);
         }
         for text in [
             "",

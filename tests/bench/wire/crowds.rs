@@ -28,7 +28,7 @@ pub(crate) fn measure(report: &mut Report) {
         }
         // Everybody again: the knock is wrong now, the client starts over, and the next time it is remembered again.
         let (each, rate) = cost(&lab, &subject.process, &blast(1_000_000, 0));
-        let remark = format!("at {rate:.0} a second");
+        let remark = format!("at {rate:.0} a second, {} lost", subject.lost());
         report.add("posternd", &format!("CPU a packet, {clients} half-finished knocks"), each, "ns", &remark);
         if clients == 1 {
             alone = each;

@@ -30,8 +30,7 @@ pub(crate) fn measure(report: &mut Report) {
         let lab = lab();
         let subject = subject::postern(&lab, &format!("workers = {workers}"), &subject::probe());
         let (cost, rate) = cost(&lab, &subject.process, &blast());
-        let lost = field(&subject.process.terminate("\"event\":\"stop\""), "\"lost\":");
-        let remark = format!("at {rate:.0} a second, {lost} lost");
+        let remark = format!("at {rate:.0} a second, {} lost", subject.lost());
         report.add(&format!("posternd, {workers} workers"), "CPU a packet", cost, "ns", &remark);
         if workers == 1 {
             one = cost;
@@ -73,10 +72,4 @@ fn dropped(said: &str) -> String {
         .position(|word| *word == "dropped")
         .and_then(|at| words.get(at + 1))
         .map_or_else(String::new, |n| format!("{n} lost"))
-}
-
-/// A number in a line of JSON.
-pub(crate) fn field(line: &str, name: &str) -> u64 {
-    let digits = line.split(name).nth(1).unwrap_or_default();
-    digits.chars().take_while(char::is_ascii_digit).collect::<String>().parse().unwrap_or(u64::MAX)
 }

@@ -26,7 +26,8 @@ pub(crate) fn measure(report: &mut Report) {
 }
 
 fn tell(report: &mut Report, who: &str, process: &Process) {
-    process.settle();
+    // A new interface makes itself known to the network for a while.
+    sleep_until(Instant::now() + WHILE);
     let (cpu, naps) = (process.cpu(), process.naps());
     sleep_until(Instant::now() + WHILE);
     let seconds = WHILE.as_secs_f64();

@@ -41,6 +41,7 @@ pub(crate) fn measure(report: &mut Report) {
     report.add(&who, "CPU a packet, to each rule in turn", all, "ns", "");
     report.compare("10,000 rules in turn", all, "one rule", alone);
     memory(report, &who, &subject, base, RULES);
+    report.add(&who, "packets lost in all", subject.lost(), "", "");
 }
 
 pub(crate) fn measure_modules(report: &mut Report) {

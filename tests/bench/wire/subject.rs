@@ -28,6 +28,15 @@ pub(crate) struct Subject {
     pub(crate) folder: TempDir,
 }
 
+impl Subject {
+    /// Ends a Postern; how many frames it lost because it was too slow.
+    pub(crate) fn lost(self) -> f64 {
+        let said = self.process.terminate("\"event\":\"stop\"");
+        let digits = said.split("\"lost\":").nth(1).unwrap_or_default();
+        digits.split(|c: char| !c.is_ascii_digit()).next().and_then(|n| n.parse().ok()).unwrap_or(f64::NAN)
+    }
+}
+
 /// Postern with one door, and one rule for it or whatever `rules` are, by name.
 pub(crate) fn postern(lab: &Lab, settings: &str, rules: &[(String, String)]) -> Subject {
     let folder = TempDir::with_prefix("postern-bench-").expect("a temporary folder");
