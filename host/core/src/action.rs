@@ -4,9 +4,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::door::Order;
+use crate::door::{Key, Order};
 use crate::drop_reason::DropReason;
-use crate::ledger::Key;
 use crate::tenant::RuleId;
 
 /// Everything that we can do about an event.

@@ -7,6 +7,17 @@ use std::time::Duration;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DoorId(pub u32);
 
+/// Which opening: one door, one client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Key {
+    /// The door.
+    pub door: DoorId,
+    /// For whom.
+    pub client: IpAddr,
+    /// Which of several; 0 where opening again extends.
+    pub turn: u64,
+}
+
 /// Something to do to a door.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {

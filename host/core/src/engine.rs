@@ -8,10 +8,10 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 use crate::action::{Action, Notice, Subject, Why};
-use crate::door::{Act, DoorId, Order, Receipt};
+use crate::door::{Act, DoorId, Key, Order, Receipt};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Request};
-use crate::ledger::{Key, Ledger, Opening, State};
+use crate::ledger::{Ledger, Opening, State};
 use crate::moment::Moment;
 use crate::once::UsedOnce;
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};

@@ -4,20 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::action::Why;
-use crate::door::DoorId;
+use crate::door::{DoorId, Key};
 use crate::moment::Moment;
 use crate::tenant::RuleId;
-
-/// Which opening: one door, one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
-    /// The door.
-    pub door: DoorId,
-    /// For whom.
-    pub client: IpAddr,
-    /// Which of several; 0 where opening again extends.
-    pub turn: u64,
-}
 
 /// One door open for one client until a time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -30,13 +30,13 @@ mod tenant;
 
 pub use action::{Action, Notice, Subject, Why};
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
-pub use door::{Act, DoorId, Order, Receipt};
+pub use door::{Act, DoorId, Key, Order, Receipt};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
 pub use knock::{Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
-pub use ledger::{Key, Ledger, Opening, State};
+pub use ledger::{Ledger, Opening, State};
 pub use memory::{Bounds, Client, ClientHasher, Memory};
 pub use moment::Moment;
 pub use once::{MAX_PER_RULE, UsedOnce};
