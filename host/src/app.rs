@@ -25,7 +25,7 @@ use crate::knockd::source::Source;
 use crate::local_addresses::LocalAddresses;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
-use crate::rules::{Bench, Generation, Loader, Outcome, Pool, Runtime};
+use crate::rules::{Generation, Loader, Outcome, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::taps::Taps;
 use crate::watch::Watch;
@@ -163,8 +163,8 @@ impl App {
                 }
             })
         };
-        let bench = Bench { runtime, is_local, clock, told };
-        let pool = Pool::start(bench, config.workers, Arc::clone(&generation))?;
+        let surroundings = Surroundings { runtime, is_local, clock, told };
+        let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
         let mut taps = Taps::default();
         let listening = Arc::new(Notify::new());
         taps.follow(&config, &generation, &pool, &listening)?;
@@ -339,6 +339,8 @@ impl App {
         let Self { taps, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
         let grace = Instant::now() + GRACE;
         let (received, lost) = taps.counts();
+        // Or captures would end only when all that they have read is judged.
+        pool.halt();
         drop(taps);
         // A rule may be in the middle of a call, which its own limit ends.
         drop(timeout_at(grace, spawn_blocking(move || pool.stop())).await);

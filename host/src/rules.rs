@@ -28,4 +28,4 @@ pub use load_error::LoadError;
 pub use loader::{Loader, Module};
 pub use runtime::{Running, Runtime};
 pub use shard::{Outcome, Shard};
-pub use worker::{Bench, Entrance, IsLocal, Pool, Told};
+pub use worker::{Entrance, IsLocal, Pool, Surroundings, Told};

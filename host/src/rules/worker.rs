@@ -29,7 +29,7 @@ pub type IsLocal = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
 pub type Told = Arc<dyn Fn(u64, &RuleId, &Knock, Outcome) + Send + Sync>;
 
 /// What all workers need to judge.
-pub struct Bench {
+pub struct Surroundings {
     /// Leave to run rules.
     pub runtime: Runtime,
     /// Which addresses are this machine's.
@@ -62,7 +62,7 @@ pub struct Entrance {
 }
 
 struct Worker {
-    bench: Arc<Bench>,
+    surroundings: Arc<Surroundings>,
     generation: Arc<ArcSwap<Generation>>,
     shard: Mutex<Shard>,
     stops: Arc<AtomicBool>,
@@ -73,12 +73,16 @@ impl Pool {
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn start(bench: Bench, workers: usize, generation: Arc<Generation>) -> std::io::Result<Self> {
-        let bench = Arc::new(bench);
+    pub fn start(
+        surroundings: Surroundings,
+        workers: usize,
+        generation: Arc<Generation>,
+    ) -> std::io::Result<Self> {
+        let surroundings = Arc::new(surroundings);
         let stops = Arc::new(AtomicBool::new(false));
         let swap = Arc::new(ArcSwap::new(Arc::clone(&generation)));
         let worker = |_| Worker {
-            bench: Arc::clone(&bench),
+            surroundings: Arc::clone(&surroundings),
             generation: Arc::clone(&swap),
             shard: Mutex::new(Shard::new(Arc::clone(&generation), workers)),
             stops: Arc::clone(&stops),
@@ -124,9 +128,14 @@ impl Pool {
         }
     }
 
+    /// Judges nothing more; who is in the middle of a batch leaves the rest of it.
+    pub fn halt(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+    }
+
     /// Ends the workers; what is in their queues is dropped. Every entrance must be gone.
     pub fn stop(self) {
-        self.stops.store(true, Ordering::Relaxed);
+        self.halt();
         drop(self.queues);
         for thread in self.threads {
             drop(thread.join());
@@ -179,7 +188,7 @@ impl Worker {
         }
         let mut shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
         self.keep_up(&mut shard);
-        let Bench { runtime, is_local, clock, told } = &*self.bench;
+        let Surroundings { runtime, is_local, clock, told } = &*self.surroundings;
         let judged = catch_unwind(AssertUnwindSafe(|| {
             let running = runtime.running();
             let now = clock.now();

@@ -12,6 +12,10 @@ const RATE: f64 = 300_000.0;
 const MANY: usize = 1_500_000;
 /// Nobody watches it.
 const UNWATCHED: u16 = 7777;
+/// Rules of so many steps each, at every second port from here on.
+const SCATTERED: u16 = 100;
+const STEPS: u16 = 60;
+const FIRST_SCATTERED: u16 = 20_000;
 
 pub(crate) fn measure(report: &mut Report) {
     // The first two steps in turn: the client makes progress, fails, and starts over.
@@ -46,12 +50,24 @@ pub(crate) fn measure(report: &mut Report) {
     unwatched(report);
 }
 
+/// Packets that the kernel's filter keeps out, and such as come through where it is too small for all that is watched.
 fn unwatched(report: &mut Report) {
-    let lab = lab();
-    let subject = subject::postern(&lab, "", &subject::probe());
-    let blast = Blast { count: MANY, rate: Some(RATE), ports: vec![UNWATCHED], sources: 1000, skip: 0 };
-    let (cost, _) = cost(&lab, &subject.process, &blast);
-    report.add("posternd", "CPU a packet that nobody watches", cost, "ns", "");
+    // Every second port, and so many that some of those between are let through.
+    let scattered = (0..SCATTERED).map(|rule| {
+        let ports: Vec<u16> = (0..STEPS).map(|step| FIRST_SCATTERED + 2 * (STEPS * rule + step)).collect();
+        (format!("scattered-{rule}"), subject::rule(&ports, 1 << 10))
+    });
+    let cases = [
+        ("CPU a packet that nobody watches", subject::probe(), UNWATCHED),
+        ("CPU a packet that a coarser filter lets through", scattered.collect(), FIRST_SCATTERED + 1),
+    ];
+    for (what, rules, port) in cases {
+        let lab = lab();
+        let subject = subject::postern(&lab, "", &rules);
+        let blast = Blast { count: MANY, rate: Some(RATE), ports: vec![port], sources: 1000, skip: 0 };
+        let (cost, _) = cost(&lab, &subject.process, &blast);
+        report.add("posternd", what, cost, "ns", "");
+    }
 }
 
 /// What a packet of a blast costs, in nanoseconds of CPU, and how many came a second.

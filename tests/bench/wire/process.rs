@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use postern_tests::{Namespace, sleep_until};
 
-/// How long somebody may take to get ready, and to catch up.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long somebody may take to get ready, and to catch up: a thousand modules are compiled within it.
+const PATIENCE: Duration = Duration::from_secs(600);
 /// Quiet is who uses less CPU than this between two looks.
 const QUIET: Duration = Duration::from_micros(500);
 const LOOK: Duration = Duration::from_millis(200);
