@@ -282,7 +282,7 @@ fn serve(
         }
         if woken_by.frames == PollFlags::IN {
             let frames = read_batch(shared, device, sink)?;
-            crowd.note(frames, Instant::now());
+            crowd.note(frames, BATCH, Instant::now());
         } else if !woken_by.frames.is_empty() {
             let lost = lost();
             // What arrived before the interface went down is still in the ring.
