@@ -7,9 +7,10 @@ mod rate_limit;
 mod report;
 
 use std::io;
+use std::sync::OnceLock;
 
 use clap::ValueEnum;
-use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
@@ -26,6 +27,9 @@ pub enum Format {
     Json,
 }
 
+/// Counts lines that were thrown away.
+static UNSAID: OnceLock<ErrorCounter> = OnceLock::new();
+
 /// Lines that may wait for whoever reads standard error; more are thrown away, so that a slow reader holds up no packet.
 const WAITING: usize = 8192;
 
@@ -38,6 +42,8 @@ pub fn init(format: Format, level: &str) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(level)?;
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log").finish(io::stderr());
+    // Only the first is heard of, as only the first logs.
+    let _ = UNSAID.set(writer.error_counter());
     // When standard error is gone nobody can be told so; the fallback would panic.
     let builder =
         fmt().with_env_filter(filter).with_writer(writer).with_target(false).log_internal_errors(false);
@@ -50,4 +56,9 @@ pub fn init(format: Format, level: &str) -> anyhow::Result<WorkerGuard> {
     };
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
     Ok(guard)
+}
+
+/// Log lines that were thrown away because nobody read them in time.
+fn unsaid() -> usize {
+    UNSAID.get().map_or(0, ErrorCounter::dropped_lines)
 }

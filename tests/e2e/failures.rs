@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use postern_tests::{CLIENT4, Lab, SERVER4, Signal, eventually, frame};
+use postern_tests::{CLIENT4, CLIENT6, Lab, SERVER4, Signal, eventually, frame};
 
 use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, posternd};
 
@@ -48,6 +48,40 @@ fn nobody_listening_to_the_log_is_no_reason_to_end() {
         lab.tcp_connects(CLIENT4, 22, Duration::from_millis(100)).then_some(())
     });
     daemon.signal(Signal::HUP);
+    daemon.signal(Signal::TERM);
+    let status = daemon.wait_for_end();
+    assert!(status.success(), "{status}");
+}
+
+/// More lines than a pipe holds: who is told and does not listen must not keep anybody waiting.
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_packet() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let mut daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).launch_unread();
+    eventually("the daemon opens", || {
+        lab.knock(CLIENT4, STEPS);
+        lab.tcp_connects(CLIENT4, 22, Duration::from_millis(100)).then_some(())
+    });
+    let mut wire = lab.injector();
+    for number in 0..600_u32 {
+        // Nobody has a route to 198.18.0.0/15, which is for tests (RFC 2544).
+        let from = SocketAddr::new(Ipv4Addr::from_bits(0xc612_0000 + number).into(), 4000);
+        let to = |port| SocketAddr::new(SERVER4, port);
+        for frame in [
+            frame::udp(from, to(7000), b""),
+            frame::tcp(from, to(8000), frame::SYN),
+            frame::udp(from, to(9000), b""),
+        ] {
+            wire.send(&frame);
+        }
+    }
+    // The main loop has told of all these when it comes to this.
+    daemon.write("rules/knock.toml", KNOCK.replace("7000", "7001"));
+    eventually("the daemon opens, and has read its rules again, unread", || {
+        lab.knock(CLIENT6, &STEPS.replace("7000", "7001"));
+        lab.tcp_connects(CLIENT6, 22, Duration::from_millis(100)).then_some(())
+    });
     daemon.signal(Signal::TERM);
     let status = daemon.wait_for_end();
     assert!(status.success(), "{status}");

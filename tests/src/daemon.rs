@@ -27,6 +27,14 @@ pub struct Setup<'lab> {
     folder: TempDir,
 }
 
+/// Who is at the other end of a daemon's log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Hearing {
+    Listens,
+    Sleeps,
+    Gone,
+}
+
 /// A running daemon; killed when dropped.
 #[derive(Debug)]
 pub struct Daemon<'lab> {
@@ -113,7 +121,7 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     #[track_caller]
     pub fn launch(self) -> Daemon<'lab> {
-        self.spawn(true)
+        self.spawn(Hearing::Listens)
     }
 
     /// Starts the daemon with nobody at the other end of its log.
@@ -123,11 +131,21 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     #[track_caller]
     pub fn launch_unheard(self) -> Daemon<'lab> {
-        self.spawn(false)
+        self.spawn(Hearing::Gone)
+    }
+
+    /// Starts the daemon with somebody at the other end of its log who never reads it.
+    ///
+    /// # Panics
+    /// If the program cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn launch_unread(self) -> Daemon<'lab> {
+        self.spawn(Hearing::Sleeps)
     }
 
     #[track_caller]
-    fn spawn(self, is_heard: bool) -> Daemon<'lab> {
+    fn spawn(self, hearing: Hearing) -> Daemon<'lab> {
         let mut command = Command::new(&self.program);
         command
             .args(["run", "--log-format", "json", "--config"])
@@ -136,8 +154,14 @@ impl<'lab> Setup<'lab> {
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
-        let stderr = child.stderr.take().expect("stderr was asked for");
-        let (log, tail) = if is_heard { Log::tail(stderr) } else { Log::tail(io::empty()) };
+        let (log, tail) = match (hearing, child.stderr.take()) {
+            (Hearing::Listens, Some(stderr)) => Log::tail(stderr),
+            (Hearing::Sleeps, stderr) => {
+                child.stderr = stderr;
+                Log::tail(io::empty())
+            }
+            (_, _) => Log::tail(io::empty()),
+        };
         Daemon { setup: Some(self), child, command: format!("{command:?}"), log, tail: Some(tail) }
     }
 }

@@ -31,8 +31,13 @@ pub(crate) fn count_drop(reason: DropReason) {
 pub(crate) fn drops() -> String {
     let counts =
         DropReason::ALL.iter().map(|reason| (reason, DROPS[*reason as usize].load(Ordering::Relaxed)));
-    let counts: Vec<_> =
-        counts.filter(|(_, count)| *count > 0).map(|(reason, count)| format!("{reason} {count}")).collect();
+    let counts = counts.map(|(reason, count)| (reason.name(), count));
+    let unsaid = u64::try_from(super::unsaid()).unwrap_or(u64::MAX);
+    let counts: Vec<_> = counts
+        .chain([("log-line", unsaid)])
+        .filter(|(_, count)| *count > 0)
+        .map(|(reason, count)| format!("{reason} {count}"))
+        .collect();
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
