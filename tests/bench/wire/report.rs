@@ -24,6 +24,7 @@ impl Report {
         let shown = match figure.abs() {
             big if big >= 100.0 => format!("{figure:.0}"),
             middle if middle >= 10.0 => format!("{figure:.1}"),
+            small if small > 0.0 && small < 0.1 => format!("{figure:.4}"),
             _ => format!("{figure:.2}"),
         };
         println!("  {who:<22} {what:<46} {shown:>9} {unit:<10} {remark}");
