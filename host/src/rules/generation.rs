@@ -61,6 +61,7 @@ impl Generation {
         let mut rules = Vec::with_capacity(config.rules.len());
         let mut subscriptions = Vec::with_capacity(config.rules.len());
         let mut group_numbers: HashMap<Arc<str>, usize> = HashMap::new();
+        let _ahead = loader.load_ahead(config.rules.iter().map(|file| &file.module));
         for file in &config.rules {
             let next_group = group_numbers.len();
             let group = *group_numbers.entry(Arc::clone(&file.group)).or_insert(next_group);

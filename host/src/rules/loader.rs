@@ -1,8 +1,9 @@
 //! Loader: bytes to a module that can be started, compiled once for all rules that run it.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::thread;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
@@ -50,6 +51,48 @@ impl Loader {
         Ok(Self { runtime, linker, known: HashMap::new(), stock: HashMap::new(), recent: VecDeque::new() })
     }
 
+    /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as what comes back lives. What cannot
+    /// be loaded is left for that to tell.
+    pub(super) fn load_ahead<'a>(
+        &mut self,
+        sources: impl Iterator<Item = &'a ModuleSource>,
+    ) -> Vec<Arc<Module>> {
+        let paths: BTreeSet<&Path> = sources
+            .filter_map(|source| match source {
+                ModuleSource::File(path) => Some(path.as_path()),
+                ModuleSource::Stock(_) => None,
+            })
+            .collect();
+        let workers = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
+        let (paths, claimed, compiled) =
+            (Mutex::new(paths.into_iter()), Mutex::new(HashSet::new()), Mutex::new(Vec::new()));
+        let next = || lock(&paths).next();
+        let work = || {
+            while let Some(path) = next() {
+                let Ok(bytes) = read(path) else { continue };
+                let digest: Digest = Sha256::digest(&bytes).into();
+                let is_known = self.known.get(&digest).is_some_and(|module| module.strong_count() > 0);
+                if !is_known
+                    && lock(&claimed).insert(digest)
+                    && let Ok(module) = self.compile(&bytes)
+                {
+                    lock(&compiled).push((digest, module));
+                }
+            }
+        };
+        thread::scope(|scope| {
+            for _ in 0..workers {
+                // Without a thread it is compiled later, when it is asked for.
+                let builder = thread::Builder::new().name("compiler".to_owned()).stack_size(Runtime::STACK);
+                drop(builder.spawn_scoped(scope, work));
+            }
+        });
+        let compiled = compiled.into_inner().unwrap_or_else(PoisonError::into_inner);
+        self.known.retain(|_, module| module.strong_count() > 0);
+        compiled.iter().for_each(|(digest, module)| self.know(*digest, module));
+        compiled.into_iter().map(|(_, module)| module).collect()
+    }
+
     /// The module at `source`. If the same bytes are in use already, so is their code.
     ///
     /// # Errors
@@ -77,20 +120,27 @@ impl Loader {
         if let Some(module) = self.known.get(&digest).and_then(Weak::upgrade) {
             return Ok(module);
         }
+        let module = self.compile(bytes)?;
+        self.know(digest, &module);
+        Ok(module)
+    }
+
+    fn know(&mut self, digest: Digest, module: &Arc<Module>) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Arc::clone(module));
+        self.known.insert(digest, Arc::downgrade(module));
+    }
+
+    fn compile(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
         let component = componentize(bytes)?;
         let refused = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}").replace('\n', " "));
         let component = Component::new(self.runtime.engine(), component).map_err(refused)?;
         self.check_type(&component)?;
         let world = |error: wasmtime::Error| LoadError::World(format!("{error:#}").replace('\n', " "));
         let pre = self.linker.instantiate_pre(&component).and_then(RulePre::new).map_err(world)?;
-        let module = Arc::new(Module { pre, runtime: self.runtime.clone() });
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
-        }
-        self.recent.push_back(Arc::clone(&module));
-        self.known.retain(|_, module| module.strong_count() > 0);
-        self.known.insert(digest, Arc::downgrade(&module));
-        Ok(module)
+        Ok(Arc::new(Module { pre, runtime: self.runtime.clone() }))
     }
 
     fn check_type(&self, component: &Component) -> Result<(), LoadError> {
@@ -107,6 +157,11 @@ impl Loader {
         }
         Ok(())
     }
+}
+
+/// What a panic leaves behind is as good as before: each step is one insertion.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
