@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use crate::config::{Config, Mistakes};
 use crate::rules::Generation;
 
-/// Judgements that may wait; beyond that workers drop them, since anybody outside can cause some.
+/// Judgements that may wait for their one-time sequence to be struck out; beyond that they are dropped, since a file is slow.
 const WAITING: usize = 8192;
 
 /// A rule said that doors should open or close.

@@ -6,12 +6,12 @@
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use postern_core::{DropReason, Knock, RuleId};
 
 use super::generation::Generation;
@@ -20,8 +20,8 @@ use super::shard::{Outcome, Shard};
 use crate::clock::Clock;
 use crate::log;
 
-/// Batches that may wait for one thread; what a flood brings beyond that is dropped and counted.
-const QUEUE: usize = 64;
+/// Knocks that may wait for one thread, however they are batched; what a flood brings beyond that is dropped and counted.
+const QUEUE: usize = 8192;
 
 /// Tells this machine's addresses.
 pub type IsLocal = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
@@ -65,6 +65,8 @@ struct Worker {
     surroundings: Arc<Surroundings>,
     generation: Arc<ArcSwap<Generation>>,
     shard: Mutex<Shard>,
+    /// Knocks in its queue; this is what bounds it.
+    waiting: AtomicUsize,
     stops: Arc<AtomicBool>,
 }
 
@@ -85,17 +87,19 @@ impl Pool {
             surroundings: Arc::clone(&surroundings),
             generation: Arc::clone(&swap),
             shard: Mutex::new(Shard::new(Arc::clone(&generation), workers)),
+            waiting: AtomicUsize::new(0),
             stops: Arc::clone(&stops),
         };
         let workers: Arc<[Worker]> = (0..workers).map(worker).collect();
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for n in (0..workers.len()).filter(|_| workers.len() > 1) {
-            let (sender, queue): (_, Receiver<Vec<Knock>>) = bounded(QUEUE);
+            let (sender, queue): (_, Receiver<Vec<Knock>>) = unbounded();
             queues.push(sender);
             let workers = Arc::clone(&workers);
             let builder = thread::Builder::new().name(format!("rules-{n}")).stack_size(Runtime::STACK);
             threads.push(builder.spawn(move || {
                 for mut knocks in queue {
+                    workers[n].waiting.fetch_sub(knocks.len(), Ordering::Relaxed);
                     workers[n].judge(&mut knocks);
                 }
             })?);
@@ -167,15 +171,19 @@ impl Entrance {
         if self.queues.is_empty() {
             return self.workers[0].judge(&mut self.batches[0]);
         }
-        for (batch, queue) in
-            self.batches.iter_mut().zip(&*self.queues).filter(|(batch, _)| !batch.is_empty())
-        {
-            let (lost, reason) = match queue.try_send(std::mem::take(batch)) {
-                Ok(()) => continue,
-                Err(TrySendError::Full(lost)) => (lost, DropReason::QueueFull),
-                Err(TrySendError::Disconnected(lost)) => (lost, DropReason::Stopping),
-            };
-            lost.iter().for_each(|_| log::count_drop(reason));
+        for ((batch, queue), worker) in self.batches.iter_mut().zip(&*self.queues).zip(&*self.workers) {
+            if batch.is_empty() {
+                continue;
+            }
+            let count = batch.len();
+            if worker.waiting.load(Ordering::Relaxed) + count > QUEUE {
+                batch.drain(..).for_each(|_| log::count_drop(DropReason::QueueFull));
+                continue;
+            }
+            worker.waiting.fetch_add(count, Ordering::Relaxed);
+            if let Err(SendError(lost)) = queue.send(std::mem::take(batch)) {
+                lost.iter().for_each(|_| log::count_drop(DropReason::Stopping));
+            }
         }
     }
 }
