@@ -10,6 +10,7 @@
 mod daemon;
 mod deadline;
 mod lab;
+mod random;
 mod skip;
 
 pub mod frame;
@@ -22,6 +23,7 @@ pub use lab::namespace::Namespace;
 pub use lab::program::{Program, with_files};
 pub use lab::service::Service;
 pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANGER6, Step, steps};
+pub use random::Random;
 /// What a test may send to a daemon.
 pub use rustix::process::Signal;
 pub use skip::{skip, tool};

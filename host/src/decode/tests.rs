@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use postern_core::{DropReason, Knock, TcpFlags, Timestamp, Transport};
+use postern_tests::Random;
 
 use super::decode;
 use crate::capture::{Frame, LinkType};
@@ -313,31 +314,10 @@ fn an_endless_chain_of_extension_headers_is_malformed() {
     assert_eq!(read(LinkType::Ip, &chain(500), 0), Err(DropReason::Malformed));
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % u64::try_from(bound).unwrap()).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
-    }
-}
-
 #[test]
 fn no_bytes_panic() {
     let samples = samples();
-    let mut random = Random(20_240_601);
+    let mut random = Random::new(20_240_601);
     let mut knocks = 0_u32;
     for _ in 0..200_000 {
         let (link, mut frame) = if random.below(4) == 0 {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_tests::{Lab, PATIENCE, SERVER4, SERVER6, tool};
+use postern_tests::{Lab, PATIENCE, Random, SERVER4, SERVER6, tool};
 
 use super::hit::{Hit, client, client6};
 use super::pair::{Account, Pair};
@@ -20,26 +20,13 @@ const PORTS: [u16; 4] = [11, 22, 33, 44];
 const DOOR_FLAGS: [&str; 5] = ["", "", " syn", " syn,!ack", " ack"];
 const HIT_FLAGS: [Option<u8>; 5] = [Some(0x02), Some(0x02), Some(0x12), Some(0x10), Some(0x00)];
 
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        usize::try_from((self.0 >> 33) % bound as u64).expect("below a usize")
-    }
-
-    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[self.below(choices.len())]
-    }
-}
-
 /// Every knock is one client's, and an attempt that never ends is older than all of theirs: so knockd, which forgets everybody when
 /// its oldest attempt goes, has no occasion to. That deviation has tests of its own.
 #[test]
 fn random_knocks() {
     let (Some(knockd), Some(lab)) = (tool("knockd"), Lab::if_possible()) else { return };
     let seed = std::env::var("POSTERN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_125);
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let configurations: Vec<Vec<String>> = (0..CONFIGURATIONS)
         .map(|_| (0..2 + random.below(3)).map(|n| door(n, &mut random)).collect())
         .collect();

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use postern_core::{DropReason, TcpFlags, Timestamp, Transport, Watch};
+use postern_tests::Random;
 use socket2::{Domain, SockRef, Socket, Type};
 
 use super::program::*;
@@ -91,31 +92,6 @@ fn run(filter: &Filter, header: NetworkHeader, packet: &Packet) -> u32 {
     }
 }
 
-/// SplitMix64.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: u16) -> u16 {
-        u16::try_from(self.next() % u64::from(bound)).unwrap()
-    }
-
-    fn byte(&mut self) -> u8 {
-        self.next().to_be_bytes()[0]
-    }
-
-    fn pick<T: Copy>(&mut self, choices: &[T]) -> T {
-        choices[usize::from(self.below(u16::try_from(choices.len()).unwrap()))]
-    }
-}
-
 fn watch(transport: Transport, first_port: u16, last_port: u16) -> Watch {
     Watch { transport, first_port, last_port, set: TcpFlags(0), clear: TcpFlags(0) }
 }
@@ -132,16 +108,16 @@ fn scattered(count: u16) -> Vec<Watch> {
 }
 
 fn random_watches(random: &mut Random) -> Vec<Watch> {
-    let highest = random.pick(&[40, 300, u16::MAX]);
+    let highest = random.of(&[40, 300, u16::MAX]);
     (0..random.below(40))
         .map(|_| {
-            let transport = random.pick(&Transport::ALL);
-            let first = random.below(highest);
-            let last = first.saturating_add(random.pick(&[0, 0, 0, 1, 5, 300]));
+            let transport = random.of(&Transport::ALL);
+            let first = random.port_below(highest);
+            let last = first.saturating_add(random.of(&[0, 0, 0, 1, 5, 300]));
             let mut watch = watch(transport, first, last);
             if random.below(2) == 0 {
-                watch.set = TcpFlags(random.pick(&[0x02, 0x12, 0x10, 0x01, 0x29]));
-                watch.clear = TcpFlags(random.pick(&[0x10, 0x04, 0x00, 0xc0]));
+                watch.set = TcpFlags(random.of(&[0x02, 0x12, 0x10, 0x01, 0x29]));
+                watch.clear = TcpFlags(random.of(&[0x10, 0x04, 0x00, 0xc0]));
             }
             watch
         })
@@ -150,14 +126,15 @@ fn random_watches(random: &mut Random) -> Vec<Watch> {
 
 /// A packet, well formed but for a few that are cut, and with a port near to one of the watches'.
 fn random_packet(random: &mut Random, watches: &[Watch]) -> Packet {
-    let near = if watches.is_empty() { watch(Transport::Tcp, 1, 1) } else { random.pick(watches) };
-    let port = random.pick(&[near.first_port, near.last_port]).wrapping_add(random.below(3)).wrapping_sub(1);
+    let near = if watches.is_empty() { watch(Transport::Tcp, 1, 1) } else { random.of(watches) };
+    let port =
+        random.of(&[near.first_port, near.last_port]).wrapping_add(random.port_below(3)).wrapping_sub(1);
     let v6 = random.below(2) == 0;
-    let transport = if random.below(8) == 0 { random.pick(&Transport::ALL) } else { near.transport };
+    let transport = if random.below(8) == 0 { random.of(&Transport::ALL) } else { near.transport };
     let mut segment = match transport {
         Transport::Tcp => {
             let any = random.byte();
-            let flags = random.pick(&[0x02, 0x12, 0x10, 0x11, 0x29, any]);
+            let flags = random.of(&[0x02, 0x12, 0x10, 0x11, 0x29, any]);
             let mut segment = vec![0; 20];
             (segment[12], segment[13]) = (0x50, flags);
             segment
@@ -185,29 +162,29 @@ fn random_packet(random: &mut Random, watches: &[Watch]) -> Packet {
         }
         packet
     } else {
-        let words = random.pick(&[5, 5, 6, 15]);
+        let words = random.of(&[5, 5, 6, 15]);
         let mut packet = vec![0; usize::from(words) * 4];
         packet[0] = 0x40 | words;
         packet[3] = u8::try_from(packet.len() + segment.len()).unwrap();
-        packet[6] = random.pick(&[0x40, 0x40, 0x00, 0x20, 0x20, 0x10]);
-        packet[7] = random.pick(&[0, 0, 0, 7]);
+        packet[6] = random.of(&[0x40, 0x40, 0x00, 0x20, 0x20, 0x10]);
+        packet[7] = random.of(&[0, 0, 0, 7]);
         packet[9] = protocol;
         packet
     };
     bytes.extend(segment);
     if random.below(50) == 0 {
-        bytes.truncate(random.below(60).into());
+        bytes.truncate(random.below(60));
     }
-    let link = random.pick(&[0, 14]);
+    let link = random.of(&[0, 14]);
     let mut frame = vec![0xee; link];
     frame.extend(bytes);
     let protocol = match random.below(40) {
-        0 => random.pick(&[0x8100, 0x88a8, 0x9100]),
-        1 => random.pick(&[0x0806, 0x0004]),
+        0 => random.of(&[0x8100, 0x88a8, 0x9100]),
+        1 => random.of(&[0x0806, 0x0004]),
         _ if v6 => 0x86dd,
         _ => 0x0800,
     };
-    Packet { protocol, packet_type: random.pick(&[0, 0, 0, 1, 2, 3, 4]), link, bytes: frame }
+    Packet { protocol, packet_type: random.of(&[0, 0, 0, 1, 2, 3, 4]), link, bytes: frame }
 }
 
 /// What user space is to decide, whatever is asked for.
@@ -253,7 +230,7 @@ fn check(filter: &Filter, watches: &[Watch], packet: &Packet) -> bool {
 
 #[test]
 fn filters_pass_what_the_watches_want_and_nothing_else() {
-    let mut random = Random(11);
+    let mut random = Random::new(11);
     let (mut passed, mut packets) = (0, 0);
     for _ in 0..400 {
         let watches = random_watches(&mut random);
@@ -270,7 +247,7 @@ fn filters_pass_what_the_watches_want_and_nothing_else() {
 
 #[test]
 fn many_scattered_ports_fit_and_stay_complete() {
-    let mut random = Random(12);
+    let mut random = Random::new(12);
     for (count, exact) in [(1, true), (10, true), (1000, true), (3500, true), (5000, false), (20_000, false)]
     {
         let watches = scattered(count);
@@ -291,7 +268,7 @@ fn many_scattered_ports_fit_and_stay_complete() {
 
 #[test]
 fn coarser_filters_pass_no_less() {
-    let mut random = Random(13);
+    let mut random = Random::new(13);
     let mut watches = scattered(2000);
     for (index, watch) in watches.iter_mut().enumerate() {
         watch.set = [TcpFlags::SYN, TcpFlags::ACK, TcpFlags::FIN][index % 3];
@@ -317,7 +294,7 @@ fn coarser_filters_pass_no_less() {
 
 #[test]
 fn nothing_passes_unless_it_is_asked_for() {
-    let mut random = Random(14);
+    let mut random = Random::new(14);
     let filter = Filter::from_watches(&[]);
     assert_eq!(filter.instructions(), 1);
     // Nothing satisfies this one.
@@ -352,7 +329,7 @@ fn too_many_kinds_of_flags_are_left_to_user_space() {
     }
     let filter = Filter::from_watches(&watches);
     assert_eq!(filter.precision(), Precision::Widened { from: 1, to: 1 });
-    let mut random = Random(15);
+    let mut random = Random::new(15);
     for _ in 0..2000 {
         check(&filter, &watches, &random_packet(&mut random, &watches));
     }
@@ -378,7 +355,7 @@ fn too_many_kinds_of_flags_are_left_to_user_space() {
 
 #[test]
 fn the_kernel_takes_the_programs() {
-    let mut random = Random(16);
+    let mut random = Random::new(16);
     let mut lists: Vec<Vec<Watch>> = [0, 1, 10, 1000, 3500, 5000, 20_000].map(scattered).into();
     lists.extend((0..20).map(|_| random_watches(&mut random)));
     for watches in lists {
