@@ -6,8 +6,10 @@
 //! **Invariant:** whatever a rule does, a trap, an endless loop, nonsense, the outcome is at most an ignored knock.
 //! `tests/all/guests.rs` holds it.
 
+mod code;
 mod componentize;
 mod contract;
+mod direct;
 mod fault;
 mod generation;
 mod instance;

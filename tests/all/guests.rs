@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::modules::{guest, judging};
+use crate::modules::{component, guest, judging};
 use crate::world::World;
 
 const NEIGHBOUR: &str =
@@ -10,8 +10,13 @@ const NEIGHBOUR: &str =
 const BAD: &str = "module = \"./bad.wasm\"\ndoor = \"ssh\"\n";
 
 /// A guest's `judge` is called for the first of a neighbour's two knocks: the guest's fault is told with these words, and
-/// the neighbour opens its door all the same.
+/// the neighbour opens its door all the same. So it is whether the module came as it is or as a component.
 fn check_fault(module: &[u8], words: &str) {
+    check_one_fault(module, words);
+    check_one_fault(&component(module), words);
+}
+
+fn check_one_fault(module: &[u8], words: &str) {
     let mut world = World::new(&[
         ("bad.toml", BAD.as_bytes()),
         ("bad.wasm", module),

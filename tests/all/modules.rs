@@ -4,6 +4,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
 /// The repository.
 pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
@@ -60,4 +63,14 @@ pub(crate) fn guest(definitions: &str, configure: &str, judge: &str) -> Vec<u8> 
         definitions = definitions.lines().filter(|line| !line.contains("(import ")).collect::<String>(),
     );
     wat::parse_str(text).unwrap()
+}
+
+/// The component that a core module makes: the host calls it another way.
+pub(crate) fn component(module: &[u8]) -> Vec<u8> {
+    let mut resolve = Resolve::default();
+    let (package, _) = resolve.push_path(root().join("guest-sdk/wit")).unwrap();
+    let world = resolve.select_world(&[package], Some("rule")).unwrap();
+    let mut module = module.to_vec();
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).unwrap();
+    ComponentEncoder::default().module(&module).unwrap().encode().unwrap()
 }

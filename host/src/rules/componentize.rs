@@ -3,11 +3,14 @@
 //! Rules in Go, Zig, C or AssemblyScript are core modules: their authors need no extra tool, because the world is
 //! described here for them. A language runtime that insists on WASI gets a WASI without any power.
 
+use std::borrow::Cow;
+
 use wasmparser::{Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+use wit_parser::{Resolve, WorldId};
 
 use super::contract::WIT;
+use super::direct;
 use super::load_error::LoadError;
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
@@ -16,10 +19,18 @@ const WASI: &str = "wasi_snapshot_preview1";
 /// What a rule must export.
 const EXPORTS: [&str; 2] = ["configure", "judge"];
 
-/// The component in `bytes`, made from a core module if it is one.
-pub(super) fn componentize(bytes: &[u8]) -> Result<Vec<u8>, LoadError> {
+/// A rule's module as it can be compiled.
+pub(super) enum Form<'a> {
+    /// A core module that can be called as it is.
+    Direct(&'a [u8]),
+    /// A component.
+    Component(Cow<'a, [u8]>),
+}
+
+/// The rule in `bytes`; a core module has been checked as the component that it would be.
+pub(super) fn componentize(bytes: &[u8]) -> Result<Form<'_>, LoadError> {
     match bytes.get(..8) {
-        Some(b"\0asm\x0d\0\x01\0") => Ok(bytes.to_vec()),
+        Some(b"\0asm\x0d\0\x01\0") => Ok(Form::Component(bytes.into())),
         Some(b"\0asm\x01\0\0\0") => encode(bytes),
         Some([b'\0', b'a', b's', b'm', version @ ..]) => Err(LoadError::BinaryVersion(version.to_vec())),
         _ if bytes.trim_ascii_start().starts_with(b"(module") => Err(LoadError::Text),
@@ -46,21 +57,38 @@ fn wrong_version(name: &str, version: &str) -> LoadError {
     LoadError::Version { name: name.to_owned(), version }
 }
 
-fn encode(module: &[u8]) -> Result<Vec<u8>, LoadError> {
-    let found = inspect(module)?;
-    let mut module = module.to_vec();
-    if !found.describes_its_world {
-        let mut resolve = Resolve::default();
-        let package = resolve.push_str("rule.wit", WIT).map_err(internal)?;
-        let world = resolve.select_world(&[package], Some("rule")).map_err(internal)?;
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8).map_err(internal)?;
+fn encode(module: &[u8]) -> Result<Form<'_>, LoadError> {
+    let Encoded { component, resolve, world } = encode_component(module)?;
+    if direct::fits(module, &component, &resolve, world) {
+        return Ok(Form::Direct(module));
     }
-    ComponentEncoder::default()
+    Ok(Form::Component(component.into()))
+}
+
+/// A component, and the world that it should be of.
+pub(super) struct Encoded {
+    pub(super) component: Vec<u8>,
+    pub(super) resolve: Resolve,
+    pub(super) world: WorldId,
+}
+
+/// The component that a core module makes.
+pub(super) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
+    let found = inspect(module)?;
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("rule.wit", WIT).map_err(internal)?;
+    let world = resolve.select_world(&[package], Some("rule")).map_err(internal)?;
+    let mut module = Cow::Borrowed(module);
+    if !found.describes_its_world {
+        embed_component_metadata(module.to_mut(), &resolve, world, StringEncoding::UTF8).map_err(internal)?;
+    }
+    let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
         .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| LoadError::World(one_line(&error)))
+        .map_err(|error| LoadError::World(one_line(&error)))?;
+    Ok(Encoded { component, resolve, world })
 }
 
 struct Found {

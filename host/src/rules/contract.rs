@@ -10,9 +10,10 @@ use postern_core::{
 };
 use wasmtime::component::{HasSelf, Linker};
 
-use self::bindings::postern::rule::host::{Host, Level};
-use self::bindings::postern::rule::types::{self, Address};
+use self::bindings::postern::rule::types::Address;
+pub(super) use self::bindings::postern::rule::{host, types};
 pub(super) use self::bindings::{Rule, RulePre};
+use self::host::{Host, Level};
 use super::limits::{Allowance, Limits};
 use crate::log::{self, RateLimit};
 
@@ -275,7 +276,7 @@ fn lift_address(address: Address) -> IpAddr {
 }
 
 /// Both sides number the flags as the TCP header does.
-fn lower_flags(flags: TcpFlags) -> types::TcpFlags {
+pub(super) fn lower_flags(flags: TcpFlags) -> types::TcpFlags {
     let all = [
         (TcpFlags::FIN, types::TcpFlags::FIN),
         (TcpFlags::SYN, types::TcpFlags::SYN),

@@ -7,7 +7,8 @@ use postern_core::{Interest, Knock, RuleId, Verdict};
 use thiserror::Error;
 use wasmtime::Store;
 
-use super::contract::{self, Guest, LogLimit, Rule};
+use super::code::Started;
+use super::contract::{self, Guest, LogLimit};
 use super::fault::Fault;
 use super::limits::Limits;
 use super::loader::Module;
@@ -31,7 +32,7 @@ pub enum StartError {
 /// A started copy of a module. After a [`Fault`] it must be dropped: a trap leaves it in pieces.
 pub struct Instance {
     store: Store<Guest>,
-    rule: Rule,
+    rule: Started,
     payload_limit: usize,
 }
 
@@ -57,7 +58,7 @@ impl Instance {
         let mut store = store::new(&module.runtime, Guest::new(rule.clone(), limits, Arc::clone(log_limit)));
         store::rearm(&mut store);
         let fault = |during| move |error| Fault::from_error(during, &error, limits.cpu);
-        let rule = module.pre.instantiate(&mut store).map_err(fault("start"))?;
+        let rule = module.code.start(&mut store).map_err(fault("start"))?;
         store::rearm(&mut store);
         let interest = rule.call_configure(&mut store, settings).map_err(fault("configure"))?;
         let interest = interest.map_err(|what| StartError::Refused(one_line(&what)))?;
@@ -76,8 +77,7 @@ impl Instance {
         memory: Option<&[u8]>,
     ) -> Result<Verdict, Fault> {
         store::rearm(&mut self.store);
-        let lowered = contract::lower(knock, self.payload_limit);
-        let verdict = self.rule.call_judge(&mut self.store, lowered, memory);
+        let verdict = self.rule.call_judge(&mut self.store, knock, self.payload_limit, memory);
         let limit = self.store.data().limits.cpu;
         let verdict = verdict.map_err(|error| Fault::from_error("judge", &error, limit))?;
         contract::lift_verdict(verdict, knock.time).map_err(Fault::Nonsense)

@@ -8,8 +8,10 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
-use super::componentize::{check_import, componentize};
+use super::code::Code;
+use super::componentize::{Form, check_import, componentize};
 use super::contract::{Guest, RulePre, add_to_linker};
+use super::direct::DirectRulePre;
 use super::load_error::LoadError;
 use super::runtime::Runtime;
 use super::stock;
@@ -23,7 +25,7 @@ const RECENT: usize = 8;
 
 /// A compiled module, ready to be started any number of times.
 pub struct Module {
-    pub(super) pre: RulePre<Guest>,
+    pub(super) code: Code,
     pub(super) runtime: Runtime,
 }
 
@@ -134,13 +136,20 @@ impl Loader {
     }
 
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        let component = componentize(bytes)?;
-        let refused = |error: wasmtime::Error| LoadError::Compile(format!("{error:#}").replace('\n', " "));
+        let code = match componentize(bytes)? {
+            Form::Direct(module) => {
+                Code::Direct(DirectRulePre::compile(self.runtime.engine(), module).map_err(refused)?)
+            }
+            Form::Component(component) => Code::Component(self.compile_component(&component)?),
+        };
+        Ok(Arc::new(Module { code, runtime: self.runtime.clone() }))
+    }
+
+    fn compile_component(&self, component: &[u8]) -> Result<RulePre<Guest>, LoadError> {
         let component = Component::new(self.runtime.engine(), component).map_err(refused)?;
         self.check_type(&component)?;
-        let world = |error: wasmtime::Error| LoadError::World(format!("{error:#}").replace('\n', " "));
-        let pre = self.linker.instantiate_pre(&component).and_then(RulePre::new).map_err(world)?;
-        Ok(Arc::new(Module { pre, runtime: self.runtime.clone() }))
+        let world = |error: wasmtime::Error| LoadError::World(one_line(&error));
+        self.linker.instantiate_pre(&component).and_then(RulePre::new).map_err(world)
     }
 
     fn check_type(&self, component: &Component) -> Result<(), LoadError> {
@@ -157,6 +166,15 @@ impl Loader {
         }
         Ok(())
     }
+}
+
+fn refused(error: wasmtime::Error) -> LoadError {
+    LoadError::Compile(one_line(&error))
+}
+
+/// The whole chain of an error in one line.
+fn one_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").replace('\n', " ")
 }
 
 /// What a panic leaves behind is as good as before: each step is one insertion.

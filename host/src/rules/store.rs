@@ -9,7 +9,7 @@ use super::contract::Guest;
 use super::runtime::Runtime;
 
 /// What one call may make the host copy out of the guest; a longest verdict needs a fraction of it.
-const MAX_LIFTED: usize = 1 << 20;
+pub(super) const MAX_LIFTED: usize = 1 << 20;
 
 /// A store with memory, tables and time limited.
 pub(super) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {

@@ -1,0 +1,60 @@
+//! Code: what a module was compiled to, and how it is called: directly, or as a component.
+
+use postern_core::Knock;
+use wasmtime::Store;
+
+use super::contract::{self, Guest, Rule, RulePre, types};
+use super::direct::{DirectRule, DirectRulePre};
+
+/// Compiled code.
+pub(super) enum Code {
+    /// Of a core module.
+    Direct(DirectRulePre),
+    /// Of a component.
+    Component(RulePre<Guest>),
+}
+
+/// A started copy of it. Whichever it is, it answers in the same types.
+#[allow(clippy::large_enum_variant, reason = "nearly all are the large one")]
+pub(super) enum Started {
+    /// Of a core module.
+    Direct(DirectRule),
+    /// Of a component.
+    Component(Rule),
+}
+
+impl Code {
+    pub(super) fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Started> {
+        match self {
+            Self::Direct(pre) => pre.instantiate(store).map(Started::Direct),
+            Self::Component(pre) => pre.instantiate(store).map(Started::Component),
+        }
+    }
+}
+
+impl Started {
+    pub(super) fn call_configure(
+        &self,
+        store: &mut Store<Guest>,
+        settings: &str,
+    ) -> wasmtime::Result<Result<types::Interest, String>> {
+        match self {
+            Self::Direct(rule) => rule.call_configure(store, settings),
+            Self::Component(rule) => rule.call_configure(store, settings),
+        }
+    }
+
+    /// `payload_limit` is what the rule asked for.
+    pub(super) fn call_judge(
+        &self,
+        store: &mut Store<Guest>,
+        knock: &Knock,
+        payload_limit: usize,
+        memory: Option<&[u8]>,
+    ) -> wasmtime::Result<types::Verdict> {
+        match self {
+            Self::Direct(rule) => rule.call_judge(store, knock, payload_limit, memory),
+            Self::Component(rule) => rule.call_judge(store, contract::lower(knock, payload_limit), memory),
+        }
+    }
+}

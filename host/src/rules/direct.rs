@@ -1,0 +1,161 @@
+//! Direct: a rule that came as a core module, called without the component model in between.
+//!
+//! Of a call through a component most is wasmtime's way in and out of it: see host/docs/performance.md. A core module that was
+//! checked as a component ([`fits`]) is called the same way by fewer hands: the guest's allocator for the arguments, then `judge`, then
+//! the function that cleans up behind it, all by the canonical ABI ([`canonical`]). What it says comes back as the same types, held to
+//! the same contract, and the same limits stop it. Components, and whatever does not fit, go the long way.
+
+mod canonical;
+mod fits;
+#[cfg(test)]
+mod tests;
+
+use postern_core::Knock;
+use wasmtime::{Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc};
+
+pub(super) use self::fits::fits;
+
+use self::canonical::{JudgeArguments, List, Reader};
+use super::contract::{Guest, HOST_INTERFACE, host, types};
+
+/// Old block, its size, alignment, new size; the new block.
+type Realloc = TypedFunc<(u32, u32, u32, u32), u32>;
+
+/// Names of exports, as the tools of all languages agree on them.
+mod export {
+    pub(super) const MEMORY: &str = "memory";
+    pub(super) const REALLOC: &str = "cabi_realloc";
+    pub(super) const INITIALIZE: &str = "_initialize";
+    pub(super) const CONFIGURE: &str = "configure";
+    pub(super) const AFTER_CONFIGURE: &str = "cabi_post_configure";
+    pub(super) const JUDGE: &str = "judge";
+    pub(super) const AFTER_JUDGE: &str = "cabi_post_judge";
+}
+
+/// A compiled core module, ready to be started any number of times.
+pub(super) struct DirectRulePre(InstancePre<Guest>);
+
+/// A started one.
+pub(super) struct DirectRule {
+    instance: Instance,
+    memory: Memory,
+    realloc: Realloc,
+    judge: Entry<u32>,
+}
+
+/// An exported function; its answer is the place of the answer, which another function cleans up.
+struct Entry<Arguments> {
+    call: TypedFunc<Arguments, u32>,
+    after: Option<TypedFunc<u32, ()>>,
+}
+
+impl DirectRulePre {
+    /// Compiles a module that [`fits`].
+    pub(super) fn compile(engine: &Engine, module: &[u8]) -> wasmtime::Result<Self> {
+        let module = Module::new(engine, module)?;
+        let mut linker = Linker::new(engine);
+        linker.func_wrap(HOST_INTERFACE, "log", log)?;
+        linker.instantiate_pre(&module).map(Self)
+    }
+
+    pub(super) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<DirectRule> {
+        let instance = self.0.instantiate(&mut *store)?;
+        if instance.get_export(&mut *store, export::INITIALIZE).is_some() {
+            instance.get_typed_func::<(), ()>(&mut *store, export::INITIALIZE)?.call(&mut *store, ())?;
+        }
+        let memory = instance.get_memory(&mut *store, export::MEMORY);
+        Ok(DirectRule {
+            memory: memory.ok_or_else(|| wasmtime::format_err!("it exports no memory"))?,
+            realloc: instance.get_typed_func(&mut *store, export::REALLOC)?,
+            judge: Entry::find(instance, store, export::JUDGE, export::AFTER_JUDGE)?,
+            instance,
+        })
+    }
+}
+
+impl DirectRule {
+    pub(super) fn call_configure(
+        &self,
+        store: &mut Store<Guest>,
+        settings: &str,
+    ) -> wasmtime::Result<Result<types::Interest, String>> {
+        let configure = Entry::find(self.instance, store, export::CONFIGURE, export::AFTER_CONFIGURE)?;
+        let List { place, length } = self.lend(store, settings.as_bytes())?;
+        let answer = configure.call.call(&mut *store, (place, length))?;
+        let interest = Reader::new(self.memory.data(&*store)).interest(answer)?;
+        configure.clean_up(store, answer)?;
+        Ok(interest)
+    }
+
+    /// `payload_limit` is what the rule asked for.
+    pub(super) fn call_judge(
+        &self,
+        store: &mut Store<Guest>,
+        knock: &Knock,
+        payload_limit: usize,
+        memory: Option<&[u8]>,
+    ) -> wasmtime::Result<types::Verdict> {
+        let place = self.allocate(store, JudgeArguments::ALIGNMENT, JudgeArguments::SIZE)?;
+        let arguments = JudgeArguments {
+            knock,
+            interface: self.lend(store, knock.interface.as_bytes())?,
+            payload: self.lend(store, &knock.payload[..knock.payload.len().min(payload_limit)])?,
+            memory: memory.map(|bytes| self.lend(store, bytes)).transpose()?,
+        };
+        self.write(store, place, &arguments.to_bytes())?;
+        let answer = self.judge.call.call(&mut *store, place)?;
+        let verdict = Reader::new(self.memory.data(&*store)).verdict(answer)?;
+        self.judge.clean_up(store, answer)?;
+        Ok(verdict)
+    }
+
+    /// A copy of `bytes` in memory that the guest owns.
+    fn lend(&self, store: &mut Store<Guest>, bytes: &[u8]) -> wasmtime::Result<List> {
+        let place = self.allocate(store, 1, bytes.len())?;
+        self.write(store, place, bytes)?;
+        Ok(List { place, length: u32::try_from(bytes.len())? })
+    }
+
+    fn allocate(&self, store: &mut Store<Guest>, alignment: u32, size: usize) -> wasmtime::Result<u32> {
+        let place = self.realloc.call(&mut *store, (0, 0, alignment, u32::try_from(size)?))?;
+        wasmtime::ensure!(
+            place.is_multiple_of(alignment),
+            "its allocator returned a pointer that is not aligned"
+        );
+        Ok(place)
+    }
+
+    fn write(&self, store: &mut Store<Guest>, place: u32, bytes: &[u8]) -> wasmtime::Result<()> {
+        let start = usize::try_from(place)?;
+        let room =
+            self.memory.data_mut(&mut *store).get_mut(start..).and_then(|room| room.get_mut(..bytes.len()));
+        let Some(room) = room else { wasmtime::bail!("its allocator returned memory that it does not have") };
+        room.copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+impl<Arguments: wasmtime::WasmParams> Entry<Arguments> {
+    fn find(instance: Instance, store: &mut Store<Guest>, name: &str, after: &str) -> wasmtime::Result<Self> {
+        let after = match instance.get_export(&mut *store, after) {
+            Some(_) => Some(instance.get_typed_func(&mut *store, after)?),
+            None => None,
+        };
+        Ok(Self { call: instance.get_typed_func(&mut *store, name)?, after })
+    }
+
+    fn clean_up(&self, store: &mut Store<Guest>, answer: u32) -> wasmtime::Result<()> {
+        self.after.as_ref().map_or(Ok(()), |after| after.call(store, answer))
+    }
+}
+
+/// The import `log`: a level, and where the message is.
+fn log(mut caller: Caller<'_, Guest>, level: u32, place: u32, length: u32) -> wasmtime::Result<()> {
+    let Some(Extern::Memory(memory)) = caller.get_export(export::MEMORY) else {
+        wasmtime::bail!("it exports no memory");
+    };
+    let reader = Reader::new(memory.data(&caller));
+    let (level, message) = (reader.level(level)?, reader.text(List { place, length })?);
+    host::Host::log(caller.data_mut(), level, message);
+    Ok(())
+}
