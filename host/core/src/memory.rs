@@ -94,6 +94,13 @@ impl Client {
     }
 }
 
+impl Slot {
+    /// What it counts against [`Bounds::bytes`].
+    fn cost(&self) -> usize {
+        ENTRY_OVERHEAD + self.bytes.get().len()
+    }
+}
+
 impl Bytes {
     const FEW: usize = 22;
 
@@ -142,22 +149,42 @@ impl Memory {
 
     /// Remembers `progress` of `client` instead of what was.
     pub fn remember(&mut self, client: Client, progress: Progress, now: Timestamp) {
-        self.forget(client);
         let cost = ENTRY_OVERHEAD + progress.bytes.len();
         if progress.until <= now || cost > self.bounds.bytes {
+            self.forget(client);
             return;
         }
-        while self.len() >= self.bounds.entries || self.bytes + cost > self.bounds.bytes {
-            if !self.evict() {
-                return;
+        match self.find(client) {
+            Some(at) => {
+                let slot = &mut self.slots[at as usize];
+                self.bytes -= slot.cost();
+                slot.stage = progress.stage;
+                slot.until = progress.until;
+                slot.bytes = Bytes::new(progress.bytes);
+                if at != self.newest {
+                    self.unlink(at);
+                    self.link(at);
+                }
+            }
+            None => {
+                if self.len() >= self.bounds.entries {
+                    self.evict();
+                }
+                self.insert(client, progress);
             }
         }
+        self.bytes += cost;
+        // The newest fits, so it is never its own turn.
+        while self.bytes > self.bounds.bytes && self.evict() {}
+    }
+
+    fn insert(&mut self, client: Client, progress: Progress) {
         let slot = Slot {
             client: client.address,
             stage: progress.stage,
             until: progress.until,
             bytes: Bytes::new(progress.bytes),
-            older: self.newest,
+            older: NONE,
             newer: NONE,
         };
         let at = match self.free.pop() {
@@ -170,14 +197,9 @@ impl Memory {
                 u32::try_from(self.slots.len() - 1).expect("the bound on entries is below 2^32 - 1")
             }
         };
-        match self.newest {
-            NONE => self.oldest = at,
-            before => self.slots[before as usize].newer = at,
-        }
-        self.newest = at;
+        self.link(at);
         let pointer = Pointer { hash: client.hash, at };
         self.index.insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
-        self.bytes += cost;
     }
 
     /// Forgets `client` if its time was up at `now`; how far it had come, then.
@@ -199,18 +221,10 @@ impl Memory {
         let Self { index, slots, .. } = self;
         let Ok(entry) = index.find_entry(spread(client.hash), is(client, slots)) else { return false };
         let (Pointer { at, .. }, _) = entry.remove();
+        self.unlink(at);
         let slot = &mut self.slots[at as usize];
-        let (older, newer) = (slot.older, slot.newer);
-        self.bytes -= ENTRY_OVERHEAD + slot.bytes.get().len();
+        self.bytes -= slot.cost();
         slot.bytes = Bytes::new(Box::default());
-        match older {
-            NONE => self.oldest = newer,
-            older => self.slots[older as usize].newer = newer,
-        }
-        match newer {
-            NONE => self.newest = older,
-            newer => self.slots[newer as usize].older = older,
-        }
         self.free.push(at);
         true
     }
@@ -237,6 +251,30 @@ impl Memory {
     #[must_use]
     pub const fn evicted(&self) -> u64 {
         self.evicted
+    }
+
+    /// Makes it the newest of the list, in which it is not.
+    fn link(&mut self, at: u32) {
+        let slot = &mut self.slots[at as usize];
+        (slot.older, slot.newer) = (self.newest, NONE);
+        match self.newest {
+            NONE => self.oldest = at,
+            before => self.slots[before as usize].newer = at,
+        }
+        self.newest = at;
+    }
+
+    /// Takes it out of the list.
+    fn unlink(&mut self, at: u32) {
+        let Slot { older, newer, .. } = self.slots[at as usize];
+        match older {
+            NONE => self.oldest = newer,
+            older => self.slots[older as usize].newer = newer,
+        }
+        match newer {
+            NONE => self.newest = older,
+            newer => self.slots[newer as usize].older = older,
+        }
     }
 
     fn find(&self, client: Client) -> Option<u32> {
@@ -378,21 +416,25 @@ mod tests {
             seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let who = client(u32::try_from(seed >> 59).unwrap());
             if seed & 0x100 == 0 {
-                memory.remember(who, progress(&[1; 40], step + (seed >> 40) % 50), Timestamp(step));
+                let bytes = vec![1; (seed >> 20) as usize % 400];
+                memory.remember(who, progress(&bytes, step + (seed >> 40) % 50), Timestamp(step));
             } else {
                 memory.forget(who);
             }
-            let mut seen = 0;
-            let mut at = memory.oldest;
+            let (mut seen, mut bytes) = (0, 0);
+            let (mut at, mut before) = (memory.oldest, NONE);
             while at != NONE {
-                let known = memory.hasher.client(memory.slots[at as usize].client);
-                assert_eq!(memory.find(known), Some(at), "step {step}");
+                let slot = &memory.slots[at as usize];
+                assert_eq!(slot.older, before, "step {step}");
+                assert_eq!(memory.find(memory.hasher.client(slot.client)), Some(at), "step {step}");
                 seen += 1;
-                at = memory.slots[at as usize].newer;
+                bytes += slot.cost();
+                (before, at) = (at, slot.newer);
             }
+            assert_eq!(memory.newest, before, "step {step}");
             assert_eq!(seen, memory.index.len(), "step {step}");
-            assert_eq!(memory.bytes, seen * (ENTRY_OVERHEAD + 40), "step {step}");
-            assert!(seen <= 17);
+            assert_eq!(memory.bytes, bytes, "step {step}");
+            assert!(seen <= 17 && bytes <= 1 << 12, "step {step}");
         }
     }
 }

@@ -80,7 +80,8 @@ impl DirectRule {
         settings: &str,
     ) -> wasmtime::Result<Result<types::Interest, String>> {
         let configure = Entry::find(self.instance, store, export::CONFIGURE, export::AFTER_CONFIGURE)?;
-        let List { place, length } = self.lend(store, settings.as_bytes())?;
+        let List { place, length } = self.room_for(store, settings.as_bytes())?;
+        write(self.memory.data_mut(&mut *store), place, settings.as_bytes())?;
         let answer = configure.call.call(&mut *store, (place, length))?;
         let interest = Reader::new(self.memory.data(&*store)).interest(answer)?;
         configure.clean_up(store, answer)?;
@@ -95,24 +96,30 @@ impl DirectRule {
         payload_limit: usize,
         memory: Option<&[u8]>,
     ) -> wasmtime::Result<types::Verdict> {
+        let payload = &knock.payload[..knock.payload.len().min(payload_limit)];
         let place = self.allocate(store, JudgeArguments::ALIGNMENT, JudgeArguments::SIZE)?;
         let arguments = JudgeArguments {
             knock,
-            interface: self.lend(store, knock.interface.as_bytes())?,
-            payload: self.lend(store, &knock.payload[..knock.payload.len().min(payload_limit)])?,
-            memory: memory.map(|bytes| self.lend(store, bytes)).transpose()?,
+            interface: self.room_for(store, knock.interface.as_bytes())?,
+            payload: self.room_for(store, payload)?,
+            memory: memory.map(|bytes| self.room_for(store, bytes)).transpose()?,
         };
-        self.write(store, place, &arguments.to_bytes())?;
+        let guest = self.memory.data_mut(&mut *store);
+        write(guest, place, &arguments.to_bytes())?;
+        write(guest, arguments.interface.place, knock.interface.as_bytes())?;
+        write(guest, arguments.payload.place, payload)?;
+        if let (Some(list), Some(bytes)) = (arguments.memory, memory) {
+            write(guest, list.place, bytes)?;
+        }
         let answer = self.judge.call.call(&mut *store, place)?;
         let verdict = Reader::new(self.memory.data(&*store)).verdict(answer)?;
         self.judge.clean_up(store, answer)?;
         Ok(verdict)
     }
 
-    /// A copy of `bytes` in memory that the guest owns.
-    fn lend(&self, store: &mut Store<Guest>, bytes: &[u8]) -> wasmtime::Result<List> {
+    /// Memory that the guest owns, for a copy of `bytes`.
+    fn room_for(&self, store: &mut Store<Guest>, bytes: &[u8]) -> wasmtime::Result<List> {
         let place = self.allocate(store, 1, bytes.len())?;
-        self.write(store, place, bytes)?;
         Ok(List { place, length: u32::try_from(bytes.len())? })
     }
 
@@ -123,15 +130,6 @@ impl DirectRule {
             "its allocator returned a pointer that is not aligned"
         );
         Ok(place)
-    }
-
-    fn write(&self, store: &mut Store<Guest>, place: u32, bytes: &[u8]) -> wasmtime::Result<()> {
-        let start = usize::try_from(place)?;
-        let room =
-            self.memory.data_mut(&mut *store).get_mut(start..).and_then(|room| room.get_mut(..bytes.len()));
-        let Some(room) = room else { wasmtime::bail!("its allocator returned memory that it does not have") };
-        room.copy_from_slice(bytes);
-        Ok(())
     }
 }
 
@@ -147,6 +145,16 @@ impl<Arguments: wasmtime::WasmParams> Entry<Arguments> {
     fn clean_up(&self, store: &mut Store<Guest>, answer: u32) -> wasmtime::Result<()> {
         self.after.as_ref().map_or(Ok(()), |after| after.call(store, answer))
     }
+}
+
+/// Writes into memory that the guest said it has.
+fn write(guest: &mut [u8], place: u32, bytes: &[u8]) -> wasmtime::Result<()> {
+    let start = usize::try_from(place)?;
+    let Some(room) = guest.get_mut(start..).and_then(|room| room.get_mut(..bytes.len())) else {
+        wasmtime::bail!("its allocator returned memory that it does not have")
+    };
+    room.copy_from_slice(bytes);
+    Ok(())
 }
 
 /// The import `log`: a level, and where the message is.
