@@ -20,15 +20,14 @@ const FIRST_SCATTERED: u16 = 20_000;
 pub(crate) fn measure(report: &mut Report) {
     // The first two steps in turn: the client makes progress, fails, and starts over.
     let blast = || Blast { count: MANY, rate: Some(RATE), ports: KNOCK[..2].to_vec(), sources: 1, skip: 0 };
-    let mut floor = f64::NAN;
-    for mode in [Floor::Buffered, Floor::Immediate] {
+    let [_, immediate, napping] = [Floor::Buffered, Floor::Immediate, Floor::Napping].map(|mode| {
         let lab = lab();
         let process = subject::floor(&lab, mode);
         let (cost, rate) = cost(&lab, &process, &blast());
         let remark = format!("at {:.0} a second, {}", rate, dropped(&process.finish("done")));
         report.add(&format!("libpcap, {}", mode.name()), "CPU a packet", cost, "ns", &remark);
-        floor = cost;
-    }
+        cost
+    });
     let mut one = f64::NAN;
     for workers in [1, 2] {
         let lab = lab();
@@ -40,7 +39,8 @@ pub(crate) fn measure(report: &mut Report) {
             one = cost;
         }
     }
-    report.compare("posternd", one, "libpcap, immediate", floor);
+    report.compare("posternd", one, "libpcap, immediate", immediate);
+    report.compare("posternd", one, "libpcap, napping", napping);
     let lab = lab();
     if let Some(subject) = subject::knockd(&lab) {
         let (cost, rate) = cost(&lab, &subject.process, &blast());

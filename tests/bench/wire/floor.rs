@@ -2,12 +2,15 @@
 
 use std::io::Read;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use pcap::{Active, Capture};
-use postern_core::{Act, DoorId, Order};
+use postern_core::{Act, DoorId, Order, TcpFlags, Transport, Watch};
 use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose};
+use posternd::capture::{Filter, Frame, Tap, TapSettings};
 
 use crate::{GUARDED, KNOCK};
 
@@ -22,42 +25,51 @@ pub(crate) enum Floor {
     Buffered,
     /// Look at the last byte; wake up for each.
     Immediate,
+    /// Look at the last byte; read as Postern does, in naps, but with nothing behind it.
+    Napping,
     /// Open for whoever sends the last step of a knock, without a rule, a ledger or a second thread.
     Opener,
 }
 
 impl Floor {
-    pub(crate) const ALL: [Self; 3] = [Self::Buffered, Self::Immediate, Self::Opener];
+    pub(crate) const ALL: [Self; 4] = [Self::Buffered, Self::Immediate, Self::Napping, Self::Opener];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Buffered => "buffered",
             Self::Immediate => "immediate",
+            Self::Napping => "napping",
             Self::Opener => "opener",
         }
     }
 
     /// Reads until standard input ends, then says how many packets those were.
     pub(crate) fn run(self) {
+        match self {
+            Self::Napping => nap(),
+            Self::Buffered | Self::Immediate | Self::Opener => self.read(),
+        }
+    }
+
+    fn read(self) {
         let mut capture = self.capture().unwrap_or_else(|error| panic!("eth0: {error}"));
         let handle = capture.breakloop_handle();
         thread::spawn(move || {
-            // Ends when nobody is there any more.
-            let _ = std::io::stdin().read_to_end(&mut Vec::new());
+            wait_for_the_end();
             handle.breakloop();
         });
         let mut doorman = (self == Self::Opener).then(doorman);
         println!("listening");
-        let mut odd = 0_u64;
+        let mut odd = 0;
         // Breaking the loop is an error, too.
         let _ = capture.for_each(None, |packet| {
-            odd += u64::from(packet.data.last().is_some_and(|byte| byte & 1 == 1));
+            odd += is_odd(packet.data);
             if let Some(doorman) = &mut doorman {
                 open(doorman, packet.data);
             }
         });
         let stats = capture.stats().expect("it was open");
-        println!("done received {} dropped {} odd {odd}", stats.received, stats.dropped);
+        tell(u64::from(stats.received), u64::from(stats.dropped), odd);
     }
 
     fn capture(self) -> Result<Capture<Active>, pcap::Error> {
@@ -67,6 +79,40 @@ impl Floor {
         capture.filter(&format!("udp and inbound and dst portrange {first}-{last}"), true)?;
         Ok(capture)
     }
+}
+
+/// Postern's own capture.
+fn nap() {
+    let [first_port, .., last_port] = KNOCK;
+    let none = TcpFlags::default();
+    let watch = Watch { transport: Transport::Udp, first_port, last_port, set: none, clear: none };
+    let settings = TapSettings { interface: "eth0".to_owned(), promiscuous: false };
+    let odd = Arc::new(AtomicU64::new(0));
+    let sink = {
+        let odd = Arc::clone(&odd);
+        move |frame: Frame<'_>| {
+            odd.fetch_add(is_odd(frame.bytes), Ordering::Relaxed);
+        }
+    };
+    let tap = Tap::start(settings, Arc::new(Filter::from_watches(&[watch])), sink).expect("a thread");
+    assert!(tap.ready(Duration::from_secs(10)), "eth0 cannot be opened");
+    println!("listening");
+    wait_for_the_end();
+    let stats = tap.stats();
+    tell(stats.received, stats.dropped, odd.load(Ordering::Relaxed));
+}
+
+/// Returns when nobody is there any more.
+fn wait_for_the_end() {
+    let _ = std::io::stdin().read_to_end(&mut Vec::new());
+}
+
+fn is_odd(bytes: &[u8]) -> u64 {
+    bytes.last().map_or(0, |byte| u64::from(byte & 1))
+}
+
+fn tell(received: u64, dropped: u64, odd: u64) {
+    println!("done received {received} dropped {dropped} odd {odd}");
 }
 
 fn doorman() -> Doorman {

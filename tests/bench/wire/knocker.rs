@@ -1,4 +1,7 @@
 //! Knocker: how long it takes from the last packet of a knock to the first packet through the door.
+//!
+//! Each probe carries the time at which it was sent, and that of the first one let through counts: when the receiver hears of it is
+//! the scheduler's business, not the door's.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::num::NonZeroU64;
@@ -31,7 +34,7 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
     let port = lab.server().run(|| UdpSocket::bind((SERVER4, GUARDED))).expect("a free port");
     let mut wire = lab.injector();
     let start = Instant::now();
-    // The number of the newest client whose packet came through, and when, in nanoseconds from the start.
+    // The number of the newest client whose packet came through, and when that was sent, in nanoseconds from the start.
     let (seen, at) = (AtomicU32::new(0), AtomicU64::new(0));
     let over = AtomicBool::new(false);
     port.set_read_timeout(Some(REST)).expect("not zero");
@@ -40,13 +43,13 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).expect("it only concerns this thread");
     thread::scope(|scope| {
         scope.spawn(|| {
-            let mut number = [0; 4];
+            let mut bytes = [0; Probe::LENGTH];
             while !over.load(Ordering::Relaxed) {
-                if matches!(port.recv(&mut number), Ok(4)) {
-                    let number = u32::from_be_bytes(number);
+                if matches!(port.recv(&mut bytes), Ok(Probe::LENGTH)) {
+                    let Probe { number, sent } = Probe::from_bytes(bytes);
                     // A late one of the client before does not count.
                     if seen.load(Ordering::Relaxed).wrapping_add(1) == number {
-                        at.store(nanos(start.elapsed()), Ordering::Relaxed);
+                        at.store(sent, Ordering::Relaxed);
                         seen.store(number, Ordering::Release);
                     }
                 }
@@ -55,7 +58,10 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
         for number in who {
             let from = client(number);
             let to = |port| SocketAddr::new(SERVER4, port);
-            let probe = frame::udp(SocketAddr::new(from, 50_000), to(GUARDED), &number.to_be_bytes());
+            let probe = |sent| {
+                let probe = Probe { number, sent: nanos(sent) };
+                frame::udp(SocketAddr::new(from, 50_000), to(GUARDED), &probe.to_bytes())
+            };
             let mut last = Instant::now();
             for (step, port) in KNOCK.iter().enumerate() {
                 if step > 0 {
@@ -69,7 +75,7 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
             while seen.load(Ordering::Acquire) != number && last.elapsed() < PATIENCE {
                 next = (next + PROBE).max(Instant::now());
                 sleep_until(next);
-                wire.send(&probe);
+                wire.send(&probe(start.elapsed()));
             }
             if seen.load(Ordering::Acquire) == number {
                 let at = Duration::from_nanos(at.load(Ordering::Relaxed));
@@ -83,6 +89,26 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
     });
     times.sorted.sort();
     times
+}
+
+/// What a packet to the guarded port says: whose it is, and when it was sent, in nanoseconds from the start.
+struct Probe {
+    number: u32,
+    sent: u64,
+}
+
+impl Probe {
+    const LENGTH: usize = 16;
+
+    fn to_bytes(&self) -> [u8; Probe::LENGTH] {
+        (u128::from(self.number) << 64 | u128::from(self.sent)).to_be_bytes()
+    }
+
+    fn from_bytes(bytes: [u8; Probe::LENGTH]) -> Self {
+        let (number, sent) = bytes.split_at(8);
+        let word = |bytes: &[u8]| bytes.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        Self { number: u32::try_from(word(number)).unwrap_or(u32::MAX), sent: word(sent) }
+    }
 }
 
 impl Times {
