@@ -10,7 +10,8 @@ use socket2::Socket;
 
 use crate::duration::show;
 use crate::hit::start_connect;
-use crate::step::{Transport, port};
+use crate::step::port;
+use crate::transport::Transport;
 
 /// How long to wait, if nobody says.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);

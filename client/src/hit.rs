@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::step::Transport;
+use crate::transport::Transport;
 
 /// Sends one packet from a socket of its own; `payload` goes with UDP only.
 ///

@@ -87,7 +87,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::step::Transport;
+    use crate::transport::Transport;
 
     #[test]
     fn hits_arrive_in_order_and_on_time() {

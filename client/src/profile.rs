@@ -19,8 +19,9 @@ pub use mistake::{Mistake, Mistakes};
 use crate::door::Door;
 use crate::payload::Payload;
 use crate::resolve::Family;
-use crate::step::{Step, Transport};
+use crate::step::Step;
 use crate::then::Then;
+use crate::transport::Transport;
 
 /// One knock: where, what, and what comes after it.
 #[derive(Clone, Debug, PartialEq, Eq)]

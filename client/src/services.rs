@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::step::Transport;
+use crate::transport::Transport;
 
 /// The port of the service of this name.
 pub(crate) fn port(name: &str, transport: Transport) -> Result<u16, String> {

@@ -3,15 +3,7 @@
 use std::fmt;
 
 use crate::services;
-
-/// What carries a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
-    /// A SYN, and nothing after it.
-    Tcp,
-    /// One datagram.
-    Udp,
-}
+use crate::transport::Transport;
 
 /// One port to hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,27 +43,6 @@ impl Step {
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.written, self.transport)
-    }
-}
-
-impl Transport {
-    /// Reads `tcp` or `udp` in any case; `whole` is what it was part of.
-    pub(crate) fn parse(word: &str, whole: &str) -> Result<Self, String> {
-        // knockd's client takes everything but `udp` for TCP, also `UDP`: a knock that can never be right, and nobody is told.
-        match word.to_ascii_lowercase().as_str() {
-            "tcp" => Ok(Self::Tcp),
-            "udp" => Ok(Self::Udp),
-            _ => Err(format!("`{whole}` is not a step; after the port comes :tcp, :udp or nothing")),
-        }
-    }
-}
-
-impl fmt::Display for Transport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
     }
 }
 

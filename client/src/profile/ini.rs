@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::{Entry, Mistake, Profile, check_host};
 use crate::duration::{LONGEST, parse_float_millis};
-use crate::step::{Step, Transport};
+use crate::step::Step;
+use crate::transport::Transport;
 
 /// Its keys are every profile's, and it is none itself.
 const DEFAULT: &str = "DEFAULT";

@@ -1,0 +1,33 @@
+//! Transport: what carries a step of a knock.
+
+use std::fmt;
+
+/// What carries a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// A SYN, and nothing after it.
+    Tcp,
+    /// One datagram.
+    Udp,
+}
+
+impl Transport {
+    /// Reads `tcp` or `udp` in any case; `whole` is what it was part of.
+    pub(crate) fn parse(word: &str, whole: &str) -> Result<Self, String> {
+        // knockd's client takes everything but `udp` for TCP, also `UDP`: a knock that can never be right, and nobody is told.
+        match word.to_ascii_lowercase().as_str() {
+            "tcp" => Ok(Self::Tcp),
+            "udp" => Ok(Self::Udp),
+            _ => Err(format!("`{whole}` is not a step; after the port comes :tcp, :udp or nothing")),
+        }
+    }
+}
+
+impl fmt::Display for Transport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        })
+    }
+}
