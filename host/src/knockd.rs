@@ -8,6 +8,7 @@ mod convert;
 mod log;
 mod names;
 mod options;
+mod shared;
 pub(crate) mod source;
 mod translate;
 mod voice;
@@ -28,7 +29,8 @@ use conf::Conf;
 use convert::convert;
 use log::{Channels, Message, system_text};
 use options::{Options, Parsed};
-use source::{Shared, Source};
+use shared::Shared;
+use source::Source;
 use voice::Voice;
 
 use crate::app::{Ended, Shell};

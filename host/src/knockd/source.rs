@@ -1,13 +1,12 @@
 //! Source: a knockd.conf with what its command line said, as the daemon reads it again and again.
 
-use std::collections::HashMap;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::conf::{Conf, one_time};
 use super::options::Options;
+use super::shared::Shared;
 use super::translate::{Translation, translate};
 use crate::config::{Config, Mistake, OneTime};
 
@@ -18,17 +17,6 @@ pub(crate) struct Source {
     /// Fixed at the start, as knockd has it.
     pub(super) interface: String,
     pub(super) shared: Arc<Shared>,
-}
-
-/// What those who read the configuration know and those who speak of it must.
-#[derive(Debug, Default)]
-pub(super) struct Shared {
-    pub(super) file: PathBuf,
-    /// What paths in the file are relative to.
-    pub(super) folder: PathBuf,
-    log_file: Mutex<Option<PathBuf>>,
-    /// For each rule, how many steps it has.
-    steps: Mutex<HashMap<String, usize>>,
 }
 
 impl Source {
@@ -62,23 +50,7 @@ impl Source {
         }
         // The file's LogFile counts more than the command line's.
         let log_file = conf.log_file.or_else(|| self.options.logfile.clone());
-        *self.shared.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
-        *self.shared.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps;
+        self.shared.learn(log_file, steps);
         (Some(config), Vec::new())
-    }
-}
-
-impl Shared {
-    pub(super) fn new(file: PathBuf, folder: PathBuf) -> Self {
-        Self { file, folder, ..Self::default() }
-    }
-
-    pub(super) fn log_file(&self) -> Option<PathBuf> {
-        let path = self.log_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        path.filter(|path| !path.as_os_str().is_empty())
-    }
-
-    pub(super) fn steps(&self, rule: &str) -> usize {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(rule).copied().unwrap_or(0)
     }
 }

@@ -14,7 +14,7 @@ use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
 use super::conf::{one_time, one_time_spent};
 use super::log::system_text;
 use super::options::Options;
-use super::source::Shared;
+use super::shared::Shared;
 use crate::config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
 
 /// What knockd calls "practically never".

@@ -15,7 +15,7 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use super::log::{Channels, Message, Source};
 use super::names::Names;
-use super::source::Shared;
+use super::shared::Shared;
 use super::translate::section;
 
 /// A subscriber that speaks as knockd does.
