@@ -1,11 +1,12 @@
 //! Engine: event and time in, actions out, next deadline. It does no I/O and reads no clock.
 
+mod doors;
+mod granted;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
-
-use ipnet::IpNet;
 
 use crate::action::{Action, Notice, Subject, Why};
 use crate::door::{Act, DoorId, Key, Order, Receipt};
@@ -242,26 +243,6 @@ impl Engine {
         }
     }
 
-    /// Which opening a verdict means, if the rule was granted it.
-    fn granted(
-        &self,
-        rule: &RuleId,
-        source: IpAddr,
-        door: Option<&str>,
-        client: Option<IpNet>,
-    ) -> Result<Key, DropReason> {
-        let grant = self.policy.grants.get(rule).ok_or(DropReason::DoorNotGranted)?;
-        let named = |id: &&DoorId| {
-            let policy = self.policy.doors.get(*id);
-            policy.is_some_and(|policy| door.is_none_or(|name| *policy.name == *name))
-        };
-        let door = *grant.doors.iter().find(named).ok_or(DropReason::DoorNotGranted)?;
-        if client.is_some_and(|client| client != IpNet::from(source)) {
-            return Err(DropReason::ClientNotGranted);
-        }
-        Ok(Key { door, client: source, turn: 0 })
-    }
-
     fn answered(&mut self, receipt: Receipt, now: Moment) {
         let Some(UnderWay { key, purpose, rule }) = self.under_way.remove(&receipt.serial) else { return };
         let opening = self.ledger.find(key).cloned();
@@ -382,30 +363,6 @@ impl Engine {
         }
     }
 
-    fn change_policy(&mut self, policy: Arc<Policy>) {
-        self.doors.extend(policy.doors.iter().map(|(id, door)| (*id, door.clone())));
-        self.policy = policy;
-        let gone: Vec<_> =
-            self.doors.keys().filter(|id| !self.policy.doors.contains_key(*id)).copied().collect();
-        for door in gone {
-            if let Some(successor) = self.successor(door) {
-                self.ledger.rename(door, successor);
-                for order in self.under_way.values_mut().filter(|order| order.key.door == door) {
-                    order.key.door = successor;
-                }
-            }
-            self.retire(door);
-        }
-    }
-
-    /// The door of the policy that a door has become, if what is open at the one is open at the other: both are in the packet
-    /// filter. What a command opened only the command that goes with it can close.
-    fn successor(&self, door: DoorId) -> Option<DoorId> {
-        let before = self.doors.get(&door).filter(|door| door.keeps_time)?;
-        let mut doors = self.policy.doors.iter();
-        doors.find(|(_, after)| after.keeps_time && after.name == before.name).map(|(id, _)| *id)
-    }
-
     fn stop(&mut self, now: Moment) {
         self.stopping = true;
         let to_close: Vec<_> = self
@@ -420,21 +377,6 @@ impl Engine {
             .collect();
         for key in to_close {
             self.order_close(key, Why::Stopping, None, now);
-        }
-    }
-
-    /// A door that is in no policy any more and keeps the time itself is left to its own clock.
-    fn closes_without_us(&self, door: DoorId) -> bool {
-        !self.policy.doors.contains_key(&door) && self.doors[&door].keeps_time
-    }
-
-    /// Forgets a door that is in no policy any more once nothing of it is open.
-    fn retire(&mut self, door: DoorId) {
-        let in_use = self.policy.doors.contains_key(&door)
-            || self.ledger.iter().any(|(key, _)| key.door == door)
-            || self.under_way.values().any(|order| order.key.door == door);
-        if !in_use {
-            self.doors.remove(&door);
         }
     }
 
