@@ -2,6 +2,7 @@
 
 mod doors;
 mod granted;
+mod under_way;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use crate::moment::Moment;
 use crate::once::UsedOnce;
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
+use under_way::{Awaited, UnderWay};
 
 /// The pause before the second try to close a door; it doubles with each.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
@@ -24,6 +26,8 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const LONGEST_RETRY: Duration = Duration::from_secs(60);
 /// Tries to close a door that keeps the time itself, before it is left to that.
 const MAX_TRIES: u32 = 6;
+/// What is done in one call of [`Engine::handle_deadline`] at most. The shell holds a lock meanwhile, and a knock waits for it.
+const DEADLINES_AT_ONCE: usize = 256;
 /// The shell answers every order, a command's after hours perhaps; should it ever lose one, the opening is looked at
 /// again after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
@@ -40,21 +44,14 @@ pub struct Engine {
     doors: HashMap<DoorId, DoorPolicy>,
     ledger: Ledger,
     used: UsedOnce,
-    under_way: HashMap<u64, UnderWay>,
+    under_way: UnderWay,
     last_serial: u64,
     last_turn: u64,
     stopping: bool,
     actions: Vec<Action>,
 }
 
-/// An order that has no answer yet.
-#[derive(Debug)]
-struct UnderWay {
-    key: Key,
-    purpose: Purpose,
-    rule: Option<RuleId>,
-}
-
+/// What an order is to bring about.
 #[derive(Clone, Copy, Debug)]
 enum Purpose {
     /// To open for so long, which would be until then.
@@ -113,8 +110,11 @@ impl Engine {
     }
 
     /// Does what is due at `now`; what must be done about it, in order.
+    ///
+    /// If very much is due the rest stays due: [`Engine::next_deadline`] is not after `now` then, and the next call goes on.
     pub fn handle_deadline(&mut self, now: Moment) -> Vec<Action> {
-        while let Some(key) = self.ledger.due(now) {
+        for _ in 0..DEADLINES_AT_ONCE {
+            let Some(key) = self.ledger.due(now) else { break };
             match self.ledger.find(key).map(|opening| opening.state) {
                 Some(State::Closing { why, .. }) => self.order_close(key, why, None, now),
                 _ if self.closes_without_us(key.door) => {
@@ -143,7 +143,7 @@ impl Engine {
     /// How many openings would stay open for ever if nobody closed them.
     #[must_use]
     pub fn left_to_close(&self) -> usize {
-        self.ledger.iter().filter(|(key, _)| !self.doors[&key.door].keeps_time).count()
+        self.ledger.left_to_close()
     }
 
     /// What is open now, in no order.
@@ -223,7 +223,7 @@ impl Engine {
                 let state = State::Opening;
                 // What a command opens is open when the command has ended, and not closed before.
                 let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
-                let opening = Opening { rule: rule.clone(), state, newest_order: 0, until, due };
+                let opening = Opening { rule: rule.clone(), state, newest_order: 0, until, due, keeps_time };
                 self.ledger.put(key, opening);
                 self.order(key, Act::Open(lasts), Purpose::Open { lasts, until }, rule);
             }
@@ -244,7 +244,7 @@ impl Engine {
     }
 
     fn answered(&mut self, receipt: Receipt, now: Moment) {
-        let Some(UnderWay { key, purpose, rule }) = self.under_way.remove(&receipt.serial) else { return };
+        let Some(Awaited { key, purpose, rule }) = self.under_way.remove(receipt.serial) else { return };
         let opening = self.ledger.find(key).cloned();
         // An answer to an older order changes nothing: the newest decides.
         let newest = opening.clone().filter(|opening| opening.newest_order == receipt.serial);
@@ -344,9 +344,11 @@ impl Engine {
     }
 
     fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
-        if self.doors.contains_key(&key.door) && self.ledger.find(key).is_none() {
-            let until = now.plus(remaining);
-            let opening = Opening { rule: None, state: State::Open, newest_order: 0, until, due: until };
+        let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
+        if self.ledger.find(key).is_none() {
+            let (state, until) = (State::Open, now.plus(remaining));
+            let keeps_time = *keeps_time;
+            let opening = Opening { rule: None, state, newest_order: 0, until, due: until, keeps_time };
             self.ledger.put(key, opening);
         }
     }
@@ -381,24 +383,28 @@ impl Engine {
     }
 
     fn order_close(&mut self, key: Key, why: Why, asker: Option<RuleId>, now: Moment) {
-        let Some(opening) = self.ledger.find(key).cloned() else { return };
-        let tries = match opening.state {
-            State::Closing { tries, .. } => tries.saturating_add(1),
-            State::Opening | State::Open => 1,
-        };
-        let rule = asker.or_else(|| opening.rule.clone());
-        let due = now.plus(ANSWER_LIMIT);
-        self.ledger.put(key, Opening { state: State::Closing { tries, why }, due, ..opening });
-        self.order(key, Act::Close, Purpose::Close { why }, rule);
+        let mut rule = asker;
+        let is_there = self.ledger.change(key, |opening| {
+            let tries = match opening.state {
+                State::Closing { tries, .. } => tries.saturating_add(1),
+                State::Opening | State::Open => 1,
+            };
+            opening.state = State::Closing { tries, why };
+            opening.due = now.plus(ANSWER_LIMIT);
+            if rule.is_none() {
+                rule.clone_from(&opening.rule);
+            }
+        });
+        if is_there {
+            self.order(key, Act::Close, Purpose::Close { why }, rule);
+        }
     }
 
     fn order(&mut self, key: Key, act: Act, purpose: Purpose, rule: Option<RuleId>) {
         self.last_serial += 1;
         let serial = self.last_serial;
-        if let Some(opening) = self.ledger.find(key).cloned() {
-            self.ledger.put(key, Opening { newest_order: serial, ..opening });
-        }
-        self.under_way.insert(serial, UnderWay { key, purpose, rule: rule.clone() });
+        self.ledger.change(key, |opening| opening.newest_order = serial);
+        self.under_way.insert(serial, Awaited { key, purpose, rule: rule.clone() });
         let order = Order { serial, door: key.door, client: key.client, turn: key.turn, act };
         self.actions.push(Action::Order { order, rule });
     }

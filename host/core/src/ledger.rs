@@ -1,7 +1,7 @@
 //! Ledger: all openings, and what is due next.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::action::Why;
 use crate::door::{DoorId, Key};
@@ -21,6 +21,8 @@ pub struct Opening {
     pub until: Moment,
     /// When something must be done about it: closing it, or trying again to close it.
     pub due: Moment,
+    /// Whether the door closes it by itself, as [`crate::DoorPolicy::keeps_time`] says; the same for all openings of a door.
+    pub keeps_time: bool,
 }
 
 /// How far an opening is.
@@ -44,6 +46,10 @@ pub enum State {
 pub struct Ledger {
     openings: BTreeMap<Key, Opening>,
     deadlines: BTreeSet<(Moment, Key)>,
+    /// How many openings each door has; doors without any are not here.
+    per_door: HashMap<DoorId, usize>,
+    /// How many openings only a command closes.
+    left_to_close: usize,
 }
 
 impl Ledger {
@@ -55,11 +61,36 @@ impl Ledger {
 
     /// Writes an opening down instead of the one with the same key.
     pub fn put(&mut self, key: Key, opening: Opening) {
-        self.deadlines.insert((opening.due, key));
-        if let Some(before) = self.openings.insert(key, opening)
-            && self.openings[&key].due != before.due
-        {
-            self.deadlines.remove(&(before.due, key));
+        let (due, keeps_time) = (opening.due, opening.keeps_time);
+        self.left_to_close += usize::from(!keeps_time);
+        match self.openings.insert(key, opening) {
+            Some(before) => {
+                self.left_to_close -= usize::from(!before.keeps_time);
+                self.move_deadline(key, before.due, due);
+            }
+            None => {
+                self.deadlines.insert((due, key));
+                *self.per_door.entry(key.door).or_default() += 1;
+            }
+        }
+    }
+
+    /// Changes an opening where it is; false if there is none.
+    pub fn change(&mut self, key: Key, change: impl FnOnce(&mut Opening)) -> bool {
+        let Some(opening) = self.openings.get_mut(&key) else { return false };
+        let (before, kept_time) = (opening.due, opening.keeps_time);
+        change(opening);
+        let due = opening.due;
+        self.left_to_close += usize::from(!opening.keeps_time);
+        self.left_to_close -= usize::from(!kept_time);
+        self.move_deadline(key, before, due);
+        true
+    }
+
+    fn move_deadline(&mut self, key: Key, before: Moment, after: Moment) {
+        if before != after {
+            self.deadlines.remove(&(before, key));
+            self.deadlines.insert((after, key));
         }
     }
 
@@ -67,12 +98,21 @@ impl Ledger {
     pub fn remove(&mut self, key: Key) -> Option<Opening> {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
+        if let Some(count) = self.per_door.get_mut(&key.door) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_door.remove(&key.door);
+            }
+        }
+        self.left_to_close -= usize::from(!opening.keeps_time);
         Some(opening)
     }
 
     /// Has every opening of one door be one of another door, unless the other is open for that client already.
     pub fn rename(&mut self, from: DoorId, to: DoorId) {
-        let keys: Vec<_> = self.openings.keys().filter(|key| key.door == from).copied().collect();
+        let first = Key { door: from, client: Ipv4Addr::UNSPECIFIED.into(), turn: 0 };
+        let last = Key { door: from, client: Ipv6Addr::from_bits(u128::MAX).into(), turn: u64::MAX };
+        let keys: Vec<_> = self.openings.range(first..=last).map(|(key, _)| *key).collect();
         for key in keys {
             let renamed = Key { door: to, ..key };
             if let Some(opening) = self.remove(key)
@@ -104,6 +144,18 @@ impl Ledger {
     /// All openings, by door and client.
     pub fn iter(&self) -> impl Iterator<Item = (Key, &Opening)> {
         self.openings.iter().map(|(key, opening)| (*key, opening))
+    }
+
+    /// Whether a door has any.
+    #[must_use]
+    pub fn has_door(&self, door: DoorId) -> bool {
+        self.per_door.contains_key(&door)
+    }
+
+    /// How many would stay open for ever if nobody closed them.
+    #[must_use]
+    pub fn left_to_close(&self) -> usize {
+        self.left_to_close
     }
 
     /// How many there are.

@@ -1,5 +1,6 @@
 //! Which doors the engine knows: those of the policy in force, and those of earlier ones until nothing of them is open.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Engine;
@@ -12,23 +13,24 @@ impl Engine {
         self.policy = policy;
         let gone: Vec<_> =
             self.doors.keys().filter(|id| !self.policy.doors.contains_key(*id)).copied().collect();
-        for door in gone {
-            if let Some(successor) = self.successor(door) {
-                self.ledger.rename(door, successor);
-                for order in self.under_way.values_mut().filter(|order| order.key.door == door) {
-                    order.key.door = successor;
-                }
-            }
-            self.retire(door);
+        let successors = self.successors(&gone);
+        self.under_way.rename(&successors);
+        for (door, successor) in successors {
+            self.ledger.rename(door, successor);
         }
+        gone.into_iter().for_each(|door| self.retire(door));
     }
 
-    /// The door of the policy that a door has become, if what is open at the one is open at the other: both are in the packet
+    /// The doors of the policy that doors have become, if what is open at the one is open at the other: both are in the packet
     /// filter. What a command opened only the command that goes with it can close.
-    fn successor(&self, door: DoorId) -> Option<DoorId> {
-        let before = self.doors.get(&door).filter(|door| door.keeps_time)?;
-        let mut doors = self.policy.doors.iter();
-        doors.find(|(_, after)| after.keeps_time && after.name == before.name).map(|(id, _)| *id)
+    fn successors(&self, gone: &[DoorId]) -> HashMap<DoorId, DoorId> {
+        let timed = self.policy.doors.iter().filter(|(_, door)| door.keeps_time);
+        let by_name: HashMap<&str, DoorId> = timed.map(|(id, door)| (&*door.name, *id)).collect();
+        let successor = |id: &DoorId| {
+            let before = self.doors.get(id).filter(|door| door.keeps_time)?;
+            Some((*id, *by_name.get(&*before.name)?))
+        };
+        gone.iter().filter_map(successor).collect()
     }
 
     /// A door that is in no policy any more and keeps the time itself is left to its own clock.
@@ -39,8 +41,8 @@ impl Engine {
     /// Forgets a door that is in no policy any more once nothing of it is open.
     pub(super) fn retire(&mut self, door: DoorId) {
         let in_use = self.policy.doors.contains_key(&door)
-            || self.ledger.iter().any(|(key, _)| key.door == door)
-            || self.under_way.values().any(|order| order.key.door == door);
+            || self.ledger.has_door(door)
+            || self.under_way.has_door(door);
         if !in_use {
             self.doors.remove(&door);
         }

@@ -232,6 +232,8 @@ impl World {
     /// What must hold after every step.
     fn check_invariants(&self) {
         assert!(self.engine.openings().count() <= 4, "the ledger is bounded");
+        let by_command = self.engine.openings().filter(|(_, opening)| !opening.keeps_time).count();
+        assert_eq!(self.engine.left_to_close(), by_command, "what only a command closes is counted");
         for (key, opening) in self.engine.openings() {
             assert!(opening.due > self.now || opening.state == State::Opening, "{key:?} is overdue");
         }

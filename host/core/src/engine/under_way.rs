@@ -1,0 +1,75 @@
+//! Orders that have no answer yet, by number, with a count for each door.
+
+use std::collections::HashMap;
+
+use super::Purpose;
+use crate::door::{DoorId, Key};
+use crate::tenant::RuleId;
+
+/// An order that has no answer yet.
+#[derive(Debug)]
+pub(super) struct Awaited {
+    pub(super) key: Key,
+    pub(super) purpose: Purpose,
+    pub(super) rule: Option<RuleId>,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct UnderWay {
+    orders: HashMap<u64, Awaited>,
+    /// Doors without any are not here.
+    per_door: HashMap<DoorId, usize>,
+}
+
+impl UnderWay {
+    pub(super) fn insert(&mut self, serial: u64, order: Awaited) {
+        *self.per_door.entry(order.key.door).or_default() += 1;
+        self.orders.insert(serial, order);
+    }
+
+    pub(super) fn remove(&mut self, serial: u64) -> Option<Awaited> {
+        let order = self.orders.remove(&serial)?;
+        if let Some(count) = self.per_door.get_mut(&order.key.door) {
+            *count -= 1;
+            if *count == 0 {
+                self.per_door.remove(&order.key.door);
+            }
+        }
+        Some(order)
+    }
+
+    pub(super) fn contains_key(&self, serial: &u64) -> bool {
+        self.orders.contains_key(serial)
+    }
+
+    /// Whether a door has an order without an answer.
+    pub(super) fn has_door(&self, door: DoorId) -> bool {
+        self.per_door.contains_key(&door)
+    }
+
+    /// Has the orders of doors be those of their successors, in one pass over all orders however many doors there are.
+    pub(super) fn rename(&mut self, successors: &HashMap<DoorId, DoorId>) {
+        if !successors.keys().any(|door| self.has_door(*door)) {
+            return;
+        }
+        for order in self.orders.values_mut() {
+            if let Some(door) = successors.get(&order.key.door) {
+                order.key.door = *door;
+            }
+        }
+        for (from, to) in successors {
+            if let Some(count) = self.per_door.remove(from) {
+                *self.per_door.entry(*to).or_default() += count;
+            }
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.orders.len()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+}
