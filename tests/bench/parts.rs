@@ -1,5 +1,7 @@
 //! What a packet's nanoseconds are spent on, part by part: `cargo bench --bench parts`.
 
+mod openings;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
