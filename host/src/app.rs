@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use postern_core::{DropReason, Event, Knock, RuleId};
+use postern_core::{Client, DropReason, Event, Knock, RuleId};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -159,7 +159,8 @@ impl App {
             Arc::new(move |generation, rule: &RuleId, knock: &Knock, outcome| {
                 log::outcome(rule, knock, &outcome);
                 if let Outcome::Asks(request) = outcome {
-                    desk.judged(Judgement { rule: rule.clone(), source: knock.source, request, generation });
+                    let source = Client::on_link(knock.source, knock.link);
+                    desk.judged(Judgement { rule: rule.clone(), source, request, generation });
                 }
             })
         };

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
+use postern_core::{Action, Client, DropReason, Engine, Event, Policy, RuleId, State};
 use postern_doorman::{Error, Opening, Posture};
 use tokio::sync::mpsc::Sender;
 
@@ -109,7 +109,8 @@ impl Desk {
     /// is opened again for the time that it has left; what an earlier run left open is taken over.
     pub(crate) fn reconcile(&self, open: &[Opening]) {
         let mut decided = self.lock();
-        let whole: HashSet<_> = open.iter().filter(|o| o.whole).map(|o| (o.door, o.client)).collect();
+        let whole: HashSet<_> =
+            open.iter().filter(|o| o.whole).map(|o| (o.door, Client::alone(o.client))).collect();
         let engine = &decided.engine;
         let lost = engine.openings().filter(|(key, opening)| {
             let is_open = whole.contains(&(key.door, key.client));
@@ -118,7 +119,7 @@ impl Desk {
         let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
         let found = open.iter().map(|open| {
             let Opening { door, client, remaining, .. } = *open;
-            Event::Found { door, client, remaining }
+            Event::Found { door, client: Client::alone(client), remaining }
         });
         for event in lost.into_iter().chain(found) {
             decided.handle(event, self.clock);

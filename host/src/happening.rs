@@ -1,8 +1,6 @@
 //! Happening: everything that wakes the daemon's main loop, signals, timers and changed files aside.
 
-use std::net::IpAddr;
-
-use postern_core::{Receipt, Request, RuleId};
+use postern_core::{Client, Receipt, Request, RuleId};
 use postern_doorman::Opening;
 use tokio::sync::mpsc;
 
@@ -15,7 +13,7 @@ const WAITING: usize = 8192;
 /// A rule said that doors should open or close.
 pub(crate) struct Judgement {
     pub(crate) rule: RuleId,
-    pub(crate) source: IpAddr,
+    pub(crate) source: Client,
     pub(crate) request: Request,
     /// The number of the generation that it judged in.
     pub(crate) generation: u64,

@@ -3,9 +3,10 @@
 //! If the daemon is killed, or the machine loses power, the next start finds here what is still open and closes it on time. Doors in
 //! the packet filter need none of this: the kernel keeps their time.
 
+mod client_text;
+
 use std::fs;
 use std::io;
-use std::net::IpAddr;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::thread;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
+use postern_core::Client;
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -32,7 +34,8 @@ pub(crate) struct Record {
     /// The door's name.
     pub(crate) door: String,
     /// For whom.
-    pub(crate) client: IpAddr,
+    #[serde(with = "client_text")]
+    pub(crate) client: Client,
     /// For how long, in milliseconds.
     lasts: u64,
     /// Until when, in milliseconds since 1970 by the machine's clock.
@@ -51,7 +54,7 @@ pub(crate) enum Close {
 }
 
 impl Record {
-    pub(crate) fn new(door: &str, client: IpAddr, lasts: Duration, close: Close) -> Self {
+    pub(crate) fn new(door: &str, client: Client, lasts: Duration, close: Close) -> Self {
         let mut record = Self { door: door.to_owned(), client, lasts: 0, until: 0, close };
         record.keep_for(lasts);
         record
@@ -224,7 +227,7 @@ mod tests {
 
     fn record(door: &str) -> Record {
         let close = Close::Shell { line: b"echo \xff".to_vec() };
-        Record::new(door, [192, 0, 2, 1].into(), Duration::from_secs(60), close)
+        Record::new(door, Client::alone([192, 0, 2, 1].into()), Duration::from_secs(60), close)
     }
 
     fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -260,6 +263,22 @@ mod tests {
         assert_eq!(records.iter().map(|(id, r)| (*id, r.door.as_str())).collect::<Vec<_>>(), [(b, "b")]);
         assert_eq!(records[0].1.close, record("b").close);
         assert!(block_on(journal.put(&record("c"))).unwrap() > b, "numbers are not used again");
+    }
+
+    #[test]
+    fn a_client_stands_in_a_record_as_people_write_it() {
+        for (text, client) in [
+            // What every version wrote.
+            ("192.0.2.1", Client::alone([192, 0, 2, 1].into())),
+            ("fe80::1", Client::alone("fe80::1".parse().unwrap())),
+            ("fe80::1%3", Client::on_link("fe80::1".parse().unwrap(), 3)),
+            ("2001:db8::/64", Client::prefix("2001:db8::/64".parse().unwrap())),
+        ] {
+            let written = Record { client, ..record("a") };
+            let json = serde_json::to_string(&written).unwrap();
+            assert!(json.contains(&format!(r#""client":"{text}""#)), "{json}");
+            assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), written);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt,
+    Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt,
     TcpFlags, Timestamp, Transport,
 };
 use posternd::config::{Config, Mistakes};
@@ -106,7 +106,11 @@ impl World {
                 Outcome::Dropped(reason) => self.tell(&format!("{name} dropped: {reason}")),
                 Outcome::Asks(request) => {
                     let request = request.clone();
-                    let event = Event::Judged { rule: rule.clone(), source: knock.source, request };
+                    let event = Event::Judged {
+                        rule: rule.clone(),
+                        source: Client::on_link(knock.source, knock.link),
+                        request,
+                    };
                     let actions = self.engine.handle(event, now);
                     self.act(actions);
                 }
@@ -203,6 +207,7 @@ pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock
         hop_limit: 64,
         length: 28,
         interface: "lo".into(),
+        link: 0,
         payload: Box::default(),
     }
 }

@@ -1,9 +1,9 @@
 //! Action: everything that the engine asks of its shell.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::Client;
 use crate::door::{Key, Order};
 use crate::drop_reason::DropReason;
 use crate::tenant::RuleId;
@@ -89,7 +89,7 @@ pub struct Subject {
     /// The door's name.
     pub door: Arc<str>,
     /// For whom.
-    pub client: IpAddr,
+    pub client: Client,
     /// The rule; none if the door was found open at start.
     pub rule: Option<RuleId>,
 }

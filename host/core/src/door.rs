@@ -1,7 +1,8 @@
 //! What is said to a door and what it answers: small, fixed in size, fit to cross a process boundary.
 
-use std::net::IpAddr;
 use std::time::Duration;
+
+use crate::client::Client;
 
 /// A door, by a number that is never used for another door in the life of the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +14,7 @@ pub struct Key {
     /// The door.
     pub door: DoorId,
     /// For whom.
-    pub client: IpAddr,
+    pub client: Client,
     /// Which of several; 0 where opening again extends.
     pub turn: u64,
 }
@@ -26,7 +27,7 @@ pub struct Order {
     /// To which door.
     pub door: DoorId,
     /// For whom.
-    pub client: IpAddr,
+    pub client: Client,
     /// Which of several openings of the door for this client; 0 where there is only one.
     pub turn: u64,
     /// What.

@@ -5,11 +5,11 @@ mod granted;
 mod under_way;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Action, Notice, Subject, Why};
+use crate::client::Client;
 use crate::door::{Act, DoorId, Key, Order, Receipt};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Request};
@@ -163,7 +163,7 @@ impl Engine {
         self.policy.doors.get(&door).is_some_and(|door| door.keeps_time)
     }
 
-    fn open(&mut self, rule: &RuleId, source: IpAddr, request: &OpenRequest, now: Moment) {
+    fn open(&mut self, rule: &RuleId, source: Client, request: &OpenRequest, now: Moment) {
         let mut key = match self.granted(rule, source, request.door.as_deref(), request.client) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
@@ -230,7 +230,7 @@ impl Engine {
         }
     }
 
-    fn close(&mut self, rule: &RuleId, source: IpAddr, request: &CloseRequest, now: Moment) {
+    fn close(&mut self, rule: &RuleId, source: Client, request: &CloseRequest, now: Moment) {
         let Key { door, client, .. } =
             match self.granted(rule, source, request.door.as_deref(), request.client) {
                 Ok(key) => key,
@@ -409,7 +409,7 @@ impl Engine {
         self.actions.push(Action::Order { order, rule });
     }
 
-    fn refuse(&mut self, rule: &RuleId, client: IpAddr, door: Option<&str>, reason: DropReason) {
+    fn refuse(&mut self, rule: &RuleId, client: Client, door: Option<&str>, reason: DropReason) {
         let subject = Subject { door: door.unwrap_or("").into(), client, rule: Some(rule.clone()) };
         self.actions.push(Action::Tell(Notice::Refused { subject, reason, detail: String::new() }));
     }

@@ -1,9 +1,9 @@
 //! Event: everything that can happen to the engine.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::client::Client;
 use crate::door::{DoorId, Receipt};
 use crate::tenant::{DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
@@ -15,8 +15,8 @@ pub enum Event {
     Judged {
         /// Which rule.
         rule: RuleId,
-        /// The source of the knock.
-        source: IpAddr,
+        /// The source of the knock: one address.
+        source: Client,
         /// What it asks for.
         request: Request,
     },
@@ -27,7 +27,7 @@ pub enum Event {
         /// The door.
         door: DoorId,
         /// For whom.
-        client: IpAddr,
+        client: Client,
         /// How long it stays open by itself.
         remaining: Duration,
     },
@@ -38,7 +38,7 @@ pub enum Event {
         /// What there is to know of it.
         policy: DoorPolicy,
         /// For whom.
-        client: IpAddr,
+        client: Client,
         /// When it is to be closed, from now.
         remaining: Duration,
     },
@@ -47,7 +47,7 @@ pub enum Event {
         /// The door.
         door: DoorId,
         /// For whom.
-        client: IpAddr,
+        client: Client,
     },
     /// A new generation of rules and doors is in force.
     PolicyChanged(Arc<Policy>),

@@ -1,9 +1,9 @@
 //! Ledger: all openings, and what is due next.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::action::Why;
+use crate::client::Client;
 use crate::door::{DoorId, Key};
 use crate::moment::Moment;
 use crate::tenant::RuleId;
@@ -110,8 +110,8 @@ impl Ledger {
 
     /// Has every opening of one door be one of another door, unless the other is open for that client already.
     pub fn rename(&mut self, from: DoorId, to: DoorId) {
-        let first = Key { door: from, client: Ipv4Addr::UNSPECIFIED.into(), turn: 0 };
-        let last = Key { door: from, client: Ipv6Addr::from_bits(u128::MAX).into(), turn: u64::MAX };
+        let first = Key { door: from, client: Client::FIRST, turn: 0 };
+        let last = Key { door: from, client: Client::LAST, turn: u64::MAX };
         let keys: Vec<_> = self.openings.range(first..=last).map(|(key, _)| *key).collect();
         for key in keys {
             let renamed = Key { door: to, ..key };
@@ -136,7 +136,7 @@ impl Ledger {
     }
 
     /// Every opening of this door for this client.
-    pub fn turns(&self, door: DoorId, client: IpAddr) -> impl Iterator<Item = (Key, &Opening)> {
+    pub fn turns(&self, door: DoorId, client: Client) -> impl Iterator<Item = (Key, &Opening)> {
         let turn = |turn| Key { door, client, turn };
         self.openings.range(turn(0)..=turn(u64::MAX)).map(|(key, opening)| (*key, opening))
     }

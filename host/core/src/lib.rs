@@ -19,6 +19,7 @@ mod rest;
 
 // What becomes of their verdicts.
 mod action;
+mod client;
 mod door;
 mod drop_reason;
 mod engine;
@@ -29,6 +30,7 @@ mod once;
 mod tenant;
 
 pub use action::{Action, Notice, Subject, Why};
+pub use client::{Client, NotAClient};
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
 pub use door::{Act, DoorId, Key, Order, Receipt};
 pub use drop_reason::DropReason;
@@ -37,7 +39,7 @@ pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
 pub use knock::{Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
 pub use ledger::{Ledger, Opening, State};
-pub use memory::{Bounds, Client, ClientHasher, Memory};
+pub use memory::{Bounds, Client as HashedClient, ClientHasher, Memory};
 pub use moment::Moment;
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use rest::Rest;

@@ -129,7 +129,7 @@ impl Doorman {
 
     /// Where an order applies, or why nowhere.
     fn target(&self, order: &Order) -> Result<Target<'_>, String> {
-        let client = order.client;
+        let client = order.client.address();
         if matches!(client, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
             return Err(format!("{client} is an IPv4 address in the form of an IPv6 address"));
         }

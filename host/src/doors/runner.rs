@@ -155,7 +155,7 @@ impl Runner {
                     argv::Run::recorded(argv, values, *limit).perform().await
                 }
                 Close::Shell { line } => {
-                    shell::run_recorded(line, record.client, &record.door).await;
+                    shell::run_recorded(line, record.client.address(), &record.door).await;
                     Ok(())
                 }
             },

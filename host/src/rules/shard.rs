@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, Client, ClientHasher, DropReason, Knock, Memory, Moment, Request, Rest, RuleId, Verdict,
+    Bounds, ClientHasher, DropReason, HashedClient, Knock, Memory, Moment, Request, Rest, RuleId, Verdict,
 };
 
 use super::generation::{Generation, LoadedRule};
@@ -170,7 +170,7 @@ fn keep_to_groups(
     generation: &Generation,
     states: &[RuleState],
     knock: &Knock,
-    client: Client,
+    client: HashedClient,
     is_local: impl Fn(IpAddr) -> bool,
 ) -> Vec<usize> {
     let remembers = |rule: &usize| {
@@ -224,7 +224,7 @@ impl RuleState {
         running: &Running<'_>,
         rule: &LoadedRule,
         knock: &Knock,
-        client: Client,
+        client: HashedClient,
         now: Moment,
     ) -> Option<Outcome> {
         if self.rest.is_resting(now) {

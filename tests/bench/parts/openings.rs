@@ -1,14 +1,14 @@
 //! What the engine takes for very many openings: to open them, to let them end, and to lose their door in a reload.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use postern_core::{
-    Action, Again, DoorId, DoorPolicy, Engine, Event, Grant, Moment, OpenRequest, Policy, Receipt, Request,
-    RuleId, TenantId,
+    Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Moment, OpenRequest, Policy, Receipt,
+    Request, RuleId, TenantId,
 };
 
 const MANY: u32 = 100_000;
@@ -57,7 +57,7 @@ fn answer(engine: &mut Engine, actions: Vec<Action>, now: Moment) -> usize {
 fn open(engine: &mut Engine, door: DoorId, rule: &RuleId) -> usize {
     let judged = |n| Event::Judged {
         rule: rule.clone(),
-        source: IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)),
+        source: Client::alone(Ipv4Addr::from_bits(0x0a00_0000 + n).into()),
         request: Request::Open(vec![OpenRequest { door: None, ..OpenRequest::default() }]),
     };
     let orders = (0..MANY).map(|n| feed(engine, judged(n), OPENED)).sum();

@@ -1,10 +1,9 @@
 //! What a rule may ask for: the door and the client of a verdict, held to the rule's grant.
 
-use std::net::IpAddr;
-
 use ipnet::IpNet;
 
 use super::Engine;
+use crate::client::Client;
 use crate::door::{DoorId, Key};
 use crate::drop_reason::DropReason;
 use crate::tenant::RuleId;
@@ -14,7 +13,7 @@ impl Engine {
     pub(super) fn granted(
         &self,
         rule: &RuleId,
-        source: IpAddr,
+        source: Client,
         door: Option<&str>,
         client: Option<IpNet>,
     ) -> Result<Key, DropReason> {
@@ -24,7 +23,7 @@ impl Engine {
             policy.is_some_and(|policy| door.is_none_or(|name| *policy.name == *name))
         };
         let door = *grant.doors.iter().find(named).ok_or(DropReason::DoorNotGranted)?;
-        if client.is_some_and(|client| client != IpNet::from(source)) {
+        if client.is_some_and(|client| client != source.net()) {
             return Err(DropReason::ClientNotGranted);
         }
         Ok(Key { door, client: source, turn: 0 })

@@ -1,12 +1,12 @@
 //! Very many openings: no step costs more than the openings it touches, and none takes long at once.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_core::{
-    Act, Action, Again, DoorId, DoorPolicy, Engine, Event, Grant, Moment, OpenRequest, Order, Policy,
+    Act, Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Moment, OpenRequest, Order, Policy,
     Receipt, Request, RuleId, TenantId,
 };
 
@@ -55,7 +55,7 @@ fn answer(engine: &mut Engine, order: &Order, now: Moment) {
 /// Has a door open for so many clients from time 0 on; the orders to it have no answer yet.
 fn ask(engine: &mut Engine, door: DoorId, count: u32) -> Vec<Order> {
     let rule = RuleId { tenant: TenantId::host(), name: door.0.to_string().into() };
-    let source = |n: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
+    let source = |n: u32| Client::alone(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
     let judged = |n| Event::Judged {
         rule: rule.clone(),
         source: source(n),
@@ -105,7 +105,7 @@ fn what_is_due_together_is_done_in_pieces() {
         // A knock that comes in between need not wait for the rest.
         let stranger = Event::Judged {
             rule: RuleId { tenant: TenantId::host(), name: SSH.0.to_string().into() },
-            source: IpAddr::V4(Ipv4Addr::new(192, 0, 2, u8::try_from(pieces.len()).unwrap())),
+            source: Client::alone([192, 0, 2, u8::try_from(pieces.len()).unwrap()].into()),
             request: Request::Open(vec![OpenRequest::default()]),
         };
         assert_eq!(orders(engine.handle(stranger, at(10.0))).len(), 1);

@@ -2,13 +2,12 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::Expect;
 use postern_core::{
-    Act, Action, Again, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once,
+    Act, Action, Again, Client, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once,
     OpenRequest, Policy, Receipt, Request, RuleId, State, TenantId,
 };
 
@@ -155,7 +154,7 @@ impl World {
 
     fn judge(&mut self, verb: &str, words: &[&str]) {
         let rule = RuleId { tenant: TenantId::host(), name: words[0].into() };
-        let source: IpAddr = words[1].parse().unwrap();
+        let source: Client = words[1].parse().unwrap();
         let options: HashMap<_, _> = words[2..].iter().map(|word| word.split_once('=').unwrap()).collect();
         let door = options.get("door").map(|name| Box::from(*name));
         let client = options.get("for").map(|prefix| prefix.parse().unwrap());

@@ -187,7 +187,8 @@ fn one_bad_order_does_not_refuse_the_others() {
 fn a_full_table_refuses_and_evicts_nobody() {
     let Some(_world) = World::new() else { return };
     let (mut doorman, _) = Doorman::start(&[ssh()]).unwrap();
-    let client = |number: u32| std::net::IpAddr::V4((0x0A00_0000 + number).into());
+    let client =
+        |number: u32| postern_core::Client::alone(std::net::Ipv4Addr::from_bits(0x0A00_0000 + number).into());
     let order = |number: u32| Order {
         serial: number.into(),
         door: SSH,
@@ -220,7 +221,9 @@ fn how_long_an_order_takes() {
         let mut times: Vec<_> = (0..500)
             .map(|round| {
                 let order = |number: u32| {
-                    let client = std::net::IpAddr::V4((0x0A00_0000 + round * orders_at_once + number).into());
+                    let address =
+                        std::net::Ipv4Addr::from_bits(0x0A00_0000 + round * orders_at_once + number);
+                    let client = postern_core::Client::alone(address.into());
                     Order { serial: 0, door, client, turn: 0, act }
                 };
                 let orders: Vec<_> = (0..orders_at_once).map(order).collect();

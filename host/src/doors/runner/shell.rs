@@ -18,9 +18,9 @@ const TOO_LONG: usize = 4096;
 
 /// How a door is closed for the client of an order; none if nothing is run for it, or nothing to close it.
 pub(super) fn close(door: &ShellDoor, order: &Order) -> Option<Close> {
-    let (start, stop) = door.commands(order.client.is_ipv6());
+    let (start, stop) = door.commands(order.client.address().is_ipv6());
     start.filter(|start| !start.is_empty())?;
-    Some(Close::Shell { line: fill(stop?, order.client).into_vec() })
+    Some(Close::Shell { line: fill(stop?, order.client.address()).into_vec() })
 }
 
 /// Closes what an earlier daemon wrote down.
@@ -39,13 +39,13 @@ pub(super) struct Run {
 
 impl Run {
     pub(super) fn new(door: &ShellDoor, order: &Order, name: &str) -> Self {
-        let (start, stop) = door.commands(order.client.is_ipv6());
+        let (start, stop) = door.commands(order.client.address().is_ipv6());
         Self { start: start.cloned(), stop: stop.cloned(), order: *order, name: name.to_owned() }
     }
 
     /// Runs it. A command that fails is told and changes nothing: what was started is stopped all the same.
     pub(super) async fn perform(&self) -> Result<(), String> {
-        let ip = self.order.client;
+        let ip = self.order.client.address();
         let Some(start) = self.start.as_ref().filter(|start| !start.is_empty()) else { return Ok(()) };
         let (start, stop) = (fill(start, ip), self.stop.as_ref().map(|stop| fill(stop, ip)));
         let door = &*self.name;
