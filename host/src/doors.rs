@@ -65,7 +65,14 @@ impl Doors {
         let door = DoorId(self.last_number);
         let (client, remaining) = (record.client, record.remaining());
         let name = record.door.as_str().into();
-        let policy = DoorPolicy { name, lasts: remaining, keeps_time: false, again: Again::Extend };
+        let policy = DoorPolicy {
+            name,
+            lasts: remaining,
+            keeps_time: false,
+            again: Again::Extend,
+            prefixes: Vec::new(),
+            takes_links: true,
+        };
         self.commands.insert(door, Commands::Recorded(Arc::new(record.clone())));
         self.runner.inherit(Key { door, client, turn: 0 }, row, record);
         Event::Inherited { door, policy, client, remaining }
@@ -96,12 +103,20 @@ impl Doors {
             };
             policy.doors.insert(
                 id,
-                DoorPolicy { name: Arc::clone(&door.name), lasts: door.lasts, keeps_time, again: door.again },
+                DoorPolicy {
+                    name: Arc::clone(&door.name),
+                    lasts: door.lasts,
+                    keeps_time,
+                    again: door.again,
+                    prefixes: Vec::new(),
+                    // A set of the user's own holds addresses and no interfaces; a command is given both.
+                    takes_links: !matches!(door.kind, DoorKind::Net(NetDoor::Set { .. })),
+                },
             );
         }
         for rule in &config.rules {
             let doors = rule.doors.iter().filter_map(|name| by_name.get(name).copied()).collect();
-            policy.grants.insert(rule.id.clone(), Grant { doors, lasts: rule.lasts });
+            policy.grants.insert(rule.id.clone(), Grant { doors, lasts: rule.lasts, prefixes: Vec::new() });
         }
         plan.policy = Arc::new(policy);
         plan

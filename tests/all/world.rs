@@ -177,9 +177,15 @@ fn prepare(dir: &Path, number: u64, loader: &mut Loader) -> Result<(Config, Gene
 
 fn policy(config: &Config) -> Arc<Policy> {
     let ssh = &config.doors["ssh"];
-    let door =
-        DoorPolicy { name: ssh.name.clone(), lasts: ssh.lasts, keeps_time: true, again: Again::Extend };
-    let grant = |lasts| Grant { doors: vec![DoorId(1)], lasts };
+    let door = DoorPolicy {
+        name: ssh.name.clone(),
+        lasts: ssh.lasts,
+        keeps_time: true,
+        again: Again::Extend,
+        prefixes: vec!["ipv6/64".parse().unwrap()],
+        takes_links: true,
+    };
+    let grant = |lasts| Grant { doors: vec![DoorId(1)], lasts, prefixes: vec!["ipv6/64".parse().unwrap()] };
     Arc::new(Policy {
         grants: config.rules.iter().map(|rule| (rule.id.clone(), grant(rule.lasts))).collect(),
         doors: HashMap::from([(DoorId(1), door)]),

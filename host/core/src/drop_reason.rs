@@ -27,8 +27,10 @@ pub enum DropReason {
     Resting,
     /// The door is not one that the rule was granted.
     DoorNotGranted,
-    /// The client is not the source of the knock, and no other was granted.
+    /// The client is not the source of the knock, nor a prefix around it that was granted.
     ClientNotGranted,
+    /// The client's address has a meaning on one link only, and the door cannot tell links apart or the link is not known.
+    LinkLocal,
     /// The one-time token or counter was used before, or no more can be kept.
     AlreadyUsed,
     /// The ledger or the line of waiting orders is full.
@@ -43,7 +45,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -56,6 +58,7 @@ impl DropReason {
         Self::Resting,
         Self::DoorNotGranted,
         Self::ClientNotGranted,
+        Self::LinkLocal,
         Self::AlreadyUsed,
         Self::LedgerFull,
         Self::DoorFailed,
@@ -79,6 +82,7 @@ impl DropReason {
             Self::Resting => "resting",
             Self::DoorNotGranted => "door-not-granted",
             Self::ClientNotGranted => "client-not-granted",
+            Self::LinkLocal => "link-local",
             Self::AlreadyUsed => "already-used",
             Self::LedgerFull => "ledger-full",
             Self::DoorFailed => "door-failed",

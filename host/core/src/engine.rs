@@ -18,6 +18,7 @@ use crate::moment::Moment;
 use crate::once::UsedOnce;
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
+use granted::Refusal;
 use under_way::{Awaited, UnderWay};
 
 /// The pause before the second try to close a door; it doubles with each.
@@ -409,9 +410,11 @@ impl Engine {
         self.actions.push(Action::Order { order, rule });
     }
 
-    fn refuse(&mut self, rule: &RuleId, client: Client, door: Option<&str>, reason: DropReason) {
-        let subject = Subject { door: door.unwrap_or("").into(), client, rule: Some(rule.clone()) };
-        self.actions.push(Action::Tell(Notice::Refused { subject, reason, detail: String::new() }));
+    fn refuse(&mut self, rule: &RuleId, client: Client, asked: Option<&str>, refusal: Refusal) {
+        let Refusal { reason, door, detail } = refusal;
+        let door = door.unwrap_or_else(|| asked.unwrap_or_default().into());
+        let subject = Subject { door, client, rule: Some(rule.clone()) };
+        self.actions.push(Action::Tell(Notice::Refused { subject, reason, detail: detail.to_owned() }));
     }
 
     fn tell(&mut self, key: Key, rule: Option<RuleId>, notice: impl FnOnce(Subject) -> Notice) {

@@ -28,6 +28,7 @@ mod ledger;
 mod moment;
 mod once;
 mod tenant;
+mod width;
 
 pub use action::{Action, Notice, Subject, Why};
 pub use client::{Client, NotAClient};
@@ -45,5 +46,6 @@ pub use once::{MAX_PER_RULE, UsedOnce};
 pub use rest::Rest;
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
+pub use width::{Width, WidthError};
 
 pub use ipnet::IpNet;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::DoorId;
+use crate::width::Width;
 
 /// An owner of rules.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -60,6 +61,8 @@ pub struct Grant {
     pub doors: Vec<DoorId>,
     /// How long its openings last when it does not say; none: as the door says.
     pub lasts: Option<Duration>,
+    /// How wide it may open them around the source of a knock, where the door allows that too; at most [`Width::MOST`].
+    pub prefixes: Vec<Width>,
 }
 
 /// What the engine must know of a door.
@@ -74,6 +77,11 @@ pub struct DoorPolicy {
     pub keeps_time: bool,
     /// What opening it again for the same client does.
     pub again: Again,
+    /// How wide it can be opened, instead of for one address; at most [`Width::MOST`].
+    pub prefixes: Vec<Width>,
+    /// Whether it can be opened for a link-local address on one link only. Any other door is not opened for such an address: it
+    /// is another machine's on another link.
+    pub takes_links: bool,
 }
 
 /// What opening a door again does, while it is open for the same client.

@@ -37,7 +37,8 @@ pub struct Progress {
 pub struct OpenRequest {
     /// The door's name; none: the first that the rule was granted.
     pub door: Option<Box<str>>,
-    /// For whom; none: the source of the knock.
+    /// For whom; none: the source of the knock. Else that source, or a prefix around it of a width that the door and the rule's grant
+    /// have.
     pub client: Option<IpNet>,
     /// For how long; none: what the rule's file or the door says.
     pub lasts: Option<Duration>,

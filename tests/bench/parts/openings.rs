@@ -27,8 +27,10 @@ fn policy(doors: &[(DoorId, &str)]) -> Arc<Policy> {
         lasts: ENDED.since(OPENED),
         keeps_time: true,
         again: Again::Extend,
+        prefixes: Vec::new(),
+        takes_links: true,
     };
-    let grant = |id: DoorId| Grant { doors: vec![id], lasts: None };
+    let grant = |id: DoorId| Grant { doors: vec![id], ..Grant::default() };
     Arc::new(Policy {
         grants: doors.iter().map(|(id, _)| (rule(*id), grant(*id))).collect(),
         doors: doors.iter().map(|(id, name)| (*id, door(name))).collect(),

@@ -1,4 +1,7 @@
-//! What a rule may ask for: the door and the client of a verdict, held to the rule's grant.
+//! What a rule may ask for: the door and the client of a verdict, held to the rule's grant and to what the door can do.
+
+use std::net::IpAddr;
+use std::sync::Arc;
 
 use ipnet::IpNet;
 
@@ -6,7 +9,29 @@ use super::Engine;
 use crate::client::Client;
 use crate::door::{DoorId, Key};
 use crate::drop_reason::DropReason;
-use crate::tenant::RuleId;
+use crate::tenant::{DoorPolicy, Grant, RuleId};
+use crate::width::Width;
+
+/// Why a verdict comes to nothing.
+pub(super) struct Refusal {
+    pub(super) reason: DropReason,
+    /// Of which door, if there is one that the rule was granted.
+    pub(super) door: Option<Arc<str>>,
+    /// More about it, for people; may be empty.
+    pub(super) detail: &'static str,
+}
+
+impl Refusal {
+    fn at(door: &DoorPolicy, reason: DropReason, detail: &'static str) -> Self {
+        Self { reason, door: Some(Arc::clone(&door.name)), detail }
+    }
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Self {
+        Self { reason, door: None, detail: "" }
+    }
+}
 
 impl Engine {
     /// Which opening a verdict means, if the rule was granted it.
@@ -16,16 +41,49 @@ impl Engine {
         source: Client,
         door: Option<&str>,
         client: Option<IpNet>,
-    ) -> Result<Key, DropReason> {
+    ) -> Result<Key, Refusal> {
         let grant = self.policy.grants.get(rule).ok_or(DropReason::DoorNotGranted)?;
-        let named = |id: &&DoorId| {
-            let policy = self.policy.doors.get(*id);
-            policy.is_some_and(|policy| door.is_none_or(|name| *policy.name == *name))
+        let named = |id: &DoorId| {
+            let policy = self.policy.doors.get(id)?;
+            door.is_none_or(|name| *policy.name == *name).then_some((*id, policy))
         };
-        let door = *grant.doors.iter().find(named).ok_or(DropReason::DoorNotGranted)?;
-        if client.is_some_and(|client| client != source.net()) {
-            return Err(DropReason::ClientNotGranted);
+        let (door, policy) = grant.doors.iter().find_map(named).ok_or(DropReason::DoorNotGranted)?;
+        let client = match client {
+            None => source,
+            Some(net) => client_of(net, source, grant, policy)
+                .ok_or_else(|| Refusal::at(policy, DropReason::ClientNotGranted, ""))?,
+        };
+        if client.is_link_local() {
+            check_link(client, policy)?;
         }
-        Ok(Key { door, client: source, turn: 0 })
+        Ok(Key { door, client, turn: 0 })
     }
+}
+
+/// The client that a rule names: the source itself, or a prefix around it of a width that the door and the rule's file both allow.
+fn client_of(net: IpNet, source: Client, grant: &Grant, door: &DoorPolicy) -> Option<Client> {
+    if net == source.net() {
+        return Some(source);
+    }
+    let width = Width::of(net)?;
+    let is_granted = door.prefixes.contains(&width) && grant.prefixes.contains(&width);
+    (is_granted && net.contains(&source.address()) && !stands_alone(source)).then(|| Client::prefix(net))
+}
+
+/// Whether a source's first bits say nothing of who its neighbours are: they are the same on every link, or an IPv4 address's.
+fn stands_alone(source: Client) -> bool {
+    let is_mapped = matches!(source.address(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
+    source.is_link_local() || is_mapped
+}
+
+/// A link-local address is somebody else's on another link.
+fn check_link(client: Client, door: &DoorPolicy) -> Result<(), Refusal> {
+    let detail = if !door.takes_links {
+        "the address is another machine's on another link, and the door cannot tell links apart"
+    } else if client.link() == 0 {
+        "the address is another machine's on another link, and it is not known on which link it knocked"
+    } else {
+        return Ok(());
+    };
+    Err(Refusal::at(door, DropReason::LinkLocal, detail))
 }

@@ -21,11 +21,18 @@ const MANY: u32 = 20_000;
 fn policy(doors: &[(DoorId, &str, bool)]) -> Arc<Policy> {
     let rule = |door: DoorId| {
         let name = door.0.to_string().into();
-        (RuleId { tenant: TenantId::host(), name }, Grant { doors: vec![door], lasts: None })
+        (RuleId { tenant: TenantId::host(), name }, Grant { doors: vec![door], ..Grant::default() })
     };
     let door = |(id, name, keeps_time): &(DoorId, &str, bool)| {
-        let (name, lasts, again) = (Arc::from(*name), Duration::from_secs(10), Again::Extend);
-        (*id, DoorPolicy { name, lasts, keeps_time: *keeps_time, again })
+        let policy = DoorPolicy {
+            name: Arc::from(*name),
+            lasts: Duration::from_secs(10),
+            keeps_time: *keeps_time,
+            again: Again::Extend,
+            prefixes: Vec::new(),
+            takes_links: false,
+        };
+        (*id, policy)
     };
     Arc::new(Policy {
         grants: doors.iter().map(|(id, ..)| rule(*id)).collect(),

@@ -46,17 +46,41 @@ fn seconds(text: &str) -> Duration {
 
 fn policy() -> Policy {
     let rule = |name: &str| RuleId { tenant: TenantId::host(), name: name.into() };
-    let door =
-        |name: &str, lasts, keeps_time, again| DoorPolicy { name: name.into(), lasts, keeps_time, again };
+    let widths = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
+    let lasts = Duration::from_secs(10);
+    let by_command = |name: &str, again| DoorPolicy {
+        name: name.into(),
+        lasts,
+        keeps_time: false,
+        again,
+        prefixes: Vec::new(),
+        takes_links: false,
+    };
+    let ssh = DoorPolicy {
+        keeps_time: true,
+        prefixes: widths(&["ipv6/64", "ipv6/48"]),
+        takes_links: true,
+        ..by_command("ssh", Again::Extend)
+    };
     Policy {
         grants: HashMap::from([
-            (rule("knock"), Grant { doors: vec![SSH, LAMP, BELL], lasts: None }),
-            (rule("brief"), Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)) }),
+            (
+                rule("knock"),
+                Grant {
+                    doors: vec![SSH, LAMP, BELL],
+                    lasts: None,
+                    prefixes: widths(&["ipv6/64", "ipv4/24"]),
+                },
+            ),
+            (
+                rule("brief"),
+                Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)), prefixes: Vec::new() },
+            ),
         ]),
         doors: HashMap::from([
-            (SSH, door("ssh", Duration::from_secs(10), true, Again::Extend)),
-            (LAMP, door("lamp", Duration::from_secs(10), false, Again::Extend)),
-            (BELL, door("bell", Duration::from_secs(10), false, Again::Run)),
+            (SSH, ssh),
+            (LAMP, by_command("lamp", Again::Extend)),
+            (BELL, by_command("bell", Again::Run)),
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
@@ -122,6 +146,8 @@ impl World {
                     lasts: Duration::ZERO,
                     keeps_time: false,
                     again: Again::Extend,
+                    prefixes: Vec::new(),
+                    takes_links: true,
                 };
                 let (client, remaining) = (words[0].parse().unwrap(), seconds(words[1]));
                 self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining });

@@ -1,0 +1,101 @@
+//! For whom a door opens: the source of the knock, on its link if that matters, or a prefix around it.
+
+use expect_test::expect;
+
+use crate::world::check;
+
+#[test]
+fn a_prefix_opens_if_door_and_rule_both_allow_its_width() {
+    check(
+        "+0 open knock 2001:db8::7 for=2001:db8::/64
+         +1 open knock 2001:db8::8 for=2001:db8::/64
+         +2 open knock 2001:db8::7
+         +3 close knock 2001:db8::9 for=2001:db8::/64
+         +30 end",
+        expect![[r#"
+            +0.0   -> ssh open 10s 2001:db8::/64
+            +0.0 knock ssh 2001:db8::/64: opened 10s
+            +1.0   -> ssh extend 10s 2001:db8::/64
+            +1.0 knock ssh 2001:db8::/64: extended 10s
+            +2.0   -> ssh open 10s 2001:db8::7
+            +2.0 knock ssh 2001:db8::7: opened 10s
+            +3.0   -> ssh close 2001:db8::/64
+            +3.0 knock ssh 2001:db8::/64: closed Asked
+            +12.0   -> ssh close 2001:db8::7
+            +12.0 knock ssh 2001:db8::7: closed Expired
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn no_prefix_opens_that_is_too_wide_or_elsewhere_or_not_granted() {
+    check(
+        "+0 open knock 2001:db8::7 for=2001:db8::/48
+         +0 open knock 2001:db8::7 for=2001:db8::/65
+         +0 open knock 2001:db8::7 for=2001:db8:0:1::/64
+         +0 open knock 2001:db8::7 for=::/0
+         +0 open knock 192.0.2.7 for=192.0.2.0/24
+         +0 open knock 192.0.2.7 for=2001:db8::/64
+         +0 open brief 2001:db8::7 for=2001:db8::/64
+         +0 open knock 2001:db8::7 door=lamp for=2001:db8::/64
+         +0 open knock ::ffff:192.0.2.7 for=::/64
+         +0 open knock 2001:db8::7 for=2001:db8::8/128
+         +0 end",
+        expect![[r#"
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted
+            +0.0 brief ssh 2001:db8::7: refused client-not-granted
+            +0.0 knock lamp 2001:db8::7: refused client-not-granted
+            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted
+            +0.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_link_local_client_is_let_in_on_its_link() {
+    check(
+        "+0 open knock fe80::1%3
+         +1 open knock fe80::1%4
+         +2 open knock fe80::1%3 for=fe80::1/128
+         +3 close knock fe80::1%4
+         +30 end",
+        expect![[r#"
+            +0.0   -> ssh open 10s fe80::1%3
+            +0.0 knock ssh fe80::1%3: opened 10s
+            +1.0   -> ssh open 10s fe80::1%4
+            +1.0 knock ssh fe80::1%4: opened 10s
+            +2.0   -> ssh extend 10s fe80::1%3
+            +2.0 knock ssh fe80::1%3: extended 10s
+            +3.0   -> ssh close fe80::1%4
+            +3.0 knock ssh fe80::1%4: closed Asked
+            +12.0   -> ssh close fe80::1%3
+            +12.0 knock ssh fe80::1%3: closed Expired
+            +30.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_link_local_client_is_refused_without_its_link_and_where_links_are_not_told_apart() {
+    check(
+        "+0 open knock fe80::1
+         +0 open knock fe80::1%3 door=lamp
+         +0 open knock fe80::1%3 for=fe80::/64
+         +0 close knock fe80::1
+         +0 end",
+        expect![[r#"
+            +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
+            +0.0 knock lamp fe80::1%3: refused link-local the address is another machine's on another link, and the door cannot tell links apart
+            +0.0 knock ssh fe80::1%3: refused client-not-granted
+            +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
+            +0.0 end: 0 openings, settled true
+        "#]],
+    );
+}
