@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use postern_core::{Client, DropReason, Event, Knock, RuleId};
+use postern_doorman::{GuardDoor, Release};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -15,10 +16,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::clock::Clock;
-use crate::config::{Config, OneTime};
+use crate::config::{Config, OneTime, Reading};
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;
+use crate::guarding::{Attempt, Letting, put_in_place};
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::journal::{Journal, Record};
 use crate::knockd::source::Source;
@@ -73,14 +75,20 @@ impl Shell {
         let Self { runtime, signals } = self;
         let ended = runtime.block_on(async {
             match App::start(written, signals).await? {
-                Some(app) => Ok(app.run().await),
-                None => Ok(Ended { exit: Exit::Mistakes, signal: None }),
+                Begun::App(app) => Ok(app.run().await),
+                Begun::Ended(ended) => Ok(ended),
             }
         });
         // Whatever still runs had its time.
         runtime.shutdown_background();
         ended
     }
+}
+
+/// What came of starting.
+enum Begun {
+    App(Box<App>),
+    Ended(Ended),
 }
 
 /// Everything that runs.
@@ -95,6 +103,7 @@ struct App {
     watch: Option<Watch>,
     preparer: Preparer,
     pace: Pace,
+    letting: Letting,
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
@@ -115,21 +124,26 @@ struct Running {
 }
 
 impl App {
-    /// Starts everything, in order; nothing if there are mistakes in the configuration.
-    async fn start(written: Written, signals: Signals) -> anyhow::Result<Option<Self>> {
+    /// Starts everything, in order, but for mistakes in the configuration.
+    async fn start(written: Written, mut signals: Signals) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (teller, happenings) = channel();
         let files_changed = Arc::new(Notify::new());
         let mut watch = start_watch(&files_changed);
-        let (outline, _) = written.read();
+        let Reading { config: outline, guards, .. } = written.read();
         let (journal, inherited) = open_journal(&written, outline.as_ref());
-        let mut doors = Doors::start(teller.clone(), journal)?;
+        let mut doors = Doors::start(teller.clone(), journal, written.identity())?;
 
         // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
         // watched; what changed before is read below, what changes after is noticed.
+        if !guards.is_empty() {
+            let attempt = put_in_place(&mut signals, || doors.guard(&written.read().guards)).await;
+            match attempt.context("the doors cannot be set up")? {
+                Attempt::Done(posture) => log::posture(posture),
+                Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
+            }
+        }
         if let Some(outline) = &outline {
-            let plan = doors.plan(outline);
-            log::posture(doors.apply(&plan).await.context("the doors cannot be set up")?);
             follow(&mut watch, &written, outline);
         }
         let runtime = Runtime::start()?;
@@ -138,14 +152,23 @@ impl App {
             Prepared { config: Some(config), generation: Ok(generation) } => (config, generation),
             Prepared { generation, .. } => {
                 doors.stop();
-                let closed = outline
-                    .map_or("", |_| "; guarded ports are closed all the same (`posternd reset` opens them)");
-                log::mistakes(generation.err().as_ref(), &format!("the daemon does not start{closed}"));
-                return Ok(None);
+                log::mistakes(generation.err().as_ref(), &does_not_start(&guards));
+                return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
             }
         };
         let plan = doors.plan(&config);
-        doors.apply(&plan).await.context("the doors cannot be set up")?;
+        let mut letting = Letting::default();
+        let release = letting.release();
+        match put_in_place(&mut signals, || doors.apply(&plan, release)).await {
+            Ok(Attempt::Done(_)) => letting.done(release, Instant::now()),
+            Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
+            Err(error @ postern_doorman::Error::Doors(_)) => {
+                doors.stop();
+                tracing::error!(event = "mistake", detail = %error, "{error}; {}", does_not_start(&guards));
+                return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
+            }
+            Err(error) => return Err(error).context("the doors cannot be set up"),
+        }
         let (to_spend, judgements) = judgements();
         let desk = Arc::new(Desk::new(doors, &plan, &config, clock, to_spend));
         let local = Arc::new(LocalAddresses::follow()?);
@@ -188,6 +211,7 @@ impl App {
             watch,
             preparer,
             pace: Pace::default(),
+            letting,
             running,
             listening,
             signals,
@@ -199,7 +223,7 @@ impl App {
         let open = app.desk.list().await.context("open doors cannot be read")?;
         app.desk.reconcile(&open);
         notify_systemd(&[NotifyState::Ready]);
-        Ok(Some(app))
+        Ok(Begun::App(Box::new(app)))
     }
 
     async fn run(mut self) -> Ended {
@@ -207,14 +231,20 @@ impl App {
             let deadline = self.desk.next_deadline();
             let reload_at = self.pace.due();
             let untold_at = self.running.untold.as_ref().map(|(_, patience)| *patience);
+            let let_go_at = self.letting.due();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
                 Some(judgement) = self.judgements.recv() => self.spend(judgement),
                 () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
-                () = self.files_changed.notified() => self.pace.note_change(Instant::now()),
+                () = self.files_changed.notified() => {
+                    self.letting.note_change();
+                    self.pace.note_change(Instant::now());
+                }
                 () = until(reload_at) => self.prepare(),
+                () = until(let_go_at) => self.let_go().await,
                 Some(()) = self.signals.hangup.recv() => {
                     tracing::info!(event = "hangup", "reloading, as SIGHUP says");
+                    self.letting.ask();
                     if self.pace.may_prepare() {
                         self.prepare();
                     }
@@ -283,7 +313,8 @@ impl App {
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
     async fn apply(&mut self, config: &Config, generation: Generation) {
         let plan = self.desk.plan(config);
-        if let Err(error) = self.desk.apply(&plan).await {
+        let release = self.letting.release();
+        if let Err(error) = self.desk.apply(&plan, release).await {
             let running = self.running.number;
             let detail = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(
@@ -294,6 +325,7 @@ impl App {
             );
             return;
         }
+        self.letting.done(release, Instant::now());
         let generation = Arc::new(generation);
         self.desk.replace(generation.number, plan, config);
         self.running.number = generation.number;
@@ -312,6 +344,19 @@ impl App {
             Err(error) => {
                 tracing::warn!(event = "doors", detail = %error, "open doors cannot be read: {error}");
             }
+        }
+    }
+
+    /// Lets go of ports that the configuration does not guard any more: it has been left alone, so it is whole.
+    async fn let_go(&mut self) {
+        self.letting.done(Release::Now, Instant::now());
+        if let Err(error) = self.desk.let_go().await {
+            let detail = format!("{:#}", anyhow::Error::from(error));
+            tracing::error!(
+                event = "doors",
+                detail,
+                "ports that nobody guards any more stay closed: {detail}"
+            );
         }
     }
 
@@ -380,6 +425,21 @@ impl App {
         );
         Exit::Untidy
     }
+}
+
+impl Begun {
+    fn stopped(mut doors: Doors, signal: i32) -> Self {
+        doors.stop();
+        Self::Ended(Ended { exit: Exit::Success, signal: Some(signal) })
+    }
+}
+
+fn does_not_start(guards: &[GuardDoor]) -> String {
+    let closed = match guards {
+        [] => "",
+        _ => "; guarded ports are closed all the same (`posternd reset` opens them)",
+    };
+    format!("the daemon does not start{closed}")
 }
 
 /// The journal, if any door needs one or an earlier run left one, and what is in it.

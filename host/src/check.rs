@@ -11,7 +11,7 @@ use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
 use crate::rules::{Loader, Runtime};
-use crate::written::Written;
+use crate::written::{Written, identity};
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill.
 ///
@@ -37,12 +37,12 @@ pub fn check(file: &Path) -> anyhow::Result<Exit> {
     Ok(Exit::Success)
 }
 
-/// Removes the guard that a stopped daemon left.
+/// Removes the guard that a stopped daemon left for the configuration at `file`.
 ///
 /// # Errors
-/// If a daemon is running, or nftables cannot be reached.
-pub fn reset() -> anyhow::Result<Exit> {
-    let was_there = postern_doorman::reset()?;
+/// If a daemon is running, if the guard was put up for another configuration, or nftables cannot be reached.
+pub fn reset(file: &Path) -> anyhow::Result<Exit> {
+    let was_there = postern_doorman::reset(identity(file))?;
     let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
     writeln!(io::stdout().lock(), "table inet postern: {words}")?;
     Ok(Exit::Success)

@@ -31,7 +31,7 @@ pub enum Command {
         options: Vec<OsString>,
     },
     /// Remove the guard that a stopped daemon left: every port that it guarded is open again.
-    Reset,
+    Reset(FileArgs),
 }
 
 /// Which configuration.

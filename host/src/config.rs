@@ -4,6 +4,7 @@
 //! and remedy. It never compiles a module and never touches the system: that is [`crate::rules`] and [`crate::doors`].
 
 mod door;
+mod guards;
 mod mistake;
 mod rule_file;
 mod table;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::DoorId;
-use postern_doorman::check_doors as check_doors_of_net;
+use postern_doorman::{GuardDoor, check_doors as check_doors_of_net};
 
 use table::{Source, Table};
 
@@ -64,6 +65,18 @@ pub struct Config {
     pub rules: Vec<RuleFile>,
 }
 
+/// A configuration as it was found.
+#[derive(Clone, Debug, Default)]
+pub struct Reading {
+    /// What it says, if `postern.toml` is right itself, whatever is wrong with rule files: enough to know which files to watch. The rules
+    /// are those that could be read.
+    pub config: Option<Config>,
+    /// Whatever could be read of guard doors, whatever else is wrong: enough to keep their ports closed, and for nothing else.
+    pub guards: Vec<GuardDoor>,
+    /// Every mistake.
+    pub mistakes: Vec<Mistake>,
+}
+
 impl Config {
     /// Reads and checks `postern.toml` at `file` and the rule files beside it.
     ///
@@ -71,23 +84,23 @@ impl Config {
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         match Self::read(file) {
-            (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
-            (_, mistakes) => Err(Mistakes::new(mistakes)),
+            Reading { config: Some(config), mistakes, .. } if mistakes.is_empty() => Ok(config),
+            Reading { mistakes, .. } => Err(Mistakes::new(mistakes)),
         }
     }
 
-    /// As [`Config::load`], but whatever is wrong with rule files, what `postern.toml` says is there if it is right itself: enough to
-    /// know which ports to guard and which files to watch. The rules are those that could be read.
+    /// As [`Config::load`], with what is right of it even if there are mistakes; see [`Reading`].
     #[must_use]
-    pub fn read(file: &Path) -> (Option<Self>, Vec<Mistake>) {
+    pub fn read(file: &Path) -> Reading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
+        let mut guards = Vec::new();
         let config = read_file(file, &mut mistakes).and_then(|text| {
             let source = Source::new(file, &text);
-            let document = source.parse();
-            let config = document
-                .as_ref()
-                .map(|table| Self::from_table(file, Table::root(&source, table), &mut door_names));
+            let (document, is_toml) = source.parse_all();
+            guards = guards::read(&document);
+            let config =
+                is_toml.then(|| Self::from_table(file, Table::root(&source, &document), &mut door_names));
             drop(document);
             mistakes.extend(source.into_mistakes());
             config
@@ -106,9 +119,11 @@ impl Config {
             for rule in &rules {
                 check_doors(rule, &door_names, &mut mistakes);
                 check_interfaces(rule, &config.interfaces, &mut mistakes);
+                check_prefixes(rule, &config.doors, &mut mistakes);
             }
         }
-        (config.filter(|_| is_right).map(|config| Self { rules, ..config }), mistakes)
+        let config = config.filter(|_| is_right).map(|config| Self { rules, ..config });
+        Reading { config, guards, mistakes }
     }
 
     /// Whether any door is opened by a command.
@@ -297,6 +312,19 @@ fn check_doors(rule: &RuleFile, names: &[String], mistakes: &mut Vec<Mistake>) {
         }
         if rule.doors[..n].contains(door) {
             mistakes.push(rule.door_mistake(n, format!("`{door}` is named twice")));
+        }
+    }
+}
+
+/// A width that no door of the rule allows would never be granted.
+fn check_prefixes(rule: &RuleFile, doors: &BTreeMap<Arc<str>, Door>, mistakes: &mut Vec<Mistake>) {
+    let of_rule: Vec<_> = rule.doors.iter().filter_map(|name| doors.get(name)).collect();
+    for width in &rule.prefixes {
+        if !of_rule.iter().any(|door| door.prefixes().contains(width)) {
+            let names = rule.doors.join(", ");
+            mistakes.push(rule.prefixes_mistake(format!(
+                "no door of this rule may be opened for {width}; add prefixes = [\"{width}\"] to the guard door ({names}) in postern.toml"
+            )));
         }
     }
 }

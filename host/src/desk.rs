@@ -7,8 +7,8 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{Action, Client, DropReason, Engine, Event, Policy, RuleId, State};
-use postern_doorman::{Error, Opening, Posture};
+use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
+use postern_doorman::{Error, Listing, Opening, Posture, Release};
 use tokio::sync::mpsc::Sender;
 
 use crate::clock::Clock;
@@ -107,10 +107,10 @@ impl Desk {
 
     /// Compares what is open in the packet filter with the ledger. What should be open and is not, because somebody swept it away,
     /// is opened again for the time that it has left; what an earlier run left open is taken over.
-    pub(crate) fn reconcile(&self, open: &[Opening]) {
+    pub(crate) fn reconcile(&self, listing: &Listing) {
         let mut decided = self.lock();
-        let whole: HashSet<_> =
-            open.iter().filter(|o| o.whole).map(|o| (o.door, Client::alone(o.client))).collect();
+        let open = &listing.openings;
+        let whole: HashSet<_> = open.iter().map(|o| (o.door, o.client)).collect();
         let engine = &decided.engine;
         let lost = engine.openings().filter(|(key, opening)| {
             let is_open = whole.contains(&(key.door, key.client));
@@ -118,8 +118,8 @@ impl Desk {
         });
         let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
         let found = open.iter().map(|open| {
-            let Opening { door, client, remaining, .. } = *open;
-            Event::Found { door, client: Client::alone(client), remaining }
+            let Opening { door, client, remaining } = *open;
+            Event::Found { door, client, remaining }
         });
         for event in lost.into_iter().chain(found) {
             decided.handle(event, self.clock);
@@ -132,12 +132,21 @@ impl Desk {
     }
 
     /// Puts the doors of a plan in place, from now on. If that fails nothing has changed.
-    pub(crate) fn apply(&self, plan: &Plan) -> impl Future<Output = Result<Posture, Error>> + use<> {
-        self.lock().doors.apply(plan)
+    pub(crate) fn apply(
+        &self,
+        plan: &Plan,
+        release: Release,
+    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        self.lock().doors.apply(plan, release)
+    }
+
+    /// Puts the doors in force in place once more, letting go of ports that none of them guards.
+    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        self.lock().doors.let_go()
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) fn list(&self) -> impl Future<Output = Result<Vec<Opening>, Error>> + use<> {
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
         self.lock().doors.list()
     }
 

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Again, DoorId, DoorPolicy, Event, Grant, Key, Order, Policy, RuleId};
-use postern_doorman::{Error, NetDoor, Opening, Posture};
+use postern_doorman::{Error, GuardDoor, Identity, Listing, NetDoor, Posture, Release};
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, ShellDoor};
 use crate::happening::Teller;
@@ -29,6 +29,8 @@ pub(crate) struct Doors {
     numbers: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
     last_number: u32,
     commands: HashMap<DoorId, Commands>,
+    /// The doors of the packet filter in the newest plan.
+    in_place: Vec<(DoorId, NetDoor)>,
 }
 
 /// The commands of a door.
@@ -49,13 +51,19 @@ pub(crate) struct Plan {
 
 impl Doors {
     /// Starts without any door. What commands open is written down in the journal, if there is one.
-    pub(crate) fn start(teller: Teller, journal: Option<Journal>) -> std::io::Result<Self> {
+    /// Ports are guarded for the configuration that `identity` names; without one none is.
+    pub(crate) fn start(
+        teller: Teller,
+        journal: Option<Journal>,
+        identity: Option<Identity>,
+    ) -> std::io::Result<Self> {
         Ok(Self {
-            net: NetThread::start(teller.clone())?,
+            net: NetThread::start(teller.clone(), identity)?,
             runner: Runner::new(teller, journal),
             numbers: HashMap::new(),
             last_number: 0,
             commands: HashMap::new(),
+            in_place: Vec::new(),
         })
     }
 
@@ -116,21 +124,40 @@ impl Doors {
         }
         for rule in &config.rules {
             let doors = rule.doors.iter().filter_map(|name| by_name.get(name).copied()).collect();
-            policy.grants.insert(rule.id.clone(), Grant { doors, lasts: rule.lasts, prefixes: Vec::new() });
+            policy
+                .grants
+                .insert(rule.id.clone(), Grant { doors, lasts: rule.lasts, prefixes: rule.prefixes.clone() });
         }
         plan.policy = Arc::new(policy);
         plan
     }
 
+    /// Closes what could be read of guard doors, before anything else is known of the configuration. Nobody can open them yet, and
+    /// what was guarded before stays so.
+    pub(crate) fn guard(&self, guards: &[GuardDoor]) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        let doors = guards.iter().cloned().map(NetDoor::Guard);
+        self.net.set_doors((0..).map(DoorId).zip(doors).collect(), Release::Later)
+    }
+
     /// Puts the doors of a plan in place, from now on; what comes of it is known later. If it fails nothing has changed.
-    pub(crate) fn apply(&mut self, plan: &Plan) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    pub(crate) fn apply(
+        &mut self,
+        plan: &Plan,
+        release: Release,
+    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
         // Commands of doors that are gone stay: something may still be open that only they can close.
         self.commands.extend(plan.commands.iter().cloned());
-        self.net.set_doors(plan.net.clone())
+        self.in_place = plan.net.clone();
+        self.net.set_doors(plan.net.clone(), release)
+    }
+
+    /// Puts the doors of the newest plan in place once more, letting go of ports that none of them guards.
+    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        self.net.set_doors(self.in_place.clone(), Release::Now)
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) fn list(&self) -> impl Future<Output = Result<Vec<Opening>, Error>> + use<> {
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
         self.net.list()
     }
 

@@ -1,7 +1,7 @@
 //! Happening: everything that wakes the daemon's main loop, signals, timers and changed files aside.
 
 use postern_core::{Client, Receipt, Request, RuleId};
-use postern_doorman::Opening;
+use postern_doorman::Listing;
 use tokio::sync::mpsc;
 
 use crate::config::{Config, Mistakes};
@@ -24,7 +24,7 @@ pub(crate) enum Happening {
     /// A door answered an order.
     Answered(Receipt),
     /// Somebody changed the packet filter; this is what is open now.
-    RulesetChanged(Vec<Opening>),
+    RulesetChanged(Listing),
     /// The next generation is ready, or why it is not.
     Prepared(Box<Prepared>),
 }

@@ -27,5 +27,6 @@ pub mod check;
 pub mod cli;
 pub mod clock;
 pub mod exit;
+mod guarding;
 mod happening;
 pub mod log;

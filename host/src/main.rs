@@ -21,7 +21,7 @@ fn main() -> ExitCode {
             log::init(run.log_format, &run.log_level).and_then(|_until_the_end| app::run(&run.file.config))
         }
         Command::Check(file) => check::check(&file.config),
-        Command::Reset => check::reset(),
+        Command::Reset(file) => check::reset(&file.config),
     };
     let exit = done.unwrap_or_else(|error| {
         // Not through the log, which may be what failed; if standard error is gone too nobody can be told.

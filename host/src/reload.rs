@@ -7,7 +7,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use tokio::time::Instant;
 
-use crate::config::{Mistake, Mistakes};
+use crate::config::{Mistake, Mistakes, Reading};
 use crate::happening::{Happening, Prepared, Teller};
 use crate::rules::{Generation, Loader, Runtime};
 use crate::written::Written;
@@ -45,7 +45,7 @@ impl Preparer {
 
 /// Reads, checks, compiles and tries everything.
 pub(crate) fn prepare(written: &Written, number: u64, loader: &mut Loader) -> Prepared {
-    let (config, mistakes) = written.read();
+    let Reading { config, mistakes, .. } = written.read();
     let generation = match &config {
         // A compiler is a large program, and what it is fed comes from outside.
         Some(config) if mistakes.is_empty() => {

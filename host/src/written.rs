@@ -1,8 +1,11 @@
 //! Written: where the configuration is written, and in whose words.
 
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use crate::config::{Config, Mistake};
+use postern_doorman::Identity;
+use sha2::{Digest, Sha256};
+
+use crate::config::{Config, Reading};
 use crate::knockd::source::Source;
 
 /// A configuration, as files.
@@ -15,11 +18,22 @@ pub(crate) enum Written {
 }
 
 impl Written {
-    /// Reads it. What is right of it is there even if there are mistakes; see [`Config::read`].
-    pub(crate) fn read(&self) -> (Option<Config>, Vec<Mistake>) {
+    /// Reads it. What is right of it is there even if there are mistakes.
+    pub(crate) fn read(&self) -> Reading {
         match self {
             Self::Postern(file) => Config::read(file),
-            Self::Knockd(source) => source.read(),
+            Self::Knockd(source) => {
+                let (config, mistakes) = source.read();
+                Reading { config, guards: Vec::new(), mistakes }
+            }
+        }
+    }
+
+    /// How the guard names it; none if it can have no guard doors.
+    pub(crate) fn identity(&self) -> Option<Identity> {
+        match self {
+            Self::Postern(file) => Some(identity(file)),
+            Self::Knockd(_) => None,
         }
     }
 
@@ -37,5 +51,35 @@ impl Written {
             Self::Postern(file) => Some(file),
             Self::Knockd(_) => None,
         }
+    }
+}
+
+/// How the guard names the configuration at `file`: by its path as it is said, since a link on the way may be turned around to the next
+/// version of the same.
+pub(crate) fn identity(file: &Path) -> Identity {
+    let mut path = PathBuf::new();
+    for part in std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    Identity::new(&digest, &path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_path_is_the_same_configuration() {
+        let here = std::env::current_dir().unwrap();
+        let is = |a: &Path, b: &Path| identity(a).is(&identity(b));
+        assert!(is(Path::new("a.toml"), &here.join("a.toml")));
+        assert!(is(Path::new("./x/../a.toml"), &here.join("a.toml")));
+        assert!(!is(Path::new("/etc/a.toml"), Path::new("/etc/b.toml")));
+        assert_eq!(identity(Path::new("/etc/../etc/a.toml")).to_string(), "/etc/a.toml");
     }
 }

@@ -1,16 +1,19 @@
 //! Looks at doors before they are used: all mistakes at once, and nothing is changed.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use netlink_packet_netfilter::nftables::SetFlags;
 use postern_core::DoorId;
 use rustix::io::Errno;
 
 use crate::attributes::find_u32;
+use crate::door_chain::DoorChain;
 use crate::door_set::DoorSet;
 use crate::error::Mistake;
-use crate::guard::{Ports, find_table_of};
-use crate::net_door::{GuardProtocol, MAX_DOOR_PORTS, NetDoor, OnClose};
+use crate::inventory::find_table_of;
+use crate::net_door::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor};
+use crate::port_range::PortRange;
 use crate::set_name::SetName;
 use crate::socket::Socket;
 use crate::table::set_question;
@@ -26,8 +29,20 @@ const IPV6_ADDR: u32 = 8;
 
 /// A door that was looked at.
 pub(crate) enum Door {
-    Guard(Vec<(GuardProtocol, u16)>),
+    Guard(Arc<GuardDoor>, DoorChain),
     Set { v4: Option<DoorSet>, v6: Option<DoorSet> },
+}
+
+impl Door {
+    /// Its sets; see [`DoorChain::sets`].
+    pub(crate) fn sets(&self) -> impl Iterator<Item = (&DoorSet, Option<u8>, bool)> {
+        let (chain, sets) = match self {
+            Self::Guard(_, chain) => (Some(chain), [None, None]),
+            Self::Set { v4, v6 } => (None, [v4.as_ref(), v6.as_ref()]),
+        };
+        let sets = sets.into_iter().flatten().map(|set| (set, None, false));
+        chain.into_iter().flat_map(DoorChain::sets).chain(sets)
+    }
 }
 
 /// The kind of addresses that a set holds.
@@ -40,23 +55,30 @@ enum Addresses {
 #[must_use]
 pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
     let mut mistakes = Vec::new();
-    let mut ports_seen = BTreeSet::new();
+    let mut ports_seen = Vec::new();
     let mut sets_seen = BTreeSet::new();
     for (id, door) in doors {
         let mut mistake = |mistake| mistakes.push((*id, mistake));
         match door {
-            NetDoor::Guard { ports, .. } => {
+            NetDoor::Guard(GuardDoor { ports, always, .. }) => {
                 if ports.is_empty() {
                     mistake(Mistake::NoPorts);
                 }
                 if ports.len() > MAX_DOOR_PORTS {
                     mistake(Mistake::TooManyPorts(ports.len()));
                 }
-                for &(protocol, port) in ports {
-                    if port == 0 {
-                        mistake(Mistake::PortZero(protocol));
-                    } else if !ports_seen.insert((protocol, port)) {
-                        mistake(Mistake::PortTwice { protocol, port });
+                if always.len() > MAX_ALWAYS {
+                    mistake(Mistake::TooManyTrusted(always.len()));
+                }
+                for range in ports {
+                    if range.first == 0 {
+                        mistake(Mistake::PortZero(range.protocol));
+                    } else if range.last < range.first {
+                        mistake(Mistake::Backwards(*range));
+                    } else if ports_seen.iter().any(|seen: &PortRange| seen.overlaps(range)) {
+                        mistake(Mistake::PortTwice(*range));
+                    } else {
+                        ports_seen.push(*range);
                     }
                 }
             }
@@ -99,7 +121,7 @@ pub(crate) fn look_up(
     let mut mistakes = Vec::new();
     for (id, door) in doors {
         let door = match door {
-            NetDoor::Guard { ports, .. } => Door::Guard(ports.clone()),
+            NetDoor::Guard(guard) => Door::Guard(Arc::new(guard.clone()), DoorChain::new(guard)),
             NetDoor::Set { sets } => {
                 let (mut v4, mut v6) = (None, None);
                 for set in sets {
@@ -121,20 +143,6 @@ pub(crate) fn look_up(
         checked.insert(*id, door);
     }
     (checked, mistakes)
-}
-
-/// The ports that the doors guard.
-pub(crate) fn ports_of(doors: &[(DoorId, NetDoor)]) -> Ports {
-    let mut all = Ports::default();
-    for (_, door) in doors {
-        if let NetDoor::Guard { ports, on_close } = door {
-            all.guarded.extend(ports);
-            if *on_close == OnClose::Cut {
-                all.strict.extend(ports);
-            }
-        }
-    }
-    all
 }
 
 fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, Mistake> {
@@ -183,7 +191,7 @@ fn unreadable(set: &SetName, errno: Errno) -> Mistake {
 fn sets_of(doors: &[(DoorId, NetDoor)]) -> impl Iterator<Item = (DoorId, &SetName)> {
     doors.iter().flat_map(|(id, door)| {
         let sets = match door {
-            NetDoor::Guard { .. } => &[],
+            NetDoor::Guard(_) => &[],
             NetDoor::Set { sets } => sets.as_slice(),
         };
         sets.iter().map(|set| (*id, set))
@@ -193,20 +201,32 @@ fn sets_of(doors: &[(DoorId, NetDoor)]) -> impl Iterator<Item = (DoorId, &SetNam
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::net_door::{GuardProtocol, OnClose};
 
     #[test]
     fn every_mistake_is_seen_at_once() {
-        let guard = |ports: &[(GuardProtocol, u16)]| NetDoor::Guard {
-            ports: ports.to_vec(),
-            on_close: OnClose::Keep,
+        let guard = |ports: &[(GuardProtocol, u16, u16)]| {
+            let range = |(protocol, first, last): &(_, u16, u16)| PortRange {
+                protocol: *protocol,
+                first: *first,
+                last: *last,
+            };
+            NetDoor::Guard(GuardDoor {
+                name: "ssh".into(),
+                ports: ports.iter().map(range).collect(),
+                always: Vec::new(),
+                prefixes: Vec::new(),
+                on_close: OnClose::Keep,
+            })
         };
+        let (tcp, udp) = (GuardProtocol::Tcp, GuardProtocol::Udp);
         let set =
             |sets: &[&str]| NetDoor::Set { sets: sets.iter().map(|set| set.parse().unwrap()).collect() };
         let doors = [
             guard(&[]),
-            guard(&[(GuardProtocol::Tcp, 22), (GuardProtocol::Udp, 22)]),
-            guard(&[(GuardProtocol::Tcp, 0), (GuardProtocol::Tcp, 22)]),
-            guard(&(1000..1065).map(|port| (GuardProtocol::Udp, port)).collect::<Vec<_>>()),
+            guard(&[(tcp, 22, 22), (udp, 22, 22)]),
+            guard(&[(tcp, 0, 5), (tcp, 22, 22), (tcp, 20, 30), (udp, 9, 8)]),
+            guard(&(1000..1065).map(|port| (udp, port, port)).collect::<Vec<_>>()),
             set(&[]),
             set(&["inet filter a", "ip filter a"]),
             set(&["inet filter b", "inet filter a"]),
@@ -219,7 +239,9 @@ mod tests {
                 "0 it guards no port; name at least one",
                 "2 tcp/0 is not a port; use 1 to 65535",
                 "2 tcp/22 is guarded twice; closing one door would close the other",
-                "3 it guards 65 ports; at most 64 can be in one door",
+                "2 tcp/20-30 is guarded twice; closing one door would close the other",
+                "2 udp/9-8 ends before it begins; write the lower port first",
+                "3 it guards 65 ports and ranges; at most 64 can be in one door",
                 "4 it names no set; name one, or one for IPv4 and one for IPv6",
                 "6 the set inet filter a is named twice; closing one door would close the other",
             ]

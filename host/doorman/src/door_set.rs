@@ -87,8 +87,7 @@ fn milliseconds(lasts: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::elements::{address_key, client_port_key};
-    use crate::net_door::GuardProtocol;
+    use crate::elements::address_key;
 
     /// The bytes of a batch, a message to a line.
     fn lines(write: impl FnOnce(&mut Batch)) -> Vec<String> {
@@ -111,15 +110,15 @@ mod tests {
     #[cfg(target_endian = "little")]
     #[test]
     fn a_guard_door_opens_with_these_bytes() {
-        let set = DoorSet::new("inet postern open4".parse().unwrap(), 12);
-        let key = client_port_key("192.0.2.7".parse().unwrap(), (GuardProtocol::Udp, 51820));
+        let set = DoorSet::new("inet postern door1".parse().unwrap(), 4);
+        let key = address_key("192.0.2.7".parse().unwrap());
         let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60)));
-        let names = "0c000100 706f7374 65726e00 0a000200 6f70656e 34000000 ";
-        let element = "c0000207 11000000 ca6c0000 ";
+        let names = "0c000100 706f7374 65726e00 0a000200 646f6f72 31000000 ";
+        let element = "c0000207 ";
         let add = |flags: &str, sequence: &str| {
             format!(
-                "54000000 0c0a{flags} {sequence} 00000000 01000000 {names}\
-                 28000380 24000180 14000180 10000100 {element}0c000400 00000000 0000ea60 "
+                "4c000000 0c0a{flags} {sequence} 00000000 01000000 {names}\
+                 20000380 1c000180 0c000180 08000100 {element}0c000400 00000000 0000ea60 "
             )
         };
         assert_eq!(
@@ -128,7 +127,7 @@ mod tests {
                 "14000000 10000100 04030201 00000000 0000000a ".to_owned(),
                 add("0104", "05030201"),
                 format!(
-                    "48000000 0e0a0100 06030201 00000000 01000000 {names}1c000380 18000180 14000180 10000100 {element}"
+                    "40000000 0e0a0100 06030201 00000000 01000000 {names}14000380 10000180 0c000180 08000100 {element}"
                 ),
                 // The one that is to be acknowledged.
                 add("0504", "07030201"),

@@ -1,19 +1,25 @@
 //! Doorman: keeps the doors of the packet filter, and knows which of them are open.
 
-use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use postern_core::DoorId;
+use postern_core::{Client, DoorId};
 
-use crate::check::{Door, check_doors, look_up, ports_of};
+use crate::attributes::find_u64;
+use crate::check::{Door, check_doors, look_up};
 use crate::door_set::DoorSet;
-use crate::elements::{self, read_address, read_client_port};
-use crate::error::Error;
-use crate::guard::{Guard, Ports};
-use crate::net_door::{GuardProtocol, MAX_GUARDED_PORTS, NetDoor};
-use crate::posture::Posture;
+use crate::elements::{self, read_address, read_interface_and_address};
+use crate::error::{Error, Mistake};
+use crate::guard::{Guard, Release};
+use crate::identity::Identity;
+use crate::net_door::{GuardDoor, MAX_GUARDED_PORTS, NetDoor};
+use crate::posture::{Kept, Posture};
+use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
+use crate::table::set_question;
+
+/// `NFTA_SET_HANDLE` of include/uapi/linux/netfilter/nf_tables.h
+const NFTA_SET_HANDLE: u16 = 16;
 
 /// The doors of one network namespace: that of the thread which called [`Doorman::start`].
 ///
@@ -22,7 +28,12 @@ pub struct Doorman {
     pub(crate) socket: Socket,
     pub(crate) guard: Guard,
     pub(crate) doors: BTreeMap<DoorId, Door>,
-    ports: Ports,
+    /// What the guard was last told, to put it up again.
+    guarded: Vec<GuardDoor>,
+    /// The numbers that the kernel gives to the sets of each door; another set of the same name has another.
+    handles: BTreeMap<DoorId, Vec<Option<u64>>>,
+    /// Opened when a connection is to be reset for the first time.
+    pub(crate) connections: Option<SockDiag>,
 }
 
 /// A door that is open for somebody.
@@ -31,49 +42,78 @@ pub struct Opening {
     /// Which door.
     pub door: DoorId,
     /// For whom.
-    pub client: IpAddr,
-    /// For how long from now; if its ports differ, until the first one closes.
+    pub client: Client,
+    /// For how long from now.
     pub remaining: Duration,
-    /// Whether all ports of the door are open. Some may be closed because the door got another port since, or because
-    /// somebody else closed them.
-    pub whole: bool,
+}
+
+/// What is open.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// All of it, whoever opened it.
+    pub openings: Vec<Opening>,
+    /// The doors whose sets are the same as when they were last listed: what was open there and is not any more was taken out by somebody,
+    /// or its time is over. Sets of any other door are gone, or were made anew.
+    pub lived_on: BTreeSet<DoorId>,
 }
 
 impl Doorman {
     /// Closes the guarded ports, and looks at the sets of the others.
     ///
-    /// The table of a doorman that is gone is taken over, with the doors that are open. Without guard doors no
-    /// table is made, but one that is left from before is taken over as well and guards nothing from then on.
+    /// The table of a doorman that is gone is taken over, with the doors that are open. Without guard doors no table is made; one that was
+    /// made for the same configuration is removed if ports may be released, and any other is left alone.
     ///
     /// # Errors
     ///
-    /// [`Error::Doors`] with every mistake in the doors, [`Error::Owned`] if another daemon runs, and what the kernel refuses.
-    pub fn start(doors: &[(DoorId, NetDoor)]) -> Result<(Self, Posture), Error> {
+    /// [`Error::Doors`] with every mistake in the doors, [`Error::Owned`] if another daemon guards, [`Error::OtherConfiguration`] if another
+    /// configuration's daemon did, and what the kernel refuses.
+    pub fn start(
+        identity: Option<Identity>,
+        doors: &[(DoorId, NetDoor)],
+        release: Release,
+    ) -> Result<(Self, Kept), Error> {
         let socket = Socket::open().map_err(Error::Unreachable)?;
-        let (doors_empty, ports_empty) = (BTreeMap::new(), Ports::default());
-        let mut doorman = Self { socket, guard: Guard::new(), doors: doors_empty, ports: ports_empty };
-        let (doors, ports) = doorman.check(doors)?;
-        doorman.guard.put_up(&mut doorman.socket, &ports)?;
-        (doorman.doors, doorman.ports) = (doors, ports);
-        let posture = doorman.posture();
-        Ok((doorman, posture))
+        let mut doorman = Self {
+            socket,
+            guard: Guard::new(identity),
+            doors: BTreeMap::new(),
+            guarded: Vec::new(),
+            handles: BTreeMap::new(),
+            connections: None,
+        };
+        let kept = doorman.set_doors(doors, release)?;
+        Ok((doorman, kept))
     }
 
     /// Has other doors from now on. A port that was guarded and still is stays closed all the while, and
-    /// what is open stays open; openings of doors that are gone end in time.
+    /// what is open stays open, as long as there is a guard door of the same name. What no door guards any more is let go of as
+    /// `release` says.
     ///
     /// # Errors
     ///
     /// As of [`Self::start`]; the doors stay as they were.
-    pub fn set_doors(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<(), Error> {
-        let (doors, ports) = self.check(doors)?;
-        if let Err(error) = self.guard.change(&mut self.socket, &ports) {
-            // It may have failed after it was done, when it was read back. Whoever is told that nothing changed may rely on it.
-            let _ = self.guard.change(&mut self.socket, &self.ports);
-            return Err(error);
+    pub fn set_doors(&mut self, doors: &[(DoorId, NetDoor)], release: Release) -> Result<Kept, Error> {
+        let checked = self.check(doors)?;
+        let guarded: Vec<_> = doors
+            .iter()
+            .filter_map(|(_, door)| match door {
+                NetDoor::Guard(guard) => Some(guard.clone()),
+                NetDoor::Set { .. } => None,
+            })
+            .collect();
+        match self.guard.put_up(&mut self.socket, &guarded, release) {
+            Ok(kept) => {
+                (self.doors, self.guarded) = (checked, guarded);
+                Ok(kept)
+            }
+            Err(error) => {
+                // It may have failed after it was done, when it was read back. Whoever is told that nothing changed may rely on it.
+                if !self.guarded.is_empty() {
+                    let _ = self.guard.put_up(&mut self.socket, &self.guarded, Release::Later);
+                }
+                Err(error)
+            }
         }
-        (self.doors, self.ports) = (doors, ports);
-        Ok(())
     }
 
     /// How well the guarded ports are protected now.
@@ -93,40 +133,34 @@ impl Doorman {
     /// # Errors
     ///
     /// [`Error::Unreachable`]. A table or a set that is gone is no error: nothing is open there.
-    pub fn list(&mut self) -> Result<Vec<Opening>, Error> {
-        let mut openings: BTreeMap<(DoorId, IpAddr), (Duration, usize)> = BTreeMap::new();
-        let mut add = |door, client, remaining: Duration| {
-            let (least, count) = openings.entry((door, client)).or_insert((Duration::MAX, 0));
-            *least = remaining.min(*least);
-            *count += 1;
-        };
-        let by_port = self.doors_by_port();
-        for set in [&self.guard.sets.open4, &self.guard.sets.open6] {
-            for (key, remaining) in list_expiring(&mut self.socket, set)? {
-                let Some((client, port)) = read_client_port(&key) else { continue };
-                if let Some(door) = by_port.get(&port) {
-                    add(*door, client, remaining);
-                }
-            }
-        }
+    pub fn list(&mut self) -> Result<Listing, Error> {
+        let mut listing = Listing::default();
+        let mut handles = BTreeMap::new();
         for (id, door) in &self.doors {
-            let Door::Set { v4, v6 } = door else { continue };
-            for set in [v4, v6].into_iter().flatten() {
+            let mut numbers = Vec::new();
+            for (set, width, has_link) in door.sets() {
+                numbers.push(handle(&mut self.socket, set)?);
                 for (key, remaining) in list_expiring(&mut self.socket, set)? {
-                    if let Some(client) = read_address(&key) {
-                        add(*id, client, remaining);
-                    }
+                    let client = match has_link {
+                        true => read_interface_and_address(&key).and_then(|(name, address)| {
+                            Some(Client::on_link(address, self.socket.index_of_link(&name)?))
+                        }),
+                        false => read_address(&key).map(|address| match width {
+                            Some(width) => ipnet::IpNet::new(address, width)
+                                .map_or(Client::alone(address), Client::prefix),
+                            None => Client::alone(address),
+                        }),
+                    };
+                    listing.openings.extend(client.map(|client| Opening { door: *id, client, remaining }));
                 }
             }
+            if numbers.iter().all(Option::is_some) && self.handles.get(id) == Some(&numbers) {
+                listing.lived_on.insert(*id);
+            }
+            handles.insert(*id, numbers);
         }
-        let opening = |((door, client), (remaining, count))| {
-            let whole = match self.doors.get(&door) {
-                Some(Door::Guard(ports)) => count == ports.len(),
-                _ => true,
-            };
-            Opening { door, client, remaining, whole }
-        };
-        Ok(openings.into_iter().map(opening).collect())
+        self.handles = handles;
+        Ok(listing)
     }
 
     /// Puts the table back, or mends it, if somebody else removed or changed it. What was open in it is lost and must be
@@ -135,53 +169,46 @@ impl Doorman {
     /// # Errors
     ///
     /// As of [`Self::start`].
-    pub fn restore_table(&mut self) -> Result<Posture, Error> {
-        self.guard.put_up(&mut self.socket, &self.ports)?;
-        Ok(self.posture())
+    pub fn restore_table(&mut self) -> Result<(Posture, Kept), Error> {
+        let kept = self.guard.put_up(&mut self.socket, &self.guarded, Release::Later)?;
+        Ok((self.posture(), kept))
     }
 
-    /// Removes the table. **Every guarded port is open to all from then on**; false if there is none.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Owned`] if it is another daemon's.
-    pub fn remove_table(&mut self) -> Result<bool, Error> {
-        self.guard.remove(&mut self.socket)
-    }
-
-    fn check(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<(BTreeMap<DoorId, Door>, Ports), Error> {
+    fn check(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<BTreeMap<DoorId, Door>, Error> {
         let mut mistakes = check_doors(doors);
         let (checked, more) = look_up(&mut self.socket, doors);
         mistakes.extend(more);
         if !mistakes.is_empty() {
-            mistakes.sort_by_key(|(door, _)| *door);
+            mistakes.sort_by_key(|(door, _): &(DoorId, Mistake)| *door);
             return Err(Error::Doors(mistakes));
         }
-        let ports = ports_of(doors);
-        if ports.guarded.len() > MAX_GUARDED_PORTS {
-            return Err(Error::TooManyPorts(ports.guarded.len()));
+        let count = |(_, door): &(DoorId, NetDoor)| match door {
+            NetDoor::Guard(guard) => guard.ports.len(),
+            NetDoor::Set { .. } => 0,
+        };
+        let ports = doors.iter().map(count).sum();
+        if ports > MAX_GUARDED_PORTS {
+            return Err(Error::TooManyPorts(ports));
         }
-        Ok((checked, ports))
-    }
-
-    fn doors_by_port(&self) -> BTreeMap<(GuardProtocol, u16), DoorId> {
-        let mut by_port = BTreeMap::new();
-        for (id, door) in &self.doors {
-            if let Door::Guard(ports) = door {
-                by_port.extend(ports.iter().map(|port| (*port, *id)));
-            }
-        }
-        by_port
+        Ok(checked)
     }
 }
 
-/// Removes a table that a daemon left. **Every port that it guards is open to all from then on**; false if there is none.
+/// Removes a table that a daemon left, if it was made for this configuration, or for none that is known. **Every port that it guards is open
+/// to all from then on**; false if there is none.
 ///
 /// # Errors
 ///
-/// [`Error::Owned`] if the daemon lives.
-pub fn reset() -> Result<bool, Error> {
-    Guard::new().remove(&mut Socket::open().map_err(Error::Unreachable)?)
+/// [`Error::Owned`] if the daemon lives, [`Error::OtherConfiguration`] if the table was made for another.
+pub fn reset(identity: Identity) -> Result<bool, Error> {
+    Guard::new(Some(identity)).release(&mut Socket::open().map_err(Error::Unreachable)?)
+}
+
+/// The number that the kernel gave to a set; none if there is no such set.
+fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<u64>, Error> {
+    let read = |attributes: &[u8]| find_u64(attributes, NFTA_SET_HANDLE);
+    let answer = socket.ask(set.name.family, set_question(&set.name), read);
+    Ok(answer.map_err(|errno| Error::Unreachable(errno.into()))?.flatten())
 }
 
 fn list_expiring(socket: &mut Socket, set: &DoorSet) -> Result<Vec<(Vec<u8>, Duration)>, Error> {

@@ -3,18 +3,19 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
 };
 
 use crate::attributes::{all, find, find_u64};
-use crate::batch::Batch;
 use crate::net_door::GuardProtocol;
 use crate::set_name::SetName;
 
 /// How many elements go in one message, whose list must not be longer than an attribute can be: 64 KiB.
-const PER_MESSAGE: usize = 512;
+pub(crate) const PER_MESSAGE: usize = 512;
+
+/// Bytes of the name of an interface (`IFNAMSIZ`).
+const INTERFACE_KEY: usize = 16;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_SET_ELEM_LIST_ELEMENTS: u16 = 3;
@@ -45,11 +46,18 @@ pub(crate) fn port_key((protocol, port): (GuardProtocol, u16)) -> Vec<u8> {
     vec![protocol.number(), 0, 0, 0, high, low, 0, 0]
 }
 
-/// Address, protocol and port.
-pub(crate) fn client_port_key(client: IpAddr, port: (GuardProtocol, u16)) -> Vec<u8> {
-    let mut key = address_key(client);
-    key.extend(port_key(port));
+/// The name of an interface, filled up with zeros; of a longer one what fits.
+pub(crate) fn interface_key(name: &str) -> Vec<u8> {
+    let mut key = name.as_bytes().to_vec();
+    key.resize(INTERFACE_KEY, 0);
     key
+}
+
+/// The name of the interface that a key begins with, and the address behind it.
+pub(crate) fn read_interface_and_address(key: &[u8]) -> Option<(String, IpAddr)> {
+    let (name, address) = key.split_at_checked(INTERFACE_KEY)?;
+    let name = name.split(|byte| *byte == 0).next()?;
+    Some((String::from_utf8(name.to_vec()).ok()?, read_address(address)?))
 }
 
 /// The address that a key is.
@@ -71,22 +79,6 @@ pub(crate) fn read_port(key: &[u8]) -> Option<(GuardProtocol, u16)> {
 pub(crate) fn read_client_port(key: &[u8]) -> Option<(IpAddr, (GuardProtocol, u16))> {
     let (address, port) = key.split_at_checked(key.len().checked_sub(8)?)?;
     Some((read_address(address)?, read_port(port)?))
-}
-
-/// Puts in elements that stay.
-pub(crate) fn add_all(batch: &mut Batch, set: &SetName, keys: &[Vec<u8>]) {
-    for some in keys.chunks(PER_MESSAGE) {
-        let message = message(set, some.iter().map(|key| (key.as_slice(), None)));
-        batch.push(set.family, NLM_F_CREATE, NfTablesMessage::NewSetElement(message));
-    }
-}
-
-/// Takes out elements that are there.
-pub(crate) fn remove_all(batch: &mut Batch, set: &SetName, keys: &[Vec<u8>]) {
-    for some in keys.chunks(PER_MESSAGE) {
-        let message = message(set, some.iter().map(|key| (key.as_slice(), None)));
-        batch.push(set.family, 0, NfTablesMessage::DeleteSetElement(message));
-    }
 }
 
 /// Asks for all elements.
@@ -131,21 +123,24 @@ mod tests {
     #[test]
     fn keys_are_read_as_they_were_written() {
         let port = (GuardProtocol::Udp, 51820);
+        let legacy = [&address_key("192.0.2.7".parse().unwrap())[..], &port_key(port)].concat();
+        assert_eq!(legacy, [192, 0, 2, 7, 17, 0, 0, 0, 0xCA, 0x6C, 0, 0]);
         for client in ["192.0.2.7", "2001:db8::7"] {
             let client = client.parse().unwrap();
-            assert_eq!(read_client_port(&client_port_key(client, port)), Some((client, port)));
-            assert_eq!(read_address(&address_key(client)), Some(client));
+            let address = address_key(client);
+            assert_eq!(read_address(&address), Some(client));
+            assert_eq!(read_client_port(&[&address[..], &port_key(port)].concat()), Some((client, port)));
+            let linked = [&interface_key("eth0")[..], &address].concat();
+            assert_eq!(read_interface_and_address(&linked), Some(("eth0".to_owned(), client)));
         }
-        assert_eq!(
-            client_port_key("192.0.2.7".parse().unwrap(), port),
-            [192, 0, 2, 7, 17, 0, 0, 0, 0xCA, 0x6C, 0, 0]
-        );
+        assert_eq!(interface_key("an-interface-too-long").len(), 16);
     }
 
     #[test]
     fn other_keys_are_not_read() {
         for length in [0, 3, 7, 8, 9, 13, 40] {
             assert_eq!(read_client_port(&vec![6; length]), None);
+            assert_eq!(read_interface_and_address(&vec![6; length]), None);
         }
         assert_eq!(read_port(&[1, 0, 0, 0, 0, 22, 0, 0]), None);
         assert_eq!(read_address(&[0; 5]), None);

@@ -5,7 +5,9 @@ use std::io;
 
 use postern_core::DoorId;
 
-use crate::net_door::{GuardProtocol, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
+use crate::identity::Identity;
+use crate::net_door::{GuardProtocol, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
+use crate::port_range::PortRange;
 use crate::set_name::SetName;
 
 /// Why the doorman could not do something. Nothing was changed.
@@ -14,12 +16,17 @@ pub enum Error {
     /// Doors that cannot work; every mistake that could be seen.
     #[error("{}", List(.0))]
     Doors(Vec<(DoorId, Mistake)>),
-    /// Too many ports in all guard doors together.
-    #[error("{0} ports are guarded; at most {MAX_GUARDED_PORTS} can be")]
+    /// Too many ports and ranges in all guard doors together.
+    #[error("{0} ports and ranges are guarded; at most {MAX_GUARDED_PORTS} can be")]
     TooManyPorts(usize),
     /// The table belongs to a living process.
-    #[error("another posternd owns the table inet postern; stop it first")]
-    Owned,
+    #[error("another posternd owns the table inet postern{}; stop it first", .0.as_ref().map_or_else(String::new, |identity| format!(" for the configuration {identity}")))]
+    Owned(Option<Identity>),
+    /// The table was made for another configuration, whose daemon is not running.
+    #[error(
+        "the table inet postern guards ports for another configuration, {0}; start its daemon, or give its ports up with `posternd reset --config {0}`"
+    )]
+    OtherConfiguration(Identity),
     /// No answer from nf_tables.
     #[error("cannot talk to nftables; posternd needs CAP_NET_ADMIN and a kernel with nf_tables")]
     Unreachable(#[source] io::Error),
@@ -42,17 +49,18 @@ pub enum Mistake {
     /// A guard door that guards nothing.
     #[error("it guards no port; name at least one")]
     NoPorts,
-    /// A guard door with too many ports.
-    #[error("it guards {0} ports; at most {MAX_DOOR_PORTS} can be in one door")]
+    /// A guard door with too many ports and ranges.
+    #[error("it guards {0} ports and ranges; at most {MAX_DOOR_PORTS} can be in one door")]
     TooManyPorts(usize),
     /// A port that another door, or this one, guards already.
-    #[error("{protocol}/{port} is guarded twice; closing one door would close the other")]
-    PortTwice {
-        /// Of the port.
-        protocol: GuardProtocol,
-        /// The port.
-        port: u16,
-    },
+    #[error("{0} is guarded twice; closing one door would close the other")]
+    PortTwice(PortRange),
+    /// A range that ends before it begins.
+    #[error("{0} ends before it begins; write the lower port first")]
+    Backwards(PortRange),
+    /// Too many networks and interfaces that need no knock.
+    #[error("`always` names {0} networks and interfaces; at most {MAX_ALWAYS} can be in one door")]
+    TooManyTrusted(usize),
     /// Port 0.
     #[error("{0}/0 is not a port; use 1 to 65535")]
     PortZero(GuardProtocol),

@@ -16,7 +16,6 @@ const NF_ACCEPT: u32 = 1;
 // include/uapi/linux/netfilter/nf_tables.h
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
-const NFT_LOOKUP_F_INV: u32 = 1;
 const NFTA_CT_DREG: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
 const NFT_CT_STATE: u32 = 0;
@@ -29,8 +28,9 @@ const NFTA_FIB_F_DADDR: u32 = 1 << 1;
 /// `RTN_LOCAL` of include/uapi/linux/rtnetlink.h: an address of this machine.
 const LOCAL: u32 = 2;
 
-/// Bits of `enum ip_conntrack_info`, as include/uapi/linux/netfilter/nf_conntrack_common.h makes them.
-const ESTABLISHED_OR_RELATED: u32 = 1 << 1 | 1 << 2;
+/// The bit of `IP_CT_ESTABLISHED`, as include/uapi/linux/netfilter/nf_conntrack_common.h makes it. Not that of `IP_CT_RELATED`: a
+/// tracking helper may be talked into expecting a connection to any port.
+const ESTABLISHED: u32 = 1 << 1;
 
 /// Where a rule puts the first field that it looks up; four bytes a register from here on.
 pub(crate) const FIRST: Register = Register::Reg1;
@@ -56,17 +56,11 @@ pub(crate) fn not_for_this_machine() -> [Expression; 2] {
     [fib, compare(Operator::NotEqual, LOCAL.to_ne_bytes().to_vec())]
 }
 
-/// Packets of connections that exist, or belong to one that does.
+/// Packets of connections that exist.
 pub(crate) fn established() -> [Expression; 3] {
     let state = other("ct", &[(NFTA_CT_KEY, NFT_CT_STATE), (NFTA_CT_DREG, FIRST.into())]);
-    let mask = Expressions::Bitwise(vec![
-        Bitwise::SourceRegister(FIRST),
-        Bitwise::DestinationRegister(FIRST),
-        Bitwise::Length(4),
-        Bitwise::Mask(DataAttribute::Value(ESTABLISHED_OR_RELATED.to_ne_bytes().to_vec())),
-        Bitwise::Xor(DataAttribute::Value(vec![0; 4])),
-    ]);
-    [state, mask.into(), compare(Operator::NotEqual, vec![0; 4])]
+    let mask = mask(ESTABLISHED.to_ne_bytes().to_vec());
+    [state, mask, compare(Operator::NotEqual, vec![0; 4])]
 }
 
 /// Packets of this version of IP (`NFPROTO_IPV4` or `NFPROTO_IPV6`).
@@ -74,9 +68,28 @@ pub(crate) fn of_version(protocol_family: u8) -> [Expression; 2] {
     [meta(MetaKey::Nfproto, FIRST), compare(Operator::Equal, vec![protocol_family])]
 }
 
-/// Puts the source address, `length` bytes at `offset` of the IP header, into the first registers.
-pub(crate) fn load_source(offset: u32, length: u32) -> Expression {
-    load(NFT_PAYLOAD_NETWORK_HEADER, offset, length, FIRST)
+/// Puts the source address, `length` bytes at `offset` of the IP header, into registers from `register` on.
+pub(crate) fn load_source(offset: u32, length: u32, register: Register) -> Expression {
+    load(NFT_PAYLOAD_NETWORK_HEADER, offset, length, register)
+}
+
+/// Keeps of what is in the first registers what the mask has.
+pub(crate) fn mask(mask: Vec<u8>) -> Expression {
+    let length = u32::try_from(mask.len()).unwrap_or(u32::MAX);
+    let zero = vec![0; mask.len()];
+    Expressions::Bitwise(vec![
+        Bitwise::SourceRegister(FIRST),
+        Bitwise::DestinationRegister(FIRST),
+        Bitwise::Length(length),
+        Bitwise::Mask(DataAttribute::Value(mask)),
+        Bitwise::Xor(DataAttribute::Value(zero)),
+    ])
+    .into()
+}
+
+/// Puts the name of the interface that the packet came by, 16 bytes, into the first registers.
+pub(crate) fn load_interface() -> Expression {
+    meta(MetaKey::Iifname, FIRST)
 }
 
 /// Puts the protocol and the destination port into these registers.
@@ -89,10 +102,17 @@ pub(crate) fn is_in(set: &str) -> Expression {
     Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), Lookup::Set(set.to_owned())]).into()
 }
 
-/// Goes on if what is in the registers is not in the set.
-pub(crate) fn is_not_in(set: &str) -> Expression {
-    let flags = Lookup::Flags(NFT_LOOKUP_F_INV);
-    Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), Lookup::Set(set.to_owned()), flags]).into()
+/// As [`is_in`], for a set without a name that the same batch makes under this number.
+pub(crate) fn is_in_nameless(set: &str, id: u32) -> Expression {
+    let set = Lookup::Set(set.to_owned());
+    Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), set, Lookup::SetId(id)]).into()
+}
+
+/// Does what the map says of what is in the registers; goes on if it says nothing.
+pub(crate) fn verdict_of(map: &str) -> Expression {
+    let map = Lookup::Set(map.to_owned());
+    let verdict = Lookup::DestinationRegister(Register::Verdict);
+    Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), map, verdict]).into()
 }
 
 /// Counts packets and bytes.
@@ -135,4 +155,18 @@ fn other(name: &str, attributes: &[(u16, u32)]) -> Expression {
     let attributes =
         attributes.iter().map(|(kind, value)| DefaultNla::new(*kind, value.to_be_bytes().to_vec())).collect();
     Expressions::Other { expression_type: name.to_owned(), attributes }.into()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use netlink_packet_core::Emitable as _;
+
+    use super::*;
+
+    /// The bytes of a rule's instructions.
+    pub(crate) fn hexadecimal(rule: &[Expression]) -> String {
+        let mut bytes = vec![0; rule.buffer_len()];
+        rule.emit(&mut bytes);
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }

@@ -5,109 +5,150 @@ use std::collections::BTreeSet;
 use netlink_packet_netfilter::nftables::TableFlags;
 use rustix::io::Errno;
 
-use crate::attributes::{find, find_u32};
-use crate::batch::Batch;
-use crate::elements;
+use crate::attributes::find;
+use crate::connections::Keeper;
+use crate::door_chain::{self, DoorChain, HELD, client_key};
 use crate::error::Error;
-use crate::net_door::GuardProtocol;
-use crate::posture::{Posture, WhyPlain};
-use crate::set_name::{Family, SetName};
+use crate::identity::Identity;
+use crate::inventory::{Inventory, find_table};
+use crate::legacy::Legacy;
+use crate::net_door::GuardDoor;
+use crate::port_map::{self, Ports};
+use crate::port_range::PortRange;
+use crate::posture::{Kept, Posture, WhyPlain};
+use crate::set_name::Family;
 use crate::socket::{Failure, Socket};
-use crate::table::{self, CHAINS, Sets};
+use crate::table::{self, CHAINS};
 
 // include/uapi/linux/netfilter/nf_tables.h
-const NFTA_TABLE_FLAGS: u16 = 2;
-const NFTA_TABLE_OWNER: u16 = 7;
 const NFTA_RULE_CHAIN: u16 = 2;
 
 /// Never the owner alone: such a table goes with its owner, and every port would be open.
 const OWNED: TableFlags = TableFlags::Owner.union(TableFlags::Persisent);
 
-/// The ports to keep closed.
-#[derive(Default)]
-pub(crate) struct Ports {
-    /// All of them.
-    pub(crate) guarded: BTreeSet<(GuardProtocol, u16)>,
-    /// Those whose connections end with the opening.
-    pub(crate) strict: BTreeSet<(GuardProtocol, u16)>,
+/// Whether ports that no door names any more are let go of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Release {
+    /// At once. For a configuration that is right as a whole.
+    Now,
+    /// Not yet: whatever is guarded stays so, and what is open there stays open for its time.
+    Later,
 }
 
 /// The table, as far as we know.
 pub(crate) struct Guard {
-    pub(crate) sets: Sets,
+    identity: Option<Identity>,
     posture: Posture,
-}
-
-/// A table that exists.
-pub(crate) struct Found {
-    flags: TableFlags,
-    owner: Option<u32>,
+    keeper: Keeper,
 }
 
 impl Guard {
-    /// Nothing known and nothing done yet.
-    pub(crate) fn new() -> Self {
-        Self { sets: Sets::new(), posture: Posture::Unguarded }
+    /// Nothing known and nothing done yet. A guard without identity leaves a table alone that it did not make.
+    pub(crate) fn new(identity: Option<Identity>) -> Self {
+        Self { identity, posture: Posture::Unguarded, keeper: Keeper::default() }
     }
 
     pub(crate) fn posture(&self) -> Posture {
         self.posture
     }
 
-    /// Makes the guarded ports those that are wanted, in one step: a port that stays guarded is so all the time.
-    /// Openings are left as they are.
-    pub(crate) fn change(&mut self, socket: &mut Socket, wanted: &Ports) -> Result<(), Error> {
-        if self.posture == Posture::Unguarded || find_table(socket, table::TABLE)?.is_none() {
-            return self.put_up(socket, wanted);
+    /// Makes the guarded ports those of `doors`, in one step: a port that stays guarded is so all the time. Openings are left as they
+    /// are. The table is made, or taken over from a daemon that is gone, with the openings in it; without doors none is made, and
+    /// one that was made for another configuration is left alone.
+    pub(crate) fn put_up(
+        &mut self,
+        socket: &mut Socket,
+        doors: &[GuardDoor],
+        release: Release,
+    ) -> Result<Kept, Error> {
+        let present = Inventory::take(socket)?;
+        if let Some(present) = &present {
+            let is_ours = match (&present.identity, &self.identity) {
+                (Some(theirs), Some(ours)) => theirs.is(ours),
+                // What nobody put a name to is whoever's that guards something.
+                (theirs, _) => {
+                    theirs.is_none() && (!doors.is_empty() || present.table.is_owned_by(socket.port()))
+                }
+            };
+            let is_of_another = present.table.is_of_another(socket.port());
+            if doors.is_empty() && (is_of_another || !is_ours) {
+                self.posture = Posture::Unguarded;
+                return Ok(Kept::default());
+            }
+            if is_of_another {
+                return Err(Error::Owned(present.identity.clone()));
+            }
+            if !is_ours && let Some(identity) = &present.identity {
+                return Err(Error::OtherConfiguration(identity.clone()));
+            }
         }
-        let changes = self.differences(socket, wanted)?;
-        let mut batch = socket.begin();
-        write_changes(&mut batch, &changes);
-        socket.commit(batch).map_err(|failure| refused(&failure, "to change the guarded ports"))?;
-        self.check_ports(socket, wanted)
+        match &present {
+            None if doors.is_empty() => {
+                self.posture = Posture::Unguarded;
+                return Ok(Kept::default());
+            }
+            Some(_) if doors.is_empty() && release == Release::Now => {
+                self.remove(socket)?;
+                return Ok(Kept::default());
+            }
+            _ => {}
+        }
+        self.write(socket, doors, release, present.as_ref())
     }
 
-    /// Creates the table, or takes it over from a daemon that is gone, with the openings in it.
-    /// Without ports to guard no table is made; one that is left from before is taken over and its ports are released.
-    pub(crate) fn put_up(&mut self, socket: &mut Socket, wanted: &Ports) -> Result<(), Error> {
-        let found = find_table(socket, table::TABLE)?;
-        self.posture = match found {
-            None if wanted.guarded.is_empty() => Posture::Unguarded,
-            None => match self.install(socket, wanted, OWNED) {
+    fn write(
+        &mut self,
+        socket: &mut Socket,
+        doors: &[GuardDoor],
+        release: Release,
+        present: Option<&Inventory>,
+    ) -> Result<Kept, Error> {
+        let mut wanted = Ports::new();
+        for door in doors {
+            wanted.extend(door.ports.iter().map(|range| (*range, door_chain::chain_name(&door.name))));
+        }
+        if let Some(present) = present.filter(|_| release == Release::Later) {
+            wanted.extend(still_guarded(present, &wanted));
+        }
+        let layout = Layout { identity: self.identity.as_ref(), doors, wanted: &wanted };
+        let newly: Vec<_> = newly_guarded(&wanted, present);
+        let before = self.keeper.keep(&newly);
+        let posture = match present {
+            None => match layout.install(socket, None, OWNED) {
                 Ok(()) => Posture::Owned,
                 Err(Refusal::Flags) => {
-                    self.install(socket, wanted, TableFlags::empty()).map_err(Refusal::into_error)?;
+                    layout.install(socket, None, TableFlags::empty()).map_err(Refusal::into_error)?;
                     Posture::Plain(WhyPlain::Kernel)
                 }
                 Err(refusal) => return Err(refusal.into_error()),
             },
-            Some(found) if found.is_of_another(socket.port()) => {
-                if !wanted.guarded.is_empty() {
-                    return Err(Error::Owned);
-                }
-                Posture::Unguarded
-            }
             // A table that nobody could own stays so; the kernel refuses to change that.
-            Some(found) => {
-                let plain = (found.flags & OWNED).is_empty();
+            Some(present) => {
+                let plain = (present.table.flags & OWNED).is_empty();
                 let flags = if plain { TableFlags::empty() } else { OWNED };
-                self.install(socket, wanted, flags).map_err(Refusal::into_error)?;
-                if plain { Posture::Plain(WhyPlain::Found) } else { Posture::Owned }
+                match layout.install(socket, Some(present), flags) {
+                    Ok(()) if plain => Posture::Plain(WhyPlain::Found),
+                    Ok(()) => Posture::Owned,
+                    Err(Refusal::Other(error @ (Error::Owned(_) | Error::Unreachable(_)))) => {
+                        return Err(error);
+                    }
+                    // Something of ours cannot be made in it: a table that somebody else made under our name.
+                    Err(_) => layout.replace(socket, present)?,
+                }
             }
         };
-        if self.posture == Posture::Unguarded {
-            return Ok(());
-        }
-        self.check_ports(socket, wanted)?;
-        check_rules(socket)?;
-        self.check_owner(socket)
+        self.posture = posture;
+        let kept = self.keeper.keep_again(&newly, before);
+        layout.check(socket)?;
+        self.check_owner(socket)?;
+        Ok(kept)
     }
 
     /// Removes the table; false if there is none. The guarded ports are open to all from then on.
     pub(crate) fn remove(&mut self, socket: &mut Socket) -> Result<bool, Error> {
         let Some(found) = find_table(socket, table::TABLE)? else { return Ok(false) };
         if found.is_of_another(socket.port()) {
-            return Err(Error::Owned);
+            return Err(Error::Owned(None));
         }
         let mut batch = socket.begin();
         table::delete(&mut batch);
@@ -116,50 +157,22 @@ impl Guard {
         Ok(true)
     }
 
-    fn install(&self, socket: &mut Socket, wanted: &Ports, flags: TableFlags) -> Result<(), Refusal> {
-        let changes = self.differences(socket, wanted).map_err(Refusal::Other)?;
-        let mut batch = socket.begin();
-        table::write(&mut batch, flags);
-        write_changes(&mut batch, &changes);
-        socket.commit(batch).map_err(|failure| match &failure {
-            Failure::Messages(failed) => match failed.first() {
-                Some((1, Errno::INVAL | Errno::OPNOTSUPP)) if !flags.is_empty() => Refusal::Flags,
-                // Somebody was faster.
-                Some((1, Errno::PERM)) => Refusal::Other(Error::Owned),
-                _ => Refusal::Other(refused(&failure, "to write the table inet postern")),
-            },
-            Failure::Whole(_) => Refusal::Other(refused(&failure, "to write the table inet postern")),
-        })
-    }
-
-    fn differences<'a>(&'a self, socket: &mut Socket, wanted: &Ports) -> Result<[Difference<'a>; 2], Error> {
-        let mut difference = |set: &'a SetName, wanted: &BTreeSet<_>| -> Result<Difference<'a>, Error> {
-            let present = list_keys(socket, set)?;
-            let wanted: BTreeSet<_> = wanted.iter().map(|port| elements::port_key(*port)).collect();
-            let add = wanted.difference(&present).cloned().collect();
-            let remove = present.difference(&wanted).cloned().collect();
-            Ok(Difference { set, add, remove })
-        };
-        Ok([difference(&self.sets.guarded, &wanted.guarded)?, difference(&self.sets.strict, &wanted.strict)?])
-    }
-
-    fn check_ports(&self, socket: &mut Socket, wanted: &Ports) -> Result<(), Error> {
-        for Difference { set, add, remove } in self.differences(socket, wanted)? {
-            if !add.is_empty() || !remove.is_empty() {
-                let (missing, extra) = (add.len(), remove.len());
-                return Err(Error::NotAsWritten(format!(
-                    "the set {} lacks {missing} ports and has {extra} too many",
-                    set.name
-                )));
-            }
+    /// As [`Guard::remove`], for a table that was made for this guard's configuration, or for none that is known.
+    pub(crate) fn release(&mut self, socket: &mut Socket) -> Result<bool, Error> {
+        let present = Inventory::take(socket)?;
+        let theirs = present.as_ref().and_then(|present| present.identity.as_ref());
+        if let Some(theirs) = theirs
+            && !self.identity.as_ref().is_some_and(|ours| ours.is(theirs))
+        {
+            return Err(Error::OtherConfiguration(theirs.clone()));
         }
-        Ok(())
+        self.remove(socket)
     }
 
     fn check_owner(&self, socket: &mut Socket) -> Result<(), Error> {
         let found = find_table(socket, table::TABLE)?;
         let found = found.ok_or_else(|| Error::NotAsWritten("it is gone".to_owned()))?;
-        let owned = found.flags.contains(OWNED) && found.owner == Some(socket.port());
+        let owned = found.flags.contains(OWNED) && found.is_owned_by(socket.port());
         if self.posture == Posture::Owned && !owned {
             return Err(Error::NotAsWritten("it has another owner".to_owned()));
         }
@@ -170,24 +183,185 @@ impl Guard {
     }
 }
 
-impl Found {
-    /// Whether the table has a living owner who is not this socket.
-    pub(crate) fn is_of_another(&self, port: u32) -> bool {
-        self.flags.contains(TableFlags::Owner) && self.owner != Some(port)
+/// What the table is to hold.
+struct Layout<'a> {
+    identity: Option<&'a Identity>,
+    doors: &'a [GuardDoor],
+    /// All that is guarded, what is held on to included.
+    wanted: &'a Ports,
+}
+
+impl Layout<'_> {
+    /// Writes it over what is there, in one step.
+    fn install(
+        &self,
+        socket: &mut Socket,
+        present: Option<&Inventory>,
+        flags: TableFlags,
+    ) -> Result<(), Refusal> {
+        let mut batch = socket.begin();
+        self.write(&mut batch, present, present.and_then(|present| present.legacy.as_ref()), flags);
+        socket.commit(batch).map_err(|failure| match &failure {
+            Failure::Messages(failed) => match failed.first() {
+                Some((1, Errno::INVAL | Errno::OPNOTSUPP)) if !flags.is_empty() => Refusal::Flags,
+                // Somebody was faster.
+                Some((1, Errno::PERM)) => Refusal::Other(Error::Owned(None)),
+                _ => Refusal::Other(refused(&failure, "to write the table inet postern")),
+            },
+            Failure::Whole(_) => Refusal::Other(refused(&failure, "to write the table inet postern")),
+        })
+    }
+
+    /// Puts a new table in the place of the one that is there, in one step.
+    fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, Error> {
+        let with = |flags, posture| (flags, posture);
+        let tries =
+            [with(OWNED, Posture::Owned), with(TableFlags::empty(), Posture::Plain(WhyPlain::Kernel))];
+        let mut last = Ok(Posture::Unguarded);
+        for (flags, posture) in tries {
+            let mut batch = socket.begin();
+            table::delete(&mut batch);
+            self.write(&mut batch, None, present.legacy.as_ref(), flags);
+            match socket.commit(batch) {
+                Ok(()) => return Ok(posture),
+                Err(failure) => last = Err(refused(&failure, "to replace the table inet postern")),
+            }
+        }
+        last
+    }
+
+    fn write(
+        &self,
+        batch: &mut crate::batch::Batch,
+        present: Option<&Inventory>,
+        legacy: Option<&Legacy>,
+        flags: TableFlags,
+    ) {
+        let mut ids = 0;
+        table::write(batch, flags);
+        if let Some(identity) = self.identity
+            && present.is_none_or(|present| present.identity.is_none())
+        {
+            ids += 1;
+            identity.write(batch, ids);
+        }
+        let chains: Vec<_> = self.doors.iter().map(|door| (door, DoorChain::new(door))).collect();
+        for (door, chain) in &chains {
+            chain.write(batch, door, &mut ids);
+        }
+        if self.wanted.values().any(|chain| chain == HELD) {
+            door_chain::write_held(batch);
+        }
+        ids += 1;
+        port_map::write(batch, ids);
+        let nothing = Ports::new();
+        port_map::change(batch, present.map_or(&nothing, |present| &present.ports), self.wanted);
+        table::write_base_chains(batch);
+        if let Some(legacy) = legacy {
+            for (door, chain) in &chains {
+                for (address, remaining) in legacy.open_for(&door.ports) {
+                    let client = postern_core::Client::alone(address);
+                    if let (Some(set), Some(key)) = (chain.set_for(&client), client_key(&client, |_| None)) {
+                        set.open(batch, &key, remaining);
+                    }
+                }
+            }
+        }
+        if let Some(present) = present {
+            self.clear(batch, present, &chains);
+        }
+    }
+
+    /// Takes away what no door needs any more. The base chains were written before, so nothing leads there.
+    fn clear(
+        &self,
+        batch: &mut crate::batch::Batch,
+        present: &Inventory,
+        chains: &[(&GuardDoor, DoorChain)],
+    ) {
+        let used: BTreeSet<_> = self.wanted.values().map(String::as_str).collect();
+        let written: BTreeSet<_> =
+            chains.iter().map(|(door, _)| door_chain::chain_name(&door.name)).collect();
+        let gone = |chain: &&String| !used.contains(chain.as_str()) && !written.contains(chain.as_str());
+        for chain in present.chains.iter().filter(gone) {
+            table::empty_chain(batch, chain);
+            table::delete_chain(batch, chain);
+        }
+        let needed: BTreeSet<_> = chains
+            .iter()
+            .flat_map(|(_, chain)| chain.sets().map(|(set, ..)| set.name.name.as_str()))
+            .collect();
+        // Sets of a chain that is only held on to are in its rules.
+        let is_held = |set: &str| used.iter().any(|chain| !written.contains(*chain) && is_set_of(set, chain));
+        for set in present.sets.iter().filter(|set| !needed.contains(set.as_str()) && !is_held(set)) {
+            table::delete_set(batch, set);
+        }
+        if present.legacy.is_some() {
+            Legacy::delete(batch);
+        }
+    }
+
+    /// Reads back what was written.
+    fn check(&self, socket: &mut Socket) -> Result<(), Error> {
+        let found = port_map::read(socket)?;
+        if found != *self.wanted {
+            let missing = self.wanted.iter().filter(|(range, chain)| found.get(range) != Some(chain)).count();
+            let extra = found.keys().filter(|range| !self.wanted.contains_key(range)).count();
+            return Err(Error::NotAsWritten(format!(
+                "its map lacks {missing} ports and has {extra} too many"
+            )));
+        }
+        let doors = self
+            .doors
+            .iter()
+            .map(|door| (door_chain::chain_name(&door.name), DoorChain::new(door).rules(door).len()));
+        let base = CHAINS.iter().map(|chain| (chain.name.to_owned(), chain.rules().len()));
+        for (chain, expected) in base.chain(doors) {
+            let read = |attributes: &[u8], names: &mut Vec<Vec<u8>>| {
+                names.extend(find(attributes, NFTA_RULE_CHAIN).map(<[u8]>::to_vec));
+            };
+            let found = socket.list(Family::Inet, &table::rules_question(&chain), read);
+            let found = found.map_err(|errno| Error::Unreachable(errno.into()))?;
+            let is_ours = |name: &&Vec<u8>| name.strip_suffix(&[0]) == Some(chain.as_bytes());
+            let found = found.iter().filter(is_ours).count();
+            if found != expected {
+                return Err(Error::NotAsWritten(format!(
+                    "the chain {chain} has {found} rules instead of {expected}"
+                )));
+            }
+        }
+        Ok(())
     }
 }
 
-/// Looks a table of the family inet up.
-pub(crate) fn find_table(socket: &mut Socket, name: &str) -> Result<Option<Found>, Error> {
-    find_table_of(socket, Family::Inet, name).map_err(|errno| Error::Unreachable(errno.into()))
+/// What is guarded now and is not among `wanted`, and the chains that it leads to.
+fn still_guarded(present: &Inventory, wanted: &Ports) -> Ports {
+    let mut held = Ports::new();
+    for (range, chain) in &present.ports {
+        let is_there = present.chains.contains(chain);
+        let chain = if is_there { chain.as_str() } else { HELD };
+        held.extend(range.without(wanted.keys()).into_iter().map(|range| (range, chain.to_owned())));
+    }
+    for range in present.legacy.iter().flat_map(|legacy| &legacy.guarded) {
+        held.extend(range.without(wanted.keys()).into_iter().map(|range| (range, HELD.to_owned())));
+    }
+    held
 }
 
-/// Looks a table up.
-pub(crate) fn find_table_of(socket: &mut Socket, family: Family, name: &str) -> Result<Option<Found>, Errno> {
-    socket.ask(family, table::question(name), |attributes| Found {
-        flags: TableFlags::from_bits_retain(find_u32(attributes, NFTA_TABLE_FLAGS).unwrap_or_default()),
-        owner: find_u32(attributes, NFTA_TABLE_OWNER),
-    })
+/// What is among `wanted` and is not guarded now.
+fn newly_guarded(wanted: &Ports, present: Option<&Inventory>) -> Vec<PortRange> {
+    let guarded: Vec<_> = present
+        .iter()
+        .flat_map(|present| {
+            present.ports.keys().chain(present.legacy.iter().flat_map(|legacy| &legacy.guarded))
+        })
+        .collect();
+    wanted.keys().flat_map(|range| range.without(guarded.iter().copied())).collect()
+}
+
+/// Whether a set is one of the door whose chain this is.
+fn is_set_of(set: &str, chain: &str) -> bool {
+    set.strip_prefix(chain).is_some_and(|rest| rest.starts_with('.'))
 }
 
 enum Refusal {
@@ -206,44 +380,6 @@ impl Refusal {
             Self::Other(error) => error,
         }
     }
-}
-
-struct Difference<'a> {
-    set: &'a SetName,
-    add: Vec<Vec<u8>>,
-    remove: Vec<Vec<u8>>,
-}
-
-fn write_changes(batch: &mut Batch, changes: &[Difference<'_>]) {
-    for Difference { set, add, remove } in changes {
-        elements::add_all(batch, set, add);
-        elements::remove_all(batch, set, remove);
-    }
-}
-
-fn list_keys(socket: &mut Socket, set: &SetName) -> Result<BTreeSet<Vec<u8>>, Error> {
-    let listed = socket.list(set.family, &elements::list(set), elements::read);
-    let listed = listed.map_err(|errno| Error::Unreachable(errno.into()))?;
-    Ok(listed.into_iter().map(|element| element.key).collect())
-}
-
-fn check_rules(socket: &mut Socket) -> Result<(), Error> {
-    for chain in &CHAINS {
-        let read = |attributes: &[u8], names: &mut Vec<Vec<u8>>| {
-            names.extend(find(attributes, NFTA_RULE_CHAIN).map(<[u8]>::to_vec));
-        };
-        let found = socket.list(Family::Inet, &table::rules_question(chain), read);
-        let found = found.map_err(|errno| Error::Unreachable(errno.into()))?;
-        let is_ours = |name: &&Vec<u8>| name.strip_suffix(&[0]) == Some(chain.name.as_bytes());
-        let (found, expected) = (found.iter().filter(is_ours).count(), chain.rules().len());
-        if found != expected {
-            return Err(Error::NotAsWritten(format!(
-                "the chain {} has {found} rules instead of {expected}",
-                chain.name
-            )));
-        }
-    }
-    Ok(())
 }
 
 fn refused(failure: &Failure, what: &str) -> Error {

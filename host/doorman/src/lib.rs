@@ -5,6 +5,7 @@
 //! same way. This crate starts no process, reads no packet and no configuration, and never answers the network.
 
 mod net_door;
+mod port_range;
 mod set_name;
 
 mod doorman;
@@ -13,8 +14,17 @@ mod posture;
 
 mod changes;
 mod check;
+mod door_chain;
 mod guard;
+mod identity;
+mod inventory;
+mod legacy;
+mod port_map;
 mod table;
+
+mod connections;
+mod conntrack;
+mod sock_diag;
 
 mod attributes;
 mod batch;
@@ -27,8 +37,13 @@ mod error;
 
 pub use changes::Changes;
 pub use check::{check_doors, check_sets};
-pub use doorman::{Doorman, Opening, reset};
+pub use doorman::{Doorman, Listing, Opening, reset};
 pub use error::{Error, Mistake};
-pub use net_door::{GuardProtocol, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose};
-pub use posture::{Posture, WhyPlain};
+pub use guard::Release;
+pub use identity::Identity;
+pub use net_door::{
+    GuardDoor, GuardProtocol, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
+};
+pub use port_range::PortRange;
+pub use posture::{Kept, Posture, WhyPlain};
 pub use set_name::{Family, SetName, SetNameError};

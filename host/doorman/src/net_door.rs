@@ -1,32 +1,59 @@
 //! NetDoor: what a door in the packet filter is, as the configuration says it.
 
 use std::fmt;
+use std::sync::Arc;
 
+use ipnet::IpNet;
+use postern_core::Width;
+
+use crate::port_range::PortRange;
 use crate::set_name::SetName;
 
-/// The most ports of one guard door; a door is opened in one message, which bounds its size.
+/// The most ports and ranges of ports of one guard door.
 pub const MAX_DOOR_PORTS: usize = 64;
 
-/// The most ports of all guard doors together.
+/// The most ports and ranges of all guard doors together.
 pub const MAX_GUARDED_PORTS: usize = 2048;
+
+/// The most networks and interfaces that need no knock at one guard door.
+pub const MAX_ALWAYS: usize = 1024;
 
 /// A door in the packet filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum NetDoor {
     /// Ports that are closed in the table `inet postern` until they are opened for a client.
-    Guard {
-        /// 1 to [`MAX_DOOR_PORTS`], each in one door only. A port is the one that the client dials; what a redirection
-        /// leads to needs a guard of its own if it can be dialled as well.
-        ports: Vec<(GuardProtocol, u16)>,
-        /// What becomes of connections that were made while the door was open.
-        on_close: OnClose,
-    },
+    Guard(GuardDoor),
     /// Sets in the user's own ruleset, which holds the rule that lets their members in. A client that was a member for
     /// ever, and is let in by Postern as well, is a member for a time from then on.
     Set {
         /// One set of IPv4 addresses, one of IPv6 addresses, or one of each.
         sets: Vec<SetName>,
     },
+}
+
+/// Ports that are closed until they are opened, all of them together, for a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GuardDoor {
+    /// Its name, of which the names of its chain and sets are made: 1 to 64 letters, digits, `-` and `_`.
+    pub name: Arc<str>,
+    /// 1 to [`MAX_DOOR_PORTS`], each port in one door only. A port is the one that the client dials; what a redirection
+    /// leads to needs a guard of its own if it can be dialled as well.
+    pub ports: Vec<PortRange>,
+    /// Who needs no knock; at most [`MAX_ALWAYS`].
+    pub always: Vec<Trusted>,
+    /// Widths of prefixes that it may be opened for, besides single addresses.
+    pub prefixes: Vec<Width>,
+    /// What becomes of connections that were made while the door was open.
+    pub on_close: OnClose,
+}
+
+/// Where packets come from that need no knock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trusted {
+    /// From these addresses.
+    Network(IpNet),
+    /// Over this interface, whether it is there yet or not: 1 to 15 bytes.
+    Interface(String),
 }
 
 /// What carries a guarded port.
@@ -73,4 +100,7 @@ pub enum OnClose {
     /// Their packets are dropped like any other, also when the door closes because its time is over. This includes answers
     /// to connections that this machine itself made *from* the port.
     Cut,
+    /// As [`OnClose::Cut`]; and TCP connections of this machine are reset, so that both ends know at once, when the door is
+    /// closed by an order. When its time is over they are only cut.
+    Reset,
 }

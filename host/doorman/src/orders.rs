@@ -1,6 +1,7 @@
 //! Orders: opens and closes doors, many at a time, and says of each what became of it.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Act, Order, Receipt};
@@ -8,22 +9,24 @@ use rustix::io::Errno;
 
 use crate::batch::Batch;
 use crate::check::Door;
+use crate::door_chain::client_key;
 use crate::door_set::DoorSet;
 use crate::doorman::Doorman;
-use crate::elements::{address_key, client_port_key};
-use crate::net_door::GuardProtocol;
+use crate::net_door::{GuardProtocol, OnClose};
+use crate::port_range::PortRange;
+use crate::sock_diag::SockDiag;
 use crate::socket::Failure;
-use crate::table::{OPEN_SIZE, TABLE};
+use crate::table::TABLE;
 
 /// How many messages end a batch: some 40 KiB, and answers that fit their buffer even if everything fails.
-/// One order adds at most three for each of [`crate::MAX_DOOR_PORTS`].
+/// One order adds at most three.
 const ENOUGH_MESSAGES: u32 = 128;
 
 impl Doorman {
     /// Carries orders out, one after the other, and returns a receipt for each at its place.
     ///
     /// Some forty at a time take effect together, by one exchange with the kernel. If the kernel refuses one of those,
-    /// the others are carried out without it. An order of several ports is carried out as a whole.
+    /// the others are carried out without it.
     /// Less than 10 ms are taken for 10 ms; no time at all is refused.
     pub fn carry_out(&mut self, orders: &[Order]) -> Vec<Receipt> {
         let mut receipts = Vec::with_capacity(orders.len());
@@ -46,6 +49,7 @@ impl Doorman {
                 self.carry_out_again(together, &mut receipts[start..], &ends, &failure);
             }
         }
+        self.reset_connections(orders, &receipts);
         receipts
     }
 
@@ -91,16 +95,14 @@ impl Doorman {
 
     /// Writes an order, or says what is wrong with it.
     fn write(&self, batch: &mut Batch, order: &Order) -> Result<(), String> {
-        let target = self.target(order)?;
-        for key in target.keys() {
-            match order.act {
-                // No time would be no timeout to the kernel.
-                Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
-                    return Err("a door cannot be opened for no time".to_owned());
-                }
-                Act::Open(lasts) | Act::Extend(lasts) => target.set.open(batch, &key, lasts),
-                Act::Close => target.set.close(batch, &key),
+        let Target { set, key, .. } = self.target(order)?;
+        match order.act {
+            // No time would be no timeout to the kernel.
+            Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
+                return Err("a door cannot be opened for no time".to_owned());
             }
+            Act::Open(lasts) | Act::Extend(lasts) => set.open(batch, &key, lasts),
+            Act::Close => set.close(batch, &key),
         }
         Ok(())
     }
@@ -111,51 +113,81 @@ impl Doorman {
         self.socket.commit(batch).map_err(|failure| self.words(order, failure.first(), failure.is_whole()))
     }
 
-    /// Closes port by port. What is not there is closed, be it the element, the set or the table.
+    /// Closes by itself. What is not there is closed, be it the element, the set or the table.
     fn close_alone(&mut self, order: &Order) -> Result<(), String> {
-        let mut outcome = Ok(());
-        for key in self.target(order)?.keys().collect::<Vec<_>>() {
-            let mut batch = self.socket.begin();
-            self.target(order)?.set.remove(&mut batch, &key);
-            match self.socket.commit(batch) {
-                Err(failure) if failure.first() != Errno::NOENT => {
-                    outcome = Err(self.words(order, failure.first(), failure.is_whole()));
-                }
-                _ => {}
+        let mut batch = self.socket.begin();
+        let Target { set, key, .. } = self.target(order)?;
+        set.remove(&mut batch, &key);
+        match self.socket.commit(batch) {
+            Err(failure) if failure.first() != Errno::NOENT => {
+                Err(self.words(order, failure.first(), failure.is_whole()))
             }
+            _ => Ok(()),
         }
-        outcome
+    }
+
+    /// Resets the connections of doors that were closed and want that. Whatever becomes of it, their packets are dropped from now on.
+    fn reset_connections(&mut self, orders: &[Order], receipts: &[Receipt]) {
+        let closed = |(order, receipt): (&Order, &Receipt)| match self.doors.get(&order.door) {
+            Some(Door::Guard(door, _)) if door.on_close == OnClose::Reset => {
+                (order.act == Act::Close && receipt.outcome.is_ok()).then(|| (Arc::clone(door), order.client))
+            }
+            _ => None,
+        };
+        let closed: Vec<_> = orders.iter().zip(receipts).filter_map(closed).collect();
+        if closed.is_empty() {
+            return;
+        }
+        let is_closed = |local: SocketAddr, remote: SocketAddr| {
+            closed.iter().any(|(door, client)| {
+                let is_guarded = |range: &PortRange| range.contains(GuardProtocol::Tcp, local.port());
+                client.net().contains(&remote.ip()) && door.ports.iter().any(is_guarded)
+            })
+        };
+        let sockets = match self.connections.take() {
+            Some(sockets) => Ok(sockets),
+            None => SockDiag::open(),
+        };
+        // A kernel without CONFIG_INET_DIAG_DESTROY does not reset; then they are cut, as documented.
+        self.connections =
+            sockets.ok().and_then(|mut sockets| sockets.reset(is_closed).ok().map(|_| sockets));
     }
 
     /// Where an order applies, or why nowhere.
     fn target(&self, order: &Order) -> Result<Target<'_>, String> {
-        let client = order.client.address();
-        if matches!(client, IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
+        let client = order.client;
+        if matches!(client.address(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
             return Err(format!("{client} is an IPv4 address in the form of an IPv6 address"));
         }
-        let sets = &self.guard.sets;
-        let (set, ports, version) = match (self.doors.get(&order.door), client) {
-            (None, _) => return Err(format!("there is no door {} in the packet filter", order.door.0)),
-            (Some(Door::Guard(ports)), IpAddr::V4(_)) => (Some(&sets.open4), Some(ports.as_slice()), "IPv4"),
-            (Some(Door::Guard(ports)), IpAddr::V6(_)) => (Some(&sets.open6), Some(ports.as_slice()), "IPv6"),
-            (Some(Door::Set { v4, .. }), IpAddr::V4(_)) => (v4.as_ref(), None, "IPv4"),
-            (Some(Door::Set { v6, .. }), IpAddr::V6(_)) => (v6.as_ref(), None, "IPv6"),
+        let version = if client.address().is_ipv4() { "IPv4" } else { "IPv6" };
+        let (set, is_ours) = match self.doors.get(&order.door) {
+            None => return Err(format!("there is no door {} in the packet filter", order.door.0)),
+            Some(Door::Guard(_, chain)) => (chain.set_for(&client), true),
+            Some(Door::Set { .. }) if !client.is_single() || client.link() != 0 => (None, false),
+            Some(Door::Set { v4, v6 }) => {
+                (if client.address().is_ipv4() { v4.as_ref() } else { v6.as_ref() }, false)
+            }
         };
-        let set = set.ok_or_else(|| format!("the door has no set for {version} clients"))?;
-        Ok(Target { set, ports, client })
+        let set = set.ok_or_else(|| match client.is_single() {
+            true if client.link() == 0 => format!("the door has no set for {version} clients"),
+            true => "the door has no set for addresses of one link".to_owned(),
+            false => format!("the door has no set for prefixes of {} bits", client.width()),
+        })?;
+        let key = client_key(&client, |link| self.socket.name_of_link(link));
+        let key = key.ok_or_else(|| format!("the interface number {} is gone", client.link()))?;
+        Ok(Target { set, key, is_ours })
     }
 
     /// What the kernel said of an order, for people.
     fn words(&self, order: &Order, errno: Errno, whole: bool) -> String {
         let (set, is_ours) = match self.target(order) {
-            Ok(target) => (&target.set.name, target.ports.is_some()),
+            Ok(target) => (&target.set.name, target.is_ours),
             Err(words) => return words,
         };
         match errno {
             Errno::PERM if whole => "changing nftables needs CAP_NET_ADMIN".to_owned(),
             Errno::NOENT if is_ours => format!("the table inet {TABLE} is gone; another program removed it"),
             Errno::NOENT => format!("the set {set} is gone; reload the ruleset that declares it"),
-            Errno::NFILE if is_ours => format!("the set {} is full ({OPEN_SIZE} elements)", set.name),
             Errno::NFILE => format!("the set {set} is full; declare it with a larger size"),
             Errno::PERM => format!("the table of the set {set} is owned by another program"),
             Errno::AGAIN if whole => format!("the kernel did not say whether it changed the set {set}"),
@@ -167,16 +199,7 @@ impl Doorman {
 /// Where an order applies.
 struct Target<'a> {
     set: &'a DoorSet,
-    /// The ports of a guard door; none if the set holds addresses alone.
-    ports: Option<&'a [(GuardProtocol, u16)]>,
-    client: IpAddr,
-}
-
-impl Target<'_> {
-    /// The elements, one for each port.
-    fn keys(&self) -> impl Iterator<Item = Vec<u8>> {
-        let of_port = |port: &(GuardProtocol, u16)| client_port_key(self.client, *port);
-        let alone = self.ports.is_none().then(|| address_key(self.client));
-        self.ports.unwrap_or_default().iter().map(of_port).chain(alone)
-    }
+    key: Vec<u8>,
+    /// Whether the set is one of ours.
+    is_ours: bool,
 }

@@ -1,6 +1,7 @@
 //! Posture: how well the closed ports are protected while the daemon runs and when it does not.
 
 use std::fmt;
+use std::io;
 
 /// What holds the guarded ports closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub enum WhyPlain {
     Kernel,
     /// The table was there before, without an owner; the kernel lets nobody take it.
     Found,
+}
+
+/// What became of the connections whose port became guarded.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// TCP connections that live on, idle or not.
+    pub connections: usize,
+    /// Why others may be cut that were idle: the kernel could not be asked for them, or told of them.
+    pub failed: Option<io::Error>,
 }
 
 impl fmt::Display for Posture {

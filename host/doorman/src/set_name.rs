@@ -44,7 +44,7 @@ pub enum SetNameError {
     UnknownFamily(String),
     /// A name that nft would not take.
     #[error(
-        "`{0}` is not a name: 1 to 255 letters, digits and any of `_ . / \\`, beginning with a letter or `_`"
+        "`{0}` is not a name: 1 to 255 letters, digits and any of `_ . / \\ -`, beginning with a letter or `_`"
     )]
     Name(String),
 }
@@ -99,7 +99,7 @@ impl fmt::Display for Family {
 
 fn is_name(word: &str) -> bool {
     let starts_well = word.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_');
-    let goes_on_well = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./\\".contains(&byte));
+    let goes_on_well = word.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_./\\-".contains(&byte));
     starts_well && goes_on_well && word.len() <= MAX_NAME
 }
 

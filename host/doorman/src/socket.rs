@@ -14,8 +14,10 @@ use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
+use rustix::net::netdevice::{index_to_name, name_to_index};
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
+    set_socket_send_buffer_size_force,
 };
 
 use crate::batch::{Batch, encode};
@@ -27,8 +29,8 @@ const INBOX: usize = 1 << 16;
 /// Room for what the kernel answers to a batch in which everything fails.
 const RECEIVE_BUFFER: usize = 1 << 20;
 
-/// Room for the largest batch, two thousand guarded ports.
-const SEND_BUFFER: usize = 1 << 18;
+/// Room for the largest batch, with every bound of the configuration reached.
+const SEND_BUFFER: usize = 1 << 24;
 
 /// How often to ask for a list anew that changed while it was read.
 const LISTINGS: u32 = 8;
@@ -87,13 +89,23 @@ impl Socket {
         // Answers to a failed batch need not repeat its messages. Kernels before 4.2 do not know this, and work.
         let _ = inner.set_cap_ack(true);
         set_receive_buffer(&inner, RECEIVE_BUFFER)?;
-        set_socket_send_buffer_size(&inner, SEND_BUFFER)?;
+        set_send_buffer(&inner, SEND_BUFFER)?;
         Ok(Self { inner, port, sequence: 1, inbox: vec![0; INBOX], outbox: Vec::new() })
     }
 
     /// What the kernel calls this socket, in the owner of a table and the sender of a change.
     pub(crate) fn port(&self) -> u32 {
         self.port
+    }
+
+    /// The name of an interface by its index, in the network namespace of the socket.
+    pub(crate) fn name_of_link(&self, index: u32) -> Option<String> {
+        index_to_name(&self.inner, index).ok()
+    }
+
+    /// The index of an interface by its name, in the network namespace of the socket.
+    pub(crate) fn index_of_link(&self, name: &str) -> Option<u32> {
+        name_to_index(&self.inner, name).ok()
     }
 
     /// Begins a batch, which must be carried out before anything else is asked of the socket.
@@ -253,12 +265,20 @@ pub(crate) fn set_receive_buffer(socket: &netlink_sys::Socket, size: usize) -> i
     Ok(())
 }
 
+/// As large as the kernel allows, up to `size` bytes.
+fn set_send_buffer(socket: &netlink_sys::Socket, size: usize) -> io::Result<()> {
+    if set_socket_send_buffer_size_force(socket, size).is_err() {
+        set_socket_send_buffer_size(socket, size)?;
+    }
+    Ok(())
+}
+
 fn errno(error: &io::Error) -> Errno {
     Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// What an acknowledgement says; none if the message is something else.
-fn error_code(answer: &NetlinkBuffer<&[u8]>) -> Option<Option<Errno>> {
+pub(crate) fn error_code(answer: &NetlinkBuffer<&[u8]>) -> Option<Option<Errno>> {
     if answer.message_type() != NLMSG_ERROR {
         return None;
     }

@@ -5,12 +5,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Again, Transport};
-use postern_doorman::{GuardProtocol, MAX_DOOR_PORTS, NetDoor, OnClose, SetName};
+use postern_core::{Again, Width};
+use postern_doorman::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, SetName};
 
 use super::mistake::Mistake;
 use super::table::{At, Table};
-use super::values::port;
+use super::values::{ports, trusted};
 
 const DEFAULT_FOR: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,6 +42,15 @@ impl Door {
         line: usize,
     ) -> Self {
         Self { name, lasts, kind: DoorKind::Shell(commands), again: Again::Run, line }
+    }
+
+    /// Widths of prefixes that it may be opened for.
+    #[must_use]
+    pub fn prefixes(&self) -> &[Width] {
+        match &self.kind {
+            DoorKind::Net(NetDoor::Guard(guard)) => &guard.prefixes,
+            _ => &[],
+        }
     }
 
     /// A mistake in the door as a whole.
@@ -108,7 +117,7 @@ pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
     let line = table.place().line;
     let kinds = ["guard", "set", "open"].map(|key| table.has(key));
     let kind = match kinds {
-        [true, false, false] => guard(&table),
+        [true, false, false] => guard(name, &table),
         [false, true, false] => set(&table),
         [false, false, true] => command(&table),
         [false, false, false] => {
@@ -120,8 +129,10 @@ pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
             None
         }
     };
-    if !kinds[0] && table.has("on_close") {
-        table.mistake(&table.place(), "on_close is for guard doors only; leave it out");
+    for key in ["on_close", "always", "prefixes"] {
+        if !kinds[0] && table.has(key) {
+            table.mistake(&table.place(), format!("{key} is for guard doors only; leave it out"));
+        }
     }
     if !kinds[2] && (table.has("close") || table.has("timeout")) {
         table.mistake(&table.place(), "close and timeout are for command doors only; leave them out");
@@ -143,55 +154,73 @@ pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
     Some(Door { name: name.into(), lasts: lasts.min(longest), kind: kind?, again, line })
 }
 
-fn guard(table: &Table<'_>) -> Option<DoorKind> {
+fn guard(name: &str, table: &Table<'_>) -> Option<DoorKind> {
     let on_close = match table.text("on_close") {
-        None => OnClose::Keep,
-        Some(At { value: "keep", .. }) => OnClose::Keep,
-        Some(At { value: "cut", .. }) => OnClose::Cut,
+        None => Some(OnClose::Keep),
+        Some(At { value: "keep", .. }) => Some(OnClose::Keep),
+        Some(At { value: "cut", .. }) => Some(OnClose::Cut),
+        Some(At { value: "reset", .. }) => Some(OnClose::Reset),
         Some(At { value, place }) => {
-            table.mistake(&place, format!("`{value}` is neither \"keep\" nor \"cut\""));
-            return None;
+            table.mistake(&place, format!("`{value}` is none of \"keep\", \"cut\" and \"reset\""));
+            None
         }
     };
-    let texts = table.texts("guard")?;
-    let mut ports = Vec::with_capacity(texts.len());
+    let guarded = each(table, "guard", ports);
+    let always = each(table, "always", trusted);
+    let prefixes = prefixes(table);
+    for (key, count, most) in [
+        ("guard", guarded.as_ref().map_or(0, Vec::len), MAX_DOOR_PORTS),
+        ("always", always.as_ref().map_or(0, Vec::len), MAX_ALWAYS),
+    ] {
+        if count > most {
+            table.mistake(&table.place(), format!("{key} has {count} items; at most {most}"));
+        }
+    }
+    let door = GuardDoor {
+        name: name.into(),
+        ports: guarded?,
+        always: always?,
+        prefixes: prefixes?,
+        on_close: on_close?,
+    };
+    Some(DoorKind::Net(NetDoor::Guard(door)))
+}
+
+/// Widths of prefixes that something may be opened for.
+pub(super) fn prefixes(table: &Table<'_>) -> Option<Vec<Width>> {
+    let prefixes = each(table, "prefixes", |text| text.parse::<Width>().map_err(|error| error.to_string()))?;
+    if prefixes.len() > Width::MOST {
+        table.mistake(
+            &table.place(),
+            format!("prefixes has {} widths; at most {}", prefixes.len(), Width::MOST),
+        );
+        return None;
+    }
+    Some(prefixes)
+}
+
+/// A list, item by item; none if one of them is wrong, an empty one if there is no such key.
+fn each<T>(table: &Table<'_>, key: &'static str, read: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+    if !table.has(key) {
+        return Some(Vec::new());
+    }
+    let mut items = Vec::new();
     let mut is_right = true;
-    for At { value, place } in texts {
-        match port(value) {
-            Ok((transport, number)) => {
-                let protocol = match transport {
-                    Transport::Tcp => GuardProtocol::Tcp,
-                    _ => GuardProtocol::Udp,
-                };
-                ports.push((protocol, number));
-            }
+    for At { value, place } in table.texts(key)? {
+        match read(value) {
+            Ok(item) => items.push(item),
             Err(what) => {
                 table.mistake(&place, what);
                 is_right = false;
             }
         }
     }
-    if ports.len() > MAX_DOOR_PORTS {
-        table.mistake(&table.place(), format!("guards {} ports; at most {MAX_DOOR_PORTS}", ports.len()));
-        is_right = false;
-    }
-    is_right.then_some(DoorKind::Net(NetDoor::Guard { ports, on_close }))
+    is_right.then_some(items)
 }
 
 fn set(table: &Table<'_>) -> Option<DoorKind> {
-    let texts = table.texts("set")?;
-    let mut sets = Vec::with_capacity(texts.len());
-    let mut is_right = true;
-    for At { value, place } in texts {
-        match value.parse::<SetName>() {
-            Ok(name) => sets.push(name),
-            Err(error) => {
-                table.mistake(&place, error);
-                is_right = false;
-            }
-        }
-    }
-    is_right.then_some(DoorKind::Net(NetDoor::Set { sets }))
+    let sets = each(table, "set", |text| text.parse::<SetName>().map_err(|error| error.to_string()))?;
+    Some(DoorKind::Net(NetDoor::Set { sets }))
 }
 
 fn command(table: &Table<'_>) -> Option<DoorKind> {

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, RuleId, TenantId};
+use postern_core::{Bounds, RuleId, TenantId, Width};
 
+use super::door::prefixes;
 use super::mistake::Mistake;
 use super::table::{At, Place, Source, Table};
 use crate::rules::{Limits, stock};
@@ -26,6 +27,8 @@ pub struct RuleFile {
     pub doors: Vec<Arc<str>>,
     /// How long its openings last; none: as the door says.
     pub lasts: Option<Duration>,
+    /// Widths of prefixes around a client that it may open its doors for, where they allow it.
+    pub prefixes: Vec<Width>,
     /// The rules that it shares progress with have the same.
     pub group: Arc<str>,
     /// Interfaces whose packets it sees; empty: all.
@@ -41,6 +44,7 @@ pub struct RuleFile {
     module_place: Place,
     settings_place: Place,
     door_places: Vec<Place>,
+    prefixes_place: Place,
     interface_places: Vec<Place>,
 }
 
@@ -88,6 +92,7 @@ impl RuleFile {
             module: ModuleSource::Stock("sequence"),
             doors: vec![Arc::clone(name)],
             lasts: None,
+            prefixes: Vec::new(),
             group: "knockd".into(),
             interfaces: Vec::new(),
             bounds: Bounds {
@@ -99,7 +104,8 @@ impl RuleFile {
             one_time,
             module_place: place.clone(),
             settings_place: place.clone(),
-            door_places: vec![place],
+            door_places: vec![place.clone()],
+            prefixes_place: place,
             interface_places: Vec::new(),
         }
     }
@@ -117,6 +123,11 @@ impl RuleFile {
     /// A mistake in the rule's n-th door.
     pub(super) fn door_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
         self.mistake(&self.door_places[n], what.into())
+    }
+
+    /// A mistake in the prefixes that the rule may open its doors for.
+    pub(super) fn prefixes_mistake(&self, what: impl Into<String>) -> Mistake {
+        self.mistake(&self.prefixes_place, what.into())
     }
 
     /// A mistake in the rule's n-th interface.
@@ -151,6 +162,8 @@ impl RuleFile {
         let door_places = doors.iter().map(|at| at.place.clone()).collect();
 
         let lasts = table.duration("for", Duration::from_millis(1)..=longest).map(|at| at.value);
+        let prefixes = prefixes(&table).unwrap_or_default();
+        let prefixes_place = table.place_of("prefixes");
         let group = table.text("group").map_or(stem, |at| at.value).into();
         let interfaces = table.texts("interfaces").unwrap_or_default();
         let bounds = Self::bounds(&table);
@@ -165,6 +178,7 @@ impl RuleFile {
             module: module?,
             doors: doors.iter().map(|at| at.value.into()).collect(),
             lasts,
+            prefixes,
             group,
             interfaces: interfaces.iter().map(|at| at.value.into()).collect(),
             bounds,
@@ -174,6 +188,7 @@ impl RuleFile {
             module_place,
             settings_place,
             door_places,
+            prefixes_place,
             interface_places: interfaces.iter().map(|at| at.place.clone()).collect(),
         })
     }

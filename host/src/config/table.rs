@@ -29,6 +29,12 @@ impl<'a> Source<'a> {
 
     /// The file's TOML. If it is none, what is wrong is told, once a line, and what the rest may mean is not guessed at.
     pub(super) fn parse(&self) -> Option<DeTable<'a>> {
+        let (table, is_right) = self.parse_all();
+        is_right.then_some(table)
+    }
+
+    /// As [`Source::parse`], with what could be made of the file even if it is no TOML, and whether it is.
+    pub(super) fn parse_all(&self) -> (DeTable<'a>, bool) {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let mut told = HashSet::new();
         for error in &errors {
@@ -37,7 +43,7 @@ impl<'a> Source<'a> {
                 self.report(line, "", format!("not TOML: {}", error.message().replace('\n', " ")));
             }
         }
-        errors.is_empty().then(|| table.into_inner())
+        (table.into_inner(), errors.is_empty())
     }
 
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {
@@ -86,6 +92,11 @@ impl<'a> Table<'a> {
     /// Where the table itself stands.
     pub(super) fn place(&self) -> Place {
         Place { line: self.line, key: self.prefix.trim_end_matches('.').to_owned() }
+    }
+
+    /// Where a key stands, or the table if there is no such key.
+    pub(super) fn place_of(&self, key: &'static str) -> Place {
+        self.value(key).map_or_else(|| self.place(), |(_, place)| place)
     }
 
     /// Notes a mistake down.

@@ -1,8 +1,10 @@
 //! Values that are written as text: durations, sizes, ports.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use postern_core::Transport;
+use postern_core::IpNet;
+use postern_doorman::{GuardProtocol, PortRange, Trusted};
 
 /// A duration: numbers with a unit each, such as `5s` or `1h30m`.
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -66,19 +68,58 @@ pub(super) fn show_size(bytes: u64) -> String {
     }
 }
 
-/// A port to guard, such as `tcp/22`.
-pub(super) fn port(text: &str) -> Result<(Transport, u16), String> {
-    let wrong = || format!("`{text}` is not a port; write tcp/PORT or udp/PORT, such as \"tcp/22\"");
-    let (transport, number) = text.trim().split_once('/').ok_or_else(wrong)?;
-    let transport = match transport.trim() {
-        "tcp" => Transport::Tcp,
-        "udp" => Transport::Udp,
+/// Ports to guard, such as `tcp/22` or `udp/60000-61000`.
+pub(super) fn ports(text: &str) -> Result<PortRange, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is not a port; write tcp/PORT or udp/PORT, such as \"tcp/22\", or a range such as \"udp/60000-61000\""
+        )
+    };
+    let (protocol, numbers) = text.trim().split_once('/').ok_or_else(wrong)?;
+    let protocol = match protocol.trim() {
+        "tcp" => GuardProtocol::Tcp,
+        "udp" => GuardProtocol::Udp,
         _ => return Err(wrong()),
     };
-    let number: u64 = number.trim().parse().map_err(|_| wrong())?;
-    match u16::try_from(number) {
-        Ok(number @ 1..) => Ok((transport, number)),
-        _ => Err(format!("{number} is not a port; use 1 to 65535")),
+    let port = |number: &str| {
+        let number: u64 = number.trim().parse().map_err(|_| wrong())?;
+        match u16::try_from(number) {
+            Ok(number @ 1..) => Ok(number),
+            _ => Err(format!("{number} is not a port; use 1 to 65535")),
+        }
+    };
+    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
+    let range = PortRange { protocol, first: port(first)?, last: port(last)? };
+    if range.last < range.first {
+        return Err(format!("{range} ends before it begins; write the lower port first"));
+    }
+    Ok(range)
+}
+
+/// Where packets come from that need no knock: a network, an address, or the name of an interface.
+pub(super) fn trusted(text: &str) -> Result<Trusted, String> {
+    let text = text.trim();
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Ok(Trusted::Network(address.into()));
+    }
+    if let Ok(network) = text.parse::<IpNet>() {
+        return match network.trunc() {
+            whole if whole == network => Ok(Trusted::Network(network)),
+            whole => Err(format!(
+                "{network} has bits behind its length; write {whole}, or {}/{} for the address alone",
+                network.addr(),
+                network.max_prefix_len()
+            )),
+        };
+    }
+    let is_name = (1..=15).contains(&text.len())
+        && text.bytes().any(|byte| byte.is_ascii_alphabetic())
+        && text.bytes().all(|byte| byte.is_ascii_graphic() && !b"/:\"\\*?[%".contains(&byte));
+    match is_name {
+        true => Ok(Trusted::Interface(text.to_owned())),
+        false => Err(format!(
+            "`{text}` is neither a network such as \"10.0.0.0/8\", nor an address, nor the name of an interface such as \"wg0\""
+        )),
     }
 }
 
@@ -117,11 +158,48 @@ mod tests {
     }
 
     #[test]
-    fn ports() {
-        assert_eq!(port("tcp/22"), Ok((Transport::Tcp, 22)));
-        assert_eq!(port("udp/65535"), Ok((Transport::Udp, 65535)));
-        for text in ["22", "tcp", "icmp/1", "tcp/0", "tcp/65536", "tcp/-1", "tcp/ssh", "22/tcp"] {
-            assert!(port(text).is_err(), "{text}");
+    fn ranges_of_ports() {
+        for text in ["tcp/22", "udp/65535", "udp/60000-61000", "tcp/1-65535"] {
+            assert_eq!(ports(text).unwrap().to_string(), text);
+        }
+        assert_eq!(ports(" tcp / 5 - 9 ").unwrap().to_string(), "tcp/5-9");
+        for text in [
+            "22",
+            "tcp",
+            "icmp/1",
+            "tcp/0",
+            "tcp/65536",
+            "tcp/-1",
+            "tcp/ssh",
+            "22/tcp",
+            "tcp/9-5",
+            "tcp/1-0",
+            "tcp/1-2-3",
+        ] {
+            assert!(ports(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_needs_no_knock() {
+        for (text, network) in [
+            ("10.0.0.0/8", "10.0.0.0/8"),
+            ("192.0.2.7", "192.0.2.7/32"),
+            ("::1", "::1/128"),
+            ("2001:db8::/32", "2001:db8::/32"),
+        ] {
+            assert_eq!(trusted(text), Ok(Trusted::Network(network.parse().unwrap())), "{text}");
+        }
+        for name in ["wg0", "eth0.100", "br-lan", "an-interface-15"] {
+            assert_eq!(trusted(name), Ok(Trusted::Interface(name.to_owned())));
+        }
+        let told = trusted("10.0.0.1/8").unwrap_err();
+        assert_eq!(
+            told,
+            "10.0.0.1/8 has bits behind its length; write 10.0.0.0/8, or 10.0.0.1/32 for the address alone"
+        );
+        for text in ["", "10.0.0.0/33", "eth*", "a name", "an-interface-too-long", "10.0.0", "fe80::1%eth0"] {
+            assert!(trusted(text).is_err(), "{text}");
         }
     }
 }

@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
 use postern_core::{DoorId, Order, Receipt};
-use postern_doorman::{Changes, Doorman, Error, NetDoor, Opening, Posture};
+use postern_doorman::{Changes, Doorman, Error, Identity, Kept, Listing, NetDoor, Posture, Release};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
@@ -43,8 +43,8 @@ struct Filter {
 
 enum Message {
     Order(Order),
-    SetDoors(Vec<(DoorId, NetDoor)>, oneshot::Sender<Result<Posture, Error>>),
-    List(oneshot::Sender<Result<Vec<Opening>, Error>>),
+    SetDoors(Vec<(DoorId, NetDoor)>, Release, oneshot::Sender<Result<Posture, Error>>),
+    List(oneshot::Sender<Result<Listing, Error>>),
     Stop,
 }
 
@@ -55,11 +55,13 @@ impl Filter {
 }
 
 impl NetThread {
-    pub(super) fn start(teller: Teller) -> io::Result<Self> {
+    /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do.
+    pub(super) fn start(teller: Teller, identity: Option<Identity>) -> io::Result<Self> {
         let (messages, queue) = unbounded();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let filter = Arc::new(Filter::default());
         let owner = Owner {
+            identity,
             queue,
             wake: Arc::clone(&wake),
             teller: teller.clone(),
@@ -93,11 +95,12 @@ impl NetThread {
     pub(super) fn set_doors(
         &self,
         doors: Vec<(DoorId, NetDoor)>,
+        release: Release,
     ) -> impl Future<Output = Result<Posture, Error>> + use<> {
-        self.ask(|reply| Message::SetDoors(doors, reply))
+        self.ask(move |reply| Message::SetDoors(doors, release, reply))
     }
 
-    pub(super) fn list(&self) -> impl Future<Output = Result<Vec<Opening>, Error>> + use<> {
+    pub(super) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
         self.ask(Message::List)
     }
 
@@ -134,6 +137,7 @@ impl NetThread {
 
 /// What the thread owns.
 struct Owner {
+    identity: Option<Identity>,
     queue: Receiver<Message>,
     wake: Arc<OwnedFd>,
     teller: Teller,
@@ -186,9 +190,11 @@ impl Owner {
             };
             done += self.carry_out(&mut doorman, &mut orders)? + usize::from(other.is_ok());
             match other {
-                Ok(Message::SetDoors(doors, reply)) => drop(reply.send(self.set_doors(&mut doorman, &doors))),
+                Ok(Message::SetDoors(doors, release, reply)) => {
+                    drop(reply.send(self.set_doors(&mut doorman, &doors, release)));
+                }
                 Ok(Message::List(reply)) => {
-                    drop(reply.send(doorman.as_mut().map_or_else(|| Ok(Vec::new()), Doorman::list)));
+                    drop(reply.send(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list)));
                 }
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Err(Gone),
                 Ok(Message::Order(_)) | Err(TryRecvError::Empty) => {}
@@ -225,19 +231,22 @@ impl Owner {
         &mut self,
         doorman: &mut Option<Doorman>,
         doors: &[(DoorId, NetDoor)],
+        release: Release,
     ) -> Result<Posture, Error> {
         match doorman {
             Some(doorman) => {
-                doorman.set_doors(doors)?;
+                tell_kept(&doorman.set_doors(doors, release)?);
                 Ok(doorman.posture())
             }
             None => {
-                // Even without doors: a guard that is left from before must let go of its ports.
-                let started = Doorman::start(doors);
+                // Even without doors: a guard that is left from before may have to let go of its ports.
+                let started = Doorman::start(self.identity.clone(), doors, release);
                 if started.is_err() && doors.is_empty() {
                     return Ok(Posture::Unguarded);
                 }
-                let (started, posture) = started?;
+                let (started, kept) = started?;
+                tell_kept(&kept);
+                let posture = started.posture();
                 self.changes = match Changes::watch(started.port_id()) {
                     Ok(changes) => Some(changes),
                     Err(error) => {
@@ -260,23 +269,40 @@ impl Owner {
         if doorman.posture() != Posture::Owned {
             let restored = doorman.restore_table();
             self.guard_is_down = restored.is_err();
-            if let Err(error) = restored {
-                let detail = format!("{:#}", anyhow::Error::from(error));
-                tracing::error!(
-                    event = "doors",
-                    detail,
-                    "the guard cannot be put up again: {detail}; trying again in a second"
-                );
+            match restored {
+                Ok((_, kept)) => tell_kept(&kept),
+                Err(error) => {
+                    let detail = format!("{:#}", anyhow::Error::from(error));
+                    tracing::error!(
+                        event = "doors",
+                        detail,
+                        "the guard cannot be put up again: {detail}; trying again in a second"
+                    );
+                }
             }
         }
         match doorman.list() {
             // Before the lock goes, or an order that was carried out later would be answered earlier.
-            Ok(openings) => drop(self.teller.send(Happening::RulesetChanged(openings))),
+            Ok(listing) => drop(self.teller.send(Happening::RulesetChanged(listing))),
             Err(error) => {
                 let detail = format!("{:#}", anyhow::Error::from(error));
                 tracing::warn!(event = "doors", detail, "what is open cannot be read back: {detail}");
             }
         }
+    }
+}
+
+/// Tells what became of connections whose port became guarded.
+fn tell_kept(kept: &Kept) {
+    let Kept { connections, failed } = kept;
+    if let Some(error) = failed {
+        tracing::warn!(event = "doors", detail = %error, "connections to ports that are guarded from now on may be cut if they were idle: they cannot be tracked ({error})");
+    } else if *connections > 0 {
+        tracing::info!(
+            event = "doors",
+            connections,
+            "connections to ports that are guarded from now on live on: {connections}"
+        );
     }
 }
 

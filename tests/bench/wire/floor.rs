@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use pcap::{Active, Capture};
 use postern_core::{Act, DoorId, Order, TcpFlags, Transport, Watch};
-use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose};
+use postern_doorman::{Doorman, GuardDoor, GuardProtocol, NetDoor, OnClose, PortRange, Release};
 use posternd::capture::{Filter, Frame, Tap, TapSettings};
 
 use crate::{GUARDED, KNOCK};
@@ -118,8 +118,10 @@ fn tell(received: u64, dropped: u64, odd: u64) {
 }
 
 fn doorman() -> Doorman {
-    let door = NetDoor::Guard { ports: vec![(GuardProtocol::Udp, GUARDED)], on_close: OnClose::Keep };
-    Doorman::start(&[(DoorId(1), door)]).expect("nobody else is here").0
+    let ports = vec![PortRange::single(GuardProtocol::Udp, GUARDED)];
+    let (name, on_close) = ("floor".into(), OnClose::Keep);
+    let door = NetDoor::Guard(GuardDoor { name, ports, always: Vec::new(), prefixes: Vec::new(), on_close });
+    Doorman::start(None, &[(DoorId(1), door)], Release::Now).expect("nobody else is here").0
 }
 
 fn open(doorman: &mut Doorman, frame: &[u8]) {

@@ -4,6 +4,8 @@
 
 mod world;
 
+mod adoption;
+mod connections;
 mod doors;
 mod guard;
 mod sets;
@@ -12,15 +14,36 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use postern_core::{Act, DoorId, Order};
-use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose};
+use postern_doorman::{
+    Doorman, Error, GuardDoor, GuardProtocol, Identity, Kept, NetDoor, OnClose, PortRange, Posture, Release,
+};
 
 use crate::world::run;
 
 const SSH: DoorId = DoorId(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// A guard door of these ports, named after the first.
 fn guard(ports: &[(GuardProtocol, u16)], on_close: OnClose) -> NetDoor {
-    NetDoor::Guard { ports: ports.to_vec(), on_close }
+    let name = ports.first().map_or("none".to_owned(), |(protocol, port)| format!("{protocol}-{port}"));
+    let ports = ports.iter().map(|(protocol, port)| PortRange::single(*protocol, *port)).collect();
+    NetDoor::Guard(GuardDoor { name: name.into(), ports, always: Vec::new(), prefixes: Vec::new(), on_close })
+}
+
+/// The configuration that the tests' doormen are for.
+fn identity() -> Identity {
+    Identity::new("00c0ffee", "/etc/postern/postern.toml")
+}
+
+/// Starts a doorman that may let go of what nobody guards any more.
+fn start(doors: &[(DoorId, NetDoor)]) -> Result<(Doorman, Posture), Error> {
+    let (doorman, _) = Doorman::start(Some(identity()), doors, Release::Now)?;
+    let posture = doorman.posture();
+    Ok((doorman, posture))
+}
+
+fn set_doors(doorman: &mut Doorman, doors: &[(DoorId, NetDoor)]) -> Result<Kept, Error> {
+    doorman.set_doors(doors, Release::Now)
 }
 
 fn ssh() -> (DoorId, NetDoor) {
@@ -49,8 +72,8 @@ fn say(doorman: &mut Doorman, door: DoorId, client: &str, act: Act) -> Result<()
 
 /// What the kernel says remains of an opening.
 fn remaining(doorman: &mut Doorman, door: DoorId, client: &str) -> Option<Duration> {
-    let client: std::net::IpAddr = client.parse().unwrap();
-    let openings = doorman.list().unwrap();
+    let client = postern_core::Client::alone(client.parse().unwrap());
+    let openings = doorman.list().unwrap().openings;
     openings
         .iter()
         .find(|opening| opening.door == door && opening.client == client)

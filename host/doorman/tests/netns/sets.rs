@@ -1,10 +1,10 @@
 //! Set doors: sets in a ruleset of the user's own.
 
 use postern_core::{Act, DoorId};
-use postern_doorman::{Doorman, Posture, check_sets};
+use postern_doorman::{Posture, check_sets};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, World, nft, run};
-use crate::{MINUTE, listen, must, remaining, say, set};
+use crate::{MINUTE, listen, must, remaining, say, set, start};
 
 const WEB: DoorId = DoorId(3);
 
@@ -26,7 +26,7 @@ fn a_set_door_lets_through_a_default_drop() {
     let _web = listen(80);
     nft(DEFAULT_DROP);
     let door = (WEB, set(&["inet filter web4", "inet filter web6"]));
-    let (mut doorman, posture) = Doorman::start(&[door]).unwrap();
+    let (mut doorman, posture) = start(&[door]).unwrap();
     assert_eq!(posture, Posture::Unguarded);
     for (host, client, neighbour) in [(HOST4, CLIENT4, NEIGHBOUR4), (HOST6, CLIENT6, NEIGHBOUR6)] {
         world.must_hear_nothing(client, (host, 80));
@@ -47,8 +47,9 @@ fn what_the_user_put_in_for_ever_is_not_an_opening() {
     let Some(_world) = World::new() else { return };
     nft(DEFAULT_DROP);
     nft("add element inet filter web4 { 10.77.0.9 timeout 0s, 10.77.0.8 timeout 1h }");
-    let (mut doorman, _) = Doorman::start(&[(WEB, set(&["inet filter web4"]))]).unwrap();
-    let clients: Vec<_> = doorman.list().unwrap().iter().map(|opening| opening.client.to_string()).collect();
+    let (mut doorman, _) = start(&[(WEB, set(&["inet filter web4"]))]).unwrap();
+    let clients: Vec<_> =
+        doorman.list().unwrap().openings.iter().map(|opening| opening.client.to_string()).collect();
     assert_eq!(clients, ["10.77.0.8"]);
 }
 
@@ -56,13 +57,13 @@ fn what_the_user_put_in_for_ever_is_not_an_opening() {
 fn a_set_that_goes_away_is_told_in_words() {
     let Some(_world) = World::new() else { return };
     nft(DEFAULT_DROP);
-    let (mut doorman, _) = Doorman::start(&[(WEB, set(&["inet filter web4"]))]).unwrap();
+    let (mut doorman, _) = start(&[(WEB, set(&["inet filter web4"]))]).unwrap();
     must(&mut doorman, WEB, CLIENT4, Act::Open(MINUTE));
     nft("flush ruleset");
     let error = say(&mut doorman, WEB, CLIENT4, Act::Open(MINUTE)).unwrap_err();
     assert_eq!(error, "the set inet filter web4 is gone; reload the ruleset that declares it");
     must(&mut doorman, WEB, CLIENT4, Act::Close);
-    assert_eq!(doorman.list().unwrap(), []);
+    assert_eq!(doorman.list().unwrap().openings, []);
     nft(DEFAULT_DROP);
     must(&mut doorman, WEB, CLIENT4, Act::Open(MINUTE));
 }
@@ -111,7 +112,7 @@ fn every_mistake_in_sets_is_told_at_once() {
         "8 the sets inet filter good4 and inet filter also4 are both for IPv4 addresses; name one for IPv4 and one for IPv6",
     ];
     assert_eq!(told, expected);
-    let error = Doorman::start(&doors).err().unwrap().to_string();
+    let error = start(&doors).err().unwrap().to_string();
     assert_eq!(
         error,
         told.iter()
@@ -125,8 +126,8 @@ fn every_mistake_in_sets_is_told_at_once() {
 fn a_table_of_another_owner_is_told() {
     let Some(_world) = World::new() else { return };
     // An owner must live: another doorman, whose set a user could name.
-    let (_other, _) = Doorman::start(&[crate::ssh()]).unwrap();
-    let told = check_sets(&[(WEB, set(&["inet postern open4"]))]);
+    let (_other, _) = start(&[crate::ssh()]).unwrap();
+    let told = check_sets(&[(WEB, set(&["inet postern door.tcp-22.link"]))]);
     assert!(told[0].1.to_string().contains("does not hold plain addresses"), "{}", told[0].1);
     let mut owner =
         std::process::Command::new("nft").arg("-i").stdin(std::process::Stdio::piped()).spawn().unwrap();

@@ -1,0 +1,112 @@
+//! Identity: whose the table is. A configuration's table is let go of by that configuration alone.
+
+use std::fmt;
+
+use netlink_packet_netfilter::nftables::{SetAttribute, SetFlags};
+
+use crate::batch::Batch;
+use crate::table::add_set;
+
+/// With what the name of the set begins that carries the identity, and nothing else in the table.
+pub(crate) const PREFIX: &str = "config.";
+
+/// The type `mark` as nft numbers it: the set stays empty, and must have some.
+const MARK: u32 = 19;
+/// The kind of a comment among what nft keeps with a set (`NFTNL_UDATA_SET_COMMENT` of libnftnl/udata.h), and how long nft lets it be,
+/// the final zero included.
+const COMMENT: u8 = 7;
+const MAX_COMMENT: usize = 128;
+
+/// A configuration, as the table names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    digest: String,
+    /// For people: where it is written.
+    path: String,
+}
+
+impl Identity {
+    /// `digest`: 1 to 64 hexadecimal digits, the same whenever the same configuration is meant. `path` is for people; of a long one they see
+    /// the end.
+    #[must_use]
+    pub fn new(digest: &str, path: &str) -> Self {
+        Self { digest: digest.to_owned(), path: path.to_owned() }
+    }
+
+    /// One that was read: the name of a set and what nft keeps with it.
+    pub(crate) fn read(set: &str, user_data: &[u8]) -> Option<Self> {
+        let digest = set.strip_prefix(PREFIX)?.to_owned();
+        Some(Self { digest, path: comment(user_data).unwrap_or_default() })
+    }
+
+    /// Whether both name the same configuration.
+    #[must_use]
+    pub fn is(&self, other: &Self) -> bool {
+        self.digest == other.digest
+    }
+
+    pub(crate) fn set_name(&self) -> String {
+        format!("{PREFIX}{}", self.digest)
+    }
+
+    /// Writes it into the table.
+    pub(crate) fn write(&self, batch: &mut Batch, id: u32) {
+        let mut start = self.path.len().saturating_sub(MAX_COMMENT - 1);
+        while !self.path.is_char_boundary(start) {
+            start += 1;
+        }
+        let text = &self.path[start..];
+        let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
+        let user_data = [&[COMMENT, length][..], text.as_bytes(), &[0]].concat();
+        let attributes = vec![
+            SetAttribute::Flags(SetFlags::empty()),
+            SetAttribute::KeyType(MARK),
+            SetAttribute::KeyLen(4),
+            SetAttribute::UserData(user_data),
+        ];
+        add_set(batch, &self.set_name(), id, attributes);
+    }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.path.is_empty() { &self.digest } else { &self.path })
+    }
+}
+
+/// The comment among what nft keeps with a set: kinds, lengths and values in a row.
+fn comment(mut user_data: &[u8]) -> Option<String> {
+    while let [kind, length, rest @ ..] = user_data {
+        let value = rest.get(..usize::from(*length))?;
+        if *kind == COMMENT {
+            let text = String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value));
+            // Somebody else may have written it.
+            return Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
+        }
+        user_data = &rest[value.len()..];
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_comment_is_found_among_other_things() {
+        assert_eq!(comment(b"\0\x04\x01\0\0\0\x07\x05/etc\0"), Some("/etc".to_owned()));
+        assert_eq!(comment(b"\x07\x03a\nb"), Some("a b".to_owned()));
+        for nonsense in [&b""[..], b"\x07", b"\x07\x09abc", b"\0\x01x"] {
+            assert_eq!(comment(nonsense), None);
+        }
+    }
+
+    #[test]
+    fn it_is_read_from_the_sets_name() {
+        let identity = Identity::read("config.12ab", b"\x07\x03/a\0").unwrap();
+        assert!(identity.is(&Identity::new("12ab", "/elsewhere")));
+        assert_eq!(identity.to_string(), "/a");
+        assert_eq!(Identity::read("config.12ab", b"").unwrap().to_string(), "12ab");
+        assert_eq!(Identity::read("door.12ab", b""), None);
+    }
+}

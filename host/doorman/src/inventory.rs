@@ -1,0 +1,115 @@
+//! Inventory: what is in the table now, as far as it is ours.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use netlink_packet_netfilter::nftables::TableFlags;
+use rustix::io::Errno;
+
+use crate::attributes::{find, find_u32};
+use crate::door_chain;
+use crate::error::Error;
+use crate::identity::Identity;
+use crate::legacy::{self, Legacy};
+use crate::port_map::{self, Ports};
+use crate::set_name::Family;
+use crate::socket::Socket;
+use crate::table;
+
+// include/uapi/linux/netfilter/nf_tables.h
+const NFTA_TABLE_FLAGS: u16 = 2;
+const NFTA_TABLE_OWNER: u16 = 7;
+const NFTA_CHAIN_TABLE: u16 = 1;
+const NFTA_CHAIN_NAME: u16 = 3;
+const NFTA_SET_TABLE: u16 = 1;
+const NFTA_SET_NAME: u16 = 2;
+const NFTA_SET_USERDATA: u16 = 13;
+
+/// A table that exists.
+#[derive(Debug)]
+pub(crate) struct Found {
+    pub(crate) flags: TableFlags,
+    owner: Option<u32>,
+}
+
+/// What is in the table `inet postern`.
+#[derive(Debug)]
+pub(crate) struct Inventory {
+    pub(crate) table: Found,
+    /// The configuration that it was made for.
+    pub(crate) identity: Option<Identity>,
+    /// The chains of doors.
+    pub(crate) chains: BTreeSet<String>,
+    /// The sets of doors.
+    pub(crate) sets: BTreeSet<String>,
+    /// What leads to the chains.
+    pub(crate) ports: Ports,
+    /// What a daemon before this layout left.
+    pub(crate) legacy: Option<Legacy>,
+}
+
+impl Found {
+    /// Whether the table has a living owner who is not this socket.
+    pub(crate) fn is_of_another(&self, port: u32) -> bool {
+        self.flags.contains(TableFlags::Owner) && self.owner != Some(port)
+    }
+
+    /// Whether this socket owns it.
+    pub(crate) fn is_owned_by(&self, port: u32) -> bool {
+        self.flags.contains(TableFlags::Owner) && self.owner == Some(port)
+    }
+}
+
+impl Inventory {
+    /// Takes it; none if there is no such table.
+    pub(crate) fn take(socket: &mut Socket) -> Result<Option<Self>, Error> {
+        let Some(table) = find_table(socket, table::TABLE)? else { return Ok(None) };
+        let mut sets = list_sets(socket)?;
+        let identity = sets.iter().find_map(|(name, user_data)| Identity::read(name, user_data));
+        let legacy = legacy::read(socket, &sets)?;
+        sets.retain(|name, _| name.starts_with(door_chain::PREFIX));
+        let chains = list_chains(socket)?;
+        let ports = port_map::read(socket)?;
+        Ok(Some(Self { table, identity, chains, sets: sets.into_keys().collect(), ports, legacy }))
+    }
+}
+
+/// Looks a table of the family inet up.
+pub(crate) fn find_table(socket: &mut Socket, name: &str) -> Result<Option<Found>, Error> {
+    find_table_of(socket, Family::Inet, name).map_err(|errno| Error::Unreachable(errno.into()))
+}
+
+/// Looks a table up.
+pub(crate) fn find_table_of(socket: &mut Socket, family: Family, name: &str) -> Result<Option<Found>, Errno> {
+    socket.ask(family, table::question(name), |attributes| Found {
+        flags: TableFlags::from_bits_retain(find_u32(attributes, NFTA_TABLE_FLAGS).unwrap_or_default()),
+        owner: find_u32(attributes, NFTA_TABLE_OWNER),
+    })
+}
+
+/// The sets of the table, each with what nft keeps with it.
+fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let read = |attributes: &[u8], sets: &mut Vec<(String, Vec<u8>)>| {
+        if text(attributes, NFTA_SET_TABLE).as_deref() == Some(table::TABLE)
+            && let Some(name) = text(attributes, NFTA_SET_NAME)
+        {
+            sets.push((name, find(attributes, NFTA_SET_USERDATA).unwrap_or_default().to_vec()));
+        }
+    };
+    let listed = socket.list(Family::Inet, &table::sets_question(), read);
+    Ok(listed.map_err(|errno| Error::Unreachable(errno.into()))?.into_iter().collect())
+}
+
+fn list_chains(socket: &mut Socket) -> Result<BTreeSet<String>, Error> {
+    let read = |attributes: &[u8], chains: &mut Vec<String>| {
+        let is_ours = text(attributes, NFTA_CHAIN_TABLE).as_deref() == Some(table::TABLE);
+        let name = text(attributes, NFTA_CHAIN_NAME).filter(|name| name.starts_with(door_chain::PREFIX));
+        chains.extend(name.filter(|_| is_ours));
+    };
+    let listed = socket.list(Family::Inet, &table::chains_question(), read);
+    Ok(listed.map_err(|errno| Error::Unreachable(errno.into()))?.into_iter().collect())
+}
+
+fn text(attributes: &[u8], kind: u16) -> Option<String> {
+    let bytes = find(attributes, kind)?;
+    Some(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned())
+}

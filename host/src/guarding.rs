@@ -1,0 +1,110 @@
+//! Guarding: how the guard goes up and lets go. It waits for another daemon that has the table, and for files that are being written.
+
+use std::time::Duration;
+
+use postern_doorman::{Error, Posture, Release};
+use tokio::time::{Instant, sleep};
+
+use crate::signals::Signals;
+
+/// When to try again while another daemon has the table.
+const RETRY: Duration = Duration::from_secs(1);
+/// How often it is told meanwhile that this one waits, in tries.
+const TOLD_EVERY: u32 = 60;
+/// For so long a configuration must have been left alone before ports are let go of that it does not guard any more: it may be half
+/// written.
+const ALONE: Duration = Duration::from_secs(2);
+
+/// What came of trying.
+pub(crate) enum Attempt {
+    /// The doors are in place.
+    Done(Posture),
+    /// The daemon was told to stop meanwhile.
+    Stopped(i32),
+}
+
+/// Has the doors put in place, again and again while the table is another daemon's or another configuration's: it must not be possible that
+/// this one gives up and, when the other goes, nobody guards. Every attempt may read anew what it is to do.
+///
+/// # Errors
+/// Anything else that keeps the doors from being in place.
+pub(crate) async fn put_in_place<F>(
+    signals: &mut Signals,
+    mut attempt: impl FnMut() -> F,
+) -> Result<Attempt, Error>
+where
+    F: Future<Output = Result<Posture, Error>>,
+{
+    for tries in 0_u32.. {
+        match attempt().await {
+            Ok(posture) => return Ok(Attempt::Done(posture)),
+            Err(error @ (Error::Owned(_) | Error::OtherConfiguration(_))) => {
+                if tries.is_multiple_of(TOLD_EVERY) {
+                    tracing::error!(event = "doors", detail = %error, "{error}; this daemon waits for that, and opens nothing meanwhile");
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = sleep(RETRY) => {}
+            signal = signals.stop.recv() => return Ok(Attempt::Stopped(signal)),
+        }
+    }
+    unreachable!("tries do not end")
+}
+
+/// When ports are let go of that the configuration does not guard any more.
+#[derive(Debug, Default)]
+pub(crate) struct Letting {
+    at: Option<Instant>,
+    asked: bool,
+}
+
+impl Letting {
+    /// A person asked for the next configuration to be in force as a whole at once.
+    pub(crate) fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// Files changed: what was in force may be half of something.
+    pub(crate) fn note_change(&mut self) {
+        self.at = None;
+    }
+
+    /// How the doors of a configuration that is right as a whole are to be put in place.
+    pub(crate) fn release(&self) -> Release {
+        if self.asked { Release::Now } else { Release::Later }
+    }
+
+    /// They are in place so.
+    pub(crate) fn done(&mut self, release: Release, now: Instant) {
+        self.asked = false;
+        self.at = (release == Release::Later).then(|| now + ALONE);
+    }
+
+    /// When to put them in place once more, letting go.
+    pub(crate) fn due(&self) -> Option<Instant> {
+        self.at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_are_let_go_of_after_two_quiet_seconds_or_when_somebody_asks() {
+        let now = Instant::now();
+        let mut letting = Letting::default();
+        assert_eq!((letting.release(), letting.due()), (Release::Later, None));
+        letting.done(Release::Later, now);
+        assert_eq!(letting.due(), Some(now + Duration::from_secs(2)));
+        // It may be wrong now, and then nothing is let go of.
+        letting.note_change();
+        assert_eq!(letting.due(), None);
+        letting.ask();
+        assert_eq!(letting.release(), Release::Now);
+        letting.done(Release::Now, now);
+        assert_eq!((letting.release(), letting.due()), (Release::Later, None));
+    }
+}
