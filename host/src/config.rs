@@ -4,14 +4,14 @@
 //! and remedy. It never compiles a module and never touches the system: that is [`crate::rules`] and [`crate::doors`].
 
 mod door;
+mod files;
 mod mistake;
 mod rule_file;
 mod table;
 mod values;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,10 +19,12 @@ use std::time::Duration;
 use postern_core::DoorId;
 use postern_doorman::check_doors as check_doors_of_net;
 
+use files::{read_file, rule_files};
 use table::{Source, Table};
 
 pub(crate) use door::PLACEHOLDERS;
 pub use door::{CommandDoor, Door, DoorKind, ShellDoor};
+pub(crate) use files::read_regular;
 pub use mistake::{Mistake, Mistakes};
 pub(crate) use rule_file::OneTime;
 pub use rule_file::{ModuleSource, RuleFile};
@@ -36,8 +38,6 @@ const CEILING_OPENINGS: usize = 131_072;
 /// Judges close to a million knocks a second, and nobody must be woken for it.
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
-/// More is taken for a mistake, or an attack on the reader.
-const MAX_FILE: u64 = 1 << 20;
 const MAX_RULES: usize = 65_536;
 const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
 
@@ -241,49 +241,6 @@ fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec
         rules.extend(rule);
     }
     rules
-}
-
-/// The rule files in a folder: `*.toml`, but not those whose name begins with a dot.
-fn rule_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
-        }
-    }
-    Ok(files)
-}
-
-fn read_file(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
-    let whole = |what: String| Mistake { file: file.to_owned(), line: None, key: String::new(), what };
-    let bytes = match read_regular(file, MAX_FILE) {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(what)) => {
-            mistakes.push(whole(what));
-            return None;
-        }
-        Err(error) => {
-            mistakes.push(whole(format!("cannot be read: {error}")));
-            return None;
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|_| mistakes.push(whole("is not UTF-8 text".to_owned())));
-    text.ok()
-}
-
-/// The bytes of a file, or what is wrong with it: a pipe would be waited for, and a device may never end.
-pub(crate) fn read_regular(file: &Path, most: u64) -> io::Result<Result<Vec<u8>, String>> {
-    if !fs::metadata(file)?.is_file() {
-        return Ok(Err("is not a regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Ok(Err(format!("is longer than {most} bytes")));
-    }
-    Ok(Ok(bytes))
 }
 
 /// `names` are all doors of postern.toml, those with mistakes included.
