@@ -16,6 +16,8 @@ mod check;
 mod guard;
 mod table;
 
+mod redirections;
+
 mod attributes;
 mod batch;
 mod door_set;
@@ -31,4 +33,5 @@ pub use doorman::{Doorman, Opening, reset};
 pub use error::{Error, Mistake};
 pub use net_door::{GuardProtocol, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose};
 pub use posture::{Posture, WhyPlain};
+pub use redirections::{Redirection, redirections};
 pub use set_name::{Family, SetName, SetNameError};

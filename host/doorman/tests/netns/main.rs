@@ -6,6 +6,7 @@ mod world;
 
 mod doors;
 mod guard;
+mod redirections;
 mod sets;
 
 use std::net::TcpListener;
