@@ -1,10 +1,11 @@
 //! Config: the checked settings of the daemon.
 //!
 //! Owns what `postern.toml` and the rule files may say; every mistake in any of them is reported at once, with file, line, key
-//! and remedy. It never compiles a module and never touches the system: that is [`crate::rules`] and [`crate::doors`].
+//! and remedy. It never compiles a module and never changes the system: that is [`crate::rules`] and [`crate::doors`].
 
 mod door;
 mod files;
+mod interfaces;
 mod mistake;
 mod rule_file;
 mod table;
@@ -19,7 +20,9 @@ use std::time::Duration;
 use postern_core::DoorId;
 use postern_doorman::check_doors as check_doors_of_net;
 
-use files::{read_file, rule_files};
+use crate::trust::{OpenError, Trust};
+
+use files::{rule_files, text, unreadable};
 use table::{Source, Table};
 
 pub(crate) use door::PLACEHOLDERS;
@@ -62,15 +65,17 @@ pub struct Config {
     pub max_openings: usize,
     /// The rules, by file name.
     pub rules: Vec<RuleFile>,
+    /// Whose rule files and modules are taken.
+    pub trust: Trust,
 }
 
 impl Config {
-    /// Reads and checks `postern.toml` at `file` and the rule files beside it.
+    /// Reads and checks `postern.toml` at `file` and the rule files beside it. What others could write is a mistake.
     ///
     /// # Errors
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        match Self::read(file) {
+        match Self::read(file, Trust::Strict) {
             (Some(config), mistakes) if mistakes.is_empty() => Ok(config),
             (_, mistakes) => Err(Mistakes::new(mistakes)),
         }
@@ -78,11 +83,14 @@ impl Config {
 
     /// As [`Config::load`], but whatever is wrong with rule files, what `postern.toml` says is there if it is right itself: enough to
     /// know which ports to guard and which files to watch. The rules are those that could be read.
+    ///
+    /// `trust` is whose files are taken. `postern.toml` may waive the check for the others, but not for itself: a file that anybody
+    /// can write must not be able to.
     #[must_use]
-    pub fn read(file: &Path) -> (Option<Self>, Vec<Mistake>) {
+    pub fn read(file: &Path, trust: Trust) -> (Option<Self>, Vec<Mistake>) {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
-        let config = read_file(file, &mut mistakes).and_then(|text| {
+        let config = text(file, trust.open(file), &mut mistakes).and_then(|text| {
             let source = Source::new(file, &text);
             let document = source.parse();
             let config = document
@@ -98,17 +106,19 @@ impl Config {
         let is_right = mistakes.is_empty();
         // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
         let fallback = file.with_file_name("rules");
-        let (rules_dir, longest) = config
-            .as_ref()
-            .map_or((fallback, CEILING_LONGEST), |config| (config.rules_dir.clone(), config.longest));
-        let rules = read_rules(&rules_dir, longest, &mut mistakes);
+        let (rules_dir, longest, said) =
+            config.as_ref().map_or((fallback, CEILING_LONGEST, Trust::Strict), |config| {
+                (config.rules_dir.clone(), config.longest, config.trust)
+            });
+        let trust = trust.unless_waived(said);
+        let rules = read_rules(&rules_dir, trust, longest, &mut mistakes);
         if let Some(config) = &config {
             for rule in &rules {
                 check_doors(rule, &door_names, &mut mistakes);
                 check_interfaces(rule, &config.interfaces, &mut mistakes);
             }
         }
-        (config.filter(|_| is_right).map(|config| Self { rules, ..config }), mistakes)
+        (config.filter(|_| is_right).map(|config| Self { rules, trust, ..config }), mistakes)
     }
 
     /// Whether any door is opened by a command.
@@ -134,6 +144,8 @@ impl Config {
             longest,
             max_openings,
             rules: Vec::new(),
+            // knockd does not look, and a knockd.conf names no modules.
+            trust: Trust::Anybody,
         }
     }
 
@@ -154,30 +166,11 @@ impl Config {
     }
 
     fn from_table(file: &Path, table: Table<'_>, door_names: &mut Vec<String>) -> Self {
-        let interfaces = table.texts("interfaces");
-        if interfaces.is_none() && !table.has("interfaces") {
-            let mut place = table.place();
-            place.key = "interfaces".to_owned();
-            table.mistake(
-                &place,
-                "which interfaces should be listened to? interfaces = [\"eth0\"], or [\"any\"]",
-            );
-        }
-        let interfaces = interfaces.unwrap_or_default();
-        for (n, at) in interfaces.iter().enumerate() {
-            if at.value.is_empty() || at.value.len() > 15 || at.value.contains(['/', ' ']) {
-                table.mistake(&at.place, format!("`{}` is not the name of an interface", at.value));
-            }
-            if at.value == "any" && interfaces.len() > 1 {
-                table.mistake(&at.place, "\"any\" is all interfaces; leave out the others, or it");
-            }
-            if interfaces[..n].iter().any(|before| before.value == at.value) {
-                table.mistake(&at.place, format!("`{}` is named twice", at.value));
-            }
-        }
+        let interfaces = interfaces::read(&table);
         let promiscuous = table.flag("promiscuous").unwrap_or(false);
         let workers = table.number("workers", 1..=MAX_WORKERS);
         let rules_dir = file.with_file_name(table.text("rules").map_or("rules", |at| at.value));
+        let is_strict = table.flag("strict_modes").unwrap_or(true);
         let limits = table.table("limits");
         let limit_range = Duration::from_secs(1)..=CEILING_LONGEST;
         let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
@@ -194,7 +187,7 @@ impl Config {
         }
         table.finish();
         Self {
-            interfaces: interfaces.iter().map(|at| at.value.to_owned()).collect(),
+            interfaces,
             promiscuous,
             only_ipv4: false,
             workers: workers.unwrap_or(DEFAULT_WORKERS),
@@ -203,6 +196,7 @@ impl Config {
             longest,
             max_openings: openings.unwrap_or(DEFAULT_OPENINGS),
             rules: Vec::new(),
+            trust: if is_strict { Trust::Strict } else { Trust::Anybody },
         }
     }
 
@@ -215,16 +209,18 @@ impl Config {
     }
 }
 
-fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {
+fn read_rules(dir: &Path, trust: Trust, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {
     let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
-    let mut files = match rule_files(dir) {
-        Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let opened = trust.open_folder(dir);
+    let listed = opened.and_then(|folder| Ok((rule_files(&folder)?, folder)));
+    let (mut files, folder) = match listed {
+        Ok(listed) => listed,
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
             return Vec::new();
         }
         Err(error) => {
-            mistakes.push(whole(format!("cannot be read: {error}")));
+            mistakes.push(unreadable(dir, error));
             return Vec::new();
         }
     };
@@ -234,8 +230,9 @@ fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec
         files.clear();
     }
     let mut rules = Vec::with_capacity(files.len());
-    for file in files {
-        let Some(text) = read_file(&file, mistakes) else { continue };
+    for name in files {
+        let file = dir.join(&name);
+        let Some(text) = text(&file, folder.open(&name), mistakes) else { continue };
         let (rule, found) = RuleFile::read(&file, &text, longest);
         mistakes.extend(found);
         rules.extend(rule);
