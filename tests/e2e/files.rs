@@ -113,3 +113,21 @@ fn an_interface_that_is_not_there_is_told_with_those_that_are() {
     assert!(err.contains(" interfaces[0]: `eth*` is a pattern"), "{err}");
     assert!(err.contains("there are") && err.contains("eth0"), "{err}");
 }
+
+/// Port 80 of a container is not port 80 of this machine, and who guards the wrong one is told.
+#[test]
+fn a_way_past_a_guarded_port_is_told() {
+    let Some(lab) = Lab::if_possible() else { return };
+    lab.firewall(
+        "table ip containers { chain before { type nat hook prerouting priority dstnat; tcp dport 8080 dnat to 172.17.0.2:80; }; }",
+    );
+    let setup = posternd(&lab).config(&SSH_2S.replace("tcp/22", "tcp/80")).rule("knock", KNOCK);
+    let check = setup.check();
+    let words = "tcp/8080 leads to port 80 of 172.17.0.2 (ip containers before)";
+    assert!(check.status.success() && String::from_utf8_lossy(&check.stderr).contains(words), "{check:?}");
+    let daemon = setup.start();
+    daemon.wait_for("advice", |entry| entry.text("message").starts_with(words));
+    let (setup, _) = daemon.stop();
+    let check = setup.config(&SSH_2S.replace("tcp/22", "tcp/8080")).check();
+    assert!(check.status.success() && check.stderr.is_empty(), "{check:?}");
+}

@@ -26,7 +26,7 @@ fn a_redirection_to_a_guarded_port_is_closed_and_opened_with_it() {
     let Some(world) = World::new() else { return };
     let _ssh = listen(22);
     nft(
-        "table inet own { chain before { type nat hook prerouting priority dstnat; tcp dport 2201 redirect to :22; } }",
+        "table inet own { chain before { type nat hook prerouting priority dstnat; tcp dport 2201 redirect to :22; }; }",
     );
     world.must_connect(CLIENT4, (HOST4, 2201));
     let (mut doorman, _) = Doorman::start(&[(SSH, guard(&[(TCP, 22)], OnClose::Keep))]).unwrap();
@@ -95,8 +95,8 @@ fn redirections_are_read_however_they_are_written() {
             tcp dport 22 accept
         }
     }
-    table ip6 b { chain c { type nat hook prerouting priority dstnat; tcp dport 82 dnat to [fd78::2]:80; } }
-    table inet d { chain c { type nat hook prerouting priority dstnat; iifname eth0 tcp dport 83 dnat ip to 10.78.0.2:80; } }");
+    table ip6 b { chain c { type nat hook prerouting priority dstnat; tcp dport 82 dnat to [fd78::2]:80; }; }
+    table inet d { chain c { type nat hook prerouting priority dstnat; iifname eth0 tcp dport 83 dnat ip to 10.78.0.2:80; }; }");
     assert_eq!(
         seen(),
         [
