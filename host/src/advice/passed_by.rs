@@ -19,7 +19,7 @@ pub(super) fn ways(config: &Config) -> Vec<String> {
         return Vec::new();
     }
     let found = redirections().unwrap_or_default();
-    told(&guarded, &found, is_own, |protocol, port| is_served(protocol, port))
+    told(&guarded, &found, is_own, is_served)
 }
 
 fn guarded(config: &Config) -> Ports {
