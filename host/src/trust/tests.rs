@@ -6,7 +6,7 @@ use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
-use rustix::fs::{CWD, FileType, Mode, mknodat};
+use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
 use super::entry::{Entry, Insiders, unknown_user};
 use super::{OpenError, Trust};
@@ -236,6 +236,34 @@ fn a_remedy_can_be_pasted() {
     let said = files.said(Trust::Strict, "it's a rule.toml");
     let quoted = r"it'\''s a rule.toml";
     assert!(said.ends_with(&format!("chmod go-w '{}'", quoted)), "{said}");
+}
+
+/// The group's bits are then the most that anybody in the list gets.
+#[test]
+fn an_access_list_may_let_others_write() {
+    let files = Files::new();
+    files.set("a.toml", 0o664);
+    let is_roots = chown(files.path("a.toml"), None, Some(0)).is_ok();
+    // linux/posix_acl_xattr.h: version 2, then kind, permissions and number of each entry; user 1234 may write.
+    let entries: [(u16, u16, u32); 5] =
+        [(1, 6, u32::MAX), (2, 6, 1234), (4, 4, u32::MAX), (16, 6, u32::MAX), (32, 4, u32::MAX)];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (kind, permissions, number) in entries {
+        list.extend(kind.to_le_bytes());
+        list.extend(permissions.to_le_bytes());
+        list.extend(number.to_le_bytes());
+    }
+    let set = setxattr(files.path("a.toml"), "system.posix_acl_access", &list, XattrFlags::empty());
+    if !is_roots || set.is_err() {
+        eprintln!("skipped: no access lists here: {set:?}");
+        return;
+    }
+    files.check(
+        "a.toml",
+        expect![
+            "a.toml: its access list may let others write it, who could change who gets in; setfacl -b a.toml"
+        ],
+    );
 }
 
 /// The kinds that a test cannot make everywhere.
