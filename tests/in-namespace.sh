@@ -5,6 +5,8 @@
 # is: what needs them then says so itself.
 set -u
 PATH=$PATH:/usr/sbin:/sbin
+# Files that a group could write are refused by the daemon, and some give new files to a group by default.
+umask 022
 
 # The shell stays: as the first process of its namespace it reaps orphans, which a test binary would not.
 inside='ip link set lo up; mount -t tmpfs tmpfs /run && mkdir -p /run/lock /run/netns /run/tmp && export TMPDIR=/run/tmp; "$@"; exit $?'

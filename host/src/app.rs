@@ -15,6 +15,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
+use crate::advice;
 use crate::clock::Clock;
 use crate::config::{Config, OneTime, Reading};
 use crate::desk::{Desk, one_time};
@@ -30,6 +31,7 @@ use crate::reload::{Pace, Preparer, prepare};
 use crate::rules::{Generation, Loader, Outcome, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::taps::Taps;
+use crate::trust::Trust;
 use crate::watch::Watch;
 use crate::written::Written;
 
@@ -40,12 +42,12 @@ const STATE_DIR: &str = "/var/lib/postern";
 /// How long a new generation waits for the kernel to see its packets, before it is told all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
-/// Runs the daemon on `postern.toml` at `file` until it is told to stop.
+/// Runs the daemon on `postern.toml` at `file` until it is told to stop; `trust` is whose files are taken.
 ///
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
-pub fn run(file: &Path) -> anyhow::Result<Exit> {
-    Ok(Shell::start()?.run(Written::Postern(file.to_owned()))?.exit)
+pub fn run(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
+    Ok(Shell::start()?.run(Written::Postern(file.to_owned(), trust))?.exit)
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -145,6 +147,7 @@ impl App {
         }
         if let Some(outline) = &outline {
             follow(&mut watch, &written, outline);
+            advice::tell(&written, outline);
         }
         let runtime = Runtime::start()?;
         let mut loader = Loader::new(runtime.clone())?;

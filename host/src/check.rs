@@ -6,24 +6,31 @@ use std::path::Path;
 use postern_core::DoorId;
 use postern_doorman::check_sets;
 
+use crate::advice::advice;
 use crate::config::{Config, DoorKind, Mistake, Mistakes};
 use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
 use crate::rules::{Loader, Runtime};
+use crate::trust::Trust;
 use crate::written::{Written, identity};
 
-/// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill.
+/// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` is whose files are
+/// taken. What is no mistake but worth a word is told on standard error.
 ///
 /// # Errors
 /// If the system does not let us check, or nobody can be told.
-pub fn check(file: &Path) -> anyhow::Result<Exit> {
+pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let mut loader = Loader::new(Runtime::start()?)?;
-    let Prepared { config, generation } = prepare(&Written::Postern(file.to_owned()), 1, &mut loader);
+    let written = Written::Postern(file.to_owned(), trust);
+    let Prepared { config, generation } = prepare(&written, 1, &mut loader);
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     if let Some(config) = &config {
         mistakes.extend(set_mistakes(file, config));
+        for advice in advice(&written, config) {
+            writeln!(io::stderr(), "warning: {advice}")?;
+        }
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else {
         return tell(&Mistakes::new(mistakes));

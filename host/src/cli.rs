@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::log::Format;
+use crate::trust::Trust;
 
 /// Keeps ports closed until somebody knocks right.
 #[derive(Debug, Parser)]
@@ -40,6 +41,17 @@ pub struct FileArgs {
     /// The configuration; rules are in the folder `rules` beside it.
     #[arg(long, short, default_value = "/etc/postern/postern.toml", value_name = "FILE")]
     pub config: PathBuf,
+    /// Take files that others than root and the daemon's own user can write, postern.toml included.
+    #[arg(long)]
+    pub no_strict_modes: bool,
+}
+
+impl FileArgs {
+    /// Whose files are taken.
+    #[must_use]
+    pub fn trust(&self) -> Trust {
+        if self.no_strict_modes { Trust::Anybody } else { Trust::Strict }
+    }
 }
 
 /// How to run.

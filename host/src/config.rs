@@ -1,18 +1,19 @@
 //! Config: the checked settings of the daemon.
 //!
 //! Owns what `postern.toml` and the rule files may say; every mistake in any of them is reported at once, with file, line, key
-//! and remedy. It never compiles a module and never touches the system: that is [`crate::rules`] and [`crate::doors`].
+//! and remedy. It never compiles a module and never changes the system: that is [`crate::rules`] and [`crate::doors`].
 
 mod door;
+mod files;
 mod guards;
+mod interfaces;
 mod mistake;
 mod rule_file;
 mod table;
 mod values;
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Read};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,14 @@ use std::time::Duration;
 use postern_core::DoorId;
 use postern_doorman::{GuardDoor, check_doors as check_doors_of_net};
 
+use crate::trust::{OpenError, Trust};
+
+use files::{rule_files, text, unreadable};
 use table::{Source, Table};
 
 pub(crate) use door::PLACEHOLDERS;
 pub use door::{CommandDoor, Door, DoorKind, ShellDoor};
+pub(crate) use files::read_regular;
 pub use mistake::{Mistake, Mistakes};
 pub(crate) use rule_file::OneTime;
 pub use rule_file::{ModuleSource, RuleFile};
@@ -37,8 +42,6 @@ const CEILING_OPENINGS: usize = 131_072;
 /// Judges close to a million knocks a second, and nobody must be woken for it.
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
-/// More is taken for a mistake, or an attack on the reader.
-const MAX_FILE: u64 = 1 << 20;
 const MAX_RULES: usize = 65_536;
 const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
 
@@ -63,6 +66,8 @@ pub struct Config {
     pub max_openings: usize,
     /// The rules, by file name.
     pub rules: Vec<RuleFile>,
+    /// Whose rule files and modules are taken.
+    pub trust: Trust,
 }
 
 /// A configuration as it was found.
@@ -78,24 +83,27 @@ pub struct Reading {
 }
 
 impl Config {
-    /// Reads and checks `postern.toml` at `file` and the rule files beside it.
+    /// Reads and checks `postern.toml` at `file` and the rule files beside it. What others could write is a mistake.
     ///
     /// # Errors
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        match Self::read(file) {
+        match Self::read(file, Trust::Strict) {
             Reading { config: Some(config), mistakes, .. } if mistakes.is_empty() => Ok(config),
             Reading { mistakes, .. } => Err(Mistakes::new(mistakes)),
         }
     }
 
     /// As [`Config::load`], with what is right of it even if there are mistakes; see [`Reading`].
+    ///
+    /// `trust` is whose files are taken. `postern.toml` may waive the check for the others, but not for itself: a file that anybody
+    /// can write must not be able to.
     #[must_use]
-    pub fn read(file: &Path) -> Reading {
+    pub fn read(file: &Path, trust: Trust) -> Reading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let mut guards = Vec::new();
-        let config = read_file(file, &mut mistakes).and_then(|text| {
+        let config = text(file, trust.open(file), &mut mistakes).and_then(|text| {
             let source = Source::new(file, &text);
             let (document, is_toml) = source.parse_all();
             guards = guards::read(&document);
@@ -111,10 +119,12 @@ impl Config {
         let is_right = mistakes.is_empty();
         // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
         let fallback = file.with_file_name("rules");
-        let (rules_dir, longest) = config
-            .as_ref()
-            .map_or((fallback, CEILING_LONGEST), |config| (config.rules_dir.clone(), config.longest));
-        let rules = read_rules(&rules_dir, longest, &mut mistakes);
+        let (rules_dir, longest, said) =
+            config.as_ref().map_or((fallback, CEILING_LONGEST, Trust::Strict), |config| {
+                (config.rules_dir.clone(), config.longest, config.trust)
+            });
+        let trust = trust.unless_waived(said);
+        let rules = read_rules(&rules_dir, trust, longest, &mut mistakes);
         if let Some(config) = &config {
             for rule in &rules {
                 check_doors(rule, &door_names, &mut mistakes);
@@ -122,7 +132,7 @@ impl Config {
                 check_prefixes(rule, &config.doors, &mut mistakes);
             }
         }
-        let config = config.filter(|_| is_right).map(|config| Self { rules, ..config });
+        let config = config.filter(|_| is_right).map(|config| Self { rules, trust, ..config });
         Reading { config, guards, mistakes }
     }
 
@@ -149,6 +159,8 @@ impl Config {
             longest,
             max_openings,
             rules: Vec::new(),
+            // knockd does not look, and a knockd.conf names no modules.
+            trust: Trust::Anybody,
         }
     }
 
@@ -169,30 +181,11 @@ impl Config {
     }
 
     fn from_table(file: &Path, table: Table<'_>, door_names: &mut Vec<String>) -> Self {
-        let interfaces = table.texts("interfaces");
-        if interfaces.is_none() && !table.has("interfaces") {
-            let mut place = table.place();
-            place.key = "interfaces".to_owned();
-            table.mistake(
-                &place,
-                "which interfaces should be listened to? interfaces = [\"eth0\"], or [\"any\"]",
-            );
-        }
-        let interfaces = interfaces.unwrap_or_default();
-        for (n, at) in interfaces.iter().enumerate() {
-            if at.value.is_empty() || at.value.len() > 15 || at.value.contains(['/', ' ']) {
-                table.mistake(&at.place, format!("`{}` is not the name of an interface", at.value));
-            }
-            if at.value == "any" && interfaces.len() > 1 {
-                table.mistake(&at.place, "\"any\" is all interfaces; leave out the others, or it");
-            }
-            if interfaces[..n].iter().any(|before| before.value == at.value) {
-                table.mistake(&at.place, format!("`{}` is named twice", at.value));
-            }
-        }
+        let interfaces = interfaces::read(&table);
         let promiscuous = table.flag("promiscuous").unwrap_or(false);
         let workers = table.number("workers", 1..=MAX_WORKERS);
         let rules_dir = file.with_file_name(table.text("rules").map_or("rules", |at| at.value));
+        let is_strict = table.flag("strict_modes").unwrap_or(true);
         let limits = table.table("limits");
         let limit_range = Duration::from_secs(1)..=CEILING_LONGEST;
         let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
@@ -209,7 +202,7 @@ impl Config {
         }
         table.finish();
         Self {
-            interfaces: interfaces.iter().map(|at| at.value.to_owned()).collect(),
+            interfaces,
             promiscuous,
             only_ipv4: false,
             workers: workers.unwrap_or(DEFAULT_WORKERS),
@@ -218,6 +211,7 @@ impl Config {
             longest,
             max_openings: openings.unwrap_or(DEFAULT_OPENINGS),
             rules: Vec::new(),
+            trust: if is_strict { Trust::Strict } else { Trust::Anybody },
         }
     }
 
@@ -230,16 +224,18 @@ impl Config {
     }
 }
 
-fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {
+fn read_rules(dir: &Path, trust: Trust, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {
     let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
-    let mut files = match rule_files(dir) {
-        Ok(files) => files,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+    let opened = trust.open_folder(dir);
+    let listed = opened.and_then(|folder| Ok((rule_files(&folder)?, folder)));
+    let (mut files, folder) = match listed {
+        Ok(listed) => listed,
+        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
             return Vec::new();
         }
         Err(error) => {
-            mistakes.push(whole(format!("cannot be read: {error}")));
+            mistakes.push(unreadable(dir, error));
             return Vec::new();
         }
     };
@@ -249,56 +245,14 @@ fn read_rules(dir: &Path, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec
         files.clear();
     }
     let mut rules = Vec::with_capacity(files.len());
-    for file in files {
-        let Some(text) = read_file(&file, mistakes) else { continue };
+    for name in files {
+        let file = dir.join(&name);
+        let Some(text) = text(&file, folder.open(&name), mistakes) else { continue };
         let (rule, found) = RuleFile::read(&file, &text, longest);
         mistakes.extend(found);
         rules.extend(rule);
     }
     rules
-}
-
-/// The rule files in a folder: `*.toml`, but not those whose name begins with a dot.
-fn rule_files(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let path = entry?.path();
-        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
-        if !is_hidden && path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(path);
-        }
-    }
-    Ok(files)
-}
-
-fn read_file(file: &Path, mistakes: &mut Vec<Mistake>) -> Option<String> {
-    let whole = |what: String| Mistake { file: file.to_owned(), line: None, key: String::new(), what };
-    let bytes = match read_regular(file, MAX_FILE) {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(what)) => {
-            mistakes.push(whole(what));
-            return None;
-        }
-        Err(error) => {
-            mistakes.push(whole(format!("cannot be read: {error}")));
-            return None;
-        }
-    };
-    let text = String::from_utf8(bytes).map_err(|_| mistakes.push(whole("is not UTF-8 text".to_owned())));
-    text.ok()
-}
-
-/// The bytes of a file, or what is wrong with it: a pipe would be waited for, and a device may never end.
-pub(crate) fn read_regular(file: &Path, most: u64) -> io::Result<Result<Vec<u8>, String>> {
-    if !fs::metadata(file)?.is_file() {
-        return Ok(Err("is not a regular file".to_owned()));
-    }
-    let mut bytes = Vec::new();
-    fs::File::open(file)?.take(most + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > most {
-        return Ok(Err(format!("is longer than {most} bytes")));
-    }
-    Ok(Ok(bytes))
 }
 
 /// `names` are all doors of postern.toml, those with mistakes included.

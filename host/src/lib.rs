@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod decode;
+mod interfaces;
 pub mod local_addresses;
 
 pub mod rules;
@@ -16,9 +17,11 @@ mod journal;
 pub mod config;
 pub mod knockd;
 mod reload;
+pub mod trust;
 mod watch;
 mod written;
 
+mod advice;
 mod signals;
 mod taps;
 

@@ -17,10 +17,9 @@ fn main() -> ExitCode {
     }
     let done = match Cli::parse().command {
         Command::Knockd { options } => return knockd::run(options.into_iter()),
-        Command::Run(run) => {
-            log::init(run.log_format, &run.log_level).and_then(|_until_the_end| app::run(&run.file.config))
-        }
-        Command::Check(file) => check::check(&file.config),
+        Command::Run(run) => log::init(run.log_format, &run.log_level)
+            .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust())),
+        Command::Check(file) => check::check(&file.config, file.trust()),
         Command::Reset(file) => check::reset(&file.config),
     };
     let exit = done.unwrap_or_else(|error| {

@@ -7,12 +7,13 @@ use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Reading};
 use crate::knockd::source::Source;
+use crate::trust::Trust;
 
 /// A configuration, as files.
 #[derive(Clone, Debug)]
 pub(crate) enum Written {
-    /// `postern.toml` and its rules.
-    Postern(PathBuf),
+    /// `postern.toml` and its rules, and whose files are taken.
+    Postern(PathBuf, Trust),
     /// A knockd.conf, with what its command line said.
     Knockd(Source),
 }
@@ -21,7 +22,7 @@ impl Written {
     /// Reads it. What is right of it is there even if there are mistakes.
     pub(crate) fn read(&self) -> Reading {
         match self {
-            Self::Postern(file) => Config::read(file),
+            Self::Postern(file, trust) => Config::read(file, *trust),
             Self::Knockd(source) => {
                 let (config, mistakes) = source.read();
                 Reading { config, guards: Vec::new(), mistakes }
@@ -32,7 +33,7 @@ impl Written {
     /// How the guard names it; none if it can have no guard doors.
     pub(crate) fn identity(&self) -> Option<Identity> {
         match self {
-            Self::Postern(file) => Some(identity(file)),
+            Self::Postern(file, _) => Some(identity(file)),
             Self::Knockd(_) => None,
         }
     }
@@ -40,7 +41,7 @@ impl Written {
     /// The name of its journal in the state folder.
     pub(crate) const fn journal_name(&self) -> &'static str {
         match self {
-            Self::Postern(_) => "postern.redb",
+            Self::Postern(..) => "postern.redb",
             Self::Knockd(_) => "knockd.redb",
         }
     }
@@ -48,7 +49,7 @@ impl Written {
     /// The file to watch for changes; none if only a signal reloads it, as knockd has it.
     pub(crate) fn watched(&self) -> Option<&Path> {
         match self {
-            Self::Postern(file) => Some(file),
+            Self::Postern(file, _) => Some(file),
             Self::Knockd(_) => None,
         }
     }

@@ -1,10 +1,13 @@
 //! Configurations that a person may write: each mistake has one clear message, and all of them come at once.
 
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
 use expect_test::{Expect, expect};
-use posternd::config::Config;
+use posternd::config::{Config, Mistakes};
 use posternd::rules::{Generation, Loader, Runtime};
+use posternd::trust::Trust;
 
 const GOOD: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
 const GOOD_RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1111/udp\"]\n";
@@ -52,7 +55,7 @@ fn all_mistakes_of_all_files_come_at_once() {
         ],
         expect![[r#"
             postern.toml:1: interfaces: is an empty list; name at least one, or leave the key out
-            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, limits, doors
+            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, strict_modes, limits, doors
             postern.toml:4: doors.ssh.guard[1]: 70000 is not a port; use 1 to 65535
             postern.toml:5: doors.ssh.for: `10` is not a duration; write a number and a unit (ms, s, m, h or d), such as "90s"
             postern.toml:7: doors.web.set: `web` does not name a set; write family, table and set, such as `inet filter web_allowed`
@@ -93,6 +96,85 @@ fn doors() {
     );
 }
 
+/// The list of those that are there is this machine's.
+#[test]
+fn interfaces_are_named_one_by_one() {
+    for pattern in ["eth*", "*", "eth?", "en[ps]0"] {
+        let said = mistakes(&GOOD.replace("eth0", pattern), &[("a.toml", GOOD_RULE)]);
+        let begin = format!(
+            "postern.toml:1: interfaces[0]: `{pattern}` is a pattern, and patterns are not taken; write each name, or \"any\" alone; there are "
+        );
+        assert!(said.starts_with(&begin) && said.contains("lo") && said.lines().count() == 1, "{said}");
+    }
+    check(
+        &GOOD.replace("eth0", "eth0:1"),
+        &[("a.toml", GOOD_RULE)],
+        expect![[r#"
+            postern.toml:1: interfaces[0]: `eth0:1` is an address with a name, not an interface; write "eth0"
+        "#]],
+    );
+}
+
+#[test]
+fn files_that_others_can_write_are_not_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str, mode| {
+        fs::write(dir.path().join(name), text).unwrap();
+        set_mode(&dir.path().join(name), mode);
+    };
+    set_mode(dir.path(), 0o755);
+    fs::create_dir(dir.path().join("rules")).unwrap();
+    fs::create_dir(dir.path().join("modules")).unwrap();
+    set_mode(&dir.path().join("modules"), 0o777);
+    write("postern.toml", GOOD, 0o644);
+    write("rules/a.toml", "modul = 7\n", 0o666);
+    for name in ["b", "c"] {
+        write(&format!("rules/{name}.toml"), "module = \"../modules/a.wasm\"\ndoor = \"ssh\"\n", 0o644);
+    }
+    let file = dir.path().join("postern.toml");
+    let said = |trust| {
+        let (config, mistakes) = Config::read(&file, trust);
+        let built = config.filter(|_| mistakes.is_empty()).map(|config| {
+            let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+            Generation::build(1, &config, &mut loader).map(drop)
+        });
+        let mistakes = match built {
+            Some(Err(mistakes)) => mistakes,
+            _ => Mistakes::new(mistakes),
+        };
+        format!("{mistakes}\n").replace(&format!("{}/", dir.path().display()), "")
+    };
+    expect![[r#"
+        rules/a.toml: everybody may write it, and could change who gets in; chmod go-w rules/a.toml
+    "#]]
+    .assert_eq(&said(Trust::Strict));
+    // One mistake for the folder, however many files are in it.
+    fs::remove_file(dir.path().join("rules/a.toml")).unwrap();
+    expect![[r#"
+        modules: everybody may write it, and could put other files there; chmod go-w modules
+    "#]]
+    .assert_eq(&said(Trust::Strict));
+    set_mode(&dir.path().join("rules"), 0o777);
+    expect![[r#"
+        rules: everybody may write it, and could put other files there; chmod go-w rules
+    "#]]
+    .assert_eq(&said(Trust::Strict));
+    // Both ways to waive it come as far as to what is really wrong.
+    let missing = "rules/b.toml:1: module: the module cannot be read";
+    assert!(said(Trust::Anybody).starts_with(missing));
+    write("postern.toml", &format!("strict_modes = false\n{GOOD}"), 0o644);
+    assert!(said(Trust::Strict).starts_with(missing));
+    // What stands in a file that anybody can write does not count, least of all this.
+    set_mode(&file, 0o666);
+    let refused = said(Trust::Strict);
+    assert!(refused.starts_with("postern.toml: everybody may write it"), "{refused}");
+    assert!(said(Trust::Anybody).starts_with(missing));
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
 #[test]
 fn not_toml() {
     check(
@@ -113,7 +195,7 @@ fn what_is_not_there() {
         "",
         &[],
         expect![[r#"
-            postern.toml:1: interfaces: which interfaces should be listened to? interfaces = ["eth0"], or ["any"]
+            postern.toml:1: interfaces: which interfaces should be listened to? interfaces = ["any"], or their names, as `ip -br link` shows them
         "#]],
     );
     check(
@@ -126,7 +208,7 @@ fn what_is_not_there() {
             postern.toml:1: interfaces[3]: `` is not the name of an interface
         "#]],
     );
-    let said = Config::load(std::path::Path::new("/nowhere/postern.toml")).unwrap_err().to_string() + "\n";
+    let said = Config::load(Path::new("/nowhere/postern.toml")).unwrap_err().to_string() + "\n";
     expect![[r#"
         /nowhere/postern.toml: cannot be read: No such file or directory (os error 2)
         /nowhere/rules: there is no such folder; make it and put a rule there

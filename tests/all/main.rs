@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail by panicking, and explains itself")]
 
 mod configuration;
+mod documents;
 mod guests;
 mod loading;
 mod modules;

@@ -37,6 +37,25 @@ fn a_guard_of_before_lets_go_of_ports_that_are_not_guarded_any_more() {
     daemon.stop();
 }
 
+/// What the documents say of a flush.
+#[test]
+fn a_flush_takes_the_guard_from_a_daemon_that_is_stopped_and_from_no_other() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    lab.firewall("flush ruleset");
+    eventually("the guard is there, or there again", || {
+        lab.tcp(CLIENT4, 22, A_WHILE).is_silence().then_some(())
+    });
+    let (setup, _) = daemon.stop();
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    lab.firewall("flush ruleset");
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON));
+    let daemon = setup.start();
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    daemon.stop();
+}
+
 #[test]
 fn nobody_listening_to_the_log_is_no_reason_to_end() {
     let Some(lab) = Lab::if_possible() else { return };

@@ -5,6 +5,7 @@
 mod interfaces;
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
@@ -43,6 +44,10 @@ impl Knockd {
     /// Starts it and does not wait until it listens.
     fn launch(lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("postern-").unwrap();
+        Self::launch_in(dir, lab, conf, options, files)
+    }
+
+    fn launch_in(dir: TempDir, lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let place = |text: &str| text.replace("DIR", dir.path().to_str().unwrap());
         for (name, text) in files.iter().chain(&[("knockd.conf", conf), ("iptables", IPTABLES)]) {
             fs::write(dir.path().join(name), place(text)).unwrap();
@@ -110,7 +115,6 @@ impl Drop for Knockd {
 }
 
 fn make_executable(path: &Path) {
-    use std::os::unix::fs::PermissionsExt;
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
@@ -238,6 +242,25 @@ fn a_reload_with_a_mistake_keeps_what_runs_and_a_right_one_takes_over() {
         knockd.read("journal").contains('b').then_some(())
     });
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+/// As knockd does, but not without a word.
+#[test]
+fn files_that_others_can_write_are_taken_and_told() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let dir = TempDir::with_prefix("postern-").unwrap();
+    for name in ["knockd.conf", "once"] {
+        fs::write(dir.path().join(name), "").unwrap();
+        fs::set_permissions(dir.path().join(name), fs::Permissions::from_mode(0o666)).unwrap();
+    }
+    let conf =
+        format!("{ARTICLE}\n[Once]\none_time_sequences = DIR/once\nstart_command = DIR/iptables once\n");
+    let knockd = Knockd::launch_in(dir, &lab, &conf, &[], &[("once", "1001,1002\n")]);
+    eventually("knockd listens", || knockd.read("stdout").contains("listening on").then_some(()));
+    for name in ["knockd.conf", "once"] {
+        let line = format!("knockd: {}: everybody may write it", knockd.path(name).display());
+        assert!(knockd.read("stderr").contains(&line), "{}", knockd.read("stderr"));
+    }
 }
 
 #[test]

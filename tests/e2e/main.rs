@@ -7,6 +7,7 @@ mod client;
 mod command_door;
 mod differential;
 mod failures;
+mod files;
 mod guard_door;
 mod hostile;
 mod knock;

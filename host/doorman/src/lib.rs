@@ -24,6 +24,7 @@ mod table;
 
 mod connections;
 mod conntrack;
+mod redirections;
 mod sock_diag;
 
 mod attributes;
@@ -46,4 +47,5 @@ pub use net_door::{
 };
 pub use port_range::PortRange;
 pub use posture::{Kept, Posture, WhyPlain};
+pub use redirections::{Redirection, redirections};
 pub use set_name::{Family, SetName, SetNameError};

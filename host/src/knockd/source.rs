@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::conf::{Conf, one_time};
@@ -20,6 +21,11 @@ pub(crate) struct Source {
 }
 
 impl Source {
+    /// The knockd.conf.
+    pub(crate) fn file(&self) -> &Path {
+        &self.shared.file
+    }
+
     /// Uses a one-time sequence up, on the disk, before anything is opened for it.
     pub(crate) fn spend(one_time: &OneTime) -> io::Result<()> {
         let (mut file, lines) = one_time::open(&one_time.path)?;

@@ -8,8 +8,10 @@ use postern_core::{Bounds, Dispatch, RuleId, Subscription};
 use super::contract::{self, LogLimit};
 use super::instance::{Instance, StartError};
 use super::limits::Limits;
+use super::load_error::LoadError;
 use super::loader::{Loader, Module};
 use crate::config::{Config, Mistake, Mistakes, RuleFile};
+use crate::trust::Trust;
 
 /// One immutable set of loaded rules.
 pub struct Generation {
@@ -61,11 +63,11 @@ impl Generation {
         let mut rules = Vec::with_capacity(config.rules.len());
         let mut subscriptions = Vec::with_capacity(config.rules.len());
         let mut group_numbers: HashMap<Arc<str>, usize> = HashMap::new();
-        let _ahead = loader.load_ahead(config.rules.iter().map(|file| &file.module));
+        let _ahead = loader.load_ahead(config.rules.iter().map(|file| &file.module), config.trust);
         for file in &config.rules {
             let next_group = group_numbers.len();
             let group = *group_numbers.entry(Arc::clone(&file.group)).or_insert(next_group);
-            match load(file, group, loader) {
+            match load(file, group, loader, config.trust) {
                 Ok((rule, subscription)) => {
                     rules.push(rule);
                     subscriptions.push(subscription);
@@ -88,10 +90,17 @@ impl Generation {
     }
 }
 
-fn load(file: &RuleFile, group: usize, loader: &mut Loader) -> Result<(LoadedRule, Subscription), Mistake> {
-    let module = loader
-        .load(&file.module)
-        .map_err(|error| file.module_mistake(format!("the module {error}; {}", error.remedy())))?;
+fn load(
+    file: &RuleFile,
+    group: usize,
+    loader: &mut Loader,
+    trust: Trust,
+) -> Result<(LoadedRule, Subscription), Mistake> {
+    let module = loader.load(&file.module, trust).map_err(|error| match error {
+        // About the module's file, or a folder, which many rules may share.
+        LoadError::Distrust(distrust) => distrust.into_mistake(),
+        error => file.module_mistake(format!("the module {error}; {}", error.remedy())),
+    })?;
     let log_limit = contract::log_limit();
     let started = Instance::start(&module, &file.id, file.limits, &file.settings, &log_limit);
     let (_, interest) = started.map_err(|error| match error {

@@ -5,6 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use super::contract::{HOST_INTERFACE, PACKAGE};
+use crate::trust::Distrust;
 
 /// Why a module was not loaded.
 #[derive(Debug, Error)]
@@ -15,6 +16,9 @@ pub enum LoadError {
     /// The file is no file, or too large.
     #[error("{0}")]
     File(String),
+    /// Others could have written it.
+    #[error("is not read: {} {}", .0.path.display(), .0.what)]
+    Distrust(Distrust),
     /// Not WebAssembly at all.
     #[error("is not WebAssembly")]
     NotWasm,
@@ -70,6 +74,7 @@ impl LoadError {
             Self::Export { .. } | Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
             Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
             Self::NotWasm | Self::BinaryVersion(_) | Self::Invalid(_) => "compile the rule to WebAssembly".to_owned(),
+            Self::Distrust(_) => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
             Self::Compile(_) => "make it smaller or simpler".to_owned(),

@@ -16,6 +16,7 @@ use super::load_error::LoadError;
 use super::runtime::Runtime;
 use super::stock;
 use crate::config::{ModuleSource, read_regular};
+use crate::trust::{OpenError, Trust};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
@@ -58,6 +59,7 @@ impl Loader {
     pub(super) fn load_ahead<'a>(
         &mut self,
         sources: impl Iterator<Item = &'a ModuleSource>,
+        trust: Trust,
     ) -> Vec<Arc<Module>> {
         let paths: BTreeSet<&Path> = sources
             .filter_map(|source| match source {
@@ -71,7 +73,7 @@ impl Loader {
         let next = || lock(&paths).next();
         let work = || {
             while let Some(path) = next() {
-                let Ok(bytes) = read(path) else { continue };
+                let Ok(bytes) = read(path, trust) else { continue };
                 let digest: Digest = Sha256::digest(&bytes).into();
                 let is_known = self.known.get(&digest).is_some_and(|module| module.strong_count() > 0);
                 if !is_known
@@ -95,18 +97,18 @@ impl Loader {
         compiled.into_iter().map(|(_, module)| module).collect()
     }
 
-    /// The module at `source`. If the same bytes are in use already, so is their code.
+    /// The module at `source`, if `trust` takes it. If the same bytes are in use already, so is their code.
     ///
     /// # Errors
-    /// If it cannot be read, is not WebAssembly, or is not a rule.
-    pub fn load(&mut self, source: &ModuleSource) -> Result<Arc<Module>, LoadError> {
+    /// If it cannot or may not be read, is not WebAssembly, or is not a rule.
+    pub fn load(&mut self, source: &ModuleSource, trust: Trust) -> Result<Arc<Module>, LoadError> {
         match source {
             ModuleSource::Stock(name) => {
                 let bytes = stock::bytes(name);
                 let digest = *self.stock.entry(name).or_insert_with(|| Sha256::digest(bytes).into());
                 self.load_digested(digest, bytes)
             }
-            ModuleSource::File(path) => self.load_bytes(&read(path)?),
+            ModuleSource::File(path) => self.load_bytes(&read(path, trust)?),
         }
     }
 
@@ -182,6 +184,11 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    read_regular(path, MAX_MODULE).map_err(LoadError::Read)?.map_err(LoadError::File)
+fn read(path: &Path, trust: Trust) -> Result<Vec<u8>, LoadError> {
+    match read_regular(path, MAX_MODULE, trust) {
+        Ok(read) => read.map_err(LoadError::File),
+        Err(OpenError::Io(error)) => Err(LoadError::Read(error)),
+        Err(OpenError::Distrust(distrust)) => Err(LoadError::Distrust(distrust)),
+        Err(OpenError::NotRegular) => Err(LoadError::File("is not a regular file".to_owned())),
+    }
 }

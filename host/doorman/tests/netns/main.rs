@@ -8,6 +8,7 @@ mod adoption;
 mod connections;
 mod doors;
 mod guard;
+mod redirections;
 mod sets;
 
 use std::net::TcpListener;

@@ -39,7 +39,7 @@ struct Namespace {
 /// A machine behind the host.
 pub(crate) struct Inner {
     _listener: TcpListener,
-    _namespace: Namespace,
+    namespace: Namespace,
 }
 
 /// What became of an attempt to connect.
@@ -94,7 +94,7 @@ impl World {
         run(&format!("ip -n {} route add 10.78.0.0/24 via {HOST4}", self.client.name));
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         let listener = in_namespace(&namespace, || TcpListener::bind(("10.78.0.2", 9090)).unwrap());
-        Inner { _listener: listener, _namespace: namespace }
+        Inner { _listener: listener, namespace }
     }
 
     /// Does something on the client.
@@ -137,6 +137,14 @@ impl World {
         self.on_client(|| UdpSocket::bind((from, 0)).unwrap().send_to(b"x", to).unwrap());
         receiver.set_read_timeout(Some(if expected { PATIENCE } else { SILENCE })).unwrap();
         receiver.recv(&mut [0; 8]).is_ok()
+    }
+}
+
+impl Inner {
+    /// Whether the machine behind gets a connection to a port of the host's.
+    pub(crate) fn connects(&self, to: (&str, u16)) -> bool {
+        let (from, to) = (IpAddr::from([10, 78, 0, 2]), SocketAddr::new(to.0.parse().unwrap(), to.1));
+        matches!(in_namespace(&self.namespace, || reach(from, to, SILENCE)), Reach::Connected(_))
     }
 }
 

@@ -15,9 +15,7 @@ use tracing::warn;
 use super::{CaptureError, TapSettings};
 use crate::capture::filter::NetworkHeader;
 use crate::capture::{Filter, Frame, LinkType};
-
-/// The name that stands for all interfaces.
-const ANY: &str = "any";
+use crate::interfaces::ANY;
 
 /// Bytes kept of a frame: a full Ethernet frame with tags and long headers, and so that the kernel's ring holds two frames in a page.
 const SNAP_LENGTH: i32 = 1920;

@@ -1,0 +1,45 @@
+//! Redirections: rules of others that lead what is dialled at one port to another port. It reads them and changes nothing.
+
+mod rule;
+
+use std::net::IpAddr;
+use std::ops::RangeInclusive;
+
+use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleMessage};
+
+use crate::error::Error;
+use crate::net_door::GuardProtocol;
+use crate::set_name::Family;
+use crate::socket::Socket;
+
+/// A rule that leads to another port, of this machine or of one behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Redirection {
+    /// Of both ports.
+    pub protocol: GuardProtocol,
+    /// What clients dial.
+    pub dialled: RangeInclusive<u16>,
+    /// Where that leads to.
+    pub port: u16,
+    /// At which address; none: at the one that was dialled, of this machine.
+    pub address: Option<IpAddr>,
+    /// Family, table and chain of the rule.
+    pub chain: String,
+}
+
+/// The rules of nftables that lead to another port, those of iptables-nft included. What takes its ports from a set or a map, and the
+/// rules of iptables-legacy, are not seen.
+///
+/// # Errors
+/// If nftables cannot be reached, or the rules change faster than they can be read.
+pub fn redirections() -> Result<Vec<Redirection>, Error> {
+    let mut socket = Socket::open().map_err(Error::Unreachable)?;
+    let mut found = Vec::new();
+    for family in [Family::Inet, Family::Ip, Family::Ip6] {
+        let all = NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() });
+        let listed =
+            socket.list(family, &all, |attributes, list| list.extend(rule::read(family, attributes)));
+        found.extend(listed.map_err(|errno| Error::Unreachable(errno.into()))?);
+    }
+    Ok(found)
+}

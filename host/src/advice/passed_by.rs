@@ -1,0 +1,138 @@
+//! Passed by: guarded ports that nobody serves here but a redirection leads to, elsewhere, from a port that is not guarded.
+//!
+//! That is what somebody writes who guards the port inside a container: the guard sees what is dialled, and lets it pass.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::net::{IpAddr, UdpSocket};
+
+use postern_doorman::{GuardProtocol, NetDoor, Redirection, redirections};
+
+use crate::config::{Config, DoorKind};
+
+type Ports = BTreeSet<(GuardProtocol, u16)>;
+
+/// A line for each such way in. None if the rules cannot be read: then no door can be opened either, and that is told elsewhere.
+pub(super) fn ways(config: &Config) -> Vec<String> {
+    let guarded = guarded(config);
+    if guarded.is_empty() {
+        return Vec::new();
+    }
+    let found = redirections().unwrap_or_default();
+    told(&guarded, &found, is_own, is_served)
+}
+
+fn guarded(config: &Config) -> Ports {
+    let ports = config.doors.values().filter_map(|door| match &door.kind {
+        DoorKind::Net(NetDoor::Guard(guard)) => Some(
+            guard
+                .ports
+                .iter()
+                .flat_map(|range| (range.first..=range.last).map(|port| (range.protocol, port))),
+        ),
+        DoorKind::Net(NetDoor::Set { .. }) | DoorKind::Command(_) | DoorKind::Shell(_) => None,
+    });
+    ports.flatten().collect()
+}
+
+fn told(
+    guarded: &Ports,
+    found: &[Redirection],
+    is_own: impl Fn(IpAddr) -> bool,
+    is_served: impl Fn(GuardProtocol, u16) -> bool,
+) -> Vec<String> {
+    let mut lines = Vec::new();
+    for Redirection { protocol, dialled, port, address, chain } in found {
+        let Some(address) = address.filter(|address| !is_own(*address)) else { continue };
+        let passes = dialled.clone().any(|dialled| !guarded.contains(&(*protocol, dialled)));
+        if passes && guarded.contains(&(*protocol, *port)) && !is_served(*protocol, *port) {
+            let dialled = match (dialled.start(), dialled.end()) {
+                (from, to) if from == to => format!("{protocol}/{from}"),
+                (from, to) => format!("{protocol}/{from}-{to}"),
+            };
+            lines.push(format!(
+                "{dialled} leads to port {port} of {address} ({chain}) and needs no knock, though {protocol}/{port} is guarded: what is guarded is the port that clients dial; guard {dialled}"
+            ));
+        }
+    }
+    lines.sort();
+    lines.dedup();
+    lines
+}
+
+/// Only an address of this machine can be bound to.
+fn is_own(address: IpAddr) -> bool {
+    UdpSocket::bind((address, 0)).is_ok()
+}
+
+/// Whether a program of this machine has the port, for the IP version that it likes.
+fn is_served(protocol: GuardProtocol, port: u16) -> bool {
+    ["", "6"].iter().any(|version| {
+        let sockets = fs::read_to_string(format!("/proc/thread-self/net/{protocol}{version}"));
+        sockets.is_ok_and(|sockets| has_server(&sockets, port))
+    })
+}
+
+/// `sockets` as the kernel lists them: a number, the local address and port, the remote ones, the state. A server's have no remote port.
+fn has_server(sockets: &str, port: u16) -> bool {
+    sockets.lines().skip(1).any(|line| {
+        let mut words = line.split_whitespace().skip(1);
+        let local = words.next().and_then(|word| u16::from_str_radix(word.rsplit(':').next()?, 16).ok());
+        let is_server = words.next().is_some_and(|remote| remote.ends_with(":0000"));
+        local == Some(port) && is_server
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+
+    const TCP: GuardProtocol = GuardProtocol::Tcp;
+
+    fn leads(dialled: u16, address: Option<&str>, port: u16) -> Redirection {
+        let address = address.map(|address| address.parse().unwrap());
+        Redirection {
+            protocol: TCP,
+            dialled: dialled..=dialled,
+            port,
+            address,
+            chain: "ip nat DOCKER".to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_guarded_port_inside_a_container_is_told() {
+        let own: IpAddr = "192.0.2.1".parse().unwrap();
+        let check = |guarded: &[u16], found: Redirection, served: u16| {
+            let guarded = guarded.iter().map(|port| (TCP, *port)).collect();
+            told(&guarded, &[found.clone(), found], |address| address == own, |_, port| port == served)
+        };
+        let inside = || leads(8080, Some("172.17.0.2"), 80);
+        assert_eq!(
+            check(&[80], inside(), 22),
+            [
+                "tcp/8080 leads to port 80 of 172.17.0.2 (ip nat DOCKER) and needs no knock, though tcp/80 is guarded: what is guarded is the port that clients dial; guard tcp/8080"
+            ]
+        );
+        let nothing: [&str; 0] = [];
+        // Guarded where it is dialled; a server of this machine's is what was meant; not guarded at all.
+        assert_eq!(check(&[80, 8080], inside(), 22), nothing);
+        assert_eq!(check(&[80], inside(), 80), nothing);
+        assert_eq!(check(&[22], inside(), 22), nothing);
+        // What leads to a port of this machine is guarded there.
+        assert_eq!(check(&[22], leads(2201, None, 22), 0), nothing);
+        assert_eq!(check(&[22], leads(2201, Some("192.0.2.1"), 22), 0), nothing);
+    }
+
+    #[test]
+    fn servers_are_seen() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        assert!(is_served(TCP, port));
+        drop(listener);
+        assert!(!is_served(TCP, port));
+        assert!(is_own("127.0.0.1".parse().unwrap()) && !is_own("192.0.2.77".parse().unwrap()));
+    }
+}

@@ -1,0 +1,78 @@
+//! Files: reads the files of a configuration, bounded in bytes. It knows nothing of what is in them.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use super::mistake::Mistake;
+use crate::trust::{Folder, OpenError, Trust};
+
+/// More is taken for a mistake, or an attack on the reader.
+const MAX_FILE: u64 = 1 << 20;
+
+/// The names of the rule files in a folder: `*.toml`, but not those whose name begins with a dot.
+pub(super) fn rule_files(dir: &Folder) -> io::Result<Vec<std::ffi::OsString>> {
+    let mut names = dir.names()?;
+    names.retain(|name| {
+        let is_hidden = name.as_encoded_bytes().starts_with(b".");
+        !is_hidden && Path::new(name).extension().is_some_and(|extension| extension == "toml")
+    });
+    Ok(names)
+}
+
+/// The text of the file named `path`, opened as it may be; a mistake if it cannot be read.
+pub(super) fn text(
+    path: &Path,
+    opened: Result<File, OpenError>,
+    mistakes: &mut Vec<Mistake>,
+) -> Option<String> {
+    let what = match opened.and_then(|file| read(file, MAX_FILE)) {
+        Ok(Ok(bytes)) => match String::from_utf8(bytes) {
+            Ok(text) => return Some(text),
+            Err(_) => "is not UTF-8 text".to_owned(),
+        },
+        Ok(Err(what)) => what,
+        Err(error) => {
+            mistakes.push(unreadable(path, error));
+            return None;
+        }
+    };
+    mistakes.push(whole(path, what));
+    None
+}
+
+/// What is wrong with a file or folder that could not be opened.
+pub(super) fn unreadable(path: &Path, error: OpenError) -> Mistake {
+    match error {
+        OpenError::Io(error) => whole(path, format!("cannot be read: {error}")),
+        OpenError::NotRegular => whole(path, NOT_REGULAR.to_owned()),
+        OpenError::Distrust(distrust) => distrust.into_mistake(),
+    }
+}
+
+/// The bytes of a file, or what is wrong with it.
+pub(crate) fn read_regular(
+    file: &Path,
+    most: u64,
+    trust: Trust,
+) -> Result<Result<Vec<u8>, String>, OpenError> {
+    match trust.open(file) {
+        Err(OpenError::NotRegular) => Ok(Err(NOT_REGULAR.to_owned())),
+        opened => read(opened?, most),
+    }
+}
+
+const NOT_REGULAR: &str = "is not a regular file";
+
+fn read(file: File, most: u64) -> Result<Result<Vec<u8>, String>, OpenError> {
+    let mut bytes = Vec::new();
+    file.take(most + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > most {
+        return Ok(Err(format!("is longer than {most} bytes")));
+    }
+    Ok(Ok(bytes))
+}
+
+fn whole(path: &Path, what: String) -> Mistake {
+    Mistake { file: path.to_owned(), line: None, key: String::new(), what }
+}

@@ -1,0 +1,137 @@
+//! Trust: opens a file if nobody but root and the daemon's own user could have written it, or put it where it is.
+//!
+//! A path is walked component by component, and each is looked at through the descriptor by which the next is opened, links
+//! included, so that nothing can be exchanged in between. It reads nothing and knows nothing of what is in a file.
+
+mod entry;
+mod walk;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Path, PathBuf, absolute};
+
+use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::io::Errno;
+
+use crate::config::Mistake;
+use walk::{End, Walk};
+
+/// Whose files are taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// Those that only root and the daemon's own user could have written: each folder on the way to the file counts as well.
+    Strict,
+    /// Anybody's.
+    Anybody,
+}
+
+/// A file or folder that others could write.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Distrust {
+    /// The first on the path, with links followed.
+    pub path: PathBuf,
+    /// Who could write it, and what to do.
+    pub what: String,
+}
+
+/// Why a file was not opened.
+#[derive(Debug)]
+pub(crate) enum OpenError {
+    /// The system does not let us.
+    Io(io::Error),
+    /// Others could have written it.
+    Distrust(Distrust),
+    /// A pipe would be waited for, and a device may never end.
+    NotRegular,
+}
+
+/// A folder whose files are opened without walking the whole path again.
+#[derive(Debug)]
+pub(crate) struct Folder {
+    walk: Walk,
+}
+
+impl Trust {
+    /// What follows from two places that may each waive the check.
+    #[must_use]
+    pub fn unless_waived(self, other: Self) -> Self {
+        if other == Self::Anybody { other } else { self }
+    }
+
+    /// Opens a regular file for reading; never waits for it.
+    pub(crate) fn open(self, path: &Path) -> Result<File, OpenError> {
+        let mut walk = Walk::from_root(self)?;
+        let end = walk.go(&absolute(path)?)?;
+        walk.open(&end)
+    }
+
+    /// Opens a folder.
+    pub(crate) fn open_folder(self, path: &Path) -> Result<Folder, OpenError> {
+        let mut walk = Walk::from_root(self)?;
+        match walk.go(&absolute(path)?)? {
+            End::Folder => Ok(Folder { walk }),
+            End::File(_) => Err(OpenError::Io(io::ErrorKind::NotADirectory.into())),
+        }
+    }
+
+    /// Who could write the file at `path`; none if only those who may, or if it cannot be known.
+    pub(crate) fn distrust(self, path: &Path) -> Option<Distrust> {
+        match self.open(path) {
+            Err(OpenError::Distrust(distrust)) => Some(distrust),
+            Ok(_) | Err(OpenError::Io(_) | OpenError::NotRegular) => None,
+        }
+    }
+}
+
+impl Folder {
+    /// The names of what is in it.
+    pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let dir = Dir::new(openat(self.walk.dir(), ".", flags, Mode::empty())?)?;
+        let mut names = Vec::new();
+        for entry in dir {
+            let name = entry?.file_name().to_owned();
+            if !matches!(name.to_bytes(), b"." | b"..") {
+                names.push(OsString::from_vec(name.into_bytes()));
+            }
+        }
+        Ok(names)
+    }
+
+    /// Opens a regular file in it, or what a link in it names, for reading.
+    pub(crate) fn open(&self, name: &OsStr) -> Result<File, OpenError> {
+        let mut walk = self.walk.try_clone()?;
+        let end = walk.go(Path::new(name))?;
+        walk.open(&end)
+    }
+}
+
+impl Distrust {
+    /// As a mistake: the same folder is one, however many files are in it.
+    pub(crate) fn into_mistake(self) -> Mistake {
+        Mistake { file: self.path, line: None, key: String::new(), what: self.what }
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<Errno> for OpenError {
+    fn from(errno: Errno) -> Self {
+        Self::Io(errno.into())
+    }
+}
+
+impl From<Distrust> for OpenError {
+    fn from(distrust: Distrust) -> Self {
+        Self::Distrust(distrust)
+    }
+}
+
+#[cfg(test)]
+mod tests;

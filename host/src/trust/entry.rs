@@ -1,0 +1,144 @@
+//! Entry: who could change one file or folder, by its owner and its permissions.
+
+use std::fs;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use rustix::fd::{AsRawFd, BorrowedFd};
+use rustix::fs::{FileType, Stat, getxattr};
+use rustix::io::Errno;
+use rustix::process::geteuid;
+
+use super::Distrust;
+
+const GROUP_WRITES: u32 = 0o020;
+const OTHERS_WRITE: u32 = 0o002;
+const STICKY: u32 = 0o1000;
+/// Longer than any access list that matters: only whether there is one is asked for.
+const LONGEST_LIST: usize = 64 << 10;
+
+/// The user that stands for those whom this user namespace does not know; none if it knows all.
+static UNKNOWN_USER: LazyLock<Option<u32>> = LazyLock::new(|| {
+    let overflow = fs::read_to_string("/proc/sys/kernel/overflowuid").ok()?.trim().parse().ok()?;
+    let map = fs::read_to_string("/proc/self/uid_map").ok()?;
+    unknown_user(overflow, &map)
+});
+
+/// One file or folder, as its descriptor shows it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry {
+    pub(super) owner: u32,
+    pub(super) group: u32,
+    pub(super) mode: u32,
+    pub(super) is_folder: bool,
+    /// Whether an access list may let others write than owner and group.
+    pub(super) has_list: bool,
+}
+
+/// Against whom an entry is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Insiders {
+    /// The daemon's own user.
+    own: u32,
+    /// See [`UNKNOWN_USER`].
+    unknown: Option<u32>,
+}
+
+impl Entry {
+    /// `descriptor` may be one that only names the file (`O_PATH`).
+    pub(super) fn of(stat: &Stat, descriptor: BorrowedFd<'_>) -> Self {
+        let mode = stat.st_mode;
+        // The group's bits are the most that a list gives to anybody; only those of root's group are taken, and asked about.
+        let has_list = mode & GROUP_WRITES != 0 && stat.st_gid == 0 && has_list(descriptor);
+        let is_folder = FileType::from_raw_mode(mode) == FileType::Directory;
+        Self { owner: stat.st_uid, group: stat.st_gid, mode, is_folder, has_list }
+    }
+
+    /// Whether others may put files of their own here, but not touch those of root or the daemon.
+    pub(super) fn is_shared(&self) -> bool {
+        self.is_folder && self.mode & STICKY != 0 && self.mode & (GROUP_WRITES | OTHERS_WRITE) != 0
+    }
+
+    /// Whether the owner is one who may decide who gets in. `in_shared`: whether the entry is in a folder where others may put some too.
+    ///
+    /// In a user namespace root outside is unknown, and so is everybody else outside. His are the folders above those that were
+    /// made for the namespace, so folders of the unknown are taken, but no file, and nothing that anybody could have put there.
+    pub(super) fn is_insiders(&self, insiders: Insiders, in_shared: bool) -> bool {
+        self.owner == 0
+            || self.owner == insiders.own
+            || (self.is_folder && !in_shared && insiders.unknown == Some(self.owner))
+    }
+
+    /// Who else could change it, if anybody.
+    pub(super) fn check(&self, path: &Path, insiders: Insiders, in_shared: bool) -> Result<(), Distrust> {
+        let quoted = quoted(path);
+        let refuse = |what: String| Err(Distrust { path: path.to_owned(), what });
+        if !self.is_insiders(insiders, in_shared) {
+            let owner = self.owner;
+            return refuse(if self.is_folder {
+                format!(
+                    "belongs to user {owner}, who could put other files there; chown root {quoted}, or keep the files below a folder of root's, such as /etc/postern"
+                )
+            } else {
+                format!("belongs to user {owner}, who could change who gets in; chown root {quoted}")
+            });
+        }
+        if self.is_shared() {
+            return Ok(());
+        }
+        let could = if self.is_folder { "put other files there" } else { "change who gets in" };
+        if self.mode & OTHERS_WRITE != 0 {
+            return refuse(format!("everybody may write it, and could {could}; chmod go-w {quoted}"));
+        }
+        if self.mode & GROUP_WRITES != 0 && self.group != 0 {
+            let group = self.group;
+            return refuse(format!("group {group} may write it, and could {could}; chmod g-w {quoted}"));
+        }
+        if self.has_list {
+            return refuse(format!(
+                "its access list may let others write it, who could {could}; setfacl -b {quoted}"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Insiders {
+    /// Those of this process.
+    pub(super) fn here() -> Self {
+        Self { own: geteuid().as_raw(), unknown: *UNKNOWN_USER }
+    }
+
+    #[cfg(test)]
+    pub(super) const fn new(own: u32, unknown: Option<u32>) -> Self {
+        Self { own, unknown }
+    }
+}
+
+/// `map` is that of the user namespace: lines of the first user inside, the first outside, and how many.
+pub(super) fn unknown_user(overflow: u32, map: &str) -> Option<u32> {
+    let is_known = map.lines().any(|line| {
+        let mut numbers = line.split_whitespace().map(str::parse::<u32>);
+        match (numbers.next(), numbers.next(), numbers.next()) {
+            (Some(Ok(inside)), _, Some(Ok(count))) => {
+                overflow.checked_sub(inside).is_some_and(|nth| nth < count)
+            }
+            // Not understood: everybody may be known.
+            _ => true,
+        }
+    });
+    (!is_known).then_some(overflow)
+}
+
+fn has_list(descriptor: BorrowedFd<'_>) -> bool {
+    let path = format!("/proc/self/fd/{}", descriptor.as_raw_fd());
+    let list = getxattr(path, "system.posix_acl_access", &mut vec![0; LONGEST_LIST][..]);
+    !matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP))
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+@%:,".contains(c));
+    if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}

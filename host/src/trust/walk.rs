@@ -1,0 +1,174 @@
+//! Walk: goes along a path by descriptors, through links as the kernel would, and has each component judged.
+
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::OsStringExt as _;
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat};
+use rustix::io::Errno;
+
+use super::entry::{Entry, Insiders};
+use super::{Distrust, OpenError, Trust};
+
+/// As many links as the kernel follows.
+const MOST_LINKS: usize = 40;
+
+/// Only names what it opens: no device wakes up, and no pipe waits.
+const NAMES: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
+
+/// Where a walk is: always in a folder.
+#[derive(Debug)]
+pub(super) struct Walk {
+    trust: Trust,
+    insiders: Insiders,
+    dir: OwnedFd,
+    /// With links followed.
+    path: PathBuf,
+    /// Whether others may put files into the folder.
+    is_shared: bool,
+    links: usize,
+}
+
+/// Where a walk ended.
+#[derive(Debug)]
+pub(super) enum End {
+    /// The folder that it is in.
+    Folder,
+    /// In that folder, what has this name and is neither a folder nor a link.
+    File(OsString),
+}
+
+enum Part {
+    Root,
+    Up,
+    Name(OsString),
+}
+
+impl Walk {
+    pub(super) fn from_root(trust: Trust) -> Result<Self, OpenError> {
+        let mut walk = Self {
+            trust,
+            insiders: Insiders::here(),
+            dir: root()?,
+            path: PathBuf::from("/"),
+            is_shared: false,
+            links: 0,
+        };
+        walk.arrive(root()?, PathBuf::from("/"))?;
+        Ok(walk)
+    }
+
+    pub(super) fn try_clone(&self) -> Result<Self, OpenError> {
+        let Self { trust, insiders, is_shared, links, .. } = *self;
+        Ok(Self { trust, insiders, dir: self.dir.try_clone()?, path: self.path.clone(), is_shared, links })
+    }
+
+    pub(super) fn dir(&self) -> BorrowedFd<'_> {
+        self.dir.as_fd()
+    }
+
+    /// Goes along `path`.
+    pub(super) fn go(&mut self, path: &Path) -> Result<End, OpenError> {
+        let mut ahead: VecDeque<_> = parts(path).collect();
+        while let Some(part) = ahead.pop_front() {
+            match part {
+                Part::Root => {
+                    self.is_shared = false;
+                    self.arrive(root()?, PathBuf::from("/"))?;
+                }
+                Part::Up => {
+                    self.is_shared = false;
+                    let above = openat(&self.dir, "..", NAMES | OFlags::DIRECTORY, Mode::empty())?;
+                    let path = self.path.parent().unwrap_or(&self.path).to_owned();
+                    self.arrive(above, path)?;
+                }
+                Part::Name(name) => {
+                    // Asked for as a folder, so that one that is mounted only when somebody comes is mounted.
+                    match openat(&self.dir, &name, NAMES | OFlags::DIRECTORY, Mode::empty()) {
+                        Ok(folder) => self.arrive(folder, self.path.join(&name))?,
+                        Err(Errno::NOTDIR | Errno::LOOP) => match self.link(&name)? {
+                            Some(target) => parts(&target).rev().for_each(|part| ahead.push_front(part)),
+                            None if ahead.is_empty() => return Ok(End::File(name)),
+                            None => return Err(Errno::NOTDIR.into()),
+                        },
+                        Err(errno) => return Err(errno.into()),
+                    }
+                }
+            }
+        }
+        Ok(End::Folder)
+    }
+
+    /// Opens what the walk ended at, if it is a regular file.
+    pub(super) fn open(&self, end: &End) -> Result<File, OpenError> {
+        let End::File(name) = end else { return Err(OpenError::NotRegular) };
+        // Before it is opened: to open a device may be to use it.
+        let named = openat(&self.dir, name, NAMES, Mode::empty())?;
+        if kind(&fstat(&named)?) != FileType::RegularFile {
+            return Err(OpenError::NotRegular);
+        }
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = openat(&self.dir, name, flags, Mode::empty())?;
+        let stat = fstat(&file)?;
+        if kind(&stat) != FileType::RegularFile {
+            return Err(OpenError::NotRegular);
+        }
+        self.check(Entry::of(&stat, file.as_fd()), &self.path.join(name))?;
+        Ok(file.into())
+    }
+
+    fn arrive(&mut self, dir: OwnedFd, path: PathBuf) -> Result<(), OpenError> {
+        let entry = Entry::of(&fstat(&dir)?, dir.as_fd());
+        self.check(entry, &path)?;
+        self.is_shared = entry.is_shared();
+        (self.dir, self.path) = (dir, path);
+        Ok(())
+    }
+
+    /// What the link of this name names; none if it is no link.
+    fn link(&mut self, name: &OsStr) -> Result<Option<PathBuf>, OpenError> {
+        let link = openat(&self.dir, name, NAMES, Mode::empty())?;
+        let stat = fstat(&link)?;
+        if kind(&stat) != FileType::Symlink {
+            return Ok(None);
+        }
+        self.links += 1;
+        if self.links > MOST_LINKS {
+            return Err(Errno::LOOP.into());
+        }
+        // A link has no permissions; who could change it is who could write the folder, and there its owner counts if others may.
+        let entry = Entry { mode: 0, ..Entry::of(&stat, link.as_fd()) };
+        if self.is_shared {
+            self.check(entry, &self.path.join(name))?;
+        }
+        let target = readlinkat(&link, "", Vec::new())?;
+        Ok(Some(OsString::from_vec(target.into_bytes()).into()))
+    }
+
+    fn check(&self, entry: Entry, path: &Path) -> Result<(), Distrust> {
+        match self.trust {
+            Trust::Strict => entry.check(path, self.insiders, self.is_shared),
+            Trust::Anybody => Ok(()),
+        }
+    }
+}
+
+fn root() -> Result<OwnedFd, Errno> {
+    open("/", NAMES | OFlags::DIRECTORY, Mode::empty())
+}
+
+fn kind(stat: &Stat) -> FileType {
+    FileType::from_raw_mode(stat.st_mode)
+}
+
+fn parts(path: &Path) -> impl DoubleEndedIterator<Item = Part> {
+    path.components().filter_map(|component| match component {
+        Component::RootDir => Some(Part::Root),
+        Component::ParentDir => Some(Part::Up),
+        Component::Normal(name) => Some(Part::Name(name.to_owned())),
+        Component::CurDir | Component::Prefix(_) => None,
+    })
+}
