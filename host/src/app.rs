@@ -197,7 +197,7 @@ impl App {
             app.desk.inherit(row, record);
         }
         let open = app.desk.list().await.context("open doors cannot be read")?;
-        app.desk.reconcile(&open);
+        app.desk.reconcile(&open, |_| true);
         notify_systemd(&[NotifyState::Ready]);
         Ok(Some(app))
     }
@@ -230,7 +230,7 @@ impl App {
     async fn handle(&mut self, happening: Happening) {
         match happening {
             Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
-            Happening::RulesetChanged(open) => self.desk.reconcile(&open),
+            Happening::RulesetChanged(open) => self.desk.reconcile(&open, |_| true),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
         }
     }
@@ -308,7 +308,7 @@ impl App {
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
         self.running.untold = Some((summary(config), Instant::now() + LISTENING));
         match self.desk.list().await {
-            Ok(open) => self.desk.reconcile(&open),
+            Ok(open) => self.desk.reconcile(&open, |_| true),
             Err(error) => {
                 tracing::warn!(event = "doors", detail = %error, "open doors cannot be read: {error}");
             }

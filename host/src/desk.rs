@@ -3,11 +3,13 @@
 //! Judging threads come here themselves, so that a verdict is an order to a door before anybody else is woken. The main loop comes for
 //! everything that has time: answers of doors, deadlines, reloads. Nothing here waits for anything but the lock.
 
+mod listed;
+
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{Action, Client, DropReason, Engine, Event, Policy, RuleId, State};
+use postern_core::{Action, DoorId, DropReason, Engine, Event, Policy, RuleId};
 use postern_doorman::{Error, Opening, Posture};
 use tokio::sync::mpsc::Sender;
 
@@ -17,6 +19,7 @@ use crate::doors::{Doors, Plan};
 use crate::happening::Judgement;
 use crate::journal::Record;
 use crate::log;
+use listed::Listed;
 
 /// The engine, its doors, and what counts at the moment.
 pub(crate) struct Desk {
@@ -105,23 +108,12 @@ impl Desk {
         decided.handle(event, self.clock);
     }
 
-    /// Compares what is open in the packet filter with the ledger. What should be open and is not, because somebody swept it away,
-    /// is opened again for the time that it has left; what an earlier run left open is taken over.
-    pub(crate) fn reconcile(&self, open: &[Opening]) {
+    /// Compares what is open in the packet filter with the ledger, and mends the difference. `is_renewed` says of which doors the set went
+    /// and came back since the last time.
+    pub(crate) fn reconcile(&self, open: &[Opening], is_renewed: impl Fn(DoorId) -> bool) {
+        let listed = Listed::new(open);
         let mut decided = self.lock();
-        let whole: HashSet<_> =
-            open.iter().filter(|o| o.whole).map(|o| (o.door, Client::alone(o.client))).collect();
-        let engine = &decided.engine;
-        let lost = engine.openings().filter(|(key, opening)| {
-            let is_open = whole.contains(&(key.door, key.client));
-            opening.state == State::Open && engine.keeps_time(key.door) && !is_open
-        });
-        let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
-        let found = open.iter().map(|open| {
-            let Opening { door, client, remaining, .. } = *open;
-            Event::Found { door, client: Client::alone(client), remaining }
-        });
-        for event in lost.into_iter().chain(found) {
+        for event in listed.differences(&decided.engine, is_renewed) {
             decided.handle(event, self.clock);
         }
     }

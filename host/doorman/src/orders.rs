@@ -68,7 +68,7 @@ impl Doorman {
                 continue;
             }
             match (failure.of(&messages), order.act) {
-                (Some(_), Act::Close) => closings.push(place),
+                (Some(_), Act::Close | Act::Expire) => closings.push(place),
                 (Some(errno), _) => {
                     receipts[place].outcome = Err(self.words(order, errno, failure.is_whole()))
                 }
@@ -99,7 +99,7 @@ impl Doorman {
                     return Err("a door cannot be opened for no time".to_owned());
                 }
                 Act::Open(lasts) | Act::Extend(lasts) => target.set.open(batch, &key, lasts),
-                Act::Close => target.set.close(batch, &key),
+                Act::Close | Act::Expire => target.set.close(batch, &key),
             }
         }
         Ok(())
