@@ -3,12 +3,14 @@
 //! Judging threads come here themselves, so that a verdict is an order to a door before anybody else is woken. The main loop comes for
 //! everything that has time: answers of doors, deadlines, reloads. Nothing here waits for anything but the lock.
 
+mod listed;
+
 use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId, State};
-use postern_doorman::{Error, Listing, Opening, Posture, Release};
+use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId};
+use postern_doorman::{Error, Listing, Posture, Release};
 use tokio::sync::mpsc::Sender;
 
 use crate::clock::Clock;
@@ -17,6 +19,7 @@ use crate::doors::{Doors, Plan};
 use crate::happening::Judgement;
 use crate::journal::Record;
 use crate::log;
+use listed::Listed;
 
 /// The engine, its doors, and what counts at the moment.
 pub(crate) struct Desk {
@@ -105,23 +108,11 @@ impl Desk {
         decided.handle(event, self.clock);
     }
 
-    /// Compares what is open in the packet filter with the ledger. What should be open and is not, because somebody swept it away,
-    /// is opened again for the time that it has left; what an earlier run left open is taken over.
+    /// Compares what is open in the packet filter with the ledger, and mends the difference.
     pub(crate) fn reconcile(&self, listing: &Listing) {
+        let listed = Listed::new(listing);
         let mut decided = self.lock();
-        let open = &listing.openings;
-        let whole: HashSet<_> = open.iter().map(|o| (o.door, o.client)).collect();
-        let engine = &decided.engine;
-        let lost = engine.openings().filter(|(key, opening)| {
-            let is_open = whole.contains(&(key.door, key.client));
-            opening.state == State::Open && engine.keeps_time(key.door) && !is_open
-        });
-        let lost: Vec<_> = lost.map(|(key, _)| Event::Lost { door: key.door, client: key.client }).collect();
-        let found = open.iter().map(|open| {
-            let Opening { door, client, remaining } = *open;
-            Event::Found { door, client, remaining }
-        });
-        for event in lost.into_iter().chain(found) {
+        for event in listed.differences(&decided.engine) {
             decided.handle(event, self.clock);
         }
     }

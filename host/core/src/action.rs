@@ -105,4 +105,6 @@ pub enum Why {
     Failed,
     /// The daemon stops.
     Stopping,
+    /// Somebody else closed it.
+    Removed,
 }

@@ -43,6 +43,9 @@ pub enum Act {
     Extend(Duration),
     /// Close now, if it is open.
     Close,
+    /// Its time is over: make sure that it is closed. Only for doors that keep the time themselves, which closed it unless their clock
+    /// is late.
+    Expire,
 }
 
 /// A door's answer to an order.

@@ -29,6 +29,8 @@ const LONGEST_RETRY: Duration = Duration::from_secs(60);
 const MAX_TRIES: u32 = 6;
 /// What is done in one call of [`Engine::handle_deadline`] at most. The shell holds a lock meanwhile, and a knock waits for it.
 const DEADLINES_AT_ONCE: usize = 256;
+/// What is closed this short before its time was closed by the door's own clock, and not by somebody.
+const LEFT_TO_THE_CLOCK: Duration = Duration::from_secs(1);
 /// The shell answers every order, a command's after hours perhaps; should it ever lose one, the opening is looked at
 /// again after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
@@ -104,6 +106,7 @@ impl Engine {
                 self.found(Key { door, client, turn: 0 }, remaining, now);
             }
             Event::Lost { door, client } => self.lost(Key { door, client, turn: 0 }, now),
+            Event::Removed { door, client } => self.removed(Key { door, client, turn: 0 }, now),
             Event::PolicyChanged(policy) => self.change_policy(policy),
             Event::Stopping => self.stop(now),
         }
@@ -147,7 +150,7 @@ impl Engine {
         self.ledger.left_to_close()
     }
 
-    /// What is open now, in no order.
+    /// What is open now, by door and client.
     pub fn openings(&self) -> impl Iterator<Item = (Key, &Opening)> {
         self.ledger.iter()
     }
@@ -221,10 +224,9 @@ impl Engine {
                 }
             }
             Some(Opening { state: State::Closing { .. }, .. }) | None => {
-                let state = State::Opening;
                 // What a command opens is open when the command has ended, and not closed before.
                 let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
-                let opening = Opening { rule: rule.clone(), state, newest_order: 0, until, due, keeps_time };
+                let opening = Opening::new(rule.clone(), State::Opening, until, due, keeps_time);
                 self.ledger.put(key, opening);
                 self.order(key, Act::Open(lasts), Purpose::Open { lasts, until }, rule);
             }
@@ -272,6 +274,7 @@ impl Engine {
                     until = if keeps_time { until } else { due };
                     self.ledger.put(key, Opening { state: State::Open, until: due, due, ..opening });
                 }
+                self.ledger.change(key, |opening| opening.is_missing = false);
                 let lasts = until.since(now);
                 if !keeps_time {
                     self.actions.push(Action::Note { key, lasts });
@@ -296,7 +299,7 @@ impl Engine {
         match (purpose, opening.state) {
             // Whoever closed it may let us open it later.
             (Purpose::PutBack { .. }, State::Opening) => {
-                self.ledger.put(key, Opening { state: State::Open, ..opening });
+                self.ledger.put(key, Opening { state: State::Open, is_missing: true, ..opening });
             }
             (_, State::Opening) if self.doors[&key.door].keeps_time => {
                 self.ledger.remove(key);
@@ -347,10 +350,8 @@ impl Engine {
     fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
         let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
         if self.ledger.find(key).is_none() {
-            let (state, until) = (State::Open, now.plus(remaining));
-            let keeps_time = *keeps_time;
-            let opening = Opening { rule: None, state, newest_order: 0, until, due: until, keeps_time };
-            self.ledger.put(key, opening);
+            let until = now.plus(remaining);
+            self.ledger.put(key, Opening::new(None, State::Open, until, until, *keeps_time));
         }
     }
 
@@ -364,6 +365,24 @@ impl Engine {
             self.ledger.put(key, Opening { state: State::Opening, ..opening });
             self.order(key, Act::Open(until.since(now)), Purpose::PutBack { until }, rule);
         }
+    }
+
+    /// Somebody else closed an opening, and it stays closed. An order on its way opens it anew, or closes it anyway.
+    fn removed(&mut self, key: Key, now: Moment) {
+        let is_ours = |opening: &Opening| {
+            opening.state == State::Open
+                && !self.under_way.contains_key(&opening.newest_order)
+                // The door's own clock may be a little early.
+                && opening.until.since(now) > LEFT_TO_THE_CLOCK
+        };
+        let Some(opening) = self.ledger.find(key).filter(|opening| is_ours(opening)) else { return };
+        if opening.is_missing {
+            // It went with its set, which is back by now; nobody removed it from there.
+            return self.lost(key, now);
+        }
+        let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+        self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Removed });
+        self.retire(key.door);
     }
 
     fn stop(&mut self, now: Moment) {
@@ -384,7 +403,7 @@ impl Engine {
     }
 
     fn order_close(&mut self, key: Key, why: Why, asker: Option<RuleId>, now: Moment) {
-        let mut rule = asker;
+        let (mut rule, mut keeps_time) = (asker, false);
         let is_there = self.ledger.change(key, |opening| {
             let tries = match opening.state {
                 State::Closing { tries, .. } => tries.saturating_add(1),
@@ -392,12 +411,14 @@ impl Engine {
             };
             opening.state = State::Closing { tries, why };
             opening.due = now.plus(ANSWER_LIMIT);
+            keeps_time = opening.keeps_time;
             if rule.is_none() {
                 rule.clone_from(&opening.rule);
             }
         });
         if is_there {
-            self.order(key, Act::Close, Purpose::Close { why }, rule);
+            let act = if why == Why::Expired && keeps_time { Act::Expire } else { Act::Close };
+            self.order(key, act, Purpose::Close { why }, rule);
         }
     }
 

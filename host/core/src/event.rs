@@ -42,8 +42,15 @@ pub enum Event {
         /// When it is to be closed, from now.
         remaining: Duration,
     },
-    /// A door that should be open was found closed: somebody emptied the set behind our back.
+    /// A door that should be open was found closed because all that was open at it went: its set was emptied or made anew.
     Lost {
+        /// The door.
+        door: DoorId,
+        /// For whom.
+        client: Client,
+    },
+    /// A door that should be open was found closed for this client while its set lives on: somebody else closed it, and meant it.
+    Removed {
         /// The door.
         door: DoorId,
         /// For whom.

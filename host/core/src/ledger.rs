@@ -23,6 +23,21 @@ pub struct Opening {
     pub due: Moment,
     /// Whether the door closes it by itself, as [`crate::DoorPolicy::keeps_time`] says; the same for all openings of a door.
     pub keeps_time: bool,
+    /// Whether it was found closed and could not be opened again so far.
+    pub is_missing: bool,
+}
+
+impl Opening {
+    /// One without an order so far.
+    pub(crate) const fn new(
+        rule: Option<RuleId>,
+        state: State,
+        until: Moment,
+        due: Moment,
+        keeps_time: bool,
+    ) -> Self {
+        Self { rule, state, newest_order: 0, until, due, keeps_time, is_missing: false }
+    }
 }
 
 /// How far an opening is.

@@ -72,7 +72,7 @@ impl Doorman {
                 continue;
             }
             match (failure.of(&messages), order.act) {
-                (Some(_), Act::Close) => closings.push(place),
+                (Some(_), Act::Close | Act::Expire) => closings.push(place),
                 (Some(errno), _) => {
                     receipts[place].outcome = Err(self.words(order, errno, failure.is_whole()))
                 }
@@ -102,7 +102,7 @@ impl Doorman {
                 return Err("a door cannot be opened for no time".to_owned());
             }
             Act::Open(lasts) | Act::Extend(lasts) => set.open(batch, &key, lasts),
-            Act::Close => set.close(batch, &key),
+            Act::Close | Act::Expire => set.close(batch, &key),
         }
         Ok(())
     }

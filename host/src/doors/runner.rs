@@ -95,7 +95,7 @@ impl Runner {
         };
         let record = match order.act {
             Act::Open(lasts) => close.map(|close| Record::new(name, order.client, lasts, close)),
-            Act::Extend(_) | Act::Close => None,
+            Act::Extend(_) | Act::Close | Act::Expire => None,
         };
         let job = Job { serial: order.serial, act: order.act, run, record };
         let line = Key { door: order.door, client: order.client, turn: order.turn };
@@ -132,7 +132,7 @@ impl Runner {
             self.rows().insert(*line, (row, record.clone()));
         }
         let outcome = self.run_now(&job.run).await;
-        if job.act == Act::Close
+        if matches!(job.act, Act::Close | Act::Expire)
             && outcome.is_ok()
             && let (Some(journal), Some((row, _))) = (&self.journal, self.rows().remove(line))
         {

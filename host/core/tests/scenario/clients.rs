@@ -21,7 +21,7 @@ fn a_prefix_opens_if_door_and_rule_both_allow_its_width() {
             +2.0 knock ssh 2001:db8::7: opened 10s
             +3.0   -> ssh close 2001:db8::/64
             +3.0 knock ssh 2001:db8::/64: closed Asked
-            +12.0   -> ssh close 2001:db8::7
+            +12.0   -> ssh expire 2001:db8::7
             +12.0 knock ssh 2001:db8::7: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -75,7 +75,7 @@ fn a_link_local_client_is_let_in_on_its_link() {
             +2.0 knock ssh fe80::1%3: extended 10s
             +3.0   -> ssh close fe80::1%4
             +3.0 knock ssh fe80::1%4: closed Asked
-            +12.0   -> ssh close fe80::1%3
+            +12.0   -> ssh expire fe80::1%3
             +12.0 knock ssh fe80::1%3: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],

@@ -4,6 +4,7 @@
 
 mod clients;
 mod many;
+mod removed;
 mod world;
 
 use expect_test::expect;
@@ -20,7 +21,7 @@ fn opens_and_closes_on_time() {
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s
             +9.9 end: 1 openings, settled true
-            +10.0   -> ssh close 192.0.2.1
+            +10.0   -> ssh expire 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
             +20.0 end: 0 openings, settled true
         "#]],
@@ -41,7 +42,7 @@ fn opening_again_extends_and_never_takes_time_away() {
             +4.0 knock ssh 192.0.2.1: extended 10s
             +5.0   -> ssh extend 9s 192.0.2.1
             +5.0 brief ssh 192.0.2.1: extended 9s
-            +14.0   -> ssh close 192.0.2.1
+            +14.0   -> ssh expire 192.0.2.1
             +14.0 brief ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -205,7 +206,7 @@ fn a_door_that_keeps_the_time_is_left_to_it() {
             +7.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(2s)
             +9.0   -> ssh close 192.0.2.1
             +9.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(4s)
-            +10.0   -> ssh close 192.0.2.2
+            +10.0   -> ssh expire 192.0.2.2
             +10.0 knock ssh 192.0.2.2: closed Expired
             +13.0   -> ssh close 192.0.2.1
             +13.0 knock ssh 192.0.2.1: stuck open: broken, again in Some(8s)
@@ -312,7 +313,7 @@ fn an_extension_that_failed_gives_no_time() {
             +0.0 knock ssh 192.0.2.1: opened 10s
             +5.0   -> ssh extend 10s 192.0.2.1
             +5.0 knock ssh 192.0.2.1: refused door-failed broken
-            +10.0   -> ssh close 192.0.2.1
+            +10.0   -> ssh expire 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -337,7 +338,7 @@ fn slow_doors_are_answered_for_in_any_order() {
             +4.0 knock ssh 192.0.2.1: extended 7s
             +5.0 knock ssh 192.0.2.1: closed Asked
             +5.5 knock ssh 192.0.2.1: opened 7s
-            +12.5   -> ssh close 192.0.2.1
+            +12.5   -> ssh expire 192.0.2.1
             +15.5 knock ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -389,9 +390,9 @@ fn a_full_ledger_refuses_new_clients_and_still_extends_old_ones() {
             +1.0 knock ssh 192.0.2.5: refused ledger-full
             +1.0   -> ssh extend 10s 192.0.2.4
             +1.0 knock ssh 192.0.2.4: extended 10s
-            +10.0   -> ssh close 192.0.2.1
-            +10.0   -> ssh close 192.0.2.2
-            +10.0   -> ssh close 192.0.2.3
+            +10.0   -> ssh expire 192.0.2.1
+            +10.0   -> ssh expire 192.0.2.2
+            +10.0   -> ssh expire 192.0.2.3
             +10.0 knock ssh 192.0.2.1: closed Expired
             +10.0 knock ssh 192.0.2.2: closed Expired
             +10.0 knock ssh 192.0.2.3: closed Expired
@@ -417,7 +418,7 @@ fn openings_outlive_a_reload_that_removes_their_door() {
             +0.0   -> journal lamp 10s 192.0.2.1
             +0.0 knock lamp 192.0.2.1: opened 10s
             +2.0 knock lamp 192.0.2.2: refused door-not-granted
-            +10.0   -> ssh close 192.0.2.1
+            +10.0   -> ssh expire 192.0.2.1
             +10.0   -> lamp close 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
             +10.0 knock lamp 192.0.2.1: closed Expired
@@ -451,9 +452,9 @@ fn what_an_earlier_run_left_open_is_taken_over() {
         expect![[r#"
             +1.0   -> ssh extend 10s 192.0.2.1
             +1.0 knock ssh 192.0.2.1: extended 10s
-            +7.0   -> ssh close 192.0.2.2
+            +7.0   -> ssh expire 192.0.2.2
             +7.0 - ssh 192.0.2.2: closed Expired
-            +11.0   -> ssh close 192.0.2.1
+            +11.0   -> ssh expire 192.0.2.1
             +11.0 knock ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -486,7 +487,7 @@ fn what_somebody_flushed_is_put_back_for_the_time_that_is_left() {
             +0.0 knock ssh 192.0.2.1: opened 10s
             +4.0   -> ssh open 6s 192.0.2.1
             +4.0 knock ssh 192.0.2.1: opened 6s
-            +10.0   -> ssh close 192.0.2.1
+            +10.0   -> ssh expire 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -509,7 +510,7 @@ fn what_cannot_be_put_back_now_is_put_back_later() {
             +2.0 knock ssh 192.0.2.1: refused door-failed broken
             +4.0   -> ssh open 6s 192.0.2.1
             +4.0 knock ssh 192.0.2.1: opened 6s
-            +10.0   -> ssh close 192.0.2.1
+            +10.0   -> ssh expire 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],
@@ -534,7 +535,7 @@ fn a_door_that_was_changed_is_still_the_door_that_was_opened() {
             +2.0 knock ssh 192.0.2.1: closed Asked
             +3.0   -> ssh extend 10s 192.0.2.2
             +3.0 knock ssh 192.0.2.2: extended 10s
-            +13.0   -> ssh close 192.0.2.2
+            +13.0   -> ssh expire 192.0.2.2
             +13.0 knock ssh 192.0.2.2: closed Expired
             +30.0 end: 0 openings, settled true
         "#]],

@@ -157,7 +157,7 @@ fn a_door_that_was_changed_takes_its_openings_and_orders_along() {
         engine.handle(Event::PolicyChanged(policy(&[after])), at(1.0));
         asked.iter().for_each(|order| answer(&mut engine, order, at(1.0)));
         let closed = expire(&mut engine, at(10.0));
-        assert!(closed.iter().all(|order| order.door == SSH_ELSEWHERE && order.act == Act::Close));
+        assert!(closed.iter().all(|order| order.door == SSH_ELSEWHERE && order.act == Act::Expire));
         closed.iter().for_each(|order| answer(&mut engine, order, at(10.0)));
     });
     assert_eq!((engine.openings().count(), engine.is_settled()), (0, true));

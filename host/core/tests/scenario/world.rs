@@ -28,7 +28,7 @@ struct World {
 /// Runs a script, a step a line, and compares all that happened.
 ///
 /// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
-/// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS found|lost DOOR CLIENT [SECONDS]`,
+/// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]`,
 /// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut world = World::new();
@@ -153,6 +153,9 @@ impl World {
                 self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining });
             }
             "lost" => self.feed(Event::Lost { door: door(words[0]), client: words[1].parse().unwrap() }),
+            "removed" => {
+                self.feed(Event::Removed { door: door(words[0]), client: words[1].parse().unwrap() });
+            }
             "drop" => {
                 let mut policy = policy();
                 policy.doors.remove(&door(words[0]));
@@ -210,6 +213,7 @@ impl World {
                         Act::Open(lasts) => format!("open {lasts:?}"),
                         Act::Extend(lasts) => format!("extend {lasts:?}"),
                         Act::Close => "close".to_owned(),
+                        Act::Expire => "expire".to_owned(),
                     };
                     let door = self.engine.door_name(order.door);
                     writeln!(self.out, "{}   -> {door} {act} {}", self.at(), order.client).unwrap();

@@ -35,7 +35,7 @@ impl Run {
     pub(super) fn new(door: &CommandDoor, order: &Order, rule: Option<&RuleId>, name: &str) -> Self {
         let (argv, seconds) = match order.act {
             Act::Open(lasts) => (door.open.clone(), lasts.as_secs().max(1)),
-            Act::Close => (door.close.clone(), 0),
+            Act::Close | Act::Expire => (door.close.clone(), 0),
             // The engine extends a door that does not keep the time by itself.
             Act::Extend(_) => (Vec::new(), 0),
         };

@@ -63,11 +63,11 @@ impl Run {
         }
         match (self.order.act, stop) {
             (Act::Open(_), _) => run(&start, door).await,
-            (Act::Close, Some(stop)) => {
+            (Act::Close | Act::Expire, Some(stop)) => {
                 tracing::debug!(event = "command-timeout", door, src = %ip, "{ip}: {door}: command timeout");
                 run(&stop, door).await;
             }
-            (Act::Close, None) | (Act::Extend(_), _) => {}
+            (Act::Close | Act::Expire, None) | (Act::Extend(_), _) => {}
         }
         Ok(())
     }
