@@ -41,6 +41,7 @@ pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReas
         hop_limit: packet.hop_limit,
         length: packet.length,
         interface: frame.interface.clone(),
+        link: 0,
         payload: payload.into(),
     })
 }

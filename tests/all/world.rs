@@ -203,6 +203,7 @@ pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock
         hop_limit: 64,
         length: 28,
         interface: "lo".into(),
+        link: 0,
         payload: Box::default(),
     }
 }

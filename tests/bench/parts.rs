@@ -65,7 +65,7 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
 fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
     let hasher = ClientHasher::default();
     let mut memory = Memory::new(Bounds { entries: 2_000_000, bytes: 1 << 30 }, &hasher);
-    let client = |n: u32| hasher.client(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)));
+    let client = |n: u32| hasher.client(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)), 0);
     let progress = || Progress { stage: 1, bytes: Box::new([0; 17]), until: Timestamp(u64::MAX) };
     for n in 0..clients {
         memory.remember(client(n), progress(), Timestamp(0));

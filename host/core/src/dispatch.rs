@@ -223,6 +223,7 @@ mod tests {
             hop_limit: 64,
             length: 28,
             interface: "eth0".into(),
+            link: 0,
             payload: Box::default(),
         }
     }

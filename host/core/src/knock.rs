@@ -31,6 +31,8 @@ pub struct Knock {
     pub length: u32,
     /// The interface that captured it.
     pub interface: Arc<str>,
+    /// Index of the interface that IP sees the packet on (the bridge for its port, the VLAN device for a tagged frame); 0 if it is not known.
+    pub link: u32,
     /// The first bytes behind the transport header, at most [`MAX_PAYLOAD`].
     pub payload: Box<[u8]>,
 }

@@ -159,6 +159,7 @@ fn knock(random: &mut Random) -> Knock {
         hop_limit: random.byte(),
         length: u32::try_from(random.below(70_000)).unwrap(),
         interface: Arc::from(random.of(&["", "eth0", "wlp0s20f3", "any"])),
+        link: 0,
         payload: Box::default(),
     }
 }
