@@ -5,7 +5,10 @@
 
 pub mod capture;
 pub mod decode;
+pub mod links;
 pub mod local_addresses;
+pub mod local_network;
+mod rtnetlink;
 
 pub mod rules;
 

@@ -27,7 +27,8 @@ fn bytes(port: u16) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8], interface: &Arc<str>, time: u64) -> Knock {
-    let frame = Frame { time: Timestamp(time), link: LinkType::Ethernet, length: 60, interface, bytes };
+    let frame =
+        Frame { time: Timestamp(time), link: LinkType::Ethernet, length: 60, interface, index: 2, bytes };
     decode(&frame, 0).expect("a good frame")
 }
 

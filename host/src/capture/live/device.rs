@@ -140,11 +140,12 @@ impl Device {
         limit: usize,
         mut sink: impl FnMut(Frame<'_>),
     ) -> Result<usize, CaptureError> {
-        let (interface, link) = (&self.interface, self.link);
+        let (interface, link, index) = (&self.interface, self.link, self.index.unwrap_or(0));
         self.capture
             .dispatch(Some(limit), |packet| {
                 let time = timestamp(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
-                sink(Frame { time, link, length: packet.header.len, interface, bytes: packet.data });
+                let (length, bytes) = (packet.header.len, packet.data);
+                sink(Frame { time, link, length, interface, index, bytes });
             })
             .map_err(|source| why(interface, source))
     }
