@@ -76,8 +76,10 @@ fn knocks_from_and_to_where_no_packet_is_open_nothing_and_are_counted() {
             ("impossible-source", IMPOSSIBLE_SOURCES.len()),
             ("impossible-destination", IMPOSSIBLE_DESTINATIONS.len()),
         ] {
-            let expected = format!("{reason} {}", 3 * knocks);
-            assert!(drops.split(", ").any(|drop| drop == expected), "{expected} on {interface}, not {drops}");
+            let counted =
+                drops.split(", ").find_map(|drop| drop.strip_prefix(reason)?.trim().parse::<usize>().ok());
+            // A machine looks for neighbours from the unspecified address, which may mix in.
+            assert!(counted.is_some_and(|count| count >= 3 * knocks), "{reason} on {interface}: {drops}");
         }
     }
 }
