@@ -63,3 +63,81 @@ fn in_front_of_ip(mut ether_type: u16, mut bytes: &[u8]) -> Option<(Vec<Tag>, u1
     }
     [ETHER_IPV4, ETHER_IPV6].contains(&ether_type).then_some((tags, ether_type, bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use postern_core::Timestamp;
+
+    use super::*;
+
+    const IPV4: &str = "4500";
+    const IPV6: &str = "6000";
+    const MACS: &str = "020000000002 020000000001";
+    const TAG_5: Tag = Tag { protocol: 0x8100, id: 5 };
+    const TAG_6: Tag = Tag { protocol: 0x88a8, id: 6 };
+
+    /// What `read` says of a frame that was captured on interface 9.
+    fn of<T>(link: LinkType, parts: &[&str], read: impl Fn(&Frame<'_>) -> T) -> T {
+        let digits: String = parts.concat().chars().filter(|c| !c.is_whitespace()).collect();
+        let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
+        let bytes: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let interface: Arc<str> = "test0".into();
+        read(&Frame { time: Timestamp(0), link, length: 0, interface: &interface, index: 9, bytes: &bytes })
+    }
+
+    #[test]
+    fn the_interface_is_the_captures_or_the_frames() {
+        let interface = |link, parts: &[&str]| of(link, parts, interface);
+        assert_eq!(interface(LinkType::Ethernet, &[MACS, "0800", IPV4]), 9);
+        assert_eq!(interface(LinkType::Ip, &[IPV4]), 9);
+        assert_eq!(
+            interface(LinkType::CookedV2, &["86dd 0000 00000003 0001 00 06 0200000000010000", IPV6]),
+            3
+        );
+        assert_eq!(
+            interface(LinkType::CookedV2, &["86dd 0000 00000001 0304 00 06 0000000000000000", IPV6]),
+            1
+        );
+        assert_eq!(interface(LinkType::CookedV2, &["86dd 0000 0000"]), 9);
+        assert_eq!(interface(LinkType::Cooked, &["0000 0001 0006 0200000000010000 0800", IPV4]), 9);
+        assert_eq!(interface(LinkType::Cooked, &["0000 0304 0006 0000000000000000 0800", IPV4]), 1);
+        assert_eq!(interface(LinkType::Cooked, &["0000 03"]), 9);
+    }
+
+    #[test]
+    fn tags_are_told_from_the_outermost_on() {
+        let tags = |link, parts: &[&str]| of(link, parts, tags);
+        assert_eq!(tags(LinkType::Ethernet, &[MACS, "86dd", IPV6]), Some(vec![]));
+        assert_eq!(tags(LinkType::Ethernet, &[MACS, "8100 0005 86dd", IPV6]), Some(vec![TAG_5]));
+        // Priority and the bit behind it are not the number's.
+        assert_eq!(
+            tags(LinkType::Ethernet, &[MACS, "88a8 f006 8100 e005 86dd", IPV6]),
+            Some(vec![TAG_6, TAG_5])
+        );
+        assert_eq!(
+            tags(LinkType::CookedV2, &["86dd 0000 00000003 0001 00 06 0200000000010000", IPV6]),
+            Some(vec![])
+        );
+        assert_eq!(
+            tags(LinkType::Cooked, &["0000 0001 0006 0200000000010000 8100 0005 86dd", IPV6]),
+            Some(vec![TAG_5])
+        );
+        assert_eq!(tags(LinkType::Ip, &[IPV6]), Some(vec![]));
+    }
+
+    #[test]
+    fn what_cannot_be_told_is_not_guessed() {
+        let tags = |link, parts: &[&str]| of(link, parts, tags);
+        // The inner one of two tags is in front of the IP header, and nothing is said of the outer one.
+        assert_eq!(
+            tags(LinkType::CookedV2, &["86dd 0000 00000003 0001 00 06 0200000000010000 0006 86dd", IPV6]),
+            None
+        );
+        assert_eq!(tags(LinkType::Ethernet, &[MACS, "0806"]), None);
+        assert_eq!(tags(LinkType::Ethernet, &[MACS, &"8100 0005".repeat(5), "86dd", IPV6]), None);
+        assert_eq!(tags(LinkType::Ethernet, &[MACS, "8100 00"]), None);
+        assert_eq!(tags(LinkType::Other(127), &[IPV6]), None);
+    }
+}
