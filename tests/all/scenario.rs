@@ -68,9 +68,14 @@ fn a_link_local_address_on_two_links_is_two_clients() {
          +0.1 fe80::1%3 udp/2222
          +0.2 fe80::1%3 udp/1111
          +0.3 fe80::1%2 udp/2222
-         +0.4 fe80::1%3 udp/3333
-         +0.5 fe80::1%2 udp/3333",
-        expect![[]],
+         +0.4 fe80::1%3 tcp/3333 S
+         +0.5 fe80::1%2 tcp/3333 S",
+        expect![[r"
+            +0.0 ssh fe80::1 stage 1
+            +0.2 ssh fe80::1 stage 1
+            +0.3 ssh fe80::1 stage 2
+            +0.5 open ssh fe80::1 10s
+        "]],
     );
 }
 
