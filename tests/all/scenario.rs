@@ -74,6 +74,7 @@ fn a_link_local_address_on_two_links_is_two_clients() {
             +0.0 ssh fe80::1 stage 1
             +0.2 ssh fe80::1 stage 1
             +0.3 ssh fe80::1 stage 2
+            +0.4 ssh fe80::1 forgot: step 2 should be 2222/udp, was 3333/tcp
             +0.5 open ssh fe80::1 10s
         "]],
     );
