@@ -25,7 +25,7 @@ use crate::guarding::{Attempt, Letting, put_in_place};
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::journal::{Journal, Record};
 use crate::knockd::source::Source;
-use crate::local_addresses::LocalAddresses;
+use crate::local_network::LocalNetwork;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
 use crate::rules::{Generation, Loader, Outcome, Pool, Runtime, Surroundings};
@@ -109,8 +109,8 @@ struct App {
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
-    /// Never read; it follows the changes of addresses as long as it lives.
-    _local: Arc<LocalAddresses>,
+    /// Never read; it follows the changes of addresses and links as long as it lives.
+    _local: Arc<LocalNetwork>,
 }
 
 /// The generation in force.
@@ -174,7 +174,7 @@ impl App {
         }
         let (to_spend, judgements) = judgements();
         let desk = Arc::new(Desk::new(doors, &plan, &config, clock, to_spend));
-        let local = Arc::new(LocalAddresses::follow()?);
+        let local = Arc::new(LocalNetwork::follow()?);
         let is_local = {
             let local = Arc::clone(&local);
             Arc::new(move |address| local.contains(address))
@@ -192,7 +192,7 @@ impl App {
         };
         let surroundings = Surroundings { runtime, is_local, clock, told };
         let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
-        let mut taps = Taps::default();
+        let mut taps = Taps::new(Arc::clone(&local));
         let listening = Arc::new(Notify::new());
         taps.follow(&config, &generation, &pool, &listening)?;
         let preparer = Preparer::start(written.clone(), loader, Teller::clone(&teller))?;

@@ -26,6 +26,8 @@ pub struct Frame<'a> {
     pub length: u32,
     /// The interface that captured it; `any` for a capture on all of them.
     pub interface: &'a Arc<str>,
+    /// The index of that interface; 0 for `any`, where the cooked header may say it, and if it is not known.
+    pub index: u32,
     /// What was captured of it.
     pub bytes: &'a [u8],
 }

@@ -4,6 +4,8 @@
 //! the payload that was asked for, never panics and never logs. It does not verify checksums: with checksum offload the
 //! frames of this very machine carry wrong ones, and a stranger who can send a wrong sum can as well send a right one.
 
+mod address;
+pub(crate) mod arrival;
 mod link;
 mod network;
 mod transport;
@@ -14,6 +16,7 @@ mod tests;
 use postern_core::{DropReason, Knock, MAX_PAYLOAD};
 
 use crate::capture::Frame;
+use crate::links::LOOPBACK;
 
 /// Reads the headers of `frame` and copies at most `payload_limit` bytes (and at most [`MAX_PAYLOAD`]) of what is behind them.
 ///
@@ -24,10 +27,12 @@ use crate::capture::Frame;
 ///
 /// [`DropReason::Truncated`] if the capture ends before the headers do; [`DropReason::Malformed`] if headers contradict each
 /// other; [`DropReason::LinkType`], [`DropReason::NotIp`], [`DropReason::LaterFragment`] or [`DropReason::OtherTransport`]
-/// for packets that can be no knock.
+/// for packets that can be no knock; [`DropReason::ImpossibleSource`] or [`DropReason::ImpossibleDestination`] if it says to come from
+/// or go to where no packet does, whatever machine this is. On the loopback interface loopback addresses are right.
 pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReason> {
     let (version, bytes) = link::network_packet(frame.link, frame.bytes)?;
     let packet = network::read(version, bytes)?;
+    address::check(packet.source, packet.destination, || arrival::interface(frame) == LOOPBACK)?;
     let segment = transport::read(&packet)?;
     let payload = &segment.payload[..segment.payload.len().min(payload_limit).min(MAX_PAYLOAD)];
     Ok(Knock {

@@ -6,7 +6,10 @@
 pub mod capture;
 pub mod decode;
 mod interfaces;
+pub mod links;
 pub mod local_addresses;
+pub mod local_network;
+mod rtnetlink;
 
 pub mod rules;
 

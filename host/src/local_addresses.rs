@@ -1,364 +1,260 @@
-//! LocalAddresses: which addresses are this machine's, kept up to date as they come and go.
+//! LocalAddresses: which addresses are this machine's, and which stand for whole networks that it is on.
 //!
-//! The kernel tells over rtnetlink when addresses change, and then all of them are read anew (RTM_GETADDR), so that a lost
-//! message costs nothing. A thread does that and sleeps otherwise. Broadcast addresses and the far ends of tunnels
-//! are not this machine's; nor are addresses that only a `local` route makes so.
+//! A list of one moment; [`crate::local_network`] keeps it up to date. The far ends of tunnels are not this machine's; nor are addresses
+//! that only a `local` route makes so.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use arc_swap::ArcSwap;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::OwnedFd;
-use rustix::io::{Errno, write};
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-};
-use thiserror::Error;
-use tracing::{debug, warn};
+use crate::links::{LOOPBACK, is_link_local};
+use crate::rtnetlink::{self, List, Message, attributes, word};
 
-/// Groups for changes of IPv4 and IPv6 addresses (RTMGRP_IPV4_IFADDR and RTMGRP_IPV6_IFADDR in linux/rtnetlink.h).
-const GROUPS: u32 = 0x10 | 0x100;
-/// The kernel answers at once; this is for a broken one.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
-/// When to try again after addresses could not be read.
-const RETRY: Duration = Duration::from_secs(1);
-/// How often a list that changed while it was read is read anew.
-const ATTEMPTS: usize = 8;
-/// Longer than any part of a list that the kernel sends.
-const BUFFER: usize = 64 << 10;
-
-/// The addresses of this machine. Ask it from any thread.
-#[derive(Debug)]
+/// The addresses of this machine at one moment.
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct LocalAddresses {
-    known: Arc<ArcSwap<Vec<IpAddr>>>,
-    stop: Arc<OwnedFd>,
-    thread: Option<JoinHandle<()>>,
-}
-
-/// Why the addresses cannot be known.
-#[derive(Debug, Error)]
-pub enum LocalAddressesError {
-    /// No rtnetlink socket, or no subscription.
-    #[error("cannot subscribe to address changes")]
-    Subscribe(#[source] io::Error),
-    /// The list could not be read.
-    #[error("cannot read the addresses of this machine")]
-    Read(#[source] io::Error),
-    /// The system has not what a thread needs.
-    #[error("cannot start the thread that follows address changes")]
-    Thread(#[source] io::Error),
+    /// All lists are sorted.
+    v4: Vec<Ipv4Addr>,
+    v6: Vec<Ipv6Addr>,
+    /// Link-local ones, with the index of their interface: the same one may be another machine's on another link.
+    link_local: Vec<(Ipv6Addr, u32)>,
+    /// Where the kernel takes packets as sent to all of a network. It refuses packets that claim to come from there.
+    broadcast: Vec<Ipv4Addr>,
 }
 
 impl LocalAddresses {
-    /// Reads the addresses, and follows their changes until this is dropped.
+    /// Asks the kernel.
     ///
     /// # Errors
-    ///
-    /// If the kernel does not say them, or there is no thread to be had.
-    pub fn follow() -> Result<Self, LocalAddressesError> {
-        // Subscribed first, so that no change between reading and subscribing is missed.
-        let news = subscribe().map_err(LocalAddressesError::Subscribe)?;
-        let known = Arc::new(ArcSwap::from_pointee(read_all().map_err(LocalAddressesError::Read)?));
-        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
-            .map_err(|errno| LocalAddressesError::Thread(errno.into()))?;
-        let stop = Arc::new(stop);
-        let thread = thread::Builder::new()
-            .name("local-addresses".to_owned())
-            .spawn({
-                let (known, stop) = (known.clone(), stop.clone());
-                move || keep(&known, &news, &stop)
-            })
-            .map_err(LocalAddressesError::Thread)?;
-        Ok(Self { known, stop, thread: Some(thread) })
+    /// If it does not answer.
+    pub(crate) fn read() -> io::Result<Self> {
+        Ok(Self::new(rtnetlink::read_all(List::Addresses, Assigned::read)?))
+    }
+
+    fn new(assigned: impl IntoIterator<Item = Assigned>) -> Self {
+        let mut all = Self::default();
+        for Assigned { address, network, prefix_length, broadcast, interface } in assigned {
+            match address {
+                IpAddr::V4(v4) => {
+                    all.v4.push(v4);
+                    all.broadcast.extend(broadcast);
+                    all.broadcast.extend(highest(network, prefix_length));
+                }
+                IpAddr::V6(v6) if is_link_local(address) => all.link_local.push((v6, interface)),
+                IpAddr::V6(v6) => all.v6.push(v6),
+            }
+        }
+        sort(&mut all.v4);
+        sort(&mut all.v6);
+        sort(&mut all.link_local);
+        sort(&mut all.broadcast);
+        all
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.v4.len() + self.v6.len() + self.link_local.len()
     }
 
     /// Whether `address` is one of this machine's. All of 127.0.0.0/8 is.
     #[must_use]
     pub fn contains(&self, address: IpAddr) -> bool {
-        matches!(address, IpAddr::V4(v4) if v4.is_loopback())
-            || self.known.load().binary_search(&address).is_ok()
-    }
-}
-
-impl Drop for LocalAddresses {
-    fn drop(&mut self) {
-        let _ = write(&*self.stop, &1_u64.to_ne_bytes());
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            warn!(event = "addresses", "the thread that follows address changes had panicked");
+        match address {
+            IpAddr::V4(v4) => v4.is_loopback() || self.v4.binary_search(&v4).is_ok(),
+            IpAddr::V6(v6) if is_link_local(address) => {
+                self.link_local.binary_search_by_key(&v6, |(known, _)| *known).is_ok()
+            }
+            IpAddr::V6(v6) => self.v6.binary_search(&v6).is_ok(),
         }
     }
-}
 
-/// The thread: sleep until something changes, read everything.
-fn keep(known: &ArcSwap<Vec<IpAddr>>, news: &OwnedFd, stop: &OwnedFd) {
-    let mut retry = None;
-    loop {
-        let mut descriptors = [PollFd::new(stop, PollFlags::IN), PollFd::new(news, PollFlags::IN)];
-        match poll(&mut descriptors, retry.as_ref()) {
-            Ok(_) => {}
-            Err(Errno::INTR) => continue,
-            Err(errno) => {
-                warn!(event = "addresses", error = %errno, "address changes are no longer followed");
-                return;
+    /// Whether a packet that came in on `interface` can have `source`: not if that is an address of this machine, unless it comes by
+    /// loopback, and not if it stands for a whole network. `link` is where IP sees the packet, for link-local ones; 0 if that is not
+    /// known, and then they are held against all links. An IPv4-compatible address is as good as the address in it.
+    ///
+    /// What can be no source on any machine is for [`crate::decode`] to know.
+    #[must_use]
+    pub fn can_send(&self, source: IpAddr, interface: u32, link: u32) -> bool {
+        let is_own = match source {
+            IpAddr::V4(v4) => return self.can_send_v4(v4, interface),
+            IpAddr::V6(v6) if is_link_local(source) && link != 0 => {
+                self.link_local.binary_search(&(v6, link)).is_ok()
             }
-        }
-        if !descriptors[0].revents().is_empty() {
-            return;
-        }
-        drain(news);
-        retry = match read_all() {
-            Ok(addresses) => {
-                debug!(event = "addresses", count = addresses.len(), "read the addresses of this machine");
-                known.store(Arc::new(addresses));
-                None
-            }
-            Err(error) => {
-                if retry.is_none() {
-                    warn!(event = "addresses", %error, "cannot read the addresses of this machine; trying again");
+            IpAddr::V6(v6) => {
+                if let [0, 0, 0, 0, 0, 0, ..] = v6.segments()
+                    && v6 != Ipv6Addr::LOCALHOST
+                    && v6.to_ipv4().is_some_and(|v4| !self.can_send_v4(v4, interface))
+                {
+                    return false;
                 }
-                Timespec::try_from(RETRY).ok()
+                self.contains(source)
             }
         };
+        !is_own || interface == LOOPBACK
     }
-}
 
-fn open(flags: SocketFlags) -> io::Result<OwnedFd> {
-    // Routing is netlink's protocol 0, the default.
-    Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC | flags, None)?)
-}
-
-fn subscribe() -> io::Result<OwnedFd> {
-    let socket = open(SocketFlags::NONBLOCK)?;
-    bind(&socket, &SocketAddrNetlink::new(0, GROUPS))?;
-    Ok(socket)
-}
-
-/// Reads the news away: that there is some was all that counts. That some was lost (ENOBUFS) is news as well.
-fn drain(news: &OwnedFd) {
-    loop {
-        match recv(news, &mut [0_u8; 256][..], RecvFlags::TRUNC) {
-            Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
-            Err(_) => return,
+    fn can_send_v4(&self, source: Ipv4Addr, interface: u32) -> bool {
+        if self.v4.binary_search(&source).is_ok() {
+            return interface == LOOPBACK;
         }
+        self.broadcast.binary_search(&source).is_err()
     }
 }
 
-/// All addresses, sorted.
-fn read_all() -> io::Result<Vec<IpAddr>> {
-    for _ in 0..ATTEMPTS {
-        if let Some(mut addresses) = read_once()? {
-            addresses.sort_unstable();
-            addresses.dedup();
-            return Ok(addresses);
+fn sort<T: Ord>(list: &mut Vec<T>) {
+    list.sort_unstable();
+    list.dedup();
+}
+
+/// The highest address of a network, which the kernel takes for its broadcast address, whether one was assigned or not.
+fn highest(network: Option<Ipv4Addr>, prefix_length: u8) -> Option<Ipv4Addr> {
+    // In a network of two neither stands for both (RFC 3021).
+    if prefix_length >= 31 {
+        return None;
+    }
+    Some(Ipv4Addr::from_bits(network?.to_bits() | u32::MAX >> prefix_length))
+}
+
+/// An address as it was given to an interface.
+#[derive(Clone, Copy, Debug)]
+struct Assigned {
+    address: IpAddr,
+    /// Of a tunnel the far end: what the prefix is of.
+    network: Option<Ipv4Addr>,
+    prefix_length: u8,
+    broadcast: Option<Ipv4Addr>,
+    interface: u32,
+}
+
+impl Assigned {
+    /// From struct ifaddrmsg and what follows it (linux/if_addr.h).
+    fn read(message: &Message<'_>) -> Option<Self> {
+        const HEADER: usize = 8;
+        /// The address, or of a tunnel the far end.
+        const ADDRESS: u16 = 1;
+        /// The address of this end, if it is another one.
+        const LOCAL: u16 = 2;
+        const BROADCAST: u16 = 4;
+        if message.kind != rtnetlink::NEW_ADDRESS {
+            return None;
         }
-    }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "they change faster than they can be read"))
-}
-
-/// All addresses, or none if they changed while they were read.
-fn read_once() -> io::Result<Option<Vec<IpAddr>>> {
-    let socket = open(SocketFlags::empty())?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WAIT))?;
-    sendto(&socket, &message::request(), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    let mut addresses = Vec::new();
-    let mut buffer = vec![0_u8; BUFFER];
-    let mut is_consistent = true;
-    loop {
-        let (_, length) = recv(&socket, &mut buffer[..], RecvFlags::TRUNC)?;
-        let part = buffer.get(..length).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        for message in message::split(part) {
-            is_consistent &= !message.is_interrupted;
-            match message.content()? {
-                message::Content::Address(address) => addresses.push(address),
-                message::Content::Other => {}
-                message::Content::End => return Ok(is_consistent.then_some(addresses)),
+        let prefix_length = *message.body.get(1)?;
+        let interface = word(message.body, 4)?;
+        let (mut address, mut local, mut broadcast) = (None, None, None);
+        for (kind, value) in attributes(message.body.get(HEADER..)?) {
+            match kind {
+                ADDRESS => address = ip(value),
+                LOCAL => local = ip(value),
+                BROADCAST => broadcast = v4(ip(value)),
+                _ => {}
             }
         }
+        let network = v4(address.or(local));
+        Some(Self { address: local.or(address)?, network, prefix_length, broadcast, interface })
     }
 }
 
-/// The few rtnetlink messages that matter here (linux/netlink.h, linux/if_addr.h); numbers are in the order of this machine.
-mod message {
-    use super::{IpAddr, Ipv4Addr, Ipv6Addr, io};
-
-    const HEADER: usize = 16;
-    const ERROR: u16 = 2;
-    const DONE: u16 = 3;
-    const NEW_ADDRESS: u16 = 20;
-    const GET_ADDRESS: u16 = 22;
-    /// NLM_F_REQUEST, NLM_F_ROOT and NLM_F_MATCH: all there are.
-    const DUMP: u16 = 0x301;
-    /// NLM_F_DUMP_INTR.
-    const INTERRUPTED: u16 = 0x10;
-    /// struct ifaddrmsg.
-    const ADDRESS_HEADER: usize = 8;
-    /// The address, or of a tunnel the far end.
-    const ADDRESS: u16 = 1;
-    /// The address of this end, if it is another one.
-    const LOCAL: u16 = 2;
-
-    pub(super) struct Message<'a> {
-        kind: u16,
-        pub(super) is_interrupted: bool,
-        body: &'a [u8],
+fn v4(address: Option<IpAddr>) -> Option<Ipv4Addr> {
+    match address? {
+        IpAddr::V4(v4) => Some(v4),
+        IpAddr::V6(_) => None,
     }
+}
 
-    pub(super) enum Content {
-        Address(IpAddr),
-        Other,
-        End,
+fn ip(bytes: &[u8]) -> Option<IpAddr> {
+    if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
+        return Some(Ipv4Addr::from(v4).into());
     }
-
-    /// Asks for the addresses of all families.
-    pub(super) fn request() -> [u8; HEADER + ADDRESS_HEADER] {
-        const LENGTH: u32 = 24;
-        let mut bytes = [0; HEADER + ADDRESS_HEADER];
-        bytes[..4].copy_from_slice(&LENGTH.to_ne_bytes());
-        bytes[4..6].copy_from_slice(&GET_ADDRESS.to_ne_bytes());
-        bytes[6..8].copy_from_slice(&DUMP.to_ne_bytes());
-        bytes
-    }
-
-    /// The messages in what was received; ends at the first that contradicts itself.
-    pub(super) fn split(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
-        std::iter::from_fn(move || {
-            let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
-            let message = bytes.get(..length)?;
-            let kind = half(message, 4)?;
-            let is_interrupted = half(message, 6)? & INTERRUPTED != 0;
-            let body = message.get(HEADER..)?;
-            bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-            Some(Message { kind, is_interrupted, body })
-        })
-    }
-
-    impl Message<'_> {
-        pub(super) fn content(&self) -> io::Result<Content> {
-            match self.kind {
-                DONE => Ok(Content::End),
-                ERROR => {
-                    let code = self.body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                    Err(io::Error::from_raw_os_error(code.saturating_neg()))
-                }
-                NEW_ADDRESS => Ok(self.address().map_or(Content::Other, Content::Address)),
-                _ => Ok(Content::Other),
-            }
-        }
-
-        fn address(&self) -> Option<IpAddr> {
-            let mut attributes = self.body.get(ADDRESS_HEADER..)?;
-            let (mut address, mut local) = (None, None);
-            while let (Some(length), Some(kind)) = (half(attributes, 0), half(attributes, 2)) {
-                let length = usize::from(length);
-                let value = attributes.get(4..length)?;
-                match kind {
-                    ADDRESS => address = ip(value),
-                    LOCAL => local = ip(value),
-                    _ => {}
-                }
-                attributes = attributes.get(length.next_multiple_of(4)..).unwrap_or_default();
-            }
-            local.or(address)
-        }
-    }
-
-    fn half(bytes: &[u8], at: usize) -> Option<u16> {
-        bytes.get(at..)?.first_chunk().map(|half| u16::from_ne_bytes(*half))
-    }
-
-    fn ip(bytes: &[u8]) -> Option<IpAddr> {
-        if let Ok(v4) = <[u8; 4]>::try_from(bytes) {
-            return Some(Ipv4Addr::from(v4).into());
-        }
-        <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
-    }
+    <[u8; 16]>::try_from(bytes).ok().map(|v6| Ipv6Addr::from(v6).into())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
     use super::*;
-    use crate::capture::namespace::{Namespace, ip};
 
-    fn until(local: &LocalAddresses, address: &str, expected: bool) {
-        let address: IpAddr = address.parse().unwrap();
-        let end = Instant::now() + Duration::from_secs(20);
-        while local.contains(address) != expected {
-            assert!(Instant::now() < end, "{address} is not {expected}");
-            thread::sleep(Duration::from_millis(1));
+    const ETH: u32 = 2;
+    const WIFI: u32 = 3;
+
+    fn given(address: &str, prefix_length: u8, interface: u32) -> Assigned {
+        let address = address.parse().unwrap();
+        Assigned { address, network: v4(Some(address)), prefix_length, broadcast: None, interface }
+    }
+
+    fn machine() -> LocalAddresses {
+        LocalAddresses::new([
+            given("127.0.0.1", 8, LOOPBACK),
+            given("::1", 128, LOOPBACK),
+            given("192.0.2.7", 24, ETH),
+            given("2001:db8::7", 64, ETH),
+            given("fe80::1", 64, ETH),
+            Assigned { broadcast: Some([10, 1, 255, 255].into()), ..given("10.1.2.3", 24, WIFI) },
+            given("198.51.100.4", 31, WIFI),
+            // The end of a tunnel, with the other end as a network of one.
+            Assigned { network: Some([203, 0, 113, 2].into()), ..given("203.0.113.1", 32, 9) },
+        ])
+    }
+
+    #[track_caller]
+    fn check(source: &str, interface: u32, link: u32, expected: bool) {
+        assert_eq!(
+            machine().can_send(source.parse().unwrap(), interface, link),
+            expected,
+            "{source} on {interface}"
+        );
+    }
+
+    #[test]
+    fn own_addresses_come_by_loopback_alone() {
+        for own in [
+            "192.0.2.7",
+            "2001:db8::7",
+            "10.1.2.3",
+            "198.51.100.4",
+            "203.0.113.1",
+            "::192.0.2.7",
+            "127.0.0.1",
+            "::1",
+        ] {
+            check(own, ETH, 0, false);
+            check(own, 0, 0, false);
+            check(own, LOOPBACK, 0, true);
+        }
+        for other in ["192.0.2.8", "2001:db8::8", "198.51.100.5", "203.0.113.2", "::192.0.2.8"] {
+            check(other, ETH, 0, true);
+            check(other, LOOPBACK, 0, true);
         }
     }
 
     #[test]
-    fn addresses_are_known_as_they_come_and_go() {
-        let Some(namespace) = Namespace::new() else { return };
-        namespace.inside(|| {
-            ip("link add pe-a type veth peer name pe-b");
-            ip("addr add 192.0.2.7/24 brd + dev pe-a");
-            let local = LocalAddresses::follow().unwrap();
-            let contains = |address: &str| local.contains(address.parse().unwrap());
-            for address in ["127.0.0.1", "127.200.0.9", "::1", "192.0.2.7"] {
-                assert!(contains(address), "{address}");
-            }
-            // A broadcast address, a neighbour, mapped, and nobody.
-            for address in ["192.0.2.255", "192.0.2.8", "::ffff:192.0.2.7", "2001:db8::7", "0.0.0.0", "::"] {
-                assert!(!contains(address), "{address}");
-            }
-            ip("addr add 2001:db8::7/64 dev pe-a nodad");
-            until(&local, "2001:db8::7", true);
-            ip("addr add 198.51.100.1 peer 198.51.100.2 dev pe-b");
-            until(&local, "198.51.100.1", true);
-            assert!(!contains("198.51.100.2"), "the far end");
-            ip("addr del 192.0.2.7/24 dev pe-a");
-            until(&local, "192.0.2.7", false);
-            ip("link delete pe-a");
-            until(&local, "198.51.100.1", false);
-            until(&local, "2001:db8::7", false);
-            assert!(contains("::1"));
-        });
+    fn nobody_is_a_whole_network() {
+        // Assigned, and what follows from the prefix.
+        for broadcast in ["10.1.255.255", "10.1.2.255", "192.0.2.255", "::192.0.2.255"] {
+            check(broadcast, ETH, 0, false);
+            check(broadcast, LOOPBACK, 0, false);
+        }
+        // Of networks that this machine is not on nothing is known.
+        check("198.51.100.255", ETH, 0, true);
+        check("203.0.113.255", ETH, 0, true);
     }
 
     #[test]
-    fn a_thousand_addresses_are_read_while_they_change() {
-        let Some(namespace) = Namespace::new() else { return };
-        namespace.inside(|| {
-            let local = LocalAddresses::follow().unwrap();
-            for index in 0..1000 {
-                ip(&format!("addr add 10.1.{}.{}/32 dev lo", index / 250, index % 250));
-            }
-            until(&local, "10.1.3.249", true);
-            assert!(local.known.load().len() >= 1002);
-            ip("addr flush dev lo");
-            until(&local, "10.1.0.0", false);
-        });
+    fn a_link_local_address_may_be_another_machines_on_another_link() {
+        check("fe80::1", ETH, ETH, false);
+        check("fe80::1", WIFI, WIFI, true);
+        check("fe80::1", 0, 0, false);
+        check("fe80::1", LOOPBACK, LOOPBACK, true);
+        check("fe80::2", ETH, ETH, true);
+        assert!(machine().contains("fe80::1".parse().unwrap()));
+        assert!(!machine().contains("fe80::2".parse().unwrap()));
     }
 
     #[test]
-    fn nonsense_from_the_kernel_is_not_read() {
-        for bytes in [&[][..], &[0; 15], &[0; 64], &[0xff; 64], &[17, 0, 0, 0, 20, 0, 0, 0]] {
-            assert_eq!(
-                message::split(bytes).filter_map(|message| message.content().ok()).count(),
-                0,
-                "{bytes:?}"
-            );
-        }
-        // An address message without, with half and with a zero-length attribute.
-        for attributes in [&[][..], &[8, 0, 2, 0, 192, 0], &[0, 0, 2, 0, 192, 0, 2, 1], &[3, 0, 2, 0]] {
-            let length = u32::try_from(24 + attributes.len()).unwrap();
-            let mut bytes = [&length.to_ne_bytes()[..], &[20, 0, 0, 0], &[0; 16]].concat();
-            bytes.extend(attributes);
-            let messages: Vec<_> = message::split(&bytes).collect();
-            assert_eq!(messages.len(), 1);
-            assert!(matches!(messages[0].content(), Ok(message::Content::Other)), "{attributes:?}");
-        }
+    fn highest_addresses_of_networks_of_all_sizes() {
+        let of = |prefix_length| highest(Some([192, 0, 2, 7].into()), prefix_length).map(|it| it.to_string());
+        assert_eq!(of(0).as_deref(), Some("255.255.255.255"));
+        assert_eq!(of(8).as_deref(), Some("192.255.255.255"));
+        assert_eq!(of(30).as_deref(), Some("192.0.2.7"));
+        assert_eq!([of(31), of(32), of(33), of(255)], [None, None, None, None]);
+        assert_eq!(highest(None, 8), None);
     }
 }

@@ -10,16 +10,22 @@ use tokio::sync::Notify;
 use crate::capture::{CaptureError, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
 use crate::decode::decode;
+use crate::local_network::{LocalNetwork, View};
 use crate::log;
 use crate::rules::{Entrance, Generation, Pool, Runtime};
 
 /// The running captures, by interface.
-#[derive(Default)]
 pub(crate) struct Taps {
+    network: Arc<LocalNetwork>,
     taps: BTreeMap<String, (bool, Tap)>,
 }
 
 impl Taps {
+    /// No captures yet.
+    pub(crate) fn new(network: Arc<LocalNetwork>) -> Self {
+        Self { network, taps: BTreeMap::new() }
+    }
+
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
     /// `listening` may look again whether all are.
     pub(crate) fn follow(
@@ -48,6 +54,7 @@ impl Taps {
                 let settings = TapSettings { interface: interface.clone(), promiscuous: config.promiscuous };
                 let way_in = WayIn {
                     entrance: pool.entrance(),
+                    network: self.network.view(),
                     only_ipv4: config.only_ipv4,
                     listening: Arc::clone(listening),
                 };
@@ -73,6 +80,7 @@ impl Taps {
 /// What becomes of a tap's frames.
 struct WayIn {
     entrance: Entrance,
+    network: View,
     only_ipv4: bool,
     listening: Arc<Notify>,
 }
@@ -85,7 +93,10 @@ impl Sink for WayIn {
     fn frame(&mut self, frame: Frame<'_>) {
         match decode(&frame, self.entrance.payload_limit()) {
             Ok(knock) if self.only_ipv4 && knock.source.is_ipv6() => log::count_drop(DropReason::NotWatched),
-            Ok(knock) => self.entrance.offer(knock),
+            Ok(mut knock) => match self.network.place(&mut knock, &frame) {
+                Ok(()) => self.entrance.offer(knock),
+                Err(reason) => log::count_drop(reason),
+            },
             Err(reason) => log::count_drop(reason),
         }
     }

@@ -61,6 +61,26 @@ fn clients_do_not_mix_and_versions_of_ip_do_not_either() {
 }
 
 #[test]
+fn a_link_local_address_on_two_links_is_two_clients() {
+    check(
+        &[("ssh.toml", SEQUENCE)],
+        "+0 fe80::1%2 udp/1111
+         +0.1 fe80::1%3 udp/2222
+         +0.2 fe80::1%3 udp/1111
+         +0.3 fe80::1%2 udp/2222
+         +0.4 fe80::1%3 tcp/3333 S
+         +0.5 fe80::1%2 tcp/3333 S",
+        expect![[r"
+            +0.0 ssh fe80::1 stage 1
+            +0.2 ssh fe80::1 stage 1
+            +0.3 ssh fe80::1 stage 2
+            +0.4 ssh fe80::1 forgot: step 2 should be 2222/udp, was 3333/tcp
+            +0.5 open ssh fe80::1 10s
+        "]],
+    );
+}
+
+#[test]
 fn who_takes_too_long_and_never_comes_back_is_told_with_the_next_knock() {
     check(
         &[("ssh.toml", SEQUENCE)],

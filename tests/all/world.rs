@@ -194,9 +194,10 @@ fn policy(config: &Config) -> Arc<Policy> {
     })
 }
 
-/// A knock at this machine.
+/// A knock at this machine; a source may have the index of its link behind it, `fe80::1%2`.
 pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock {
     let (transport, port) = port.split_once('/').unwrap();
+    let (source, link) = source.split_once('%').map_or((source, 0), |(it, link)| (it, link.parse().unwrap()));
     let bit = |letter| 1 << "FSRPAUEC".find(letter).unwrap();
     Knock {
         time: Timestamp(BEGIN).plus(now.0),
@@ -213,7 +214,7 @@ pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock
         hop_limit: 64,
         length: 28,
         interface: "lo".into(),
-        link: 0,
+        link,
         payload: Box::default(),
     }
 }

@@ -10,10 +10,11 @@ use postern_core::{
     Bounds, ClientHasher, Destination, Dispatch, Interest, Knock, Memory, Moment, Progress, Subscription,
     TcpFlags, Timestamp, Transport, Watch,
 };
-use postern_tests::frame;
+use postern_tests::frame::udp;
 use posternd::capture::{Frame, LinkType};
 use posternd::config::Config;
 use posternd::decode::decode;
+use posternd::local_network::LocalNetwork;
 use posternd::rules::{Generation, Loader, Runtime, Shard};
 
 const RULE: &str = "module = \"sequence\"\ndoor = \"probe\"\n[settings]\nsequence = [\"7001/udp\", \"7002/udp\", \"7003/udp\"]\nwithin = \"10m\"\n";
@@ -25,12 +26,15 @@ fn main() {
 
 fn bytes(port: u16) -> Vec<u8> {
     let from = SocketAddr::new(Ipv4Addr::new(192, 0, 2, 1).into(), 40_000);
-    frame::udp(from, SocketAddr::new(Ipv4Addr::new(198, 51, 100, 1).into(), port), b"")
+    udp(from, SocketAddr::new(Ipv4Addr::new(198, 51, 100, 1).into(), port), b"")
 }
 
 fn read(bytes: &[u8], interface: &Arc<str>, time: u64) -> Knock {
-    let frame = Frame { time: Timestamp(time), link: LinkType::Ethernet, length: 60, interface, bytes };
-    decode(&frame, 0).expect("a good frame")
+    decode(&frame(bytes, interface, time), 0).expect("a good frame")
+}
+
+fn frame<'a>(bytes: &'a [u8], interface: &'a Arc<str>, time: u64) -> Frame<'a> {
+    Frame { time: Timestamp(time), link: LinkType::Ethernet, length: 60, interface, index: 2, bytes }
 }
 
 /// A frame becomes a knock.
@@ -38,6 +42,20 @@ fn read(bytes: &[u8], interface: &Arc<str>, time: u64) -> Knock {
 fn decoding(bencher: Bencher<'_, '_>) {
     let (bytes, interface) = (bytes(7001), Arc::from("eth0"));
     bencher.bench_local(|| read(black_box(&bytes), &interface, 0));
+}
+
+/// The same, and its source is held against this machine's addresses.
+#[divan::bench]
+fn placing(bencher: Bencher<'_, '_>) {
+    let (bytes, interface) = (bytes(7001), Arc::from("eth0"));
+    let network = LocalNetwork::follow().expect("the kernel says its addresses");
+    let mut view = network.view();
+    bencher.bench_local(|| {
+        let frame = frame(black_box(&bytes), &interface, 0);
+        let mut knock = decode(&frame, 0).expect("a good frame");
+        view.place(&mut knock, &frame).expect("another machine can send it");
+        knock
+    });
 }
 
 /// Which rules asked for it.
@@ -67,7 +85,7 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
 fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
     let hasher = ClientHasher::default();
     let mut memory = Memory::new(Bounds { entries: 2_000_000, bytes: 1 << 30 }, &hasher);
-    let client = |n: u32| hasher.client(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)));
+    let client = |n: u32| hasher.client(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)), 0);
     let progress = || Progress { stage: 1, bytes: Box::new([0; 17]), until: Timestamp(u64::MAX) };
     for n in 0..clients {
         memory.remember(client(n), progress(), Timestamp(0));

@@ -16,6 +16,7 @@ mod lifecycle;
 mod module;
 mod reload;
 mod set_door;
+mod sources;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};

@@ -17,6 +17,10 @@ pub enum DropReason {
     LaterFragment,
     /// A link type that we do not read.
     LinkType,
+    /// No other machine can send from this address: unspecified, loopback, broadcast, multicast, reserved, or one of this machine's own.
+    ImpossibleSource,
+    /// No packet from another machine can go to this address: unspecified or loopback.
+    ImpossibleDestination,
     /// No rule asked for it.
     NotWatched,
     /// A worker's queue was full.
@@ -45,13 +49,15 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 20] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
         Self::OtherTransport,
         Self::LaterFragment,
         Self::LinkType,
+        Self::ImpossibleSource,
+        Self::ImpossibleDestination,
         Self::NotWatched,
         Self::QueueFull,
         Self::Fault,
@@ -76,6 +82,8 @@ impl DropReason {
             Self::OtherTransport => "other-transport",
             Self::LaterFragment => "later-fragment",
             Self::LinkType => "link-type",
+            Self::ImpossibleSource => "impossible-source",
+            Self::ImpossibleDestination => "impossible-destination",
             Self::NotWatched => "not-watched",
             Self::QueueFull => "queue-full",
             Self::Fault => "fault",

@@ -1,7 +1,7 @@
 //! Memory: what is kept of each client between two knocks of one rule, bounded and expiring.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hashbrown::HashTable;
 
@@ -30,11 +30,19 @@ pub struct ClientHasher(RandomState);
 /// A client with its hash, which is made once for all memories that share a hasher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Client {
-    address: IpAddr,
+    key: ClientKey,
     hash: u32,
 }
 
-/// The half-finished knocks of one rule, by source address.
+/// Who a client is: a source address, and the link on which it was seen, since a link-local one may be on every link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ClientKey {
+    /// Of IPv4 the mapped one, which no packet comes from: a byte less, so that a slot with the link is one line of a cache.
+    address: [u8; 16],
+    link: u32,
+}
+
+/// The half-finished knocks of one rule, by source address and link.
 ///
 /// Every operation takes constant time however many clients there are. When a bound is reached the entry
 /// that was written longest ago goes, so a flood of made-up sources costs bounded memory and nothing else.
@@ -62,7 +70,7 @@ struct Pointer {
 /// One line of a processor's cache.
 #[derive(Debug)]
 struct Slot {
-    client: IpAddr,
+    client: ClientKey,
     stage: u32,
     until: Timestamp,
     bytes: Bytes,
@@ -78,19 +86,34 @@ enum Bytes {
 }
 
 impl ClientHasher {
-    /// The client of this address.
+    /// The client of this address on this link; see [`crate::Knock::link`].
     #[must_use]
-    pub fn client(&self, address: IpAddr) -> Client {
-        let hash = self.0.hash_one(address);
-        Client { address, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
+    pub fn client(&self, address: IpAddr, link: u32) -> Client {
+        let address = match address {
+            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+            IpAddr::V6(v6) => v6,
+        };
+        self.of(ClientKey { address: address.octets(), link })
+    }
+
+    fn of(&self, key: ClientKey) -> Client {
+        // As numbers, since a hash of bytes takes their count in as well.
+        let hash = self.0.hash_one((u128::from_ne_bytes(key.address), key.link));
+        Client { key, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
     }
 }
 
 impl Client {
     /// Its address.
     #[must_use]
-    pub const fn address(self) -> IpAddr {
-        self.address
+    pub fn address(self) -> IpAddr {
+        self.key.address()
+    }
+}
+
+impl ClientKey {
+    fn address(self) -> IpAddr {
+        Ipv6Addr::from(self.address).to_canonical()
     }
 }
 
@@ -180,7 +203,7 @@ impl Memory {
 
     fn insert(&mut self, client: Client, progress: Progress) {
         let slot = Slot {
-            client: client.address,
+            client: client.key,
             stage: progress.stage,
             until: progress.until,
             bytes: Bytes::new(progress.bytes),
@@ -213,7 +236,7 @@ impl Memory {
     /// for each [`Memory::remember`], and entries leave faster than they come, so that the dead never pile up.
     pub fn expire_oldest(&mut self, now: Timestamp) -> Option<(IpAddr, u32)> {
         let Slot { client, stage, until, .. } = *self.slots.get(self.oldest as usize)?;
-        (until <= now && self.forget(self.hasher.client(client))).then_some((client, stage))
+        (until <= now && self.forget(self.hasher.of(client))).then_some((client.address(), stage))
     }
 
     /// Forgets `client`; says whether there was something to forget.
@@ -285,7 +308,7 @@ impl Memory {
     fn evict(&mut self) -> bool {
         let Some(slot) = self.slots.get(self.oldest as usize) else { return false };
         self.evicted += 1;
-        self.forget(self.hasher.client(slot.client))
+        self.forget(self.hasher.of(slot.client))
     }
 }
 
@@ -296,7 +319,7 @@ fn spread(hash: u32) -> u64 {
 
 /// Tells the pointer to a client's slot.
 fn is(client: Client, slots: &[Slot]) -> impl Fn(&Pointer) -> bool {
-    move |pointer| pointer.hash == client.hash && slots[pointer.at as usize].client == client.address
+    move |pointer| pointer.hash == client.hash && slots[pointer.at as usize].client == client.key
 }
 
 #[cfg(test)]
@@ -313,7 +336,7 @@ mod tests {
 
     fn memory(bounds: Bounds) -> (Memory, impl Fn(u32) -> Client) {
         let hasher = ClientHasher::default();
-        (Memory::new(bounds, &hasher), move |n| hasher.client(address(n)))
+        (Memory::new(bounds, &hasher), move |n| hasher.client(address(n), 0))
     }
 
     fn progress(bytes: &[u8], until: u64) -> Progress {
@@ -332,6 +355,28 @@ mod tests {
         assert!(!memory.forget(client(1)));
         assert_eq!(memory.recall(client(1), Timestamp(20)), None);
         assert_eq!(memory.recall(client(2), Timestamp(20)), Some(&b"c"[..]));
+    }
+
+    #[test]
+    fn the_same_link_local_address_on_two_links_is_two_clients() {
+        let hasher = ClientHasher::default();
+        let mut memory = Memory::new(ROOMY, &hasher);
+        let address: IpAddr = "fe80::1".parse().unwrap();
+        memory.remember(hasher.client(address, 2), progress(b"a", 50), Timestamp(0));
+        assert_eq!(memory.recall(hasher.client(address, 3), Timestamp(1)), None);
+        memory.remember(hasher.client(address, 3), progress(b"b", 60), Timestamp(1));
+        assert_eq!(memory.recall(hasher.client(address, 2), Timestamp(2)), Some(&b"a"[..]));
+        assert_eq!(memory.expire_oldest(Timestamp(50)), Some((address, 1)));
+        assert_eq!(memory.recall(hasher.client(address, 3), Timestamp(50)), Some(&b"b"[..]));
+    }
+
+    #[test]
+    fn addresses_of_both_kinds_come_back_as_they_were() {
+        for address in
+            ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|address| address.parse::<IpAddr>().unwrap())
+        {
+            assert_eq!(ClientHasher::default().client(address, 7).address(), address);
+        }
     }
 
     #[test]
@@ -426,7 +471,7 @@ mod tests {
             while at != NONE {
                 let slot = &memory.slots[at as usize];
                 assert_eq!(slot.older, before, "step {step}");
-                assert_eq!(memory.find(memory.hasher.client(slot.client)), Some(at), "step {step}");
+                assert_eq!(memory.find(memory.hasher.of(slot.client)), Some(at), "step {step}");
                 seen += 1;
                 bytes += slot.cost();
                 (before, at) = (at, slot.newer);

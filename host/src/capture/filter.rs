@@ -16,8 +16,8 @@ use socket2::SockFilter;
 use program::Instruction;
 use ranges::Ranges;
 
-/// What the kernel accepts in one program (BPF_MAXINSNS).
-const MAX_INSTRUCTIONS: usize = 4096;
+/// What the kernel accepts in one program (BPF_MAXINSNS), with room for what may go in front of it.
+const MAX_INSTRUCTIONS: usize = 4096 - program::HIDDEN_LENGTH;
 
 /// A kernel filter for a set of watches.
 #[derive(Clone, Debug)]
@@ -92,6 +92,15 @@ impl Filter {
     /// A few instructions that pass every packet but outgoing ones, for as long as no better filter is in place.
     pub(super) fn everything_incoming() -> Vec<SockFilter> {
         program::everything_incoming()
+            .iter()
+            .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
+            .collect()
+    }
+
+    /// What goes in front of any other program where a packet shows once for each interface that it passes, without its VLAN tag: it
+    /// rejects packets from link-local addresses wherever IP does not see them because of that tag.
+    pub(super) fn without_hidden_link_local() -> Vec<SockFilter> {
+        program::without_hidden_link_local()
             .iter()
             .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
             .collect()

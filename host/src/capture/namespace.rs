@@ -60,3 +60,14 @@ pub(crate) fn ip(arguments: &str) {
     let status = Command::new("ip").args(arguments.split_whitespace()).status().unwrap();
     assert!(status.success(), "ip {arguments}");
 }
+
+/// Puts a frame on the wire behind `interface` as it is.
+pub(crate) fn send_frame(interface: &str, hex: &str) {
+    let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
+    let bytes: Vec<u8> = digits
+        .as_bytes()
+        .chunks(2)
+        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+        .collect();
+    pcap::Capture::from_device(interface).unwrap().open().unwrap().sendpacket(bytes).unwrap();
+}

@@ -7,19 +7,19 @@ use super::network::Version;
 use crate::capture::LinkType;
 
 /// Stacked VLAN tags that are looked through: QinQ has two, and two more do no harm.
-const MAX_VLAN_TAGS: usize = 4;
+pub(super) const MAX_VLAN_TAGS: usize = 4;
 
-const ETHER_IPV4: u16 = 0x0800;
-const ETHER_IPV6: u16 = 0x86dd;
+pub(super) const ETHER_IPV4: u16 = 0x0800;
+pub(super) const ETHER_IPV6: u16 = 0x86dd;
 /// 802.1Q, 802.1ad, and what some switches used before 802.1ad.
-const ETHER_VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
+pub(super) const ETHER_VLAN: [u16; 3] = [0x8100, 0x88a8, 0x9100];
 
 /// Protocol field and length of a Linux cooked header, version 1 (LINKTYPE_LINUX_SLL).
-const COOKED_PROTOCOL: usize = 14;
-const COOKED_LENGTH: usize = 16;
+pub(super) const COOKED_PROTOCOL: usize = 14;
+pub(super) const COOKED_LENGTH: usize = 16;
 /// The same of version 2 (LINKTYPE_LINUX_SLL2).
-const COOKED_V2_PROTOCOL: usize = 0;
-const COOKED_V2_LENGTH: usize = 20;
+pub(super) const COOKED_V2_PROTOCOL: usize = 0;
+pub(super) const COOKED_V2_LENGTH: usize = 20;
 
 /// The address family of IPv4, the same on all systems.
 const FAMILY_IPV4: u32 = 2;

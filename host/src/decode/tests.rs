@@ -61,7 +61,7 @@ fn bytes(parts: &[&str]) -> Vec<u8> {
 fn read(link: LinkType, bytes: &[u8], payload_limit: usize) -> Result<Knock, DropReason> {
     let interface: Arc<str> = "test0".into();
     let length = u32::try_from(bytes.len()).unwrap();
-    decode(&Frame { time: Timestamp(7), link, length, interface: &interface, bytes }, payload_limit)
+    decode(&Frame { time: Timestamp(7), link, length, interface: &interface, index: 2, bytes }, payload_limit)
 }
 
 /// One line of what a test cares about.

@@ -111,7 +111,7 @@ impl Shard {
         mut outcome: impl FnMut(&RuleId, Outcome),
     ) -> bool {
         let Self { generation, states, hasher, asked, started, shards } = self;
-        let client = hasher.client(knock.source);
+        let client = hasher.client(knock.source, knock.link);
         asked.clear();
         asked.extend(generation.dispatch.wanted(knock, &is_local));
         if asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1) {

@@ -44,6 +44,9 @@ pub(super) const RETURN: u16 = 0x06;
 /// Offsets from here on are facts that the kernel has about a packet (SKF_AD_OFF); these do not depend on the link layer.
 pub(super) const PROTOCOL: u32 = 0xffff_f000;
 pub(super) const PACKET_TYPE: u32 = 0xffff_f004;
+/// The tag that was taken out of the frame, and whether one was (SKF_AD_VLAN_TAG and SKF_AD_VLAN_TAG_PRESENT).
+const TAG: u32 = 0xffff_f02c;
+const TAG_PRESENT: u32 = 0xffff_f030;
 /// Offsets from here on count from the IP header (SKF_NET_OFF).
 pub(super) const NETWORK: u32 = 0xfff0_0000;
 /// The packet type of what this machine sends (PACKET_OUTGOING in linux/if_packet.h).
@@ -93,6 +96,37 @@ pub(super) fn everything_incoming() -> [Instruction; 4] {
         Instruction::new(LOAD_BYTE, PACKET_TYPE),
         Instruction { if_true: 1, ..Instruction::new(JUMP_EQUAL, OUTGOING) },
         Instruction::new(RETURN, ACCEPT),
+        Instruction::new(RETURN, 0),
+    ]
+}
+
+/// Instructions of [`without_hidden_link_local`].
+pub(super) const HIDDEN_LENGTH: usize = 15;
+
+/// What goes in front of another program to reject packets from a link-local address where their VLAN tag was just taken out: IP does
+/// not see them there, but on the interface of the VLAN, where they come by once more. The tag is not to be seen any more in what a
+/// cooked capture hands on. A tag for VLAN 0 is none, and of two tags the inner one is still in front of the IP header.
+pub(super) fn without_hidden_link_local() -> [Instruction; HIDDEN_LENGTH] {
+    let jump = |operand, if_true, if_false| Instruction {
+        if_true,
+        if_false,
+        ..Instruction::new(JUMP_EQUAL, operand)
+    };
+    [
+        Instruction::new(LOAD_HALF, TAG_PRESENT),
+        jump(0, 13, 0),
+        Instruction::new(LOAD_HALF, TAG),
+        Instruction::new(AND, 0x0fff),
+        jump(0, 10, 0),
+        Instruction::new(LOAD_BYTE, NETWORK),
+        Instruction::new(AND, 0xf0),
+        jump(0x60, 2, 0),
+        Instruction::new(X_CONSTANT, 4),
+        Instruction::new(JUMP, 1),
+        Instruction::new(X_CONSTANT, 0),
+        Instruction::new(LOAD_HALF_X, NETWORK + 8),
+        Instruction::new(AND, 0xffc0),
+        jump(0xfe80, 0, 1),
         Instruction::new(RETURN, 0),
     ]
 }

@@ -156,6 +156,8 @@ fn random_packet(random: &mut Random, watches: &[Watch]) -> Packet {
         packet[0] = 0x60;
         packet[5] = u8::try_from(extension.len() + segment.len()).unwrap();
         packet[6] = next;
+        // From and to somewhere.
+        (packet[8], packet[24]) = (0x20, 0x20);
         packet.extend(extension);
         if !extension.is_empty() {
             packet[40] = protocol;
@@ -169,6 +171,7 @@ fn random_packet(random: &mut Random, watches: &[Watch]) -> Packet {
         packet[6] = random.of(&[0x40, 0x40, 0x00, 0x20, 0x20, 0x10]);
         packet[7] = random.of(&[0, 0, 0, 7]);
         packet[9] = protocol;
+        (packet[12], packet[16]) = (192, 198);
         packet
     };
     bytes.extend(segment);
@@ -211,7 +214,8 @@ fn check(filter: &Filter, watches: &[Watch], packet: &Packet) -> bool {
         0x86dd => LinkType::Ipv6,
         other => LinkType::Other(other.into()),
     };
-    let knock = decode(&Frame { time: Timestamp(0), link, length: 0, interface: &interface, bytes }, 0);
+    let knock =
+        decode(&Frame { time: Timestamp(0), link, length: 0, interface: &interface, index: 0, bytes }, 0);
     let is_wanted = knock.as_ref().is_ok_and(|knock| watches.iter().any(|watch| watch.matches(knock)));
     let incoming = u32::from(packet.packet_type) != OUTGOING;
 

@@ -3,19 +3,22 @@
 use std::io;
 use std::sync::Arc;
 
-use pcap::{Active, Capture, Direction, TimestampType};
+use pcap::{Active, Capture, Direction, Linktype, TimestampType};
 use postern_core::Timestamp;
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use socket2::SockRef;
-use tracing::warn;
+use socket2::{SockFilter, SockRef};
+use tracing::{debug, warn};
 
 use super::{CaptureError, TapSettings};
 use crate::capture::filter::NetworkHeader;
 use crate::capture::{Filter, Frame, LinkType};
 use crate::interfaces::ANY;
+
+/// The cooked header that says on which interface a frame came in (LINKTYPE_LINUX_SLL2).
+const COOKED_V2: Linktype = Linktype(276);
 
 /// Bytes kept of a frame: a full Ethernet frame with tags and long headers, and so that the kernel's ring holds two frames in a page.
 const SNAP_LENGTH: i32 = 1920;
@@ -36,7 +39,11 @@ pub(super) struct Device {
 impl Device {
     pub(super) fn open(settings: &TapSettings) -> Result<Self, CaptureError> {
         let interface = &settings.interface;
-        let capture = Self::capture(settings).map_err(|source| why(interface, source))?;
+        let mut capture = Self::capture(settings).map_err(|source| why(interface, source))?;
+        if interface == ANY && capture.set_datalink(COOKED_V2).is_err() {
+            // Before libpcap 1.10. The capture goes on with the older header, and links are not known.
+            debug!(event = "capture", interface, "libpcap does not say on which interface a frame came in");
+        }
         let link = LinkType::from_number(capture.get_datalink().0);
         let index = if interface == ANY {
             None
@@ -95,11 +102,11 @@ impl Device {
         let failed = |source| CaptureError::Filter { interface: self.name().to_owned(), source };
         let socket = SockRef::from(&self.capture);
         let is_no_memory = |error: &io::Error| error.raw_os_error() == Some(Errno::NOMEM.raw_os_error());
-        match socket.attach_filter(&filter.socket_filter(self.header())) {
+        match socket.attach_filter(&self.program(filter.socket_filter(self.header()))) {
             Err(error) if is_no_memory(&error) => {}
             other => return other.map_err(failed),
         }
-        socket.attach_filter(&Filter::everything_incoming()).map_err(failed)?;
+        socket.attach_filter(&self.program(Filter::everything_incoming())).map_err(failed)?;
         warn!(
             event = "capture",
             interface = self.name(),
@@ -107,12 +114,22 @@ impl Device {
         );
         let mut smaller = Some(filter.clone());
         while let Some(filter) = smaller {
-            match socket.attach_filter(&filter.socket_filter(self.header())) {
+            match socket.attach_filter(&self.program(filter.socket_filter(self.header()))) {
                 Err(error) if is_no_memory(&error) => smaller = filter.coarser(),
                 other => return other.map_err(failed),
             }
         }
         Ok(())
+    }
+
+    /// The whole program, with what goes in front of it on this device.
+    fn program(&self, filter: Vec<SockFilter>) -> Vec<SockFilter> {
+        if self.link != LinkType::CookedV2 {
+            return filter;
+        }
+        let mut program = Filter::without_hidden_link_local();
+        program.extend(filter);
+        program
     }
 
     /// Hands on at most `limit` frames that are there, and says how many. Does not wait.
@@ -121,11 +138,12 @@ impl Device {
         limit: usize,
         mut sink: impl FnMut(Frame<'_>),
     ) -> Result<usize, CaptureError> {
-        let (interface, link) = (&self.interface, self.link);
+        let (interface, link, index) = (&self.interface, self.link, self.index.unwrap_or(0));
         self.capture
             .dispatch(Some(limit), |packet| {
                 let time = timestamp(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
-                sink(Frame { time, link, length: packet.header.len, interface, bytes: packet.data });
+                let (length, bytes) = (packet.header.len, packet.data);
+                sink(Frame { time, link, length, interface, index, bytes });
             })
             .map_err(|source| why(interface, source))
     }

@@ -16,7 +16,7 @@ use super::device::Device;
 use super::outage::with_sources;
 use super::{Tap, TapSettings};
 use crate::capture::Frame;
-use crate::capture::namespace::{Namespace, ip};
+use crate::capture::namespace::{Namespace, ip, send_frame};
 use crate::capture::{Filter, LinkType};
 use crate::decode::decode;
 
@@ -105,17 +105,6 @@ fn send(packets: &[(&str, &str)]) {
         let from = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
         UdpSocket::bind(from).unwrap().send_to(payload.as_bytes(), to).unwrap();
     }
-}
-
-/// Puts a frame on the wire behind `interface` as it is.
-fn send_frame(interface: &str, hex: &str) {
-    let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
-    let bytes: Vec<u8> = digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect();
-    pcap::Capture::from_device(interface).unwrap().open().unwrap().sendpacket(bytes).unwrap();
 }
 
 /// A pair of cables' ends, `a` and `b`; what is sent on `b` arrives at `a`.

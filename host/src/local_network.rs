@@ -1,0 +1,188 @@
+//! LocalNetwork: this machine's addresses and links, kept up to date as they come and go.
+//!
+//! The kernel tells over rtnetlink when they change, and then all of the kind are read anew, so that a lost message costs nothing. One
+//! thread does that and sleeps otherwise. It also judges whether a knock can have come from where it says ([`View::place`]), as far as
+//! that depends on this machine; what holds on every machine is `decode`'s.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Cache};
+use postern_core::{DropReason, Knock};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::fd::OwnedFd;
+use rustix::io::{Errno, write};
+use thiserror::Error;
+use tracing::{debug, warn};
+
+use crate::capture::Frame;
+use crate::decode::arrival;
+use crate::links::{Links, is_link_local};
+use crate::local_addresses::LocalAddresses;
+use crate::rtnetlink::{self, Changed};
+
+/// When to try again after something could not be read.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// What this machine has of addresses and links. Ask it from any thread.
+#[derive(Debug)]
+pub struct LocalNetwork {
+    known: Arc<ArcSwap<Known>>,
+    stop: Arc<OwnedFd>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What is known at one moment.
+#[derive(Debug)]
+struct Known {
+    addresses: Arc<LocalAddresses>,
+    links: Arc<Links>,
+}
+
+/// The same network, for one who looks at it with every packet: a look costs a nanosecond while nothing changes.
+#[derive(Clone)]
+pub struct View {
+    known: Cache<Arc<ArcSwap<Known>>, Arc<Known>>,
+}
+
+/// Why addresses and links cannot be known.
+#[derive(Debug, Error)]
+pub enum LocalNetworkError {
+    /// No rtnetlink socket, or no subscription.
+    #[error("cannot subscribe to changes of addresses and links")]
+    Subscribe(#[source] io::Error),
+    /// A list could not be read.
+    #[error("cannot read the addresses and links of this machine")]
+    Read(#[source] io::Error),
+    /// The system has not what a thread needs.
+    #[error("cannot start the thread that follows changes of addresses and links")]
+    Thread(#[source] io::Error),
+}
+
+impl LocalNetwork {
+    /// Reads addresses and links, and follows their changes until this is dropped.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel does not say them, or there is no thread to be had.
+    pub fn follow() -> Result<Self, LocalNetworkError> {
+        // Subscribed first, so that no change between reading and subscribing is missed.
+        let news = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
+        let known = Known::read().map_err(LocalNetworkError::Read)?;
+        let known = Arc::new(ArcSwap::from_pointee(known));
+        let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
+            .map_err(|errno| LocalNetworkError::Thread(errno.into()))?;
+        let stop = Arc::new(stop);
+        let thread = thread::Builder::new()
+            .name("local-network".to_owned())
+            .spawn({
+                let (known, stop) = (known.clone(), stop.clone());
+                move || keep(&known, &news, &stop)
+            })
+            .map_err(LocalNetworkError::Thread)?;
+        Ok(Self { known, stop, thread: Some(thread) })
+    }
+
+    /// Whether `address` is one of this machine's. All of 127.0.0.0/8 is.
+    #[must_use]
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.known.load().addresses.contains(address)
+    }
+
+    /// The links as they are now.
+    #[must_use]
+    pub fn links(&self) -> Arc<Links> {
+        Arc::clone(&self.known.load().links)
+    }
+
+    /// A way to look at it often.
+    #[must_use]
+    pub fn view(&self) -> View {
+        View { known: Cache::new(Arc::clone(&self.known)) }
+    }
+}
+
+impl Drop for LocalNetwork {
+    fn drop(&mut self) {
+        let _ = write(&*self.stop, &1_u64.to_ne_bytes());
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            warn!(event = "network", "the thread that follows changes of addresses and links had panicked");
+        }
+    }
+}
+
+impl View {
+    /// Finds the link of a knock with a link-local source, and holds the source against this machine's own addresses.
+    ///
+    /// # Errors
+    /// [`DropReason::ImpossibleSource`] if no other machine can have sent it.
+    pub fn place(&mut self, knock: &mut Knock, frame: &Frame<'_>) -> Result<(), DropReason> {
+        let known = self.known.load();
+        let interface = arrival::interface(frame);
+        if is_link_local(knock.source) {
+            knock.link = arrival::tags(frame).map_or(0, |tags| known.links.seen_by_ip(interface, &tags));
+        }
+        if known.addresses.can_send(knock.source, interface, knock.link) {
+            Ok(())
+        } else {
+            Err(DropReason::ImpossibleSource)
+        }
+    }
+}
+
+impl Known {
+    fn read() -> io::Result<Self> {
+        Ok(Self { addresses: Arc::new(LocalAddresses::read()?), links: Arc::new(Links::read()?) })
+    }
+
+    /// What has changed anew, the rest as it was.
+    fn renewed(&self, changed: Changed) -> io::Result<Self> {
+        let addresses =
+            if changed.addresses { Arc::new(LocalAddresses::read()?) } else { self.addresses.clone() };
+        let links = if changed.links { Arc::new(Links::read()?) } else { self.links.clone() };
+        Ok(Self { addresses, links })
+    }
+}
+
+/// The thread: sleep until something changes, read all of its kind.
+fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd) {
+    let mut retry: Option<(Changed, Timespec)> = None;
+    loop {
+        let mut descriptors = [PollFd::new(stop, PollFlags::IN), PollFd::new(news, PollFlags::IN)];
+        match poll(&mut descriptors, retry.as_ref().map(|(_, pause)| pause)) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(errno) => {
+                warn!(event = "network", error = %errno, "changes of addresses and links are no longer followed");
+                return;
+            }
+        }
+        if !descriptors[0].revents().is_empty() {
+            return;
+        }
+        let missed = retry.map_or(Changed::NOTHING, |(missed, _)| missed);
+        let changed = rtnetlink::drain(news).and(missed);
+        retry = match known.load().renewed(changed) {
+            Ok(renewed) => {
+                let (addresses, links) = (renewed.addresses.count(), renewed.links.count());
+                debug!(event = "network", addresses, links, "read what has changed of addresses and links");
+                known.store(Arc::new(renewed));
+                None
+            }
+            Err(error) => {
+                if retry.is_none() {
+                    warn!(event = "network", %error, "cannot read the addresses and links of this machine; trying again");
+                }
+                Timespec::try_from(RETRY).ok().map(|pause| (changed, pause))
+            }
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests;
