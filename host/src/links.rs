@@ -4,8 +4,13 @@
 //! `__netif_receive_skb_core` in the kernel has it: first to the VLAN device of its outermost tag, else to the bridge or bond that the
 //! interface belongs to, and so on. Where that cannot be told, no link is named: an opening for the wrong link would be worse than none.
 
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
+
+use postern_core::Client;
+use rustix::net::netdevice::index_to_name;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use crate::rtnetlink::{self, List, Message, attributes, half, word};
 
@@ -24,6 +29,27 @@ const MAX_STACKED: usize = 32;
 #[must_use]
 pub const fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+/// A client as people write it: a link-local address with the name of its link behind it, `fe80::1%eth0`, or with its index if it is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shown(pub(crate) Client);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(client) = self;
+        let name = match client.link() {
+            0 => None,
+            link => {
+                let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
+                socket.ok().and_then(|socket| index_to_name(&socket, link).ok())
+            }
+        };
+        match name {
+            Some(name) => write!(f, "{}%{name}", client.address()),
+            None => client.fmt(f),
+        }
+    }
 }
 
 /// A VLAN tag of a frame.
@@ -91,17 +117,6 @@ impl Links {
     #[must_use]
     pub fn name(&self, index: u32) -> Option<&str> {
         self.link(index).map(|link| &*link.name)
-    }
-
-    /// The address as people write it: a link-local one with the name of its link behind it, `fe80::1%eth0`, or its index if it is
-    /// gone. With link 0, which is for "not known", the address alone.
-    #[must_use]
-    pub fn show(&self, address: IpAddr, link: u32) -> String {
-        match (is_link_local(address) && link != 0, self.name(link)) {
-            (true, Some(name)) => format!("{address}%{name}"),
-            (true, None) => format!("{address}%{link}"),
-            (false, _) => address.to_string(),
-        }
     }
 
     /// The index of the interface on which IP sees a packet that was captured on the one with this index, with these VLAN tags, the
@@ -334,12 +349,13 @@ mod tests {
     }
 
     #[test]
-    fn addresses_are_shown_with_the_link_that_they_need() {
-        let (links, local) = (machine(), "fe80::1".parse().unwrap());
-        assert_eq!(links.show(local, 5), "fe80::1%eth5");
-        assert_eq!(links.show(local, 77), "fe80::1%77");
-        assert_eq!(links.show(local, 0), "fe80::1");
-        assert_eq!(links.show("2001:db8::1".parse().unwrap(), 5), "2001:db8::1");
+    fn clients_are_shown_with_the_link_that_they_need() {
+        let show = |address: &str, link| Shown(Client::on_link(address.parse().unwrap(), link)).to_string();
+        assert_eq!(show("fe80::1", LOOPBACK), "fe80::1%lo");
+        assert_eq!(show("fe80::1", u32::MAX), "fe80::1%4294967295");
+        assert_eq!(show("fe80::1", 0), "fe80::1");
+        assert_eq!(show("2001:db8::1", LOOPBACK), "2001:db8::1");
+        assert_eq!(Shown(Client::prefix("2001:db8::/64".parse().unwrap())).to_string(), "2001:db8::/64");
     }
 
     /// An attribute; of several, one in the other.

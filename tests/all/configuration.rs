@@ -64,7 +64,7 @@ fn all_mistakes_of_all_files_come_at_once() {
             rules/a.toml:3: for: 2d is out of range; use 1ms to 1d
             rules/b.toml:1: no door; say which one the rule may open: door = "ssh"
             rules/b.toml:1: no module; say which one: module = "sequence"
-            rules/b.toml:1: modul: no such key; there are module, door, doors, for, group, interfaces, memory, limits, settings
+            rules/b.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, memory, limits, settings
             rules/c d.toml:1: the file's name is the rule's name: a name is 1 to 64 letters, digits, `-` and `_`
             rules/c d.toml:1: module: there is no stock module `nothing`; the stock modules are: sequence; a file of your own is named with its path, such as ./nothing.wasm
             rules/c d.toml:2: doors[1]: is a number; write a text in quotes
@@ -87,7 +87,7 @@ fn doors() {
             postern.toml:12: doors.c.open[0]: `lamp`: name the program by its full path
             postern.toml:13: doors.c.close[1]: nothing is called {port}; there are {ip}, {door}, {rule}, {seconds}
             postern.toml:15: doors.d: close and timeout are for command doors only; leave them out
-            postern.toml:17: doors.d.on_close: `slam` is neither "keep" nor "cut"
+            postern.toml:17: doors.d.on_close: `slam` is none of "keep", "cut" and "reset"
             postern.toml:19: doors.a b: a name is 1 to 64 letters, digits, `-` and `_`
             postern.toml:22: doors.e.set[0]: `inet a` does not name a set; write family, table and set, such as `inet filter web_allowed`
             postern.toml:22: doors.e.set[1]: sets of the family netdev cannot be used; declare the set in a table of family inet, ip or ip6
@@ -133,7 +133,7 @@ fn files_that_others_can_write_are_not_read() {
     }
     let file = dir.path().join("postern.toml");
     let said = |trust| {
-        let (config, mistakes) = Config::read(&file, trust);
+        let posternd::config::Reading { config, mistakes, .. } = Config::read(&file, trust);
         let built = config.filter(|_| mistakes.is_empty()).map(|config| {
             let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
             Generation::build(1, &config, &mut loader).map(drop)

@@ -30,6 +30,36 @@ fn half_finished_knocks_survive_unless_the_sequence_changes() {
 }
 
 #[test]
+fn a_rule_that_is_saved_by_deleting_it_first_keeps_half_finished_knocks_for_two_seconds() {
+    let mut world = World::new(&[("r.toml", RULE.as_bytes())]);
+    world.play("+0 192.0.2.1 udp/1\n+1 192.0.2.1 udp/2");
+    world.withdraw("r.toml");
+    // It opens nothing meanwhile.
+    world.play("+1.5 192.0.2.1 udp/3");
+    world.reload(&[("r.toml", RULE.as_bytes())]).unwrap();
+    world.play("+2.9 192.0.2.1 udp/3");
+    world.play("+10 192.0.2.1 udp/1\n+11 192.0.2.1 udp/2");
+    world.withdraw("r.toml");
+    world.play("+13 192.0.2.1 udp/9");
+    world.reload(&[("r.toml", RULE.as_bytes())]).unwrap();
+    world.play("+13.1 192.0.2.1 udp/3\n+20 192.0.2.1 udp/1");
+    world.withdraw("r.toml");
+    let other = RULE.replace("3/udp", "4/udp");
+    world.reload(&[("r.toml", other.as_bytes())]).unwrap();
+    world.play("+20.5 192.0.2.1 udp/2\n+20.6 192.0.2.1 udp/4\n+100 end");
+    expect![[r#"
+        +0.0 r 192.0.2.1 stage 1
+        +1.0 r 192.0.2.1 stage 2
+        +2.9 open ssh 192.0.2.1 10s
+        +10.0 r 192.0.2.1 stage 1
+        +11.0 r 192.0.2.1 stage 2
+        +12.9 close ssh 192.0.2.1 Expired
+        +20.0 r 192.0.2.1 stage 1
+    "#]]
+    .assert_eq(&world.out);
+}
+
+#[test]
 fn a_broken_file_or_module_changes_nothing() {
     let mut world = World::new(&[("r.toml", RULE.as_bytes())]);
     world.play("+0 192.0.2.1 udp/1");

@@ -70,13 +70,13 @@ fn a_link_local_address_on_two_links_is_two_clients() {
          +0.3 fe80::1%2 udp/2222
          +0.4 fe80::1%3 tcp/3333 S
          +0.5 fe80::1%2 tcp/3333 S",
-        expect![[r"
+        expect![[r#"
             +0.0 ssh fe80::1 stage 1
             +0.2 ssh fe80::1 stage 1
             +0.3 ssh fe80::1 stage 2
             +0.4 ssh fe80::1 forgot: step 2 should be 2222/udp, was 3333/tcp
-            +0.5 open ssh fe80::1 10s
-        "]],
+            +0.5 open ssh fe80::1%2 10s
+        "#]],
     );
 }
 

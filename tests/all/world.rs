@@ -62,10 +62,16 @@ impl World {
         write(self.dir.path(), files);
         let (config, generation) = prepare(self.dir.path(), self.generation + 1, &mut self.loader)?;
         self.generation += 1;
-        self.shard.replace(Arc::new(generation));
+        self.shard.replace(Arc::new(generation), self.now);
         let actions = self.engine.handle(Event::PolicyChanged(policy(&config)), self.now);
         self.act(actions);
         Ok(())
+    }
+
+    /// Deletes a rule's file and goes on without it.
+    pub(crate) fn withdraw(&mut self, file: &str) {
+        fs::remove_file(self.dir.path().join("rules").join(file)).unwrap();
+        self.reload(&[]).unwrap();
     }
 
     /// Plays knocks, a line each: `+SECONDS SOURCE TRANSPORT/PORT [FLAGS]`, flags as letters of FSRPAUEC; and lets

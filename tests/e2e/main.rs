@@ -9,6 +9,7 @@ mod differential;
 mod failures;
 mod files;
 mod guard_door;
+mod guarding;
 mod hostile;
 mod knock;
 mod knockd;

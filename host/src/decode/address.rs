@@ -34,7 +34,7 @@ enum Class {
     Ordinary,
     /// This machine.
     Loopback,
-    /// Many: broadcast and multicast, and what is reserved beyond (RFC 1112 section 4).
+    /// Many: broadcast and multicast.
     Group,
     /// Nobody: unspecified, "this network" (RFC 1122 section 3.2.1.3), and IPv6 addresses that stand for one of IPv4 within a machine and
     /// are never on a wire (RFC 4291 section 2.5.5.2).
@@ -53,7 +53,9 @@ impl Class {
         match address.octets()[0] {
             0 => Self::Nobody,
             127 => Self::Loopback,
-            224.. => Self::Group,
+            224..=239 => Self::Group,
+            255 if address.is_broadcast() => Self::Group,
+            // 240.0.0.0/4 is reserved, but Linux takes it for what it takes any other, and some networks use it.
             _ => Self::Ordinary,
         }
     }
@@ -94,7 +96,6 @@ mod tests {
             "0.255.255.255",
             "224.0.0.1",
             "239.255.255.255",
-            "240.0.0.1",
             "255.255.255.255",
             "::",
             "::0.0.0.2",
@@ -138,6 +139,8 @@ mod tests {
             "126.255.255.255",
             "128.0.0.0",
             "223.255.255.255",
+            "240.0.0.1",
+            "255.255.255.254",
             "169.254.1.1",
             "2001:db8::1",
             "fe80::1",

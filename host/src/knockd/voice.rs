@@ -52,8 +52,9 @@ impl Voice {
         let door = || section(fields.text("door")).to_owned();
         let rule = || section(fields.text("rule")).to_owned();
         let source = || {
-            let address =
-                fields.text("src").parse::<IpAddr>().unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+            // knockd names no link.
+            let address = fields.text("src").split('%').next().and_then(|address| address.parse().ok());
+            let address = address.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
             Source { address, host: None }
         };
         match fields.text("event") {

@@ -4,11 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use postern_core::{DropReason, Knock, Notice, Request, RuleId, Subject, Why};
+use postern_core::{Client, DropReason, Knock, Notice, Request, RuleId, Subject, Why};
 use postern_doorman::Posture;
 
 use super::rate_limit::RateLimit;
 use crate::config::{Mistakes, show_duration};
+use crate::links::Shown;
 use crate::rules::Outcome;
 
 /// Progress of clients: anyone who knows a first port can make these lines.
@@ -43,7 +44,7 @@ pub(crate) fn drops() -> String {
 
 /// Tells what came of a rule's judging a knock.
 pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
-    let (tenant, name, src) = (&rule.tenant, &*rule.name, knock.source);
+    let (tenant, name, src) = (&rule.tenant, &*rule.name, Shown(Client::on_link(knock.source, knock.link)));
     match outcome {
         Outcome::Stage(stage) => {
             let Some(suppressed) = admit(&STAGES) else { return };
@@ -86,7 +87,7 @@ pub(crate) fn notice(notice: &Notice) {
         Notice::Closed { subject, why } => {
             let Some(suppressed) = admit(&OPENINGS) else { return };
             let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, subject.client);
+            let (door, src) = (&*subject.door, Shown(subject.client));
             let (reason, words) = match why {
                 Why::Expired => ("expired", "its time is over"),
                 Why::Asked => ("asked", "a rule said so"),
@@ -100,7 +101,7 @@ pub(crate) fn notice(notice: &Notice) {
             count_drop(*reason);
             let Some(suppressed) = admit(&REFUSALS) else { return };
             let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, subject.client);
+            let (door, src) = (&*subject.door, Shown(subject.client));
             let drop = reason.name();
             let words = if detail.is_empty() { drop } else { detail };
             tracing::warn!(event = "refuse", tenant, rule, door, %src, drop, detail, suppressed, "{door} is not opened for {src}: {words}");
@@ -108,14 +109,14 @@ pub(crate) fn notice(notice: &Notice) {
         Notice::Shortened { subject, asked, lasts } => {
             let Some(suppressed) = admit(&REFUSALS) else { return };
             let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, subject.client);
+            let (door, src) = (&*subject.door, Shown(subject.client));
             let (asked, lasts) = (show_duration(*asked), show_duration(*lasts));
             tracing::warn!(event = "shorten", tenant, rule, door, %src, suppressed, "{rule} asked for {asked} of {door}; it gets {lasts}, the ceiling of limits.for");
         }
         Notice::StuckOpen { subject, detail, again_in } => {
             let Some(suppressed) = admit(&STUCK) else { return };
             let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, subject.client);
+            let (door, src) = (&*subject.door, Shown(subject.client));
             let next = again_in.map_or_else(
                 || "given up, please close it by hand".to_owned(),
                 |pause| format!("tried again in {}", show_duration(pause)),
@@ -165,7 +166,7 @@ pub(crate) fn rule_says(rule: &RuleId, level: tracing::Level, message: &str, sup
 fn opening(event: &str, subject: &Subject, lasts: Duration, words: &str) {
     let Some(suppressed) = admit(&OPENINGS) else { return };
     let (tenant, rule) = names(subject);
-    let (door, src) = (&*subject.door, subject.client);
+    let (door, src) = (&*subject.door, Shown(subject.client));
     // The time that the door took to answer is part of it, but not of what people asked for.
     let time = match lasts.as_secs_f64().round() {
         seconds if seconds >= 1.0 => show_duration(Duration::from_secs_f64(seconds)),

@@ -17,6 +17,9 @@ use super::runtime::Running;
 /// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more: a quarter is left for that.
 const MAX_INSTANCES: usize = 12_288;
 
+/// For how long the half-finished knocks of a rule are kept that a generation lacks: a file may be saved by deleting it first.
+const KEPT: Duration = Duration::from_secs(2);
+
 /// How many clients that took too long may go with each knock: more than can come with it.
 const EXPIRED: usize = 2;
 
@@ -46,6 +49,8 @@ pub enum Outcome {
 pub struct Shard {
     generation: Arc<Generation>,
     states: Vec<RuleState>,
+    /// Of rules that the last generations lacked, the oldest first.
+    withdrawn: Vec<Withdrawn>,
     hasher: ClientHasher,
     /// How many shards there are: each has its part of a rule's bounds.
     shards: usize,
@@ -62,13 +67,35 @@ struct RuleState {
     rest: Rest,
 }
 
+/// What is remembered for a rule that was withdrawn: its file may be in the middle of being replaced.
+#[derive(Debug)]
+struct Withdrawn {
+    id: RuleId,
+    memory_format: u32,
+    memory: Memory,
+    /// After this the rule is gone for good.
+    until: Moment,
+}
+
+impl Withdrawn {
+    fn come_back(self, rule: &LoadedRule, shards: usize, hasher: &ClientHasher) -> RuleState {
+        let mut state = RuleState::new(rule, shards, hasher);
+        if self.memory_format == rule.memory_format {
+            state.memory = self.memory;
+            state.memory.set_bounds(part(rule.bounds, shards));
+        }
+        state
+    }
+}
+
 impl Shard {
     /// A shard, one of `shards`, that has seen nothing yet.
     #[must_use]
     pub fn new(generation: Arc<Generation>, shards: usize) -> Self {
         let hasher = ClientHasher::default();
         let states = generation.rules.iter().map(|rule| RuleState::new(rule, shards, &hasher)).collect();
-        Self { generation, states, hasher, shards, asked: Vec::new(), started: VecDeque::new() }
+        let (withdrawn, asked, started) = (Vec::new(), Vec::new(), VecDeque::new());
+        Self { generation, states, withdrawn, hasher, shards, asked, started }
     }
 
     /// The generation at work.
@@ -77,9 +104,9 @@ impl Shard {
         &self.generation
     }
 
-    /// Goes on with another generation. Half-finished knocks stay unless the rule's memory format changed; instances
-    /// stay where neither module nor settings changed.
-    pub fn replace(&mut self, generation: Arc<Generation>) {
+    /// Goes on with another generation. Half-finished knocks stay unless the rule's memory format changed, also if the rule was not there
+    /// for a moment; instances stay where neither module nor settings changed.
+    pub fn replace(&mut self, generation: Arc<Generation>, now: Moment) {
         let before = std::mem::replace(&mut self.generation, generation);
         let mut states: HashMap<&RuleId, (&LoadedRule, RuleState)> = before
             .rules
@@ -87,16 +114,27 @@ impl Shard {
             .zip(self.states.drain(..))
             .map(|(rule, state)| (&rule.id, (rule, state)))
             .collect();
-        let (shards, hasher) = (self.shards, &self.hasher);
+        self.withdrawn.retain(|rule| rule.until > now);
+        let (shards, hasher, withdrawn) = (self.shards, &self.hasher, &mut self.withdrawn);
         self.states = self
             .generation
             .rules
             .iter()
             .map(|rule| match states.remove(&rule.id) {
                 Some((old, state)) => state.carry_over(old, rule, shards, hasher),
-                None => RuleState::new(rule, shards, hasher),
+                None => match withdrawn.iter().position(|gone| gone.id == rule.id) {
+                    Some(place) => withdrawn.remove(place).come_back(rule, shards, hasher),
+                    None => RuleState::new(rule, shards, hasher),
+                },
             })
             .collect();
+        let until = now.plus(KEPT);
+        withdrawn.extend(states.into_values().filter(|(_, state)| !state.memory.is_empty()).map(
+            |(rule, RuleState { memory, .. })| {
+                let (id, memory_format) = (rule.id.clone(), rule.memory_format);
+                Withdrawn { id, memory_format, memory, until }
+            },
+        ));
         let has_instance = |rule: &usize| self.states[*rule].instance.is_some();
         self.started = (0..self.states.len()).filter(has_instance).collect();
     }
@@ -110,7 +148,10 @@ impl Shard {
         is_local: impl Fn(IpAddr) -> bool,
         mut outcome: impl FnMut(&RuleId, Outcome),
     ) -> bool {
-        let Self { generation, states, hasher, asked, started, shards } = self;
+        if self.withdrawn.first().is_some_and(|rule| rule.until <= now) {
+            self.withdrawn.retain(|rule| rule.until > now);
+        }
+        let Self { generation, states, hasher, asked, started, shards, .. } = self;
         let client = hasher.client(knock.source, knock.link);
         asked.clear();
         asked.extend(generation.dispatch.wanted(knock, &is_local));

@@ -225,7 +225,7 @@ impl Worker {
 
     fn keep_up(&self, shard: &mut Shard) {
         if !Arc::ptr_eq(&self.generation.load(), shard.generation()) {
-            shard.replace(self.generation.load_full());
+            shard.replace(self.generation.load_full(), self.surroundings.clock.now());
         }
     }
 }

@@ -12,6 +12,7 @@ use tokio::time::timeout;
 
 use crate::config::{CommandDoor, PLACEHOLDERS, show_duration};
 use crate::journal::Close;
+use crate::links::Shown;
 
 /// What is kept of a failed command's standard error, in bytes.
 const MAX_WORDS: usize = 400;
@@ -40,7 +41,7 @@ impl Run {
             Act::Extend(_) => (Vec::new(), 0),
         };
         let rule = rule.map_or_else(String::new, |rule| rule.name.to_string());
-        let values = [order.client.to_string(), name.to_owned(), rule, seconds.to_string()];
+        let values = [Shown(order.client).to_string(), name.to_owned(), rule, seconds.to_string()];
         Self { argv, values, limit: door.timeout }
     }
 

@@ -1,0 +1,233 @@
+//! The guard when something else is wrong, missing, half written or somebody else's: what is closed stays closed.
+
+use std::net::{IpAddr, Ipv6Addr};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use postern_tests::{CLIENT4, CLIENT6, Daemon, Lab, STRANGER4, STRANGER6, Signal, eventually};
+
+use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, posternd};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_posternd");
+
+fn reset(daemon_dir: &std::path::Path, lab: &Lab) -> std::process::Output {
+    let config = daemon_dir.join("postern.toml");
+    lab.server_exec(&[PROGRAM, "reset", "--config", config.to_str().unwrap()])
+}
+
+fn is_closed(lab: &Lab) -> bool {
+    lab.tcp(STRANGER4, 22, A_WHILE).is_silence() && lab.tcp(STRANGER6, 22, A_WHILE).is_silence()
+}
+
+/// Does something while a stranger tries to get in, who must not.
+fn with_a_stranger_at_the_door<T>(lab: &Lab, act: impl FnOnce() -> T) -> T {
+    let stop = AtomicBool::new(false);
+    thread::scope(|scope| {
+        let tries = scope.spawn(|| {
+            let mut tries = 0;
+            while !stop.load(Ordering::Relaxed) {
+                assert!(lab.tcp(STRANGER4, 22, Duration::from_millis(5)).is_silence());
+                tries += 1;
+            }
+            tries
+        });
+        let done = act();
+        stop.store(true, Ordering::Relaxed);
+        assert!(tries.join().unwrap() > 0);
+        done
+    })
+}
+
+#[test]
+fn whatever_else_is_wrong_at_the_first_start_a_guarded_port_is_closed() {
+    let wrong = [
+        "[doors.web]\nset = \"inet filter web_allowed\"\n",
+        "[doors.lamp]\nopen = [\"/bin/true\"]\ntimeuot = \"3s\"\n",
+        "[doors.other]\nguard = \"tcp/70000\"\n",
+        "[doors.twice]\nguard = \"tcp/22\"\n",
+        "[limits]\nopenings = 0\n",
+        "[doors.ssh]\nguard = \"tcp/23\"\n",
+        "and this is not TOML\n",
+        "[doors.shell\n",
+    ];
+    for more in wrong {
+        let Some(lab) = Lab::if_possible() else { return };
+        let _ssh = lab.tcp_service(22);
+        assert!(lab.tcp_connects(STRANGER4, 22, SOON));
+        let setup = posternd(&lab).config(&format!("{SSH_2S}\n{more}")).rule("knock", KNOCK);
+        let mut daemon = setup.launch();
+        assert_eq!(daemon.wait_for_end().code(), Some(1), "{more}");
+        assert!(is_closed(&lab), "{more}");
+        // Made right, it lets in whom it should.
+        daemon.write("postern.toml", SSH_2S);
+        let done = reset(daemon.dir(), &lab);
+        assert!(done.status.success(), "{done:?}");
+        assert!(lab.tcp_connects(STRANGER4, 22, SOON));
+    }
+}
+
+#[test]
+fn a_table_of_our_name_that_is_not_ours_does_not_keep_the_guard_down() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall("table inet postern {\nset open4 {\ntype ipv4_addr;\n}\nchain input {\n}\n}\n");
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    assert!(is_closed(&lab));
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON));
+    daemon.stop();
+}
+
+#[test]
+fn a_second_daemon_without_guard_doors_opens_nothing_of_one_that_is_away() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let (away, _) = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start().kill();
+    let lamp = "interfaces = [\"eth0\"]\n[doors.lamp]\nopen = [\"/bin/true\"]\n";
+    let rule = KNOCK.replace("ssh", "lamp").replace("000/", "001/");
+    let other = posternd(&lab).config(lamp).rule("lamp", &rule).start();
+    with_a_stranger_at_the_door(&lab, || {
+        other.change_rule("lamp", &format!("for = \"1s\"\n{rule}"));
+        other.signal(Signal::HUP);
+        let back = away.start();
+        lab.knock(CLIENT4, STEPS);
+        back.expect_story(CLIENT4, &STORY);
+        assert!(lab.tcp_connects(CLIENT4, 22, SOON));
+        other.stop();
+        back.stop();
+    });
+}
+
+#[test]
+fn a_daemon_whose_guard_another_has_waits_until_it_is_given_up() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let (_ssh, _web) = (lab.tcp_service(22), lab.tcp_service(80));
+    let first = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    let web = SSH_2S.replace("tcp/22", "tcp/80");
+    let second = posternd(&lab).config(&web).rule("knock", &KNOCK.replace("000/", "001/")).launch();
+    let told = second.wait_for("doors", |entry| entry.text("message").contains("waits"));
+    let config = first.dir().join("postern.toml");
+    assert!(told.text("message").contains(config.to_str().unwrap()), "{told}");
+    // Whatever becomes of the first, its port is its own.
+    let (first, _) = first.kill();
+    assert!(is_closed(&lab));
+    let refused = reset(second.dir(), &lab);
+    assert!(!refused.status.success());
+    let words = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(words.contains("posternd reset --config") && words.contains(config.to_str().unwrap()), "{words}");
+    let done = reset(first.dir(), &lab);
+    assert!(done.status.success(), "{done:?}");
+    second.wait_for("ready", |_| true);
+    assert!(lab.tcp(STRANGER4, 80, A_WHILE).is_silence());
+    assert!(lab.tcp_connects(STRANGER4, 22, SOON));
+    second.stop();
+}
+
+#[test]
+fn a_daemon_that_waits_can_be_stopped() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let first = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    let mut second = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).launch();
+    second.wait_for("doors", |entry| entry.text("message").contains("waits"));
+    second.signal(Signal::TERM);
+    assert!(second.wait_for_end().success());
+    first.stop();
+}
+
+/// What is written in two steps: first without the door, then as it was.
+#[test]
+fn half_a_file_lets_go_of_nothing() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let lamp = "[doors.lamp]\nopen = [\"/bin/true\"]\n";
+    let (half, whole) = (format!("interfaces = [\"eth0\"]\n{lamp}"), format!("{SSH_2S}\n{lamp}"));
+    let (lamp_rule, ssh_rule) = (KNOCK.replace("ssh", "lamp"), KNOCK);
+    let daemon = posternd(&lab).config(&whole).rule("knock", &lamp_rule).start();
+    let in_force = |daemon: &Daemon<'_>, text: &str| {
+        let mark = daemon.log().mark();
+        daemon.write("postern.toml", text);
+        daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
+    };
+    with_a_stranger_at_the_door(&lab, || {
+        for _ in 0..3 {
+            in_force(&daemon, &half);
+            in_force(&daemon, &whole);
+        }
+    });
+    // Left alone, it is meant so; asked for, at once.
+    in_force(&daemon, &half);
+    assert!(lab.tcp_connects(STRANGER4, 22, SOON));
+    in_force(&daemon, &whole);
+    assert!(is_closed(&lab));
+    daemon.write("postern.toml", &half);
+    daemon.signal(Signal::HUP);
+    assert!(lab.tcp_connects(STRANGER4, 22, SOON));
+    // And back, with a rule that opens it.
+    in_force(&daemon, &whole);
+    daemon.change_rule("knock", ssh_rule);
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    daemon.stop();
+}
+
+#[test]
+fn a_session_that_was_there_before_lives_on_though_it_was_idle() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let (_ssh, _web) = (lab.tcp_service(22), lab.tcp_service(80));
+    let mut sessions = [(CLIENT4, 22), (CLIENT6, 22), (CLIENT4, 80)]
+        .map(|(client, port)| greeted(lab.tcp(client, port, SOON).connected()));
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    assert!(is_closed(&lab));
+    let mark = daemon.log().mark();
+    daemon.write("postern.toml", SSH_2S.replace("\"tcp/22\"", "[\"tcp/22\", \"tcp/80\"]"));
+    daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
+    assert!(lab.tcp(STRANGER4, 80, A_WHILE).is_silence());
+    for session in &mut sessions {
+        assert!(is_alive(session));
+    }
+    daemon.stop();
+}
+
+#[test]
+fn who_comes_from_a_trusted_network_or_interface_needs_no_knock() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let always = |list: &str| format!("{SSH_2S}\nalways = {list}\n");
+    let daemon = posternd(&lab)
+        .config(&always(&format!("[\"{CLIENT4}\", \"2001:db8:ffff::/48\"]")))
+        .rule("knock", KNOCK)
+        .start();
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON));
+    assert!(is_closed(&lab) && lab.tcp(CLIENT6, 22, A_WHILE).is_silence());
+    let mark = daemon.log().mark();
+    daemon.write("postern.toml", always("\"eth0\""));
+    daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
+    assert!(lab.tcp_connects(STRANGER4, 22, SOON) && lab.tcp_connects(STRANGER6, 22, SOON));
+    daemon.stop();
+}
+
+#[test]
+fn a_door_opens_for_the_prefix_of_the_client_if_door_and_rule_allow_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let door = format!("{SSH_2S}\nprefixes = [\"ipv6/64\", \"ipv4/28\"]\n").replace("2s", "1m");
+    let rule = format!("prefixes = [\"ipv6/64\"]\n{KNOCK}\nprefix = \"ipv6/64\"\n");
+    let daemon = posternd(&lab).config(&door).rule("knock", &rule).start();
+    let IpAddr::V6(client) = CLIENT6 else { unreachable!() };
+    let network = Ipv6Addr::from_bits(client.to_bits() >> 64 << 64);
+    lab.knock(CLIENT6, STEPS);
+    let open = daemon.wait_for("open", |_| true);
+    assert_eq!(open.text("src"), format!("{network}/64"));
+    assert!(
+        lab.tcp_connects(CLIENT6, 22, SOON) && lab.tcp_connects(STRANGER6, 22, SOON),
+        "its neighbour too"
+    );
+    lab.knock(CLIENT4, STEPS);
+    eventually("the client of the other family is let in alone", || {
+        lab.tcp_connects(CLIENT4, 22, Duration::from_millis(100)).then_some(())
+    });
+    assert!(lab.tcp(STRANGER4, 22, A_WHILE).is_silence());
+    daemon.stop();
+}
