@@ -57,11 +57,13 @@ impl<M> Verdict<M> {
 ///
 /// ```
 /// use std::time::Duration;
-/// use postern_sdk::{Once, Opening, Verdict};
+/// use postern_sdk::{Once, Opening, Prefix, Verdict};
 ///
+/// let source = std::net::IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
 /// let verdict = Verdict::<()>::Open(vec![
 ///     Opening::door("ssh").lasting(Duration::from_secs(30)).once(Once::token(*b"used up")),
 ///     Opening::door("web"),
+///     Opening::door("mail").client(Prefix::new(source, 64)),
 /// ]);
 /// # drop(verdict);
 /// ```
@@ -80,7 +82,8 @@ impl Opening {
         Self { door: Some(name.into()), ..Self::default() }
     }
 
-    /// For these addresses instead of the source of the knock. The rule's file must grant it.
+    /// For these addresses instead of the source of the knock alone: a prefix that holds the source, [`Prefix::new`] with its address,
+    /// of a length that the door and the rule's file allow. Anything else is refused.
     #[must_use]
     pub fn client(self, client: impl Into<Prefix>) -> Self {
         Self { client: Some(client.into()), ..self }
@@ -114,7 +117,8 @@ impl Closing {
         Self { door: Some(name.into()), ..Self::default() }
     }
 
-    /// For these addresses instead of the source of the knock. The rule's file must grant it.
+    /// For these addresses instead of the source of the knock alone: a prefix that holds the source, [`Prefix::new`] with its address,
+    /// of a length that the door and the rule's file allow. Anything else is refused.
     #[must_use]
     pub fn client(self, client: impl Into<Prefix>) -> Self {
         Self { client: Some(client.into()), ..self }

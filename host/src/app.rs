@@ -155,7 +155,7 @@ impl App {
             Prepared { config: Some(config), generation: Ok(generation) } => (config, generation),
             Prepared { generation, .. } => {
                 doors.stop();
-                log::mistakes(generation.err().as_ref(), &does_not_start(&guards));
+                log::mistakes(generation.err().as_ref(), &does_not_start(&guards, &written));
                 return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
             }
         };
@@ -167,7 +167,7 @@ impl App {
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error @ postern_doorman::Error::Doors(_)) => {
                 doors.stop();
-                tracing::error!(event = "mistake", detail = %error, "{error}; {}", does_not_start(&guards));
+                tracing::error!(event = "mistake", detail = %error, "{error}; {}", does_not_start(&guards, &written));
                 return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
@@ -437,10 +437,12 @@ impl Begun {
     }
 }
 
-fn does_not_start(guards: &[GuardDoor]) -> String {
-    let closed = match guards {
-        [] => "",
-        _ => "; guarded ports are closed all the same (`posternd reset` opens them)",
+fn does_not_start(guards: &[GuardDoor], written: &Written) -> String {
+    let closed = match (guards, written.identity()) {
+        ([_, ..], Some(identity)) => format!(
+            "; guarded ports are closed all the same (`posternd reset --config {identity}` opens them)"
+        ),
+        _ => String::new(),
     };
     format!("the daemon does not start{closed}")
 }

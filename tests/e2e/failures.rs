@@ -20,7 +20,8 @@ fn a_mistake_at_the_start_leaves_the_guarded_ports_closed() {
     let last = daemon.wait_for("reload", |_| true);
     assert!(last.text("message").contains("guarded ports are closed all the same"), "{last}");
     assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
-    let reset = lab.server_exec(&[env!("CARGO_BIN_EXE_posternd"), "reset"]);
+    let config = daemon.dir().join("postern.toml");
+    let reset = lab.server_exec(&[crate::PROGRAM, "reset", "--config", config.to_str().unwrap()]);
     assert!(reset.status.success(), "{reset:?}");
     assert!(lab.tcp_connects(CLIENT4, 22, SOON));
 }

@@ -9,11 +9,9 @@ use postern_tests::{CLIENT4, CLIENT6, Daemon, Lab, STRANGER4, STRANGER6, Signal,
 
 use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, posternd};
 
-const PROGRAM: &str = env!("CARGO_BIN_EXE_posternd");
-
 fn reset(daemon_dir: &std::path::Path, lab: &Lab) -> std::process::Output {
     let config = daemon_dir.join("postern.toml");
-    lab.server_exec(&[PROGRAM, "reset", "--config", config.to_str().unwrap()])
+    lab.server_exec(&[crate::PROGRAM, "reset", "--config", config.to_str().unwrap()])
 }
 
 fn is_closed(lab: &Lab) -> bool {
@@ -123,17 +121,6 @@ fn a_daemon_whose_guard_another_has_waits_until_it_is_given_up() {
     assert!(lab.tcp(STRANGER4, 80, A_WHILE).is_silence());
     assert!(lab.tcp_connects(STRANGER4, 22, SOON));
     second.stop();
-}
-
-#[test]
-fn a_daemon_that_waits_can_be_stopped() {
-    let Some(lab) = Lab::if_possible() else { return };
-    let first = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
-    let mut second = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).launch();
-    second.wait_for("doors", |entry| entry.text("message").contains("waits"));
-    second.signal(Signal::TERM);
-    assert!(second.wait_for_end().success());
-    first.stop();
 }
 
 /// What is written in two steps: first without the door, then as it was.

@@ -25,6 +25,8 @@ use std::time::Duration;
 
 use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, STRANGER6, Setup};
 
+/// The daemon.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_posternd");
 /// Long enough for an answer on a machine that is busy with other tests.
 const SOON: Duration = Duration::from_secs(5);
 /// Long enough to call it silence: an answer takes less than a millisecond.
@@ -55,7 +57,7 @@ const STEPS: &str = "7000/udp 8000/tcp 9000/udp";
 const STORY: [&str; 3] = ["stage 1", "stage 2", "open ssh"];
 
 fn posternd(lab: &Lab) -> Setup<'_> {
-    Setup::new(lab, env!("CARGO_BIN_EXE_posternd"))
+    Setup::new(lab, PROGRAM)
 }
 
 /// Whether the peer sends back what it gets.

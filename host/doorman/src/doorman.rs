@@ -16,10 +16,14 @@ use crate::net_door::{GuardDoor, MAX_GUARDED_PORTS, NetDoor};
 use crate::posture::{Kept, Posture};
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
-use crate::table::set_question;
+use crate::table::{question, set_question};
 
-/// `NFTA_SET_HANDLE` of include/uapi/linux/netfilter/nf_tables.h
+// include/uapi/linux/netfilter/nf_tables.h
+const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_SET_HANDLE: u16 = 16;
+
+/// The numbers that the kernel gave to a table and, among what is in that table, to a set.
+type Handle = (u64, u64);
 
 /// The doors of one network namespace: that of the thread which called [`Doorman::start`].
 ///
@@ -31,7 +35,7 @@ pub struct Doorman {
     /// What the guard was last told, to put it up again.
     guarded: Vec<GuardDoor>,
     /// The numbers that the kernel gives to the sets of each door; another set of the same name has another.
-    handles: BTreeMap<DoorId, Vec<Option<u64>>>,
+    handles: BTreeMap<DoorId, Vec<Option<Handle>>>,
     /// Opened when a connection is to be reset for the first time.
     pub(crate) connections: Option<SockDiag>,
 }
@@ -204,11 +208,14 @@ pub fn reset(identity: Identity) -> Result<bool, Error> {
     Guard::new(Some(identity)).release(&mut Socket::open().map_err(Error::Unreachable)?)
 }
 
-/// The number that the kernel gave to a set; none if there is no such set.
-fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<u64>, Error> {
-    let read = |attributes: &[u8]| find_u64(attributes, NFTA_SET_HANDLE);
-    let answer = socket.ask(set.name.family, set_question(&set.name), read);
-    Ok(answer.map_err(|errno| Error::Unreachable(errno.into()))?.flatten())
+/// What tells a set from a later one of the same name; none if there is no such set.
+fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<Handle>, Error> {
+    let mut ask = |question, kind| {
+        let answer = socket.ask(set.name.family, question, |attributes| find_u64(attributes, kind));
+        answer.map(Option::flatten).map_err(|errno| Error::Unreachable(errno.into()))
+    };
+    let table = ask(question(&set.name.table), NFTA_TABLE_HANDLE)?;
+    Ok(table.zip(ask(set_question(&set.name), NFTA_SET_HANDLE)?))
 }
 
 fn list_expiring(socket: &mut Socket, set: &DoorSet) -> Result<Vec<(Vec<u8>, Duration)>, Error> {

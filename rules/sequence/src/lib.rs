@@ -7,6 +7,7 @@ mod progress;
 mod sequence;
 mod settings;
 mod step;
+mod widths;
 
 pub use sequence::Sequence;
 

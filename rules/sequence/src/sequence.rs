@@ -1,9 +1,10 @@
 //! Sequence: the judge. It knows one client at a time, and of that one only its progress.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_sdk::serde_json::{Map, Value};
-use postern_sdk::{Interest, Knock, Rule, Timestamp, Transport, Verdict};
+use postern_sdk::{Closing, Interest, Knock, Opening, Rule, Timestamp, Transport, Verdict};
 
 use crate::progress::Progress;
 use crate::settings::{Action, Duplicates, Settings};
@@ -38,7 +39,7 @@ impl Rule for Sequence {
         let Some(&expected) = steps.get(done) else { return Verdict::Ignore };
         if hit == expected {
             return if done + 1 == steps.len() {
-                self.success()
+                self.success(knock.source)
             } else {
                 self.advance(stage + 1, progress, knock.time)
             };
@@ -80,10 +81,12 @@ impl Sequence {
         text
     }
 
-    fn success(&self) -> Verdict<Progress> {
-        match self.settings.action {
-            Action::Open => Verdict::open(),
-            Action::Close => Verdict::close(),
+    fn success(&self, source: IpAddr) -> Verdict<Progress> {
+        match (self.settings.action, self.settings.widths.around(source)) {
+            (Action::Open, None) => Verdict::open(),
+            (Action::Open, Some(prefix)) => Verdict::Open(vec![Opening::default().client(prefix)]),
+            (Action::Close, None) => Verdict::close(),
+            (Action::Close, Some(prefix)) => Verdict::Close(vec![Closing::default().client(prefix)]),
         }
     }
 }

@@ -8,9 +8,10 @@ use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
 
 use crate::duration;
 use crate::step::Step;
+use crate::widths::Widths;
 
-const KEYS: [&str; 8] =
-    ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "target", "strict"];
+const KEYS: [&str; 9] =
+    ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "prefix", "target", "strict"];
 /// The contract takes no more.
 const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
@@ -31,6 +32,8 @@ pub(crate) struct Settings {
     pub(crate) tcp: Flags,
     pub(crate) duplicates: Duplicates,
     pub(crate) action: Action,
+    /// For how much around the source.
+    pub(crate) widths: Widths,
     /// Where the packets must be going.
     pub(crate) target: Destination,
     /// Whether any other port is a wrong step, and not only those of some sequence.
@@ -86,6 +89,7 @@ impl Settings {
                 [("open", Action::Open), ("close", Action::Close)],
                 &mut mistakes,
             ),
+            widths: Widths::check(written.get("prefix"), &mut mistakes.0),
             target: target(written.get("target"), &mut mistakes),
             strict: match written.get("strict") {
                 None => false,
@@ -312,7 +316,7 @@ mod tests {
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, target, strict",
+                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, prefix, target, strict",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,

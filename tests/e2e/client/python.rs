@@ -49,7 +49,10 @@ fn its_way_of_knocking_opens_the_door() {
         }
         daemon.expect_story(client, &STORY);
         assert!(lab.tcp_connects(client, 22, SOON), "{client}");
-        daemon.stop();
+        let (setup, _) = daemon.stop();
+        let config = setup.dir().join("postern.toml");
+        let reset = lab.server_exec(&[crate::PROGRAM, "reset", "--config", config.to_str().expect("UTF-8")]);
+        assert!(reset.status.success(), "{reset:?}");
     };
     // The port of its TCP step refuses.
     opens_for(CLIENT4, guard(&lab));

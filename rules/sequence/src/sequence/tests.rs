@@ -74,6 +74,28 @@ fn close_is_open_the_other_way_round() {
 }
 
 #[test]
+fn a_prefix_is_opened_around_sources_of_its_family_and_other_sources_alone() {
+    check(
+        r#"{"sequence": ["7/udp"], "prefix": "ipv6/64"}"#,
+        "+0.0s 2001:db8:1:2:3::7 udp/7
+         +0.1s 203.0.113.7 udp/7
+         +0.2s fe80::7 udp/7
+         +0.3s ::ffff:203.0.113.7 udp/7",
+        "+0.0s 2001:db8:1:2:3::7 open client 2001:db8:1:2::/64
+         +0.1s open
+         +0.2s fe80::7 open
+         +0.3s ::ffff:203.0.113.7 open",
+    );
+    check(
+        r#"{"sequence": ["7/udp"], "prefix": ["ipv4/24", "ipv6/48"], "action": "close"}"#,
+        "+0.0s 2001:db8:1:2:3::7 udp/7
+         +0.1s 203.0.113.7 udp/7",
+        "+0.0s 2001:db8:1:2:3::7 close client 2001:db8:1::/48
+         +0.1s close client 203.0.113.0/24",
+    );
+}
+
+#[test]
 fn one_step_opens_at_once() {
     check(
         r#"{"sequence": ["7/udp"]}"#,
