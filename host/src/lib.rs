@@ -20,6 +20,7 @@ mod watch;
 mod written;
 
 mod signals;
+mod state;
 mod taps;
 
 pub mod app;

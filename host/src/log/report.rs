@@ -1,5 +1,6 @@
 //! Report: one log line for each thing that happens.
 
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -122,6 +123,19 @@ pub(crate) fn notice(notice: &Notice) {
             tracing::error!(event = "stuck", tenant, rule, door, %src, detail, suppressed, "{door} does not close for {src}: {detail}; {next}");
         }
     }
+}
+
+/// Tells that a command of knockd's runs although nobody would know of it after a crash.
+pub(crate) fn not_recorded(door: &str, src: IpAddr, detail: &str) {
+    let Some(suppressed) = admit(&REFUSALS) else { return };
+    tracing::error!(
+        event = "not-recorded",
+        door,
+        %src,
+        detail,
+        suppressed,
+        "{door} is opened for {src} all the same, but {detail}: if this daemon is killed, it stays open"
+    );
 }
 
 /// Tells every mistake of a configuration, and what follows from them.
