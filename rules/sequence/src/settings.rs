@@ -9,8 +9,8 @@ use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
 use crate::duration;
 use crate::step::Step;
 
-const KEYS: [&str; 8] =
-    ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "target", "strict"];
+const KEYS: [&str; 9] =
+    ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "target", "family", "strict"];
 /// The contract takes no more.
 const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) action: Action,
     /// Where the packets must be going.
     pub(crate) target: Destination,
+    /// Whose knocks count; none: everybody's.
+    pub(crate) family: Option<Family>,
     /// Whether any other port is a wrong step, and not only those of some sequence.
     pub(crate) strict: bool,
 }
@@ -42,6 +44,22 @@ pub(crate) struct Settings {
 pub(crate) struct Flags {
     pub(crate) set: TcpFlags,
     pub(crate) clear: TcpFlags,
+}
+
+/// A kind of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    pub(crate) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
 }
 
 /// What a repeat of the step just matched does.
@@ -87,6 +105,10 @@ impl Settings {
                 &mut mistakes,
             ),
             target: target(written.get("target"), &mut mistakes),
+            family: written.contains_key("family").then(|| {
+                let families = [("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
+                choice(written, "family", families, &mut mistakes)
+            }),
             strict: match written.get("strict") {
                 None => false,
                 Some(Value::Bool(strict)) => *strict,
@@ -282,6 +304,16 @@ mod tests {
         assert_eq!((settings.within, settings.gap), (DEFAULT_WITHIN, None));
         assert_eq!((settings.duplicates, settings.action), (Duplicates::Fail, Action::Open));
         check("{}", &[r#"sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#]);
+    }
+
+    #[test]
+    fn families() {
+        let family = |json: &str| parse(&format!(r#"{{"sequence": ["7/udp"], "family": {json}}}"#));
+        assert_eq!(parse(r#"{"sequence": ["7/udp"]}"#).unwrap().family, None);
+        assert_eq!(family(r#""ipv4""#).unwrap().family, Some(Family::Ipv4));
+        assert_eq!(family(r#""ipv6""#).unwrap().family, Some(Family::Ipv6));
+        let words = r#"family: "inet" is not known; write "ipv4" or "ipv6""#;
+        assert_eq!(family(r#""inet""#).unwrap_err(), words);
     }
 
     #[test]
