@@ -27,7 +27,7 @@ pub(super) const SLOTS: u32 = 16;
 const STEMS: [&str; 2] = ["postern", "knockd"];
 /// A start holds the folder for some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
-const READ_BY_OTHERS: u32 = 0o077;
+const FOR_OTHERS: u32 = 0o077;
 const WRITTEN_BY_OTHERS: u32 = 0o022;
 const STICKY: u32 = 0o1000;
 
@@ -131,7 +131,7 @@ fn secure(path: &Path) -> Result<(), JournalError> {
             "belongs to user {owner}, and what is in it is run with the rights of user {us}"
         ));
     }
-    if metadata.mode() & READ_BY_OTHERS == 0 {
+    if metadata.mode() & FOR_OTHERS == 0 {
         return Ok(());
     }
     if metadata.mode() & STICKY != 0 {
@@ -168,7 +168,7 @@ fn take(path: &Path, make: bool) -> io::Result<Option<File>> {
             continue;
         }
         // Made before files had their mode from us: others may have it open, read it and lock it.
-        if metadata.mode() & READ_BY_OTHERS != 0 {
+        if metadata.mode() & FOR_OTHERS != 0 {
             if is_written(file.try_clone()?)? {
                 return Ok(None);
             }

@@ -194,6 +194,20 @@ fn each_living_daemon_has_a_journal_and_what_the_dead_left_goes_to_who_starts_ne
 }
 
 #[test]
+fn a_record_that_a_crash_left_in_two_files_is_taken_over_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), "postern").unwrap();
+    block_on(journal.put(&record("lamp"))).unwrap();
+    drop(journal);
+    drop(open(dir.path(), "postern"));
+    drop(fs::File::open(dir.path().join("postern.redb")).map(|file| file.lock().unwrap()));
+    fs::copy(dir.path().join("postern.redb"), dir.path().join("knockd-5.redb")).unwrap();
+    let (_, records) = Journal::open(dir.path(), "postern").unwrap();
+    assert_eq!(doors(&records), ["lamp"]);
+    assert!(!dir.path().join("knockd-5.redb").exists());
+}
+
+#[test]
 fn starts_at_the_same_moment_share_nothing_and_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path(), "postern").unwrap();

@@ -133,11 +133,10 @@ impl Writer {
         let written = self.try_commit(&puts);
         match &written {
             Ok(()) => self.succeeded(),
-            Err(words) => {
+            Err(_) => {
                 if let (Some((first, ..)), Some((last, ..))) = (puts.first(), puts.last()) {
                     self.failed = Some((self.failed.map_or(*first, |(first, _)| first), *last));
                 }
-                tracing::debug!(event = "journal-retry", detail = words, "not written: {words}");
             }
         }
         for (id, _, done) in puts {
@@ -185,7 +184,7 @@ impl Writer {
             tracing::error!(
                 event = "journal",
                 detail = %error,
-                "{words}; what commands open cannot be closed after a crash until it can be written again, which is tried again and again"
+                "{words}; meanwhile what commands open is not remembered after a crash; it is tried again every second"
             );
         }
         self.trouble = Some(Trouble { words: words.clone(), tried: Instant::now() });

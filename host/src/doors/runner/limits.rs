@@ -108,7 +108,7 @@ mod tests {
         loop {
             tokio::select! {
                 biased;
-                slot = limits.acquire(&door, is_closing) => slots.extend(slot),
+                slot = tokio::task::unconstrained(limits.acquire(&door, is_closing)) => slots.extend(slot),
                 () = std::future::ready(()) => return slots,
             }
         }

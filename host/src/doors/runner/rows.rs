@@ -103,7 +103,8 @@ mod tests {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(journal.put(&record(client))).unwrap()
         };
-        let clients: Vec<IpAddr> = (0..=MOST_ABANDONED).map(|n| IpAddr::V4((n as u32).into())).collect();
+        let clients: Vec<IpAddr> =
+            (0..).take(MOST_ABANDONED + 1).map(|n: u32| IpAddr::V4(n.into())).collect();
         let mut rows = Rows::default();
         let key = |turn, client| Key { door: DoorId(1), client, turn };
         for turn in 0..3 {
