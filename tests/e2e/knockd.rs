@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod interfaces;
+mod journal;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -43,6 +44,19 @@ impl Knockd {
     /// Starts it and does not wait until it listens.
     fn launch(lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("postern-").unwrap();
+        let state = dir.path().to_owned();
+        Self::launch_in(lab, dir, &state, conf, options, files)
+    }
+
+    /// The same, with these folders for its files and its state.
+    fn launch_in(
+        lab: &Lab,
+        dir: TempDir,
+        state: &Path,
+        conf: &str,
+        options: &[&str],
+        files: &[(&str, &str)],
+    ) -> Self {
         let place = |text: &str| text.replace("DIR", dir.path().to_str().unwrap());
         for (name, text) in files.iter().chain(&[("knockd.conf", conf), ("iptables", IPTABLES)]) {
             fs::write(dir.path().join(name), place(text)).unwrap();
@@ -63,7 +77,7 @@ impl Knockd {
                 command
             }
         };
-        command.env("STATE_DIRECTORY", dir.path());
+        command.env("STATE_DIRECTORY", state);
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let child = lab.server().spawn(&mut command).unwrap();
         Self { dir, child }
