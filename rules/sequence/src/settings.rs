@@ -344,7 +344,7 @@ mod tests {
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, target, strict",
+                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, target, family, strict",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
