@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::future;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,13 +23,13 @@ use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, Letting, put_in_place};
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
-use crate::journal::{Journal, Record};
 use crate::knockd::source::Source;
 use crate::local_network::LocalNetwork;
 use crate::log;
 use crate::reload::{Pace, Preparer, prepare};
 use crate::rules::{Generation, Loader, Outcome, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
+use crate::state;
 use crate::taps::Taps;
 use crate::trust::Trust;
 use crate::watch::Watch;
@@ -37,8 +37,6 @@ use crate::written::Written;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
 const GRACE: Duration = Duration::from_secs(10);
-/// Where the journal is, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
-const STATE_DIR: &str = "/var/lib/postern";
 /// How long a new generation waits for the kernel to see its packets, before it is told all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
@@ -133,7 +131,7 @@ impl App {
         let files_changed = Arc::new(Notify::new());
         let mut watch = start_watch(&files_changed);
         let Reading { config: outline, guards, .. } = written.read();
-        let (journal, inherited) = open_journal(&written, outline.as_ref());
+        let state::Opened { journal, inherited, error: no_journal } = state::open(&written, outline.as_ref());
         let mut doors = Doors::start(teller.clone(), journal, written.identity())?;
 
         // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
@@ -159,6 +157,11 @@ impl App {
                 return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
             }
         };
+        if let Some(mistakes) = state::without_journal(&written, &config, no_journal) {
+            doors.stop();
+            log::mistakes(Some(&mistakes), &does_not_start(&guards, &written));
+            return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
+        }
         let plan = doors.plan(&config);
         let mut letting = Letting::default();
         let release = letting.release();
@@ -315,6 +318,9 @@ impl App {
 
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
     async fn apply(&mut self, config: &Config, generation: Generation) {
+        if !self.find_journal(config) {
+            return;
+        }
         let plan = self.desk.plan(config);
         let release = self.letting.release();
         if let Err(error) = self.desk.apply(&plan, release).await {
@@ -361,6 +367,25 @@ impl App {
                 "ports that nobody guards any more stay closed: {detail}"
             );
         }
+    }
+
+    /// Opens the journal if this configuration is the first that needs it; false if it cannot do without.
+    fn find_journal(&self, config: &Config) -> bool {
+        if self.desk.has_journal() || !config.has_commands() {
+            return true;
+        }
+        let state::Opened { journal, inherited, error } = state::open(&self.written, Some(config));
+        if let Some(mistakes) = state::without_journal(&self.written, config, error) {
+            let running = self.running.number;
+            log::mistakes(
+                Some(&mistakes),
+                &format!("the running configuration (generation {running}) is unchanged"),
+            );
+            return false;
+        }
+        journal.into_iter().for_each(|journal| self.desk.use_journal(journal));
+        inherited.into_iter().for_each(|(row, record)| self.desk.inherit(row, record));
+        true
     }
 
     fn look(&mut self) {
@@ -445,28 +470,6 @@ fn does_not_start(guards: &[GuardDoor], written: &Written) -> String {
         _ => String::new(),
     };
     format!("the daemon does not start{closed}")
-}
-
-/// The journal, if any door needs one or an earlier run left one, and what is in it.
-fn open_journal(written: &Written, outline: Option<&Config>) -> (Option<Journal>, Vec<(u64, Record)>) {
-    let folder = std::env::var_os("STATE_DIRECTORY").map_or_else(|| STATE_DIR.into(), PathBuf::from);
-    let path = folder.join(written.journal_name());
-    let is_needed = outline.is_some_and(Config::has_commands) || path.exists();
-    if !is_needed {
-        return (None, Vec::new());
-    }
-    match Journal::open(&path) {
-        Ok((journal, records)) => (Some(journal), records),
-        Err(error) => {
-            let detail = format!("{:#}", anyhow::Error::from(error));
-            tracing::warn!(
-                event = "journal",
-                detail,
-                "{detail}; what commands open will not be closed after a crash"
-            );
-            (None, Vec::new())
-        }
-    }
 }
 
 fn start_watch(changed: &Arc<Notify>) -> Option<Watch> {

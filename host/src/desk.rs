@@ -17,7 +17,7 @@ use crate::clock::Clock;
 use crate::config::{Config, OneTime};
 use crate::doors::{Doors, Plan};
 use crate::happening::Judgement;
-use crate::journal::Record;
+use crate::journal::{Journal, Record};
 use crate::log;
 use listed::Listed;
 
@@ -101,6 +101,16 @@ impl Desk {
         self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
     }
 
+    /// Whether what commands open is written down.
+    pub(crate) fn has_journal(&self) -> bool {
+        self.lock().doors.has_journal()
+    }
+
+    /// Writes down in this journal what commands open from now on, if there was none.
+    pub(crate) fn use_journal(&self, journal: Journal) {
+        self.lock().doors.use_journal(journal);
+    }
+
     /// Takes over what an earlier run opened and could not close.
     pub(crate) fn inherit(&self, row: u64, record: Record) {
         let mut decided = self.lock();
@@ -161,7 +171,8 @@ impl Desk {
     pub(crate) fn close(&self) -> (usize, usize) {
         let mut decided = self.lock();
         decided.doors.stop();
-        (decided.engine.openings().count(), decided.engine.left_to_close())
+        let untidy = decided.engine.left_to_close() + decided.doors.abandoned();
+        (decided.engine.openings().count(), untidy)
     }
 
     fn lock(&self) -> MutexGuard<'_, Decided> {
@@ -185,6 +196,7 @@ impl Decided {
                     self.doors.carry_out(order, rule.as_ref(), &door);
                 }
                 Action::Note { key, lasts } => self.doors.note(key, lasts),
+                Action::Abandon { key } => self.doors.abandon(key),
                 Action::Tell(notice) => notices.push(notice),
             }
         }

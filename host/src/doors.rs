@@ -67,6 +67,16 @@ impl Doors {
         })
     }
 
+    /// Whether what commands open is written down.
+    pub(crate) fn has_journal(&self) -> bool {
+        self.runner.has_journal()
+    }
+
+    /// Writes down in this journal what commands open from now on, if there was none.
+    pub(crate) fn use_journal(&self, journal: Journal) {
+        self.runner.use_journal(journal);
+    }
+
     /// Takes over what an earlier run opened and could not close; what the engine must know of it.
     pub(crate) fn inherit(&mut self, row: u64, record: Record) -> Event {
         self.last_number += 1;
@@ -174,9 +184,20 @@ impl Doors {
         self.runner.note(key, lasts);
     }
 
-    /// Ends the thread of the packet filter. Everything that is open there stays open for its time.
+    /// Keeps in the journal what is there of an opening that nobody tries to close any more.
+    pub(crate) fn abandon(&self, key: Key) {
+        self.runner.abandon(key);
+    }
+
+    /// How many openings of command doors were given up and are still open.
+    pub(crate) fn abandoned(&self) -> usize {
+        self.runner.abandoned()
+    }
+
+    /// Ends the thread of the packet filter, and has the journal written. Everything that is open there stays open for its time.
     pub(crate) fn stop(&mut self) {
         self.net.stop();
+        self.runner.flush();
     }
 
     fn number(&mut self, door: &Door) -> DoorId {

@@ -8,6 +8,7 @@ mod convert;
 mod log;
 mod names;
 mod options;
+mod pid_file;
 mod shared;
 pub(crate) mod source;
 mod translate;
@@ -17,7 +18,7 @@ use std::env;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{self, ExitCode, Stdio};
 use std::sync::Arc;
 
@@ -29,6 +30,7 @@ use conf::Conf;
 use convert::convert;
 use log::{Channels, Message, system_text};
 use options::{Options, Parsed};
+use pid_file::PidFile;
 use shared::Shared;
 use source::Source;
 use voice::Voice;
@@ -65,6 +67,17 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         return source.convert();
     }
     if source.options.daemon && env::var_os(IS_DAEMON).is_none() {
+        let path = source.pid_file(&conf);
+        if let Some(pid) = pid_file::holder(&path) {
+            let path = path.display();
+            say(
+                &format!(
+                    "knockd: {path} is the pidfile of process {pid}, which runs; stop that, or name another with -p or PidFile\n"
+                ),
+                io::stderr(),
+            );
+            return ExitCode::from(1);
+        }
         return start_daemon(&args);
     }
     source.run(&conf)
@@ -144,9 +157,8 @@ impl Source {
             (Err(error), _) => Err(error.into()),
             (_, Err(error)) => Err(error.into()),
         };
-        if let Some(path) = pid_file {
-            // Whoever removed it before had a reason.
-            drop(fs::remove_file(path));
+        if let Some(pid_file) = pid_file {
+            pid_file.remove();
         }
         match ended {
             // The signal's number is the exit status, as knockd has it.
@@ -161,20 +173,25 @@ impl Source {
         }
     }
 
-    /// With `-d`, in the process that stays: a session of its own, the root folder, and the pidfile, whose path comes back.
-    fn become_daemon(&self, conf: &Conf, channels: &mut Channels) -> Option<PathBuf> {
+    /// With `-d`, in the process that stays: a session of its own, the root folder, and the pidfile.
+    fn become_daemon(&self, conf: &Conf, channels: &mut Channels) -> Option<PidFile> {
         env::var_os(IS_DAEMON).filter(|_| self.options.daemon)?;
         // Both fail only where they are not needed.
         let _ = rustix::process::setsid();
         let _ = env::set_current_dir("/");
-        let path = conf.pid_file.clone().unwrap_or_else(|| self.options.pidfile.clone());
-        match fs::write(&path, format!("{}\n", process::id())) {
-            Ok(()) => Some(path),
+        let path = self.pid_file(conf);
+        match PidFile::write(path.clone()) {
+            Ok(pid_file) => Some(pid_file),
             Err(error) => {
                 channels.say(&Message::NoPidFile { path, why: system_text(&error) });
                 None
             }
         }
+    }
+
+    /// Where the pidfile is; a daemon is in the root folder.
+    fn pid_file(&self, conf: &Conf) -> PathBuf {
+        Path::new("/").join(conf.pid_file.as_ref().unwrap_or(&self.options.pidfile))
     }
 }
 

@@ -26,6 +26,7 @@ mod written;
 
 mod advice;
 mod signals;
+mod state;
 mod taps;
 
 pub mod app;

@@ -15,7 +15,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt;
 
 pub(crate) use rate_limit::RateLimit;
-pub(crate) use report::{count_drop, drops, mistakes, notice, outcome, posture, rule_says};
+pub(crate) use report::{count_drop, drops, mistakes, not_recorded, notice, outcome, posture, rule_says};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

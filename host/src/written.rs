@@ -38,11 +38,11 @@ impl Written {
         }
     }
 
-    /// The name of its journal in the state folder.
-    pub(crate) const fn journal_name(&self) -> &'static str {
+    /// What its journal in the state folder is called, without number and ending.
+    pub(crate) const fn journal_stem(&self) -> &'static str {
         match self {
-            Self::Postern(..) => "postern.redb",
-            Self::Knockd(_) => "knockd.redb",
+            Self::Postern(..) => "postern",
+            Self::Knockd(_) => "knockd",
         }
     }
 

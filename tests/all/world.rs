@@ -152,7 +152,7 @@ impl World {
                     let actions = self.engine.handle(Event::Answered(receipt), self.now);
                     self.act(actions);
                 }
-                Action::Note { .. } => {}
+                Action::Note { .. } | Action::Abandon { .. } => {}
                 Action::Tell(Notice::Opened { subject, lasts }) => {
                     self.tell(&format!("open {} {} {lasts:?}", subject.door, subject.client));
                 }

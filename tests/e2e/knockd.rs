@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod interfaces;
+mod journal;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -44,10 +45,19 @@ impl Knockd {
     /// Starts it and does not wait until it listens.
     fn launch(lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
         let dir = TempDir::with_prefix("postern-").unwrap();
-        Self::launch_in(dir, lab, conf, options, files)
+        let state = dir.path().to_owned();
+        Self::launch_in(lab, dir, &state, conf, options, files)
     }
 
-    fn launch_in(dir: TempDir, lab: &Lab, conf: &str, options: &[&str], files: &[(&str, &str)]) -> Self {
+    /// The same, with these folders for its files and its state.
+    fn launch_in(
+        lab: &Lab,
+        dir: TempDir,
+        state: &Path,
+        conf: &str,
+        options: &[&str],
+        files: &[(&str, &str)],
+    ) -> Self {
         let place = |text: &str| text.replace("DIR", dir.path().to_str().unwrap());
         for (name, text) in files.iter().chain(&[("knockd.conf", conf), ("iptables", IPTABLES)]) {
             fs::write(dir.path().join(name), place(text)).unwrap();
@@ -68,7 +78,7 @@ impl Knockd {
                 command
             }
         };
-        command.env("STATE_DIRECTORY", dir.path());
+        command.env("STATE_DIRECTORY", state);
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
         let child = lab.server().spawn(&mut command).unwrap();
         Self { dir, child }
@@ -255,7 +265,8 @@ fn files_that_others_can_write_are_taken_and_told() {
     }
     let conf =
         format!("{ARTICLE}\n[Once]\none_time_sequences = DIR/once\nstart_command = DIR/iptables once\n");
-    let knockd = Knockd::launch_in(dir, &lab, &conf, &[], &[("once", "1001,1002\n")]);
+    let state = dir.path().to_owned();
+    let knockd = Knockd::launch_in(&lab, dir, &state, &conf, &[], &[("once", "1001,1002\n")]);
     eventually("knockd listens", || knockd.read("stdout").contains("listening on").then_some(()));
     for name in ["knockd.conf", "once"] {
         let line = format!("knockd: {}: everybody may write it", knockd.path(name).display());

@@ -316,6 +316,17 @@ impl<'lab> Daemon<'lab> {
         status.expect("a child of ours can be waited for")
     }
 
+    /// Its configuration and files, after [`Daemon::wait_for_end`].
+    ///
+    /// # Panics
+    /// If it has not ended.
+    #[must_use]
+    #[track_caller]
+    pub fn ended(mut self) -> Setup<'lab> {
+        assert!(matches!(self.child.try_wait(), Ok(Some(_))), "it still runs");
+        self.release().0
+    }
+
     /// Its resident memory in KiB.
     ///
     /// # Panics

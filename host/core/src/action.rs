@@ -26,6 +26,12 @@ pub enum Action {
         /// From now.
         lasts: Duration,
     },
+    /// Have what was written down of an opening stay there, for the operator and for the next run: its door did not close, and in
+    /// this run nobody tries again. Nobody answers.
+    Abandon {
+        /// Which opening.
+        key: Key,
+    },
     /// Tell people.
     Tell(Notice),
 }

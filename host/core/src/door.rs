@@ -1,5 +1,6 @@
 //! What is said to a door and what it answers: small, fixed in size, fit to cross a process boundary.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::client::Client;
@@ -53,6 +54,28 @@ pub enum Act {
 pub struct Receipt {
     /// The number of the order.
     pub serial: u64,
-    /// Done, or why not, in words for the log.
-    pub outcome: Result<(), String>,
+    /// Done, or why not.
+    pub outcome: Result<(), OrderError>,
+}
+
+/// Why an order was not carried out, in words for the log.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OrderError {
+    /// Nothing was begun: how to close the door could not be written down before. The door is as it was.
+    NotRecorded(String),
+    /// It was begun, and a part of it may have been done.
+    Failed(String),
+}
+
+impl From<String> for OrderError {
+    fn from(words: String) -> Self {
+        Self::Failed(words)
+    }
+}
+
+impl fmt::Display for OrderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::NotRecorded(words) | Self::Failed(words)) = self;
+        f.write_str(words)
+    }
 }

@@ -41,6 +41,8 @@ pub enum DropReason {
     LedgerFull,
     /// The door could not be opened.
     DoorFailed,
+    /// How to close the door could not be written down, so nothing was done.
+    NotRecorded,
     /// The rule was changed since it judged.
     Outdated,
     /// The daemon is stopping.
@@ -49,7 +51,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -68,6 +70,7 @@ impl DropReason {
         Self::AlreadyUsed,
         Self::LedgerFull,
         Self::DoorFailed,
+        Self::NotRecorded,
         Self::Outdated,
         Self::Stopping,
     ];
@@ -94,6 +97,7 @@ impl DropReason {
             Self::AlreadyUsed => "already-used",
             Self::LedgerFull => "ledger-full",
             Self::DoorFailed => "door-failed",
+            Self::NotRecorded => "not-recorded",
             Self::Outdated => "outdated",
             Self::Stopping => "stopping",
         }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use crate::action::{Action, Notice, Subject, Why};
 use crate::client::Client;
-use crate::door::{Act, DoorId, Key, Order, Receipt};
+use crate::door::{Act, DoorId, Key, Order, OrderError, Receipt};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Request};
 use crate::ledger::{Ledger, Opening, State};
@@ -23,9 +23,7 @@ use under_way::{Awaited, UnderWay};
 
 /// The pause before the second try to close a door; it doubles with each.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// No pause is longer.
-const LONGEST_RETRY: Duration = Duration::from_secs(60);
-/// Tries to close a door that keeps the time itself, before it is left to that.
+/// Tries to close a door, before it is left to its own clock or, if it has none, to the operator and the next run.
 const MAX_TRIES: u32 = 6;
 /// What is done in one call of [`Engine::handle_deadline`] at most. The shell holds a lock meanwhile, and a knock waits for it.
 const DEADLINES_AT_ONCE: usize = 256;
@@ -258,7 +256,9 @@ impl Engine {
                 }
                 self.tell(key, rule, |subject| Notice::Closed { subject, why });
             }
-            (Purpose::Close { why }, Err(detail)) => self.did_not_close(key, why, newest, rule, detail, now),
+            (Purpose::Close { why }, Err(error)) => {
+                self.did_not_close(key, why, newest, rule, error.to_string(), now);
+            }
             (purpose, Ok(())) => {
                 let is_new = !matches!(purpose, Purpose::Extend { .. })
                     || opening.as_ref().is_some_and(|opening| opening.state == State::Opening);
@@ -284,24 +284,36 @@ impl Engine {
                     false => Notice::Extended { subject, lasts },
                 });
             }
-            (purpose, Err(detail)) => {
-                let reason = DropReason::DoorFailed;
+            (purpose, Err(error)) => {
+                let (reason, is_untouched) = match &error {
+                    OrderError::NotRecorded(_) => (DropReason::NotRecorded, true),
+                    OrderError::Failed(_) => (DropReason::DoorFailed, false),
+                };
+                let detail = error.to_string();
                 self.tell(key, rule, |subject| Notice::Refused { subject, reason, detail });
                 if let Some(opening) = newest {
-                    self.did_not_open(key, purpose, opening, now);
+                    self.did_not_open(key, purpose, opening, is_untouched, now);
                 }
             }
         }
         self.retire(key.door);
     }
 
-    fn did_not_open(&mut self, key: Key, purpose: Purpose, opening: Opening, now: Moment) {
+    /// `is_untouched`: nothing was begun at the door, so there is nothing to undo.
+    fn did_not_open(
+        &mut self,
+        key: Key,
+        purpose: Purpose,
+        opening: Opening,
+        is_untouched: bool,
+        now: Moment,
+    ) {
         match (purpose, opening.state) {
             // Whoever closed it may let us open it later.
             (Purpose::PutBack { .. }, State::Opening) => {
                 self.ledger.put(key, Opening { state: State::Open, is_missing: true, ..opening });
             }
-            (_, State::Opening) if self.doors[&key.door].keeps_time => {
+            (_, State::Opening) if is_untouched || self.doors[&key.door].keeps_time => {
                 self.ledger.remove(key);
             }
             // A command that failed may have done half of its work.
@@ -323,10 +335,11 @@ impl Engine {
         now: Moment,
     ) {
         let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
+        // A stop waits for nobody's next try.
+        let is_last = self.stopping && !keeps_time;
         let again_in = match newest {
-            Some(Opening { state: State::Closing { tries, .. }, .. }) if !keeps_time || tries < MAX_TRIES => {
-                let pause = FIRST_RETRY.saturating_mul(1 << tries.saturating_sub(1).min(6));
-                Some(pause.min(LONGEST_RETRY))
+            Some(Opening { state: State::Closing { tries, .. }, .. }) if tries < MAX_TRIES && !is_last => {
+                Some(FIRST_RETRY.saturating_mul(1 << tries.saturating_sub(1)))
             }
             _ => None,
         };
@@ -341,7 +354,12 @@ impl Engine {
             (Some(pause), Some(opening)) => {
                 self.ledger.put(key, Opening { due: now.plus(pause), ..opening });
             }
-            (_, Some(_)) => drop(self.ledger.remove(key)),
+            (_, Some(_)) => {
+                self.ledger.remove(key);
+                if !keeps_time {
+                    self.actions.push(Action::Abandon { key });
+                }
+            }
             (_, None) => {}
         }
         self.tell(key, rule, |subject| Notice::StuckOpen { subject, detail, again_in });

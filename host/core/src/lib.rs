@@ -33,7 +33,7 @@ mod width;
 pub use action::{Action, Notice, Subject, Why};
 pub use client::{Client, NotAClient};
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
-pub use door::{Act, DoorId, Key, Order, Receipt};
+pub use door::{Act, DoorId, Key, Order, OrderError, Receipt};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};

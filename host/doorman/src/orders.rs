@@ -39,7 +39,8 @@ impl Doorman {
                 if batch.len() >= ENOUGH_MESSAGES {
                     break;
                 }
-                receipts.push(Receipt { serial: order.serial, outcome: self.write(&mut batch, order) });
+                let outcome = self.write(&mut batch, order).map_err(Into::into);
+                receipts.push(Receipt { serial: order.serial, outcome });
                 ends.push(batch.len());
             }
             let (together, later) = rest.split_at(ends.len());
@@ -74,22 +75,22 @@ impl Doorman {
             match (failure.of(&messages), order.act) {
                 (Some(_), Act::Close | Act::Expire) => closings.push(place),
                 (Some(errno), _) => {
-                    receipts[place].outcome = Err(self.words(order, errno, failure.is_whole()))
+                    receipts[place].outcome = Err(self.words(order, errno, failure.is_whole()).into())
                 }
                 (None, _) => innocent.push(place),
             }
         }
         let mut batch = self.socket.begin();
         for place in &innocent {
-            receipts[*place].outcome = self.write(&mut batch, &orders[*place]);
+            receipts[*place].outcome = self.write(&mut batch, &orders[*place]).map_err(Into::into);
         }
         if self.socket.commit(batch).is_err() {
             for place in innocent {
-                receipts[place].outcome = self.carry_out_alone(&orders[place]);
+                receipts[place].outcome = self.carry_out_alone(&orders[place]).map_err(Into::into);
             }
         }
         for place in closings {
-            receipts[place].outcome = self.close_alone(&orders[place]);
+            receipts[place].outcome = self.close_alone(&orders[place]).map_err(Into::into);
         }
     }
 

@@ -87,7 +87,7 @@ impl NetThread {
         }
         // The engine bounds the number of orders that have no answer yet, and so what waits here.
         if let Err(Message::Order(order)) = self.send(Message::Order(order)) {
-            let outcome = Err("the thread of the packet filter has ended".to_owned());
+            let outcome = Err("the thread of the packet filter has ended".to_owned().into());
             let _ = self.teller.send(Happening::Answered(Receipt { serial: order.serial, outcome }));
         }
     }
@@ -215,8 +215,10 @@ impl Owner {
         let receipts = match doorman {
             Some(doorman) => doorman.carry_out(orders),
             None => {
-                let refuse =
-                    |order: &Order| Receipt { serial: order.serial, outcome: Err("no such door".to_owned()) };
+                let refuse = |order: &Order| Receipt {
+                    serial: order.serial,
+                    outcome: Err("no such door".to_owned().into()),
+                };
                 orders.iter().map(refuse).collect()
             }
         };

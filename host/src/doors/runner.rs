@@ -1,41 +1,37 @@
 //! Runner: runs the commands of command doors, one after the other for each opening.
 
 mod argv;
+mod limits;
+mod rows;
 mod shell;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use postern_core::{Act, Key, Order, Receipt, RuleId};
+use postern_core::{Act, Key, Order, OrderError, Receipt, RuleId};
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 
+use self::limits::Limits;
+use self::rows::Rows;
 pub(crate) use self::shell::IS_DAEMON;
 use super::Commands;
 use crate::happening::{Happening, Teller};
 use crate::journal::{Close, Journal, Record};
-
-/// Commands of our own configuration at once; they have a time limit.
-const PARALLEL: usize = 32;
-/// A record this near the truth is not written again: most commands take no time, and the disk does.
-const NEAR: Duration = Duration::from_secs(1);
-/// knockd's commands at once; some sleep until it is time to close what they opened.
-const PARALLEL_SHELLS: usize = 4096;
+use crate::log;
 
 /// Runs commands. As many wait as the engine gives orders, which the engine bounds.
 #[derive(Clone)]
 pub(super) struct Runner {
     /// For each opening with a command under way, what comes after it.
     lines: Arc<Mutex<Lines>>,
-    slots: Arc<Semaphore>,
-    shell_slots: Arc<Semaphore>,
+    argv: Arc<Limits>,
+    shell: Arc<Limits>,
     teller: Teller,
     /// Where commands are started, whoever asks for it.
-    shell: Handle,
-    journal: Option<Journal>,
-    /// For each opening that is in the journal, its number there and what is written.
-    rows: Arc<Mutex<HashMap<Key, (u64, Record)>>>,
+    runtime: Handle,
+    journal: Arc<OnceLock<Journal>>,
+    rows: Arc<Mutex<Rows>>,
 }
 
 type Lines = HashMap<Key, VecDeque<Job>>;
@@ -44,6 +40,7 @@ struct Job {
     serial: u64,
     act: Act,
     run: Run,
+    door: Arc<str>,
     /// How to close what this opens.
     record: Option<Record>,
 }
@@ -58,31 +55,61 @@ impl Runner {
     pub(super) fn new(teller: Teller, journal: Option<Journal>) -> Self {
         Self {
             lines: Arc::default(),
-            slots: Arc::new(Semaphore::new(PARALLEL)),
-            shell_slots: Arc::new(Semaphore::new(PARALLEL_SHELLS)),
+            argv: Arc::new(Limits::new(limits::ARGV)),
+            shell: Arc::new(Limits::new(limits::SHELL)),
             teller,
-            shell: Handle::current(),
-            journal,
+            runtime: Handle::current(),
+            journal: Arc::new(journal.map_or_else(OnceLock::new, OnceLock::from)),
             rows: Arc::default(),
         }
     }
 
+    pub(super) fn has_journal(&self) -> bool {
+        self.journal.get().is_some()
+    }
+
+    /// Writes down in this journal what is opened from now on, if there was none.
+    pub(super) fn use_journal(&self, journal: Journal) {
+        // A second one would not be heard of.
+        let _ = self.journal.set(journal);
+    }
+
     /// Knows that an opening is in the journal under this number.
     pub(super) fn inherit(&self, key: Key, row: u64, record: Record) {
-        self.rows().insert(key, (row, record));
+        self.rows().insert(key, row, record);
     }
 
     /// Corrects until when an opening lasts, if it is in the journal.
     pub(super) fn note(&self, key: Key, lasts: Duration) {
-        if let (Some(journal), Some((row, record))) = (&self.journal, self.rows().get_mut(&key))
-            && record.remaining().abs_diff(lasts) > NEAR
-        {
-            record.keep_for(lasts);
-            journal.rewrite(*row, record);
+        if let Some(journal) = self.journal.get() {
+            self.rows().note(&key, lasts, journal);
+        }
+    }
+
+    /// Keeps what is in the journal of an opening that nobody tries to close any more.
+    pub(super) fn abandon(&self, key: Key) {
+        if let Some(journal) = self.journal.get() {
+            self.rows().abandon(&key, journal);
+        }
+    }
+
+    /// How many openings were given up and are still open.
+    pub(super) fn abandoned(&self) -> usize {
+        self.rows().abandoned()
+    }
+
+    /// Waits a moment until the journal is as it should be.
+    pub(super) fn flush(&self) {
+        if let Some(journal) = self.journal.get() {
+            journal.flush();
         }
     }
 
     pub(super) fn run(&self, commands: &Commands, order: Order, rule: Option<&RuleId>, name: &str) {
+        if matches!((commands, order.act), (Commands::Shell(_), Act::Open(_))) {
+            let src = order.client;
+            tracing::debug!(event = "granted", door = name, %src, "{name}: {src} gets in");
+        }
         let run = match commands {
             Commands::Argv(door) => Run::Argv(argv::Run::new(door, &order, rule, name)),
             Commands::Shell(door) => Run::Shell(shell::Run::new(door, &order, name)),
@@ -97,7 +124,7 @@ impl Runner {
             Act::Open(lasts) => close.map(|close| Record::new(name, order.client, lasts, close)),
             Act::Extend(_) | Act::Close | Act::Expire => None,
         };
-        let job = Job { serial: order.serial, act: order.act, run, record };
+        let job = Job { serial: order.serial, act: order.act, run, door: name.into(), record };
         let line = Key { door: order.door, client: order.client, turn: order.turn };
         {
             let mut lines = self.lines();
@@ -107,7 +134,7 @@ impl Runner {
             lines.insert(line, VecDeque::new());
         }
         let runner = self.clone();
-        self.shell.spawn(async move {
+        self.runtime.spawn(async move {
             let mut next = Some(job);
             while let Some(job) = next {
                 let serial = job.serial;
@@ -125,28 +152,58 @@ impl Runner {
     }
 
     /// Writes down how to close before it opens, and strikes that out when it is closed.
-    async fn perform(&self, line: &Key, job: Job) -> Result<(), String> {
-        if let (Some(journal), Some(record)) = (&self.journal, &job.record) {
-            let row =
-                journal.put(record).await.map_err(|error| format!("it cannot be written down: {error}"))?;
-            self.rows().insert(*line, (row, record.clone()));
+    async fn perform(&self, line: &Key, job: Job) -> Result<(), OrderError> {
+        let is_close = matches!(job.act, Act::Close | Act::Expire);
+        // What was not written down was not begun.
+        if is_close && matches!(job.run, Run::Argv(_)) && !self.rows().contains(line) {
+            return Ok(());
+        }
+        let limits = match job.run {
+            Run::Shell(_) => &self.shell,
+            Run::Argv(_) | Run::Recorded(_) => &self.argv,
+        };
+        let Some(_slot) = limits.acquire(&job.door, is_close).await else {
+            return Err(OrderError::NotRecorded("the daemon is stopping".to_owned()));
+        };
+        if let Some(record) = &job.record {
+            self.write_down(line, record, &job.run).await?;
         }
         let outcome = self.run_now(&job.run).await;
-        if matches!(job.act, Act::Close | Act::Expire)
+        if is_close
             && outcome.is_ok()
-            && let (Some(journal), Some((row, _))) = (&self.journal, self.rows().remove(line))
+            && let Some(journal) = self.journal.get()
         {
-            journal.erase(row);
+            self.rows().closed(line, journal);
         }
-        outcome
+        outcome.map_err(OrderError::Failed)
+    }
+
+    /// Has the journal know how an opening is closed. As knockd has none, a command of knockd's runs all the same.
+    async fn write_down(&self, line: &Key, record: &Record, run: &Run) -> Result<(), OrderError> {
+        let Some(journal) = self.journal.get() else {
+            return match run {
+                Run::Shell(_) => Ok(()),
+                _ => Err(OrderError::NotRecorded("there is no journal; nothing was run".to_owned())),
+            };
+        };
+        // It was open before and did not close.
+        if self.rows().replace(line, record, journal) {
+            return Ok(());
+        }
+        match (journal.put(record).await, run) {
+            (Ok(row), _) => {
+                self.rows().insert(*line, row, record.clone());
+                Ok(())
+            }
+            (Err(why), Run::Shell(_)) => {
+                log::not_recorded(&record.door, record.client, &why);
+                Ok(())
+            }
+            (Err(why), _) => Err(OrderError::NotRecorded(format!("nothing was run, since {why}"))),
+        }
     }
 
     async fn run_now(&self, run: &Run) -> Result<(), String> {
-        let slots = match run {
-            Run::Argv(_) | Run::Recorded(_) => &self.slots,
-            Run::Shell(_) => &self.shell_slots,
-        };
-        let Ok(_slot) = slots.acquire().await else { return Err("the daemon is stopping".to_owned()) };
         match run {
             Run::Argv(run) => run.perform().await,
             Run::Shell(run) => run.perform().await,
@@ -162,7 +219,7 @@ impl Runner {
         }
     }
 
-    fn rows(&self) -> MutexGuard<'_, HashMap<Key, (u64, Record)>> {
+    fn rows(&self) -> MutexGuard<'_, Rows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -22,6 +22,8 @@ const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Most bytes of a name.
 const LONGEST_NAME: usize = 64;
 const SETTINGS: [&str; 4] = ["sequence", "within", "tcp_flags", "target"];
+const IPV4: &str = "ipv4";
+const IPV6: &str = "ipv6";
 /// Where knockd's commands have the client's address.
 const ADDRESS: &str = "%IP%";
 
@@ -62,6 +64,8 @@ struct Said {
     open: Vec<String>,
     close: Option<Vec<String>>,
     lasts: Duration,
+    /// The only family whose clients open it, and why the others do not.
+    family: Option<(&'static str, String)>,
     /// What its commands do to the packet filter, if that is all they do.
     accept: Option<(Act, Accept)>,
 }
@@ -73,7 +77,9 @@ impl<'a> Section<'a> {
         let settings = serde_json::from_str(&rule.settings).unwrap_or_default();
         let said = match config.doors.get(&rule.id.name) {
             _ if rule.one_time.is_some() => Err("One_Time_Sequences cannot be said in these words yet"),
-            Some(Door { kind: DoorKind::Shell(commands), lasts, .. }) => Said::of(commands, *lasts),
+            Some(Door { kind: DoorKind::Shell(commands), lasts, .. }) => {
+                Said::of(commands, *lasts, config.only_ipv4)
+            }
             _ => Err("it has no commands"),
         };
         Self { name, written, settings, said }
@@ -135,20 +141,48 @@ impl<'a> Section<'a> {
                 _ => {}
             }
         }
+        if let Some((family, why)) = &said.family {
+            text.push_str(&format!("{:<9} = {}   # {why}\n", "family", quoted(family)));
+        }
         text
     }
 }
 
 impl Said {
-    fn of(commands: &ShellDoor, lasts: Duration) -> Result<Self, &'static str> {
+    /// Each family has its own commands or opens nothing: a command that was written for the other may never succeed, and then
+    /// the door could not be closed.
+    fn of(commands: &ShellDoor, lasts: Duration, only_ipv4: bool) -> Result<Self, &'static str> {
         const NOT_UTF8: &str = "a command of it is not UTF-8 text";
-        let four = Pair::of(commands, false).ok_or(NOT_UTF8)?;
-        let six = Pair::of(commands, true).ok_or(NOT_UTF8)?;
-        let has_stop = four.stop.is_some() || six.stop.is_some();
+        const NO_START: &str = "it has no start command";
+        let mut four = Pair::of(commands.start.as_ref(), commands.stop.as_ref()).ok_or(NOT_UTF8)?;
+        let mut six = Pair::of(commands.start_6.as_ref(), commands.stop_6.as_ref()).ok_or(NOT_UTF8)?;
+        let missing = |pair: &Pair<'_>, other: &Pair<'_>, start, stop| match pair {
+            Pair { start: None, .. } => Some(start),
+            Pair { stop: None, .. } if other.stop.is_some() => Some(stop),
+            _ => None,
+        };
+        let no_four = missing(&four, &six, "Start_Command", "Stop_Command");
+        let no_six = missing(&six, &four, "Start_Command_6", "Stop_Command_6");
+        let words = |family, key| format!("without {key} clients of {family} open nothing");
+        let family = match (no_four, no_six) {
+            (None, None) if only_ipv4 => Some((IPV4, "-4".to_owned())),
+            (None, None) => None,
+            (None, Some(key)) => Some((IPV4, words("IPv6", key))),
+            (Some(_), None) if only_ipv4 => return Err("with -4 nothing opens it"),
+            (Some(key), None) => Some((IPV6, words("IPv4", key))),
+            (Some(_), Some(_)) => return Err(NO_START),
+        };
+        match family {
+            Some((IPV4, _)) => six = four,
+            Some(_) => four = six,
+            None => {}
+        }
+        let (Some(start), Some(start_6)) = (four.start, six.start) else { return Err(NO_START) };
         Ok(Self {
-            open: argv(four.start, six.start),
-            close: has_stop.then(|| argv(four.stop, six.stop)),
+            open: argv(start, start_6),
+            close: four.stop.zip(six.stop).map(|(stop, stop_6)| argv(stop, stop_6)),
             lasts: lasts.min(LONGEST),
+            family,
             accept: accept(&four, &six),
         })
     }
@@ -170,7 +204,8 @@ impl Said {
     }
 }
 
-/// What knockd runs for the clients of one family; without a start command there is no stop command.
+/// What a section runs for the clients of one family; without a start command there is no stop command.
+#[derive(Clone, Copy)]
 struct Pair<'a> {
     start: Option<&'a str>,
     stop: Option<&'a str>,
@@ -178,8 +213,7 @@ struct Pair<'a> {
 
 impl<'a> Pair<'a> {
     /// None if it is not UTF-8, which TOML must be.
-    fn of(commands: &'a ShellDoor, is_ipv6: bool) -> Option<Self> {
-        let (start, stop) = commands.commands(is_ipv6);
+    fn of(start: Option<&'a OsString>, stop: Option<&'a OsString>) -> Option<Self> {
         let is_there = |command: &&OsString| !command.is_empty();
         let start = start.filter(is_there);
         let stop = stop.filter(is_there).filter(|_| start.is_some());
@@ -197,16 +231,11 @@ impl<'a> Pair<'a> {
 }
 
 fn accept(four: &Pair<'_>, six: &Pair<'_>) -> Option<(Act, Accept)> {
-    let accepts = [four, six].map(|pair| pair.start.map(|_| pair.accept()));
-    match accepts {
-        [Some(four), Some(six)] => four.filter(|_| four == six),
-        [one, other] => one.or(other)?,
-    }
+    four.accept().filter(|accept| six.accept().as_ref() == Some(accept))
 }
 
 /// A program and its arguments that run what knockd runs for clients of IPv4 and of IPv6.
-fn argv(four: Option<&str>, six: Option<&str>) -> Vec<String> {
-    let (four, six) = (four.unwrap_or(":"), six.unwrap_or(":"));
+fn argv(four: &str, six: &str) -> Vec<String> {
     let script = if four == six {
         four.to_owned()
     } else {
@@ -257,12 +286,9 @@ fn head(file: &Path, config: &Config) -> String {
     let mut text = format!(
         "# --- postern.toml ---\n\
          # Made of {file} by `posternd knockd --convert`. What is different from there: commands find nothing in their environment\n\
-         # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run, until it succeeds.\n\
+         # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run; `close` is tried six times.\n\
          # The log goes to standard error; UseSyslog, LogFile and PidFile are not needed.\n"
     );
-    if config.only_ipv4 {
-        text.push_str("# -4 cannot be said in these words: clients of IPv6 are heard, too.\n");
-    }
     text.push_str(&format!("interfaces = {}\n", list(&config.interfaces)));
     text
 }

@@ -18,6 +18,9 @@ use super::names::Names;
 use super::shared::Shared;
 use super::translate::section;
 
+/// What an operator must hear of who reads knockd's log, though knockd never had to say it.
+const FOR_THE_LOG: [&str; 5] = ["journal", "refuse", "not-recorded", "stuck", "stop"];
+
 /// A subscriber that speaks as knockd does.
 pub(super) struct Voice {
     channels: Arc<Mutex<Channels>>,
@@ -65,11 +68,10 @@ impl Voice {
             }
             "solved" => {
                 let stage = self.shared.steps(fields.text("rule"));
-                self.say(&[
-                    Message::Stage { source: source(), door: rule(), stage },
-                    Message::OpenSesame { source: source(), door: rule() },
-                ]);
+                self.say(&[Message::Stage { source: source(), door: rule(), stage }]);
             }
+            // Not before: the engine may have refused it.
+            "granted" => self.say(&[Message::OpenSesame { source: source(), door: door() }]),
             "command" => {
                 let command = fields.text("detail").into();
                 self.say(&[Message::RunningCommand { door: door(), command }]);
@@ -121,11 +123,16 @@ impl<S: Subscriber> Layer<S> for Voice {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        if !self.translate(&fields) && *event.metadata().level() <= Level::WARN {
+        let level = *event.metadata().level();
+        if self.translate(&fields) {
+            return;
+        }
+        let is_for_the_log = FOR_THE_LOG.contains(&fields.text("event"));
+        if is_for_the_log && level <= Level::INFO {
+            self.say(&[Message::Ours { text: fields.words() }]);
+        } else if level <= Level::WARN {
             // If standard error is gone nobody can be told.
-            let reason = fields.text("reason");
-            let separator = if reason.is_empty() { "" } else { ": " };
-            let _ = writeln!(io::stderr(), "knockd: {}{separator}{reason}", fields.text("message"));
+            let _ = writeln!(io::stderr(), "knockd: {}", fields.words());
         }
     }
 }
@@ -137,6 +144,18 @@ struct Fields(HashMap<&'static str, String>);
 impl Fields {
     fn text(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
+    }
+
+    /// The message, with sections by the names that their author gave them.
+    fn words(&self) -> String {
+        let mut words = self.text("message").to_owned();
+        for inner in ["door", "rule"].map(|name| self.text(name)) {
+            if section(inner) != inner {
+                words = words.replace(inner, section(inner));
+            }
+        }
+        let reason = self.text("reason");
+        if reason.is_empty() { words } else { format!("{words}: {reason}") }
     }
 
     fn has(&self, name: &str) -> bool {

@@ -126,6 +126,20 @@ pub(crate) fn notice(notice: &Notice) {
     }
 }
 
+/// Tells that a command of knockd's runs although nobody would know of it after a crash.
+pub(crate) fn not_recorded(door: &str, client: Client, detail: &str) {
+    let Some(suppressed) = admit(&REFUSALS) else { return };
+    let src = Shown(client);
+    tracing::error!(
+        event = "not-recorded",
+        door,
+        %src,
+        detail,
+        suppressed,
+        "{door} is opened for {src} all the same, but {detail}: if this daemon is killed, it stays open"
+    );
+}
+
 /// Tells every mistake of a configuration, and what follows from them.
 pub(crate) fn mistakes(mistakes: Option<&Mistakes>, consequence: &str) {
     let Some(mistakes) = mistakes else { return };

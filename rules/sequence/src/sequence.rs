@@ -7,7 +7,7 @@ use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{Closing, Interest, Knock, Opening, Rule, Timestamp, Transport, Verdict};
 
 use crate::progress::Progress;
-use crate::settings::{Action, Duplicates, Settings};
+use crate::settings::{Action, Duplicates, Family, Settings};
 use crate::step::{Step, push_number};
 
 /// A rule that wants ports hit in order.
@@ -27,7 +27,10 @@ impl Rule for Sequence {
     }
 
     fn judge(&self, knock: &Knock, memory: Option<Progress>) -> Verdict<Progress> {
-        let Settings { steps, tcp, duplicates, .. } = &self.settings;
+        let Settings { steps, tcp, duplicates, family, .. } = &self.settings;
+        if family.is_some_and(|family| family != Family::of(knock.source)) {
+            return Verdict::Ignore;
+        }
         let lacks_flags = !knock.tcp_flags.contains(tcp.set) || knock.tcp_flags.intersects(tcp.clear);
         if knock.transport == Transport::Tcp && lacks_flags {
             return Verdict::Ignore;

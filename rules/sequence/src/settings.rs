@@ -10,8 +10,18 @@ use crate::duration;
 use crate::step::Step;
 use crate::widths::Widths;
 
-const KEYS: [&str; 9] =
-    ["sequence", "within", "gap", "tcp_flags", "duplicates", "action", "prefix", "target", "strict"];
+const KEYS: [&str; 10] = [
+    "sequence",
+    "within",
+    "gap",
+    "tcp_flags",
+    "duplicates",
+    "action",
+    "prefix",
+    "target",
+    "family",
+    "strict",
+];
 /// The contract takes no more.
 const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
@@ -36,6 +46,8 @@ pub(crate) struct Settings {
     pub(crate) widths: Widths,
     /// Where the packets must be going.
     pub(crate) target: Destination,
+    /// Whose knocks count; none: everybody's.
+    pub(crate) family: Option<Family>,
     /// Whether any other port is a wrong step, and not only those of some sequence.
     pub(crate) strict: bool,
 }
@@ -45,6 +57,22 @@ pub(crate) struct Settings {
 pub(crate) struct Flags {
     pub(crate) set: TcpFlags,
     pub(crate) clear: TcpFlags,
+}
+
+/// A kind of addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    Ipv4,
+    Ipv6,
+}
+
+impl Family {
+    pub(crate) const fn of(address: IpAddr) -> Self {
+        match address {
+            IpAddr::V4(_) => Self::Ipv4,
+            IpAddr::V6(_) => Self::Ipv6,
+        }
+    }
 }
 
 /// What a repeat of the step just matched does.
@@ -91,6 +119,10 @@ impl Settings {
             ),
             widths: Widths::check(written.get("prefix"), &mut mistakes.0),
             target: target(written.get("target"), &mut mistakes),
+            family: written.contains_key("family").then(|| {
+                let families = [("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
+                choice(written, "family", families, &mut mistakes)
+            }),
             strict: match written.get("strict") {
                 None => false,
                 Some(Value::Bool(strict)) => *strict,
@@ -289,6 +321,16 @@ mod tests {
     }
 
     #[test]
+    fn families() {
+        let family = |json: &str| parse(&format!(r#"{{"sequence": ["7/udp"], "family": {json}}}"#));
+        assert_eq!(parse(r#"{"sequence": ["7/udp"]}"#).unwrap().family, None);
+        assert_eq!(family(r#""ipv4""#).unwrap().family, Some(Family::Ipv4));
+        assert_eq!(family(r#""ipv6""#).unwrap().family, Some(Family::Ipv6));
+        let words = r#"family: "inet" is not known; write "ipv4" or "ipv6""#;
+        assert_eq!(family(r#""inet""#).unwrap_err(), words);
+    }
+
+    #[test]
     fn targets() {
         let target =
             |json: &str| parse(&format!(r#"{{"sequence": ["7/udp"], "target": {json}}}"#)).map(|s| s.target);
@@ -316,7 +358,7 @@ mod tests {
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, prefix, target, strict",
+                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, prefix, target, family, strict",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,

@@ -5,6 +5,7 @@
 mod clients;
 mod many;
 mod removed;
+mod unclosed;
 mod world;
 
 use expect_test::expect;
@@ -147,42 +148,6 @@ fn counts_as_open_only_when_the_door_says_so() {
             +1.0 end: 0 openings, settled true
             +2.0   -> ssh open 10s 192.0.2.1
             +2.0 knock ssh 192.0.2.1: opened 10s
-        "#]],
-    );
-}
-
-#[test]
-fn a_command_that_does_not_close_its_door_is_tried_again_for_ever() {
-    check(
-        "+0 open knock 192.0.2.1 door=lamp
-         +5 fail lamp
-         +200 mend lamp
-         +300 end",
-        expect![[r#"
-            +0.0   -> lamp open 10s 192.0.2.1
-            +0.0   -> journal lamp 10s 192.0.2.1
-            +0.0 knock lamp 192.0.2.1: opened 10s
-            +10.0   -> lamp close 192.0.2.1
-            +10.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(1s)
-            +11.0   -> lamp close 192.0.2.1
-            +11.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(2s)
-            +13.0   -> lamp close 192.0.2.1
-            +13.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(4s)
-            +17.0   -> lamp close 192.0.2.1
-            +17.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(8s)
-            +25.0   -> lamp close 192.0.2.1
-            +25.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(16s)
-            +41.0   -> lamp close 192.0.2.1
-            +41.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(32s)
-            +73.0   -> lamp close 192.0.2.1
-            +73.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(60s)
-            +133.0   -> lamp close 192.0.2.1
-            +133.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(60s)
-            +193.0   -> lamp close 192.0.2.1
-            +193.0 knock lamp 192.0.2.1: stuck open: broken, again in Some(60s)
-            +253.0   -> lamp close 192.0.2.1
-            +253.0 knock lamp 192.0.2.1: closed Expired
-            +300.0 end: 0 openings, settled true
         "#]],
     );
 }

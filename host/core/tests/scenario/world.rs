@@ -8,7 +8,7 @@ use std::time::Duration;
 use expect_test::Expect;
 use postern_core::{
     Act, Action, Again, Client, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once,
-    OpenRequest, Policy, Receipt, Request, RuleId, State, TenantId,
+    OpenRequest, OrderError, Policy, Receipt, Request, RuleId, State, TenantId,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -21,6 +21,7 @@ struct World {
     now: Moment,
     delay: Duration,
     failing: HashSet<DoorId>,
+    disk_is_full: bool,
     answers: Vec<(Moment, Receipt)>,
     out: String,
 }
@@ -28,7 +29,8 @@ struct World {
 /// Runs a script, a step a line, and compares all that happened.
 ///
 /// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
-/// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]`,
+/// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS full|empty` (the journal's disk),
+/// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]`,
 /// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut world = World::new();
@@ -94,6 +96,7 @@ impl World {
             now: Moment::default(),
             delay: Duration::ZERO,
             failing: HashSet::new(),
+            disk_is_full: false,
             answers: Vec::new(),
             out: String::new(),
         }
@@ -132,6 +135,7 @@ impl World {
             "delay" => self.delay = seconds(words[0]),
             "fail" => drop(self.failing.insert(door(words[0]))),
             "mend" => drop(self.failing.remove(&door(words[0]))),
+            "full" | "empty" => self.disk_is_full = verb == "full",
             "found" => {
                 let remaining = seconds(words[2]);
                 self.feed(Event::Found {
@@ -208,7 +212,11 @@ impl World {
             match action {
                 Action::Order { order, .. } => {
                     let fails = self.failing.contains(&order.door);
-                    let outcome = if fails { Err("broken".to_owned()) } else { Ok(()) };
+                    let outcome = match order.act {
+                        Act::Open(_) if self.disk_is_full => Err(OrderError::NotRecorded("full".to_owned())),
+                        _ if fails => Err(OrderError::Failed("broken".to_owned())),
+                        _ => Ok(()),
+                    };
                     let act = match order.act {
                         Act::Open(lasts) => format!("open {lasts:?}"),
                         Act::Extend(lasts) => format!("extend {lasts:?}"),
@@ -223,6 +231,10 @@ impl World {
                 Action::Note { key, lasts } => {
                     let door = self.engine.door_name(key.door);
                     writeln!(self.out, "{}   -> journal {door} {lasts:?} {}", self.at(), key.client).unwrap();
+                }
+                Action::Abandon { key } => {
+                    let door = self.engine.door_name(key.door);
+                    writeln!(self.out, "{}   -> journal {door} kept {}", self.at(), key.client).unwrap();
                 }
                 Action::Tell(notice) => {
                     let (subject, what) = match notice {
@@ -275,6 +287,7 @@ fn door(name: &str) -> DoorId {
         "ssh" => SSH,
         "lamp" => LAMP,
         "bell" => BELL,
+        "old" => DoorId(9),
         other => panic!("no such door: {other}"),
     }
 }

@@ -208,7 +208,8 @@ fn one_bad_order_does_not_refuse_the_others() {
     let receipts = doorman.carry_out(&orders);
     let serials: Vec<_> = receipts.iter().map(|receipt| receipt.serial).collect();
     assert_eq!(serials, orders.iter().map(|order| order.serial).collect::<Vec<_>>());
-    let refused: Vec<_> = receipts.iter().filter_map(|receipt| receipt.outcome.as_ref().err()).collect();
+    let refused: Vec<_> =
+        receipts.iter().filter_map(|receipt| receipt.outcome.as_ref().err()?.to_string().into()).collect();
     assert_eq!(
         refused,
         [

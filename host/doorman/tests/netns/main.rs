@@ -68,7 +68,7 @@ fn must(doorman: &mut Doorman, door: DoorId, client: &str, act: Act) {
 fn say(doorman: &mut Doorman, door: DoorId, client: &str, act: Act) -> Result<(), String> {
     let receipts = doorman.carry_out(&[order(door, client, act)]);
     assert_eq!((receipts.len(), receipts[0].serial), (1, 7));
-    receipts[0].outcome.clone()
+    receipts[0].outcome.clone().map_err(|error| error.to_string())
 }
 
 /// What the kernel says remains of an opening.

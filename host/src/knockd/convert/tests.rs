@@ -53,7 +53,7 @@ fn the_articles() {
     expect_test::expect![[r##"
         # --- postern.toml ---
         # Made of /etc/knockd.conf by `posternd knockd --convert`. What is different from there: commands find nothing in their environment
-        # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run, until it succeeds.
+        # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run; `close` is tried six times.
         # The log goes to standard error; UseSyslog, LogFile and PidFile are not needed.
         interfaces = ["eth0"]
 
@@ -78,6 +78,7 @@ fn the_articles() {
         sequence  = ["1111/udp", "2222/udp"]
         within    = "5s"
         tcp_flags = []
+        family    = "ipv4"   # without Start_Command_6 clients of IPv6 open nothing
     "##]].assert_eq(&text);
     let config = loaded(&text);
     assert_eq!(config.interfaces, ["eth0"]);
@@ -108,18 +109,17 @@ fn a_nasty_one() {
     let config = loaded(&text);
     let mut names: Vec<_> = config.rules.iter().map(|rule| &*rule.id.name).collect();
     names.sort_unstable();
-    assert_eq!(names, ["---", "a-b--", "a-b---2", "close", "forever", "nothing", "open", "open-too"]);
+    assert_eq!(names, ["---", "a-b--", "a-b---2", "close", "forever", "open", "open-too"]);
     assert_eq!(config.doors["---"].lasts, Duration::from_millis(1));
     assert_eq!(config.doors["forever"].lasts, LONGEST);
-    assert_eq!(command(&config, "nothing").open, ["/bin/sh", "-c", ":"]);
-    assert!(command(&config, "nothing").close.is_empty());
+    assert!(text.contains("# The section [nothing] is left out: it has no start command."), "{text}");
     assert!(text.contains("# The section [once] is left out: One_Time_Sequences"), "{text}");
     assert_eq!(text.matches("guard = \"tcp/22\"").count(), 1, "{text}");
     assert!(text.contains("# Without iptables: door = \"open\"\n"), "{text}");
     assert!(text.contains("# Without iptables: door = \"open\", and action = \"close\" below"), "{text}");
     let settings = |name| &config.rules.iter().find(|rule| &*rule.id.name == name).unwrap().settings;
     let expected: Value = serde_json::from_str(
-        r#"{"sequence": ["7000/tcp", "8000/udp"], "within": "1ms", "tcp_flags": ["syn", "!ack"], "target": "2001:db8::1"}"#,
+        r#"{"sequence": ["7000/tcp", "8000/udp"], "within": "1ms", "tcp_flags": ["syn", "!ack"], "target": "2001:db8::1", "family": "ipv4"}"#,
     )
     .unwrap();
     assert_eq!(serde_json::from_str::<Value>(settings("---")).unwrap(), expected);
@@ -164,6 +164,42 @@ one_time_sequences = $DIR/once
 start_command = true
 ";
 
+/// `text` as one section, and what Postern reads of it: the family, and the commands that open and close.
+fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>) {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("knockd.conf");
+    fs::write(&file, format!("[a]\nsequence = 1:udp\n{text}")).unwrap();
+    let (source, _) = Source::open(Options { config: file, ..options }).unwrap();
+    let config = loaded(&convert(Path::new("knockd.conf"), &source.read().0.unwrap()));
+    let settings: Value = serde_json::from_str(&config.rules[0].settings).unwrap();
+    let family = settings.get("family").and_then(Value::as_str).unwrap_or("both").to_owned();
+    let CommandDoor { open, close, .. } = command(&config, "a").clone();
+    (family, open, close)
+}
+
+/// Another family's command may never succeed, and then the door could not be closed.
+#[test]
+fn a_family_without_commands_of_its_own_opens_nothing() {
+    let sh = |line: &str| ["/bin/sh", "-c", line].map(str::to_owned).to_vec();
+    let of = |lines: &[&str]| section_of(&lines.concat(), Options::default());
+    let (start, stop) = ("start_command = on4\n", "stop_command = off4\n");
+    let (start_6, stop_6) = ("start_command_6 = on6\n", "stop_command_6 = off6\n");
+    let ipv4 = "ipv4".to_owned();
+    assert_eq!(of(&[start, stop]), (ipv4.clone(), sh("on4"), sh("off4")));
+    assert_eq!(of(&[start]), (ipv4.clone(), sh("on4"), vec![]));
+    assert_eq!(of(&[start, stop, start_6]), (ipv4.clone(), sh("on4"), sh("off4")));
+    assert_eq!(of(&[start, stop, stop_6]), (ipv4.clone(), sh("on4"), sh("off4")));
+    assert_eq!(of(&[start_6, stop_6]), ("ipv6".to_owned(), sh("on6"), sh("off6")));
+    assert_eq!(of(&[start, start_6, stop_6]), ("ipv6".to_owned(), sh("on6"), sh("off6")));
+    let both = of(&[start, stop, start_6, stop_6]);
+    assert_eq!(both.0, "both");
+    assert_eq!(both.2, sh("case \"$POSTERN_IP\" in *:*) off6 ;; *) off4 ;; esac"));
+    assert_eq!(of(&[start, start_6]).0, "both");
+    let all = [start, stop, start_6, stop_6].concat();
+    let only_ipv4 = section_of(&all, Options { only_ipv4: true, ..Options::default() });
+    assert_eq!(only_ipv4, (ipv4, sh("on4"), sh("off4")));
+}
+
 /// Commands do what knockd has them do, whatever is in them.
 #[test]
 fn commands_do_the_same() {
@@ -178,8 +214,8 @@ fn commands_do_the_same() {
         let (four, six) = (format!("{line} "), "echo six %IP% # not {four}".to_owned());
         for (ip, expected) in [("192.0.2.1", &four), ("2001:db8::1", &six)] {
             let as_knockd = output(&["/bin/sh".into(), "-c".into(), expected.replace(ADDRESS, ip)], ip);
-            let mut checked = vec![argv(Some(&four), Some(&six))];
-            checked.push(argv(Some(expected), Some(expected)));
+            let mut checked = vec![argv(&four, &six)];
+            checked.push(argv(expected, expected));
             for argv in checked {
                 let text = format!("interfaces = \"lo\"\n[doors.a]\nopen = {}\n", list(&argv));
                 let config = loaded(&format!("# --- postern.toml ---\n{text}"));

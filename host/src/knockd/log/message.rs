@@ -1,7 +1,7 @@
 //! Message: everything that knockd says, and on which channels.
 
 use std::ffi::OsString;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
@@ -69,6 +69,8 @@ pub(crate) enum Message {
     ReopeningLogFile { path: PathBuf },
     /// Ours: a reload found mistakes, and the running configuration stays.
     ReloadRefused { path: PathBuf, mistakes: usize },
+    /// Ours: something that knockd has no words for, and who reads the log must know.
+    Ours { text: String },
     /// The first line of the shutdown.
     WaitingForChildren,
     /// The last line of the shutdown.
@@ -136,6 +138,7 @@ impl Message {
             | Self::OneTimeWriteFailed { .. }
             | Self::NoLogFile { .. }
             | Self::ReloadRefused { .. } => Some(self.text()),
+            Self::Ours { .. } => Some(format!("knockd: {self}").into_bytes()),
             _ => None,
         }
     }
@@ -195,6 +198,10 @@ impl fmt::Display for Message {
                 let s = if *mistakes == 1 { "" } else { "s" };
                 let path = path.display();
                 write!(f, "config: {mistakes} mistake{s} in {path}; the running configuration is unchanged")
+            }
+            // A name in it may be anybody's choice.
+            Self::Ours { text } => {
+                text.chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }))
             }
             Self::WaitingForChildren => f.write_str("waiting for child processes..."),
             Self::ShuttingDown => f.write_str("shutting down"),

@@ -151,6 +151,7 @@ fn words_and_channels() {
                 "-",
             ],
         ),
+        (Message::Ours { text: "a\nb".to_owned() }, ["a b", "-", "knockd: a b", "-"]),
         (
             Message::WaitingForChildren,
             ["waiting for child processes...", "waiting for child processes...", "-", "-"],

@@ -46,6 +46,30 @@ fn the_right_ports_in_order_open_the_door() {
 }
 
 #[test]
+fn clients_of_another_family_than_that_of_the_sequence_open_nothing() {
+    let knocks = "+0.0s 203.0.113.7 udp/7
+                  +0.1s 2001:db8::1 udp/7";
+    check(
+        r#"{"sequence": ["7/udp"], "family": "ipv4"}"#,
+        knocks,
+        "+0.0s open
+         +0.1s 2001:db8::1 ignore",
+    );
+    check(
+        r#"{"sequence": ["7/udp"], "family": "ipv6"}"#,
+        knocks,
+        "+0.0s ignore
+         +0.1s 2001:db8::1 open",
+    );
+    check(
+        r#"{"sequence": ["7/udp"]}"#,
+        knocks,
+        "+0.0s open
+         +0.1s 2001:db8::1 open",
+    );
+}
+
+#[test]
 fn a_strict_sequence_fails_at_any_other_port() {
     check(
         r#"{"sequence": ["7/udp", "8/udp"], "strict": true}"#,

@@ -1,0 +1,128 @@
+//! PidFile: the file in which a daemon says whom to stop, and never that of another daemon that runs.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// A daemon that was told to stop just before has this long to end.
+const PATIENCE: Duration = Duration::from_secs(11);
+const PAUSE: Duration = Duration::from_millis(100);
+/// A number and a line feed; more is no pidfile.
+const LONGEST: u64 = 64;
+
+/// A pidfile with our number in it.
+#[derive(Debug)]
+pub(super) struct PidFile {
+    path: PathBuf,
+}
+
+impl PidFile {
+    /// Writes our number, whatever was there.
+    ///
+    /// # Errors
+    /// If the system does not let it.
+    pub(super) fn write(path: PathBuf) -> io::Result<Self> {
+        fs::write(&path, format!("{}\n", process::id()))?;
+        Ok(Self { path })
+    }
+
+    /// Removes the file, if it is still ours.
+    pub(super) fn remove(self) {
+        if read(&self.path) == Some(process::id()) {
+            // Whoever removed it before had a reason.
+            drop(fs::remove_file(self.path));
+        }
+    }
+}
+
+/// The daemon whose pidfile this is, if it still runs after the time that a stop may take.
+pub(super) fn holder(path: &Path) -> Option<u32> {
+    holder_after(path, PATIENCE)
+}
+
+fn holder_after(path: &Path, patience: Duration) -> Option<u32> {
+    let end = Instant::now() + patience;
+    loop {
+        let pid = read(path).filter(|pid| *pid != process::id() && is_knockd(*pid))?;
+        if Instant::now() >= end {
+            return Some(pid);
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+fn read(path: &Path) -> Option<u32> {
+    // A pipe would be waited for.
+    if !fs::metadata(path).ok()?.is_file() {
+        return None;
+    }
+    let mut text = String::new();
+    File::open(path).ok()?.take(LONGEST).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
+}
+
+/// Whether a process runs as knockd, be it ours or the original. The number may be another's by now.
+fn is_knockd(pid: u32) -> bool {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let mut words = line.split(|byte| *byte == 0);
+    let is_name = |word: Option<&[u8]>| {
+        word.is_some_and(|word| word.rsplit(|byte| *byte == b'/').next() == Some(b"knockd"))
+    };
+    is_name(words.next()) || words.next() == Some(b"knockd")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::CommandExt;
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn only_a_daemon_that_runs_holds_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        let holder = |text: &str| {
+            fs::write(&path, text).unwrap();
+            holder_after(&path, Duration::ZERO)
+        };
+        assert_eq!(holder_after(&path, Duration::ZERO), None);
+        assert_eq!(holder(""), None);
+        assert_eq!(holder("1 or so"), None);
+        assert_eq!(holder(&format!("{}\n", process::id())), None, "we ourselves");
+        let run = |name: &str| Command::new("/bin/sleep").arg0(name).arg("60").spawn().unwrap();
+        let (mut other, mut knockd) = (run("sleep"), run("/usr/sbin/knockd"));
+        // Between fork and exec it is not yet what it will be.
+        let is_there = |pid| {
+            (0..500).any(|_| {
+                let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+                thread::sleep(Duration::from_millis(10));
+                line.ends_with(b"\x0060\0")
+            })
+        };
+        assert!(is_there(other.id()) && is_there(knockd.id()));
+        assert_eq!(holder(&format!("{}\n", other.id())), None, "somebody else has the number now");
+        assert_eq!(holder(&format!("{}\n", knockd.id())), Some(knockd.id()));
+        knockd.kill().unwrap();
+        knockd.wait().unwrap();
+        assert_eq!(holder(&format!("{}\n", knockd.id())), None);
+        other.kill().unwrap();
+        other.wait().unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_not_ours_any_more_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        let ours = PidFile::write(path.clone()).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+        fs::write(&path, "1\n").unwrap();
+        ours.remove();
+        assert!(path.exists());
+        PidFile::write(path.clone()).unwrap().remove();
+        assert!(!path.exists());
+    }
+}

@@ -1,0 +1,64 @@
+//! State: where the daemon keeps its journal, who needs one, and what follows if there is none.
+
+use std::path::PathBuf;
+
+use crate::config::{Config, DoorKind, Mistakes};
+use crate::journal::{self, Journal, JournalError, Record};
+use crate::written::Written;
+
+/// Where the journal is, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
+const STATE_DIR: &str = "/var/lib/postern";
+
+/// What came of opening the journal.
+#[derive(Debug, Default)]
+pub(crate) struct Opened {
+    /// None if nobody needs it, or if there is an error.
+    pub(crate) journal: Option<Journal>,
+    /// What is still open of earlier runs, with its numbers.
+    pub(crate) inherited: Vec<(u64, Record)>,
+    /// Why it could not be opened.
+    pub(crate) error: Option<JournalError>,
+}
+
+/// Opens the journal, if any door of a configuration needs it or an earlier run left one.
+pub(crate) fn open(written: &Written, config: Option<&Config>) -> Opened {
+    let folder = std::env::var_os("STATE_DIRECTORY").map_or_else(|| STATE_DIR.into(), PathBuf::from);
+    let is_needed = config.is_some_and(Config::has_commands) || journal::is_any(&folder);
+    if !is_needed {
+        return Opened::default();
+    }
+    match Journal::open(&folder, written.journal_stem()) {
+        Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, error: None },
+        Err(error) => Opened { error: Some(error), ..Opened::default() },
+    }
+}
+
+/// What is wrong with a configuration if there is no journal. Commands of knockd's run as knockd runs them, and that is told.
+pub(crate) fn without_journal(
+    written: &Written,
+    config: &Config,
+    error: Option<JournalError>,
+) -> Option<Mistakes> {
+    let detail = format!("{:#}", anyhow::Error::from(error?));
+    let Written::Postern(file, _) = written else {
+        tracing::error!(
+            event = "journal",
+            detail,
+            "{detail}; if this daemon is killed, what start commands have opened stays open, and what an earlier one left open does, too"
+        );
+        return None;
+    };
+    let closes = |kind: &DoorKind| matches!(kind, DoorKind::Command(command) if !command.close.is_empty());
+    let doors = config.doors.values().filter(|door| closes(&door.kind));
+    let mistake = |what: &str| format!("nobody would close it after a crash: {what}");
+    let mistakes: Vec<_> = doors.map(|door| door.mistake(file, mistake(&detail))).collect();
+    if mistakes.is_empty() {
+        tracing::error!(
+            event = "journal",
+            detail,
+            "{detail}; what commands of an earlier daemon have opened stays open"
+        );
+        return None;
+    }
+    Some(Mistakes::new(mistakes))
+}
