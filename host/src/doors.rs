@@ -50,16 +50,11 @@ pub(crate) struct Plan {
 }
 
 impl Doors {
-    /// Starts without any door. What commands open is written down in the journal, if there is one.
-    /// Ports are guarded for the configuration that `identity` names; without one none is.
-    pub(crate) fn start(
-        teller: Teller,
-        journal: Option<Journal>,
-        identity: Option<Identity>,
-    ) -> std::io::Result<Self> {
+    /// Starts without any door and without a journal. Ports are guarded for the configuration that `identity` names; without one none is.
+    pub(crate) fn start(teller: Teller, identity: Option<Identity>) -> std::io::Result<Self> {
         Ok(Self {
             net: NetThread::start(teller.clone(), identity)?,
-            runner: Runner::new(teller, journal),
+            runner: Runner::new(teller),
             numbers: HashMap::new(),
             last_number: 0,
             commands: HashMap::new(),

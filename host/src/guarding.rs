@@ -66,9 +66,14 @@ impl Letting {
         self.asked = true;
     }
 
-    /// Files changed: what was in force may be half of something.
+    /// Files changed, or are read anew: what is in force may be half of something.
     pub(crate) fn note_change(&mut self) {
         self.at = None;
+    }
+
+    /// The next configuration has mistakes.
+    pub(crate) fn refuse(&mut self) {
+        self.asked = false;
     }
 
     /// How the doors of a configuration that is right as a whole are to be put in place.
@@ -102,6 +107,9 @@ mod tests {
         // It may be wrong now, and then nothing is let go of.
         letting.note_change();
         assert_eq!(letting.due(), None);
+        letting.ask();
+        letting.refuse();
+        assert_eq!(letting.release(), Release::Later, "who asked meant another configuration");
         letting.ask();
         assert_eq!(letting.release(), Release::Now);
         letting.done(Release::Now, now);

@@ -52,14 +52,14 @@ enum Run {
 }
 
 impl Runner {
-    pub(super) fn new(teller: Teller, journal: Option<Journal>) -> Self {
+    pub(super) fn new(teller: Teller) -> Self {
         Self {
             lines: Arc::default(),
             argv: Arc::new(Limits::new(limits::ARGV)),
             shell: Arc::new(Limits::new(limits::SHELL)),
             teller,
             runtime: Handle::current(),
-            journal: Arc::new(journal.map_or_else(OnceLock::new, OnceLock::from)),
+            journal: Arc::default(),
             rows: Arc::default(),
         }
     }
