@@ -153,6 +153,37 @@ fn a_port_of_another_rule_of_the_group_is_a_wrong_step_and_starts_nothing() {
 }
 
 #[test]
+fn a_prefix_around_the_client_is_opened_where_it_is_granted() {
+    let rule = |width: &str| {
+        format!(
+            "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nprefix = \"{width}\"\nsequence = [\"1/udp\"]\n"
+        )
+    };
+    let script = "+0 2001:db8:1:2:3::7 udp/1
+         +1 192.0.2.1 udp/1
+         +30 end";
+    check(
+        &[("a.toml", &rule("ipv6/64"))],
+        script,
+        expect![[r#"
+        +0.0 open ssh 2001:db8:1:2::/64 10s
+        +1.0 open ssh 192.0.2.1 10s
+        +10.0 close ssh 2001:db8:1:2::/64 Expired
+        +11.0 close ssh 192.0.2.1 Expired
+    "#]],
+    );
+    check(
+        &[("a.toml", &rule("ipv6/48"))],
+        script,
+        expect![[r#"
+            +0.0 Refused { subject: Subject { door: "ssh", client: 2001:db8:1:2:3::7, rule: Some(RuleId { tenant: TenantId("host"), name: "a" }) }, reason: ClientNotGranted, detail: "neither the source nor a prefix around it that the door and the rule's file allow" }
+            +1.0 open ssh 192.0.2.1 10s
+            +11.0 close ssh 192.0.2.1 Expired
+        "#]],
+    );
+}
+
+#[test]
 fn rules_without_a_group_each_see_every_packet() {
     let rule =
         |steps: &str| format!("module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [{steps}]\n");

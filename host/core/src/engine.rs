@@ -2,6 +2,7 @@
 
 mod doors;
 mod granted;
+mod others;
 mod under_way;
 
 use std::collections::HashMap;
@@ -27,8 +28,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(1);
 const MAX_TRIES: u32 = 6;
 /// What is done in one call of [`Engine::handle_deadline`] at most. The shell holds a lock meanwhile, and a knock waits for it.
 const DEADLINES_AT_ONCE: usize = 256;
-/// What is closed this short before its time was closed by the door's own clock, and not by somebody.
-const LEFT_TO_THE_CLOCK: Duration = Duration::from_secs(1);
 /// The shell answers every order, a command's after hours perhaps; should it ever lose one, the opening is looked at
 /// again after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
@@ -363,44 +362,6 @@ impl Engine {
             (_, None) => {}
         }
         self.tell(key, rule, |subject| Notice::StuckOpen { subject, detail, again_in });
-    }
-
-    fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
-        let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
-        if self.ledger.find(key).is_none() {
-            let until = now.plus(remaining);
-            self.ledger.put(key, Opening::new(None, State::Open, until, until, *keeps_time));
-        }
-    }
-
-    fn lost(&mut self, key: Key, now: Moment) {
-        let Some(opening @ Opening { state: State::Open, .. }) = self.ledger.find(key).cloned() else {
-            return;
-        };
-        let until = opening.until;
-        if until > now && self.policy.doors.contains_key(&key.door) && !self.stopping {
-            let rule = opening.rule.clone();
-            self.ledger.put(key, Opening { state: State::Opening, ..opening });
-            self.order(key, Act::Open(until.since(now)), Purpose::PutBack { until }, rule);
-        }
-    }
-
-    /// Somebody else closed an opening, and it stays closed. An order on its way opens it anew, or closes it anyway.
-    fn removed(&mut self, key: Key, now: Moment) {
-        let is_ours = |opening: &Opening| {
-            opening.state == State::Open
-                && !self.under_way.contains_key(&opening.newest_order)
-                // The door's own clock may be a little early.
-                && opening.until.since(now) > LEFT_TO_THE_CLOCK
-        };
-        let Some(opening) = self.ledger.find(key).filter(|opening| is_ours(opening)) else { return };
-        if opening.is_missing {
-            // It went with its set, which is back by now; nobody removed it from there.
-            return self.lost(key, now);
-        }
-        let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
-        self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Removed });
-        self.retire(key.door);
     }
 
     fn stop(&mut self, now: Moment) {

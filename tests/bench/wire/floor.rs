@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use pcap::{Active, Capture};
-use postern_core::{Act, DoorId, Order, TcpFlags, Transport, Watch};
+use postern_core::{Act, Client, DoorId, Order, TcpFlags, Transport, Watch};
 use postern_doorman::{Doorman, GuardDoor, GuardProtocol, NetDoor, OnClose, PortRange, Release};
 use posternd::capture::{Filter, Frame, Tap, TapSettings};
 
@@ -128,7 +128,7 @@ fn open(doorman: &mut Doorman, frame: &[u8]) {
     let source = frame[SOURCE..].first_chunk::<4>();
     let port = frame[PORT..].first_chunk().map(|bytes| u16::from_be_bytes(*bytes));
     if let Some(source) = source.filter(|_| port == Some(KNOCK[2])) {
-        let client = Ipv4Addr::from(*source).into();
+        let client = Client::alone(Ipv4Addr::from(*source).into());
         let act = Act::Open(Duration::from_secs(60));
         doorman.carry_out(&[Order { serial: 1, door: DoorId(1), client, turn: 0, act }]);
     }

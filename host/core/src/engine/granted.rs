@@ -21,6 +21,9 @@ pub(super) struct Refusal {
     pub(super) detail: &'static str,
 }
 
+/// What people are told of a client that was not granted.
+const OTHERS: &str = "neither the source nor a prefix around it that the door and the rule's file allow";
+
 impl Refusal {
     fn at(door: &DoorPolicy, reason: DropReason, detail: &'static str) -> Self {
         Self { reason, door: Some(Arc::clone(&door.name)), detail }
@@ -51,7 +54,7 @@ impl Engine {
         let client = match client {
             None => source,
             Some(net) => client_of(net, source, grant, policy)
-                .ok_or_else(|| Refusal::at(policy, DropReason::ClientNotGranted, ""))?,
+                .ok_or_else(|| Refusal::at(policy, DropReason::ClientNotGranted, OTHERS))?,
         };
         if client.is_link_local() {
             check_link(client, policy)?;

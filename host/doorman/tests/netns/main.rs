@@ -5,6 +5,7 @@
 mod world;
 
 mod adoption;
+mod clients;
 mod connections;
 mod doors;
 mod guard;
@@ -73,7 +74,7 @@ fn say(doorman: &mut Doorman, door: DoorId, client: &str, act: Act) -> Result<()
 
 /// What the kernel says remains of an opening.
 fn remaining(doorman: &mut Doorman, door: DoorId, client: &str) -> Option<Duration> {
-    let client = postern_core::Client::alone(client.parse().unwrap());
+    let client = client.parse::<postern_core::Client>().unwrap();
     let openings = doorman.list().unwrap().openings;
     openings
         .iter()

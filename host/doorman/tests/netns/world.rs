@@ -25,6 +25,8 @@ pub(crate) const NEIGHBOUR4: &str = "10.77.0.3";
 pub(crate) const CLIENT6: &str = "fd77::2";
 pub(crate) const NEIGHBOUR6: &str = "fd77::3";
 
+pub(crate) const HOST_LINK_LOCAL: &str = "fe80::a";
+
 /// Two namespaces; the thread that made it is in the host's.
 pub(crate) struct World {
     host: Namespace,
@@ -95,6 +97,19 @@ impl World {
         std::fs::write("/proc/sys/net/ipv4/ip_forward", "1").unwrap();
         let listener = in_namespace(&namespace, || TcpListener::bind(("10.78.0.2", 9090)).unwrap());
         Inner { _listener: listener, namespace }
+    }
+
+    /// Adds another cable, `eth1` on both sides; the client is fe80::c on both cables.
+    pub(crate) fn second_cable(&self) {
+        let (h, c) = (self.host.name.as_str(), self.client.name.as_str());
+        run(&format!("ip link add eth1 netns {h} type veth peer name eth1 netns {c}"));
+        for (namespace, interface) in [(h, "eth1"), (c, "eth1")] {
+            run(&format!("ip -n {namespace} link set {interface} up"));
+        }
+        for interface in ["eth0", "eth1"] {
+            run(&format!("ip -n {c} address add fe80::c/64 dev {interface} nodad"));
+            run(&format!("ip -n {h} address add {HOST_LINK_LOCAL}/64 dev {interface} nodad"));
+        }
     }
 
     /// Does something on the client.
@@ -229,12 +244,22 @@ fn said(command: &str, output: &Output) -> Result<String, String> {
     }
 }
 
+/// The index of an interface in the namespace of this thread.
+pub(crate) fn index_of(interface: &str) -> u32 {
+    run(&format!("ip -o link show {interface}")).split(':').next().unwrap().trim().parse().unwrap()
+}
+
 /// Connects from one address to another, at most so long.
 pub(crate) fn reach(from: IpAddr, to: SocketAddr, patience: Duration) -> Reach {
+    reach_from(SocketAddr::new(from, 0), to, patience)
+}
+
+/// As [`reach`], from an address with its link.
+pub(crate) fn reach_from(from: SocketAddr, to: SocketAddr, patience: Duration) -> Reach {
     let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     let socket = socket_with(family, SocketType::STREAM, flags, None).unwrap();
-    bind(&socket, &SocketAddr::new(from, 0)).unwrap();
+    bind(&socket, &from).unwrap();
     match connect(&socket, &to) {
         Ok(()) | Err(Errno::INPROGRESS) => {}
         Err(errno) => panic!("connect from {from} to {to}: {errno}"),

@@ -1,0 +1,53 @@
+//! What others did to doors: an earlier run that left them open, and whoever empties sets or takes elements out of them.
+
+use std::time::Duration;
+
+use super::{Engine, Purpose};
+use crate::action::{Notice, Why};
+use crate::door::{Act, Key};
+use crate::ledger::{Opening, State};
+use crate::moment::Moment;
+use crate::tenant::DoorPolicy;
+
+/// What is closed this short before its time was closed by the door's own clock, and not by somebody.
+const LEFT_TO_THE_CLOCK: Duration = Duration::from_secs(1);
+
+impl Engine {
+    pub(super) fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
+        let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
+        if self.ledger.find(key).is_none() {
+            let until = now.plus(remaining);
+            self.ledger.put(key, Opening::new(None, State::Open, until, until, *keeps_time));
+        }
+    }
+
+    pub(super) fn lost(&mut self, key: Key, now: Moment) {
+        let Some(opening @ Opening { state: State::Open, .. }) = self.ledger.find(key).cloned() else {
+            return;
+        };
+        let until = opening.until;
+        if until > now && self.policy.doors.contains_key(&key.door) && !self.stopping {
+            let rule = opening.rule.clone();
+            self.ledger.put(key, Opening { state: State::Opening, ..opening });
+            self.order(key, Act::Open(until.since(now)), Purpose::PutBack { until }, rule);
+        }
+    }
+
+    /// Somebody else closed an opening, and it stays closed. An order on its way opens it anew, or closes it anyway.
+    pub(super) fn removed(&mut self, key: Key, now: Moment) {
+        let is_ours = |opening: &Opening| {
+            opening.state == State::Open
+                && !self.under_way.contains_key(&opening.newest_order)
+                // The door's own clock may be a little early.
+                && opening.until.since(now) > LEFT_TO_THE_CLOCK
+        };
+        let Some(opening) = self.ledger.find(key).filter(|opening| is_ours(opening)) else { return };
+        if opening.is_missing {
+            // It went with its set, which is back by now; nobody removed it from there.
+            return self.lost(key, now);
+        }
+        let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+        self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Removed });
+        self.retire(key.door);
+    }
+}
