@@ -106,7 +106,7 @@ impl Config {
         let config = text(file, trust.open(file), &mut mistakes).and_then(|text| {
             let source = Source::new(file, &text);
             let (document, is_toml) = source.parse_all();
-            guards = guards::read(&document);
+            guards = if is_toml { guards::read(&document) } else { guards::read_broken(&text) };
             let config =
                 is_toml.then(|| Self::from_table(file, Table::root(&source, &document), &mut door_names));
             drop(document);

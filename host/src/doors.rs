@@ -121,7 +121,7 @@ impl Doors {
                     lasts: door.lasts,
                     keeps_time,
                     again: door.again,
-                    prefixes: Vec::new(),
+                    prefixes: door.prefixes().to_vec(),
                     // A set of the user's own holds addresses and no interfaces; a command is given both.
                     takes_links: !matches!(door.kind, DoorKind::Net(NetDoor::Set { .. })),
                 },

@@ -188,7 +188,10 @@ fn guard(name: &str, table: &Table<'_>) -> Option<DoorKind> {
 
 /// Widths of prefixes that something may be opened for.
 pub(super) fn prefixes(table: &Table<'_>) -> Option<Vec<Width>> {
-    let prefixes = each(table, "prefixes", |text| text.parse::<Width>().map_err(|error| error.to_string()))?;
+    let mut prefixes =
+        each(table, "prefixes", |text| text.parse::<Width>().map_err(|error| error.to_string()))?;
+    prefixes.sort_unstable();
+    prefixes.dedup();
     if prefixes.len() > Width::MOST {
         table.mistake(
             &table.place(),

@@ -3,18 +3,40 @@
 //!
 //! A daemon that cannot start for a mistake still closes these ports: closed is safe.
 
+use postern_core::Width;
 use postern_doorman::{GuardDoor, MAX_ALWAYS, MAX_GUARDED_PORTS, OnClose, PortRange};
 use toml::de::{DeTable, DeValue};
 
 use super::is_name;
 use super::values::{ports, trusted};
 
-/// The guard doors of a file, each with what is right of it; a port that two of them name goes to the first.
+/// The guard doors of a file that is TOML, each with what is right of it; a port that two of them name goes to the first.
 pub(super) fn read(document: &DeTable<'_>) -> Vec<GuardDoor> {
-    let Some(DeValue::Table(doors)) = value(document, "doors") else { return Vec::new() };
-    let mut guards: Vec<GuardDoor> = Vec::new();
-    let mut room = MAX_GUARDED_PORTS;
-    for (number, (name, door)) in doors.iter().enumerate() {
+    let mut guards = Vec::new();
+    add(document, &mut guards);
+    guards
+}
+
+/// As [`read`], of a text that is no TOML: each of its tables is read by itself, so that what is wrong in one leaves the others alone.
+pub(super) fn read_broken(text: &str) -> Vec<GuardDoor> {
+    let mut guards = Vec::new();
+    let mut starts: Vec<_> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
+    starts.retain(|start| text[*start..].trim_start_matches([' ', '\t']).starts_with('['));
+    starts.insert(0, 0);
+    starts.push(text.len());
+    for (start, end) in starts.iter().zip(&starts[1..]) {
+        let (document, _) = DeTable::parse_recoverable(&text[*start..*end]);
+        add(document.get_ref(), &mut guards);
+    }
+    guards
+}
+
+/// Adds what a document has of guard doors.
+fn add(document: &DeTable<'_>, guards: &mut Vec<GuardDoor>) {
+    let Some(DeValue::Table(doors)) = value(document, "doors") else { return };
+    for (name, door) in doors {
+        let room = MAX_GUARDED_PORTS - guards.iter().map(|guard| guard.ports.len()).sum::<usize>();
+        let number = guards.len();
         let DeValue::Table(door) = door.get_ref() else { continue };
         let taken: Vec<_> = guards.iter().flat_map(|guard| guard.ports.iter().copied()).collect();
         let mut mine: Vec<PortRange> = Vec::new();
@@ -23,17 +45,23 @@ pub(super) fn read(document: &DeTable<'_>) -> Vec<GuardDoor> {
             mine.extend(free);
         }
         mine.truncate(room);
+        let name = name.get_ref();
+        if let Some(known) = guards.iter_mut().find(|guard| *guard.name == **name) {
+            known.ports.extend(mine);
+            continue;
+        }
         if mine.is_empty() {
             continue;
         }
-        room -= mine.len();
-        let name = name.get_ref();
         guards.push(GuardDoor {
             // What has a right name keeps what is open there; no right name looks like the other.
             name: if is_name(name) { name.as_ref().into() } else { format!(".{number}").into() },
             ports: mine,
             always: texts(door, "always").filter_map(|text| trusted(text).ok()).take(MAX_ALWAYS).collect(),
-            prefixes: texts(door, "prefixes").filter_map(|text| text.parse().ok()).collect(),
+            prefixes: texts(door, "prefixes")
+                .filter_map(|text| text.parse().ok())
+                .take(Width::MOST)
+                .collect(),
             on_close: match texts(door, "on_close").next() {
                 Some("cut") => OnClose::Cut,
                 Some("reset") => OnClose::Reset,
@@ -41,7 +69,6 @@ pub(super) fn read(document: &DeTable<'_>) -> Vec<GuardDoor> {
             },
         });
     }
-    guards
 }
 
 fn value<'a>(table: &'a DeTable<'a>, key: &str) -> Option<&'a DeValue<'a>> {
@@ -68,8 +95,9 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        let (document, _) = DeTable::parse_recoverable(text);
-        let shown: Vec<_> = read(document.get_ref())
+        let (document, mistakes) = DeTable::parse_recoverable(text);
+        let guards = if mistakes.is_empty() { read(document.get_ref()) } else { read_broken(text) };
+        let shown: Vec<_> = guards
             .iter()
             .map(|guard| {
                 let ports: Vec<_> = guard.ports.iter().map(ToString::to_string).collect();
@@ -98,7 +126,8 @@ mod tests {
     fn what_is_no_toml_leaves_a_port_guarded() {
         check("interfaces = [\"eth0\"\n[doors.ssh]\nguard = \"tcp/22\"\n", &["ssh: tcp/22"]);
         check("[doors.ssh]\nguard = \"tcp/22\"\nfor = 10m\n", &["ssh: tcp/22"]);
-        check("[doors.ssh]\nguard = \"tcp/22\"\n[doors.ssh]\nguard = \"tcp/23\"", &["ssh: tcp/22"]);
+        check("[doors.ssh]\nguard = \"tcp/22\"\n[doors.ssh]\nguard = \"tcp/23\"", &["ssh: tcp/22 tcp/23"]);
+        check("  [doors.ssh\n[doors.b]\nguard = \"tcp/24\"", &["b: tcp/24"]);
         check(
             "[doors.ssh]\nguard = \"tcp/22\"\n= = [[\n[doors.b]\nguard = \"tcp/24\"",
             &["ssh: tcp/22", "b: tcp/24"],

@@ -234,7 +234,6 @@ fn impossible_sources_are_dropped_by_name_wherever_they_are_captured() {
                 "192.0.2.255",
                 "127.0.0.1",
                 "224.0.0.1",
-                "240.0.0.1",
                 "255.255.255.255",
                 "::",
                 "::1",
