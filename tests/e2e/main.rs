@@ -13,6 +13,7 @@ mod guard_door;
 mod guarding;
 mod hostile;
 mod journal;
+mod kills;
 mod knock;
 mod knockd;
 mod lifecycle;

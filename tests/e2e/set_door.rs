@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postern_tests::{CLIENT4, Lab, eventually};
+use postern_tests::{CLIENT4, CLIENT6, Lab, eventually};
 
 use crate::{A_WHILE, BOTH_KINDS, KNOCK, SOON, STEPS, STORY, posternd};
 
@@ -57,5 +57,24 @@ fn an_opening_that_a_firewall_reload_swept_away_is_put_back() {
     eventually("the opening in the new set", || {
         lab.tcp_connects(CLIENT4, 22, Duration::from_millis(20)).then_some(())
     });
+    daemon.stop();
+}
+
+#[test]
+fn what_the_operator_takes_out_of_a_set_stays_out_and_is_told() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(RULESET);
+    let daemon = posternd(&lab).config(&CONFIG.replace("3s", "1m")).rule("knock", KNOCK).start();
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, STEPS);
+        daemon.expect_story(client, &STORY);
+    }
+    lab.firewall(&format!("delete element inet filter ssh4 {{ {CLIENT4} }}\n"));
+    daemon.expect_story(CLIENT4, &["stage 1", "stage 2", "open ssh", "close ssh removed"]);
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    assert!(lab.tcp_connects(CLIENT6, 22, SOON), "the other is open still");
+    lab.knock(CLIENT4, STEPS);
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON), "and may knock again");
     daemon.stop();
 }
