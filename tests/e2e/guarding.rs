@@ -11,7 +11,7 @@ use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, poste
 
 fn reset(daemon_dir: &std::path::Path, lab: &Lab) -> std::process::Output {
     let config = daemon_dir.join("postern.toml");
-    lab.server_exec(&[crate::PROGRAM, "reset", "--config", config.to_str().unwrap()])
+    lab.server_exec(&[crate::PROGRAM, "reset", "--config", config.to_str().expect("UTF-8")])
 }
 
 fn is_closed(lab: &Lab) -> bool {
@@ -32,7 +32,7 @@ fn with_a_stranger_at_the_door<T>(lab: &Lab, act: impl FnOnce() -> T) -> T {
         });
         let done = act();
         stop.store(true, Ordering::Relaxed);
-        assert!(tries.join().unwrap() > 0);
+        assert!(tries.join().expect("no stranger got in") > 0);
         done
     })
 }

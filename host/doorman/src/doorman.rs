@@ -151,7 +151,7 @@ impl Doorman {
                         }),
                         false => read_address(&key).map(|address| match width {
                             Some(width) => ipnet::IpNet::new(address, width)
-                                .map_or(Client::alone(address), Client::prefix),
+                                .map_or_else(|_| Client::alone(address), Client::prefix),
                             None => Client::alone(address),
                         }),
                     };

@@ -27,7 +27,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// A guard door of these ports, named after the first.
 fn guard(ports: &[(GuardProtocol, u16)], on_close: OnClose) -> NetDoor {
-    let name = ports.first().map_or("none".to_owned(), |(protocol, port)| format!("{protocol}-{port}"));
+    let name =
+        ports.first().map_or_else(|| "none".to_owned(), |(protocol, port)| format!("{protocol}-{port}"));
     let ports = ports.iter().map(|(protocol, port)| PortRange::single(*protocol, *port)).collect();
     NetDoor::Guard(GuardDoor { name: name.into(), ports, always: Vec::new(), prefixes: Vec::new(), on_close })
 }
