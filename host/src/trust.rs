@@ -15,7 +15,6 @@ use std::path::{Path, PathBuf, absolute};
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 
-use crate::config::Mistake;
 use walk::{End, Walk};
 
 /// Whose files are taken.
@@ -105,13 +104,6 @@ impl Folder {
         let mut walk = self.walk.try_clone()?;
         let end = walk.go(Path::new(name))?;
         walk.open(&end)
-    }
-}
-
-impl Distrust {
-    /// As a mistake: the same folder is one, however many files are in it.
-    pub(crate) fn into_mistake(self) -> Mistake {
-        Mistake { file: self.path, line: None, key: String::new(), what: self.what }
     }
 }
 

@@ -201,7 +201,8 @@ fn sets_of(doors: &[(DoorId, NetDoor)]) -> impl Iterator<Item = (DoorId, &SetNam
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net_door::{GuardProtocol, OnClose};
+    use crate::net_door::OnClose;
+    use crate::port_range::GuardProtocol;
 
     #[test]
     fn every_mistake_is_seen_at_once() {

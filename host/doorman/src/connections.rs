@@ -6,20 +6,13 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
+use crate::connection::Connection;
 use crate::conntrack::Conntrack;
-use crate::net_door::GuardProtocol;
-use crate::port_range::PortRange;
+use crate::port_range::{GuardProtocol, PortRange};
 use crate::posture::Kept;
 use crate::sock_diag::SockDiag;
-
-/// A TCP connection of this machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) struct Connection {
-    pub(crate) local: SocketAddr,
-    pub(crate) remote: SocketAddr,
-}
 
 /// Lists connections and has them tracked.
 #[derive(Default)]
@@ -88,9 +81,4 @@ impl Keeper {
 
 fn is_among(ports: &[PortRange], local: SocketAddr) -> bool {
     ports.iter().any(|range| range.contains(GuardProtocol::Tcp, local.port()))
-}
-
-/// An IPv4 address that a socket of both families shows as one of IPv6, as what it is on the wire.
-pub(crate) fn on_the_wire(address: IpAddr) -> IpAddr {
-    address.to_canonical()
 }

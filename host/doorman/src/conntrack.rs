@@ -16,7 +16,7 @@ use netlink_sys::SocketAddr as NetlinkAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
 
-use crate::connections::Connection;
+use crate::connection::Connection;
 use crate::socket::{error_code, messages_of, receive};
 
 /// What the tracker waits for an idle connection, in seconds, unless it is told otherwise (nf_conntrack_tcp_timeout_established).

@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{
 };
 
 use crate::attributes::{all, find, find_u64};
-use crate::net_door::GuardProtocol;
+use crate::port_range::GuardProtocol;
 use crate::set_name::SetName;
 
 /// How many elements go in one message, whose list must not be longer than an attribute can be: 64 KiB.

@@ -6,8 +6,8 @@ use std::io;
 use postern_core::DoorId;
 
 use crate::identity::Identity;
-use crate::net_door::{GuardProtocol, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
-use crate::port_range::PortRange;
+use crate::net_door::{MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
+use crate::port_range::{GuardProtocol, PortRange};
 use crate::set_name::SetName;
 
 /// Why the doorman could not do something. Nothing was changed.

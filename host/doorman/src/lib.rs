@@ -22,6 +22,7 @@ mod legacy;
 mod port_map;
 mod table;
 
+mod connection;
 mod connections;
 mod conntrack;
 mod redirections;
@@ -42,10 +43,8 @@ pub use doorman::{Doorman, Listing, Opening, reset};
 pub use error::{Error, Mistake};
 pub use guard::Release;
 pub use identity::Identity;
-pub use net_door::{
-    GuardDoor, GuardProtocol, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
-};
-pub use port_range::PortRange;
+pub use net_door::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted};
+pub use port_range::{GuardProtocol, PortRange};
 pub use posture::{Kept, Posture, WhyPlain};
 pub use redirections::{Redirection, redirections};
 pub use set_name::{Family, SetName, SetNameError};

@@ -1,6 +1,5 @@
 //! NetDoor: what a door in the packet filter is, as the configuration says it.
 
-use std::fmt;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -54,42 +53,6 @@ pub enum Trusted {
     Network(IpNet),
     /// Over this interface, whether it is there yet or not: 1 to 15 bytes.
     Interface(String),
-}
-
-/// What carries a guarded port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum GuardProtocol {
-    /// RFC 9293.
-    Tcp,
-    /// RFC 768.
-    Udp,
-}
-
-impl GuardProtocol {
-    /// The protocol number in an IP header (IANA "Assigned Internet Protocol Numbers").
-    pub(crate) const fn number(self) -> u8 {
-        match self {
-            Self::Tcp => 6,
-            Self::Udp => 17,
-        }
-    }
-
-    pub(crate) const fn from_number(number: u8) -> Option<Self> {
-        match number {
-            6 => Some(Self::Tcp),
-            17 => Some(Self::Udp),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for GuardProtocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Tcp => "tcp",
-            Self::Udp => "udp",
-        })
-    }
 }
 
 /// What becomes of established connections when a guard door closes.

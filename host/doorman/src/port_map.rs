@@ -12,14 +12,10 @@ use crate::attributes::{all, find};
 use crate::batch::Batch;
 use crate::elements::{PER_MESSAGE, port_key, read_port};
 use crate::error::Error;
-use crate::net_door::GuardProtocol;
-use crate::port_range::PortRange;
+use crate::port_range::{GuardProtocol, PortRange};
 use crate::set_name::Family;
 use crate::socket::Socket;
-use crate::table::{self, TABLE, add_set};
-
-/// The name of the map.
-pub(crate) const PORTS: &str = "ports";
+use crate::table::{self, PORTS, TABLE, add_set};
 
 /// Type of the key as nft numbers fields: `inet_proto . inet_service`.
 const PROTOCOL_AND_PORT: u32 = 12 << 6 | 13;

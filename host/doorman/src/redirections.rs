@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleMessage};
 
 use crate::error::Error;
-use crate::net_door::GuardProtocol;
+use crate::port_range::GuardProtocol;
 use crate::set_name::Family;
 use crate::socket::Socket;
 

@@ -13,7 +13,7 @@ use netlink_sys::SocketAddr as NetlinkAddr;
 use netlink_sys::protocols::NETLINK_SOCK_DIAG;
 use rustix::io::Errno;
 
-use crate::connections::{Connection, on_the_wire};
+use crate::connection::{Connection, on_the_wire};
 
 /// Bytes that one datagram may have.
 const INBOX: usize = 1 << 16;

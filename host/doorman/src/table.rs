@@ -43,11 +43,13 @@ use netlink_packet_netfilter::nftables::{
 
 use crate::batch::Batch;
 use crate::expressions::{Expression, accept, from_loopback, load_port, not_for_this_machine, verdict_of};
-use crate::port_map::PORTS;
 use crate::set_name::{Family, SetName};
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "postern";
+
+/// The name of the map that leads from ports to the chains of doors; see [`crate::port_map`].
+pub(crate) const PORTS: &str = "ports";
 
 // include/uapi/linux/netfilter.h
 const NF_ACCEPT: u32 = 1;

@@ -46,7 +46,7 @@ pub(super) fn unreadable(path: &Path, error: OpenError) -> Mistake {
     match error {
         OpenError::Io(error) => whole(path, format!("cannot be read: {error}")),
         OpenError::NotRegular => whole(path, NOT_REGULAR.to_owned()),
-        OpenError::Distrust(distrust) => distrust.into_mistake(),
+        OpenError::Distrust(distrust) => distrust.into(),
     }
 }
 

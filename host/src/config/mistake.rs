@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::trust::Distrust;
+
 /// Something that a person wrote and the daemon cannot follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
@@ -14,6 +16,13 @@ pub struct Mistake {
     pub key: String,
     /// What is wrong and what would be right.
     pub what: String,
+}
+
+/// The same folder is one mistake, however many files are in it.
+impl From<Distrust> for Mistake {
+    fn from(Distrust { path, what }: Distrust) -> Self {
+        Self { file: path, line: None, key: String::new(), what }
+    }
 }
 
 impl fmt::Display for Mistake {

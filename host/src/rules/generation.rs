@@ -98,7 +98,7 @@ fn load(
 ) -> Result<(LoadedRule, Subscription), Mistake> {
     let module = loader.load(&file.module, trust).map_err(|error| match error {
         // About the module's file, or a folder, which many rules may share.
-        LoadError::Distrust(distrust) => distrust.into_mistake(),
+        LoadError::Distrust(distrust) => distrust.into(),
         error => file.module_mistake(format!("the module {error}; {}", error.remedy())),
     })?;
     let log_limit = contract::log_limit();

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use super::Redirection;
 use crate::attributes::{all, find, find_u32};
-use crate::net_door::GuardProtocol;
+use crate::port_range::GuardProtocol;
 use crate::set_name::Family;
 
 // include/uapi/linux/netfilter/nf_tables.h
