@@ -30,7 +30,7 @@ use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
 use crate::trust::Trust;
-use crate::watch::Watch;
+use crate::watch::{Noticed, Watch};
 use crate::written::Written;
 use start::Begun;
 
@@ -92,7 +92,7 @@ struct App {
     desk: Arc<Desk>,
     pool: Pool,
     taps: Taps,
-    files_changed: Arc<Notify>,
+    noticed: Arc<Noticed>,
     watch: Option<Watch>,
     preparer: Preparer,
     pace: Pace,
@@ -127,10 +127,11 @@ impl App {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
                 Some(judgement) = self.judgements.recv() => self.spend(judgement),
                 () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
-                () = self.files_changed.notified() => {
+                () = self.noticed.changed.notified() => {
                     self.letting.note_change();
                     self.pace.note_change(Instant::now());
                 }
+                () = self.noticed.writing.notified() => self.letting.note_writing(Instant::now()),
                 () = until(reload_at) => self.prepare(),
                 () = until(let_go_at) => self.let_go().await,
                 Some(()) = self.signals.hangup.recv() => {
@@ -179,7 +180,7 @@ impl App {
     }
 
     fn prepare(&mut self) {
-        self.letting.note_change();
+        self.letting.begin();
         self.pace.begin();
         notify_systemd(&[NotifyState::Reloading]);
         self.preparer.request(self.running.number + 1);
@@ -206,6 +207,7 @@ impl App {
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
     async fn apply(&mut self, config: &Config, generation: Generation) {
         if !self.find_journal(config) {
+            self.letting.refuse();
             return;
         }
         let plan = self.desk.plan(config);
@@ -246,13 +248,16 @@ impl App {
 
     /// Lets go of ports that the configuration does not guard any more: it has been left alone, so it is whole.
     async fn let_go(&mut self) {
-        self.letting.done(Release::Now, Instant::now());
-        if let Err(error) = self.desk.let_go().await {
+        let done = self.desk.let_go().await;
+        // What cannot be done now, for a set that is missing at the moment, is tried again.
+        let release = if done.is_ok() { Release::Now } else { Release::Later };
+        self.letting.done(release, Instant::now());
+        if let Err(error) = done {
             let detail = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(
                 event = "doors",
                 detail,
-                "ports that nobody guards any more stay closed: {detail}"
+                "ports that nobody guards any more stay closed: {detail}; trying again in two seconds"
             );
         }
     }

@@ -8,6 +8,8 @@ use clap::{Args, Parser, Subcommand};
 use crate::log::Format;
 use crate::trust::Trust;
 
+const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
+
 /// Keeps ports closed until somebody knocks right.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -32,14 +34,22 @@ pub enum Command {
         options: Vec<OsString>,
     },
     /// Remove the guard that a stopped daemon left: every port that it guarded is open again.
-    Reset(FileArgs),
+    Reset(ResetArgs),
+}
+
+/// Whose guard to remove.
+#[derive(Args, Debug)]
+pub struct ResetArgs {
+    /// The configuration that the guard was put up for; it need not be there any more.
+    #[arg(long, short, default_value = DEFAULT_CONFIG, value_name = "FILE")]
+    pub config: PathBuf,
 }
 
 /// Which configuration.
 #[derive(Args, Debug)]
 pub struct FileArgs {
     /// The configuration; rules are in the folder `rules` beside it.
-    #[arg(long, short, default_value = "/etc/postern/postern.toml", value_name = "FILE")]
+    #[arg(long, short, default_value = DEFAULT_CONFIG, value_name = "FILE")]
     pub config: PathBuf,
     /// Take files that others than root and the daemon's own user can write, postern.toml included.
     #[arg(long)]

@@ -37,7 +37,7 @@ pub(crate) use values::show_duration;
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
-/// As many elements as the guard's sets hold.
+/// What a machine has room for: an element in the kernel and an entry in the ledger each.
 const CEILING_OPENINGS: usize = 131_072;
 /// Judges close to a million knocks a second, and nobody must be woken for it.
 const DEFAULT_WORKERS: usize = 1;

@@ -57,34 +57,48 @@ where
 #[derive(Debug, Default)]
 pub(crate) struct Letting {
     at: Option<Instant>,
+    /// Somebody asked for the configuration that is read next.
     asked: bool,
+    /// Somebody asked for the one that is being read.
+    asked_for_this: bool,
 }
 
 impl Letting {
-    /// A person asked for the next configuration to be in force as a whole at once.
+    /// A person asked for the configuration as it is now to be in force as a whole at once.
     pub(crate) fn ask(&mut self) {
         self.asked = true;
     }
 
-    /// Files changed, or are read anew: what is in force may be half of something.
+    /// The configuration is read from now on, as it is now; what is in force may be half of something.
+    pub(crate) fn begin(&mut self) {
+        self.at = None;
+        self.asked_for_this |= std::mem::take(&mut self.asked);
+    }
+
+    /// Files changed: what is in force may be half of something.
     pub(crate) fn note_change(&mut self) {
         self.at = None;
     }
 
-    /// The next configuration has mistakes.
-    pub(crate) fn refuse(&mut self) {
-        self.asked = false;
+    /// Somebody writes to a file and has not closed it.
+    pub(crate) fn note_writing(&mut self, now: Instant) {
+        self.at = self.at.map(|_| now + ALONE);
     }
 
-    /// How the doors of a configuration that is right as a whole are to be put in place.
+    /// How the doors of the configuration that was read are to be put in place, if it is right as a whole.
     pub(crate) fn release(&self) -> Release {
-        if self.asked { Release::Now } else { Release::Later }
+        if self.asked_for_this { Release::Now } else { Release::Later }
     }
 
     /// They are in place so.
     pub(crate) fn done(&mut self, release: Release, now: Instant) {
-        self.asked = false;
+        self.asked_for_this = false;
         self.at = (release == Release::Later).then(|| now + ALONE);
+    }
+
+    /// What was read is not in force: it has mistakes.
+    pub(crate) fn refuse(&mut self) {
+        self.asked_for_this = false;
     }
 
     /// When to put them in place once more, letting go.
@@ -98,21 +112,42 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_let_go_of_after_two_quiet_seconds_or_when_somebody_asks() {
+    fn ports_are_let_go_of_after_two_quiet_seconds() {
         let now = Instant::now();
+        let at = |seconds| Some(now + Duration::from_secs(seconds));
         let mut letting = Letting::default();
         assert_eq!((letting.release(), letting.due()), (Release::Later, None));
         letting.done(Release::Later, now);
-        assert_eq!(letting.due(), Some(now + Duration::from_secs(2)));
+        assert_eq!(letting.due(), at(2));
+        letting.note_writing(now + Duration::from_secs(1));
+        assert_eq!(letting.due(), at(3));
         // It may be wrong now, and then nothing is let go of.
         letting.note_change();
+        letting.note_writing(now);
         assert_eq!(letting.due(), None);
+        letting.done(Release::Later, now);
+        letting.begin();
+        assert_eq!(letting.due(), None);
+    }
+
+    #[test]
+    fn who_asks_means_the_configuration_as_it_is_when_they_ask() {
+        let now = Instant::now();
+        let mut letting = Letting::default();
+        // One is being read.
+        letting.begin();
         letting.ask();
-        letting.refuse();
-        assert_eq!(letting.release(), Release::Later, "who asked meant another configuration");
-        letting.ask();
+        assert_eq!(letting.release(), Release::Later);
+        letting.done(Release::Later, now);
+        letting.begin();
         assert_eq!(letting.release(), Release::Now);
         letting.done(Release::Now, now);
         assert_eq!((letting.release(), letting.due()), (Release::Later, None));
+        // What has mistakes is not what was asked for, and neither is what comes after.
+        letting.ask();
+        letting.begin();
+        letting.refuse();
+        letting.begin();
+        assert_eq!(letting.release(), Release::Later);
     }
 }

@@ -124,7 +124,7 @@ impl Journal {
             Ok(read) => read,
             Err(JournalError::Open(path, error)) if slot::is_damage(&error) => {
                 // Nobody can read it, so nobody knows what is open; it is kept for whoever looks into it.
-                folder::set_aside(&path, &error);
+                folder::set_aside(&path, &error).map_err(|error| JournalError::File(path, error))?;
                 drop(own);
                 own = folder.claim(stem)?;
                 own.read()?
@@ -141,9 +141,7 @@ impl Journal {
                 Err(error) => {
                     let is_damaged = matches!(&error, JournalError::Open(_, error) if slot::is_damage(error));
                     let detail = format!("{:#}", anyhow::Error::from(error));
-                    if is_damaged {
-                        folder::set_aside(orphan.path(), &detail);
-                    } else {
+                    if !is_damaged || folder::set_aside(orphan.path(), &detail).is_err() {
                         tracing::error!(
                             event = "journal",
                             detail,

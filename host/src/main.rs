@@ -20,7 +20,7 @@ fn main() -> ExitCode {
         Command::Run(run) => log::init(run.log_format, &run.log_level)
             .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust())),
         Command::Check(file) => check::check(&file.config, file.trust()),
-        Command::Reset(file) => check::reset(&file.config),
+        Command::Reset(reset) => check::reset(&reset.config),
     };
     let exit = done.unwrap_or_else(|error| {
         // Not through the log, which may be what failed; if standard error is gone too nobody can be told.

@@ -11,6 +11,15 @@ use tokio::sync::Notify;
 
 use crate::config::Config;
 
+/// What is notified of files.
+#[derive(Debug, Default)]
+pub(crate) struct Noticed {
+    /// One is different now.
+    pub(crate) changed: Notify,
+    /// Somebody writes to one and has not closed it.
+    pub(crate) writing: Notify,
+}
+
 /// Watches folders rather than files, since editors replace a file by a new one.
 pub(crate) struct Watch {
     watcher: RecommendedWatcher,
@@ -26,24 +35,21 @@ struct OfInterest {
 }
 
 impl Watch {
-    /// Watches nothing yet; `changed` is notified of what it will find.
-    pub(crate) fn start(changed: Arc<Notify>) -> notify::Result<Self> {
+    /// Watches nothing yet; `noticed` is notified of what it will find.
+    pub(crate) fn start(noticed: Arc<Noticed>) -> notify::Result<Self> {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
         let watcher = notify::recommended_watcher({
             let of_interest = Arc::clone(&of_interest);
             move |event: notify::Result<Event>| {
-                let matters = match event {
-                    Ok(event) => {
-                        is_change(&event.kind) && {
-                            let of_interest = of_interest.lock().unwrap_or_else(PoisonError::into_inner);
-                            event.need_rescan() || event.paths.iter().any(|path| of_interest.includes(path))
-                        }
+                // If events were lost, anything may have changed.
+                let Ok(event) = event else { return noticed.changed.notify_one() };
+                let of_interest = of_interest.lock().unwrap_or_else(PoisonError::into_inner);
+                if event.need_rescan() || event.paths.iter().any(|path| of_interest.includes(path)) {
+                    if is_change(&event.kind) {
+                        noticed.changed.notify_one();
+                    } else if is_writing(&event.kind) {
+                        noticed.writing.notify_one();
                     }
-                    // Events were lost, so anything may have changed.
-                    Err(_) => true,
-                };
-                if matters {
-                    changed.notify_one();
                 }
             }
         })?;
@@ -97,6 +103,10 @@ fn is_change(kind: &EventKind) -> bool {
         EventKind::Modify(kind) => !matches!(kind, ModifyKind::Data(_)),
         EventKind::Any | EventKind::Create(_) | EventKind::Remove(_) | EventKind::Other => true,
     }
+}
+
+fn is_writing(kind: &EventKind) -> bool {
+    matches!(kind, EventKind::Modify(ModifyKind::Data(_)))
 }
 
 /// The paths that events may name a file by: as it was written, and, if that is a link, as it is.

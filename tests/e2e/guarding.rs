@@ -1,5 +1,6 @@
 //! The guard when something else is wrong, missing, half written or somebody else's: what is closed stays closed.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -47,9 +48,12 @@ fn whatever_else_is_wrong_at_the_first_start_a_guarded_port_is_closed() {
         "[limits]\nopenings = 0\n",
         "[doors.ssh]\nguard = \"tcp/23\"\n",
         "and this is not TOML\n",
+        "[doors.many]\nguard = [MANY]\n",
         "[doors.shell\n",
     ];
     for more in wrong {
+        let many = (0..65).map(|port| format!("\"tcp/{}\"", 1000 + 2 * port)).collect::<Vec<_>>().join(", ");
+        let more = more.replace("MANY", &many);
         let Some(lab) = Lab::if_possible() else { return };
         let _ssh = lab.tcp_service(22);
         assert!(lab.tcp_connects(STRANGER4, 22, SOON));
@@ -156,6 +160,37 @@ fn half_a_file_lets_go_of_nothing() {
     daemon.change_rule("knock", ssh_rule);
     lab.knock(CLIENT4, STEPS);
     daemon.expect_story(CLIENT4, &STORY);
+    daemon.stop();
+}
+
+/// Half of it, and the rest by and by, without closing the file.
+#[test]
+fn a_file_that_is_being_written_lets_go_of_nothing() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let lamp = "[doors.lamp]\nopen = [\"/bin/true\"]\n";
+    let half = format!("interfaces = [\"eth0\"]\n{lamp}");
+    let daemon = posternd(&lab)
+        .config(&format!("{SSH_2S}\n{lamp}"))
+        .rule("lamp", &KNOCK.replace("ssh", "lamp"))
+        .start();
+    with_a_stranger_at_the_door(&lab, || {
+        let mark = daemon.log().mark();
+        daemon.write("postern.toml", &half);
+        daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
+        let path = daemon.dir().join("postern.toml");
+        let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("it is ours");
+        for line in "# a\n# slow\n# writer\n# who\n# takes\n# a\n# lot\n# of\n# time\n".split_inclusive('\n')
+        {
+            file.write_all(line.as_bytes()).expect("there is room");
+            thread::sleep(Duration::from_millis(400));
+        }
+        file.write_all(b"[doors.ssh]\nguard = \"tcp/22\"\n").expect("there is room");
+        let mark = daemon.log().mark();
+        drop(file);
+        daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
+    });
+    assert!(is_closed(&lab));
     daemon.stop();
 }
 

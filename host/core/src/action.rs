@@ -113,4 +113,6 @@ pub enum Why {
     Stopping,
     /// Somebody else closed it.
     Removed,
+    /// The door was changed, and cannot be open for such a client any more.
+    Changed,
 }

@@ -125,9 +125,7 @@ impl Ledger {
 
     /// Has every opening of one door be one of another door, unless the other is open for that client already.
     pub fn rename(&mut self, from: DoorId, to: DoorId) {
-        let first = Key { door: from, client: Client::FIRST, turn: 0 };
-        let last = Key { door: from, client: Client::LAST, turn: u64::MAX };
-        let keys: Vec<_> = self.openings.range(first..=last).map(|(key, _)| *key).collect();
+        let keys: Vec<_> = self.of_door(from).map(|(key, _)| key).collect();
         for key in keys {
             let renamed = Key { door: to, ..key };
             if let Some(opening) = self.remove(key)
@@ -136,6 +134,13 @@ impl Ledger {
                 self.put(renamed, opening);
             }
         }
+    }
+
+    /// Every opening of this door.
+    pub fn of_door(&self, door: DoorId) -> impl Iterator<Item = (Key, &Opening)> {
+        let first = Key { door, client: Client::FIRST, turn: 0 };
+        let last = Key { door, client: Client::LAST, turn: u64::MAX };
+        self.openings.range(first..=last).map(|(key, opening)| (*key, opening))
     }
 
     /// The earliest deadline.

@@ -12,7 +12,7 @@ use crate::door_chain::DoorChain;
 use crate::door_set::DoorSet;
 use crate::error::Mistake;
 use crate::inventory::find_table_of;
-use crate::net_door::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor};
+use crate::net_door::{GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor};
 use crate::port_range::PortRange;
 use crate::set_name::SetName;
 use crate::socket::Socket;
@@ -57,6 +57,7 @@ pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
     let mut mistakes = Vec::new();
     let mut ports_seen = Vec::new();
     let mut sets_seen = BTreeSet::new();
+    let (mut all_ports, mut all_always) = (0, 0);
     for (id, door) in doors {
         let mut mistake = |mistake| mistakes.push((*id, mistake));
         match door {
@@ -69,6 +70,14 @@ pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
                 }
                 if always.len() > MAX_ALWAYS {
                     mistake(Mistake::TooManyTrusted(always.len()));
+                }
+                let before = (all_ports, all_always);
+                (all_ports, all_always) = (all_ports + ports.len(), all_always + always.len());
+                if before.0 <= MAX_GUARDED_PORTS && all_ports > MAX_GUARDED_PORTS {
+                    mistake(Mistake::TooManyPortsInAll);
+                }
+                if before.1 <= MAX_ALWAYS_IN_ALL && all_always > MAX_ALWAYS_IN_ALL {
+                    mistake(Mistake::TooManyTrustedInAll);
                 }
                 for range in ports {
                     if range.first == 0 {

@@ -20,62 +20,80 @@ pub(crate) struct Keeper {
     sockets: Option<(SockDiag, Conntrack)>,
 }
 
-/// What was done before the guard went up.
-pub(crate) struct Before(io::Result<HashMap<Connection, bool>>);
+/// What was done before the guard went up: the connections that were there, whether it is we who told the tracker of each, and what went
+/// wrong first.
+#[derive(Default)]
+pub(crate) struct Before {
+    known: HashMap<Connection, bool>,
+    failed: Option<io::Error>,
+}
 
 impl Keeper {
     /// Has the connections to these ports tracked.
     pub(crate) fn keep(&mut self, ports: &[PortRange]) -> Before {
-        if !ports.iter().any(|range| range.protocol == GuardProtocol::Tcp) {
-            return Before(Ok(HashMap::new()));
-        }
-        Before(self.track(ports, HashMap::new()))
+        self.track(ports, Before::default())
     }
 
     /// Does it once more, now that the guard is up; how many connections live on.
     pub(crate) fn keep_again(&mut self, ports: &[PortRange], before: Before) -> Kept {
-        let kept = |connections, failed| Kept { connections, failed };
-        match before.0 {
-            Ok(before)
-                if before.is_empty() && !ports.iter().any(|range| range.protocol == GuardProtocol::Tcp) =>
-            {
-                Kept::default()
+        let Before { known, failed } = self.track(ports, before);
+        Kept { connections: known.len(), failed }
+    }
+
+    /// Has the tracker forget again what it was told: the guard does not go up.
+    pub(crate) fn take_back(&mut self, before: Before) {
+        self.forget(before.known);
+    }
+
+    /// Has the connections that are there now tracked. Of those of `before` that are gone the tracker is told to forget what it has from us.
+    fn track(&mut self, ports: &[PortRange], before: Before) -> Before {
+        if !ports.iter().any(|range| range.protocol == GuardProtocol::Tcp) {
+            return before;
+        }
+        let Before { mut known, mut failed } = before;
+        let found =
+            self.open().and_then(|(sockets, _)| sockets.connections(|local, _, _| is_among(ports, local)));
+        let mut tracked = HashMap::new();
+        match found {
+            Ok(found) => {
+                // What runs on this machine alone is not guarded.
+                for connection in found.into_iter().filter(|connection| !connection.remote.ip().is_loopback())
+                {
+                    let is_ours = known.remove(&connection).map_or_else(
+                        || self.open().and_then(|(_, conntrack)| conntrack.add(&connection)),
+                        Ok,
+                    );
+                    match is_ours {
+                        Ok(is_ours) => drop(tracked.insert(connection, is_ours)),
+                        Err(error) => drop(failed.get_or_insert(error)),
+                    }
+                }
+                self.forget(known);
             }
-            Ok(before) => match self.track(ports, before) {
-                Ok(after) => kept(after.len(), None),
-                Err(error) => kept(0, Some(error)),
-            },
-            Err(error) => kept(0, Some(error)),
+            // What there is now nobody knows; what was there before is taken for it.
+            Err(error) => {
+                tracked = known;
+                failed.get_or_insert(error);
+            }
+        }
+        Before { known: tracked, failed }
+    }
+
+    /// Has the tracker forget those of the connections that it has from us.
+    fn forget(&mut self, connections: HashMap<Connection, bool>) {
+        for connection in
+            connections.into_iter().filter_map(|(connection, is_ours)| is_ours.then_some(connection))
+        {
+            // If it cannot be told so it cannot be helped: it forgets by itself, in days.
+            let _ = self.open().and_then(|(_, conntrack)| conntrack.remove(&connection));
         }
     }
 
-    /// The connections that are there now, each tracked, and whether it is we who told the tracker of it. `known` are those of before.
-    fn track(
-        &mut self,
-        ports: &[PortRange],
-        mut known: HashMap<Connection, bool>,
-    ) -> io::Result<HashMap<Connection, bool>> {
-        let (sockets, conntrack) = match &mut self.sockets {
-            Some(sockets) => sockets,
-            none => none.insert((SockDiag::open()?, Conntrack::open()?)),
-        };
-        let mut tracked = HashMap::new();
-        for connection in sockets.connections(|local, _| is_among(ports, local))? {
-            // What runs on this machine alone is not guarded.
-            if connection.remote.ip().is_loopback() {
-                continue;
-            }
-            let is_ours = match known.remove(&connection) {
-                Some(is_ours) => is_ours,
-                None => conntrack.add(&connection)?,
-            };
-            tracked.insert(connection, is_ours);
+    fn open(&mut self) -> io::Result<&mut (SockDiag, Conntrack)> {
+        match &mut self.sockets {
+            Some(sockets) => Ok(sockets),
+            none => Ok(none.insert((SockDiag::open()?, Conntrack::open()?))),
         }
-        for connection in known.into_iter().filter_map(|(connection, is_ours)| is_ours.then_some(connection))
-        {
-            conntrack.remove(&connection)?;
-        }
-        Ok(tracked)
     }
 }
 

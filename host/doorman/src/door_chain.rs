@@ -93,6 +93,16 @@ impl DoorChain {
         }
     }
 
+    /// The sets that may let in a single address, each with what is looked for there.
+    pub(crate) fn sets_around(&self, client: &Client) -> Vec<(&DoorSet, Client)> {
+        let alone = self.set_for(client).map(|set| (set, *client));
+        let around = self.prefixes.iter().filter_map(|(is_v4, length, set)| {
+            let network = IpNet::new(client.address(), *length).ok()?;
+            (client.address().is_ipv4() == *is_v4).then(|| (set, Client::prefix(network.trunc())))
+        });
+        alone.into_iter().chain(around).collect()
+    }
+
     /// All its sets, each with how long the prefixes in it are, if it has only such, and whether its keys begin with an interface.
     pub(crate) fn sets(&self) -> impl Iterator<Item = (&DoorSet, Option<u8>, bool)> {
         let single = [(&self.v4, None, false), (&self.v6, None, false), (&self.link, None, true)];

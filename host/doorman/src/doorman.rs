@@ -12,7 +12,7 @@ use crate::elements::{self, read_address, read_interface_and_address};
 use crate::error::{Error, Mistake};
 use crate::guard::{Guard, Release};
 use crate::identity::Identity;
-use crate::net_door::{GuardDoor, MAX_GUARDED_PORTS, NetDoor};
+use crate::net_door::{GuardDoor, NetDoor};
 use crate::posture::{Kept, Posture};
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
@@ -185,14 +185,6 @@ impl Doorman {
         if !mistakes.is_empty() {
             mistakes.sort_by_key(|(door, _): &(DoorId, Mistake)| *door);
             return Err(Error::Doors(mistakes));
-        }
-        let count = |(_, door): &(DoorId, NetDoor)| match door {
-            NetDoor::Guard(guard) => guard.ports.len(),
-            NetDoor::Set { .. } => 0,
-        };
-        let ports = doors.iter().map(count).sum();
-        if ports > MAX_GUARDED_PORTS {
-            return Err(Error::TooManyPorts(ports));
         }
         Ok(checked)
     }

@@ -81,6 +81,11 @@ pub(crate) fn read_client_port(key: &[u8]) -> Option<(IpAddr, (GuardProtocol, u1
     Some((read_address(address)?, read_port(port)?))
 }
 
+/// Asks for one element.
+pub(crate) fn question(set: &SetName, key: &[u8]) -> NfTablesMessage {
+    NfTablesMessage::GetSetElement(message(set, [(key, None)]))
+}
+
 /// Asks for all elements.
 pub(crate) fn list(set: &SetName) -> NfTablesMessage {
     let attributes = vec![SetElementList::Table(set.table.clone()), SetElementList::Set(set.name.clone())];

@@ -6,7 +6,7 @@ use std::io;
 use postern_core::DoorId;
 
 use crate::identity::Identity;
-use crate::net_door::{MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
+use crate::net_door::{MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
 use crate::port_range::{GuardProtocol, PortRange};
 use crate::set_name::SetName;
 
@@ -16,9 +16,6 @@ pub enum Error {
     /// Doors that cannot work; every mistake that could be seen.
     #[error("{}", List(.0))]
     Doors(Vec<(DoorId, Mistake)>),
-    /// Too many ports and ranges in all guard doors together.
-    #[error("{0} ports and ranges are guarded; at most {MAX_GUARDED_PORTS} can be")]
-    TooManyPorts(usize),
     /// The table belongs to a living process.
     #[error("another posternd owns the table inet postern{}; stop it first", .0.as_ref().map_or_else(String::new, |identity| format!(" for the configuration {identity}")))]
     Owned(Option<Identity>),
@@ -55,6 +52,16 @@ pub enum Mistake {
     /// A port that another door, or this one, guards already.
     #[error("{0} is guarded twice; closing one door would close the other")]
     PortTwice(PortRange),
+    /// Too many ports and ranges in all guard doors together.
+    #[error(
+        "with it more than {MAX_GUARDED_PORTS} ports and ranges are guarded, all doors together; guard ranges instead of single ports"
+    )]
+    TooManyPortsInAll,
+    /// Too many networks and interfaces that need no knock in all guard doors together.
+    #[error(
+        "with it `always` names more than {MAX_ALWAYS_IN_ALL} networks and interfaces, all doors together"
+    )]
+    TooManyTrustedInAll,
     /// A range that ends before it begins.
     #[error("{0} ends before it begins; write the lower port first")]
     Backwards(PortRange),

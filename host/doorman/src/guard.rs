@@ -31,7 +31,7 @@ const OWNED: TableFlags = TableFlags::Owner.union(TableFlags::Persisent);
 pub enum Release {
     /// At once. For a configuration that is right as a whole.
     Now,
-    /// Not yet: whatever is guarded stays so, and what is open there stays open for its time.
+    /// Not yet: whatever is guarded stays so, and what is open there stays open for its time if the table has a chain for its door.
     Later,
 }
 
@@ -40,12 +40,14 @@ pub(crate) struct Guard {
     identity: Option<Identity>,
     posture: Posture,
     keeper: Keeper,
+    /// What the table was last made to guard, should somebody else take it away.
+    guarded: Ports,
 }
 
 impl Guard {
     /// Nothing known and nothing done yet. A guard without identity leaves a table alone that it did not make.
     pub(crate) fn new(identity: Option<Identity>) -> Self {
-        Self { identity, posture: Posture::Unguarded, keeper: Keeper::default() }
+        Self { identity, posture: Posture::Unguarded, keeper: Keeper::default(), guarded: Ports::new() }
     }
 
     pub(crate) fn posture(&self) -> Posture {
@@ -65,9 +67,10 @@ impl Guard {
         if let Some(present) = &present {
             let is_ours = match (&present.identity, &self.identity) {
                 (Some(theirs), Some(ours)) => theirs.is(ours),
-                // What nobody put a name to is whoever's that guards something.
+                // What nobody put a name to is whoever's that guards something, or did until somebody took it away.
                 (theirs, _) => {
-                    theirs.is_none() && (!doors.is_empty() || present.table.is_owned_by(socket.port()))
+                    let guards = !doors.is_empty() || !self.guarded.is_empty();
+                    theirs.is_none() && (guards || present.table.is_owned_by(socket.port()))
                 }
             };
             let is_of_another = present.table.is_of_another(socket.port());
@@ -83,7 +86,7 @@ impl Guard {
             }
         }
         match &present {
-            None if doors.is_empty() => {
+            None if doors.is_empty() && (release == Release::Now || self.guarded.is_empty()) => {
                 self.posture = Posture::Unguarded;
                 return Ok(Kept::default());
             }
@@ -107,39 +110,25 @@ impl Guard {
         for door in doors {
             wanted.extend(door.ports.iter().map(|range| (*range, door_chain::chain_name(&door.name))));
         }
-        if let Some(present) = present.filter(|_| release == Release::Later) {
-            wanted.extend(still_guarded(present, &wanted));
+        if release == Release::Later {
+            wanted.extend(
+                present.iter().flat_map(|present| still_guarded(present, &wanted)).collect::<Ports>(),
+            );
+            wanted.extend(without_door(self.guarded.keys(), &wanted));
         }
         let layout = Layout { identity: self.identity.as_ref(), doors, wanted: &wanted };
         let newly: Vec<_> = newly_guarded(&wanted, present);
         let before = self.keeper.keep(&newly);
-        let posture = match present {
-            None => match layout.install(socket, None, OWNED) {
-                Ok(()) => Posture::Owned,
-                Err(Refusal::Flags) => {
-                    layout.install(socket, None, TableFlags::empty()).map_err(Refusal::into_error)?;
-                    Posture::Plain(WhyPlain::Kernel)
-                }
-                Err(refusal) => return Err(refusal.into_error()),
-            },
-            // A table that nobody could own stays so; the kernel refuses to change that.
-            Some(present) => {
-                let plain = (present.table.flags & OWNED).is_empty();
-                let flags = if plain { TableFlags::empty() } else { OWNED };
-                match layout.install(socket, Some(present), flags) {
-                    Ok(()) if plain => Posture::Plain(WhyPlain::Found),
-                    Ok(()) => Posture::Owned,
-                    Err(Refusal::Other(error @ (Error::Owned(_) | Error::Unreachable(_)))) => {
-                        return Err(error);
-                    }
-                    // Something of ours cannot be made in it: a table that somebody else made under our name.
-                    Err(_) => layout.replace(socket, present)?,
-                }
+        self.posture = match install(&layout, socket, present) {
+            Ok(posture) => posture,
+            Err(error) => {
+                self.keeper.take_back(before);
+                return Err(error);
             }
         };
-        self.posture = posture;
         let kept = self.keeper.keep_again(&newly, before);
         layout.check(socket)?;
+        self.guarded = wanted;
         self.check_owner(socket)?;
         Ok(kept)
     }
@@ -154,6 +143,7 @@ impl Guard {
         table::delete(&mut batch);
         socket.commit(batch).map_err(|failure| refused(&failure, "to remove the table inet postern"))?;
         self.posture = Posture::Unguarded;
+        self.guarded.clear();
         Ok(true)
     }
 
@@ -180,6 +170,30 @@ impl Guard {
             return Err(Error::NotAsWritten("it is dormant".to_owned()));
         }
         Ok(())
+    }
+}
+
+/// Writes a layout into a new table, or over what is in the one that is there.
+fn install(layout: &Layout<'_>, socket: &mut Socket, present: Option<&Inventory>) -> Result<Posture, Error> {
+    let Some(present) = present else {
+        return match layout.install(socket, None, OWNED) {
+            Ok(()) => Ok(Posture::Owned),
+            Err(Refusal::Flags) => {
+                layout.install(socket, None, TableFlags::empty()).map_err(Refusal::into_error)?;
+                Ok(Posture::Plain(WhyPlain::Kernel))
+            }
+            Err(refusal) => Err(refusal.into_error()),
+        };
+    };
+    // A table that nobody could own stays so; the kernel refuses to change that.
+    let plain = (present.table.flags & OWNED).is_empty();
+    let flags = if plain { TableFlags::empty() } else { OWNED };
+    match layout.install(socket, Some(present), flags) {
+        Ok(()) if plain => Ok(Posture::Plain(WhyPlain::Found)),
+        Ok(()) => Ok(Posture::Owned),
+        Err(Refusal::Other(error @ (Error::Owned(_) | Error::Unreachable(_)))) => Err(error),
+        // Something of ours cannot be made in it: a table that somebody else made under our name.
+        Err(_) => layout.replace(socket, present),
     }
 }
 
@@ -214,9 +228,7 @@ impl Layout<'_> {
 
     /// Puts a new table in the place of the one that is there, in one step.
     fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, Error> {
-        let with = |flags, posture| (flags, posture);
-        let tries =
-            [with(OWNED, Posture::Owned), with(TableFlags::empty(), Posture::Plain(WhyPlain::Kernel))];
+        let tries = [(OWNED, Posture::Owned), (TableFlags::empty(), Posture::Plain(WhyPlain::Kernel))];
         let mut last = Ok(Posture::Unguarded);
         for (flags, posture) in tries {
             let mut batch = socket.begin();
@@ -224,6 +236,10 @@ impl Layout<'_> {
             self.write(&mut batch, None, present.legacy.as_ref(), flags);
             match socket.commit(batch) {
                 Ok(()) => return Ok(posture),
+                // Somebody was faster.
+                Err(Failure::Messages(failed)) if matches!(failed.first(), Some((1, Errno::PERM))) => {
+                    return Err(Error::Owned(None));
+                }
                 Err(failure) => last = Err(refused(&failure, "to replace the table inet postern")),
             }
         }
@@ -342,10 +358,14 @@ fn still_guarded(present: &Inventory, wanted: &Ports) -> Ports {
         let chain = if is_there { chain.as_str() } else { HELD };
         held.extend(range.without(wanted.keys()).into_iter().map(|range| (range, chain.to_owned())));
     }
-    for range in present.legacy.iter().flat_map(|legacy| &legacy.guarded) {
-        held.extend(range.without(wanted.keys()).into_iter().map(|range| (range, HELD.to_owned())));
-    }
+    held.extend(without_door(present.legacy.iter().flat_map(|legacy| &legacy.guarded), wanted));
     held
+}
+
+/// Those of the ports that are not among `wanted`, with the chain of those whose door is not known any more.
+fn without_door<'a>(ports: impl IntoIterator<Item = &'a PortRange>, wanted: &Ports) -> Ports {
+    let left = ports.into_iter().flat_map(|range| range.without(wanted.keys()));
+    left.map(|range| (range, HELD.to_owned())).collect()
 }
 
 /// What is among `wanted` and is not guarded now.

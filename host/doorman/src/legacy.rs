@@ -64,11 +64,10 @@ impl Legacy {
             |(protocol, port): (GuardProtocol, u16)| ports.iter().any(|range| range.contains(protocol, port));
         let guarded = self.guarded.iter().filter(|range| is_ours((range.protocol, range.first))).count();
         let mut clients: BTreeMap<IpAddr, (Duration, usize)> = BTreeMap::new();
-        for (client, port, remaining) in self.open.iter().filter(|(_, port, _)| is_ours(*port)) {
+        for (client, _, remaining) in self.open.iter().filter(|(_, port, _)| is_ours(*port)) {
             let (least, count) = clients.entry(*client).or_insert((*remaining, 0));
             *least = (*least).min(*remaining);
             *count += 1;
-            let _ = port;
         }
         clients
             .into_iter()

@@ -1,5 +1,6 @@
 //! NetDoor: what a door in the packet filter is, as the configuration says it.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
@@ -16,6 +17,9 @@ pub const MAX_GUARDED_PORTS: usize = 2048;
 
 /// The most networks and interfaces that need no knock at one guard door.
 pub const MAX_ALWAYS: usize = 1024;
+
+/// The most of them of all guard doors together; they are written in one message to the kernel, which bounds its size.
+pub(crate) const MAX_ALWAYS_IN_ALL: usize = 16_384;
 
 /// A door in the packet filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +48,15 @@ pub struct GuardDoor {
     pub prefixes: Vec<Width>,
     /// What becomes of connections that were made while the door was open.
     pub on_close: OnClose,
+}
+
+impl GuardDoor {
+    /// Whether this address needs no knock, by whatever interface it comes.
+    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+        self.always
+            .iter()
+            .any(|trusted| matches!(trusted, Trusted::Network(network) if network.contains(&address)))
+    }
 }
 
 /// Where packets come from that need no knock.

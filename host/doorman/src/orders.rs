@@ -1,21 +1,21 @@
 //! Orders: opens and closes doors, many at a time, and says of each what became of it.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Act, Order, Receipt};
+use postern_core::{Act, Client, Order, Receipt};
 use rustix::io::Errno;
 
 use crate::batch::Batch;
 use crate::check::Door;
-use crate::door_chain::client_key;
+use crate::door_chain::{DoorChain, client_key};
 use crate::door_set::DoorSet;
 use crate::doorman::Doorman;
+use crate::elements;
 use crate::net_door::OnClose;
 use crate::port_range::{GuardProtocol, PortRange};
 use crate::sock_diag::SockDiag;
-use crate::socket::Failure;
+use crate::socket::{Failure, Socket};
 use crate::table::TABLE;
 
 /// How many messages end a batch: some 40 KiB, and answers that fit their buffer even if everything fails.
@@ -127,29 +127,43 @@ impl Doorman {
         }
     }
 
-    /// Resets the connections of doors that were closed and want that. Whatever becomes of it, their packets are dropped from now on.
+    /// Whether carrying out this order takes longer than any other: connections are looked for.
+    #[must_use]
+    pub fn is_slow(&self, order: &Order) -> bool {
+        let resets = |door: &Door| matches!(door, Door::Guard(door, _) if door.on_close == OnClose::Reset);
+        order.act == Act::Close && self.doors.get(&order.door).is_some_and(resets)
+    }
+
+    /// Resets the connections of doors that were closed and want that, but for those that are let in all the same. Whatever becomes of it,
+    /// their packets are dropped from now on.
     fn reset_connections(&mut self, orders: &[Order], receipts: &[Receipt]) {
-        let closed = |(order, receipt): (&Order, &Receipt)| match self.doors.get(&order.door) {
-            Some(Door::Guard(door, _)) if door.on_close == OnClose::Reset => {
-                (order.act == Act::Close && receipt.outcome.is_ok()).then(|| (Arc::clone(door), order.client))
-            }
-            _ => None,
-        };
-        let closed: Vec<_> = orders.iter().zip(receipts).filter_map(closed).collect();
+        let closed = orders
+            .iter()
+            .zip(receipts)
+            .filter(|(order, receipt)| self.is_slow(order) && receipt.outcome.is_ok());
+        let closed: Vec<_> = closed
+            .filter_map(|(order, _)| match self.doors.get(&order.door)? {
+                Door::Guard(door, chain) => Some((door, chain, order.client)),
+                Door::Set { .. } => None,
+            })
+            .collect();
         if closed.is_empty() {
             return;
         }
-        let is_closed = |local: SocketAddr, remote: SocketAddr| {
-            closed.iter().any(|(door, client)| {
+        let socket = &mut self.socket;
+        let is_closed = |local: SocketAddr, remote: SocketAddr, link: u32| {
+            closed.iter().any(|(door, chain, client)| {
                 let is_guarded = |range: &PortRange| range.contains(GuardProtocol::Tcp, local.port());
-                client.net().contains(&remote.ip()) && door.ports.iter().any(is_guarded)
+                let is_clients =
+                    client.net().contains(&remote.ip()) && (client.link() == 0 || client.link() == link);
+                is_clients
+                    && door.ports.iter().any(is_guarded)
+                    && !door.trusts(remote.ip())
+                    && !is_let_in(socket, chain, &Client::on_link(remote.ip(), link))
             })
         };
-        let sockets = match self.connections.take() {
-            Some(sockets) => Ok(sockets),
-            None => SockDiag::open(),
-        };
         // A kernel without CONFIG_INET_DIAG_DESTROY does not reset; then they are cut, as documented.
+        let sockets = self.connections.take().map_or_else(SockDiag::open, Ok);
         self.connections =
             sockets.ok().and_then(|mut sockets| sockets.reset(is_closed).ok().map(|_| sockets));
     }
@@ -195,6 +209,18 @@ impl Doorman {
             errno => format!("the kernel refused to change the set {set}: {errno}"),
         }
     }
+}
+
+/// Whether a door is open for this address, alone or as part of a prefix.
+fn is_let_in(socket: &mut Socket, chain: &DoorChain, client: &Client) -> bool {
+    chain.sets_around(client).into_iter().any(|(set, around)| {
+        let key = client_key(&around, |link| socket.name_of_link(link));
+        // Whoever cannot be looked for is not reset.
+        key.is_none_or(|key| {
+            let there = socket.ask(set.name.family, elements::question(&set.name, &key), |_| ());
+            !matches!(there, Ok(None))
+        })
+    })
 }
 
 /// Where an order applies.

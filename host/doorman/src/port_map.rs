@@ -10,7 +10,7 @@ use netlink_packet_netfilter::nftables::{
 
 use crate::attributes::{all, find};
 use crate::batch::Batch;
-use crate::elements::{PER_MESSAGE, port_key, read_port};
+use crate::elements::{port_key, read_port};
 use crate::error::Error;
 use crate::port_range::{GuardProtocol, PortRange};
 use crate::set_name::Family;
@@ -22,6 +22,9 @@ const PROTOCOL_AND_PORT: u32 = 12 << 6 | 13;
 /// Bytes of the key, whose fields are filled up to a multiple of four, and of its fields as they are.
 const KEY: u32 = 8;
 const FIELDS: [u32; 2] = [1, 2];
+
+/// How many elements go in one message, whose list must not be longer than an attribute can be, 64 KiB, with the longest names of doors.
+const PER_MESSAGE: usize = 256;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFT_DATA_VERDICT: u32 = 0xffff_ff00;

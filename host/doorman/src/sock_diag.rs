@@ -41,17 +41,20 @@ impl SockDiag {
         Ok(Self { socket, sequence: 0, inbox: vec![0; INBOX] })
     }
 
-    /// The connections whose local and remote end are asked for.
+    /// The connections that are asked for, by local end, remote end, and the index of the interface that their socket is bound to.
     pub(crate) fn connections(
         &mut self,
-        wanted: impl Fn(SocketAddr, SocketAddr) -> bool,
+        wanted: impl FnMut(SocketAddr, SocketAddr, u32) -> bool,
     ) -> io::Result<Vec<Connection>> {
         let sockets = self.list(wanted)?;
         Ok(sockets.into_iter().map(|(_, connection, _)| connection).collect())
     }
 
-    /// Resets the connections whose local and remote end are asked for: both ends are told at once. How many there were.
-    pub(crate) fn reset(&mut self, wanted: impl Fn(SocketAddr, SocketAddr) -> bool) -> io::Result<usize> {
+    /// Resets the connections that are asked for, see [`Self::connections`]: both ends are told at once. How many there were.
+    pub(crate) fn reset(
+        &mut self,
+        wanted: impl FnMut(SocketAddr, SocketAddr, u32) -> bool,
+    ) -> io::Result<usize> {
         let sockets = self.list(wanted)?;
         let mut count = 0;
         for (family, _, socket_id) in sockets {
@@ -70,7 +73,7 @@ impl SockDiag {
 
     fn list(
         &mut self,
-        wanted: impl Fn(SocketAddr, SocketAddr) -> bool,
+        mut wanted: impl FnMut(SocketAddr, SocketAddr, u32) -> bool,
     ) -> io::Result<Vec<(u8, Connection, SocketId)>> {
         let mut found = Vec::new();
         for (family, any) in [(AF_INET, SocketId::new_v4()), (AF_INET6, SocketId::new_v6())] {
@@ -89,7 +92,7 @@ impl SockDiag {
                             let end = |address, port| SocketAddr::new(on_the_wire(address), port);
                             let local = end(id.source_address, id.source_port);
                             let remote = end(id.destination_address, id.destination_port);
-                            if wanted(local, remote) {
+                            if wanted(local, remote, id.interface_id) {
                                 found.push((family, Connection { local, remote }, id));
                             }
                         }

@@ -25,7 +25,7 @@ use crate::rules::{Loader, Outcome, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
-use crate::watch::Watch;
+use crate::watch::{Noticed, Watch};
 use crate::written::Written;
 
 /// What came of starting.
@@ -39,8 +39,8 @@ impl App {
     pub(super) async fn start(written: Written, mut signals: Signals) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (teller, happenings) = channel();
-        let files_changed = Arc::new(Notify::new());
-        let mut watch = start_watch(&files_changed);
+        let noticed = Arc::new(Noticed::default());
+        let mut watch = start_watch(&noticed);
         let Reading { config: outline, guards, .. } = written.read();
         let mut doors = Doors::start(teller.clone(), written.identity())?;
 
@@ -125,7 +125,7 @@ impl App {
             desk,
             pool,
             taps,
-            files_changed,
+            noticed,
             watch,
             preparer,
             pace: Pace::default(),
@@ -162,8 +162,8 @@ fn does_not_start(guards: &[GuardDoor], written: &Written) -> String {
     format!("the daemon does not start{closed}")
 }
 
-fn start_watch(changed: &Arc<Notify>) -> Option<Watch> {
-    let watch = Watch::start(Arc::clone(changed));
+fn start_watch(noticed: &Arc<Noticed>) -> Option<Watch> {
+    let watch = Watch::start(Arc::clone(noticed));
     if let Err(error) = &watch {
         tracing::warn!(event = "reload", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
     }

@@ -3,8 +3,10 @@
 //!
 //! A daemon that cannot start for a mistake still closes these ports: closed is safe.
 
+use std::sync::Arc;
+
 use postern_core::Width;
-use postern_doorman::{GuardDoor, MAX_ALWAYS, MAX_GUARDED_PORTS, OnClose, PortRange};
+use postern_doorman::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, OnClose, PortRange};
 use toml::de::{DeTable, DeValue};
 
 use super::is_name;
@@ -14,7 +16,7 @@ use super::values::{ports, trusted};
 pub(super) fn read(document: &DeTable<'_>) -> Vec<GuardDoor> {
     let mut guards = Vec::new();
     add(document, &mut guards);
-    guards
+    part(guards)
 }
 
 /// As [`read`], of a text that is no TOML: each of its tables is read by itself, so that what is wrong in one leaves the others alone.
@@ -28,7 +30,23 @@ pub(super) fn read_broken(text: &str) -> Vec<GuardDoor> {
         let (document, _) = DeTable::parse_recoverable(&text[*start..*end]);
         add(document.get_ref(), &mut guards);
     }
-    guards
+    part(guards)
+}
+
+/// Parts doors with more ports than one may have. Who guards without opening has no use for the bound, and must not fail for it.
+fn part(guards: Vec<GuardDoor>) -> Vec<GuardDoor> {
+    let mut parts = Vec::with_capacity(guards.len());
+    for guard in guards {
+        for (number, ports) in guard.ports.chunks(MAX_DOOR_PORTS).enumerate() {
+            let name = if number == 0 {
+                Arc::clone(&guard.name)
+            } else {
+                format!("{}..{number}", guard.name).into()
+            };
+            parts.push(GuardDoor { name, ports: ports.to_vec(), ..guard.clone() });
+        }
+    }
+    parts
 }
 
 /// Adds what a document has of guard doors.
@@ -120,6 +138,12 @@ mod tests {
         check("[doors.\"s h\"]\nguard = \"tcp/22\"", &[".0: tcp/22"]);
         check("[doors.ssh]\nguard = \"tcp/22\"\nset = \"inet a b\"", &["ssh: tcp/22"]);
         check("doors = 5", &[]);
+        let many: Vec<_> = (1..=150).map(|port| format!("\"tcp/{}\"", 2 * port)).collect();
+        let text = format!("[doors.ssh]\nguard = [{}]", many.join(", "));
+        let (document, _) = DeTable::parse_recoverable(&text);
+        let guards = read(document.get_ref());
+        let shown: Vec<_> = guards.iter().map(|guard| (&*guard.name, guard.ports.len())).collect();
+        assert_eq!(shown, [("ssh", 64), ("ssh..1", 64), ("ssh..2", 22)]);
     }
 
     #[test]

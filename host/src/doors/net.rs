@@ -78,7 +78,8 @@ impl NetThread {
         // In this order: the thread counts a message as done only with the lock in its hand.
         let nothing_waits = self.filter.waiting.load(Ordering::Acquire) == 0;
         if let Ok(mut doorman) = self.filter.doorman.try_lock()
-            && let Some(doorman) = doorman.as_mut().filter(|_| nothing_waits)
+            && let Some(doorman) =
+                doorman.as_mut().filter(|doorman| nothing_waits && !doorman.is_slow(&order))
         {
             for receipt in doorman.carry_out(&[order]) {
                 let _ = self.teller.send(Happening::Answered(receipt));

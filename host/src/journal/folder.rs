@@ -25,6 +25,8 @@ use super::slot::Slot;
 pub(super) const SLOTS: u32 = 16;
 /// The names that journals have: those of `run` and those of `knockd`.
 const STEMS: [&str; 2] = ["postern", "knockd"];
+/// Files that are kept beside each other because they cannot be used; one more takes the place of the last.
+const MOST_ASIDE: u32 = 16;
 /// A start holds the folder for some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
 const FOR_OTHERS: u32 = 0o077;
@@ -36,9 +38,15 @@ pub(crate) fn is_any(folder: &Path) -> bool {
     paths(folder).any(|path| path.exists())
 }
 
-/// Keeps a file that cannot be used for whoever looks into it.
-pub(super) fn set_aside(path: &Path, why: &dyn Display) {
-    let aside = path.with_extension("damaged");
+/// Keeps a file that cannot be used for whoever looks into it, beside those that were kept before.
+pub(super) fn set_aside(path: &Path, why: &dyn Display) -> io::Result<()> {
+    let name = |number: u32| match number {
+        1 => path.with_extension("damaged"),
+        number => path.with_extension(format!("damaged-{number}")),
+    };
+    let is_free = |number: &u32| fs::symlink_metadata(name(*number)).is_err();
+    let aside = name((1..MOST_ASIDE).find(is_free).unwrap_or(MOST_ASIDE));
+    fs::rename(path, &aside)?;
     tracing::error!(
         event = "journal",
         detail = %why,
@@ -46,7 +54,7 @@ pub(super) fn set_aside(path: &Path, why: &dyn Display) {
         path.display(),
         aside.display()
     );
-    let _ = fs::rename(path, &aside);
+    Ok(())
 }
 
 /// The state folder, as long as this daemon is the one that starts there.
@@ -157,14 +165,14 @@ fn take(path: &Path, make: bool) -> io::Result<Option<File>> {
             Ok(file) => file,
             Err(error) if error.kind() == io::ErrorKind::NotFound && !make => return Ok(None),
             Err(error) if error.raw_os_error() == Some(Errno::LOOP.raw_os_error()) => {
-                set_aside(path, &"it is a symbolic link");
+                set_aside(path, &"it is a symbolic link")?;
                 continue;
             }
             Err(error) => return Err(error),
         };
         let metadata = file.metadata()?;
         if let Some(why) = distrust(&metadata) {
-            set_aside(path, &format!("it {why}"));
+            set_aside(path, &format!("it {why}"))?;
             continue;
         }
         // Made before files had their mode from us: others may have it open, read it and lock it.

@@ -93,6 +93,7 @@ pub(crate) fn notice(notice: &Notice) {
                 Why::Asked => ("asked", "a rule said so"),
                 Why::Failed => ("failed", "it did not open as it should"),
                 Why::Stopping => ("stopping", "the daemon stops"),
+                Why::Changed => ("changed", "the door cannot be open for such a client any more"),
                 Why::Removed => ("removed", "somebody else removed it"),
             };
             tracing::info!(event = "close", tenant, rule, door, %src, reason, suppressed, "{door} is closed for {src}: {words}");

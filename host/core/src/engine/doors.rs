@@ -4,8 +4,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Engine;
+use crate::action::{Notice, Why};
+use crate::client::Client;
 use crate::door::DoorId;
 use crate::tenant::Policy;
+use crate::width::Width;
 
 impl Engine {
     pub(super) fn change_policy(&mut self, policy: Arc<Policy>) {
@@ -17,8 +20,24 @@ impl Engine {
         self.under_way.rename(&successors);
         for (door, successor) in successors {
             self.ledger.rename(door, successor);
+            self.strike_unfit(successor);
         }
         gone.into_iter().for_each(|door| self.retire(door));
+    }
+
+    /// Strikes out what a door was open for and cannot be open for as it is now: its element went with the set that it was in.
+    fn strike_unfit(&mut self, door: DoorId) {
+        let policy = &self.policy.doors[&door];
+        let fits = |client: &Client| match Width::of(client.net()) {
+            Some(width) if !client.is_single() => policy.prefixes.contains(&width),
+            _ => client.is_single() && (client.link() == 0 || policy.takes_links),
+        };
+        let unfit: Vec<_> =
+            self.ledger.of_door(door).map(|(key, _)| key).filter(|key| !fits(&key.client)).collect();
+        for key in unfit {
+            let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+            self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Changed });
+        }
     }
 
     /// The doors of the policy that doors have become, if what is open at the one is open at the other: both are in the packet

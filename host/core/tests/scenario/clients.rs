@@ -1,6 +1,11 @@
 //! For whom a door opens: the source of the knock, on its link if that matters, or a prefix around it.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use expect_test::expect;
+use postern_core::{Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Moment, Notice, Policy, Why};
 
 use crate::world::check;
 
@@ -98,4 +103,38 @@ fn a_link_local_client_is_refused_without_its_link_and_where_links_are_not_told_
             +0.0 end: 0 openings, settled true
         "#]],
     );
+}
+
+/// A door whose widths are others now, or that fills a set.
+#[test]
+fn a_door_that_cannot_be_open_for_a_client_any_more_is_closed_for_it() {
+    let remaining = Duration::from_secs(60);
+    let policy = |id: u32, prefixes: &[&str], takes_links| {
+        let door = DoorPolicy {
+            name: "ssh".into(),
+            lasts: remaining,
+            keeps_time: true,
+            again: Again::Extend,
+            prefixes: prefixes.iter().map(|width| width.parse().unwrap()).collect(),
+            takes_links,
+        };
+        let doors = HashMap::from([(DoorId(id), door)]);
+        Arc::new(Policy { doors, max_openings: 100, ..Policy::default() })
+    };
+    let mut engine = Engine::new(policy(1, &["ipv6/64", "ipv6/48"], true));
+    for client in ["192.0.2.7", "2001:db8::7", "2001:db8::/64", "2001:db8::/48", "fe80::7%3"] {
+        let client: Client = client.parse().unwrap();
+        engine.handle(Event::Found { door: DoorId(1), client, remaining }, Moment::default());
+    }
+    let mut closed = |policy| {
+        let actions = engine.handle(Event::PolicyChanged(policy), Moment::default());
+        let client = |action: &Action| match action {
+            Action::Tell(Notice::Closed { subject, why: Why::Changed }) => subject.client.to_string(),
+            other => format!("{other:?}"),
+        };
+        actions.iter().map(client).collect::<Vec<_>>()
+    };
+    assert_eq!(closed(policy(2, &["ipv6/48"], true)), ["2001:db8::/64"]);
+    assert_eq!(closed(policy(3, &[], false)), ["2001:db8::/48", "fe80::7%3"]);
+    assert_eq!(engine.openings().count(), 2);
 }

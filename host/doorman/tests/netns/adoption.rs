@@ -126,6 +126,30 @@ fn a_port_is_let_go_of_only_when_that_is_wanted_and_is_open_until_then_to_whom_i
 }
 
 #[test]
+fn what_is_held_is_held_over_a_flush_of_the_ruleset() {
+    let Some(world) = World::new() else { return };
+    let (_ssh, _web) = (listen(22), listen(80));
+    // A table that nobody can own, so that a flush takes it.
+    nft("add table inet postern");
+    let web = (DoorId(2), guard(&[(GuardProtocol::Tcp, 80)], OnClose::Keep));
+    let (mut doorman, posture) = start(&[ssh(), web]).unwrap();
+    assert_eq!(posture, Posture::Plain(WhyPlain::Found));
+    for doors in [vec![ssh()], vec![]] {
+        doorman.set_doors(&doors, Release::Later).unwrap();
+        nft("flush ruleset\nadd table inet postern");
+        doorman.restore_table().unwrap();
+        world.must_hear_nothing(NEIGHBOUR4, (HOST4, 80));
+        world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+    }
+    nft("flush ruleset");
+    doorman.restore_table().unwrap();
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 80));
+    set_doors(&mut doorman, &[ssh()]).unwrap();
+    world.must_connect(NEIGHBOUR4, (HOST4, 80));
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+}
+
+#[test]
 fn ranges_are_guarded_and_may_change_in_part() {
     let Some(world) = World::new() else { return };
     let _ports = [listen(60_000), listen(60_500), listen(61_000), listen(61_001)];

@@ -4,10 +4,10 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use postern_core::{Act, DoorId};
-use postern_doorman::{Doorman, GuardProtocol, OnClose, Release};
+use postern_core::{Act, DoorId, Order};
+use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose, Release, Trusted};
 
-use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, World, nft, run};
+use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, World, nft, run};
 use crate::{MINUTE, SSH, guard, identity, listen, must, ssh};
 
 /// Sends a byte one way, with so many milliseconds of patience; a retransmission takes 200.
@@ -120,4 +120,45 @@ fn a_door_that_resets_tells_both_ends_when_it_is_closed_and_cuts_when_its_time_i
         assert!(arrives(&mut others.0, &mut others.1, 5000));
         world.must_hear_nothing(client, (host, 23));
     }
+}
+
+#[test]
+fn a_reset_leaves_alone_whom_the_door_lets_in_all_the_same() {
+    let Some(world) = World::new() else { return };
+    let listener = listen(23);
+    let door = |always: &[&str]| {
+        let NetDoor::Guard(mut door) = guard(&[(GuardProtocol::Tcp, 23)], OnClose::Reset) else {
+            unreachable!()
+        };
+        door.prefixes = vec!["ipv6/64".parse().unwrap()];
+        door.always = always.iter().map(|net| Trusted::Network(net.parse().unwrap())).collect();
+        (SSH, NetDoor::Guard(door))
+    };
+    let (mut doorman, _) = Doorman::start(Some(identity()), &[door(&[])], Release::Now).unwrap();
+    let connect = |client| {
+        let host = if client == CLIENT4 { HOST4 } else { HOST6 };
+        (world.must_connect(client, (host, 23)), listener.accept().unwrap().0)
+    };
+    // A single address within a prefix, and the other way round.
+    must(&mut doorman, SSH, CLIENT6, Act::Open(MINUTE));
+    must(&mut doorman, SSH, "fd77::/64", Act::Open(MINUTE));
+    let (mut near, mut far) = connect(CLIENT6);
+    let (mut near_neighbour, mut far_neighbour) = connect(NEIGHBOUR6);
+    must(&mut doorman, SSH, CLIENT6, Act::Close);
+    assert!(arrives(&mut near, &mut far, 5000) && arrives(&mut near_neighbour, &mut far_neighbour, 5000));
+    must(&mut doorman, SSH, CLIENT6, Act::Open(MINUTE));
+    must(&mut doorman, SSH, "fd77::/64", Act::Close);
+    assert!(arrives(&mut near, &mut far, 5000));
+    near_neighbour.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    assert_eq!(near_neighbour.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+    // Closed and opened again by two orders that are carried out together.
+    let order = |serial, act| Order { serial, act, ..crate::order(SSH, CLIENT6, act) };
+    doorman.carry_out(&[order(1, Act::Close), order(2, Act::Open(MINUTE))]);
+    assert!(arrives(&mut near, &mut far, 5000));
+    // Who needs no knock.
+    must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
+    let (mut near, mut far) = connect(CLIENT4);
+    doorman.set_doors(&[door(&["10.77.0.0/24"])], Release::Now).unwrap();
+    must(&mut doorman, SSH, CLIENT4, Act::Close);
+    assert!(arrives(&mut near, &mut far, 5000));
 }

@@ -308,7 +308,8 @@ fn many_ports_can_be_guarded() {
     set_doors(&mut doorman, &doors[1..]).unwrap();
     doors.push(door(32, 10_000, 1));
     let error = set_doors(&mut doorman, &doors).unwrap_err();
-    assert_eq!(error.to_string(), "2049 ports and ranges are guarded; at most 2048 can be");
+    let words = "door 32: with it more than 2048 ports and ranges are guarded, all doors together; guard ranges instead of single ports";
+    assert_eq!(error.to_string(), words);
     must(&mut doorman, DoorId(5), CLIENT6, Act::Open(MINUTE));
     assert_eq!(postern_table().matches(CLIENT6).count(), 1, "one element opens all ports");
     must(&mut doorman, DoorId(5), CLIENT6, Act::Close);
