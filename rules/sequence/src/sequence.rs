@@ -6,8 +6,9 @@ use std::time::Duration;
 use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{Closing, Interest, Knock, Opening, Rule, Timestamp, Transport, Verdict};
 
+use crate::family::Family;
 use crate::progress::Progress;
-use crate::settings::{Action, Duplicates, Family, Settings};
+use crate::settings::{Action, Duplicates, Settings};
 use crate::step::{Step, push_number};
 
 /// A rule that wants ports hit in order.

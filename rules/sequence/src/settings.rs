@@ -7,6 +7,7 @@ use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
 
 use crate::duration;
+use crate::family::Family;
 use crate::step::Step;
 use crate::widths::Widths;
 
@@ -57,22 +58,6 @@ pub(crate) struct Settings {
 pub(crate) struct Flags {
     pub(crate) set: TcpFlags,
     pub(crate) clear: TcpFlags,
-}
-
-/// A kind of addresses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
-    Ipv4,
-    Ipv6,
-}
-
-impl Family {
-    pub(crate) const fn of(address: IpAddr) -> Self {
-        match address {
-            IpAddr::V4(_) => Self::Ipv4,
-            IpAddr::V6(_) => Self::Ipv6,
-        }
-    }
 }
 
 /// What a repeat of the step just matched does.

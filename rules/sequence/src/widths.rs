@@ -6,6 +6,8 @@ use std::ops::RangeInclusive;
 use postern_sdk::Prefix;
 use postern_sdk::serde_json::Value;
 
+use crate::family::Family;
+
 const IPV4: RangeInclusive<u8> = 8..=31;
 const IPV6: RangeInclusive<u8> = 16..=127;
 const REMEDY: &str = r#"write one such as "ipv6/64", or one of each family such as ["ipv4/24", "ipv6/64"]; 8 to 31 for IPv4, 16 to 127 for IPv6"#;
@@ -54,12 +56,6 @@ impl Widths {
         };
         Some(Prefix::new(source, length?))
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    Ipv4,
-    Ipv6,
 }
 
 fn parse(text: &str) -> Option<(Family, u8)> {
