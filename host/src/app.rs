@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 use crate::config::{Config, OneTime};
 use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
-use crate::guarding::Letting;
+use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Judgement, Prepared};
 use crate::knockd::source::Source;
 use crate::local_network::LocalNetwork;
@@ -96,7 +96,7 @@ struct App {
     watch: Option<Watch>,
     preparer: Preparer,
     pace: Pace,
-    letting: Letting,
+    release_timer: ReleaseTimer,
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
@@ -122,21 +122,21 @@ impl App {
             let deadline = self.desk.next_deadline();
             let reload_at = self.pace.due();
             let untold_at = self.running.untold.as_ref().map(|(_, patience)| *patience);
-            let let_go_at = self.letting.due();
+            let let_go_at = self.release_timer.due();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
                 Some(judgement) = self.judgements.recv() => self.spend(judgement),
                 () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
                 () = self.noticed.changed.notified() => {
-                    self.letting.note_change();
+                    self.release_timer.note_change();
                     self.pace.note_change(Instant::now());
                 }
-                () = self.noticed.writing.notified() => self.letting.note_writing(Instant::now()),
+                () = self.noticed.writing.notified() => self.release_timer.note_writing(Instant::now()),
                 () = until(reload_at) => self.prepare(),
                 () = until(let_go_at) => self.let_go().await,
                 Some(()) = self.signals.hangup.recv() => {
                     tracing::info!(event = "hangup", "reloading, as SIGHUP says");
-                    self.letting.ask();
+                    self.release_timer.ask();
                     if self.pace.may_prepare() {
                         self.prepare();
                     }
@@ -180,7 +180,7 @@ impl App {
     }
 
     fn prepare(&mut self) {
-        self.letting.begin();
+        self.release_timer.begin();
         self.pace.begin();
         notify_systemd(&[NotifyState::Reloading]);
         self.preparer.request(self.running.number + 1);
@@ -198,7 +198,7 @@ impl App {
                 let running = self.running.number;
                 let unchanged = format!("the running configuration (generation {running}) is unchanged");
                 log::mistakes(generation.err().as_ref(), &unchanged);
-                self.letting.refuse();
+                self.release_timer.refuse();
             }
         }
         notify_systemd(&[NotifyState::Ready]);
@@ -207,11 +207,11 @@ impl App {
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
     async fn apply(&mut self, config: &Config, generation: Generation) {
         if !self.find_journal(config) {
-            self.letting.refuse();
+            self.release_timer.refuse();
             return;
         }
         let plan = self.desk.plan(config);
-        let release = self.letting.release();
+        let release = self.release_timer.release();
         if let Err(error) = self.desk.apply(&plan, release).await {
             let running = self.running.number;
             let detail = format!("{:#}", anyhow::Error::from(error));
@@ -221,10 +221,10 @@ impl App {
                 detail,
                 "the doors cannot be changed: {detail}; the running configuration (generation {running}) is unchanged"
             );
-            self.letting.refuse();
+            self.release_timer.refuse();
             return;
         }
-        self.letting.done(release, Instant::now());
+        self.release_timer.done(release, Instant::now());
         let generation = Arc::new(generation);
         self.desk.replace(generation.number, plan, config);
         self.running.number = generation.number;
@@ -251,7 +251,7 @@ impl App {
         let done = self.desk.let_go().await;
         // What cannot be done now, for a set that is missing at the moment, is tried again.
         let release = if done.is_ok() { Release::Now } else { Release::Later };
-        self.letting.done(release, Instant::now());
+        self.release_timer.done(release, Instant::now());
         if let Err(error) = done {
             let detail = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(

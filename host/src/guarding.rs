@@ -28,7 +28,7 @@ pub(crate) enum Attempt {
 ///
 /// # Errors
 /// Anything else that keeps the doors from being in place.
-pub(crate) async fn put_in_place<F>(
+pub(crate) async fn apply_when_free<F>(
     signals: &mut Signals,
     mut attempt: impl FnMut() -> F,
 ) -> Result<Attempt, Error>
@@ -55,7 +55,7 @@ where
 
 /// When ports are let go of that the configuration does not guard any more.
 #[derive(Debug, Default)]
-pub(crate) struct Letting {
+pub(crate) struct ReleaseTimer {
     at: Option<Instant>,
     /// Somebody asked for the configuration that is read next.
     asked: bool,
@@ -63,7 +63,7 @@ pub(crate) struct Letting {
     asked_for_this: bool,
 }
 
-impl Letting {
+impl ReleaseTimer {
     /// A person asked for the configuration as it is now to be in force as a whole at once.
     pub(crate) fn ask(&mut self) {
         self.asked = true;
@@ -115,39 +115,39 @@ mod tests {
     fn ports_are_let_go_of_after_two_quiet_seconds() {
         let now = Instant::now();
         let at = |seconds| Some(now + Duration::from_secs(seconds));
-        let mut letting = Letting::default();
-        assert_eq!((letting.release(), letting.due()), (Release::Later, None));
-        letting.done(Release::Later, now);
-        assert_eq!(letting.due(), at(2));
-        letting.note_writing(now + Duration::from_secs(1));
-        assert_eq!(letting.due(), at(3));
+        let mut release_timer = ReleaseTimer::default();
+        assert_eq!((release_timer.release(), release_timer.due()), (Release::Later, None));
+        release_timer.done(Release::Later, now);
+        assert_eq!(release_timer.due(), at(2));
+        release_timer.note_writing(now + Duration::from_secs(1));
+        assert_eq!(release_timer.due(), at(3));
         // It may be wrong now, and then nothing is let go of.
-        letting.note_change();
-        letting.note_writing(now);
-        assert_eq!(letting.due(), None);
-        letting.done(Release::Later, now);
-        letting.begin();
-        assert_eq!(letting.due(), None);
+        release_timer.note_change();
+        release_timer.note_writing(now);
+        assert_eq!(release_timer.due(), None);
+        release_timer.done(Release::Later, now);
+        release_timer.begin();
+        assert_eq!(release_timer.due(), None);
     }
 
     #[test]
     fn who_asks_means_the_configuration_as_it_is_when_they_ask() {
         let now = Instant::now();
-        let mut letting = Letting::default();
+        let mut release_timer = ReleaseTimer::default();
         // One is being read.
-        letting.begin();
-        letting.ask();
-        assert_eq!(letting.release(), Release::Later);
-        letting.done(Release::Later, now);
-        letting.begin();
-        assert_eq!(letting.release(), Release::Now);
-        letting.done(Release::Now, now);
-        assert_eq!((letting.release(), letting.due()), (Release::Later, None));
+        release_timer.begin();
+        release_timer.ask();
+        assert_eq!(release_timer.release(), Release::Later);
+        release_timer.done(Release::Later, now);
+        release_timer.begin();
+        assert_eq!(release_timer.release(), Release::Now);
+        release_timer.done(Release::Now, now);
+        assert_eq!((release_timer.release(), release_timer.due()), (Release::Later, None));
         // What has mistakes is not what was asked for, and neither is what comes after.
-        letting.ask();
-        letting.begin();
-        letting.refuse();
-        letting.begin();
-        assert_eq!(letting.release(), Release::Later);
+        release_timer.ask();
+        release_timer.begin();
+        release_timer.refuse();
+        release_timer.begin();
+        assert_eq!(release_timer.release(), Release::Later);
     }
 }

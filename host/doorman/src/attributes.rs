@@ -17,6 +17,16 @@ pub(crate) fn find(attributes: &[u8], kind: u16) -> Option<&[u8]> {
     all(attributes).find(|(found, _)| *found == kind).map(|(_, value)| value)
 }
 
+/// A text, whose last byte is a zero.
+pub(crate) fn find_text(attributes: &[u8], kind: u16) -> Option<String> {
+    find(attributes, kind).map(text)
+}
+
+/// A text, whose last byte is a zero.
+pub(crate) fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
+}
+
 pub(crate) fn find_u32(attributes: &[u8], kind: u16) -> Option<u32> {
     Some(u32::from_be_bytes(find(attributes, kind)?.try_into().ok()?))
 }

@@ -1,4 +1,4 @@
-//! Keeper: has connections live on whose port becomes guarded.
+//! ConnectionTracking: has connections live on whose port becomes guarded.
 //!
 //! Where nothing tracked connections before, the next packet of an idle one would be new to the tracker, and the guard would drop it. So
 //! what sock_diag lists is told to the tracker as established before the guard goes up, and once more after: what was made in
@@ -16,7 +16,7 @@ use crate::sock_diag::SockDiag;
 
 /// Lists connections and has them tracked.
 #[derive(Default)]
-pub(crate) struct Keeper {
+pub(crate) struct ConnectionTracking {
     sockets: Option<(SockDiag, Conntrack)>,
 }
 
@@ -28,7 +28,7 @@ pub(crate) struct Before {
     failed: Option<io::Error>,
 }
 
-impl Keeper {
+impl ConnectionTracking {
     /// Has the connections to these ports tracked.
     pub(crate) fn keep(&mut self, ports: &[PortRange]) -> Before {
         self.track(ports, Before::default())

@@ -6,7 +6,7 @@ use netlink_packet_netfilter::nftables::TableFlags;
 use rustix::io::Errno;
 
 use crate::attributes::find;
-use crate::connections::Keeper;
+use crate::connections::ConnectionTracking;
 use crate::door_chain::{self, DoorChain, HELD, client_key};
 use crate::error::Error;
 use crate::identity::Identity;
@@ -39,7 +39,7 @@ pub enum Release {
 pub(crate) struct Guard {
     identity: Option<Identity>,
     posture: Posture,
-    keeper: Keeper,
+    tracking: ConnectionTracking,
     /// What the table was last made to guard, should somebody else take it away.
     guarded: Ports,
 }
@@ -47,7 +47,12 @@ pub(crate) struct Guard {
 impl Guard {
     /// Nothing known and nothing done yet. A guard without identity leaves a table alone that it did not make.
     pub(crate) fn new(identity: Option<Identity>) -> Self {
-        Self { identity, posture: Posture::Unguarded, keeper: Keeper::default(), guarded: Ports::new() }
+        Self {
+            identity,
+            posture: Posture::Unguarded,
+            tracking: ConnectionTracking::default(),
+            guarded: Ports::new(),
+        }
     }
 
     pub(crate) fn posture(&self) -> Posture {
@@ -118,15 +123,15 @@ impl Guard {
         }
         let layout = Layout { identity: self.identity.as_ref(), doors, wanted: &wanted };
         let newly: Vec<_> = newly_guarded(&wanted, present);
-        let before = self.keeper.keep(&newly);
+        let before = self.tracking.keep(&newly);
         self.posture = match install(&layout, socket, present) {
             Ok(posture) => posture,
             Err(error) => {
-                self.keeper.take_back(before);
+                self.tracking.take_back(before);
                 return Err(error);
             }
         };
-        let kept = self.keeper.keep_again(&newly, before);
+        let kept = self.tracking.keep_again(&newly, before);
         layout.check(socket)?;
         self.guarded = wanted;
         self.check_owner(socket)?;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use netlink_packet_netfilter::nftables::{SetAttribute, SetFlags};
 
+use crate::attributes::text;
 use crate::batch::Batch;
 use crate::table::add_set;
 
@@ -79,9 +80,8 @@ fn comment(mut user_data: &[u8]) -> Option<String> {
     while let [kind, length, rest @ ..] = user_data {
         let value = rest.get(..usize::from(*length))?;
         if *kind == COMMENT {
-            let text = String::from_utf8_lossy(value.strip_suffix(&[0]).unwrap_or(value));
             // Somebody else may have written it.
-            return Some(text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
+            return Some(text(value).chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
         }
         user_data = &rest[value.len()..];
     }

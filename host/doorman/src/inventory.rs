@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use netlink_packet_netfilter::nftables::TableFlags;
 use rustix::io::Errno;
 
-use crate::attributes::{find, find_u32};
+use crate::attributes::{find, find_text, find_u32};
 use crate::door_chain;
 use crate::error::Error;
 use crate::identity::Identity;
@@ -89,8 +89,8 @@ pub(crate) fn find_table_of(socket: &mut Socket, family: Family, name: &str) -> 
 /// The sets of the table, each with what nft keeps with it.
 fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, Error> {
     let read = |attributes: &[u8], sets: &mut Vec<(String, Vec<u8>)>| {
-        if text(attributes, NFTA_SET_TABLE).as_deref() == Some(table::TABLE)
-            && let Some(name) = text(attributes, NFTA_SET_NAME)
+        if find_text(attributes, NFTA_SET_TABLE).as_deref() == Some(table::TABLE)
+            && let Some(name) = find_text(attributes, NFTA_SET_NAME)
         {
             sets.push((name, find(attributes, NFTA_SET_USERDATA).unwrap_or_default().to_vec()));
         }
@@ -101,15 +101,10 @@ fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, Error> {
 
 fn list_chains(socket: &mut Socket) -> Result<BTreeSet<String>, Error> {
     let read = |attributes: &[u8], chains: &mut Vec<String>| {
-        let is_ours = text(attributes, NFTA_CHAIN_TABLE).as_deref() == Some(table::TABLE);
-        let name = text(attributes, NFTA_CHAIN_NAME).filter(|name| name.starts_with(door_chain::PREFIX));
+        let is_ours = find_text(attributes, NFTA_CHAIN_TABLE).as_deref() == Some(table::TABLE);
+        let name = find_text(attributes, NFTA_CHAIN_NAME).filter(|name| name.starts_with(door_chain::PREFIX));
         chains.extend(name.filter(|_| is_ours));
     };
     let listed = socket.list(Family::Inet, &table::chains_question(), read);
     Ok(listed.map_err(|errno| Error::Unreachable(errno.into()))?.into_iter().collect())
-}
-
-fn text(attributes: &[u8], kind: u16) -> Option<String> {
-    let bytes = find(attributes, kind)?;
-    Some(String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned())
 }

@@ -8,7 +8,7 @@ use netlink_packet_netfilter::nftables::{
     SetElementList, SetElementMessage, SetFlags, Verdict, VerdictAttribute,
 };
 
-use crate::attributes::{all, find};
+use crate::attributes::{all, find, find_text};
 use crate::batch::Batch;
 use crate::elements::{port_key, read_port};
 use crate::error::Error;
@@ -93,9 +93,7 @@ fn read_element(element: &[u8]) -> Option<(PortRange, String)> {
     let (protocol, first): (GuardProtocol, u16) = key(NFTA_SET_ELEM_KEY)?;
     let (_, last) = key(NFTA_SET_ELEM_KEY_END).unwrap_or((protocol, first));
     let verdict = find(find(element, NFTA_SET_ELEM_DATA)?, NFTA_DATA_VERDICT)?;
-    let chain = find(verdict, NFTA_VERDICT_CHAIN)?;
-    let chain = String::from_utf8_lossy(chain.strip_suffix(&[0]).unwrap_or(chain)).into_owned();
-    Some((PortRange { protocol, first, last }, chain))
+    Some((PortRange { protocol, first, last }, find_text(verdict, NFTA_VERDICT_CHAIN)?))
 }
 
 fn message(entries: &[(&PortRange, &String)]) -> SetElementMessage {

@@ -16,7 +16,7 @@ use crate::config::Reading;
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;
-use crate::guarding::{Attempt, Letting, put_in_place};
+use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
 use crate::happening::{Judgement, Prepared, Teller, channel, judgements};
 use crate::local_network::LocalNetwork;
 use crate::log;
@@ -47,7 +47,7 @@ impl App {
         // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
         // watched; what changed before is read below, what changes after is noticed.
         if !guards.is_empty() {
-            let attempt = put_in_place(&mut signals, || doors.guard(&written.read().guards)).await;
+            let attempt = apply_when_free(&mut signals, || doors.guard(&written.read().guards)).await;
             match attempt.context("the doors cannot be set up")? {
                 Attempt::Done(posture) => log::posture(posture),
                 Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
@@ -75,10 +75,10 @@ impl App {
             return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
         }
         let plan = doors.plan(&config);
-        let mut letting = Letting::default();
-        let release = letting.release();
-        match put_in_place(&mut signals, || doors.apply(&plan, release)).await {
-            Ok(Attempt::Done(_)) => letting.done(release, Instant::now()),
+        let mut release_timer = ReleaseTimer::default();
+        let release = release_timer.release();
+        match apply_when_free(&mut signals, || doors.apply(&plan, release)).await {
+            Ok(Attempt::Done(_)) => release_timer.done(release, Instant::now()),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error @ postern_doorman::Error::Doors(_)) => {
                 doors.stop();
@@ -129,7 +129,7 @@ impl App {
             watch,
             preparer,
             pace: Pace::default(),
-            letting,
+            release_timer,
             running,
             listening,
             signals,

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
 use super::Redirection;
-use crate::attributes::{all, find, find_u32};
+use crate::attributes::{all, find, find_u32, text};
 use crate::port_range::GuardProtocol;
 use crate::set_name::Family;
 
@@ -243,9 +243,4 @@ fn address(bytes: &[u8]) -> Option<IpAddr> {
         16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(bytes).ok()?).into()),
         _ => None,
     }
-}
-
-/// A name as netlink has it, with a zero at the end.
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
 }
