@@ -4,7 +4,9 @@ mod passed_by;
 
 use std::path::Path;
 
-use crate::config::Config;
+use postern_doorman::{NetDoor, Trusted};
+
+use crate::config::{Config, DoorKind};
 use crate::interfaces;
 use crate::trust::{Distrust, Trust};
 use crate::written::Written;
@@ -22,7 +24,13 @@ pub(crate) fn advice(written: &Written, config: &Config) -> Vec<String> {
         Written::Postern(_, trust) => waived(*trust, config).into_iter().collect(),
         Written::Knockd(source) => untrusted(source.file(), config),
     };
-    strict_modes.into_iter().chain(missing_interfaces(config)).chain(passed_by::ways(config)).collect()
+    let trusted = missing_trusted(config);
+    strict_modes
+        .into_iter()
+        .chain(missing_interfaces(config))
+        .chain(trusted)
+        .chain(passed_by::ways(config))
+        .collect()
 }
 
 fn missing_interfaces(config: &Config) -> Option<String> {
@@ -32,6 +40,31 @@ fn missing_interfaces(config: &Config) -> Option<String> {
     }
     let (missing, here) = (missing.join(", "), interfaces::there_are());
     Some(format!("not there now: {missing}; nobody can knock there until it comes; {here}"))
+}
+
+/// What `always` names that is no network and no interface either: a name of a host, perhaps.
+fn missing_trusted(config: &Config) -> Option<String> {
+    let doors = config.doors.values().filter_map(|door| match &door.kind {
+        DoorKind::Net(NetDoor::Guard(guard)) => Some(&guard.always),
+        _ => None,
+    });
+    let mut names: Vec<_> = doors
+        .flatten()
+        .filter_map(|trusted| match trusted {
+            Trusted::Interface(name) => Some(name.clone()),
+            Trusted::Network(_) => None,
+        })
+        .collect();
+    names.sort();
+    names.dedup();
+    let missing = interfaces::missing(&names);
+    if missing.is_empty() {
+        return None;
+    }
+    let (missing, here) = (missing.join(", "), interfaces::there_are());
+    Some(format!(
+        "always names interfaces that are not there now: {missing}; {here}; names of hosts are not taken"
+    ))
 }
 
 fn waived(trust: Trust, config: &Config) -> Option<String> {

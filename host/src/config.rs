@@ -76,8 +76,6 @@ pub struct Reading {
     /// What it says, if `postern.toml` is right itself, whatever is wrong with rule files: enough to know which files to watch. The rules
     /// are those that could be read.
     pub config: Option<Config>,
-    /// Whatever could be read of guard doors, whatever else is wrong: enough to keep their ports closed, and for nothing else.
-    pub guards: Vec<GuardDoor>,
     /// Every mistake.
     pub mistakes: Vec<Mistake>,
 }
@@ -102,13 +100,12 @@ impl Config {
     pub fn read(file: &Path, trust: Trust) -> Reading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
-        let mut guards = Vec::new();
         let config = text(file, trust.open(file), &mut mistakes).and_then(|text| {
             let source = Source::new(file, &text);
-            let (document, is_toml) = source.parse_all();
-            guards = if is_toml { guards::read(&document) } else { guards::read_broken(&text) };
-            let config =
-                is_toml.then(|| Self::from_table(file, Table::root(&source, &document), &mut door_names));
+            let document = source.parse();
+            let config = document
+                .as_ref()
+                .map(|table| Self::from_table(file, Table::root(&source, table), &mut door_names));
             drop(document);
             mistakes.extend(source.into_mistakes());
             config
@@ -133,7 +130,14 @@ impl Config {
             }
         }
         let config = config.filter(|_| is_right).map(|config| Self { rules, trust, ..config });
-        Reading { config, guards, mistakes }
+        Reading { config, mistakes }
+    }
+
+    /// Whatever can be made out of guard doors in `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
+    /// and for nothing else. Nothing of a file that others could have written.
+    #[must_use]
+    pub fn guards(file: &Path, trust: Trust) -> Vec<GuardDoor> {
+        trust.open(file).map(files::lossy_text).map_or_else(|_| Vec::new(), |text| guards::read(&text))
     }
 
     /// Whether any door is opened by a command.

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use postern_doorman::Identity;
+use postern_doorman::{GuardDoor, Identity};
 use sha2::{Digest, Sha256};
 
 use crate::config::{Config, Reading};
@@ -25,8 +25,16 @@ impl Written {
             Self::Postern(file, trust) => Config::read(file, *trust),
             Self::Knockd(source) => {
                 let (config, mistakes) = source.read();
-                Reading { config, guards: Vec::new(), mistakes }
+                Reading { config, mistakes }
             }
+        }
+    }
+
+    /// Whatever can be made out of its guard doors, whatever else is wrong.
+    pub(crate) fn guards(&self) -> Vec<GuardDoor> {
+        match self {
+            Self::Postern(file, trust) => Config::guards(file, *trust),
+            Self::Knockd(_) => Vec::new(),
         }
     }
 

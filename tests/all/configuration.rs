@@ -82,7 +82,7 @@ fn doors() {
         expect![[r#"
             postern.toml:2: doors.none: is not a door yet; give it one of guard, set or open
             postern.toml:4: doors.two: a door is one of guard, set or open; make two doors of it
-            postern.toml:7: doors.twice: tcp/5 is guarded twice; closing one door would close the other
+            postern.toml:7: doors.twice: tcp/5 is guarded twice; name each port once, in one door
             postern.toml:11: doors.c: on_close is for guard doors only; leave it out
             postern.toml:12: doors.c.open[0]: `lamp`: name the program by its full path
             postern.toml:13: doors.c.close[1]: nothing is called {port}; there are {ip}, {door}, {rule}, {seconds}
@@ -247,4 +247,17 @@ fn a_megabyte_of_noise_is_refused_and_not_more() {
         .collect();
     assert!(mistakes(&noise[..200_000], &[]).contains("postern.toml:1: "));
     assert!(mistakes(&format!("{noise}#"), &[]).contains("postern.toml: is longer than 1048576 bytes"));
+}
+
+#[test]
+fn of_very_many_mistakes_enough_are_told_and_soon() {
+    let told = mistakes(GOOD, &[("a.toml", &"= nonsense\n".repeat(90_000))]);
+    assert_eq!(told.lines().count(), 101);
+    assert!(told.trim_end().ends_with("rules/a.toml:101: and more mistakes, from here on"), "{told}");
+    let ports: Vec<_> = (0..80_000).map(|n| format!("\"tcp/{}\"", 1 + n % 65_535)).collect();
+    let told = mistakes(
+        &format!("interfaces = [\"eth0\"]\n[doors.ssh]\nguard = [{}]\n", ports.join(",")),
+        &[("a.toml", GOOD_RULE)],
+    );
+    assert!(told.contains("guard has 80000 items; at most 64"), "{told}");
 }

@@ -70,6 +70,22 @@ fn whatever_else_is_wrong_at_the_first_start_a_guarded_port_is_closed() {
 }
 
 #[test]
+fn a_port_is_closed_though_its_file_is_no_text_and_before_the_rules_are_read() {
+    for bytes in [&b"# caf\xe9\n"[..], b"\xef\xbb\xbf", b"\0\n"] {
+        let Some(lab) = Lab::if_possible() else { return };
+        let _ssh = lab.tcp_service(22);
+        let config = [bytes, SSH_2S.as_bytes()].concat();
+        let nonsense = "= nonsense\n".repeat(90_000);
+        let setup =
+            posternd(&lab).file("postern.toml", config).rule("knock", KNOCK).rule("nonsense", &nonsense);
+        let mut daemon = setup.launch();
+        eventually("the guard is up", || is_closed(&lab).then_some(()));
+        assert_eq!(daemon.wait_for_end().code(), Some(1));
+        assert!(is_closed(&lab));
+    }
+}
+
+#[test]
 fn a_table_of_our_name_that_is_not_ours_does_not_keep_the_guard_down() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);

@@ -248,8 +248,8 @@ mod tests {
             [
                 "0 it guards no port; name at least one",
                 "2 tcp/0 is not a port; use 1 to 65535",
-                "2 tcp/22 is guarded twice; closing one door would close the other",
-                "2 tcp/20-30 is guarded twice; closing one door would close the other",
+                "2 tcp/22 is guarded twice; name each port once, in one door",
+                "2 tcp/20-30 is guarded twice; name each port once, in one door",
                 "2 udp/9-8 ends before it begins; write the lower port first",
                 "3 it guards 65 ports and ranges; at most 64 can be in one door",
                 "4 it names no set; name one, or one for IPv4 and one for IPv6",

@@ -34,10 +34,11 @@ impl ConnectionTracking {
         self.track(ports, Before::default())
     }
 
-    /// Does it once more, now that the guard is up; how many connections live on.
-    pub(crate) fn keep_again(&mut self, ports: &[PortRange], before: Before) -> Kept {
+    /// Does it once more, now that the guard is up; how many connections live on, and how many to the ports of `cut` do not.
+    pub(crate) fn keep_again(&mut self, ports: &[PortRange], before: Before, cut: &[PortRange]) -> Kept {
         let Before { known, failed } = self.track(ports, before);
-        Kept { connections: known.len(), failed }
+        let cut = if has_tcp(cut) { self.list(cut).map_or(0, |cut| cut.len()) } else { 0 };
+        Kept { connections: known.len(), cut, failed }
     }
 
     /// Has the tracker forget again what it was told: the guard does not go up.
@@ -47,18 +48,15 @@ impl ConnectionTracking {
 
     /// Has the connections that are there now tracked. Of those of `before` that are gone the tracker is told to forget what it has from us.
     fn track(&mut self, ports: &[PortRange], before: Before) -> Before {
-        if !ports.iter().any(|range| range.protocol == GuardProtocol::Tcp) {
+        if !has_tcp(ports) {
             return before;
         }
         let Before { mut known, mut failed } = before;
-        let found =
-            self.open().and_then(|(sockets, _)| sockets.connections(|local, _, _| is_among(ports, local)));
+        let found = self.list(ports);
         let mut tracked = HashMap::new();
         match found {
             Ok(found) => {
-                // What runs on this machine alone is not guarded.
-                for connection in found.into_iter().filter(|connection| !connection.remote.ip().is_loopback())
-                {
+                for connection in found {
                     let is_ours = known.remove(&connection).map_or_else(
                         || self.open().and_then(|(_, conntrack)| conntrack.add(&connection)),
                         Ok,
@@ -89,12 +87,22 @@ impl ConnectionTracking {
         }
     }
 
+    /// The connections to these ports, but for those that run on this machine alone, where nothing is guarded.
+    fn list(&mut self, ports: &[PortRange]) -> io::Result<Vec<Connection>> {
+        let (sockets, _) = self.open()?;
+        sockets.connections(|local, remote, _| is_among(ports, local) && !remote.ip().is_loopback())
+    }
+
     fn open(&mut self) -> io::Result<&mut (SockDiag, Conntrack)> {
         match &mut self.sockets {
             Some(sockets) => Ok(sockets),
             none => Ok(none.insert((SockDiag::open()?, Conntrack::open()?))),
         }
     }
+}
+
+fn has_tcp(ports: &[PortRange]) -> bool {
+    ports.iter().any(|range| range.protocol == GuardProtocol::Tcp)
 }
 
 fn is_among(ports: &[PortRange], local: SocketAddr) -> bool {

@@ -21,7 +21,7 @@ pub enum Error {
     Owned(Option<Identity>),
     /// The table was made for another configuration, whose daemon is not running.
     #[error(
-        "the table inet postern guards ports for another configuration, {0}; start its daemon, or give its ports up with `posternd reset --config {0}`"
+        "the table inet postern guards ports for another configuration, {0}; start its daemon, or give its ports up with {remedy}", remedy = .0.remedy()
     )]
     OtherConfiguration(Identity),
     /// No answer from nf_tables.
@@ -50,7 +50,7 @@ pub enum Mistake {
     #[error("it guards {0} ports and ranges; at most {MAX_DOOR_PORTS} can be in one door")]
     TooManyPorts(usize),
     /// A port that another door, or this one, guards already.
-    #[error("{0} is guarded twice; closing one door would close the other")]
+    #[error("{0} is guarded twice; name each port once, in one door")]
     PortTwice(PortRange),
     /// Too many ports and ranges in all guard doors together.
     #[error(

@@ -12,7 +12,7 @@ use crate::error::Error;
 use crate::identity::Identity;
 use crate::inventory::{Inventory, find_table};
 use crate::legacy::Legacy;
-use crate::net_door::GuardDoor;
+use crate::net_door::{GuardDoor, OnClose};
 use crate::port_map::{self, Ports};
 use crate::port_range::PortRange;
 use crate::posture::{Kept, Posture, WhyPlain};
@@ -122,8 +122,8 @@ impl Guard {
             wanted.extend(without_door(self.guarded.keys(), &wanted));
         }
         let layout = Layout { identity: self.identity.as_ref(), doors, wanted: &wanted };
-        let newly: Vec<_> = newly_guarded(&wanted, present);
-        let before = self.tracking.keep(&newly);
+        let (keep, cut) = newly_guarded(doors, &wanted, present);
+        let before = self.tracking.keep(&keep);
         self.posture = match install(&layout, socket, present) {
             Ok(posture) => posture,
             Err(error) => {
@@ -131,7 +131,7 @@ impl Guard {
                 return Err(error);
             }
         };
-        let kept = self.tracking.keep_again(&newly, before);
+        let kept = self.tracking.keep_again(&keep, before, &cut);
         layout.check(socket)?;
         self.guarded = wanted;
         self.check_owner(socket)?;
@@ -373,15 +373,27 @@ fn without_door<'a>(ports: impl IntoIterator<Item = &'a PortRange>, wanted: &Por
     left.map(|range| (range, HELD.to_owned())).collect()
 }
 
-/// What is among `wanted` and is not guarded now.
-fn newly_guarded(wanted: &Ports, present: Option<&Inventory>) -> Vec<PortRange> {
+/// What is among `wanted` and is not guarded now: what connections live on at, and what they are cut at.
+fn newly_guarded(
+    doors: &[GuardDoor],
+    wanted: &Ports,
+    present: Option<&Inventory>,
+) -> (Vec<PortRange>, Vec<PortRange>) {
     let guarded: Vec<_> = present
         .iter()
         .flat_map(|present| {
             present.ports.keys().chain(present.legacy.iter().flat_map(|legacy| &legacy.guarded))
         })
         .collect();
-    wanted.keys().flat_map(|range| range.without(guarded.iter().copied())).collect()
+    let cuts = |door: &&GuardDoor| door.on_close != OnClose::Keep;
+    let cutting: BTreeSet<_> =
+        doors.iter().filter(cuts).map(|door| door_chain::chain_name(&door.name)).collect();
+    let (mut keep, mut cut) = (Vec::new(), Vec::new());
+    for (range, chain) in wanted {
+        let newly = range.without(guarded.iter().copied());
+        if cutting.contains(chain) { cut.extend(newly) } else { keep.extend(newly) }
+    }
+    (keep, cut)
 }
 
 /// Whether a set is one of the door whose chain this is.

@@ -46,6 +46,15 @@ impl Identity {
         self.digest == other.digest
     }
 
+    /// What gives its ports up.
+    pub(crate) fn remedy(&self) -> String {
+        match self.path.is_empty() {
+            false => format!("`posternd reset --config {}`", self.path),
+            // Not written by us, or the comment was taken away: nobody can say which file it was.
+            true => "`nft delete table inet postern`".to_owned(),
+        }
+    }
+
     pub(crate) fn set_name(&self) -> String {
         format!("{PREFIX}{}", self.digest)
     }

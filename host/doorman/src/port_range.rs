@@ -32,6 +32,25 @@ impl PortRange {
         self.protocol == protocol && (self.first..=self.last).contains(&port)
     }
 
+    /// The same ports in as few ranges as there can be, in order.
+    #[must_use]
+    pub fn join(mut ranges: Vec<Self>) -> Vec<Self> {
+        ranges.sort_unstable();
+        let mut joined: Vec<Self> = Vec::with_capacity(ranges.len());
+        for range in ranges {
+            match joined.last_mut() {
+                Some(last)
+                    if last.protocol == range.protocol
+                        && u32::from(range.first) <= u32::from(last.last) + 1 =>
+                {
+                    last.last = last.last.max(range.last);
+                }
+                _ => joined.push(range),
+            }
+        }
+        joined
+    }
+
     /// What is left of it without those of `others`.
     #[must_use]
     pub fn without<'a>(self, others: impl IntoIterator<Item = &'a Self>) -> Vec<Self> {
@@ -116,6 +135,19 @@ mod tests {
         check(&[PortRange { protocol: GuardProtocol::Tcp, ..range(10, 20) }], &[range(10, 20)]);
         assert_eq!(range(65535, 65535).without(&[range(65535, 65535)]), []);
         assert_eq!(range(1, 65535).without(&[range(65535, 65535)]), [range(1, 65534)]);
+    }
+
+    #[test]
+    fn ranges_that_meet_or_overlap_are_joined() {
+        let joined = PortRange::join(vec![
+            range(30, 40),
+            range(1, 5),
+            range(6, 9),
+            range(35, 36),
+            range(65535, 65535),
+            range(65534, 65535),
+        ]);
+        assert_eq!(joined, [range(1, 9), range(30, 40), range(65534, 65535)]);
     }
 
     #[test]

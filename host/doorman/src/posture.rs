@@ -30,6 +30,8 @@ pub enum WhyPlain {
 pub struct Kept {
     /// TCP connections that live on, idle or not.
     pub connections: usize,
+    /// TCP connections that are cut until somebody opens the door for them, as `on_close` says.
+    pub cut: usize,
     /// Why others may be cut that were idle: the kernel could not be asked for them, or told of them.
     pub failed: Option<io::Error>,
 }

@@ -41,18 +41,19 @@ impl App {
         let (teller, happenings) = channel();
         let noticed = Arc::new(Noticed::default());
         let mut watch = start_watch(&noticed);
-        let Reading { config: outline, guards, .. } = written.read();
         let mut doors = Doors::start(teller.clone(), written.identity())?;
 
-        // The guard is up before anything else, and stays up if the rest is wrong: closed is safe. From here on files are
-        // watched; what changed before is read below, what changes after is noticed.
+        // The guard is up before anything else is so much as read, and stays up if the rest is wrong: closed is safe.
+        let guards = written.guards();
         if !guards.is_empty() {
-            let attempt = apply_when_free(&mut signals, || doors.guard(&written.read().guards)).await;
+            let attempt = apply_when_free(&mut signals, || doors.guard(&written.guards())).await;
             match attempt.context("the doors cannot be set up")? {
                 Attempt::Done(posture) => log::posture(posture),
                 Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
             }
         }
+        // From here on files are watched; what changed before is read below, what changes after is noticed.
+        let Reading { config: outline, .. } = written.read();
         let state::Opened { journal, inherited, error: no_journal } = state::open(&written, outline.as_ref());
         journal.into_iter().for_each(|journal| doors.use_journal(journal));
         if let Some(outline) = &outline {

@@ -174,6 +174,7 @@ fn guard(name: &str, table: &Table<'_>) -> Option<DoorKind> {
     ] {
         if count > most {
             table.mistake(&table.place(), format!("{key} has {count} items; at most {most}"));
+            return None;
         }
     }
     let door = GuardDoor {

@@ -41,6 +41,14 @@ pub(super) fn text(
     None
 }
 
+/// What can be read of a file, with something in the place of what is no UTF-8.
+pub(super) fn lossy_text(file: File) -> String {
+    let mut bytes = Vec::new();
+    // Whatever was read before an error is there.
+    let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
 /// What is wrong with a file or folder that could not be opened.
 pub(super) fn unreadable(path: &Path, error: OpenError) -> Mistake {
     match error {

@@ -12,25 +12,30 @@ use toml::de::{DeTable, DeValue};
 use super::is_name;
 use super::values::{ports, trusted};
 
-/// The guard doors of a file that is TOML, each with what is right of it; a port that two of them name goes to the first.
-pub(super) fn read(document: &DeTable<'_>) -> Vec<GuardDoor> {
+/// The guard doors in a text, each with what is right of it; a port that two of them name goes to the first.
+pub(super) fn read(text: &str) -> Vec<GuardDoor> {
     let mut guards = Vec::new();
-    add(document, &mut guards);
+    let (document, mistakes) = DeTable::parse_recoverable(text);
+    if mistakes.is_empty() {
+        add(document.get_ref(), &mut guards);
+    } else {
+        // Each table is read by itself, so that what is wrong in one leaves the others alone.
+        for table in tables(text) {
+            let (document, _) = DeTable::parse_recoverable(table);
+            add(document.get_ref(), &mut guards);
+        }
+    }
     part(guards)
 }
 
-/// As [`read`], of a text that is no TOML: each of its tables is read by itself, so that what is wrong in one leaves the others alone.
-pub(super) fn read_broken(text: &str) -> Vec<GuardDoor> {
-    let mut guards = Vec::new();
-    let mut starts: Vec<_> = text.match_indices('\n').map(|(at, _)| at + 1).collect();
-    starts.retain(|start| text[*start..].trim_start_matches([' ', '\t']).starts_with('['));
+/// A text, cut before each line that begins with a bracket.
+fn tables(text: &str) -> impl Iterator<Item = &str> {
+    let starts = text.match_indices('\n').map(|(at, _)| at + 1);
+    let mut starts: Vec<_> =
+        starts.filter(|start| text[*start..].trim_start_matches([' ', '\t']).starts_with('[')).collect();
     starts.insert(0, 0);
-    starts.push(text.len());
-    for (start, end) in starts.iter().zip(&starts[1..]) {
-        let (document, _) = DeTable::parse_recoverable(&text[*start..*end]);
-        add(document.get_ref(), &mut guards);
-    }
-    part(guards)
+    let ends: Vec<_> = starts.iter().skip(1).copied().chain([text.len()]).collect();
+    starts.into_iter().zip(ends).map(|(start, end)| &text[start..end])
 }
 
 /// Parts doors with more ports than one may have. Who guards without opening has no use for the bound, and must not fail for it.
@@ -38,10 +43,9 @@ fn part(guards: Vec<GuardDoor>) -> Vec<GuardDoor> {
     let mut parts = Vec::with_capacity(guards.len());
     for guard in guards {
         for (number, ports) in guard.ports.chunks(MAX_DOOR_PORTS).enumerate() {
-            let name = if number == 0 {
-                Arc::clone(&guard.name)
-            } else {
-                format!("{}..{number}", guard.name).into()
+            let name = match number {
+                0 => Arc::clone(&guard.name),
+                number => format!("{}..{number}", guard.name).into(),
             };
             parts.push(GuardDoor { name, ports: ports.to_vec(), ..guard.clone() });
         }
@@ -53,58 +57,72 @@ fn part(guards: Vec<GuardDoor>) -> Vec<GuardDoor> {
 fn add(document: &DeTable<'_>, guards: &mut Vec<GuardDoor>) {
     let Some(DeValue::Table(doors)) = value(document, "doors") else { return };
     for (name, door) in doors {
-        let room = MAX_GUARDED_PORTS - guards.iter().map(|guard| guard.ports.len()).sum::<usize>();
-        let number = guards.len();
-        let DeValue::Table(door) = door.get_ref() else { continue };
-        let taken: Vec<_> = guards.iter().flat_map(|guard| guard.ports.iter().copied()).collect();
-        let mut mine: Vec<PortRange> = Vec::new();
-        for range in texts(door, "guard").filter_map(|text| ports(text).ok()) {
-            let free = range.without(taken.iter().chain(&mine));
-            mine.extend(free);
-        }
-        mine.truncate(room);
-        let name = name.get_ref();
-        if let Some(known) = guards.iter_mut().find(|guard| *guard.name == **name) {
-            known.ports.extend(mine);
-            continue;
-        }
-        if mine.is_empty() {
-            continue;
-        }
-        guards.push(GuardDoor {
-            // What has a right name keeps what is open there; no right name looks like the other.
-            name: if is_name(name) { name.as_ref().into() } else { format!(".{number}").into() },
-            ports: mine,
-            always: texts(door, "always").filter_map(|text| trusted(text).ok()).take(MAX_ALWAYS).collect(),
-            prefixes: texts(door, "prefixes")
-                .filter_map(|text| text.parse().ok())
-                .take(Width::MOST)
-                .collect(),
-            on_close: match texts(door, "on_close").next() {
-                Some("cut") => OnClose::Cut,
-                Some("reset") => OnClose::Reset,
-                _ => OnClose::Keep,
-            },
-        });
+        let doors = match door.get_ref() {
+            DeValue::Table(door) => vec![door],
+            // `[[doors.ssh]]`
+            DeValue::Array(items) => items.iter().filter_map(|item| item.get_ref().as_table()).collect(),
+            _ => continue,
+        };
+        doors.into_iter().for_each(|door| add_door(name.get_ref(), door, guards));
     }
+}
+
+fn add_door(name: &str, door: &DeTable<'_>, guards: &mut Vec<GuardDoor>) {
+    let taken: Vec<_> = guards.iter().flat_map(|guard| guard.ports.iter().copied()).collect();
+    let room = MAX_GUARDED_PORTS.saturating_sub(taken.len());
+    let ports = PortRange::join(texts(door, "guard").iter().flat_map(|text| meant(text)).collect());
+    let free = ports.into_iter().flat_map(|range| range.without(&taken)).take(room).collect::<Vec<_>>();
+    if let Some(known) = guards.iter_mut().find(|guard| *guard.name == *name) {
+        return known.ports.extend(free);
+    }
+    if free.is_empty() {
+        return;
+    }
+    guards.push(GuardDoor {
+        // What has a right name keeps what is open there; no right name looks like the other.
+        name: if is_name(name) { name.into() } else { format!(".{}", guards.len()).into() },
+        ports: free,
+        always: texts(door, "always").iter().filter_map(|text| trusted(text).ok()).take(MAX_ALWAYS).collect(),
+        prefixes: texts(door, "prefixes")
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .take(Width::MOST)
+            .collect(),
+        on_close: match texts(door, "on_close").first().map(|text| &**text) {
+            Some("cut") => OnClose::Cut,
+            Some("reset") => OnClose::Reset,
+            _ => OnClose::Keep,
+        },
+    });
+}
+
+/// The ports that a person may have meant. What is not written right is a mistake all the same, so these are closed and not opened.
+fn meant(text: &str) -> Vec<PortRange> {
+    let read = |item: &str| {
+        let item = item.trim().to_ascii_lowercase();
+        let turned = item.split_once('/').map(|(number, protocol)| format!("{protocol}/{number}"));
+        let alone = format!("tcp/{item}");
+        [Some(item), turned, Some(alone)].into_iter().flatten().find_map(|text| ports(&text).ok())
+    };
+    text.split(',').filter_map(read).collect()
 }
 
 fn value<'a>(table: &'a DeTable<'a>, key: &str) -> Option<&'a DeValue<'a>> {
     table.iter().find(|(name, _)| name.get_ref() == key).map(|(_, value)| value.get_ref())
 }
 
-/// The texts of a key that has one or a list of them.
-fn texts<'a>(table: &'a DeTable<'a>, key: &str) -> impl Iterator<Item = &'a str> {
-    let (one, list) = match value(table, key) {
-        Some(DeValue::String(text)) => (Some(&**text), None),
-        Some(DeValue::Array(items)) => (None, Some(items)),
-        _ => (None, None),
-    };
-    let of_list = list.into_iter().flat_map(|items| items.iter()).filter_map(|item| match item.get_ref() {
-        DeValue::String(text) => Some(&**text),
+/// The texts and numbers of a key that has one or a list of them, as texts.
+fn texts(table: &DeTable<'_>, key: &str) -> Vec<String> {
+    let text = |value: &DeValue<'_>| match value {
+        DeValue::String(text) => Some(text.to_string()),
+        DeValue::Integer(number) => Some(number.as_str().to_owned()),
         _ => None,
-    });
-    one.into_iter().chain(of_list)
+    };
+    match value(table, key) {
+        Some(DeValue::Array(items)) => items.iter().filter_map(|item| text(item.get_ref())).collect(),
+        Some(one) => text(one).into_iter().collect(),
+        None => Vec::new(),
+    }
 }
 
 #[cfg(test)]
@@ -113,9 +131,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &[&str]) {
-        let (document, mistakes) = DeTable::parse_recoverable(text);
-        let guards = if mistakes.is_empty() { read(document.get_ref()) } else { read_broken(text) };
-        let shown: Vec<_> = guards
+        let shown: Vec<_> = read(text)
             .iter()
             .map(|guard| {
                 let ports: Vec<_> = guard.ports.iter().map(ToString::to_string).collect();
@@ -130,7 +146,15 @@ mod tests {
         check("", &[]);
         check("[doors.ssh]\nguard = \"tcp/22\"", &["ssh: tcp/22"]);
         check("[doors.ssh]\nguard = \"tcp/22\"\nfro = \"1m\"\n[doors.lamp]\nopne = 5", &["ssh: tcp/22"]);
-        check("doors.ssh.guard = [\"tcp/22\", \"tcp/70000\", 7, \"udp/5-9\"]", &["ssh: tcp/22 udp/5-9"]);
+        check("doors.ssh.guard = [\"tcp/22\", \"tcp/70000\", true, \"udp/5-9\"]", &["ssh: tcp/22 udp/5-9"]);
+        check(
+            "doors.ssh.guard = [\"22/tcp\", \"UDP/53\", 80, \"443, tcp/8080\"]",
+            &["ssh: tcp/22 tcp/80 tcp/443 tcp/8080 udp/53"],
+        );
+        check(
+            "[[doors.ssh]]\nguard = \"tcp/22\"\n[[doors.ssh]]\nguard = \"tcp/23\"",
+            &["ssh: tcp/22 tcp/23"],
+        );
         check(
             "[doors.a]\nguard = \"tcp/22\"\n[doors.b]\nguard = [\"tcp/20-30\"]",
             &["a: tcp/22", "b: tcp/20-21 tcp/23-30"],
@@ -140,8 +164,7 @@ mod tests {
         check("doors = 5", &[]);
         let many: Vec<_> = (1..=150).map(|port| format!("\"tcp/{}\"", 2 * port)).collect();
         let text = format!("[doors.ssh]\nguard = [{}]", many.join(", "));
-        let (document, _) = DeTable::parse_recoverable(&text);
-        let guards = read(document.get_ref());
+        let guards = read(&text);
         let shown: Vec<_> = guards.iter().map(|guard| (&*guard.name, guard.ports.len())).collect();
         assert_eq!(shown, [("ssh", 64), ("ssh..1", 64), ("ssh..2", 22)]);
     }

@@ -2,7 +2,7 @@
 //!
 //! serde would stop at the first mistake; here reading goes on with what is right, so that all are reported at once.
 
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashSet;
 use std::fmt::Display;
 use std::ops::{Range, RangeInclusive};
@@ -15,35 +15,37 @@ use toml::de::{DeTable, DeValue};
 use super::mistake::Mistake;
 use super::values::{duration, show_duration, show_size, size};
 
+/// Mistakes of one file that are told; nobody reads more.
+const MOST_MISTAKES: usize = 100;
+
 /// A file as written, and the mistakes found in it.
 pub(super) struct Source<'a> {
     file: PathBuf,
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
+    /// Where its lines end, once somebody asks.
+    line_ends: OnceCell<Vec<usize>>,
 }
 
 impl<'a> Source<'a> {
     pub(super) fn new(file: &Path, text: &'a str) -> Self {
-        Self { file: file.to_owned(), text, mistakes: RefCell::default() }
+        Self { file: file.to_owned(), text, mistakes: RefCell::default(), line_ends: OnceCell::new() }
     }
 
     /// The file's TOML. If it is none, what is wrong is told, once a line, and what the rest may mean is not guessed at.
     pub(super) fn parse(&self) -> Option<DeTable<'a>> {
-        let (table, is_right) = self.parse_all();
-        is_right.then_some(table)
-    }
-
-    /// As [`Source::parse`], with what could be made of the file even if it is no TOML, and whether it is.
-    pub(super) fn parse_all(&self) -> (DeTable<'a>, bool) {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let mut told = HashSet::new();
         for error in &errors {
+            if told.len() > MOST_MISTAKES {
+                break;
+            }
             let line = error.span().map(|span| self.line(&span));
             if told.insert(line) {
                 self.report(line, "", format!("not TOML: {}", error.message().replace('\n', " ")));
             }
         }
-        (table.into_inner(), errors.is_empty())
+        errors.is_empty().then(|| table.into_inner())
     }
 
     pub(super) fn into_mistakes(self) -> Vec<Mistake> {
@@ -51,11 +53,16 @@ impl<'a> Source<'a> {
     }
 
     fn line(&self, span: &Range<usize>) -> usize {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        1 + before.bytes().filter(|byte| *byte == b'\n').count()
+        let ends = self.line_ends.get_or_init(|| self.text.match_indices('\n').map(|(at, _)| at).collect());
+        1 + ends.partition_point(|end| *end < span.start)
     }
 
     fn report(&self, line: Option<usize>, key: &str, what: String) {
+        let what = match self.mistakes.borrow().len() {
+            ..MOST_MISTAKES => what,
+            MOST_MISTAKES => "and more mistakes, from here on".to_owned(),
+            _ => return,
+        };
         let mistake = Mistake { file: self.file.clone(), line, key: key.to_owned(), what };
         self.mistakes.borrow_mut().push(mistake);
     }

@@ -100,7 +100,13 @@ pub(super) fn ports(text: &str) -> Result<PortRange, String> {
 pub(super) fn trusted(text: &str) -> Result<Trusted, String> {
     let text = text.trim();
     if let Ok(address) = text.parse::<IpAddr>() {
-        return Ok(Trusted::Network(address.into()));
+        return match address.to_canonical() {
+            same if same == address => Ok(Trusted::Network(address.into())),
+            plain => Err(format!("{address} is never on a wire; write {plain}")),
+        };
+    }
+    if text == "any" {
+        return Err("`any` would be everybody; leave the port unguarded instead".to_owned());
     }
     if let Ok(network) = text.parse::<IpNet>() {
         return match network.trunc() {
@@ -198,7 +204,17 @@ mod tests {
             told,
             "10.0.0.1/8 has bits behind its length; write 10.0.0.0/8, or 10.0.0.1/32 for the address alone"
         );
-        for text in ["", "10.0.0.0/33", "eth*", "a name", "an-interface-too-long", "10.0.0", "fe80::1%eth0"] {
+        for text in [
+            "",
+            "10.0.0.0/33",
+            "eth*",
+            "a name",
+            "an-interface-too-long",
+            "10.0.0",
+            "fe80::1%eth0",
+            "::ffff:10.0.0.1",
+            "any",
+        ] {
             assert!(trusted(text).is_err(), "{text}");
         }
     }

@@ -297,7 +297,14 @@ impl Owner {
 
 /// Tells what became of connections whose port became guarded.
 fn tell_kept(kept: &Kept) {
-    let Kept { connections, failed } = kept;
+    let Kept { connections, cut, failed } = kept;
+    if *cut > 0 {
+        tracing::warn!(
+            event = "doors",
+            connections = cut,
+            "connections to ports that are guarded from now on are cut until their clients knock, as on_close says: {cut}"
+        );
+    }
     if let Some(error) = failed {
         tracing::warn!(event = "doors", detail = %error, "connections to ports that are guarded from now on may be cut if they were idle: they cannot be tracked ({error})");
     } else if *connections > 0 {

@@ -22,7 +22,7 @@ pub(super) struct Refusal {
 }
 
 /// What people are told of a client that was not granted.
-const OTHERS: &str = "neither the source nor a prefix around it that the door and the rule's file allow";
+const OTHERS: &str = "neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both";
 
 impl Refusal {
     fn at(door: &DoorPolicy, reason: DropReason, detail: &'static str) -> Self {

@@ -48,16 +48,16 @@ fn no_prefix_opens_that_is_too_wide_or_elsewhere_or_not_granted() {
          +0 open knock 2001:db8::7 for=2001:db8::8/128
          +0 end",
         expect![[r#"
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 192.0.2.7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 192.0.2.7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 brief ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock lamp 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 brief ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock lamp 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
             +0.0 end: 0 openings, settled true
         "#]],
     );
@@ -98,7 +98,7 @@ fn a_link_local_client_is_refused_without_its_link_and_where_links_are_not_told_
         expect![[r#"
             +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
             +0.0 knock lamp fe80::1%3: refused link-local the address is another machine's on another link, and the door cannot tell links apart
-            +0.0 knock ssh fe80::1%3: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
+            +0.0 knock ssh fe80::1%3: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
             +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
             +0.0 end: 0 openings, settled true
         "#]],

@@ -106,8 +106,8 @@ fn what_was_not_granted_is_refused() {
             +0.0 stranger  192.0.2.1: refused door-not-granted
             +0.0 brief lamp 192.0.2.1: refused door-not-granted
             +0.0 knock cellar 192.0.2.1: refused door-not-granted
-            +0.0 knock ssh 192.0.2.1: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
-            +0.0 knock ssh 192.0.2.1: refused client-not-granted neither the source nor a prefix around it that the door and the rule's file allow
+            +0.0 knock ssh 192.0.2.1: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.1: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
             +0.0 stranger  192.0.2.1: refused door-not-granted
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s

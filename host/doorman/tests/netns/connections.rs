@@ -52,6 +52,21 @@ fn an_idle_connection_lives_on_when_its_port_becomes_guarded() {
 }
 
 #[test]
+fn at_a_door_that_cuts_a_connection_does_not_live_on_and_the_tracker_is_told_nothing() {
+    let Some(world) = World::new() else { return };
+    let listener = listen(22);
+    let mut near = world.must_connect(CLIENT4, (HOST4, 22));
+    let mut far = listener.accept().unwrap().0;
+    let cut = (SSH, guard(&[(GuardProtocol::Tcp, 22)], OnClose::Cut));
+    let (mut doorman, kept) = Doorman::start(Some(identity()), &[cut], Release::Now).unwrap();
+    assert_eq!((kept.connections, kept.cut), (0, 1));
+    assert!(!arrives(&mut near, &mut far, 500));
+    assert!(!run("cat /proc/net/nf_conntrack").contains("dport=22"));
+    must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
+    assert!(arrives(&mut near, &mut far, 5000), "what was sent before comes now");
+}
+
+#[test]
 fn the_end_of_a_kept_connection_is_the_end_of_what_lets_it_through() {
     let Some(world) = World::new() else { return };
     let listener = listen(22);
