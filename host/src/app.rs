@@ -131,7 +131,6 @@ impl App {
                     self.release_timer.note_change();
                     self.pace.note_change(Instant::now());
                 }
-                () = self.noticed.writing.notified() => self.release_timer.note_writing(Instant::now()),
                 () = until(reload_at) => self.prepare(),
                 () = until(let_go_at) => self.let_go().await,
                 Some(()) = self.signals.hangup.recv() => {
@@ -248,6 +247,9 @@ impl App {
 
     /// Lets go of ports that the configuration does not guard any more: it has been left alone, so it is whole.
     async fn let_go(&mut self) {
+        if self.noticed.is_being_written() {
+            return self.release_timer.done(Release::Later, Instant::now());
+        }
         let done = self.desk.let_go().await;
         // What cannot be done now, for a set that is missing at the moment, is tried again.
         let release = if done.is_ok() { Release::Now } else { Release::Later };

@@ -80,11 +80,6 @@ impl ReleaseTimer {
         self.at = None;
     }
 
-    /// Somebody writes to a file and has not closed it.
-    pub(crate) fn note_writing(&mut self, now: Instant) {
-        self.at = self.at.map(|_| now + ALONE);
-    }
-
     /// How the doors of the configuration that was read are to be put in place, if it is right as a whole.
     pub(crate) fn release(&self) -> Release {
         if self.asked_for_this { Release::Now } else { Release::Later }
@@ -119,11 +114,8 @@ mod tests {
         assert_eq!((release_timer.release(), release_timer.due()), (Release::Later, None));
         release_timer.done(Release::Later, now);
         assert_eq!(release_timer.due(), at(2));
-        release_timer.note_writing(now + Duration::from_secs(1));
-        assert_eq!(release_timer.due(), at(3));
         // It may be wrong now, and then nothing is let go of.
         release_timer.note_change();
-        release_timer.note_writing(now);
         assert_eq!(release_timer.due(), None);
         release_timer.done(Release::Later, now);
         release_timer.begin();

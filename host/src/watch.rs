@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
@@ -17,7 +18,14 @@ pub(crate) struct Noticed {
     /// One is different now.
     pub(crate) changed: Notify,
     /// Somebody writes to one and has not closed it.
-    pub(crate) writing: Notify,
+    is_being_written: AtomicBool,
+}
+
+impl Noticed {
+    /// Whether somebody wrote to a file and has not closed it.
+    pub(crate) fn is_being_written(&self) -> bool {
+        self.is_being_written.load(Ordering::Relaxed)
+    }
 }
 
 /// Watches folders rather than files, since editors replace a file by a new one.
@@ -38,18 +46,25 @@ impl Watch {
     /// Watches nothing yet; `noticed` is notified of what it will find.
     pub(crate) fn start(noticed: Arc<Noticed>) -> notify::Result<Self> {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
+        let mut unfinished: HashSet<PathBuf> = HashSet::new();
         let watcher = notify::recommended_watcher({
             let of_interest = Arc::clone(&of_interest);
             move |event: notify::Result<Event>| {
                 // If events were lost, anything may have changed.
                 let Ok(event) = event else { return noticed.changed.notify_one() };
                 let of_interest = of_interest.lock().unwrap_or_else(PoisonError::into_inner);
-                if event.need_rescan() || event.paths.iter().any(|path| of_interest.includes(path)) {
-                    if is_change(&event.kind) {
-                        noticed.changed.notify_one();
-                    } else if is_writing(&event.kind) {
-                        noticed.writing.notify_one();
-                    }
+                if !event.need_rescan() && !event.paths.iter().any(|path| of_interest.includes(path)) {
+                    return;
+                }
+                let changed = is_change(&event.kind);
+                if changed {
+                    unfinished.retain(|path| !event.paths.contains(path));
+                } else if is_writing(&event.kind) {
+                    unfinished.extend(event.paths);
+                }
+                noticed.is_being_written.store(!unfinished.is_empty(), Ordering::Relaxed);
+                if changed {
+                    noticed.changed.notify_one();
                 }
             }
         })?;

@@ -196,11 +196,10 @@ fn a_file_that_is_being_written_lets_go_of_nothing() {
         daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
         let path = daemon.dir().join("postern.toml");
         let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("it is ours");
-        for line in "# a\n# slow\n# writer\n# who\n# takes\n# a\n# lot\n# of\n# time\n".split_inclusive('\n')
-        {
-            file.write_all(line.as_bytes()).expect("there is room");
-            thread::sleep(Duration::from_millis(400));
-        }
+        file.write_all(b"# a slow writer\n").expect("there is room");
+        // Another file changes meanwhile, and longer passes than a whole configuration would be left alone for.
+        daemon.change_rule("lamp", &format!("for = \"1m\"\n{}", KNOCK.replace("ssh", "lamp")));
+        thread::sleep(Duration::from_secs(5));
         file.write_all(b"[doors.ssh]\nguard = \"tcp/22\"\n").expect("there is room");
         let mark = daemon.log().mark();
         drop(file);
