@@ -1,6 +1,6 @@
 //! Ledger: all openings, and what is due next.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::Why;
 use crate::client::Client;
@@ -61,8 +61,6 @@ pub enum State {
 pub struct Ledger {
     openings: BTreeMap<Key, Opening>,
     deadlines: BTreeSet<(Moment, Key)>,
-    /// How many openings each door has; doors without any are not here.
-    per_door: HashMap<DoorId, usize>,
     /// How many openings only a command closes.
     left_to_close: usize,
 }
@@ -83,10 +81,7 @@ impl Ledger {
                 self.left_to_close -= usize::from(!before.keeps_time);
                 self.move_deadline(key, before.due, due);
             }
-            None => {
-                self.deadlines.insert((due, key));
-                *self.per_door.entry(key.door).or_default() += 1;
-            }
+            None => drop(self.deadlines.insert((due, key))),
         }
     }
 
@@ -113,12 +108,6 @@ impl Ledger {
     pub fn remove(&mut self, key: Key) -> Option<Opening> {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
-        if let Some(count) = self.per_door.get_mut(&key.door) {
-            *count -= 1;
-            if *count == 0 {
-                self.per_door.remove(&key.door);
-            }
-        }
         self.left_to_close -= usize::from(!opening.keeps_time);
         Some(opening)
     }
@@ -169,7 +158,7 @@ impl Ledger {
     /// Whether a door has any.
     #[must_use]
     pub fn has_door(&self, door: DoorId) -> bool {
-        self.per_door.contains_key(&door)
+        self.of_door(door).next().is_some()
     }
 
     /// How many would stay open for ever if nobody closed them.
