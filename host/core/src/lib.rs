@@ -40,7 +40,7 @@ pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
 pub use knock::{Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
 pub use ledger::{Ledger, Opening, State};
-pub use memory::{Bounds, Client as HashedClient, ClientHasher, Memory};
+pub use memory::{Bounds, ClientHasher, HashedClient, Memory};
 pub use moment::Moment;
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use rest::Rest;

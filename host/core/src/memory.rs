@@ -29,7 +29,7 @@ pub struct ClientHasher(RandomState);
 
 /// A client with its hash, which is made once for all memories that share a hasher.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Client {
+pub struct HashedClient {
     key: ClientKey,
     hash: u32,
 }
@@ -88,7 +88,7 @@ enum Bytes {
 impl ClientHasher {
     /// The client of this address on this link; see [`crate::Knock::link`].
     #[must_use]
-    pub fn client(&self, address: IpAddr, link: u32) -> Client {
+    pub fn client(&self, address: IpAddr, link: u32) -> HashedClient {
         let address = match address {
             IpAddr::V4(v4) => v4.to_ipv6_mapped(),
             IpAddr::V6(v6) => v6,
@@ -96,14 +96,14 @@ impl ClientHasher {
         self.of(ClientKey { address: address.octets(), link })
     }
 
-    fn of(&self, key: ClientKey) -> Client {
+    fn of(&self, key: ClientKey) -> HashedClient {
         // As numbers, since a hash of bytes takes their count in as well.
         let hash = self.0.hash_one((u128::from_ne_bytes(key.address), key.link));
-        Client { key, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
+        HashedClient { key, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
     }
 }
 
-impl Client {
+impl HashedClient {
     /// Its address.
     #[must_use]
     pub fn address(self) -> IpAddr {
@@ -165,13 +165,13 @@ impl Memory {
 
     /// What is remembered of `client`, unless its time was up at `now`.
     #[must_use]
-    pub fn recall(&self, client: Client, now: Timestamp) -> Option<&[u8]> {
+    pub fn recall(&self, client: HashedClient, now: Timestamp) -> Option<&[u8]> {
         let slot = &self.slots[self.find(client)? as usize];
         (now < slot.until).then(|| slot.bytes.get())
     }
 
     /// Remembers `progress` of `client` instead of what was.
-    pub fn remember(&mut self, client: Client, progress: Progress, now: Timestamp) {
+    pub fn remember(&mut self, client: HashedClient, progress: Progress, now: Timestamp) {
         let cost = ENTRY_OVERHEAD + progress.bytes.len();
         if progress.until <= now || cost > self.bounds.bytes {
             self.forget(client);
@@ -201,7 +201,7 @@ impl Memory {
         while self.bytes > self.bounds.bytes && self.evict() {}
     }
 
-    fn insert(&mut self, client: Client, progress: Progress) {
+    fn insert(&mut self, client: HashedClient, progress: Progress) {
         let slot = Slot {
             client: client.key,
             stage: progress.stage,
@@ -226,7 +226,7 @@ impl Memory {
     }
 
     /// Forgets `client` if its time was up at `now`; how far it had come, then.
-    pub fn expire(&mut self, client: Client, now: Timestamp) -> Option<u32> {
+    pub fn expire(&mut self, client: HashedClient, now: Timestamp) -> Option<u32> {
         let slot = &self.slots[self.find(client)? as usize];
         let stage = slot.stage;
         (slot.until <= now && self.forget(client)).then_some(stage)
@@ -240,7 +240,7 @@ impl Memory {
     }
 
     /// Forgets `client`; says whether there was something to forget.
-    pub fn forget(&mut self, client: Client) -> bool {
+    pub fn forget(&mut self, client: HashedClient) -> bool {
         let Self { index, slots, .. } = self;
         let Ok(entry) = index.find_entry(spread(client.hash), is(client, slots)) else { return false };
         let (Pointer { at, .. }, _) = entry.remove();
@@ -300,7 +300,7 @@ impl Memory {
         }
     }
 
-    fn find(&self, client: Client) -> Option<u32> {
+    fn find(&self, client: HashedClient) -> Option<u32> {
         self.index.find(spread(client.hash), is(client, &self.slots)).map(|pointer| pointer.at)
     }
 
@@ -318,7 +318,7 @@ fn spread(hash: u32) -> u64 {
 }
 
 /// Tells the pointer to a client's slot.
-fn is(client: Client, slots: &[Slot]) -> impl Fn(&Pointer) -> bool {
+fn is(client: HashedClient, slots: &[Slot]) -> impl Fn(&Pointer) -> bool {
     move |pointer| pointer.hash == client.hash && slots[pointer.at as usize].client == client.key
 }
 

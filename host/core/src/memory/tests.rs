@@ -8,7 +8,7 @@ fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0000 + n).into()
 }
 
-fn memory(bounds: Bounds) -> (Memory, impl Fn(u32) -> Client) {
+fn memory(bounds: Bounds) -> (Memory, impl Fn(u32) -> HashedClient) {
     let hasher = ClientHasher::default();
     (Memory::new(bounds, &hasher), move |n| hasher.client(address(n), 0))
 }
