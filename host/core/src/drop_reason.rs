@@ -17,7 +17,7 @@ pub enum DropReason {
     LaterFragment,
     /// A link type that we do not read.
     LinkType,
-    /// No other machine can send from this address: unspecified, loopback, broadcast, multicast, reserved, or one of this machine's own.
+    /// No other machine can send from this address: unspecified, loopback, broadcast, multicast, or one of this machine's own.
     ImpossibleSource,
     /// No packet from another machine can go to this address: unspecified or loopback.
     ImpossibleDestination,
