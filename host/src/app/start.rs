@@ -65,15 +65,13 @@ impl App {
         let (config, generation) = match prepare(&written, 1, &mut loader) {
             Prepared { config: Some(config), generation: Ok(generation) } => (config, generation),
             Prepared { generation, .. } => {
-                doors.stop();
                 log::mistakes(generation.err().as_ref(), &does_not_start(&guards, &written));
-                return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
+                return Ok(Begun::refused(doors));
             }
         };
         if let Some(mistakes) = state::without_journal(&written, &config, no_journal) {
-            doors.stop();
             log::mistakes(Some(&mistakes), &does_not_start(&guards, &written));
-            return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
+            return Ok(Begun::refused(doors));
         }
         let plan = doors.plan(&config);
         let mut release_timer = ReleaseTimer::default();
@@ -82,9 +80,8 @@ impl App {
             Ok(Attempt::Done(_)) => release_timer.done(release, Instant::now()),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error @ postern_doorman::Error::Doors(_)) => {
-                doors.stop();
                 tracing::error!(event = "mistake", detail = %error, "{error}; {}", does_not_start(&guards, &written));
-                return Ok(Begun::Ended(Ended { exit: Exit::Mistakes, signal: None }));
+                return Ok(Begun::refused(doors));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
@@ -147,9 +144,16 @@ impl App {
 }
 
 impl Begun {
+    /// Somebody stopped the daemon before it was there.
     fn stopped(mut doors: Doors, signal: i32) -> Self {
         doors.stop();
         Self::Ended(Ended { exit: Exit::Success, signal: Some(signal) })
+    }
+
+    /// The configuration has mistakes, which were told.
+    fn refused(mut doors: Doors) -> Self {
+        doors.stop();
+        Self::Ended(Ended { exit: Exit::Mistakes, signal: None })
     }
 }
 
