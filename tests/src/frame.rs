@@ -180,6 +180,21 @@ fn checksum(parts: &[&[u8]]) -> [u8; 2] {
     if [high, low] == [0, 0] { [0xff, 0xff] } else { [high, low] }
 }
 
+/// The bytes that hexadecimal digits stand for, two for each; blanks are for the eye.
+///
+/// # Panics
+/// If there is anything else, or half a byte.
+#[must_use]
+pub fn from_hex(text: &str) -> Vec<u8> {
+    let digits: Vec<_> = text.chars().filter(|c| !c.is_whitespace()).collect();
+    let digit = |digit: char| {
+        let value = digit.to_digit(16).and_then(|value| u8::try_from(value).ok());
+        value.unwrap_or_else(|| panic!("`{digit}` is no hexadecimal digit: {text}"))
+    };
+    let (pairs, []) = digits.as_chunks() else { panic!("half a byte: {text}") };
+    pairs.iter().map(|[high, low]| digit(*high) << 4 | digit(*low)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

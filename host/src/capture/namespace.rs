@@ -6,6 +6,7 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
+use postern_tests::frame::from_hex;
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 /// A network namespace with `lo` up; it goes when this is dropped.
@@ -63,11 +64,5 @@ pub(crate) fn ip(arguments: &str) {
 
 /// Puts a frame on the wire behind `interface` as it is.
 pub(crate) fn send_frame(interface: &str, hex: &str) {
-    let digits: String = hex.chars().filter(|c| !c.is_whitespace()).collect();
-    let bytes: Vec<u8> = digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect();
-    pcap::Capture::from_device(interface).unwrap().open().unwrap().sendpacket(bytes).unwrap();
+    pcap::Capture::from_device(interface).unwrap().open().unwrap().sendpacket(from_hex(hex)).unwrap();
 }

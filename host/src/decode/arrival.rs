@@ -69,6 +69,7 @@ mod tests {
     use std::sync::Arc;
 
     use postern_core::Timestamp;
+    use postern_tests::frame::from_hex;
 
     use super::*;
 
@@ -80,9 +81,7 @@ mod tests {
 
     /// What `read` says of a frame that was captured on interface 9.
     fn of<T>(link: LinkType, parts: &[&str], read: impl Fn(&Frame<'_>) -> T) -> T {
-        let digits: String = parts.concat().chars().filter(|c| !c.is_whitespace()).collect();
-        let pairs = digits.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).unwrap());
-        let bytes: Vec<u8> = pairs.map(|pair| u8::from_str_radix(pair, 16).unwrap()).collect();
+        let bytes = from_hex(&parts.concat());
         let interface: Arc<str> = "test0".into();
         read(&Frame { time: Timestamp(0), link, length: 0, interface: &interface, index: 9, bytes: &bytes })
     }

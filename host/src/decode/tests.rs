@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use postern_core::{DropReason, Knock, TcpFlags, Timestamp, Transport};
 use postern_tests::Random;
+use postern_tests::frame::from_hex;
 
 use super::decode;
 use crate::capture::{Frame, LinkType};
@@ -49,13 +50,7 @@ const COOKED4_TWO_TAGS: &str = "0000 0001 0006 0200000000010000 88a8 0005 0800 0
 const COOKED_V2_6: &str = "86dd 0000 00000003 0001 00 06 0200000000010000";
 
 fn bytes(parts: &[&str]) -> Vec<u8> {
-    let digits: String = parts.concat().chars().filter(|c| !c.is_whitespace()).collect();
-    assert!(digits.len().is_multiple_of(2), "{digits}");
-    digits
-        .as_bytes()
-        .chunks(2)
-        .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
-        .collect()
+    from_hex(&parts.concat())
 }
 
 fn read(link: LinkType, bytes: &[u8], payload_limit: usize) -> Result<Knock, DropReason> {
