@@ -13,7 +13,7 @@ use std::sync::Arc;
 use postern_core::Timestamp;
 
 pub use filter::{Filter, Precision};
-pub use live::{CaptureError, Sink, Tap, TapSettings, TapStats};
+pub use live::{CaptureError, Ending, Sink, Tap, TapSettings, TapStats};
 
 /// One packet as it was captured.
 #[derive(Clone, Copy, Debug)]

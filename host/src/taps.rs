@@ -1,13 +1,13 @@
 //! Taps: a capture for each interface, and what becomes of a frame.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::DropReason;
 use tokio::sync::Notify;
 
-use crate::capture::{CaptureError, Filter, Frame, Precision, Sink, Tap, TapSettings};
+use crate::capture::{CaptureError, Ending, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
 use crate::decode::decode;
 use crate::local_network::{LocalNetwork, View};
@@ -18,12 +18,14 @@ use crate::rules::{Entrance, Generation, Pool, Runtime};
 pub(crate) struct Taps {
     network: Arc<LocalNetwork>,
     taps: BTreeMap<String, (bool, Tap)>,
+    /// Captures that were told to end, by interface. A rule may be in the middle of a call for one, and nobody waits for that here.
+    ending: HashMap<String, Ending>,
 }
 
 impl Taps {
     /// No captures yet.
     pub(crate) fn new(network: Arc<LocalNetwork>) -> Self {
-        Self { network, taps: BTreeMap::new() }
+        Self { network, taps: BTreeMap::new(), ending: HashMap::new() }
     }
 
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
@@ -43,9 +45,13 @@ impl Taps {
                 "{from} port ranges are too many for the kernel's filter; it lets {to} wider ones through and the daemon sorts them out"
             );
         }
-        self.taps.retain(|interface, (promiscuous, _)| {
-            config.interfaces.contains(interface) && *promiscuous == config.promiscuous
-        });
+        self.ending.retain(|_, ending| !ending.is_over());
+        let is_over = |interface: &String, (promiscuous, _): &mut (bool, Tap)| {
+            !config.interfaces.contains(interface) || *promiscuous != config.promiscuous
+        };
+        for (interface, (_, tap)) in self.taps.extract_if(.., is_over) {
+            self.ending.insert(interface, tap.end());
+        }
         for (_, tap) in self.taps.values() {
             tap.set_filter(Arc::clone(&filter));
         }
@@ -58,7 +64,8 @@ impl Taps {
                     only_ipv4: config.only_ipv4,
                     listening: Arc::clone(listening),
                 };
-                let tap = Tap::start(settings, Arc::clone(&filter), way_in)?;
+                let before = self.ending.remove(interface);
+                let tap = Tap::start_after(before, settings, Arc::clone(&filter), way_in)?;
                 self.taps.insert(interface.clone(), (config.promiscuous, tap));
             }
         }
@@ -68,6 +75,13 @@ impl Taps {
     /// Whether every capture is listening, with the newest filter.
     pub(crate) fn are_listening(&self) -> bool {
         self.taps.values().all(|(_, tap)| tap.ready(Duration::ZERO))
+    }
+
+    /// Ends all of them; returns when no frame is handed on any more.
+    pub(crate) fn stop(self) {
+        let endings: Vec<_> =
+            self.taps.into_values().map(|(_, tap)| tap.end()).chain(self.ending.into_values()).collect();
+        endings.into_iter().for_each(Ending::wait);
     }
 
     /// Packets captured, and lost because the daemon was too slow, on all interfaces.

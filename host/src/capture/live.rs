@@ -78,10 +78,16 @@ impl<F: FnMut(Frame<'_>) + Send + 'static> Sink for F {
     }
 }
 
-/// A capture on one interface. Dropping it ends the capture.
+/// A capture on one interface. Dropping it has the capture end, without waiting for that.
 #[derive(Debug)]
 pub struct Tap {
     shared: Arc<Shared>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// A capture that was told to end. Its sink may be in the middle of something.
+#[derive(Debug)]
+pub struct Ending {
     thread: Option<JoinHandle<()>>,
 }
 
@@ -116,6 +122,20 @@ impl Tap {
     ///
     /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
     pub fn start<S: Sink>(settings: TapSettings, filter: Arc<Filter>, sink: S) -> Result<Self, CaptureError> {
+        Self::start_after(None, settings, filter, sink)
+    }
+
+    /// As [`Tap::start`], but captures nothing before another one has ended: no frame is handed on by both.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn start_after<S: Sink>(
+        before: Option<Ending>,
+        settings: TapSettings,
+        filter: Arc<Filter>,
+        sink: S,
+    ) -> Result<Self, CaptureError> {
         let interface = settings.interface.clone();
         let failed = |source| CaptureError::Thread { interface: interface.clone(), source };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -135,7 +155,10 @@ impl Tap {
             .stack_size(S::STACK)
             .spawn({
                 let shared = shared.clone();
-                move || run(&shared, &settings, sink)
+                move || {
+                    before.into_iter().for_each(Ending::wait);
+                    run(&shared, &settings, sink);
+                }
             })
             .map_err(failed)?;
         Ok(Self { shared, thread: Some(thread) })
@@ -171,7 +194,13 @@ impl Tap {
 
     /// Ends the capture, and returns when the thread has ended. Frames not yet read are dropped.
     pub fn stop(self) {
-        drop(self);
+        self.end().wait();
+    }
+
+    /// Has the capture end, without waiting for that. Frames not yet read are dropped.
+    #[must_use]
+    pub fn end(mut self) -> Ending {
+        Ending { thread: self.thread.take() }
     }
 }
 
@@ -179,9 +208,19 @@ impl Drop for Tap {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.wake();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
+    }
+}
+
+impl Ending {
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Waits until it has.
+    pub fn wait(self) {
+        if self.thread.is_some_and(|thread| thread.join().is_err()) {
             error!(event = "capture", "the capture thread had panicked");
         }
     }
