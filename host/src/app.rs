@@ -2,8 +2,7 @@
 
 mod start;
 
-use std::collections::HashMap;
-use std::future;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +13,9 @@ use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
+use crate::clock::until;
 use crate::config::{Config, OneTime};
 use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
@@ -24,18 +24,19 @@ use crate::happening::{Happening, Judgement, Prepared};
 use crate::knockd::source::Source;
 use crate::local_network::LocalNetwork;
 use crate::log;
-use crate::reload::{Pace, Preparer};
+use crate::reload::{Reloads, notify_systemd};
 use crate::rules::{Generation, Pool};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
 use crate::trust::Trust;
-use crate::watch::{Noticed, Watch};
 use crate::written::Written;
 use start::Begun;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
 const GRACE: Duration = Duration::from_secs(10);
+/// Of that, how long threads that capture and judge have to end: a rule in the middle of a call is stopped by its own limit.
+const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long a new generation waits for the kernel to see its packets, before it is told all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
@@ -92,11 +93,7 @@ struct App {
     desk: Arc<Desk>,
     pool: Pool,
     taps: Taps,
-    noticed: Arc<Noticed>,
-    watch: Option<Watch>,
-    preparer: Preparer,
-    pace: Pace,
-    release_timer: ReleaseTimer,
+    reloads: Reloads,
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
@@ -116,30 +113,25 @@ struct Running {
     is_ready: bool,
 }
 
+impl Running {
+    /// What follows if something else cannot be put in force.
+    fn unchanged(&self) -> String {
+        format!("the running configuration (generation {}) is unchanged", self.number)
+    }
+}
+
 impl App {
     async fn run(mut self) -> Ended {
         let signal = loop {
             let deadline = self.desk.next_deadline();
-            let reload_at = self.pace.due();
             let untold_at = self.running.untold.as_ref().map(|(_, patience)| *patience);
-            let let_go_at = self.release_timer.due();
+            let let_go_at = self.reloads.release_timer.due();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
                 Some(judgement) = self.judgements.recv() => self.spend(judgement),
                 () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
-                () = self.noticed.changed.notified() => {
-                    self.release_timer.note_change();
-                    self.pace.note_change(Instant::now());
-                }
-                () = until(reload_at) => self.prepare(),
+                () = self.reloads.turn(&mut self.signals.hangup) => {}
                 () = until(let_go_at) => self.let_go().await,
-                Some(()) = self.signals.hangup.recv() => {
-                    tracing::info!(event = "hangup", "reloading, as SIGHUP says");
-                    self.release_timer.ask();
-                    if self.pace.may_prepare() {
-                        self.prepare();
-                    }
-                }
                 () = self.listening.notified() => self.look(),
                 () = until(untold_at) => self.look(),
                 signal = self.signals.stop.recv() => break signal,
@@ -153,6 +145,11 @@ impl App {
             Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
             Happening::RulesetChanged(open) => self.desk.reconcile(&open),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
+            Happening::Withdrawn(rules) => {
+                if self.reloads.looked() {
+                    self.suspend(rules);
+                }
+            }
         }
     }
 
@@ -170,64 +167,64 @@ impl App {
         // The next sequence comes with the next generation; until then the rule opens nothing.
         if spent.is_ok() {
             self.desk.handle(Event::Judged { rule, source, request });
-            if self.pace.may_prepare() {
-                self.prepare();
-            }
+            self.reloads.ask();
         } else {
             log::count_drop(DropReason::AlreadyUsed);
         }
     }
 
-    fn prepare(&mut self) {
-        self.release_timer.begin();
-        self.pace.begin();
-        notify_systemd(&[NotifyState::Reloading]);
-        self.preparer.request(self.running.number + 1);
+    /// Rules whose files are gone open nothing any more, though what takes them away is not ready yet.
+    fn suspend(&self, rules: HashSet<RuleId>) {
+        for rule in self.desk.suspend(rules) {
+            let name = &*rule.name;
+            tracing::warn!(event = "withdrawn", tenant = %rule.tenant, rule = name, "{name} opens nothing any more: its file is gone, and the reload that takes it away is still under way");
+        }
     }
 
-    async fn prepared(&mut self, Prepared { config, generation }: Prepared) {
-        self.pace.end(Instant::now());
-        if let Some(config) = &config {
-            // Even with mistakes: a module that is not there yet is a mistake until it is.
-            follow(&mut self.watch, &self.written, config);
-        }
+    async fn prepared(&mut self, prepared: Prepared) {
+        let Some((Prepared { config, generation, .. }, is_asked)) = self.reloads.accept(prepared) else {
+            return;
+        };
         match (config, generation) {
-            (Some(config), Ok(generation)) => self.apply(&config, generation).await,
-            (_, generation) => {
-                let running = self.running.number;
-                let unchanged = format!("the running configuration (generation {running}) is unchanged");
-                log::mistakes(generation.err().as_ref(), &unchanged);
-                self.release_timer.refuse();
-            }
+            (Some(config), Ok(generation)) => self.apply(&config, generation, is_asked).await,
+            (_, generation) => log::mistakes(generation.err().as_ref(), &self.running.unchanged()),
         }
-        notify_systemd(&[NotifyState::Ready]);
+        if !self.reloads.is_pending() {
+            self.suspend(HashSet::new());
+            notify_systemd(&[NotifyState::Ready]);
+        }
     }
 
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
-    async fn apply(&mut self, config: &Config, generation: Generation) {
-        if !self.find_journal(config) {
-            self.release_timer.refuse();
+    async fn apply(&mut self, config: &Config, mut generation: Generation, is_asked: bool) {
+        if !self.find_journal(config).await {
             return;
         }
         let plan = self.desk.plan(config);
-        let release = self.release_timer.release();
+        let release = ReleaseTimer::release(is_asked);
         if let Err(error) = self.desk.apply(&plan, release).await {
-            let running = self.running.number;
             let detail = format!("{:#}", anyhow::Error::from(error));
+            let unchanged = self.running.unchanged();
             tracing::error!(
                 event = "reload",
-                generation = running,
+                generation = self.running.number,
                 detail,
-                "the doors cannot be changed: {detail}; the running configuration (generation {running}) is unchanged"
+                "the doors cannot be changed: {detail}; {unchanged}"
             );
-            self.release_timer.refuse();
             return;
         }
-        self.release_timer.done(release, Instant::now());
+        if self.reloads.is_pending() {
+            // It changed since, so this may be half of something.
+            self.reloads.release_timer.note_change();
+        } else {
+            self.reloads.release_timer.done(release, Instant::now());
+        }
+        self.running.number += 1;
+        generation.number = self.running.number;
         let generation = Arc::new(generation);
         self.desk.replace(generation.number, plan, config);
-        self.running.number = generation.number;
         self.running.one_time = one_time(config);
+        self.reloads.in_force(config);
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.taps.follow(config, &generation, &self.pool, &self.listening) {
             tracing::error!(event = "capture", detail = %error, "{error}");
@@ -247,13 +244,13 @@ impl App {
 
     /// Lets go of ports that the configuration does not guard any more: it has been left alone, so it is whole.
     async fn let_go(&mut self) {
-        if self.noticed.is_being_written() {
-            return self.release_timer.done(Release::Later, Instant::now());
+        if self.reloads.is_being_written() {
+            return self.reloads.release_timer.done(Release::Later, Instant::now());
         }
         let done = self.desk.let_go().await;
         // What cannot be done now, for a set that is missing at the moment, is tried again.
         let release = if done.is_ok() { Release::Now } else { Release::Later };
-        self.release_timer.done(release, Instant::now());
+        self.reloads.release_timer.done(release, Instant::now());
         if let Err(error) = done {
             let detail = format!("{:#}", anyhow::Error::from(error));
             tracing::error!(
@@ -265,17 +262,16 @@ impl App {
     }
 
     /// Opens the journal if this configuration is the first that needs it; false if it cannot do without.
-    fn find_journal(&self, config: &Config) -> bool {
+    async fn find_journal(&self, config: &Config) -> bool {
         if self.desk.has_journal() || !config.has_commands() {
             return true;
         }
-        let state::Opened { journal, inherited, error } = state::open(&self.written, Some(config));
+        let (written, for_config) = (self.written.clone(), config.clone());
+        // It may be held by another, who is waited for.
+        let opened = spawn_blocking(move || state::open(&written, Some(&for_config))).await;
+        let state::Opened { journal, inherited, error } = opened.unwrap_or_default();
         if let Some(mistakes) = state::without_journal(&self.written, config, error) {
-            let running = self.running.number;
-            log::mistakes(
-                Some(&mistakes),
-                &format!("the running configuration (generation {running}) is unchanged"),
-            );
+            log::mistakes(Some(&mistakes), &self.running.unchanged());
             return false;
         }
         journal.into_iter().for_each(|journal| self.desk.use_journal(journal));
@@ -301,24 +297,37 @@ impl App {
         }
     }
 
-    /// In order: no packet comes in, no rule runs, what was judged counts, and what nobody else would close is closed.
+    /// In order: no packet comes in, no rule runs, what was judged counts, and what nobody else would close is closed. Doors close in time
+    /// meanwhile.
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         tracing::debug!(event = "stopping", "stopping");
         let Self { taps, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
-        let grace = Instant::now() + GRACE;
-        let (received, lost) = taps.counts();
+        let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
         // Or captures would end only when all that they have read is judged.
         pool.halt();
-        drop(taps);
-        // A rule may be in the middle of a call, which its own limit ends.
-        drop(timeout_at(grace, spawn_blocking(move || pool.stop())).await);
+        let mut threads = spawn_blocking(move || {
+            let counts = taps.counts();
+            taps.stop();
+            pool.stop();
+            counts
+        });
         // A one-time sequence that nobody has struck out yet stays for the next time.
         judgements.close();
-        desk.handle(Event::Stopping);
-        while !desk.is_tidy() {
+        let mut counts = None;
+        let mut is_stopping = false;
+        loop {
+            if !is_stopping && (counts.is_some() || Instant::now() >= last_call) {
+                is_stopping = true;
+                desk.handle(Event::Stopping);
+            }
+            if is_stopping && desk.is_tidy() {
+                break;
+            }
             let deadline = desk.next_deadline();
             tokio::select! {
+                ended = &mut threads, if counts.is_none() => counts = Some(ended.unwrap_or_default()),
+                () = sleep_until(last_call), if !is_stopping => {}
                 happening = happenings.recv() => match happening {
                     Some(Happening::Answered(receipt)) => desk.handle(Event::Answered(receipt)),
                     Some(_) => {}
@@ -329,6 +338,7 @@ impl App {
                 _ = signals.stop.recv() => break,
             }
         }
+        let (received, lost) = counts.unwrap_or_default();
         let (open, untidy) = desk.close();
         let drops = log::drops();
         tracing::info!(
@@ -350,25 +360,7 @@ impl App {
     }
 }
 
-fn follow(watch: &mut Option<Watch>, written: &Written, config: &Config) {
-    if let (Some(watch), Some(file)) = (watch, written.watched()) {
-        watch.follow(file, config);
-    }
-}
-
 fn summary(config: &Config) -> String {
     let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
     format!("{}, {}", count(config.rules.len(), "rule"), count(config.doors.len(), "door"))
-}
-
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => future::pending().await,
-    }
-}
-
-/// Without systemd nobody listens, and that is no failure.
-fn notify_systemd(states: &[NotifyState<'_>]) {
-    drop(sd_notify::notify(states));
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use postern_core::DoorId;
 use postern_doorman::check_sets;
 
+use crate::activity::Activity;
 use crate::advice::advice;
 use crate::config::{Config, DoorKind, Mistake, Mistakes};
 use crate::exit::Exit;
@@ -21,9 +22,9 @@ use crate::written::{Written, identity};
 /// # Errors
 /// If the system does not let us check, or nobody can be told.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
-    let mut loader = Loader::new(Runtime::start()?)?;
+    let loader = Loader::new(Runtime::start()?)?;
     let written = Written::Postern(file.to_owned(), trust);
-    let Prepared { config, generation } = prepare(&written, 1, &mut loader);
+    let Prepared { config, generation, .. } = prepare(&written, 1, &loader, &Activity::default(), None);
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     if let Some(config) = &config {

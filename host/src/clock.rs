@@ -1,5 +1,6 @@
 //! Clock: the only reader of clocks.
 
+use std::future;
 use std::time::{Instant, SystemTime};
 
 use postern_core::Moment;
@@ -8,6 +9,14 @@ use postern_core::Moment;
 pub(crate) fn wall() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// Waits until then; for ever if there is no such time.
+pub(crate) async fn until(instant: Option<tokio::time::Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => future::pending().await,
+    }
 }
 
 /// Time since the daemon started, on a clock that never steps.

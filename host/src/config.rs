@@ -21,6 +21,7 @@ use std::time::Duration;
 use postern_core::DoorId;
 use postern_doorman::{GuardDoor, check_doors as check_doors_of_net};
 
+use crate::activity::Activity;
 use crate::trust::{OpenError, Trust};
 
 use files::{rule_files, text, unreadable};
@@ -28,7 +29,7 @@ use table::{Source, Table};
 
 pub(crate) use door::PLACEHOLDERS;
 pub use door::{CommandDoor, Door, DoorKind, ShellDoor};
-pub(crate) use files::read_regular;
+pub(crate) use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use mistake::{Mistake, Mistakes};
 pub(crate) use rule_file::OneTime;
 pub use rule_file::{ModuleSource, RuleFile};
@@ -86,7 +87,7 @@ impl Config {
     /// # Errors
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        match Self::read(file, Trust::Strict) {
+        match Self::read(file, Trust::Strict, &Activity::default()) {
             Reading { config: Some(config), mistakes, .. } if mistakes.is_empty() => Ok(config),
             Reading { mistakes, .. } => Err(Mistakes::new(mistakes)),
         }
@@ -95,12 +96,12 @@ impl Config {
     /// As [`Config::load`], with what is right of it even if there are mistakes; see [`Reading`].
     ///
     /// `trust` is whose files are taken. `postern.toml` may waive the check for the others, but not for itself: a file that anybody
-    /// can write must not be able to.
+    /// can write must not be able to. `activity` tells others what is being read.
     #[must_use]
-    pub fn read(file: &Path, trust: Trust) -> Reading {
+    pub fn read(file: &Path, trust: Trust, activity: &Activity) -> Reading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
-        let config = text(file, trust.open(file), &mut mistakes).and_then(|text| {
+        let config = text(file, || trust.open(file), &mut mistakes, activity).and_then(|text| {
             let source = Source::new(file, &text);
             let document = source.parse();
             let config = document
@@ -121,7 +122,7 @@ impl Config {
                 (config.rules_dir.clone(), config.longest, config.trust)
             });
         let trust = trust.unless_waived(said);
-        let rules = read_rules(&rules_dir, trust, longest, &mut mistakes);
+        let rules = read_rules(&rules_dir, trust, longest, &mut mistakes, activity);
         if let Some(config) = &config {
             for rule in &rules {
                 check_doors(rule, &door_names, &mut mistakes);
@@ -228,10 +229,18 @@ impl Config {
     }
 }
 
-fn read_rules(dir: &Path, trust: Trust, longest: Duration, mistakes: &mut Vec<Mistake>) -> Vec<RuleFile> {
+fn read_rules(
+    dir: &Path,
+    trust: Trust,
+    longest: Duration,
+    mistakes: &mut Vec<Mistake>,
+    activity: &Activity,
+) -> Vec<RuleFile> {
     let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
-    let opened = trust.open_folder(dir);
-    let listed = opened.and_then(|folder| Ok((rule_files(&folder)?, folder)));
+    let listed = activity.read(dir, || {
+        let folder = trust.open_folder(dir)?;
+        Ok((rule_files(&folder)?, folder))
+    });
     let (mut files, folder) = match listed {
         Ok(listed) => listed,
         Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
@@ -251,7 +260,7 @@ fn read_rules(dir: &Path, trust: Trust, longest: Duration, mistakes: &mut Vec<Mi
     let mut rules = Vec::with_capacity(files.len());
     for name in files {
         let file = dir.join(&name);
-        let Some(text) = text(&file, folder.open(&name), mistakes) else { continue };
+        let Some(text) = text(&file, || folder.open(&name), mistakes, activity) else { continue };
         let (rule, found) = RuleFile::read(&file, &text, longest);
         mistakes.extend(found);
         rules.extend(rule);

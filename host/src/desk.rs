@@ -43,6 +43,8 @@ struct Term {
     policy_before: Arc<Policy>,
     /// The rules whose sequence is good for one opening.
     one_time: HashSet<RuleId>,
+    /// Those that open and close nothing, since their files are gone.
+    suspended: HashSet<RuleId>,
 }
 
 impl Desk {
@@ -59,6 +61,7 @@ impl Desk {
             policy: Arc::clone(&plan.policy),
             policy_before: Arc::clone(&plan.policy),
             one_time: one_time(config).into_keys().collect(),
+            suspended: HashSet::new(),
         };
         let decided = Decided { engine: Engine::new(Arc::clone(&plan.policy)), doors, term };
         Self { decided: Mutex::new(decided), clock, to_spend }
@@ -67,12 +70,15 @@ impl Desk {
     /// A rule said that doors should open or close. A verdict of the generation before counts only for what the rule may do in both.
     pub(crate) fn judged(&self, judgement: Judgement) {
         let mut decided = self.lock();
-        let Term { number, policy, policy_before, one_time } = &decided.term;
+        let Term { number, policy, policy_before, one_time, suspended } = &decided.term;
         let Judgement { rule, generation, .. } = &judgement;
         let counts = generation == number
             || generation + 1 == *number && policy.grants.get(rule) == policy_before.grants.get(rule);
         if !counts {
             return log::count_drop(DropReason::Outdated);
+        }
+        if suspended.contains(rule) {
+            return log::count_drop(DropReason::Withdrawn);
         }
         if one_time.contains(rule) {
             if self.to_spend.try_send(judgement).is_err() {
@@ -99,6 +105,14 @@ impl Desk {
     /// When something is due. What judging threads ask for changes that only with the answer of a door, which the main loop hears.
     pub(crate) fn next_deadline(&self) -> Option<std::time::Instant> {
         self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
+    }
+
+    /// From now on verdicts of these rules, and of no others, come to nothing. Those that are new among them.
+    pub(crate) fn suspend(&self, rules: HashSet<RuleId>) -> Vec<RuleId> {
+        let suspended = &mut self.lock().term.suspended;
+        let new = rules.difference(suspended).cloned().collect();
+        *suspended = rules;
+        new
     }
 
     /// Whether what commands open is written down.

@@ -36,7 +36,11 @@ where
     F: Future<Output = Result<Posture, Error>>,
 {
     for tries in 0_u32.. {
-        match attempt().await {
+        let tried = tokio::select! {
+            tried = attempt() => tried,
+            signal = signals.stop.recv() => return Ok(Attempt::Stopped(signal)),
+        };
+        match tried {
             Ok(posture) => return Ok(Attempt::Done(posture)),
             Err(error @ (Error::Owned(_) | Error::OtherConfiguration(_))) => {
                 if tries.is_multiple_of(TOLD_EVERY) {
@@ -59,8 +63,6 @@ pub(crate) struct ReleaseTimer {
     at: Option<Instant>,
     /// Somebody asked for the configuration that is read next.
     asked: bool,
-    /// Somebody asked for the one that is being read.
-    asked_for_this: bool,
 }
 
 impl ReleaseTimer {
@@ -69,10 +71,10 @@ impl ReleaseTimer {
         self.asked = true;
     }
 
-    /// The configuration is read from now on, as it is now; what is in force may be half of something.
-    pub(crate) fn begin(&mut self) {
+    /// The configuration is read from now on, as it is now; what is in force may be half of something. Whether a person asked for it.
+    pub(crate) fn begin(&mut self) -> bool {
         self.at = None;
-        self.asked_for_this |= std::mem::take(&mut self.asked);
+        std::mem::take(&mut self.asked)
     }
 
     /// Files changed: what is in force may be half of something.
@@ -80,20 +82,14 @@ impl ReleaseTimer {
         self.at = None;
     }
 
-    /// How the doors of the configuration that was read are to be put in place, if it is right as a whole.
-    pub(crate) fn release(&self) -> Release {
-        if self.asked_for_this { Release::Now } else { Release::Later }
+    /// How the doors of a configuration that was read are to be put in place, if it is right as a whole.
+    pub(crate) fn release(is_asked: bool) -> Release {
+        if is_asked { Release::Now } else { Release::Later }
     }
 
     /// They are in place so.
     pub(crate) fn done(&mut self, release: Release, now: Instant) {
-        self.asked_for_this = false;
         self.at = (release == Release::Later).then(|| now + ALONE);
-    }
-
-    /// What was read is not in force: it has mistakes.
-    pub(crate) fn refuse(&mut self) {
-        self.asked_for_this = false;
     }
 
     /// When to put them in place once more, letting go.
@@ -111,7 +107,7 @@ mod tests {
         let now = Instant::now();
         let at = |seconds| Some(now + Duration::from_secs(seconds));
         let mut release_timer = ReleaseTimer::default();
-        assert_eq!((release_timer.release(), release_timer.due()), (Release::Later, None));
+        assert_eq!(release_timer.due(), None);
         release_timer.done(Release::Later, now);
         assert_eq!(release_timer.due(), at(2));
         // It may be wrong now, and then nothing is let go of.
@@ -124,22 +120,13 @@ mod tests {
 
     #[test]
     fn who_asks_means_the_configuration_as_it_is_when_they_ask() {
-        let now = Instant::now();
         let mut release_timer = ReleaseTimer::default();
         // One is being read.
-        release_timer.begin();
+        assert_eq!(ReleaseTimer::release(release_timer.begin()), Release::Later);
         release_timer.ask();
-        assert_eq!(release_timer.release(), Release::Later);
-        release_timer.done(Release::Later, now);
-        release_timer.begin();
-        assert_eq!(release_timer.release(), Release::Now);
-        release_timer.done(Release::Now, now);
-        assert_eq!((release_timer.release(), release_timer.due()), (Release::Later, None));
-        // What has mistakes is not what was asked for, and neither is what comes after.
-        release_timer.ask();
-        release_timer.begin();
-        release_timer.refuse();
-        release_timer.begin();
-        assert_eq!(release_timer.release(), Release::Later);
+        assert_eq!(ReleaseTimer::release(release_timer.begin()), Release::Now);
+        assert_eq!(release_timer.due(), None);
+        // What comes after is not what was asked for.
+        assert_eq!(ReleaseTimer::release(release_timer.begin()), Release::Later);
     }
 }

@@ -1,5 +1,7 @@
 //! Happening: everything that wakes the daemon's main loop, signals, timers and changed files aside.
 
+use std::collections::HashSet;
+
 use postern_core::{Client, Receipt, Request, RuleId};
 use postern_doorman::Listing;
 use tokio::sync::mpsc;
@@ -27,16 +29,20 @@ pub(crate) enum Happening {
     RulesetChanged(Listing),
     /// The next generation is ready, or why it is not.
     Prepared(Box<Prepared>),
+    /// Rules in force whose files are gone.
+    Withdrawn(HashSet<RuleId>),
 }
 
 /// What came of preparing a generation. The configuration is there if `postern.toml` is right, whatever else is not.
 pub(crate) struct Prepared {
+    /// Which of all, in the order in which they were begun.
+    pub(crate) ticket: u64,
     pub(crate) config: Option<Config>,
     pub(crate) generation: Result<Generation, Mistakes>,
 }
 
 /// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one
-/// before: an answer for each order, of which the engine bounds the number, and a generation for each request.
+/// before: an answer for each order, of which the engine bounds the number, and a generation for each that is being prepared.
 pub(crate) type Teller = mpsc::UnboundedSender<Happening>;
 
 pub(crate) fn channel() -> (Teller, mpsc::UnboundedReceiver<Happening>) {

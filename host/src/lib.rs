@@ -17,6 +17,7 @@ mod desk;
 mod doors;
 mod journal;
 
+pub mod activity;
 pub mod config;
 pub mod knockd;
 mod reload;

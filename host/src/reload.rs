@@ -1,55 +1,285 @@
-//! Reload: prepares the next generation off the packet path.
+//! Reload: prepares the next generation off the packet path, and off the main loop.
+//!
+//! Each preparing has a thread of its own. Reading a file may hang, and so may a compiler; then the next begins beside it, and what
+//! comes of the older is of no use any more once a newer one has come.
+
+mod pace;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use crossbeam_channel::{Sender, bounded};
+use postern_core::RuleId;
+use sd_notify::NotifyState;
+use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
-use crate::config::{Mistake, Mistakes, Reading};
+use crate::activity::{Activity, Doing};
+use crate::clock::until;
+use crate::config::{Config, Mistake, Mistakes, Reading};
+use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared, Teller};
 use crate::rules::{Generation, Loader, Runtime};
+use crate::watch::{Noticed, Watch};
 use crate::written::Written;
+use pace::Pace;
 
-/// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
-const QUIET: Duration = Duration::from_millis(100);
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a preparing may take before it is told what it waits for, and after how long once more.
+pub(crate) const SLOW: Duration = Duration::from_secs(5);
+const TOLD_EVERY: Duration = Duration::from_secs(60);
+/// As many as may be stuck at once; what they are reading is not read by the next, which may be stuck as well and is the last.
+const MOST_STUCK: usize = 4;
+/// How long a rule whose file is gone may wait for the preparing that takes it away, and how often it is looked meanwhile.
+const WITHDRAWN: Duration = Duration::from_secs(1);
+/// A configuration whose folders change while it is read is read again, but not for ever.
+const READINGS: u32 = 3;
 
-/// A thread that reads, checks, compiles and tries what the files say. It touches nothing that runs.
-pub(crate) struct Preparer {
-    requests: Sender<u64>,
+/// Prepares generations when it is time to.
+pub(crate) struct Reloads {
+    written: Written,
+    loader: Arc<Loader>,
+    watch: Option<Arc<Watch>>,
+    noticed: Arc<Noticed>,
+    teller: Teller,
+    pace: Pace,
+    /// When ports are let go of.
+    pub(crate) release_timer: ReleaseTimer,
+    /// The oldest first.
+    under_way: Vec<Preparing>,
+    /// How many have begun.
+    begun: u64,
+    /// The newest that has come.
+    come: u64,
+    in_force: Option<InForce>,
 }
 
-impl Preparer {
-    /// Prepares on a thread of its own from now on.
-    pub(crate) fn start(written: Written, mut loader: Loader, teller: Teller) -> std::io::Result<Self> {
-        let (requests, queue) = bounded(1);
-        // Nobody waits for it at the end: a long compilation must not hold up a stop.
-        thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK).spawn(move || {
-            for number in queue {
-                let prepared = prepare(&written, number, &mut loader);
-                if teller.send(Happening::Prepared(Box::new(prepared))).is_err() {
-                    return;
-                }
+/// One that has begun and not come back.
+struct Preparing {
+    ticket: u64,
+    began: Instant,
+    activity: Activity,
+    /// When to tell what it waits for.
+    tell_at: Instant,
+    /// A person asked for it, as it is now and as a whole.
+    is_asked: bool,
+}
+
+/// Where the rules in force were read from, and when to look whether they are still there.
+struct InForce {
+    files: Arc<[(RuleId, PathBuf)]>,
+    /// Who looks may be stuck; then nobody else looks.
+    is_looking: bool,
+    look_at: Option<Instant>,
+}
+
+impl Reloads {
+    /// Prepares nothing yet.
+    pub(crate) fn new(written: Written, loader: Loader, teller: Teller) -> Self {
+        let noticed = Arc::new(Noticed::default());
+        // What is not watched is reloaded by a signal alone, as knockd has it.
+        let watch = written.watched().and_then(|_| Watch::start(&noticed)).map(Arc::new);
+        Self {
+            written,
+            loader: Arc::new(loader),
+            watch,
+            noticed,
+            teller,
+            pace: Pace::default(),
+            release_timer: ReleaseTimer::default(),
+            under_way: Vec::new(),
+            begun: 0,
+            come: 0,
+            in_force: None,
+        }
+    }
+
+    /// Waits for the next reason to do something about reloads, and does it. Never waits for a file, and nothing is lost if it is given up
+    /// in between.
+    pub(crate) async fn turn(&mut self, hangup: &mut Signal) {
+        let has_room = self.under_way.len() <= MOST_STUCK;
+        let due = self.pace.due().filter(|_| has_room);
+        let tell_at = self.under_way.last().map(|newest| newest.tell_at);
+        let look_at =
+            self.in_force.as_ref().filter(|rules| !rules.is_looking).and_then(|rules| rules.look_at);
+        tokio::select! {
+            () = self.noticed.changed.notified() => {
+                self.release_timer.note_change();
+                self.pace.note_change(Instant::now());
             }
-        })?;
-        Ok(Self { requests })
+            Some(()) = hangup.recv() => {
+                tracing::info!(event = "hangup", "reloading, as SIGHUP says");
+                self.release_timer.ask();
+                self.pace.ask(Instant::now());
+            }
+            () = until(due) => self.begin(),
+            () = until(tell_at) => self.tell_slow(),
+            () = until(look_at) => self.look(),
+        }
     }
 
-    /// Asks for a generation with this number. It comes as a happening. The caller asks for one at a time.
-    pub(crate) fn request(&self, number: u64) {
-        let _ = self.requests.try_send(number);
+    /// Prepares at once, or as soon as that makes sense.
+    pub(crate) fn ask(&mut self) {
+        self.pace.ask(Instant::now());
+    }
+
+    /// Whether somebody writes to a file at this moment.
+    pub(crate) fn is_being_written(&self) -> bool {
+        self.noticed.is_being_written()
+    }
+
+    /// Takes what was prepared, and whether somebody asked for it as it is; none if it is of no use any more.
+    pub(crate) fn accept(&mut self, prepared: Prepared) -> Option<(Prepared, bool)> {
+        let place = self.under_way.iter().position(|preparing| preparing.ticket == prepared.ticket)?;
+        let Preparing { ticket, activity, is_asked, .. } = self.under_way.remove(place);
+        if ticket == self.begun {
+            self.pace.end();
+        }
+        let is_late = ticket < self.come;
+        // A newer one will tell the same mistakes, if they still are there.
+        let is_told_by_another = activity.is_overtaken() && prepared.generation.is_err();
+        if is_late || is_told_by_another {
+            return None;
+        }
+        self.come = ticket;
+        if !self.is_pending()
+            && let Some(rules) = &mut self.in_force
+        {
+            rules.look_at = None;
+        }
+        Some((prepared, is_asked))
+    }
+
+    /// Whether something newer than what has come is being prepared.
+    pub(crate) fn is_pending(&self) -> bool {
+        self.under_way.iter().any(|preparing| preparing.ticket > self.come)
+    }
+
+    /// The rules of this configuration are in force from now on.
+    pub(crate) fn in_force(&mut self, config: &Config) {
+        let files = config.rules.iter().map(|rule| (rule.id.clone(), rule.file.clone())).collect();
+        let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);
+        let look_at = self.is_pending().then(|| Instant::now() + WITHDRAWN);
+        self.in_force = Some(InForce { files, is_looking, look_at });
+    }
+
+    /// Somebody has looked which files are gone. Whether that is of use: something is still being prepared.
+    pub(crate) fn looked(&mut self) -> bool {
+        let is_pending = self.is_pending();
+        if let Some(rules) = &mut self.in_force {
+            rules.is_looking = false;
+            rules.look_at = is_pending.then(|| Instant::now() + WITHDRAWN);
+        }
+        is_pending
+    }
+
+    fn begin(&mut self) {
+        let now = Instant::now();
+        let is_asked = self.release_timer.begin();
+        self.pace.begin(now);
+        self.begun += 1;
+        self.under_way.iter().for_each(|older| older.activity.overtake());
+        let activity = Activity::avoiding(self.avoided());
+        let ticket = self.begun;
+        let tell_at = now + SLOW;
+        let preparing = Preparing { ticket, began: now, activity: activity.clone(), tell_at, is_asked };
+        self.under_way.push(preparing);
+        if let Some(rules) = &mut self.in_force {
+            rules.look_at.get_or_insert(now + WITHDRAWN);
+            notify_systemd(&[NotifyState::Reloading]);
+        }
+        let (written, loader, watch) = (self.written.clone(), Arc::clone(&self.loader), self.watch.clone());
+        let teller = self.teller.clone();
+        let work = move || {
+            let prepared = prepare(&written, ticket, &loader, &activity, watch.as_deref());
+            // Nobody waits for it at the end.
+            let _ = teller.send(Happening::Prepared(Box::new(prepared)));
+        };
+        let thread = thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK);
+        if let Err(error) = thread.spawn(work) {
+            tracing::error!(event = "reload", detail = %error, "nothing can be reloaded at the moment: {error}; trying again");
+            self.under_way.pop();
+            self.pace.end();
+            self.pace.note_change(now);
+        }
+    }
+
+    /// What the next does not read, since enough others wait for it.
+    fn avoided(&self) -> Vec<PathBuf> {
+        if self.under_way.len() < MOST_STUCK {
+            return Vec::new();
+        }
+        let doing: Vec<Doing> =
+            self.under_way.iter().flat_map(|preparing| preparing.activity.doing()).collect();
+        doing.iter().filter_map(Doing::reads).map(PathBuf::from).collect()
+    }
+
+    /// Tells what the newest waits for.
+    fn tell_slow(&mut self) {
+        let is_last = self.under_way.len() > MOST_STUCK;
+        let (what, next) = match &self.in_force {
+            Some(_) => ("reload", "what was in force stays so meanwhile"),
+            None => ("start", "guarded ports are closed meanwhile"),
+        };
+        let Some(newest) = self.under_way.last_mut() else { return };
+        let now = Instant::now();
+        newest.tell_at = now + TOLD_EVERY;
+        let doing: Vec<_> = newest.activity.doing().iter().take(3).map(ToString::to_string).collect();
+        let detail = if doing.is_empty() { "starting rules".to_owned() } else { doing.join("; ") };
+        let seconds = now.duration_since(newest.began).as_secs();
+        let another = if is_last {
+            "; none begins any more until it or one of the four before it ends"
+        } else {
+            "; the next change, or SIGHUP, begins another beside it"
+        };
+        tracing::warn!(
+            event = "slow",
+            detail,
+            "the {what} has taken {seconds} s so far; it is at: {detail}; {next}{another}"
+        );
+    }
+
+    /// Has somebody look which files of rules in force are gone.
+    fn look(&mut self) {
+        let Some(rules) = &mut self.in_force else { return };
+        let (files, teller) = (Arc::clone(&rules.files), self.teller.clone());
+        let work = move || {
+            let is_gone = |file: &PathBuf| {
+                file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+            };
+            let gone = files.iter().filter(|(_, file)| is_gone(file)).map(|(rule, _)| rule.clone());
+            let _ = teller.send(Happening::Withdrawn(gone.collect()));
+        };
+        rules.look_at = Some(Instant::now() + WITHDRAWN);
+        rules.is_looking = thread::Builder::new().name("looker".to_owned()).spawn(work).is_ok();
     }
 }
 
-/// Reads, checks, compiles and tries everything.
-pub(crate) fn prepare(written: &Written, number: u64, loader: &mut Loader) -> Prepared {
-    let Reading { config, mistakes, .. } = written.read();
+/// Reads, checks, compiles and tries everything. What it reads is watched from before it is read.
+pub(crate) fn prepare(
+    written: &Written,
+    ticket: u64,
+    loader: &Loader,
+    activity: &Activity,
+    watch: Option<&Watch>,
+) -> Prepared {
+    let mut reading = written.read(activity);
+    if let (Some(watch), Some(file)) = (watch, written.watched()) {
+        for _ in 1..READINGS {
+            // Even with mistakes: a module that is not there yet is a mistake until it is.
+            if !watch.follow(file, reading.config.as_ref(), activity) {
+                break;
+            }
+            // It may have changed before it was watched.
+            reading = written.read(activity);
+        }
+    }
+    let Reading { config, mistakes } = reading;
     let generation = match &config {
         // A compiler is a large program, and what it is fed comes from outside.
         Some(config) if mistakes.is_empty() => {
-            catch_unwind(AssertUnwindSafe(|| Generation::build(number, config, loader))).unwrap_or_else(
+            catch_unwind(AssertUnwindSafe(|| Generation::build(1, config, loader, activity))).unwrap_or_else(
                 |_| {
                     let what = "a module made the compiler panic; see the standard error".to_owned();
                     let mistake =
@@ -60,95 +290,10 @@ pub(crate) fn prepare(written: &Written, number: u64, loader: &mut Loader) -> Pr
         }
         _ => Err(Mistakes::new(mistakes)),
     };
-    Prepared { config, generation }
+    Prepared { ticket, config, generation }
 }
 
-/// When to prepare: not in the middle of somebody's writing, and one at a time.
-#[derive(Debug, Default)]
-pub(crate) enum Pace {
-    /// Nothing to do.
-    #[default]
-    Idle,
-    /// Files changed first and last at these times.
-    Changed { first: Instant, last: Instant },
-    /// The next generation is being prepared; whether something changed since.
-    Preparing { again: bool },
-}
-
-impl Pace {
-    /// A file changed.
-    pub(crate) fn note_change(&mut self, now: Instant) {
-        match self {
-            Self::Idle => *self = Self::Changed { first: now, last: now },
-            Self::Changed { last, .. } => *last = now,
-            Self::Preparing { again } => *again = true,
-        }
-    }
-
-    /// When to prepare, if files changed.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        match self {
-            Self::Changed { first, last } => Some((*last + QUIET).min(*first + PATIENCE)),
-            Self::Idle | Self::Preparing { .. } => None,
-        }
-    }
-
-    /// Whether to prepare at once; if that is being done already, it is done once more after.
-    pub(crate) fn may_prepare(&mut self) -> bool {
-        if let Self::Preparing { again } = self {
-            *again = true;
-            return false;
-        }
-        true
-    }
-
-    /// Preparing begins.
-    pub(crate) fn begin(&mut self) {
-        *self = Self::Preparing { again: false };
-    }
-
-    /// Preparing has ended.
-    pub(crate) fn end(&mut self, now: Instant) {
-        let again = matches!(self, Self::Preparing { again: true });
-        *self = Self::Idle;
-        if again {
-            self.note_change(now);
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_for_quiet_but_not_for_ever() {
-        let start = Instant::now();
-        let at = |millis| start + Duration::from_millis(millis);
-        let mut pace = Pace::default();
-        assert_eq!(pace.due(), None);
-        pace.note_change(at(0));
-        assert_eq!(pace.due(), Some(at(100)));
-        pace.note_change(at(90));
-        assert_eq!(pace.due(), Some(at(190)));
-        for millis in (100..2000).step_by(50) {
-            pace.note_change(at(millis));
-        }
-        assert_eq!(pace.due(), Some(at(1000)));
-    }
-
-    #[test]
-    fn what_changes_while_preparing_is_prepared_after() {
-        let now = Instant::now();
-        let mut pace = Pace::default();
-        assert!(pace.may_prepare());
-        pace.begin();
-        assert_eq!(pace.due(), None);
-        assert!(!pace.may_prepare());
-        pace.end(now);
-        assert_eq!(pace.due(), Some(now + QUIET));
-        pace.begin();
-        pace.end(now);
-        assert_eq!(pace.due(), None);
-    }
+/// Without systemd nobody listens, and that is no failure.
+pub(crate) fn notify_systemd(states: &[NotifyState<'_>]) {
+    drop(sd_notify::notify(states));
 }

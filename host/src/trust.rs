@@ -44,6 +44,8 @@ pub(crate) enum OpenError {
     Distrust(Distrust),
     /// A pipe would be waited for, and a device may never end.
     NotRegular,
+    /// It was not tried: others wait for an answer already.
+    Unanswered,
 }
 
 /// A folder whose files are opened without walking the whole path again.
@@ -79,7 +81,7 @@ impl Trust {
     pub(crate) fn distrust(self, path: &Path) -> Option<Distrust> {
         match self.open(path) {
             Err(OpenError::Distrust(distrust)) => Some(distrust),
-            Ok(_) | Err(OpenError::Io(_) | OpenError::NotRegular) => None,
+            Ok(_) | Err(OpenError::Io(_) | OpenError::NotRegular | OpenError::Unanswered) => None,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Component, Path, PathBuf};
 use postern_doorman::{GuardDoor, Identity};
 use sha2::{Digest, Sha256};
 
+use crate::activity::Activity;
 use crate::config::{Config, Reading};
 use crate::knockd::source::Source;
 use crate::trust::Trust;
@@ -20,9 +21,9 @@ pub(crate) enum Written {
 
 impl Written {
     /// Reads it. What is right of it is there even if there are mistakes.
-    pub(crate) fn read(&self) -> Reading {
+    pub(crate) fn read(&self, activity: &Activity) -> Reading {
         match self {
-            Self::Postern(file, trust) => Config::read(file, *trust),
+            Self::Postern(file, trust) => Config::read(file, *trust, activity),
             Self::Knockd(source) => {
                 let (config, mistakes) = source.read();
                 Reading { config, mistakes }
@@ -51,6 +52,14 @@ impl Written {
         match self {
             Self::Postern(..) => "postern",
             Self::Knockd(_) => "knockd",
+        }
+    }
+
+    /// The file that it begins with.
+    pub(crate) fn file(&self) -> &Path {
+        match self {
+            Self::Postern(file, _) => file,
+            Self::Knockd(source) => source.file(),
         }
     }
 

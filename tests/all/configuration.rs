@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use expect_test::{Expect, expect};
+use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
 use posternd::rules::{Generation, Loader, Runtime};
 use posternd::trust::Trust;
@@ -20,10 +21,10 @@ fn mistakes(postern: &str, rules: &[(&str, &str)]) -> String {
     for (name, text) in rules {
         fs::write(dir.path().join("rules").join(name), text).unwrap();
     }
-    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
     let said = match Config::load(&dir.path().join("postern.toml")) {
         Err(mistakes) => format!("{mistakes}\n"),
-        Ok(config) => match Generation::build(1, &config, &mut loader) {
+        Ok(config) => match Generation::build(1, &config, &loader, &Activity::default()) {
             Err(mistakes) => format!("{mistakes}\n"),
             Ok(_) => String::new(),
         },
@@ -133,10 +134,11 @@ fn files_that_others_can_write_are_not_read() {
     }
     let file = dir.path().join("postern.toml");
     let said = |trust| {
-        let posternd::config::Reading { config, mistakes, .. } = Config::read(&file, trust);
+        let posternd::config::Reading { config, mistakes, .. } =
+            Config::read(&file, trust, &Activity::default());
         let built = config.filter(|_| mistakes.is_empty()).map(|config| {
-            let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
-            Generation::build(1, &config, &mut loader).map(drop)
+            let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+            Generation::build(1, &config, &loader, &Activity::default()).map(drop)
         });
         let mistakes = match built {
             Some(Err(mistakes)) => mistakes,

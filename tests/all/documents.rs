@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use posternd::activity::Activity;
 use posternd::config::Config;
 use posternd::rules::{Generation, Loader, Runtime};
 
@@ -29,8 +30,8 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
     }
     let config = Config::load(&dir.path().join("postern.toml"))
         .unwrap_or_else(|mistakes| panic!("{mistakes}\n{postern}\n{rules:?}"));
-    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
-    if let Err(mistakes) = Generation::build(1, &config, &mut loader) {
+    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    if let Err(mistakes) = Generation::build(1, &config, &loader, &Activity::default()) {
         panic!("{mistakes}\n{rules:?}");
     }
     config

@@ -6,7 +6,7 @@ use posternd::rules::{Loader, Runtime};
 use crate::modules::{guest, judging};
 
 fn check(bytes: &[u8], expected: Expect) {
-    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
     let error = loader.load_bytes(bytes).err().expect("no rule");
     expected.assert_eq(&format!("{error}\n{}\n", error.remedy()));
 }
@@ -151,13 +151,13 @@ fn wasi_without_power_is_given_to_those_who_insist() {
         "(i32.const 64)",
         "(drop (call $clock (i32.const 0) (i64.const 0) (i32.const 200))) (i32.const 96)",
     );
-    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
     loader.load_bytes(&module).unwrap();
 }
 
 #[test]
 fn the_same_bytes_are_compiled_once() {
-    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
     let bytes = judging("(i32.const 96)");
     let (first, second) = (loader.load_bytes(&bytes).unwrap(), loader.load_bytes(&bytes).unwrap());
     assert!(std::sync::Arc::ptr_eq(&first, &second));

@@ -12,6 +12,7 @@ use postern_core::{
     Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt,
     TcpFlags, Timestamp, Transport,
 };
+use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
 use posternd::rules::{Generation, Loader, Outcome, Runtime, Shard};
 use tempfile::TempDir;
@@ -41,8 +42,8 @@ impl World {
         fs::create_dir(dir.path().join("rules")).unwrap();
         write(dir.path(), files);
         let runtime = Runtime::start().unwrap();
-        let mut loader = Loader::new(runtime.clone()).unwrap();
-        let (config, generation) = prepare(dir.path(), 1, &mut loader).unwrap();
+        let loader = Loader::new(runtime.clone()).unwrap();
+        let (config, generation) = prepare(dir.path(), 1, &loader).unwrap();
         let engine = Engine::new(policy(&config));
         let shard = Shard::new(Arc::new(generation), 1);
         Self {
@@ -60,7 +61,7 @@ impl World {
     /// Writes files into the folder `rules` and goes on with what they say, if they are right.
     pub(crate) fn reload(&mut self, files: &[(&str, &[u8])]) -> Result<(), Mistakes> {
         write(self.dir.path(), files);
-        let (config, generation) = prepare(self.dir.path(), self.generation + 1, &mut self.loader)?;
+        let (config, generation) = prepare(self.dir.path(), self.generation + 1, &self.loader)?;
         self.generation += 1;
         self.shard.replace(Arc::new(generation), self.now);
         let actions = self.engine.handle(Event::PolicyChanged(policy(&config)), self.now);
@@ -175,9 +176,9 @@ fn write(dir: &Path, files: &[(&str, &[u8])]) {
     }
 }
 
-fn prepare(dir: &Path, number: u64, loader: &mut Loader) -> Result<(Config, Generation), Mistakes> {
+fn prepare(dir: &Path, number: u64, loader: &Loader) -> Result<(Config, Generation), Mistakes> {
     let config = Config::load(&dir.join("postern.toml"))?;
-    let generation = Generation::build(number, &config, loader)?;
+    let generation = Generation::build(number, &config, loader, &Activity::default())?;
     Ok((config, generation))
 }
 

@@ -11,6 +11,7 @@ use postern_core::{
     TcpFlags, Timestamp, Transport, Watch,
 };
 use postern_tests::frame::udp;
+use posternd::activity::Activity;
 use posternd::capture::{Frame, LinkType};
 use posternd::config::Config;
 use posternd::decode::decode;
@@ -133,8 +134,8 @@ fn shard(rules: usize) -> (Runtime, Shard) {
         std::fs::write(dir.path().join(format!("rules/{n}.toml")), RULE).expect("the folder is ours");
     }
     let runtime = Runtime::start().expect("this machine can");
-    let mut loader = Loader::new(runtime.clone()).expect("the contract fits");
+    let loader = Loader::new(runtime.clone()).expect("the contract fits");
     let config = Config::load(&dir.path().join("postern.toml")).expect("it is right");
-    let generation = Generation::build(1, &config, &mut loader).expect("it is right");
+    let generation = Generation::build(1, &config, &loader, &Activity::default()).expect("it is right");
     (runtime, Shard::new(Arc::new(generation), 1))
 }

@@ -20,6 +20,7 @@ mod lifecycle;
 mod module;
 mod reload;
 mod set_door;
+mod slow;
 mod sources;
 
 use std::io::{Read, Write};

@@ -387,9 +387,11 @@ fn write(folder: &Path, name: &str, contents: &[u8]) {
     written.unwrap_or_else(|e| panic!("{}: {e}", path.display()));
 }
 
-/// Appends a text file, or those in a folder.
+/// Appends a text file, or those in a folder. What a link names may never be answered.
 fn show(path: &Path, text: &mut String) {
-    if let Ok(files) = fs::read_dir(path) {
+    if path.is_symlink() {
+        let _ = writeln!(text, "--- {} is a link", path.display());
+    } else if let Ok(files) = fs::read_dir(path) {
         let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
         files.sort();
         files.iter().for_each(|file| show(file, text));

@@ -45,13 +45,15 @@ pub enum DropReason {
     NotRecorded,
     /// The rule was changed since it judged.
     Outdated,
+    /// The rule's file is gone, and what takes the rule away is still being prepared.
+    Withdrawn,
     /// The daemon is stopping.
     Stopping,
 }
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -72,6 +74,7 @@ impl DropReason {
         Self::DoorFailed,
         Self::NotRecorded,
         Self::Outdated,
+        Self::Withdrawn,
         Self::Stopping,
     ];
 
@@ -99,6 +102,7 @@ impl DropReason {
             Self::DoorFailed => "door-failed",
             Self::NotRecorded => "not-recorded",
             Self::Outdated => "outdated",
+            Self::Withdrawn => "withdrawn",
             Self::Stopping => "stopping",
         }
     }

@@ -1,5 +1,7 @@
-//! Start: everything that runs is started here, in order; the guard first.
+//! Start: everything that runs is started here, in order; the guard first. Whatever may hang is waited for where signals are heard.
 
+use std::panic::resume_unwind;
+use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -7,25 +9,25 @@ use postern_core::{Client, Knock, RuleId};
 use postern_doorman::GuardDoor;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
-use tokio::time::Instant;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::task::spawn_blocking;
+use tokio::time::{Instant, sleep};
 
-use super::{App, Ended, LISTENING, Running, follow, notify_systemd, summary};
+use super::{App, Ended, LISTENING, Running, summary};
 use crate::advice;
 use crate::clock::Clock;
-use crate::config::Reading;
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
-use crate::happening::{Judgement, Prepared, Teller, channel, judgements};
+use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::local_network::LocalNetwork;
 use crate::log;
-use crate::reload::{Pace, Preparer, prepare};
+use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::rules::{Loader, Outcome, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
-use crate::watch::{Noticed, Watch};
 use crate::written::Written;
 
 /// What came of starting.
@@ -38,46 +40,62 @@ impl App {
     /// Starts everything, in order, but for mistakes in the configuration.
     pub(super) async fn start(written: Written, mut signals: Signals) -> anyhow::Result<Begun> {
         let clock = Clock::start();
-        let (teller, happenings) = channel();
-        let noticed = Arc::new(Noticed::default());
-        let mut watch = start_watch(&noticed);
+        let (teller, mut happenings) = channel();
         let mut doors = Doors::start(teller.clone(), written.identity())?;
 
         // The guard is up before anything else is so much as read, and stays up if the rest is wrong: closed is safe.
-        let guards = written.guards();
+        let reading = format!("reading {}", written.file().display());
+        let guards = match off_loop(&mut signals, &reading, guards_of(&written)).await {
+            Ok(guards) => guards,
+            Err(signal) => return Ok(Begun::stopped(doors, signal)),
+        };
         if !guards.is_empty() {
-            let attempt = apply_when_free(&mut signals, || doors.guard(&written.guards())).await;
-            match attempt.context("the doors cannot be set up")? {
+            let guard = || async { doors.guard(&run(guards_of(&written)).await).await };
+            match apply_when_free(&mut signals, guard).await.context("the doors cannot be set up")? {
                 Attempt::Done(posture) => log::posture(posture),
                 Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
             }
         }
-        // From here on files are watched; what changed before is read below, what changes after is noticed.
-        let Reading { config: outline, .. } = written.read();
-        let state::Opened { journal, inherited, error: no_journal } = state::open(&written, outline.as_ref());
-        journal.into_iter().for_each(|journal| doors.use_journal(journal));
-        if let Some(outline) = &outline {
-            follow(&mut watch, &written, outline);
-            advice::tell(&written, outline);
-        }
         let runtime = Runtime::start()?;
-        let mut loader = Loader::new(runtime.clone())?;
-        let (config, generation) = match prepare(&written, 1, &mut loader) {
-            Prepared { config: Some(config), generation: Ok(generation) } => (config, generation),
-            Prepared { generation, .. } => {
+        let loader = Loader::new(runtime.clone())?;
+        let mut reloads = Reloads::new(written.clone(), loader, Teller::clone(&teller));
+        let prepared = match first(&mut reloads, &mut happenings, &mut signals).await {
+            Ok(prepared) => prepared,
+            Err(signal) => return Ok(Begun::stopped(doors, signal)),
+        };
+        let Prepared { config, generation, .. } = prepared;
+        let (config, state) = {
+            let written = written.clone();
+            let look = move || {
+                if let Some(config) = &config {
+                    advice::tell(&written, config);
+                }
+                let state = state::open(&written, config.as_ref());
+                (config, state)
+            };
+            match off_loop(&mut signals, "opening the journal", look).await {
+                Ok(looked) => looked,
+                Err(signal) => return Ok(Begun::stopped(doors, signal)),
+            }
+        };
+        let (config, generation) = match (config, generation) {
+            (Some(config), Ok(generation)) => (config, generation),
+            (_, generation) => {
                 log::mistakes(generation.err().as_ref(), &does_not_start(&guards, &written));
                 return Ok(Begun::refused(doors));
             }
         };
+        let state::Opened { journal, inherited, error: no_journal } = state;
         if let Some(mistakes) = state::without_journal(&written, &config, no_journal) {
             log::mistakes(Some(&mistakes), &does_not_start(&guards, &written));
             return Ok(Begun::refused(doors));
         }
+        journal.into_iter().for_each(|journal| doors.use_journal(journal));
         let plan = doors.plan(&config);
-        let mut release_timer = ReleaseTimer::default();
-        let release = release_timer.release();
+        // What was left of an earlier configuration is let go of only when this one has been left alone.
+        let release = ReleaseTimer::release(false);
         match apply_when_free(&mut signals, || doors.apply(&plan, release)).await {
-            Ok(Attempt::Done(_)) => release_timer.done(release, Instant::now()),
+            Ok(Attempt::Done(_)) => reloads.release_timer.done(release, Instant::now()),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error @ postern_doorman::Error::Doors(_)) => {
                 tracing::error!(event = "mistake", detail = %error, "{error}; {}", does_not_start(&guards, &written));
@@ -108,7 +126,7 @@ impl App {
         let mut taps = Taps::new(Arc::clone(&local));
         let listening = Arc::new(Notify::new());
         taps.follow(&config, &generation, &pool, &listening)?;
-        let preparer = Preparer::start(written.clone(), loader, Teller::clone(&teller))?;
+        reloads.in_force(&config);
         let running = Running {
             number: generation.number,
             workers: config.workers,
@@ -123,11 +141,7 @@ impl App {
             desk,
             pool,
             taps,
-            noticed,
-            watch,
-            preparer,
-            pace: Pace::default(),
-            release_timer,
+            reloads,
             running,
             listening,
             signals,
@@ -157,6 +171,58 @@ impl Begun {
     }
 }
 
+/// The first configuration that could be prepared, whatever changes meanwhile; the signal if the daemon is told to stop.
+async fn first(
+    reloads: &mut Reloads,
+    happenings: &mut UnboundedReceiver<Happening>,
+    signals: &mut Signals,
+) -> Result<Prepared, i32> {
+    reloads.ask();
+    loop {
+        tokio::select! {
+            // No door has an order yet, and what is open is looked at later.
+            Some(happening) = happenings.recv() => if let Happening::Prepared(prepared) = happening
+                && let Some((prepared, _)) = reloads.accept(*prepared)
+            {
+                return Ok(prepared);
+            },
+            () = reloads.turn(&mut signals.hangup) => {}
+            signal = signals.stop.recv() => return Err(signal),
+        }
+    }
+}
+
+fn guards_of(written: &Written) -> impl FnOnce() -> Vec<GuardDoor> + Send + use<> {
+    let written = written.clone();
+    move || written.guards()
+}
+
+/// Has something done that may hang, and then that is told; the signal if the daemon is told to stop meanwhile.
+async fn off_loop<T: Send + 'static>(
+    signals: &mut Signals,
+    detail: &str,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, i32> {
+    let mut work = pin!(run(work));
+    let mut patience = pin!(sleep(SLOW));
+    let mut is_told = false;
+    loop {
+        tokio::select! {
+            done = &mut work => return Ok(done),
+            signal = signals.stop.recv() => return Err(signal),
+            () = &mut patience, if !is_told => {
+                is_told = true;
+                tracing::warn!(event = "slow", detail, "the start has taken {} s so far; it is at: {detail}", SLOW.as_secs());
+            }
+        }
+    }
+}
+
+/// Has something done on another thread.
+async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    spawn_blocking(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+}
+
 fn does_not_start(guards: &[GuardDoor], written: &Written) -> String {
     let closed = match (guards, written.identity()) {
         ([_, ..], Some(identity)) => format!(
@@ -165,12 +231,4 @@ fn does_not_start(guards: &[GuardDoor], written: &Written) -> String {
         _ => String::new(),
     };
     format!("the daemon does not start{closed}")
-}
-
-fn start_watch(noticed: &Arc<Noticed>) -> Option<Watch> {
-    let watch = Watch::start(Arc::clone(noticed));
-    if let Err(error) = &watch {
-        tracing::warn!(event = "reload", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
-    }
-    watch.ok()
 }

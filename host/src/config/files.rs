@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use super::mistake::Mistake;
+use crate::activity::Activity;
 use crate::trust::{Folder, OpenError, Trust};
 
 /// More is taken for a mistake, or an attack on the reader.
@@ -20,13 +21,14 @@ pub(super) fn rule_files(dir: &Folder) -> io::Result<Vec<std::ffi::OsString>> {
     Ok(names)
 }
 
-/// The text of the file named `path`, opened as it may be; a mistake if it cannot be read.
+/// The text of the file named `path`, opened by `open`; a mistake if it cannot be read.
 pub(super) fn text(
     path: &Path,
-    opened: Result<File, OpenError>,
+    open: impl FnOnce() -> Result<File, OpenError>,
     mistakes: &mut Vec<Mistake>,
+    activity: &Activity,
 ) -> Option<String> {
-    let what = match opened.and_then(|file| read(file, MAX_FILE)) {
+    let what = match activity.read(path, || read(open()?, MAX_FILE)) {
         Ok(Ok(bytes)) => match String::from_utf8(bytes) {
             Ok(text) => return Some(text),
             Err(_) => "is not UTF-8 text".to_owned(),
@@ -54,6 +56,7 @@ pub(super) fn unreadable(path: &Path, error: OpenError) -> Mistake {
     match error {
         OpenError::Io(error) => whole(path, format!("cannot be read: {error}")),
         OpenError::NotRegular => whole(path, NOT_REGULAR.to_owned()),
+        OpenError::Unanswered => whole(path, UNANSWERED.to_owned()),
         OpenError::Distrust(distrust) => distrust.into(),
     }
 }
@@ -63,14 +66,16 @@ pub(crate) fn read_regular(
     file: &Path,
     most: u64,
     trust: Trust,
+    activity: &Activity,
 ) -> Result<Result<Vec<u8>, String>, OpenError> {
-    match trust.open(file) {
-        Err(OpenError::NotRegular) => Ok(Err(NOT_REGULAR.to_owned())),
-        opened => read(opened?, most),
-    }
+    activity.read(file, || read(trust.open(file)?, most))
 }
 
-const NOT_REGULAR: &str = "is not a regular file";
+/// What is wrong with a folder, a pipe, a device.
+pub(crate) const NOT_REGULAR: &str = "is not a regular file";
+/// What is wrong with a file that is not read because of those who wait for it.
+pub(crate) const UNANSWERED: &str =
+    "is not read: who tried before still waits for it; take it away, or see to the disk that it is on";
 
 fn read(file: File, most: u64) -> Result<Result<Vec<u8>, String>, OpenError> {
     let mut bytes = Vec::new();

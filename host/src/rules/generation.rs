@@ -10,6 +10,7 @@ use super::instance::{Instance, StartError};
 use super::limits::Limits;
 use super::load_error::LoadError;
 use super::loader::{Loader, Module};
+use crate::activity::Activity;
 use crate::config::{Config, Mistake, Mistakes, RuleFile};
 use crate::trust::Trust;
 
@@ -54,20 +55,25 @@ impl LoadedRule {
 }
 
 impl Generation {
-    /// Loads the modules of all rules and tries each rule with its settings.
+    /// Loads the modules of all rules and tries each rule with its settings; `activity` tells others what is being done.
     ///
     /// # Errors
     /// Every rule that could not be loaded or started.
-    pub fn build(number: u64, config: &Config, loader: &mut Loader) -> Result<Self, Mistakes> {
+    pub fn build(
+        number: u64,
+        config: &Config,
+        loader: &Loader,
+        activity: &Activity,
+    ) -> Result<Self, Mistakes> {
         let mut mistakes = Vec::new();
         let mut rules = Vec::with_capacity(config.rules.len());
         let mut subscriptions = Vec::with_capacity(config.rules.len());
         let mut group_numbers: HashMap<Arc<str>, usize> = HashMap::new();
-        let _ahead = loader.load_ahead(config.rules.iter().map(|file| &file.module), config.trust);
+        let _ahead = loader.load_ahead(config.rules.iter().map(|file| &file.module), config.trust, activity);
         for file in &config.rules {
             let next_group = group_numbers.len();
             let group = *group_numbers.entry(Arc::clone(&file.group)).or_insert(next_group);
-            match load(file, group, loader, config.trust) {
+            match load(file, group, loader, config.trust, activity) {
                 Ok((rule, subscription)) => {
                     rules.push(rule);
                     subscriptions.push(subscription);
@@ -93,10 +99,11 @@ impl Generation {
 fn load(
     file: &RuleFile,
     group: usize,
-    loader: &mut Loader,
+    loader: &Loader,
     trust: Trust,
+    activity: &Activity,
 ) -> Result<(LoadedRule, Subscription), Mistake> {
-    let module = loader.load(&file.module, trust).map_err(|error| match error {
+    let module = loader.load(&file.module, trust, activity).map_err(|error| match error {
         // About the module's file, or a folder, which many rules may share.
         LoadError::Distrust(distrust) => distrust.into(),
         error => file.module_mistake(format!("the module {error}; {}", error.remedy())),

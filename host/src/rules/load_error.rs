@@ -56,6 +56,9 @@ pub enum LoadError {
     /// The compiler refused it.
     #[error("cannot be compiled: {0}")]
     Compile(String),
+    /// Somebody else still compiles it, and there is a newer configuration by now.
+    #[error("is still being compiled")]
+    Overtaken,
 }
 
 impl LoadError {
@@ -77,6 +80,7 @@ impl LoadError {
             Self::Distrust(_) => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
+            Self::Overtaken => "see what the newer configuration says".to_owned(),
             Self::Compile(_) => "make it smaller or simpler".to_owned(),
         }
     }

@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
+use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
@@ -15,7 +16,8 @@ use super::direct::DirectRulePre;
 use super::load_error::LoadError;
 use super::runtime::Runtime;
 use super::stock;
-use crate::config::{ModuleSource, read_regular};
+use crate::activity::Activity;
+use crate::config::{ModuleSource, NOT_REGULAR, UNANSWERED, read_regular};
 use crate::trust::{OpenError, Trust};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
@@ -30,11 +32,23 @@ pub struct Module {
     pub(super) runtime: Runtime,
 }
 
-/// Compiles modules, each distinct one once.
+/// How often who waits for another's compiling looks whether that is still of use.
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Compiles modules, each distinct one once, whoever asks for it at the same time.
 pub struct Loader {
     runtime: Runtime,
     linker: Linker<Guest>,
+    cache: Mutex<Cache>,
+    /// Told when somebody has compiled, or failed to.
+    ended: Condvar,
+}
+
+#[derive(Default)]
+struct Cache {
     known: HashMap<Digest, Weak<Module>>,
+    /// What somebody compiles at the moment.
+    claimed: HashSet<Digest>,
     /// The digests of stock modules, which many rules run.
     stock: HashMap<&'static str, Digest>,
     /// Loaded last, newest at the end: whoever goes back to the bytes of before waits for no compiler.
@@ -42,6 +56,19 @@ pub struct Loader {
 }
 
 type Digest = [u8; 32];
+
+/// The right to compile something, until this is gone.
+struct Claim<'a> {
+    loader: &'a Loader,
+    digest: Digest,
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        lock(&self.loader.cache).claimed.remove(&self.digest);
+        self.loader.ended.notify_all();
+    }
+}
 
 impl Loader {
     /// A loader that has loaded nothing yet.
@@ -51,15 +78,16 @@ impl Loader {
     pub fn new(runtime: Runtime) -> anyhow::Result<Self> {
         let mut linker = Linker::new(runtime.engine());
         add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        Ok(Self { runtime, linker, known: HashMap::new(), stock: HashMap::new(), recent: VecDeque::new() })
+        Ok(Self { runtime, linker, cache: Mutex::default(), ended: Condvar::new() })
     }
 
     /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as what comes back lives. What cannot
     /// be loaded is left for that to tell.
     pub(super) fn load_ahead<'a>(
-        &mut self,
+        &self,
         sources: impl Iterator<Item = &'a ModuleSource>,
         trust: Trust,
+        activity: &Activity,
     ) -> Vec<Arc<Module>> {
         let paths: BTreeSet<&Path> = sources
             .filter_map(|source| match source {
@@ -68,19 +96,12 @@ impl Loader {
             })
             .collect();
         let workers = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
-        let (paths, claimed, compiled) =
-            (Mutex::new(paths.into_iter()), Mutex::new(HashSet::new()), Mutex::new(Vec::new()));
+        let (paths, compiled) = (Mutex::new(paths.into_iter()), Mutex::new(Vec::new()));
         let next = || lock(&paths).next();
         let work = || {
             while let Some(path) = next() {
-                let Ok(bytes) = read(path, trust) else { continue };
-                let digest: Digest = Sha256::digest(&bytes).into();
-                let is_known = self.known.get(&digest).is_some_and(|module| module.strong_count() > 0);
-                if !is_known
-                    && lock(&claimed).insert(digest)
-                    && let Ok(module) = self.compile(&bytes)
-                {
-                    lock(&compiled).push((digest, module));
+                if let Ok(module) = self.load_file(path, trust, activity) {
+                    lock(&compiled).push(module);
                 }
             }
         };
@@ -91,24 +112,27 @@ impl Loader {
                 drop(builder.spawn_scoped(scope, work));
             }
         });
-        let compiled = compiled.into_inner().unwrap_or_else(PoisonError::into_inner);
-        self.known.retain(|_, module| module.strong_count() > 0);
-        compiled.iter().for_each(|(digest, module)| self.know(*digest, module));
-        compiled.into_iter().map(|(_, module)| module).collect()
+        compiled.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The module at `source`, if `trust` takes it. If the same bytes are in use already, so is their code.
     ///
     /// # Errors
-    /// If it cannot or may not be read, is not WebAssembly, or is not a rule.
-    pub fn load(&mut self, source: &ModuleSource, trust: Trust) -> Result<Arc<Module>, LoadError> {
+    /// If it cannot or may not be read, is not WebAssembly, or is not a rule; or if it is still being compiled when `activity` was overtaken.
+    pub fn load(
+        &self,
+        source: &ModuleSource,
+        trust: Trust,
+        activity: &Activity,
+    ) -> Result<Arc<Module>, LoadError> {
         match source {
             ModuleSource::Stock(name) => {
                 let bytes = stock::bytes(name);
-                let digest = *self.stock.entry(name).or_insert_with(|| Sha256::digest(bytes).into());
-                self.load_digested(digest, bytes)
+                let digest =
+                    *lock(&self.cache).stock.entry(name).or_insert_with(|| Sha256::digest(bytes).into());
+                self.load_digested(digest, bytes, activity)
             }
-            ModuleSource::File(path) => self.load_bytes(&read(path, trust)?),
+            ModuleSource::File(path) => self.load_file(path, trust, activity),
         }
     }
 
@@ -116,25 +140,50 @@ impl Loader {
     ///
     /// # Errors
     /// As [`Loader::load`].
-    pub fn load_bytes(&mut self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        self.load_digested(Sha256::digest(bytes).into(), bytes)
+    pub fn load_bytes(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
+        self.load_digested(Sha256::digest(bytes).into(), bytes, &Activity::default())
     }
 
-    fn load_digested(&mut self, digest: Digest, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        if let Some(module) = self.known.get(&digest).and_then(Weak::upgrade) {
-            return Ok(module);
-        }
+    fn load_file(&self, path: &Path, trust: Trust, activity: &Activity) -> Result<Arc<Module>, LoadError> {
+        let bytes = read(path, trust, activity)?;
+        activity.compile(path, || self.load_digested(Sha256::digest(&bytes).into(), &bytes, activity))
+    }
+
+    fn load_digested(
+        &self,
+        digest: Digest,
+        bytes: &[u8],
+        activity: &Activity,
+    ) -> Result<Arc<Module>, LoadError> {
+        let _claim = match self.known_or_claim(digest, activity)? {
+            Ok(module) => return Ok(module),
+            Err(claim) => claim,
+        };
         let module = self.compile(bytes)?;
-        self.know(digest, &module);
+        lock(&self.cache).know(digest, &module);
         Ok(module)
     }
 
-    fn know(&mut self, digest: Digest, module: &Arc<Module>) {
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+    /// What is compiled already, by whomever, or else the right to compile it.
+    fn known_or_claim(
+        &self,
+        digest: Digest,
+        activity: &Activity,
+    ) -> Result<Result<Arc<Module>, Claim<'_>>, LoadError> {
+        let mut cache = lock(&self.cache);
+        loop {
+            if let Some(module) = cache.known.get(&digest).and_then(Weak::upgrade) {
+                return Ok(Ok(module));
+            }
+            if cache.claimed.insert(digest) {
+                return Ok(Err(Claim { loader: self, digest }));
+            }
+            if activity.is_overtaken() {
+                return Err(LoadError::Overtaken);
+            }
+            let waited = self.ended.wait_timeout(cache, LOOK);
+            cache = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        self.recent.push_back(Arc::clone(module));
-        self.known.insert(digest, Arc::downgrade(module));
     }
 
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
@@ -170,6 +219,17 @@ impl Loader {
     }
 }
 
+impl Cache {
+    fn know(&mut self, digest: Digest, module: &Arc<Module>) {
+        if self.recent.len() == RECENT {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(Arc::clone(module));
+        self.known.retain(|_, module| module.strong_count() > 0);
+        self.known.insert(digest, Arc::downgrade(module));
+    }
+}
+
 fn refused(error: wasmtime::Error) -> LoadError {
     LoadError::Compile(one_line(&error))
 }
@@ -184,11 +244,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(path: &Path, trust: Trust) -> Result<Vec<u8>, LoadError> {
-    match read_regular(path, MAX_MODULE, trust) {
+fn read(path: &Path, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
+    match read_regular(path, MAX_MODULE, trust, activity) {
         Ok(read) => read.map_err(LoadError::File),
         Err(OpenError::Io(error)) => Err(LoadError::Read(error)),
         Err(OpenError::Distrust(distrust)) => Err(LoadError::Distrust(distrust)),
-        Err(OpenError::NotRegular) => Err(LoadError::File("is not a regular file".to_owned())),
+        Err(OpenError::NotRegular) => Err(LoadError::File(NOT_REGULAR.to_owned())),
+        Err(OpenError::Unanswered) => Err(LoadError::File(UNANSWERED.to_owned())),
     }
 }

@@ -66,6 +66,7 @@ impl Files {
             }
             Err(OpenError::Distrust(distrust)) => format!("{}: {}", distrust.path.display(), distrust.what),
             Err(OpenError::NotRegular) => "not regular".to_owned(),
+            Err(OpenError::Unanswered) => "unanswered".to_owned(),
             Err(OpenError::Io(error)) => error.kind().to_string(),
         };
         let folder = self.dir.path().display().to_string();

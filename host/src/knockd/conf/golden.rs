@@ -8,6 +8,7 @@ use super::super::options::Options;
 use super::super::source::Source;
 use super::syntax::SyntaxError;
 use super::{Conf, Problem, SequenceError, one_time};
+use crate::activity::Activity;
 use crate::happening::Prepared;
 use crate::reload::prepare;
 use crate::rules::{Loader, Runtime};
@@ -104,7 +105,8 @@ fn told(file: &Path) -> String {
         Ok((source, _)) => source,
         Err(told) => return told,
     };
-    let mut loader = Loader::new(Runtime::start().expect("a runtime")).expect("a loader");
-    let Prepared { generation, .. } = prepare(&Written::Knockd(source), 1, &mut loader);
+    let loader = Loader::new(Runtime::start().expect("a runtime")).expect("a loader");
+    let Prepared { generation, .. } =
+        prepare(&Written::Knockd(source), 1, &loader, &Activity::default(), None);
     generation.err().map_or_else(String::new, |mistakes| format!("{mistakes}\n"))
 }

@@ -1,0 +1,166 @@
+//! Activity: what the preparing of a configuration is at, so that others can tell what it waits for, and what need not be tried again.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::config::show_duration;
+use crate::trust::OpenError;
+
+/// What one preparing of a configuration is at, on all its threads.
+#[derive(Clone, Debug, Default)]
+pub struct Activity {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    /// What has begun and not ended.
+    doing: Mutex<Vec<Doing>>,
+    /// Files that are not to be read, because others wait for them already.
+    avoided: Vec<PathBuf>,
+    is_overtaken: AtomicBool,
+}
+
+/// Something that has begun and not ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Doing {
+    what: What,
+    file: PathBuf,
+    since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Reading,
+    Compiling,
+}
+
+/// Something is being done as long as this lives.
+struct During<'a> {
+    shared: &'a Shared,
+    what: What,
+    file: &'a Path,
+}
+
+impl Activity {
+    /// One that does not read these files.
+    pub(crate) fn avoiding(avoided: Vec<PathBuf>) -> Self {
+        Self { shared: Arc::new(Shared { avoided, ..Shared::default() }) }
+    }
+
+    /// Another one has begun since: what this one waits for may be of no use any more.
+    pub(crate) fn overtake(&self) {
+        self.shared.is_overtaken.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether another one has begun since.
+    pub(crate) fn is_overtaken(&self) -> bool {
+        self.shared.is_overtaken.load(Ordering::Relaxed)
+    }
+
+    /// Has a file or folder read, which may take for ever: a disk may hang, and a file of procfs or tracefs may wait for what comes.
+    pub(crate) fn read<T>(
+        &self,
+        file: &Path,
+        read: impl FnOnce() -> Result<T, OpenError>,
+    ) -> Result<T, OpenError> {
+        if self.shared.avoided.iter().any(|avoided| avoided == file) {
+            return Err(OpenError::Unanswered);
+        }
+        let _during = self.begin(What::Reading, file);
+        read()
+    }
+
+    /// Has the module of this file compiled.
+    pub(crate) fn compile<T>(&self, file: &Path, compile: impl FnOnce() -> T) -> T {
+        let _during = self.begin(What::Compiling, file);
+        compile()
+    }
+
+    /// What has begun and not ended, the oldest first.
+    pub(crate) fn doing(&self) -> Vec<Doing> {
+        self.shared.lock().clone()
+    }
+
+    fn begin<'a>(&'a self, what: What, file: &'a Path) -> During<'a> {
+        self.shared.lock().push(Doing { what, file: file.to_owned(), since: Instant::now() });
+        During { shared: &self.shared, what, file }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Vec<Doing>> {
+        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for During<'_> {
+    fn drop(&mut self) {
+        let mut doing = self.shared.lock();
+        // Two threads that do the same are the same to whoever asks.
+        if let Some(place) = doing.iter().position(|doing| doing.what == self.what && doing.file == self.file)
+        {
+            doing.remove(place);
+        }
+    }
+}
+
+impl Doing {
+    /// The file that is being read, if that is what is done.
+    pub(crate) fn reads(&self) -> Option<&Path> {
+        (self.what == What::Reading).then_some(&self.file)
+    }
+}
+
+impl fmt::Display for Doing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let what = match self.what {
+            What::Reading => "reading",
+            What::Compiling => "compiling",
+        };
+        let took = Duration::from_secs(self.since.elapsed().as_secs());
+        write!(f, "{what} {}, for {} now", self.file.display(), show_duration(took))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tells_what_has_begun_and_not_ended() {
+        let activity = Activity::default();
+        let files = |activity: &Activity| -> Vec<_> {
+            activity.doing().iter().map(|doing| (doing.what, doing.file.clone())).collect()
+        };
+        let read = activity.read(Path::new("/a"), || {
+            activity.compile(Path::new("/b"), || {
+                assert_eq!(files(&activity), [(What::Reading, "/a".into()), (What::Compiling, "/b".into())]);
+                let reads: Vec<_> =
+                    activity.doing().iter().filter_map(Doing::reads).map(Path::to_owned).collect();
+                assert_eq!(reads, [Path::new("/a")]);
+            });
+            assert_eq!(files(&activity), [(What::Reading, "/a".into())]);
+            Ok(7)
+        });
+        assert_eq!(read.unwrap(), 7);
+        assert!(activity.doing().is_empty());
+        // Also if it ends with a panic.
+        let panicked =
+            std::panic::catch_unwind(|| activity.compile(Path::new("/b"), || panic!("of this test")));
+        assert!(panicked.is_err() && activity.doing().is_empty());
+    }
+
+    #[test]
+    fn does_not_read_what_is_avoided() {
+        let activity = Activity::avoiding(vec!["/a".into()]);
+        let read = |file: &str| activity.read(Path::new(file), || Ok(()));
+        assert!(matches!(read("/a"), Err(OpenError::Unanswered)));
+        assert!(read("/b").is_ok());
+    }
+}

@@ -1,0 +1,105 @@
+//! Pace: when to prepare: not in the middle of somebody's writing, and not again and again while that takes its time.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
+const QUIET: Duration = Duration::from_millis(100);
+const PATIENCE: Duration = Duration::from_secs(1);
+/// A preparing that takes longer is not waited for: the next begins beside it.
+const OVERTAKEN: Duration = Duration::from_secs(1);
+
+/// When to prepare the next generation.
+#[derive(Debug, Default)]
+pub(super) struct Pace {
+    /// When files changed, first and last, since the newest preparing began.
+    changed: Option<(Instant, Instant)>,
+    /// When somebody asked for it.
+    asked: Option<Instant>,
+    /// When the newest preparing began, as long as it is under way.
+    began: Option<Instant>,
+}
+
+impl Pace {
+    /// A file changed.
+    pub(super) fn note_change(&mut self, now: Instant) {
+        self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
+    }
+
+    /// Somebody wants it prepared without waiting for quiet.
+    pub(super) fn ask(&mut self, now: Instant) {
+        self.asked.get_or_insert(now);
+    }
+
+    /// When to prepare, if there is a reason to.
+    pub(super) fn due(&self) -> Option<Instant> {
+        let quiet = self.changed.map(|(first, last)| (last + QUIET).min(first + PATIENCE));
+        let due = [quiet, self.asked].into_iter().flatten().min()?;
+        Some(self.began.map_or(due, |began| due.max(began + OVERTAKEN)))
+    }
+
+    /// Preparing begins.
+    pub(super) fn begin(&mut self, now: Instant) {
+        *self = Self { began: Some(now), ..Self::default() };
+    }
+
+    /// The preparing that began last has ended.
+    pub(super) fn end(&mut self) {
+        self.began = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_for_quiet_but_not_for_ever() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::default();
+        assert_eq!(pace.due(), None);
+        pace.note_change(at(0));
+        assert_eq!(pace.due(), Some(at(100)));
+        pace.note_change(at(90));
+        assert_eq!(pace.due(), Some(at(190)));
+        for millis in (100..2000).step_by(50) {
+            pace.note_change(at(millis));
+        }
+        assert_eq!(pace.due(), Some(at(1000)));
+        pace.ask(at(300));
+        assert_eq!(pace.due(), Some(at(300)));
+    }
+
+    #[test]
+    fn what_changes_while_preparing_is_prepared_after() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::default();
+        pace.note_change(at(0));
+        pace.begin(at(100));
+        assert_eq!(pace.due(), None);
+        pace.note_change(at(150));
+        pace.end();
+        assert_eq!(pace.due(), Some(at(250)));
+        pace.begin(at(250));
+        pace.end();
+        assert_eq!(pace.due(), None);
+    }
+
+    #[test]
+    fn a_preparing_that_takes_long_is_overtaken() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::default();
+        pace.ask(at(0));
+        pace.begin(at(0));
+        pace.note_change(at(20));
+        pace.ask(at(30));
+        assert_eq!(pace.due(), Some(at(1000)), "not sooner: it may be done in a moment");
+        pace.begin(at(1000));
+        pace.note_change(at(5000));
+        assert_eq!(pace.due(), Some(at(5100)));
+    }
+}
