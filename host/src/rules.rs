@@ -11,6 +11,8 @@ mod componentize;
 mod contract;
 mod direct;
 mod fault;
+mod features;
+mod file_kind;
 mod generation;
 mod instance;
 mod limits;
@@ -23,6 +25,8 @@ mod store;
 mod worker;
 
 pub use fault::Fault;
+pub use features::Feature;
+pub use file_kind::FileKind;
 pub use generation::{Generation, LoadedRule};
 pub use instance::{Instance, StartError};
 pub use limits::Limits;

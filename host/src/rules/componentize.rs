@@ -5,13 +5,14 @@
 
 use std::borrow::Cow;
 
-use wasmparser::{Parser, Payload};
+use wasmparser::{ComponentTypeRef, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
 use super::contract::WIT;
-use super::direct;
+use super::file_kind::{FileKind, is_wasm_text};
 use super::load_error::LoadError;
+use super::{direct, features};
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
 const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
@@ -30,22 +31,65 @@ pub(super) enum Form<'a> {
 /// The rule in `bytes`; a core module has been checked as the component that it would be.
 pub(super) fn componentize(bytes: &[u8]) -> Result<Form<'_>, LoadError> {
     match bytes.get(..8) {
-        Some(b"\0asm\x0d\0\x01\0") => Ok(Form::Component(bytes.into())),
+        Some(b"\0asm\x0d\0\x01\0") => inspect_component(bytes).map(|()| Form::Component(bytes.into())),
         Some(b"\0asm\x01\0\0\0") => encode(bytes),
         Some([b'\0', b'a', b's', b'm', version @ ..]) => Err(LoadError::BinaryVersion(version.to_vec())),
-        _ if bytes.trim_ascii_start().starts_with(b"(module") => Err(LoadError::Text),
-        _ => Err(LoadError::NotWasm),
+        _ if bytes.starts_with(b"\0asm") => {
+            Err(LoadError::Invalid(format!("it ends after {} bytes", bytes.len())))
+        }
+        _ if is_wasm_text(bytes) => Err(LoadError::Text),
+        _ => Err(LoadError::NotWasm(FileKind::of(bytes))),
     }
 }
 
 /// Whether a component may import this instance.
-pub(super) fn check_import(name: &str) -> Result<(), LoadError> {
+fn check_import(name: &str) -> Result<(), LoadError> {
     let (package, version) = name.split_once('@').unwrap_or((name, ""));
     match package {
         "postern:rule/host" | "postern:rule/types" if is_our_version(version) => Ok(()),
         "postern:rule/host" | "postern:rule/types" => Err(wrong_version(name, version)),
         _ => Err(LoadError::Import(name.to_owned())),
     }
+}
+
+/// Looks at a component as [`inspect`] does at a module, before a compiler spends a minute on it.
+fn inspect_component(component: &[u8]) -> Result<(), LoadError> {
+    let mut exports = Vec::new();
+    // How deep within nested components and modules, whose imports are the business of the component around them.
+    let mut depth = 0_usize;
+    for payload in Parser::new(0).parse_all(component) {
+        match payload.map_err(invalid)? {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => depth += 1,
+            Payload::End(_) => depth = depth.saturating_sub(1),
+            Payload::ComponentImportSection(reader) if depth == 0 => {
+                for import in reader {
+                    let import = import.map_err(invalid)?;
+                    // A world that uses a type imports its name, which asks for nothing.
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        check_import(import.name.name)?;
+                    }
+                }
+            }
+            Payload::ComponentExportSection(reader) if depth == 0 => {
+                for export in reader {
+                    exports.push(export.map_err(invalid)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    check_exports(exports, |export, wanted| export == wanted)
+}
+
+/// That everything is there that a rule must export; more may be.
+fn check_exports(mut exports: Vec<String>, is: impl Fn(&str, &str) -> bool) -> Result<(), LoadError> {
+    for wanted in EXPORTS {
+        if !exports.iter().any(|export| is(export, wanted)) {
+            exports.truncate(12);
+            return Err(LoadError::Export { wanted, exports: exports.join(", ") });
+        }
+    }
+    Ok(())
 }
 
 fn is_our_version(version: &str) -> bool {
@@ -87,7 +131,7 @@ pub(super) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
         .module(&module)
         .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| LoadError::World(one_line(&error)))?;
+        .map_err(|error| features::explain(&module).unwrap_or_else(|| LoadError::World(one_line(&error))))?;
     Ok(Encoded { component, resolve, world })
 }
 
@@ -97,7 +141,6 @@ struct Found {
 
 /// Looks for the mistakes that authors make, to name them better than an encoder can.
 fn inspect(module: &[u8]) -> Result<Found, LoadError> {
-    let invalid = |error: wasmparser::BinaryReaderError| LoadError::Invalid(error.to_string());
     let mut found = Found { describes_its_world: false };
     let mut exports = Vec::new();
     for payload in Parser::new(0).parse_all(module) {
@@ -119,13 +162,13 @@ fn inspect(module: &[u8]) -> Result<Found, LoadError> {
             _ => {}
         }
     }
-    for wanted in EXPORTS {
-        let standard = format!("cm32p2||{wanted}");
-        if !exports.iter().any(|name| *name == wanted || *name == standard) {
-            exports.truncate(12);
-            return Err(LoadError::Export { wanted, exports: exports.join(", ") });
-        }
+    let has = |name: &str| exports.iter().any(|export| export == name);
+    if has("_start") && !has("_initialize") {
+        return Err(LoadError::Command);
     }
+    check_exports(exports, |export, wanted| {
+        export == wanted || export.strip_prefix("cm32p2||") == Some(wanted)
+    })?;
     Ok(found)
 }
 
@@ -138,6 +181,10 @@ fn check_core_import(module: &str, name: &str) -> Result<(), LoadError> {
         _ if interface.starts_with(['[', '_', '$']) => Ok(()),
         _ => Err(LoadError::Import(format!("{module} {name}"))),
     }
+}
+
+fn invalid(error: wasmparser::BinaryReaderError) -> LoadError {
+    LoadError::Invalid(error.to_string())
 }
 
 fn internal(error: anyhow::Error) -> LoadError {

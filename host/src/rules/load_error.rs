@@ -5,6 +5,8 @@ use std::io;
 use thiserror::Error;
 
 use super::contract::{HOST_INTERFACE, PACKAGE};
+use super::features::Feature;
+use super::file_kind::FileKind;
 use crate::trust::Distrust;
 
 /// Why a module was not loaded.
@@ -20,8 +22,8 @@ pub enum LoadError {
     #[error("is not read: {} {}", .0.path.display(), .0.what)]
     Distrust(Distrust),
     /// Not WebAssembly at all.
-    #[error("is not WebAssembly")]
-    NotWasm,
+    #[error("is {0}")]
+    NotWasm(FileKind),
     /// WebAssembly text.
     #[error("is WebAssembly text")]
     Text,
@@ -31,6 +33,9 @@ pub enum LoadError {
     /// Malformed WebAssembly.
     #[error("is not valid WebAssembly: {0}")]
     Invalid(String),
+    /// A part of WebAssembly that no rule gets.
+    #[error("uses {}, which rules are not offered", .0.name)]
+    Feature(Feature),
     /// A version of the contract that we do not speak.
     #[error("imports `{name}`, which is {version} of the contract")]
     Version {
@@ -50,6 +55,9 @@ pub enum LoadError {
         /// What is there.
         exports: String,
     },
+    /// A program, whose functions work only while it runs.
+    #[error("is a program, which is started once (it exports `_start`)")]
+    Command,
     /// The module's types are not those of the contract.
     #[error("does not fit the contract: {0}")]
     World(String),
@@ -66,17 +74,26 @@ impl LoadError {
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Import(name) if name.contains("wasi") => {
-                "a rule gets no WASI; build for wasm32-unknown-unknown, or for WASI preview 1 as a core module".to_owned()
-            }
+            Self::Import(name) if name.contains("wasi") => "a rule gets no WASI; componentize-py and componentize-qjs leave it \
+                out with --stub-wasi; elsewhere build for wasm32-unknown-unknown, or a core module for WASI preview 1"
+                .to_owned(),
+            Self::Import(name) if name == "env abort" => "link what defines it into the module; AssemblyScript: asc FILE.ts \
+                --use abort=FILE/abort, and in FILE.ts a function `abort` of four parameters"
+                .to_owned(),
             Self::Import(name) if name.starts_with("env ") => {
                 "an undefined symbol: link what defines it into the module".to_owned()
             }
             Self::Import(_) => format!("a rule may import {HOST_INTERFACE} and nothing else"),
             Self::Version { .. } => format!("this daemon speaks {PACKAGE}; build the rule against that"),
+            Self::Command => "build a library: Go: -buildmode=c-shared; clang and zig cc for WASI: -mexec-model=reactor; Rust: \
+                crate-type = [\"cdylib\"]; Zig: -fno-entry"
+                .to_owned(),
             Self::Export { .. } | Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
             Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
-            Self::NotWasm | Self::BinaryVersion(_) | Self::Invalid(_) => "compile the rule to WebAssembly".to_owned(),
+            Self::NotWasm(kind) => kind.remedy().to_owned(),
+            Self::BinaryVersion(_) => "compile the rule to WebAssembly".to_owned(),
+            Self::Invalid(_) => "the file may be cut or damaged; build the rule again".to_owned(),
+            Self::Feature(feature) => format!("switch it off: {}", feature.remedy),
             Self::Distrust(_) => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),

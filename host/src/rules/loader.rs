@@ -10,12 +10,12 @@ use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
 use super::code::Code;
-use super::componentize::{Form, check_import, componentize};
+use super::componentize::{Form, componentize};
 use super::contract::{Guest, RulePre, add_to_linker};
 use super::direct::DirectRulePre;
 use super::load_error::LoadError;
 use super::runtime::Runtime;
-use super::stock;
+use super::{features, stock};
 use crate::activity::Activity;
 use crate::config::{ModuleSource, NOT_REGULAR, UNANSWERED, read_regular};
 use crate::trust::{OpenError, Trust};
@@ -189,7 +189,8 @@ impl Loader {
     fn compile(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
         let code = match componentize(bytes)? {
             Form::Direct(module) => {
-                Code::Direct(DirectRulePre::compile(self.runtime.engine(), module).map_err(refused)?)
+                let compiled = DirectRulePre::compile(self.runtime.engine(), module);
+                Code::Direct(compiled.map_err(|error| refused(module, &error))?)
             }
             Form::Component(component) => Code::Component(self.compile_component(&component)?),
         };
@@ -197,25 +198,10 @@ impl Loader {
     }
 
     fn compile_component(&self, component: &[u8]) -> Result<RulePre<Guest>, LoadError> {
-        let component = Component::new(self.runtime.engine(), component).map_err(refused)?;
-        self.check_type(&component)?;
+        let compiled = Component::new(self.runtime.engine(), component);
+        let compiled = compiled.map_err(|error| refused(component, &error))?;
         let world = |error: wasmtime::Error| LoadError::World(one_line(&error));
-        self.linker.instantiate_pre(&component).and_then(RulePre::new).map_err(world)
-    }
-
-    fn check_type(&self, component: &Component) -> Result<(), LoadError> {
-        let engine = self.runtime.engine();
-        let described = component.component_type();
-        for (name, _) in described.imports(engine) {
-            check_import(name)?;
-        }
-        let exports: Vec<_> = described.exports(engine).map(|(name, _)| name.to_owned()).collect();
-        for wanted in ["configure", "judge"] {
-            if !exports.iter().any(|name| name == wanted) {
-                return Err(LoadError::Export { wanted, exports: exports.join(", ") });
-            }
-        }
-        Ok(())
+        self.linker.instantiate_pre(&compiled).and_then(RulePre::new).map_err(world)
     }
 }
 
@@ -230,8 +216,9 @@ impl Cache {
     }
 }
 
-fn refused(error: wasmtime::Error) -> LoadError {
-    LoadError::Compile(one_line(&error))
+/// Why the compiler refused a module.
+fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
+    features::explain(module).unwrap_or_else(|| LoadError::Compile(one_line(error)))
 }
 
 /// The whole chain of an error in one line.

@@ -1,0 +1,92 @@
+//! Features: which parts of WebAssembly a module uses that no rule gets, and how its compiler is told to do without.
+//!
+//! Looked for only when a module was refused: it is checked again with everything switched on but one feature after the other. What
+//! fails without a feature uses it.
+
+use wasmparser::{Validator, WasmFeatures};
+
+use super::load_error::LoadError;
+
+/// A part of WebAssembly that no rule gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Feature {
+    /// Its name, as compilers call it.
+    pub name: &'static str,
+    /// How compilers leave it out.
+    pub remedy: &'static str,
+    without: WasmFeatures,
+}
+
+const ALL: WasmFeatures = WasmFeatures::all();
+
+const REFUSED: [Feature; 10] = [
+    Feature {
+        name: "SIMD",
+        remedy: "Rust: -Ctarget-feature=-simd128; clang and zig cc: -mno-simd128; Zig: -mcpu=baseline-simd128; \
+                 AssemblyScript: no --enable simd",
+        // Relaxed SIMD is of no use without.
+        without: WasmFeatures::SIMD,
+    },
+    Feature {
+        name: "threads",
+        remedy: "Rust: -Ctarget-feature=-atomics and no target with threads in its name; clang and zig cc: no -pthread, \
+                 -mno-atomics; Zig: -fsingle-threaded -mcpu=baseline-atomics; AssemblyScript: no --enable threads",
+        without: WasmFeatures::THREADS.union(WasmFeatures::SHARED_EVERYTHING_THREADS),
+    },
+    Feature {
+        name: "exceptions",
+        remedy: "Rust: -Cpanic=abort; clang and zig c++: -fno-exceptions, no -fwasm-exceptions, and no setjmp",
+        without: WasmFeatures::EXCEPTIONS.union(WasmFeatures::LEGACY_EXCEPTIONS),
+    },
+    Feature {
+        name: "garbage collection",
+        remedy: "AssemblyScript: no --enable gc; languages that need it, such as Kotlin, Dart or OCaml, cannot make rules",
+        without: WasmFeatures::GC
+            .union(WasmFeatures::FUNCTION_REFERENCES)
+            .union(WasmFeatures::CUSTOM_DESCRIPTORS),
+    },
+    Feature {
+        name: "memory64",
+        remedy: "build for 32 bits: Rust: --target wasm32-unknown-unknown; clang: --target=wasm32; Zig: -target \
+                 wasm32-freestanding",
+        without: WasmFeatures::MEMORY64,
+    },
+    Feature {
+        name: "wide arithmetic",
+        remedy: "Rust: -Ctarget-feature=-wide-arithmetic; clang and zig cc: -mno-wide-arithmetic; Zig: \
+                 -mcpu=baseline-wide_arithmetic",
+        without: WasmFeatures::WIDE_ARITHMETIC,
+    },
+    Feature {
+        name: "memory pages of another size",
+        remedy: "wasm-ld: no --page-size",
+        without: WasmFeatures::CUSTOM_PAGE_SIZES,
+    },
+    Feature { name: "stack switching", remedy: "build it without", without: WasmFeatures::STACK_SWITCHING },
+    Feature {
+        name: "asynchronous functions of the component model",
+        remedy: "componentize-qjs: --sync; elsewhere: no async in the rule's exports",
+        without: WasmFeatures::CM_ASYNC
+            .union(WasmFeatures::CM_ASYNC_STACKFUL)
+            .union(WasmFeatures::CM_MORE_ASYNC_BUILTINS)
+            .union(WasmFeatures::CM_THREADING)
+            .union(WasmFeatures::CM_ERROR_CONTEXT),
+    },
+    // Last, as some of the others need it as well.
+    Feature {
+        name: "references to the host's objects (externref)",
+        remedy: "AssemblyScript: no --enable reference-types; elsewhere: no bindings for JavaScript",
+        without: WasmFeatures::GC_TYPES,
+    },
+];
+
+/// Why `bytes`, a module or a component, were refused, if it is their fault: they are malformed, or use what no rule gets.
+pub(super) fn explain(bytes: &[u8]) -> Option<LoadError> {
+    if let Err(error) = Validator::new_with_features(ALL).validate_all(bytes) {
+        return Some(LoadError::Invalid(error.to_string()));
+    }
+    let fails_without = |feature: &&Feature| {
+        Validator::new_with_features(ALL.difference(feature.without)).validate_all(bytes).is_err()
+    };
+    REFUSED.iter().find(fails_without).map(|feature| LoadError::Feature(*feature))
+}
