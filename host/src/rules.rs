@@ -6,6 +6,7 @@
 //! **Invariant:** whatever a rule does, a trap, an endless loop, nonsense, the outcome is at most an ignored knock.
 //! `tests/all/guests.rs` holds it.
 
+mod call_clock;
 mod code;
 mod componentize;
 mod contract;
@@ -14,6 +15,8 @@ mod fault;
 mod features;
 mod file_kind;
 mod generation;
+mod guest;
+mod guest_log;
 mod instance;
 mod limits;
 mod load_error;

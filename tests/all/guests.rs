@@ -1,6 +1,11 @@
 //! Guests that misbehave: each is stopped, hurts nobody else, is reported, and opens nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
+
+use rustix::thread::ClockId;
+use rustix::time::clock_gettime;
 
 use crate::modules::{component, guest, judging};
 use crate::world::World;
@@ -31,12 +36,36 @@ fn check_one_fault(module: &[u8], words: &str) {
     assert!(took < Duration::from_secs(5), "{took:?}");
 }
 
+/// A guest's `judge` ignores what it is asked, time and again, either way it is called.
+fn check_no_fault(module: &[u8]) {
+    for module in [module, &component(module)] {
+        let mut world = World::new(&[("good.toml", BAD.as_bytes()), ("bad.wasm", module)]);
+        world.play("+0 192.0.2.1 udp/7\n+1 192.0.2.1 udp/7\n+2 192.0.2.1 udp/7");
+        assert_eq!((world.out.as_str(), world.instances()), ("", 1));
+    }
+}
+
 #[test]
 fn an_endless_loop_is_stopped() {
     check_fault(
         &judging("(loop $forever (br $forever)) (i32.const 96)"),
         "`judge` ran past its CPU time of 2ms",
     );
+}
+
+#[test]
+fn a_start_that_never_ends_is_stopped() {
+    let forever = "(loop $forever (br $forever))";
+    let configure = guest("", &format!("{forever} (i32.const 64)"), "(i32.const 96)");
+    let start = guest(&format!("(func $start {forever}) (start $start)"), "(i32.const 64)", "(i32.const 96)");
+    let mut world = World::new(&[("good.toml", NEIGHBOUR.as_bytes())]);
+    for (during, module) in [("configure", configure), ("start", start)] {
+        for module in [component(&module), module] {
+            let mistakes = world.reload(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]).unwrap_err();
+            let words = format!("`{during}` ran past its CPU time of 20ms");
+            assert!(mistakes.to_string().contains(&words), "{mistakes}");
+        }
+    }
 }
 
 #[test]
@@ -170,10 +199,129 @@ fn a_fault_costs_no_client_its_progress() {
     assert_eq!(lines[3], "+2.0 bad 192.0.2.1 stage 3");
 }
 
+const LOG: &str = "(import \"postern:rule/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))\n";
+
+/// A rule with 2 MiB of memory whose `judge` logs so many lines, each of so many bytes, in a loop.
+fn logging(lines: u32, bytes: u32) -> Vec<u8> {
+    guest(
+        &format!("{LOG}(global $lines (mut i32) (i32.const 0))"),
+        "(drop (memory.grow (i32.const 31))) (i32.const 64)",
+        &format!(
+            "(global.set $lines (i32.const {lines}))
+             (loop $more
+                (call $log (i32.const 3) (i32.const 65536) (i32.const {bytes}))
+                (global.set $lines (i32.sub (global.get $lines) (i32.const 1)))
+                (br_if $more (global.get $lines)))
+             (i32.const 96)"
+        ),
+    )
+}
+
+#[test]
+fn a_call_logs_so_many_lines_and_no_more() {
+    check_no_fault(&logging(64, 10));
+    check_fault(&logging(65, 10), "`judge` failed: it logs more than 64 lines in one call");
+    // For ever, which no limit of time needs to end.
+    check_fault(&logging(0, 0), "`judge` failed: it logs more than 64 lines in one call");
+}
+
+#[test]
+fn a_call_logs_so_much_text_and_no_more() {
+    let words = "`judge` failed: it logs more than 65536 bytes of text in one call";
+    check_no_fault(&logging(1, 65_536));
+    check_fault(&logging(1, 65_537), words);
+    check_no_fault(&logging(2, 32_768));
+    check_fault(&logging(2, 32_769), words);
+    check_fault(&logging(12_000, 1 << 20), words);
+    // Its length is looked at before its bytes, which are no text.
+    let no_text = |bytes| {
+        let judge = format!(
+            "(drop (memory.grow (i32.const 31))) (memory.fill (i32.const 65536) (i32.const 0xff) (i32.const 65537))
+             (call $log (i32.const 2) (i32.const 65536) (i32.const {bytes})) (i32.const 96)"
+        );
+        guest(LOG, "(i32.const 64)", &judge)
+    };
+    check_fault(&no_text(65_537), words);
+    check_fault(&no_text(65_536), "invalid utf-8");
+}
+
+#[test]
+fn the_hosts_work_is_the_rules_time() {
+    // Without a loop, so that nothing but the calls of the host can look at the clock.
+    let lines = "(call $log (i32.const 2) (i32.const 300) (i32.const 1))".repeat(19);
+    let module = guest(LOG, "(i32.const 64)", &format!("{lines} (i32.const 96)"));
+    for module in [component(&module), module] {
+        let heard = Arc::new(AtomicUsize::new(0));
+        let slow = SlowSubscriber(Arc::clone(&heard));
+        tracing::subscriber::with_default(slow, || {
+            check_one_fault(&module, "`judge` ran past its CPU time of 2ms")
+        });
+        let heard = heard.load(Ordering::Relaxed);
+        assert!((2..10).contains(&heard), "{heard} lines of a millisecond each");
+    }
+}
+
+/// A log that takes a millisecond of the thread's CPU time for each line.
+struct SlowSubscriber(Arc<AtomicUsize>);
+
+impl tracing::Subscriber for SlowSubscriber {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= tracing::Level::INFO
+    }
+
+    fn event(&self, _: &tracing::Event<'_>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        let begin = cpu_time();
+        while cpu_time() - begin < Duration::from_millis(1) {}
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+    fn enter(&self, _: &tracing::span::Id) {}
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
+}
+
+#[test]
+fn an_answer_is_bounded_before_it_is_looked_at() {
+    let words = "`judge` failed: its answer has more than 65536 bytes";
+    let list = |kind: u32, length: u32| {
+        judging(&format!(
+            "(drop (memory.grow (i32.const 31)))
+             (i32.store8 (i32.const 96) (i32.const {kind})) (i32.store (i32.const 104) (i32.const 65536))
+             (i32.store (i32.const 108) (i32.const {length})) (i32.const 96)"
+        ))
+    };
+    // Openings, closings, and a reason.
+    check_fault(&list(3, 10_000), words);
+    check_fault(&list(4, 10_000), words);
+    check_fault(&list(2, 65_537), words);
+    // Eight openings whose doors' names are each half of what may be.
+    let names = judging(
+        "(drop (memory.grow (i32.const 31)))
+         (memory.fill (i32.const 131072) (i32.const 97) (i32.const 32768))
+         (i32.store8 (i32.const 65536) (i32.const 1)) (i32.store (i32.const 65540) (i32.const 131072))
+         (i32.store (i32.const 65544) (i32.const 32768))
+         (memory.copy (i32.const 65616) (i32.const 65536) (i32.const 80))
+         (memory.copy (i32.const 65696) (i32.const 65536) (i32.const 160))
+         (memory.copy (i32.const 65856) (i32.const 65536) (i32.const 320))
+         (i32.store8 (i32.const 96) (i32.const 3)) (i32.store (i32.const 104) (i32.const 65536))
+         (i32.store (i32.const 108) (i32.const 8)) (i32.const 96)",
+    );
+    check_fault(&names, words);
+}
+
 #[test]
 fn what_a_rule_logs_is_cut_and_cannot_break_a_line() {
     let module = guest(
-        "(import \"postern:rule/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))\n(data (i32.const 300) \"a\\0ab\")",
+        &format!("{LOG}(data (i32.const 300) \"a\\0ab\")"),
         "(i32.const 64)",
         "(call $log (i32.const 2) (i32.const 300) (i32.const 3)) (i32.const 96)",
     );

@@ -3,8 +3,9 @@
 use postern_core::Knock;
 use wasmtime::Store;
 
-use super::contract::{self, Guest, Rule, RulePre, types};
+use super::contract::{self, Rule, RulePre, types};
 use super::direct::{DirectRule, DirectRulePre};
+use super::guest::Guest;
 
 /// Compiled code.
 pub(super) enum Code {

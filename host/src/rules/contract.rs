@@ -1,21 +1,20 @@
 //! The contract `postern:rule@0.1.0`: generated bindings, and the conversions between them and the core's words.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_core::{
-    CloseRequest, Destination, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress, RuleId,
-    TcpFlags, Timestamp, Transport, Verdict, Watch,
+    CloseRequest, Destination, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress, TcpFlags,
+    Timestamp, Transport, Verdict, Watch,
 };
-use wasmtime::component::{HasSelf, Linker};
+use wasmtime::StoreContextMut;
+use wasmtime::component::{HasSelf, Linker, WasmStr};
 
 use self::bindings::postern::rule::types::Address;
 pub(super) use self::bindings::postern::rule::{host, types};
 pub(super) use self::bindings::{Rule, RulePre};
-use self::host::{Host, Level};
-use super::limits::{Allowance, Limits};
-use crate::log::{self, RateLimit};
+use self::host::Level;
+use super::guest::Guest;
 
 /// The interface that a rule imports, the only one there is.
 pub(super) const HOST_INTERFACE: &str = "postern:rule/host@0.1.0";
@@ -30,7 +29,6 @@ const MAX_MEMORY: usize = 1024;
 const MAX_REMEMBERED_FOR: Duration = Duration::from_secs(3600);
 const MAX_REQUESTS: usize = 8;
 const MAX_REASON: usize = 200;
-const MAX_LOG_LINE: usize = 400;
 const MAX_TOKEN: usize = 64;
 const MAX_DOOR_NAME: usize = 64;
 /// The largest integer that every guest language holds exactly.
@@ -46,54 +44,26 @@ mod bindings {
     });
 }
 
-/// What a store holds for its guest.
-pub(super) struct Guest {
-    pub(super) rule: RuleId,
-    pub(super) limits: Limits,
-    pub(super) allowance: Allowance,
-    /// The thread's CPU time when a tick first found the current call running.
-    pub(super) call_began: Option<Duration>,
-    log_limit: LogLimit,
-}
-
-/// How much a rule may log, all its instances together: a new one after a fault gets no new burst.
-pub(super) type LogLimit = Arc<Mutex<RateLimit>>;
-
-pub(super) fn log_limit() -> LogLimit {
-    Arc::new(Mutex::new(RateLimit::per_second(5, 20)))
-}
-
-impl Guest {
-    pub(super) fn new(rule: RuleId, limits: Limits, log_limit: LogLimit) -> Self {
-        Self { rule, limits, allowance: Allowance::new(limits), call_began: None, log_limit }
-    }
-}
-
 /// Offers a rule what the contract says, and nothing else.
 pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    Rule::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)
+    types::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
+    // Not by the generated bindings: they would read and copy the text before anybody could count it.
+    linker.instance(HOST_INTERFACE)?.func_wrap(
+        "log",
+        |mut store: StoreContextMut<'_, Guest>, (level, text): (Level, WasmStr)| {
+            store.data_mut().clock.check()?;
+            let log = &store.data().log;
+            log.count_line()?;
+            // One line is no longer than the store lets the host take at once.
+            let text = text.to_str(&store)?;
+            log.count_text(text.len())?;
+            log.write(level, &text);
+            Ok(())
+        },
+    )
 }
 
 impl types::Host for Guest {}
-
-impl Host for Guest {
-    fn log(&mut self, level: Level, message: String) {
-        let admitted = self.log_limit.lock().unwrap_or_else(PoisonError::into_inner).admit();
-        let Some(suppressed) = admitted else { return };
-        let message: String = message
-            .chars()
-            .take(MAX_LOG_LINE)
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
-        let level = match level {
-            Level::Error => tracing::Level::ERROR,
-            Level::Warn => tracing::Level::WARN,
-            Level::Info => tracing::Level::INFO,
-            Level::Debug => tracing::Level::DEBUG,
-        };
-        log::rule_says(&self.rule, level, &message, suppressed);
-    }
-}
 
 /// A knock as the guest sees it; `payload_limit` is what the rule asked for.
 pub(super) fn lower(knock: &Knock, payload_limit: usize) -> types::Knock<'_> {

@@ -16,7 +16,8 @@ use wasmtime::{Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Mo
 pub(super) use self::fits::fits;
 
 use self::canonical::{JudgeArguments, List, Reader};
-use super::contract::{Guest, HOST_INTERFACE, host, types};
+use super::contract::{HOST_INTERFACE, types};
+use super::guest::Guest;
 
 /// Old block, its size, alignment, new size; the new block.
 type Realloc = TypedFunc<(u32, u32, u32, u32), u32>;
@@ -53,6 +54,8 @@ impl DirectRulePre {
     /// Compiles a module that [`fits`].
     pub(super) fn compile(engine: &Engine, module: &[u8]) -> wasmtime::Result<Self> {
         let module = Module::new(engine, module)?;
+        // Else the first start would do it, in the guest's time.
+        module.initialize_copy_on_write_image()?;
         let mut linker = Linker::new(engine);
         linker.func_wrap(HOST_INTERFACE, "log", log)?;
         linker.instantiate_pre(&module).map(Self)
@@ -159,11 +162,15 @@ fn write(guest: &mut [u8], place: u32, bytes: &[u8]) -> wasmtime::Result<()> {
 
 /// The import `log`: a level, and where the message is.
 fn log(mut caller: Caller<'_, Guest>, level: u32, place: u32, length: u32) -> wasmtime::Result<()> {
+    let guest = caller.data_mut();
+    guest.clock.check()?;
+    guest.log.count_line()?;
+    guest.log.count_text(usize::try_from(length)?)?;
     let Some(Extern::Memory(memory)) = caller.get_export(export::MEMORY) else {
         wasmtime::bail!("it exports no memory");
     };
     let reader = Reader::new(memory.data(&caller));
-    let (level, message) = (reader.level(level)?, reader.text(List { place, length })?);
-    host::Host::log(caller.data_mut(), level, message);
+    let (level, text) = (reader.level(level)?, reader.text(List { place, length })?);
+    caller.data().log.write(level, text);
     Ok(())
 }

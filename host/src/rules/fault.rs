@@ -5,6 +5,7 @@ use std::time::Duration;
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 
+use super::{guest_log, store};
 use crate::config::show_duration;
 
 /// The rule did something that a rule must not do. Its instance is gone.
@@ -38,11 +39,23 @@ impl Fault {
             Some(Trap::StackOverflow) => "overflowed its stack".to_owned(),
             Some(Trap::UnreachableCodeReached) => "panicked (unreachable)".to_owned(),
             Some(trap) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
-            None => format!("failed: {}", error.root_cause()),
+            None => format!("failed: {}", cause(error)),
         };
         let place = error.downcast_ref::<WasmBacktrace>().and_then(place);
         Self::Trapped { during, what: what + &place.unwrap_or_default() }
     }
+}
+
+/// Why it failed, in words for the rule's author.
+fn cause(error: &wasmtime::Error) -> String {
+    let cause = error.root_cause().to_string();
+    // The words of wasmtime where a component hands over more than the store allows. No type tells it.
+    if !cause.starts_with("too much data is being copied") {
+        return cause;
+    }
+    let is_in_guest = error.downcast_ref::<WasmBacktrace>().is_some();
+    let error = if is_in_guest { guest_log::too_much_text() } else { store::too_long_answer() };
+    error.to_string()
 }
 
 /// The innermost function with a name that is not the machinery of a panic.

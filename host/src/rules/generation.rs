@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postern_core::{Bounds, Dispatch, RuleId, Subscription};
 
-use super::contract::{self, LogLimit};
+use super::guest_log::{LogLimit, log_limit};
 use super::instance::{Instance, StartError};
 use super::limits::Limits;
 use super::load_error::LoadError;
@@ -108,7 +108,7 @@ fn load(
         LoadError::Distrust(distrust) => distrust.into(),
         error => file.module_mistake(format!("the module {error}; {}", error.remedy())),
     })?;
-    let log_limit = contract::log_limit();
+    let log_limit = log_limit();
     let started = Instance::start(&module, &file.id, file.limits, &file.settings, &log_limit);
     let (_, interest) = started.map_err(|error| match error {
         StartError::Refused(what) => file.settings_mistake(what),

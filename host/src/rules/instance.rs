@@ -2,14 +2,17 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_core::{Interest, Knock, RuleId, Verdict};
 use thiserror::Error;
 use wasmtime::Store;
 
 use super::code::Started;
-use super::contract::{self, Guest, LogLimit};
+use super::contract;
 use super::fault::Fault;
+use super::guest::Guest;
+use super::guest_log::LogLimit;
 use super::limits::Limits;
 use super::loader::Module;
 use super::runtime::Running;
@@ -34,6 +37,8 @@ pub struct Instance {
     store: Store<Guest>,
     rule: Started,
     payload_limit: usize,
+    /// What a call may take.
+    cpu: Duration,
 }
 
 impl fmt::Debug for Instance {
@@ -55,15 +60,16 @@ impl Instance {
         log_limit: &LogLimit,
     ) -> Result<(Self, Interest), StartError> {
         let _running = module.runtime.running();
-        let mut store = store::new(&module.runtime, Guest::new(rule.clone(), limits, Arc::clone(log_limit)));
-        store::rearm(&mut store);
-        let fault = |during| move |error| Fault::from_error(during, &error, limits.cpu);
-        let rule = module.code.start(&mut store).map_err(fault("start"))?;
-        store::rearm(&mut store);
-        let interest = rule.call_configure(&mut store, settings).map_err(fault("configure"))?;
+        let guest = Guest::new(&module.runtime, rule.clone(), limits, Arc::clone(log_limit));
+        let mut store = store::new(&module.runtime, guest);
+        let cpu = limits.cpu_of_start();
+        let fault = |during| move |error| Fault::from_error(during, &error, cpu);
+        let rule = store::call(&mut store, cpu, |store| module.code.start(store)).map_err(fault("start"))?;
+        let interest = store::call(&mut store, cpu, |store| rule.call_configure(store, settings));
+        let interest = interest.map_err(fault("configure"))?;
         let interest = interest.map_err(|what| StartError::Refused(one_line(&what)))?;
         let interest = contract::lift_interest(&interest).map_err(StartError::Interest)?;
-        Ok((Self { store, rule, payload_limit: interest.payload_limit }, interest))
+        Ok((Self { store, rule, payload_limit: interest.payload_limit, cpu: limits.cpu }, interest))
     }
 
     /// What the rule says of a knock, given what it last remembered of its source.
@@ -76,10 +82,10 @@ impl Instance {
         knock: &Knock,
         memory: Option<&[u8]>,
     ) -> Result<Verdict, Fault> {
-        store::rearm(&mut self.store);
-        let verdict = self.rule.call_judge(&mut self.store, knock, self.payload_limit, memory);
-        let limit = self.store.data().limits.cpu;
-        let verdict = verdict.map_err(|error| Fault::from_error("judge", &error, limit))?;
+        let verdict = store::call(&mut self.store, self.cpu, |store| {
+            self.rule.call_judge(store, knock, self.payload_limit, memory)
+        });
+        let verdict = verdict.map_err(|error| Fault::from_error("judge", &error, self.cpu))?;
         contract::lift_verdict(verdict, knock.time).map_err(Fault::Nonsense)
     }
 }

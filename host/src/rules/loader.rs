@@ -11,8 +11,9 @@ use wasmtime::component::{Component, Linker};
 
 use super::code::Code;
 use super::componentize::{Form, componentize};
-use super::contract::{Guest, RulePre, add_to_linker};
+use super::contract::{RulePre, add_to_linker};
 use super::direct::DirectRulePre;
+use super::guest::Guest;
 use super::load_error::LoadError;
 use super::runtime::Runtime;
 use super::{features, stock};
@@ -198,7 +199,11 @@ impl Loader {
     }
 
     fn compile_component(&self, component: &[u8]) -> Result<RulePre<Guest>, LoadError> {
-        let compiled = Component::new(self.runtime.engine(), component);
+        let compiled = Component::new(self.runtime.engine(), component).and_then(|compiled| {
+            // Else the first start would do it, in the guest's time.
+            compiled.initialize_copy_on_write_image()?;
+            Ok(compiled)
+        });
         let compiled = compiled.map_err(|error| refused(component, &error))?;
         let world = |error: wasmtime::Error| LoadError::World(one_line(&error));
         self.linker.instantiate_pre(&compiled).and_then(RulePre::new).map_err(world)

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -28,6 +28,9 @@ pub struct Runtime {
 /// While this is alive the ticker ticks, so that a rule that runs is stopped in time. Nothing runs without one.
 pub struct Running<'a>(&'a Ticker);
 
+/// Counts the ticks.
+pub(super) struct Ticks(Arc<Shared>);
+
 /// Ticks while a rule runs. Its timer is set when the first begins, and goes off only if that takes a tick: most are done by then, and
 /// nobody is woken for them.
 struct Ticker {
@@ -37,6 +40,7 @@ struct Ticker {
 
 struct Shared {
     running: AtomicUsize,
+    ticks: AtomicU64,
     is_over: AtomicBool,
     timer: OwnedFd,
 }
@@ -71,6 +75,11 @@ impl Runtime {
         &self.engine
     }
 
+    /// The ticks of its ticker.
+    pub(super) fn ticks(&self) -> Ticks {
+        Ticks(Arc::clone(&self.ticker.shared))
+    }
+
     /// Leave to run rules; once for many calls is enough.
     #[must_use]
     pub fn running(&self) -> Running<'_> {
@@ -84,6 +93,13 @@ impl Runtime {
 impl Drop for Running<'_> {
     fn drop(&mut self) {
         self.0.shared.running.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Ticks {
+    /// How many there were.
+    pub(super) fn count(&self) -> u64 {
+        self.0.ticks.load(Ordering::Relaxed)
     }
 }
 
@@ -104,8 +120,12 @@ impl Shared {
 impl Ticker {
     fn start(engine: Engine) -> anyhow::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-        let shared =
-            Arc::new(Shared { running: AtomicUsize::new(0), is_over: AtomicBool::new(false), timer });
+        let shared = Arc::new(Shared {
+            running: AtomicUsize::new(0),
+            ticks: AtomicU64::new(0),
+            is_over: AtomicBool::new(false),
+            timer,
+        });
         let thread = thread::Builder::new().name("ticker".to_owned()).spawn({
             let shared = Arc::clone(&shared);
             move || {
@@ -114,6 +134,7 @@ impl Ticker {
                     if read(&shared.timer, &mut [0_u8; 8]).is_ok()
                         && shared.running.load(Ordering::SeqCst) > 0
                     {
+                        shared.ticks.fetch_add(1, Ordering::Relaxed);
                         engine.increment_epoch();
                         shared.set(TICK);
                     }

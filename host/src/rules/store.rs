@@ -2,44 +2,45 @@
 
 use std::time::Duration;
 
-use rustix::thread::ClockId;
 use wasmtime::{Store, UpdateDeadline};
 
-use super::contract::Guest;
+use super::guest::Guest;
 use super::runtime::Runtime;
 
-/// What one call may make the host copy out of the guest; a longest verdict needs a fraction of it.
-pub(super) const MAX_LIFTED: usize = 1 << 20;
+/// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is looked at.
+/// The longest answer that the contract allows needs a fraction of it.
+pub(super) const MAX_LIFTED: usize = 64 << 10;
 
 /// A store with memory, tables and time limited.
 pub(super) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {
     let mut store = Store::new(runtime.engine(), guest);
     store.limiter(|guest| &mut guest.allowance);
     store.set_hostcall_fuel(MAX_LIFTED);
-    // A tick says that time went by, but not whose: on a busy machine it may all have been another process's.
-    // So the rule's own CPU time is looked at, and only when a tick finds a rule running.
     store.epoch_deadline_callback(|mut context| {
-        let guest = context.data_mut();
-        let used = thread_cpu_time();
-        match guest.call_began {
-            None => guest.call_began = Some(used),
-            Some(began) if used.saturating_sub(began) >= guest.limits.cpu => {
-                return Ok(UpdateDeadline::Interrupt);
-            }
-            Some(_) => {}
-        }
-        Ok(UpdateDeadline::Continue(1))
+        Ok(match context.data_mut().clock.look() {
+            Ok(()) => UpdateDeadline::Continue(1),
+            Err(_) => UpdateDeadline::Interrupt,
+        })
     });
     store
 }
 
-/// Gives the next call its full time.
-pub(super) fn rearm(store: &mut Store<Guest>) {
-    store.data_mut().call_began = None;
+/// Calls a guest, which gets so much CPU time and pays from it for what the host does for it as well.
+pub(super) fn call<T>(
+    store: &mut Store<Guest>,
+    cpu: Duration,
+    call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>,
+) -> wasmtime::Result<T> {
+    store.data_mut().begin_call(cpu);
     store.set_epoch_deadline(1);
+    let answer = call(store)?;
+    store.data_mut().clock.check()?;
+    Ok(answer)
 }
 
-fn thread_cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
+/// What a guest with too long an answer is told.
+pub(super) fn too_long_answer() -> wasmtime::Error {
+    wasmtime::format_err!(
+        "its answer has more than {MAX_LIFTED} bytes; the contract says how much each part may have"
+    )
 }

@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use postern_core::{Knock, TcpFlags, Transport};
 
 use super::super::contract::{host::Level, lower_flags, types};
-use super::super::store::MAX_LIFTED;
+use super::super::store::{MAX_LIFTED, too_long_answer};
 
 type Result<T> = wasmtime::Result<T>;
 
@@ -100,7 +100,7 @@ impl<'a> Reader<'a> {
     pub(super) fn interest(&self, place: u32) -> Result<std::result::Result<types::Interest, String>> {
         let answer = self.record::<32>(place, 4)?;
         if answer.case(0, 2)? == 1 {
-            return self.text(answer.list(4)).map(Err);
+            return Ok(Err(self.text(answer.list(4))?.to_owned()));
         }
         let destination = match answer.case(12, 3)? {
             0 => types::Destination::ThisHost,
@@ -127,7 +127,7 @@ impl<'a> Reader<'a> {
                 bytes: self.bytes(answer.list(12))?.to_vec(),
                 until: answer.u64(24),
             }),
-            2 => types::Verdict::Forget(self.text(answer.list(8))?),
+            2 => types::Verdict::Forget(self.text(answer.list(8))?.to_owned()),
             3 => types::Verdict::Open(self.records(answer.list(8), 8, Self::opening)?),
             _ => types::Verdict::Close(self.records(answer.list(8), 4, Self::closing)?),
         })
@@ -145,8 +145,8 @@ impl<'a> Reader<'a> {
     }
 
     /// `string`.
-    pub(super) fn text(&self, list: List) -> Result<String> {
-        Ok(std::str::from_utf8(self.bytes(list)?)?.to_owned())
+    pub(super) fn text(&self, list: List) -> Result<&'a str> {
+        Ok(std::str::from_utf8(self.bytes(list)?)?)
     }
 
     fn opening(&self, opening: Record<'_, 80>) -> Result<types::Opening> {
@@ -163,7 +163,7 @@ impl<'a> Reader<'a> {
     }
 
     fn door(&self, door: Record<'_, 12>) -> Result<Option<String>> {
-        if door.option(0)? { self.text(door.list(4)).map(Some) } else { Ok(None) }
+        Ok(if door.option(0)? { Some(self.text(door.list(4))?.to_owned()) } else { None })
     }
 
     fn once(&self, once: Record<'_, 24>) -> Result<types::Once> {
@@ -202,7 +202,7 @@ impl<'a> Reader<'a> {
         let bytes = self.memory.get(start..).and_then(|rest| rest.get(..size));
         let Some(bytes) = bytes else { wasmtime::bail!("pointer out of bounds of memory") };
         let Some(left) = self.left.get().checked_sub(size) else {
-            wasmtime::bail!("an answer of more than {MAX_LIFTED} bytes");
+            return Err(too_long_answer());
         };
         self.left.set(left);
         Ok(bytes)

@@ -2,6 +2,7 @@
 //! held against.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_core::{Knock, RuleId, TcpFlags, TenantId, Timestamp, Transport};
 use postern_tests::Random;
@@ -11,7 +12,9 @@ use wit_component::{StringEncoding, embed_component_metadata};
 
 use super::super::code::{Code, Started};
 use super::super::componentize::{Encoded, Form, componentize, encode_component};
-use super::super::contract::{Guest, RulePre, add_to_linker, log_limit};
+use super::super::contract::{RulePre, add_to_linker};
+use super::super::guest::Guest;
+use super::super::guest_log::log_limit;
 use super::super::limits::Limits;
 use super::super::{Runtime, stock, store};
 use super::DirectRulePre;
@@ -63,6 +66,8 @@ const PARROT: &str = r#"(module
         (call $log (i32.const 1) (i32.const 16408) (i32.const 1))
         (i32.const 16400)))"#;
 
+/// Of one call; what is tested here is not time.
+const CPU: Duration = Duration::from_millis(100);
 /// Where the parrot's answers come to lie.
 const INTEREST: u32 = 4096;
 const VERDICT: u32 = 8192;
@@ -95,9 +100,9 @@ impl Both {
     fn start(&self) -> Pair {
         [0, 1].map(|way| {
             let rule = RuleId { tenant: TenantId::host(), name: "both".into() };
-            let mut store = store::new(&self.runtime, Guest::new(rule, Limits::default(), log_limit()));
-            store::rearm(&mut store);
-            (self.codes[way].start(&mut store).unwrap(), store)
+            let guest = Guest::new(&self.runtime, rule, Limits::default(), log_limit());
+            let mut store = store::new(&self.runtime, guest);
+            (store::call(&mut store, CPU, |store| self.codes[way].start(store)).unwrap(), store)
         })
     }
 }
@@ -123,17 +128,15 @@ fn agreed<T: std::fmt::Debug>(answers: [wasmtime::Result<T>; 2], question: &str)
 }
 
 fn configure(pair: &mut Pair, settings: &str) -> Option<String> {
-    let answers = pair.each_mut().map(|(started, store)| {
-        store::rearm(store);
-        started.call_configure(store, settings)
-    });
+    let answers = pair
+        .each_mut()
+        .map(|(started, store)| store::call(store, CPU, |store| started.call_configure(store, settings)));
     agreed(answers, settings)
 }
 
 fn judge(pair: &mut Pair, knock: &Knock, payload_limit: usize, memory: Option<&[u8]>) -> Option<String> {
     let answers = pair.each_mut().map(|(started, store)| {
-        store::rearm(store);
-        started.call_judge(store, knock, payload_limit, memory)
+        store::call(store, CPU, |store| started.call_judge(store, knock, payload_limit, memory))
     });
     agreed(answers, &format!("{knock:02x?} {memory:02x?}"))
 }

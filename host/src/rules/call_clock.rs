@@ -1,0 +1,62 @@
+//! Call clock: the CPU time of the call under way, the host's work for it included.
+//!
+//! A tick says that time went by, but not whose: on a busy machine it may all have been another process's. So the thread's own CPU time
+//! is looked at, and only when a tick came since the last look: most calls are over by then, and pay nothing.
+
+use std::time::Duration;
+
+use rustix::thread::ClockId;
+use wasmtime::Trap;
+
+use super::runtime::Ticks;
+
+/// Measures one call after the other.
+pub(super) struct CallClock {
+    ticks: Ticks,
+    /// What the call may take.
+    limit: Duration,
+    /// How many ticks there had been at the last look.
+    seen: u64,
+    /// The thread's CPU time at the first look.
+    began: Option<Duration>,
+}
+
+impl CallClock {
+    pub(super) const fn new(ticks: Ticks) -> Self {
+        Self { ticks, limit: Duration::ZERO, seen: 0, began: None }
+    }
+
+    pub(super) fn begin_call(&mut self, limit: Duration) {
+        self.limit = limit;
+        self.seen = self.ticks.count();
+        self.began = None;
+    }
+
+    /// Looks if a tick came since the last look. For wherever the host works for a guest: no code of the guest looks meanwhile.
+    ///
+    /// # Errors
+    /// If the call is over its time.
+    pub(super) fn check(&mut self) -> Result<(), Trap> {
+        let ticks = self.ticks.count();
+        if ticks == self.seen {
+            return Ok(());
+        }
+        self.seen = ticks;
+        self.look()
+    }
+
+    /// Looks, because a tick found the guest's code running.
+    ///
+    /// # Errors
+    /// If the call is over its time.
+    pub(super) fn look(&mut self) -> Result<(), Trap> {
+        let now = thread_cpu_time();
+        let began = *self.began.get_or_insert(now);
+        if now.saturating_sub(began) < self.limit { Ok(()) } else { Err(Trap::Interrupt) }
+    }
+}
+
+fn thread_cpu_time() -> Duration {
+    let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
+}
