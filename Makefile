@@ -9,7 +9,7 @@ inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
 windows := x86_64-pc-windows-gnu
 
-.PHONY: help demo test check bench deps
+.PHONY: help demo test check bench deps toolchains
 
 help: # say what there is
 	@sed -n 's/^\([a-z]*\):.*# /  make \1\t/p' Makefile
@@ -19,7 +19,7 @@ demo: deps # a guided tour of a minute on two pretend machines
 	cargo build --workspace --bins --test e2e
 	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/demo
 
-test: check # everything: format, lints, all tests
+test: check toolchains # everything: format, lints, all tests
 	@echo '== tests'
 	cargo test --workspace --no-fail-fast $(inside)
 
@@ -36,6 +36,9 @@ check: deps # format and lints
 	@if rustup target list --installed 2>/dev/null | grep -q '^$(windows)$$'; then \
 		cargo check -p postern --target $(windows); \
 	else echo 'skipped: no target $(windows) here (rustup target add $(windows))'; fi
+
+toolchains: deps
+	@tests/toolchains.sh
 
 deps: # install what is missing
 	@tests/install.sh

@@ -62,6 +62,7 @@ has nft || want nftables
 has ip || want iproute2
 has unshare || want util-linux
 has python3 || want python3-minimal # one test makes a tunnel with it
+python3 -m pip --version >/dev/null 2>&1 || want python3-pip # how toolchains.sh comes by compilers
 has knock && has knockd || want knockd
 has sshd || want openssh-server
 has ssh && has ssh-keygen || want openssh-client

@@ -21,4 +21,4 @@ for compiler in ${CC_WASM:-} clang clang-22 clang-21 clang-20 clang-19 clang-18 
         -o "$1" "$here/knock.c"
 done
 echo "$0: no clang with a wasm-ld here; on Debian: apt-get install clang-19 lld-19" >&2
-exit 1
+exit 127

@@ -5,6 +5,7 @@
 mod configuration;
 mod documents;
 mod guests;
+mod languages;
 mod loading;
 mod modules;
 mod reload;

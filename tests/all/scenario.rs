@@ -1,12 +1,7 @@
-//! From knocks to doors, with the rules that a person would use, in three languages.
+//! From knocks to doors, with the rules that a person would use.
 
+use crate::world::World;
 use expect_test::{Expect, expect};
-use postern_core::Moment;
-use posternd::rules::Outcome;
-use std::time::Duration;
-
-use crate::modules::{knock_c, knock_wat};
-use crate::world::{World, knock};
 
 const SEQUENCE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nwithin = \"5s\"\ntcp_flags = [\"syn\", \"!ack\"]\nsequence = [\"1111/udp\", \"2222/udp\", \"3333/tcp\"]\n";
 
@@ -210,58 +205,4 @@ fn what_is_remembered_is_bounded() {
         world.play(&format!("+1 10.0.{}.{} udp/1111", n / 250, n % 250));
     }
     assert_eq!(world.remembered(), 100);
-}
-
-/// The same packets through rules in Rust, C and WebAssembly text: the same verdicts.
-#[test]
-fn three_languages_judge_alike() {
-    let file = "module = \"./MODULE.wasm\"\ndoor = \"ssh\"\n";
-    let (text_c, text_wat) = (file.replace("MODULE", "c"), file.replace("MODULE", "wat"));
-    let (c, wat) = (knock_c(), knock_wat());
-    let mut files: Vec<(&str, &[u8])> =
-        vec![("in_rust.toml", SEQUENCE.as_bytes()), ("in_wat.toml", text_wat.as_bytes()), ("wat.wasm", &wat)];
-    if let Some(c) = &c {
-        files.extend([("in_c.toml", text_c.as_bytes()), ("c.wasm", c.as_slice())]);
-    }
-    let rules = files.iter().filter(|(name, _)| name.ends_with(".toml")).count();
-    let mut world = World::new(&files);
-
-    let seed = std::env::var("POSTERN_SEED").map_or(20_261_124, |seed| seed.parse::<u64>().unwrap());
-    let mut state = seed;
-    let mut random = |below: u64| {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (state >> 33) % below
-    };
-    let sources = ["192.0.2.1", "192.0.2.2", "2001:db8::4454", "2001:db8::4455"];
-    let ports = ["udp/1111", "udp/2222", "tcp/3333", "tcp/1111", "udp/3333"];
-    let flags = ["S", "S", "S", "SA", "A", "", "SE"];
-    let mut now = Duration::ZERO;
-    let (mut opened, mut forgot, mut expired) = (0, 0, 0);
-    for step in 0..20_000 {
-        now += Duration::from_millis(random(4) * random(700));
-        let source = sources[usize::try_from(random(4)).unwrap()];
-        // Mostly what could be a next step, so that sequences are finished.
-        let port = ports[usize::try_from(random(5).min(random(5))).unwrap()];
-        let knock = knock(Moment(now), source, port, flags[usize::try_from(random(7)).unwrap()]);
-        let mut outcomes = world.judge(&knock);
-        expired += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Expired { .. })).count();
-        outcomes.retain(|(_, outcome)| !matches!(outcome, Outcome::Expired { .. }));
-        for (_, outcome) in &mut outcomes {
-            match outcome {
-                // Each says it in its own words.
-                Outcome::Forgot(reason) => *reason = "".into(),
-                Outcome::Asks(_) => opened += 1,
-                _ => {}
-            }
-        }
-        forgot += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Forgot(_))).count();
-        let first = outcomes.first().map(|(_, outcome)| outcome.clone());
-        let alike = outcomes.iter().all(|(_, outcome)| Some(outcome) == first.as_ref());
-        let all_or_none = outcomes.is_empty() || outcomes.len() == rules;
-        assert!(alike && all_or_none, "seed {seed}, step {step}, {knock:?}: {outcomes:?}");
-    }
-    assert!(
-        opened > 100 * rules && forgot > 100 * rules && expired > 100 * rules,
-        "the knocks are worth judging: {opened} {forgot} {expired}"
-    );
 }
