@@ -168,7 +168,7 @@ fn features_that_nobody_gets() {
         ("memory pages of another size", "--page-size", "(memory $other 1 (pagesize 1))"),
         ("references to the host's objects (externref)", "AssemblyScript", "(func (param externref))"),
     ];
-    let mut loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
     for (name, flag, definition) in cases {
         let module = guest(definition, "(i32.const 64)", "(i32.const 96)");
         let whole = component(&guest("", "(i32.const 64)", "(i32.const 96)"));
