@@ -73,7 +73,8 @@ pub struct RunArgs {
     /// How log lines look on standard error.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: Format,
-    /// Least level of log lines: error, warn, info, debug or trace; or a filter as tracing-subscriber takes it.
+    /// Least level of Postern's own log lines: error, warn, info, debug or trace; or a filter as tracing-subscriber takes it, such as
+    /// `postern=debug,wasmtime=trace`.
     #[arg(long, default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
 }

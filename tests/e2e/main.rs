@@ -17,6 +17,7 @@ mod kills;
 mod knock;
 mod knockd;
 mod lifecycle;
+mod log_level;
 mod module;
 mod reload;
 mod set_door;
