@@ -46,6 +46,7 @@ kinds! {
     "long_line" = Problem::Syntax(SyntaxError::TooLong(_)),
     "unknown_flag" = Problem::UnknownFlag(_),
     "port" = Problem::Sequence { error: SequenceError::Port(_), .. },
+    "no_port" = Problem::Sequence { error: SequenceError::NoPort, .. },
     "protocol" = Problem::Sequence { error: SequenceError::Protocol(_), .. },
     "too_many_steps" = Problem::Sequence { error: SequenceError::TooMany, .. },
     "no_sequence" = Problem::NoSequence { .. },
@@ -54,7 +55,7 @@ kinds! {
 }
 
 /// What knockd takes, or does not notice, and what we find only when we put it into our own terms.
-const LATER_KINDS: [&str; 3] = ["port_zero", "seq_timeout", "target"];
+const LATER_KINDS: [&str; 2] = ["seq_timeout", "target"];
 
 /// Each `NAME.conf` has mistakes of the kind `NAME` and of no other, and all that is told of them is in `NAME.txt`.
 ///

@@ -29,7 +29,7 @@ impl Mistake {
     pub(crate) fn for_log(&self) -> Option<super::super::log::Message> {
         use super::super::log::Message;
         match &self.problem {
-            Problem::Sequence { error: SequenceError::Port(_), .. } => None,
+            Problem::Sequence { error: SequenceError::Port(_) | SequenceError::NoPort, .. } => None,
             Problem::Sequence { door, error } => {
                 Some(Message::BadSequence { door: door.clone(), error: error.clone() })
             }

@@ -139,7 +139,7 @@ mod tests {
         assert!(shown(b"").is_empty());
         let long = [vec![b'1'; 4096], b"\n2\n".to_vec()].concat();
         assert_eq!(shown(&long), ["0 broken []", "4097 2:tcp"]);
-        assert_eq!(shown(b"\xff\xfe\n"), ["0 0:tcp"]);
+        assert_eq!(shown(b"\xff\xfe\n"), ["0 broken [Port(\"\u{fffd}\u{fffd}\")]"]);
     }
 
     // 10.3, and 10.4: the broken line stays, the used one goes.

@@ -10,7 +10,7 @@ pub(crate) const MAX_STEPS: usize = 32;
 /// One packet to knock with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Destination port; 0 is legal.
+    /// Destination port, from 1.
     pub(crate) port: u16,
     /// TCP unless said otherwise.
     pub(crate) protocol: Protocol,
@@ -28,9 +28,13 @@ pub(crate) enum Protocol {
 /// Why a sequence is none, in knockd's words.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum SequenceError {
-    /// A port above 65535. The fork of knockd that cuts it to 16 bits would wait on another port than written.
+    /// A port above 65535, or none: knockd takes what is no number for port 0, where nobody knocks. The fork of knockd that cuts it to
+    /// 16 bits would wait on another port than written.
     #[error("port {0} is invalid")]
     Port(String),
+    /// An item without a port. knockd takes that for port 0, too.
+    #[error("port is missing in knock sequence")]
+    NoPort,
     /// Neither `tcp` nor `udp`, in this item.
     #[error("unknown protocol in knock sequence")]
     Protocol(String),
@@ -43,7 +47,8 @@ impl SequenceError {
     /// What to do about it.
     pub(crate) fn remedy(&self) -> String {
         match self {
-            Self::Port(_) => "use 1 to 65535".to_owned(),
+            Self::Port(_) => "use a number from 1 to 65535".to_owned(),
+            Self::NoPort => "write one, or remove the comma".to_owned(),
             Self::Protocol(item) => {
                 format!("in place of {item:?} write port:tcp or port:udp, or the port alone for tcp")
             }
@@ -54,7 +59,7 @@ impl SequenceError {
 
 /// Reads `port[:protocol[:ignored]]`, separated by commas.
 ///
-/// An empty item is a step on TCP port 0, and a negative port wraps round, as in knockd.
+/// A negative port wraps round, as in knockd; port 0, which would wait for ever, is an error.
 ///
 /// # Errors
 /// Everything that is wrong with it, in order; items beyond the limit are not looked at.
@@ -90,10 +95,12 @@ fn step(item: &[u8]) -> Result<Step, SequenceError> {
     let mut parts = item.split(|byte| *byte == b':');
     let port = parts.next().unwrap_or_default();
     let number = atoi(port);
-    if number > i64::from(u16::MAX) {
-        return Err(SequenceError::Port(String::from_utf8_lossy(port).into_owned()));
-    }
-    let port = u16::try_from(number.rem_euclid(65536)).unwrap_or_default();
+    let shown = String::from_utf8_lossy(trim(port)).into_owned();
+    let port = match u16::try_from(number.rem_euclid(65536)) {
+        _ if shown.is_empty() => return Err(SequenceError::NoPort),
+        Ok(port @ 1..) if number <= i64::from(u16::MAX) => port,
+        _ => return Err(SequenceError::Port(shown)),
+    };
     let protocol = match parts.next().map(trim) {
         None => Protocol::Tcp,
         Some(name) if name.eq_ignore_ascii_case(b"tcp") => Protocol::Tcp,
@@ -115,10 +122,12 @@ mod tests {
         let cases = [
             ("7000,8000,9000", "7000:tcp,8000:tcp,9000:tcp"),
             ("7000:udp,8000:TCP", "7000:udp,8000:tcp"),
-            ("", "0:tcp"),
-            ("1,", "1:tcp,0:tcp"),
-            (",,", "0:tcp,0:tcp,0:tcp"),
-            ("ssh", "0:tcp"),
+            ("", "! port is missing in knock sequence"),
+            ("1,", "! port is missing in knock sequence"),
+            (":udp,1", "! port is missing in knock sequence"),
+            ("ssh", "! port ssh is invalid"),
+            ("0:udp", "! port 0 is invalid"),
+            ("-65536", "! port -65536 is invalid"),
             ("1 # x", "1:tcp"),
             ("22x", "22:tcp"),
             (" 7 : udp , 8", "7:udp,8:tcp"),

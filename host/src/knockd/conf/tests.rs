@@ -154,7 +154,7 @@ fn sequences() {
         Sequence::FixedThenOneTime { first: one(), then: once.clone() },
     );
     check("one_time_sequences=/p\nsequence=1\none_time_sequences=/o", Sequence::OneTime(once));
-    check("sequence =", Sequence::Fixed(steps(b"").expect("steps")));
+    bad("[a]\ncommand=\nsequence=\n", &["config: section a: port is missing in knock sequence"]);
     let unknown = "config: section a: unknown protocol in knock sequence";
     bad(
         "[a]\ncommand=\nsequence=1:x,70000,2:y\n",
