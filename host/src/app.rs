@@ -45,7 +45,8 @@ const LISTENING: Duration = Duration::from_secs(1);
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
 pub fn run(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
-    Ok(Shell::start()?.run(Written::Postern(file.to_owned(), trust))?.exit)
+    let goes_on = Box::new(|| true);
+    Ok(Shell::start()?.run(Written::Postern(file.to_owned(), trust), goes_on)?.exit)
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -53,6 +54,10 @@ pub(crate) struct Ended {
     pub(crate) exit: Exit,
     pub(crate) signal: Option<i32>,
 }
+
+/// Called once, when everything runs and every interface has been tried, be it in vain: what was to be said of the start has been said. The
+/// daemon ends if it returns false.
+pub(crate) type Tried = Box<dyn FnOnce() -> bool>;
 
 /// What the daemon runs in. From its start on signals are caught: one that comes early is heard late, but does not kill.
 pub(crate) struct Shell {
@@ -71,10 +76,10 @@ impl Shell {
     }
 
     /// Runs the daemon on any configuration; as [`run`].
-    pub(crate) fn run(self, written: Written) -> anyhow::Result<Ended> {
+    pub(crate) fn run(self, written: Written, tried: Tried) -> anyhow::Result<Ended> {
         let Self { runtime, signals } = self;
         let ended = runtime.block_on(async {
-            match App::start(written, signals).await? {
+            match App::start(written, signals, tried).await? {
                 Begun::App(app) => Ok(app.run().await),
                 Begun::Ended(ended) => Ok(ended),
             }
@@ -97,6 +102,8 @@ struct App {
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
+    /// What is still to be called.
+    tried: Option<Tried>,
     /// Never read; it follows the changes of addresses and links as long as it lives.
     _local: Arc<LocalNetwork>,
 }
@@ -113,13 +120,6 @@ struct Running {
     is_ready: bool,
 }
 
-impl Running {
-    /// What follows if something else cannot be put in force.
-    fn unchanged(&self) -> String {
-        format!("the running configuration (generation {}) is unchanged", self.number)
-    }
-}
-
 impl App {
     async fn run(mut self) -> Ended {
         let signal = loop {
@@ -132,12 +132,21 @@ impl App {
                 () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
                 () = self.reloads.turn(&mut self.signals.hangup) => {}
                 () = until(let_go_at) => self.let_go().await,
-                () = self.listening.notified() => self.look(),
+                () = self.listening.notified() => {
+                    if let Some(tried) = self.tried.take_if(|_| self.taps.were_tried()) {
+                        // Who told it to stop before must not hear that it runs.
+                        let signal = self.signals.stop.came();
+                        if signal.is_some() || !tried() {
+                            break signal;
+                        }
+                    }
+                    self.look();
+                }
                 () = until(untold_at) => self.look(),
-                signal = self.signals.stop.recv() => break signal,
+                signal = self.signals.stop.recv() => break Some(signal),
             }
         };
-        Ended { exit: self.stop().await, signal: Some(signal) }
+        Ended { exit: self.stop().await, signal }
     }
 
     async fn handle(&mut self, happening: Happening) {
@@ -187,7 +196,8 @@ impl App {
         };
         match (config, generation) {
             (Some(config), Ok(generation)) => self.apply(&config, generation, is_asked).await,
-            (_, generation) => log::mistakes(generation.err().as_ref(), &self.running.unchanged()),
+            (_, Err(mistakes)) => log::reload_refused(&mistakes, self.running.number),
+            (None, Ok(_)) => {}
         }
         if !self.reloads.is_pending() {
             self.suspend(HashSet::new());
@@ -204,12 +214,12 @@ impl App {
         let release = ReleaseTimer::release(is_asked);
         if let Err(error) = self.desk.apply(&plan, release).await {
             let detail = format!("{:#}", anyhow::Error::from(error));
-            let unchanged = self.running.unchanged();
+            let running = self.running.number;
             tracing::error!(
-                event = "reload",
-                generation = self.running.number,
+                event = "doors-refused",
+                generation = running,
                 detail,
-                "the doors cannot be changed: {detail}; {unchanged}"
+                "the doors cannot be changed: {detail}; the running configuration (generation {running}) is unchanged"
             );
             return;
         }
@@ -230,7 +240,7 @@ impl App {
             tracing::error!(event = "capture", detail = %error, "{error}");
         }
         if config.workers != self.running.workers {
-            tracing::warn!(event = "reload", "the number of workers changes at the next start");
+            tracing::warn!(event = "next-start", "the number of workers changes at the next start");
         }
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
         self.running.untold = Some((summary(config), Instant::now() + LISTENING));
@@ -271,7 +281,7 @@ impl App {
         let opened = spawn_blocking(move || state::open(&written, Some(&for_config))).await;
         let state::Opened { journal, inherited, error } = opened.unwrap_or_default();
         if let Some(mistakes) = state::without_journal(&self.written, config, error) {
-            log::mistakes(Some(&mistakes), &self.running.unchanged());
+            log::reload_refused(&mistakes, self.running.number);
             return false;
         }
         journal.into_iter().for_each(|journal| self.desk.use_journal(journal));
@@ -353,7 +363,7 @@ impl App {
             return Exit::Success;
         }
         tracing::error!(
-            event = "stop",
+            event = "untidy",
             "{untidy} doors could not be closed by their commands; please close them by hand"
         );
         Exit::Untidy

@@ -3,6 +3,7 @@
 //! Owns the two file formats and the log that knockd users know; what happens in between is the daemon's as for any other
 //! configuration. `host/docs/knockd.md` lists the differences that a user can notice.
 
+mod background;
 mod conf;
 mod convert;
 mod log;
@@ -19,16 +20,17 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
-use std::process::{self, ExitCode, Stdio};
-use std::sync::Arc;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
+use background::Link;
 use conf::Conf;
 use convert::convert;
-use log::{Channels, Message, system_text};
+use log::{Channels, Message, Terminal, system_text};
 use options::{Options, Parsed};
 use pid_file::PidFile;
 use shared::Shared;
@@ -55,32 +57,36 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(status);
         }
     };
+    let is_launched = options.daemon && background::is_daemon();
+    let terminal = if is_launched {
+        background::borrow().map_err(|error| {
+            format!("{IS_DAEMON} is set, but nobody launched this daemon ({error}); unset it")
+        })
+    } else {
+        Terminal::own().map_err(|error| system_text(&error))
+    };
+    let terminal = match terminal {
+        Ok(terminal) => terminal,
+        Err(why) => {
+            say(&format!("knockd: {why}\n"), io::stderr());
+            return ExitCode::from(1);
+        }
+    };
     let (source, conf) = match Source::open(options) {
         Ok(opened) => opened,
         Err(mistakes) => {
-            say(&mistakes, io::stderr());
-            say(&options::usage(), io::stdout());
+            terminal.tell_stderr(&mistakes);
+            terminal.tell_stdout(&options::usage());
             return ExitCode::from(1);
         }
     };
     if source.options.convert {
         return source.convert();
     }
-    if source.options.daemon && env::var_os(IS_DAEMON).is_none() {
-        let path = source.pid_file(&conf);
-        if let Some(pid) = pid_file::holder(&path) {
-            let path = path.display();
-            say(
-                &format!(
-                    "knockd: {path} is the pidfile of process {pid}, which runs; stop that, or name another with -p or PidFile\n"
-                ),
-                io::stderr(),
-            );
-            return ExitCode::from(1);
-        }
-        return start_daemon(&args);
+    if source.options.daemon && !is_launched {
+        return source.launch(&conf, &args);
     }
-    source.run(&conf)
+    source.run(&conf, terminal, is_launched.then(Link::of_daemon))
 }
 
 impl Source {
@@ -96,7 +102,7 @@ impl Source {
         let mistakes: Vec<_> = mistakes.into_iter().chain(conf::one_time::check(&file, &conf)).collect();
         if !mistakes.is_empty() {
             if conf.use_syslog {
-                let mut channels = Channels::new(false, false);
+                let mut channels = Channels::new(None, false, false);
                 channels.use_syslog();
                 mistakes
                     .iter()
@@ -137,8 +143,26 @@ impl Source {
         }
     }
 
-    fn run(self, conf: &Conf) -> ExitCode {
-        let mut channels = Channels::new(self.options.verbose, self.options.debug);
+    /// Starts the daemon that stays, unless one with the same pidfile runs.
+    fn launch(&self, conf: &Conf, args: &[OsString]) -> ExitCode {
+        let path = self.pid_file(conf);
+        let why = match pid_file::holder(&path) {
+            Some(pid) => format!(
+                "{} is the pidfile of process {pid}, which runs; stop that, or name another with -p or PidFile",
+                path.display()
+            ),
+            None => match background::launch(args) {
+                Ok(status) => return status,
+                Err(error) => format!("could not become a daemon: {}", system_text(&error)),
+            },
+        };
+        say(&format!("knockd: {why}\n"), io::stderr());
+        ExitCode::from(1)
+    }
+
+    /// Runs; in the background as soon as every interface has been tried, if there is a link to who launched this.
+    fn run(self, conf: &Conf, terminal: Terminal, link: Option<Link>) -> ExitCode {
+        let mut channels = Channels::new(Some(terminal), self.options.verbose, self.options.debug);
         if conf.use_syslog {
             channels.use_syslog();
         }
@@ -148,12 +172,27 @@ impl Source {
         conf.echo.iter().for_each(|line| channels.debug(line));
         // Before anybody can read in the pidfile whom to stop.
         let shell = Shell::start();
-        let pid_file = self.become_daemon(conf, &mut channels);
-        let voice =
-            Voice::new(channels, self.options.lookup, Arc::clone(&self.shared), self.interface.clone());
+        let pid_file = link.as_ref().and_then(|_| self.become_daemon(conf, &mut channels));
+        let channels = Arc::new(Mutex::new(channels));
+        let (options, interface) = (Arc::clone(&self.options), self.interface.clone());
+        let voice = Voice::new(Arc::clone(&channels), options.lookup, Arc::clone(&self.shared), interface);
+        let leave = voice.leave_terminal();
+        let tried = {
+            let channels = Arc::clone(&channels);
+            Box::new(move || {
+                let Some(link) = link else { return true };
+                leave();
+                let is_wanted = link.release();
+                if !is_wanted {
+                    let text = "ending, since who started it was stopped meanwhile".to_owned();
+                    lock(&channels).say(&Message::Ours { text });
+                }
+                is_wanted
+            })
+        };
         let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
         let ended = match (ready, shell) {
-            (Ok(()), Ok(shell)) => shell.run(Written::Knockd(self)),
+            (Ok(()), Ok(shell)) => shell.run(Written::Knockd(self), tried),
             (Err(error), _) => Err(error.into()),
             (_, Err(error)) => Err(error.into()),
         };
@@ -167,7 +206,7 @@ impl Source {
             }
             Ok(_) => ExitCode::from(1),
             Err(error) => {
-                say(&format!("knockd: {error:#}\n"), io::stderr());
+                lock(&channels).say(&Message::Ours { text: format!("{error:#}") });
                 ExitCode::from(1)
             }
         }
@@ -175,10 +214,7 @@ impl Source {
 
     /// With `-d`, in the process that stays: a session of its own, the root folder, and the pidfile.
     fn become_daemon(&self, conf: &Conf, channels: &mut Channels) -> Option<PidFile> {
-        env::var_os(IS_DAEMON).filter(|_| self.options.daemon)?;
-        // Both fail only where they are not needed.
-        let _ = rustix::process::setsid();
-        let _ = env::set_current_dir("/");
+        background::detach();
         let path = self.pid_file(conf);
         match PidFile::write(path.clone()) {
             Ok(pid_file) => Some(pid_file),
@@ -195,17 +231,9 @@ impl Source {
     }
 }
 
-/// Starts this program once more, without a terminal, and leaves it.
-fn start_daemon(args: &[OsString]) -> ExitCode {
-    let mut command = process::Command::new("/proc/self/exe");
-    command.arg("knockd").args(args).env(IS_DAEMON, "1");
-    match command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn() {
-        Ok(_) => ExitCode::SUCCESS,
-        Err(error) => {
-            say(&format!("could not become a daemon: {}\n", system_text(&error)), io::stderr());
-            ExitCode::from(1)
-        }
-    }
+/// The channels, whatever became of who had them before.
+fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
+    channels.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// If the stream is gone nobody can be told.

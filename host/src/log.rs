@@ -16,7 +16,9 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 pub(crate) use rate_limit::RateLimit;
-pub(crate) use report::{count_drop, drops, mistakes, not_recorded, notice, outcome, posture, rule_says};
+pub(crate) use report::{
+    count_drop, drops, not_recorded, notice, outcome, posture, reload_refused, rule_says, start_refused,
+};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -31,11 +33,11 @@ pub enum Format {
 /// Counts lines that were thrown away.
 static UNSAID: OnceLock<ErrorCounter> = OnceLock::new();
 
-/// Lines that may wait for whoever reads standard error; more are thrown away, so that a slow reader holds up no packet.
-const WAITING: usize = 8192;
 /// With what the names of Postern's own crates begin.
 const OURS: &str = "postern";
 
+/// Lines that may wait for whoever reads standard error; more are thrown away, so that a slow reader holds up no packet.
+const WAITING: usize = 8192;
 
 /// Sends log lines of `level` and above to standard error, from a thread of its own. `level` may be a filter as `tracing-subscriber` takes it,
 /// too. When what comes back is dropped, it waits a moment for the last of them.
@@ -62,8 +64,6 @@ pub fn init(format: Format, level: &str) -> anyhow::Result<WorkerGuard> {
     Ok(guard)
 }
 
-/// Log lines that were thrown away because nobody read them in time.
-fn unsaid() -> usize {
 /// The filter that somebody means by `level`. A level alone is that of Postern's own lines: the compiler alone would write thousands for
 /// each one that an operator looks for, so what is not Postern's is told from warnings on.
 fn directives(level: &str) -> anyhow::Result<String> {
@@ -81,6 +81,8 @@ fn directives(level: &str) -> anyhow::Result<String> {
     Ok(written.to_owned())
 }
 
+/// Log lines that were thrown away because nobody read them in time.
+fn unsaid() -> usize {
     UNSAID.get().map_or(0, ErrorCounter::dropped_lines)
 }
 

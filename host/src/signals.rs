@@ -1,6 +1,7 @@
 //! Signals: what the daemon is told by signals, caught from its first moment on.
 
 use std::io;
+use std::task::{Context, Poll, Waker};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -36,5 +37,15 @@ impl StopSignals {
             _ = self.terminate.recv() => SignalKind::terminate().as_raw_value(),
             _ = self.interrupt.recv() => SignalKind::interrupt().as_raw_value(),
         }
+    }
+
+    /// The number of a signal that has come already.
+    pub(crate) fn came(&mut self) -> Option<i32> {
+        let mut context = Context::from_waker(Waker::noop());
+        let kinds =
+            [(&mut self.terminate, SignalKind::terminate()), (&mut self.interrupt, SignalKind::interrupt())];
+        kinds.into_iter().find_map(|(signal, kind)| {
+            matches!(signal.poll_recv(&mut context), Poll::Ready(Some(()))).then(|| kind.as_raw_value())
+        })
     }
 }

@@ -84,6 +84,11 @@ impl Taps {
         endings.into_iter().for_each(Ending::wait);
     }
 
+    /// Whether every capture has been tried, be it in vain.
+    pub(crate) fn were_tried(&self) -> bool {
+        self.taps.values().all(|(_, tap)| tap.has_tried())
+    }
+
     /// Packets captured, and lost because the daemon was too slow, on all interfaces.
     pub(crate) fn counts(&self) -> (u64, u64) {
         let stats = self.taps.values().map(|(_, tap)| tap.stats());
@@ -120,6 +125,10 @@ impl Sink for WayIn {
     }
 
     fn listening(&mut self) {
+        self.listening.notify_one();
+    }
+
+    fn waiting(&mut self) {
         self.listening.notify_one();
     }
 }

@@ -103,7 +103,7 @@ impl Watch {
                 Some(Self { watched: Mutex::new(watched), of_interest })
             }
             Err(error) => {
-                tracing::warn!(event = "watch", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
+                tracing::warn!(event = "not-watched", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
                 None
             }
         }
@@ -158,7 +158,7 @@ impl Watched {
             // Again even if it is the same: it costs nothing.
             if let Err(error) = watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 let shown = dir.display();
-                tracing::warn!(event = "watch", detail = %error, "changes in {shown} will not be noticed ({error}); send SIGHUP instead");
+                tracing::warn!(event = "not-watched", detail = %error, "changes in {shown} will not be noticed ({error}); send SIGHUP instead");
             }
             is_any_new |= !is_same;
             after.insert(dir, identity);

@@ -34,7 +34,7 @@ fn a_file_that_others_can_write_is_refused_and_what_runs_stays() {
         assert_eq!(refusal.text("detail").lines().count(), 1, "{refusal}");
         let mark = daemon.log().mark();
         set_mode(&path, closed);
-        daemon.wait_since(mark, "reload", |entry| entry.text("level").eq_ignore_ascii_case("info"));
+        daemon.wait_since(mark, "reload", |_| true);
     }
     // What was written while anybody could is not in force.
     set_mode(&daemon.dir().join("postern.toml"), 0o666);
@@ -70,7 +70,7 @@ fn strict_modes_can_be_waived_and_that_is_said() {
     daemon.wait_for("advice", |entry| entry.text("message").starts_with("strict_modes = false"));
     let mark = daemon.log().mark();
     set_mode(&daemon.dir().join("rules/knock.toml"), 0o666);
-    daemon.wait_since(mark, "reload", |entry| entry.text("level").eq_ignore_ascii_case("info"));
+    daemon.wait_since(mark, "reload", |_| true);
     // But not by the file itself, which anybody could have made say so.
     let mark = daemon.log().mark();
     set_mode(&daemon.dir().join("postern.toml"), 0o666);

@@ -271,7 +271,7 @@ fn without_a_journal_command_doors_are_refused_and_with_one_again_they_are_not()
     daemon.remove("state");
     let mark = daemon.log().mark();
     daemon.write("postern.toml", &config);
-    daemon.wait_since(mark, "reload", |entry| entry.text("level").eq_ignore_ascii_case("info"));
+    daemon.wait_since(mark, "reload", |_| true);
     lab.knock(CLIENT4, "7009/udp");
     daemon.wait_for("open", |entry| entry.text("door") == "lamp");
     let (setup, _) = daemon.kill();

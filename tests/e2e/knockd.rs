@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod background;
 mod interfaces;
 mod journal;
+mod words;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
@@ -296,23 +298,4 @@ fn mistakes_are_told_at_once_with_the_usage_and_exit_1() {
     assert_eq!(run(&["--nonsense"]).status.code(), Some(0), "as knockd has it");
     let version = run(&["-V"]);
     assert!(version.stdout.starts_with(b"knockd 0.8"), "{version:?}");
-}
-
-#[test]
-fn a_daemon_writes_its_pidfile_and_removes_it() {
-    let Some(lab) = Lab::if_possible() else { return };
-    let dir = TempDir::with_prefix("postern-").unwrap();
-    let (conf, pid_file) = (dir.path().join("knockd.conf"), dir.path().join("pid"));
-    fs::write(&conf, format!("[options]\nPidFile = {}\nInterface = eth0\n", pid_file.display())).unwrap();
-    let program = env!("CARGO_BIN_EXE_posternd");
-    let started = lab.server_exec(&[program, "knockd", "-d", "-c", conf.to_str().unwrap()]);
-    assert!(started.status.success(), "{started:?}");
-    let pid: i32 = eventually("the pidfile", || fs::read_to_string(&pid_file).ok()?.trim().parse().ok());
-    let pid = Pid::from_raw(pid).unwrap();
-    assert_eq!(fs::read_link(format!("/proc/{}/cwd", pid.as_raw_nonzero())).unwrap(), Path::new("/"));
-    // It may not listen yet, but hears signals from its first moment on.
-    eventually("its end", || {
-        let _ = kill_process(pid, Signal::TERM);
-        (!pid_file.exists()).then_some(())
-    });
 }

@@ -13,7 +13,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::{App, Ended, LISTENING, Running, summary};
+use super::{App, Ended, LISTENING, Running, Tried, summary};
 use crate::advice;
 use crate::clock::Clock;
 use crate::desk::{Desk, one_time};
@@ -38,7 +38,7 @@ pub(super) enum Begun {
 
 impl App {
     /// Starts everything, in order, but for mistakes in the configuration.
-    pub(super) async fn start(written: Written, mut signals: Signals) -> anyhow::Result<Begun> {
+    pub(super) async fn start(written: Written, mut signals: Signals, tried: Tried) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (teller, mut happenings) = channel();
         let mut doors = Doors::start(teller.clone(), written.identity())?;
@@ -81,13 +81,15 @@ impl App {
         let (config, generation) = match (config, generation) {
             (Some(config), Ok(generation)) => (config, generation),
             (_, generation) => {
-                log::mistakes(generation.err().as_ref(), &does_not_start(&guards, &written));
+                if let Err(mistakes) = generation {
+                    log::start_refused(&mistakes, &does_not_start(&guards, &written));
+                }
                 return Ok(Begun::refused(doors));
             }
         };
         let state::Opened { journal, inherited, error: no_journal } = state;
         if let Some(mistakes) = state::without_journal(&written, &config, no_journal) {
-            log::mistakes(Some(&mistakes), &does_not_start(&guards, &written));
+            log::start_refused(&mistakes, &does_not_start(&guards, &written));
             return Ok(Begun::refused(doors));
         }
         journal.into_iter().for_each(|journal| doors.use_journal(journal));
@@ -145,6 +147,7 @@ impl App {
             running,
             listening,
             signals,
+            tried: Some(tried),
             _local: local,
         };
         for (row, record) in inherited {

@@ -26,7 +26,7 @@ use super::{Filter, Frame};
 use crowd::Crowd;
 use device::Device;
 pub use error::CaptureError;
-use outage::Outage;
+use outage::{Opened, Outage};
 
 /// Frames that are read before commands get their turn.
 const BATCH: usize = 256;
@@ -70,6 +70,9 @@ pub trait Sink: Send + 'static {
 
     /// From now on the interface is open, with the newest filter in place.
     fn listening(&mut self) {}
+
+    /// The interface cannot be captured on, and that is logged; from now on it is waited for.
+    fn waiting(&mut self) {}
 }
 
 impl<F: FnMut(Frame<'_>) + Send + 'static> Sink for F {
@@ -109,6 +112,8 @@ struct State {
     filter_number: u64,
     /// The number of the filter that is attached to an open capture.
     listening: Option<u64>,
+    /// Whether opening the interface has succeeded or failed once, and a failure was logged.
+    tried: bool,
     stats: TapStats,
     stats_asked: u64,
     stats_answered: u64,
@@ -145,6 +150,7 @@ impl Tap {
             filter,
             filter_number: 1,
             listening: None,
+            tried: false,
             stats: TapStats::default(),
             stats_asked: 0,
             stats_answered: 0,
@@ -178,6 +184,12 @@ impl Tap {
     #[must_use]
     pub fn ready(&self, timeout: Duration) -> bool {
         self.shared.wait_until(timeout, |state| state.listening == Some(state.filter_number)).1
+    }
+
+    /// Whether the first attempt to capture has succeeded or failed, and a failure was logged.
+    #[must_use]
+    pub fn has_tried(&self) -> bool {
+        self.shared.lock().tried
     }
 
     /// What this tap has seen. Asks the thread, so it may take up to 200 ms while that is busy; then the answer is the last one known.
@@ -276,6 +288,8 @@ fn run(shared: &Shared, settings: &TapSettings, mut sink: impl Sink) {
         });
         if let Err(failure) = failure {
             outage.say(&settings.interface, &failure);
+            shared.update(|state| state.tried = true);
+            sink.waiting();
             outage.wait(shared);
         }
     }
@@ -291,8 +305,16 @@ fn serve(
     let mut crowd = Crowd::new(Instant::now());
     let mut attached = attach_newest(shared, device)?;
     sink.listening();
-    info!(event = "capture", interface = device.name(), link = ?device.link(), "listening");
-    outage.is_over();
+    let (interface, link) = (device.name(), device.link());
+    match outage.end() {
+        Some(Opened::AtLast) => {
+            info!(event = "listening-again", interface, ?link, "listening on {interface} now")
+        }
+        Some(Opened::Again) => {
+            info!(event = "listening-again", interface, ?link, "listening again on {interface}")
+        }
+        None => info!(event = "listening", interface, ?link, "listening on {interface}"),
+    }
     loop {
         let woken_by = sleep(shared, device, outage, crowd.nap());
         if woken_by.commands {
@@ -379,7 +401,10 @@ fn attach_newest(shared: &Shared, device: &Device) -> Result<u64, CaptureError> 
         (state.filter.clone(), state.filter_number)
     };
     device.attach(&filter)?;
-    shared.update(|state| state.listening = Some(number));
+    shared.update(|state| {
+        state.listening = Some(number);
+        state.tried = true;
+    });
     Ok(number)
 }
 

@@ -8,7 +8,7 @@ mod syslog;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -30,6 +30,47 @@ const PIPE_PIECE: usize = 4096;
 /// How long a reader of standard output or error may let us wait, before its lines are dropped without waiting.
 const PATIENCE: Duration = Duration::from_millis(20);
 
+/// Standard output and error, wherever they are: a daemon's are its launcher's.
+#[derive(Debug)]
+pub(crate) struct Terminal {
+    pub(crate) stdout: OwnedFd,
+    pub(crate) stderr: OwnedFd,
+}
+
+impl Terminal {
+    /// This process's own.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub(crate) fn own() -> io::Result<Self> {
+        let stdout = io::stdout().as_fd().try_clone_to_owned()?;
+        let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+        Ok(Self { stdout, stderr })
+    }
+
+    /// Prints on standard output, as it is and however long it takes.
+    pub(crate) fn tell_stdout(&self, text: &str) {
+        tell(&self.stdout, text);
+    }
+
+    /// Prints on standard error, as it is and however long it takes.
+    pub(crate) fn tell_stderr(&self, text: &str) {
+        tell(&self.stderr, text);
+    }
+}
+
+fn tell(stream: &OwnedFd, text: &str) {
+    // If the stream is gone nobody can be told.
+    let _ = stream.try_clone().map(|stream| File::from(stream).write_all(text.as_bytes()));
+}
+
+/// A terminal that is written to.
+#[derive(Debug)]
+struct Consoles {
+    stdout: Console<OwnedFd>,
+    stderr: Console<OwnedFd>,
+}
+
 /// Where messages go.
 #[derive(Debug)]
 pub(crate) struct Channels {
@@ -37,24 +78,25 @@ pub(crate) struct Channels {
     syslog: Option<Syslog>,
     verbose: bool,
     debug: bool,
-    stdout: Console<io::Stdout>,
-    stderr: Console<io::Stderr>,
+    /// None in the background.
+    consoles: Option<Consoles>,
     /// Messages that the logfile or syslog did not take.
     lost: u64,
 }
 
 impl Channels {
-    /// Standard error, and standard output as far as asked for. No logfile, no syslog.
-    pub(crate) fn new(verbose: bool, debug: bool) -> Self {
-        Self {
-            logfile: None,
-            syslog: None,
-            verbose,
-            debug,
-            stdout: Console::new(io::stdout()),
-            stderr: Console::new(io::stderr()),
-            lost: 0,
-        }
+    /// The terminal's standard error, and its standard output as far as asked for. No logfile, no syslog.
+    pub(crate) fn new(terminal: Option<Terminal>, verbose: bool, debug: bool) -> Self {
+        let consoles = terminal.map(|Terminal { stdout, stderr }| Consoles {
+            stdout: Console::new(stdout),
+            stderr: Console::new(stderr),
+        });
+        Self { logfile: None, syslog: None, verbose, debug, consoles, lost: 0 }
+    }
+
+    /// Lets go of standard output and error: from now on there is only the log.
+    pub(crate) fn leave_terminal(&mut self) {
+        self.consoles = None;
     }
 
     /// Uses syslog from now on, for good: it cannot be switched off.
@@ -72,7 +114,9 @@ impl Channels {
         }
         match open_logfile(path) {
             Ok(file) => self.logfile = Some(file),
-            Err(error) => self.say(&Message::NoLogFile { why: system_text(&error) }),
+            Err(error) => {
+                self.say(&Message::NoLogFile { path: path.to_owned(), why: system_text(&error) });
+            }
         }
     }
 
@@ -95,11 +139,14 @@ impl Channels {
         }
         if self.verbose
             && let Some(text) = message.verbose()
+            && let Some(Consoles { stdout, .. }) = &mut self.consoles
         {
-            self.stdout.line(&text);
+            stdout.line(&text);
         }
-        if let Some(text) = message.stderr() {
-            self.stderr.line(&text);
+        if let Some(text) = message.stderr()
+            && let Some(Consoles { stderr, .. }) = &mut self.consoles
+        {
+            stderr.line(&text);
         }
         if let Some(text) = message.debug() {
             self.debug(&text);
@@ -108,8 +155,10 @@ impl Channels {
 
     /// Prints a line with `-D`, and nothing without.
     pub(crate) fn debug(&mut self, line: &str) {
-        if self.debug {
-            self.stdout.line(line.as_bytes());
+        if self.debug
+            && let Some(Consoles { stdout, .. }) = &mut self.consoles
+        {
+            stdout.line(line.as_bytes());
         }
     }
 

@@ -1,51 +1,63 @@
 //! Voice: says what happens in knockd's words.
 //!
-//! The daemon says everything once, as events with fixed field names; here those that knockd has words for are put into them. What
-//! knockd never had to say goes to standard error as it is.
+//! The daemon says everything once, as events with fixed field names; here those that knockd has words for are put into them. Of the rest,
+//! warnings and errors go to the log and to standard error as they are.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::io::{self, Write};
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
+use super::lock;
 use super::log::{Channels, Message, Source};
 use super::names::Names;
 use super::shared::Shared;
 use super::translate::section;
 
-/// What an operator must hear of who reads knockd's log, though knockd never had to say it.
-const FOR_THE_LOG: [&str; 5] = ["journal", "refuse", "not-recorded", "stuck", "stop"];
+/// What is no warning, but must be heard by those who heard the one that it puts an end to.
+const ENDS_A_WARNING: [&str; 2] = ["journal", "listening-again"];
 
 /// A subscriber that speaks as knockd does.
 pub(super) struct Voice {
     channels: Arc<Mutex<Channels>>,
     /// With `-l`: everything is said in order by the thread that looks names up.
-    names: Option<Names>,
+    names: Option<Arc<Names>>,
     shared: Arc<Shared>,
     interface: String,
 }
 
 impl Voice {
-    pub(super) fn new(channels: Channels, looks_up: bool, shared: Arc<Shared>, interface: String) -> Self {
-        let channels = Arc::new(Mutex::new(channels));
+    /// Speaks on `channels`; with `looks_up`, with the names of those who knock.
+    pub(super) fn new(
+        channels: Arc<Mutex<Channels>>,
+        looks_up: bool,
+        shared: Arc<Shared>,
+        interface: String,
+    ) -> Self {
         // Without a thread there are no names, and everything else is said all the same.
-        let names = looks_up.then(|| Names::start(Arc::clone(&channels)).ok()).flatten();
+        let names = looks_up.then(|| Names::start(Arc::clone(&channels)).ok()).flatten().map(Arc::new);
         Self { channels, names, shared, interface }
     }
 
-    fn channels(&self) -> MutexGuard<'_, Channels> {
-        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Says what is still to be said, and lets go of the terminal.
+    pub(super) fn leave_terminal(&self) -> impl FnOnce() + use<> {
+        let (channels, names) = (Arc::clone(&self.channels), self.names.clone());
+        move || {
+            if let Some(names) = names {
+                names.flush();
+            }
+            lock(&channels).leave_terminal();
+        }
     }
 
     fn say(&self, messages: &[Message]) {
         let said_later = self.names.as_ref().map(|names| names.say(messages.to_vec()));
         if !matches!(said_later, Some(Ok(()))) {
-            let mut channels = self.channels();
+            let mut channels = lock(&self.channels);
             messages.iter().for_each(|message| channels.say(message));
         }
     }
@@ -77,27 +89,31 @@ impl Voice {
                 self.say(&[Message::RunningCommand { door: door(), command }]);
             }
             "command-timeout" => self.say(&[Message::CommandTimeout { source: source(), door: door() }]),
-            "command-failed" => match fields.text("code").parse() {
-                Ok(status) => self.say(&[Message::CommandFailed { door: door(), status }]),
-                Err(_) => self.say(&[Message::ForkFailed]),
-            },
-            "command-too-long" if fields.text("detail").contains("start command has been") => {
-                self.say(&[Message::StartTooLong]);
+            "command-failed" => {
+                let status = fields.text("code").parse().unwrap_or(-1);
+                self.say(&[Message::CommandFailed { door: door(), status }]);
             }
-            "command-too-long" => self.say(&[Message::StopTooLong]),
+            "command-not-started" => self.say(&[Message::ForkFailed]),
+            "start-command-too-long" => self.say(&[Message::StartTooLong]),
+            "stop-command-too-long" => self.say(&[Message::StopTooLong]),
             "one-time-empty" => self.say(&[Message::OneTimeEmpty { door: door() }]),
             "one-time-failed" => self.say(&[Message::OneTimeWriteFailed { door: rule() }]),
+            "forget" => {
+                let why = fields.text("reason").to_owned();
+                self.say(&[Message::StartsOver { source: source(), door: rule(), why }]);
+            }
             "timeout" => {
                 let stage = fields.text("stage").parse().unwrap_or(0);
                 self.say(&[Message::SequenceTimeout { source: source(), door: rule(), stage }]);
             }
-            "reload" if fields.has("detail") => {
-                let (path, mistakes) = (self.shared.file.clone(), fields.text("detail").lines().count());
+            "reload-refused" => {
+                let (path, mistakes) =
+                    (self.shared.file.clone(), fields.text("mistakes").parse().unwrap_or(1));
                 self.say(&[Message::ReloadRefused { path, mistakes }]);
             }
             "hangup" => self.reopen(),
             "stopping" => self.say(&[Message::WaitingForChildren]),
-            "stop" if fields.has("received") => {
+            "stop" => {
                 self.say(&[Message::ShuttingDown]);
                 if let Some(names) = &self.names {
                     names.flush();
@@ -113,7 +129,7 @@ impl Voice {
         self.say(&[Message::Rereading { path }]);
         if let Some(path) = log_file {
             self.say(&[Message::ClosingLogFile { path: path.clone() }]);
-            self.channels().reopen(&path);
+            lock(&self.channels).reopen(&path);
             self.say(&[Message::ReopeningLogFile { path }]);
         }
     }
@@ -127,12 +143,9 @@ impl<S: Subscriber> Layer<S> for Voice {
         if self.translate(&fields) {
             return;
         }
-        let is_for_the_log = FOR_THE_LOG.contains(&fields.text("event"));
-        if is_for_the_log && level <= Level::INFO {
+        let ends_a_warning = level == Level::INFO && ENDS_A_WARNING.contains(&fields.text("event"));
+        if level <= Level::WARN || ends_a_warning {
             self.say(&[Message::Ours { text: fields.words() }]);
-        } else if level <= Level::WARN {
-            // If standard error is gone nobody can be told.
-            let _ = writeln!(io::stderr(), "knockd: {}", fields.words());
         }
     }
 }
@@ -156,10 +169,6 @@ impl Fields {
         }
         let reason = self.text("reason");
         if reason.is_empty() { words } else { format!("{words}: {reason}") }
-    }
-
-    fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
     }
 }
 

@@ -141,15 +141,30 @@ pub(crate) fn not_recorded(door: &str, client: Client, detail: &str) {
     );
 }
 
-/// Tells every mistake of a configuration, and what follows from them.
-pub(crate) fn mistakes(mistakes: Option<&Mistakes>, consequence: &str) {
-    let Some(mistakes) = mistakes else { return };
+/// Tells every mistake of a configuration that nothing is started with, and what follows from them.
+pub(crate) fn start_refused(mistakes: &Mistakes, consequence: &str) {
+    each(mistakes);
+    let (count, detail) = (mistakes.count(), mistakes.to_string());
+    tracing::error!(event = "start-refused", detail, "{count}; {consequence}");
+}
+
+/// Tells every mistake of a configuration that is not taken, since another runs.
+pub(crate) fn reload_refused(mistakes: &Mistakes, running: u64) {
+    each(mistakes);
+    let (count, detail, number) = (mistakes.count(), mistakes.to_string(), mistakes.iter().count());
+    tracing::error!(
+        event = "reload-refused",
+        generation = running,
+        mistakes = number,
+        detail,
+        "{count}; the running configuration (generation {running}) is unchanged"
+    );
+}
+
+fn each(mistakes: &Mistakes) {
     for mistake in mistakes.iter() {
         tracing::error!(event = "mistake", detail = %mistake, "{mistake}");
     }
-    let count = mistakes.count();
-    let detail = mistakes.to_string();
-    tracing::error!(event = "reload", detail, "{count}; {consequence}");
 }
 
 /// Tells how well the guarded ports are protected.

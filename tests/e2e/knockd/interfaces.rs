@@ -100,6 +100,7 @@ fn an_interface_that_is_missing_at_the_start_is_waited_for() {
     wired.waits_until_told("there is no interface wire0");
     assert!(!wired.knockd.read("stdout").contains("listening on"), "on nothing");
     wired.lay();
+    wired.waits_until_told("knockd: listening on wire0 now\n");
     wired.opens_at(SERVER, 1);
     let listening = || wired.knockd.read("stdout").contains("listening on wire0...\n").then_some(());
     eventually("it says that it listens", listening);
@@ -112,6 +113,7 @@ fn an_interface_that_goes_down_is_heard_again_when_it_is_up() {
     wired.on_server(&format!("link set {WIRE} down\n"));
     wired.waits_until_told("wire0 went down or away");
     wired.on_server(&format!("link set {WIRE} up\n"));
+    wired.waits_until_told("knockd: listening again on wire0\n");
     wired.opens_at(SERVER, 2);
 }
 

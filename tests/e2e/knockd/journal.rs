@@ -1,7 +1,5 @@
 //! What knockd's log says of a journal that cannot be written, and what runs all the same.
 
-use std::fs;
-
 use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually};
 use tempfile::TempDir;
 
@@ -65,26 +63,4 @@ fn without_a_journal_commands_run_and_the_log_says_so_at_the_start() {
     lab.knock(CLIENT4, "1111/udp 2222/udp");
     assert_eq!(knockd.lines("journal", 2).len(), 2);
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
-}
-
-#[test]
-fn a_second_daemon_with_the_pidfile_of_one_that_runs_is_refused() {
-    let Some(lab) = Lab::if_possible() else { return };
-    let dir = TempDir::with_prefix("postern-").unwrap();
-    let (conf, pid_file) = (dir.path().join("knockd.conf"), dir.path().join("pid"));
-    fs::write(&conf, format!("[options]\nPidFile = {}\nInterface = eth0\n", pid_file.display())).unwrap();
-    let daemon = [env!("CARGO_BIN_EXE_posternd"), "knockd", "-d", "-c", conf.to_str().unwrap()];
-    assert!(lab.server_exec(&daemon).status.success());
-    let first =
-        eventually("the pidfile", || fs::read_to_string(&pid_file).ok().filter(|pid| pid.ends_with('\n')));
-    let second = lab.server_exec(&daemon);
-    let words = String::from_utf8_lossy(&second.stderr);
-    assert_eq!(second.status.code(), Some(1), "{words}");
-    assert!(words.contains(&format!("pidfile of process {}, which runs", first.trim())), "{words}");
-    assert_eq!(fs::read_to_string(&pid_file).unwrap(), first);
-    let pid = rustix::process::Pid::from_raw(first.trim().parse().unwrap()).unwrap();
-    eventually("its end", || {
-        let _ = rustix::process::kill_process(pid, Signal::TERM);
-        (!pid_file.exists()).then_some(())
-    });
 }

@@ -26,28 +26,40 @@ pub(super) struct Outage {
     pause: Option<Duration>,
     /// What was said of it already.
     said: Option<String>,
+    was_open: bool,
     /// Tells when interfaces come, go up or go; without it pauses take their full time. It is there from the beginning, so that
     /// no change between a failure and the pause after it is missed.
     news: Option<OwnedFd>,
 }
 
+/// An interface is open of which the log was told that it was not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// For the first time.
+    AtLast,
+    /// As it was before.
+    Again,
+}
+
 impl Outage {
     pub(super) fn new() -> Self {
-        Self { pause: None, said: None, news: news_of_interfaces() }
+        Self { pause: None, said: None, was_open: false, news: news_of_interfaces() }
     }
 
     /// Tells the log why there is no capture, unless that was the last thing it was told.
     pub(super) fn say(&mut self, interface: &str, failure: &CaptureError) {
         let reason = with_sources(failure);
         if self.said.as_ref() != Some(&reason) {
-            warn!(event = "capture", interface, reason, "not listening; trying again until it works");
+            warn!(event = "not-listening", interface, reason, "not listening; trying again until it works");
             self.said = Some(reason);
         }
     }
 
-    /// The interface is open; what is said next is news again.
-    pub(super) fn is_over(&mut self) {
-        self.said = None;
+    /// The interface is open; what is said next is news again. Whether that is worth a word, since the log was told that it was not.
+    pub(super) fn end(&mut self) -> Option<Opened> {
+        let opened = if self.was_open { Opened::Again } else { Opened::AtLast };
+        self.was_open = true;
+        self.said.take().map(|_| opened)
     }
 
     /// The interface was open for so long. One that fails again and again at once is not worth more and more attempts.

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::net::IpAddr;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
 
 use postern_core::{Act, Order};
 use tokio::process::Command;
@@ -49,14 +50,13 @@ impl Run {
         let Some(start) = self.start.as_ref().filter(|start| !start.is_empty()) else { return Ok(()) };
         let (start, stop) = (fill(start, ip), self.stop.as_ref().map(|stop| fill(stop, ip)));
         let door = &*self.name;
-        for (line, what, consequence) in [
-            (Some(&start), "start", "won't execute it"),
-            (stop.as_ref(), "stop", "won't execute start command"),
+        for (line, event, what) in [
+            (Some(&start), "start-command-too-long", "start command"),
+            (stop.as_ref(), "stop-command-too-long", "stop command"),
         ] {
             if line.is_some_and(|line| line.len() >= TOO_LONG) {
                 if matches!(self.order.act, Act::Open(_)) {
-                    let detail = format!("parsed {what} command has been truncated! --> {consequence}");
-                    tracing::error!(event = "command-too-long", door, src = %ip, detail, "error: {detail}");
+                    tracing::error!(event, door, src = %ip, "{door}: the {what} for {ip} is too long; nothing is run");
                 }
                 return Ok(());
             }
@@ -78,7 +78,11 @@ async fn run(line: &OsString, door: &str) {
     tracing::debug!(event = "command", door, detail = %shown, "{door}: running command: {shown}");
     let mut command = Command::new("/bin/sh");
     // Its own group, as knockd's children have a session of their own: a signal to the daemon's group spares it.
-    command.arg("-c").arg(line).process_group(0).env_remove(IS_DAEMON);
+    command.arg("-c").arg(line).process_group(0);
+    if std::env::var_os(IS_DAEMON).is_some() {
+        // Standard input is what is left of its way to who launched it.
+        command.env_remove(IS_DAEMON).stdin(Stdio::null());
+    }
     match command.status().await {
         Ok(status) if status.success() => {}
         Ok(status) => {
@@ -92,7 +96,7 @@ async fn run(line: &OsString, door: &str) {
             );
         }
         Err(error) => {
-            tracing::error!(event = "command-failed", door, detail = %error, "error: command fork failed!")
+            tracing::error!(event = "command-not-started", door, detail = %error, "{door}: /bin/sh cannot be started: {error}");
         }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) enum Message {
     OpenSesame { source: Source, door: String },
     /// An attempt expired.
     SequenceTimeout { source: Source, door: String, stage: usize },
+    /// Ours: an attempt failed, and why; knockd says so only with its next packet.
+    StartsOver { source: Source, door: String, why: String },
     /// A start or stop command is about to run; `command` has the address in place.
     RunningCommand { door: String, command: OsString },
     /// A stop command is due.
@@ -60,7 +62,7 @@ pub(crate) enum Message {
     /// The pidfile could not be written.
     NoPidFile { path: PathBuf, why: String },
     /// The logfile could not be opened.
-    NoLogFile { why: String },
+    NoLogFile { path: PathBuf, why: String },
     /// A reload begins.
     Rereading { path: PathBuf },
     /// The logfile is about to be closed; `path` is already the new one.
@@ -84,6 +86,7 @@ impl Message {
             Self::Stage { source, .. }
             | Self::OpenSesame { source, .. }
             | Self::SequenceTimeout { source, .. }
+            | Self::StartsOver { source, .. }
             | Self::CommandTimeout { source, .. } => Some(source),
             _ => None,
         }
@@ -92,7 +95,7 @@ impl Message {
     /// What the log gets, uncut; with a line feed at the end where knockd has one of its own.
     pub(crate) fn log(&self) -> Option<Vec<u8>> {
         let feed: &[u8] = match self {
-            Self::NoLogFile { .. } => return None,
+            Self::NoLogFile { .. } | Self::StartsOver { .. } => return None,
             Self::SequenceTimeout { .. }
             | Self::RunningCommand { .. }
             | Self::BadSequence { .. }
@@ -136,6 +139,7 @@ impl Message {
             | Self::StopTooLong
             | Self::OneTimeEmpty { .. }
             | Self::OneTimeWriteFailed { .. }
+            | Self::NoPidFile { .. }
             | Self::NoLogFile { .. }
             | Self::ReloadRefused { .. } => Some(self.text()),
             Self::Ours { .. } => Some(format!("knockd: {self}").into_bytes()),
@@ -145,7 +149,10 @@ impl Message {
 
     /// What standard output gets with `-D`, without line feed.
     pub(crate) fn debug(&self) -> Option<String> {
-        matches!(self, Self::NoPidFile { .. }).then(|| self.to_string())
+        match self {
+            Self::StartsOver { .. } => Some(self.to_string()),
+            _ => None,
+        }
     }
 
     /// The words, with the bytes of a command as they are.
@@ -169,6 +176,7 @@ impl fmt::Display for Message {
             Self::SequenceTimeout { source, door, stage } => {
                 write!(f, "{source}: {door}: sequence timeout (stage {stage})")
             }
+            Self::StartsOver { source, door, why } => write!(f, "{source}: {door}: starts over: {why}"),
             Self::RunningCommand { door, command } => {
                 write!(f, "{door}: running command: {}", command.display())
             }
@@ -187,10 +195,13 @@ impl fmt::Display for Message {
             Self::OneTimeEmpty { door } => f.write_str(&one_time_spent(door)),
             Self::OneTimeWriteFailed { door } => write!(
                 f,
-                "error while disabling used one time sequence for door {door} --> disabling the door"
+                "error while disabling used one time sequence for door {door} --> disabling the door: {why}"
             ),
             Self::NoPidFile { path, why } => write!(f, "could not create pid file {}: {why}", path.display()),
-            Self::NoLogFile { why } => write!(f, "warning: cannot open logfile: {why}"),
+            Self::NoLogFile { path, why } => {
+                let path = path.display();
+                write!(f, "warning: cannot open logfile: {why} ({path}); it is tried again at SIGHUP")
+            }
             Self::Rereading { path } => write!(f, "Re-reading config file: {}", path.display()),
             Self::ClosingLogFile { path } => write!(f, "Closing log file: {}", path.display()),
             Self::ReopeningLogFile { path } => write!(f, "Re-opening log file: {}", path.display()),

@@ -15,6 +15,10 @@ fn source(host: Option<&str>) -> Source {
     Source { address: "10.9.0.2".parse().expect("an address"), host: host.map(str::to_owned) }
 }
 
+fn channels() -> Channels {
+    Channels::new(Terminal::own().ok(), false, false)
+}
+
 /// 2026-03-07 09:05:03, an hour east.
 fn saturday() -> Zoned {
     let utc: Timestamp = "2026-03-07T08:05:03Z".parse().expect("a time");
@@ -114,9 +118,9 @@ fn words_and_channels() {
         (
             Message::OneTimeWriteFailed { door },
             [
-                "error while disabling used one time sequence for door ssh --> disabling the door\n",
+                "error while disabling used one time sequence for door ssh --> disabling the door: Permission denied\n",
                 "-",
-                "error while disabling used one time sequence for door ssh --> disabling the door",
+                "error while disabling used one time sequence for door ssh --> disabling the door: Permission denied",
                 "-",
             ],
         ),
@@ -125,11 +129,23 @@ fn words_and_channels() {
             [
                 "could not create pid file /k: Permission denied",
                 "-",
-                "-",
                 "could not create pid file /k: Permission denied",
+                "-",
             ],
         ),
-        (Message::NoLogFile { why }, ["-", "-", "warning: cannot open logfile: Permission denied", "-"]),
+        (
+            Message::NoLogFile { path: path.clone(), why: why.clone() },
+            [
+                "-",
+                "-",
+                "warning: cannot open logfile: Permission denied (/k); it is tried again at SIGHUP",
+                "-",
+            ],
+        ),
+        (
+            Message::StartsOver { source: named, door, why },
+            ["-", "-", "-", "10.9.0.2 (h.example): ssh: starts over: Permission denied"],
+        ),
         (
             Message::Rereading { path: path.clone() },
             ["Re-reading config file: /k\n", "Re-reading config file: /k", "-", "-"],
@@ -181,7 +197,7 @@ fn forms() {
     assert_eq!(logfile_line(b"hello\n", &now), b"[2026-03-07 09:05] hello\n\n");
     assert_eq!(syslog::datagram(b"hello", &now), b"<13>Mar  7 09:05:03 knockd: hello");
     let command: OsString = "x".repeat(2000).into();
-    let mut channels = Channels::new(false, false);
+    let mut channels = channels();
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("log");
     channels.reopen(&path);
@@ -201,7 +217,7 @@ fn a_logfile_that_cannot_be_opened() {
     let dir = tempfile::tempdir().expect("a folder");
     let pipe = dir.path().join("pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a pipe");
-    let mut channels = Channels::new(false, false);
+    let mut channels = channels();
     for path in [dir.path().join("none/log"), pipe, PathBuf::new()] {
         channels.reopen(&path);
         assert!(channels.logfile.is_none(), "{}", path.display());

@@ -1,0 +1,134 @@
+//! Background: with `-d`, how the daemon leaves the terminal that it was started from.
+//!
+//! A launcher starts this program once more and lends it its own standard output and error. What is wrong is told there, as before; the
+//! launcher ends when the daemon has given them back, or with the daemon's status if that ends first. Nothing is forked.
+
+use std::env;
+use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::Path;
+use std::process::{Command, ExitCode, ExitStatus, Stdio};
+
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
+};
+
+use super::log::Terminal;
+use crate::doors::IS_DAEMON;
+
+/// What the daemon is called, for `pidof` and `killall`.
+const NAME: &str = "knockd";
+/// The status of a daemon that has told what is wrong.
+const FAILED: i32 = 1;
+/// What is said over the link in either direction: its being said is all that counts.
+const WORD: &[u8] = b".";
+
+/// Whether this process is the one that stays.
+pub(super) fn is_daemon() -> bool {
+    env::var_os(IS_DAEMON).is_some()
+}
+
+/// Starts the daemon with these arguments, and waits until it is in the background. The status is then 0, else the daemon's own.
+///
+/// # Errors
+/// If it cannot be started.
+pub(super) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
+    let (mut link, of_daemon) = UnixStream::pair()?;
+    lend(&link)?;
+    let mut daemon = {
+        let mut command = Command::new("/proc/self/exe");
+        command.arg0(name()).args(args).env(IS_DAEMON, "1");
+        command.stdin(OwnedFd::from(of_daemon)).stdout(Stdio::null()).stderr(Stdio::null());
+        // With the command goes our copy of the daemon's end: what is left of the link ends with the daemon.
+        command.spawn()?
+    };
+    if link.read_exact(&mut [0; WORD.len()]).is_ok() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = daemon.wait()?;
+    // With that one it has told why.
+    if status.code() != Some(FAILED) {
+        let words = format!("knockd: the daemon ended before it was in the background: {status}\n");
+        // If standard error is gone nobody can be told.
+        let _ = io::stderr().write_all(words.as_bytes());
+    }
+    Ok(code(status))
+}
+
+/// Takes, in the process that stays, the terminal that the launcher lends.
+///
+/// # Errors
+/// If nobody lends any.
+pub(super) fn borrow() -> io::Result<Terminal> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut word = [0; WORD.len()];
+    // Commands must not have them.
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut word)], &mut control, flags)?;
+    let mut streams = control.drain().flat_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(streams) => streams.collect(),
+        _ => Vec::new(),
+    });
+    match (streams.next(), streams.next()) {
+        (Some(stdout), Some(stderr)) => Ok(Terminal { stdout, stderr }),
+        _ => Err(io::Error::other("nothing was lent")),
+    }
+}
+
+/// Becomes a process without a terminal of its own: another session, the root folder, knockd's name.
+pub(super) fn detach() {
+    // These fail only where they are not needed.
+    let _ = rustix::process::setsid();
+    let _ = env::set_current_dir("/");
+    // It was executed as `/proc/self/exe`, and is called after that.
+    let _ = fs::write("/proc/self/comm", NAME);
+}
+
+/// The way to the launcher: the daemon's standard input, so that nobody else can be at either end of it.
+#[derive(Debug)]
+pub(super) struct Link(());
+
+impl Link {
+    /// That of this process, which stays.
+    pub(super) const fn of_daemon() -> Self {
+        Self(())
+    }
+
+    /// Lets the launcher end, with success. False if it was stopped meanwhile: whoever stopped it wants no daemon.
+    pub(super) fn release(self) -> bool {
+        let is_released = send(io::stdin(), WORD, SendFlags::NOSIGNAL).is_ok();
+        // From now on who reads from it reads nothing, as from the null device.
+        let _ = shutdown(io::stdin(), Shutdown::Both);
+        is_released
+    }
+}
+
+/// The name that the daemon is started by: as this process's own was, if that is knockd.
+fn name() -> OsString {
+    let own = env::args_os().next().unwrap_or_default();
+    let is_knockd = Path::new(&own).file_name() == Some(OsStr::new(NAME));
+    if is_knockd { own } else { NAME.into() }
+}
+
+/// As shells count: 128 and the number of the signal.
+fn code(status: ExitStatus) -> ExitCode {
+    let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
+    code.and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from)
+}
+
+fn lend(link: &UnixStream) -> io::Result<()> {
+    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let streams = [stdout.as_fd(), stderr.as_fd()];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    control.push(SendAncillaryMessage::ScmRights(&streams));
+    sendmsg(link, &[IoSlice::new(WORD)], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
