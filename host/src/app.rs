@@ -171,7 +171,7 @@ impl App {
         let spent = Source::spend(&line);
         if let Err(error) = &spent {
             let name = &*rule.name;
-            tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{}: {error}", line.path.display());
+            tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{name} opens nothing any more: {error}");
         }
         // The next sequence comes with the next generation; until then the rule opens nothing.
         if spent.is_ok() {

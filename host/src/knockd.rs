@@ -44,6 +44,8 @@ use crate::written::Written;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
+/// Lines of one-time files that are no sequences and are told at the start; more help nobody.
+const MOST_BROKEN: usize = 16;
 
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]
@@ -170,6 +172,9 @@ impl Source {
             channels.reopen(&path);
         }
         conf.echo.iter().for_each(|line| channels.debug(line));
+        for (door, error) in conf::one_time::broken(conf, MOST_BROKEN) {
+            channels.say(&Message::BadSequence { door, error });
+        }
         // Before anybody can read in the pidfile whom to stop.
         let shell = Shell::start();
         let pid_file = link.as_ref().and_then(|_| self.become_daemon(conf, &mut channels));

@@ -5,6 +5,7 @@
 mod background;
 mod interfaces;
 mod journal;
+mod one_time;
 mod words;
 
 use std::fs;
@@ -205,34 +206,6 @@ fn names_are_looked_up_if_asked_for() {
     let said = format!("{who} Stage 1\n{who} Stage 2\n{who} OPEN SESAME\n");
     eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
-}
-
-#[test]
-fn one_time_sequences_open_once_each_and_the_last_one_leaves_the_daemon_running() {
-    let Some(lab) = Lab::if_possible() else { return };
-    let conf = "[once]\none_time_sequences = DIR/once\ncommand = echo %IP% $(head -c 40 DIR/once | tr '\\n' ' ') >> DIR/journal\n[other]\nsequence = 9:udp\ncommand = echo other >> DIR/journal\n";
-    let knockd = Knockd::start(&lab, conf, &[], &[("once", "junk:x\n1:udp,2:udp\n 3:udp\n")]);
-    lab.knock(CLIENT4, "1/udp 2/udp");
-    // Crossed out before the command runs, and the line before it, which is none, is left alone.
-    assert_eq!(knockd.lines("journal", 1), [format!("{CLIENT4} junk:x #:udp,2:udp 3:udp")]);
-    lab.knock(CLIENT4, "1/udp 2/udp");
-    eventually("the next sequence", || {
-        lab.knock(CLIENT6, "3/udp");
-        (knockd.read("journal").lines().count() > 1).then_some(())
-    });
-    assert_eq!(knockd.read("once"), "junk:x\n#:udp,2:udp\n#3:udp\n");
-    eventually("the door is disabled", || knockd_is_disabled(&lab, &knockd).then_some(()));
-    lab.knock(CLIENT4, "9/udp");
-    let journal = knockd.lines("journal", 3);
-    assert_eq!((journal.len(), journal[2].as_str()), (3, "other"), "{journal:?}");
-    assert_eq!(knockd.end(Signal::INT).code(), Some(2));
-}
-
-/// Whether a used sequence is not even noticed any more.
-fn knockd_is_disabled(lab: &Lab, knockd: &Knockd) -> bool {
-    let before = knockd.read("stdout").matches("once: Stage 1").count();
-    lab.knock(CLIENT4, "3/udp 9999/udp");
-    knockd.read("stdout").matches("once: Stage 1").count() == before
 }
 
 #[test]

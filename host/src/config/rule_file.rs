@@ -55,6 +55,8 @@ pub(crate) struct OneTime {
     pub(crate) path: PathBuf,
     /// The first byte of its line.
     pub(crate) offset: u64,
+    /// What that line says, in one spelling.
+    pub(crate) steps: String,
 }
 
 /// Where a module comes from.

@@ -18,9 +18,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub(crate) use mistake::{Mistake, Problem, one_time_spent};
-#[cfg(test)]
-pub(crate) use sequence::steps_text;
-pub(crate) use sequence::{Protocol, SequenceError, Step, steps};
+pub(crate) use sequence::{Protocol, SequenceError, Step, steps, steps_text};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

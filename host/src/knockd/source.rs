@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::conf::{Conf, one_time};
+use thiserror::Error;
+
+use super::conf::{Conf, one_time, steps_text};
+use super::log::system_text;
 use super::options::Options;
 use super::shared::Shared;
 use super::translate::{Translation, translate};
@@ -20,6 +23,28 @@ pub(crate) struct Source {
     pub(super) shared: Arc<Shared>,
 }
 
+/// Why a one-time sequence was not used up; its door is then not opened.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub(crate) enum Unspent {
+    /// The file is another one by now, or has something else in the sequence's place.
+    #[error(
+        "{} was changed or replaced and has another line in the place of the one that was used; SIGHUP reads it anew",
+        path.display()
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The system does not let the line be crossed out.
+    #[error("{}: {why}; let it be read and written, then SIGHUP reads it anew", path.display())]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// The system's word for it.
+        why: String,
+    },
+}
+
 impl Source {
     /// The knockd.conf.
     pub(crate) fn file(&self) -> &Path {
@@ -27,13 +52,18 @@ impl Source {
     }
 
     /// Uses a one-time sequence up, on the disk, before anything is opened for it.
-    pub(crate) fn spend(one_time: &OneTime) -> io::Result<()> {
-        let (mut file, lines) = one_time::open(&one_time.path)?;
-        let is_unused = |line: &one_time::Line| line.offset == one_time.offset && line.unused().is_some();
-        if !lines.iter().any(is_unused) {
-            return Err(io::Error::other("the line is not there any more"));
+    ///
+    /// # Errors
+    /// If that cannot be done. In a file that was changed meanwhile nothing is crossed out: it would be another sequence.
+    pub(crate) fn spend(one_time: &OneTime) -> Result<(), Unspent> {
+        let path = &one_time.path;
+        let failed = |error: io::Error| Unspent::Failed { path: path.clone(), why: system_text(&error) };
+        let (mut file, lines) = one_time::open(path).map_err(failed)?;
+        let line = lines.iter().find(|line| line.offset == one_time.offset).and_then(one_time::Line::unused);
+        if line.map(steps_text).as_ref() != Some(&one_time.steps) {
+            return Err(Unspent::Changed { path: path.clone() });
         }
-        one_time::mark_used(&mut file, one_time.offset)
+        one_time::mark_used(&mut file, one_time.offset).map_err(failed)
     }
 
     /// Reads the configuration as it is now.

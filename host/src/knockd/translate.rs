@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
-use super::conf::{one_time, one_time_spent};
+use super::conf::{one_time, one_time_spent, steps_text};
 use super::log::system_text;
 use super::options::Options;
 use super::shared::Shared;
@@ -66,7 +66,8 @@ pub(super) fn translate(
                             tracing::error!(event = "one-time-empty", door, "{}", one_time_spent(door));
                             continue;
                         };
-                        (steps, Some(OneTime { path, offset }))
+                        let one_time = OneTime { path, offset, steps: steps_text(&steps) };
+                        (steps, Some(one_time))
                     }
                 }
             }

@@ -97,7 +97,10 @@ impl Voice {
             "start-command-too-long" => self.say(&[Message::StartTooLong]),
             "stop-command-too-long" => self.say(&[Message::StopTooLong]),
             "one-time-empty" => self.say(&[Message::OneTimeEmpty { door: door() }]),
-            "one-time-failed" => self.say(&[Message::OneTimeWriteFailed { door: rule() }]),
+            "one-time-failed" => {
+                let why = fields.text("detail").to_owned();
+                self.say(&[Message::OneTimeWriteFailed { door: rule(), why }]);
+            }
             "forget" => {
                 let why = fields.text("reason").to_owned();
                 self.say(&[Message::StartsOver { source: source(), door: rule(), why }]);

@@ -1,8 +1,8 @@
 //! One-time sequences: a file of them, a line each, crossed out when used.
 //!
 //! It changes nothing in the file but the first byte of the line in use, found by its offset and not by comparison, so a
-//! broken line before it is never crossed out in its place. Nobody may edit the file meanwhile, and no two doors may
-//! share one; a file that was replaced under its name is not noticed.
+//! broken line before it is never crossed out in its place. No two doors may share a file. Nobody may edit it meanwhile: whoever
+//! crosses out looks before whether the line is still the one that was used.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -104,6 +104,20 @@ pub(crate) fn check(file: &Path, conf: &Conf) -> Vec<Mistake> {
         mistakes.push(Mistake { file: file.to_owned(), line: door.line, problem });
     }
     mistakes
+}
+
+/// What knockd says at the start of lines that are no sequences, in the files of all doors; at most so many.
+pub(crate) fn broken(conf: &Conf, most: usize) -> Vec<(String, SequenceError)> {
+    let files =
+        conf.doors.iter().filter_map(|door| Some((door, open(door.sequence.one_time_path()?).ok()?.1)));
+    let errors = files.flat_map(|(door, lines)| {
+        let errors = lines.into_iter().filter_map(|line| match line.state {
+            State::Broken(errors) => Some(errors),
+            State::Used | State::Unused(_) => None,
+        });
+        errors.flatten().map(|error| (door.name.clone(), error))
+    });
+    errors.take(most).collect()
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ pub(crate) enum Message {
     /// A one-time file has nothing left.
     OneTimeEmpty { door: String },
     /// A one-time sequence could not be crossed out.
-    OneTimeWriteFailed { door: String },
+    OneTimeWriteFailed { door: String, why: String },
     /// The pidfile could not be written.
     NoPidFile { path: PathBuf, why: String },
     /// The logfile could not be opened.
@@ -193,7 +193,7 @@ impl fmt::Display for Message {
             }
             Self::BadSequence { door, error } => write!(f, "error: section {door}: {error}"),
             Self::OneTimeEmpty { door } => f.write_str(&one_time_spent(door)),
-            Self::OneTimeWriteFailed { door } => write!(
+            Self::OneTimeWriteFailed { door, why } => write!(
                 f,
                 "error while disabling used one time sequence for door {door} --> disabling the door: {why}"
             ),

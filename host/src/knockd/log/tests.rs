@@ -116,7 +116,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::OneTimeWriteFailed { door },
+            Message::OneTimeWriteFailed { door: door.clone(), why: why.clone() },
             [
                 "error while disabling used one time sequence for door ssh --> disabling the door: Permission denied\n",
                 "-",
