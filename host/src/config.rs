@@ -101,19 +101,8 @@ impl Config {
     pub fn read(file: &Path, trust: Trust, activity: &Activity) -> Reading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
-        let config = text(file, || trust.open(file), &mut mistakes, activity).and_then(|text| {
-            let source = Source::new(file, &text);
-            let document = source.parse();
-            let config = document
-                .as_ref()
-                .map(|table| Self::from_table(file, Table::root(&source, table), &mut door_names));
-            drop(document);
-            mistakes.extend(source.into_mistakes());
-            config
-        });
-        if let Some(config) = &config {
-            mistakes.extend(config.door_mistakes(file));
-        }
+        let config = text(file, || trust.open(file), &mut mistakes, activity)
+            .and_then(|text| Self::from_text(file, &text, &mut door_names, &mut mistakes));
         let is_right = mistakes.is_empty();
         // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
         let fallback = file.with_file_name("rules");
@@ -124,14 +113,25 @@ impl Config {
         let trust = trust.unless_waived(said);
         let rules = read_rules(&rules_dir, trust, longest, &mut mistakes, activity);
         if let Some(config) = &config {
-            for rule in &rules {
-                check_doors(rule, &door_names, &mut mistakes);
-                check_interfaces(rule, &config.interfaces, &mut mistakes);
-                check_prefixes(rule, &config.doors, &mut mistakes);
-            }
+            config.check_rules(&rules, &door_names, &mut mistakes);
         }
         let config = config.filter(|_| is_right).map(|config| Self { rules, trust, ..config });
         Reading { config, mistakes }
+    }
+
+    /// As [`Config::read`], of texts that are in no files yet: `text` is to be the one at `file`, and `rules` are to be those beside it.
+    pub(crate) fn of_texts(file: &Path, text: &str, rules: &[(PathBuf, String)]) -> Reading {
+        let mut mistakes = Vec::new();
+        let mut door_names = Vec::new();
+        let Some(config) = Self::from_text(file, text, &mut door_names, &mut mistakes) else {
+            return Reading { config: None, mistakes };
+        };
+        let read = rules.iter().map(|(file, text)| RuleFile::read(file, text, config.longest));
+        let (rules, found): (Vec<_>, Vec<_>) = read.unzip();
+        mistakes.extend(found.into_iter().flatten());
+        let rules: Vec<_> = rules.into_iter().flatten().collect();
+        config.check_rules(&rules, &door_names, &mut mistakes);
+        Reading { config: Some(Self { rules, ..config }), mistakes }
     }
 
     /// Whatever can be made out of guard doors in `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
@@ -166,6 +166,34 @@ impl Config {
             rules: Vec::new(),
             // knockd does not look, and a knockd.conf names no modules.
             trust: Trust::Anybody,
+        }
+    }
+
+    /// What a postern.toml says, without the rules beside it.
+    fn from_text(
+        file: &Path,
+        text: &str,
+        door_names: &mut Vec<String>,
+        mistakes: &mut Vec<Mistake>,
+    ) -> Option<Self> {
+        let source = Source::new(file, text);
+        let document = source.parse();
+        let config =
+            document.as_ref().map(|table| Self::from_table(file, Table::root(&source, table), door_names));
+        drop(document);
+        mistakes.extend(source.into_mistakes());
+        if let Some(config) = &config {
+            mistakes.extend(config.door_mistakes(file));
+        }
+        config
+    }
+
+    /// What rules say that does not fit to what is said here. `door_names` are all doors, those with mistakes included.
+    fn check_rules(&self, rules: &[RuleFile], door_names: &[String], mistakes: &mut Vec<Mistake>) {
+        for rule in rules {
+            check_doors(rule, door_names, mistakes);
+            check_interfaces(rule, &self.interfaces, mistakes);
+            check_prefixes(rule, &self.doors, mistakes);
         }
     }
 

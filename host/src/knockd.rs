@@ -29,7 +29,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use background::Link;
 use conf::Conf;
-use convert::convert;
 use log::{Channels, Message, Terminal, system_text};
 use options::{Options, Parsed};
 use pid_file::PidFile;
@@ -83,7 +82,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     if source.options.convert {
-        return source.convert();
+        return source.convert(&conf, &terminal);
     }
     if source.options.daemon && !is_launched {
         return source.launch(&conf, &args);
@@ -124,25 +123,6 @@ impl Source {
             return Err(lines(mistakes.iter().map(ToString::to_string).collect()));
         }
         Ok((source, conf))
-    }
-
-    /// Prints the configuration in Postern's own words.
-    fn convert(&self) -> ExitCode {
-        // Read once more; mistakes that were not there a moment ago are told like any others.
-        let done = match self.read() {
-            (Some(config), _) => {
-                let text = convert(&self.shared.file, &config);
-                io::stdout().write_all(text.as_bytes()).map_err(|error| system_text(&error))
-            }
-            (None, mistakes) => Err(mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")),
-        };
-        match done {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(why) => {
-                say(&format!("knockd: {why}\n"), io::stderr());
-                ExitCode::from(1)
-            }
-        }
     }
 
     /// Starts the daemon that stays, unless one with the same pidfile runs.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 mod background;
+mod convert;
 mod interfaces;
 mod journal;
 mod one_time;

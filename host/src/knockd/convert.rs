@@ -4,10 +4,12 @@
 //! nothing and writes nothing.
 
 mod iptables;
+mod verdict;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::Path;
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -21,14 +23,34 @@ const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Most bytes of a name.
 const LONGEST_NAME: usize = 64;
+/// Where the text is to stand that names no rules.
+const POSTERN_TOML: &str = "postern.toml";
 const SETTINGS: [&str; 4] = ["sequence", "within", "tcp_flags", "target"];
 const IPV4: &str = "ipv4";
 const IPV6: &str = "ipv6";
 /// Where knockd's commands have the client's address.
 const ADDRESS: &str = "%IP%";
 
-/// `config`, which `file` says, as the files of a configuration of Postern's own. Each begins with a line that names it.
-pub(super) fn convert(file: &Path, config: &Config) -> String {
+/// What a knockd.conf says, in Postern's own words.
+struct Converted {
+    /// The text of `postern.toml`.
+    config: String,
+    /// The rule files, by their paths beside it.
+    rules: Vec<(PathBuf, String)>,
+    /// What opened doors and does not any more, or not so.
+    left_out: Vec<String>,
+}
+
+/// The files one below the other, each below a line that names it.
+impl fmt::Display for Converted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "# --- {POSTERN_TOML} ---\n{}", self.config)?;
+        self.rules.iter().try_for_each(|(path, text)| write!(f, "\n# --- {} ---\n{text}", path.display()))
+    }
+}
+
+/// `config`, which `file` says, as a configuration of Postern's own.
+fn convert(file: &Path, config: &Config) -> Converted {
     let mut names = Vec::new();
     let sections: Vec<_> = config.rules.iter().map(|rule| Section::read(rule, config, &mut names)).collect();
     let mut text = head(file, config);
@@ -45,8 +67,11 @@ pub(super) fn convert(file: &Path, config: &Config) -> String {
         }
     }
     sections.iter().for_each(|section| text.push_str(&section.door_text(&guards)));
-    sections.iter().for_each(|section| text.push_str(&section.rule_text(&guards)));
-    text
+    Converted {
+        config: text,
+        rules: sections.iter().filter_map(|section| section.rule_file(&guards)).collect(),
+        left_out: sections.iter().flat_map(Section::left_out).collect(),
+    }
 }
 
 /// One section of a knockd.conf.
@@ -64,8 +89,12 @@ struct Said {
     open: Vec<String>,
     close: Option<Vec<String>>,
     lasts: Duration,
+    /// It lasted longer.
+    is_shortened: bool,
     /// The only family whose clients open it, and why the others do not.
     family: Option<(&'static str, String)>,
+    /// knockd runs a command for the others.
+    loses_family: bool,
     /// What its commands do to the packet filter, if that is all they do.
     accept: Option<(Act, Accept)>,
 }
@@ -112,10 +141,26 @@ impl<'a> Section<'a> {
         text
     }
 
-    fn rule_text(&self, guards: &BTreeMap<Accept, String>) -> String {
+    /// What is in the knockd.conf and has no equal here, in words.
+    fn left_out(&self) -> Vec<String> {
+        let written = comment(self.written);
+        let said = match &self.said {
+            Ok(said) => said,
+            Err(why) => return vec![format!("the section [{written}] ({why})")],
+        };
+        // A rule of iptables is of one family, so nobody of the other got in by it.
+        let family = said.family.as_ref().filter(|_| said.loses_family && said.accept.is_none());
+        let family = family.map(|(_, why)| format!("clients of the section [{written}] ({why})"));
+        let time = said
+            .is_shortened
+            .then(|| format!("the time of the section [{written}] beyond {}", show_duration(LONGEST)));
+        family.into_iter().chain(time).collect()
+    }
+
+    fn rule_file(&self, guards: &BTreeMap<Accept, String>) -> Option<(PathBuf, String)> {
         let Self { name, written, settings, said } = self;
-        let Ok(said) = said else { return String::new() };
-        let mut text = format!("\n# --- rules/{name}.toml ---\n");
+        let said = said.as_ref().ok()?;
+        let mut text = String::new();
         if name != written {
             text.push_str(&format!("# The section [{}]\n", comment(written)));
         }
@@ -144,7 +189,7 @@ impl<'a> Section<'a> {
         if let Some((family, why)) = &said.family {
             text.push_str(&format!("{:<9} = {}   # {why}\n", "family", quoted(family)));
         }
-        text
+        Some((PathBuf::from(format!("rules/{name}.toml")), text))
     }
 }
 
@@ -172,6 +217,12 @@ impl Said {
             (Some(key), None) => Some((IPV6, words("IPv4", key))),
             (Some(_), Some(_)) => return Err(NO_START),
         };
+        let opens = |is_six| commands.commands(is_six).0.is_some_and(|command| !command.is_empty());
+        let loses_family = match family {
+            Some((IPV4, _)) => !only_ipv4 && opens(true),
+            Some(_) => opens(false),
+            None => false,
+        };
         match family {
             Some((IPV4, _)) => six = four,
             Some(_) => four = six,
@@ -182,6 +233,8 @@ impl Said {
             open: argv(start, start_6),
             close: four.stop.zip(six.stop).map(|(stop, stop_6)| argv(stop, stop_6)),
             lasts: lasts.min(LONGEST),
+            loses_family,
+            is_shortened: lasts > LONGEST && four.stop.is_some(),
             family,
             accept: accept(&four, &six),
         })
@@ -284,8 +337,7 @@ fn cut(script: &str) -> Vec<&str> {
 fn head(file: &Path, config: &Config) -> String {
     let file = comment(&file.to_string_lossy());
     let mut text = format!(
-        "# --- postern.toml ---\n\
-         # Made of {file} by `posternd knockd --convert`. What is different from there: commands find nothing in their environment\n\
+        "# Made of {file} by `posternd knockd --convert`. What is different from there: commands find nothing in their environment\n\
          # but PATH and POSTERN_...; one that runs longer than `timeout` is killed; if `open` fails, `close` is run; `close` is tried six times.\n\
          # The log goes to standard error; UseSyslog, LogFile and PidFile are not needed.\n"
     );

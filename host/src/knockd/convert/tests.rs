@@ -19,7 +19,7 @@ cmd_timeout = 600
 stop_command = /sbin/iptables -D INPUT -s %IP% -p tcp -m tcp --dport 22 -m state --state NEW -j ACCEPT
 ";
 
-fn converted(text: &str) -> String {
+fn converted(text: &str) -> Converted {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("knockd.conf");
     fs::write(&file, text.replace("$DIR", dir.path().to_str().unwrap())).unwrap();
@@ -49,7 +49,9 @@ fn command<'a>(config: &'a Config, door: &str) -> &'a CommandDoor {
 
 #[test]
 fn the_articles() {
-    let text = converted(ARTICLE);
+    let converted = converted(ARTICLE);
+    assert_eq!(converted.left_out, [""; 0]);
+    let text = converted.to_string();
     expect_test::expect![[r##"
         # --- postern.toml ---
         # Made of /etc/knockd.conf by `posternd knockd --convert`. What is different from there: commands find nothing in their environment
@@ -105,7 +107,19 @@ fn the_articles() {
 
 #[test]
 fn a_nasty_one() {
-    let text = converted(NASTY);
+    let converted = converted(NASTY);
+    assert_eq!(
+        converted.left_out,
+        [
+            "clients of the section [ ? ] (without Start_Command_6 clients of IPv6 open nothing)",
+            "clients of the section [a/b\"]] (without Start_Command_6 clients of IPv6 open nothing)",
+            "clients of the section [a.b'!] (without Start_Command_6 clients of IPv6 open nothing)",
+            "the time of the section [forever] beyond 366d",
+            "the section [nothing] (it has no start command)",
+            "the section [once] (One_Time_Sequences cannot be said in these words yet)",
+        ]
+    );
+    let text = converted.to_string();
     let config = loaded(&text);
     let mut names: Vec<_> = config.rules.iter().map(|rule| &*rule.id.name).collect();
     names.sort_unstable();
@@ -170,7 +184,7 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
     let file = dir.path().join("knockd.conf");
     fs::write(&file, format!("[a]\nsequence = 1:udp\n{text}")).unwrap();
     let (source, _) = Source::open(Options { config: file, ..options }).unwrap();
-    let config = loaded(&convert(Path::new("knockd.conf"), &source.read().0.unwrap()));
+    let config = loaded(&convert(Path::new("knockd.conf"), &source.read().0.unwrap()).to_string());
     let settings: Value = serde_json::from_str(&config.rules[0].settings).unwrap();
     let family = settings.get("family").and_then(Value::as_str).unwrap_or("both").to_owned();
     let CommandDoor { open, close, .. } = command(&config, "a").clone();

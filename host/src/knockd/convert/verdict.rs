@@ -1,0 +1,143 @@
+//! Verdict: what `--convert` says of what it prints: whether that is right, and what is not in it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use super::super::conf::Conf;
+use super::super::log::Terminal;
+use super::super::source::Source;
+use super::{Converted, POSTERN_TOML, convert};
+use crate::config::{Config, Mistake, Reading};
+use crate::rules::{Generation, Loader, Runtime};
+
+/// How a conversion ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Status {
+    /// What was printed passes `posternd check`, and opens whatever the knockd.conf opens.
+    Whole = 0,
+    /// Nothing was printed, or `posternd check` would find mistakes in it.
+    Wrong = 1,
+    /// What was printed passes, but something is left out.
+    Parts = 2,
+}
+
+impl Source {
+    /// Prints the configuration in Postern's own words. The last line on standard error is what came of it.
+    pub(in super::super) fn convert(&self, conf: &Conf, terminal: &Terminal) -> ExitCode {
+        // Read once more; mistakes that were not there a moment ago are told like any others.
+        let (status, words) = match self.read() {
+            (Some(config), _) => {
+                let converted = convert(&self.shared.file, &config);
+                terminal.tell_stdout(&converted.to_string());
+                judge(&converted, mistakes(&converted), conf)
+            }
+            (None, mistakes) => (Status::Wrong, format!("{}nothing was printed", lines(&mistakes))),
+        };
+        terminal.tell_stderr(&format!("{words}\n"));
+        ExitCode::from(status as u8)
+    }
+}
+
+/// The status, and all that is to be said on standard error.
+fn judge(converted: &Converted, mistakes: Result<Vec<Mistake>, String>, conf: &Conf) -> (Status, String) {
+    let (status, told, passes) = match mistakes {
+        Ok(mistakes) if mistakes.is_empty() && converted.left_out.is_empty() => {
+            (Status::Whole, String::new(), "passes `posternd check`".to_owned())
+        }
+        Ok(mistakes) if mistakes.is_empty() => {
+            (Status::Parts, String::new(), "passes `posternd check`".to_owned())
+        }
+        Ok(mistakes) => (Status::Wrong, lines(&mistakes), "does not pass `posternd check`".to_owned()),
+        Err(why) => (Status::Wrong, String::new(), format!("could not be checked ({why})")),
+    };
+    let left_out = match &converted.left_out[..] {
+        [] => "nothing is left out".to_owned(),
+        parts => format!("left out: {}", parts.join(", ")),
+    };
+    let not_needed = match &not_needed(conf)[..] {
+        [] => String::new(),
+        keys => format!("; not needed any more: {}", keys.join(", ")),
+    };
+    (status, format!("{told}knockd: what is printed {passes}; {left_out}{not_needed}"))
+}
+
+/// What is in `[options]` for a log and a file of the process, which the service manager has.
+fn not_needed(conf: &Conf) -> Vec<&'static str> {
+    let keys = [
+        (conf.use_syslog, "UseSyslog"),
+        (conf.log_file.is_some(), "LogFile"),
+        (conf.pid_file.is_some(), "PidFile"),
+    ];
+    keys.into_iter().filter_map(|(is_there, key)| is_there.then_some(key)).collect()
+}
+
+/// What `posternd check` would find once the text is cut into files.
+fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
+    let file = Path::new(POSTERN_TOML);
+    let Reading { config, mut mistakes } = Config::of_texts(file, &converted.config, &converted.rules);
+    if converted.rules.is_empty() {
+        let what = "there is no rule, so nothing can be opened; see what is left out".to_owned();
+        mistakes.push(Mistake { file: file.to_owned(), line: None, key: String::new(), what });
+    }
+    let Some(config) = config.filter(|_| mistakes.is_empty()) else { return Ok(mistakes) };
+    let loader = Runtime::start().and_then(Loader::new);
+    let mut loader = loader.map_err(|error| format!("{error:#}"))?;
+    let built = Generation::build(1, &config, &mut loader);
+    Ok(built.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
+}
+
+fn lines(mistakes: &[Mistake]) -> String {
+    mistakes.iter().map(|mistake| format!("{mistake}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DOOR: &str = "interfaces = \"eth0\"\n[doors.a]\nopen = [\"/bin/true\"]\n";
+    const RULE: &str = "module = \"sequence\"\ndoor = \"a\"\n[settings]\nsequence = [\"1/udp\"]\n";
+
+    fn converted(config: &str, rule: &str) -> Converted {
+        let rules = vec![("rules/a.toml".into(), rule.to_owned())];
+        Converted { config: config.to_owned(), rules, left_out: Vec::new() }
+    }
+
+    fn judged(converted: &Converted, conf: &Conf) -> (Status, String) {
+        judge(converted, mistakes(converted), conf)
+    }
+
+    #[test]
+    fn the_status_says_whether_it_passes_and_whether_it_is_all() {
+        let mut right = converted(DOOR, RULE);
+        let (status, said) = judged(&right, &Conf::default());
+        assert_eq!(status, Status::Whole);
+        assert_eq!(said, "knockd: what is printed passes `posternd check`; nothing is left out");
+        right.left_out.push("the section [b] (it has no start command)".to_owned());
+        let conf = Conf { use_syslog: true, pid_file: Some("/p".into()), ..Conf::default() };
+        let (status, said) = judged(&right, &conf);
+        assert_eq!(status, Status::Parts);
+        assert_eq!(
+            said,
+            "knockd: what is printed passes `posternd check`; left out: the section [b] (it has no start command); \
+             not needed any more: UseSyslog, PidFile"
+        );
+    }
+
+    #[test]
+    fn what_does_not_pass_is_told_with_its_mistakes() {
+        for (config, rule, mistake) in [
+            ("interfaces = 5\n", RULE, "postern.toml:1: interfaces: "),
+            (DOOR, &RULE.replace("door = \"a\"", "door = \"b\""), "rules/a.toml:2: door"),
+            // Found by the module alone.
+            (DOOR, &RULE.replace("1/udp", "0/udp"), "rules/a.toml:3: settings: sequence[0]: "),
+        ] {
+            let (status, said) = judged(&converted(config, rule), &Conf::default());
+            assert_eq!(status, Status::Wrong, "{said}");
+            assert!(said.starts_with(mistake), "{mistake}: {said}");
+            let last = said.lines().last().unwrap_or_default();
+            assert_eq!(last, "knockd: what is printed does not pass `posternd check`; nothing is left out");
+        }
+        let none = Converted { rules: Vec::new(), ..converted("interfaces = \"eth0\"\n", "") };
+        assert_eq!(judged(&none, &Conf::default()).0, Status::Wrong);
+    }
+}
