@@ -76,8 +76,9 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let (source, conf) = match Source::open(options) {
         Ok(opened) => opened,
         Err(mistakes) => {
-            terminal.tell_stderr(&mistakes);
-            terminal.tell_stdout(&options::usage());
+            terminal.tell(&mistakes);
+            // Nobody needs it who has closed the stream.
+            let _ = terminal.print(&options::usage());
             return ExitCode::from(1);
         }
     };

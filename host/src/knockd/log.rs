@@ -49,19 +49,17 @@ impl Terminal {
     }
 
     /// Prints on standard output, as it is and however long it takes.
-    pub(crate) fn tell_stdout(&self, text: &str) {
-        tell(&self.stdout, text);
+    ///
+    /// # Errors
+    /// If not all of it could be written.
+    pub(crate) fn print(&self, text: &str) -> io::Result<()> {
+        File::from(self.stdout.try_clone()?).write_all(text.as_bytes())
     }
 
-    /// Prints on standard error, as it is and however long it takes.
-    pub(crate) fn tell_stderr(&self, text: &str) {
-        tell(&self.stderr, text);
+    /// Prints on standard error, as it is and however long it takes. If that is gone nobody can be told.
+    pub(crate) fn tell(&self, text: &str) {
+        let _ = self.stderr.try_clone().map(|stream| File::from(stream).write_all(text.as_bytes()));
     }
-}
-
-fn tell(stream: &OwnedFd, text: &str) {
-    // If the stream is gone nobody can be told.
-    let _ = stream.try_clone().map(|stream| File::from(stream).write_all(text.as_bytes()));
 }
 
 /// A terminal that is written to.

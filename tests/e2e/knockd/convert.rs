@@ -78,3 +78,16 @@ fn what_does_not_pass_has_status_1() {
     assert_eq!((done.status.code(), done.stdout.starts_with(b"usage: ")), (Some(1), true), "{done:?}");
     assert!(last.contains("the target `host` is not an address"), "{last}");
 }
+
+#[test]
+fn what_cannot_be_printed_has_status_1() {
+    let dir = TempDir::with_prefix("postern-").unwrap();
+    let path = dir.path().join("knockd.conf");
+    fs::write(&path, SSH).unwrap();
+    let full = fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let mut command = Command::new(PROGRAM);
+    let done = command.args(["knockd", "--convert", "-c"]).arg(&path).stdout(full).output().unwrap();
+    assert_eq!(done.status.code(), Some(1), "{done:?}");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(said.ends_with("knockd: not all could be printed: No space left on device\n"), "{said}");
+}

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::super::conf::Conf;
-use super::super::log::Terminal;
+use super::super::log::{Terminal, system_text};
 use super::super::source::Source;
 use super::{Converted, POSTERN_TOML, convert};
 use crate::config::{Config, Mistake, Reading};
@@ -15,7 +15,7 @@ use crate::rules::{Generation, Loader, Runtime};
 enum Status {
     /// What was printed passes `posternd check`, and opens whatever the knockd.conf opens.
     Whole = 0,
-    /// Nothing was printed, or `posternd check` would find mistakes in it.
+    /// Nothing or not all was printed, or `posternd check` would find mistakes in it.
     Wrong = 1,
     /// What was printed passes, but something is left out.
     Parts = 2,
@@ -28,12 +28,16 @@ impl Source {
         let (status, words) = match self.read() {
             (Some(config), _) => {
                 let converted = convert(&self.shared.file, &config);
-                terminal.tell_stdout(&converted.to_string());
-                judge(&converted, mistakes(&converted), conf)
+                match terminal.print(&converted.to_string()) {
+                    Ok(()) => judge(&converted, mistakes(&converted), conf),
+                    Err(error) => {
+                        (Status::Wrong, format!("knockd: not all could be printed: {}", system_text(&error)))
+                    }
+                }
             }
-            (None, mistakes) => (Status::Wrong, format!("{}nothing was printed", lines(&mistakes))),
+            (None, mistakes) => (Status::Wrong, format!("{}knockd: nothing is printed", lines(&mistakes))),
         };
-        terminal.tell_stderr(&format!("{words}\n"));
+        terminal.tell(&format!("{words}\n"));
         ExitCode::from(status as u8)
     }
 }
