@@ -31,7 +31,7 @@ use background::Link;
 use conf::Conf;
 use log::{Channels, Message, Terminal, system_text};
 use options::{Options, Parsed};
-use pid_file::PidFile;
+use pid_file::{NotWritten, PidFile};
 use shared::Shared;
 use source::Source;
 use voice::Voice;
@@ -158,7 +158,19 @@ impl Source {
         }
         // Before anybody can read in the pidfile whom to stop.
         let shell = Shell::start();
-        let pid_file = link.as_ref().and_then(|_| self.become_daemon(conf, &mut channels));
+        let pid_file = match link.as_ref().map(|_| self.become_daemon(conf)).transpose() {
+            Ok(pid_file) => pid_file,
+            Err((path, NotWritten::Held)) => {
+                let path = path.display();
+                let text = format!("{path} is the pidfile of another daemon, which started at the same time");
+                channels.say(&Message::Ours { text });
+                return ExitCode::from(1);
+            }
+            Err((path, NotWritten::Failed(error))) => {
+                channels.say(&Message::NoPidFile { path, why: system_text(&error) });
+                None
+            }
+        };
         let channels = Arc::new(Mutex::new(channels));
         let (options, interface) = (Arc::clone(&self.options), self.interface.clone());
         let voice = Voice::new(Arc::clone(&channels), options.lookup, Arc::clone(&self.shared), interface);
@@ -199,16 +211,10 @@ impl Source {
     }
 
     /// With `-d`, in the process that stays: a session of its own, the root folder, and the pidfile.
-    fn become_daemon(&self, conf: &Conf, channels: &mut Channels) -> Option<PidFile> {
+    fn become_daemon(&self, conf: &Conf) -> Result<PidFile, (PathBuf, NotWritten)> {
         background::detach();
         let path = self.pid_file(conf);
-        match PidFile::write(path.clone()) {
-            Ok(pid_file) => Some(pid_file),
-            Err(error) => {
-                channels.say(&Message::NoPidFile { path, why: system_text(&error) });
-                None
-            }
-        }
+        PidFile::write(path.clone()).map_err(|why| (path, why))
     }
 
     /// Where the pidfile is; a daemon is in the root folder.

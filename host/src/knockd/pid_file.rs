@@ -1,7 +1,8 @@
 //! PidFile: the file in which a daemon says whom to stop, and never that of another daemon that runs.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
+use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 /// A daemon that was told to stop just before has this long to end.
 const PATIENCE: Duration = Duration::from_secs(11);
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often the file may be taken away by one that ends while this one starts.
+const TRIES: u32 = 8;
 /// A number and a line feed; more is no pidfile.
 const LONGEST: u64 = 64;
 
@@ -17,16 +20,30 @@ const LONGEST: u64 = 64;
 #[derive(Debug)]
 pub(super) struct PidFile {
     path: PathBuf,
+    /// Locked as long as this process lives, so that of two that start at once one has it.
+    _file: File,
+}
+
+/// Why there is no pidfile.
+#[derive(Debug)]
+pub(super) enum NotWritten {
+    /// It is that of a daemon that started at the same time.
+    Held,
+    /// The system does not let it be written.
+    Failed(io::Error),
 }
 
 impl PidFile {
     /// Writes our number, whatever was there.
     ///
     /// # Errors
-    /// If the system does not let it.
-    pub(super) fn write(path: PathBuf) -> io::Result<Self> {
-        fs::write(&path, format!("{}\n", process::id()))?;
-        Ok(Self { path })
+    /// See [`NotWritten`].
+    pub(super) fn write(path: PathBuf) -> Result<Self, NotWritten> {
+        let mut file = open(&path)?;
+        let number = format!("{}\n", process::id());
+        let written = file.set_len(0).and_then(|()| file.write_all(number.as_bytes()));
+        written.map_err(NotWritten::Failed)?;
+        Ok(Self { path, _file: file })
     }
 
     /// Removes the file, if it is still ours.
@@ -36,6 +53,24 @@ impl PidFile {
             drop(fs::remove_file(self.path));
         }
     }
+}
+
+/// Opens the file and locks it, where there are locks.
+fn open(path: &Path) -> Result<File, NotWritten> {
+    for _ in 0..TRIES {
+        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        let file = file.map_err(NotWritten::Failed)?;
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Err(NotWritten::Held);
+        }
+        // Whoever had it may have removed it meanwhile.
+        let inode =
+            |metadata: io::Result<Metadata>| metadata.map(|metadata| (metadata.dev(), metadata.ino()));
+        if inode(fs::metadata(path)).ok() == inode(file.metadata()).ok() {
+            return Ok(file);
+        }
+    }
+    Err(NotWritten::Held)
 }
 
 /// The daemon whose pidfile this is, if it still runs after the time that a stop may take.
@@ -124,5 +159,19 @@ mod tests {
         assert!(path.exists());
         PidFile::write(path.clone()).unwrap().remove();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn of_two_at_once_one_has_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pid");
+        fs::write(&path, "left by one that crashed\n").unwrap();
+        let first = PidFile::write(path.clone()).unwrap();
+        assert!(matches!(PidFile::write(path.clone()), Err(NotWritten::Held)));
+        assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
+        first.remove();
+        assert!(PidFile::write(path).is_ok());
+        let none = PidFile::write(dir.path().join("none/pid"));
+        assert!(matches!(none, Err(NotWritten::Failed(_))));
     }
 }

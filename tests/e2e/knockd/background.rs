@@ -322,6 +322,25 @@ fn a_second_daemon_with_the_pidfile_of_one_that_runs_is_refused() {
     end(first, Signal::TERM);
 }
 
+#[test]
+fn of_two_that_start_at_once_one_stays() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let place = Place::new(&lab, DOOR);
+    let launchers = [place.start(&["-i", "eth0"]), place.start(&["-i", "eth0"])];
+    let mut launched = launchers.map(Launcher::end);
+    launched.sort_by_key(|launched| launched.status.code());
+    assert_eq!(
+        launched.each_ref().map(|launched| launched.status.code()),
+        [Some(0), Some(1)],
+        "{launched:?}"
+    );
+    let said = format!("{} is the pidfile of ", place.path("pid").display());
+    assert!(launched[1].stderr.contains(&said), "{launched:?}");
+    let pid = place.pid().unwrap();
+    assert_eq!(place.called_knockd(), [pid]);
+    end(pid, Signal::TERM);
+}
+
 /// Who has the variable but no launcher must not end with nothing said.
 #[test]
 fn a_daemon_that_nobody_launched_says_so() {
