@@ -7,6 +7,7 @@ use super::super::conf::Conf;
 use super::super::log::{Terminal, system_text};
 use super::super::source::Source;
 use super::{Converted, POSTERN_TOML, convert};
+use crate::activity::Activity;
 use crate::config::{Config, Mistake, Reading};
 use crate::rules::{Generation, Loader, Runtime};
 
@@ -85,8 +86,8 @@ fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else { return Ok(mistakes) };
     let loader = Runtime::start().and_then(Loader::new);
-    let mut loader = loader.map_err(|error| format!("{error:#}"))?;
-    let built = Generation::build(1, &config, &mut loader);
+    let loader = loader.map_err(|error| format!("{error:#}"))?;
+    let built = Generation::build(1, &config, &loader, &Activity::default());
     Ok(built.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
 }
 
