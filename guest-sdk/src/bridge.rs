@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use bindings::postern::rule::types as wit;
 
 use crate::{
-    Closing, Destination, Interest, Knock, Level, Memory, Once, Opening, Prefix, Rule, TcpFlags, Timestamp,
+    Closing, Destination, Interest, Knock, Level, Memory, Once, Opening, Prefix, Progress, Rule, TcpFlags,
 };
-use crate::{Transport, Verdict, Watch, rule};
+use crate::{Timestamp, Transport, Verdict, Watch, rule};
 
 /// Generated from `wit/rule.wit`.
 #[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, reason = "generated")]
@@ -210,13 +210,23 @@ impl<M: Memory> From<Verdict<M>> for wit::Verdict {
     fn from(verdict: Verdict<M>) -> Self {
         match verdict {
             Verdict::Ignore => Self::Ignore,
-            Verdict::Remember { stage, memory, until } => {
-                Self::Remember(wit::Progress { stage, bytes: memory.to_bytes(), until: until.as_micros() })
-            }
+            Verdict::Remember(progress) => Self::Remember(progress.into()),
             Verdict::Forget(reason) => Self::Forget(reason.into_owned()),
-            Verdict::Open(openings) => Self::Open(openings.into_iter().map(Into::into).collect()),
-            Verdict::Close(closings) => Self::Close(closings.into_iter().map(Into::into).collect()),
+            Verdict::Open { doors, after } => Self::Open(wit::Openings {
+                doors: doors.into_iter().map(Into::into).collect(),
+                after: after.map(Into::into),
+            }),
+            Verdict::Close { doors, after } => Self::Close(wit::Closings {
+                doors: doors.into_iter().map(Into::into).collect(),
+                after: after.map(Into::into),
+            }),
         }
+    }
+}
+
+impl<M: Memory> From<Progress<M>> for wit::Progress {
+    fn from(Progress { stage, memory, until }: Progress<M>) -> Self {
+        Self { stage, bytes: memory.to_bytes(), until: until.as_micros() }
     }
 }
 

@@ -78,7 +78,7 @@ pub use knock::{Knock, TcpFlags, Transport};
 pub use memory::{Json, MAX_MEMORY, Memory};
 pub use rule::{NoSettings, Rule};
 pub use time::Timestamp;
-pub use verdict::{Closing, Once, Opening, Verdict};
+pub use verdict::{Closing, Once, Opening, Progress, Verdict};
 
 /// What settings and [`Json`] memory are read with, so that a rule needs no version of its own.
 pub use serde_json;

@@ -21,8 +21,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use crate::{
-    Destination, Interest, Knock, MAX_MEMORY, MAX_PAYLOAD, Memory, Rule, Timestamp, Transport, Verdict,
-    Watch, rule,
+    Destination, Interest, Knock, MAX_MEMORY, MAX_PAYLOAD, Memory, Progress, Rule, Timestamp, Transport,
+    Verdict, Watch, rule,
 };
 
 /// When `+0.0s` is: 2023-11-14 22:13:20 UTC.
@@ -93,7 +93,7 @@ impl<R: Rule> Rehearsal<R> {
     /// +0.2s 203.0.113.7 forget: wrong port
     /// +0.3s 203.0.113.7 open
     /// +0.4s 203.0.113.7 open ssh for 30s client 10.0.0.0/8 once token 6162, web
-    /// +0.5s 203.0.113.7 close
+    /// +0.5s 203.0.113.7 close and remember 0 until +5.5s
     /// +0.6s 203.0.113.7 not shown             the rule did not ask for such packets
     /// +0.7s 203.0.113.7 fault: remembers 2000 bytes; the most is 1024
     /// ```
@@ -145,21 +145,25 @@ impl<R: Rule> Rehearsal<R> {
 
     /// Does to memory what the host would, and puts the verdict into words. A faulty verdict changes nothing.
     fn obey(&mut self, now: Timestamp, source: IpAddr, verdict: Verdict<R::Memory>) -> String {
-        match &verdict {
-            Verdict::Ignore => {}
-            Verdict::Remember { memory, until, .. } => {
-                let bytes = memory.to_bytes();
-                if bytes.len() > MAX_MEMORY {
-                    return format!("fault: remembers {} bytes; the most is {MAX_MEMORY}", bytes.len());
-                }
-                self.memory.insert(source, Kept { bytes, until: (*until).min(now + LONGEST_MEMORY) });
+        if let Some(fault) = line::fault(&verdict) {
+            return format!("fault: {fault}");
+        }
+        let progress = match &verdict {
+            Verdict::Ignore => return line::verdict(&verdict),
+            Verdict::Remember(progress) => Some(progress),
+            Verdict::Open { after, .. } | Verdict::Close { after, .. } => after.as_ref(),
+            Verdict::Forget(_) => None,
+        };
+        let kept = progress.map(|Progress { memory, until, .. }| Kept {
+            bytes: memory.to_bytes(),
+            until: (*until).min(now + LONGEST_MEMORY),
+        });
+        match kept {
+            Some(Kept { bytes, .. }) if bytes.len() > MAX_MEMORY => {
+                return format!("fault: remembers {} bytes; the most is {MAX_MEMORY}", bytes.len());
             }
-            Verdict::Forget(_) | Verdict::Open(_) | Verdict::Close(_) => {
-                if let Some(fault) = line::fault(&verdict) {
-                    return format!("fault: {fault}");
-                }
-                self.memory.remove(&source);
-            }
+            Some(kept) => drop(self.memory.insert(source, kept)),
+            None => drop(self.memory.remove(&source)),
         }
         line::verdict(&verdict)
     }

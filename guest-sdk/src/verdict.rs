@@ -11,27 +11,42 @@ pub enum Verdict<M> {
     /// Nothing happened; what is remembered of the client stays.
     Ignore,
     /// Remember this of the client instead of what was.
-    Remember {
-        /// How far the client has come, for logs: 1 after the first right knock, and so on.
-        stage: u32,
-        /// Handed back with the client's next knock.
-        memory: M,
-        /// When to drop it; the host cuts it to one hour after the knock. A time not after the knock's own drops it at once.
-        until: Timestamp,
-    },
+    Remember(Progress<M>),
     /// The client starts over: forget it. The reason, at most 200 bytes, is for people who ask why a knock failed.
     Forget(Cow<'static, str>),
-    /// Open doors, at most 8, and forget the client's progress.
-    Open(Vec<Opening>),
-    /// Close doors, at most 8, and forget the client's progress.
-    Close(Vec<Closing>),
+    /// Open doors, and remember something else of the client, or nothing.
+    Open {
+        /// At most 8.
+        doors: Vec<Opening>,
+        /// What to remember of the client from then on.
+        after: Option<Progress<M>>,
+    },
+    /// Close doors, and remember something else of the client, or nothing.
+    Close {
+        /// At most 8.
+        doors: Vec<Closing>,
+        /// What to remember of the client from then on.
+        after: Option<Progress<M>>,
+    },
+}
+
+/// What the host keeps of a client until its next knock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress<M> {
+    /// How far the client has come: 1 after the first right knock, and so on. Where the host can keep no more clients, those that have come
+    /// further stay. 0 is for what is remembered beyond a knock: see [`Verdict::and_remember`].
+    pub stage: u32,
+    /// Handed back with the client's next knock.
+    pub memory: M,
+    /// When to drop it; the host cuts it to one hour after the knock. A time not after the knock's own drops it at once.
+    pub until: Timestamp,
 }
 
 impl<M> Verdict<M> {
-    /// Remember `memory` of the client until then; see [`Verdict::Remember`].
+    /// Remember `memory` of the client until then; see [`Progress`].
     #[must_use]
     pub fn remember(stage: u32, memory: M, until: Timestamp) -> Self {
-        Self::Remember { stage, memory, until }
+        Self::Remember(Progress { stage, memory, until })
     }
 
     /// The client starts over, for this reason of at most 200 bytes.
@@ -43,13 +58,36 @@ impl<M> Verdict<M> {
     /// Open the rule's first door for the source of the knock, as long as the rule's file says.
     #[must_use]
     pub fn open() -> Self {
-        Self::Open(vec![Opening::default()])
+        Self::open_doors([Opening::default()])
+    }
+
+    /// Open these doors, at most 8, and forget the client's progress.
+    #[must_use]
+    pub fn open_doors(doors: impl Into<Vec<Opening>>) -> Self {
+        Self::Open { doors: doors.into(), after: None }
     }
 
     /// Close the rule's first door for the source of the knock.
     #[must_use]
     pub fn close() -> Self {
-        Self::Close(vec![Closing::default()])
+        Self::close_doors([Closing::default()])
+    }
+
+    /// Close these doors, at most 8, and forget the client's progress.
+    #[must_use]
+    pub fn close_doors(doors: impl Into<Vec<Closing>>) -> Self {
+        Self::Close { doors: doors.into(), after: None }
+    }
+
+    /// Having opened or closed doors, remember `memory` of the client until then, such as that it was right a moment ago. It is not on
+    /// its way through a knock (stage 0): the other rules of its group get its packets, and it is kept before any that are. Changes no other
+    /// verdict.
+    #[must_use]
+    pub fn and_remember(mut self, memory: M, until: Timestamp) -> Self {
+        if let Self::Open { after, .. } | Self::Close { after, .. } = &mut self {
+            *after = Some(Progress { stage: 0, memory, until });
+        }
+        self
     }
 }
 
@@ -60,7 +98,7 @@ impl<M> Verdict<M> {
 /// use postern_sdk::{Once, Opening, Prefix, Verdict};
 ///
 /// let source = std::net::IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
-/// let verdict = Verdict::<()>::Open(vec![
+/// let verdict = Verdict::<()>::open_doors([
 ///     Opening::door("ssh").lasting(Duration::from_secs(30)).once(Once::token(*b"used up")),
 ///     Opening::door("web"),
 ///     Opening::door("mail").client(Prefix::new(source, 64)),

@@ -7,6 +7,7 @@ mod door;
 mod files;
 mod guards;
 mod interfaces;
+mod memory;
 mod mistake;
 mod rule_file;
 mod table;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::DoorId;
+use postern_core::{Bounds, DoorId};
 use postern_doorman::{GuardDoor, check_doors as check_doors_of_net};
 
 use crate::activity::Activity;
@@ -65,10 +66,19 @@ pub struct Config {
     pub longest: Duration,
     /// Openings at once.
     pub max_openings: usize,
+    /// What may be remembered for all rules together.
+    pub memory: Bounds,
     /// The rules, by file name.
     pub rules: Vec<RuleFile>,
     /// Whose rule files and modules are taken.
     pub trust: Trust,
+}
+
+/// What no rule can go beyond.
+#[derive(Clone, Copy, Debug)]
+struct Ceilings {
+    longest: Duration,
+    memory: Bounds,
 }
 
 /// A configuration as it was found.
@@ -79,6 +89,12 @@ pub struct Reading {
     pub config: Option<Config>,
     /// Every mistake.
     pub mistakes: Vec<Mistake>,
+}
+
+impl Ceilings {
+    /// Those of a postern.toml that cannot be read: nothing is beyond them that may not be.
+    const UNKNOWN: Self =
+        Self { longest: CEILING_LONGEST, memory: Bounds { entries: usize::MAX, bytes: usize::MAX } };
 }
 
 impl Config {
@@ -106,12 +122,12 @@ impl Config {
         let is_right = mistakes.is_empty();
         // Rule files are read even when postern.toml is wrong, so that all mistakes are seen at once.
         let fallback = file.with_file_name("rules");
-        let (rules_dir, longest, said) =
-            config.as_ref().map_or((fallback, CEILING_LONGEST, Trust::Strict), |config| {
-                (config.rules_dir.clone(), config.longest, config.trust)
-            });
+        let said = config.as_ref().map_or(Trust::Strict, |config| config.trust);
         let trust = trust.unless_waived(said);
-        let rules = read_rules(&rules_dir, trust, longest, &mut mistakes, activity);
+        let (rules_dir, ceilings) = config.as_ref().map_or((fallback, Ceilings::UNKNOWN), |config| {
+            (config.rules_dir.clone(), Ceilings { longest: config.longest, memory: config.memory })
+        });
+        let rules = read_rules(&rules_dir, trust, ceilings, &mut mistakes, activity);
         if let Some(config) = &config {
             config.check_rules(&rules, &door_names, &mut mistakes);
         }
@@ -163,6 +179,7 @@ impl Config {
             doors: BTreeMap::new(),
             longest,
             max_openings,
+            memory: Bounds::OF_ALL_RULES,
             rules: Vec::new(),
             // knockd does not look, and a knockd.conf names no modules.
             trust: Trust::Anybody,
@@ -227,6 +244,7 @@ impl Config {
         if let Some(limits) = limits {
             limits.finish();
         }
+        let memory = memory::of_all_rules(&table);
         let mut doors = BTreeMap::new();
         for (name, inner) in table.tables("doors") {
             door_names.push(name.to_owned());
@@ -243,6 +261,7 @@ impl Config {
             doors,
             longest,
             max_openings: openings.unwrap_or(DEFAULT_OPENINGS),
+            memory,
             rules: Vec::new(),
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
         }
@@ -260,7 +279,7 @@ impl Config {
 fn read_rules(
     dir: &Path,
     trust: Trust,
-    longest: Duration,
+    ceilings: Ceilings,
     mistakes: &mut Vec<Mistake>,
     activity: &Activity,
 ) -> Vec<RuleFile> {
@@ -289,7 +308,7 @@ fn read_rules(
     for name in files {
         let file = dir.join(&name);
         let Some(text) = text(&file, || folder.open(&name), mistakes, activity) else { continue };
-        let (rule, found) = RuleFile::read(&file, &text, longest);
+        let (rule, found) = RuleFile::read(&file, &text, ceilings);
         mistakes.extend(found);
         rules.extend(rule);
     }

@@ -95,7 +95,7 @@ typedef struct {
 
 /* What the host keeps of a client until its next knock. */
 typedef struct {
-    uint32_t stage;      /* how far the client has come, for logs */
+    uint32_t stage;      /* how far the client has come; 0: not half way, but something else is to be remembered */
     postern_bytes bytes; /* at most 1024 */
     uint64_t until;      /* when to drop it, on the clock of knock.time */
 } postern_progress;
@@ -139,13 +139,17 @@ typedef struct {
     union {
         postern_progress progress; /* POSTERN_REMEMBER */
         postern_bytes reason;      /* POSTERN_FORGET, at most 200 bytes */
-        struct {                   /* POSTERN_OPEN, at most 8 */
-            const postern_opening *openings;
-            size_t opening_count;
-        };
-        struct { /* POSTERN_CLOSE, at most 8 */
-            const postern_closing *closings;
-            size_t closing_count;
+        struct {                   /* POSTERN_OPEN and POSTERN_CLOSE */
+            union {
+                const postern_opening *openings; /* POSTERN_OPEN */
+                const postern_closing *closings; /* POSTERN_CLOSE */
+            };
+            union {
+                size_t opening_count; /* at most 8 */
+                size_t closing_count; /* at most 8 */
+            };
+            uint8_t has_after;
+            postern_progress after; /* what to remember of the client from then on */
         };
     };
 } postern_verdict;
@@ -179,7 +183,8 @@ _Static_assert(sizeof(postern_progress) == 24 && offsetof(postern_progress, unti
 _Static_assert(sizeof(postern_once) == 24 && sizeof(postern_opening) == 80, "opening");
 _Static_assert(offsetof(postern_opening, client) == 16 && offsetof(postern_opening, once) == 56, "opening");
 _Static_assert(sizeof(postern_closing) == 40, "closing");
-_Static_assert(sizeof(postern_verdict) == 32 && offsetof(postern_verdict, progress) == 8, "verdict");
+_Static_assert(sizeof(postern_verdict) == 48 && offsetof(postern_verdict, progress) == 8, "verdict");
+_Static_assert(offsetof(postern_verdict, has_after) == 16 && offsetof(postern_verdict, after) == 24, "verdict");
 
 /* An arena: the host asks for memory before a call, and after the call all of it is free again. */
 extern uint8_t __heap_base;

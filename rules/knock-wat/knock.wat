@@ -8,9 +8,9 @@
 ;;      16  the three watches of the interest
 ;;      64  the answer of `configure`, ready made
 ;;      96  the answer of `judge`
-;;     128  what is remembered of a client: 16 bytes
-;;     144  the reason to forget
-;;     160  one opening, all zero: the rule's first door, for the source, as long as the rule's file says
+;;     144  what is remembered of a client: 16 bytes
+;;     160  the reason to forget
+;;     176  one opening, all zero: the rule's first door, for the source, as long as the rule's file says
 ;;    1024  arguments of the call that is running, from here on
 (module
   (memory (export "memory") 1)
@@ -30,7 +30,7 @@
     "\00\00\00\00"                      ;; no payload
     "\01\00\00\00")                     ;; memory format 1
 
-  (data (i32.const 144) "wrong step")
+  (data (i32.const 160) "wrong step")
 
   ;; Where free memory for arguments begins. After a call all of it is free again.
   (global $arena (mut i32) (i32.const 1024))
@@ -128,11 +128,11 @@
 
   ;; progress: stage at 104, where the bytes are at 108, their length at 112, until at 120
   (func $remember (param $stage i64) (param $start i64) (result i32)
-    (i64.store (i32.const 128) (local.get $start))
-    (i64.store (i32.const 136) (local.get $stage))
+    (i64.store (i32.const 144) (local.get $start))
+    (i64.store (i32.const 152) (local.get $stage))
     (i32.store8 (i32.const 96) (i32.const 1))
     (i64.store32 (i32.const 104) (local.get $stage))
-    (i32.store (i32.const 108) (i32.const 128))
+    (i32.store (i32.const 108) (i32.const 144))
     (i32.store (i32.const 112) (i32.const 16))
     (i64.store (i32.const 120) (i64.add (local.get $start) (i64.const 5000000)))
     (i32.const 96))
@@ -140,14 +140,15 @@
   ;; reason: where it is at 104, its length at 108
   (func $forget (result i32)
     (i32.store8 (i32.const 96) (i32.const 2))
-    (i32.store (i32.const 104) (i32.const 144))
+    (i32.store (i32.const 104) (i32.const 160))
     (i32.store (i32.const 108) (i32.const 10))
     (i32.const 96))
 
-  ;; openings: where the list is at 104, how many at 108
+  ;; openings: where the list is at 104, how many at 108; at 112 that nothing is remembered from then on
   (func $open (result i32)
     (i32.store8 (i32.const 96) (i32.const 3))
-    (i32.store (i32.const 104) (i32.const 160))
+    (i32.store (i32.const 104) (i32.const 176))
     (i32.store (i32.const 108) (i32.const 1))
+    (i32.store8 (i32.const 112) (i32.const 0))
     (i32.const 96))
 )

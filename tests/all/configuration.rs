@@ -56,7 +56,7 @@ fn all_mistakes_of_all_files_come_at_once() {
         ],
         expect![[r#"
             postern.toml:1: interfaces: is an empty list; name at least one, or leave the key out
-            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, strict_modes, limits, doors
+            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, strict_modes, limits, memory, doors
             postern.toml:4: doors.ssh.guard[1]: 70000 is not a port; use 1 to 65535
             postern.toml:5: doors.ssh.for: `10` is not a duration; write a number and a unit (ms, s, m, h or d), such as "90s"
             postern.toml:7: doors.web.set: `web` does not name a set; write family, table and set, such as `inet filter web_allowed`
@@ -71,6 +71,32 @@ fn all_mistakes_of_all_files_come_at_once() {
             rules/c d.toml:2: doors[1]: is a number; write a text in quotes
             rules/c d.toml:4: memory.bytes: `16MB` is not a size; write a number and KiB, MiB or GiB, such as "16MiB"
             rules/c d.toml:6: limits.cpu: 1h is out of range; use 1ms to 100ms
+        "#]],
+    );
+}
+
+#[test]
+fn a_rule_remembers_no_more_than_all_may_together() {
+    let all = |memory: &str| format!("{GOOD}[memory]\n{memory}");
+    let rule = |memory: &str| format!("{}[memory]\n{memory}", GOOD_RULE);
+    check(&all("entries = 1000\nbytes = \"1MiB\"\n"), &[("a.toml", GOOD_RULE)], expect![""]);
+    check(&all("entries = 1000\n"), &[("a.toml", &rule("entries = 1000\n"))], expect![""]);
+    check(
+        &all("entries = 1000\nbytes = \"1MiB\"\n"),
+        &[("a.toml", &rule("entries = 1001\nbytes = \"2MiB\"\n"))],
+        expect![[r#"
+            rules/a.toml:6: memory.entries: 1001 is more than all rules together may have; use at most 1000, or raise memory.entries in postern.toml
+            rules/a.toml:7: memory.bytes: 2MiB is more than all rules together may have; use at most 1MiB, or raise memory.bytes in postern.toml
+        "#]],
+    );
+    check(
+        &all("entries = 0\nbytes = \"8GiB\"\nclients = 7\n"),
+        &[("a.toml", &rule("entries = 16777217\n"))],
+        expect![[r#"
+            postern.toml:5: memory.entries: 0 is out of range; use 1 to 16777216
+            postern.toml:6: memory.bytes: 8GiB is out of range; use 64KiB to 4GiB
+            postern.toml:7: memory.clients: no such key; there are bytes, entries
+            rules/a.toml:6: memory.entries: 16777217 is out of range; use 1 to 16777216
         "#]],
     );
 }
@@ -231,7 +257,7 @@ fn settings_are_refused_at_their_place_in_the_modules_own_words() {
             ("c.toml", "module = \"./gone.wasm\"\ndoor = \"ssh\"\n"),
         ],
         expect![[r#"
-            rules/a.toml:4: settings: unknown key speed; known are sequence, within, gap, tcp_flags, duplicates, action, prefix, target, family, strict; sequence[0]: "1111" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; within: "5 parsecs" is not a duration; write one such as "5s", "500ms" or "1h30m"
+            rules/a.toml:4: settings: unknown key speed; known are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict; sequence[0]: "1111" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; within: "5 parsecs" is not a duration; write one such as "5s", "500ms" or "1h30m"
             rules/b.toml:1: sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
             rules/c.toml:1: module: the module cannot be read: No such file or directory (os error 2); check the path and its permissions
         "#]],

@@ -1,6 +1,8 @@
 //! From knocks to doors, with the rules that a person would use.
 
-use crate::world::World;
+use std::fs;
+
+use crate::world::{POSTERN_TOML, World};
 use expect_test::{Expect, expect};
 
 const SEQUENCE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nwithin = \"5s\"\ntcp_flags = [\"syn\", \"!ack\"]\nsequence = [\"1111/udp\", \"2222/udp\", \"3333/tcp\"]\n";
@@ -115,6 +117,80 @@ fn an_open_sequence_and_its_reverse_live_in_one_group() {
             +2.0 open ssh 192.0.2.1 10s
         "#]],
     );
+}
+
+#[test]
+fn a_client_that_waits_after_a_right_knock_keeps_its_group_from_nothing() {
+    let rule = |settings: &str| {
+        format!("module = \"sequence\"\ndoor = \"ssh\"\ngroup = \"g\"\n[settings]\n{settings}\n")
+    };
+    let open = rule("sequence = [\"1/udp\", \"2/udp\"]\ncooldown = \"5s\"");
+    let close = rule("sequence = [\"2/udp\", \"1/udp\"]\naction = \"close\"");
+    check(
+        &[("close.toml", &close), ("open.toml", &open)],
+        "+0 192.0.2.1 udp/1
+         +0.1 192.0.2.1 udp/2
+         +1 192.0.2.1 udp/2
+         +1.1 192.0.2.1 udp/1
+         +2 192.0.2.1 udp/1
+         +2.1 192.0.2.2 udp/1
+         +2.2 192.0.2.2 udp/2
+         +4.9 192.0.2.1 udp/1
+         +5.1 192.0.2.1 udp/1
+         +5.2 192.0.2.1 udp/2
+         +9 end",
+        expect![[r#"
+            +0.0 open 192.0.2.1 stage 1
+            +0.1 open ssh 192.0.2.1 10s
+            +1.0 close 192.0.2.1 stage 1
+            +1.1 close ssh 192.0.2.1 Asked
+            +2.1 open 192.0.2.2 stage 1
+            +2.2 open ssh 192.0.2.2 10s
+            +5.1 open 192.0.2.1 stage 1
+            +5.2 open ssh 192.0.2.1 10s
+        "#]],
+    );
+}
+
+#[test]
+fn who_has_come_further_stays_when_no_more_can_be_remembered() {
+    let rule = format!("{SEQUENCE}[memory]\nentries = 2\n");
+    check(
+        &[("ssh.toml", &rule)],
+        "+0 192.0.2.1 udp/1111
+         +0.1 192.0.2.1 udp/2222
+         +1 192.0.2.2 udp/1111
+         +1.1 192.0.2.3 udp/1111
+         +1.2 192.0.2.2 udp/2222
+         +1.3 192.0.2.3 udp/2222
+         +1.4 192.0.2.4 udp/1111
+         +1.5 192.0.2.1 tcp/3333 S",
+        expect![[r#"
+            +0.0 ssh 192.0.2.1 stage 1
+            +0.1 ssh 192.0.2.1 stage 2
+            +1.0 ssh 192.0.2.2 stage 1
+            +1.1 ssh dropped: evicted
+            +1.1 ssh 192.0.2.3 stage 1
+            +1.3 ssh 192.0.2.3 stage 2
+            +1.4 ssh dropped: memory-full
+            +1.5 open ssh 192.0.2.1 10s
+        "#]],
+    );
+}
+
+#[test]
+fn a_lower_ceiling_holds_from_the_reload_on() {
+    let mut world = World::new(&[("a.toml", SEQUENCE.as_bytes()), ("b.toml", SEQUENCE.as_bytes())]);
+    for n in 1..=50 {
+        world.play(&format!("+0 192.0.2.{n} udp/1111"));
+    }
+    assert_eq!(world.remembered(), 100);
+    let lower = format!("{POSTERN_TOML}[memory]\nentries = 30\n");
+    fs::write(world.dir.path().join("postern.toml"), lower).unwrap();
+    world.reload(&[]).unwrap();
+    assert_eq!(world.remembered(), 30);
+    world.play("+1 192.0.2.99 udp/1111");
+    assert_eq!(world.remembered(), 30);
 }
 
 #[test]

@@ -20,7 +20,8 @@ use tempfile::TempDir;
 /// When every scenario begins: some time in 2026, in microseconds since 1970.
 const BEGIN: u64 = 1_795_000_000_000_000;
 
-const POSTERN_TOML: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n";
+pub(crate) const POSTERN_TOML: &str =
+    "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n";
 
 pub(crate) struct World {
     pub(crate) dir: TempDir,

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use postern_core::{
-    Bounds, ClientHasher, Destination, Dispatch, Interest, Knock, Memory, Moment, Progress, Subscription,
-    TcpFlags, Timestamp, Transport, Watch,
+    Bounds, Destination, Dispatch, Interest, Knock, Memories, Moment, Progress, Subscription, TcpFlags,
+    Timestamp, Transport, Watch,
 };
 use postern_tests::frame::udp;
 use posternd::activity::Activity;
@@ -84,19 +84,22 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
 /// What is remembered of one of so many clients is looked up and written anew.
 #[divan::bench(args = [1, 100_000, 1_000_000])]
 fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
-    let hasher = ClientHasher::default();
-    let mut memory = Memory::new(Bounds { entries: 2_000_000, bytes: 1 << 30 }, &hasher);
-    let client = |n: u32| hasher.client(IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n)), 0);
+    let bounds = Bounds { entries: 2_000_000, bytes: 1 << 30 };
+    let mut memories = Memories::new(bounds);
+    let rule = memories.add(bounds);
+    let address = |n: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
     let progress = || Progress { stage: 1, bytes: Box::new([0; 17]), until: Timestamp(u64::MAX) };
     for n in 0..clients {
-        memory.remember(client(n), progress(), Timestamp(0));
+        memories.remember(rule, memories.client(address(n), 0), progress(), Timestamp(0));
     }
     let mut n = 0_u32;
     bencher.bench_local(|| {
         // Each time somebody who was not seen for long.
         n = (n + 7919) % clients;
-        let known = memory.recall(client(n), Timestamp(1)).map(<[u8]>::len);
-        memory.remember(client(n), progress(), Timestamp(1));
+        let client = memories.client(address(n), 0);
+        let known = memories.recall(rule, client, Timestamp(1)).map(<[u8]>::len);
+        let client = memories.client(address(n), 0);
+        memories.remember(rule, client, progress(), Timestamp(1));
         known
     });
 }

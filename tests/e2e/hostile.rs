@@ -1,10 +1,11 @@
 //! What outsiders may try.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::ops::Range;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, PATIENCE, SERVER4, SERVER6, eventually, frame};
+use postern_tests::{CLIENT4, CLIENT6, Injector, Lab, Log, PATIENCE, SERVER4, SERVER6, eventually, frame};
 
 use crate::{KNOCK, SSH_2S, STEPS, posternd};
 
@@ -56,6 +57,100 @@ fn flood(lab: &Lab, config: &str) {
     assert!(grown < GROWTH_KIB, "{grown} KiB more after {FLOOD} packets in {flood:?}");
     daemon.expect_none("fault", |_| true);
     daemon.stop();
+}
+
+/// Of a small table many times as much as fits, and yet no more than the wire holds for a daemon that is slow.
+const SMALL_FLOOD: u32 = 4000;
+const FEW: &str = "[memory]\nentries = 100\n";
+/// Time enough for a busy machine.
+const LONG: &str = "\
+[settings]
+sequence = [\"7000/udp\", \"8000/udp\", \"9000/udp\"]
+within = \"5m\"
+";
+
+/// A rule of three steps for the door `ssh`.
+fn slow_knock(more: &str) -> String {
+    format!("module = \"sequence\"\ndoor = \"ssh\"\n{more}{LONG}")
+}
+
+/// Hits these ports, one after the other from each of these sources.
+fn hit(wire: &mut Injector, sources: Range<u32>, ports: &[u16]) {
+    for number in sources {
+        let source = Ipv4Addr::from_bits(Ipv4Addr::new(198, 18, 0, 0).to_bits() + number);
+        for port in ports {
+            let server = SocketAddr::new(SERVER4, *port);
+            wire.send(&frame::udp(SocketAddr::new(IpAddr::V4(source), 4000), server, b""));
+        }
+    }
+}
+
+/// How often something came to nothing for this reason, as the daemon says when it stops.
+fn count(log: &Log, reason: &str) -> usize {
+    let entries = log.entries();
+    let stopped = entries.iter().rfind(|entry| entry.event() == "stop").expect("it says that it stops");
+    let mut drops = stopped.text("drops").split(", ");
+    drops.find_map(|drop| drop.strip_prefix(reason)?.trim().parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn a_flood_of_first_steps_takes_no_place_of_who_has_come_further() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", &slow_knock(FEW)).start();
+    let mut wire = lab.injector();
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, "7000/udp 8000/udp");
+        daemon.wait_for("stage", |entry| entry.told().as_deref() == Some("stage 2"));
+    }
+    hit(&mut wire, 0..SMALL_FLOOD, &[7000]);
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, "9000/udp");
+        daemon.wait_for("open", |entry| entry.text("src") == client.to_string());
+    }
+    let (_, log) = daemon.stop();
+    assert_eq!(count(&log, "evicted"), SMALL_FLOOD as usize - 98);
+    assert_eq!(count(&log, "memory-full"), 0);
+}
+
+#[test]
+fn first_steps_beyond_a_table_of_those_that_came_further_are_dropped_by_name() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", &slow_knock(FEW)).start();
+    let mut wire = lab.injector();
+    lab.knock(CLIENT4, "7000/udp 8000/udp");
+    daemon.wait_for("stage", |entry| entry.told().as_deref() == Some("stage 2"));
+    hit(&mut wire, 0..99, &[7000, 8000]);
+    // These have not come so far, and so find no place.
+    hit(&mut wire, 99..SMALL_FLOOD, &[7000]);
+    lab.knock(CLIENT4, "9000/udp");
+    daemon.wait_for("open", |entry| entry.text("src") == CLIENT4.to_string());
+    let (_, log) = daemon.stop();
+    assert_eq!(count(&log, "memory-full"), SMALL_FLOOD as usize - 99);
+    assert_eq!(count(&log, "evicted"), 0);
+}
+
+#[test]
+fn a_flood_of_one_rule_takes_no_place_of_anothers_clients() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let flooded = slow_knock("").replace("7000/udp", "7001/udp");
+    let config = format!("{SSH_2S}[memory]\nentries = 100\n");
+    let daemon =
+        posternd(&lab).config(&config).rule("knock", &slow_knock("")).rule("other", &flooded).start();
+    let mut wire = lab.injector();
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, "7000/udp");
+        daemon.wait_for("stage", |entry| entry.text("src") == client.to_string());
+    }
+    hit(&mut wire, 0..SMALL_FLOOD, &[7001]);
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, "8000/udp 9000/udp");
+        daemon.wait_for("open", |entry| entry.text("src") == client.to_string());
+    }
+    let (_, log) = daemon.stop();
+    assert_eq!(count(&log, "evicted"), SMALL_FLOOD as usize - 98);
 }
 
 /// Knocks until it is let in. A flood may fill what stands between the wire and the rule, so a knock may be lost.

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::ORIGIN;
-use crate::{Closing, Knock, Once, Opening, Prefix, TcpFlags, Timestamp, Transport, Verdict};
+use crate::{Closing, Knock, Once, Opening, Prefix, Progress, TcpFlags, Timestamp, Transport, Verdict};
 
 const THIS_HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THIS_HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -138,14 +138,25 @@ impl fmt::Display for Time {
 pub(super) fn verdict<M>(verdict: &Verdict<M>) -> String {
     match verdict {
         Verdict::Ignore => "ignore".to_owned(),
-        Verdict::Remember { stage, until, .. } => format!("remember {stage} until {}", Time(*until)),
+        Verdict::Remember(progress) => remember(progress),
         Verdict::Forget(reason) => format!("forget: {reason}"),
-        Verdict::Open(openings) => doors("open", openings.iter().map(opening)),
-        Verdict::Close(closings) => doors("close", closings.iter().map(closing)),
+        Verdict::Open { doors, after } => and(words("open", doors.iter().map(opening)), after.as_ref()),
+        Verdict::Close { doors, after } => and(words("close", doors.iter().map(closing)), after.as_ref()),
     }
 }
 
-fn doors(verb: &str, doors: impl Iterator<Item = String>) -> String {
+fn remember<M>(Progress { stage, until, .. }: &Progress<M>) -> String {
+    format!("remember {stage} until {}", Time(*until))
+}
+
+fn and<M>(said: String, after: Option<&Progress<M>>) -> String {
+    match after {
+        Some(progress) => format!("{said} and {}", remember(progress)),
+        None => said,
+    }
+}
+
+fn words(verb: &str, doors: impl Iterator<Item = String>) -> String {
     let doors: Vec<_> = doors.collect();
     match doors.as_slice() {
         [] => format!("{verb} no door"),
@@ -189,14 +200,14 @@ pub(super) fn fault<M>(verdict: &Verdict<M>) -> Option<String> {
         Verdict::Forget(reason) if reason.len() > MAX_REASON => {
             return Some(format!("a reason of {} bytes; the most is {MAX_REASON}", reason.len()));
         }
-        Verdict::Open(openings) => openings.len(),
-        Verdict::Close(closings) => closings.len(),
+        Verdict::Open { doors, .. } => doors.len(),
+        Verdict::Close { doors, .. } => doors.len(),
         _ => return None,
     };
     if doors > MAX_DOORS {
         return Some(format!("{doors} doors; the most is {MAX_DOORS}"));
     }
-    let Verdict::Open(openings) = verdict else { return None };
+    let Verdict::Open { doors: openings, .. } = verdict else { return None };
     openings.iter().find_map(|opening| match &opening.once {
         _ if opening.lasts == Some(0) => Some("an opening of 0 seconds".to_owned()),
         Some(Once::Token(key) | Once::Counter { key, .. }) if !(1..=MAX_KEY).contains(&key.len()) => {

@@ -22,17 +22,19 @@ impl Rule for Parrot {
             b"forever" => Verdict::remember(1, vec![1], knock.time + Duration::MAX),
             b"fat" => Verdict::remember(1, vec![0; 1025], knock.time + Duration::from_secs(2)),
             b"open" => Verdict::open(),
-            b"close" => Verdict::Close(vec![Closing::door("web"), Closing::default().client(knock.source)]),
-            b"once" => Verdict::Open(vec![
+            b"and keep" => Verdict::open().and_remember(vec![1], knock.time + Duration::from_secs(2)),
+            b"and fat" => Verdict::close().and_remember(vec![0; 1025], knock.time + Duration::from_secs(2)),
+            b"close" => Verdict::close_doors([Closing::door("web"), Closing::default().client(knock.source)]),
+            b"once" => Verdict::open_doors([
                 Opening::door("ssh")
                     .lasting(Duration::from_millis(29_001))
                     .client(Prefix::new(knock.source, 8))
                     .once(Once::token(*b"ab")),
                 Opening::door("web").once(Once::counter(*b"k", 5)),
             ]),
-            b"no time" => Verdict::Open(vec![Opening::default().lasting(Duration::ZERO)]),
-            b"no token" => Verdict::Open(vec![Opening::default().once(Once::token([]))]),
-            b"crowd" => Verdict::Open(vec![Opening::default(); 9]),
+            b"no time" => Verdict::open_doors([Opening::default().lasting(Duration::ZERO)]),
+            b"no token" => Verdict::open_doors([Opening::default().once(Once::token([]))]),
+            b"crowd" => Verdict::open_doors(vec![Opening::default(); 9]),
             b"12345678" => Verdict::forget("cut"),
             _ => memory.map_or(Verdict::Ignore, |_| Verdict::forget("known")),
         }
@@ -76,7 +78,10 @@ fn memory_is_kept_for_each_client_until_its_time() {
          +3606.0s 10.1.2.3 udp/7000
          +4000.0s 10.1.2.3 udp/7000 payload=keep
          +4000.0s 10.1.2.3 udp/7000 payload=open
-         +4000.0s 10.1.2.3 udp/7000",
+         +4000.0s 10.1.2.3 udp/7000
+         +4001.0s 10.1.2.3 udp/7000 payload=0x616e64206b656570
+         +4002.0s 10.1.2.3 udp/7000
+         +4003.0s 10.1.2.3 udp/7000",
         "+0.0s 10.1.2.3 remember 1 until +2.0s
          +1.0s ::ffff:10.1.2.3 ignore
          +1.999999s 10.1.2.3 forget: known
@@ -86,7 +91,10 @@ fn memory_is_kept_for_each_client_until_its_time() {
          +3606.0s 10.1.2.3 ignore
          +4000.0s 10.1.2.3 remember 1 until +4002.0s
          +4000.0s 10.1.2.3 open
-         +4000.0s 10.1.2.3 ignore",
+         +4000.0s 10.1.2.3 ignore
+         +4001.0s 10.1.2.3 open and remember 0 until +4003.0s
+         +4002.0s 10.1.2.3 forget: known
+         +4003.0s 10.1.2.3 ignore",
     );
 }
 
@@ -117,12 +125,14 @@ fn a_fault_leaves_memory_alone() {
     check(
         "+0s 10.1.2.3 udp/7000 payload=keep
          +0s 10.1.2.3 udp/7000 payload=fat
+         +0s 10.1.2.3 udp/7000 payload=0x616e6420666174
          +0s 10.1.2.3 udp/7000 payload=long
          +0s 10.1.2.3 udp/7000 payload=crowd
          +0s 10.1.2.3 udp/7000 payload=0x6e6f2074696d65
          +0s 10.1.2.3 udp/7000 payload=0x6e6f20746f6b656e
          +0s 10.1.2.3 udp/7000",
         "+0.0s 10.1.2.3 remember 1 until +2.0s
+         +0.0s 10.1.2.3 fault: remembers 1025 bytes; the most is 1024
          +0.0s 10.1.2.3 fault: remembers 1025 bytes; the most is 1024
          +0.0s 10.1.2.3 fault: a reason of 201 bytes; the most is 200
          +0.0s 10.1.2.3 fault: 9 doors; the most is 8

@@ -29,6 +29,10 @@ pub enum DropReason {
     Fault,
     /// The rule rests after repeated faults.
     Resting,
+    /// No more clients could be remembered, and this one had come less far than all that are.
+    MemoryFull,
+    /// A client was forgotten before its time, since no more could be remembered and another came.
+    Evicted,
     /// The door is not one that the rule was granted.
     DoorNotGranted,
     /// The client is not the source of the knock, nor a prefix around it that was granted.
@@ -53,7 +57,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 24] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -66,6 +70,8 @@ impl DropReason {
         Self::QueueFull,
         Self::Fault,
         Self::Resting,
+        Self::MemoryFull,
+        Self::Evicted,
         Self::DoorNotGranted,
         Self::ClientNotGranted,
         Self::LinkLocal,
@@ -94,6 +100,8 @@ impl DropReason {
             Self::QueueFull => "queue-full",
             Self::Fault => "fault",
             Self::Resting => "resting",
+            Self::MemoryFull => "memory-full",
+            Self::Evicted => "evicted",
             Self::DoorNotGranted => "door-not-granted",
             Self::ClientNotGranted => "client-not-granted",
             Self::LinkLocal => "link-local",

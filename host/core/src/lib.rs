@@ -1,6 +1,6 @@
 //! Postern's decisions, and nothing else: no I/O, no clock, no threads.
 //!
-//! A packet arrives as a [`Knock`]. [`Dispatch`] knows which rules asked for it; each is judged with what [`Memory`] holds
+//! A packet arrives as a [`Knock`]. [`Dispatch`] knows which rules asked for it; each is judged with what [`Memories`] hold
 //! of the client, and what its [`Verdict`] asks for goes as an [`Event`] into the [`Engine`], which answers with
 //! [`Action`]s: orders to doors, and notices for people. Every function gets the time as an argument, so that a
 //! scenario of an hour is a test of a millisecond.
@@ -40,7 +40,7 @@ pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
 pub use knock::{Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
 pub use ledger::{Ledger, Opening, State};
-pub use memory::{Bounds, ClientHasher, HashedClient, Memory};
+pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use rest::Rest;

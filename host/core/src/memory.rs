@@ -1,18 +1,28 @@
 //! Memory: what is kept of each client between two knocks of one rule, bounded and expiring.
 
-use std::hash::{BuildHasher, RandomState};
-use std::net::{IpAddr, Ipv6Addr};
+mod client;
+mod order;
+mod slots;
+mod usage;
+
+use std::net::IpAddr;
 
 use hashbrown::HashTable;
 
+use self::client::ClientHasher;
+pub use self::client::HashedClient;
+use self::order::{Class, Order};
+use self::slots::{Bytes, ENTRY_OVERHEAD, Slot, Slots};
+use self::usage::Usage;
 use crate::knock::Timestamp;
 use crate::verdict::Progress;
 
-/// What one entry costs beyond the rule's own bytes, roughly: counted against [`Bounds::bytes`].
-const ENTRY_OVERHEAD: usize = 128;
-
-/// Marks the end of the list.
-const NONE: u32 = u32::MAX;
+/// How many other rules are looked at for clients that expired, when one more client comes than may.
+const RULES_SEARCHED: usize = 8;
+/// An index that has room for so many times its clients gives it back.
+const SPARSE: usize = 8;
+/// Smaller ones are not worth it.
+const SMALL: usize = 1024;
 
 /// How much may be kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,41 +33,54 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// Hashes clients, with a key, so that nobody outside can have many fall together.
-#[derive(Clone, Debug, Default)]
-pub struct ClientHasher(RandomState);
+/// Whose memory; of the [`Memories`] that gave it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MemoryId(u32);
 
-/// A client with its hash, which is made once for all memories that share a hasher.
+/// What became of a wish to remember a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HashedClient {
-    key: ClientKey,
-    hash: u32,
+pub struct Remembered {
+    /// False if there was no room: all that are remembered have come further, or it is more than may be kept at all. The client is forgotten.
+    pub is_kept: bool,
+    /// Clients that were forgotten before their time, to make room.
+    pub evicted: usize,
 }
 
-/// Who a client is: a source address, and the link on which it was seen, since a link-local one may be on every link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct ClientKey {
-    /// Of IPv4 the mapped one, which no packet comes from: a byte less, so that a slot with the link is one line of a cache.
-    address: [u8; 16],
-    link: u32,
-}
-
-/// The half-finished knocks of one rule, by source address and link.
+/// The half-finished knocks at all rules, by rule, source address and link.
 ///
-/// Every operation takes constant time however many clients there are. When a bound is reached the entry
-/// that was written longest ago goes, so a flood of made-up sources costs bounded memory and nothing else.
+/// Every operation takes constant time however many clients and rules there are, and memory is allocated as it is used. A flood of
+/// made-up sources costs bounded memory, and nobody who has come further its place. When a rule's bounds are reached, one of its
+/// clients goes:
+///
+/// 1. one that expired;
+/// 2. of those that have come least far the one that expires first, but none that has come further than the new one: then the new
+///    one is not taken.
+///
+/// When the ceiling of all rules is reached, it is a client that expired, of whatever rule, or one of the rule that uses most, to an
+/// eighth; the rule that gets one more never pays with another's client if it uses more itself. So a flood of one rule costs
+/// another nothing that uses less, and a rule that uses little gets what it needs, even if those who use most have come further.
 #[derive(Debug)]
-pub struct Memory {
-    bounds: Bounds,
+pub struct Memories {
+    ceiling: Bounds,
     hasher: ClientHasher,
-    index: HashTable<Pointer>,
-    slots: Vec<Slot>,
-    free: Vec<u32>,
-    /// Written longest ago.
-    oldest: u32,
-    newest: u32,
+    slots: Slots,
+    /// By number; those that were removed are empty and used again.
+    rules: Vec<Memory>,
+    removed: Vec<u32>,
+    entries: usize,
     bytes: usize,
-    evicted: u64,
+    usage: Usage,
+    /// Where the search for expired clients goes on.
+    searched: usize,
+}
+
+/// What is kept for one rule.
+#[derive(Debug)]
+struct Memory {
+    bounds: Bounds,
+    index: HashTable<Pointer>,
+    order: Order,
+    bytes: usize,
 }
 
 /// Where a client's slot is. With the hash beside it, most look-ups and the growing of the index touch no other slot.
@@ -67,248 +90,314 @@ struct Pointer {
     at: u32,
 }
 
-/// One line of a processor's cache.
-#[derive(Debug)]
-struct Slot {
-    client: ClientKey,
-    stage: u32,
-    until: Timestamp,
-    bytes: Bytes,
-    older: u32,
-    newer: u32,
-}
+impl Memories {
+    /// Without any rule. All rules together keep no more than `ceiling`.
+    #[must_use]
+    pub fn new(ceiling: Bounds) -> Self {
+        Self {
+            ceiling,
+            hasher: ClientHasher::default(),
+            slots: Slots::new(),
+            rules: Vec::new(),
+            removed: Vec::new(),
+            entries: 0,
+            bytes: 0,
+            usage: Usage::new(),
+            searched: 0,
+        }
+    }
 
-/// What a rule remembers; the little that most do is within the slot.
-#[derive(Debug)]
-enum Bytes {
-    Few { length: u8, bytes: [u8; Self::FEW] },
-    Many(Box<[u8]>),
-}
-
-impl ClientHasher {
     /// The client of this address on this link; see [`crate::Knock::link`].
     #[must_use]
     pub fn client(&self, address: IpAddr, link: u32) -> HashedClient {
-        let address = match address {
-            IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-            IpAddr::V6(v6) => v6,
-        };
-        self.of(ClientKey { address: address.octets(), link })
+        self.hasher.client(address, link)
     }
 
-    fn of(&self, key: ClientKey) -> HashedClient {
-        // As numbers, since a hash of bytes takes their count in as well.
-        let hash = self.0.hash_one((u128::from_ne_bytes(key.address), key.link));
-        HashedClient { key, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
-    }
-}
-
-impl HashedClient {
-    /// Its address.
-    #[must_use]
-    pub fn address(self) -> IpAddr {
-        self.key.address()
-    }
-}
-
-impl ClientKey {
-    fn address(self) -> IpAddr {
-        Ipv6Addr::from(self.address).to_canonical()
-    }
-}
-
-impl Slot {
-    /// What it counts against [`Bounds::bytes`].
-    fn cost(&self) -> usize {
-        ENTRY_OVERHEAD + self.bytes.get().len()
-    }
-}
-
-impl Bytes {
-    const FEW: usize = 22;
-
-    fn new(given: Box<[u8]>) -> Self {
-        match u8::try_from(given.len()) {
-            Ok(length) if given.len() <= Self::FEW => {
-                let mut bytes = [0; Self::FEW];
-                bytes[..given.len()].copy_from_slice(&given);
-                Self::Few { length, bytes }
-            }
-            _ => Self::Many(given),
+    /// One more rule, which remembers nobody yet.
+    pub fn add(&mut self, bounds: Bounds) -> MemoryId {
+        let memory = Memory { bounds, index: HashTable::new(), order: Order::default(), bytes: 0 };
+        if let Some(rule) = self.removed.pop() {
+            self.rules[rule as usize] = memory;
+            return MemoryId(rule);
         }
+        self.rules.push(memory);
+        self.usage.add();
+        MemoryId(u32::try_from(self.rules.len() - 1).expect("there are fewer rules"))
     }
 
-    fn get(&self) -> &[u8] {
-        match self {
-            Self::Few { length, bytes } => &bytes[..usize::from(*length)],
-            Self::Many(bytes) => bytes,
-        }
+    /// One rule less, with all that is remembered for it. Its id means nothing from then on.
+    pub fn remove(&mut self, rule: MemoryId) {
+        self.clear(rule);
+        self.removed.push(rule.0);
     }
-}
 
-impl Memory {
-    /// An empty memory for clients of this hasher.
-    #[must_use]
-    pub fn new(bounds: Bounds, hasher: &ClientHasher) -> Self {
-        Self {
-            bounds,
-            hasher: hasher.clone(),
-            index: HashTable::new(),
-            slots: Vec::new(),
-            free: Vec::new(),
-            oldest: NONE,
-            newest: NONE,
-            bytes: 0,
-            evicted: 0,
+    /// Forgets all clients of a rule. Takes some nanoseconds for each.
+    pub fn clear(&mut self, MemoryId(rule): MemoryId) {
+        let memory = &mut self.rules[rule as usize];
+        let empty =
+            Memory { bounds: memory.bounds, index: HashTable::new(), order: Order::default(), bytes: 0 };
+        let Memory { index, order, bytes, .. } = std::mem::replace(memory, empty);
+        self.entries -= index.len();
+        self.bytes -= bytes;
+        order.into_lists().for_each(|list| self.slots.release_all(list));
+    }
+
+    /// Sets new bounds of a rule; whoever is beyond them goes. How many these are.
+    pub fn set_bounds(&mut self, MemoryId(rule): MemoryId, bounds: Bounds) -> usize {
+        self.rules[rule as usize].bounds = bounds;
+        let mut evicted = 0;
+        while let memory = &self.rules[rule as usize]
+            && !bounds.hold(memory.index.len(), memory.bytes)
+            && let Some(at) = memory.order.next()
+        {
+            self.forget_slot(rule, at);
+            evicted += 1;
         }
+        evicted
+    }
+
+    /// Sets a new ceiling; whoever is beyond it goes. How many these are.
+    pub fn set_ceiling(&mut self, ceiling: Bounds) -> usize {
+        self.ceiling = ceiling;
+        let mut evicted = 0;
+        while !ceiling.hold(self.entries, self.bytes)
+            && let Some(rule) = self.most()
+            && let Some(at) = self.rules[rule as usize].order.next()
+        {
+            self.forget_slot(rule, at);
+            evicted += 1;
+        }
+        evicted
     }
 
     /// What is remembered of `client`, unless its time was up at `now`.
     #[must_use]
-    pub fn recall(&self, client: HashedClient, now: Timestamp) -> Option<&[u8]> {
-        let slot = &self.slots[self.find(client)? as usize];
+    pub fn recall(&self, rule: MemoryId, client: HashedClient, now: Timestamp) -> Option<&[u8]> {
+        let slot = self.slots.get(self.find(rule.0, client)?);
         (now < slot.until).then(|| slot.bytes.get())
     }
 
-    /// Remembers `progress` of `client` instead of what was.
-    pub fn remember(&mut self, client: HashedClient, progress: Progress, now: Timestamp) {
-        let cost = ENTRY_OVERHEAD + progress.bytes.len();
-        if progress.until <= now || cost > self.bounds.bytes {
-            self.forget(client);
-            return;
-        }
-        match self.find(client) {
-            Some(at) => {
-                let slot = &mut self.slots[at as usize];
-                self.bytes -= slot.cost();
-                slot.stage = progress.stage;
-                slot.until = progress.until;
-                slot.bytes = Bytes::new(progress.bytes);
-                if at != self.newest {
-                    self.unlink(at);
-                    self.link(at);
-                }
-            }
-            None => {
-                if self.len() >= self.bounds.entries {
-                    self.evict();
-                }
-                self.insert(client, progress);
-            }
-        }
-        self.bytes += cost;
-        // The newest fits, so it is never its own turn.
-        while self.bytes > self.bounds.bytes && self.evict() {}
+    /// Whether `client` is half way through a knock at this rule: it is remembered, at another stage than 0.
+    #[must_use]
+    pub fn is_half_way(&self, rule: MemoryId, client: HashedClient, now: Timestamp) -> bool {
+        self.find(rule.0, client).is_some_and(|at| {
+            let slot = self.slots.get(at);
+            now < slot.until && slot.stage != 0
+        })
     }
 
-    fn insert(&mut self, client: HashedClient, progress: Progress) {
-        let slot = Slot {
-            client: client.key,
-            stage: progress.stage,
-            until: progress.until,
-            bytes: Bytes::new(progress.bytes),
-            older: NONE,
-            newer: NONE,
-        };
-        let at = match self.free.pop() {
-            Some(at) => {
-                self.slots[at as usize] = slot;
-                at
+    /// Remembers `progress` of `client` instead of what was; nothing if its time is up at `now`.
+    pub fn remember(
+        &mut self,
+        rule: MemoryId,
+        client: HashedClient,
+        progress: Progress,
+        now: Timestamp,
+    ) -> Remembered {
+        let MemoryId(rule) = rule;
+        let Progress { stage, bytes, until } = progress;
+        if until <= now {
+            self.forget(MemoryId(rule), client);
+            return Remembered { is_kept: true, evicted: 0 };
+        }
+        let cost = ENTRY_OVERHEAD + bytes.len();
+        if let Some(at) = self.find(rule, client) {
+            let before = self.slots.get(at).cost();
+            if cost <= before || self.has_room(rule, 0, cost - before) {
+                self.slots.get_mut(at).bytes = Bytes::new(bytes);
+                self.rules[rule as usize].order.change(at, stage, until, now, &mut self.slots);
+                if cost != before {
+                    self.count(rule, cost, before);
+                }
+                return Remembered { is_kept: true, evicted: 0 };
             }
-            None => {
-                self.slots.push(slot);
-                u32::try_from(self.slots.len() - 1).expect("the bound on entries is below 2^32 - 1")
-            }
+            self.forget(MemoryId(rule), client);
+        }
+        let remembered = match self.has_room(rule, 1, cost) {
+            true => Remembered { is_kept: true, evicted: 0 },
+            false => self.make_room(rule, Class::of(stage), cost, now),
         };
-        self.link(at);
-        let pointer = Pointer { hash: client.hash, at };
-        self.index.insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
+        if remembered.is_kept {
+            let at = self.slots.take(Slot::new(client.key, stage, until, Bytes::new(bytes)));
+            let memory = &mut self.rules[rule as usize];
+            memory.order.insert(at, now, &mut self.slots);
+            let pointer = Pointer { hash: client.hash, at };
+            memory.index.insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
+            self.entries += 1;
+            self.count(rule, cost, 0);
+        }
+        remembered
     }
 
     /// Forgets `client` if its time was up at `now`; how far it had come, then.
-    pub fn expire(&mut self, client: HashedClient, now: Timestamp) -> Option<u32> {
-        let slot = &self.slots[self.find(client)? as usize];
-        let stage = slot.stage;
-        (slot.until <= now && self.forget(client)).then_some(stage)
+    pub fn expire(&mut self, rule: MemoryId, client: HashedClient, now: Timestamp) -> Option<u32> {
+        let at = self.find(rule.0, client)?;
+        let &Slot { stage, until, .. } = self.slots.get(at);
+        (until <= now && self.forget(rule, client)).then_some(stage)
     }
 
-    /// Forgets the client that was written longest ago if its time was up at `now`; who it was, and how far it had come. Two of these
-    /// for each [`Memory::remember`], and entries leave faster than they come, so that the dead never pile up.
-    pub fn expire_oldest(&mut self, now: Timestamp) -> Option<(IpAddr, u32)> {
-        let Slot { client, stage, until, .. } = *self.slots.get(self.oldest as usize)?;
-        (until <= now && self.forget(self.hasher.of(client))).then_some((client.address(), stage))
+    /// Forgets a client of the rule whose time was up at `now`; who it was, and how far it had come. Two of these for each
+    /// [`Memories::remember`], and clients leave faster than they come, so that the dead never pile up.
+    pub fn expire_next(&mut self, rule: MemoryId, now: Timestamp) -> Option<(IpAddr, u32)> {
+        let at = self.rules[rule.0 as usize].order.expired(now, &self.slots)?;
+        let &Slot { client, stage, .. } = self.slots.get(at);
+        self.forget_slot(rule.0, at);
+        Some((client.address(), stage))
     }
 
     /// Forgets `client`; says whether there was something to forget.
-    pub fn forget(&mut self, client: HashedClient) -> bool {
-        let Self { index, slots, .. } = self;
-        let Ok(entry) = index.find_entry(spread(client.hash), is(client, slots)) else { return false };
+    pub fn forget(&mut self, rule: MemoryId, client: HashedClient) -> bool {
+        let index = &mut self.rules[rule.0 as usize].index;
+        let Ok(entry) = index.find_entry(spread(client.hash), is(client, &self.slots)) else { return false };
         let (Pointer { at, .. }, _) = entry.remove();
-        self.unlink(at);
-        let slot = &mut self.slots[at as usize];
-        self.bytes -= slot.cost();
-        slot.bytes = Bytes::new(Box::default());
-        self.free.push(at);
+        self.take_out(rule.0, at);
         true
     }
 
-    /// Sets new bounds; the oldest entries go until they are kept.
-    pub fn set_bounds(&mut self, bounds: Bounds) {
-        self.bounds = bounds;
-        while (self.len() > bounds.entries || self.bytes > bounds.bytes) && self.evict() {}
+    /// Clients that a rule remembers, the expired that were not yet cleared away included.
+    #[must_use]
+    pub fn of_rule(&self, rule: MemoryId) -> usize {
+        self.rules[rule.0 as usize].index.len()
     }
 
-    /// Clients remembered, the expired that were not yet cleared away included.
+    /// Clients that all rules remember; a client counts for each of them.
     #[must_use]
-    pub fn len(&self) -> usize {
-        self.index.len()
+    pub const fn len(&self) -> usize {
+        self.entries
     }
 
     /// Whether nobody is remembered.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.index.is_empty()
+    pub const fn is_empty(&self) -> bool {
+        self.entries == 0
     }
 
-    /// Clients that had to go before their time because a bound was reached.
+    #[inline]
+    fn find(&self, rule: u32, client: HashedClient) -> Option<u32> {
+        let is_it = is(client, &self.slots);
+        self.rules[rule as usize].index.find(spread(client.hash), is_it).map(|pointer| pointer.at)
+    }
+
+    fn forget_slot(&mut self, rule: u32, at: u32) {
+        let HashedClient { hash, .. } = self.hasher.of(self.slots.get(at).client);
+        let index = &mut self.rules[rule as usize].index;
+        if let Ok(entry) = index.find_entry(spread(hash), |pointer| pointer.at == at) {
+            entry.remove();
+        }
+        self.take_out(rule, at);
+    }
+
+    /// Frees a slot that its index has no more.
+    fn take_out(&mut self, rule: u32, at: u32) {
+        let cost = self.slots.get(at).cost();
+        let memory = &mut self.rules[rule as usize];
+        let (clients, room) = (memory.index.len(), memory.index.capacity());
+        if room > SMALL && clients < room / SPARSE {
+            memory.index.shrink_to(2 * clients, |pointer| spread(pointer.hash));
+        }
+        memory.order.remove(at, &mut self.slots);
+        self.slots.release(at);
+        self.entries -= 1;
+        self.count(rule, 0, cost);
+    }
+
+    /// Counts bytes of a rule that came and went.
+    fn count(&mut self, rule: u32, came: usize, went: usize) {
+        self.bytes = self.bytes + came - went;
+        let memory = &mut self.rules[rule as usize];
+        memory.bytes = memory.bytes + came - went;
+        if came > went {
+            self.usage.grown(rule, memory.bytes);
+        }
+    }
+
+    fn has_room(&self, rule: u32, entries: usize, bytes: usize) -> bool {
+        let memory = &self.rules[rule as usize];
+        memory.bounds.hold(memory.index.len() + entries, memory.bytes + bytes)
+            && self.ceiling.hold(self.entries + entries, self.bytes + bytes)
+    }
+
+    /// Makes room for one more client of a rule.
+    #[cold]
+    fn make_room(&mut self, rule: u32, class: Class, cost: usize, now: Timestamp) -> Remembered {
+        let mut evicted = 0;
+        let can_ever = cost <= self.rules[rule as usize].bounds.bytes && cost <= self.ceiling.bytes;
+        while can_ever && !self.has_room(rule, 1, cost) {
+            if let Some((rule, at)) = self.expired(rule, cost, now) {
+                self.forget_slot(rule, at);
+                continue;
+            }
+            let payer = self.payer(rule, cost);
+            let next = self.rules[payer as usize].order.next();
+            let Some(at) = next.filter(|at| payer != rule || self.class_of(*at) <= class) else { break };
+            self.forget_slot(payer, at);
+            evicted += 1;
+        }
+        Remembered { is_kept: self.has_room(rule, 1, cost), evicted }
+    }
+
+    /// An expired client whose place helps: one of the rule itself if that is at its bounds, else one of any.
+    fn expired(&mut self, rule: u32, cost: usize, now: Timestamp) -> Option<(u32, u32)> {
+        let most = self.most();
+        let of = |rule: u32| self.rules[rule as usize].order.expired(now, &self.slots).map(|at| (rule, at));
+        let own = of(rule);
+        if own.is_some() || !self.rules[rule as usize].has_room(cost) {
+            return own;
+        }
+        if let Some(found) = most.and_then(of) {
+            return Some(found);
+        }
+        for _ in 0..self.rules.len().min(RULES_SEARCHED) {
+            // It stays where there was one, since there may be more.
+            let place = u32::try_from(self.searched).unwrap_or_default();
+            if let Some(found) = of(place) {
+                return Some(found);
+            }
+            self.searched = (self.searched + 1) % self.rules.len();
+        }
+        None
+    }
+
+    /// The rule of which a client must go so that one more of `rule` can come.
+    fn payer(&mut self, rule: u32, cost: usize) -> u32 {
+        let most = self.most();
+        let own = &self.rules[rule as usize];
+        let most = most.filter(|most| self.rules[*most as usize].bytes > own.bytes);
+        most.filter(|_| own.has_room(cost)).unwrap_or(rule)
+    }
+
+    /// The rule that uses most, to an eighth.
+    fn most(&mut self) -> Option<u32> {
+        self.usage.most(|rule| self.rules[rule as usize].bytes)
+    }
+
+    fn class_of(&self, at: u32) -> Class {
+        Class::of(self.slots.get(at).stage)
+    }
+}
+
+impl Memory {
+    /// Whether its own bounds allow one more client.
+    fn has_room(&self, cost: usize) -> bool {
+        self.bounds.hold(self.index.len() + 1, self.bytes + cost)
+    }
+}
+
+impl Bounds {
+    /// Of a rule, unless its file says otherwise: a second of 200,000 made-up first knocks, so that a client with a second between its steps
+    /// gets in.
+    pub const OF_A_RULE: Self = Self { entries: 1 << 18, bytes: 64 << 20 };
+    /// Of all rules together, unless the configuration says otherwise: four rules in such a flood.
+    pub const OF_ALL_RULES: Self = Self { entries: 1 << 20, bytes: 256 << 20 };
+
+    /// The lower of each.
     #[must_use]
-    pub const fn evicted(&self) -> u64 {
-        self.evicted
+    pub fn min(self, other: Self) -> Self {
+        Self { entries: self.entries.min(other.entries), bytes: self.bytes.min(other.bytes) }
     }
 
-    /// Makes it the newest of the list, in which it is not.
-    fn link(&mut self, at: u32) {
-        let slot = &mut self.slots[at as usize];
-        (slot.older, slot.newer) = (self.newest, NONE);
-        match self.newest {
-            NONE => self.oldest = at,
-            before => self.slots[before as usize].newer = at,
-        }
-        self.newest = at;
-    }
-
-    /// Takes it out of the list.
-    fn unlink(&mut self, at: u32) {
-        let Slot { older, newer, .. } = self.slots[at as usize];
-        match older {
-            NONE => self.oldest = newer,
-            older => self.slots[older as usize].newer = newer,
-        }
-        match newer {
-            NONE => self.newest = older,
-            newer => self.slots[newer as usize].older = older,
-        }
-    }
-
-    fn find(&self, client: HashedClient) -> Option<u32> {
-        self.index.find(spread(client.hash), is(client, &self.slots)).map(|pointer| pointer.at)
-    }
-
-    /// Has the oldest go before its time; false if there is none.
-    fn evict(&mut self) -> bool {
-        let Some(slot) = self.slots.get(self.oldest as usize) else { return false };
-        self.evicted += 1;
-        self.forget(self.hasher.of(slot.client))
+    const fn hold(self, entries: usize, bytes: usize) -> bool {
+        entries <= self.entries && bytes <= self.bytes
     }
 }
 
@@ -318,8 +407,8 @@ fn spread(hash: u32) -> u64 {
 }
 
 /// Tells the pointer to a client's slot.
-fn is(client: HashedClient, slots: &[Slot]) -> impl Fn(&Pointer) -> bool {
-    move |pointer| pointer.hash == client.hash && slots[pointer.at as usize].client == client.key
+fn is(client: HashedClient, slots: &Slots) -> impl Fn(&Pointer) -> bool {
+    move |pointer| pointer.hash == client.hash && slots.get(pointer.at).client == client.key
 }
 
 #[cfg(test)]

@@ -15,16 +15,26 @@ pub enum Verdict {
     Remember(Progress),
     /// Forget the client; the reason is for people who ask why a knock failed.
     Forget(Box<str>),
-    /// Open doors, and forget the client's progress.
-    Open(Vec<OpenRequest>),
-    /// Close doors, and forget the client's progress.
-    Close(Vec<CloseRequest>),
+    /// Open doors, and remember of the client what is there instead of its progress.
+    Open {
+        /// Which ones.
+        doors: Vec<OpenRequest>,
+        /// None: nothing.
+        after: Option<Progress>,
+    },
+    /// Close doors, and remember of the client what is there instead of its progress.
+    Close {
+        /// Which ones.
+        doors: Vec<CloseRequest>,
+        /// None: nothing.
+        after: Option<Progress>,
+    },
 }
 
 /// What the host keeps of a client between two knocks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// How far the client has come, for logs.
+    /// How far the client has come; 0: it is not half way through a knock, but there is something else to remember.
     pub stage: u32,
     /// Handed back to the rule with the client's next knock.
     pub bytes: Box<[u8]>,

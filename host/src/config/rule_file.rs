@@ -6,13 +6,12 @@ use std::time::Duration;
 
 use postern_core::{Bounds, RuleId, TenantId, Width};
 
+use super::Ceilings;
 use super::door::prefixes;
+use super::memory;
 use super::mistake::Mistake;
 use super::table::{At, Place, Source, Table};
 use crate::rules::{Limits, stock};
-
-const DEFAULT_ENTRIES: usize = 65_536;
-const DEFAULT_BYTES: u64 = 16 << 20;
 
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug)]
@@ -70,11 +69,11 @@ pub enum ModuleSource {
 
 impl RuleFile {
     /// Reads a rule's file; nothing if too little of it is right.
-    pub(super) fn read(file: &Path, text: &str, longest: Duration) -> (Option<Self>, Vec<Mistake>) {
+    pub(super) fn read(file: &Path, text: &str, ceilings: Ceilings) -> (Option<Self>, Vec<Mistake>) {
         let source = Source::new(file, text);
         let document = source.parse();
         let rule =
-            document.as_ref().and_then(|table| Self::from_table(file, Table::root(&source, table), longest));
+            document.as_ref().and_then(|table| Self::from_table(file, Table::root(&source, table), ceilings));
         drop(document);
         (rule, source.into_mistakes())
     }
@@ -97,10 +96,7 @@ impl RuleFile {
             prefixes: Vec::new(),
             group: "knockd".into(),
             interfaces: Vec::new(),
-            bounds: Bounds {
-                entries: DEFAULT_ENTRIES,
-                bytes: usize::try_from(DEFAULT_BYTES).unwrap_or(usize::MAX),
-            },
+            bounds: Bounds::OF_A_RULE,
             limits: Limits::default(),
             settings,
             one_time,
@@ -141,7 +137,7 @@ impl RuleFile {
         Mistake { file: self.file.clone(), line: Some(place.line), key: place.key.clone(), what }
     }
 
-    fn from_table(file: &Path, table: Table<'_>, longest: Duration) -> Option<Self> {
+    fn from_table(file: &Path, table: Table<'_>, ceilings: Ceilings) -> Option<Self> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
         let start = Place { line: 1, key: String::new() };
         if !super::is_name(stem) {
@@ -163,12 +159,12 @@ impl RuleFile {
         }
         let door_places = doors.iter().map(|at| at.place.clone()).collect();
 
-        let lasts = table.duration("for", Duration::from_millis(1)..=longest).map(|at| at.value);
+        let lasts = table.duration("for", Duration::from_millis(1)..=ceilings.longest).map(|at| at.value);
         let prefixes = prefixes(&table).unwrap_or_default();
         let prefixes_place = table.place_of("prefixes");
         let group = table.text("group").map_or(stem, |at| at.value).into();
         let interfaces = table.texts("interfaces").unwrap_or_default();
-        let bounds = Self::bounds(&table);
+        let bounds = memory::of_a_rule(&table, ceilings.memory);
         let limits = Self::limits(&table);
         let settings = table.table("settings");
         let settings_place = settings.as_ref().map_or(start, Table::place);
@@ -208,20 +204,6 @@ impl RuleFile {
             );
         }
         stock.map(|name| ModuleSource::Stock(name))
-    }
-
-    fn bounds(table: &Table<'_>) -> Bounds {
-        let memory = table.table("memory");
-        let entries = memory.as_ref().and_then(|memory| memory.number("entries", 1..=16_777_216));
-        let bytes = memory.as_ref().and_then(|memory| memory.size("bytes", 64 << 10..=4 << 30));
-        if let Some(memory) = memory {
-            memory.finish();
-        }
-        let bytes = bytes.map_or(DEFAULT_BYTES, |at| at.value);
-        Bounds {
-            entries: entries.unwrap_or(DEFAULT_ENTRIES),
-            bytes: usize::try_from(bytes).unwrap_or(usize::MAX),
-        }
     }
 
     fn limits(table: &Table<'_>) -> Limits {

@@ -115,32 +115,41 @@ pub(super) fn lift_interest(interest: &types::Interest) -> Result<Interest, Stri
 pub(super) fn lift_verdict(verdict: types::Verdict, now: Timestamp) -> Result<Verdict, String> {
     match verdict {
         types::Verdict::Ignore => Ok(Verdict::Ignore),
-        types::Verdict::Remember(progress) => {
-            if progress.bytes.len() > MAX_MEMORY {
-                let length = progress.bytes.len();
-                return Err(format!("{length} bytes to remember; at most {MAX_MEMORY} are kept"));
-            }
-            let until = Timestamp(progress.until).min(now.plus(MAX_REMEMBERED_FOR));
-            Ok(Verdict::Remember(Progress { stage: progress.stage, bytes: progress.bytes.into(), until }))
-        }
+        types::Verdict::Remember(progress) => lift_progress(progress, now).map(Verdict::Remember),
         types::Verdict::Forget(mut reason) => {
             if reason.len() > MAX_REASON {
                 reason.truncate(reason.floor_char_boundary(MAX_REASON));
             }
             Ok(Verdict::Forget(reason.into()))
         }
-        types::Verdict::Open(openings) => {
-            check_count(openings.len())?;
-            openings.into_iter().map(lift_opening).collect::<Result<_, _>>().map(Verdict::Open)
+        types::Verdict::Open(types::Openings { doors, after }) => {
+            check_count(doors.len())?;
+            let doors = doors.into_iter().map(lift_opening).collect::<Result<_, _>>()?;
+            Ok(Verdict::Open { doors, after: lift_after(after, now)? })
         }
-        types::Verdict::Close(closings) => {
-            check_count(closings.len())?;
-            let lift = |closing: types::Closing| {
-                Ok(CloseRequest { door: lift_door(closing.door)?, client: lift_client(closing.client)? })
-            };
-            closings.into_iter().map(lift).collect::<Result<_, String>>().map(Verdict::Close)
+        types::Verdict::Close(types::Closings { doors, after }) => {
+            check_count(doors.len())?;
+            let doors = doors.into_iter().map(lift_closing).collect::<Result<_, _>>()?;
+            Ok(Verdict::Close { doors, after: lift_after(after, now)? })
         }
     }
+}
+
+fn lift_after(after: Option<types::Progress>, now: Timestamp) -> Result<Option<Progress>, String> {
+    after.map(|progress| lift_progress(progress, now)).transpose()
+}
+
+fn lift_progress(progress: types::Progress, now: Timestamp) -> Result<Progress, String> {
+    let types::Progress { stage, bytes, until } = progress;
+    if bytes.len() > MAX_MEMORY {
+        return Err(format!("{} bytes to remember; at most {MAX_MEMORY} are kept", bytes.len()));
+    }
+    let until = Timestamp(until).min(now.plus(MAX_REMEMBERED_FOR));
+    Ok(Progress { stage, bytes: bytes.into(), until })
+}
+
+fn lift_closing(closing: types::Closing) -> Result<CloseRequest, String> {
+    Ok(CloseRequest { door: lift_door(closing.door)?, client: lift_client(closing.client)? })
 }
 
 fn lift_watch(watch: &types::Watch) -> Result<Watch, String> {
@@ -312,13 +321,22 @@ mod tests {
         let now = Timestamp(1_000_000);
         let opening = |lasts| types::Opening { door: None, client: None, lasts, once: None };
         let judge = |verdict| lift_verdict(verdict, now);
-        assert!(judge(types::Verdict::Open(vec![])).is_err());
-        assert!(judge(types::Verdict::Open((0..9).map(|_| opening(None)).collect())).is_err());
-        assert!(judge(types::Verdict::Open(vec![opening(Some(0))])).is_err());
-        let remember = |bytes, until| types::Verdict::Remember(types::Progress { stage: 1, bytes, until });
-        assert!(judge(remember(vec![0; 1025], 0)).is_err());
-        let Ok(Verdict::Remember(progress)) = judge(remember(vec![1], u64::MAX)) else { panic!("remember") };
-        assert_eq!(progress.until, Timestamp(1_000_000 + 3_600_000_000));
+        let open = |doors, after| types::Verdict::Open(types::Openings { doors, after });
+        assert!(judge(open(vec![], None)).is_err());
+        assert!(judge(open((0..9).map(|_| opening(None)).collect(), None)).is_err());
+        assert!(judge(open(vec![opening(Some(0))], None)).is_err());
+        let progress = |bytes, until| types::Progress { stage: 1, bytes, until };
+        let in_an_hour = Timestamp(1_000_000 + 3_600_000_000);
+        assert!(judge(types::Verdict::Remember(progress(vec![0; 1025], 0))).is_err());
+        assert!(judge(open(vec![opening(None)], Some(progress(vec![0; 1025], 0)))).is_err());
+        match judge(types::Verdict::Remember(progress(vec![1], u64::MAX))) {
+            Ok(Verdict::Remember(progress)) => assert_eq!(progress.until, in_an_hour),
+            other => panic!("{other:?}"),
+        }
+        match judge(open(vec![opening(None)], Some(progress(vec![1], u64::MAX)))) {
+            Ok(Verdict::Open { after: Some(progress), .. }) => assert_eq!(progress.until, in_an_hour),
+            other => panic!("{other:?}"),
+        }
         let Ok(Verdict::Forget(reason)) = judge(types::Verdict::Forget("ä".repeat(150))) else {
             panic!("forget")
         };

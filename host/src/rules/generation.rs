@@ -20,6 +20,8 @@ pub struct Generation {
     pub number: u64,
     /// The rules; a rule's number in the dispatch is its place here.
     pub rules: Vec<LoadedRule>,
+    /// What may be remembered for all of them together.
+    pub(super) memory: Bounds,
     /// Which of them asked for a packet.
     pub dispatch: Dispatch,
     /// The members of each group.
@@ -92,7 +94,7 @@ impl Generation {
             let (file, key) = (config.rules_dir.clone(), String::new());
             Mistakes::new(vec![Mistake { file, line: None, key, what: error.to_string() }])
         })?;
-        Ok(Self { number, rules, dispatch, groups })
+        Ok(Self { number, rules, memory: config.memory, dispatch, groups })
     }
 }
 

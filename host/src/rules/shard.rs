@@ -6,7 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, ClientHasher, DropReason, HashedClient, Knock, Memory, Moment, Request, Rest, RuleId, Verdict,
+    Bounds, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Remembered, Request, Rest, RuleId,
+    Verdict,
 };
 
 use super::generation::{Generation, LoadedRule};
@@ -51,8 +52,8 @@ pub struct Shard {
     states: Vec<RuleState>,
     /// Of rules that the last generations lacked, the oldest first.
     withdrawn: Vec<Withdrawn>,
-    hasher: ClientHasher,
-    /// How many shards there are: each has its part of a rule's bounds.
+    memories: Memories,
+    /// How many shards there are: each has its part of a rule's bounds and of the ceiling of all rules.
     shards: usize,
     asked: Vec<usize>,
     /// The rules that have an instance, in the order in which they got it.
@@ -61,10 +62,20 @@ pub struct Shard {
 
 #[derive(Debug)]
 struct RuleState {
-    memory: Memory,
+    memory: MemoryId,
     /// None until the first knock, and after a fault.
     instance: Option<Instance>,
     rest: Rest,
+}
+
+/// What came of a rule's judging a knock, and of what it wanted to remember.
+#[derive(Debug, Default)]
+struct Judged {
+    what: Option<Outcome>,
+    /// Nobody went, so the client is not remembered.
+    is_full: bool,
+    /// Clients that went for this one.
+    evicted: usize,
 }
 
 /// What is remembered for a rule that was withdrawn: its file may be in the middle of being replaced.
@@ -72,30 +83,20 @@ struct RuleState {
 struct Withdrawn {
     id: RuleId,
     memory_format: u32,
-    memory: Memory,
+    memory: MemoryId,
     /// After this the rule is gone for good.
     until: Moment,
-}
-
-impl Withdrawn {
-    fn come_back(self, rule: &LoadedRule, shards: usize, hasher: &ClientHasher) -> RuleState {
-        let mut state = RuleState::new(rule, shards, hasher);
-        if self.memory_format == rule.memory_format {
-            state.memory = self.memory;
-            state.memory.set_bounds(part(rule.bounds, shards));
-        }
-        state
-    }
 }
 
 impl Shard {
     /// A shard, one of `shards`, that has seen nothing yet.
     #[must_use]
     pub fn new(generation: Arc<Generation>, shards: usize) -> Self {
-        let hasher = ClientHasher::default();
-        let states = generation.rules.iter().map(|rule| RuleState::new(rule, shards, &hasher)).collect();
+        let mut memories = Memories::new(part(generation.memory, shards));
+        let new = |rule: &LoadedRule| RuleState::new(memories.add(part(rule.bounds, shards)));
+        let states = generation.rules.iter().map(new).collect();
         let (withdrawn, asked, started) = (Vec::new(), Vec::new(), VecDeque::new());
-        Self { generation, states, withdrawn, hasher, shards, asked, started }
+        Self { generation, states, withdrawn, memories, shards, asked, started }
     }
 
     /// The generation at work.
@@ -105,8 +106,9 @@ impl Shard {
     }
 
     /// Goes on with another generation. Half-finished knocks stay unless the rule's memory format changed, also if the rule was not there
-    /// for a moment; instances stay where neither module nor settings changed.
-    pub fn replace(&mut self, generation: Arc<Generation>, now: Moment) {
+    /// for a moment; instances stay where neither module nor settings changed. How many clients had to go because less may be
+    /// remembered now.
+    pub fn replace(&mut self, generation: Arc<Generation>, now: Moment) -> usize {
         let before = std::mem::replace(&mut self.generation, generation);
         let mut states: HashMap<&RuleId, (&LoadedRule, RuleState)> = before
             .rules
@@ -114,29 +116,33 @@ impl Shard {
             .zip(self.states.drain(..))
             .map(|(rule, state)| (&rule.id, (rule, state)))
             .collect();
-        self.withdrawn.retain(|rule| rule.until > now);
-        let (shards, hasher, withdrawn) = (self.shards, &self.hasher, &mut self.withdrawn);
-        self.states = self
-            .generation
-            .rules
-            .iter()
-            .map(|rule| match states.remove(&rule.id) {
-                Some((old, state)) => state.carry_over(old, rule, shards, hasher),
+        let Self { generation, states: after, withdrawn, memories, shards, .. } = self;
+        let mut evicted = 0;
+        clear_away(withdrawn, memories, now);
+        for rule in &generation.rules {
+            let state = match states.remove(&rule.id) {
+                Some((old, state)) => state.carry_over(old, rule, memories),
                 None => match withdrawn.iter().position(|gone| gone.id == rule.id) {
-                    Some(place) => withdrawn.remove(place).come_back(rule, shards, hasher),
-                    None => RuleState::new(rule, shards, hasher),
+                    Some(place) => withdrawn.remove(place).come_back(rule, memories),
+                    None => RuleState::new(memories.add(part(rule.bounds, *shards))),
                 },
-            })
-            .collect();
+            };
+            evicted += memories.set_bounds(state.memory, part(rule.bounds, *shards));
+            after.push(state);
+        }
+        evicted += memories.set_ceiling(part(generation.memory, *shards));
         let until = now.plus(KEPT);
-        withdrawn.extend(states.into_values().filter(|(_, state)| !state.memory.is_empty()).map(
-            |(rule, RuleState { memory, .. })| {
-                let (id, memory_format) = (rule.id.clone(), rule.memory_format);
-                Withdrawn { id, memory_format, memory, until }
-            },
-        ));
+        for (rule, RuleState { memory, .. }) in states.into_values() {
+            if memories.of_rule(memory) == 0 {
+                memories.remove(memory);
+                continue;
+            }
+            let (id, memory_format) = (rule.id.clone(), rule.memory_format);
+            withdrawn.push(Withdrawn { id, memory_format, memory, until });
+        }
         let has_instance = |rule: &usize| self.states[*rule].instance.is_some();
         self.started = (0..self.states.len()).filter(has_instance).collect();
+        evicted
     }
 
     /// Has every rule that asked for this knock judge it; `outcome` is told what came of each. False if none asked for it.
@@ -148,28 +154,28 @@ impl Shard {
         is_local: impl Fn(IpAddr) -> bool,
         mut outcome: impl FnMut(&RuleId, Outcome),
     ) -> bool {
-        if self.withdrawn.first().is_some_and(|rule| rule.until <= now) {
-            self.withdrawn.retain(|rule| rule.until > now);
+        let Self { generation, states, withdrawn, memories, asked, started, shards } = self;
+        if withdrawn.first().is_some_and(|rule| rule.until <= now) {
+            clear_away(withdrawn, memories, now);
         }
-        let Self { generation, states, hasher, asked, started, shards, .. } = self;
-        let client = hasher.client(knock.source, knock.link);
+        let client = memories.client(knock.source, knock.link);
         asked.clear();
         asked.extend(generation.dispatch.wanted(knock, &is_local));
         if asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1) {
-            *asked = keep_to_groups(asked, generation, states, knock, client, is_local);
+            *asked = keep_to_groups(asked, generation, states, memories, knock, client, is_local);
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
             let had_instance = states[rule].instance.is_some();
-            let memory = &mut states[rule].memory;
-            let own = memory.expire(client, knock.time).map(|stage| (knock.source, stage));
-            let others = (0..EXPIRED).map_while(|_| memory.expire_oldest(knock.time));
-            for (client, stage) in own.into_iter().chain(others) {
+            let memory = states[rule].memory;
+            let own = memories.expire(memory, client, knock.time).map(|stage| (knock.source, stage));
+            let others = (0..EXPIRED).map_while(|_| memories.expire_next(memory, knock.time));
+            // At stage 0 nobody took too long.
+            for (client, stage) in own.into_iter().chain(others).filter(|(_, stage)| *stage > 0) {
                 outcome(&loaded.id, Outcome::Expired { client, stage });
             }
-            if let Some(what) = states[rule].judge(running, loaded, knock, client, now) {
-                outcome(&loaded.id, what);
-            }
+            let judged = states[rule].judge(running, loaded, memories, knock, client, now);
+            judged.into_outcomes().for_each(|what| outcome(&loaded.id, what));
             match (had_instance, states[rule].instance.is_some()) {
                 (false, true) => started.push_back(rule),
                 (true, false) => started.retain(|other| *other != rule),
@@ -200,22 +206,23 @@ impl Shard {
     /// Clients that this shard remembers, all rules together.
     #[must_use]
     pub fn remembered(&self) -> usize {
-        self.states.iter().map(|state| state.memory.len()).sum()
+        self.memories.len()
     }
 }
 
-/// Rules of a group that remember the client get what any of them asked for, and the others get nothing; only if none
-/// remembers it, those that asked get the packet.
+/// Rules of a group at which the client is half way get what any of them asked for, and the others get nothing; only if it is at
+/// none, those that asked get the packet.
 fn keep_to_groups(
     asked: &[usize],
     generation: &Generation,
     states: &[RuleState],
+    memories: &Memories,
     knock: &Knock,
     client: HashedClient,
     is_local: impl Fn(IpAddr) -> bool,
 ) -> Vec<usize> {
     let remembers = |rule: &usize| {
-        states[*rule].memory.recall(client, knock.time).is_some()
+        memories.is_half_way(states[*rule].memory, client, knock.time)
             && generation.dispatch.admits(*rule, knock, &is_local)
     };
     let mut kept = Vec::with_capacity(asked.len());
@@ -242,64 +249,85 @@ fn keep_to_groups(
     kept
 }
 
-impl RuleState {
-    fn new(rule: &LoadedRule, shards: usize, hasher: &ClientHasher) -> Self {
-        Self { memory: Memory::new(part(rule.bounds, shards), hasher), instance: None, rest: Rest::default() }
+/// Forgets the rules that did not come back.
+fn clear_away(withdrawn: &mut Vec<Withdrawn>, memories: &mut Memories, now: Moment) {
+    for rule in withdrawn.extract_if(.., |rule| rule.until <= now) {
+        memories.remove(rule.memory);
+    }
+}
+
+impl Withdrawn {
+    fn come_back(self, rule: &LoadedRule, memories: &mut Memories) -> RuleState {
+        if self.memory_format != rule.memory_format {
+            memories.clear(self.memory);
+        }
+        RuleState::new(self.memory)
+    }
+}
+
+impl Judged {
+    fn only(what: Outcome) -> Self {
+        Self { what: Some(what), ..Self::default() }
     }
 
-    fn carry_over(self, old: &LoadedRule, new: &LoadedRule, shards: usize, hasher: &ClientHasher) -> Self {
-        let mut state = Self::new(new, shards, hasher);
-        if old.memory_format == new.memory_format {
-            state.memory = self.memory;
-            state.memory.set_bounds(part(new.bounds, shards));
+    fn into_outcomes(self) -> impl Iterator<Item = Outcome> {
+        let dropped = |reason, times| std::iter::repeat_n(Outcome::Dropped(reason), times);
+        let evicted = dropped(DropReason::Evicted, self.evicted);
+        evicted.chain(dropped(DropReason::MemoryFull, self.is_full.into())).chain(self.what)
+    }
+}
+
+impl RuleState {
+    fn new(memory: MemoryId) -> Self {
+        Self { memory, instance: None, rest: Rest::default() }
+    }
+
+    fn carry_over(self, old: &LoadedRule, new: &LoadedRule, memories: &mut Memories) -> Self {
+        if old.memory_format != new.memory_format {
+            memories.clear(self.memory);
         }
-        if new.runs_like(old) {
-            state.instance = self.instance;
-            state.rest = self.rest;
-        }
-        state
+        if new.runs_like(old) { self } else { Self::new(self.memory) }
     }
 
     fn judge(
         &mut self,
         running: &Running<'_>,
         rule: &LoadedRule,
+        memories: &mut Memories,
         knock: &Knock,
         client: HashedClient,
         now: Moment,
-    ) -> Option<Outcome> {
+    ) -> Judged {
         if self.rest.is_resting(now) {
-            return Some(Outcome::Dropped(DropReason::Resting));
+            return Judged::only(Outcome::Dropped(DropReason::Resting));
         }
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => match rule.start() {
                 Ok(instance) => none.insert(instance),
-                Err(error) => return Some(self.fault(&error, now)),
+                Err(error) => return Judged::only(self.fault(&error, now)),
             },
         };
-        let verdict = instance.judge(running, knock, self.memory.recall(client, knock.time));
-        match verdict {
-            Ok(Verdict::Ignore) => None,
+        let verdict = instance.judge(running, knock, memories.recall(self.memory, client, knock.time));
+        let (what, progress) = match verdict {
+            Ok(Verdict::Ignore) => return Judged::default(),
+            // Stage 0 is none, so there is nothing to tell.
             Ok(Verdict::Remember(progress)) => {
-                let stage = progress.stage;
-                self.memory.remember(client, progress, knock.time);
-                Some(Outcome::Stage(stage))
+                ((progress.stage > 0).then_some(Outcome::Stage(progress.stage)), Some(progress))
             }
-            Ok(Verdict::Forget(reason)) => {
-                self.memory.forget(client);
-                Some(Outcome::Forgot(reason))
-            }
-            Ok(Verdict::Open(requests)) => {
-                self.memory.forget(client);
-                Some(Outcome::Asks(Request::Open(requests)))
-            }
-            Ok(Verdict::Close(requests)) => {
-                self.memory.forget(client);
-                Some(Outcome::Asks(Request::Close(requests)))
-            }
-            Err(fault) => Some(self.fault(&fault.into(), now)),
-        }
+            Ok(Verdict::Forget(reason)) => (Some(Outcome::Forgot(reason)), None),
+            Ok(Verdict::Open { doors, after }) => (Some(Outcome::Asks(Request::Open(doors))), after),
+            Ok(Verdict::Close { doors, after }) => (Some(Outcome::Asks(Request::Close(doors))), after),
+            Err(fault) => return Judged::only(self.fault(&fault.into(), now)),
+        };
+        let Some(progress) = progress else {
+            memories.forget(self.memory, client);
+            return Judged { what, ..Judged::default() };
+        };
+        let Remembered { is_kept, evicted } = memories.remember(self.memory, client, progress, knock.time);
+        // A stage that nobody remembers was not reached; but doors open all the same.
+        let what = what.filter(|what| is_kept || !matches!(what, Outcome::Stage(_)));
+        Judged { what, is_full: !is_kept, evicted }
     }
 
     /// The instance goes; what is remembered of clients stays.

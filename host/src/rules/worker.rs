@@ -225,7 +225,8 @@ impl Worker {
 
     fn keep_up(&self, shard: &mut Shard) {
         if !Arc::ptr_eq(&self.generation.load(), shard.generation()) {
-            shard.replace(self.generation.load_full(), self.surroundings.clock.now());
+            let evicted = shard.replace(self.generation.load_full(), self.surroundings.clock.now());
+            (0..evicted).for_each(|_| log::count_drop(DropReason::Evicted));
         }
     }
 }

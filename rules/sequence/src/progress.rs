@@ -1,11 +1,11 @@
-//! Progress: what is remembered of a client between two steps.
+//! Progress: what is remembered of a client between two steps, and between two knocks.
 
 use postern_sdk::{Memory, Timestamp};
 
 /// How far a client has come, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Progress {
-    /// Right steps so far, 1 to 63.
+    /// Right steps so far, 1 to 63. 0: all of them, and the client has to wait before it knocks again.
     pub(crate) stage: u8,
     /// When the first step came.
     pub(crate) start: Timestamp,

@@ -36,6 +36,9 @@ impl Rule for Sequence {
         if knock.transport == Transport::Tcp && lacks_flags {
             return Verdict::Ignore;
         }
+        if memory.is_some_and(|progress| self.must_wait(&progress, knock.time)) {
+            return Verdict::Ignore;
+        }
         let hit = Step::of(knock);
         let progress = memory.filter(|progress| self.is_current(progress, knock.time));
         let stage = progress.map_or(0, |progress| progress.stage);
@@ -43,7 +46,7 @@ impl Rule for Sequence {
         let Some(&expected) = steps.get(done) else { return Verdict::Ignore };
         if hit == expected {
             return if done + 1 == steps.len() {
-                self.success(knock.source)
+                self.success(knock.source, progress, knock.time)
             } else {
                 self.advance(stage + 1, progress, knock.time)
             };
@@ -63,6 +66,13 @@ impl Sequence {
         (1..self.settings.steps.len()).contains(&progress.stage.into())
             && now.since(progress.start) < self.settings.within
             && self.settings.gap.is_none_or(|gap| now.since(progress.last) < gap)
+    }
+
+    /// Whether the client knocked right so short a time ago that none of its packets counts. A clock that was set back by more than
+    /// that lets it knock.
+    fn must_wait(&self, progress: &Progress, now: Timestamp) -> bool {
+        let Progress { stage, last, .. } = *progress;
+        stage == 0 && self.settings.cooldown.is_some_and(|wait| now.since(last).max(last.since(now)) < wait)
     }
 
     fn advance(&self, stage: u8, progress: Option<Progress>, now: Timestamp) -> Verdict<Progress> {
@@ -85,12 +95,19 @@ impl Sequence {
         text
     }
 
-    fn success(&self, source: IpAddr) -> Verdict<Progress> {
-        match (self.settings.action, self.settings.widths.around(source)) {
+    fn success(&self, source: IpAddr, progress: Option<Progress>, now: Timestamp) -> Verdict<Progress> {
+        let verdict = match (self.settings.action, self.settings.widths.around(source)) {
             (Action::Open, None) => Verdict::open(),
-            (Action::Open, Some(prefix)) => Verdict::Open(vec![Opening::default().client(prefix)]),
+            (Action::Open, Some(prefix)) => Verdict::open_doors([Opening::default().client(prefix)]),
             (Action::Close, None) => Verdict::close(),
-            (Action::Close, Some(prefix)) => Verdict::Close(vec![Closing::default().client(prefix)]),
+            (Action::Close, Some(prefix)) => Verdict::close_doors([Closing::default().client(prefix)]),
+        };
+        match self.settings.cooldown {
+            Some(wait) => {
+                let start = progress.map_or(now, |progress| progress.start);
+                verdict.and_remember(Progress { stage: 0, start, last: now }, now + wait)
+            }
+            None => verdict,
         }
     }
 }

@@ -11,10 +11,11 @@ use crate::family::Family;
 use crate::step::Step;
 use crate::widths::Widths;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "sequence",
     "within",
     "gap",
+    "cooldown",
     "tcp_flags",
     "duplicates",
     "action",
@@ -40,6 +41,8 @@ pub(crate) struct Settings {
     pub(crate) within: Duration,
     /// From one step to the next.
     pub(crate) gap: Option<Duration>,
+    /// From a right knock to the next that is taken of the same client.
+    pub(crate) cooldown: Option<Duration>,
     pub(crate) tcp: Flags,
     pub(crate) duplicates: Duplicates,
     pub(crate) action: Action,
@@ -89,6 +92,7 @@ impl Settings {
             steps: steps(written.get("sequence"), &mut mistakes),
             within: time(written, "within", &mut mistakes).unwrap_or(DEFAULT_WITHIN),
             gap: time(written, "gap", &mut mistakes),
+            cooldown: time(written, "cooldown", &mut mistakes),
             tcp: flags(written.get("tcp_flags"), &mut mistakes),
             duplicates: choice(
                 written,
@@ -300,7 +304,7 @@ mod tests {
     #[test]
     fn everything_has_a_default_but_the_sequence() {
         let settings = parse(r#"{"sequence": ["1111/udp"]}"#).unwrap();
-        assert_eq!((settings.within, settings.gap), (DEFAULT_WITHIN, None));
+        assert_eq!((settings.within, settings.gap, settings.cooldown), (DEFAULT_WITHIN, None, None));
         assert_eq!((settings.duplicates, settings.action), (Duplicates::Fail, Action::Open));
         check("{}", &[r#"sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#]);
     }
@@ -338,17 +342,19 @@ mod tests {
                 "sequence": ["1111/udp", "70000/udp", 7, "0/tcp"],
                 "within": "2h",
                 "gap": "soon",
+                "cooldown": "61m",
                 "tcp_flags": ["sin", "syn", "!syn", "!"],
                 "duplicates": "maybe",
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, tcp_flags, duplicates, action, prefix, target, family, strict",
+                "unknown key sequenc; known are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 r#"within: "2h" is over the ceiling of 1h; shorten it"#,
                 r#"gap: "soon" is not a duration; write one such as "5s", "500ms" or "1h30m""#,
+                r#"cooldown: "61m" is over the ceiling of 1h; shorten it"#,
                 r#"tcp_flags[0]: "sin" is not a flag; write one of fin syn rst psh ack urg ece cwr, with ! in front if it must be clear"#,
                 r#"tcp_flags[3]: "!" is not a flag; write one of fin syn rst psh ack urg ece cwr, with ! in front if it must be clear"#,
                 "tcp_flags: syn must be both set and clear; remove one of syn and !syn",
@@ -388,7 +394,7 @@ mod tests {
         assert_eq!(
             base,
             format(
-                r#"{"sequence": ["7/udp", "8/tcp"], "within": 1, "gap": 1, "action": "close", "duplicates": "ignore-last"}"#
+                r#"{"sequence": ["7/udp", "8/tcp"], "within": 1, "gap": 1, "cooldown": 1, "action": "close", "duplicates": "ignore-last"}"#
             )
         );
         for other in [

@@ -3,154 +3,364 @@ use std::net::Ipv4Addr;
 use super::*;
 
 const ROOMY: Bounds = Bounds { entries: 100, bytes: 1 << 20 };
+const HUGE: Bounds = Bounds { entries: 1 << 20, bytes: 1 << 30 };
 
 fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0000 + n).into()
 }
 
-fn memory(bounds: Bounds) -> (Memory, impl Fn(u32) -> HashedClient) {
-    let hasher = ClientHasher::default();
-    (Memory::new(bounds, &hasher), move |n| hasher.client(address(n), 0))
+fn progress(stage: u32, bytes: &[u8], until: u64) -> Progress {
+    Progress { stage, bytes: bytes.into(), until: Timestamp(until) }
 }
 
-fn progress(bytes: &[u8], until: u64) -> Progress {
-    Progress { stage: 1, bytes: bytes.into(), until: Timestamp(until) }
+/// The memory of one rule, whose clients are numbers.
+struct One {
+    memories: Memories,
+    rule: MemoryId,
 }
+
+impl One {
+    fn new(bounds: Bounds) -> Self {
+        let mut memories = Memories::new(HUGE);
+        let rule = memories.add(bounds);
+        Self { memories, rule }
+    }
+
+    fn client(&self, n: u32) -> HashedClient {
+        self.memories.client(address(n), 0)
+    }
+
+    fn remember(&mut self, n: u32, progress: Progress, now: u64) -> Remembered {
+        self.memories.remember(self.rule, self.client(n), progress, Timestamp(now))
+    }
+
+    fn recall(&self, n: u32, now: u64) -> Option<&[u8]> {
+        self.memories.recall(self.rule, self.client(n), Timestamp(now))
+    }
+
+    fn expire_next(&mut self, now: u64) -> Option<(IpAddr, u32)> {
+        self.memories.expire_next(self.rule, Timestamp(now))
+    }
+
+    fn forget(&mut self, n: u32) -> bool {
+        self.memories.forget(self.rule, self.client(n))
+    }
+
+    fn known(&self, clients: std::ops::RangeInclusive<u32>, now: u64) -> Vec<u32> {
+        clients.filter(|n| self.recall(*n, now).is_some()).collect()
+    }
+}
+
+const KEPT: Remembered = Remembered { is_kept: true, evicted: 0 };
+const KEPT_FOR_ANOTHER: Remembered = Remembered { is_kept: true, evicted: 1 };
+const NOT_KEPT: Remembered = Remembered { is_kept: false, evicted: 0 };
 
 #[test]
 fn recalls_what_was_remembered_last_and_until_its_time() {
-    let (mut memory, client) = memory(ROOMY);
-    memory.remember(client(1), progress(b"a", 50), Timestamp(0));
-    memory.remember(client(1), progress(b"b", 60), Timestamp(10));
-    memory.remember(client(2), progress(b"c", 60), Timestamp(10));
-    assert_eq!(memory.recall(client(1), Timestamp(59)), Some(&b"b"[..]));
-    assert_eq!(memory.recall(client(1), Timestamp(60)), None);
-    assert!(memory.forget(client(1)));
-    assert!(!memory.forget(client(1)));
-    assert_eq!(memory.recall(client(1), Timestamp(20)), None);
-    assert_eq!(memory.recall(client(2), Timestamp(20)), Some(&b"c"[..]));
+    let mut one = One::new(ROOMY);
+    one.remember(1, progress(1, b"a", 50), 0);
+    one.remember(1, progress(1, b"b", 60), 10);
+    one.remember(2, progress(1, b"c", 60), 10);
+    assert_eq!(one.recall(1, 59), Some(&b"b"[..]));
+    assert_eq!(one.recall(1, 60), None);
+    assert!(one.forget(1));
+    assert!(!one.forget(1));
+    assert_eq!(one.recall(1, 20), None);
+    assert_eq!(one.recall(2, 20), Some(&b"c"[..]));
 }
 
 #[test]
 fn the_same_link_local_address_on_two_links_is_two_clients() {
-    let hasher = ClientHasher::default();
-    let mut memory = Memory::new(ROOMY, &hasher);
+    let mut memories = Memories::new(HUGE);
+    let rule = memories.add(ROOMY);
     let address: IpAddr = "fe80::1".parse().unwrap();
-    memory.remember(hasher.client(address, 2), progress(b"a", 50), Timestamp(0));
-    assert_eq!(memory.recall(hasher.client(address, 3), Timestamp(1)), None);
-    memory.remember(hasher.client(address, 3), progress(b"b", 60), Timestamp(1));
-    assert_eq!(memory.recall(hasher.client(address, 2), Timestamp(2)), Some(&b"a"[..]));
-    assert_eq!(memory.expire_oldest(Timestamp(50)), Some((address, 1)));
-    assert_eq!(memory.recall(hasher.client(address, 3), Timestamp(50)), Some(&b"b"[..]));
+    let [two, three] = [2, 3].map(|link| memories.client(address, link));
+    memories.remember(rule, two, progress(1, b"a", 50), Timestamp(0));
+    assert_eq!(memories.recall(rule, three, Timestamp(1)), None);
+    memories.remember(rule, three, progress(1, b"b", 60), Timestamp(1));
+    assert_eq!(memories.recall(rule, two, Timestamp(2)), Some(&b"a"[..]));
+    assert_eq!(memories.expire_next(rule, Timestamp(50)), Some((address, 1)));
+    assert_eq!(memories.recall(rule, three, Timestamp(50)), Some(&b"b"[..]));
 }
 
 #[test]
 fn addresses_of_both_kinds_come_back_as_they_were() {
     for address in ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|address| address.parse::<IpAddr>().unwrap()) {
-        assert_eq!(ClientHasher::default().client(address, 7).address(), address);
+        assert_eq!(Memories::new(HUGE).client(address, 7).address(), address);
     }
 }
 
 #[test]
 fn few_bytes_and_many_come_back_as_they_were() {
     assert_eq!(size_of::<Slot>(), 64);
-    let (mut memory, client) = memory(ROOMY);
+    let mut one = One::new(ROOMY);
     for length in 0..100 {
         let bytes: Vec<u8> = (1..=length).collect();
-        memory.remember(client(1), progress(&bytes, 50), Timestamp(0));
-        assert_eq!(memory.recall(client(1), Timestamp(1)), Some(&bytes[..]));
+        one.remember(1, progress(1, &bytes, 50), 0);
+        assert_eq!(one.recall(1, 1), Some(&bytes[..]));
     }
-    memory.forget(client(1));
-    assert_eq!(memory.bytes, 0);
+    one.forget(1);
+    assert_eq!((one.memories.bytes, one.memories.most()), (0, None));
 }
 
 #[test]
 fn what_expired_is_told_once() {
-    let (mut memory, client) = memory(ROOMY);
-    memory.remember(client(1), progress(b"a", 50), Timestamp(0));
-    assert_eq!(memory.expire(client(1), Timestamp(49)), None);
-    assert_eq!(memory.expire(client(1), Timestamp(50)), Some(1));
-    assert_eq!(memory.expire(client(1), Timestamp(50)), None);
-    memory.remember(client(2), progress(b"a", 70), Timestamp(50));
-    assert_eq!(memory.expire_oldest(Timestamp(69)), None);
-    assert_eq!(memory.expire_oldest(Timestamp(70)), Some((address(2), 1)));
-    assert_eq!(memory.expire_oldest(Timestamp(70)), None);
-    assert!(memory.is_empty());
+    let mut one = One::new(ROOMY);
+    let (rule, client) = (one.rule, one.client(1));
+    one.remember(1, progress(1, b"a", 50), 0);
+    assert_eq!(one.memories.expire(rule, client, Timestamp(49)), None);
+    assert_eq!(one.memories.expire(rule, client, Timestamp(50)), Some(1));
+    assert_eq!(one.memories.expire(rule, client, Timestamp(50)), None);
+    one.remember(2, progress(7, b"a", 70), 50);
+    assert_eq!(one.expire_next(69), None);
+    assert_eq!(one.expire_next(70), Some((address(2), 7)));
+    assert_eq!(one.expire_next(70), None);
+    assert!(one.memories.is_empty());
 }
 
 #[test]
 fn what_ends_at_once_is_not_kept_and_replaces_what_was() {
-    let (mut memory, client) = memory(ROOMY);
-    memory.remember(client(1), progress(b"a", 50), Timestamp(0));
-    memory.remember(client(1), progress(b"b", 10), Timestamp(10));
-    assert!(memory.is_empty());
+    let mut one = One::new(ROOMY);
+    one.remember(1, progress(1, b"a", 50), 0);
+    one.remember(1, progress(1, b"b", 10), 10);
+    assert!(one.memories.is_empty());
 }
 
 #[test]
-fn the_entry_written_longest_ago_goes_first() {
-    let (mut memory, client) = memory(Bounds { entries: 3, ..ROOMY });
+fn of_those_equally_far_the_entry_written_longest_ago_goes_first() {
+    let mut one = One::new(Bounds { entries: 3, ..ROOMY });
     for n in 1..=3 {
-        memory.remember(client(n), progress(b"x", 100), Timestamp(0));
+        one.remember(n, progress(1, b"x", 100), 0);
     }
-    memory.remember(client(1), progress(b"again", 100), Timestamp(1));
-    memory.remember(client(4), progress(b"x", 100), Timestamp(2));
-    let known: Vec<_> = (1..=4).map(|n| memory.recall(client(n), Timestamp(3)).is_some()).collect();
-    assert_eq!(known, [true, false, true, true]);
-    assert_eq!(memory.evicted(), 1);
+    one.remember(1, progress(1, b"again", 100), 1);
+    assert_eq!(one.remember(4, progress(1, b"x", 100), 2), KEPT_FOR_ANOTHER);
+    assert_eq!(one.known(1..=4, 3), [1, 3, 4]);
+}
+
+#[test]
+fn who_came_further_stays_and_first_steps_are_dropped_when_all_did() {
+    let mut one = One::new(Bounds { entries: 3, ..ROOMY });
+    one.remember(1, progress(1, b"x", 100), 0);
+    one.remember(2, progress(1, b"x", 100), 1);
+    one.remember(1, progress(2, b"x", 100), 2);
+    for n in 3..=50 {
+        one.remember(n, progress(1, b"x", 100), 3);
+    }
+    assert_eq!(one.known(1..=50, 4), [1, 49, 50]);
+    one.remember(49, progress(2, b"x", 100), 5);
+    one.remember(50, progress(3, b"x", 100), 5);
+    assert_eq!(one.remember(51, progress(1, b"x", 100), 6), NOT_KEPT);
+    assert_eq!(one.known(1..=51, 6), [1, 49, 50]);
+    // One that has come as far as others takes the place of the one that was there first.
+    assert_eq!(one.remember(52, progress(2, b"x", 100), 7), KEPT_FOR_ANOTHER);
+    assert_eq!(one.known(1..=52, 7), [49, 50, 52]);
+}
+
+#[test]
+fn what_is_beyond_a_knock_goes_last_and_is_not_half_way() {
+    let mut one = One::new(Bounds { entries: 2, ..ROOMY });
+    one.remember(1, progress(0, b"open", 100), 0);
+    one.remember(2, progress(64, b"x", 100), 0);
+    let half_way = |one: &One, n| one.memories.is_half_way(one.rule, one.client(n), Timestamp(1));
+    assert_eq!([1, 2, 3].map(|n| half_way(&one, n)), [false, true, false]);
+    assert_eq!(one.remember(3, progress(64, b"x", 100), 1), KEPT_FOR_ANOTHER);
+    assert_eq!(one.known(1..=3, 1), [1, 3]);
+    one.remember(3, progress(0, b"open", 100), 1);
+    assert_eq!(one.remember(4, progress(64, b"x", 100), 2), NOT_KEPT);
+    assert_eq!(one.remember(4, progress(0, b"open", 100), 2), KEPT_FOR_ANOTHER);
+    assert_eq!(one.known(1..=4, 3), [3, 4]);
+}
+
+#[test]
+fn the_expired_make_room_before_anybody_else_however_late_they_came_and_however_far() {
+    let mut one = One::new(Bounds { entries: 4, ..ROOMY });
+    one.remember(1, progress(1, b"x", 1000), 0);
+    one.remember(2, progress(2, b"x", 1000), 0);
+    one.remember(3, progress(1, b"x", 400), 1);
+    one.remember(4, progress(2, b"x", 200), 2);
+    assert_eq!(one.remember(5, progress(1, b"x", 1000), 500), KEPT);
+    assert_eq!(one.remember(6, progress(1, b"x", 1000), 500), KEPT);
+    assert_eq!(one.known(1..=6, 501), [1, 2, 5, 6]);
+    assert_eq!(one.remember(7, progress(1, b"x", 1000), 502), KEPT_FOR_ANOTHER);
+    assert_eq!(one.known(1..=7, 503), [2, 5, 6, 7]);
 }
 
 #[test]
 fn bytes_are_bounded_too() {
-    let (mut memory, client) = memory(Bounds { entries: 100, bytes: 3 * (ENTRY_OVERHEAD + 10) });
+    let mut one = One::new(Bounds { entries: 100, bytes: 3 * (ENTRY_OVERHEAD + 10) });
     for n in 0..10 {
-        memory.remember(client(n), progress(&[0; 10], 100), Timestamp(0));
+        one.remember(n, progress(1, &[0; 10], 100), 0);
     }
-    assert_eq!(memory.len(), 3);
-    memory.remember(client(20), progress(&[0; 4000], 100), Timestamp(0));
-    assert_eq!(memory.len(), 3, "what can never fit pushes nobody out");
+    assert_eq!(one.memories.len(), 3);
+    assert_eq!(one.remember(20, progress(1, &[0; 4000], 100), 0), NOT_KEPT);
+    assert_eq!(one.memories.len(), 3, "what can never fit pushes nobody out");
+    one.remember(9, progress(2, &[0; 10], 100), 0);
+    // It grows, and those that have come less far go for it.
+    let grown = progress(2, &[0; 100], 100);
+    assert_eq!(one.remember(9, grown, 0), KEPT_FOR_ANOTHER);
+    assert_eq!(one.known(0..=9, 1), [8, 9]);
 }
 
 #[test]
-fn a_flood_of_sources_is_bounded_and_the_expired_make_room_first() {
-    let (mut memory, client) = memory(Bounds { entries: 1000, bytes: 1 << 20 });
+fn a_flood_of_sources_is_bounded_and_its_places_are_used_again() {
+    let mut one = One::new(Bounds { entries: 1000, bytes: 1 << 20 });
     for n in 0..100_000_u32 {
-        let now = Timestamp(u64::from(n));
-        for expired in (0..2).map_while(|_| memory.expire_oldest(now)) {
-            assert_eq!(expired, (address(n - 500), 1));
+        let now = u64::from(n);
+        for (client, stage) in (0..2).map_while(|_| one.expire_next(now)).collect::<Vec<_>>() {
+            assert_eq!((client, stage), (address(n - 500), 1));
         }
-        memory.remember(client(n), progress(b"x", u64::from(n) + 500), Timestamp(u64::from(n)));
+        assert_eq!(one.remember(n, progress(1, b"x", now + 500), now), KEPT);
     }
-    assert!(memory.len() <= 501, "only the living stay: {}", memory.len());
-    assert_eq!(memory.evicted(), 0);
-    assert!(memory.slots.len() <= 1000, "slots are used again: {}", memory.slots.len());
+    assert!(one.memories.len() <= 501, "only the living stay: {}", one.memories.len());
+    assert!(one.memories.slots.most() <= 502, "slots are used again: {}", one.memories.slots.most());
 }
 
 #[test]
-fn the_list_and_the_index_agree_after_random_operations() {
-    let (mut memory, client) = memory(Bounds { entries: 17, bytes: 1 << 12 });
-    let mut seed = 7_u64;
-    for step in 0..20_000_u64 {
-        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-        let who = client(u32::try_from(seed >> 59).unwrap());
-        if seed & 0x100 == 0 {
-            let bytes = vec![1; (seed >> 20) as usize % 400];
-            memory.remember(who, progress(&bytes, step + (seed >> 40) % 50), Timestamp(step));
-        } else {
-            memory.forget(who);
+fn what_one_rule_gave_back_serves_the_next() {
+    let mut memories = Memories::new(HUGE);
+    for _ in 0..20 {
+        let rule = memories.add(ROOMY);
+        for n in 0..100 {
+            memories.remember(rule, memories.client(address(n), 0), progress(1, b"x", 100), Timestamp(0));
         }
-        let (mut seen, mut bytes) = (0, 0);
-        let (mut at, mut before) = (memory.oldest, NONE);
-        while at != NONE {
-            let slot = &memory.slots[at as usize];
-            assert_eq!(slot.older, before, "step {step}");
-            assert_eq!(memory.find(memory.hasher.of(slot.client)), Some(at), "step {step}");
-            seen += 1;
-            bytes += slot.cost();
-            (before, at) = (at, slot.newer);
-        }
-        assert_eq!(memory.newest, before, "step {step}");
-        assert_eq!(seen, memory.index.len(), "step {step}");
-        assert_eq!(memory.bytes, bytes, "step {step}");
-        assert!(seen <= 17 && bytes <= 1 << 12, "step {step}");
+        check(&memories, &[rule], 0);
+        memories.remove(rule);
+        assert_eq!(memories.of_rule(rule), 0);
     }
+    assert_eq!(memories.rules.len(), 1, "numbers are used again");
+    assert_eq!(memories.slots.most(), 100);
+    assert_eq!((memories.len(), memories.bytes), (0, 0));
+}
+
+#[test]
+fn the_index_of_a_flood_that_is_over_is_given_back() {
+    let mut one = One::new(HUGE);
+    for n in 0..100_000 {
+        one.remember(n, progress(1, b"x", 100), 0);
+    }
+    let room = |one: &One| one.memories.rules[0].index.capacity();
+    assert!(room(&one) >= 100_000);
+    while one.expire_next(100).is_some() {}
+    assert!(room(&one) <= SMALL * 2, "{}", room(&one));
+}
+
+#[test]
+fn at_the_ceiling_the_rule_that_uses_most_pays() {
+    let mut memories = Memories::new(Bounds { entries: 1000, bytes: 1 << 20 });
+    let [flooded, busy, quiet] = [0; 3].map(|_| memories.add(HUGE));
+    let remember = |memories: &mut Memories, rule, n, stage| {
+        let client = memories.client(address(n), 0);
+        memories.remember(rule, client, progress(stage, b"x", 100), Timestamp(0))
+    };
+    for n in 0..300 {
+        assert_eq!(remember(&mut memories, busy, n, 1), KEPT);
+    }
+    for n in 0..5000 {
+        remember(&mut memories, flooded, n, 2);
+    }
+    assert_eq!((memories.of_rule(busy), memories.of_rule(flooded)), (300, 700));
+    // Also a first step, though those of the flood have come further.
+    for n in 0..100 {
+        assert_eq!(remember(&mut memories, quiet, n, 1), KEPT_FOR_ANOTHER);
+    }
+    assert_eq!((memories.of_rule(busy), memories.of_rule(flooded)), (300, 600));
+    assert_eq!(remember(&mut memories, flooded, 9999, 1), NOT_KEPT);
+    assert_eq!(memories.len(), 1000);
+}
+
+#[test]
+fn at_the_ceiling_the_expired_of_any_rule_go_first() {
+    let mut memories = Memories::new(Bounds { entries: 1000, bytes: 1 << 20 });
+    let rules: Vec<_> = (0..100).map(|_| memories.add(HUGE)).collect();
+    let mut remember = |rule, n, until, now| {
+        let client = memories.client(address(n), 0);
+        memories.remember(rule, client, progress(1, b"x", until), Timestamp(now))
+    };
+    for n in 0..500 {
+        remember(rules[0], n, 1000, 0);
+    }
+    for n in 0..500 {
+        remember(rules[50 + n as usize % 5], n, 100, 0);
+    }
+    // Eight rules are searched at a time, so the dead are found soon, and then each time.
+    let evicted: usize = (1000..1490).map(|n| remember(rules[0], n, 1000, 500).evicted).sum();
+    assert!(evicted <= 20, "{evicted}");
+}
+
+#[test]
+fn lower_bounds_and_a_lower_ceiling_hold_at_once() {
+    let mut one = One::new(ROOMY);
+    for n in 0..50 {
+        one.remember(n, progress(1 + n % 2, b"x", 100), 0);
+    }
+    assert_eq!(one.memories.set_bounds(one.rule, Bounds { entries: 40, ..ROOMY }), 10);
+    assert_eq!(one.memories.set_ceiling(Bounds { entries: 30, ..ROOMY }), 10);
+    let left = one.known(0..=49, 1);
+    assert_eq!(left.len(), 30);
+    assert_eq!(left.iter().filter(|n| **n % 2 == 1).count(), 25, "who came further stays");
+}
+
+#[test]
+fn a_clock_that_is_set_back_or_far_ahead_loses_nobody() {
+    const HOUR: u64 = 3_600_000_000;
+    let mut one = One::new(ROOMY);
+    let now = 500 * HOUR;
+    one.remember(1, progress(1, b"x", now + 1000), now);
+    one.remember(2, progress(2, b"x", now - 300 * HOUR + 1000), now - 300 * HOUR);
+    one.remember(3, progress(1, b"x", now + HOUR), now);
+    one.remember(4, progress(1, b"x", u64::MAX), now);
+    assert_eq!(one.known(1..=4, now - 300 * HOUR), [1, 2, 3, 4]);
+    assert_eq!(one.expire_next(now), Some((address(2), 2)));
+    assert_eq!(one.expire_next(now), None);
+    one.remember(5, progress(1, b"x", now + 900 * HOUR), now + 899 * HOUR);
+    assert_eq!(one.known(1..=5, now + 899 * HOUR), [4, 5]);
+    (1..=5).for_each(|n| _ = one.forget(n));
+    assert!(one.memories.is_empty());
+}
+
+#[test]
+fn lists_and_indexes_agree_after_random_operations() {
+    let ceiling = Bounds { entries: 40, bytes: 1 << 13 };
+    let bounds = Bounds { entries: 17, bytes: 1 << 12 };
+    let mut memories = Memories::new(ceiling);
+    let rules: Vec<_> = (0..4).map(|_| memories.add(bounds)).collect();
+    let mut seed = 7_u64;
+    for step in 0..4_000_u64 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let random = |shift: u32, below: u64| usize::try_from(seed.rotate_right(shift) % below).unwrap();
+        let client = memories.client(address(u32::try_from(seed >> 59).unwrap()), 0);
+        let rule = rules[random(7, 4)];
+        // Now and then the clock goes wrong.
+        let now = Timestamp(if random(11, 50) == 0 { seed % 100_000 } else { step * 3 });
+        if random(17, 3) > 0 {
+            let until = now.0 + (1 << random(19, 12));
+            let stage = u32::try_from(random(23, 70)).unwrap();
+            memories.remember(rule, client, progress(stage, &vec![1; random(29, 400)], until), now);
+        } else if random(31, 2) == 0 {
+            memories.forget(rule, client);
+        } else if let Some((expired, _)) = memories.expire_next(rule, now) {
+            let expired = memories.client(expired, 0);
+            assert_eq!(memories.recall(rule, expired, Timestamp(0)), None, "step {step}");
+        }
+        check(&memories, &rules, step);
+        assert!(memories.bytes <= ceiling.bytes && memories.len() <= ceiling.entries, "step {step}");
+    }
+}
+
+/// That each client of an index is once in a list, and nobody else is.
+fn check(memories: &Memories, rules: &[MemoryId], step: u64) {
+    let (mut entries, mut bytes) = (0, 0);
+    for rule in rules {
+        let Memory { bounds, index, order, bytes: of_rule } = &memories.rules[rule.0 as usize];
+        let slots: Vec<_> = order.all(&memories.slots).collect();
+        for at in &slots {
+            let client = memories.hasher.of(memories.slots.get(*at).client);
+            assert_eq!(memories.find(rule.0, client), Some(*at), "step {step}");
+        }
+        let cost: usize = slots.iter().map(|at| memories.slots.get(*at).cost()).sum();
+        assert_eq!((slots.len(), cost), (index.len(), *of_rule), "step {step}");
+        assert!(bounds.hold(slots.len(), cost), "step {step}");
+        (entries, bytes) = (entries + slots.len(), bytes + cost);
+    }
+    assert_eq!((entries, bytes), (memories.entries, memories.bytes), "step {step}");
 }

@@ -119,17 +119,19 @@ impl<'a> Reader<'a> {
 
     /// `verdict`, the answer of `judge`.
     pub(super) fn verdict(&self, place: u32) -> Result<types::Verdict> {
-        let answer = self.record::<32>(place, 8)?;
+        let answer = self.record::<48>(place, 8)?;
         Ok(match answer.case(0, 5)? {
             0 => types::Verdict::Ignore,
-            1 => types::Verdict::Remember(types::Progress {
-                stage: answer.u32(8),
-                bytes: self.bytes(answer.list(12))?.to_vec(),
-                until: answer.u64(24),
-            }),
+            1 => types::Verdict::Remember(self.progress(answer.at(8))?),
             2 => types::Verdict::Forget(self.text(answer.list(8))?.to_owned()),
-            3 => types::Verdict::Open(self.records(answer.list(8), 8, Self::opening)?),
-            _ => types::Verdict::Close(self.records(answer.list(8), 4, Self::closing)?),
+            3 => types::Verdict::Open(types::Openings {
+                doors: self.records(answer.list(8), 8, Self::opening)?,
+                after: self.after(answer.at(16))?,
+            }),
+            _ => types::Verdict::Close(types::Closings {
+                doors: self.records(answer.list(8), 4, Self::closing)?,
+                after: self.after(answer.at(16))?,
+            }),
         })
     }
 
@@ -147,6 +149,15 @@ impl<'a> Reader<'a> {
     /// `string`.
     pub(super) fn text(&self, list: List) -> Result<&'a str> {
         Ok(std::str::from_utf8(self.bytes(list)?)?)
+    }
+
+    fn after(&self, after: Record<'_, 32>) -> Result<Option<types::Progress>> {
+        if after.option(0)? { self.progress(after.at(8)).map(Some) } else { Ok(None) }
+    }
+
+    fn progress(&self, progress: Record<'_, 24>) -> Result<types::Progress> {
+        let bytes = self.bytes(progress.list(4))?.to_vec();
+        Ok(types::Progress { stage: progress.u32(0), bytes, until: progress.u64(16) })
     }
 
     fn opening(&self, opening: Record<'_, 80>) -> Result<types::Opening> {

@@ -228,8 +228,9 @@ fn verdicts_are_understood_the_same() {
         if random.below(2) == 0 {
             // Openings, whose every option chance alone hardly makes.
             bytes[0] = 3;
-            bytes[8..16].copy_from_slice(b"\x20\x20\0\0\x02\0\0\0");
-            for opening in [32, 112] {
+            bytes[8..16].copy_from_slice(b"\x30\x20\0\0\x02\0\0\0");
+            bytes[16] = u8::from(random.below(2) == 0);
+            for opening in [48, 128] {
                 for option in [0, 12, 16, 40, 48, 56] {
                     bytes[opening + option] = u8::from(random.below(2) == 0);
                 }
@@ -239,7 +240,7 @@ fn verdicts_are_understood_the_same() {
         match judge(&mut pair, &knock, 1500, None) {
             Some(verdict) => {
                 let kind: String = verdict.chars().take_while(|c| !"(]".contains(*c)).collect();
-                for part in ["Counter {", "Token(", "Prefix {", "door: Some", "lasts: Some"] {
+                for part in ["Counter {", "Token(", "Prefix {", "door: Some", "lasts: Some", "after: Some"] {
                     *understood.entry(part.to_owned()).or_default() += u32::from(verdict.contains(part));
                 }
                 *understood.entry(kind).or_default() += 1;
@@ -248,7 +249,7 @@ fn verdicts_are_understood_the_same() {
         }
     }
     // Every case was among them, and often enough.
-    assert_eq!(understood.len(), 5 + 5, "{understood:?}");
+    assert_eq!(understood.len(), 5 + 6, "{understood:?}");
     assert!(understood.values().all(|times| *times > 20), "{understood:?}");
 }
 

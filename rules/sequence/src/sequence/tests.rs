@@ -131,6 +131,76 @@ fn one_step_opens_at_once() {
 }
 
 #[test]
+fn after_a_right_knock_a_client_waits_and_nobody_else() {
+    let one_step = r#"{"sequence": ["7/udp"], "cooldown": "5s"}"#;
+    check(
+        one_step,
+        "+0.0s udp/7
+         +0.1s udp/7
+         +0.2s 203.0.113.8 udp/7
+         +4.999999s udp/7
+         +5.0s udp/7
+         +5.1s udp/7",
+        "+0.0s open and remember 0 until +5.0s
+         +0.1s ignore
+         +0.2s 203.0.113.8 open and remember 0 until +5.2s
+         +4.999999s ignore
+         +5.0s open and remember 0 until +10.0s
+         +5.1s ignore",
+    );
+    check(
+        r#"{"sequence": ["7/udp", "8/udp"], "cooldown": "5s", "strict": true, "action": "close"}"#,
+        "+0.0s udp/7
+         +0.5s udp/8
+         +1.0s udp/9
+         +1.1s udp/7
+         +1.2s udp/8
+         +5.4s udp/7
+         +5.5s udp/8
+         +5.6s udp/7
+         +5.7s udp/8",
+        "+0.0s remember 1 until +25.0s
+         +0.5s close and remember 0 until +5.5s
+         +1.0s ignore
+         +1.1s ignore
+         +1.2s ignore
+         +5.4s ignore
+         +5.5s ignore
+         +5.6s remember 1 until +30.6s
+         +5.7s close and remember 0 until +10.7s",
+    );
+}
+
+#[test]
+fn a_clock_that_is_set_back_makes_nobody_wait_longer() {
+    check(
+        r#"{"sequence": ["7/udp"], "cooldown": "5s"}"#,
+        "+100.0s udp/7
+         +96.0s udp/7
+         +95.0s udp/7",
+        "+100.0s open and remember 0 until +105.0s
+         +96.0s ignore
+         +95.0s open and remember 0 until +100.0s",
+    );
+}
+
+#[test]
+fn a_cooldown_that_a_reload_changes_holds_at_the_next_knock() {
+    let settings = |cooldown: &str| format!(r#"{{"sequence": ["7/udp"]{cooldown}}}"#);
+    let mut rehearsal = Rehearsal::<Sequence>::new(&settings(r#", "cooldown": "60s""#)).unwrap();
+    let mut play = |text: &str, expected: &str| compare(&rehearsal.play(text), expected);
+    play("+0.0s 203.0.113.7 udp/7", "+0.0s open and remember 0 until +60.0s");
+    play("+5.0s 203.0.113.7 udp/7", "+5.0s ignore");
+    rehearsal.reload(&settings(r#", "cooldown": "10s""#)).unwrap();
+    let mut play = |text: &str, expected: &str| compare(&rehearsal.play(text), expected);
+    play("+9.0s 203.0.113.7 udp/7", "+9.0s ignore");
+    play("+10.0s 203.0.113.7 udp/7", "+10.0s open and remember 0 until +20.0s");
+    rehearsal.reload(&settings("")).unwrap();
+    let mut play = |text: &str, expected: &str| compare(&rehearsal.play(text), expected);
+    play("+11.0s 203.0.113.7 udp/7", "+11.0s open");
+}
+
+#[test]
 fn a_wrong_step_starts_over_and_is_no_first_step() {
     check(
         THREE,
