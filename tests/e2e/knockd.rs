@@ -13,6 +13,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually, with_files};
 use rustix::process::{Pid, kill_process};
@@ -193,6 +194,44 @@ stop_command_6 =
     // A stop command that is there but empty is waited for, told and run all the same.
     let said = format!("{CLIENT6}: fallback: command timeout\nfallback: running command: \n");
     eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
+fn a_door_that_cools_down_takes_no_other_knock_of_the_same_client() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "\
+[wake]
+sequence = 19132:udp
+seq_cooldown = 2
+command = echo wake %IP% >> DIR/journal
+[other]
+sequence = 7:udp
+command = echo other %IP% >> DIR/journal
+";
+    let knockd = Knockd::start(&lab, conf, &[], &[]);
+    let start = Instant::now();
+    for _ in 0..20 {
+        lab.knock(CLIENT4, "19132/udp");
+    }
+    // Commands of several doors run in no order, and other doors and clients have nothing to wait for.
+    lab.knock(CLIENT4, "7/udp");
+    lab.knock(CLIENT6, "19132/udp");
+    let sorted = |count| {
+        let mut lines = knockd.lines("journal", count);
+        lines.sort_unstable();
+        lines
+    };
+    let once = ["other 10.77.0.2", "wake 10.77.0.2", "wake fd77::2"];
+    // All the knocks may have taken longer than the pause on a busy machine.
+    if start.elapsed() < Duration::from_secs(2) {
+        assert_eq!(sorted(3), once);
+    }
+    eventually("it wakes once more", || {
+        lab.knock(CLIENT4, "19132/udp");
+        (knockd.read("journal").matches("wake 10.77.0.2").count() > 1).then_some(())
+    });
+    assert!(start.elapsed() >= Duration::from_secs(2), "{:?}", start.elapsed());
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
 }
 

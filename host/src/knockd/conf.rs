@@ -57,6 +57,8 @@ pub(crate) struct Door {
     pub(crate) sequence: Sequence,
     /// Seconds for the whole sequence; zero or less lets nothing but one-step sequences through.
     pub(crate) seq_timeout: i64,
+    /// Seconds after a right knock for which the door takes no other of the same client; zero or less: none.
+    pub(crate) seq_cooldown: i64,
     /// In the order of [`FLAG_NAMES`]; for TCP only.
     pub(crate) tcp_flags: [Flag; 6],
     /// Destination instead of the interface's addresses, as written: it need not be an address, and may be empty.
@@ -80,6 +82,7 @@ impl Door {
             line,
             sequence: Sequence::Fixed(Vec::new()),
             seq_timeout: 25,
+            seq_cooldown: 0,
             tcp_flags: [Flag::DontCare; 6],
             target: None,
             start: None,

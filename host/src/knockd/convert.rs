@@ -25,7 +25,7 @@ const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_NAME: usize = 64;
 /// Where the text is to stand that names no rules.
 const POSTERN_TOML: &str = "postern.toml";
-const SETTINGS: [&str; 4] = ["sequence", "within", "tcp_flags", "target"];
+const SETTINGS: [&str; 5] = ["sequence", "within", "cooldown", "tcp_flags", "target"];
 const IPV4: &str = "ipv4";
 const IPV6: &str = "ipv6";
 /// Where knockd's commands have the client's address.

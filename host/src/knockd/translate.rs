@@ -20,7 +20,7 @@ use crate::config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, Shel
 /// What knockd calls "practically never".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// The stock module remembers nobody for longer.
-const LONGEST_SEQUENCE: i64 = 3600;
+const LONGEST_REMEMBERED: i64 = 3600;
 /// As many as the engine takes.
 const MAX_OPENINGS: usize = 131_072;
 
@@ -83,9 +83,9 @@ pub(super) fn translate(
             )));
             continue;
         }
-        if door.seq_timeout > LONGEST_SEQUENCE {
-            mistakes
-                .push(mistake(format!("a Seq_Timeout of {} is too long; at most 3600", door.seq_timeout)));
+        let times = [("Seq_Timeout", door.seq_timeout), ("Seq_Cooldown", door.seq_cooldown)];
+        if let Some((name, time)) = times.iter().find(|(_, time)| *time > LONGEST_REMEMBERED) {
+            mistakes.push(mistake(format!("a {name} of {time} is too long; at most {LONGEST_REMEMBERED}")));
             continue;
         }
         let steps: Vec<_> = steps
@@ -101,6 +101,9 @@ pub(super) fn translate(
             "within": if door.seq_timeout > 0 { format!("{}s", door.seq_timeout) } else { "1ms".to_owned() },
             "tcp_flags": flags(door),
         });
+        if door.seq_cooldown > 0 {
+            settings["cooldown"] = format!("{}s", door.seq_cooldown).into();
+        }
         if let Some(target) = &door.target {
             settings["target"] = target.to_string_lossy().into();
         }

@@ -55,7 +55,7 @@ kinds! {
 }
 
 /// What knockd takes, or does not notice, and what we find only when we put it into our own terms.
-const LATER_KINDS: [&str; 2] = ["seq_timeout", "target"];
+const LATER_KINDS: [&str; 3] = ["seq_cooldown", "seq_timeout", "target"];
 
 /// Each `NAME.conf` has mistakes of the kind `NAME` and of no other, and all that is told of them is in `NAME.txt`.
 ///

@@ -166,6 +166,10 @@ impl Reader<'_> {
                 door.seq_timeout = atoi(value);
                 format!("seq_timeout: {}", door.seq_timeout)
             }
+            "seq_cooldown" => {
+                door.seq_cooldown = atoi(value);
+                format!("seq_cooldown: {}", door.seq_cooldown)
+            }
             "tcpflags" => return self.flags(line, value),
             "target" => {
                 door.target = text();

@@ -3,11 +3,12 @@
 /// Directives of `[options]`.
 const OPTION_KEYS: [&str; 4] = ["UseSyslog", "LogFile", "PidFile", "Interface"];
 /// Directives of a door.
-const DOOR_KEYS: [&str; 13] = [
+const DOOR_KEYS: [&str; 14] = [
     "Sequence",
     "One_Time_Sequences",
     "Seq_Timeout",
     "Timeout",
+    "Seq_Cooldown",
     "TCPFlags",
     "Target",
     "Start_Command",

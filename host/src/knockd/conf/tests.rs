@@ -129,6 +129,7 @@ fn doors() {
     };
     check("seq_timeout = 5s", |d| d.seq_timeout = 5);
     check("Timeout = -3", |d| d.seq_timeout = -3);
+    check("Seq_Cooldown = 5s", |d| d.seq_cooldown = 5);
     check("timeout = 4\nseq_timeout = soon", |d| d.seq_timeout = 0);
     check("cmd_timeout = 7", |d| d.cmd_timeout = 7);
     check("target = host name", |d| d.target = Some("host name".into()));
@@ -265,7 +266,7 @@ fn every_mistake_at_once() {
 fn echo() {
     let conf = good(
         "[options]\nusesyslog\nlogfile=/l\npidfile=/p\ninterface=d0\ninterface=d1\n[a]\ntarget=t\n\
-         sequence=1,2:UDP\nseq_timeout=5s\ncommand=c\ncommand_6=c6\ncmd_timeout=7\nstop_command=s\n\
+         sequence=1,2:UDP\nseq_timeout=5s\nseq_cooldown=3\ncommand=c\ncommand_6=c6\ncmd_timeout=7\nstop_command=s\n\
          stop_command_6=s6\ntcpflags=syn,!ack\none_time_sequences=/o\n",
     );
     assert_eq!(
@@ -280,6 +281,7 @@ fn echo() {
             "config: a: target: t",
             "config: a: sequence: 1:tcp,2:udp",
             "config: a: seq_timeout: 5",
+            "config: a: seq_cooldown: 3",
             "config: a: start_command: c",
             "config: a: start_command_6: c6",
             "config: a: cmd_timeout: 7",

@@ -133,7 +133,7 @@ fn a_nasty_one() {
     assert!(text.contains("# Without iptables: door = \"open\", and action = \"close\" below"), "{text}");
     let settings = |name| &config.rules.iter().find(|rule| &*rule.id.name == name).unwrap().settings;
     let expected: Value = serde_json::from_str(
-        r#"{"sequence": ["7000/tcp", "8000/udp"], "within": "1ms", "tcp_flags": ["syn", "!ack"], "target": "2001:db8::1", "family": "ipv4"}"#,
+        r#"{"sequence": ["7000/tcp", "8000/udp"], "within": "1ms", "cooldown": "7s", "tcp_flags": ["syn", "!ack"], "target": "2001:db8::1", "family": "ipv4"}"#,
     )
     .unwrap();
     assert_eq!(serde_json::from_str::<Value>(settings("---")).unwrap(), expected);
@@ -143,6 +143,7 @@ const NASTY: &str = "\
 [ \u{1b} ]
 sequence = 7000,8000:udp
 seq_timeout = -1
+seq_cooldown = 7
 tcpflags = syn,!ack
 target = 2001:db8::1
 cmd_timeout = 0
