@@ -124,9 +124,9 @@ impl Config {
         let fallback = file.with_file_name("rules");
         let said = config.as_ref().map_or(Trust::Strict, |config| config.trust);
         let trust = trust.unless_waived(said);
-        let (rules_dir, ceilings) = config.as_ref().map_or((fallback, Ceilings::UNKNOWN), |config| {
-            (config.rules_dir.clone(), Ceilings { longest: config.longest, memory: config.memory })
-        });
+        let (rules_dir, ceilings) = config
+            .as_ref()
+            .map_or((fallback, Ceilings::UNKNOWN), |config| (config.rules_dir.clone(), config.ceilings()));
         let rules = read_rules(&rules_dir, trust, ceilings, &mut mistakes, activity);
         if let Some(config) = &config {
             config.check_rules(&rules, &door_names, &mut mistakes);
@@ -142,7 +142,7 @@ impl Config {
         let Some(config) = Self::from_text(file, text, &mut door_names, &mut mistakes) else {
             return Reading { config: None, mistakes };
         };
-        let read = rules.iter().map(|(file, text)| RuleFile::read(file, text, config.longest));
+        let read = rules.iter().map(|(file, text)| RuleFile::read(file, text, config.ceilings()));
         let (rules, found): (Vec<_>, Vec<_>) = read.unzip();
         mistakes.extend(found.into_iter().flatten());
         let rules: Vec<_> = rules.into_iter().flatten().collect();
@@ -155,6 +155,11 @@ impl Config {
     #[must_use]
     pub fn guards(file: &Path, trust: Trust) -> Vec<GuardDoor> {
         trust.open(file).map(files::lossy_text).map_or_else(|_| Vec::new(), |text| guards::read(&text))
+    }
+
+    /// What no rule may go beyond.
+    const fn ceilings(&self) -> Ceilings {
+        Ceilings { longest: self.longest, memory: self.memory }
     }
 
     /// Whether any door is opened by a command.

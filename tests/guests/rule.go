@@ -62,10 +62,11 @@ const (
 type verdict struct {
 	kind uint8
 	_    [7]uint8
-	// remember: stage and bytes; forget: the reason; open: the openings.
+	// remember: stage and bytes; forget: the reason; open: the openings, and that nothing is remembered after.
 	body  [3]uint32
 	_     uint32
 	until uint64
+	_     [16]byte
 }
 
 var sequence = [3]watch{

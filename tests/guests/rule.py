@@ -36,7 +36,7 @@ class WitWorld(Contract):
             return types.Verdict_Forget("wrong step") if stage else types.Verdict_Ignore()
         stage += 1
         if stage == len(SEQUENCE):
-            return types.Verdict_Open([types.Opening(None, None, None, None)])
+            return types.Verdict_Open(types.Openings([types.Opening(None, None, None, None)], None))
         return types.Verdict_Remember(types.Progress(stage, MEMORY.pack(start, stage), start + WITHIN))
 
 

@@ -17,8 +17,9 @@ use crate::{GUARDED, KNOCK, client};
 /// From one probe to the next: how fine the answer is. Whoever waits sleeps, for a spinning client would not leave the machine idle: on two
 /// cores the scheduler has the daemon wait behind it for milliseconds.
 const PROBE: Duration = Duration::from_micros(15);
-/// From one step of the knock to the next.
-const GAP: Duration = Duration::from_millis(2);
+/// From one step of the knock to the next: as a program knocks, and as a person does.
+pub(crate) const QUICK: Duration = Duration::from_millis(2);
+pub(crate) const SLOW: Duration = Duration::from_secs(1);
 /// From one knock to the next, so that whoever is under measurement sleeps again.
 const REST: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -29,8 +30,8 @@ pub(crate) struct Times {
     pub(crate) lost: usize,
 }
 
-/// Knocks as the clients `who`, one after the other, and probes a guarded UDP port until something comes through.
-pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
+/// Knocks as the clients `who`, one after the other, with so much time between the steps, and probes a guarded UDP port until something comes through.
+pub(crate) fn knock(lab: &Lab, who: Range<u32>, gap: Duration) -> Times {
     let port = lab.server().run(|| UdpSocket::bind((SERVER4, GUARDED))).expect("a free port");
     let mut wire = lab.injector();
     let start = Instant::now();
@@ -65,7 +66,7 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>) -> Times {
             let mut last = Instant::now();
             for (step, port) in KNOCK.iter().enumerate() {
                 if step > 0 {
-                    sleep_until(last + GAP);
+                    sleep_until(last + gap);
                 }
                 let knock = frame::udp(SocketAddr::new(from, 40_000), to(*port), b"");
                 last = Instant::now();

@@ -2,18 +2,21 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use postern_tests::Lab;
 
 use crate::blast::Blast;
 use crate::floor::Floor;
-use crate::knocker::{Times, knock};
+use crate::knocker::{QUICK, SLOW, Times, knock};
 use crate::report::{Report, micros};
 use crate::{KNOCK, lab, subject};
 
 /// Knocks at the fast ones, and at the slow ones, which take as long.
 const MANY: u32 = 300;
 const FEW: u32 = 60;
+/// Knocks that take seconds each.
+const SLOW_ONES: u32 = 11;
 /// Made-up first knocks a second, of as many clients.
 const STORM: f64 = 200_000.0;
 const STORMERS: u32 = 1 << 20;
@@ -22,41 +25,44 @@ pub(crate) fn measure(report: &mut Report) {
     let own = {
         let lab = lab();
         let _postern = subject::postern(&lab, "", &subject::probe());
-        let times = knock(&lab, 1..MANY);
+        let times = knock(&lab, 1..MANY, QUICK);
         tell(report, "posternd, guard door", &times)
     };
     {
         let lab = lab();
         let _floor = subject::floor(&lab, Floor::Opener);
-        let times = knock(&lab, 1..MANY);
+        let times = knock(&lab, 1..MANY, QUICK);
         let least = tell(report, "libpcap and netlink", &times);
         report.compare("median", own, "libpcap and netlink", least);
     }
     let lab = lab();
     if let Some(_knockd) = subject::knockd(&lab) {
-        let times = knock(&lab, 1..FEW);
+        let times = knock(&lab, 1..FEW, QUICK);
         let theirs = tell(report, "knockd, nft", &times);
         report.compare("median", own, "knockd", theirs);
     }
 }
 
 pub(crate) fn measure_in_a_storm(report: &mut Report) {
-    let own = {
-        let lab = lab();
-        let _postern = subject::postern(&lab, "", &subject::probe());
-        knock_in_a_storm(report, "posternd, guard door", &lab)
-    };
+    let [own, _] =
+        [("posternd, guard door", MANY, QUICK), ("posternd, a second between steps", SLOW_ONES, SLOW)].map(
+            |(who, clients, gap)| {
+                let lab = lab();
+                let _postern = subject::postern(&lab, "", &subject::probe());
+                knock_in_a_storm(report, who, &lab, clients, gap)
+            },
+        );
     let lab = lab();
     let _floor = subject::floor(&lab, Floor::Opener);
-    let least = knock_in_a_storm(report, "libpcap and netlink", &lab);
+    let least = knock_in_a_storm(report, "libpcap and netlink", &lab, MANY, QUICK);
     report.compare("median", own, "libpcap and netlink", least);
 }
 
-fn knock_in_a_storm(report: &mut Report, who: &str, lab: &Lab) -> f64 {
+fn knock_in_a_storm(report: &mut Report, who: &str, lab: &Lab, clients: u32, gap: Duration) -> f64 {
     let over = AtomicBool::new(false);
     let (times, rate) = thread::scope(|scope| {
         let storm = scope.spawn(|| rage(lab, &over));
-        let times = knock(lab, 1..MANY);
+        let times = knock(lab, 1..clients, gap);
         over.store(true, Ordering::Relaxed);
         (times, storm.join().expect("it only sends"))
     });

@@ -5,6 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use postern_core::Bounds;
 use postern_tests::{Lab, tool};
 use tempfile::TempDir;
 
@@ -21,6 +22,9 @@ const PEER: &str = "table inet peer {
         udp dport GUARDED drop
     }
 }";
+
+/// Room for all that rules want to remember here.
+const MEMORY: &str = "[memory]\nentries = 2000000\nbytes = \"2GiB\"\n";
 
 /// A process and the folder with its configuration.
 pub(crate) struct Subject {
@@ -41,7 +45,7 @@ impl Subject {
 pub(crate) fn postern(lab: &Lab, settings: &str, rules: &[(String, String)]) -> Subject {
     let folder = TempDir::with_prefix("postern-bench-").expect("a temporary folder");
     let config = format!(
-        "interfaces = [\"eth0\"]\n{settings}\n[doors.probe]\nguard = \"udp/{GUARDED}\"\nfor = \"1m\"\n"
+        "interfaces = [\"eth0\"]\n{settings}\n{MEMORY}[doors.probe]\nguard = \"udp/{GUARDED}\"\nfor = \"1m\"\n"
     );
     fs::write(folder.path().join("postern.toml"), config).expect("the folder is ours");
     fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
@@ -69,9 +73,9 @@ pub(crate) fn rule(ports: &[u16], entries: usize) -> String {
     )
 }
 
-/// The rule that is measured most.
+/// The rule that is measured most. It remembers as many clients as one does by default.
 pub(crate) fn probe() -> Vec<(String, String)> {
-    vec![("probe".to_owned(), rule(&KNOCK, 1 << 16))]
+    vec![("probe".to_owned(), rule(&KNOCK, Bounds::OF_A_RULE.entries))]
 }
 
 /// Debian's knockd, whose door is a set of the packet filter, if it is there.
