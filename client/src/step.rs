@@ -5,6 +5,8 @@ use std::fmt;
 use crate::services;
 use crate::transport::Transport;
 
+const MISSING: &str = "a port is missing; use 1 to 65535 or a service's name";
+
 /// One port to hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -22,6 +24,7 @@ impl Step {
     /// # Errors
     /// What is wrong with it and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
+        check_one(text)?;
         let (port, transport) = match text.split_once([':', '/']) {
             None => (text, Transport::Tcp),
             Some((port, word)) => (port, Transport::parse(word, text)?),
@@ -46,10 +49,22 @@ impl fmt::Display for Step {
     }
 }
 
+/// Steps in a row with commas between them, as knockd.conf has them, are not one step.
+pub(crate) fn check_one(text: &str) -> Result<(), String> {
+    if !text.contains(',') {
+        return Ok(());
+    }
+    let steps: Vec<_> = text.split(',').map(str::trim).filter(|step| !step.is_empty()).collect();
+    if steps.is_empty() {
+        return Err(MISSING.to_owned());
+    }
+    Err(format!("`{text}` is not one step; write steps apart and without commas: {}", steps.join(" ")))
+}
+
 /// A port, by number or by the name of its service.
 pub(crate) fn port(text: &str, transport: Transport) -> Result<u16, String> {
     if text.is_empty() {
-        return Err("a port is missing; use 1 to 65535 or a service's name".to_owned());
+        return Err(MISSING.to_owned());
     }
     if !text.bytes().all(|byte| byte.is_ascii_digit()) {
         return services::port(text, transport);
@@ -85,7 +100,7 @@ mod tests {
     #[test]
     fn what_is_no_step() {
         check(
-            "0 70000 99999999999999999999:udp 7000: 7000:foo 7000:udp:x :udp -1 no-such-service",
+            "0 70000 99999999999999999999:udp 7000: 7000:foo 7000:udp:x :udp -1 no-such-service 7000,8000:udp, ,",
             expect![[r#"
                 0 is not a port; use 1 to 65535
                 70000 is not a port; use 1 to 65535
@@ -95,7 +110,9 @@ mod tests {
                 `7000:udp:x` is not a step; after the port comes :tcp, :udp or nothing
                 a port is missing; use 1 to 65535 or a service's name
                 `-1` is not a port; use 1 to 65535, or a service's name that this machine knows
-                `no-such-service` is not a port; use 1 to 65535, or a service's name that this machine knows"#]],
+                `no-such-service` is not a port; use 1 to 65535, or a service's name that this machine knows
+                `7000,8000:udp,` is not one step; write steps apart and without commas: 7000 8000:udp
+                a port is missing; use 1 to 65535 or a service's name"#]],
         );
     }
 

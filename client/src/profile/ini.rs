@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{Entry, Mistake, Profile, check_host};
 use crate::duration::{LONGEST, parse_float_millis};
-use crate::step::Step;
+use crate::step::{Step, check_one};
 use crate::transport::Transport;
 
 /// Its keys are every profile's, and it is none itself.
@@ -207,6 +207,7 @@ impl Reader<'_> {
 
 /// `PORT:PROTOCOL`; what follows a second colon is not looked at.
 fn step(item: &str) -> Result<Step, String> {
+    check_one(item)?;
     let mut parts = item.split(':');
     match (parts.next(), parts.next()) {
         (Some(port), Some(word)) => Step::new(port, Transport::parse(word, item)?),

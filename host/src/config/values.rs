@@ -76,9 +76,14 @@ pub(super) fn ports(text: &str) -> Result<PortRange, String> {
         )
     };
     let (protocol, numbers) = text.trim().split_once('/').ok_or_else(wrong)?;
-    let protocol = match protocol.trim() {
+    let (protocol, numbers) = (protocol.trim(), numbers.trim());
+    let protocol = match protocol {
         "tcp" => GuardProtocol::Tcp,
         "udp" => GuardProtocol::Udp,
+        // As the steps of a rule are written.
+        _ if ["tcp", "udp"].contains(&numbers) => {
+            return Err(format!("`{text}` is the wrong way around; write \"{numbers}/{protocol}\""));
+        }
         _ => return Err(wrong()),
     };
     let port = |number: &str| {
@@ -184,6 +189,9 @@ mod tests {
         ] {
             assert!(ports(text).is_err(), "{text}");
         }
+        let told = ports("60000-61000/udp").unwrap_err();
+        assert_eq!(told, "`60000-61000/udp` is the wrong way around; write \"udp/60000-61000\"");
+        assert!(ports("ssh/ftp").unwrap_err().contains("write tcp/PORT or udp/PORT"));
     }
 
     #[test]
