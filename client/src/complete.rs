@@ -4,6 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 
 use clap_complete::CompletionCandidate;
+use postern_text::clean::is_fit;
 
 use crate::profile::{ProfileFile, default_path};
 
@@ -12,7 +13,8 @@ use crate::profile::{ProfileFile, default_path};
 pub fn profile_names() -> Vec<CompletionCandidate> {
     let Some(path) = named_file(std::env::args_os()).or_else(default_path) else { return Vec::new() };
     let Ok(file) = ProfileFile::read(&path) else { return Vec::new() };
-    file.names().map(CompletionCandidate::new).collect()
+    // What cannot be shown is not offered either.
+    file.names().filter(|name| name.chars().all(is_fit)).map(CompletionCandidate::new).collect()
 }
 
 /// The parser does not tell a completer about other options, so we look ourselves.

@@ -1,6 +1,5 @@
 //! Exit: the exit codes, and what is said with them.
 
-use std::fmt;
 use std::process::{ExitCode, Termination};
 
 use crate::profile::Mistakes;
@@ -41,20 +40,29 @@ impl Failure {
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
         Self { exit: Exit::Usage, error: error.into() }
     }
+
+    /// What to say, line by line.
+    #[must_use]
+    pub fn lines(&self) -> Vec<String> {
+        if let Some(mistakes) = self.error.downcast_ref::<Mistakes>() {
+            // They begin with their file, so that editors find the place.
+            let count = format!("postern: {}", mistakes.count());
+            return mistakes.iter().map(ToString::to_string).chain([count]).collect();
+        }
+        match self.error.downcast_ref::<Nonsense>() {
+            Some(Nonsense(all)) => all.iter().map(|what| format!("postern: {what}")).collect(),
+            None => vec![format!("postern: {:#}", self.error)],
+        }
+    }
 }
+
+/// Everything that makes no sense in what was asked for.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.join("; "))]
+pub struct Nonsense(pub Vec<String>);
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self { exit: Exit::Failure, error: error.into() }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.error.downcast_ref::<Mistakes>() {
-            // They begin with their file, so that editors find the place.
-            Some(mistakes) => write!(f, "{mistakes}\npostern: {}", mistakes.count()),
-            None => write!(f, "postern: {:#}", self.error),
-        }
     }
 }

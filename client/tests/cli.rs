@@ -152,6 +152,52 @@ fn what_makes_no_sense_is_said_and_nothing_is_sent() {
 }
 
 #[test]
+fn commas_between_steps_are_answered_with_the_right_writing() {
+    let home = Home::new("");
+    home.run(&["knock", "127.0.0.1", "7000,8000:udp"]).check(
+        2,
+        "",
+        "postern: `7000,8000:udp` is not one step; write steps apart and without commas: 7000 8000:udp\n",
+    );
+    home.write("p.ini", "[p]\nipaddr = 127.0.0.1\ninterval = 1\nports = 1:UDP,2:TCP\n");
+    let ini = home.path("p.ini");
+    let ini = ini.to_str().expect("a path");
+    home.run(&["knock", "-f", ini, "p"]).check(
+        2,
+        "",
+        &format!(
+            "{ini}:4: p.ports[0]: `1:UDP,2:TCP` is not one step; write steps apart and without commas: 1:UDP 2:TCP\n\
+             postern: 1 mistake\n"
+        ),
+    );
+}
+
+#[test]
+fn names_in_a_file_of_profiles_make_no_line_and_move_no_cursor() {
+    const NAME: &str = r"a\npostern: all is well \u001b[2J\u202E";
+    const SHOWN: &str = r"a\npostern: all is well \u{1b}[2J\u{202e}";
+    let home = Home::new(&format!(
+        "[\"{NAME}\"]\nhost = \"gate\"\nsteps = [\"1\"]\nthen = \"echo {NAME}\"\n[\"bad {NAME}\"]\nhost = \"{NAME}\"\nsteps = [\"{NAME}\"]\n\"{NAME}\" = 1\n"
+    ));
+    let own = home.path("postern/profiles.toml");
+    let own = own.display();
+    let bad = |key: &str| format!("{own}:6: bad {SHOWN}{key}");
+    home.run(&["profiles", "--names"]).check(0, &format!("{SHOWN}\nbad {SHOWN}\n"), "");
+    let said = home.run(&["profiles"]);
+    assert_eq!(said.stdout, format!("{SHOWN}  gate 1:tcp, then echo {SHOWN}\n"), "{said:?}");
+    assert!(said.stderr.starts_with(&bad("")) && said.stderr.lines().count() == 4, "{said:?}");
+    let hostile = "x\ny\u{1b}";
+    for arguments in
+        [&["knock", "-l", hostile][..], &["knock", hostile, "1"], &["knock", "127.0.0.1", hostile]]
+    {
+        let said = home.run(arguments);
+        assert_eq!(said.code, 2, "{said:?}");
+        assert!(said.stderr.contains(r"x\ny\u{1b}") && said.stderr.lines().count() == 1, "{said:?}");
+    }
+    home.complete(&["knock", "-l", ""], expect![""]);
+}
+
+#[test]
 fn profiles_of_both_kinds_are_knocked() {
     let udp = udp();
     let home = Home::new(&format!(

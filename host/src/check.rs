@@ -1,9 +1,9 @@
 //! Check and reset: what can be done without a daemon running.
 
-use std::io::{self, Write};
 use std::path::Path;
 
 use postern_core::DoorId;
+use postern_text::{piece, terminal};
 use postern_doorman::check_sets;
 
 use crate::activity::Activity;
@@ -30,17 +30,16 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     if let Some(config) = &config {
         mistakes.extend(set_mistakes(file, config));
         for advice in advice(&written, config) {
-            writeln!(io::stderr(), "warning: {advice}")?;
+            terminal::err(format_args!("warning: {advice}"))?;
         }
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else {
         return tell(&Mistakes::new(mistakes));
     };
-    let mut out = io::stdout().lock();
-    writeln!(out, "{}: no mistakes", file.display())?;
+    terminal::out(format_args!("{}: no mistakes", file.display()))?;
     for rule in &config.rules {
         let doors: Vec<_> = rule.doors.iter().map(|door| &**door).collect();
-        writeln!(out, "  rule {} opens {}", rule.id.name, doors.join(", "))?;
+        terminal::out(format_args!("  rule {} opens {}", piece(&rule.id.name), doors.join(", ")))?;
     }
     Ok(Exit::Success)
 }
@@ -52,7 +51,7 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
 pub fn reset(file: &Path) -> anyhow::Result<Exit> {
     let was_there = postern_doorman::reset(identity(file))?;
     let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
-    writeln!(io::stdout().lock(), "table inet postern: {words}")?;
+    terminal::out(format_args!("table inet postern: {words}"))?;
     Ok(Exit::Success)
 }
 
@@ -73,7 +72,9 @@ fn set_mistakes(file: &Path, config: &Config) -> Vec<Mistake> {
 }
 
 fn tell(mistakes: &Mistakes) -> anyhow::Result<Exit> {
-    let mut err = io::stderr().lock();
-    writeln!(err, "{mistakes}\nposternd: {}; nothing was started", mistakes.count())?;
+    for mistake in mistakes.iter() {
+        terminal::err(mistake)?;
+    }
+    terminal::err(format_args!("posternd: {}; nothing was started", mistakes.count()))?;
     Ok(Exit::Mistakes)
 }

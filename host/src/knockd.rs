@@ -17,12 +17,14 @@ mod voice;
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use postern_text::terminal;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -53,8 +55,10 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let options = match options::parse(args.iter().cloned()) {
         Parsed::Run(options) => options,
         Parsed::Exit { stdout, stderr, status } => {
-            say(&stderr, io::stderr());
-            say(&stdout, io::stdout());
+            if let Some(complaint) = stderr.strip_suffix('\n') {
+                complain(complaint);
+            }
+            print(&stdout);
             return ExitCode::from(status);
         }
     };
@@ -69,14 +73,14 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let terminal = match terminal {
         Ok(terminal) => terminal,
         Err(why) => {
-            say(&format!("knockd: {why}\n"), io::stderr());
+            complain(format_args!("knockd: {why}"));
             return ExitCode::from(1);
         }
     };
     let (source, conf) = match Source::open(options) {
         Ok(opened) => opened,
         Err(mistakes) => {
-            terminal.tell(&mistakes);
+            mistakes.iter().for_each(|mistake| terminal.tell(mistake));
             // Nobody needs it who has closed the stream.
             let _ = terminal.print(&options::usage());
             return ExitCode::from(1);
@@ -92,13 +96,11 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
 }
 
 impl Source {
-    /// Reads the configuration for the first time; all mistakes as text if there are any.
-    fn open(options: Options) -> Result<(Self, Conf), String> {
-        let lines =
-            |mistakes: Vec<String>| mistakes.iter().map(|line| format!("{line}\n")).collect::<String>();
+    /// Reads the configuration for the first time; a line for each mistake if there are any.
+    fn open(options: Options) -> Result<(Self, Conf), Vec<String>> {
         let file = options.config.clone();
         let text = fs::read(&file).map_err(|error| {
-            format!("could not open configuration file '{}': {}\n", file.display(), system_text(&error))
+            vec![format!("could not open configuration file '{}': {}", file.display(), system_text(&error))]
         })?;
         let (conf, mistakes) = Conf::parse(&file, &text);
         let mistakes: Vec<_> = mistakes.into_iter().chain(conf::one_time::check(&file, &conf)).collect();
@@ -111,7 +113,7 @@ impl Source {
                     .filter_map(conf::Mistake::for_log)
                     .for_each(|message| channels.log_only(&message));
             }
-            return Err(lines(mistakes.iter().map(ToString::to_string).collect()));
+            return Err(mistakes.iter().map(ToString::to_string).collect());
         }
         let interface = options.interface.clone().or_else(|| conf.interface.clone());
         let interface = interface.unwrap_or_else(|| DEFAULT_INTERFACE.to_owned());
@@ -121,7 +123,7 @@ impl Source {
         let source = Self { options: Arc::new(options), interface, shared };
         let (_, mistakes) = source.read();
         if !mistakes.is_empty() {
-            return Err(lines(mistakes.iter().map(ToString::to_string).collect()));
+            return Err(mistakes.iter().map(ToString::to_string).collect());
         }
         Ok((source, conf))
     }
@@ -139,7 +141,7 @@ impl Source {
                 Err(error) => format!("could not become a daemon: {}", system_text(&error)),
             },
         };
-        say(&format!("knockd: {why}\n"), io::stderr());
+        complain(format_args!("knockd: {why}"));
         ExitCode::from(1)
     }
 
@@ -228,7 +230,12 @@ fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
     channels.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// If the stream is gone nobody can be told.
-fn say(text: &str, mut to: impl Write) {
-    let _ = to.write_all(text.as_bytes());
+/// Says a line on standard error. If that is gone nobody can be told.
+fn complain(line: impl Display) {
+    drop(terminal::err(line));
+}
+
+/// Says lines of our own on standard output.
+fn print(text: &str) {
+    text.lines().for_each(|line| drop(terminal::out(line)));
 }

@@ -1,12 +1,15 @@
 //! Log: what people are told, with the same field names everywhere.
 //!
 //! Fields: `event`, `tenant`, `rule`, `generation`, `src`, `door`, `stage`, `lasts_s`, `reason`, `drop`, `detail`, `interface`. Whatever a
-//! packet or a guest can trigger is rate-limited; payload bytes and settings are never logged.
+//! packet or a guest can trigger is rate-limited; payload bytes and settings are never logged. Each event is one line, and whatever comes from
+//! outside is clean in it: all of it passes `text` or `json`.
 
+mod json;
 mod rate_limit;
 mod report;
+mod text;
 
-use std::io;
+use std::io::{self, IsTerminal};
 use std::sync::OnceLock;
 
 use clap::ValueEnum;
@@ -15,10 +18,12 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
+use json::Json;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use report::{
     count_drop, drops, not_recorded, notice, outcome, posture, reload_refused, rule_says, start_refused,
 };
+use text::TextFields;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -44,6 +49,7 @@ const WAITING: usize = 8192;
 ///
 /// # Errors
 /// If `level` is neither, or logging was set up before.
+#[expect(clippy::disallowed_methods, reason = "each line is clean: see `text` and `json`")]
 pub fn init(format: Format, level: &str) -> anyhow::Result<WorkerGuard> {
     let filter = EnvFilter::try_new(directives(level)?)?;
     let (writer, guard) =
@@ -55,10 +61,10 @@ pub fn init(format: Format, level: &str) -> anyhow::Result<WorkerGuard> {
         fmt().with_env_filter(filter).with_writer(writer).with_target(false).log_internal_errors(false);
     let done = match format {
         Format::Text => {
-            let is_terminal = io::IsTerminal::is_terminal(&io::stderr());
-            builder.with_ansi(is_terminal).try_init()
+            let is_terminal = io::stderr().is_terminal();
+            builder.with_ansi(is_terminal).fmt_fields(TextFields::default()).try_init()
         }
-        Format::Json => builder.json().flatten_event(true).with_current_span(false).try_init(),
+        Format::Json => builder.event_format(Json).try_init(),
     };
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
     Ok(guard)
@@ -87,39 +93,4 @@ fn unsaid() -> usize {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_level_is_that_of_our_own_lines() {
-        for (level, expected) in [
-            ("info", "warn,postern=info"),
-            ("debug", "warn,postern=debug"),
-            (" TRACE ", "warn,postern=trace"),
-            ("error", "error,postern=error"),
-            ("off", "off,postern=off"),
-            ("posternd=debug,wasmtime=trace", "posternd=debug,wasmtime=trace"),
-            ("warn,posternd[{src}]=trace", "warn,posternd[{src}]=trace"),
-        ] {
-            assert_eq!(directives(level).unwrap(), expected, "{level}");
-            EnvFilter::try_new(directives(level).unwrap()).unwrap();
-        }
-        for wrong in ["dbug", "posternd", "", "posternd::app"] {
-            let said = directives(wrong).unwrap_err().to_string();
-            assert!(said.starts_with(&format!("`{wrong}` is not a log level; use error,")), "{said}");
-        }
-    }
-
-    #[test]
-    fn every_crate_of_ours_is_named_so() {
-        use std::any::type_name;
-        let names = [
-            type_name::<Format>(),
-            type_name::<postern_core::Knock>(),
-            type_name::<postern_doorman::Posture>(),
-        ];
-        for name in names {
-            assert!(name.starts_with(OURS), "{name}");
-        }
-    }
-}
+mod tests;

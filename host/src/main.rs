@@ -1,15 +1,16 @@
 //! posternd: arguments, run, exit code.
 
-use std::io::Write;
 use std::path::Path;
 use std::process::{ExitCode, Termination};
 
 use clap::Parser;
+use postern_text::{panic, terminal};
 use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
 use posternd::{app, check, knockd, log};
 
 fn main() -> ExitCode {
+    panic::say_cleanly("posternd");
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     if Path::new(&name).file_name().is_some_and(|name| name == "knockd") {
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     };
     let exit = done.unwrap_or_else(|error| {
         // Not through the log, which may be what failed; if standard error is gone too nobody can be told.
-        drop(writeln!(std::io::stderr(), "posternd: {error:#}"));
+        drop(terminal::err(format_args!("posternd: {error:#}")));
         Exit::CannotRun
     });
     exit.report()

@@ -1,7 +1,8 @@
 //! Skip: what a test does where it cannot run. It says why, and where it must run it fails.
 
-use std::io::{self, Write};
 use std::path::PathBuf;
+
+use postern_text::terminal;
 
 /// Says that the current test does not run, and why.
 ///
@@ -11,7 +12,7 @@ pub fn skip(why: &str) {
     assert!(std::env::var_os("CI").is_none(), "{why}");
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Past the test runner, which would keep the line to itself.
-    let _ = writeln!(io::stderr(), "{test} did not run: {why}");
+    let _ = terminal::err(format_args!("{test} did not run: {why}"));
 }
 
 /// Where a program of the system is; if there is none, the test is [skipped](skip).

@@ -1,12 +1,11 @@
 //! `postern knock`: knocks, waits for the door, and runs what comes then.
 
-use std::io::{self, Write};
-
 use anyhow::Context;
+use postern_text::terminal;
 
 use crate::cli::KnockArgs;
 use crate::door::DEFAULT_TIMEOUT;
-use crate::exit::Failure;
+use crate::exit::{Failure, Nonsense};
 use crate::knock::{Notice, knock};
 use crate::payload::Payload;
 use crate::profile::{Error, Profile, ProfileFile, check_host};
@@ -32,7 +31,7 @@ pub fn run(args: &KnockArgs) -> Result<(), Failure> {
         // Rounded up: nothing takes no time.
         let millis = opened.after.as_micros().div_ceil(1000);
         // Nobody needs to listen: the exit code says it too.
-        drop(writeln!(io::stdout(), "open after {millis} ms"));
+        drop(terminal::out(format_args!("open after {millis} ms")));
     }
     match &profile.then {
         Some(then) if !args.no_then && !then::is_within() => {
@@ -98,19 +97,15 @@ fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, Failure> {
 }
 
 fn none(mistakes: Vec<String>) -> Result<(), Failure> {
-    if mistakes.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::usage(anyhow::anyhow!(mistakes.join("\npostern: "))))
-    }
+    if mistakes.is_empty() { Ok(()) } else { Err(Failure::usage(Nonsense(mistakes))) }
 }
 
 fn say(notice: &Notice<'_>) {
     // Nobody needs to listen for the knock to go on.
     drop(match notice {
         Notice::Hitting(step, ip) => {
-            writeln!(io::stdout(), "hitting {} {ip}:{}", step.transport, step.written)
+            terminal::out(format_args!("hitting {} {ip}:{}", step.transport, step.written))
         }
-        Notice::GivenUp(ip, error) => writeln!(io::stderr(), "postern: gave up {ip}: {error}"),
+        Notice::GivenUp(ip, error) => terminal::err(format_args!("postern: gave up {ip}: {error}")),
     });
 }

@@ -1,6 +1,9 @@
 //! `postern profiles`: lists profiles. Payloads are not shown.
 
-use std::io::{self, Write};
+use std::fmt::Display;
+use std::io;
+
+use postern_text::{piece, terminal};
 
 use crate::cli::ProfilesArgs;
 use crate::duration;
@@ -24,21 +27,22 @@ pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
         Err(error) => return Err(Failure::usage(error)),
     };
     if args.names {
-        print(&file.names().map(|name| format!("{name}\n")).collect::<String>());
+        print(file.names());
         return Ok(());
     }
-    let width = file.profiles().map(|(name, _)| name.chars().count()).max().unwrap_or(0);
-    let line = |(name, profile)| format!("{name:width$}  {}\n", describe(profile));
-    print(&file.profiles().map(line).collect::<String>());
+    let names: Vec<_> = file.profiles().map(|(name, _)| piece(name).to_string()).collect();
+    let width = names.iter().map(|name| name.chars().count()).max().unwrap_or(0);
+    let line = |(name, profile)| format!("{name:width$}  {}", describe(profile));
+    print(names.iter().zip(file.profiles().map(|(_, profile)| profile)).map(line));
     match file.mistakes() {
         mistakes if mistakes.is_empty() => Ok(()),
         mistakes => Err(Failure::usage(Mistakes::new(mistakes))),
     }
 }
 
-fn print(text: &str) {
+fn print(lines: impl Iterator<Item: Display>) {
     // Whoever closed the pipe has seen enough.
-    drop(io::stdout().write_all(text.as_bytes()));
+    lines.for_each(|line| drop(terminal::out(line)));
 }
 
 fn describe(profile: &Profile) -> String {

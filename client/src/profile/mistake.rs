@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use postern_text::{line, piece};
+
 /// Something that a person wrote and nobody can follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
@@ -16,13 +18,14 @@ pub struct Mistake {
     pub what: String,
 }
 
+/// One clean line, whatever its parts hold.
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}:", self.file.display(), self.line)?;
+        write!(f, "{}:{}:", piece(self.file.display()), self.line)?;
         if !self.key.is_empty() {
-            write!(f, " {}:", self.key)?;
+            write!(f, " {}:", piece(&self.key))?;
         }
-        write!(f, " {}", self.what)
+        write!(f, " {}", line(&self.what))
     }
 }
 
@@ -36,6 +39,11 @@ impl Mistakes {
     pub fn new(mut mistakes: Vec<Mistake>) -> Self {
         mistakes.sort();
         Self(mistakes)
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
+        self.0.iter()
     }
 
     /// How many, in words.

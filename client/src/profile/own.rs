@@ -25,11 +25,7 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
         let line = file.line(&error.span().unwrap_or(0..0));
         // The parser may stumble several times over one thing.
         if mistakes.last().is_none_or(|last: &Mistake| last.line != line) {
-            mistakes.push(file.mistake(
-                line,
-                "",
-                format!("not TOML: {}", error.message().replace('\n', " ")),
-            ));
+            mistakes.push(file.mistake(line, "", format!("not TOML: {}", error.message())));
         }
     }
     let mut tables: Vec<_> = table.iter().collect();

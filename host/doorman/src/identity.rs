@@ -3,6 +3,7 @@
 use std::fmt;
 
 use netlink_packet_netfilter::nftables::{SetAttribute, SetFlags};
+use postern_text::piece;
 
 use crate::attributes::text;
 use crate::batch::Batch;
@@ -90,7 +91,7 @@ fn comment(mut user_data: &[u8]) -> Option<String> {
         let value = rest.get(..usize::from(*length))?;
         if *kind == COMMENT {
             // Somebody else may have written it.
-            return Some(text(value).chars().map(|c| if c.is_control() { ' ' } else { c }).collect());
+            return Some(piece(text(value)).to_string());
         }
         user_data = &rest[value.len()..];
     }
@@ -104,7 +105,7 @@ mod tests {
     #[test]
     fn a_comment_is_found_among_other_things() {
         assert_eq!(comment(b"\0\x04\x01\0\0\0\x07\x05/etc\0"), Some("/etc".to_owned()));
-        assert_eq!(comment(b"\x07\x03a\nb"), Some("a b".to_owned()));
+        assert_eq!(comment(b"\x07\x03a\nb"), Some("a\\nb".to_owned()));
         for nonsense in [&b""[..], b"\x07", b"\x07\x09abc", b"\0\x01x"] {
             assert_eq!(comment(nonsense), None);
         }

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use postern_text::{line, piece};
+
 use crate::trust::Distrust;
 
 /// Something that a person wrote and the daemon cannot follow.
@@ -25,20 +27,21 @@ impl From<Distrust> for Mistake {
     }
 }
 
+/// One clean line, whatever its parts hold.
 impl fmt::Display for Mistake {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:", self.file.display())?;
-        if let Some(line) = self.line {
-            write!(f, "{line}:")?;
+        write!(f, "{}:", piece(self.file.display()))?;
+        if let Some(number) = self.line {
+            write!(f, "{number}:")?;
         }
         if !self.key.is_empty() {
-            write!(f, " {}:", self.key)?;
+            write!(f, " {}:", piece(&self.key))?;
         }
-        write!(f, " {}", self.what)
+        write!(f, " {}", line(&self.what))
     }
 }
 
-/// All mistakes of a configuration, in the order of the files and their lines.
+/// All mistakes of a configuration, in the order of the files and their lines; one a line as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Mistakes(Vec<Mistake>);
 
@@ -54,6 +57,11 @@ impl Mistakes {
     /// Each of them.
     pub fn iter(&self) -> impl Iterator<Item = &Mistake> {
         self.0.iter()
+    }
+
+    /// All of them in one line, for a log.
+    pub(crate) fn in_one_line(&self) -> String {
+        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 
     /// How many, in words.

@@ -42,7 +42,7 @@ impl<'a> Source<'a> {
             }
             let line = error.span().map(|span| self.line(&span));
             if told.insert(line) {
-                self.report(line, "", format!("not TOML: {}", error.message().replace('\n', " ")));
+                self.report(line, "", format!("not TOML: {}", error.message()));
             }
         }
         errors.is_empty().then(|| table.into_inner())

@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::Value;
+use postern_text::clean::is_fit;
+use postern_text::piece;
 
 use super::translate::section;
 use crate::config::{Config, Door, DoorKind, RuleFile, ShellDoor, show_duration};
@@ -363,12 +365,26 @@ fn name(written: &str, taken: &mut Vec<String>) -> String {
 
 /// What may stand in a comment.
 fn comment(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+    piece(text).to_string()
 }
 
 fn quoted(text: &str) -> String {
-    toml::Value::from(text).to_string()
+    if text.chars().all(is_fit) {
+        return toml::Value::from(text).to_string();
+    }
+    let mut quoted = "\"".to_owned();
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            c if is_fit(c) => quoted.push(c),
+            c => quoted.push_str(&format!("\\U{:08x}", u32::from(c))),
+        }
+    }
+    quoted + "\""
 }
+/// A text as TOML has it. What cannot be seen is written as its number, so that whoever reads the file sees what is in it.
 
 fn list(items: &[impl AsRef<str>]) -> String {
     let items: Vec<_> = items.iter().map(|item| quoted(item.as_ref())).collect();

@@ -1,11 +1,12 @@
 //! Log: knockd's messages, in its own words, on the channels that it uses.
 //!
-//! Telling somebody never fails and never waits long: what a channel does not take is dropped and counted. Only a
+//! Whatever is said goes out clean: a name in it may be anybody's choice. Telling somebody never fails and never waits long: what a channel does not take is dropped and counted. Only a
 //! regular logfile on a disk that hangs can hold the caller up. What is said is decided in [`message`]; who says it, elsewhere.
 
 mod message;
 mod syslog;
 
+use std::fmt::Display;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -14,6 +15,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use jiff::Zoned;
+use postern_text::clean;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
@@ -23,6 +25,9 @@ use syslog::Syslog;
 
 /// Most bytes of a log message, without what the channel adds; knockd cuts there.
 const LONGEST_MESSAGE: usize = 1023;
+
+/// Most characters of a line on standard output or error: a command of knockd's, each byte of which may be shown as ten.
+const LONGEST_LINE: usize = 1 << 16;
 
 /// As much as a pipe that polls as writable takes at once.
 const PIPE_PIECE: usize = 4096;
@@ -42,13 +47,14 @@ impl Terminal {
     ///
     /// # Errors
     /// If there are too many open files.
+    #[expect(clippy::disallowed_methods, reason = "each line is clean: see `Terminal::tell` and `Console::line`")]
     pub(crate) fn own() -> io::Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;
         Ok(Self { stdout, stderr })
     }
 
-    /// Prints on standard output, as it is and however long it takes.
+    /// Prints a text of our own on standard output, as it is and however long it takes.
     ///
     /// # Errors
     /// If not all of it could be written.
@@ -56,9 +62,10 @@ impl Terminal {
         File::from(self.stdout.try_clone()?).write_all(text.as_bytes())
     }
 
-    /// Prints on standard error, as it is and however long it takes. If that is gone nobody can be told.
-    pub(crate) fn tell(&self, text: &str) {
-        let _ = self.stderr.try_clone().map(|stream| File::from(stream).write_all(text.as_bytes()));
+    /// Prints a line on standard error, however long it takes. If that is gone nobody can be told.
+    pub(crate) fn tell(&self, text: impl Display) {
+        let line = format!("{}\n", postern_text::line(text));
+        let _ = self.stderr.try_clone().map(|stream| File::from(stream).write_all(line.as_bytes()));
     }
 }
 
@@ -125,15 +132,15 @@ impl Channels {
 
     /// Says a message on the log's channels alone.
     pub(crate) fn log_only(&mut self, message: &Message) {
-        if let Some(text) = message.log() {
-            self.log(&text, &Zoned::now());
+        if let Some((text, feed)) = message.log() {
+            self.log(&text, feed, &Zoned::now());
         }
     }
 
     /// Says a message on each channel it is meant for.
     pub(crate) fn say(&mut self, message: &Message) {
-        if let Some(text) = message.log() {
-            self.log(&text, &Zoned::now());
+        if let Some((text, feed)) = message.log() {
+            self.log(&text, feed, &Zoned::now());
         }
         if self.verbose
             && let Some(text) = message.verbose()
@@ -156,12 +163,13 @@ impl Channels {
         if self.debug
             && let Some(Consoles { stdout, .. }) = &mut self.consoles
         {
-            stdout.line(line.as_bytes());
+            stdout.line(line);
         }
     }
 
-    fn log(&mut self, text: &[u8], now: &Zoned) {
-        let text = &text[..text.len().min(LONGEST_MESSAGE)];
+    fn log(&mut self, text: &str, feed: &str, now: &Zoned) {
+        let text = [&*clean(text, LONGEST_LINE), feed].concat();
+        let text = &text.as_bytes()[..text.floor_char_boundary(LONGEST_MESSAGE)];
         let written =
             self.logfile.as_mut().is_none_or(|file| file.write_all(&logfile_line(text, now)).is_ok());
         let sent = self.syslog.as_mut().is_none_or(|syslog| syslog.send(text, now));
@@ -197,10 +205,10 @@ impl<S: AsFd> Console<S> {
         Self { stream, is_stalled: false, is_cut: false }
     }
 
-    fn line(&mut self, text: &[u8]) {
-        let feed: &[u8] = if self.is_cut { b"\n" } else { b"" };
-        let line = [feed, text, b"\n"].concat();
-        let mut rest = &line[..];
+    fn line(&mut self, text: &str) {
+        let feed = if self.is_cut { "\n" } else { "" };
+        let line = [feed, &*clean(text, LONGEST_LINE), "\n"].concat();
+        let mut rest = line.as_bytes();
         while !rest.is_empty() {
             let piece = &rest[..rest.len().min(PIPE_PIECE)];
             let written =

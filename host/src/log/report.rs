@@ -56,7 +56,7 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
         }
         Outcome::Forgot(reason) => {
             let Some(suppressed) = admit_detail(&FORGOTTEN) else { return };
-            let reason: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            let reason = &**reason;
             tracing::debug!(event = "forget", %tenant, rule = name, %src, reason, suppressed, "{name}: {src} starts over: {reason}");
         }
         Outcome::Fault(detail, pause) => {
@@ -144,19 +144,19 @@ pub(crate) fn not_recorded(door: &str, client: Client, detail: &str) {
 /// Tells every mistake of a configuration that nothing is started with, and what follows from them.
 pub(crate) fn start_refused(mistakes: &Mistakes, consequence: &str) {
     each(mistakes);
-    let (count, detail) = (mistakes.count(), mistakes.to_string());
-    tracing::error!(event = "start-refused", detail, "{count}; {consequence}");
+    let (count, detail) = (mistakes.count(), mistakes.in_one_line());
+    tracing::error!(event = "start-refused", %detail, "{count}; {consequence}");
 }
 
 /// Tells every mistake of a configuration that is not taken, since another runs.
 pub(crate) fn reload_refused(mistakes: &Mistakes, running: u64) {
     each(mistakes);
-    let (count, detail, number) = (mistakes.count(), mistakes.to_string(), mistakes.iter().count());
+    let (count, detail, number) = (mistakes.count(), mistakes.in_one_line(), mistakes.iter().count());
     tracing::error!(
         event = "reload-refused",
         generation = running,
         mistakes = number,
-        detail,
+        %detail,
         "{count}; the running configuration (generation {running}) is unchanged"
     );
 }

@@ -131,7 +131,7 @@ pub(super) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
         .module(&module)
         .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| features::explain(&module).unwrap_or_else(|| LoadError::World(one_line(&error))))?;
+        .map_err(|error| features::explain(&module).unwrap_or_else(|| LoadError::World(chain(&error))))?;
     Ok(Encoded { component, resolve, world })
 }
 
@@ -188,12 +188,12 @@ fn invalid(error: wasmparser::BinaryReaderError) -> LoadError {
 }
 
 fn internal(error: anyhow::Error) -> LoadError {
-    LoadError::World(one_line(&error))
+    LoadError::World(chain(&error))
 }
 
-/// The whole chain of an error from the encoder in one line.
-fn one_line(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}").replace('\n', " ");
+/// The whole chain of an error from the encoder.
+fn chain(error: &anyhow::Error) -> String {
+    let text = format!("{error:#}");
     let prefix = "failed to decode world from module: module was not valid: ";
     text.strip_prefix(prefix).unwrap_or(&text).to_owned()
 }

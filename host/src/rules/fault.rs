@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use postern_text::Cleaned;
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::{guest_log, store};
 use crate::config::show_duration;
+
+/// Most characters of a function's name: those of generic Rust and C++ go on for pages.
+const LONGEST_NAME: usize = 120;
 
 /// The rule did something that a rule must not do. Its instance is gone.
 #[derive(Debug, Error)]
@@ -63,8 +67,5 @@ fn place(backtrace: &WasmBacktrace) -> Option<String> {
     let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
     let machinery =
         |name: &&str| !["panic", "rust_begin_unwind", "abort"].iter().any(|word| name.contains(word));
-    names.clone().find(machinery).map(|name| {
-        let name: String = name.chars().filter(|c| !c.is_control()).take(120).collect();
-        format!(" in `{name}`")
-    })
+    names.clone().find(machinery).map(|name| format!(" in `{}`", Cleaned::new(name, LONGEST_NAME)))
 }

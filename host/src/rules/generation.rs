@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use postern_core::{Bounds, Dispatch, RuleId, Subscription};
+use postern_text::piece;
 
 use super::guest_log::{LogLimit, log_limit};
 use super::instance::{Instance, StartError};
@@ -108,7 +109,7 @@ fn load(
     let module = loader.load(&file.module, trust, activity).map_err(|error| match error {
         // About the module's file, or a folder, which many rules may share.
         LoadError::Distrust(distrust) => distrust.into(),
-        error => file.module_mistake(format!("the module {error}; {}", error.remedy())),
+        error => file.module_mistake(format!("the module {}; {}", piece(&error), error.remedy())),
     })?;
     let log_limit = log_limit();
     let started = Instance::start(&module, &file.id, file.limits, &file.settings, &log_limit);

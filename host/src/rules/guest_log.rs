@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use postern_core::RuleId;
+use postern_text::clean;
 
 use super::contract::host::Level;
 use super::store::MAX_LIFTED;
@@ -69,11 +70,7 @@ impl GuestLog {
     pub(super) fn write(&self, level: Level, text: &str) {
         let admitted = self.limit.lock().unwrap_or_else(PoisonError::into_inner).admit();
         let Some(suppressed) = admitted else { return };
-        let text: String = text
-            .chars()
-            .take(MAX_WRITTEN)
-            .map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c })
-            .collect();
+        let text = clean(text, MAX_WRITTEN);
         let level = match level {
             Level::Error => tracing::Level::ERROR,
             Level::Warn => tracing::Level::WARN,

@@ -205,7 +205,7 @@ impl Loader {
             Ok(compiled)
         });
         let compiled = compiled.map_err(|error| refused(component, &error))?;
-        let world = |error: wasmtime::Error| LoadError::World(one_line(&error));
+        let world = |error: wasmtime::Error| LoadError::World(format!("{error:#}"));
         self.linker.instantiate_pre(&compiled).and_then(RulePre::new).map_err(world)
     }
 }
@@ -223,12 +223,7 @@ impl Cache {
 
 /// Why the compiler refused a module.
 fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
-    features::explain(module).unwrap_or_else(|| LoadError::Compile(one_line(error)))
-}
-
-/// The whole chain of an error in one line.
-fn one_line(error: &wasmtime::Error) -> String {
-    format!("{error:#}").replace('\n', " ")
+    features::explain(module).unwrap_or_else(|| LoadError::Compile(format!("{error:#}")))
 }
 
 /// What a panic leaves behind is as good as before: each step is one insertion.

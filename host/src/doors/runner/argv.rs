@@ -129,12 +129,12 @@ impl Words {
         self.0.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)
     }
 
-    /// What was written, in one line.
+    /// What was written, without the line feed at its end.
     fn read(self) -> String {
         let mut bytes = [0; MAX_WORDS];
         let length = self.0.read_at(&mut bytes, 0).unwrap_or(0);
         let written = bytes[..length].split(|byte| *byte == 0).next().unwrap_or_default();
-        String::from_utf8_lossy(written).replace(char::is_control, " ").trim().to_owned()
+        String::from_utf8_lossy(written).trim().to_owned()
     }
 }
 

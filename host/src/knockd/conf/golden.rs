@@ -104,7 +104,7 @@ fn kinds_in(file: &Path) -> Vec<&'static str> {
 fn told(file: &Path) -> String {
     let source = match Source::open(Options { config: file.to_owned(), ..Options::default() }) {
         Ok((source, _)) => source,
-        Err(told) => return told,
+        Err(told) => return told.iter().map(|line| format!("{line}\n")).collect(),
     };
     let loader = Loader::new(Runtime::start().expect("a runtime")).expect("a loader");
     let Prepared { generation, .. } =

@@ -193,6 +193,23 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
 }
 
 /// Another family's command may never succeed, and then the door could not be closed.
+/// What cannot be seen is there by its number: in a comment it shows, and as a value it is the same.
+#[test]
+fn what_cannot_be_seen_is_written_out() {
+    let section = "a \u{1b}[2J\u{202e}b";
+    let command_line = "echo\t'\u{1b}[31m' \"\u{202e}\u{e0041}\u{85}\" \\\\ %IP%";
+    let text = converted(&format!("[{section}]\nsequence = 1:udp\nstart_command = {command_line}\n"));
+    assert!(text.chars().all(|c| c == '\n' || is_fit(c)), "{text}");
+    assert!(text.contains(r"# The section [a \u{1b}[2J\u{202e}b]"), "{text}");
+    let config = loaded(&text);
+    let door = config.doors.keys().next().unwrap();
+    assert_eq!(command(&config, door).open[2], command_line.replace(ADDRESS, "{ip}"));
+    for text in ["\u{0}\u{7f}\r\n\u{feff}\"\\", "'''\"\"\"\u{200b}"] {
+        let table: toml::Table = format!("x = {}", quoted(text)).parse().unwrap();
+        assert_eq!(table["x"].as_str(), Some(text));
+    }
+}
+
 #[test]
 fn a_family_without_commands_of_its_own_opens_nothing() {
     let sh = |line: &str| ["/bin/sh", "-c", line].map(str::to_owned).to_vec();

@@ -1,10 +1,9 @@
 //! Message: everything that knockd says, and on which channels.
 
 use std::ffi::OsString;
-use std::fmt::{self, Write as _};
+use std::fmt;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use super::super::conf::{SequenceError, one_time_spent};
@@ -92,9 +91,9 @@ impl Message {
         }
     }
 
-    /// What the log gets, uncut; with a line feed at the end where knockd has one of its own.
-    pub(crate) fn log(&self) -> Option<Vec<u8>> {
-        let feed: &[u8] = match self {
+    /// What the log gets, uncut, and the line feed behind it where knockd has one of its own.
+    pub(crate) fn log(&self) -> Option<(String, &'static str)> {
+        let feed = match self {
             Self::NoLogFile { .. } | Self::StartsOver { .. } => return None,
             Self::SequenceTimeout { .. }
             | Self::RunningCommand { .. }
@@ -103,17 +102,17 @@ impl Message {
             | Self::OneTimeWriteFailed { .. }
             | Self::Rereading { .. }
             | Self::ClosingLogFile { .. }
-            | Self::ReopeningLogFile { .. } => b"\n",
-            _ => b"",
+            | Self::ReopeningLogFile { .. } => "\n",
+            _ => "",
         };
-        Some([&self.text(), feed].concat())
+        Some((self.to_string(), feed))
     }
 
     /// What standard output gets with `-v`, without line feed.
-    pub(crate) fn verbose(&self) -> Option<Vec<u8>> {
+    pub(crate) fn verbose(&self) -> Option<String> {
         match self {
-            Self::Started { interface } => Some(format!("listening on {interface}...").into_bytes()),
-            Self::ShuttingDown => Some(b"closing...".to_vec()),
+            Self::Started { interface } => Some(format!("listening on {interface}...")),
+            Self::ShuttingDown => Some("closing...".to_owned()),
             Self::Stage { .. }
             | Self::OpenSesame { .. }
             | Self::SequenceTimeout { .. }
@@ -122,17 +121,15 @@ impl Message {
             | Self::Rereading { .. }
             | Self::ClosingLogFile { .. }
             | Self::ReopeningLogFile { .. }
-            | Self::WaitingForChildren => Some(self.text()),
+            | Self::WaitingForChildren => Some(self.to_string()),
             _ => None,
         }
     }
 
     /// What standard error gets, without line feed.
-    pub(crate) fn stderr(&self) -> Option<Vec<u8>> {
+    pub(crate) fn stderr(&self) -> Option<String> {
         match self {
-            Self::BadSequence { door, error } => {
-                Some(format!("config: section {door}: {error}").into_bytes())
-            }
+            Self::BadSequence { door, error } => Some(format!("config: section {door}: {error}")),
             Self::CommandFailed { .. }
             | Self::ForkFailed
             | Self::StartTooLong
@@ -141,8 +138,8 @@ impl Message {
             | Self::OneTimeWriteFailed { .. }
             | Self::NoPidFile { .. }
             | Self::NoLogFile { .. }
-            | Self::ReloadRefused { .. } => Some(self.text()),
-            Self::Ours { .. } => Some(format!("knockd: {self}").into_bytes()),
+            | Self::ReloadRefused { .. } => Some(self.to_string()),
+            Self::Ours { .. } => Some(format!("knockd: {self}")),
             _ => None,
         }
     }
@@ -152,16 +149,6 @@ impl Message {
         match self {
             Self::StartsOver { .. } => Some(self.to_string()),
             _ => None,
-        }
-    }
-
-    /// The words, with the bytes of a command as they are.
-    fn text(&self) -> Vec<u8> {
-        match self {
-            Self::RunningCommand { door, command } => {
-                [door.as_bytes(), b": running command: ", command.as_bytes()].concat()
-            }
-            other => other.to_string().into_bytes(),
         }
     }
 }
@@ -210,10 +197,7 @@ impl fmt::Display for Message {
                 let path = path.display();
                 write!(f, "config: {mistakes} mistake{s} in {path}; the running configuration is unchanged")
             }
-            // A name in it may be anybody's choice.
-            Self::Ours { text } => {
-                text.chars().try_for_each(|c| f.write_char(if c.is_control() { ' ' } else { c }))
-            }
+            Self::Ours { text } => f.write_str(text),
             Self::WaitingForChildren => f.write_str("waiting for child processes..."),
             Self::ShuttingDown => f.write_str("shutting down"),
         }

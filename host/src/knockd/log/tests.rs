@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::time::Instant;
@@ -167,7 +168,7 @@ fn words_and_channels() {
                 "-",
             ],
         ),
-        (Message::Ours { text: "a\nb".to_owned() }, ["a b", "-", "knockd: a b", "-"]),
+        (Message::Ours { text: "a".to_owned() }, ["a", "-", "knockd: a", "-"]),
         (
             Message::WaitingForChildren,
             ["waiting for child processes...", "waiting for child processes...", "-", "-"],
@@ -175,11 +176,9 @@ fn words_and_channels() {
         (Message::ShuttingDown, ["shutting down", "closing...", "-", "-"]),
     ];
     for (message, expected) in cases {
-        let text = |bytes: Option<Vec<u8>>| {
-            bytes.map_or_else(|| "-".to_owned(), |bytes| String::from_utf8(bytes).expect("UTF-8"))
-        };
-        let debug = message.debug().unwrap_or_else(|| "-".to_owned());
-        assert_eq!([text(message.log()), text(message.verbose()), text(message.stderr()), debug], expected);
+        let log = message.log().map(|(text, feed)| text + feed);
+        let said = [log, message.verbose(), message.stderr(), message.debug()];
+        assert_eq!(said.map(|text| text.unwrap_or_else(|| "-".to_owned())), expected);
     }
 }
 
@@ -187,6 +186,39 @@ fn words_and_channels() {
 fn a_stranger_cannot_write_log_lines() {
     let hostile = source(Some("a\n[2026-01-01 00:00] x\u{1b}[2Jé"));
     assert_eq!(hostile.to_string(), "10.9.0.2 (a??2026-01-01?00?00??x??2J?)");
+}
+
+#[test]
+fn names_and_commands_make_no_lines_and_move_no_cursor() {
+    let (dir, hostile) = (tempfile::tempdir().expect("a folder"), "a\n[2026-01-01 00:00] x\u{1b}[2J\u{202e}");
+    let path = dir.path().join("log");
+    let mut channels = Channels::new(false, false);
+    channels.reopen(&path);
+    channels.say(&Message::Rereading { path: hostile.into() });
+    channels.say(&Message::CommandTimeout { source: source(None), door: hostile.to_owned() });
+    channels.say(&Message::RunningCommand {
+        door: "a".to_owned(),
+        command: OsString::from_vec(b"\x1b\xff".to_vec()),
+    });
+    channels.say(&Message::Ours { text: hostile.to_owned() });
+    let written = fs::read_to_string(&path).expect("read");
+    let shown = r"a\n[2026-01-01 00:00] x\u{1b}[2J\u{202e}";
+    let lines: Vec<_> = written.split('\n').map(|line| line.get(19..).unwrap_or_default()).collect();
+    let expected = [
+        &*format!("Re-reading config file: {shown}"),
+        "",
+        &*format!("10.9.0.2: {shown}: command timeout"),
+        "a: running command: \\u{1b}\u{fffd}",
+        "",
+        shown,
+        "",
+    ];
+    assert_eq!(lines, expected);
+    let (mut reader, writer) = io::pipe().expect("a pipe");
+    Console::new(writer).line(hostile);
+    let mut bytes = String::new();
+    reader.read_to_string(&mut bytes).expect("read");
+    assert_eq!(bytes, format!("{shown}\n"));
 }
 
 // 11.1: the forms, the cut, and the extra line feed that a cut message loses.
@@ -261,10 +293,10 @@ fn syslog_that_is_slow_or_restarted() {
 fn a_reader_that_stalls_or_leaves() {
     let (mut reader, writer) = io::pipe().expect("a pipe");
     let mut console = Console::new(writer);
-    console.line(b"first");
+    console.line("first");
     let start = Instant::now();
     for _ in 0..1000 {
-        console.line(&[b'x'; 6000]);
+        console.line(&"x".repeat(6000));
     }
     assert!(console.is_stalled && console.is_cut);
     assert!(start.elapsed().as_secs() < 5);
@@ -275,7 +307,7 @@ fn a_reader_that_stalls_or_leaves() {
     bytes.resize(16 * PIPE_PIECE, 0);
     let drained = reader.read(&mut bytes).expect("read");
     assert!(drained > PIPE_PIECE, "{drained}");
-    console.line(b"again");
+    console.line("again");
     assert!(!console.is_stalled);
     bytes.clear();
     drop(console);
@@ -284,6 +316,6 @@ fn a_reader_that_stalls_or_leaves() {
     let (reader, writer) = io::pipe().expect("a pipe");
     drop(reader);
     let mut console = Console::new(writer);
-    console.line(b"nobody");
+    console.line("nobody");
     assert!(console.is_stalled);
 }

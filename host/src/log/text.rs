@@ -1,0 +1,41 @@
+//! Text: the fields of an event in a line for people, clean and bounded.
+
+use std::fmt::{self, Debug};
+
+use postern_text::line;
+use tracing::field::{Field, Visit};
+use tracing_subscriber::field::{MakeVisitor, RecordFields, VisitFmt, VisitOutput};
+use tracing_subscriber::fmt::FormatFields;
+use tracing_subscriber::fmt::format::{DefaultFields, Writer};
+
+/// The field that holds the words of an event.
+const MESSAGE: &str = "message";
+
+/// Texts but for the words stand in quotes, so that one cannot pass for two.
+#[derive(Debug, Default)]
+pub(super) struct TextFields(DefaultFields);
+
+impl<'writer> FormatFields<'writer> for TextFields {
+    fn format_fields<R: RecordFields>(&self, writer: Writer<'writer>, fields: R) -> fmt::Result {
+        let mut clean = Clean(self.0.make_visitor(writer));
+        fields.record(&mut clean);
+        clean.0.finish()
+    }
+}
+
+struct Clean<V>(V);
+
+impl<V: VisitFmt> Visit for Clean<V> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        if field.name() == MESSAGE {
+            return self.0.record_debug(field, &format_args!("{}", line(value)));
+        }
+        let value = value.replace('\\', r"\\").replace('"', "\\\"");
+        self.0.record_debug(field, &format_args!("\"{}\"", line(value)));
+    }
+
+    /// Numbers, and what shows itself, come here, too.
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        self.0.record_debug(field, &format_args!("{}", line(format_args!("{value:?}"))));
+    }
+}
