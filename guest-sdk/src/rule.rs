@@ -21,7 +21,8 @@ pub trait Rule: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// A text for the person who wrote the settings: what is wrong, and what would be right.
+    /// A text for the person who wrote the settings: what is wrong, and what would be right. Each line is a mistake of its own; it is shown at
+    /// the setting that it begins with, as in `within: 2h is too long`.
     fn configure(settings: Self::Settings) -> Result<(Self, Interest), String>;
 
     /// Says what one knock means. `memory` is what the rule last remembered of this source, unless that expired.

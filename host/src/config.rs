@@ -10,6 +10,7 @@ mod interfaces;
 mod memory;
 mod mistake;
 mod rule_file;
+mod settings_places;
 mod table;
 mod values;
 

@@ -251,13 +251,17 @@ fn settings_are_refused_at_their_place_in_the_modules_own_words() {
         &[
             (
                 "a.toml",
-                "module = \"sequence\"\ndoor = \"ssh\"\n\n[settings]\nsequence = [\"1111\", \"0/udp\", \"22/icmp\"]\nwithin = \"5 parsecs\"\nspeed = 1\n",
+                "module = \"sequence\"\ndoor = \"ssh\"\n\n[settings]\nsequence = [\"1111\",\n\"0/udp\",\n\"22/icmp\"\n]\nwithin = \"5 parsecs\"\nspeed = 1\n",
             ),
             ("b.toml", "module = \"sequence\"\ndoor = \"ssh\"\n"),
             ("c.toml", "module = \"./gone.wasm\"\ndoor = \"ssh\"\n"),
         ],
         expect![[r#"
-            rules/a.toml:4: settings: unknown key speed; known are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict; sequence[0]: "1111" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535; within: "5 parsecs" is not a duration; write one such as "5s", "500ms" or "1h30m"
+            rules/a.toml:5: settings.sequence[0]: "1111" is not a step; write port/udp or port/tcp with a port from 1 to 65535
+            rules/a.toml:6: settings.sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535
+            rules/a.toml:7: settings.sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535
+            rules/a.toml:9: settings.within: "5 parsecs" is not a duration; write one such as "5s", "500ms" or "1h30m"
+            rules/a.toml:10: settings.speed: no such key; there are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
             rules/b.toml:1: sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
             rules/c.toml:1: module: the module cannot be read: No such file or directory (os error 2); check the path and its permissions
         "#]],

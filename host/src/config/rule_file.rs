@@ -10,6 +10,7 @@ use super::Ceilings;
 use super::door::prefixes;
 use super::memory;
 use super::mistake::Mistake;
+use super::settings_places::SettingsPlaces;
 use super::table::{At, Place, Source, Table};
 use crate::rules::{Limits, stock};
 
@@ -41,7 +42,7 @@ pub struct RuleFile {
     /// Where the sequence stands that is used up by an opening; none if it may be used again.
     pub(crate) one_time: Option<OneTime>,
     module_place: Place,
-    settings_place: Place,
+    settings_places: SettingsPlaces,
     door_places: Vec<Place>,
     prefixes_place: Place,
     interface_places: Vec<Place>,
@@ -101,7 +102,7 @@ impl RuleFile {
             settings,
             one_time,
             module_place: place.clone(),
-            settings_place: place.clone(),
+            settings_places: SettingsPlaces::whole(place.clone()),
             door_places: vec![place.clone()],
             prefixes_place: place,
             interface_places: Vec::new(),
@@ -113,9 +114,10 @@ impl RuleFile {
         self.mistake(&self.module_place, what.into())
     }
 
-    /// A mistake in what the rule's module was told.
-    pub(crate) fn settings_mistake(&self, what: impl Into<String>) -> Mistake {
-        self.mistake(&self.settings_place, what.into())
+    /// What the rule's module says is wrong with what it was told.
+    pub(crate) fn settings_mistakes(&self, refusal: &str) -> Vec<Mistake> {
+        let mistakes = self.settings_places.mistakes(refusal).into_iter();
+        mistakes.map(|(place, what)| self.mistake(place, what)).collect()
     }
 
     /// A mistake in the rule's n-th door.
@@ -167,7 +169,10 @@ impl RuleFile {
         let bounds = memory::of_a_rule(&table, ceilings.memory);
         let limits = Self::limits(&table);
         let settings = table.table("settings");
-        let settings_place = settings.as_ref().map_or(start, Table::place);
+        let settings_places = settings.as_ref().map_or_else(
+            || SettingsPlaces::whole(start),
+            |table| SettingsPlaces::of(table.place(), table.places()),
+        );
         let settings = settings.map_or_else(|| "{}".to_owned(), |settings| settings.json().to_string());
         table.finish();
         Some(Self {
@@ -184,7 +189,7 @@ impl RuleFile {
             settings,
             one_time: None,
             module_place,
-            settings_place,
+            settings_places,
             door_places,
             prefixes_place,
             interface_places: interfaces.iter().map(|at| at.place.clone()).collect(),

@@ -210,6 +210,27 @@ impl<'a> Table<'a> {
         tables
     }
 
+    /// Where everything in it stands: keys, items of lists, and what is in tables within.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let mut places = Vec::new();
+        for (name, value) in self.table {
+            let place = Place {
+                line: self.source.line(&name.span()),
+                key: format!("{}{}", self.prefix, name.get_ref()),
+            };
+            match value.get_ref() {
+                DeValue::Table(table) => places.extend(self.inner(place.clone(), table).places()),
+                DeValue::Array(items) => places.extend(items.iter().enumerate().map(|(n, item)| Place {
+                    line: self.source.line(&item.span()),
+                    key: format!("{}[{n}]", place.key),
+                })),
+                _ => {}
+            }
+            places.push(place);
+        }
+        places
+    }
+
     /// The table as JSON.
     pub(super) fn json(&self) -> serde_json::Value {
         json_table(self.table)

@@ -81,7 +81,7 @@ impl Generation {
                     rules.push(rule);
                     subscriptions.push(subscription);
                 }
-                Err(mistake) => mistakes.push(mistake),
+                Err(found) => mistakes.extend(found),
             }
         }
         if !mistakes.is_empty() {
@@ -105,17 +105,17 @@ fn load(
     loader: &Loader,
     trust: Trust,
     activity: &Activity,
-) -> Result<(LoadedRule, Subscription), Mistake> {
+) -> Result<(LoadedRule, Subscription), Vec<Mistake>> {
     let module = loader.load(&file.module, trust, activity).map_err(|error| match error {
         // About the module's file, or a folder, which many rules may share.
-        LoadError::Distrust(distrust) => distrust.into(),
-        error => file.module_mistake(format!("the module {}; {}", piece(&error), error.remedy())),
+        LoadError::Distrust(distrust) => vec![distrust.into()],
+        error => vec![file.module_mistake(format!("the module {}; {}", piece(&error), error.remedy()))],
     })?;
     let log_limit = log_limit();
     let started = Instance::start(&module, &file.id, file.limits, &file.settings, &log_limit);
     let (_, interest) = started.map_err(|error| match error {
-        StartError::Refused(what) => file.settings_mistake(what),
-        other => file.module_mistake(other.to_string()),
+        StartError::Refused(what) => file.settings_mistakes(&what),
+        other => vec![file.module_mistake(other.to_string())],
     })?;
     let rule = LoadedRule {
         id: file.id.clone(),

@@ -18,6 +18,9 @@ use super::loader::Module;
 use super::runtime::Running;
 use super::store;
 
+/// Most bytes of what a rule says is wrong with its settings.
+const MOST_WORDS: usize = 16 << 10;
+
 /// Why a rule could not be started.
 #[derive(Debug, Error)]
 pub enum StartError {
@@ -67,7 +70,7 @@ impl Instance {
         let rule = store::call(&mut store, cpu, |store| module.code.start(store)).map_err(fault("start"))?;
         let interest = store::call(&mut store, cpu, |store| rule.call_configure(store, settings));
         let interest = interest.map_err(fault("configure"))?;
-        let interest = interest.map_err(|what| StartError::Refused(one_line(&what)))?;
+        let interest = interest.map_err(|what| StartError::Refused(beginning(what)))?;
         let interest = contract::lift_interest(&interest).map_err(StartError::Interest)?;
         Ok((Self { store, rule, payload_limit: interest.payload_limit, cpu: limits.cpu }, interest))
     }
@@ -90,7 +93,8 @@ impl Instance {
     }
 }
 
-/// A guest's words in one line that can do no harm to a terminal or a log.
-fn one_line(text: &str) -> String {
-    text.chars().take(2000).map(|c| if c.is_control() { ' ' } else { c }).collect()
+/// As much of a guest's words as anybody reads; it may have written megabytes.
+fn beginning(mut words: String) -> String {
+    words.truncate(words.floor_char_boundary(MOST_WORDS));
+    words
 }

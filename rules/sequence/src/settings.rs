@@ -82,11 +82,11 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// All mistakes, with remedies, joined by `; `.
+    /// All mistakes, with remedies, each in a line of its own that begins with its key, so that the host can name its place.
     pub(crate) fn check(written: &Map<String, Value>) -> Result<Self, String> {
         let mut mistakes = Mistakes::default();
         for key in written.keys().filter(|key| !KEYS.contains(&key.as_str())) {
-            mistakes.push(format!("unknown key {key}; known are {}", KEYS.join(", ")));
+            mistakes.push(format!("{key}: no such key; there are {}", KEYS.join(", ")));
         }
         let settings = Self {
             steps: steps(written.get("sequence"), &mut mistakes),
@@ -121,7 +121,7 @@ impl Settings {
                 }
             },
         };
-        if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0.join("; ")) }
+        if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0.join("\n")) }
     }
 
     /// One watch for each port of the sequence, or all ports there are.
@@ -178,7 +178,7 @@ fn steps(written: Option<&Value>, mistakes: &mut Mistakes) -> Vec<Step> {
         return Vec::new();
     };
     if list.is_empty() || list.len() > MOST_STEPS {
-        mistakes.push(format!("sequence has {} steps; {MANY_STEPS}", list.len()));
+        mistakes.push(format!("sequence: has {} steps; {MANY_STEPS}", list.len()));
         return Vec::new();
     }
     let mut steps = Vec::with_capacity(list.len());
@@ -243,7 +243,7 @@ fn target(written: Option<&Value>, mistakes: &mut Mistakes) -> Destination {
         Some(one) => std::slice::from_ref(one),
     };
     if list.is_empty() || list.len() > MOST_TARGETS {
-        mistakes.push(format!("target has {} addresses; give 1 to {MOST_TARGETS}, or \"any\"", list.len()));
+        mistakes.push(format!("target: has {} addresses; give 1 to {MOST_TARGETS}, or \"any\"", list.len()));
     }
     let mut prefixes = Vec::with_capacity(list.len());
     for item in list {
@@ -298,7 +298,7 @@ mod tests {
 
     #[track_caller]
     fn check(json: &str, mistakes: &[&str]) {
-        assert_eq!(parse(json).err().unwrap_or_default(), mistakes.join("; "));
+        assert_eq!(parse(json).err().unwrap_or_default(), mistakes.join("\n"));
     }
 
     #[test]
@@ -348,7 +348,7 @@ mod tests {
                 "action": true
             }"#,
             &[
-                "unknown key sequenc; known are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict",
+                "sequenc: no such key; there are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict",
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
@@ -369,8 +369,8 @@ mod tests {
         let sequence = |steps: usize| format!(r#"{{"sequence": {:?}}}"#, vec!["7/udp"; steps]);
         check(&sequence(1), &[]);
         check(&sequence(64), &[]);
-        check(&sequence(0), &[&format!("sequence has 0 steps; {MANY_STEPS}")]);
-        check(&sequence(65), &[&format!("sequence has 65 steps; {MANY_STEPS}")]);
+        check(&sequence(0), &[&format!("sequence: has 0 steps; {MANY_STEPS}")]);
+        check(&sequence(65), &[&format!("sequence: has 65 steps; {MANY_STEPS}")]);
         check(r#"{"sequence": "7/udp"}"#, &[&format!(r#"sequence: "7/udp" is not a list; {MANY_STEPS}"#)]);
         check(
             r#"{"sequence": ["7/udp"], "tcp_flags": "syn"}"#,

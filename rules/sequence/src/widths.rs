@@ -29,7 +29,7 @@ impl Widths {
             Some(one) => std::slice::from_ref(one),
         };
         if list.is_empty() {
-            mistakes.push(format!("prefix has no width; {REMEDY}"));
+            mistakes.push(format!("prefix: has no width; {REMEDY}"));
         }
         for item in list {
             let Some((family, length)) = item.as_str().and_then(parse) else {
@@ -108,7 +108,7 @@ mod tests {
         ] {
             assert_eq!(check(wrong).1, [format!("prefix: {wrong} is not a width; {REMEDY}")]);
         }
-        assert_eq!(check("[]").1, [format!("prefix has no width; {REMEDY}")]);
+        assert_eq!(check("[]").1, [format!("prefix: has no width; {REMEDY}")]);
         assert_eq!(
             check(r#"["ipv6/64", "ipv6/56"]"#).1,
             [r#"prefix: "ipv6/56" is the second width of its family; keep one of them"#]

@@ -1,0 +1,111 @@
+//! SettingsPlaces: where in a rule's file the settings stand that its module speaks of.
+
+use super::table::Place;
+
+/// Mistakes of one rule's settings that are told; nobody reads more.
+const MOST_MISTAKES: usize = 100;
+
+/// Settings whose places are kept; what is wrong with others is told of all of them.
+const MOST_PLACES: usize = 1024;
+
+/// Where `[settings]` stands, and each setting in it.
+#[derive(Clone, Debug)]
+pub(super) struct SettingsPlaces {
+    whole: Place,
+    /// Their keys begin with that of the whole.
+    each: Vec<Place>,
+}
+
+impl SettingsPlaces {
+    pub(super) fn of(whole: Place, mut each: Vec<Place>) -> Self {
+        each.truncate(MOST_PLACES);
+        Self { whole, each }
+    }
+
+    /// If nothing is known of single settings.
+    pub(super) const fn whole(whole: Place) -> Self {
+        Self { whole, each: Vec::new() }
+    }
+
+    /// What a module says is wrong: a mistake a line, at the setting that it begins with. A line that begins with a blank belongs to the
+    /// one before.
+    pub(super) fn mistakes(&self, refusal: &str) -> Vec<(&Place, String)> {
+        let mut mistakes: Vec<(&Place, String)> = Vec::new();
+        for line in refusal.lines().filter(|line| !line.trim().is_empty()) {
+            let is_full = mistakes.len() == MOST_MISTAKES;
+            match mistakes.last_mut() {
+                Some((_, what)) if line.starts_with([' ', '\t']) => *what = format!("{what} {}", line.trim()),
+                _ if is_full => break,
+                _ => mistakes.push(self.placed(line.trim())),
+            }
+        }
+        if mistakes.is_empty() {
+            mistakes.push((&self.whole, "the module refuses them and does not say why".to_owned()));
+        }
+        mistakes
+    }
+
+    fn placed(&self, line: &str) -> (&Place, String) {
+        let found = line.split_once(": ").and_then(|(key, what)| Some((self.place(key)?, what)));
+        let (place, what) = found.unwrap_or((&self.whole, line));
+        (place, what.to_owned())
+    }
+
+    /// Where a setting stands; the whole of it if it has no such part.
+    fn place(&self, key: &str) -> Option<&Place> {
+        let named = |key: &str| self.each.iter().find(|place| self.name(place) == Some(key));
+        named(key).or_else(|| named(key.split(['[', '.']).next()?))
+    }
+
+    fn name<'a>(&self, place: &'a Place) -> Option<&'a str> {
+        place.key.strip_prefix(&self.whole.key)?.strip_prefix('.')
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistake_stands_at_the_setting_that_it_begins_with() {
+        let place = |line, key: &str| Place { line, key: key.to_owned() };
+        let each = [
+            (5, "settings.within"),
+            (6, "settings.sequence"),
+            (7, "settings.sequence[0]"),
+            (9, "settings.a.b"),
+        ];
+        let each = each.map(|(line, key)| place(line, key)).to_vec();
+        let places = SettingsPlaces::of(place(4, "settings"), each);
+        let check = |refusal: &str, expected: &[&str]| {
+            let shown = |(place, what): (&Place, String)| format!("{} {}: {what}", place.line, place.key);
+            let shown: Vec<_> = places.mistakes(refusal).into_iter().map(shown).collect();
+            assert_eq!(shown, expected, "{refusal:?}");
+        };
+        check("within: too long", &["5 settings.within: too long"]);
+        check(
+            "sequence[0]: no step\na.b: x: y",
+            &["7 settings.sequence[0]: no step", "9 settings.a.b: x: y"],
+        );
+        // At the setting if it has no such part, and at all of them if there is no such setting.
+        check("sequence[9]: no step", &["6 settings.sequence: no step"]);
+        check(
+            "gap: no gap\nsequence is missing",
+            &["4 settings: gap: no gap", "4 settings: sequence is missing"],
+        );
+        check("within:now", &["4 settings: within:now"]);
+        check(
+            "Traceback (most recent call last):\n  File \"app.py\", line 7\r\n\nValueError: 7",
+            &[
+                "4 settings: Traceback (most recent call last): File \"app.py\", line 7",
+                "4 settings: ValueError: 7",
+            ],
+        );
+        for nothing in ["", "\n \n"] {
+            check(nothing, &["4 settings: the module refuses them and does not say why"]);
+        }
+        assert_eq!(places.mistakes(&"x\n".repeat(8000)).len(), MOST_MISTAKES);
+        let whole = SettingsPlaces::whole(place(2, ""));
+        assert_eq!(whole.mistakes("within: x")[0].1, "within: x");
+    }
+}
