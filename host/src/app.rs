@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{DropReason, Event, RuleId};
-use postern_doorman::Release;
+use postern_doorman::{Error, Release};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -213,14 +213,19 @@ impl App {
         let plan = self.desk.plan(config);
         let release = ReleaseTimer::release(is_asked);
         if let Err(error) = self.desk.apply(&plan, release).await {
-            let detail = format!("{:#}", anyhow::Error::from(error));
             let running = self.running.number;
-            tracing::error!(
-                event = "doors-refused",
-                generation = running,
-                detail,
-                "the doors cannot be changed: {detail}; the running configuration (generation {running}) is unchanged"
-            );
+            if let Error::Doors(found) = error {
+                let mistakes = plan.mistakes(self.written.file(), config, found);
+                log::reload_refused(&mistakes, running);
+            } else {
+                let detail = format!("{:#}", anyhow::Error::from(error));
+                tracing::error!(
+                    event = "doors-refused",
+                    generation = running,
+                    detail,
+                    "the doors cannot be changed: {detail}; the running configuration (generation {running}) is unchanged"
+                );
+            }
             return;
         }
         if self.reloads.is_pending() {

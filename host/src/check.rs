@@ -2,13 +2,12 @@
 
 use std::path::Path;
 
-use postern_core::DoorId;
-use postern_text::{piece, terminal};
 use postern_doorman::check_sets;
+use postern_text::{piece, terminal};
 
 use crate::activity::Activity;
 use crate::advice::advice;
-use crate::config::{Config, DoorKind, Mistake, Mistakes};
+use crate::config::Mistakes;
 use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
@@ -28,7 +27,7 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     if let Some(config) = &config {
-        mistakes.extend(set_mistakes(file, config));
+        mistakes.extend(config.door_mistakes(file, check_sets));
         for advice in advice(&written, config) {
             terminal::err(format_args!("warning: {advice}"))?;
         }
@@ -53,22 +52,6 @@ pub fn reset(file: &Path) -> anyhow::Result<Exit> {
     let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
     terminal::out(format_args!("table inet postern: {words}"))?;
     Ok(Exit::Success)
-}
-
-fn set_mistakes(file: &Path, config: &Config) -> Vec<Mistake> {
-    let doors: Vec<_> = config.doors.values().collect();
-    let net: Vec<_> = doors
-        .iter()
-        .enumerate()
-        .filter_map(|(n, door)| match &door.kind {
-            DoorKind::Net(net) => Some((DoorId(u32::try_from(n).ok()?), net.clone())),
-            DoorKind::Command(_) | DoorKind::Shell(_) => None,
-        })
-        .collect();
-    let mistake = |(door, error): (DoorId, postern_doorman::Mistake)| {
-        doors[door.0 as usize].mistake(file, format!("{:#}", anyhow::Error::from(error)))
-    };
-    check_sets(&net).into_iter().map(mistake).collect()
 }
 
 fn tell(mistakes: &Mistakes) -> anyhow::Result<Exit> {

@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Bounds, DoorId};
-use postern_doorman::{GuardDoor, check_doors as check_doors_of_net};
+use postern_doorman::{GuardDoor, NetDoor, check_doors as check_doors_of_net};
 
 use crate::activity::Activity;
 use crate::trust::{OpenError, Trust};
@@ -206,7 +206,7 @@ impl Config {
         drop(document);
         mistakes.extend(source.into_mistakes());
         if let Some(config) = &config {
-            mistakes.extend(config.door_mistakes(file));
+            mistakes.extend(config.door_mistakes(file, check_doors_of_net));
         }
         config
     }
@@ -220,8 +220,13 @@ impl Config {
         }
     }
 
-    /// Ports and sets that cannot be shared by doors.
-    fn door_mistakes(&self, file: &Path) -> Vec<Mistake> {
+    /// What the doorman says is wrong with doors in the packet filter of this configuration, which `file` says: with their own names, since the
+    /// doorman knows only the numbers that `check` was given.
+    pub(crate) fn door_mistakes(
+        &self,
+        file: &Path,
+        check: impl FnOnce(&[(DoorId, NetDoor)]) -> Vec<(DoorId, postern_doorman::Mistake)>,
+    ) -> Vec<Mistake> {
         let doors: Vec<_> = self.doors.values().collect();
         let net: Vec<_> = (0..)
             .zip(&doors)
@@ -230,10 +235,8 @@ impl Config {
                 DoorKind::Command(_) | DoorKind::Shell(_) => None,
             })
             .collect();
-        let mistake = |(DoorId(n), what): (DoorId, postern_doorman::Mistake)| {
-            doors.get(n as usize).map(|door| door.mistake(file, what.to_string()))
-        };
-        check_doors_of_net(&net).into_iter().filter_map(mistake).collect()
+        let mistake = |(DoorId(n), what)| doors.get(n as usize).map(|door| door.refused(file, what));
+        check(&net).into_iter().filter_map(mistake).collect()
     }
 
     fn from_table(file: &Path, table: Table<'_>, door_names: &mut Vec<String>) -> Self {

@@ -8,13 +8,14 @@ mod net;
 mod runner;
 
 use std::collections::HashMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Again, DoorId, DoorPolicy, Event, Grant, Key, Order, Policy, RuleId};
-use postern_doorman::{Error, GuardDoor, Identity, Listing, NetDoor, Posture, Release};
+use postern_doorman::{Error, GuardDoor, Identity, Listing, Mistake, NetDoor, Posture, Release};
 
-use crate::config::{CommandDoor, Config, Door, DoorKind, ShellDoor};
+use crate::config::{CommandDoor, Config, Door, DoorKind, Mistakes, ShellDoor};
 use crate::happening::Teller;
 use crate::journal::{Journal, Record};
 use net::NetThread;
@@ -47,6 +48,17 @@ pub(crate) struct Plan {
     net: Vec<(DoorId, NetDoor)>,
     commands: Vec<(DoorId, Commands)>,
     pub(crate) policy: Arc<Policy>,
+}
+
+impl Plan {
+    /// What the doorman says is wrong with the doors of `config`, which `file` says and this plan is of, with their names.
+    pub(crate) fn mistakes(&self, file: &Path, config: &Config, found: Vec<(DoorId, Mistake)>) -> Mistakes {
+        let mistake = |(door, what)| {
+            let name = &self.policy.doors.get(&door)?.name;
+            Some(config.doors.get(name)?.refused(file, what))
+        };
+        Mistakes::new(found.into_iter().filter_map(mistake).collect())
+    }
 }
 
 impl Doors {

@@ -47,6 +47,14 @@ impl Written {
         }
     }
 
+    /// The file that says it, or says where the rest is.
+    pub(crate) fn file(&self) -> &Path {
+        match self {
+            Self::Postern(file, _) => file,
+            Self::Knockd(source) => source.file(),
+        }
+    }
+
     /// What its journal in the state folder is called, without number and ending.
     pub(crate) const fn journal_stem(&self) -> &'static str {
         match self {

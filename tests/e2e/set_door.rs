@@ -78,3 +78,26 @@ fn what_the_operator_takes_out_of_a_set_stays_out_and_is_told() {
     assert!(lab.tcp_connects(CLIENT4, 22, SOON), "and may knock again");
     daemon.stop();
 }
+
+#[test]
+fn a_set_that_is_missing_is_told_by_the_doors_name_at_the_start_and_at_a_reload() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let shop = "[doors.shop]\nset = \"inet filter gone\"\n";
+    let setup = posternd(&lab).config(&format!("{CONFIG}{shop}")).rule("knock", KNOCK);
+    lab.firewall(RULESET);
+    let words = |setup: &std::path::Path| {
+        format!("{}:6: doors.shop: there is no set inet filter gone; ", setup.join("postern.toml").display())
+    };
+    let checked = setup.check();
+    assert!(String::from_utf8_lossy(&checked.stderr).starts_with(&words(setup.dir())), "{checked:?}");
+    let mut daemon = setup.launch();
+    assert_eq!(daemon.wait_for_end().code(), Some(1));
+    let told = words(daemon.dir());
+    daemon.wait_for("mistake", |entry| entry.text("message").starts_with(&told));
+
+    let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
+    let told = words(daemon.dir());
+    daemon.write("postern.toml", format!("{CONFIG}{shop}"));
+    daemon.wait_for("mistake", |entry| entry.text("message").starts_with(&told));
+    daemon.stop();
+}

@@ -13,7 +13,7 @@ use crate::set_name::SetName;
 /// Why the doorman could not do something. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Doors that cannot work; every mistake that could be seen.
+    /// Doors that cannot work; every mistake that could be seen. Their names are known to whoever numbered them.
     #[error("{}", List(.0))]
     Doors(Vec<(DoorId, Mistake)>),
     /// The table belongs to a living process.
@@ -117,11 +117,11 @@ struct List<'a>(&'a [(DoorId, Mistake)]);
 
 impl fmt::Display for List<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (position, (door, mistake)) in self.0.iter().enumerate() {
+        for (position, (_, mistake)) in self.0.iter().enumerate() {
             if position > 0 {
                 f.write_str("; ")?;
             }
-            write!(f, "door {}: {mistake}", door.0)?;
+            write!(f, "{mistake}")?;
         }
         Ok(())
     }

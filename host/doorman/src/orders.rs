@@ -176,7 +176,7 @@ impl Doorman {
         }
         let version = if client.address().is_ipv4() { "IPv4" } else { "IPv6" };
         let (set, is_ours) = match self.doors.get(&order.door) {
-            None => return Err(format!("there is no door {} in the packet filter", order.door.0)),
+            None => return Err("it is not in the packet filter any more".to_owned()),
             Some(Door::Guard(_, chain)) => (chain.set_for(&client), true),
             Some(Door::Set { .. }) if !client.is_single() || client.link() != 0 => (None, false),
             Some(Door::Set { v4, v6 }) => {

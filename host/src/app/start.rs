@@ -99,8 +99,9 @@ impl App {
         match apply_when_free(&mut signals, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.release_timer.done(release, Instant::now()),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
-            Err(error @ postern_doorman::Error::Doors(_)) => {
-                tracing::error!(event = "mistake", detail = %error, "{error}; {}", does_not_start(&guards, &written));
+            Err(postern_doorman::Error::Doors(found)) => {
+                let mistakes = plan.mistakes(written.file(), &config, found);
+                log::mistakes(Some(&mistakes), &does_not_start(&guards, &written));
                 return Ok(Begun::refused(doors));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),

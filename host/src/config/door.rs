@@ -53,6 +53,11 @@ impl Door {
         }
     }
 
+    /// What the doorman says is wrong with it.
+    pub(crate) fn refused(&self, file: &Path, what: postern_doorman::Mistake) -> Mistake {
+        self.mistake(file, format!("{:#}", anyhow::Error::from(what)))
+    }
+
     /// A mistake in the door as a whole.
     pub(crate) fn mistake(&self, file: &Path, what: String) -> Mistake {
         let key = format!("doors.{}", self.name);

@@ -214,7 +214,7 @@ fn one_bad_order_does_not_refuse_the_others() {
         refused,
         [
             "the set inet filter small is full; declare it with a larger size",
-            "there is no door 9 in the packet filter",
+            "it is not in the packet filter any more",
             "::ffff:192.0.2.1 is an IPv4 address in the form of an IPv6 address",
             "the door has no set for IPv6 clients",
             "a door cannot be opened for no time",

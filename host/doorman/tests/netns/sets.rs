@@ -112,14 +112,9 @@ fn every_mistake_in_sets_is_told_at_once() {
         "8 the sets inet filter good4 and inet filter also4 are both for IPv4 addresses; name one for IPv4 and one for IPv6",
     ];
     assert_eq!(told, expected);
-    let error = start(&doors).err().unwrap().to_string();
-    assert_eq!(
-        error,
-        told.iter()
-            .map(|line| format!("door {}", line.replacen(' ', ": ", 1)))
-            .collect::<Vec<_>>()
-            .join("; ")
-    );
+    let Err(postern_doorman::Error::Doors(refused)) = start(&doors) else { panic!("doors without sets") };
+    let refused: Vec<_> = refused.iter().map(|(door, mistake)| format!("{} {mistake}", door.0)).collect();
+    assert_eq!(refused, expected);
 }
 
 #[test]
