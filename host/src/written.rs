@@ -63,14 +63,6 @@ impl Written {
         }
     }
 
-    /// The file that it begins with.
-    pub(crate) fn file(&self) -> &Path {
-        match self {
-            Self::Postern(file, _) => file,
-            Self::Knockd(source) => source.file(),
-        }
-    }
-
     /// The file to watch for changes; none if only a signal reloads it, as knockd has it.
     pub(crate) fn watched(&self) -> Option<&Path> {
         match self {

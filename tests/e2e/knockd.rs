@@ -249,6 +249,22 @@ fn names_are_looked_up_if_asked_for() {
 }
 
 #[test]
+fn sections_of_one_name_are_called_by_it_and_are_two_doors() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "[SSH]\nsequence = 1:udp\ncommand = echo first >> DIR/journal\n[SSH]\nsequence = 2:udp\ncommand = echo second >> DIR/journal\n";
+    let knockd = Knockd::start(&lab, conf, &[], &[]);
+    lab.knock(CLIENT4, "2/udp");
+    assert_eq!(knockd.lines("journal", 1), ["second"]);
+    lab.knock(CLIENT6, "1/udp");
+    assert_eq!(knockd.lines("journal", 2), ["second", "first"]);
+    for client in [CLIENT4, CLIENT6] {
+        let said = format!("{client}: SSH: Stage 1\n{client}: SSH: OPEN SESAME\n");
+        eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
+    }
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
 fn a_reload_with_a_mistake_keeps_what_runs_and_a_right_one_takes_over() {
     let Some(lab) = Lab::if_possible() else { return };
     let conf = "[a]\nsequence = 7:udp\ncommand = echo a >> DIR/journal\n";

@@ -101,7 +101,7 @@ impl App {
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(postern_doorman::Error::Doors(found)) => {
                 let mistakes = plan.mistakes(written.file(), &config, found);
-                log::mistakes(Some(&mistakes), &does_not_start(&guards, &written));
+                log::start_refused(&mistakes, &does_not_start(&guards, &written));
                 return Ok(Begun::refused(doors));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),

@@ -10,13 +10,14 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
 use postern_text::clean::is_fit;
 use postern_text::piece;
+use serde_json::Value;
 
-use super::translate::section;
+use super::shared::Shared;
 use crate::config::{Config, Door, DoorKind, RuleFile, ShellDoor, show_duration};
 use iptables::{Accept, Act};
 
@@ -51,10 +52,11 @@ impl fmt::Display for Converted {
     }
 }
 
-/// `config`, which `file` says, as a configuration of Postern's own.
-fn convert(file: &Path, config: &Config) -> Converted {
+/// `config`, which `file` says and of whose sections `shared` knows, as a configuration of Postern's own.
+fn convert(file: &Path, shared: &Shared, config: &Config) -> Converted {
     let mut names = Vec::new();
-    let sections: Vec<_> = config.rules.iter().map(|rule| Section::read(rule, config, &mut names)).collect();
+    let section = |rule| Section::read(rule, shared, config, &mut names);
+    let sections: Vec<_> = config.rules.iter().map(section).collect();
     let mut text = head(file, config);
     let longest =
         sections.iter().filter_map(|section| section.said.as_ref().ok()).map(|said| said.lasts).max();
@@ -77,11 +79,11 @@ fn convert(file: &Path, config: &Config) -> Converted {
 }
 
 /// One section of a knockd.conf.
-struct Section<'a> {
+struct Section {
     /// As Postern takes it.
     name: String,
     /// As the user wrote it.
-    written: &'a str,
+    written: Arc<str>,
     settings: Value,
     said: Result<Said, &'static str>,
 }
@@ -101,10 +103,10 @@ struct Said {
     accept: Option<(Act, Accept)>,
 }
 
-impl<'a> Section<'a> {
-    fn read(rule: &'a RuleFile, config: &Config, names: &mut Vec<String>) -> Self {
-        let written = section(&rule.id.name);
-        let name = name(written, names);
+impl Section {
+    fn read(rule: &RuleFile, shared: &Shared, config: &Config, names: &mut Vec<String>) -> Self {
+        let written = shared.section_name(&rule.id.name);
+        let name = name(&written, names);
         let settings = serde_json::from_str(&rule.settings).unwrap_or_default();
         let said = match config.doors.get(&rule.id.name) {
             _ if rule.one_time.is_some() => Err("One_Time_Sequences cannot be said in these words yet"),
@@ -121,7 +123,7 @@ impl<'a> Section<'a> {
         let said = match &self.said {
             Ok(said) => said,
             Err(why) => {
-                let written = comment(self.written);
+                let written = comment(&self.written);
                 return format!("\n# The section [{written}] is left out: {why}. It stays with knockd.\n");
             }
         };
@@ -163,7 +165,7 @@ impl<'a> Section<'a> {
         let Self { name, written, settings, said } = self;
         let said = said.as_ref().ok()?;
         let mut text = String::new();
-        if name != written {
+        if **name != **written {
             text.push_str(&format!("# The section [{}]\n", comment(written)));
         }
         match said.accept.as_ref().and_then(|(act, accept)| Some((act, guards.get(accept)?))) {
@@ -368,6 +370,7 @@ fn comment(text: &str) -> String {
     piece(text).to_string()
 }
 
+/// A text as TOML has it. What cannot be seen is written as its number, so that whoever reads the file sees what is in it.
 fn quoted(text: &str) -> String {
     if text.chars().all(is_fit) {
         return toml::Value::from(text).to_string();
@@ -384,7 +387,6 @@ fn quoted(text: &str) -> String {
     }
     quoted + "\""
 }
-/// A text as TOML has it. What cannot be seen is written as its number, so that whoever reads the file sees what is in it.
 
 fn list(items: &[impl AsRef<str>]) -> String {
     let items: Vec<_> = items.iter().map(|item| quoted(item.as_ref())).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What those who read the configuration know and those who speak of it must.
 #[derive(Debug, Default)]
@@ -11,8 +11,19 @@ pub(super) struct Shared {
     /// What paths in the file are relative to.
     pub(super) folder: PathBuf,
     log_file: Mutex<Option<PathBuf>>,
-    /// For each rule, how many steps it has.
-    steps: Mutex<HashMap<String, usize>>,
+    sections: Mutex<Sections>,
+}
+
+/// The section behind each name of a rule and its door.
+pub(super) type Sections = HashMap<Arc<str>, Section>;
+
+/// A section of a knockd.conf, as far as one must know it to speak of it.
+#[derive(Clone, Debug)]
+pub(super) struct Section {
+    /// As its author calls it; another may be called the same.
+    pub(super) name: Arc<str>,
+    /// How many steps its sequence has.
+    pub(super) steps: usize,
 }
 
 impl Shared {
@@ -20,10 +31,10 @@ impl Shared {
         Self { file, folder, ..Self::default() }
     }
 
-    /// The configuration was read: where the log goes, and how many steps each rule has.
-    pub(super) fn learn(&self, log_file: Option<PathBuf>, steps: HashMap<String, usize>) {
+    /// The configuration was read: where the log goes, and its sections.
+    pub(super) fn learn(&self, log_file: Option<PathBuf>, sections: Sections) {
         *self.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
-        *self.steps.lock().unwrap_or_else(PoisonError::into_inner) = steps;
+        *self.sections.lock().unwrap_or_else(PoisonError::into_inner) = sections;
     }
 
     pub(super) fn log_file(&self) -> Option<PathBuf> {
@@ -31,7 +42,17 @@ impl Shared {
         path.filter(|path| !path.as_os_str().is_empty())
     }
 
+    /// How many steps the sequence of a rule has; 0 if there is no such rule any more.
     pub(super) fn steps(&self, rule: &str) -> usize {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner).get(rule).copied().unwrap_or(0)
+        self.section(rule).map_or(0, |section| section.steps)
+    }
+
+    /// What the author of the section calls the rule or door of this name.
+    pub(super) fn section_name(&self, name: &str) -> Arc<str> {
+        self.section(name).map_or_else(|| name.into(), |section| section.name)
+    }
+
+    fn section(&self, name: &str) -> Option<Section> {
+        self.sections.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
     }
 }

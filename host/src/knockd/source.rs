@@ -79,14 +79,14 @@ impl Source {
             let mistakes = mistakes.iter().map(|mistake| whole(Some(mistake.line), mistake.words()));
             return (None, mistakes.collect());
         }
-        let (Translation { config, steps }, mistakes) =
+        let (Translation { config, sections }, mistakes) =
             translate(&self.shared, &conf, &self.options, &self.interface);
         if !mistakes.is_empty() {
             return (None, mistakes);
         }
         // The file's LogFile counts more than the command line's.
         let log_file = conf.log_file.or_else(|| self.options.logfile.clone());
-        self.shared.learn(log_file, steps);
+        self.shared.learn(log_file, sections);
         (Some(config), Vec::new())
     }
 }

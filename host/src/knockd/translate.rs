@@ -3,7 +3,7 @@
 //! Each section becomes a rule that runs the stock module `sequence` and a door that runs its commands. All rules are one group,
 //! which gives them what knockd's doors have: a client that is half way at some of them is seen by those alone.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
 use super::conf::{one_time, one_time_spent, steps_text};
 use super::log::system_text;
 use super::options::Options;
-use super::shared::Shared;
+use super::shared::{Section, Sections, Shared};
 use crate::config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
 
 /// What knockd calls "practically never".
@@ -24,10 +24,10 @@ const LONGEST_REMEMBERED: i64 = 3600;
 /// As many as the engine takes.
 const MAX_OPENINGS: usize = 131_072;
 
-/// The configuration that does what a knockd.conf says, and how many steps the rule of each section has.
+/// The configuration that does what a knockd.conf says, and the section behind each name in it.
 pub(super) struct Translation {
     pub(super) config: Config,
-    pub(super) steps: HashMap<String, usize>,
+    pub(super) sections: Sections,
 }
 
 /// The configuration that does what `conf` says; `interface` is the one to listen on. A door whose one-time sequences are all used
@@ -39,10 +39,10 @@ pub(super) fn translate(
     interface: &str,
 ) -> (Translation, Vec<Mistake>) {
     let file = shared.file.as_path();
-    let mut counts = HashMap::new();
+    let mut sections = Sections::new();
     let mut config = Config::of_knockd(vec![interface.to_owned()], options.only_ipv4, NEVER, MAX_OPENINGS);
     let mut mistakes = Vec::new();
-    for (number, door) in conf.doors.iter().enumerate() {
+    for (door, name) in conf.doors.iter().zip(names(conf.doors.iter().map(|door| &*door.name))) {
         let mistake = |what: String| Mistake {
             file: file.to_owned(),
             line: Some(door.line),
@@ -72,8 +72,7 @@ pub(super) fn translate(
                 }
             }
         };
-        let name: Arc<str> = unique(number, one_time.as_ref(), &door.name).into();
-        counts.insert(name.to_string(), steps.len());
+        sections.insert(Arc::clone(&name), Section { name: door.name.as_str().into(), steps: steps.len() });
         if let Some(target) = &door.target
             && target.to_str().is_none_or(|target| target.parse::<IpAddr>().is_err())
         {
@@ -121,21 +120,28 @@ pub(super) fn translate(
         config.rules.push(RuleFile::of_section(file, door.line, &name, settings.to_string(), one_time));
         config.doors.insert(Arc::clone(&name), ConfigDoor::of_section(name, lasts, commands, door.line));
     }
-    (Translation { config, steps: counts }, mistakes)
+    (Translation { config, sections }, mistakes)
 }
 
-/// A name for a section's rule and door: sections may have the same name. With each one-time sequence it is another rule, so that
-/// nobody's progress carries over from one to the next.
-fn unique(number: usize, one_time: Option<&OneTime>, name: &str) -> String {
-    match one_time {
-        Some(OneTime { offset, .. }) => format!("{number}@{offset}:{name}"),
-        None => format!("{number}:{name}"),
-    }
-}
-
-/// The section's own name of what [`unique`] made.
-pub(super) fn section(unique: &str) -> &str {
-    unique.split_once(':').map_or(unique, |(_, name)| name)
+/// What the rules and doors of sections are called: as their section, and with a number behind it from the second of the same name on.
+fn names<'a>(sections: impl Iterator<Item = &'a str> + Clone) -> Vec<Arc<str>> {
+    let mut taken: HashSet<String> = sections.clone().map(str::to_owned).collect();
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    let name = |section: &'a str| -> Arc<str> {
+        let count = counts.entry(section).or_default();
+        *count += 1;
+        if *count == 1 {
+            return section.into();
+        }
+        loop {
+            let name = format!("{section}#{count}");
+            if taken.insert(name.clone()) {
+                return name.into();
+            }
+            *count += 1;
+        }
+    };
+    sections.map(name).collect()
 }
 
 fn flags(door: &Door) -> Vec<String> {
@@ -147,4 +153,23 @@ fn flags(door: &Door) -> Vec<String> {
             Flag::Clear => Some(format!("!{}", name.to_lowercase())),
         })
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_door_is_called_as_its_section_and_told_from_another_of_that_name() {
+        for (sections, expected) in [
+            (&["ssh", "web"][..], &["ssh", "web"][..]),
+            (&["ssh", "ssh", "web", "ssh"], &["ssh", "ssh#2", "web", "ssh#3"]),
+            (&["ssh", "ssh", "ssh#2", "ssh"], &["ssh", "ssh#3", "ssh#2", "ssh#4"]),
+            (&["ssh#2", "ssh#2", "ssh", "ssh"], &["ssh#2", "ssh#2#2", "ssh", "ssh#3"]),
+        ] {
+            let names = names(sections.iter().copied());
+            let names: Vec<_> = names.iter().map(|name| &**name).collect();
+            assert_eq!(names, expected);
+        }
+    }
 }

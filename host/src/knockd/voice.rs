@@ -17,7 +17,6 @@ use super::lock;
 use super::log::{Channels, Message, Source};
 use super::names::Names;
 use super::shared::Shared;
-use super::translate::section;
 
 /// What is no warning, but must be heard by those who heard the one that it puts an end to.
 const ENDS_A_WARNING: [&str; 2] = ["journal", "listening-again"];
@@ -65,8 +64,8 @@ impl Voice {
 
     /// What knockd says of an event; false if it has no words for it.
     fn translate(&self, fields: &Fields) -> bool {
-        let door = || section(fields.text("door")).to_owned();
-        let rule = || section(fields.text("rule")).to_owned();
+        let door = || self.shared.section_name(fields.text("door")).to_string();
+        let rule = || self.shared.section_name(fields.text("rule")).to_string();
         let source = || {
             // knockd names no link.
             let address = fields.text("src").split('%').next().and_then(|address| address.parse().ok());
@@ -163,16 +162,10 @@ impl Fields {
         self.0.get(name).map_or("", String::as_str)
     }
 
-    /// The message, with sections by the names that their author gave them.
+    /// The message, and the reason if there is one.
     fn words(&self) -> String {
-        let mut words = self.text("message").to_owned();
-        for inner in ["door", "rule"].map(|name| self.text(name)) {
-            if section(inner) != inner {
-                words = words.replace(inner, section(inner));
-            }
-        }
-        let reason = self.text("reason");
-        if reason.is_empty() { words } else { format!("{words}: {reason}") }
+        let (words, reason) = (self.text("message"), self.text("reason"));
+        if reason.is_empty() { words.to_owned() } else { format!("{words}: {reason}") }
     }
 }
 

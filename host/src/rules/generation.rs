@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_core::{Bounds, Dispatch, RuleId, Subscription};
+use postern_core::{Bounds, Dispatch, Interest, RuleId, Subscription};
 use postern_text::piece;
 
 use super::guest_log::{LogLimit, log_limit};
@@ -12,7 +12,7 @@ use super::limits::Limits;
 use super::load_error::LoadError;
 use super::loader::{Loader, Module};
 use crate::activity::Activity;
-use crate::config::{Config, Mistake, Mistakes, RuleFile};
+use crate::config::{Config, Mistake, Mistakes, OneTime, RuleFile};
 use crate::trust::Trust;
 
 /// One immutable set of loaded rules.
@@ -99,6 +99,14 @@ impl Generation {
     }
 }
 
+/// What says whether half-finished knocks mean the same. With each one-time sequence they are begun anew, even if its steps are the same.
+fn memory_format(interest: &Interest, one_time: Option<&OneTime>) -> u32 {
+    let offset = one_time.map_or(0, |line| line.offset).to_le_bytes();
+    // By an odd number, so that no two places of a file below 4 GiB are one.
+    let [a, b, c, d, ..] = offset;
+    interest.memory_format ^ u32::from_le_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b1)
+}
+
 fn load(
     file: &RuleFile,
     group: usize,
@@ -123,7 +131,7 @@ fn load(
         settings: file.settings.as_str().into(),
         limits: file.limits,
         bounds: file.bounds,
-        memory_format: interest.memory_format,
+        memory_format: memory_format(&interest, file.one_time.as_ref()),
         group,
         log_limit,
     };

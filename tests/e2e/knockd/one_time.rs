@@ -90,3 +90,24 @@ fn a_line_that_is_no_sequence_is_told_at_the_start_and_skipped() {
     assert_eq!(knockd.lines("journal", 1), ["open"]);
     assert_eq!(knockd.read("once"), "PORTS\n#:udp\n");
 }
+
+#[test]
+fn a_half_finished_knock_is_none_at_the_next_one_time_sequence_though_it_has_the_same_steps() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf =
+        "[once]\none_time_sequences = DIR/once\nseq_timeout = 60\ncommand = echo %IP% >> DIR/journal\n";
+    let knockd = Knockd::start(&lab, conf, &[], &[("once", &"1:udp,2:udp\n".repeat(3))]);
+    lab.knock(CLIENT6, "1/udp");
+    // With the next sequence comes a door that tells when it is there.
+    let there = format!("{conf}[there]\nsequence = 9:udp\ncommand = touch DIR/there\n");
+    let there = there.replace("DIR", knockd.path("").to_str().unwrap());
+    fs::write(knockd.path("knockd.conf"), there).unwrap();
+    lab.knock(CLIENT4, "1/udp 2/udp");
+    eventually("the next sequence", || {
+        lab.knock(CLIENT4, "9/udp");
+        knockd.path("there").exists().then_some(())
+    });
+    lab.knock(CLIENT6, "2/udp");
+    lab.knock(CLIENT4, "1/udp 2/udp");
+    assert_eq!(knockd.lines("journal", 2), [CLIENT4.to_string(), CLIENT4.to_string()]);
+}

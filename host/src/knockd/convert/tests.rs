@@ -25,7 +25,8 @@ fn converted(text: &str) -> Converted {
     fs::write(&file, text.replace("$DIR", dir.path().to_str().unwrap())).unwrap();
     fs::write(dir.path().join("once"), "1,2,3\n").unwrap();
     let (source, _) = Source::open(Options { config: file, ..Options::default() }).unwrap();
-    convert(Path::new("/etc/knockd.conf"), &source.read().0.unwrap())
+    let config = source.read().0.unwrap();
+    convert(Path::new("/etc/knockd.conf"), &source.shared, &config)
 }
 
 /// What Postern reads of it, cut apart.
@@ -185,14 +186,13 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
     let file = dir.path().join("knockd.conf");
     fs::write(&file, format!("[a]\nsequence = 1:udp\n{text}")).unwrap();
     let (source, _) = Source::open(Options { config: file, ..options }).unwrap();
-    let config = loaded(&convert(Path::new("knockd.conf"), &source.read().0.unwrap()).to_string());
+    let config = loaded(&convert(Path::new("knockd.conf"), &source.shared, &source.read().0.unwrap()).to_string());
     let settings: Value = serde_json::from_str(&config.rules[0].settings).unwrap();
     let family = settings.get("family").and_then(Value::as_str).unwrap_or("both").to_owned();
     let CommandDoor { open, close, .. } = command(&config, "a").clone();
     (family, open, close)
 }
 
-/// Another family's command may never succeed, and then the door could not be closed.
 /// What cannot be seen is there by its number: in a comment it shows, and as a value it is the same.
 #[test]
 fn what_cannot_be_seen_is_written_out() {
@@ -210,6 +210,7 @@ fn what_cannot_be_seen_is_written_out() {
     }
 }
 
+/// Another family's command may never succeed, and then the door could not be closed.
 #[test]
 fn a_family_without_commands_of_its_own_opens_nothing() {
     let sh = |line: &str| ["/bin/sh", "-c", line].map(str::to_owned).to_vec();

@@ -28,7 +28,7 @@ impl Source {
         // Read once more; mistakes that were not there a moment ago are told like any others.
         let (status, words) = match self.read() {
             (Some(config), _) => {
-                let converted = convert(&self.shared.file, &config);
+                let converted = convert(&self.shared.file, &self.shared, &config);
                 match terminal.print(&converted.to_string()) {
                     Ok(()) => judge(&converted, mistakes(&converted), conf),
                     Err(error) => {
