@@ -19,6 +19,7 @@ mod knockd;
 mod lifecycle;
 mod log_level;
 mod module;
+mod names;
 mod reload;
 mod set_door;
 mod slow;

@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -14,6 +14,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
+use postern_text::terminal;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
@@ -54,9 +55,10 @@ pub(super) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
     let status = daemon.wait()?;
     // With that one it has told why.
     if status.code() != Some(FAILED) {
-        let words = format!("knockd: the daemon ended before it was in the background: {status}\n");
         // If standard error is gone nobody can be told.
-        let _ = io::stderr().write_all(words.as_bytes());
+        drop(terminal::err(format_args!(
+            "knockd: the daemon ended before it was in the background: {status}"
+        )));
     }
     Ok(code(status))
 }
@@ -124,7 +126,7 @@ fn code(status: ExitStatus) -> ExitCode {
 }
 
 fn lend(link: &UnixStream) -> io::Result<()> {
-    let (stdout, stderr) = (io::stdout(), io::stderr());
+    let Terminal { stdout, stderr } = Terminal::own()?;
     let streams = [stdout.as_fd(), stderr.as_fd()];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = SendAncillaryBuffer::new(&mut space);

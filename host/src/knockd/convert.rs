@@ -147,7 +147,7 @@ impl Section {
 
     /// What is in the knockd.conf and has no equal here, in words.
     fn left_out(&self) -> Vec<String> {
-        let written = comment(self.written);
+        let written = comment(&self.written);
         let said = match &self.said {
             Ok(said) => said,
             Err(why) => return vec![format!("the section [{written}] ({why})")],

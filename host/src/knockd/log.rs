@@ -47,7 +47,10 @@ impl Terminal {
     ///
     /// # Errors
     /// If there are too many open files.
-    #[expect(clippy::disallowed_methods, reason = "each line is clean: see `Terminal::tell` and `Console::line`")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "each line is clean: see `Terminal::tell` and `Console::line`"
+    )]
     pub(crate) fn own() -> io::Result<Self> {
         let stdout = io::stdout().as_fd().try_clone_to_owned()?;
         let stderr = io::stderr().as_fd().try_clone_to_owned()?;

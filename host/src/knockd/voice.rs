@@ -8,7 +8,6 @@ use std::fmt::Debug;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
-use postern_text::terminal;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};

@@ -147,11 +147,8 @@ fn a_level_is_that_of_our_own_lines() {
 #[test]
 fn every_crate_of_ours_is_named_so() {
     use std::any::type_name;
-    let names = [
-        type_name::<Format>(),
-        type_name::<postern_core::Knock>(),
-        type_name::<postern_doorman::Posture>(),
-    ];
+    let names =
+        [type_name::<Format>(), type_name::<postern_core::Knock>(), type_name::<postern_doorman::Posture>()];
     for name in names {
         assert!(name.starts_with(OURS), "{name}");
     }

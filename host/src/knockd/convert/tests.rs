@@ -186,7 +186,8 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
     let file = dir.path().join("knockd.conf");
     fs::write(&file, format!("[a]\nsequence = 1:udp\n{text}")).unwrap();
     let (source, _) = Source::open(Options { config: file, ..options }).unwrap();
-    let config = loaded(&convert(Path::new("knockd.conf"), &source.shared, &source.read().0.unwrap()).to_string());
+    let config =
+        loaded(&convert(Path::new("knockd.conf"), &source.shared, &source.read().0.unwrap()).to_string());
     let settings: Value = serde_json::from_str(&config.rules[0].settings).unwrap();
     let family = settings.get("family").and_then(Value::as_str).unwrap_or("both").to_owned();
     let CommandDoor { open, close, .. } = command(&config, "a").clone();
@@ -198,7 +199,8 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
 fn what_cannot_be_seen_is_written_out() {
     let section = "a \u{1b}[2J\u{202e}b";
     let command_line = "echo\t'\u{1b}[31m' \"\u{202e}\u{e0041}\u{85}\" \\\\ %IP%";
-    let text = converted(&format!("[{section}]\nsequence = 1:udp\nstart_command = {command_line}\n"));
+    let text =
+        converted(&format!("[{section}]\nsequence = 1:udp\nstart_command = {command_line}\n")).to_string();
     assert!(text.chars().all(|c| c == '\n' || is_fit(c)), "{text}");
     assert!(text.contains(r"# The section [a \u{1b}[2J\u{202e}b]"), "{text}");
     let config = loaded(&text);

@@ -38,7 +38,7 @@ impl Source {
             }
             (None, mistakes) => (Status::Wrong, format!("{}knockd: nothing is printed", lines(&mistakes))),
         };
-        terminal.tell(&format!("{words}\n"));
+        words.lines().for_each(|line| terminal.tell(line));
         ExitCode::from(status as u8)
     }
 }

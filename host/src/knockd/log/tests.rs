@@ -192,7 +192,7 @@ fn a_stranger_cannot_write_log_lines() {
 fn names_and_commands_make_no_lines_and_move_no_cursor() {
     let (dir, hostile) = (tempfile::tempdir().expect("a folder"), "a\n[2026-01-01 00:00] x\u{1b}[2J\u{202e}");
     let path = dir.path().join("log");
-    let mut channels = Channels::new(false, false);
+    let mut channels = channels();
     channels.reopen(&path);
     channels.say(&Message::Rereading { path: hostile.into() });
     channels.say(&Message::CommandTimeout { source: source(None), door: hostile.to_owned() });
