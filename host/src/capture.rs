@@ -10,7 +10,7 @@ pub(crate) mod namespace;
 
 use std::sync::Arc;
 
-use postern_core::Timestamp;
+use postern_core::{Direction, Timestamp};
 
 pub use filter::{Filter, Precision};
 pub use live::{CaptureError, Ending, Sink, Tap, TapSettings, TapStats};
@@ -28,6 +28,8 @@ pub struct Frame<'a> {
     pub interface: &'a Arc<str>,
     /// The index of that interface; 0 for `any`, where the cooked header may say it, and if it is not known.
     pub index: u32,
+    /// Whether it came in or went out there.
+    pub direction: Direction,
     /// What was captured of it.
     pub bytes: &'a [u8],
 }

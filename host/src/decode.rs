@@ -47,6 +47,7 @@ pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReas
         length: packet.length,
         interface: frame.interface.clone(),
         link: 0,
+        direction: frame.direction,
         payload: payload.into(),
     })
 }

@@ -11,7 +11,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
-use postern_core::{DropReason, Knock};
+use postern_core::{Direction, DropReason, Knock};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, write};
@@ -20,7 +20,7 @@ use tracing::{debug, warn};
 
 use crate::capture::Frame;
 use crate::decode::arrival;
-use crate::links::{Links, is_link_local};
+use crate::links::{LOOPBACK, Links, is_link_local};
 use crate::local_addresses::LocalAddresses;
 use crate::rtnetlink::{self, Changed};
 
@@ -117,7 +117,8 @@ impl Drop for LocalNetwork {
 }
 
 impl View {
-    /// Finds the link of a knock with a link-local source, and holds the source against this machine's own addresses.
+    /// Finds the link of a knock with a link-local source, and holds the source against this machine's own addresses, which only what
+    /// leaves it, or comes by loopback, can have.
     ///
     /// # Errors
     /// [`DropReason::ImpossibleSource`] if no other machine can have sent it.
@@ -127,7 +128,11 @@ impl View {
         if is_link_local(knock.source) {
             knock.link = arrival::tags(frame).map_or(0, |tags| known.links.seen_by_ip(interface, &tags));
         }
-        if known.addresses.can_send(knock.source, interface, knock.link) {
+        let from = match knock.direction {
+            Direction::Incoming => interface,
+            Direction::Outgoing => LOOPBACK,
+        };
+        if known.addresses.can_send(knock.source, from, knock.link) {
             Ok(())
         } else {
             Err(DropReason::ImpossibleSource)

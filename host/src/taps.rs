@@ -4,22 +4,26 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::DropReason;
+use postern_core::{Direction, DropReason};
 use tokio::sync::Notify;
 
 use crate::capture::{CaptureError, Ending, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
 use crate::decode::decode;
+use crate::interfaces::ANY;
 use crate::local_network::{LocalNetwork, View};
 use crate::log;
 use crate::rules::{Entrance, Generation, Pool, Runtime};
 
-/// The running captures, by interface.
+/// An interface, and which way packets go there.
+type Place = (String, Direction);
+
+/// The running captures, by interface and by which way their packets go.
 pub(crate) struct Taps {
     network: Arc<LocalNetwork>,
-    taps: BTreeMap<String, (bool, Tap)>,
-    /// Captures that were told to end, by interface. A rule may be in the middle of a call for one, and nobody waits for that here.
-    ending: HashMap<String, Ending>,
+    taps: BTreeMap<Place, (bool, Tap)>,
+    /// Captures that were told to end. A rule may be in the middle of a call for one, and nobody waits for that here.
+    ending: HashMap<Place, Ending>,
 }
 
 impl Taps {
@@ -37,36 +41,32 @@ impl Taps {
         pool: &Pool,
         listening: &Arc<Notify>,
     ) -> Result<(), CaptureError> {
-        let watches: Vec<_> = generation.dispatch.watches().collect();
-        let filter = Arc::new(Filter::from_watches(&watches));
-        if let Precision::Widened { from, to } = filter.precision() {
-            tracing::warn!(
-                event = "capture",
-                "{from} port ranges are too many for the kernel's filter; it lets {to} wider ones through and the daemon sorts them out"
-            );
-        }
+        let wanted = wanted(config, generation);
         self.ending.retain(|_, ending| !ending.is_over());
-        let is_over = |interface: &String, (promiscuous, _): &mut (bool, Tap)| {
-            !config.interfaces.contains(interface) || *promiscuous != config.promiscuous
+        let is_over = |place: &Place, (promiscuous, _): &mut (bool, Tap)| {
+            !wanted.contains_key(place) || *promiscuous != config.promiscuous
         };
-        for (interface, (_, tap)) in self.taps.extract_if(.., is_over) {
-            self.ending.insert(interface, tap.end());
+        for (place, (_, tap)) in self.taps.extract_if(.., is_over) {
+            self.ending.insert(place, tap.end());
         }
-        for (_, tap) in self.taps.values() {
-            tap.set_filter(Arc::clone(&filter));
+        for (place, (_, tap)) in &self.taps {
+            if let Some(filter) = wanted.get(place) {
+                tap.set_filter(Arc::clone(filter));
+            }
         }
-        for interface in &config.interfaces {
-            if !self.taps.contains_key(interface) {
-                let settings = TapSettings { interface: interface.clone(), promiscuous: config.promiscuous };
+        for (place, filter) in wanted {
+            if !self.taps.contains_key(&place) {
+                let (interface, direction) = place.clone();
+                let settings = TapSettings { interface, direction, promiscuous: config.promiscuous };
                 let way_in = WayIn {
                     entrance: pool.entrance(),
                     network: self.network.view(),
                     only_ipv4: config.only_ipv4,
                     listening: Arc::clone(listening),
                 };
-                let before = self.ending.remove(interface);
-                let tap = Tap::start_after(before, settings, Arc::clone(&filter), way_in)?;
-                self.taps.insert(interface.clone(), (config.promiscuous, tap));
+                let before = self.ending.remove(&place);
+                let tap = Tap::start_after(before, settings, filter, way_in)?;
+                self.taps.insert(place, (config.promiscuous, tap));
             }
         }
         Ok(())
@@ -94,6 +94,33 @@ impl Taps {
         let stats = self.taps.values().map(|(_, tap)| tap.stats());
         stats.fold((0, 0), |(received, dropped), stats| (received + stats.received, dropped + stats.dropped))
     }
+}
+
+/// Where to capture, and with which filter. Of what leaves this machine nothing is captured on `any`: what it forwards has come in there.
+fn wanted(config: &Config, generation: &Generation) -> BTreeMap<Place, Arc<Filter>> {
+    let incoming = filter(generation, Direction::Incoming);
+    let leaves = generation.dispatch.watches(Direction::Outgoing).next().is_some();
+    let outgoing = leaves.then(|| filter(generation, Direction::Outgoing));
+    let mut wanted = BTreeMap::new();
+    for interface in &config.interfaces {
+        wanted.insert((interface.clone(), Direction::Incoming), Arc::clone(&incoming));
+        if let Some(outgoing) = outgoing.as_ref().filter(|_| interface != ANY) {
+            wanted.insert((interface.clone(), Direction::Outgoing), Arc::clone(outgoing));
+        }
+    }
+    wanted
+}
+
+fn filter(generation: &Generation, direction: Direction) -> Arc<Filter> {
+    let watches: Vec<_> = generation.dispatch.watches(direction).collect();
+    let filter = Filter::of_direction(direction, &watches);
+    if let Precision::Widened { from, to } = filter.precision() {
+        tracing::warn!(
+            event = "capture",
+            "{from} port ranges are too many for the kernel's filter; it lets {to} wider ones through and the daemon sorts them out"
+        );
+    }
+    Arc::new(filter)
 }
 
 /// What becomes of a tap's frames.

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice, Policy, Receipt,
-    TcpFlags, Timestamp, Transport,
+    Action, Again, Client, Direction, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice,
+    Policy, Receipt, TcpFlags, Timestamp, Transport,
 };
 use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
@@ -223,6 +223,7 @@ pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock
         length: 28,
         interface: "lo".into(),
         link,
+        direction: Direction::Incoming,
         payload: Box::default(),
     }
 }

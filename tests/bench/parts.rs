@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use postern_core::{
-    Bounds, Destination, Dispatch, Interest, Knock, Memories, Moment, Progress, Subscription, TcpFlags,
-    Timestamp, Transport, Watch,
+    Bounds, Destination, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress, Subscription,
+    TcpFlags, Timestamp, Transport, Watch,
 };
 use postern_tests::frame::udp;
 use posternd::activity::Activity;
@@ -35,7 +35,15 @@ fn read(bytes: &[u8], interface: &Arc<str>, time: u64) -> Knock {
 }
 
 fn frame<'a>(bytes: &'a [u8], interface: &'a Arc<str>, time: u64) -> Frame<'a> {
-    Frame { time: Timestamp(time), link: LinkType::Ethernet, length: 60, interface, index: 2, bytes }
+    Frame {
+        time: Timestamp(time),
+        link: LinkType::Ethernet,
+        length: 60,
+        interface,
+        index: 2,
+        direction: Direction::Incoming,
+        bytes,
+    }
 }
 
 /// A frame becomes a knock.
@@ -75,7 +83,7 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
         payload_limit: 0,
         memory_format: 0,
     };
-    let subscription = Subscription { interest, interfaces: Vec::new() };
+    let subscription = Subscription { interest, interfaces: Vec::new(), sees_outgoing: false };
     let dispatch = Dispatch::new(vec![subscription; rules]).expect("they overlap in one way only");
     let knock = read(&bytes(7001), &Arc::from("eth0"), 0);
     bencher.bench_local(|| dispatch.wanted(black_box(&knock), |_| true).next());

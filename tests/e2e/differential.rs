@@ -6,6 +6,7 @@
 mod commands;
 mod frames;
 mod hit;
+mod outgoing;
 mod pair;
 mod random;
 mod vectors;

@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::interest::{Destination, Interest, Watch};
-use crate::knock::{Knock, TcpFlags, Transport};
+use crate::knock::{Direction, Knock, TcpFlags, Transport};
 
 /// What one rule asked for, as the host holds it to.
 #[derive(Clone, Debug)]
@@ -15,6 +15,8 @@ pub struct Subscription {
     pub interest: Interest,
     /// Interfaces whose packets the rule may see; empty: all.
     pub interfaces: Vec<Arc<str>>,
+    /// Whether it may also see packets that leave this machine; else it sees none of them.
+    pub sees_outgoing: bool,
 }
 
 /// An index from a packet's transport and port to the rules that asked for it.
@@ -88,9 +90,10 @@ impl Dispatch {
         self.payload_limit
     }
 
-    /// All that is watched, for the kernel's filter.
-    pub fn watches(&self) -> impl Iterator<Item = Watch> + '_ {
-        self.subscriptions.iter().flat_map(|s| s.interest.watches.iter().copied())
+    /// All that is watched of packets that go this way, for the kernel's filter.
+    pub fn watches(&self, direction: Direction) -> impl Iterator<Item = Watch> + '_ {
+        let sees = move |s: &&Subscription| s.sees(direction);
+        self.subscriptions.iter().filter(sees).flat_map(|s| s.interest.watches.iter().copied())
     }
 
     /// The rules that asked for this knock, in order, each once; `is_local` tells this machine's addresses.
@@ -125,8 +128,13 @@ impl Dispatch {
 }
 
 impl Subscription {
+    fn sees(&self, direction: Direction) -> bool {
+        direction == Direction::Incoming || self.sees_outgoing
+    }
+
     fn admits(&self, knock: &Knock, is_local: impl Fn(IpAddr) -> bool) -> bool {
-        (self.interfaces.is_empty() || self.interfaces.contains(&knock.interface))
+        self.sees(knock.direction)
+            && (self.interfaces.is_empty() || self.interfaces.contains(&knock.interface))
             && match &self.interest.destination {
                 Destination::Anywhere => true,
                 destination => destination.includes(knock.destination, is_local),
@@ -208,7 +216,7 @@ mod tests {
             payload_limit: 0,
             memory_format: 0,
         };
-        Subscription { interest, interfaces: Vec::new() }
+        Subscription { interest, interfaces: Vec::new(), sees_outgoing: false }
     }
 
     fn knock(transport: Transport, port: u16, flags: u8) -> Knock {
@@ -224,6 +232,7 @@ mod tests {
             length: 28,
             interface: "eth0".into(),
             link: 0,
+            direction: Direction::Incoming,
             payload: Box::default(),
         }
     }
@@ -278,6 +287,18 @@ mod tests {
         assert_eq!(dispatch.wanted(&knock, |_| false).collect::<Vec<_>>(), [1]);
         let knock = Knock { interface: "lan0".into(), ..knock };
         assert_eq!(dispatch.wanted(&knock, |_| true).collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn packets_that_leave_are_for_those_that_may_see_them() {
+        let on_the_way_out = Subscription { sees_outgoing: true, ..rule(&[udp(7, 8)]) };
+        let dispatch = Dispatch::new(vec![rule(&[udp(7, 7)]), on_the_way_out]).unwrap();
+        let knock = knock(Transport::Udp, 7, 0);
+        assert_eq!(wanted(&dispatch, &knock), [0, 1]);
+        assert_eq!(wanted(&dispatch, &Knock { direction: Direction::Outgoing, ..knock }), [1]);
+        let ports = |direction| dispatch.watches(direction).map(|watch| watch.last_port).collect::<Vec<_>>();
+        assert_eq!(ports(Direction::Incoming), [7, 8]);
+        assert_eq!(ports(Direction::Outgoing), [8]);
     }
 
     #[test]

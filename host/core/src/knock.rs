@@ -1,4 +1,4 @@
-//! Knock: what a rule may know of one packet.
+//! Knock: what a rule may know of one packet, and what the host must know besides.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -8,7 +8,8 @@ use std::time::Duration;
 /// The most bytes of payload that a knock carries: what fits an Ethernet frame.
 pub const MAX_PAYLOAD: usize = 1500;
 
-/// One packet, with everything that a rule may know of it and nothing else.
+/// One packet, with everything that a rule may know of it. What the host alone needs is [`Knock::link`] and
+/// [`Knock::direction`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knock {
     /// When the packet was captured.
@@ -33,8 +34,20 @@ pub struct Knock {
     pub interface: Arc<str>,
     /// Index of the interface that IP sees the packet on (the bridge for its port, the VLAN device for a tagged frame); 0 if it is not known.
     pub link: u32,
+    /// Whether it came in or went out there.
+    pub direction: Direction,
     /// The first bytes behind the transport header, at most [`MAX_PAYLOAD`].
     pub payload: Box<[u8]>,
+}
+
+/// Which way a packet was going when it was captured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Direction {
+    /// To this machine, as far as the interface can tell.
+    #[default]
+    Incoming,
+    /// Away from it: this machine made it or forwards it.
+    Outgoing,
 }
 
 /// When a packet was captured: microseconds since 1970-01-01 UTC by the machine's clock.

@@ -38,7 +38,7 @@ pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
-pub use knock::{Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
+pub use knock::{Direction, Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
 pub use ledger::{Ledger, Opening, State};
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;

@@ -10,7 +10,7 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
-use postern_core::{Transport, Watch};
+use postern_core::{Direction, Transport, Watch};
 use socket2::SockFilter;
 
 use program::Instruction;
@@ -22,6 +22,7 @@ const MAX_INSTRUCTIONS: usize = 4096 - program::HIDDEN_LENGTH;
 /// A kernel filter for a set of watches.
 #[derive(Clone, Debug)]
 pub struct Filter {
+    direction: Direction,
     wanted: Ranges,
     program: Vec<Instruction>,
     precision: Precision,
@@ -54,10 +55,16 @@ pub(super) enum NetworkHeader {
 }
 
 impl Filter {
-    /// The filter that passes every packet that any of `watches` asks for. Without watches it passes none.
+    /// The filter that passes every packet that comes in and that any of `watches` asks for. Without watches it passes none.
     #[must_use]
     pub fn from_watches(watches: &[Watch]) -> Self {
-        Self::within(Ranges::from_watches(watches), MAX_INSTRUCTIONS)
+        Self::of_direction(Direction::Incoming, watches)
+    }
+
+    /// The same for packets that go this way; it passes none that go the other.
+    #[must_use]
+    pub fn of_direction(direction: Direction, watches: &[Watch]) -> Self {
+        Self::within(direction, Ranges::from_watches(watches), MAX_INSTRUCTIONS)
     }
 
     /// Whether everything that passes is wanted.
@@ -81,7 +88,7 @@ impl Filter {
     /// The same in at most half as many instructions, for a kernel that has not the memory; none if it is as small as it gets.
     pub(super) fn coarser(&self) -> Option<Self> {
         let budget = self.program.len().min(self.budget) / 2;
-        (budget >= program::SMALLEST).then(|| Self::within(self.wanted.clone(), budget))
+        (budget >= program::SMALLEST).then(|| Self::within(self.direction, self.wanted.clone(), budget))
     }
 
     /// The program in the form that a socket takes.
@@ -89,9 +96,9 @@ impl Filter {
         self.program.iter().map(|instruction| instruction.socket_filter(header)).collect()
     }
 
-    /// A few instructions that pass every packet but outgoing ones, for as long as no better filter is in place.
-    pub(super) fn everything_incoming() -> Vec<SockFilter> {
-        program::everything_incoming()
+    /// A few instructions that pass every packet that goes the same way, for as long as no better filter is in place.
+    pub(super) fn everything(&self) -> Vec<SockFilter> {
+        program::everything(self.direction)
             .iter()
             .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
             .collect()
@@ -106,43 +113,43 @@ impl Filter {
             .collect()
     }
 
-    fn within(wanted: Ranges, budget: usize) -> Self {
-        if let Some(program) = program::compile(&wanted, budget) {
+    fn within(direction: Direction, wanted: Ranges, budget: usize) -> Self {
+        if let Some(program) = program::compile(direction, &wanted, budget) {
             let precision = if wanted.lost_flags() {
                 Precision::Widened { from: wanted.ports(), to: wanted.ports() }
             } else {
                 Precision::Exact
             };
-            return Self { wanted, program, precision, budget };
+            return Self { direction, wanted, program, precision, budget };
         }
-        let (widened, program) = fit(&wanted, budget);
+        let (widened, program) = fit(direction, &wanted, budget);
         let precision = Precision::Widened { from: wanted.ports(), to: widened.ports() };
-        Self { wanted, program, precision, budget }
+        Self { direction, wanted, program, precision, budget }
     }
 }
 
 /// Joins the nearest ranges, as few as possible, until the program fits.
-fn fit(wanted: &Ranges, budget: usize) -> (Ranges, Vec<Instruction>) {
+fn fit(direction: Direction, wanted: &Ranges, budget: usize) -> (Ranges, Vec<Instruction>) {
+    let compile = |wanted: &Ranges| program::compile(direction, wanted, budget);
     let without_flags = wanted.without_flags();
     // Requirements on flags cost little unless there are very many kinds; then they go first.
-    let base =
-        if program::compile(&wanted.widened(usize::MAX), budget).is_some() { wanted } else { &without_flags };
-    if let Some(program) = program::compile(base, budget) {
+    let base = if compile(&wanted.widened(usize::MAX)).is_some() { wanted } else { &without_flags };
+    if let Some(program) = compile(base) {
         return (base.clone(), program);
     }
     let (mut too_few, mut enough) = (0, base.gaps());
     while enough - too_few > 1 {
         let joints = too_few + (enough - too_few) / 2;
-        if program::compile(&base.widened(joints), budget).is_some() {
+        if compile(&base.widened(joints)).is_some() {
             enough = joints;
         } else {
             too_few = joints;
         }
     }
     let widened = base.widened(enough);
-    match program::compile(&widened, budget) {
+    match compile(&widened) {
         Some(program) => (widened, program),
-        None => (Ranges::everything(wanted), program::everything_incoming().into()),
+        None => (Ranges::everything(wanted), program::everything(direction).into()),
     }
 }
 

@@ -17,10 +17,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use postern_core::Direction;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
-use tracing::{error, info};
+use tracing::{debug, error, info};
 
 use super::{Filter, Frame};
 use crowd::Crowd;
@@ -41,6 +42,8 @@ pub struct TapSettings {
     /// Name of an interface, or `any`. On `any` a packet shows once for each interface that it passes on its way in, so twice if it
     /// comes through a VLAN interface, a bridge or a bond.
     pub interface: String,
+    /// Which packets: those that come in there, or those that go out.
+    pub direction: Direction,
     /// Whether to see frames for other hardware addresses. Without effect on `any`.
     pub promiscuous: bool,
 }
@@ -120,8 +123,8 @@ struct State {
 }
 
 impl Tap {
-    /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and does not come from this
-    /// machine to `sink`. As long as there is no such interface, or it is down, it waits for it and says so in the log.
+    /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and goes the right way to `sink`; both
+    /// must be of the same direction. As long as there is no such interface, or it is down, it waits for it and says so in the log.
     ///
     /// # Errors
     ///
@@ -287,7 +290,7 @@ fn run(shared: &Shared, settings: &TapSettings, mut sink: impl Sink) {
             result
         });
         if let Err(failure) = failure {
-            outage.say(&settings.interface, &failure);
+            outage.say(settings, &failure);
             shared.update(|state| state.tried = true);
             sink.waiting();
             outage.wait(shared);
@@ -306,14 +309,20 @@ fn serve(
     let mut attached = attach_newest(shared, device)?;
     sink.listening();
     let (interface, link) = (device.name(), device.link());
-    match outage.end() {
-        Some(Opened::AtLast) => {
+    match (device.direction(), outage.end()) {
+        // Where packets come in, somebody says the same.
+        (Direction::Outgoing, _) => {
+            debug!(event = "listening", interface, ?link, "listening to what leaves on {interface}")
+        }
+        (Direction::Incoming, Some(Opened::AtLast)) => {
             info!(event = "listening-again", interface, ?link, "listening on {interface} now")
         }
-        Some(Opened::Again) => {
+        (Direction::Incoming, Some(Opened::Again)) => {
             info!(event = "listening-again", interface, ?link, "listening again on {interface}")
         }
-        None => info!(event = "listening", interface, ?link, "listening on {interface}"),
+        (Direction::Incoming, None) => {
+            info!(event = "listening", interface, ?link, "listening on {interface}")
+        }
     }
     loop {
         let woken_by = sleep(shared, device, outage, crowd.nap());

@@ -33,6 +33,8 @@ pub struct RuleFile {
     pub group: Arc<str>,
     /// Interfaces whose packets it sees; empty: all.
     pub interfaces: Vec<Arc<str>>,
+    /// Whether it also sees packets that leave this machine.
+    pub(crate) sees_outgoing: bool,
     /// What the host remembers for it, all workers together.
     pub bounds: Bounds,
     /// What its instances may use.
@@ -79,12 +81,13 @@ impl RuleFile {
         (rule, source.into_mistakes())
     }
 
-    /// The rule of a section of a knockd.conf. All of them are one group.
+    /// The rule of a section of a knockd.conf. All of them are one group. One with a target sees what goes there, whichever way.
     pub(crate) fn of_section(
         file: &Path,
         line: usize,
         name: &Arc<str>,
         settings: String,
+        has_target: bool,
         one_time: Option<OneTime>,
     ) -> Self {
         let place = Place { line, key: String::new() };
@@ -97,6 +100,7 @@ impl RuleFile {
             prefixes: Vec::new(),
             group: "knockd".into(),
             interfaces: Vec::new(),
+            sees_outgoing: has_target,
             bounds: Bounds::OF_A_RULE,
             limits: Limits::default(),
             settings,
@@ -184,6 +188,7 @@ impl RuleFile {
             prefixes,
             group,
             interfaces: interfaces.iter().map(|at| at.value.into()).collect(),
+            sees_outgoing: false,
             bounds,
             limits,
             settings,

@@ -68,7 +68,7 @@ fn in_front_of_ip(mut ether_type: u16, mut bytes: &[u8]) -> Option<(Vec<Tag>, u1
 mod tests {
     use std::sync::Arc;
 
-    use postern_core::Timestamp;
+    use postern_core::{Direction, Timestamp};
     use postern_tests::frame::from_hex;
 
     use super::*;
@@ -83,7 +83,15 @@ mod tests {
     fn of<T>(link: LinkType, parts: &[&str], read: impl Fn(&Frame<'_>) -> T) -> T {
         let bytes = from_hex(&parts.concat());
         let interface: Arc<str> = "test0".into();
-        read(&Frame { time: Timestamp(0), link, length: 0, interface: &interface, index: 9, bytes: &bytes })
+        read(&Frame {
+            time: Timestamp(0),
+            link,
+            length: 0,
+            interface: &interface,
+            index: 9,
+            direction: Direction::Incoming,
+            bytes: &bytes,
+        })
     }
 
     #[test]

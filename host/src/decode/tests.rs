@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use postern_core::{DropReason, Knock, TcpFlags, Timestamp, Transport};
+use postern_core::{Direction, DropReason, Knock, TcpFlags, Timestamp, Transport};
 use postern_tests::Random;
 use postern_tests::frame::from_hex;
 
@@ -56,7 +56,18 @@ fn bytes(parts: &[&str]) -> Vec<u8> {
 fn read(link: LinkType, bytes: &[u8], payload_limit: usize) -> Result<Knock, DropReason> {
     let interface: Arc<str> = "test0".into();
     let length = u32::try_from(bytes.len()).unwrap();
-    decode(&Frame { time: Timestamp(7), link, length, interface: &interface, index: 2, bytes }, payload_limit)
+    decode(
+        &Frame {
+            time: Timestamp(7),
+            link,
+            length,
+            interface: &interface,
+            index: 2,
+            direction: Direction::Incoming,
+            bytes,
+        },
+        payload_limit,
+    )
 }
 
 /// One line of what a test cares about.

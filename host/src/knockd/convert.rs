@@ -28,7 +28,8 @@ const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const LONGEST_NAME: usize = 64;
 /// Where the text is to stand that names no rules.
 const POSTERN_TOML: &str = "postern.toml";
-const SETTINGS: [&str; 5] = ["sequence", "within", "cooldown", "tcp_flags", "target"];
+const TARGET: &str = "target";
+const SETTINGS: [&str; 5] = ["sequence", "within", "cooldown", "tcp_flags", TARGET];
 const IPV4: &str = "ipv4";
 const IPV6: &str = "ipv6";
 /// Where knockd's commands have the client's address.
@@ -186,7 +187,14 @@ impl Section {
                     let items: Vec<_> = items.iter().filter_map(Value::as_str).collect();
                     text.push_str(&format!("{key:<9} = {}\n", list(&items)));
                 }
-                Some(Value::String(value)) => text.push_str(&format!("{key:<9} = {}\n", quoted(value))),
+                Some(Value::String(value)) => {
+                    let note = if key == TARGET {
+                        "   # what comes in there; what leaves for it is not seen"
+                    } else {
+                        ""
+                    };
+                    text.push_str(&format!("{key:<9} = {}{note}\n", quoted(value)));
+                }
                 _ => {}
             }
         }

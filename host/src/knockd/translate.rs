@@ -117,7 +117,9 @@ pub(super) fn translate(
             Ok(seconds) => Duration::from_secs(seconds).min(NEVER),
             Err(_) => NEVER,
         };
-        config.rules.push(RuleFile::of_section(file, door.line, &name, settings.to_string(), one_time));
+        let has_target = door.target.is_some();
+        let rule = RuleFile::of_section(file, door.line, &name, settings.to_string(), has_target, one_time);
+        config.rules.push(rule);
         config.doors.insert(Arc::clone(&name), ConfigDoor::of_section(name, lasts, commands, door.line));
     }
     (Translation { config, sections }, mistakes)

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use postern_core::{TcpFlags, Transport, Watch};
+use postern_core::{Direction, TcpFlags, Transport, Watch};
 
 use super::*;
 use crate::capture::namespace::{Namespace, ip, send_frame};
@@ -148,7 +148,11 @@ impl Seen {
             set: TcpFlags(0),
             clear: TcpFlags(0),
         };
-        let settings = TapSettings { interface: interface.to_owned(), promiscuous: true };
+        let settings = TapSettings {
+            interface: interface.to_owned(),
+            direction: Direction::Incoming,
+            promiscuous: true,
+        };
         let filter = Arc::new(Filter::from_watches(&[watch]));
         let tap = Tap::start(settings, filter, move |frame: Frame<'_>| {
             let placed =

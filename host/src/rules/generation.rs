@@ -135,5 +135,6 @@ fn load(
         group,
         log_limit,
     };
-    Ok((rule, Subscription { interest, interfaces: file.interfaces.clone() }))
+    let (interfaces, sees_outgoing) = (file.interfaces.clone(), file.sees_outgoing);
+    Ok((rule, Subscription { interest, interfaces, sees_outgoing }))
 }

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use pcap::{Active, Capture};
-use postern_core::{Act, Client, DoorId, Order, TcpFlags, Transport, Watch};
+use postern_core::{Act, Client, Direction, DoorId, Order, TcpFlags, Transport, Watch};
 use postern_doorman::{Doorman, GuardDoor, GuardProtocol, NetDoor, OnClose, PortRange, Release};
 use posternd::capture::{Filter, Frame, Tap, TapSettings};
 
@@ -88,7 +88,8 @@ fn nap() {
     let [first_port, .., last_port] = KNOCK;
     let none = TcpFlags::default();
     let watch = Watch { transport: Transport::Udp, first_port, last_port, set: none, clear: none };
-    let settings = TapSettings { interface: "eth0".to_owned(), promiscuous: false };
+    let settings =
+        TapSettings { interface: "eth0".to_owned(), direction: Direction::Incoming, promiscuous: false };
     let odd = Arc::new(AtomicU64::new(0));
     let sink = {
         let odd = Arc::clone(&odd);

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use postern_core::Transport;
+use postern_core::{Direction, Transport};
 use socket2::SockFilter;
 
 use super::NetworkHeader;
@@ -90,11 +90,15 @@ impl Instruction {
     }
 }
 
-/// Passes what is not outgoing.
-pub(super) fn everything_incoming() -> [Instruction; 4] {
+/// Passes what goes this way.
+pub(super) fn everything(direction: Direction) -> [Instruction; 4] {
+    let (if_true, if_false) = match direction {
+        Direction::Incoming => (1, 0),
+        Direction::Outgoing => (0, 1),
+    };
     [
         Instruction::new(LOAD_BYTE, PACKET_TYPE),
-        Instruction { if_true: 1, ..Instruction::new(JUMP_EQUAL, OUTGOING) },
+        Instruction { if_true, if_false, ..Instruction::new(JUMP_EQUAL, OUTGOING) },
         Instruction::new(RETURN, ACCEPT),
         Instruction::new(RETURN, 0),
     ]
@@ -131,8 +135,8 @@ pub(super) fn without_hidden_link_local() -> [Instruction; HIDDEN_LENGTH] {
     ]
 }
 
-/// The program for these ranges, with the shortest lists that fit; none if it takes more than `budget` instructions.
-pub(super) fn compile(wanted: &Ranges, budget: usize) -> Option<Vec<Instruction>> {
+/// The program for these ranges of what goes this way, with the shortest lists that fit; none if it takes more than `budget` instructions.
+pub(super) fn compile(direction: Direction, wanted: &Ranges, budget: usize) -> Option<Vec<Instruction>> {
     if wanted.is_empty() {
         return Some(vec![Instruction::new(RETURN, 0)]);
     }
@@ -143,7 +147,7 @@ pub(super) fn compile(wanted: &Ranges, budget: usize) -> Option<Vec<Instruction>
     }
     LEAF_SIZES
         .into_iter()
-        .filter_map(|leaf| whole(wanted, leaf).link())
+        .filter_map(|leaf| whole(direction, wanted, leaf).link())
         .find(|program| program.len() <= budget)
 }
 
@@ -230,7 +234,7 @@ impl Code {
     }
 }
 
-fn whole(wanted: &Ranges, leaf: usize) -> Code {
+fn whole(direction: Direction, wanted: &Ranges, leaf: usize) -> Code {
     let is_wanted = |transport| !wanted.of(transport).is_empty();
     let wants_ports = is_wanted(Transport::Tcp) || is_wanted(Transport::Udp);
     let wants_v4 = wants_ports || is_wanted(Transport::Icmp);
@@ -238,7 +242,11 @@ fn whole(wanted: &Ranges, leaf: usize) -> Code {
     let mut code = Code::default();
 
     code.push(LOAD_BYTE, PACKET_TYPE);
-    code.branch(JUMP_EQUAL, OUTGOING, Branch::To(Label::Reject), Branch::Next);
+    let (if_outgoing, if_incoming) = match direction {
+        Direction::Incoming => (Branch::To(Label::Reject), Branch::Next),
+        Direction::Outgoing => (Branch::Next, Branch::To(Label::Reject)),
+    };
+    code.branch(JUMP_EQUAL, OUTGOING, if_outgoing, if_incoming);
     code.push(LOAD_HALF, PROTOCOL);
     if wants_v4 {
         code.branch(JUMP_EQUAL, ETHER_IPV4, Branch::To(Label::V4), Branch::Next);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postern_core::{DropReason, TcpFlags, Timestamp, Transport, Watch};
+use postern_core::{Direction, DropReason, TcpFlags, Timestamp, Transport, Watch};
 use postern_tests::Random;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -214,8 +214,18 @@ fn check(filter: &Filter, watches: &[Watch], packet: &Packet) -> bool {
         0x86dd => LinkType::Ipv6,
         other => LinkType::Other(other.into()),
     };
-    let knock =
-        decode(&Frame { time: Timestamp(0), link, length: 0, interface: &interface, index: 0, bytes }, 0);
+    let knock = decode(
+        &Frame {
+            time: Timestamp(0),
+            link,
+            length: 0,
+            interface: &interface,
+            index: 0,
+            direction: Direction::Incoming,
+            bytes,
+        },
+        0,
+    );
     let is_wanted = knock.as_ref().is_ok_and(|knock| watches.iter().any(|watch| watch.matches(knock)));
     let incoming = u32::from(packet.packet_type) != OUTGOING;
 
@@ -308,6 +318,29 @@ fn nothing_passes_unless_it_is_asked_for() {
     for _ in 0..1000 {
         assert_eq!(run(&filter, NetworkHeader::Anywhere, &random_packet(&mut random, &[])), 0);
     }
+}
+
+#[test]
+fn what_leaves_is_held_to_the_same() {
+    let mut random = Random::new(15);
+    let mut passed = 0;
+    for _ in 0..200 {
+        let watches = random_watches(&mut random);
+        let leaving = Filter::of_direction(Direction::Outgoing, &watches);
+        let coming = Filter::from_watches(&watches);
+        for _ in 0..50 {
+            let packet = random_packet(&mut random, &watches);
+            let out = Packet { packet_type: u8::try_from(OUTGOING).unwrap(), ..packet.clone() };
+            let incoming = Packet { packet_type: 0, ..packet };
+            let header = NetworkHeader::At(u32::try_from(out.link).unwrap());
+            let kept = run(&leaving, header, &out);
+            assert_eq!(kept, run(&coming, header, &incoming), "{watches:?}: {out:?}");
+            assert_eq!(run(&leaving, header, &incoming), 0, "{incoming:?}");
+            passed += u32::from(kept > 0);
+        }
+    }
+    assert!(passed > 1000, "{passed}");
+    assert_eq!(Filter::of_direction(Direction::Outgoing, &[]).instructions(), 1);
 }
 
 #[test]

@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use pcap::{Active, Capture, Direction, Linktype, TimestampType};
-use postern_core::Timestamp;
+use pcap::{Active, Capture, Linktype, TimestampType};
+use postern_core::{Direction, Timestamp};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::netdevice::name_to_index;
@@ -30,6 +30,7 @@ pub(super) struct Device {
     capture: Capture<Active>,
     interface: Arc<str>,
     link: LinkType,
+    direction: Direction,
     /// The number of the interface; a later one of the same name has another. None for `any`.
     index: Option<u32>,
     /// The counts of the kernel when they were last looked at; they wrap.
@@ -51,7 +52,8 @@ impl Device {
             let index = name_to_index(&capture, interface);
             Some(index.map_err(|_| CaptureError::NoInterface { interface: interface.clone() })?)
         };
-        Ok(Self { capture, interface: interface.as_str().into(), link, index, seen: (0, 0) })
+        let (interface, direction) = (interface.as_str().into(), settings.direction);
+        Ok(Self { capture, interface, link, direction, index, seen: (0, 0) })
     }
 
     /// Whether this is still the interface of that name, and not one that is gone or renamed.
@@ -72,9 +74,12 @@ impl Device {
         // libpcap leaves its socket to every child; a command of a door must not have it.
         let flags = fcntl_getfd(&capture).map_err(io::Error::from)?;
         fcntl_setfd(&capture, flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
-        // Our filter drops outgoing packets, but some may be in the ring before it is attached; libpcap does not hand those
-        // on. Other unwanted ones from that moment do no harm, since dispatch looks again, and wanted ones are welcome.
-        capture.direction(Direction::In)?;
+        // Our filter drops packets that go the other way, but some may be in the ring before it is attached; libpcap does not hand
+        // those on. Other unwanted ones from that moment do no harm, since dispatch looks again, and wanted ones are welcome.
+        capture.direction(match settings.direction {
+            Direction::Incoming => pcap::Direction::In,
+            Direction::Outgoing => pcap::Direction::Out,
+        })?;
         Ok(capture)
     }
 
@@ -88,6 +93,10 @@ impl Device {
 
     pub(super) fn link(&self) -> LinkType {
         self.link
+    }
+
+    pub(super) const fn direction(&self) -> Direction {
+        self.direction
     }
 
     pub(super) fn descriptor(&self) -> &impl AsFd {
@@ -106,7 +115,7 @@ impl Device {
             Err(error) if is_no_memory(&error) => {}
             other => return other.map_err(failed),
         }
-        socket.attach_filter(&self.program(Filter::everything_incoming())).map_err(failed)?;
+        socket.attach_filter(&self.program(filter.everything())).map_err(failed)?;
         warn!(
             event = "capture",
             interface = self.name(),
@@ -138,12 +147,13 @@ impl Device {
         limit: usize,
         mut sink: impl FnMut(Frame<'_>),
     ) -> Result<usize, CaptureError> {
-        let (interface, link, index) = (&self.interface, self.link, self.index.unwrap_or(0));
+        let Self { link, direction, ref interface, .. } = *self;
+        let index = self.index.unwrap_or(0);
         self.capture
             .dispatch(Some(limit), |packet| {
                 let time = timestamp(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
                 let (length, bytes) = (packet.header.len, packet.data);
-                sink(Frame { time, link, length, interface, index, bytes });
+                sink(Frame { time, link, length, interface, index, direction, bytes });
             })
             .map_err(|source| why(interface, source))
     }

@@ -3,14 +3,15 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
+use postern_core::Direction;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
-use tracing::warn;
+use tracing::{debug, warn};
 
-use super::{CaptureError, Shared};
+use super::{CaptureError, Shared, TapSettings};
 
 /// The first pause before trying again; each one after it is twice as long.
 const SHORTEST: Duration = Duration::from_millis(200);
@@ -47,12 +48,24 @@ impl Outage {
     }
 
     /// Tells the log why there is no capture, unless that was the last thing it was told.
-    pub(super) fn say(&mut self, interface: &str, failure: &CaptureError) {
-        let reason = with_sources(failure);
-        if self.said.as_ref() != Some(&reason) {
-            warn!(event = "not-listening", interface, reason, "not listening; trying again until it works");
-            self.said = Some(reason);
+    pub(super) fn say(&mut self, settings: &TapSettings, failure: &CaptureError) {
+        let (interface, reason) = (&*settings.interface, with_sources(failure));
+        if self.said.as_ref() == Some(&reason) {
+            return;
         }
+        match settings.direction {
+            Direction::Incoming => {
+                warn!(event = "not-listening", interface, reason, "not listening; trying again until it works");
+            }
+            // Where packets come in, somebody says the same.
+            Direction::Outgoing => {
+                debug!(
+                    event = "not-listening",
+                    interface, reason, "not listening to what leaves; trying again until it works"
+                );
+            }
+        }
+        self.said = Some(reason);
     }
 
     /// The interface is open; what is said next is news again. Whether that is worth a word, since the log was told that it was not.

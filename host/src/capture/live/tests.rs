@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_core::{Knock, TcpFlags, Transport, Watch};
+use postern_core::{Direction, Knock, TcpFlags, Transport, Watch};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -50,7 +50,11 @@ impl Seen {
 
     fn tap_unready(&self, interface: &str, watches: &[Watch]) -> Tap {
         let seen = self.0.clone();
-        let settings = TapSettings { interface: interface.to_owned(), promiscuous: false };
+        let settings = TapSettings {
+            interface: interface.to_owned(),
+            direction: Direction::Incoming,
+            promiscuous: false,
+        };
         Tap::start(settings, filter(watches), move |frame: Frame<'_>| {
             let knock = decode(&frame, 1500).map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
             seen.lock().unwrap().push((frame.link, knock));
@@ -228,7 +232,8 @@ fn stream(rate: u32, stop: &AtomicBool) -> u32 {
 fn a_change_of_filters_under_load_loses_nothing() {
     in_namespace(|| {
         let numbers = Arc::new(Mutex::new(Vec::new()));
-        let settings = TapSettings { interface: "lo".to_owned(), promiscuous: false };
+        let settings =
+            TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
         let mut few = vec![udp(3000, 3000)];
         let tap = Tap::start(settings, filter(&few), {
             let numbers = numbers.clone();
@@ -355,7 +360,11 @@ fn what_is_wrong_with_an_interface_is_said_in_plain_words() {
         veth();
         ip("link set pe-a down");
         let words = |interface: &str| {
-            let settings = TapSettings { interface: interface.to_owned(), promiscuous: false };
+            let settings = TapSettings {
+                interface: interface.to_owned(),
+                direction: Direction::Incoming,
+                promiscuous: false,
+            };
             Device::open(&settings).map_or_else(|failure| with_sources(&failure), |_| "open".to_owned())
         };
         assert_eq!(words("missing"), "there is no interface missing");
@@ -371,25 +380,32 @@ fn what_is_wrong_with_an_interface_is_said_in_plain_words() {
 }
 
 #[test]
-fn outgoing_packets_from_before_the_filter_are_not_handed_on() {
+fn packets_of_the_other_direction_from_before_the_filter_are_not_handed_on() {
+    for (direction, expected) in [(Direction::Incoming, *b"in "), (Direction::Outgoing, *b"out")] {
+        packets_from_before_the_filter(direction, expected);
+    }
+}
+
+fn packets_from_before_the_filter(direction: Direction, expected: [u8; 3]) {
     in_namespace(|| {
         veth();
-        let settings = TapSettings { interface: "pe-a".to_owned(), promiscuous: false };
+        let settings = TapSettings { interface: "pe-a".to_owned(), direction, promiscuous: false };
         let mut device = Device::open(&settings).unwrap();
         for (interface, payload) in [("pe-a", "6f7574"), ("pe-b", "696e20")] {
             let packet = UDP_2222.replace("616263", payload);
             send_frame(interface, &format!("ffffffffffff 020000000001 0800 {packet}"));
         }
-        device.attach(&filter(&[udp(2222, 2222)])).unwrap();
+        let filter = Filter::of_direction(direction, &[udp(2222, 2222)]);
+        device.attach(&filter).unwrap();
         let mut payloads = Vec::new();
         until(
             || {
                 device.read(9, |frame| payloads.push(decode(&frame, 9).unwrap().payload)).unwrap();
                 !payloads.is_empty()
             },
-            || "nothing came in".to_owned(),
+            || "nothing was seen".to_owned(),
         );
-        assert_eq!(payloads, [Box::from(*b"in ")]);
+        assert_eq!(payloads, [Box::from(expected)]);
 
         assert!(device.is_current());
         ip("link delete pe-a");
@@ -401,7 +417,8 @@ fn outgoing_packets_from_before_the_filter_are_not_handed_on() {
 #[test]
 fn children_do_not_inherit_the_capture() {
     in_namespace(|| {
-        let settings = TapSettings { interface: "lo".to_owned(), promiscuous: false };
+        let settings =
+            TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
         let device = Device::open(&settings).unwrap();
         assert!(fcntl_getfd(device.descriptor()).unwrap().contains(FdFlags::CLOEXEC));
     });
@@ -425,7 +442,8 @@ fn a_tap_stops_at_once_whatever_it_waits_for() {
 fn a_panic_in_the_sink_costs_one_frame() {
     in_namespace(|| {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let settings = TapSettings { interface: "lo".to_owned(), promiscuous: false };
+        let settings =
+            TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
         let tap = Tap::start(settings, filter(&[udp(2000, 2002)]), {
             let seen = seen.clone();
             move |frame: Frame<'_>| {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Knock, RuleId, TcpFlags, TenantId, Timestamp, Transport};
+use postern_core::{Direction, Knock, RuleId, TcpFlags, TenantId, Timestamp, Transport};
 use postern_tests::Random;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
@@ -163,6 +163,7 @@ fn knock(random: &mut Random) -> Knock {
         length: u32::try_from(random.below(70_000)).unwrap(),
         interface: Arc::from(random.of(&["", "eth0", "wlp0s20f3", "any"])),
         link: 0,
+        direction: Direction::Incoming,
         payload: Box::default(),
     }
 }
