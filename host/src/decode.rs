@@ -8,6 +8,7 @@ mod address;
 pub(crate) mod arrival;
 mod link;
 mod network;
+pub(crate) mod sighting;
 mod transport;
 
 #[cfg(test)]
@@ -48,6 +49,7 @@ pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReas
         interface: frame.interface.clone(),
         link: 0,
         direction: frame.direction,
+        sighting: None,
         payload: payload.into(),
     })
 }

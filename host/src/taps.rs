@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 use crate::capture::{CaptureError, Ending, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
 use crate::decode::decode;
+use crate::decode::sighting::Sightings;
 use crate::interfaces::ANY;
 use crate::local_network::{LocalNetwork, View};
 use crate::log;
@@ -21,6 +22,7 @@ type Place = (String, Direction);
 /// The running captures, by interface and by which way their packets go.
 pub(crate) struct Taps {
     network: Arc<LocalNetwork>,
+    sightings: Sightings,
     taps: BTreeMap<Place, (bool, Tap)>,
     /// Captures that were told to end. A rule may be in the middle of a call for one, and nobody waits for that here.
     ending: HashMap<Place, Ending>,
@@ -28,8 +30,8 @@ pub(crate) struct Taps {
 
 impl Taps {
     /// No captures yet.
-    pub(crate) fn new(network: Arc<LocalNetwork>) -> Self {
-        Self { network, taps: BTreeMap::new(), ending: HashMap::new() }
+    pub(crate) fn new(network: Arc<LocalNetwork>, sightings: Sightings) -> Self {
+        Self { network, sightings, taps: BTreeMap::new(), ending: HashMap::new() }
     }
 
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
@@ -54,6 +56,9 @@ impl Taps {
                 tap.set_filter(Arc::clone(filter));
             }
         }
+        if wanted.len() > 1 || config.interfaces.iter().any(|interface| interface == ANY) {
+            self.sightings.begin();
+        }
         for (place, filter) in wanted {
             if !self.taps.contains_key(&place) {
                 let (interface, direction) = place.clone();
@@ -61,6 +66,7 @@ impl Taps {
                 let way_in = WayIn {
                     entrance: pool.entrance(),
                     network: self.network.view(),
+                    sightings: self.sightings.clone(),
                     only_ipv4: config.only_ipv4,
                     listening: Arc::clone(listening),
                 };
@@ -127,6 +133,7 @@ fn filter(generation: &Generation, direction: Direction) -> Arc<Filter> {
 struct WayIn {
     entrance: Entrance,
     network: View,
+    sightings: Sightings,
     only_ipv4: bool,
     listening: Arc<Notify>,
 }
@@ -140,7 +147,10 @@ impl Sink for WayIn {
         match decode(&frame, self.entrance.payload_limit()) {
             Ok(knock) if self.only_ipv4 && knock.source.is_ipv6() => log::count_drop(DropReason::NotWatched),
             Ok(mut knock) => match self.network.place(&mut knock, &frame) {
-                Ok(()) => self.entrance.offer(knock),
+                Ok(()) => {
+                    knock.sighting = self.sightings.of(&frame, &knock);
+                    self.entrance.offer(knock);
+                }
                 Err(reason) => log::count_drop(reason),
             },
             Err(reason) => log::count_drop(reason),

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
 use crate::config::{Config, Reading};
+use crate::decode::sighting::Likeness;
 use crate::knockd::source::Source;
 use crate::trust::Trust;
 
@@ -60,6 +61,14 @@ impl Written {
         match self {
             Self::Postern(..) => "postern",
             Self::Knockd(_) => "knockd",
+        }
+    }
+
+    /// Which packets are one and the same. What a target of a knockd.conf gets may be seen coming in and leaving again.
+    pub(crate) const fn likeness(&self) -> Likeness {
+        match self {
+            Self::Postern(..) => Likeness::Exact,
+            Self::Knockd(_) => Likeness::AcrossRouters,
         }
     }
 

@@ -2,8 +2,11 @@
 
 use std::fs;
 
-use crate::world::{POSTERN_TOML, World};
+use crate::world::{POSTERN_TOML, World, knock};
 use expect_test::{Expect, expect};
+use postern_core::{Knock, Moment, Sighting};
+use posternd::rules::Outcome;
+use std::time::Duration;
 
 const SEQUENCE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nwithin = \"5s\"\ntcp_flags = [\"syn\", \"!ack\"]\nsequence = [\"1111/udp\", \"2222/udp\", \"3333/tcp\"]\n";
 
@@ -281,4 +284,26 @@ fn what_is_remembered_is_bounded() {
         world.play(&format!("+1 10.0.{}.{} udp/1111", n / 250, n % 250));
     }
     assert_eq!(world.remembered(), 100);
+}
+
+#[test]
+fn a_packet_on_two_interfaces_is_judged_once_by_each_rule() {
+    let rule = |port: u16| {
+        format!(
+            "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"7000/udp\", \"{port}/udp\"]\nwithin = \"10s\"\n"
+        )
+    };
+    let (one, other) = (rule(8000), rule(9000));
+    let mut world = World::new(&[("a.toml", one.as_bytes()), ("b.toml", other.as_bytes())]);
+    let seen = |interface, millis| {
+        let sighting = Some(Sighting { fingerprint: 7, interface });
+        Knock { sighting, ..knock(Moment(Duration::from_millis(millis)), "192.0.2.1", "udp/7000", "") }
+    };
+    let stage = |rule: &str| (rule.to_owned(), Outcome::Stage(1));
+    assert_eq!(world.judge(&seen(2, 0)), [stage("a"), stage("b")]);
+    assert_eq!(world.judge(&seen(3, 1)), [], "it is the same packet");
+    // Another one with the same bytes is a wrong step.
+    let forgot = |(_, outcome): &(String, Outcome)| matches!(outcome, Outcome::Forgot(_));
+    assert!(world.judge(&seen(3, 2)).iter().all(forgot));
+    assert_eq!(world.judge(&seen(2, 3)), [], "and its copy is none");
 }

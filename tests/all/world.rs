@@ -94,7 +94,8 @@ impl World {
         let mut outcomes = Vec::new();
         let now = self.now;
         let running = self.runtime.running();
-        self.shard.judge(
+        // Why no rule was asked is nothing that a world tells.
+        let _ = self.shard.judge(
             &running,
             knock,
             now,
@@ -224,6 +225,7 @@ pub(crate) fn knock(now: Moment, source: &str, port: &str, flags: &str) -> Knock
         interface: "lo".into(),
         link,
         direction: Direction::Incoming,
+        sighting: None,
         payload: Box::default(),
     }
 }

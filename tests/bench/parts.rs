@@ -123,7 +123,8 @@ fn judging(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         turn ^= 1;
         let mut told = 0;
-        shard.judge(&running, black_box(&knocks[turn]), Moment::default(), |_| true, |_, _| told += 1);
+        let _ =
+            shard.judge(&running, black_box(&knocks[turn]), Moment::default(), |_| true, |_, _| told += 1);
         told
     });
 }

@@ -22,6 +22,8 @@ enum Deviation {
     VlanTags,
     /// Knockd does not see IPv6 packets with extension headers; Postern looks through them.
     ExtensionHeaders,
+    /// Knockd counts a packet twice that leaves by the interface that it came in by; Postern counts it once.
+    ThereAndBack,
 }
 
 /// What comes of a knock.

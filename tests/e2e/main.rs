@@ -5,6 +5,7 @@
 mod capture;
 mod client;
 mod command_door;
+mod copies;
 mod differential;
 mod disk;
 mod failures;

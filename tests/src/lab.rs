@@ -150,6 +150,12 @@ impl Lab {
         Injector::new(&self.client, WIRE)
     }
 
+    /// A raw sender on a device of the server.
+    #[must_use]
+    pub fn injector_on_server(&self, device: &str) -> Injector {
+        Injector::new(&self.server, device)
+    }
+
     /// Knocks on the server with plain sockets, from one of the client's addresses: `"7000/udp 8000/tcp"`.
     #[track_caller]
     pub fn knock(&self, source: IpAddr, knock: &str) {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fmt;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub struct Subscription {
 #[derive(Debug)]
 pub struct Dispatch {
     subscriptions: Vec<Subscription>,
+    /// For each of them, what [`Dispatch::scope`] says.
+    scopes: Vec<u64>,
     /// For each transport, the list that each port leads to; no table: nobody watches the transport.
     tables: [Option<Box<[u32]>>; 4],
     /// The distinct lists; the first is empty.
@@ -81,7 +84,8 @@ impl Dispatch {
             tables[transport as usize] = table(&watches, &mut lists, &mut known, &mut left)?;
         }
         let payload_limit = subscriptions.iter().map(|s| s.interest.payload_limit).max().unwrap_or(0);
-        Ok(Self { subscriptions, tables, lists, payload_limit })
+        let scopes = subscriptions.iter().map(Subscription::scope).collect();
+        Ok(Self { subscriptions, scopes, tables, lists, payload_limit })
     }
 
     /// The most payload that any rule wants to see.
@@ -94,6 +98,12 @@ impl Dispatch {
     pub fn watches(&self, direction: Direction) -> impl Iterator<Item = Watch> + '_ {
         let sees = move |s: &&Subscription| s.sees(direction);
         self.subscriptions.iter().filter(sees).flat_map(|s| s.interest.watches.iter().copied())
+    }
+
+    /// Names the interfaces that a rule sees: rules with the same ones, and no others, have the same number, also after a reload.
+    #[must_use]
+    pub fn scope(&self, rule: usize) -> u64 {
+        self.scopes[rule]
     }
 
     /// The rules that asked for this knock, in order, each once; `is_local` tells this machine's addresses.
@@ -130,6 +140,16 @@ impl Dispatch {
 impl Subscription {
     fn sees(&self, direction: Direction) -> bool {
         direction == Direction::Incoming || self.sees_outgoing
+    }
+
+    fn scope(&self) -> u64 {
+        if self.interfaces.is_empty() {
+            return 0;
+        }
+        let mut interfaces: Vec<&str> = self.interfaces.iter().map(|name| &**name).collect();
+        interfaces.sort_unstable();
+        // Names are the operator's, so there is no need for a key.
+        BuildHasherDefault::<DefaultHasher>::default().hash_one(interfaces)
     }
 
     fn admits(&self, knock: &Knock, is_local: impl Fn(IpAddr) -> bool) -> bool {
@@ -233,6 +253,7 @@ mod tests {
             interface: "eth0".into(),
             link: 0,
             direction: Direction::Incoming,
+            sighting: None,
             payload: Box::default(),
         }
     }
@@ -299,6 +320,24 @@ mod tests {
         let ports = |direction| dispatch.watches(direction).map(|watch| watch.last_port).collect::<Vec<_>>();
         assert_eq!(ports(Direction::Incoming), [7, 8]);
         assert_eq!(ports(Direction::Outgoing), [8]);
+    }
+
+    #[test]
+    fn rules_with_the_same_interfaces_have_the_same_scope() {
+        let on = |interfaces: &[&str]| {
+            let interfaces = interfaces.iter().map(|name| (*name).into()).collect();
+            Subscription { interfaces, ..rule(&[udp(7, 7)]) }
+        };
+        let rules = vec![on(&[]), on(&["a", "b"]), on(&["b", "a"]), on(&["a"]), on(&["ab"]), on(&[])];
+        let scopes = |rules| {
+            let dispatch = Dispatch::new(rules).unwrap();
+            (0..dispatch.subscriptions.len()).map(|rule| dispatch.scope(rule)).collect::<Vec<_>>()
+        };
+        let all = scopes(rules);
+        assert_eq!((all[0], all[1]), (all[5], all[2]));
+        let different = [all[0], all[1], all[3], all[4]];
+        assert!((0..4).all(|n| !different[..n].contains(&different[n])), "{different:?}");
+        assert_eq!(scopes(vec![on(&["a"]), on(&["b", "a"])]), [all[3], all[1]]);
     }
 
     #[test]

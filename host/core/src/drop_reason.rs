@@ -21,6 +21,8 @@ pub enum DropReason {
     ImpossibleSource,
     /// No packet from another machine can go to this address: unspecified or loopback.
     ImpossibleDestination,
+    /// The same packet was seen on another interface before, and counted there.
+    SamePacket,
     /// No rule asked for it.
     NotWatched,
     /// A worker's queue was full.
@@ -57,7 +59,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -66,6 +68,7 @@ impl DropReason {
         Self::LinkType,
         Self::ImpossibleSource,
         Self::ImpossibleDestination,
+        Self::SamePacket,
         Self::NotWatched,
         Self::QueueFull,
         Self::Fault,
@@ -96,6 +99,7 @@ impl DropReason {
             Self::LinkType => "link-type",
             Self::ImpossibleSource => "impossible-source",
             Self::ImpossibleDestination => "impossible-destination",
+            Self::SamePacket => "same-packet",
             Self::NotWatched => "not-watched",
             Self::QueueFull => "queue-full",
             Self::Fault => "fault",

@@ -8,8 +8,8 @@ use std::time::Duration;
 /// The most bytes of payload that a knock carries: what fits an Ethernet frame.
 pub const MAX_PAYLOAD: usize = 1500;
 
-/// One packet, with everything that a rule may know of it. What the host alone needs is [`Knock::link`] and
-/// [`Knock::direction`].
+/// One packet, with everything that a rule may know of it. What the host alone needs is [`Knock::link`], [`Knock::direction`] and
+/// [`Knock::sighting`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knock {
     /// When the packet was captured.
@@ -36,6 +36,8 @@ pub struct Knock {
     pub link: u32,
     /// Whether it came in or went out there.
     pub direction: Direction,
+    /// By what a copy of it on another interface is known; none if there can be no copies.
+    pub sighting: Option<Sighting>,
     /// The first bytes behind the transport header, at most [`MAX_PAYLOAD`].
     pub payload: Box<[u8]>,
 }
@@ -48,6 +50,15 @@ pub enum Direction {
     Incoming,
     /// Away from it: this machine made it or forwards it.
     Outgoing,
+}
+
+/// One packet on one interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sighting {
+    /// A keyed hash of its bytes: another packet has another one, as far as anybody outside can bring about.
+    pub fingerprint: u64,
+    /// The index of the interface, and which way it was going there; never 0.
+    pub interface: u32,
 }
 
 /// When a packet was captured: microseconds since 1970-01-01 UTC by the machine's clock.

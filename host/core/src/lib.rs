@@ -13,6 +13,7 @@ mod knock;
 mod verdict;
 
 // Which rules are called, and with what.
+mod copies;
 mod dispatch;
 mod memory;
 mod rest;
@@ -32,13 +33,14 @@ mod width;
 
 pub use action::{Action, Notice, Subject, Why};
 pub use client::{Client, NotAClient};
+pub use copies::Copies;
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
 pub use door::{Act, DoorId, Key, Order, OrderError, Receipt};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
-pub use knock::{Direction, Knock, MAX_PAYLOAD, TcpFlags, Timestamp, Transport};
+pub use knock::{Direction, Knock, MAX_PAYLOAD, Sighting, TcpFlags, Timestamp, Transport};
 pub use ledger::{Ledger, Opening, State};
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;

@@ -16,6 +16,7 @@ use tokio::time::{Instant, sleep};
 use super::{App, Ended, LISTENING, Running, Tried, summary};
 use crate::advice;
 use crate::clock::Clock;
+use crate::decode::sighting::Sightings;
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;
@@ -126,7 +127,7 @@ impl App {
         };
         let surroundings = Surroundings { runtime, is_local, clock, told };
         let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
-        let mut taps = Taps::new(Arc::clone(&local));
+        let mut taps = Taps::new(Arc::clone(&local), Sightings::new(written.likeness()));
         let listening = Arc::new(Notify::new());
         taps.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config);

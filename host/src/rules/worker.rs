@@ -205,11 +205,11 @@ impl Worker {
                 if self.stops.load(Ordering::Relaxed) {
                     return;
                 }
-                let is_wanted = shard.judge(&running, knock, now, &**is_local, |rule, outcome| {
+                let judged = shard.judge(&running, knock, now, &**is_local, |rule, outcome| {
                     told(number, rule, knock, outcome);
                 });
-                if !is_wanted {
-                    log::count_drop(DropReason::NotWatched);
+                if let Err(reason) = judged {
+                    log::count_drop(reason);
                 }
             }
         }));

@@ -1,23 +1,34 @@
 //! Outgoing: packets that leave by the interface that both daemons listen on.
 
-use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 
-use postern_tests::{CLIENT4, Lab, Namespace, SERVER4, eventually, tool};
+use postern_tests::{CLIENT4, Lab, Namespace, SERVER4, STRANGER4, eventually, frame, tool};
 
 use super::pair::Pair;
-use super::{Outcome, section};
+use super::{Deviation, Outcome, section};
 
 /// A third machine, behind the server as seen from the wire, and the server's address there.
 const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 2));
 const SERVER_FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1));
+/// Somebody on the wire whom nobody knows.
+const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 77));
 
 const FORWARDED: &str = "f=7000:udp,8000:udp";
 const OWN: &str = "o=7001:udp,8001:udp";
+const BACK: &str = "b=7002:udp,8002:udp";
 
 /// The server passes on what comes from one wire to the other.
 fn route(lab: &Lab) -> Namespace {
     let mut on_server = format!("addr add {SERVER_FAR}/24 dev far0\nlink set far0 up\n");
-    lab.server_exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    // What is sent back by the wire it came by needs no word to its sender.
+    let settings = [
+        "net.ipv4.ip_forward=1",
+        "net.ipv4.conf.all.send_redirects=0",
+        "net.ipv4.conf.eth0.send_redirects=0",
+    ];
+    for setting in settings {
+        lab.server_exec(&["sysctl", "-qw", setting]);
+    }
     let far = Namespace::new(|pid, far| {
         on_server.insert_str(0, &format!("link add far0 type veth peer name far0 netns {pid}\n"));
         lab.server().feed(&["ip", "-batch", "-"], &on_server);
@@ -51,7 +62,11 @@ fn expect(pair: &Pair, client: IpAddr, outcome: Outcome) {
 fn packets_that_leave_count_for_a_target() {
     let (Some(knockd), Some(lab)) = (tool("knockd"), Lab::if_possible()) else { return };
     let far = route(&lab);
-    let conf = [section(FORWARDED, Some(&CLIENT4.to_string())), section(OWN, None)];
+    let conf = [
+        section(FORWARDED, Some(&CLIENT4.to_string())),
+        section(OWN, None),
+        section(BACK, Some(&STRANGER4.to_string())),
+    ];
     let mut pair = Pair::start(&lab, &knockd, &conf.concat());
     pair.anchor();
 
@@ -64,6 +79,11 @@ fn packets_that_leave_count_for_a_target() {
     expect(&pair, SERVER4, Outcome::Both("f1 f2 f!"));
     // Without a target what leaves is not for a door, whatever the port.
     send(&far, CLIENT4, [7001, 8001]);
+    // By the wire that it came by.
+    for port in [7002, 8002] {
+        pair.send(&frame::udp(SocketAddr::new(SOMEBODY, 4000), SocketAddr::new(STRANGER4, port), b""));
+    }
+    expect(&pair, SOMEBODY, Outcome::Apart(Deviation::ThereAndBack, "b1", "b1 b2 b!"));
     pair.settle();
     expect(&pair, FAR, Outcome::Both("f1 f2 f!"));
 }

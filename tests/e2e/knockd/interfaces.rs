@@ -1,8 +1,8 @@
 //! Interfaces that come, go and change under `posternd knockd`.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use postern_tests::{Lab, eventually};
+use postern_tests::{CLIENT4, Lab, SERVER4, STRANGER4, eventually, frame};
 
 use super::Knockd;
 
@@ -144,4 +144,29 @@ fn an_interface_that_is_deleted_and_made_again_is_heard_again() {
     wired.on_server(&format!("link delete {WIRE}\n"));
     wired.lay();
     wired.opens_at(SERVER, 3);
+}
+
+#[test]
+fn on_any_a_packet_counts_once_though_it_is_bridged_or_forwarded() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let bridge = format!(
+        "link add br0 type bridge\nlink set eth0 master br0\naddr flush dev eth0\naddr add {SERVER4}/16 dev br0\nlink set br0 up\n"
+    );
+    lab.server().feed(&["ip", "-batch", "-"], &bridge);
+    lab.server_exec(&["sysctl", "-qw", "net.ipv4.ip_forward=1"]);
+    let command = "command = echo KIND %IP% >> DIR/journal\n";
+    let conf = format!(
+        "[here]\nsequence = 7001:udp,7002:udp\n{}[there]\nsequence = 7001:udp,7002:udp\ntarget = {STRANGER4}\n{}",
+        command.replace("KIND", "here"),
+        command.replace("KIND", "there")
+    );
+    let knockd = Knockd::start(&lab, &conf, &["-i", "any"], &[]);
+    let mut wire = lab.injector();
+    for (number, (to, door)) in (1..).zip([(SERVER4, "here"), (STRANGER4, "there")]) {
+        for port in [7001, 7002] {
+            wire.send(&frame::udp(SocketAddr::new(CLIENT4, 4000), SocketAddr::new(to, port), b"knock"));
+        }
+        let lines = knockd.lines("journal", number);
+        assert_eq!(lines.last().map(String::as_str), Some(&*format!("{door} {CLIENT4}")), "{lines:?}");
+    }
 }

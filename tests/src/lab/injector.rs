@@ -1,4 +1,4 @@
-//! Injector: puts frames on the client's end of the wire, byte for byte.
+//! Injector: puts frames on a wire, byte for byte.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Duration;

@@ -164,6 +164,7 @@ fn knock(random: &mut Random) -> Knock {
         interface: Arc::from(random.of(&["", "eth0", "wlp0s20f3", "any"])),
         link: 0,
         direction: Direction::Incoming,
+        sighting: None,
         payload: Box::default(),
     }
 }
