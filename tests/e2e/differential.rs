@@ -22,6 +22,8 @@ enum Deviation {
     VlanTags,
     /// Knockd does not see IPv6 packets with extension headers; Postern looks through them.
     ExtensionHeaders,
+    /// Knockd looks at no lengths; Postern takes no packet whose headers do not fit into it, as no system does.
+    Lengths,
     /// Knockd counts a packet twice that leaves by the interface that it came in by; Postern counts it once.
     ThereAndBack,
 }

@@ -105,6 +105,45 @@ pub fn with_extension_header(frame: &[u8]) -> Vec<u8> {
     frame
 }
 
+/// The same IPv4 frame with another total length in its header, whatever the packet is.
+#[must_use]
+pub fn with_total_length(frame: &[u8], total: u16) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[ETHERNET + 2..ETHERNET + 4].copy_from_slice(&total.to_be_bytes());
+    sum_up(&mut frame[ETHERNET..ETHERNET + IPV4]);
+    frame
+}
+
+/// The same IPv6 frame with another payload length in its header, whatever the packet is.
+#[must_use]
+pub fn with_payload_length(frame: &[u8], payload: u16) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[ETHERNET + 4..ETHERNET + 6].copy_from_slice(&payload.to_be_bytes());
+    frame
+}
+
+/// The same frame of UDP over IPv4 with another length in the UDP header.
+#[must_use]
+pub fn with_udp_length(frame: &[u8], datagram: u16) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[ETHERNET + IPV4 + 4..ETHERNET + IPV4 + 6].copy_from_slice(&datagram.to_be_bytes());
+    frame
+}
+
+/// The same frame of TCP over IPv4 with a header of so many words, at most 15, as it says itself.
+#[must_use]
+pub fn with_tcp_header_length(frame: &[u8], words: u8) -> Vec<u8> {
+    let mut frame = frame.to_vec();
+    frame[ETHERNET + IPV4 + 12] = words << 4;
+    frame
+}
+
+/// The beginning of the frame of a packet over IPv4, so many bytes of what IP carries.
+#[must_use]
+pub fn cut(frame: &[u8], carried: usize) -> Vec<u8> {
+    frame[..ETHERNET + IPV4 + carried].to_vec()
+}
+
 /// The same frame to another hardware address.
 #[must_use]
 pub fn to_mac(frame: &[u8], mac: [u8; 6]) -> Vec<u8> {
@@ -249,6 +288,20 @@ mod tests {
         assert_eq!(frame[18..21], [0, 28, 60]);
         assert_eq!(frame[54..62], [6, 0, 1, 4, 0, 0, 0, 0]);
         assert_eq!((&frame[22..54], &frame[62..]), (&plain[22..54], &plain[54..]));
+    }
+
+    #[test]
+    fn lengths_that_lie() {
+        let plain = udp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap(), b"hey");
+        let longer = with_total_length(&plain, 1000);
+        assert_eq!(longer[16..18], [3, 232]);
+        assert!(is_intact(&[&longer[14..34]]));
+        assert_eq!(with_udp_length(&plain, 7)[38..40], [0, 7]);
+        assert_eq!(cut(&plain, 4), plain[..38]);
+        let plain = tcp("[fd77::2]:4000".parse().unwrap(), "[fd77::1]:22".parse().unwrap(), SYN);
+        assert_eq!(with_payload_length(&plain, 3)[18..20], [0, 3]);
+        let plain = tcp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:22".parse().unwrap(), SYN);
+        assert_eq!((plain[46], with_tcp_header_length(&plain, 4)[46]), (0x50, 0x40));
     }
 
     #[test]

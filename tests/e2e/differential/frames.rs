@@ -40,7 +40,7 @@ const GROUP4_MAC: [u8; 6] = [0x01, 0, 0x5e, 0, 0, 1];
 const GROUP6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 1));
 const GROUP6_MAC: [u8; 6] = [0x33, 0x33, 0, 0, 0, 1];
 
-const VECTORS: [Vector; 17] = [
+const VECTORS: [Vector; 26] = [
     vector("nothing odd", TCP, SERVER4, <[u8]>::to_vec, Outcome::Both(COUNTS)),
     vector("nothing odd", TCP, SERVER6, <[u8]>::to_vec, Outcome::Both(COUNTS)),
     vector("nothing odd", UDP, SERVER4, <[u8]>::to_vec, Outcome::Both(COUNTS_UDP)),
@@ -71,6 +71,15 @@ const VECTORS: [Vector; 17] = [
         frame::with_extension_header,
         Outcome::Apart(Deviation::ExtensionHeaders, DOES_NOT, COUNTS),
     ),
+    vector("a packet that is longer than what came", TCP, SERVER4, longer, Outcome::Both(COUNTS)),
+    vector("a datagram that is longer than what came", UDP, SERVER4, longer, Outcome::Both(COUNTS_UDP)),
+    lie("IP without the ports", UDP, SERVER4, |it| frame::with_total_length(it, 20), COUNTS_UDP),
+    lie("IPv6 without anything", TCP, SERVER6, |it| frame::with_payload_length(it, 0), COUNTS),
+    lie("UDP beyond IP", UDP, SERVER4, |it| frame::with_udp_length(it, 1000), COUNTS_UDP),
+    lie("UDP below its header", UDP, SERVER4, |it| frame::with_udp_length(it, 7), COUNTS_UDP),
+    lie("TCP beyond IP", TCP, SERVER4, |it| frame::with_tcp_header_length(it, 15), COUNTS),
+    lie("TCP below its header", TCP, SERVER4, |it| frame::with_tcp_header_length(it, 4), COUNTS),
+    lie("cut behind the ports", UDP, SERVER4, |it| frame::cut(it, 4), COUNTS_UDP),
     vector("broadcast", UDP, ALL, |it| frame::to_mac(it, ALL_MAC), Outcome::Both(DOES_NOT)),
     vector(
         "broadcast to everywhere",
@@ -98,6 +107,22 @@ const fn vector(
     outcome: Outcome,
 ) -> Vector {
     Vector { what, knock, to, odd, outcome }
+}
+
+/// A packet that counts for knockd alone.
+const fn lie(
+    what: &'static str,
+    knock: &'static str,
+    to: IpAddr,
+    odd: fn(&[u8]) -> Vec<u8>,
+    of_knockd: &'static str,
+) -> Vector {
+    vector(what, knock, to, odd, Outcome::Apart(Deviation::Lengths, of_knockd, DOES_NOT))
+}
+
+/// Of a packet of 1000 bytes the beginning.
+fn longer(frame: &[u8]) -> Vec<u8> {
+    frame::with_total_length(frame, 1000)
 }
 
 #[test]
