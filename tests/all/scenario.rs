@@ -1,12 +1,13 @@
 //! From knocks to doors, with the rules that a person would use.
 
 use std::fs;
+use std::time::Duration;
 
-use crate::world::{POSTERN_TOML, World, knock};
 use expect_test::{Expect, expect};
 use postern_core::{Knock, Moment, Sighting};
 use posternd::rules::Outcome;
-use std::time::Duration;
+
+use crate::world::{POSTERN_TOML, World, knock};
 
 const SEQUENCE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nwithin = \"5s\"\ntcp_flags = [\"syn\", \"!ack\"]\nsequence = [\"1111/udp\", \"2222/udp\", \"3333/tcp\"]\n";
 

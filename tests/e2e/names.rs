@@ -7,10 +7,9 @@ use std::process::{Command, Stdio};
 use postern_tests::{CLIENT4, Lab, Signal, eventually};
 use rustix::process::{Pid, kill_process};
 
+use crate::module::BY_HAND;
 use crate::{PROGRAM, SSH_2S, posternd};
 
-/// A rule by hand, which asks for 1111/udp first.
-const BY_HAND: &str = include_str!("../../rules/knock-wat/knock.wat");
 /// Ten bytes that would make a second line, in another colour, read backwards.
 const HOSTILE: &str = r"x\0ay\1b\e2\80\aezzz";
 const HOSTILE_SHOWN: &str = r"x\ny\u{1b}\u{202e}zzz";
@@ -40,7 +39,7 @@ fn talkative() -> Vec<u8> {
         ("\"wrong step\"", &format!("\"{HOSTILE}\"")),
         (
             "(func $forget (result i32)\n",
-            "(func $forget (result i32)\n    (call $log (i32.const 2) (i32.const 144) (i32.const 10))\n",
+            "(func $forget (result i32)\n    (call $log (i32.const 2) (i32.const 160) (i32.const 10))\n",
         ),
     ])
 }
@@ -51,7 +50,7 @@ fn refusing() -> Vec<u8> {
         ("\"wrong step\"", &format!("\"{HOSTILE}\"")),
         (
             "\"\\00\\00\\00\\00\"\n    \"\\10\\00\\00\\00\" \"\\03\\00\\00\\00\"",
-            "\"\\01\\00\\00\\00\"\n    \"\\90\\00\\00\\00\" \"\\0a\\00\\00\\00\"",
+            "\"\\01\\00\\00\\00\"\n    \"\\a0\\00\\00\\00\" \"\\0a\\00\\00\\00\"",
         ),
     ])
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Remembered, Request,
-    Rest, RuleId, Sighting, Timestamp, Verdict,
+    Bounds, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Remembered,
+    Request, Rest, RuleId, Sighting, Timestamp, Verdict,
 };
 
 use super::generation::{Generation, LoadedRule};

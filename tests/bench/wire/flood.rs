@@ -10,6 +10,8 @@ use crate::{KNOCK, lab, subject};
 
 const RATE: f64 = 300_000.0;
 const MANY: usize = 1_500_000;
+/// Sources of a flood in which nothing comes again within 200 ms.
+const SPOOFED: u32 = 60_000;
 /// Nobody watches it.
 const UNWATCHED: u16 = 7777;
 /// Rules of so many steps each, at every second port from here on.
@@ -47,7 +49,19 @@ pub(crate) fn measure(report: &mut Report) {
         report.add("knockd", "CPU a packet", cost, "ns", &format!("at {rate:.0} a second"));
         report.compare("posternd", one, "knockd", cost);
     }
+    on_any(report);
     unwatched(report);
+}
+
+/// Where a packet could show on several interfaces, so that each must be remembered for a while; no two of them are equal.
+fn on_any(report: &mut Report) {
+    let lab = lab();
+    let subject = subject::postern_on(&lab, "any", "", &subject::probe());
+    let blast =
+        Blast { count: MANY, rate: Some(RATE), ports: KNOCK[..2].to_vec(), sources: SPOOFED, skip: 0 };
+    let (cost, rate) = cost(&lab, &subject.process, &blast);
+    let remark = format!("at {rate:.0} a second, {} lost", subject.lost());
+    report.add("posternd, on any", "CPU a packet", cost, "ns", &remark);
 }
 
 /// Packets that the kernel's filter keeps out, and such as come through where it is too small for all that is watched.

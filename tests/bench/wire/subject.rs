@@ -43,9 +43,14 @@ impl Subject {
 
 /// Postern with one door, and one rule for it or whatever `rules` are, by name.
 pub(crate) fn postern(lab: &Lab, settings: &str, rules: &[(String, String)]) -> Subject {
+    postern_on(lab, "eth0", settings, rules)
+}
+
+/// The same with captures on another interface.
+pub(crate) fn postern_on(lab: &Lab, interface: &str, settings: &str, rules: &[(String, String)]) -> Subject {
     let folder = TempDir::with_prefix("postern-bench-").expect("a temporary folder");
     let config = format!(
-        "interfaces = [\"eth0\"]\n{settings}\n{MEMORY}[doors.probe]\nguard = \"udp/{GUARDED}\"\nfor = \"1m\"\n"
+        "interfaces = [\"{interface}\"]\n{settings}\n{MEMORY}[doors.probe]\nguard = \"udp/{GUARDED}\"\nfor = \"1m\"\n"
     );
     fs::write(folder.path().join("postern.toml"), config).expect("the folder is ours");
     fs::create_dir(folder.path().join("rules")).expect("the folder is ours");

@@ -55,7 +55,10 @@ impl Outage {
         }
         match settings.direction {
             Direction::Incoming => {
-                warn!(event = "not-listening", interface, reason, "not listening; trying again until it works");
+                warn!(
+                    event = "not-listening",
+                    interface, reason, "not listening; trying again until it works"
+                );
             }
             // Where packets come in, somebody says the same.
             Direction::Outgoing => {

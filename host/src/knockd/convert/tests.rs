@@ -112,7 +112,7 @@ fn a_nasty_one() {
     assert_eq!(
         converted.left_out,
         [
-            "clients of the section [ ? ] (without Start_Command_6 clients of IPv6 open nothing)",
+            "clients of the section [ \\u{1b} ] (without Start_Command_6 clients of IPv6 open nothing)",
             "clients of the section [a/b\"]] (without Start_Command_6 clients of IPv6 open nothing)",
             "clients of the section [a.b'!] (without Start_Command_6 clients of IPv6 open nothing)",
             "the time of the section [forever] beyond 366d",

@@ -134,7 +134,7 @@ mod tests {
             ("interfaces = 5\n", RULE, "postern.toml:1: interfaces: "),
             (DOOR, &RULE.replace("door = \"a\"", "door = \"b\""), "rules/a.toml:2: door"),
             // Found by the module alone.
-            (DOOR, &RULE.replace("1/udp", "0/udp"), "rules/a.toml:3: settings: sequence[0]: "),
+            (DOOR, &RULE.replace("1/udp", "0/udp"), "rules/a.toml:4: settings.sequence[0]: "),
         ] {
             let (status, said) = judged(&converted(config, rule), &Conf::default());
             assert_eq!(status, Status::Wrong, "{said}");
