@@ -4,11 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::config::show_duration;
 use crate::trust::OpenError;
 
 /// What one preparing of a configuration is at, on all its threads.
@@ -123,8 +121,7 @@ impl fmt::Display for Doing {
             What::Reading => "reading",
             What::Compiling => "compiling",
         };
-        let took = Duration::from_secs(self.since.elapsed().as_secs());
-        write!(f, "{what} {}, for {} now", self.file.display(), show_duration(took))
+        write!(f, "{what} {}, for {} s now", self.file.display(), self.since.elapsed().as_secs())
     }
 }
 

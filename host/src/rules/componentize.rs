@@ -131,7 +131,9 @@ pub(super) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
         .module(&module)
         .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| features::explain(&module).unwrap_or_else(|| LoadError::World(chain(&error))))?;
+        .map_err(|error| {
+            features::explain(&module).map_or_else(|| LoadError::World(chain(&error)), LoadError::from)
+        })?;
     Ok(Encoded { component, resolve, world })
 }
 

@@ -57,13 +57,22 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
             // One line is no longer than the store lets the host take at once.
             let text = text.to_str(&store)?;
             log.count_text(text.len())?;
-            log.write(level, &text);
+            log.write(lift_level(level), &text);
             Ok(())
         },
     )
 }
 
 impl types::Host for Guest {}
+
+const fn lift_level(level: Level) -> tracing::Level {
+    match level {
+        Level::Error => tracing::Level::ERROR,
+        Level::Warn => tracing::Level::WARN,
+        Level::Info => tracing::Level::INFO,
+        Level::Debug => tracing::Level::DEBUG,
+    }
+}
 
 /// A knock as the guest sees it; `payload_limit` is what the rule asked for.
 pub(super) fn lower(knock: &Knock, payload_limit: usize) -> types::Knock<'_> {

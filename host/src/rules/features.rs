@@ -5,8 +5,6 @@
 
 use wasmparser::{Validator, WasmFeatures};
 
-use super::load_error::LoadError;
-
 /// A part of WebAssembly that no rule gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Feature {
@@ -80,13 +78,22 @@ const REFUSED: [Feature; 10] = [
     },
 ];
 
-/// Why `bytes`, a module or a component, were refused, if it is their fault: they are malformed, or use what no rule gets.
-pub(super) fn explain(bytes: &[u8]) -> Option<LoadError> {
+/// Why a module or a component was refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// It is malformed, and how.
+    Malformed(String),
+    /// It uses what no rule gets.
+    Uses(Feature),
+}
+
+/// Why `bytes` were refused, if it is their fault.
+pub(super) fn explain(bytes: &[u8]) -> Option<Cause> {
     if let Err(error) = Validator::new_with_features(ALL).validate_all(bytes) {
-        return Some(LoadError::Invalid(error.to_string()));
+        return Some(Cause::Malformed(error.to_string()));
     }
     let fails_without = |feature: &&Feature| {
         Validator::new_with_features(ALL.difference(feature.without)).validate_all(bytes).is_err()
     };
-    REFUSED.iter().find(fails_without).map(|feature| LoadError::Feature(*feature))
+    REFUSED.iter().find(fails_without).map(|feature| Cause::Uses(*feature))
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use postern_core::RuleId;
 use postern_text::clean;
 
-use super::contract::host::Level;
-use super::store::MAX_LIFTED;
+use super::limits::MAX_LIFTED;
 use crate::log::{self, RateLimit};
 
 /// Lines of one call; beyond that it faults.
@@ -67,16 +66,10 @@ impl GuestLog {
     }
 
     /// Writes a line, unless the rule wrote too many of late.
-    pub(super) fn write(&self, level: Level, text: &str) {
+    pub(super) fn write(&self, level: tracing::Level, text: &str) {
         let admitted = self.limit.lock().unwrap_or_else(PoisonError::into_inner).admit();
         let Some(suppressed) = admitted else { return };
         let text = clean(text, MAX_WRITTEN);
-        let level = match level {
-            Level::Error => tracing::Level::ERROR,
-            Level::Warn => tracing::Level::WARN,
-            Level::Info => tracing::Level::INFO,
-            Level::Debug => tracing::Level::DEBUG,
-        };
         log::rule_says(&self.rule, level, &text, suppressed);
     }
 }

@@ -4,6 +4,10 @@ use std::time::Duration;
 
 use wasmtime::ResourceLimiter;
 
+/// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is looked at.
+/// The longest answer that the contract allows needs a fraction of it.
+pub(super) const MAX_LIFTED: usize = 64 << 10;
+
 const MAX_MEMORIES: usize = 8;
 const MAX_TABLES: usize = 16;
 /// Modules linked to one rule. One of Python comes in some 40; of such small ones each costs 200 bytes and some microseconds at a start,

@@ -5,7 +5,7 @@ use std::io;
 use thiserror::Error;
 
 use super::contract::{HOST_INTERFACE, PACKAGE};
-use super::features::Feature;
+use super::features::{Cause, Feature};
 use super::file_kind::FileKind;
 use crate::trust::Distrust;
 
@@ -67,6 +67,15 @@ pub enum LoadError {
     /// Somebody else still compiles it, and there is a newer configuration by now.
     #[error("is still being compiled")]
     Overtaken,
+}
+
+impl From<Cause> for LoadError {
+    fn from(cause: Cause) -> Self {
+        match cause {
+            Cause::Malformed(what) => Self::Invalid(what),
+            Cause::Uses(feature) => Self::Feature(feature),
+        }
+    }
 }
 
 impl LoadError {

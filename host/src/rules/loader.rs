@@ -223,7 +223,7 @@ impl Cache {
 
 /// Why the compiler refused a module.
 fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
-    features::explain(module).unwrap_or_else(|| LoadError::Compile(format!("{error:#}")))
+    features::explain(module).map_or_else(|| LoadError::Compile(format!("{error:#}")), LoadError::from)
 }
 
 /// What a panic leaves behind is as good as before: each step is one insertion.

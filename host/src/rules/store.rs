@@ -5,11 +5,8 @@ use std::time::Duration;
 use wasmtime::{Store, UpdateDeadline};
 
 use super::guest::Guest;
+use super::limits::MAX_LIFTED;
 use super::runtime::Runtime;
-
-/// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is looked at.
-/// The longest answer that the contract allows needs a fraction of it.
-pub(super) const MAX_LIFTED: usize = 64 << 10;
 
 /// A store with memory, tables and time limited.
 pub(super) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {

@@ -9,9 +9,11 @@ use std::cell::Cell;
 use std::net::IpAddr;
 
 use postern_core::{Knock, TcpFlags, Transport};
+use tracing::Level;
 
-use super::super::contract::{host::Level, lower_flags, types};
-use super::super::store::{MAX_LIFTED, too_long_answer};
+use super::super::contract::{lower_flags, types};
+use super::super::limits::MAX_LIFTED;
+use super::super::store::too_long_answer;
 
 type Result<T> = wasmtime::Result<T>;
 
@@ -138,10 +140,10 @@ impl<'a> Reader<'a> {
     /// `level`, which is passed as a number.
     pub(super) fn level(&self, case: u32) -> Result<Level> {
         Ok(match case {
-            0 => Level::Error,
-            1 => Level::Warn,
-            2 => Level::Info,
-            3 => Level::Debug,
+            0 => Level::ERROR,
+            1 => Level::WARN,
+            2 => Level::INFO,
+            3 => Level::DEBUG,
             other => wasmtime::bail!("a log line of level {other}"),
         })
     }
