@@ -100,7 +100,7 @@ impl Reloads {
     pub(crate) async fn turn(&mut self, hangup: &mut Signal) {
         let has_room = self.under_way.len() <= MOST_STUCK;
         let due = self.pace.due().filter(|_| has_room);
-        let tell_at = self.under_way.last().map(|newest| newest.tell_at);
+        let tell_at = self.newest().map(|newest| newest.tell_at);
         let look_at =
             self.in_force.as_ref().filter(|rules| !rules.is_looking).and_then(|rules| rules.look_at);
         tokio::select! {
@@ -153,7 +153,7 @@ impl Reloads {
 
     /// Whether something newer than what has come is being prepared.
     pub(crate) fn is_pending(&self) -> bool {
-        self.under_way.iter().any(|preparing| preparing.ticket > self.come)
+        self.newest().is_some()
     }
 
     /// The rules of this configuration are in force from now on.
@@ -172,6 +172,11 @@ impl Reloads {
             rules.look_at = is_pending.then(|| Instant::now() + WITHDRAWN);
         }
         is_pending
+    }
+
+    /// The newest that is awaited; what is older than what has come is not.
+    fn newest(&self) -> Option<&Preparing> {
+        self.under_way.last().filter(|newest| newest.ticket > self.come)
     }
 
     fn begin(&mut self) {
@@ -198,10 +203,10 @@ impl Reloads {
         };
         let thread = thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK);
         if let Err(error) = thread.spawn(work) {
-            tracing::error!(event = "reload", detail = %error, "nothing can be reloaded at the moment: {error}; trying again");
+            tracing::error!(event = "no-thread", detail = %error, "nothing can be reloaded at the moment: {error}; trying again");
             self.under_way.pop();
             self.pace.end();
-            self.pace.note_change(now);
+            self.pace.note_change(now + SLOW);
         }
     }
 
