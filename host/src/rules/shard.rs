@@ -195,7 +195,7 @@ impl Shard {
                 outcome(&loaded.id, Outcome::Expired { client, stage });
             }
             let judged = states[rule].judge(running, loaded, memories, knock, client, now);
-            judged.into_outcomes().for_each(|what| outcome(&loaded.id, what));
+            judged.tell(|what| outcome(&loaded.id, what));
             match (had_instance, states[rule].instance.is_some()) {
                 (false, true) => started.push_back(rule),
                 (true, false) => started.retain(|other| *other != rule),
@@ -314,10 +314,16 @@ impl Judged {
         Self { what: Some(what), ..Self::default() }
     }
 
-    fn into_outcomes(self) -> impl Iterator<Item = Outcome> {
-        let dropped = |reason, times| std::iter::repeat_n(Outcome::Dropped(reason), times);
-        let evicted = dropped(DropReason::Evicted, self.evicted);
-        evicted.chain(dropped(DropReason::MemoryFull, self.is_full.into())).chain(self.what)
+    fn tell(self, mut outcome: impl FnMut(Outcome)) {
+        for _ in 0..self.evicted {
+            outcome(Outcome::Dropped(DropReason::Evicted));
+        }
+        if self.is_full {
+            outcome(Outcome::Dropped(DropReason::MemoryFull));
+        }
+        if let Some(what) = self.what {
+            outcome(what);
+        }
     }
 }
 
