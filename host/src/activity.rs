@@ -36,6 +36,7 @@ pub(crate) struct Doing {
 enum What {
     Reading,
     Compiling,
+    Opening,
 }
 
 /// Something is being done as long as this lives.
@@ -80,6 +81,12 @@ impl Activity {
         compile()
     }
 
+    /// Has the journal in this folder opened, which another may hold.
+    pub(crate) fn open_journal<T>(&self, folder: &Path, open: impl FnOnce() -> T) -> T {
+        let _during = self.begin(What::Opening, folder);
+        open()
+    }
+
     /// What has begun and not ended, the oldest first.
     pub(crate) fn doing(&self) -> Vec<Doing> {
         self.shared.lock().clone()
@@ -120,6 +127,7 @@ impl fmt::Display for Doing {
         let what = match self.what {
             What::Reading => "reading",
             What::Compiling => "compiling",
+            What::Opening => "opening the journal in",
         };
         write!(f, "{what} {}, for {} s now", self.file.display(), self.since.elapsed().as_secs())
     }

@@ -3,6 +3,7 @@
 mod start;
 
 use std::collections::{HashMap, HashSet};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::config::{Config, OneTime};
 use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
-use crate::happening::{Happening, Judgement, Prepared};
+use crate::happening::{Happening, Judgement, Prepared, Teller};
 use crate::knockd::source::Source;
 use crate::local_network::LocalNetwork;
 use crate::log;
@@ -66,7 +67,7 @@ pub(crate) struct Shell {
 }
 
 impl Shell {
-    pub(crate) fn start() -> std::io::Result<Self> {
+    pub(crate) fn start() -> io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let signals = {
             let _inside = runtime.enter();
@@ -93,6 +94,7 @@ impl Shell {
 /// Everything that runs.
 struct App {
     written: Written,
+    teller: Teller,
     happenings: UnboundedReceiver<Happening>,
     judgements: Receiver<Judgement>,
     desk: Arc<Desk>,
@@ -114,6 +116,8 @@ struct Running {
     workers: usize,
     /// The rules whose sequence is good for one opening, and where it stands until it is used.
     one_time: HashMap<RuleId, Option<OneTime>>,
+    /// Those of its rules that open nothing, since their files are gone.
+    suspended: HashSet<RuleId>,
     /// What is still to be told of it, and when at the latest.
     untold: Option<(String, Instant)>,
     /// Whether all interfaces have listened once.
@@ -154,64 +158,96 @@ impl App {
             Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
             Happening::RulesetChanged(open) => self.desk.reconcile(&open),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
-            Happening::Withdrawn(rules) => {
-                if self.reloads.looked() {
-                    self.suspend(rules);
-                }
+            Happening::Spent(judgement, spent) => self.spent(judgement, spent),
+            Happening::Withdrawn(gone) => {
+                let is_pending = self.reloads.is_pending();
+                self.reloads.looked();
+                // If what would take a rule away was refused, the rule stays; but what was said to open nothing does not.
+                let suspended = &self.running.suspended;
+                let gone = gone.into_iter().filter(|rule| is_pending || suspended.contains(rule)).collect();
+                self.suspend(gone);
             }
         }
     }
 
     /// A rule's verdict counts if its one-time sequence is there to be used up.
-    fn spend(&mut self, Judgement { rule, source, request, generation }: Judgement) {
+    fn spend(&mut self, judgement: Judgement) {
         // By another generation it was another sequence.
-        let is_same = generation == self.running.number;
-        let line = self.running.one_time.get_mut(&rule).filter(|_| is_same).and_then(Option::take);
+        let is_same = judgement.generation == self.running.number;
+        let line = self.running.one_time.get_mut(&judgement.rule).filter(|_| is_same).and_then(Option::take);
         let Some(line) = line else { return log::count_drop(DropReason::AlreadyUsed) };
-        let spent = Source::spend(&line);
-        if let Err(error) = &spent {
-            let name = &*rule.name;
-            tracing::error!(event = "one-time-failed", rule = name, detail = %error, "{name} opens nothing any more: {error}");
-        }
-        // The next sequence comes with the next generation; until then the rule opens nothing.
-        if spent.is_ok() {
-            self.desk.handle(Event::Judged { rule, source, request });
-            self.reloads.ask();
-        } else {
-            log::count_drop(DropReason::AlreadyUsed);
-        }
+        // The disk may hang. No more of these wait than there are such rules.
+        let teller = self.teller.clone();
+        spawn_blocking(move || {
+            let spent = Source::spend(&line).map_err(|error| error.to_string());
+            let _ = teller.send(Happening::Spent(judgement, spent));
+        });
     }
 
-    /// Rules whose files are gone open nothing any more, though what takes them away is not ready yet.
-    fn suspend(&self, rules: HashSet<RuleId>) {
-        for rule in self.desk.suspend(rules) {
+    fn spent(&mut self, Judgement { rule, source, request, .. }: Judgement, spent: Result<(), String>) {
+        if let Err(error) = spent {
             let name = &*rule.name;
-            tracing::warn!(event = "withdrawn", tenant = %rule.tenant, rule = name, "{name} opens nothing any more: its file is gone, and the reload that takes it away is still under way");
+            tracing::error!(
+                event = "one-time-failed",
+                rule = name,
+                detail = error,
+                "{name} opens nothing any more: {error}"
+            );
+            return log::count_drop(DropReason::AlreadyUsed);
         }
+        self.desk.handle(Event::Judged { rule, source, request });
+        // The next sequence comes with the next generation; until then the rule opens nothing.
+        self.reloads.ask();
+    }
+
+    /// These rules, whose files are gone, open nothing, though what takes them away is not in force; others do again.
+    fn suspend(&mut self, rules: HashSet<RuleId>) {
+        for rule in rules.difference(&self.running.suspended) {
+            let name = &*rule.name;
+            tracing::warn!(event = "withdrawn", tenant = %rule.tenant, rule = name, "{name} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet");
+        }
+        for rule in self.running.suspended.difference(&rules) {
+            let name = &*rule.name;
+            tracing::info!(event = "back", tenant = %rule.tenant, rule = name, "{name} opens again: its file is back");
+        }
+        self.hold(rules);
+    }
+
+    fn hold(&mut self, suspended: HashSet<RuleId>) {
+        self.reloads.note_withdrawn(!suspended.is_empty());
+        self.desk.suspend(suspended.clone());
+        self.running.suspended = suspended;
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
-        let Some((Prepared { config, generation, .. }, is_asked)) = self.reloads.accept(prepared) else {
+        let Some((Prepared { config, generation, state, .. }, is_asked)) = self.reloads.accept(prepared)
+        else {
             return;
         };
         match (config, generation) {
-            (Some(config), Ok(generation)) => self.apply(&config, generation, is_asked).await,
+            (Some(config), Ok(generation)) => self.apply(&config, generation, state, is_asked).await,
             (_, Err(mistakes)) => log::reload_refused(&mistakes, self.running.number),
             (None, Ok(_)) => {}
         }
         if !self.reloads.is_pending() {
-            self.suspend(HashSet::new());
             notify_systemd(&[NotifyState::Ready]);
         }
     }
 
     /// Goes on with another generation. Doors come first: they are the only part that can still say no.
-    async fn apply(&mut self, config: &Config, mut generation: Generation, is_asked: bool) {
-        if !self.find_journal(config).await {
+    async fn apply(
+        &mut self,
+        config: &Config,
+        mut generation: Generation,
+        state: state::Opened,
+        is_asked: bool,
+    ) {
+        if !self.take_journal(config, state) {
             return;
         }
         let plan = self.desk.plan(config);
-        let release = ReleaseTimer::release(is_asked);
+        // What is awaited may guard what this one does not.
+        let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
         if let Err(error) = self.desk.apply(&plan, release).await {
             let running = self.running.number;
             if let Error::Doors(found) = error {
@@ -228,18 +264,19 @@ impl App {
             }
             return;
         }
-        if self.reloads.is_pending() {
-            // It changed since, so this may be half of something.
-            self.reloads.release_timer.note_change();
-        } else {
-            self.reloads.release_timer.done(release, Instant::now());
-        }
+        self.reloads.in_place(release);
         self.running.number += 1;
         generation.number = self.running.number;
         let generation = Arc::new(generation);
         self.desk.replace(generation.number, plan, config);
         self.running.one_time = one_time(config);
         self.reloads.in_force(config);
+        // This one was read before a newer one that is awaited: what is suspended may be gone there.
+        let is_pending = self.reloads.is_pending();
+        let there = |id: &RuleId| config.rules.iter().any(|rule| rule.id == *id);
+        let still =
+            std::mem::take(&mut self.running.suspended).into_iter().filter(|id| is_pending && there(id));
+        self.hold(still.collect());
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.taps.follow(config, &generation, &self.pool, &self.listening) {
             tracing::error!(event = "capture", detail = %error, "{error}");
@@ -276,19 +313,14 @@ impl App {
         }
     }
 
-    /// Opens the journal if this configuration is the first that needs it; false if it cannot do without.
-    async fn find_journal(&self, config: &Config) -> bool {
-        if self.desk.has_journal() || !config.has_commands() {
-            return true;
-        }
-        let (written, for_config) = (self.written.clone(), config.clone());
-        // It may be held by another, who is waited for.
-        let opened = spawn_blocking(move || state::open(&written, Some(&for_config))).await;
-        let state::Opened { journal, inherited, error } = opened.unwrap_or_default();
+    /// Takes the journal if this configuration is the first that needs it; false if it cannot do without.
+    fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
+        let state::Opened { journal, inherited, error } = opened;
         if let Some(mistakes) = state::without_journal(&self.written, config, error) {
             log::reload_refused(&mistakes, self.running.number);
             return false;
         }
+        self.reloads.has_journal |= journal.is_some();
         journal.into_iter().for_each(|journal| self.desk.use_journal(journal));
         inherited.into_iter().for_each(|(row, record)| self.desk.inherit(row, record));
         true

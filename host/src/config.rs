@@ -90,6 +90,8 @@ pub struct Reading {
     pub config: Option<Config>,
     /// Every mistake.
     pub mistakes: Vec<Mistake>,
+    /// The rule files that are there, those with mistakes included.
+    pub files: Vec<PathBuf>,
 }
 
 impl Ceilings {
@@ -128,12 +130,12 @@ impl Config {
         let (rules_dir, ceilings) = config
             .as_ref()
             .map_or((fallback, Ceilings::UNKNOWN), |config| (config.rules_dir.clone(), config.ceilings()));
-        let rules = read_rules(&rules_dir, trust, ceilings, &mut mistakes, activity);
+        let (files, rules) = read_rules(&rules_dir, trust, ceilings, &mut mistakes, activity);
         if let Some(config) = &config {
             config.check_rules(&rules, &door_names, &mut mistakes);
         }
         let config = config.filter(|_| is_right).map(|config| Self { rules, trust, ..config });
-        Reading { config, mistakes }
+        Reading { config, mistakes, files }
     }
 
     /// As [`Config::read`], of texts that are in no files yet: `text` is to be the one at `file`, and `rules` are to be those beside it.
@@ -141,14 +143,14 @@ impl Config {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let Some(config) = Self::from_text(file, text, &mut door_names, &mut mistakes) else {
-            return Reading { config: None, mistakes };
+            return Reading { mistakes, ..Reading::default() };
         };
         let read = rules.iter().map(|(file, text)| RuleFile::read(file, text, config.ceilings()));
         let (rules, found): (Vec<_>, Vec<_>) = read.unzip();
         mistakes.extend(found.into_iter().flatten());
         let rules: Vec<_> = rules.into_iter().flatten().collect();
         config.check_rules(&rules, &door_names, &mut mistakes);
-        Reading { config: Some(Self { rules, ..config }), mistakes }
+        Reading { config: Some(Self { rules, ..config }), mistakes, files: Vec::new() }
     }
 
     /// Whatever can be made out of guard doors in `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
@@ -291,7 +293,7 @@ fn read_rules(
     ceilings: Ceilings,
     mistakes: &mut Vec<Mistake>,
     activity: &Activity,
-) -> Vec<RuleFile> {
+) -> (Vec<PathBuf>, Vec<RuleFile>) {
     let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
     let listed = activity.read(dir, || {
         let folder = trust.open_folder(dir)?;
@@ -301,11 +303,11 @@ fn read_rules(
         Ok(listed) => listed,
         Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
             mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
         Err(error) => {
             mistakes.push(unreadable(dir, error));
-            return Vec::new();
+            return (Vec::new(), Vec::new());
         }
     };
     files.sort();
@@ -314,14 +316,14 @@ fn read_rules(
         files.clear();
     }
     let mut rules = Vec::with_capacity(files.len());
-    for name in files {
-        let file = dir.join(&name);
-        let Some(text) = text(&file, || folder.open(&name), mistakes, activity) else { continue };
-        let (rule, found) = RuleFile::read(&file, &text, ceilings);
+    let paths: Vec<_> = files.iter().map(|name| dir.join(name)).collect();
+    for (file, name) in paths.iter().zip(&files) {
+        let Some(text) = text(file, || folder.open(name), mistakes, activity) else { continue };
+        let (rule, found) = RuleFile::read(file, &text, ceilings);
         mistakes.extend(found);
         rules.extend(rule);
     }
-    rules
+    (paths, rules)
 }
 
 /// `names` are all doors of postern.toml, those with mistakes included.

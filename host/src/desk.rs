@@ -107,17 +107,9 @@ impl Desk {
         self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
     }
 
-    /// From now on verdicts of these rules, and of no others, come to nothing. Those that are new among them.
-    pub(crate) fn suspend(&self, rules: HashSet<RuleId>) -> Vec<RuleId> {
-        let suspended = &mut self.lock().term.suspended;
-        let new = rules.difference(suspended).cloned().collect();
-        *suspended = rules;
-        new
-    }
-
-    /// Whether what commands open is written down.
-    pub(crate) fn has_journal(&self) -> bool {
-        self.lock().doors.has_journal()
+    /// From now on verdicts of these rules, and of no others, come to nothing.
+    pub(crate) fn suspend(&self, rules: HashSet<RuleId>) {
+        self.lock().term.suspended = rules;
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.

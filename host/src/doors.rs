@@ -74,11 +74,6 @@ impl Doors {
         })
     }
 
-    /// Whether what commands open is written down.
-    pub(crate) fn has_journal(&self) -> bool {
-        self.runner.has_journal()
-    }
-
     /// Writes down in this journal what commands open from now on, if there was none.
     pub(crate) fn use_journal(&self, journal: Journal) {
         self.runner.use_journal(journal);

@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use crate::config::{Config, Mistakes};
 use crate::rules::Generation;
+use crate::state;
 
 /// Judgements that may wait for their one-time sequence to be struck out; beyond that they are dropped, since a file is slow.
 const WAITING: usize = 8192;
@@ -29,6 +30,8 @@ pub(crate) enum Happening {
     RulesetChanged(Listing),
     /// The next generation is ready, or why it is not.
     Prepared(Box<Prepared>),
+    /// A one-time sequence was struck out for a judgement, or why not.
+    Spent(Judgement, Result<(), String>),
     /// Rules in force whose files are gone.
     Withdrawn(HashSet<RuleId>),
 }
@@ -39,6 +42,8 @@ pub(crate) struct Prepared {
     pub(crate) ticket: u64,
     pub(crate) config: Option<Config>,
     pub(crate) generation: Result<Generation, Mistakes>,
+    /// The journal, if there was none and this needs it.
+    pub(crate) state: state::Opened,
 }
 
 /// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one

@@ -5,6 +5,7 @@
 
 mod pace;
 
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use postern_core::RuleId;
+use postern_doorman::Release;
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
@@ -22,6 +24,7 @@ use crate::config::{Config, Mistake, Mistakes, Reading};
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared, Teller};
 use crate::rules::{Generation, Loader, Runtime};
+use crate::state;
 use crate::watch::{Noticed, Watch};
 use crate::written::Written;
 use pace::Pace;
@@ -52,6 +55,10 @@ pub(crate) struct Reloads {
     begun: u64,
     /// The newest that has come.
     come: u64,
+    /// The newest that has come has mistakes.
+    is_refused: bool,
+    /// Somebody has the journal; until then what needs it opens it.
+    pub(crate) has_journal: bool,
     in_force: Option<InForce>,
 }
 
@@ -72,6 +79,8 @@ struct InForce {
     /// Who looks may be stuck; then nobody else looks.
     is_looking: bool,
     look_at: Option<Instant>,
+    /// Some are suspended, and looked for until they are back.
+    is_any_withdrawn: bool,
 }
 
 impl Reloads {
@@ -91,6 +100,8 @@ impl Reloads {
             under_way: Vec::new(),
             begun: 0,
             come: 0,
+            is_refused: false,
+            has_journal: false,
             in_force: None,
         }
     }
@@ -101,6 +112,7 @@ impl Reloads {
         let has_room = self.under_way.len() <= MOST_STUCK;
         let due = self.pace.due().filter(|_| has_room);
         let tell_at = self.newest().map(|newest| newest.tell_at);
+        let unfinished_at = self.noticed.patience();
         let look_at =
             self.in_force.as_ref().filter(|rules| !rules.is_looking).and_then(|rules| rules.look_at);
         tokio::select! {
@@ -112,6 +124,13 @@ impl Reloads {
                 tracing::info!(event = "hangup", "reloading, as SIGHUP says");
                 self.release_timer.ask();
                 self.pace.ask(Instant::now());
+            }
+            // Its time is looked at anew.
+            () = self.noticed.written.notified() => {}
+            () = until(unfinished_at) => {
+                self.noticed.give_up(Instant::now());
+                self.release_timer.note_change();
+                self.pace.note_change(Instant::now());
             }
             () = until(due) => self.begin(),
             () = until(tell_at) => self.tell_slow(),
@@ -137,17 +156,18 @@ impl Reloads {
             self.pace.end();
         }
         let is_late = ticket < self.come;
+        if is_late && self.is_refused {
+            // What hung has answered; maybe for want of that the newest was refused.
+            self.ask();
+        }
         // A newer one will tell the same mistakes, if they still are there.
         let is_told_by_another = activity.is_overtaken() && prepared.generation.is_err();
         if is_late || is_told_by_another {
             return None;
         }
         self.come = ticket;
-        if !self.is_pending()
-            && let Some(rules) = &mut self.in_force
-        {
-            rules.look_at = None;
-        }
+        self.is_refused = prepared.generation.is_err();
+        self.look_as_needed();
         Some((prepared, is_asked))
     }
 
@@ -159,19 +179,43 @@ impl Reloads {
     /// The rules of this configuration are in force from now on.
     pub(crate) fn in_force(&mut self, config: &Config) {
         let files = config.rules.iter().map(|rule| (rule.id.clone(), rule.file.clone())).collect();
-        let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);
-        let look_at = self.is_pending().then(|| Instant::now() + WITHDRAWN);
-        self.in_force = Some(InForce { files, is_looking, look_at });
+        let (is_looking, is_any_withdrawn) =
+            self.in_force.as_ref().map_or((false, false), |rules| (rules.is_looking, rules.is_any_withdrawn));
+        self.in_force = Some(InForce { files, is_looking, look_at: None, is_any_withdrawn });
+        self.look_as_needed();
     }
 
-    /// Somebody has looked which files are gone. Whether that is of use: something is still being prepared.
-    pub(crate) fn looked(&mut self) -> bool {
-        let is_pending = self.is_pending();
+    /// Somebody has looked which files are gone.
+    pub(crate) fn looked(&mut self) {
         if let Some(rules) = &mut self.in_force {
             rules.is_looking = false;
-            rules.look_at = is_pending.then(|| Instant::now() + WITHDRAWN);
         }
-        is_pending
+        self.look_as_needed();
+    }
+
+    /// Some rules are suspended from now on, or none.
+    pub(crate) fn note_withdrawn(&mut self, is_any: bool) {
+        if let Some(rules) = &mut self.in_force {
+            rules.is_any_withdrawn = is_any;
+        }
+        self.look_as_needed();
+    }
+
+    /// The doors of something that has come are in place so. Ports are let go of only if nothing newer is awaited: it may guard them.
+    pub(crate) fn in_place(&mut self, release: Release) {
+        if self.is_pending() {
+            self.release_timer.note_change();
+        } else {
+            self.release_timer.done(release, Instant::now());
+        }
+    }
+
+    fn look_as_needed(&mut self) {
+        let is_pending = self.is_pending();
+        if let Some(rules) = &mut self.in_force {
+            let is_needed = is_pending || rules.is_any_withdrawn;
+            rules.look_at = is_needed.then(|| rules.look_at.unwrap_or_else(|| Instant::now() + WITHDRAWN));
+        }
     }
 
     /// The newest that is awaited; what is older than what has come is not.
@@ -195,9 +239,12 @@ impl Reloads {
             notify_systemd(&[NotifyState::Reloading]);
         }
         let (written, loader, watch) = (self.written.clone(), Arc::clone(&self.loader), self.watch.clone());
-        let teller = self.teller.clone();
+        let (teller, has_journal) = (self.teller.clone(), self.has_journal);
         let work = move || {
-            let prepared = prepare(&written, ticket, &loader, &activity, watch.as_deref());
+            let mut prepared = prepare(&written, ticket, &loader, &activity, watch.as_deref());
+            if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation) {
+                prepared.state = state::open(&written, config, &activity);
+            }
             // Nobody waits for it at the end.
             let _ = teller.send(Happening::Prepared(Box::new(prepared)));
         };
@@ -251,7 +298,8 @@ impl Reloads {
         let (files, teller) = (Arc::clone(&rules.files), self.teller.clone());
         let work = move || {
             let is_gone = |file: &PathBuf| {
-                file.symlink_metadata().is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+                let gone = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+                file.symlink_metadata().is_err_and(|error| gone.contains(&error.kind()))
             };
             let gone = files.iter().filter(|(_, file)| is_gone(file)).map(|(rule, _)| rule.clone());
             let _ = teller.send(Happening::Withdrawn(gone.collect()));
@@ -269,33 +317,43 @@ pub(crate) fn prepare(
     activity: &Activity,
     watch: Option<&Watch>,
 ) -> Prepared {
+    let watch = watch.and_then(|watch| Some((watch, written.watched()?)));
+    if let Some((watch, file)) = watch {
+        // What is read may hang; that it is taken away must be noticed.
+        watch.precede(file, activity);
+    }
     let mut reading = written.read(activity);
-    if let (Some(watch), Some(file)) = (watch, written.watched()) {
+    if let Some((watch, file)) = watch {
         for _ in 1..READINGS {
             // Even with mistakes: a module that is not there yet is a mistake until it is.
-            if !watch.follow(file, reading.config.as_ref(), activity) {
+            if !watch.follow(file, &reading, activity) {
                 break;
             }
             // It may have changed before it was watched.
             reading = written.read(activity);
         }
     }
-    let Reading { config, mistakes } = reading;
+    let Reading { config, mistakes, .. } = reading;
     let generation = match &config {
         // A compiler is a large program, and what it is fed comes from outside.
-        Some(config) if mistakes.is_empty() => {
-            catch_unwind(AssertUnwindSafe(|| Generation::build(1, config, loader, activity))).unwrap_or_else(
-                |_| {
-                    let what = "a module made the compiler panic; see the standard error".to_owned();
-                    let mistake =
-                        Mistake { file: config.rules_dir.clone(), line: None, key: String::new(), what };
-                    Err(Mistakes::new(vec![mistake]))
-                },
-            )
+        Some(config) => {
+            let build = || Generation::build(1, config, loader, activity);
+            let built = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
+                let what = "a module made the compiler panic; see the standard error".to_owned();
+                let mistake =
+                    Mistake { file: config.rules_dir.clone(), line: None, key: String::new(), what };
+                Err(Mistakes::new(vec![mistake]))
+            });
+            match built {
+                Ok(generation) if mistakes.is_empty() => Ok(generation),
+                Ok(_) => Err(Mistakes::new(mistakes)),
+                // What modules say is told at once with the rest.
+                Err(more) => Err(Mistakes::new(more.iter().cloned().chain(mistakes).collect())),
+            }
         }
-        _ => Err(Mistakes::new(mistakes)),
+        None => Err(Mistakes::new(mistakes)),
     };
-    Prepared { ticket, config, generation }
+    Prepared { ticket, config, generation, state: state::Opened::default() }
 }
 
 /// Without systemd nobody listens, and that is no failure.

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use crate::activity::Activity;
 use crate::config::{Config, DoorKind, Mistakes};
 use crate::journal::{self, Journal, JournalError, Record};
 use crate::written::Written;
@@ -21,16 +22,17 @@ pub(crate) struct Opened {
 }
 
 /// Opens the journal, if any door of a configuration needs it or an earlier run left one.
-pub(crate) fn open(written: &Written, config: Option<&Config>) -> Opened {
+pub(crate) fn open(written: &Written, config: &Config, activity: &Activity) -> Opened {
     let folder = std::env::var_os("STATE_DIRECTORY").map_or_else(|| STATE_DIR.into(), PathBuf::from);
-    let is_needed = config.is_some_and(Config::has_commands) || journal::is_any(&folder);
-    if !is_needed {
-        return Opened::default();
-    }
-    match Journal::open(&folder, written.journal_stem()) {
-        Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, error: None },
-        Err(error) => Opened { error: Some(error), ..Opened::default() },
-    }
+    activity.open_journal(&folder, || {
+        if !config.has_commands() && !journal::is_any(&folder) {
+            return Opened::default();
+        }
+        match Journal::open(&folder, written.journal_stem()) {
+            Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, error: None },
+            Err(error) => Opened { error: Some(error), ..Opened::default() },
+        }
+    })
 }
 
 /// What is wrong with a configuration if there is no journal. Commands of knockd's run as knockd runs them, and that is told.

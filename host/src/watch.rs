@@ -5,16 +5,16 @@ mod trail;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 use crate::activity::Activity;
-use crate::config::Config;
+use crate::config::Reading;
 use trail::Trails;
 
 /// What is notified of files.
@@ -22,14 +22,34 @@ use trail::Trails;
 pub(crate) struct Noticed {
     /// One is different now.
     pub(crate) changed: Notify,
-    /// Somebody writes to one and has not closed it.
-    is_being_written: AtomicBool,
+    /// Somebody has begun to write to one.
+    pub(crate) written: Notify,
+    /// Those that somebody writes to and has not closed, and when they were last written to.
+    unfinished: Mutex<HashMap<PathBuf, Instant>>,
 }
+
+/// Somebody who has not closed a file for so long after writing to it will not, or that was not heard of.
+const UNFINISHED: Duration = Duration::from_secs(10);
 
 impl Noticed {
     /// Whether somebody wrote to a file and has not closed it.
     pub(crate) fn is_being_written(&self) -> bool {
-        self.is_being_written.load(Ordering::Relaxed)
+        !lock(&self.unfinished).is_empty()
+    }
+
+    /// When to wait no longer for the file that was left alone longest.
+    pub(crate) fn patience(&self) -> Option<Instant> {
+        lock(&self.unfinished).values().min().map(|written| *written + UNFINISHED)
+    }
+
+    /// Waits no longer for those whose time is over.
+    pub(crate) fn give_up(&self, now: Instant) {
+        lock(&self.unfinished).retain(|_, written| *written + UNFINISHED > now);
+    }
+
+    /// Waits for nobody in this folder: it is another one now.
+    fn forget_folder(&self, dir: &Path) {
+        lock(&self.unfinished).retain(|path, _| path.parent() != Some(dir));
     }
 }
 
@@ -37,6 +57,7 @@ impl Noticed {
 pub(crate) struct Watch {
     watched: Mutex<Watched>,
     of_interest: Arc<Mutex<OfInterest>>,
+    noticed: Arc<Noticed>,
 }
 
 struct Watched {
@@ -75,32 +96,37 @@ impl Watch {
     /// Watches nothing yet; `noticed` is notified of what it will find. That nothing can be watched is told in the log.
     pub(crate) fn start(noticed: &Arc<Noticed>) -> Option<Self> {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
-        let mut unfinished: HashSet<PathBuf> = HashSet::new();
         let watcher = notify::recommended_watcher({
             let (of_interest, noticed) = (Arc::clone(&of_interest), Arc::clone(noticed));
             move |event: notify::Result<Event>| {
                 // If events were lost, anything may have changed.
-                let Ok(event) = event else { return noticed.changed.notify_one() };
+                let is_lost = event.as_ref().map_or(true, Event::need_rescan);
+                if is_lost {
+                    lock(&noticed.unfinished).clear();
+                    return noticed.changed.notify_one();
+                }
+                let Ok(event) = event else { return };
                 let of_interest = lock(&of_interest);
-                if !event.need_rescan() && !event.paths.iter().any(|path| of_interest.includes(path)) {
+                if !event.paths.iter().any(|path| of_interest.includes(path)) {
                     return;
                 }
-                let changed = is_change(&event.kind);
-                if changed {
-                    unfinished.retain(|path| !event.paths.contains(path));
-                } else if is_writing(&event.kind) {
-                    unfinished.extend(event.paths);
-                }
-                noticed.is_being_written.store(!unfinished.is_empty(), Ordering::Relaxed);
-                if changed {
+                if is_change(&event.kind) {
+                    lock(&noticed.unfinished).retain(|path, _| !event.paths.contains(path));
                     noticed.changed.notify_one();
+                } else if is_writing(&event.kind) {
+                    let now = Instant::now();
+                    let was_none = noticed.patience().is_none();
+                    lock(&noticed.unfinished).extend(event.paths.into_iter().map(|path| (path, now)));
+                    if was_none {
+                        noticed.written.notify_one();
+                    }
                 }
             }
         });
         match watcher {
             Ok(watcher) => {
                 let watched = Watched { watcher, dirs: HashMap::new(), paths: Paths::default() };
-                Some(Self { watched: Mutex::new(watched), of_interest })
+                Some(Self { watched: Mutex::new(watched), of_interest, noticed: Arc::clone(noticed) })
             }
             Err(error) => {
                 tracing::warn!(event = "not-watched", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
@@ -109,14 +135,34 @@ impl Watch {
         }
     }
 
+    /// Watches, besides what is watched, the file and the folder of rules that are about to be read, as far as they are known before: reading
+    /// may hang, and then somebody may take away what hangs.
+    pub(crate) fn precede(&self, file: &Path, activity: &Activity) {
+        let known = lock(&self.watched).paths.rules_dir.clone();
+        let rules_dir = known.unwrap_or_else(|| file.with_file_name("rules"));
+        let mut trails = Trails::default();
+        let mut follow = |path: &Path| activity.read(path, || Ok(trails.follow(path))).ok().flatten();
+        follow(file);
+        let rules_dir = follow(&rules_dir);
+        let Trails { names, mut dirs, .. } = trails;
+        dirs.extend(rules_dir.clone());
+        let dirs = identified(dirs);
+        {
+            let mut of_interest = lock(&self.of_interest);
+            of_interest.names.extend(names);
+            of_interest.rules_dir = rules_dir;
+        }
+        lock(&self.watched).add(dirs, &self.noticed);
+    }
+
     /// Watches what a configuration was read from: its folders, and whatever on the way to them may be replaced or turned around. If its
     /// file could not be understood, what it said before is watched. True if something is watched now that was not before: it may
     /// have changed in between. A folder that cannot be watched is told in the log.
-    pub(crate) fn follow(&self, file: &Path, config: Option<&Config>, activity: &Activity) -> bool {
-        let paths = match config {
+    pub(crate) fn follow(&self, file: &Path, reading: &Reading, activity: &Activity) -> bool {
+        let paths = match &reading.config {
             Some(config) => {
-                let rules = config.rules.iter().map(|rule| rule.file.as_path());
-                let files = config.module_files().chain(rules).map(Path::to_owned).collect();
+                let modules = config.module_files().map(Path::to_owned);
+                let files = modules.chain(reading.files.iter().cloned()).collect();
                 Paths { rules_dir: Some(config.rules_dir.clone()), files }
             }
             None => lock(&self.watched).paths.clone(),
@@ -131,7 +177,7 @@ impl Watch {
         }
         let Trails { names, mut dirs, .. } = trails;
         dirs.extend(rules_dir.clone());
-        let dirs: Vec<_> = dirs.into_iter().map(|dir| (Identity::of(&dir), dir)).collect();
+        let dirs = identified(dirs);
         if activity.is_overtaken() {
             // The newer one knows better.
             return false;
@@ -139,36 +185,50 @@ impl Watch {
         *lock(&self.of_interest) = OfInterest { names, rules_dir };
         let mut watched = lock(&self.watched);
         watched.paths = paths;
-        watched.follow(dirs)
+        watched.keep_only(&dirs);
+        watched.add(dirs, &self.noticed)
     }
 }
 
 impl Watched {
-    fn follow(&mut self, dirs: Vec<(Option<Identity>, PathBuf)>) -> bool {
-        let Self { watcher, dirs: before, .. } = self;
-        let mut after = HashMap::with_capacity(dirs.len());
+    /// Watches no other folders any more.
+    fn keep_only(&mut self, dirs: &[(PathBuf, Option<Identity>)]) {
+        let kept: HashSet<&PathBuf> = dirs.iter().map(|(dir, _)| dir).collect();
+        let Self { watcher, dirs, .. } = self;
+        dirs.retain(|dir, _| {
+            let is_kept = kept.contains(dir);
+            if !is_kept {
+                // Gone already, if this fails.
+                let _ = watcher.unwatch(dir);
+            }
+            is_kept
+        });
+    }
+
+    /// Watches these as well; whether any of them is new.
+    fn add(&mut self, dirs: Vec<(PathBuf, Option<Identity>)>, noticed: &Noticed) -> bool {
         let mut is_any_new = false;
-        for (identity, dir) in dirs {
-            let known = before.remove(&dir);
+        for (dir, identity) in dirs {
+            let known = self.dirs.insert(dir.clone(), identity);
             let is_same = known == Some(identity);
             if known.is_some() && !is_same {
                 // What had the name before. Gone already, if this fails.
-                let _ = watcher.unwatch(&dir);
+                let _ = self.watcher.unwatch(&dir);
+                noticed.forget_folder(&dir);
             }
             // Again even if it is the same: it costs nothing.
-            if let Err(error) = watcher.watch(&dir, RecursiveMode::NonRecursive) {
+            if let Err(error) = self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
                 let shown = dir.display();
                 tracing::warn!(event = "not-watched", detail = %error, "changes in {shown} will not be noticed ({error}); send SIGHUP instead");
             }
             is_any_new |= !is_same;
-            after.insert(dir, identity);
         }
-        for dir in before.keys() {
-            let _ = watcher.unwatch(dir);
-        }
-        *before = after;
         is_any_new
     }
+}
+
+fn identified(dirs: HashSet<PathBuf>) -> Vec<(PathBuf, Option<Identity>)> {
+    dirs.into_iter().map(|dir| (dir.clone(), Identity::of(&dir))).collect()
 }
 
 impl Identity {

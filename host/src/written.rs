@@ -27,7 +27,7 @@ impl Written {
             Self::Postern(file, trust) => Config::read(file, *trust, activity),
             Self::Knockd(source) => {
                 let (config, mistakes) = source.read();
-                Reading { config, mistakes }
+                Reading { config, mistakes, files: Vec::new() }
             }
         }
     }

@@ -3,11 +3,13 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually};
+use rustix::process::{Pid, kill_process};
 use tempfile::TempDir;
 
 use crate::module::BY_HAND;
@@ -19,7 +21,10 @@ const AT_ONCE: Duration = Duration::from_secs(2);
 
 /// A rule with so many functions that compiling takes longer than any of these tests.
 fn slow_module() -> Vec<u8> {
-    const FUNCTIONS: usize = 40_000;
+    module_of(40_000)
+}
+
+fn module_of(functions: usize) -> Vec<u8> {
     let rule = wat::parse_str(BY_HAND).expect("a module in good order");
     let step =
         b"\x20\x00\x41\x07\x6a\x20\x01\x6c\x21\x01\x20\x01\x45\x04\x40\x20\x00\x41\x01\x72\x21\x00\x0b";
@@ -31,15 +36,15 @@ fn slow_module() -> Vec<u8> {
         let (size, after) = read_leb(after);
         let (section, after) = after.split_at(size);
         let more = match id {
-            3 => vec![0; FUNCTIONS],
-            10 => code.repeat(FUNCTIONS),
+            3 => vec![0; functions],
+            10 => code.repeat(functions),
             _ => Vec::new(),
         };
         let section = if more.is_empty() {
             section.to_vec()
         } else {
             let (count, items) = read_leb(section);
-            [&leb(count + FUNCTIONS), items, &more].concat()
+            [&leb(count + functions), items, &more].concat()
         };
         module.push(*id);
         module.extend(leb(section.len()));
@@ -208,11 +213,11 @@ struct HungDisk {
 
 impl HungDisk {
     /// None where no file system in user space can be mounted, unless that must be possible.
-    fn mount() -> Option<Self> {
+    fn mount(contents: &str) -> Option<Self> {
         let folder = TempDir::with_prefix("postern-hung-").expect("a temporary folder");
         let server = include_str!("slow/hung_disk.py");
         let mut command = Command::new("python3");
-        command.args(["-c", server]).arg(folder.path()).stdout(Stdio::piped());
+        command.args(["-c", server]).arg(folder.path()).arg(contents).stdout(Stdio::piped());
         let mut disk = Self { server: command.spawn().expect("python3 is there"), folder };
         let mut line = String::new();
         let told = BufReader::new(disk.server.stdout.as_mut().expect("it is ours")).read_line(&mut line);
@@ -222,6 +227,18 @@ impl HungDisk {
         assert!(std::env::var_os("CI").is_none(), "nothing can be mounted");
         eprintln!("skipped: this test needs /dev/fuse");
         None
+    }
+}
+
+impl HungDisk {
+    /// The path of a file on it.
+    fn file(&self) -> PathBuf {
+        self.folder.path().join("a.toml")
+    }
+
+    /// It answers again.
+    fn thaw(&self) {
+        kill_process(Pid::from_child(&self.server), Signal::USR1).expect("it runs");
     }
 }
 
@@ -238,9 +255,9 @@ impl Drop for HungDisk {
 fn a_disk_that_hangs_holds_up_no_later_change() {
     let Some(lab) = Lab::if_possible() else { return };
     let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
-    let Some(disk) = HungDisk::mount() else { return };
+    let Some(disk) = HungDisk::mount("") else { return };
     let link = daemon.dir().join("rules/unheard.toml");
-    symlink(disk.folder.path().join("a.toml"), &link).expect("the folder is ours");
+    symlink(disk.file(), &link).expect("the folder is ours");
     let slow = daemon.wait_for("slow", |_| true);
     assert!(
         slow.text("detail").contains("reading") && slow.text("detail").contains("unheard.toml"),
@@ -270,7 +287,7 @@ fn a_disk_that_hangs_holds_up_no_later_change() {
 fn a_start_from_a_disk_that_hangs_is_told_and_can_be_stopped() {
     let Some(lab) = Lab::if_possible() else { return };
     let setup = posternd(&lab).config(SSH_2S);
-    let Some(disk) = HungDisk::mount() else { return };
+    let Some(disk) = HungDisk::mount("") else { return };
     fs::remove_file(setup.dir().join("postern.toml")).expect("it is there");
     symlink(disk.folder.path().join("postern.toml"), setup.dir().join("postern.toml"))
         .expect("the folder is ours");
@@ -281,4 +298,99 @@ fn a_start_from_a_disk_that_hangs_is_told_and_can_be_stopped() {
     let stopping = Instant::now();
     daemon.stop();
     assert!(stopping.elapsed() < AT_ONCE, "{:?}", stopping.elapsed());
+}
+
+#[test]
+fn what_a_newer_change_may_guard_is_not_let_go_of() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _web = lab.tcp_service(80);
+    let both = SSH_2S.replace("\"tcp/22\"", "[\"tcp/22\", \"tcp/80\"]");
+    let daemon = posternd(&lab).config(&both).rule("knock", KNOCK).start();
+    let Some(disk) = HungDisk::mount("") else { return };
+    daemon.write("slow.wasm", module_of(10_000));
+    daemon.write("rules/slow.toml", SLOW_RULE.replace("slow.wasm", "../slow.wasm"));
+    daemon.write("postern.toml", SSH_2S);
+    daemon.signal(Signal::HUP);
+    daemon.wait_for("slow", |_| true);
+    // It is on its way; before it is in force somebody thinks better of it, and what they write hangs.
+    symlink(disk.file(), daemon.dir().join("rules/unheard.toml")).expect("the folder is ours");
+    daemon.write("postern.toml", &both);
+    let mark = daemon.log().mark();
+    let begin = Instant::now();
+    while !daemon.log().entries().split_off(mark).iter().any(|entry| entry.event() == "reload") {
+        assert!(begin.elapsed() < Duration::from_secs(60), "it is not in force");
+        thread::sleep(A_WHILE);
+    }
+    for _ in 0..15 {
+        assert!(lab.tcp(CLIENT4, 80, A_WHILE).is_silence());
+    }
+    daemon.stop();
+}
+
+#[test]
+fn what_was_withdrawn_stays_so_until_its_file_is_back_or_a_reload_is_in_force() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    let Some(disk) = HungDisk::mount(&KNOCK.replace("000/", "003/")) else { return };
+    symlink(disk.file(), daemon.dir().join("rules/unheard.toml")).expect("the folder is ours");
+    daemon.wait_for("slow", |_| true);
+    daemon.remove("rules/knock.toml");
+    daemon.wait_for("withdrawn", |_| true);
+    // Until enough wait for that file, and the next is refused.
+    let mark = daemon.log().mark();
+    eventually("a refusal", || {
+        daemon.write("rules/other.toml", KNOCK.replace("000/", "001/"));
+        thread::sleep(A_WHILE);
+        daemon.log().entries().split_off(mark).into_iter().find(|entry| entry.event() == "reload-refused")
+    });
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_none("open", |entry| entry.text("src") == CLIENT4.to_string());
+    let mark = daemon.log().mark();
+    daemon.write("rules/knock.toml", KNOCK);
+    daemon.wait_since(mark, "back", |_| true);
+    lab.knock(CLIENT6, STEPS);
+    daemon.wait_for("open", |entry| entry.text("src") == CLIENT6.to_string());
+    // When the disk answers, what is right is taken, though nothing changes any more.
+    let mark = daemon.log().mark();
+    disk.thaw();
+    daemon.wait_since(mark, "reload", |_| true);
+    eventually("the rule on it works", || {
+        lab.knock(CLIENT4, "7003/udp 8003/tcp 9003/udp");
+        daemon.log().entries().split_off(mark).into_iter().find(|entry| entry.event() == "open")
+    });
+    daemon.stop();
+}
+
+#[test]
+fn what_hangs_the_start_is_taken_away_without_a_signal() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab).config(SSH_2S).rule("knock", KNOCK);
+    let Some(disk) = HungDisk::mount("") else { return };
+    let link = setup.dir().join("rules/unheard.toml");
+    symlink(disk.file(), &link).expect("the folder is ours");
+    let daemon = setup.launch();
+    daemon.wait_for("slow", |_| true);
+    fs::remove_file(&link).expect("it is there");
+    daemon.wait_for("ready", |_| true);
+    daemon.stop();
+}
+
+#[test]
+fn a_rule_that_a_link_leads_to_is_noticed_when_it_is_mended() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab).config(SSH_2S);
+    let (elsewhere, link) = (setup.dir().join("elsewhere"), setup.dir().join("rules/knock.toml"));
+    fs::create_dir(&elsewhere).expect("the folder is ours");
+    fs::write(elsewhere.join("knock.toml"), KNOCK).expect("the folder is ours");
+    symlink("../elsewhere/knock.toml", &link).expect("the folder is ours");
+    let daemon = setup.start();
+    let mark = daemon.log().mark();
+    daemon.write("elsewhere/knock.toml", "module = 7\n");
+    daemon.wait_since(mark, "reload-refused", |_| true);
+    let mark = daemon.log().mark();
+    daemon.write("elsewhere/knock.toml", KNOCK.replace("000/", "001/"));
+    daemon.wait_since(mark, "reload", |_| true);
+    lab.knock(CLIENT4, "7001/udp 8001/tcp 9001/udp");
+    daemon.expect_story(CLIENT4, &STORY);
+    daemon.stop();
 }

@@ -1,5 +1,6 @@
 //! Start: everything that runs is started here, in order; the guard first. Whatever may hang is waited for where signals are heard.
 
+use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
@@ -64,21 +65,14 @@ impl App {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
-        let Prepared { config, generation, .. } = prepared;
-        let (config, state) = {
-            let written = written.clone();
-            let look = move || {
-                if let Some(config) = &config {
-                    advice::tell(&written, config);
-                }
-                let state = state::open(&written, config.as_ref());
-                (config, state)
-            };
-            match off_loop(&mut signals, "opening the journal", look).await {
-                Ok(looked) => looked,
-                Err(signal) => return Ok(Begun::stopped(doors, signal)),
+        let Prepared { config, generation, state, .. } = prepared;
+        if let Some(config) = &config {
+            let (written, config) = (written.clone(), config.clone());
+            let tell = move || advice::tell(&written, &config);
+            if let Err(signal) = off_loop(&mut signals, "looking at what may lock you out", tell).await {
+                return Ok(Begun::stopped(doors, signal));
             }
-        };
+        }
         let (config, generation) = match (config, generation) {
             (Some(config), Ok(generation)) => (config, generation),
             (_, generation) => {
@@ -93,12 +87,13 @@ impl App {
             log::start_refused(&mistakes, &does_not_start(&guards, &written));
             return Ok(Begun::refused(doors));
         }
+        reloads.has_journal = journal.is_some();
         journal.into_iter().for_each(|journal| doors.use_journal(journal));
         let plan = doors.plan(&config);
         // What was left of an earlier configuration is let go of only when this one has been left alone.
         let release = ReleaseTimer::release(false);
         match apply_when_free(&mut signals, || doors.apply(&plan, release)).await {
-            Ok(Attempt::Done(_)) => reloads.release_timer.done(release, Instant::now()),
+            Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(postern_doorman::Error::Doors(found)) => {
                 let mistakes = plan.mistakes(written.file(), &config, found);
@@ -135,11 +130,13 @@ impl App {
             number: generation.number,
             workers: config.workers,
             one_time: one_time(&config),
+            suspended: HashSet::new(),
             untold: Some((summary(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
         let app = Self {
             written,
+            teller,
             happenings,
             judgements,
             desk,

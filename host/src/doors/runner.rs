@@ -64,10 +64,6 @@ impl Runner {
         }
     }
 
-    pub(super) fn has_journal(&self) -> bool {
-        self.journal.get().is_some()
-    }
-
     /// Writes down in this journal what is opened from now on, if there was none.
     pub(super) fn use_journal(&self, journal: Journal) {
         // A second one would not be heard of.

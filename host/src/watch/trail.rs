@@ -21,7 +21,9 @@ pub(super) struct Trails {
 impl Trails {
     /// Follows `path`; where it leads to, if there is something.
     pub(super) fn follow(&mut self, path: &Path) -> Option<PathBuf> {
-        self.follow_links(&std::path::absolute(path).ok()?, 0)
+        let found = self.follow_links(&std::path::absolute(path).ok()?, 0)?;
+        self.dirs.extend(found.parent().map(Path::to_owned));
+        Some(found)
     }
 
     fn follow_links(&mut self, path: &Path, links: usize) -> Option<PathBuf> {

@@ -1,7 +1,15 @@
 # Mounts a disk at the folder in its argument on which every file is there, but which answers nothing any more once one was opened: as
-# when a network disk hangs. What was not even taken up can be killed, as processes that wait for such a disk can. A file system in user space, by the messages of Linux's include/uapi/linux/fuse.h.
+# when a network disk hangs; after a SIGUSR1 it answers again, and each file has the contents in the second argument. What was not even taken up can be killed, as processes that wait for such a disk can. A file system in user space, by the messages of Linux's include/uapi/linux/fuse.h.
 import ctypes, os, signal, struct, sys
 
+contents = sys.argv[2].encode()
+is_thawed = False
+
+def thaw(*_):
+    global is_thawed
+    is_thawed = True
+
+signal.signal(signal.SIGUSR1, thaw)
 disk = os.open('/dev/fuse', os.O_RDWR)
 libc = ctypes.CDLL(None, use_errno=True)
 options = f'fd={disk},rootmode=40000,user_id=0,group_id=0'.encode()
@@ -9,14 +17,14 @@ if libc.mount(b'hung', sys.argv[1].encode(), b'fuse', 0, options) != 0:
     sys.exit(os.strerror(ctypes.get_errno()))
 print('mounted', flush=True)
 
-LOOKUP, FORGET, GETATTR, OPEN, INIT, OPENDIR, RELEASEDIR = 1, 2, 3, 14, 26, 27, 29
+LOOKUP, FORGET, GETATTR, OPEN, READ, RELEASE, INIT, OPENDIR, RELEASEDIR = 1, 2, 3, 14, 15, 18, 26, 27, 29
 # A flush when it is closed would be waited for, however a process ends.
 DIRECT_IO, NO_FLUSH = 1, 32
 ENOSYS = -38
 
 def attributes(node):
     mode = 0o040755 if node == 1 else 0o100644
-    return struct.pack('<6Q10I', node, 100, 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 512, 0)
+    return struct.pack('<6Q10I', node, len(contents), 1, 0, 0, 0, 0, 0, 0, mode, 1, 0, 0, 0, 512, 0)
 
 while True:
     request = os.read(disk, 1 << 20)
@@ -32,8 +40,11 @@ while True:
         answer = struct.pack('<Q2I', 60, 0, 0) + attributes(node)
     elif kind in (OPEN, OPENDIR):
         answer = struct.pack('<Q2I', 0, DIRECT_IO | NO_FLUSH, 0)
-    elif kind != RELEASEDIR:
+    elif kind == READ:
+        offset, size = struct.unpack_from('<8xQI', request, 40)
+        answer = contents[offset:offset + size]
+    elif kind not in (RELEASE, RELEASEDIR):
         error = ENOSYS
     os.write(disk, struct.pack('<IiQ', 16 + len(answer), error, number) + answer)
-    if kind == OPEN:
+    if kind == OPEN and not is_thawed:
         signal.pause()

@@ -79,7 +79,7 @@ fn not_needed(conf: &Conf) -> Vec<&'static str> {
 /// What `posternd check` would find once the text is cut into files.
 fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
     let file = Path::new(POSTERN_TOML);
-    let Reading { config, mut mistakes } = Config::of_texts(file, &converted.config, &converted.rules);
+    let Reading { config, mut mistakes, .. } = Config::of_texts(file, &converted.config, &converted.rules);
     if converted.rules.is_empty() {
         let what = "there is no rule, so nothing can be opened; see what is left out".to_owned();
         mistakes.push(Mistake { file: file.to_owned(), line: None, key: String::new(), what });
