@@ -101,7 +101,7 @@ fn another_world() {
     check(
         &text("(component)"),
         expect![[r#"
-            does not export `configure`; it exports: 
+            does not export `configure`; it exports: nothing
             build it for the world `rule` of postern:rule@0.1.0
         "#]],
     );
@@ -268,4 +268,17 @@ fn the_same_bytes_are_compiled_once() {
     let bytes = judging("(i32.const 96)");
     let (first, second) = (loader.load_bytes(&bytes).unwrap(), loader.load_bytes(&bytes).unwrap());
     assert!(std::sync::Arc::ptr_eq(&first, &second));
+}
+
+/// Globals are kept outside of memory, where no limit of an instance counts them.
+#[test]
+fn very_many_globals() {
+    let module = format!("(module {})", "(global i64 (i64.const 0))".repeat(10_001));
+    check(
+        &text(&module),
+        expect![[r#"
+        has 10001 global variables; at most 10000
+        keep them in its memory
+    "#]],
+    );
 }

@@ -32,6 +32,11 @@ impl CallClock {
         self.began = None;
     }
 
+    /// Measures from this moment, and not from the first look on: for a call in which the host works long before the guest does.
+    pub(super) fn measure(&mut self) {
+        self.began = Some(thread_cpu_time());
+    }
+
     /// Looks if a tick came since the last look. For wherever the host works for a guest: no code of the guest looks meanwhile.
     ///
     /// # Errors

@@ -17,6 +17,9 @@ use super::{direct, features};
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
 const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
 const WASI: &str = "wasi_snapshot_preview1";
+/// Global variables of one module; compilers make a few hundred at most.
+const MAX_GLOBALS: u32 = 10_000;
+
 /// What a rule must export.
 const EXPORTS: [&str; 2] = ["configure", "judge"];
 
@@ -70,6 +73,7 @@ fn inspect_component(component: &[u8]) -> Result<(), LoadError> {
                     }
                 }
             }
+            Payload::GlobalSection(reader) => check_globals(reader.count())?,
             Payload::ComponentExportSection(reader) if depth == 0 => {
                 for export in reader {
                     exports.push(export.map_err(invalid)?.name.name.to_owned());
@@ -81,12 +85,18 @@ fn inspect_component(component: &[u8]) -> Result<(), LoadError> {
     check_exports(exports, |export, wanted| export == wanted)
 }
 
+/// Each instance keeps its globals outside of its memory, where no limit of a store counts them.
+fn check_globals(count: u32) -> Result<(), LoadError> {
+    if count > MAX_GLOBALS { Err(LoadError::Globals { count, most: MAX_GLOBALS }) } else { Ok(()) }
+}
+
 /// That everything is there that a rule must export; more may be.
 fn check_exports(mut exports: Vec<String>, is: impl Fn(&str, &str) -> bool) -> Result<(), LoadError> {
     for wanted in EXPORTS {
         if !exports.iter().any(|export| is(export, wanted)) {
             exports.truncate(12);
-            return Err(LoadError::Export { wanted, exports: exports.join(", ") });
+            let exports = if exports.is_empty() { "nothing".to_owned() } else { exports.join(", ") };
+            return Err(LoadError::Export { wanted, exports });
         }
     }
     Ok(())
@@ -158,6 +168,7 @@ fn inspect(module: &[u8]) -> Result<Found, LoadError> {
                     exports.push(export.map_err(invalid)?.name.to_owned());
                 }
             }
+            Payload::GlobalSection(reader) => check_globals(reader.count())?,
             Payload::CustomSection(reader) if reader.name().starts_with("component-type") => {
                 found.describes_its_world = true;
             }

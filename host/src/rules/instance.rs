@@ -67,7 +67,7 @@ impl Instance {
         let mut store = store::new(&module.runtime, guest);
         let cpu = limits.cpu_of_start();
         let fault = |during| move |error| Fault::from_error(during, &error, cpu);
-        let rule = store::call(&mut store, cpu, |store| module.code.start(store)).map_err(fault("start"))?;
+        let rule = store::start(&mut store, cpu, |store| module.code.start(store)).map_err(fault("start"))?;
         let interest = store::call(&mut store, cpu, |store| rule.call_configure(store, settings));
         let interest = interest.map_err(fault("configure"))?;
         let interest = interest.map_err(|what| StartError::Refused(beginning(what)))?;

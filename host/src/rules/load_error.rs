@@ -47,6 +47,14 @@ pub enum LoadError {
     /// Something that no rule gets.
     #[error("imports `{0}`, which is not offered to rules")]
     Import(String),
+    /// More global variables than any compiler makes.
+    #[error("has {count} global variables; at most {most}")]
+    Globals {
+        /// How many.
+        count: u32,
+        /// How many are allowed.
+        most: u32,
+    },
     /// Something that every rule must have is not there.
     #[error("does not export `{wanted}`; it exports: {exports}")]
     Export {
@@ -106,6 +114,7 @@ impl LoadError {
             Self::Distrust(_) => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
+            Self::Globals { .. } => "keep them in its memory".to_owned(),
             Self::Overtaken => "see what the newer configuration says".to_owned(),
             Self::Compile(_) => "make it smaller or simpler".to_owned(),
         }

@@ -35,6 +35,18 @@ pub(super) fn call<T>(
     Ok(answer)
 }
 
+/// As [`call`] for a start, which is mostly the host's work: it makes what the module describes.
+pub(super) fn start<T>(
+    store: &mut Store<Guest>,
+    cpu: Duration,
+    start: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>,
+) -> wasmtime::Result<T> {
+    call(store, cpu, |store| {
+        store.data_mut().clock.measure();
+        start(store)
+    })
+}
+
 /// What a guest with too long an answer is told.
 pub(super) fn too_long_answer() -> wasmtime::Error {
     wasmtime::format_err!(
