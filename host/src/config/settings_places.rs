@@ -46,15 +46,21 @@ impl SettingsPlaces {
     }
 
     fn placed(&self, line: &str) -> (&Place, String) {
-        let found = line.split_once(": ").and_then(|(key, what)| Some((self.place(key)?, what)));
-        let (place, what) = found.unwrap_or((&self.whole, line));
-        (place, what.to_owned())
+        let found = line.split_once(": ").and_then(|(key, what)| {
+            let (place, rest) = self.place(key)?;
+            Some((place, if rest.is_empty() { what.to_owned() } else { format!("{rest}: {what}") }))
+        });
+        found.unwrap_or_else(|| (&self.whole, line.to_owned()))
     }
 
-    /// Where a setting stands; the whole of it if it has no such part.
-    fn place(&self, key: &str) -> Option<&Place> {
+    /// Where a setting stands, or else that in which it is, and what is left of its name then.
+    fn place<'a>(&self, key: &'a str) -> Option<(&Place, &'a str)> {
         let named = |key: &str| self.each.iter().find(|place| self.name(place) == Some(key));
-        named(key).or_else(|| named(key.split(['[', '.']).next()?))
+        let parts = key.rmatch_indices(['[', '.']).map(|(at, _)| at);
+        std::iter::once(key.len()).chain(parts).find_map(|at| {
+            let (whole, rest) = key.split_at(at);
+            Some((named(whole)?, rest.trim_start_matches('.')))
+        })
     }
 
     fn name<'a>(&self, place: &'a Place) -> Option<&'a str> {
@@ -87,8 +93,9 @@ mod tests {
             "sequence[0]: no step\na.b: x: y",
             &["7 settings.sequence[0]: no step", "9 settings.a.b: x: y"],
         );
-        // At the setting if it has no such part, and at all of them if there is no such setting.
-        check("sequence[9]: no step", &["6 settings.sequence: no step"]);
+        // At the setting if it has no such part, and at all of them if there is no such setting; nothing of its name is lost.
+        check("sequence[9]: no step", &["6 settings.sequence: [9]: no step"]);
+        check("sequence[0].port: 0\na.b.c: x", &["7 settings.sequence[0]: port: 0", "9 settings.a.b: c: x"]);
         check(
             "gap: no gap\nsequence is missing",
             &["4 settings: gap: no gap", "4 settings: sequence is missing"],
