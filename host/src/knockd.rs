@@ -45,6 +45,8 @@ use crate::written::Written;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
+/// Mistakes that are told one by one; nobody reads more.
+const MOST_MISTAKES: usize = 100;
 /// Lines of one-time files that are no sequences and are told at the start; more help nobody.
 const MOST_BROKEN: usize = 16;
 
@@ -77,12 +79,21 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(1);
         }
     };
+    // Then there is nothing but the result on standard output.
+    let is_conversion = options.convert;
     let (source, conf) = match Source::open(options) {
         Ok(opened) => opened,
         Err(mistakes) => {
-            mistakes.iter().for_each(|mistake| terminal.tell(mistake));
-            // Nobody needs it who has closed the stream.
-            let _ = terminal.print(&options::usage());
+            mistakes.iter().take(MOST_MISTAKES).for_each(|mistake| terminal.tell(mistake));
+            if let more @ 1.. = mistakes.len().saturating_sub(MOST_MISTAKES) {
+                terminal.tell(format_args!("and {more} more"));
+            }
+            if is_conversion {
+                terminal.tell("knockd: nothing is printed");
+            } else {
+                // Nobody needs it who has closed the stream.
+                let _ = terminal.print(&options::usage());
+            }
             return ExitCode::from(1);
         }
     };

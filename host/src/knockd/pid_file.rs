@@ -2,11 +2,13 @@
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process;
 use std::thread;
 use std::time::{Duration, Instant};
+
+use rustix::fs::OFlags;
 
 /// A daemon that was told to stop just before has this long to end.
 const PATIENCE: Duration = Duration::from_secs(11);
@@ -58,10 +60,21 @@ impl PidFile {
 /// Opens the file and locks it, where there are locks.
 fn open(path: &Path) -> Result<File, NotWritten> {
     for _ in 0..TRIES {
-        let file = OpenOptions::new().write(true).create(true).truncate(false).open(path);
+        // A pipe would be waited for.
+        let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+        let file = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path);
         let file = file.map_err(NotWritten::Failed)?;
         if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
-            return Err(NotWritten::Held);
+            match read(path) {
+                Some(pid) if pid != process::id() && is_knockd(pid) => return Err(NotWritten::Held),
+                // It has not written its number yet.
+                None => {
+                    thread::sleep(PAUSE);
+                    continue;
+                }
+                // Who may read the file can lock it, and keeps nobody from starting by that.
+                Some(_) => return Ok(file),
+            }
         }
         // Whoever had it may have removed it meanwhile.
         let inode =
@@ -166,11 +179,23 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pid");
         fs::write(&path, "left by one that crashed\n").unwrap();
-        let first = PidFile::write(path.clone()).unwrap();
+        PidFile::write(path.clone()).unwrap().remove();
+        let mut other = Command::new("/bin/sleep").arg0("/usr/sbin/knockd").arg("60").spawn().unwrap();
+        assert!((0..500).any(|_| {
+            thread::sleep(Duration::from_millis(10));
+            is_knockd(other.id())
+        }));
+        let number = format!("{}\n", other.id());
+        fs::write(&path, &number).unwrap();
+        let lock = File::open(&path).unwrap();
+        lock.lock().unwrap();
         assert!(matches!(PidFile::write(path.clone()), Err(NotWritten::Held)));
+        assert_eq!(fs::read_to_string(&path).unwrap(), number);
+        // Whoever may read it can lock it; it counts whose number is in it.
+        other.kill().unwrap();
+        other.wait().unwrap();
+        PidFile::write(path.clone()).unwrap();
         assert_eq!(fs::read_to_string(&path).unwrap(), format!("{}\n", process::id()));
-        first.remove();
-        assert!(PidFile::write(path).is_ok());
         let none = PidFile::write(dir.path().join("none/pid"));
         assert!(matches!(none, Err(NotWritten::Failed(_))));
     }

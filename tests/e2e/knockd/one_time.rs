@@ -1,6 +1,7 @@
 //! One-time sequences under `posternd knockd`: each opens once, and nothing but the line that was used is crossed out.
 
 use std::fs;
+use std::process::Command;
 
 use postern_tests::{CLIENT4, CLIENT6, Lab, Signal, eventually};
 
@@ -110,4 +111,19 @@ fn a_half_finished_knock_is_none_at_the_next_one_time_sequence_though_it_has_the
     lab.knock(CLIENT6, "2/udp");
     lab.knock(CLIENT4, "1/udp 2/udp");
     assert_eq!(knockd.lines("journal", 2), [CLIENT4.to_string(), CLIENT4.to_string()]);
+}
+
+#[test]
+fn a_pipe_in_the_place_of_the_file_disables_its_door_and_holds_up_no_other() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf = "[once]\none_time_sequences = DIR/once\ncommand = echo once >> DIR/journal\n[other]\nsequence = 9:udp\ncommand = echo other >> DIR/journal\n";
+    let knockd = Knockd::start(&lab, conf, &[], &[("once", "1:udp,2:udp\n")]);
+    fs::remove_file(knockd.path("once")).unwrap();
+    assert!(Command::new("mkfifo").arg(knockd.path("once")).status().unwrap().success());
+    lab.knock(CLIENT4, "1/udp 2/udp");
+    lab.knock(CLIENT6, "9/udp");
+    assert_eq!(knockd.lines("journal", 1), ["other"]);
+    let said = "Not a regular file";
+    eventually(said, || knockd.read("stderr").contains(said).then_some(()));
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
 }

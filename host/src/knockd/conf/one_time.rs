@@ -6,8 +6,10 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, OpenOptionsExt};
 use std::path::Path;
+
+use rustix::fs::OFlags;
 
 use super::super::log::system_text;
 use super::lines::{LONGEST_PIECE, trim};
@@ -70,7 +72,12 @@ pub(crate) fn read_lines(bytes: &[u8]) -> Vec<Line> {
 /// # Errors
 /// If it cannot be opened for both, or read.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<Line>)> {
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    // A pipe would be waited for, and this process would be at both ends of it.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
+    if file.metadata()?.file_type().is_fifo() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "Not a regular file"));
+    }
     let mut bytes = Vec::new();
     (&file).take(LONGEST_FILE).read_to_end(&mut bytes)?;
     Ok((file, read_lines(&bytes)))
