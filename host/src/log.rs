@@ -77,7 +77,10 @@ fn directives(level: &str) -> anyhow::Result<String> {
     // Nothing at all would be taken for `error`.
     let level = Some(written).filter(|written| !written.is_empty()).and_then(|written| written.parse().ok());
     if let Some(level) = level {
-        return Ok(format!("{},{OURS}={level}", LevelFilter::WARN.min(level)));
+        let others = LevelFilter::WARN.min(level);
+        // It warns of watches that went with their folders.
+        let notify = LevelFilter::ERROR.min(level);
+        return Ok(format!("{others},notify={notify},{OURS}={level}"));
     }
     let is_word = written.chars().all(|c| c.is_alphanumeric() || "_-:".contains(c));
     anyhow::ensure!(

@@ -127,11 +127,11 @@ fn hostile(random: &mut Random) -> String {
 #[test]
 fn a_level_is_that_of_our_own_lines() {
     for (level, expected) in [
-        ("info", "warn,postern=info"),
-        ("debug", "warn,postern=debug"),
-        (" TRACE ", "warn,postern=trace"),
-        ("error", "error,postern=error"),
-        ("off", "off,postern=off"),
+        ("info", "warn,notify=error,postern=info"),
+        ("debug", "warn,notify=error,postern=debug"),
+        (" TRACE ", "warn,notify=error,postern=trace"),
+        ("error", "error,notify=error,postern=error"),
+        ("off", "off,notify=off,postern=off"),
         ("posternd=debug,wasmtime=trace", "posternd=debug,wasmtime=trace"),
         ("warn,posternd[{src}]=trace", "warn,posternd[{src}]=trace"),
     ] {

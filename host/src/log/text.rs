@@ -25,17 +25,27 @@ impl<'writer> FormatFields<'writer> for TextFields {
 
 struct Clean<V>(V);
 
+impl<V: VisitFmt> Clean<V> {
+    fn quoted(&mut self, field: &Field, value: &str) {
+        let value = value.replace('\\', r"\\").replace('"', "\\\"");
+        self.0.record_debug(field, &format_args!("\"{}\"", line(value)));
+    }
+}
+
 impl<V: VisitFmt> Visit for Clean<V> {
     fn record_str(&mut self, field: &Field, value: &str) {
         if field.name() == MESSAGE {
             return self.0.record_debug(field, &format_args!("{}", line(value)));
         }
-        let value = value.replace('\\', r"\\").replace('"', "\\\"");
-        self.0.record_debug(field, &format_args!("\"{}\"", line(value)));
+        self.quoted(field, value);
     }
 
-    /// Numbers, and what shows itself, come here, too.
+    /// Numbers, and what shows itself, come here, too; what has blanks or quotes in it could pass for more than it is.
     fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        self.0.record_debug(field, &format_args!("{}", line(format_args!("{value:?}"))));
+        let text = format!("{value:?}");
+        if field.name() != MESSAGE && text.contains([' ', '"', '=', '\\']) {
+            return self.quoted(field, &text);
+        }
+        self.0.record_debug(field, &format_args!("{}", line(text)));
     }
 }
