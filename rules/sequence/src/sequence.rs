@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_sdk::serde_json::{Map, Value};
-use postern_sdk::{Closing, Interest, Knock, Opening, Rule, Timestamp, Transport, Verdict};
+use postern_sdk::{Closing, Interest, Knock, Opening, Rule, Timestamp, Transport, Verdict, debug};
 
 use crate::family::Family;
 use crate::progress::Progress;
@@ -37,6 +37,7 @@ impl Rule for Sequence {
             return Verdict::Ignore;
         }
         if memory.is_some_and(|progress| self.must_wait(&progress, knock.time)) {
+            debug!("{} knocked right a moment ago and waits out its cooldown", knock.source);
             return Verdict::Ignore;
         }
         let hit = Step::of(knock);

@@ -162,9 +162,18 @@ impl Settings {
 #[derive(Default)]
 struct Mistakes(Vec<String>);
 
+/// Mistakes that are told.
+const MOST_MISTAKES: usize = 100;
+/// Bytes of each.
+const LONGEST_MISTAKE: usize = 500;
+
 impl Mistakes {
-    fn push(&mut self, mistake: String) {
-        self.0.push(mistake);
+    /// So many, so long, that all of them are told: an answer of a rule has an end.
+    fn push(&mut self, mut mistake: String) {
+        if self.0.len() < MOST_MISTAKES {
+            mistake.truncate(mistake.floor_char_boundary(LONGEST_MISTAKE));
+            self.0.push(mistake);
+        }
     }
 }
 
