@@ -5,7 +5,8 @@
 //! *another* interface are the same packet, and the same bytes once more on the same one are another packet. Of bytes that came
 //! twice on one interface and twice on another there were two.
 //!
-//! Nobody can take another's packet away by sending a copy of it first: the copy is judged in its place, and is the same.
+//! A copy that somebody else sends first, on another interface, is judged in the packet's place: it must be the same to the last byte, which
+//! takes guessing what the client will send, and a rule that names its own interfaces is shown what comes there all the same.
 
 use std::time::Duration;
 
