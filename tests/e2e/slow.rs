@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -224,7 +224,8 @@ impl HungDisk {
         if told.is_ok() && line == "mounted\n" {
             return Some(disk);
         }
-        assert!(std::env::var_os("CI").is_none(), "nothing can be mounted");
+        let must = std::env::var_os("CI").is_some() && Path::new("/dev/fuse").exists();
+        assert!(!must, "nothing can be mounted");
         eprintln!("skipped: this test needs /dev/fuse");
         None
     }

@@ -159,7 +159,11 @@ impl Section {
         let time = said
             .is_shortened
             .then(|| format!("the time of the section [{written}] beyond {}", show_duration(LONGEST)));
-        family.into_iter().chain(time).collect()
+        let leaves = self
+            .settings
+            .get(TARGET)
+            .map(|_| format!("packets that leave for the target of the section [{written}]"));
+        family.into_iter().chain(time).chain(leaves).collect()
     }
 
     fn rule_file(&self, guards: &BTreeMap<Accept, String>) -> Option<(PathBuf, String)> {

@@ -113,6 +113,7 @@ fn a_nasty_one() {
         converted.left_out,
         [
             "clients of the section [ \\u{1b} ] (without Start_Command_6 clients of IPv6 open nothing)",
+            "packets that leave for the target of the section [ \\u{1b} ]",
             "clients of the section [a/b\"]] (without Start_Command_6 clients of IPv6 open nothing)",
             "clients of the section [a.b'!] (without Start_Command_6 clients of IPv6 open nothing)",
             "the time of the section [forever] beyond 366d",
