@@ -10,7 +10,16 @@ use postern_text::{panic, terminal};
 fn main() -> Exit {
     panic::say_cleanly("postern");
     CompleteEnv::with_factory(Cli::command).complete();
-    let done = match Cli::parse().command {
+    let command_line = match Cli::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) if error.use_stderr() => {
+            terminal::err_lines(error.render());
+            return Exit::Usage;
+        }
+        // Asked for: the help, the version.
+        Err(help) => help.exit(),
+    };
+    let done = match command_line.command {
         Command::Knock(args) => cmd::knock::run(&args),
         Command::Profiles(args) => cmd::profiles::run(&args),
     };

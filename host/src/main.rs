@@ -9,6 +9,9 @@ use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
 use posternd::{app, check, knockd, log};
 
+/// The exit code of a wrong command line.
+const USAGE: u8 = 2;
+
 fn main() -> ExitCode {
     panic::say_cleanly("posternd");
     let mut arguments = std::env::args_os();
@@ -16,7 +19,16 @@ fn main() -> ExitCode {
     if Path::new(&name).file_name().is_some_and(|name| name == "knockd") {
         return knockd::run(arguments);
     }
-    let done = match Cli::parse().command {
+    let command_line = match Cli::try_parse() {
+        Ok(command_line) => command_line,
+        Err(error) if error.use_stderr() => {
+            terminal::err_lines(error.render());
+            return ExitCode::from(USAGE);
+        }
+        // Asked for: the help, the version.
+        Err(help) => help.exit(),
+    };
+    let done = match command_line.command {
         Command::Knockd { options } => return knockd::run(options.into_iter()),
         Command::Run(run) => log::init(run.log_format, &run.log_level)
             .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust())),

@@ -23,6 +23,12 @@ pub fn err(text: impl Display) -> io::Result<()> {
     write_line(io::stderr().lock(), text)
 }
 
+/// Writes a text that is a line or several, such as an argument parser's, to standard error. What is wrong with what a person typed is in it.
+pub fn err_lines(text: impl Display) {
+    // If standard error is gone nobody can be told.
+    text.to_string().lines().for_each(|line| drop(err(line)));
+}
+
 fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
     // In one piece, or the lines of two threads could mix.
     to.write_all(format!("{}\n", line(text)).as_bytes())?;
