@@ -26,4 +26,4 @@ pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANG
 pub use random::Random;
 /// What a test may send to a daemon.
 pub use rustix::process::Signal;
-pub use skip::{skip, tool};
+pub use skip::{skip, skip_everywhere, tool};
