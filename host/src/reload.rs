@@ -239,10 +239,14 @@ impl Reloads {
             notify_systemd(&[NotifyState::Reloading]);
         }
         let (written, loader, watch) = (self.written.clone(), Arc::clone(&self.loader), self.watch.clone());
-        let (teller, has_journal) = (self.teller.clone(), self.has_journal);
+        let (teller, has_journal, is_start) =
+            (self.teller.clone(), self.has_journal, self.in_force.is_none());
         let work = move || {
             let mut prepared = prepare(&written, ticket, &loader, &activity, watch.as_deref());
-            if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation) {
+            // What an earlier run left is taken over at the start; later only who needs a journal may wait for one.
+            if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
+                && (is_start || config.has_commands())
+            {
                 prepared.state = state::open(&written, config, &activity);
             }
             // Nobody waits for it at the end.
