@@ -1,7 +1,8 @@
 //! Log: knockd's messages, in its own words, on the channels that it uses.
 //!
-//! Whatever is said goes out clean: a name in it may be anybody's choice. Telling somebody never fails and never waits long: what a channel does not take is dropped and counted. Only a
-//! regular logfile on a disk that hangs can hold the caller up. What is said is decided in [`message`]; who says it, elsewhere.
+//! Whatever is said goes out clean: a name in it may be anybody's choice. Telling somebody never fails and never waits long: what a
+//! channel does not take is dropped and counted. Only a regular logfile on a disk that hangs can hold the caller up. What is said is
+//! decided in [`message`]; who says it, elsewhere.
 
 mod message;
 mod syslog;
