@@ -6,6 +6,7 @@ if [ $# -ne 1 ]; then
     exit 2
 fi
 here=$(dirname "$0")
+sdk=$here/../../guest-sdk/c
 
 # A plain `clang` first, then the names that Debian gives, newest first. Each looks for the wasm-ld of its own version.
 for compiler in ${CC_WASM:-} clang clang-22 clang-21 clang-20 clang-19 clang-18 clang-17 clang-16 clang-15 clang-14; do
@@ -18,7 +19,7 @@ for compiler in ${CC_WASM:-} clang clang-22 clang-21 clang-20 clang-19 clang-18 
     exec "$compiler" --target=wasm32 -std=c11 -O2 -ffreestanding -nostdlib -Wall -Wextra -Werror \
         -fuse-ld="$(command -v "$linker")" \
         -Wl,--no-entry -Wl,--strip-all -Wl,--stack-first -Wl,-z,stack-size=16384 \
-        -o "$1" "$here/knock.c"
+        -I "$sdk" -o "$1" "$here/knock.c"
 done
 echo "$0: no clang with a wasm-ld here; on Debian: apt-get install clang-19 lld-19" >&2
 exit 127

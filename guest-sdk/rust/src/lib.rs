@@ -2,7 +2,7 @@
 //!
 //! A rule is a pure function from one packet, and what is remembered of its sender, to a [`Verdict`]. It has no
 //! clock, no files, no sockets and no randomness, and keeps nothing between two calls: the host does, bounded and
-//! expiring. This crate turns the WebAssembly contract (`wit/rule.wit`) into one trait, [`Rule`], and one macro,
+//! expiring. This crate turns the WebAssembly contract (`guest-sdk/wit/rule.wit`) into one trait, [`Rule`], and one macro,
 //! [`export!`]. It decides nothing itself.
 //!
 //! A complete rule, which opens for whoever sends the right word to a UDP port three times within ten seconds:
