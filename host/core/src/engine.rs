@@ -14,9 +14,9 @@ use crate::client::Client;
 use crate::door::{Act, DoorId, Key, Order, OrderError, Receipt};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Request};
-use crate::ledger::{Ledger, Opening, State};
 use crate::moment::Moment;
 use crate::once::UsedOnce;
+use crate::openings::{Opening, Openings, State};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 use granted::Refusal;
@@ -42,7 +42,7 @@ pub struct Engine {
     policy: Arc<Policy>,
     /// The policy's doors, and those of earlier policies that are still open for somebody.
     doors: HashMap<DoorId, DoorPolicy>,
-    ledger: Ledger,
+    ledger: Openings,
     used: UsedOnce,
     under_way: UnderWay,
     last_serial: u64,

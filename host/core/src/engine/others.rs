@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Engine, Purpose};
 use crate::action::{Notice, Why};
 use crate::door::{Act, Key};
-use crate::ledger::{Opening, State};
 use crate::moment::Moment;
+use crate::openings::{Opening, State};
 use crate::tenant::DoorPolicy;
 
 /// What is closed this short before its time was closed by the door's own clock, and not by somebody.

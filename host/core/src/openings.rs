@@ -1,4 +1,4 @@
-//! Ledger: all openings, and what is due next.
+//! Openings: all that are open or on their way, and what is due next.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -58,14 +58,14 @@ pub enum State {
 
 /// All openings, by door and client, with their deadlines in order.
 #[derive(Debug, Default)]
-pub struct Ledger {
+pub struct Openings {
     openings: BTreeMap<Key, Opening>,
     deadlines: BTreeSet<(Moment, Key)>,
     /// How many openings only a command closes.
     left_to_close: usize,
 }
 
-impl Ledger {
+impl Openings {
     /// The opening of this door for this client.
     #[must_use]
     pub fn find(&self, key: Key) -> Option<&Opening> {
