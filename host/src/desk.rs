@@ -194,7 +194,7 @@ impl Decided {
 
     /// Orders come first: people have time.
     fn carry_out(&mut self, actions: Vec<Action>) {
-        let mut notices = Vec::new();
+        let mut reports = Vec::new();
         for action in actions {
             match action {
                 Action::Order { order, rule } => {
@@ -203,10 +203,10 @@ impl Decided {
                 }
                 Action::Note { key, lasts } => self.doors.note(key, lasts),
                 Action::Abandon { key } => self.doors.abandon(key),
-                Action::Tell(notice) => notices.push(notice),
+                Action::Tell(report) => reports.push(report),
             }
         }
-        notices.iter().for_each(log::notice);
+        reports.iter().for_each(log::engine);
     }
 }
 

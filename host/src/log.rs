@@ -21,7 +21,7 @@ use tracing_subscriber::fmt;
 use json::Json;
 pub(crate) use rate_limit::RateLimit;
 pub(crate) use report::{
-    count_drop, drops, not_recorded, notice, outcome, posture, reload_refused, rule_says, start_refused,
+    count_drop, drops, engine, not_recorded, outcome, posture, reload_refused, rule_says, start_refused,
 };
 use text::TextFields;
 

@@ -251,7 +251,7 @@ fn a_prefix_around_the_client_is_opened_where_it_is_granted() {
         &[("a.toml", &rule("ipv6/48"))],
         script,
         expect![[r#"
-            +0.0 Refused { subject: Subject { door: "ssh", client: 2001:db8:1:2:3::7, rule: Some(RuleId { tenant: TenantId("host"), name: "a" }) }, reason: ClientNotGranted, detail: "neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both" }
+            +0.0 a ssh 2001:db8:1:2:3::7 Refused { reason: ClientNotGranted, detail: "neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both" }
             +1.0 open ssh 192.0.2.1 10s
             +11.0 close ssh 192.0.2.1 Expired
         "#]],
@@ -272,7 +272,7 @@ fn rules_without_a_group_each_see_every_packet() {
             +0.0 open ssh 192.0.2.1 10s
             +0.0 b 192.0.2.1 stage 1
             +1.0 a 192.0.2.1 stage 1
-            +1.0 Extended { subject: Subject { door: "ssh", client: 192.0.2.1, rule: Some(RuleId { tenant: TenantId("host"), name: "b" }) }, lasts: 10s }
+            +1.0 b ssh 192.0.2.1 Extended { lasts: 10s }
         "#]],
     );
 }

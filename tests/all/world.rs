@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, Client, Direction, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Notice,
-    Policy, Receipt, TcpFlags, Timestamp, Transport,
+    Action, Again, Client, Direction, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Policy,
+    Receipt, TcpFlags, Timestamp, Transport, What,
 };
 use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
@@ -156,13 +156,15 @@ impl World {
                     self.act(actions);
                 }
                 Action::Note { .. } | Action::Abandon { .. } => {}
-                Action::Tell(Notice::Opened { subject, lasts }) => {
-                    self.tell(&format!("open {} {} {lasts:?}", subject.door, subject.client));
+                Action::Tell(report) => {
+                    let (door, client) = (report.door.as_deref().unwrap(), report.client.unwrap());
+                    let rule = report.rule().map_or("-", |rule| &*rule.name);
+                    match &report.what {
+                        What::Opened { lasts } => self.tell(&format!("open {door} {client} {lasts:?}")),
+                        What::Closed { why } => self.tell(&format!("close {door} {client} {why:?}")),
+                        other => self.tell(&format!("{rule} {door} {client} {other:?}")),
+                    }
                 }
-                Action::Tell(Notice::Closed { subject, why }) => {
-                    self.tell(&format!("close {} {} {why:?}", subject.door, subject.client));
-                }
-                Action::Tell(other) => self.tell(&format!("{other:?}")),
             }
         }
     }

@@ -1,11 +1,9 @@
 //! Action: everything that the engine asks of its shell.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use crate::client::Client;
 use crate::door::{Key, Order};
-use crate::drop_reason::DropReason;
+use crate::report::Report;
 use crate::tenant::RuleId;
 
 /// Everything that we can do about an event.
@@ -32,72 +30,8 @@ pub enum Action {
         /// Which opening.
         key: Key,
     },
-    /// Tell people.
-    Tell(Notice),
-}
-
-/// What people are told: each is one log line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Notice {
-    /// A door is open.
-    Opened {
-        /// What, for whom, by which rule.
-        subject: Subject,
-        /// From now.
-        lasts: Duration,
-    },
-    /// An open door stays open longer.
-    Extended {
-        /// What, for whom, by which rule.
-        subject: Subject,
-        /// From now.
-        lasts: Duration,
-    },
-    /// A door is closed.
-    Closed {
-        /// What, for whom, by which rule.
-        subject: Subject,
-        /// Why.
-        why: Why,
-    },
-    /// A verdict, or a part of one, came to nothing.
-    Refused {
-        /// What, for whom, by which rule.
-        subject: Subject,
-        /// Why.
-        reason: DropReason,
-        /// More about it, in words; may be empty.
-        detail: String,
-    },
-    /// A rule asked for more time than anybody gets, and got less.
-    Shortened {
-        /// What, for whom, by which rule.
-        subject: Subject,
-        /// What it asked for.
-        asked: Duration,
-        /// What it got.
-        lasts: Duration,
-    },
-    /// A door did not close when told to; it is tried again unless this was the last try.
-    StuckOpen {
-        /// What, for whom, by which rule.
-        subject: Subject,
-        /// What the door said.
-        detail: String,
-        /// When the next try is; none: never, a person must look.
-        again_in: Option<Duration>,
-    },
-}
-
-/// What a notice is about.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Subject {
-    /// The door's name.
-    pub door: Arc<str>,
-    /// For whom.
-    pub client: Client,
-    /// The rule; none if the door was found open at start.
-    pub rule: Option<RuleId>,
+    /// Tell whoever wants to know.
+    Tell(Report<'static>),
 }
 
 /// Why a door was closed.

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::action::{Action, Notice, Subject, Why};
+use crate::action::{Action, Why};
 use crate::client::Client;
 use crate::door::{Act, DoorId, Key, Order, OrderError, Receipt};
 use crate::drop_reason::DropReason;
@@ -17,6 +17,7 @@ use crate::event::{Event, Request};
 use crate::moment::Moment;
 use crate::once::UsedOnce;
 use crate::openings::{Opening, Openings, State};
+use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 use granted::Refusal;
@@ -120,7 +121,7 @@ impl Engine {
                 Some(State::Closing { why, .. }) => self.order_close(key, why, None, now),
                 _ if self.closes_without_us(key.door) => {
                     let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
-                    self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Expired });
+                    self.tell(key, rule, What::Closed { why: Why::Expired });
                     self.retire(key.door);
                 }
                 _ => self.order_close(key, Why::Expired, None, now),
@@ -193,14 +194,10 @@ impl Engine {
             None
         };
         if let Some(reason) = refusal {
-            return self.tell(key, Some(rule.clone()), |subject| Notice::Refused {
-                subject,
-                reason,
-                detail: String::new(),
-            });
+            return self.tell(key, Some(rule.clone()), What::Refused { reason, detail: "".into() });
         }
         if lasts < asked {
-            self.tell(key, Some(rule.clone()), |subject| Notice::Shortened { subject, asked, lasts });
+            self.tell(key, Some(rule.clone()), What::Shortened { asked, lasts });
         }
         let until = now.plus(lasts);
         let rule = Some(rule.clone());
@@ -217,7 +214,7 @@ impl Engine {
                 } else {
                     let lasts = until.since(now);
                     self.actions.push(Action::Note { key, lasts });
-                    self.tell(key, rule, |subject| Notice::Extended { subject, lasts });
+                    self.tell(key, rule, What::Extended { lasts });
                 }
             }
             Some(Opening { state: State::Closing { .. }, .. }) | None => {
@@ -253,7 +250,7 @@ impl Engine {
                 if newest.is_some() {
                     self.ledger.remove(key);
                 }
-                self.tell(key, rule, |subject| Notice::Closed { subject, why });
+                self.tell(key, rule, What::Closed { why });
             }
             (Purpose::Close { why }, Err(error)) => {
                 self.did_not_close(key, why, newest, rule, error.to_string(), now);
@@ -278,18 +275,15 @@ impl Engine {
                 if !keeps_time {
                     self.actions.push(Action::Note { key, lasts });
                 }
-                self.tell(key, rule, |subject| match is_new {
-                    true => Notice::Opened { subject, lasts },
-                    false => Notice::Extended { subject, lasts },
-                });
+                self.tell(key, rule, if is_new { What::Opened { lasts } } else { What::Extended { lasts } });
             }
             (purpose, Err(error)) => {
                 let (reason, is_untouched) = match &error {
                     OrderError::NotRecorded(_) => (DropReason::NotRecorded, true),
                     OrderError::Failed(_) => (DropReason::DoorFailed, false),
                 };
-                let detail = error.to_string();
-                self.tell(key, rule, |subject| Notice::Refused { subject, reason, detail });
+                let detail = error.to_string().into();
+                self.tell(key, rule, What::Refused { reason, detail });
                 if let Some(opening) = newest {
                     self.did_not_open(key, purpose, opening, is_untouched, now);
                 }
@@ -347,7 +341,7 @@ impl Engine {
             if newest.is_some() {
                 self.ledger.remove(key);
             }
-            return self.tell(key, rule, |subject| Notice::Closed { subject, why });
+            return self.tell(key, rule, What::Closed { why });
         }
         match (again_in, newest) {
             (Some(pause), Some(opening)) => {
@@ -361,7 +355,7 @@ impl Engine {
             }
             (_, None) => {}
         }
-        self.tell(key, rule, |subject| Notice::StuckOpen { subject, detail, again_in });
+        self.tell(key, rule, What::StuckOpen { detail: detail.into(), again_in });
     }
 
     fn stop(&mut self, now: Moment) {
@@ -412,13 +406,18 @@ impl Engine {
 
     fn refuse(&mut self, rule: &RuleId, client: Client, asked: Option<&str>, refusal: Refusal) {
         let Refusal { reason, door, detail } = refusal;
-        let door = door.unwrap_or_else(|| asked.unwrap_or_default().into());
-        let subject = Subject { door, client, rule: Some(rule.clone()) };
-        self.actions.push(Action::Tell(Notice::Refused { subject, reason, detail: detail.to_owned() }));
+        let door = door.map_or_else(|| asked.unwrap_or_default().to_owned(), |door| door.to_string());
+        let what = What::Refused { reason, detail: detail.into() };
+        self.report(&door, client, Some(rule.clone()), what);
     }
 
-    fn tell(&mut self, key: Key, rule: Option<RuleId>, notice: impl FnOnce(Subject) -> Notice) {
+    fn tell(&mut self, key: Key, rule: Option<RuleId>, what: What<'static>) {
         let door = self.door_name(key.door);
-        self.actions.push(Action::Tell(notice(Subject { door, client: key.client, rule })));
+        self.report(&door, key.client, rule, what);
+    }
+
+    fn report(&mut self, door: &str, client: Client, rule: Option<RuleId>, what: What<'static>) {
+        let (scope, client, door) = (rule.into(), Some(client), Some(door.to_owned().into()));
+        self.actions.push(Action::Tell(Report { scope, client, door, what }));
     }
 }

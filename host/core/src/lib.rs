@@ -2,7 +2,7 @@
 //!
 //! A packet arrives as a [`Knock`]. [`Dispatch`] knows which rules asked for it; each is judged with what [`Memories`] hold
 //! of the client, and what its [`Verdict`] asks for goes as an [`Event`] into the [`Engine`], which answers with
-//! [`Action`]s: orders to doors, and notices for people. Every function gets the time as an argument, so that a
+//! [`Action`]s: orders to doors, and a [`Report`] for each thing that happened. Every function gets the time as an argument, so that a
 //! scenario of an hour is a test of a millisecond.
 //!
 //! **Invariant:** nothing here reads a clock; `.clippy.toml` of this crate holds it.
@@ -28,10 +28,11 @@ mod event;
 mod moment;
 mod once;
 mod openings;
+mod report;
 mod tenant;
 mod width;
 
-pub use action::{Action, Notice, Subject, Why};
+pub use action::{Action, Why};
 pub use client::{Client, NotAClient};
 pub use copies::Copies;
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
@@ -45,6 +46,7 @@ pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use openings::{Opening, Openings, State};
+pub use report::{Observer, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
 pub use rest::Rest;
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};

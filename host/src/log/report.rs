@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use postern_core::{Client, DropReason, Knock, Notice, Request, RuleId, Subject, Why};
+use postern_core::{Client, DropReason, Knock, Report, Request, RuleId, What, Why};
 use postern_doorman::Posture;
 
 use super::rate_limit::RateLimit;
@@ -80,14 +80,15 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
 }
 
 /// Tells what the engine decided or learned.
-pub(crate) fn notice(notice: &Notice) {
-    match notice {
-        Notice::Opened { subject, lasts } => opening("open", subject, *lasts, "is open"),
-        Notice::Extended { subject, lasts } => opening("extend", subject, *lasts, "stays open"),
-        Notice::Closed { subject, why } => {
+pub(crate) fn engine(report: &Report<'_>) {
+    let Report { client: Some(client), door: Some(door), what, .. } = report else { return };
+    let (src, door) = (Shown(*client), &**door);
+    let (tenant, rule) = names(report);
+    match what {
+        What::Opened { lasts } => opening(report, *lasts, "is open"),
+        What::Extended { lasts } => opening(report, *lasts, "stays open"),
+        What::Closed { why } => {
             let Some(suppressed) = admit(&OPENINGS) else { return };
-            let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, Shown(subject.client));
             let (reason, words) = match why {
                 Why::Expired => ("expired", "its time is over"),
                 Why::Asked => ("asked", "a rule said so"),
@@ -98,32 +99,28 @@ pub(crate) fn notice(notice: &Notice) {
             };
             tracing::info!(event = "close", tenant, rule, door, %src, reason, suppressed, "{door} is closed for {src}: {words}");
         }
-        Notice::Refused { subject, reason, detail } => {
+        What::Refused { reason, detail } => {
             count_drop(*reason);
             let Some(suppressed) = admit(&REFUSALS) else { return };
-            let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, Shown(subject.client));
-            let drop = reason.name();
+            let (drop, detail) = (reason.name(), &**detail);
             let words = if detail.is_empty() { drop } else { detail };
             tracing::warn!(event = "refuse", tenant, rule, door, %src, drop, detail, suppressed, "{door} is not opened for {src}: {words}");
         }
-        Notice::Shortened { subject, asked, lasts } => {
+        What::Shortened { asked, lasts } => {
             let Some(suppressed) = admit(&REFUSALS) else { return };
-            let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, Shown(subject.client));
             let (asked, lasts) = (show_duration(*asked), show_duration(*lasts));
             tracing::warn!(event = "shorten", tenant, rule, door, %src, suppressed, "{rule} asked for {asked} of {door}; it gets {lasts}, the ceiling of limits.for");
         }
-        Notice::StuckOpen { subject, detail, again_in } => {
+        What::StuckOpen { detail, again_in } => {
             let Some(suppressed) = admit(&STUCK) else { return };
-            let (tenant, rule) = names(subject);
-            let (door, src) = (&*subject.door, Shown(subject.client));
-            let next = again_in.map_or_else(
-                || "given up, please close it by hand".to_owned(),
-                |pause| format!("tried again in {}", show_duration(pause)),
-            );
+            let detail = &**detail;
+            let next = match again_in {
+                Some(pause) => format!("tried again in {}", show_duration(*pause)),
+                None => "given up, please close it by hand".to_owned(),
+            };
             tracing::error!(event = "stuck", tenant, rule, door, %src, detail, suppressed, "{door} does not close for {src}: {detail}; {next}");
         }
+        _ => {}
     }
 }
 
@@ -193,10 +190,11 @@ pub(crate) fn rule_says(rule: &RuleId, level: tracing::Level, message: &str, sup
     }
 }
 
-fn opening(event: &str, subject: &Subject, lasts: Duration, words: &str) {
+fn opening(report: &Report<'_>, lasts: Duration, words: &str) {
     let Some(suppressed) = admit(&OPENINGS) else { return };
-    let (tenant, rule) = names(subject);
-    let (door, src) = (&*subject.door, Shown(subject.client));
+    let Report { client: Some(client), door: Some(door), what, .. } = report else { return };
+    let (tenant, rule) = names(report);
+    let (event, src, door) = (what.name(), Shown(*client), &**door);
     // The time that the door took to answer is part of it, but not of what people asked for.
     let time = match lasts.as_secs_f64().round() {
         seconds if seconds >= 1.0 => show_duration(Duration::from_secs_f64(seconds)),
@@ -206,8 +204,8 @@ fn opening(event: &str, subject: &Subject, lasts: Duration, words: &str) {
     tracing::info!(event, tenant, rule, door, %src, lasts_s, suppressed, "{door} {words} for {src} for {time}");
 }
 
-fn names(subject: &Subject) -> (String, &str) {
-    subject.rule.as_ref().map_or((String::new(), "-"), |rule| (rule.tenant.to_string(), &*rule.name))
+fn names<'a>(report: &'a Report<'_>) -> (String, &'a str) {
+    report.rule().map_or((String::new(), "-"), |rule| (rule.tenant.to_string(), &*rule.name))
 }
 
 /// As [`admit`] for what is told to those only who want details: looking at the clock is more than most lines are worth.

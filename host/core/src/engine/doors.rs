@@ -4,9 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Engine;
-use crate::action::{Notice, Why};
+use crate::action::Why;
 use crate::client::Client;
 use crate::door::DoorId;
+use crate::report::What;
 use crate::tenant::Policy;
 use crate::width::Width;
 
@@ -36,7 +37,7 @@ impl Engine {
             self.ledger.of_door(door).map(|(key, _)| key).filter(|key| !fits(&key.client)).collect();
         for key in unfit {
             let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
-            self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Changed });
+            self.tell(key, rule, What::Closed { why: Why::Changed });
         }
     }
 

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::{Engine, Purpose};
-use crate::action::{Notice, Why};
+use crate::action::Why;
 use crate::door::{Act, Key};
 use crate::moment::Moment;
 use crate::openings::{Opening, State};
+use crate::report::What;
 use crate::tenant::DoorPolicy;
 
 /// What is closed this short before its time was closed by the door's own clock, and not by somebody.
@@ -47,7 +48,7 @@ impl Engine {
             return self.lost(key, now);
         }
         let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
-        self.tell(key, rule, |subject| Notice::Closed { subject, why: Why::Removed });
+        self.tell(key, rule, What::Closed { why: Why::Removed });
         self.retire(key.door);
     }
 }

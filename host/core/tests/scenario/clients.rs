@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use expect_test::expect;
-use postern_core::{Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Moment, Notice, Policy, Why};
+use postern_core::{
+    Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Moment, Policy, Report, What, Why,
+};
 
 use crate::world::check;
 
@@ -129,7 +131,9 @@ fn a_door_that_cannot_be_open_for_a_client_any_more_is_closed_for_it() {
     let mut closed = |policy| {
         let actions = engine.handle(Event::PolicyChanged(policy), Moment::default());
         let client = |action: &Action| match action {
-            Action::Tell(Notice::Closed { subject, why: Why::Changed }) => subject.client.to_string(),
+            Action::Tell(report @ Report { what: What::Closed { why: Why::Changed }, .. }) => {
+                report.client.unwrap().to_string()
+            }
             other => format!("{other:?}"),
         };
         actions.iter().map(client).collect::<Vec<_>>()

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use expect_test::Expect;
 use postern_core::{
-    Act, Action, Again, Client, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Notice, Once,
-    OpenRequest, OrderError, Policy, Receipt, Request, RuleId, State, TenantId,
+    Act, Action, Again, Client, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Once,
+    OpenRequest, OrderError, Policy, Receipt, Request, RuleId, State, TenantId, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -236,31 +236,21 @@ impl World {
                     let door = self.engine.door_name(key.door);
                     writeln!(self.out, "{}   -> journal {door} kept {}", self.at(), key.client).unwrap();
                 }
-                Action::Tell(notice) => {
-                    let (subject, what) = match notice {
-                        Notice::Opened { subject, lasts } => (subject, format!("opened {lasts:?}")),
-                        Notice::Extended { subject, lasts } => (subject, format!("extended {lasts:?}")),
-                        Notice::Closed { subject, why } => (subject, format!("closed {why:?}")),
-                        Notice::Refused { subject, reason, detail } => {
-                            (subject, format!("refused {reason} {detail}"))
+                Action::Tell(report) => {
+                    let what = match &report.what {
+                        What::Opened { lasts } => format!("opened {lasts:?}"),
+                        What::Extended { lasts } => format!("extended {lasts:?}"),
+                        What::Closed { why } => format!("closed {why:?}"),
+                        What::Refused { reason, detail } => format!("refused {reason} {detail}"),
+                        What::Shortened { asked, lasts } => format!("shortened {asked:?} to {lasts:?}"),
+                        What::StuckOpen { detail, again_in } => {
+                            format!("stuck open: {detail}, again in {again_in:?}")
                         }
-                        Notice::Shortened { subject, asked, lasts } => {
-                            (subject, format!("shortened {asked:?} to {lasts:?}"))
-                        }
-                        Notice::StuckOpen { subject, detail, again_in } => {
-                            (subject, format!("stuck open: {detail}, again in {again_in:?}"))
-                        }
+                        other => panic!("not the engine's to say: {other:?}"),
                     };
-                    let rule = subject.rule.map_or_else(|| "-".to_owned(), |rule| rule.name.to_string());
-                    writeln!(
-                        self.out,
-                        "{} {rule} {} {}: {}",
-                        self.at(),
-                        subject.door,
-                        subject.client,
-                        what.trim_end()
-                    )
-                    .unwrap();
+                    let rule = report.rule().map_or("-", |rule| &*rule.name);
+                    let (door, client) = (report.door.as_deref().unwrap(), report.client.unwrap());
+                    writeln!(self.out, "{} {rule} {door} {client}: {}", self.at(), what.trim_end()).unwrap();
                 }
             }
         }

@@ -1,0 +1,172 @@
+//! The name of what happened, how bad it is, and as what it counts.
+
+use super::{Report, Severity, What};
+use crate::drop_reason::DropReason;
+use crate::knock::Direction;
+
+impl Report<'_> {
+    /// Why something came to nothing by this, if it did.
+    #[must_use]
+    pub const fn drop_reason(&self) -> Option<DropReason> {
+        match &self.what {
+            What::Fault { .. } => Some(DropReason::Fault),
+            What::Refused { reason, .. } => Some(*reason),
+            _ => None,
+        }
+    }
+}
+
+impl What<'_> {
+    /// The name in logs: programs know an event by it. No two share one but [`What::TableOwned`] and [`What::TableUnprotected`], which
+    /// are two answers to the same question.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Self::Stage { .. } => "stage",
+            Self::TimedOut { .. } => "timeout",
+            Self::Forgot { .. } => "forget",
+            Self::Solved { .. } => "solved",
+            Self::Fault { .. } => "fault",
+            Self::Says { .. } => "says",
+            Self::Opened { .. } => "open",
+            Self::Extended { .. } => "extend",
+            Self::Closed { .. } => "close",
+            Self::Refused { .. } => "refuse",
+            Self::Shortened { .. } => "shorten",
+            Self::StuckOpen { .. } => "stuck",
+            Self::Granted => "granted",
+            Self::CommandRuns { .. } => "command",
+            Self::StopCommandDue => "command-timeout",
+            Self::CommandFailed { .. } => "command-failed",
+            Self::CommandNotStarted { .. } => "command-not-started",
+            Self::StartCommandTooLong => "start-command-too-long",
+            Self::StopCommandTooLong => "stop-command-too-long",
+            Self::NotRecorded { .. } => "not-recorded",
+            Self::OneTimeEmpty => "one-time-empty",
+            Self::OneTimeFailed { .. } => "one-time-failed",
+            Self::Withdrawn => "withdrawn",
+            Self::Back => "back",
+            Self::JournalMissing { .. } => "journal-missing",
+            Self::JournalDamaged { .. } => "journal-damaged",
+            Self::JournalUnread { .. } => "journal-unread",
+            Self::JournalBadRecord { .. } => "journal-bad-record",
+            Self::JournalUnwritable { .. } => "journal-unwritable",
+            Self::JournalWritable { .. } => "journal-writable",
+            Self::JournalFull => "journal-full",
+            Self::TableOwned | Self::TableUnprotected { .. } => "doors",
+            Self::TableTaken { .. } => "table-taken",
+            Self::GuardDown { .. } => "guard-down",
+            Self::FilterUnwatched { .. } => "filter-unwatched",
+            Self::OpeningsUnread { .. } => "openings-unread",
+            Self::DoorsRefused { .. } => "doors-refused",
+            Self::NotReleased { .. } => "not-released",
+            Self::ConnectionsKept { .. } => "connections-kept",
+            Self::ConnectionsCut { .. } => "connections-cut",
+            Self::ConnectionsUntracked { .. } => "connections-untracked",
+            Self::Listening { .. } => "listening",
+            Self::ListeningAgain { .. } => "listening-again",
+            Self::NotListening { .. } => "not-listening",
+            Self::CaptureNotStarted { .. } => "capture-not-started",
+            Self::FilterWidened { .. } => "filter-widened",
+            Self::FilterCramped { .. } => "filter-cramped",
+            Self::LinksUnknown { .. } => "links-unknown",
+            Self::FramePanicked { .. } => "frame-panic",
+            Self::NetworkRead { .. } => "network",
+            Self::NetworkUnread { .. } => "network-unread",
+            Self::NetworkUnfollowed { .. } => "network-unfollowed",
+            Self::Mistake { .. } => "mistake",
+            Self::StartRefused { .. } => "start-refused",
+            Self::ReloadRefused { .. } => "reload-refused",
+            Self::InForce { .. } => "reload",
+            Self::NextStart => "next-start",
+            Self::Advice { .. } => "advice",
+            Self::Hangup => "hangup",
+            Self::Slow { .. } => "slow",
+            Self::NoThread { .. } => "no-thread",
+            Self::NotWatched { .. } => "not-watched",
+            Self::Ready { .. } => "ready",
+            Self::Panicked { .. } => "panic",
+            Self::Stopping => "stopping",
+            Self::Stopped { .. } => "stop",
+            Self::Untidy { .. } => "untidy",
+        }
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub const fn severity(&self) -> Severity {
+        match self {
+            Self::Says { severity, .. } => *severity,
+            Self::Fault { .. }
+            | Self::StuckOpen { .. }
+            | Self::CommandFailed { .. }
+            | Self::CommandNotStarted { .. }
+            | Self::StartCommandTooLong
+            | Self::StopCommandTooLong
+            | Self::NotRecorded { .. }
+            | Self::OneTimeEmpty
+            | Self::OneTimeFailed { .. }
+            | Self::JournalMissing { .. }
+            | Self::JournalDamaged { .. }
+            | Self::JournalUnread { .. }
+            | Self::JournalBadRecord { .. }
+            | Self::JournalUnwritable { .. }
+            | Self::JournalFull
+            | Self::TableTaken { .. }
+            | Self::GuardDown { .. }
+            | Self::DoorsRefused { .. }
+            | Self::NotReleased { .. }
+            | Self::CaptureNotStarted { .. }
+            | Self::FramePanicked { .. }
+            | Self::Mistake { .. }
+            | Self::StartRefused { .. }
+            | Self::ReloadRefused { .. }
+            | Self::NoThread { .. }
+            | Self::Panicked { .. }
+            | Self::Untidy { .. } => Severity::Error,
+            Self::Refused { .. }
+            | Self::Shortened { .. }
+            | Self::Withdrawn
+            | Self::TableUnprotected { .. }
+            | Self::FilterUnwatched { .. }
+            | Self::OpeningsUnread { .. }
+            | Self::ConnectionsCut { .. }
+            | Self::ConnectionsUntracked { .. }
+            | Self::NotListening { direction: Direction::Incoming, .. }
+            | Self::FilterWidened { .. }
+            | Self::FilterCramped { .. }
+            | Self::NetworkUnread { .. }
+            | Self::NetworkUnfollowed { .. }
+            | Self::NextStart
+            | Self::Advice { .. }
+            | Self::Slow { .. }
+            | Self::NotWatched { .. } => Severity::Warn,
+            Self::Stage { .. }
+            | Self::Opened { .. }
+            | Self::Extended { .. }
+            | Self::Closed { .. }
+            | Self::Back
+            | Self::JournalWritable { .. }
+            | Self::TableOwned
+            | Self::ConnectionsKept { .. }
+            | Self::Listening { direction: Direction::Incoming, .. }
+            | Self::ListeningAgain { .. }
+            | Self::InForce { .. }
+            | Self::Hangup
+            | Self::Ready { .. }
+            | Self::Stopped { .. } => Severity::Info,
+            // Where packets leave, the capture of those that come in says the same.
+            Self::Listening { direction: Direction::Outgoing, .. }
+            | Self::NotListening { direction: Direction::Outgoing, .. }
+            | Self::TimedOut { .. }
+            | Self::Forgot { .. }
+            | Self::Solved { .. }
+            | Self::Granted
+            | Self::CommandRuns { .. }
+            | Self::StopCommandDue
+            | Self::LinksUnknown { .. }
+            | Self::NetworkRead { .. }
+            | Self::Stopping => Severity::Debug,
+        }
+    }
+}

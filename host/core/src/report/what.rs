@@ -1,0 +1,441 @@
+//! What: everything that can happen and that somebody may want to know.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::time::Duration;
+
+use crate::action::Why;
+use crate::drop_reason::DropReason;
+use crate::knock::Direction;
+
+/// What happened. Texts in it are a rule's, the system's or a configuration's own, to be shown and nothing else.
+///
+/// [`What::name`] is each one's name in logs; what comes with it is in the fields here and in those of [`super::Report`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What<'a> {
+    // Judging. All of these have a rule.
+    /// A client came this far.
+    Stage {
+        /// How far, from 1.
+        stage: u32,
+    },
+    /// A client took too long, having come this far; it starts over.
+    TimedOut {
+        /// How far, from 1.
+        stage: u32,
+    },
+    /// A client starts over.
+    Forgot {
+        /// Why, as the rule says it.
+        reason: Cow<'a, str>,
+    },
+    /// A client has knocked right; what becomes of that comes next.
+    Solved {
+        /// Doors are to be closed, and else to be opened.
+        closes: bool,
+    },
+    /// A rule failed. It counts as [`DropReason::Fault`].
+    Fault {
+        /// In words for the rule's author.
+        detail: Cow<'a, str>,
+        /// For how long it is not asked now.
+        pause: Duration,
+    },
+    /// A rule writes a line into the log.
+    Says {
+        /// How bad it is, by the rule.
+        severity: Severity,
+        /// The line, as the rule wrote it: it may hold any characters.
+        text: Cow<'a, str>,
+    },
+
+    // Openings. All of these have a door and a client, and a rule unless the door was found open at the start.
+    /// A door is open.
+    Opened {
+        /// From now.
+        lasts: Duration,
+    },
+    /// An open door stays open longer.
+    Extended {
+        /// From now.
+        lasts: Duration,
+    },
+    /// A door is closed.
+    Closed {
+        /// Why.
+        why: Why,
+    },
+    /// A verdict, or a part of one, came to nothing. It counts as its reason.
+    Refused {
+        /// Why.
+        reason: DropReason,
+        /// More about it, in words; may be empty.
+        detail: Cow<'a, str>,
+    },
+    /// A rule asked for more time than anybody gets, and got less.
+    Shortened {
+        /// What it asked for.
+        asked: Duration,
+        /// What it got.
+        lasts: Duration,
+    },
+    /// A door did not close when told to; it is tried again unless this was the last try.
+    StuckOpen {
+        /// What the door said.
+        detail: Cow<'a, str>,
+        /// When the next try is; none: never, a person must look.
+        again_in: Option<Duration>,
+    },
+
+    // Commands of doors.
+    /// knockd's commands are run for a client: it gets in.
+    Granted,
+    /// A command line of knockd's is run.
+    CommandRuns {
+        /// The line, with the address in place.
+        line: Cow<'a, str>,
+    },
+    /// The time of an opening of knockd's is over, so its stop command is run.
+    StopCommandDue,
+    /// A command line of knockd's ended with another status than 0.
+    CommandFailed {
+        /// The status; 128 and its number for a signal.
+        code: i32,
+    },
+    /// `/bin/sh` cannot be started.
+    CommandNotStarted {
+        /// The system's words.
+        error: Cow<'a, str>,
+    },
+    /// A start command is longer than knockd runs, so nothing is run.
+    StartCommandTooLong,
+    /// A stop command is longer than knockd runs, so nothing is run, the start command neither.
+    StopCommandTooLong,
+    /// A command of knockd's is run although it could not be written down how to close what it opens.
+    NotRecorded {
+        /// Why not.
+        detail: Cow<'a, str>,
+    },
+
+    // One-time sequences of knockd's, and rules whose files are gone.
+    /// A one-time file has nothing left, so its door is not there.
+    OneTimeEmpty,
+    /// A one-time sequence could not be crossed out, so its rule opens nothing any more.
+    OneTimeFailed {
+        /// Why not.
+        detail: Cow<'a, str>,
+    },
+    /// A rule opens nothing any more: its file is gone, though the reload that takes it away is not in force yet.
+    Withdrawn,
+    /// A withdrawn rule's file is back.
+    Back,
+
+    // The journal of what commands opened.
+    /// There is no journal.
+    JournalMissing {
+        /// Why.
+        detail: Cow<'a, str>,
+        /// Whether commands run all the same, of which nobody would know after a crash.
+        runs_commands: bool,
+    },
+    /// A journal is damaged and was moved aside.
+    JournalDamaged {
+        /// Where it was.
+        path: Cow<'a, Path>,
+        /// What is wrong.
+        detail: Cow<'a, str>,
+        /// Where it is now.
+        kept_as: Cow<'a, Path>,
+    },
+    /// The journal of an earlier daemon cannot be read, and what is in it stays open.
+    JournalUnread {
+        /// Which, and why.
+        detail: Cow<'a, str>,
+    },
+    /// A record of the journal makes no sense, and what it was for stays open.
+    JournalBadRecord {
+        /// Why.
+        error: Cow<'a, str>,
+    },
+    /// The journal cannot be written any more; it is tried again.
+    JournalUnwritable {
+        /// Which.
+        path: Cow<'a, Path>,
+        /// Why.
+        error: Cow<'a, str>,
+    },
+    /// The journal can be written again.
+    JournalWritable {
+        /// Which.
+        path: Cow<'a, Path>,
+    },
+    /// A record of what could not be closed made room for another such record.
+    JournalFull,
+
+    // The packet filter.
+    /// Nobody else can change the table with the guarded ports.
+    TableOwned,
+    /// Anybody may flush the table with the guarded ports.
+    TableUnprotected {
+        /// Why.
+        why: Unprotected,
+    },
+    /// The table is another daemon's or another configuration's; nothing is opened until it is free.
+    TableTaken {
+        /// Whose, and what to do.
+        detail: Cow<'a, str>,
+    },
+    /// The guard was taken away by somebody, and cannot be put up again; it is tried again.
+    GuardDown {
+        /// Why not.
+        detail: Cow<'a, str>,
+    },
+    /// Changes that others make to the packet filter cannot be heard of.
+    FilterUnwatched {
+        /// Why.
+        error: Cow<'a, str>,
+    },
+    /// What is open in the packet filter cannot be read.
+    OpeningsUnread {
+        /// Why.
+        detail: Cow<'a, str>,
+    },
+    /// The doors of a new configuration cannot be put in place; the running configuration goes on.
+    DoorsRefused {
+        /// The number of the generation that goes on.
+        generation: u64,
+        /// Why.
+        detail: Cow<'a, str>,
+    },
+    /// Ports that are not guarded any more stay closed for now; it is tried again.
+    NotReleased {
+        /// Why.
+        detail: Cow<'a, str>,
+    },
+    /// Connections to ports that became guarded live on.
+    ConnectionsKept {
+        /// How many.
+        connections: usize,
+    },
+    /// Connections to ports that became guarded are cut until their clients knock, as the configuration says.
+    ConnectionsCut {
+        /// How many.
+        connections: usize,
+    },
+    /// Connections to ports that became guarded may be cut if they were idle.
+    ConnectionsUntracked {
+        /// Why they cannot be tracked.
+        error: Cow<'a, str>,
+    },
+
+    // Captures, and what is known of this machine's network.
+    /// An interface is captured on.
+    Listening {
+        /// Its name.
+        interface: Cow<'a, str>,
+        /// The link type.
+        link: Cow<'a, str>,
+        /// Which packets.
+        direction: Direction,
+    },
+    /// An interface is captured on of which it was reported that it is not.
+    ListeningAgain {
+        /// Its name.
+        interface: Cow<'a, str>,
+        /// The link type.
+        link: Cow<'a, str>,
+        /// Whether it was captured on before, ever.
+        was_open: bool,
+    },
+    /// An interface cannot be captured on; it is tried again.
+    NotListening {
+        /// Its name.
+        interface: Cow<'a, str>,
+        /// Why.
+        reason: Cow<'a, str>,
+        /// Which packets.
+        direction: Direction,
+    },
+    /// A capture could not be started at all.
+    CaptureNotStarted {
+        /// Why.
+        detail: Cow<'a, str>,
+    },
+    /// Too many port ranges for the kernel's filter: it lets wider ones through.
+    FilterWidened {
+        /// How many ranges the rules ask for.
+        from: usize,
+        /// How many wider ones there are now.
+        to: usize,
+    },
+    /// The kernel has little room for filters, so that unwanted packets may pass while they change.
+    FilterCramped {
+        /// On which interface.
+        interface: Cow<'a, str>,
+    },
+    /// libpcap does not say on which link a frame came in.
+    LinksUnknown {
+        /// On which interface.
+        interface: Cow<'a, str>,
+    },
+    /// What becomes of a frame panicked. Reported at counts that are powers of two.
+    FramePanicked {
+        /// On which interface.
+        interface: Cow<'a, str>,
+        /// How often by now.
+        panics: u64,
+    },
+    /// The machine's addresses and links were read anew.
+    NetworkRead {
+        /// How many addresses there are.
+        addresses: usize,
+        /// How many links there are.
+        links: usize,
+    },
+    /// The machine's addresses and links cannot be read; it is tried again.
+    NetworkUnread {
+        /// Why.
+        error: Cow<'a, str>,
+    },
+    /// Changes of the machine's addresses and links are not followed any more.
+    NetworkUnfollowed {
+        /// Why.
+        error: Cow<'a, str>,
+    },
+
+    // Configuration and reload.
+    /// One thing that is wrong with a configuration.
+    Mistake {
+        /// Where, what, and what to do.
+        detail: Cow<'a, str>,
+    },
+    /// The daemon does not start: its configuration has mistakes, each of which was reported.
+    StartRefused {
+        /// How many mistakes.
+        mistakes: usize,
+        /// All of them in a line.
+        detail: Cow<'a, str>,
+        /// The file for which ports are guarded all the same; none if none are.
+        guards: Option<Cow<'a, str>>,
+    },
+    /// A new configuration has mistakes, each of which was reported; the running one goes on.
+    ReloadRefused {
+        /// The number of the generation that goes on.
+        generation: u64,
+        /// How many mistakes.
+        mistakes: usize,
+        /// All of them in a line.
+        detail: Cow<'a, str>,
+    },
+    /// A generation is in force.
+    InForce {
+        /// Its number.
+        generation: u64,
+        /// How many rules it has.
+        rules: usize,
+        /// How many doors it has.
+        doors: usize,
+    },
+    /// A setting of the new configuration counts from the next start on: the number of workers.
+    NextStart,
+    /// Something that is no mistake and should be known before the daemon is relied on.
+    Advice {
+        /// In words for the operator.
+        text: Cow<'a, str>,
+    },
+    /// The operator has asked for a reload, by SIGHUP.
+    Hangup,
+    /// Preparing a configuration takes long.
+    Slow {
+        /// For what.
+        phase: Phase,
+        /// How long it has taken, in seconds.
+        seconds: u64,
+        /// At what it is.
+        detail: Cow<'a, str>,
+        /// Whether another can be begun beside it; none if nobody can ask for one yet.
+        may_overtake: Option<bool>,
+    },
+    /// A reload cannot be begun for want of a thread; it is tried again.
+    NoThread {
+        /// The system's words.
+        error: Cow<'a, str>,
+    },
+    /// Changes of files will not be noticed.
+    NotWatched {
+        /// In which folder; none: anywhere.
+        folder: Option<Cow<'a, Path>>,
+        /// Why.
+        error: Cow<'a, str>,
+    },
+
+    // The daemon's life.
+    /// For the first time every interface is captured on.
+    Ready {
+        /// The number of the generation in force.
+        generation: u64,
+    },
+    /// A thread of the daemon has panicked.
+    Panicked {
+        /// Which.
+        thread: ThreadKind,
+    },
+    /// The daemon begins to stop.
+    Stopping,
+    /// The daemon has stopped.
+    Stopped {
+        /// Packets that were captured.
+        received: u64,
+        /// Packets that were lost, since the daemon was too slow.
+        lost: u64,
+        /// Doors that stay open for their time.
+        open: usize,
+    },
+    /// Doors could not be closed by their commands.
+    Untidy {
+        /// How many.
+        doors: usize,
+    },
+}
+
+/// How bad something is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Severity {
+    /// A person must do something.
+    Error,
+    /// Something is worse than it should be.
+    Warn,
+    /// Something changed.
+    Info,
+    /// For who looks into it.
+    Debug,
+}
+
+/// Why others can change the table with the guarded ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unprotected {
+    /// The kernel does not know tables that are owned and outlive their owner; Linux 6.9 does.
+    Kernel,
+    /// The table was there before, without an owner; the kernel lets nobody take it.
+    Found,
+}
+
+/// For what a configuration is prepared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// For the start; nothing runs yet.
+    Start,
+    /// For a reload; another runs.
+    Reload,
+}
+
+/// A thread of the daemon that can panic without ending it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThreadKind {
+    /// It judges; it starts over without what it remembered of clients.
+    Worker,
+    /// It captures; it has ended.
+    Capture,
+    /// It follows addresses and links; it has ended.
+    Network,
+}
