@@ -30,7 +30,7 @@ impl UsedOnce {
         let Some(used) = self.rules.get_mut(rule) else { return false };
         let full = used.tokens.len() + used.counters.len() >= MAX_PER_RULE;
         match once {
-            Once::Token(token) => !full && used.tokens.insert(token.clone()),
+            Once::Token { bytes, until: _ } => !full && used.tokens.insert(bytes.clone()),
             Once::Counter { key, value } => match used.counters.get_mut(key) {
                 Some(last) if *value > *last => {
                     *last = *value;
@@ -57,7 +57,7 @@ mod tests {
     }
 
     fn token(n: u32) -> Once {
-        Once::Token(n.to_be_bytes().into())
+        Once::Token { bytes: n.to_be_bytes().into(), until: None }
     }
 
     #[test]

@@ -232,7 +232,7 @@ fn lift_once(once: types::Once) -> Result<Once, String> {
         length => Err(format!("a {what} of {length} bytes; 1 to {MAX_TOKEN} are allowed")),
     };
     match once {
-        types::Once::Token(token) => Ok(Once::Token(check(token, "token")?)),
+        types::Once::Token(token) => Ok(Once::Token { bytes: check(token, "token")?, until: None }),
         types::Once::Counter(counter) if counter.value > MAX_SAFE_INTEGER => {
             Err(format!("a counter of {}; at most {MAX_SAFE_INTEGER} is allowed", counter.value))
         }

@@ -192,7 +192,8 @@ impl World {
         let door = options.get("door").map(|name| Box::from(*name));
         let client = options.get("for").map(|prefix| prefix.parse().unwrap());
         let lasts = options.get("lasts").map(|text| seconds(text));
-        let token = options.get("token").map(|text| Once::Token(text.as_bytes().into()));
+        let token =
+            options.get("token").map(|text| Once::Token { bytes: text.as_bytes().into(), until: None });
         let counter =
             options.get("counter").map(|n| Once::Counter { key: b"k"[..].into(), value: n.parse().unwrap() });
         let request = match verb {
