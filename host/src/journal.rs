@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use postern_core::Client;
+use postern_state::{StateError, is_damage};
 use redb::DatabaseError;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -81,18 +82,14 @@ impl Record {
 /// Why there is no journal.
 #[derive(Debug, Error)]
 pub(crate) enum JournalError {
-    #[error("the state folder {} cannot be made or read", .0.display())]
-    Folder(PathBuf, #[source] io::Error),
-    #[error("the state folder {} {}; give the daemon a folder of its own, by STATE_DIRECTORY", .0.display(), .1)]
-    Unfit(PathBuf, String),
+    #[error(transparent)]
+    Folder(#[from] StateError),
     #[error(
         "the {} journals in {} are all held by other daemons that run; stop one, or give this one a folder of its own, by STATE_DIRECTORY",
         folder::SLOTS,
         .0.display()
     )]
     NoSlot(PathBuf),
-    #[error("another daemon is starting in the state folder {} and does not get on; see which process holds the file `lock` there", .0.display())]
-    Starting(PathBuf),
     #[error("the journal {} cannot be opened", .0.display())]
     File(PathBuf, #[source] io::Error),
     #[error("the journal {} cannot be opened", .0.display())]
@@ -122,7 +119,7 @@ impl Journal {
         let mut own = folder.claim(stem)?;
         let (database, rows) = match own.read() {
             Ok(read) => read,
-            Err(JournalError::Open(path, error)) if slot::is_damage(&error) => {
+            Err(JournalError::Open(path, error)) if is_damage(&error) => {
                 // Nobody can read it, so nobody knows what is open; it is kept for whoever looks into it.
                 folder::set_aside(&path, &error).map_err(|error| JournalError::File(path, error))?;
                 drop(own);
@@ -139,7 +136,7 @@ impl Journal {
                 // It is closed again before its rows are written elsewhere and the file goes.
                 Ok((_, rows)) => rows,
                 Err(error) => {
-                    let is_damaged = matches!(&error, JournalError::Open(_, error) if slot::is_damage(error));
+                    let is_damaged = matches!(&error, JournalError::Open(_, error) if is_damage(error));
                     let detail = format!("{:#}", anyhow::Error::from(error));
                     if !is_damaged || folder::set_aside(orphan.path(), &detail).is_err() {
                         tracing::error!(

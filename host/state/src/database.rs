@@ -1,0 +1,106 @@
+//! A file that this process holds, and the database in it.
+//!
+//! The lock on the file is ours and not the database's, so that the database can be closed and opened again without letting go of it.
+
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, DatabaseError, StorageBackend, StorageError};
+
+/// A file of the state folder that this process has locked, until the last copy of this and the last database in it are dropped.
+#[derive(Clone, Debug)]
+pub struct StateFile {
+    path: PathBuf,
+    file: Arc<File>,
+}
+
+impl StateFile {
+    pub(crate) fn new(path: PathBuf, file: File) -> Self {
+        Self { path, file: Arc::new(file) }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether there is nothing in it yet.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.file.metadata()?.len() == 0)
+    }
+
+    /// Opens the database in it, or makes one in a file that is empty; `cache` is in bytes. After a crash it is repaired first.
+    ///
+    /// # Errors
+    /// If it cannot be read, written, or made sense of; see [`is_damage`]. A file that was empty is so again then.
+    pub fn open(&self, cache: usize) -> Result<Database, DatabaseError> {
+        let is_new = self.is_empty()?;
+        let disk = Disk { file: Arc::clone(&self.file) };
+        let opened = Database::builder().set_cache_size(cache).create_with_backend(disk);
+        if is_new && opened.is_err() {
+            // Half of a beginning is nothing that could be opened later.
+            let _ = self.file.set_len(0);
+        }
+        opened
+    }
+
+    /// Has the name of the file survive a crash. Its contents are the database's affair.
+    ///
+    /// # Errors
+    /// If the folder cannot be written.
+    pub fn sync_name(&self) -> io::Result<()> {
+        self.path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all())
+    }
+
+    /// Removes the file: what was in it is elsewhere now.
+    pub fn remove(self) {
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Whether it is the file that is wrong, and not the disk or our permission.
+#[must_use]
+pub fn is_damage(error: &DatabaseError) -> bool {
+    match error {
+        DatabaseError::Storage(StorageError::Corrupted(_)) => true,
+        DatabaseError::Storage(StorageError::Io(error)) => {
+            matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
+        }
+        _ => false,
+    }
+}
+
+/// The file as the database sees it: without locks, since whoever opens it has the one that counts.
+#[derive(Debug)]
+struct Disk {
+    file: Arc<File>,
+}
+
+impl StorageBackend for Disk {
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        self.file.read_exact_at(out, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.file.set_len(len)
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.file.sync_data()
+    }
+
+    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(data, offset)
+    }
+}

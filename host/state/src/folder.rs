@@ -1,0 +1,102 @@
+//! The folder: made if it is not there, refused if others could get at what is in it, and entered by one process at a time.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+
+use crate::take::{FOR_OTHERS, WRITTEN_BY_OTHERS, distrust, open};
+
+/// A start holds the folder for some milliseconds.
+const PATIENCE: Duration = Duration::from_secs(5);
+const STICKY: u32 = 0o1000;
+
+/// Why there is no state folder.
+#[derive(Debug, Error)]
+pub enum StateError {
+    /// The system does not let us.
+    #[error("the state folder {} cannot be made or read", .0.display())]
+    Folder(PathBuf, #[source] io::Error),
+    /// Others could get at what is in it.
+    #[error("the state folder {} {}; give the daemon a folder of its own, by STATE_DIRECTORY", .0.display(), .1)]
+    Unfit(PathBuf, String),
+    /// Another process has entered it and stays.
+    #[error("another daemon is starting in the state folder {} and does not get on; see which process holds the file `lock` there", .0.display())]
+    Starting(PathBuf),
+}
+
+/// The state folder, as long as this is the one process that takes files there.
+#[derive(Debug)]
+pub struct StateFolder {
+    path: PathBuf,
+    /// Held, so that of several that start one after the other looks for a file of its own.
+    _starting: File,
+}
+
+impl StateFolder {
+    /// Makes the folder if it is not there, and waits, at most five seconds, until nobody else is starting there.
+    ///
+    /// # Errors
+    /// If it cannot be made or read, is not ours alone, or another process stays in it.
+    pub fn enter(path: &Path) -> Result<Self, StateError> {
+        let failed = |error| StateError::Folder(path.to_owned(), error);
+        DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(failed)?;
+        secure(path)?;
+        let lock = path.join("lock");
+        let starting = open(&lock, true).map_err(failed)?;
+        if let Some(why) = distrust(&starting.metadata().map_err(failed)?) {
+            return Err(StateError::Unfit(path.to_owned(), format!("has a file `lock` that {why}")));
+        }
+        let patience = Instant::now() + PATIENCE;
+        loop {
+            match starting.try_lock() {
+                Ok(()) => return Ok(Self { path: path.to_owned(), _starting: starting }),
+                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                    thread::sleep(Duration::from_millis(10));
+                }
+                Err(TryLockError::WouldBlock) => return Err(StateError::Starting(path.to_owned())),
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Makes sure that nobody else gets at what is in the folder.
+fn secure(path: &Path) -> Result<(), StateError> {
+    let failed = |error| StateError::Folder(path.to_owned(), error);
+    let unfit = |why: String| Err(StateError::Unfit(path.to_owned(), why));
+    let metadata = fs::metadata(path).map_err(failed)?;
+    let (us, owner) = (rustix::process::geteuid().as_raw(), metadata.uid());
+    if owner != us {
+        return unfit(format!(
+            "belongs to user {owner}, and what is in it is run with the rights of user {us}"
+        ));
+    }
+    if metadata.mode() & FOR_OTHERS == 0 {
+        return Ok(());
+    }
+    if metadata.mode() & STICKY != 0 {
+        return unfit("is for everybody's files".to_owned());
+    }
+    let is_folder = |entry: io::Result<fs::DirEntry>| {
+        entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| kind.is_dir())
+    };
+    if fs::read_dir(path).map_err(failed)?.any(is_folder) {
+        // Somebody else's as well, who may count on its mode. The mode of the files is enough, as long as nobody can exchange them.
+        if metadata.mode() & WRITTEN_BY_OTHERS != 0 {
+            return unfit("can be written by others and holds folders that are not the daemon's".to_owned());
+        }
+        return Ok(());
+    }
+    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)
+}
