@@ -4,10 +4,10 @@ mod passed_by;
 
 use std::path::Path;
 
+use postern_capture::interfaces;
 use postern_doorman::{NetDoor, Trusted};
 
 use crate::config::{Config, DoorKind};
-use crate::interfaces;
 use crate::trust::{Distrust, Trust};
 use crate::written::Written;
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_capture::LocalNetwork;
 use postern_core::{DropReason, Event, RuleId};
 use postern_doorman::{Error, Release};
 use sd_notify::NotifyState;
@@ -23,7 +24,6 @@ use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Judgement, Prepared, Teller};
 use crate::knockd::source::Source;
-use crate::local_network::LocalNetwork;
 use crate::log;
 use crate::reload::{Reloads, notify_systemd};
 use crate::rules::{Generation, Pool};

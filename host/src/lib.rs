@@ -1,15 +1,7 @@
 //! The daemon `posternd`: captures packets, has rules judge them, opens and closes doors.
 //!
-//! In the order of a packet's way: [`capture`] and [`decode`] make a knock of a frame, [`rules`] judge it, `postern-core`
+//! In the order of a packet's way: `postern-capture` makes a knock of a frame, [`rules`] judge it, `postern-core`
 //! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
-
-pub mod capture;
-pub mod decode;
-mod interfaces;
-pub mod links;
-pub mod local_addresses;
-pub mod local_network;
-mod rtnetlink;
 
 pub mod rules;
 

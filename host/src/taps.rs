@@ -4,15 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_capture::interfaces::ANY;
+use postern_capture::{
+    CaptureError, Ending, Filter, Frame, LocalNetwork, Precision, Sightings, Sink, Tap, TapSettings, View,
+    decode,
+};
 use postern_core::{Direction, DropReason};
 use tokio::sync::Notify;
 
-use crate::capture::{CaptureError, Ending, Filter, Frame, Precision, Sink, Tap, TapSettings};
 use crate::config::Config;
-use crate::decode::decode;
-use crate::decode::sighting::Sightings;
-use crate::interfaces::ANY;
-use crate::local_network::{LocalNetwork, View};
 use crate::log;
 use crate::rules::{Entrance, Generation, Pool, Runtime};
 

@@ -2,12 +2,12 @@
 
 use std::path::{Component, Path, PathBuf};
 
+use postern_capture::Likeness;
 use postern_doorman::{GuardDoor, Identity};
 use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
 use crate::config::{Config, Reading};
-use crate::decode::sighting::Likeness;
 use crate::knockd::source::Source;
 use crate::trust::Trust;
 

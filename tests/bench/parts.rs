@@ -6,16 +6,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use divan::{Bencher, black_box};
+use postern_capture::{Frame, LinkType, LocalNetwork, decode};
 use postern_core::{
     Bounds, Destination, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress, Subscription,
     TcpFlags, Timestamp, Transport, Watch,
 };
 use postern_tests::frame::udp;
 use posternd::activity::Activity;
-use posternd::capture::{Frame, LinkType};
 use posternd::config::Config;
-use posternd::decode::decode;
-use posternd::local_network::LocalNetwork;
 use posternd::rules::{Generation, Loader, Runtime, Shard};
 
 const RULE: &str = "module = \"sequence\"\ndoor = \"probe\"\n[settings]\nsequence = [\"7001/udp\", \"7002/udp\", \"7003/udp\"]\nwithin = \"10m\"\n";

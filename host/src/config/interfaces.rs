@@ -1,7 +1,8 @@
 //! The key `interfaces`: names of interfaces, each once, or `any`.
 
+use postern_capture::interfaces;
+
 use super::table::Table;
-use crate::interfaces;
 
 /// The longest name of an interface, in bytes.
 const LONGEST: usize = 15;

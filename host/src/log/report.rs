@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use postern_capture::Shown;
 use postern_core::{Client, DropReason, Knock, Report, Request, RuleId, What, Why};
 use postern_doorman::Posture;
 
 use super::rate_limit::RateLimit;
 use crate::config::{Mistakes, show_duration};
-use crate::links::Shown;
 use crate::rules::Outcome;
 
 /// Progress of clients: anyone who knows a first port can make these lines.

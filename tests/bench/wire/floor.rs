@@ -8,9 +8,9 @@ use std::thread;
 use std::time::Duration;
 
 use pcap::{Active, Capture};
+use postern_capture::{Filter, Frame, Tap, TapSettings};
 use postern_core::{Act, Client, Direction, DoorId, Order, TcpFlags, Transport, Watch};
 use postern_doorman::{Doorman, GuardDoor, GuardProtocol, NetDoor, OnClose, PortRange, Release};
-use posternd::capture::{Filter, Frame, Tap, TapSettings};
 
 use crate::{GUARDED, KNOCK};
 

@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use postern_capture::Shown;
 use postern_core::{Act, Order, RuleId};
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use tokio::process::{Child, Command};
@@ -12,7 +13,6 @@ use tokio::time::timeout;
 
 use crate::config::{CommandDoor, PLACEHOLDERS, show_duration};
 use crate::journal::Close;
-use crate::links::Shown;
 
 /// What is kept of a failed command's standard error, in bytes.
 const MAX_WORDS: usize = 400;

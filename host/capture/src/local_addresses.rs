@@ -11,7 +11,7 @@ use crate::rtnetlink::{self, List, Message, attributes, word};
 
 /// The addresses of this machine at one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub struct LocalAddresses {
+pub(crate) struct LocalAddresses {
     /// All lists are sorted.
     v4: Vec<Ipv4Addr>,
     v6: Vec<Ipv6Addr>,
@@ -51,14 +51,12 @@ impl LocalAddresses {
     }
 
     /// How many there are.
-    #[must_use]
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.v4.len() + self.v6.len() + self.link_local.len()
     }
 
     /// Whether `address` is one of this machine's. All of 127.0.0.0/8 is.
-    #[must_use]
-    pub fn contains(&self, address: IpAddr) -> bool {
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
         match address {
             IpAddr::V4(v4) => v4.is_loopback() || self.v4.binary_search(&v4).is_ok(),
             IpAddr::V6(v6) if is_link_local(address) => {
@@ -73,8 +71,7 @@ impl LocalAddresses {
     /// known, and then they are held against all links. An IPv4-compatible address is as good as the address in it.
     ///
     /// What can be no source on any machine is for [`crate::decode`] to know.
-    #[must_use]
-    pub fn can_send(&self, source: IpAddr, interface: u32, link: u32) -> bool {
+    pub(crate) fn can_send(&self, source: IpAddr, interface: u32, link: u32) -> bool {
         let is_own = match source {
             IpAddr::V4(v4) => return self.can_send_v4(v4, interface),
             IpAddr::V6(v6) if is_link_local(source) && link != 0 => {

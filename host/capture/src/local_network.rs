@@ -18,8 +18,8 @@ use rustix::io::{Errno, write};
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use crate::capture::Frame;
 use crate::decode::arrival;
+use crate::frame::Frame;
 use crate::links::{LOOPBACK, Links, is_link_local};
 use crate::local_addresses::LocalAddresses;
 use crate::rtnetlink::{self, Changed};

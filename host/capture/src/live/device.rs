@@ -13,8 +13,8 @@ use socket2::{SockFilter, SockRef};
 use tracing::{debug, warn};
 
 use super::{CaptureError, TapSettings};
-use crate::capture::filter::NetworkHeader;
-use crate::capture::{Filter, Frame, LinkType};
+use crate::filter::{Filter, NetworkHeader};
+use crate::frame::{Frame, LinkType};
 use crate::interfaces::ANY;
 
 /// The cooked header that says on which interface a frame came in (LINKTYPE_LINUX_SLL2).

@@ -23,7 +23,8 @@ use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
 use tracing::{debug, error, info};
 
-use super::{Filter, Frame};
+use crate::filter::Filter;
+use crate::frame::Frame;
 use crowd::Crowd;
 use device::Device;
 pub use error::CaptureError;

@@ -33,7 +33,7 @@ pub const fn is_link_local(address: IpAddr) -> bool {
 
 /// A client as people write it: a link-local address with the name of its link behind it, `fe80::1%eth0`, or with its index if it is gone.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Shown(pub(crate) Client);
+pub struct Shown(pub Client);
 
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

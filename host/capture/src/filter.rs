@@ -47,7 +47,7 @@ pub enum Precision {
 
 /// Where the IP header is in what the kernel runs the filter over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NetworkHeader {
+pub(crate) enum NetworkHeader {
     /// At this offset. Reads behind it work wherever the kernel keeps the bytes.
     At(u32),
     /// Wherever the kernel says. A read fails, and the packet with it, if a driver left the headers in a page of their own.
@@ -86,18 +86,18 @@ impl Filter {
     }
 
     /// The same in at most half as many instructions, for a kernel that has not the memory; none if it is as small as it gets.
-    pub(super) fn coarser(&self) -> Option<Self> {
+    pub(crate) fn coarser(&self) -> Option<Self> {
         let budget = self.program.len().min(self.budget) / 2;
         (budget >= program::SMALLEST).then(|| Self::within(self.direction, self.wanted.clone(), budget))
     }
 
     /// The program in the form that a socket takes.
-    pub(super) fn socket_filter(&self, header: NetworkHeader) -> Vec<SockFilter> {
+    pub(crate) fn socket_filter(&self, header: NetworkHeader) -> Vec<SockFilter> {
         self.program.iter().map(|instruction| instruction.socket_filter(header)).collect()
     }
 
     /// A few instructions that pass every packet that goes the same way, for as long as no better filter is in place.
-    pub(super) fn everything(&self) -> Vec<SockFilter> {
+    pub(crate) fn everything(&self) -> Vec<SockFilter> {
         program::everything(self.direction)
             .iter()
             .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
@@ -106,7 +106,7 @@ impl Filter {
 
     /// What goes in front of any other program where a packet shows once for each interface that it passes, without its VLAN tag: it
     /// rejects packets from link-local addresses wherever IP does not see them because of that tag.
-    pub(super) fn without_hidden_link_local() -> Vec<SockFilter> {
+    pub(crate) fn without_hidden_link_local() -> Vec<SockFilter> {
         program::without_hidden_link_local()
             .iter()
             .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))

@@ -8,7 +8,7 @@ use postern_tests::Random;
 use postern_tests::frame::from_hex;
 
 use super::decode;
-use crate::capture::{Frame, LinkType};
+use crate::frame::{Frame, LinkType};
 
 /// 192.0.2.1:4660 to 198.51.100.2:1111, SYN, with one option and 2 bytes of data; total length 46.
 const TCP4: &str = "45000 02e 0001 4000 40 06 0000 c0000201 c6336402

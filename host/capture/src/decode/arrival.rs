@@ -3,7 +3,7 @@
 use etherparse::{Ethernet2HeaderSlice, SingleVlanHeaderSlice};
 
 use super::link::{self, ETHER_IPV4, ETHER_IPV6, ETHER_VLAN, MAX_VLAN_TAGS};
-use crate::capture::{Frame, LinkType};
+use crate::frame::{Frame, LinkType};
 use crate::links::{LOOPBACK, Tag};
 
 /// Where a cooked header of version 1 has the kind of hardware, and which kind loopback is (ARPHRD_LOOPBACK in linux/if_arp.h).

@@ -8,8 +8,8 @@ use socket2::{Domain, SockRef, Socket, Type};
 
 use super::program::*;
 use super::{Filter, NetworkHeader, Precision};
-use crate::capture::{Frame, LinkType};
 use crate::decode::decode;
+use crate::frame::{Frame, LinkType};
 
 /// What the kernel knows of a packet besides its bytes.
 #[derive(Clone, Debug)]

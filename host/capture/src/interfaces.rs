@@ -6,20 +6,22 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 /// The name that stands for all interfaces.
-pub(crate) const ANY: &str = "any";
+pub const ANY: &str = "any";
 
 /// More names help nobody to find theirs.
 const MOST_NAMES: usize = 16;
 
 /// Those of `wanted` that are not there. `any` always is. Empty, too, if the system does not say.
-pub(crate) fn missing(wanted: &[String]) -> Vec<&str> {
+#[must_use]
+pub fn missing(wanted: &[String]) -> Vec<&str> {
     let Some(socket) = socket() else { return Vec::new() };
     let is_there = |name: &str| name == ANY || name_to_index(&socket, name).is_ok();
     wanted.iter().map(String::as_str).filter(|name| !is_there(name)).collect()
 }
 
 /// What there is, in words: those that are up first.
-pub(crate) fn there_are() -> String {
+#[must_use]
+pub fn there_are() -> String {
     let names = names();
     let more = names.len().saturating_sub(MOST_NAMES);
     let shown = names[..names.len() - more].join(", ");

@@ -8,7 +8,7 @@ mod address;
 pub(crate) mod arrival;
 mod link;
 mod network;
-pub(crate) mod sighting;
+mod sighting;
 mod transport;
 
 #[cfg(test)]
@@ -16,8 +16,9 @@ mod tests;
 
 use postern_core::{DropReason, Knock, MAX_PAYLOAD};
 
-use crate::capture::Frame;
+use crate::frame::Frame;
 use crate::links::LOOPBACK;
+pub use sighting::{Likeness, Sightings};
 
 /// Reads the headers of `frame` and copies at most `payload_limit` bytes (and at most [`MAX_PAYLOAD`]) of what is behind them.
 ///

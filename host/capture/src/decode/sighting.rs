@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use postern_core::{Direction, Knock, Sighting};
 
 use super::{arrival, link};
-use crate::capture::{Frame, LinkType};
+use crate::frame::{Frame, LinkType};
 
 /// Bytes of a packet that count whatever they are; less than any capture keeps.
 const BEGINNING: usize = 256;
@@ -26,7 +26,7 @@ const OUTGOING: u32 = 1 << 31;
 
 /// How alike packets are that are one and the same.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Likeness {
+pub enum Likeness {
     /// Byte for byte. A packet that a router has passed on is another one.
     Exact,
     /// But for what routers change: for those who see packets come in and leave again.
@@ -35,7 +35,7 @@ pub(crate) enum Likeness {
 
 /// Makes sightings; those of one and its clones can be compared.
 #[derive(Clone, Debug)]
-pub(crate) struct Sightings {
+pub struct Sightings {
     key: RandomState,
     likeness: Likeness,
     are_wanted: Arc<AtomicBool>,
@@ -43,18 +43,19 @@ pub(crate) struct Sightings {
 
 impl Sightings {
     /// It makes none until [`Sightings::begin`].
-    pub(crate) fn new(likeness: Likeness) -> Self {
+    #[must_use]
+    pub fn new(likeness: Likeness) -> Self {
         Self { key: RandomState::new(), likeness, are_wanted: Arc::default() }
     }
 
     /// From now on there may be copies. There is no end to it: when captures become fewer, copies are still on their way.
-    pub(crate) fn begin(&self) {
+    pub fn begin(&self) {
         self.are_wanted.store(true, Ordering::Relaxed);
     }
 
     /// Of a knock whose link is known, and the frame that it was read from. None if there can be no copies, or if it is not known on which
     /// interface it was.
-    pub(crate) fn of(&self, frame: &Frame<'_>, knock: &Knock) -> Option<Sighting> {
+    pub fn of(&self, frame: &Frame<'_>, knock: &Knock) -> Option<Sighting> {
         if !self.are_wanted.load(Ordering::Relaxed) {
             return None;
         }

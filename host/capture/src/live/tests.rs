@@ -15,10 +15,10 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 use super::device::Device;
 use super::outage::with_sources;
 use super::{Tap, TapSettings};
-use crate::capture::Frame;
-use crate::capture::namespace::{Namespace, ip, send_frame};
-use crate::capture::{Filter, LinkType};
 use crate::decode::decode;
+use crate::filter::Filter;
+use crate::frame::{Frame, LinkType};
+use crate::namespace::{Namespace, ip, send_frame};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -8,10 +8,11 @@ use std::time::Instant;
 use postern_core::{Direction, TcpFlags, Transport, Watch};
 
 use super::*;
-use crate::capture::namespace::{Namespace, ip, send_frame};
-use crate::capture::{Filter, Tap, TapSettings};
 use crate::decode::decode;
+use crate::filter::Filter;
 use crate::links::LOOPBACK;
+use crate::live::{Tap, TapSettings};
+use crate::namespace::{Namespace, ip, send_frame};
 
 const LONG: Duration = Duration::from_secs(20);
 

@@ -4,7 +4,7 @@ use etherparse::{Ethernet2HeaderSlice, SingleVlanHeaderSlice};
 use postern_core::DropReason;
 
 use super::network::Version;
-use crate::capture::LinkType;
+use crate::frame::LinkType;
 
 /// Stacked VLAN tags that are looked through: QinQ has two, and two more do no harm.
 pub(super) const MAX_VLAN_TAGS: usize = 4;

@@ -1,19 +1,8 @@
-//! Capture: where packets come in.
-//!
-//! Owns the [`Frame`], the kernel filter that keeps unwanted packets out, and the threads that read interfaces. It never
-//! reads a header (that is [`crate::decode`]) and never answers: it opens no socket that could send.
-
-mod filter;
-mod live;
-#[cfg(test)]
-pub(crate) mod namespace;
+//! Frame: one packet as it was captured.
 
 use std::sync::Arc;
 
 use postern_core::{Direction, Timestamp};
-
-pub use filter::{Filter, Precision};
-pub use live::{CaptureError, Ending, Sink, Tap, TapSettings, TapStats};
 
 /// One packet as it was captured.
 #[derive(Clone, Copy, Debug)]

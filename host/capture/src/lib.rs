@@ -1,0 +1,30 @@
+//! Packets from the wire, and what is known of the network that they come from.
+//!
+//! In the order of a packet's way: a [`Tap`] reads [`Frame`]s of an interface, behind a kernel [`Filter`] that lets only wanted ones
+//! through; [`decode()`] makes a knock of a frame, or names why not; [`LocalNetwork`] knows this machine's addresses and links, so whether
+//! it can have come from where it says. This crate decides nothing, opens no door, and never answers: it opens no socket that
+//! could send to the network.
+
+mod frame;
+
+mod filter;
+mod live;
+
+mod decode;
+
+pub mod interfaces;
+mod rtnetlink;
+
+mod links;
+mod local_addresses;
+mod local_network;
+
+#[cfg(test)]
+mod namespace;
+
+pub use decode::{Likeness, Sightings, decode};
+pub use filter::{Filter, Precision};
+pub use frame::{Frame, LinkType};
+pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
+pub use live::{CaptureError, Ending, Sink, Tap, TapSettings, TapStats};
+pub use local_network::{LocalNetwork, LocalNetworkError, View};
