@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueHint};
 use clap_complete::ArgValueCandidates;
+use postern_text::{DurationError, duration};
 
 use crate::complete::profile_names;
 use crate::door::Door;
-use crate::duration::{self, LONGEST};
+use crate::duration::{LONGEST, parse_or_millis};
 use crate::profile::check_source;
 use crate::resolve::Family;
 
@@ -50,7 +51,8 @@ pub struct KnockArgs {
     /// Hit every port by UDP, whatever its step says.
     #[arg(long, short)]
     pub udp: bool,
-    /// From one hit to the next, in milliseconds or with a unit; kept after the last too, unless --wait is there.
+    /// From one hit to the next, such as 200ms or 1.5s; a number alone is milliseconds, as for `knock`. Kept after the last too,
+    /// unless --wait is there.
     #[arg(long, short, value_name = "TIME", value_parser = delay, allow_negative_numbers = true)]
     pub delay: Option<Duration>,
     /// Say each hit.
@@ -80,7 +82,7 @@ pub struct KnockArgs {
     /// Then wait until this door is open, and say how long it took.
     #[arg(long, value_name = "tcp/PORT", value_parser = Door::parse)]
     pub wait: Option<Door>,
-    /// How long to wait for it, in milliseconds or with a unit; 5s if nothing is said.
+    /// How long to wait for it, such as 500ms or 1m30s; 5s if nothing is said.
     #[arg(long, value_name = "TIME", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
     /// Leave out the profile's `then` command.
@@ -120,10 +122,10 @@ impl KnockArgs {
     }
 }
 
-fn delay(text: &str) -> Result<Duration, String> {
-    duration::parse(text, Duration::ZERO..=LONGEST)
+fn delay(text: &str) -> Result<Duration, DurationError> {
+    parse_or_millis(text, Duration::ZERO..=LONGEST)
 }
 
-fn timeout(text: &str) -> Result<Duration, String> {
-    duration::parse(text, Duration::from_millis(1)..=LONGEST)
+fn timeout(text: &str) -> Result<Duration, DurationError> {
+    duration::parse_within(text, Duration::from_millis(1)..=LONGEST)
 }

@@ -6,9 +6,9 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use postern_text::duration::show;
 use socket2::Socket;
 
-use crate::duration::show;
 use crate::hit::start_connect;
 use crate::step::port;
 use crate::transport::Transport;

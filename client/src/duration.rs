@@ -1,87 +1,65 @@
-//! Durations as text.
+//! Durations as other clients write them: milliseconds without a unit. Everything else is `postern_text::duration`.
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use postern_text::DurationError;
+use postern_text::duration::{is_number, parse_within, show};
+
 /// The longest pause between two hits, and the longest wait.
 pub(crate) const LONGEST: Duration = Duration::from_secs(3600);
 
-/// Reads a number of milliseconds, or a number with a unit, such as `200ms`, `1.5s` or `2m`, within `range`.
-pub(crate) fn parse(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
-    let text = text.trim();
-    let letters = text.find(|c: char| c.is_ascii_alphabetic()).unwrap_or(text.len());
-    let seconds_a_unit = match &text[letters..] {
-        "" | "ms" => 0.001,
-        "s" => 1.0,
-        "m" => 60.0,
-        "h" => 3600.0,
-        _ => return Err(no_duration(text)),
-    };
-    let number: f64 = text[..letters].trim_end().parse().map_err(|_| no_duration(text))?;
-    seconds(number * seconds_a_unit, text, range)
+/// Reads a duration, or a number of milliseconds as `knock` takes it, within `range`.
+pub(crate) fn parse_or_millis(
+    text: &str,
+    range: RangeInclusive<Duration>,
+) -> Result<Duration, DurationError> {
+    match text.trim() {
+        number if is_number(number) => parse_within(&format!("{number}ms"), range),
+        text => parse_within(text, range),
+    }
 }
 
 /// Reads a number of milliseconds as Python does, also `1e2`.
 pub(crate) fn parse_float_millis(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let number: f64 =
         text.parse().map_err(|_| format!("`{text}` is not a number; write milliseconds, such as 500"))?;
-    seconds(number / 1000.0, text, range)
-}
-
-/// As a person would write it.
-pub(crate) fn show(duration: Duration) -> String {
-    match duration.as_millis() {
-        _ if !duration.subsec_nanos().is_multiple_of(1_000_000) => format!("{duration:?}"),
-        0 => "0s".to_owned(),
-        n if n % 3_600_000 == 0 => format!("{}h", n / 3_600_000),
-        n if n % 60_000 == 0 => format!("{}m", n / 60_000),
-        n if n % 1000 == 0 => format!("{}s", n / 1000),
-        n => format!("{n}ms"),
-    }
-}
-
-fn seconds(seconds: f64, text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     // Anything below zero, infinite or no number at all is out of every range.
-    Duration::try_from_secs_f64(seconds).ok().filter(|duration| range.contains(duration)).ok_or_else(|| {
+    let duration = Duration::try_from_secs_f64(number / 1000.0).ok();
+    duration.filter(|duration| range.contains(duration)).ok_or_else(|| {
         format!("{text} is out of range; use {} to {}", show(*range.start()), show(*range.end()))
     })
 }
 
-fn no_duration(text: &str) -> String {
-    format!(
-        "`{text}` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as \"200ms\""
-    )
-}
-
 #[cfg(test)]
 mod tests {
-    use expect_test::expect;
-
     use super::*;
 
     #[test]
-    fn durations() {
-        let line = |text: &str| match parse(text, Duration::ZERO..=LONGEST) {
-            Ok(duration) => format!("{text} = {}", show(duration)),
-            Err(what) => what,
-        };
-        let written =
-            ["0", "500", "0.5", "200ms", "1.5 s", "2m", "1h", "-1", "2h", "", "ms", "1d", "1m30s", "inf"];
-        expect![[r#"
-            0 = 0s
-            500 = 500ms
-            0.5 = 500µs
-            200ms = 200ms
-            1.5 s = 1500ms
-            2m = 2m
-            1h = 1h
-            -1 is out of range; use 0s to 1h
-            2h is out of range; use 0s to 1h
-            `` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as "200ms"
-            `ms` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as "200ms"
-            `1d` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as "200ms"
-            `1m30s` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as "200ms"
-            `inf` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as "200ms""#]]
-        .assert_eq(&written.map(line).join("\n"));
+    fn a_number_alone_is_milliseconds() {
+        let parse = |text: &str| parse_or_millis(text, Duration::ZERO..=LONGEST);
+        for (text, micros) in [
+            ("0", 0),
+            ("500", 500_000),
+            (" 0.5 ", 500),
+            ("200ms", 200_000),
+            ("1.5 s", 1_500_000),
+            ("1m30s", 90_000_000),
+        ] {
+            assert_eq!(parse(text), Ok(Duration::from_micros(micros)), "{text}");
+        }
+        assert_eq!(parse("3600001").unwrap_err().to_string(), "3600001ms is out of range; use 0s to 1h");
+        for text in ["-1", "1m 5", "", "1e2", "inf"] {
+            assert!(matches!(parse(text), Err(DurationError::Malformed(_))), "{text}");
+        }
+    }
+
+    #[test]
+    fn milliseconds_as_python_writes_them() {
+        let parse = |text: &str| parse_float_millis(text, Duration::ZERO..=LONGEST);
+        assert_eq!(parse("1e2"), Ok(Duration::from_millis(100)));
+        for text in ["-1", "inf", "NaN", "3600001"] {
+            assert_eq!(parse(text), Err(format!("{text} is out of range; use 0s to 1h")));
+        }
     }
 }

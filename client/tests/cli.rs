@@ -125,8 +125,9 @@ fn what_makes_no_sense_is_said_and_nothing_is_sent() {
          postern: 0 is not a port; use 1 to 65535\n\
          postern: `7000:foo` is not a step; after the port comes :tcp, :udp or nothing\n",
     );
-    let nonsense: [(&[&str], &str); 9] = [
-        (&["-d", "-1"], "-1 is out of range; use 0s to 1h"),
+    let nonsense: [(&[&str], &str); 10] = [
+        (&["-d", "-1"], "`-1` is not a duration; write a number and a unit"),
+        (&["--timeout", "500"], "`500` has no unit; write ms, s, m, h or d behind it"),
         (&["--wait", "22"], "`22` is not a door; write tcp/PORT, such as tcp/22"),
         (&["--timeout", "1s"], "postern: timeout: is for a door, and none is waited for; add wait"),
         (&["--source", "eth0"], "`eth0` is not an address of this machine"),

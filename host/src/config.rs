@@ -35,7 +35,6 @@ pub(crate) use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use mistake::{Mistake, Mistakes};
 pub(crate) use rule_file::OneTime;
 pub use rule_file::{ModuleSource, RuleFile};
-pub(crate) use values::show_duration;
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);

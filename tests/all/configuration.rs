@@ -58,7 +58,7 @@ fn all_mistakes_of_all_files_come_at_once() {
             postern.toml:1: interfaces: is an empty list; name at least one, or leave the key out
             postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, strict_modes, limits, memory, doors
             postern.toml:4: doors.ssh.guard[1]: 70000 is not a port; use 1 to 65535
-            postern.toml:5: doors.ssh.for: `10` is not a duration; write a number and a unit (ms, s, m, h or d), such as "90s"
+            postern.toml:5: doors.ssh.for: `10` has no unit; write ms, s, m, h or d behind it: "10s" are 10 seconds
             postern.toml:7: doors.web.set: `web` does not name a set; write family, table and set, such as `inet filter web_allowed`
             postern.toml:10: limits.openings: 0 is out of range; use 1 to 131072
             rules/a.toml:2: door: postern.toml has no door `shh`; there are ssh, web
@@ -260,7 +260,7 @@ fn settings_are_refused_at_their_place_in_the_modules_own_words() {
             rules/a.toml:5: settings.sequence[0]: "1111" is not a step; write port/udp or port/tcp with a port from 1 to 65535
             rules/a.toml:6: settings.sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535
             rules/a.toml:7: settings.sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535
-            rules/a.toml:9: settings.within: "5 parsecs" is not a duration; write one such as "5s", "500ms" or "1h30m"
+            rules/a.toml:9: settings.within: `5 parsecs` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m"
             rules/a.toml:10: settings.speed: no such key; there are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
             rules/b.toml:1: sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
             rules/c.toml:1: module: the module cannot be read: No such file or directory (os error 2); check the path and its permissions

@@ -3,10 +3,9 @@
 use std::fmt::Display;
 use std::io;
 
-use postern_text::{piece, terminal};
+use postern_text::{duration, piece, terminal};
 
 use crate::cli::ProfilesArgs;
-use crate::duration;
 use crate::exit::Failure;
 use crate::profile::{Error, Mistakes, Profile, ProfileFile};
 

@@ -5,12 +5,13 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use postern_text::duration::parse_within;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Mistake, Profile, check_host, check_source};
 use crate::door::Door;
-use crate::duration::{self, LONGEST};
+use crate::duration::LONGEST;
 use crate::payload::Payload;
 use crate::resolve::Family;
 use crate::step::Step;
@@ -78,7 +79,7 @@ impl<'a> Reader<'a> {
     fn profile(&mut self) -> Option<Profile> {
         let host = self.required("host", check_host);
         let steps = self.steps();
-        let interval = self.checked("interval", |text| duration::parse(text, Duration::ZERO..=LONGEST));
+        let interval = self.checked("interval", |text| parse_within(text, Duration::ZERO..=LONGEST));
         let family = self.checked("family", |text| match text {
             "both" => Ok(Family::Both),
             "ipv4" => Ok(Family::V4),
@@ -88,8 +89,7 @@ impl<'a> Reader<'a> {
         let source = self.checked("source", check_source);
         let payload = self.payload();
         let wait = self.checked("wait", Door::parse);
-        let timeout =
-            self.checked("timeout", |text| duration::parse(text, Duration::from_millis(1)..=LONGEST));
+        let timeout = self.checked("timeout", |text| parse_within(text, Duration::from_millis(1)..=LONGEST));
         let then = self.checked("then", Then::parse);
         self.unknown_keys();
         if !self.mistakes.is_empty() {
@@ -166,7 +166,11 @@ impl<'a> Reader<'a> {
         self.checked(key, check)
     }
 
-    fn checked<T>(&mut self, key: &'static str, check: impl Fn(&'a str) -> Result<T, String>) -> Option<T> {
+    fn checked<T, E: Display>(
+        &mut self,
+        key: &'static str,
+        check: impl Fn(&'a str) -> Result<T, E>,
+    ) -> Option<T> {
         let (value, line) = self.value(key)?;
         let DeValue::String(text) = value else {
             self.wrong_type(line, key, value);
@@ -252,7 +256,7 @@ mod tests {
             host     = "two words"
             steps    = ["70000/udp", 8000,
                         "9000:foo"]
-            interval = 200
+            interval = "200"
             family   = "v6"
             source   = "here"
             payload  = 1
@@ -271,12 +275,12 @@ mod tests {
                 p.toml:5: a.steps[0]: 70000 is not a port; use 1 to 65535
                 p.toml:5: a.steps[1]: is a number; write a text in quotes
                 p.toml:6: a.steps[2]: `9000:foo` is not a step; after the port comes :tcp, :udp or nothing
-                p.toml:7: a.interval: is a number; write a text in quotes
+                p.toml:7: a.interval: `200` has no unit; write ms, s, m, h or d behind it: "200s" are 200 seconds
                 p.toml:8: a.family: `v6` is not a family; write "ipv4", "ipv6" or "both"
                 p.toml:9: a.source: `here` is not an address of this machine, such as 192.0.2.1
                 p.toml:10: a.payload: is a number; write a text in quotes
                 p.toml:11: a.wait: `22` is not a door; write tcp/PORT, such as tcp/22
-                p.toml:12: a.timeout: `5 weeks` is not a duration; write milliseconds, or a number and a unit (ms, s, m or h), such as "200ms"
+                p.toml:12: a.timeout: `5 weeks` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m"
                 p.toml:13: a.then: {hots} stands for nothing; there are {host} and {port}
                 p.toml:14: a.colour: no such key; there are host, steps, interval, family, source, payload, payload_file, wait, timeout, then
                 p.toml:15: b.host: is missing

@@ -9,11 +9,12 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use postern_text::duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::mistake::Mistake;
-use super::values::{duration, show_duration, show_size, size};
+use super::values::{show_size, size};
 
 /// Mistakes of one file that are told; nobody reads more.
 const MOST_MISTAKES: usize = 100;
@@ -176,14 +177,27 @@ impl<'a> Table<'a> {
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Option<At<Duration>> {
-        let at = self.text(key)?;
-        let show = |duration: &Duration| show_duration(*duration);
-        self.measured(at, duration, range, show)
+        let At { value: text, place } = self.text(key)?;
+        match duration::parse_within(text, range) {
+            Ok(value) => Some(At { value, place }),
+            Err(mistake) => {
+                self.mistake(&place, mistake);
+                None
+            }
+        }
     }
 
     pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
-        let at = self.text(key)?;
-        self.measured(at, size, range, |bytes| show_size(*bytes))
+        let At { value: text, place } = self.text(key)?;
+        match size(text) {
+            Ok(value) if range.contains(&value) => return Some(At { value, place }),
+            Ok(value) => {
+                let (least, most) = (show_size(*range.start()), show_size(*range.end()));
+                self.mistake(&place, format!("{} is out of range; use {least} to {most}", show_size(value)));
+            }
+            Err(what) => self.mistake(&place, what),
+        }
+        None
     }
 
     /// The table of this name, or an empty one if there is none.
@@ -262,28 +276,6 @@ impl<'a> Table<'a> {
     fn inner(&self, place: Place, table: &'a DeTable<'a>) -> Table<'a> {
         let prefix = format!("{}.", place.key);
         Table { source: self.source, prefix, line: place.line, table, known: RefCell::default() }
-    }
-
-    fn measured<T: PartialOrd>(
-        &self,
-        at: At<&str>,
-        parse: impl Fn(&str) -> Result<T, String>,
-        range: RangeInclusive<T>,
-        show: impl Fn(&T) -> String,
-    ) -> Option<At<T>> {
-        let At { value: text, place } = at;
-        match parse(text) {
-            Ok(value) if range.contains(&value) => Some(At { value, place }),
-            Ok(value) => {
-                let (least, most) = (show(range.start()), show(range.end()));
-                self.mistake(&place, format!("{} is out of range; use {least} to {most}", show(&value)));
-                None
-            }
-            Err(what) => {
-                self.mistake(&place, what);
-                None
-            }
-        }
     }
 
     fn wrong_type<T>(&self, place: &Place, value: &DeValue<'_>, expected: &str) -> Option<T> {

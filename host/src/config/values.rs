@@ -1,48 +1,9 @@
-//! Values that are written as text: durations, sizes, ports.
+//! Values that are written as text: sizes, ports, networks.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use postern_core::IpNet;
 use postern_doorman::{GuardProtocol, PortRange, Trusted};
-
-/// A duration: numbers with a unit each, such as `5s` or `1h30m`.
-pub(super) fn duration(text: &str) -> Result<Duration, String> {
-    let units = [("ms", 1), ("s", 1000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
-    let wrong = || {
-        format!("`{text}` is not a duration; write a number and a unit (ms, s, m, h or d), such as \"90s\"")
-    };
-    let mut millis = 0_u64;
-    let mut rest = text.trim();
-    if rest.is_empty() {
-        return Err(wrong());
-    }
-    while !rest.is_empty() {
-        let digits = rest.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
-        let number: u64 = rest[..digits].parse().map_err(|_| wrong())?;
-        let letters = rest[digits..].find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len() - digits);
-        let unit = &rest[digits..digits + letters];
-        let (_, factor) = units.iter().find(|(name, _)| *name == unit).ok_or_else(wrong)?;
-        millis = number.checked_mul(*factor).and_then(|n| n.checked_add(millis)).ok_or_else(wrong)?;
-        rest = rest[digits + letters..].trim_start();
-    }
-    Ok(Duration::from_millis(millis))
-}
-
-/// A duration as a person would write it.
-#[must_use]
-pub(crate) fn show_duration(duration: Duration) -> String {
-    let millis = duration.as_millis();
-    let (number, unit) = match millis {
-        0 => (0, "s"),
-        n if n % 86_400_000 == 0 => (n / 86_400_000, "d"),
-        n if n % 3_600_000 == 0 => (n / 3_600_000, "h"),
-        n if n % 60_000 == 0 => (n / 60_000, "m"),
-        n if n % 1000 == 0 => (n / 1000, "s"),
-        n => (n, "ms"),
-    };
-    format!("{number}{unit}")
-}
 
 /// A number of bytes, such as `64KiB` or `16MiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {
@@ -137,26 +98,6 @@ pub(super) fn trusted(text: &str) -> Result<Trusted, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn durations() {
-        for (text, millis) in [
-            ("5s", 5000),
-            ("500ms", 500),
-            ("1h30m", 5_400_000),
-            ("1d", 86_400_000),
-            ("1m 5s", 65_000),
-            ("0s", 0),
-        ] {
-            assert_eq!(duration(text), Ok(Duration::from_millis(millis)), "{text}");
-        }
-        for text in ["", "5", "s", "5x", "5 s", "-5s", "1.5s", "99999999999999999999s", "99999999999999999d"]
-        {
-            assert!(duration(text).is_err(), "{text}");
-        }
-        assert_eq!(show_duration(Duration::from_secs(5400)), "90m");
-        assert_eq!(show_duration(Duration::from_millis(1500)), "1500ms");
-    }
 
     #[test]
     fn sizes() {

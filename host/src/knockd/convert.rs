@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_text::clean::is_fit;
-use postern_text::piece;
+use postern_text::{duration, piece};
 use serde_json::Value;
 
 use super::shared::Shared;
-use crate::config::{Config, Door, DoorKind, RuleFile, ShellDoor, show_duration};
+use crate::config::{Config, Door, DoorKind, RuleFile, ShellDoor};
 use iptables::{Accept, Act};
 
 /// The most that `limits.for` may be, and what it is if nobody says.
@@ -62,7 +62,7 @@ fn convert(file: &Path, shared: &Shared, config: &Config) -> Converted {
     let longest =
         sections.iter().filter_map(|section| section.said.as_ref().ok()).map(|said| said.lasts).max();
     if let Some(longest) = longest.filter(|longest| *longest > DEFAULT_LONGEST) {
-        text.push_str(&format!("\n[limits]\nfor = {}\n", quoted(&show_duration(longest))));
+        text.push_str(&format!("\n[limits]\nfor = {}\n", quoted(&duration::show(longest))));
     }
     // One door may guard a port; what else opens it opens that door.
     let mut guards = BTreeMap::new();
@@ -141,7 +141,7 @@ impl Section {
         if let Some(close) = &said.close {
             text.push_str(&format!("close   = {}\n", list(close)));
         }
-        let lasts = quoted(&show_duration(said.lasts));
+        let lasts = quoted(&duration::show(said.lasts));
         text.push_str(&format!("for     = {lasts}\ntimeout = \"10m\"\nagain   = \"run\"\n"));
         text
     }
@@ -158,7 +158,7 @@ impl Section {
         let family = family.map(|(_, why)| format!("clients of the section [{written}] ({why})"));
         let time = said
             .is_shortened
-            .then(|| format!("the time of the section [{written}] beyond {}", show_duration(LONGEST)));
+            .then(|| format!("the time of the section [{written}] beyond {}", duration::show(LONGEST)));
         let leaves = self
             .settings
             .get(TARGET)
@@ -264,7 +264,7 @@ impl Said {
                 (DEFAULT_LONGEST, "   # a guard door always closes by itself; a rule can close it sooner")
             }
         };
-        let lasts = quoted(&show_duration(lasts));
+        let lasts = quoted(&duration::show(lasts));
         format!(
             "# Without iptables: this in place of the door below. Postern itself then drops what goes to {accept} and lets clients\n\
              # through that have knocked right; your own rules must not drop it.\n\

@@ -7,9 +7,10 @@ use std::time::Duration;
 use postern_capture::Shown;
 use postern_core::{Client, DropReason, Knock, Report, Request, RuleId, What, Why};
 use postern_doorman::Posture;
+use postern_text::duration;
 
 use super::rate_limit::RateLimit;
-use crate::config::{Mistakes, show_duration};
+use crate::config::Mistakes;
 use crate::rules::Outcome;
 
 /// Progress of clients: anyone who knows a first port can make these lines.
@@ -65,7 +66,7 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
             let rest = if pause.is_zero() {
                 String::new()
             } else {
-                format!("; it rests for {}", show_duration(*pause))
+                format!("; it rests for {}", duration::show(*pause))
             };
             tracing::error!(event = "fault", %tenant, rule = name, %src, detail, suppressed, "{name}: {detail}{rest}");
         }
@@ -108,14 +109,14 @@ pub(crate) fn engine(report: &Report<'_>) {
         }
         What::Shortened { asked, lasts } => {
             let Some(suppressed) = admit(&REFUSALS) else { return };
-            let (asked, lasts) = (show_duration(*asked), show_duration(*lasts));
+            let (asked, lasts) = (duration::show(*asked), duration::show(*lasts));
             tracing::warn!(event = "shorten", tenant, rule, door, %src, suppressed, "{rule} asked for {asked} of {door}; it gets {lasts}, the ceiling of limits.for");
         }
         What::StuckOpen { detail, again_in } => {
             let Some(suppressed) = admit(&STUCK) else { return };
             let detail = &**detail;
             let next = match again_in {
-                Some(pause) => format!("tried again in {}", show_duration(*pause)),
+                Some(pause) => format!("tried again in {}", duration::show(*pause)),
                 None => "given up, please close it by hand".to_owned(),
             };
             tracing::error!(event = "stuck", tenant, rule, door, %src, detail, suppressed, "{door} does not close for {src}: {detail}; {next}");
@@ -197,8 +198,8 @@ fn opening(report: &Report<'_>, lasts: Duration, words: &str) {
     let (event, src, door) = (what.name(), Shown(*client), &**door);
     // The time that the door took to answer is part of it, but not of what people asked for.
     let time = match lasts.as_secs_f64().round() {
-        seconds if seconds >= 1.0 => show_duration(Duration::from_secs_f64(seconds)),
-        _ => show_duration(lasts),
+        seconds if seconds >= 1.0 => duration::show(Duration::from_secs_f64(seconds)),
+        _ => duration::show(lasts),
     };
     let lasts_s = lasts.as_secs_f64();
     tracing::info!(event, tenant, rule, door, %src, lasts_s, suppressed, "{door} {words} for {src} for {time}");

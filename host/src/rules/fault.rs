@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use postern_text::Cleaned;
+use postern_text::{Cleaned, duration};
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 
 use super::{guest_log, store};
-use crate::config::show_duration;
 
 /// Most characters of a function's name: those of generic Rust and C++ go on for pages.
 const LONGEST_NAME: usize = 120;
@@ -16,7 +15,7 @@ const LONGEST_NAME: usize = 120;
 #[derive(Debug, Error)]
 pub enum Fault {
     /// It used up its CPU time.
-    #[error("`{during}` ran past its CPU time of {}; look for an endless loop, or raise limits.cpu of the rule", show_duration(*.limit))]
+    #[error("`{during}` ran past its CPU time of {}; look for an endless loop, or raise limits.cpu of the rule", duration::show(*.limit))]
     TooLong {
         /// In which function.
         during: &'static str,

@@ -2,7 +2,6 @@
 //!
 //! It behaves as a door of knockd does, one sequence a rule. What it does not do is look at payloads or know of other rules.
 
-mod duration;
 mod family;
 mod progress;
 mod sequence;

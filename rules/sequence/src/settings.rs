@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
+use postern_text::{DurationError, duration};
 
-use crate::duration;
 use crate::family::Family;
 use crate::step::Step;
 use crate::widths::Widths;
@@ -28,6 +28,8 @@ const KEYS: [&str; 11] = [
 const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
 const DEFAULT_WITHIN: Duration = Duration::from_secs(25);
+/// Shorter times cannot be told from no time at all.
+const SHORTEST: Duration = Duration::from_millis(1);
 /// The host remembers nobody for longer.
 const LONGEST: Duration = Duration::from_secs(3600);
 const MANY_STEPS: &str = r#"give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#;
@@ -203,9 +205,12 @@ fn steps(written: Option<&Value>, mistakes: &mut Mistakes) -> Vec<Step> {
 }
 
 fn time(written: &Map<String, Value>, key: &str, mistakes: &mut Mistakes) -> Option<Duration> {
-    duration::parse(written.get(key)?, LONGEST)
-        .map_err(|mistake| mistakes.push(format!("{key}: {mistake}")))
-        .ok()
+    let duration = match written.get(key)? {
+        Value::String(text) => duration::parse_within(text, SHORTEST..=LONGEST),
+        Value::Number(number) => Err(DurationError::NoUnit(number.to_string())),
+        other => Err(DurationError::Malformed(other.to_string())),
+    };
+    duration.map_err(|mistake| mistakes.push(format!("{key}: {mistake}"))).ok()
 }
 
 fn flags(written: Option<&Value>, mistakes: &mut Mistakes) -> Flags {
@@ -361,9 +366,9 @@ mod tests {
                 r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
                 "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
                 r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
-                r#"within: "2h" is over the ceiling of 1h; shorten it"#,
-                r#"gap: "soon" is not a duration; write one such as "5s", "500ms" or "1h30m""#,
-                r#"cooldown: "61m" is over the ceiling of 1h; shorten it"#,
+                "within: 2h is out of range; use 1ms to 1h",
+                r#"gap: `soon` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m""#,
+                "cooldown: 61m is out of range; use 1ms to 1h",
                 r#"tcp_flags[0]: "sin" is not a flag; write one of fin syn rst psh ack urg ece cwr, with ! in front if it must be clear"#,
                 r#"tcp_flags[3]: "!" is not a flag; write one of fin syn rst psh ack urg ece cwr, with ! in front if it must be clear"#,
                 "tcp_flags: syn must be both set and clear; remove one of syn and !syn",
@@ -371,6 +376,28 @@ mod tests {
                 r#"action: true is not known; write "open" or "close""#,
             ],
         );
+    }
+
+    #[test]
+    fn durations() {
+        let gap = |json: &str| parse(&format!(r#"{{"sequence": ["7/udp"], "gap": {json}}}"#)).map(|s| s.gap);
+        for (json, millis) in
+            [(r#""5s""#, 5_000), (r#""500ms""#, 500), (r#""1m 30s""#, 90_000), (r#""1h""#, 3_600_000)]
+        {
+            assert_eq!(gap(json), Ok(Some(Duration::from_millis(millis))), "{json}");
+        }
+        for (json, mistake) in [
+            ("25", r#"gap: `25` has no unit; write ms, s, m, h or d behind it: "25s" are 25 seconds"#),
+            (r#""25""#, r#"gap: `25` has no unit; write ms, s, m, h or d behind it: "25s" are 25 seconds"#),
+            (r#""0s""#, "gap: 0s is out of range; use 1ms to 1h"),
+            (r#""1h1ms""#, "gap: 3600001ms is out of range; use 1ms to 1h"),
+            (
+                "null",
+                r#"gap: `null` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m""#,
+            ),
+        ] {
+            assert_eq!(gap(json), Err(mistake.to_owned()), "{json}");
+        }
     }
 
     #[test]
@@ -403,7 +430,7 @@ mod tests {
         assert_eq!(
             base,
             format(
-                r#"{"sequence": ["7/udp", "8/tcp"], "within": 1, "gap": 1, "cooldown": 1, "action": "close", "duplicates": "ignore-last"}"#
+                r#"{"sequence": ["7/udp", "8/tcp"], "within": "1s", "gap": "1s", "cooldown": "1s", "action": "close", "duplicates": "ignore-last"}"#
             )
         );
         for other in [

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use postern_capture::Shown;
 use postern_core::{Act, Order, RuleId};
+use postern_text::duration;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-use crate::config::{CommandDoor, PLACEHOLDERS, show_duration};
+use crate::config::{CommandDoor, PLACEHOLDERS};
 use crate::journal::Close;
 
 /// What is kept of a failed command's standard error, in bytes.
@@ -74,7 +75,7 @@ impl Run {
             Ok(status) => status.map_err(|error| format!("{program} cannot be waited for: {error}"))?,
             Err(_) => {
                 end(&mut child).await;
-                let limit = show_duration(self.limit);
+                let limit = duration::show(self.limit);
                 return Err(format!("{program} ran longer than {limit} and was killed"));
             }
         };
