@@ -5,11 +5,11 @@
 
 mod listed;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{Action, DropReason, Engine, Event, Policy, RuleId};
+use postern_core::{Action, ClaimKind, DropReason, Engine, Event, Policy, RuleId, UsedOnce};
 use postern_doorman::{Error, Listing, Posture, Release};
 use tokio::sync::mpsc::Sender;
 
@@ -33,6 +33,7 @@ struct Decided {
     engine: Engine,
     doors: Doors,
     term: Term,
+    used: UsedOnce,
 }
 
 /// The generation in force.
@@ -63,7 +64,8 @@ impl Desk {
             one_time: one_time(config).into_keys().collect(),
             suspended: HashSet::new(),
         };
-        let decided = Decided { engine: Engine::new(Arc::clone(&plan.policy)), doors, term };
+        let decided =
+            Decided { engine: Engine::new(Arc::clone(&plan.policy)), doors, term, used: UsedOnce::default() };
         Self { decided: Mutex::new(decided), clock, to_spend }
     }
 
@@ -99,7 +101,7 @@ impl Desk {
     pub(crate) fn handle_deadline(&self) {
         let mut decided = self.lock();
         let actions = decided.engine.handle_deadline(self.clock.now());
-        decided.carry_out(actions);
+        decided.carry_out(actions, self.clock);
     }
 
     /// When something is due. What judging threads ask for changes that only with the answer of a door, which the main loop hears.
@@ -189,17 +191,24 @@ impl Desk {
 impl Decided {
     fn handle(&mut self, event: Event, clock: Clock) {
         let actions = self.engine.handle(event, clock.now());
-        self.carry_out(actions);
+        self.carry_out(actions, clock);
     }
 
     /// Orders come first: people have time.
-    fn carry_out(&mut self, actions: Vec<Action>) {
+    fn carry_out(&mut self, actions: Vec<Action>, clock: Clock) {
         let mut reports = Vec::new();
-        for action in actions {
+        let mut actions = VecDeque::from(actions);
+        while let Some(action) = actions.pop_front() {
             match action {
                 Action::Order { order, rule } => {
                     let door = self.engine.door_name(order.door);
                     self.doors.carry_out(order, rule.as_ref(), &door);
+                }
+                Action::Claim(claim) => {
+                    let ClaimKind::Once(once) = claim.what;
+                    let result = self.used.claim(&claim.rule, &once);
+                    let claimed = Event::Claimed { serial: claim.serial, result };
+                    actions.extend(self.engine.handle(claimed, clock.now()));
                 }
                 Action::Note { key, lasts } => self.doors.note(key, lasts),
                 Action::Abandon { key } => self.doors.abandon(key),

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, Client, Direction, DoorId, DoorPolicy, Engine, Event, Grant, Knock, Moment, Policy,
-    Receipt, TcpFlags, Timestamp, Transport, What,
+    Action, Again, Claim, ClaimKind, Client, Direction, DoorId, DoorPolicy, Engine, Event, Grant, Knock,
+    Moment, Policy, Receipt, TcpFlags, Timestamp, Transport, UsedOnce, What,
 };
 use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
@@ -30,6 +30,7 @@ pub(crate) struct World {
     generation: u64,
     shard: Shard,
     engine: Engine,
+    used: UsedOnce,
     now: Moment,
     /// Everything that was told, a line each.
     pub(crate) out: String,
@@ -54,6 +55,7 @@ impl World {
             generation: 1,
             shard,
             engine,
+            used: UsedOnce::default(),
             now: Moment::default(),
             out: String::new(),
         }
@@ -153,6 +155,11 @@ impl World {
                 Action::Order { order, .. } => {
                     let receipt = Receipt { serial: order.serial, outcome: Ok(()) };
                     let actions = self.engine.handle(Event::Answered(receipt), self.now);
+                    self.act(actions);
+                }
+                Action::Claim(Claim { serial, rule, what: ClaimKind::Once(once) }) => {
+                    let result = self.used.claim(&rule, &once);
+                    let actions = self.engine.handle(Event::Claimed { serial, result }, self.now);
                     self.act(actions);
                 }
                 Action::Note { .. } | Action::Abandon { .. } => {}

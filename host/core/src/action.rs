@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::claim::Claim;
 use crate::door::{Key, Order};
 use crate::report::Report;
 use crate::tenant::RuleId;
@@ -16,6 +17,9 @@ pub enum Action {
         /// On behalf of which rule; none if it was found open at start.
         rule: Option<RuleId>,
     },
+    /// Have something be used up before an opening is ordered, durably if that can be; the answer is an [`crate::Event::Claimed`]. Nobody may
+    /// wait for it who judges.
+    Claim(Claim),
     /// Write down that an opening of a door that does not keep the time lasts until then, so that the next run knows if this one is
     /// killed. Nothing is to be done at the door, and nobody answers.
     Note {

@@ -41,13 +41,17 @@ pub enum DropReason {
     ClientNotGranted,
     /// The client's address has a meaning on one link only, and the door cannot tell links apart or the link is not known.
     LinkLocal,
-    /// The one-time token or counter was used before, or no more can be kept.
+    /// The one-time token or counter was used before.
     AlreadyUsed,
+    /// No more one-time tokens and counters can be kept.
+    TokensFull,
+    /// Too many openings wait for their one-time token, or one has waited too long.
+    LedgerBusy,
     /// The ledger or the line of waiting orders is full.
     LedgerFull,
     /// The door could not be opened.
     DoorFailed,
-    /// How to close the door could not be written down, so nothing was done.
+    /// What must be on the disk before could not be written there, how to close the door or that a token is used, so nothing was done.
     NotRecorded,
     /// The rule was changed since it judged.
     Outdated,
@@ -59,7 +63,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 27] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -79,6 +83,8 @@ impl DropReason {
         Self::ClientNotGranted,
         Self::LinkLocal,
         Self::AlreadyUsed,
+        Self::TokensFull,
+        Self::LedgerBusy,
         Self::LedgerFull,
         Self::DoorFailed,
         Self::NotRecorded,
@@ -110,6 +116,8 @@ impl DropReason {
             Self::ClientNotGranted => "client-not-granted",
             Self::LinkLocal => "link-local",
             Self::AlreadyUsed => "already-used",
+            Self::TokensFull => "tokens-full",
+            Self::LedgerBusy => "ledger-busy",
             Self::LedgerFull => "ledger-full",
             Self::DoorFailed => "door-failed",
             Self::NotRecorded => "not-recorded",

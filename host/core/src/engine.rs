@@ -1,5 +1,6 @@
 //! Engine: event and time in, actions out, next deadline. It does no I/O and reads no clock.
 
+mod claims;
 mod doors;
 mod granted;
 mod others;
@@ -10,16 +11,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::action::{Action, Why};
+use crate::claim::ClaimKind;
 use crate::client::Client;
 use crate::door::{Act, DoorId, Key, Order, OrderError, Receipt};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Request};
 use crate::moment::Moment;
-use crate::once::UsedOnce;
 use crate::openings::{Opening, Openings, State};
 use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
+use claims::Claims;
 use granted::Refusal;
 use under_way::{Awaited, UnderWay};
 
@@ -37,14 +39,14 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
 ///
 /// The shell feeds it every [`Event`] as it happens, calls [`Engine::handle_deadline`] when [`Engine::next_deadline`] has
 /// come, carries out the actions of both in their order, and answers each [`Action::Order`] with an
-/// [`Event::Answered`]. A call too early or too often does nothing.
+/// [`Event::Answered`] and each [`Action::Claim`] with an [`Event::Claimed`]. A call too early or too often does nothing.
 #[derive(Debug, Default)]
 pub struct Engine {
     policy: Arc<Policy>,
     /// The policy's doors, and those of earlier policies that are still open for somebody.
     doors: HashMap<DoorId, DoorPolicy>,
     ledger: Openings,
-    used: UsedOnce,
+    claims: Claims,
     under_way: UnderWay,
     last_serial: u64,
     last_turn: u64,
@@ -87,7 +89,7 @@ impl Engine {
         match event {
             Event::Judged { rule, source, request: Request::Open(requests) } => {
                 for request in requests {
-                    self.open(&rule, source, &request, now);
+                    self.open(&rule, source, request, now);
                 }
             }
             Event::Judged { rule, source, request: Request::Close(requests) } => {
@@ -96,6 +98,7 @@ impl Engine {
                 }
             }
             Event::Answered(receipt) => self.answered(receipt, now),
+            Event::Claimed { serial, result } => self.claimed(serial, result, now),
             Event::Found { door, client, remaining } => {
                 self.found(Key { door, client, turn: 0 }, remaining, now)
             }
@@ -115,6 +118,7 @@ impl Engine {
     ///
     /// If very much is due the rest stays due: [`Engine::next_deadline`] is not after `now` then, and the next call goes on.
     pub fn handle_deadline(&mut self, now: Moment) -> Vec<Action> {
+        self.forget_claims(now);
         for _ in 0..DEADLINES_AT_ONCE {
             let Some(key) = self.ledger.due(now) else { break };
             match self.ledger.find(key).map(|opening| opening.state) {
@@ -133,7 +137,7 @@ impl Engine {
     /// When [`Engine::handle_deadline`] must be called next; may change with every event.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.ledger.next_deadline()
+        self.ledger.next_deadline().into_iter().chain(self.claims.next_deadline()).min()
     }
 
     /// Whether every order was answered.
@@ -165,36 +169,40 @@ impl Engine {
         self.policy.doors.get(&door).is_some_and(|door| door.keeps_time)
     }
 
-    fn open(&mut self, rule: &RuleId, source: Client, request: &OpenRequest, now: Moment) {
+    fn open(&mut self, rule: &RuleId, source: Client, mut request: OpenRequest, now: Moment) {
         let mut key = match self.granted(rule, source, request.door.as_deref(), request.client) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
         };
         let door = &self.doors[&key.door];
-        if door.again == Again::Run {
-            self.last_turn += 1;
-            key.turn = self.last_turn;
-        }
         let granted = self.policy.grants[rule].lasts;
         let asked = request.lasts.or(granted).unwrap_or(door.lasts);
         let lasts = asked.min(self.policy.longest);
         let keeps_time = door.keeps_time;
-        let before = self.ledger.find(key).cloned();
+        let runs_again = door.again == Again::Run;
+        let before = if runs_again { None } else { self.ledger.find(key).cloned() };
+        // What waits for its claim has its place in the ledger already.
+        let openings = self.ledger.len() + self.claims.len();
         let refusal = if self.stopping {
             Some(DropReason::Stopping)
         } else if lasts.is_zero() {
             Some(DropReason::Fault)
-        } else if before.is_none() && self.ledger.len() >= self.policy.max_openings
+        } else if before.is_none() && openings >= self.policy.max_openings
             || self.under_way.len() >= self.policy.max_openings
         {
             Some(DropReason::LedgerFull)
-        } else if request.once.as_ref().is_some_and(|once| !self.used.claim(rule, once)) {
-            Some(DropReason::AlreadyUsed)
         } else {
             None
         };
         if let Some(reason) = refusal {
             return self.tell(key, Some(rule.clone()), What::Refused { reason, detail: "".into() });
+        }
+        if let Some(once) = request.once.take() {
+            return self.claim(rule, source, key, request, ClaimKind::Once(once), now);
+        }
+        if runs_again {
+            self.last_turn += 1;
+            key.turn = self.last_turn;
         }
         if lasts < asked {
             self.tell(key, Some(rule.clone()), What::Shortened { asked, lasts });
@@ -233,6 +241,7 @@ impl Engine {
                 Ok(key) => key,
                 Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
             };
+        self.withdraw_claims(Key { door, client, turn: 0 });
         let open = self.ledger.turns(door, client);
         let open = open.filter(|(_, opening)| matches!(opening.state, State::Opening | State::Open));
         for key in open.map(|(key, _)| key).collect::<Vec<_>>() {
@@ -360,6 +369,7 @@ impl Engine {
 
     fn stop(&mut self, now: Moment) {
         self.stopping = true;
+        self.stop_claims();
         let to_close: Vec<_> = self
             .ledger
             .iter()

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::claim::ClaimError;
 use crate::client::Client;
 use crate::door::{DoorId, Receipt};
 use crate::tenant::{DoorPolicy, Policy, RuleId};
@@ -22,6 +23,13 @@ pub enum Event {
     },
     /// A door answered an order.
     Answered(Receipt),
+    /// A claim was answered.
+    Claimed {
+        /// The number of the claim.
+        serial: u64,
+        /// Used up for this claim, or why not.
+        result: Result<(), ClaimError>,
+    },
     /// A door was found open: by an earlier run of the daemon, when this one starts.
     Found {
         /// The door.

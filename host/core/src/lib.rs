@@ -20,6 +20,7 @@ mod rest;
 
 // What becomes of their verdicts.
 mod action;
+mod claim;
 mod client;
 mod door;
 mod drop_reason;
@@ -33,6 +34,7 @@ mod tenant;
 mod width;
 
 pub use action::{Action, Why};
+pub use claim::{Claim, ClaimError, ClaimKind};
 pub use client::{Client, NotAClient};
 pub use copies::Copies;
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};

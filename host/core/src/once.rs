@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use crate::claim::ClaimError;
 use crate::tenant::RuleId;
 use crate::verdict::Once;
 
@@ -22,25 +23,33 @@ struct Used {
 }
 
 impl UsedOnce {
-    /// Uses `once` up; false if it was used before, or no more can be kept.
-    pub fn claim(&mut self, rule: &RuleId, once: &Once) -> bool {
+    /// Uses `once` up.
+    ///
+    /// # Errors
+    /// [`ClaimError::AlreadyUsed`] if it was used before, a counter also if a higher number was; [`ClaimError::Full`] if no more can be kept.
+    pub fn claim(&mut self, rule: &RuleId, once: &Once) -> Result<(), ClaimError> {
         if !self.rules.contains_key(rule) {
             self.rules.insert(rule.clone(), Used::default());
         }
-        let Some(used) = self.rules.get_mut(rule) else { return false };
-        let full = used.tokens.len() + used.counters.len() >= MAX_PER_RULE;
+        let Some(Used { tokens, counters }) = self.rules.get_mut(rule) else { return Err(ClaimError::Full) };
+        let is_full = tokens.len() + counters.len() >= MAX_PER_RULE;
         match once {
-            Once::Token { bytes, until: _ } => !full && used.tokens.insert(bytes.clone()),
-            Once::Counter { key, value } => match used.counters.get_mut(key) {
+            Once::Token { bytes, until: _ } if tokens.contains(bytes) => Err(ClaimError::AlreadyUsed),
+            Once::Token { .. } if is_full => Err(ClaimError::Full),
+            Once::Token { bytes, until: _ } => {
+                tokens.insert(bytes.clone());
+                Ok(())
+            }
+            Once::Counter { key, value } => match counters.get_mut(key) {
                 Some(last) if *value > *last => {
                     *last = *value;
-                    true
+                    Ok(())
                 }
-                Some(_) => false,
-                None if full => false,
+                Some(_) => Err(ClaimError::AlreadyUsed),
+                None if is_full => Err(ClaimError::Full),
                 None => {
-                    used.counters.insert(key.clone(), *value);
-                    true
+                    counters.insert(key.clone(), *value);
+                    Ok(())
                 }
             },
         }
@@ -63,31 +72,31 @@ mod tests {
     #[test]
     fn a_token_is_good_once_and_for_its_rule_only() {
         let mut used = UsedOnce::default();
-        assert!(used.claim(&rule("a"), &token(1)));
-        assert!(!used.claim(&rule("a"), &token(1)));
-        assert!(used.claim(&rule("b"), &token(1)));
+        assert_eq!(used.claim(&rule("a"), &token(1)), Ok(()));
+        assert_eq!(used.claim(&rule("a"), &token(1)), Err(ClaimError::AlreadyUsed));
+        assert_eq!(used.claim(&rule("b"), &token(1)), Ok(()));
     }
 
     #[test]
     fn a_counter_must_grow() {
         let mut used = UsedOnce::default();
         let mut claim = |key: &[u8], value| used.claim(&rule("a"), &Once::Counter { key: key.into(), value });
-        assert!(claim(b"alice", 5));
-        assert!(!claim(b"alice", 5));
-        assert!(!claim(b"alice", 4));
-        assert!(claim(b"alice", 6));
-        assert!(claim(b"bob", 0));
-        assert!(!claim(b"bob", 0));
+        assert_eq!(claim(b"alice", 5), Ok(()));
+        assert_eq!(claim(b"alice", 5), Err(ClaimError::AlreadyUsed));
+        assert_eq!(claim(b"alice", 4), Err(ClaimError::AlreadyUsed));
+        assert_eq!(claim(b"alice", 6), Ok(()));
+        assert_eq!(claim(b"bob", 0), Ok(()));
+        assert_eq!(claim(b"bob", 0), Err(ClaimError::AlreadyUsed));
     }
 
     #[test]
     fn a_full_table_refuses_rather_than_forgets() {
         let mut used = UsedOnce::default();
         for n in 0..u32::try_from(MAX_PER_RULE).unwrap() {
-            assert!(used.claim(&rule("a"), &token(n)));
+            assert_eq!(used.claim(&rule("a"), &token(n)), Ok(()));
         }
-        assert!(!used.claim(&rule("a"), &token(u32::MAX)));
-        assert!(!used.claim(&rule("a"), &token(0)));
-        assert!(used.claim(&rule("b"), &token(0)));
+        assert_eq!(used.claim(&rule("a"), &token(u32::MAX)), Err(ClaimError::Full));
+        assert_eq!(used.claim(&rule("a"), &token(0)), Err(ClaimError::AlreadyUsed));
+        assert_eq!(used.claim(&rule("b"), &token(0)), Ok(()));
     }
 }

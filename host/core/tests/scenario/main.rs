@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod claims;
 mod clients;
 mod flood;
 mod many;
@@ -307,29 +308,6 @@ fn slow_doors_are_answered_for_in_any_order() {
             +12.5   -> ssh expire 192.0.2.1
             +15.5 knock ssh 192.0.2.1: closed Expired
             +30.0 end: 0 openings, settled true
-        "#]],
-    );
-}
-
-#[test]
-fn a_token_opens_once_and_a_counter_must_grow() {
-    check(
-        "+0 open knock 192.0.2.1 token=a
-         +1 open knock 192.0.2.2 token=a
-         +2 open knock 192.0.2.2 counter=5
-         +3 open knock 192.0.2.2 counter=5
-         +4 open knock 192.0.2.9 door=cellar token=b
-         +5 open knock 192.0.2.3 token=b",
-        expect![[r#"
-            +0.0   -> ssh open 10s 192.0.2.1
-            +0.0 knock ssh 192.0.2.1: opened 10s
-            +1.0 knock ssh 192.0.2.2: refused already-used
-            +2.0   -> ssh open 10s 192.0.2.2
-            +2.0 knock ssh 192.0.2.2: opened 10s
-            +3.0 knock ssh 192.0.2.2: refused already-used
-            +4.0 knock cellar 192.0.2.9: refused door-not-granted
-            +5.0   -> ssh open 10s 192.0.2.3
-            +5.0 knock ssh 192.0.2.3: opened 10s
         "#]],
     );
 }

@@ -49,7 +49,7 @@ fn at(seconds: f64) -> Moment {
 fn orders(actions: Vec<Action>) -> Vec<Order> {
     let order = |action| match action {
         Action::Order { order, .. } => Some(order),
-        Action::Note { .. } | Action::Abandon { .. } | Action::Tell(_) => None,
+        Action::Claim(_) | Action::Note { .. } | Action::Abandon { .. } | Action::Tell(_) => None,
     };
     actions.into_iter().filter_map(order).collect()
 }

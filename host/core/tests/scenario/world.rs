@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use expect_test::Expect;
 use postern_core::{
-    Act, Action, Again, Client, CloseRequest, DoorId, DoorPolicy, Engine, Event, Grant, Moment, Once,
-    OpenRequest, OrderError, Policy, Receipt, Request, RuleId, State, TenantId, What,
+    Act, Action, Again, Claim, ClaimError, ClaimKind, Client, CloseRequest, DoorId, DoorPolicy, Engine,
+    Event, Grant, Moment, Once, OpenRequest, OrderError, Policy, Receipt, Request, RuleId, State, TenantId,
+    UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -22,14 +23,36 @@ struct World {
     delay: Duration,
     failing: HashSet<DoorId>,
     disk_is_full: bool,
-    answers: Vec<(Moment, Receipt)>,
+    tokens: Tokens,
+    /// Answers of doors and to claims that are on their way.
+    answers: Vec<(Moment, Event)>,
     out: String,
+}
+
+/// Who answers claims, after `delay`.
+#[derive(Default)]
+struct Tokens {
+    used: UsedOnce,
+    delay: Duration,
+    mood: Mood,
+}
+
+/// How claims are answered.
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Mood {
+    #[default]
+    Well,
+    Never,
+    Full,
+    Busy,
+    Broken,
 }
 
 /// Runs a script, a step a line, and compares all that happened.
 ///
 /// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
 /// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS full|empty` (the journal's disk),
+/// `+SECONDS tokens well|never|full|busy|broken [SECONDS]` (how and when claims are answered from now on),
 /// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]`,
 /// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
 pub(crate) fn check(script: &str, expected: Expect) {
@@ -97,6 +120,7 @@ impl World {
             delay: Duration::ZERO,
             failing: HashSet::new(),
             disk_is_full: false,
+            tokens: Tokens::default(),
             answers: Vec::new(),
             out: String::new(),
         }
@@ -111,8 +135,8 @@ impl World {
                 (Some(at), deadline) if deadline.is_none_or(|deadline| at <= deadline) => {
                     self.now = self.now.max(at);
                     let place = self.answers.iter().position(|(time, _)| *time == at).unwrap();
-                    let (_, receipt) = self.answers.remove(place);
-                    self.feed(Event::Answered(receipt));
+                    let (_, answer) = self.answers.remove(place);
+                    self.feed(answer);
                 }
                 (_, Some(at)) => {
                     self.now = self.now.max(at);
@@ -136,6 +160,17 @@ impl World {
             "fail" => drop(self.failing.insert(door(words[0]))),
             "mend" => drop(self.failing.remove(&door(words[0]))),
             "full" | "empty" => self.disk_is_full = verb == "full",
+            "tokens" => {
+                self.tokens.mood = match words[0] {
+                    "well" => Mood::Well,
+                    "never" => Mood::Never,
+                    "full" => Mood::Full,
+                    "busy" => Mood::Busy,
+                    "broken" => Mood::Broken,
+                    other => panic!("no such mood: {other}"),
+                };
+                self.tokens.delay = words.get(1).map_or(Duration::ZERO, |delay| seconds(delay));
+            }
             "found" => {
                 let remaining = seconds(words[2]);
                 self.feed(Event::Found {
@@ -227,8 +262,9 @@ impl World {
                     let door = self.engine.door_name(order.door);
                     writeln!(self.out, "{}   -> {door} {act} {}", self.at(), order.client).unwrap();
                     let receipt = Receipt { serial: order.serial, outcome };
-                    self.answers.push((self.now.plus(self.delay), receipt));
+                    self.answers.push((self.now.plus(self.delay), Event::Answered(receipt)));
                 }
+                Action::Claim(claim) => self.claim(claim),
                 Action::Note { key, lasts } => {
                     let door = self.engine.door_name(key.door);
                     writeln!(self.out, "{}   -> journal {door} {lasts:?} {}", self.at(), key.client).unwrap();
@@ -257,6 +293,23 @@ impl World {
         }
     }
 
+    fn claim(&mut self, Claim { serial, rule, what }: Claim) {
+        let ClaimKind::Once(once) = what;
+        let words = match &once {
+            Once::Token { bytes, .. } => format!("token {}", String::from_utf8_lossy(bytes)),
+            Once::Counter { value, .. } => format!("counter {value}"),
+        };
+        writeln!(self.out, "{}   -> claim {} {words}", self.at(), rule.name).unwrap();
+        let result = match self.tokens.mood {
+            Mood::Well => self.tokens.used.claim(&rule, &once),
+            Mood::Never => return,
+            Mood::Full => Err(ClaimError::Full),
+            Mood::Busy => Err(ClaimError::Busy),
+            Mood::Broken => Err(ClaimError::NotRecorded("broken".to_owned())),
+        };
+        self.answers.push((self.now.plus(self.tokens.delay), Event::Claimed { serial, result }));
+    }
+
     fn at(&self) -> String {
         format!("+{:.1}", self.now.0.as_secs_f64())
     }
@@ -269,7 +322,8 @@ impl World {
         for (key, opening) in self.engine.openings() {
             assert!(opening.due > self.now || opening.state == State::Opening, "{key:?} is overdue");
         }
-        assert_eq!(self.engine.is_settled(), self.answers.is_empty(), "every order waits for its answer");
+        let orders = self.answers.iter().filter(|(_, answer)| matches!(answer, Event::Answered(_)));
+        assert_eq!(self.engine.is_settled(), orders.count() == 0, "every order waits for its answer");
     }
 }
 

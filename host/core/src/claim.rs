@@ -1,0 +1,78 @@
+//! Claim: the use of something that can be used once, asked of the shell before an opening is ordered.
+
+use std::fmt;
+
+use crate::drop_reason::DropReason;
+use crate::tenant::RuleId;
+use crate::verdict::Once;
+
+/// A request to use something up, for one opening. Whoever keeps what was used answers each with one [`crate::Event::Claimed`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claim {
+    /// Which claim; the answer carries the same number. No order has it.
+    pub serial: u64,
+    /// Whose: tokens and counters belong to their rule.
+    pub rule: RuleId,
+    /// What is to be used.
+    pub what: ClaimKind,
+}
+
+/// What can be used once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimKind {
+    /// A token or a counter that the rule's verdict names.
+    Once(Once),
+}
+
+impl ClaimKind {
+    /// Whether using the one uses up the other.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Once(Once::Token { bytes: one, until: _ }),
+                Self::Once(Once::Token { bytes: other, until: _ }),
+            ) => one == other,
+            (Self::Once(one), Self::Once(other)) => one == other,
+        }
+    }
+}
+
+/// Why a claim was not granted. What it was for is not opened then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClaimError {
+    /// It was used before.
+    AlreadyUsed,
+    /// No more can be kept of this rule, or of all rules; forgetting one would make a recorded knock good again.
+    Full,
+    /// Too many wait to be kept.
+    Busy,
+    /// It could not be made durable, in words for the log. It may count as used all the same.
+    NotRecorded(String),
+}
+
+impl ClaimError {
+    /// The name of what comes to nothing for it.
+    #[must_use]
+    pub const fn reason(&self) -> DropReason {
+        match self {
+            Self::AlreadyUsed => DropReason::AlreadyUsed,
+            Self::Full => DropReason::TokensFull,
+            Self::Busy => DropReason::LedgerBusy,
+            Self::NotRecorded(_) => DropReason::NotRecorded,
+        }
+    }
+}
+
+impl fmt::Display for ClaimError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::AlreadyUsed => "the one-time token or counter was used before",
+            Self::Full => {
+                "no more one-time tokens can be kept; have the rule say until when it accepts a token, so that old ones can be forgotten"
+            }
+            Self::Busy => "too many openings wait for their one-time token to be recorded; knock again",
+            Self::NotRecorded(words) => words,
+        })
+    }
+}

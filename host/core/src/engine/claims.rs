@@ -1,0 +1,145 @@
+//! Openings that wait until something is used up for them.
+//!
+//! All that can refuse an opening is looked at before its claim is made, so that nothing is used up in vain, and once more when the claim
+//! is answered, since that may be later.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::Engine;
+use crate::action::{Action, Why};
+use crate::claim::{Claim, ClaimError, ClaimKind};
+use crate::client::Client;
+use crate::door::Key;
+use crate::drop_reason::DropReason;
+use crate::moment::Moment;
+use crate::report::What;
+use crate::tenant::RuleId;
+use crate::verdict::OpenRequest;
+
+/// Openings that wait for the answer of a claim, all rules together.
+const MOST_WAITING: usize = 1024;
+/// How long an opening waits for its claim. Whoever knocked has knocked again by then, or has gone.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
+/// Openings that wait, by the number of their claim, which is the order in which they came.
+#[derive(Debug, Default)]
+pub(super) struct Claims {
+    waiting: BTreeMap<u64, Waiting>,
+}
+
+/// An opening that waits for the answer of a claim.
+#[derive(Debug)]
+struct Waiting {
+    what: ClaimKind,
+    /// Which opening it was to be when it was asked for.
+    key: Key,
+    rule: RuleId,
+    source: Client,
+    /// Without what is claimed.
+    request: OpenRequest,
+    /// When it is forgotten.
+    until: Moment,
+}
+
+impl Claims {
+    pub(super) fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// When the first is to be forgotten.
+    pub(super) fn next_deadline(&self) -> Option<Moment> {
+        // All wait equally long.
+        self.waiting.first_key_value().map(|(_, first)| first.until)
+    }
+
+    fn is_claimed(&self, rule: &RuleId, what: &ClaimKind) -> bool {
+        self.waiting.values().any(|waiting| waiting.rule == *rule && waiting.what.is_same(what))
+    }
+}
+
+impl Engine {
+    /// Has an opening that nothing else refuses wait until what it costs was used up for it.
+    pub(super) fn claim(
+        &mut self,
+        rule: &RuleId,
+        source: Client,
+        key: Key,
+        request: OpenRequest,
+        what: ClaimKind,
+        now: Moment,
+    ) {
+        self.forget_claims(now);
+        let refusal = if self.claims.is_claimed(rule, &what) {
+            Some(ClaimError::AlreadyUsed)
+        } else if self.claims.len() >= MOST_WAITING {
+            Some(ClaimError::Busy)
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            return self.refuse_claim(key, rule.clone(), &error);
+        }
+        self.last_serial += 1;
+        let serial = self.last_serial;
+        let until = now.plus(LONGEST_WAIT);
+        let waiting = Waiting { what: what.clone(), key, rule: rule.clone(), source, request, until };
+        self.claims.waiting.insert(serial, waiting);
+        self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what }));
+    }
+
+    /// Opens what waited, if that may still be opened; its time begins now.
+    pub(super) fn claimed(&mut self, serial: u64, result: Result<(), ClaimError>, now: Moment) {
+        self.forget_claims(now);
+        let Some(Waiting { key, rule, source, request, .. }) = self.claims.waiting.remove(&serial) else {
+            return;
+        };
+        match result {
+            Ok(()) => self.open(&rule, source, request, now),
+            Err(error) => self.refuse_claim(key, rule, &error),
+        }
+    }
+
+    /// Forgets openings that have waited too long: an answer that comes later opens nothing.
+    pub(super) fn forget_claims(&mut self, now: Moment) {
+        while let Some(first) = self.claims.waiting.first_entry().filter(|first| first.get().until <= now) {
+            let Waiting { key, rule, .. } = first.remove();
+            let detail = format!("its one-time token was not recorded within {} s", LONGEST_WAIT.as_secs());
+            self.tell(
+                key,
+                Some(rule),
+                What::Refused { reason: DropReason::LedgerBusy, detail: detail.into() },
+            );
+        }
+    }
+
+    /// Forgets every opening that waits: the daemon stops.
+    pub(super) fn stop_claims(&mut self) {
+        for Waiting { key, rule, .. } in std::mem::take(&mut self.claims.waiting).into_values() {
+            self.tell(key, Some(rule), What::Refused { reason: DropReason::Stopping, detail: "".into() });
+        }
+    }
+
+    /// Forgets what waits to open a door for a client, for which a rule says by now that it closes.
+    pub(super) fn withdraw_claims(&mut self, closed: Key) {
+        let means_it = |waiting: &Waiting| {
+            let Waiting { rule, source, request, .. } = waiting;
+            let means = self.granted(rule, *source, request.door.as_deref(), request.client);
+            means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
+        };
+        let waiting = self.claims.waiting.iter().filter(|(_, waiting)| means_it(waiting));
+        for serial in waiting.map(|(serial, _)| *serial).collect::<Vec<_>>() {
+            let Some(Waiting { rule, .. }) = self.claims.waiting.remove(&serial) else { continue };
+            self.tell(closed, Some(rule), What::Closed { why: Why::Asked });
+        }
+    }
+
+    fn refuse_claim(&mut self, key: Key, rule: RuleId, error: &ClaimError) {
+        let detail = match error {
+            // Its name says it.
+            ClaimError::AlreadyUsed => String::new(),
+            error => error.to_string(),
+        };
+        self.tell(key, Some(rule), What::Refused { reason: error.reason(), detail: detail.into() });
+    }
+}

@@ -1,0 +1,290 @@
+//! One-time tokens and counters: an opening waits until they are used up for it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use expect_test::expect;
+use postern_core::{
+    Action, Again, Claim, ClaimError, Client, DoorId, DoorPolicy, DropReason, Engine, Event, Grant, Moment,
+    Once, OpenRequest, Policy, Report, Request, RuleId, TenantId, What,
+};
+
+use crate::world::check;
+
+#[test]
+fn a_token_opens_once_and_a_counter_must_grow() {
+    check(
+        "+0 open knock 192.0.2.1 token=a
+         +1 open knock 192.0.2.2 token=a
+         +2 open knock 192.0.2.2 counter=5
+         +3 open knock 192.0.2.2 counter=5",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +0.0   -> ssh open 10s 192.0.2.1
+            +0.0 knock ssh 192.0.2.1: opened 10s
+            +1.0   -> claim knock token a
+            +1.0 knock ssh 192.0.2.2: refused already-used
+            +2.0   -> claim knock counter 5
+            +2.0   -> ssh open 10s 192.0.2.2
+            +2.0 knock ssh 192.0.2.2: opened 10s
+            +3.0   -> claim knock counter 5
+            +3.0 knock ssh 192.0.2.2: refused already-used
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_is_used_up_for_what_is_refused_anyway() {
+    check(
+        "+0 open knock 192.0.2.9 door=cellar token=a
+         +0 open knock 192.0.2.9 lasts=0 token=a
+         +0 open knock 192.0.2.9 for=192.0.2.0/24 token=a
+         +1 open knock 192.0.2.3 token=a",
+        expect![[r#"
+            +0.0 knock cellar 192.0.2.9: refused door-not-granted
+            +0.0 knock ssh 192.0.2.9: refused fault
+            +0.0 knock ssh 192.0.2.9: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +1.0   -> claim knock token a
+            +1.0   -> ssh open 10s 192.0.2.3
+            +1.0 knock ssh 192.0.2.3: opened 10s
+        "#]],
+    );
+}
+
+#[test]
+fn what_waits_for_a_claim_has_its_place_in_the_ledger() {
+    check(
+        "+0 tokens well 2
+         +0 open knock 192.0.2.1 token=a
+         +0 open knock 192.0.2.2 token=b
+         +0 open knock 192.0.2.3 token=c
+         +1 open knock 192.0.2.4
+         +1 open knock 192.0.2.5
+         +1 open knock 192.0.2.6 token=d
+         +3 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +0.0   -> claim knock token b
+            +0.0   -> claim knock token c
+            +1.0   -> ssh open 10s 192.0.2.4
+            +1.0 knock ssh 192.0.2.4: opened 10s
+            +1.0 knock ssh 192.0.2.5: refused ledger-full
+            +1.0 knock ssh 192.0.2.6: refused ledger-full
+            +2.0   -> ssh open 10s 192.0.2.1
+            +2.0   -> ssh open 10s 192.0.2.2
+            +2.0   -> ssh open 10s 192.0.2.3
+            +2.0 knock ssh 192.0.2.1: opened 10s
+            +2.0 knock ssh 192.0.2.2: opened 10s
+            +2.0 knock ssh 192.0.2.3: opened 10s
+            +3.0 end: 4 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn its_time_begins_when_the_claim_is_answered() {
+    check(
+        "+0 tokens well 3
+         +0 open knock 192.0.2.1 token=a
+         +1 end
+         +12.9 end
+         +20 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +1.0 end: 0 openings, settled true
+            +3.0   -> ssh open 10s 192.0.2.1
+            +3.0 knock ssh 192.0.2.1: opened 10s
+            +12.9 end: 1 openings, settled true
+            +13.0   -> ssh expire 192.0.2.1
+            +13.0 knock ssh 192.0.2.1: closed Expired
+            +20.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_token_that_is_being_claimed_is_used_already() {
+    check(
+        "+0 tokens well 3
+         +0 open knock 192.0.2.1 token=a
+         +1 open knock 192.0.2.2 token=a
+         +1 open brief 192.0.2.3 token=a
+         +1 open knock 192.0.2.2 counter=1
+         +1 open knock 192.0.2.2 counter=1
+         +1 open knock 192.0.2.2 counter=2
+         +5 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +1.0 knock ssh 192.0.2.2: refused already-used
+            +1.0   -> claim brief token a
+            +1.0   -> claim knock counter 1
+            +1.0 knock ssh 192.0.2.2: refused already-used
+            +1.0   -> claim knock counter 2
+            +3.0   -> ssh open 10s 192.0.2.1
+            +3.0 knock ssh 192.0.2.1: opened 10s
+            +4.0   -> ssh open 3s 192.0.2.3
+            +4.0   -> ssh open 10s 192.0.2.2
+            +4.0   -> ssh extend 10s 192.0.2.2
+            +4.0 brief ssh 192.0.2.3: opened 3s
+            +4.0 knock ssh 192.0.2.2: opened 10s
+            +4.0 knock ssh 192.0.2.2: extended 10s
+            +5.0 end: 3 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn nothing_opens_on_any_error() {
+    check(
+        "+0 tokens full
+         +0 open knock 192.0.2.1 token=a
+         +1 tokens busy
+         +1 open knock 192.0.2.1 token=a
+         +2 tokens broken
+         +2 open knock 192.0.2.1 token=a
+         +3 tokens well
+         +3 open knock 192.0.2.1 token=a",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +0.0 knock ssh 192.0.2.1: refused tokens-full no more one-time tokens can be kept; have the rule say until when it accepts a token, so that old ones can be forgotten
+            +1.0   -> claim knock token a
+            +1.0 knock ssh 192.0.2.1: refused ledger-busy too many openings wait for their one-time token to be recorded; knock again
+            +2.0   -> claim knock token a
+            +2.0 knock ssh 192.0.2.1: refused not-recorded broken
+            +3.0   -> claim knock token a
+            +3.0   -> ssh open 10s 192.0.2.1
+            +3.0 knock ssh 192.0.2.1: opened 10s
+        "#]],
+    );
+}
+
+#[test]
+fn a_claim_that_is_answered_too_late_or_never_opens_nothing() {
+    check(
+        "+0 tokens well 10
+         +0 open knock 192.0.2.1 token=a
+         +0 tokens never
+         +1 open knock 192.0.2.1 token=b
+         +20 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +1.0   -> claim knock token b
+            +10.0 knock ssh 192.0.2.1: refused ledger-busy its one-time token was not recorded within 10 s
+            +11.0 knock ssh 192.0.2.1: refused ledger-busy its one-time token was not recorded within 10 s
+            +20.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn what_may_be_opened_is_looked_at_anew_when_the_claim_is_answered() {
+    check(
+        "+0 tokens well 2
+         +0 open knock 192.0.2.1 door=ssh token=a
+         +1 drop ssh
+         +3 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +2.0 knock ssh 192.0.2.1: refused door-not-granted
+            +3.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_door_that_was_changed_meanwhile_opens_as_it_is_now() {
+    check(
+        "+0 tokens well 2
+         +0 open knock 192.0.2.1 token=a
+         +1 change ssh
+         +3 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +2.0   -> ssh open 10s 192.0.2.1
+            +2.0 knock ssh 192.0.2.1: opened 10s
+            +3.0 end: 1 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_stop_waits_for_no_claim() {
+    check(
+        "+0 tokens well 2
+         +0 open knock 192.0.2.1 token=a
+         +1 stop
+         +1 open knock 192.0.2.1 token=b
+         +3 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +1.0 knock ssh 192.0.2.1: refused stopping
+            +1.0 knock ssh 192.0.2.1: refused stopping
+            +3.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_close_takes_back_what_waits_to_be_opened() {
+    check(
+        "+0 tokens well 2
+         +0 open knock 192.0.2.1 token=a
+         +0 open knock 192.0.2.2 token=b
+         +1 close brief 192.0.2.1
+         +3 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +0.0   -> claim knock token b
+            +1.0 knock ssh 192.0.2.1: closed Asked
+            +2.0   -> ssh open 10s 192.0.2.2
+            +2.0 knock ssh 192.0.2.2: opened 10s
+            +3.0 end: 1 openings, settled true
+        "#]],
+    );
+}
+
+/// 1,024 wait at most; one that was refused for it does not count as used.
+#[test]
+fn only_so_many_wait() {
+    const MOST: u64 = 1024;
+    let door = DoorPolicy {
+        name: "ssh".into(),
+        lasts: Duration::from_secs(10),
+        keeps_time: true,
+        again: Again::Extend,
+        prefixes: Vec::new(),
+        takes_links: false,
+    };
+    let rule = RuleId { tenant: TenantId::host(), name: "knock".into() };
+    let grant = Grant { doors: vec![DoorId(1)], ..Grant::default() };
+    let mut engine = Engine::new(Arc::new(Policy {
+        grants: HashMap::from([(rule.clone(), grant)]),
+        doors: HashMap::from([(DoorId(1), door)]),
+        longest: Duration::from_secs(60),
+        max_openings: 10_000,
+    }));
+    let judged = |n: u64| {
+        let token = Some(Once::Token { bytes: n.to_be_bytes().into(), until: None });
+        let request = Request::Open(vec![OpenRequest { once: token, ..OpenRequest::default() }]);
+        let source = Client::alone([192, 0, 2, 1].into());
+        Event::Judged { rule: rule.clone(), source, request }
+    };
+    let now = Moment::default();
+    let mut claims: Vec<_> = (0..MOST).flat_map(|n| engine.handle(judged(n), now)).collect();
+    assert!(claims.iter().all(|action| matches!(action, Action::Claim(_))), "{claims:?}");
+    let refused = |actions: &[Action]| match actions {
+        [Action::Tell(Report { what: What::Refused { reason, .. }, .. })] => Some(*reason),
+        _ => None,
+    };
+    assert_eq!(refused(&engine.handle(judged(MOST), now)), Some(DropReason::LedgerBusy));
+    let Some(Action::Claim(Claim { serial, .. })) = claims.pop() else { panic!("no claim") };
+    let result = Err(ClaimError::AlreadyUsed);
+    assert_eq!(
+        refused(&engine.handle(Event::Claimed { serial, result }, now)),
+        Some(DropReason::AlreadyUsed)
+    );
+    assert!(matches!(engine.handle(judged(MOST), now)[..], [Action::Claim(_)]));
+    // One answer more for the same claim opens nothing.
+    assert_eq!(engine.handle(Event::Claimed { serial, result: Ok(()) }, now), []);
+}
