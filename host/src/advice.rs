@@ -5,7 +5,7 @@ mod passed_by;
 use std::path::Path;
 
 use postern_capture::interfaces;
-use postern_doorman::{NetDoor, Trusted};
+use postern_core::{NetDoor, Trusted};
 
 use crate::config::{Config, DoorKind};
 use crate::trust::{Distrust, Trust};

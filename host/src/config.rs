@@ -20,8 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, DoorId};
-use postern_doorman::{GuardDoor, NetDoor, check_doors as check_doors_of_net};
+use postern_core::{Bounds, DoorId, GuardDoor, NetDoor, check_doors as check_doors_of_net};
 
 use crate::activity::Activity;
 use crate::trust::{OpenError, Trust};
@@ -221,12 +220,12 @@ impl Config {
         }
     }
 
-    /// What the doorman says is wrong with doors in the packet filter of this configuration, which `file` says: with their own names, since the
-    /// doorman knows only the numbers that `check` was given.
-    pub(crate) fn door_mistakes(
+    /// What `check` finds wrong with the doors in the packet filter of this configuration, which `file` says: with their own names, since it
+    /// knows only the numbers that it was given.
+    pub(crate) fn door_mistakes<E: std::error::Error + Send + Sync + 'static>(
         &self,
         file: &Path,
-        check: impl FnOnce(&[(DoorId, NetDoor)]) -> Vec<(DoorId, postern_doorman::Mistake)>,
+        check: impl FnOnce(&[(DoorId, NetDoor)]) -> Vec<(DoorId, E)>,
     ) -> Vec<Mistake> {
         let doors: Vec<_> = self.doors.values().collect();
         let net: Vec<_> = (0..)

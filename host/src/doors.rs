@@ -12,8 +12,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Again, DoorId, DoorPolicy, Event, Grant, Key, Order, Policy, RuleId};
-use postern_doorman::{Error, GuardDoor, Identity, Listing, Mistake, NetDoor, Posture, Release};
+use postern_core::{
+    Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Order, Policy, RuleId,
+};
+use postern_doorman::{Error, Listing, Mistake, Posture, Release};
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, Mistakes, ShellDoor};
 use crate::happening::Teller;
@@ -63,7 +65,7 @@ impl Plan {
 
 impl Doors {
     /// Starts without any door and without a journal. Ports are guarded for the configuration that `identity` names; without one none is.
-    pub(crate) fn start(teller: Teller, identity: Option<Identity>) -> std::io::Result<Self> {
+    pub(crate) fn start(teller: Teller, identity: Option<ConfigIdentity>) -> std::io::Result<Self> {
         Ok(Self {
             net: NetThread::start(teller.clone(), identity)?,
             runner: Runner::new(teller),

@@ -3,7 +3,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use postern_capture::Likeness;
-use postern_doorman::{GuardDoor, Identity};
+use postern_core::{ConfigIdentity, GuardDoor};
 use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
@@ -41,7 +41,7 @@ impl Written {
     }
 
     /// How the guard names it; none if it can have no guard doors.
-    pub(crate) fn identity(&self) -> Option<Identity> {
+    pub(crate) fn identity(&self) -> Option<ConfigIdentity> {
         match self {
             Self::Postern(file, _) => Some(identity(file)),
             Self::Knockd(_) => None,
@@ -83,7 +83,7 @@ impl Written {
 
 /// How the guard names the configuration at `file`: by its path as it is said, since a link on the way may be turned around to the next
 /// version of the same.
-pub(crate) fn identity(file: &Path) -> Identity {
+pub(crate) fn identity(file: &Path) -> ConfigIdentity {
     let mut path = PathBuf::new();
     for part in std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).components() {
         match part {
@@ -93,7 +93,7 @@ pub(crate) fn identity(file: &Path) -> Identity {
     }
     let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
     let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
-    Identity::new(&digest, &path.to_string_lossy())
+    ConfigIdentity::new(&digest, &path.to_string_lossy())
 }
 
 #[cfg(test)]

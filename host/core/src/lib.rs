@@ -18,6 +18,13 @@ mod dispatch;
 mod memory;
 mod rest;
 
+// What a door in the packet filter is, as the configuration describes it.
+mod config_identity;
+mod door_mistake;
+mod net_door;
+mod port_range;
+mod set_name;
+
 // What becomes of their verdicts.
 mod action;
 mod claim;
@@ -36,9 +43,11 @@ mod width;
 pub use action::{Action, Why};
 pub use claim::{Claim, ClaimError, ClaimKind};
 pub use client::{Client, NotAClient};
+pub use config_identity::ConfigIdentity;
 pub use copies::Copies;
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
 pub use door::{Act, DoorId, Key, Order, OrderError, Receipt};
+pub use door_mistake::{DoorMistake, check_doors};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};
@@ -46,10 +55,15 @@ pub use interest::{Destination, Interest, Watch};
 pub use knock::{Direction, Knock, MAX_PAYLOAD, Sighting, TcpFlags, Timestamp, Transport};
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;
+pub use net_door::{
+    GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
+};
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use openings::{Opening, Openings, State};
+pub use port_range::{GuardProtocol, PortRange};
 pub use report::{Observer, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
 pub use rest::Rest;
+pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
 pub use width::{Width, WidthError};

@@ -6,8 +6,7 @@ use netlink_packet_netfilter::none::ControlMessage;
 use netlink_packet_netfilter::{
     NetfilterHeader, NetfilterMessage, NetfilterMessageInner, NetfilterProtoFamily,
 };
-
-use crate::set_name::Family;
+use postern_core::Family;
 
 /// The subsystem that a batch is for (`NFNL_SUBSYS_NFTABLES`).
 const NFTABLES: u16 = 10;
@@ -39,7 +38,7 @@ impl Batch {
     pub(crate) fn push(&mut self, family: Family, flags: u16, message: NfTablesMessage) {
         self.messages += 1;
         self.last_at = self.bytes.len();
-        let header = NetfilterHeader::new(family.netfilter(), 0, 0);
+        let header = NetfilterHeader::new(netfilter_family(family), 0, 0);
         let sequence = self.first_sequence.wrapping_add(self.messages);
         encode(&mut self.bytes, header, message, flags, sequence);
     }
@@ -95,4 +94,13 @@ pub(crate) fn encode(
     let start = bytes.len();
     bytes.resize(start + message.buffer_len(), 0);
     message.serialize(&mut bytes[start..]);
+}
+
+/// The family of tables as netfilter numbers it.
+pub(crate) const fn netfilter_family(family: Family) -> NetfilterProtoFamily {
+    match family {
+        Family::Ip => NetfilterProtoFamily::IPv4,
+        Family::Ip6 => NetfilterProtoFamily::IPv6,
+        Family::Inet => NetfilterProtoFamily::Inet,
+    }
 }

@@ -1,10 +1,10 @@
 //! Looks at doors before they are used: all mistakes at once, and nothing is changed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use netlink_packet_netfilter::nftables::SetFlags;
-use postern_core::DoorId;
+use postern_core::{DoorId, GuardDoor, NetDoor, SetName};
 use rustix::io::Errno;
 
 use crate::attributes::find_u32;
@@ -12,9 +12,6 @@ use crate::door_chain::DoorChain;
 use crate::door_set::DoorSet;
 use crate::error::Mistake;
 use crate::inventory::find_table_of;
-use crate::net_door::{GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor};
-use crate::port_range::PortRange;
-use crate::set_name::SetName;
 use crate::socket::Socket;
 use crate::table::set_question;
 
@@ -49,61 +46,6 @@ impl Door {
 enum Addresses {
     V4,
     V6,
-}
-
-/// The mistakes that can be seen without looking at the ruleset.
-#[must_use]
-pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
-    let mut mistakes = Vec::new();
-    let mut ports_seen = Vec::new();
-    let mut sets_seen = BTreeSet::new();
-    let (mut all_ports, mut all_always) = (0, 0);
-    for (id, door) in doors {
-        let mut mistake = |mistake| mistakes.push((*id, mistake));
-        match door {
-            NetDoor::Guard(GuardDoor { ports, always, .. }) => {
-                if ports.is_empty() {
-                    mistake(Mistake::NoPorts);
-                }
-                if ports.len() > MAX_DOOR_PORTS {
-                    mistake(Mistake::TooManyPorts(ports.len()));
-                }
-                if always.len() > MAX_ALWAYS {
-                    mistake(Mistake::TooManyTrusted(always.len()));
-                }
-                let before = (all_ports, all_always);
-                (all_ports, all_always) = (all_ports + ports.len(), all_always + always.len());
-                if before.0 <= MAX_GUARDED_PORTS && all_ports > MAX_GUARDED_PORTS {
-                    mistake(Mistake::TooManyPortsInAll);
-                }
-                if before.1 <= MAX_ALWAYS_IN_ALL && all_always > MAX_ALWAYS_IN_ALL {
-                    mistake(Mistake::TooManyTrustedInAll);
-                }
-                for range in ports {
-                    if range.first == 0 {
-                        mistake(Mistake::PortZero(range.protocol));
-                    } else if range.last < range.first {
-                        mistake(Mistake::Backwards(*range));
-                    } else if ports_seen.iter().any(|seen: &PortRange| seen.overlaps(range)) {
-                        mistake(Mistake::PortTwice(*range));
-                    } else {
-                        ports_seen.push(*range);
-                    }
-                }
-            }
-            NetDoor::Set { sets } => {
-                if sets.is_empty() {
-                    mistake(Mistake::NoSets);
-                }
-                for set in sets {
-                    if !sets_seen.insert(set) {
-                        mistake(Mistake::SetTwice(set.clone()));
-                    }
-                }
-            }
-        }
-    }
-    mistakes
 }
 
 /// Looks every set of the doors up in the ruleset of this network namespace and says what is wrong with them.
@@ -205,56 +147,4 @@ fn sets_of(doors: &[(DoorId, NetDoor)]) -> impl Iterator<Item = (DoorId, &SetNam
         };
         sets.iter().map(|set| (*id, set))
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::net_door::OnClose;
-    use crate::port_range::GuardProtocol;
-
-    #[test]
-    fn every_mistake_is_seen_at_once() {
-        let guard = |ports: &[(GuardProtocol, u16, u16)]| {
-            let range = |(protocol, first, last): &(_, u16, u16)| PortRange {
-                protocol: *protocol,
-                first: *first,
-                last: *last,
-            };
-            NetDoor::Guard(GuardDoor {
-                name: "ssh".into(),
-                ports: ports.iter().map(range).collect(),
-                always: Vec::new(),
-                prefixes: Vec::new(),
-                on_close: OnClose::Keep,
-            })
-        };
-        let (tcp, udp) = (GuardProtocol::Tcp, GuardProtocol::Udp);
-        let set =
-            |sets: &[&str]| NetDoor::Set { sets: sets.iter().map(|set| set.parse().unwrap()).collect() };
-        let doors = [
-            guard(&[]),
-            guard(&[(tcp, 22, 22), (udp, 22, 22)]),
-            guard(&[(tcp, 0, 5), (tcp, 22, 22), (tcp, 20, 30), (udp, 9, 8)]),
-            guard(&(1000..1065).map(|port| (udp, port, port)).collect::<Vec<_>>()),
-            set(&[]),
-            set(&["inet filter a", "ip filter a"]),
-            set(&["inet filter b", "inet filter a"]),
-        ];
-        let doors: Vec<_> = (0..).map(DoorId).zip(doors).collect();
-        let mistakes = check_doors(&doors).into_iter().map(|(id, mistake)| format!("{} {mistake}", id.0));
-        assert_eq!(
-            mistakes.collect::<Vec<_>>(),
-            [
-                "0 it guards no port; name at least one",
-                "2 tcp/0 is not a port; use 1 to 65535",
-                "2 tcp/22 is guarded twice; name each port once, in one door",
-                "2 tcp/20-30 is guarded twice; name each port once, in one door",
-                "2 udp/9-8 ends before it begins; write the lower port first",
-                "3 it guards 65 ports and ranges; at most 64 can be in one door",
-                "4 it names no set; name one, or one for IPv4 and one for IPv6",
-                "6 the set inet filter a is named twice; closing one door would close the other",
-            ]
-        );
-    }
 }

@@ -8,9 +8,10 @@ use std::collections::HashMap;
 use std::io;
 use std::net::SocketAddr;
 
+use postern_core::{GuardProtocol, PortRange};
+
 use crate::connection::Connection;
 use crate::conntrack::Conntrack;
-use crate::port_range::{GuardProtocol, PortRange};
 use crate::posture::Kept;
 use crate::sock_diag::SockDiag;
 

@@ -11,7 +11,7 @@ use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, Register, SetAttribute, SetDescription,
     SetElementAttribute, SetElementFlags, SetElementList, SetElementMessage, SetFlags,
 };
-use postern_core::Client;
+use postern_core::{Client, GuardDoor, OnClose, Trusted};
 
 use crate::batch::Batch;
 use crate::door_set::DoorSet;
@@ -20,7 +20,6 @@ use crate::expressions::{
     Expression, FIRST, accept, count, drop, established, is_in, is_in_nameless, load_interface, load_source,
     mask, of_version,
 };
-use crate::net_door::{GuardDoor, OnClose, Trusted};
 use crate::table::{TABLE, add_chain, add_rule, add_set, empty_chain, push, set_name};
 
 /// With what the names of chains and sets of doors begin, and nothing else in the table.

@@ -5,10 +5,10 @@ use std::time::Duration;
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::NetfilterHeader;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
+use postern_core::SetName;
 
-use crate::batch::{Batch, encode};
+use crate::batch::{Batch, encode, netfilter_family};
 use crate::elements::message;
-use crate::set_name::SetName;
 
 /// The shortest life of an element. Less than a tick of the kernel's clock would be rounded to none, and none means for
 /// ever; a tick has at most 10 ms.
@@ -38,7 +38,7 @@ impl DoorSet {
         let key = vec![0; key_length];
         let encoded = |flags, message| {
             let mut bytes = Vec::new();
-            encode(&mut bytes, NetfilterHeader::new(name.family.netfilter(), 0, 0), message, flags, 0);
+            encode(&mut bytes, NetfilterHeader::new(netfilter_family(name.family), 0, 0), message, flags, 0);
             bytes
         };
         let add = NfTablesMessage::NewSetElement(message(&name, [(key.as_slice(), Some(0))]));

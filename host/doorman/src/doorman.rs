@@ -3,16 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use postern_core::{Client, DoorId};
+use postern_core::{Client, ConfigIdentity, DoorId, GuardDoor, NetDoor, check_doors};
 
 use crate::attributes::find_u64;
-use crate::check::{Door, check_doors, look_up};
+use crate::check::{Door, look_up};
 use crate::door_set::DoorSet;
 use crate::elements::{self, read_address, read_interface_and_address};
 use crate::error::{Error, Mistake};
 use crate::guard::{Guard, Release};
-use crate::identity::Identity;
-use crate::net_door::{GuardDoor, NetDoor};
 use crate::posture::{Kept, Posture};
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
@@ -72,7 +70,7 @@ impl Doorman {
     /// [`Error::Doors`] with every mistake in the doors, [`Error::Owned`] if another daemon guards, [`Error::OtherConfiguration`] if another
     /// configuration's daemon did, and what the kernel refuses.
     pub fn start(
-        identity: Option<Identity>,
+        identity: Option<ConfigIdentity>,
         doors: &[(DoorId, NetDoor)],
         release: Release,
     ) -> Result<(Self, Kept), Error> {
@@ -179,9 +177,9 @@ impl Doorman {
     }
 
     fn check(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<BTreeMap<DoorId, Door>, Error> {
-        let mut mistakes = check_doors(doors);
-        let (checked, more) = look_up(&mut self.socket, doors);
-        mistakes.extend(more);
+        let plain = check_doors(doors).into_iter().map(|(door, mistake)| (door, Mistake::Door(mistake)));
+        let (checked, found) = look_up(&mut self.socket, doors);
+        let mut mistakes: Vec<_> = plain.chain(found).collect();
         if !mistakes.is_empty() {
             mistakes.sort_by_key(|(door, _): &(DoorId, Mistake)| *door);
             return Err(Error::Doors(mistakes));
@@ -196,7 +194,7 @@ impl Doorman {
 /// # Errors
 ///
 /// [`Error::Owned`] if the daemon lives, [`Error::OtherConfiguration`] if the table was made for another.
-pub fn reset(identity: Identity) -> Result<bool, Error> {
+pub fn reset(identity: ConfigIdentity) -> Result<bool, Error> {
     Guard::new(Some(identity)).release(&mut Socket::open().map_err(Error::Unreachable)?)
 }
 

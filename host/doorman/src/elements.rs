@@ -6,10 +6,9 @@ use std::time::Duration;
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
 };
+use postern_core::{GuardProtocol, SetName};
 
 use crate::attributes::{all, find, find_u64};
-use crate::port_range::GuardProtocol;
-use crate::set_name::SetName;
 
 /// How many elements go in one message, whose list must not be longer than an attribute can be: 64 KiB.
 pub(crate) const PER_MESSAGE: usize = 512;

@@ -3,12 +3,9 @@
 use std::fmt;
 use std::io;
 
-use postern_core::DoorId;
+use postern_core::{ConfigIdentity, DoorId, DoorMistake, SetName};
 
-use crate::identity::Identity;
-use crate::net_door::{MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS};
-use crate::port_range::{GuardProtocol, PortRange};
-use crate::set_name::SetName;
+use crate::identity::remedy;
 
 /// Why the doorman could not do something. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
@@ -18,12 +15,12 @@ pub enum Error {
     Doors(Vec<(DoorId, Mistake)>),
     /// The table belongs to a living process.
     #[error("another posternd owns the table inet postern{}; stop it first", .0.as_ref().map_or_else(String::new, |identity| format!(" for the configuration {identity}")))]
-    Owned(Option<Identity>),
+    Owned(Option<ConfigIdentity>),
     /// The table was made for another configuration, whose daemon is not running.
     #[error(
-        "the table inet postern guards ports for another configuration, {0}; start its daemon, or give its ports up with {remedy}", remedy = .0.remedy()
+        "the table inet postern guards ports for another configuration, {0}; start its daemon, or give its ports up with {remedy}", remedy = remedy(.0)
     )]
-    OtherConfiguration(Identity),
+    OtherConfiguration(ConfigIdentity),
     /// No answer from nf_tables.
     #[error("cannot talk to nftables; posternd needs CAP_NET_ADMIN and a kernel with nf_tables")]
     Unreachable(#[source] io::Error),
@@ -43,40 +40,9 @@ pub enum Error {
 /// What is wrong with a door.
 #[derive(Debug, thiserror::Error)]
 pub enum Mistake {
-    /// A guard door that guards nothing.
-    #[error("it guards no port; name at least one")]
-    NoPorts,
-    /// A guard door with too many ports and ranges.
-    #[error("it guards {0} ports and ranges; at most {MAX_DOOR_PORTS} can be in one door")]
-    TooManyPorts(usize),
-    /// A port that another door, or this one, guards already.
-    #[error("{0} is guarded twice; name each port once, in one door")]
-    PortTwice(PortRange),
-    /// Too many ports and ranges in all guard doors together.
-    #[error(
-        "with it more than {MAX_GUARDED_PORTS} ports and ranges are guarded, all doors together; guard ranges instead of single ports"
-    )]
-    TooManyPortsInAll,
-    /// Too many networks and interfaces that need no knock in all guard doors together.
-    #[error(
-        "with it `always` names more than {MAX_ALWAYS_IN_ALL} networks and interfaces, all doors together"
-    )]
-    TooManyTrustedInAll,
-    /// A range that ends before it begins.
-    #[error("{0} ends before it begins; write the lower port first")]
-    Backwards(PortRange),
-    /// Too many networks and interfaces that need no knock.
-    #[error("`always` names {0} networks and interfaces; at most {MAX_ALWAYS} can be in one door")]
-    TooManyTrusted(usize),
-    /// Port 0.
-    #[error("{0}/0 is not a port; use 1 to 65535")]
-    PortZero(GuardProtocol),
-    /// A set door without a set.
-    #[error("it names no set; name one, or one for IPv4 and one for IPv6")]
-    NoSets,
-    /// A set that another door, or this one, fills already.
-    #[error("the set {0} is named twice; closing one door would close the other")]
-    SetTwice(SetName),
+    /// It can be seen without looking at the ruleset.
+    #[error(transparent)]
+    Door(#[from] DoorMistake),
     /// Two sets for the same kind of address.
     #[error("the sets {first} and {second} are both for {1} addresses; name one for IPv4 and one for IPv6", first = .0[0], second = .0[1])]
     SameFamily(Box<[SetName; 2]>, &'static str),

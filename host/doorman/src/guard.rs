@@ -3,20 +3,18 @@
 use std::collections::BTreeSet;
 
 use netlink_packet_netfilter::nftables::TableFlags;
+use postern_core::{ConfigIdentity, Family, GuardDoor, OnClose, PortRange};
 use rustix::io::Errno;
 
 use crate::attributes::find;
 use crate::connections::ConnectionTracking;
 use crate::door_chain::{self, DoorChain, HELD, client_key};
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity;
 use crate::inventory::{Inventory, find_table};
 use crate::legacy::Legacy;
-use crate::net_door::{GuardDoor, OnClose};
 use crate::port_map::{self, Ports};
-use crate::port_range::PortRange;
 use crate::posture::{Kept, Posture, WhyPlain};
-use crate::set_name::Family;
 use crate::socket::{Failure, Socket};
 use crate::table::{self, CHAINS};
 
@@ -37,7 +35,7 @@ pub enum Release {
 
 /// The table, as far as we know.
 pub(crate) struct Guard {
-    identity: Option<Identity>,
+    identity: Option<ConfigIdentity>,
     posture: Posture,
     tracking: ConnectionTracking,
     /// What the table was last made to guard, should somebody else take it away.
@@ -46,7 +44,7 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// Nothing known and nothing done yet. A guard without identity leaves a table alone that it did not make.
-    pub(crate) fn new(identity: Option<Identity>) -> Self {
+    pub(crate) fn new(identity: Option<ConfigIdentity>) -> Self {
         Self {
             identity,
             posture: Posture::Unguarded,
@@ -204,7 +202,7 @@ fn install(layout: &Layout<'_>, socket: &mut Socket, present: Option<&Inventory>
 
 /// What the table is to hold.
 struct Layout<'a> {
-    identity: Option<&'a Identity>,
+    identity: Option<&'a ConfigIdentity>,
     doors: &'a [GuardDoor],
     /// All that is guarded, what is held on to included.
     wanted: &'a Ports,
@@ -264,7 +262,7 @@ impl Layout<'_> {
             && present.is_none_or(|present| present.identity.is_none())
         {
             ids += 1;
-            identity.write(batch, ids);
+            identity::write(identity, batch, ids);
         }
         let chains: Vec<_> = self.doors.iter().map(|door| (door, DoorChain::new(door))).collect();
         for (door, chain) in &chains {

@@ -1,8 +1,7 @@
-//! Identity: whose the table is. A configuration's table is let go of by that configuration alone.
-
-use std::fmt;
+//! Identity: which configuration the table is for. A configuration's table is let go of by that configuration alone.
 
 use netlink_packet_netfilter::nftables::{SetAttribute, SetFlags};
+use postern_core::ConfigIdentity;
 use postern_text::piece;
 
 use crate::attributes::text;
@@ -19,70 +18,38 @@ const MARK: u32 = 19;
 const COMMENT: u8 = 7;
 const MAX_COMMENT: usize = 128;
 
-/// A configuration, as the table names it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Identity {
-    digest: String,
-    /// For people: where it is written.
-    path: String,
+/// The identity that was read: the name of a set and what nft keeps with it.
+pub(crate) fn read(set: &str, user_data: &[u8]) -> Option<ConfigIdentity> {
+    let digest = set.strip_prefix(PREFIX)?;
+    Some(ConfigIdentity::new(digest, &comment(user_data).unwrap_or_default()))
 }
 
-impl Identity {
-    /// `digest`: 1 to 64 hexadecimal digits, the same whenever the same configuration is meant. `path` is for people; of a long one they see
-    /// the end.
-    #[must_use]
-    pub fn new(digest: &str, path: &str) -> Self {
-        Self { digest: digest.to_owned(), path: path.to_owned() }
-    }
-
-    /// One that was read: the name of a set and what nft keeps with it.
-    pub(crate) fn read(set: &str, user_data: &[u8]) -> Option<Self> {
-        let digest = set.strip_prefix(PREFIX)?.to_owned();
-        Some(Self { digest, path: comment(user_data).unwrap_or_default() })
-    }
-
-    /// Whether both name the same configuration.
-    #[must_use]
-    pub fn is(&self, other: &Self) -> bool {
-        self.digest == other.digest
-    }
-
-    /// What gives its ports up.
-    pub(crate) fn remedy(&self) -> String {
-        match self.path.is_empty() {
-            false => format!("`posternd reset --config {}`", self.path),
-            // Not written by us, or the comment was taken away: nobody can say which file it was.
-            true => "`nft delete table inet postern`".to_owned(),
-        }
-    }
-
-    pub(crate) fn set_name(&self) -> String {
-        format!("{PREFIX}{}", self.digest)
-    }
-
-    /// Writes it into the table.
-    pub(crate) fn write(&self, batch: &mut Batch, id: u32) {
-        let mut start = self.path.len().saturating_sub(MAX_COMMENT - 1);
-        while !self.path.is_char_boundary(start) {
-            start += 1;
-        }
-        let text = &self.path[start..];
-        let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
-        let user_data = [&[COMMENT, length][..], text.as_bytes(), &[0]].concat();
-        let attributes = vec![
-            SetAttribute::Flags(SetFlags::empty()),
-            SetAttribute::KeyType(MARK),
-            SetAttribute::KeyLen(4),
-            SetAttribute::UserData(user_data),
-        ];
-        add_set(batch, &self.set_name(), id, attributes);
+/// What gives the ports of a configuration up.
+pub(crate) fn remedy(identity: &ConfigIdentity) -> String {
+    match identity.path() {
+        // Not written by us, or the comment was taken away: nobody can say which file it was.
+        "" => "`nft delete table inet postern`".to_owned(),
+        path => format!("`posternd reset --config {path}`"),
     }
 }
 
-impl fmt::Display for Identity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.path.is_empty() { &self.digest } else { &self.path })
+/// Writes it into the table. Of a long path people see the end.
+pub(crate) fn write(identity: &ConfigIdentity, batch: &mut Batch, id: u32) {
+    let path = identity.path();
+    let mut start = path.len().saturating_sub(MAX_COMMENT - 1);
+    while !path.is_char_boundary(start) {
+        start += 1;
     }
+    let text = &path[start..];
+    let length = u8::try_from(text.len() + 1).unwrap_or(u8::MAX);
+    let user_data = [&[COMMENT, length][..], text.as_bytes(), &[0]].concat();
+    let attributes = vec![
+        SetAttribute::Flags(SetFlags::empty()),
+        SetAttribute::KeyType(MARK),
+        SetAttribute::KeyLen(4),
+        SetAttribute::UserData(user_data),
+    ];
+    add_set(batch, &format!("{PREFIX}{}", identity.digest()), id, attributes);
 }
 
 /// The comment among what nft keeps with a set: kinds, lengths and values in a row.
@@ -113,10 +80,10 @@ mod tests {
 
     #[test]
     fn it_is_read_from_the_sets_name() {
-        let identity = Identity::read("config.12ab", b"\x07\x03/a\0").unwrap();
-        assert!(identity.is(&Identity::new("12ab", "/elsewhere")));
+        let identity = read("config.12ab", b"\x07\x03/a\0").unwrap();
+        assert!(identity.is(&ConfigIdentity::new("12ab", "/elsewhere")));
         assert_eq!(identity.to_string(), "/a");
-        assert_eq!(Identity::read("config.12ab", b"").unwrap().to_string(), "12ab");
-        assert_eq!(Identity::read("door.12ab", b""), None);
+        assert_eq!(read("config.12ab", b"").unwrap().to_string(), "12ab");
+        assert_eq!(read("door.12ab", b""), None);
     }
 }

@@ -3,15 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use netlink_packet_netfilter::nftables::TableFlags;
+use postern_core::{ConfigIdentity, Family};
 use rustix::io::Errno;
 
 use crate::attributes::{find, find_text, find_u32};
 use crate::door_chain;
 use crate::error::Error;
-use crate::identity::Identity;
+use crate::identity;
 use crate::legacy::{self, Legacy};
 use crate::port_map::{self, Ports};
-use crate::set_name::Family;
 use crate::socket::Socket;
 use crate::table;
 
@@ -36,7 +36,7 @@ pub(crate) struct Found {
 pub(crate) struct Inventory {
     pub(crate) table: Found,
     /// The configuration that it was made for.
-    pub(crate) identity: Option<Identity>,
+    pub(crate) identity: Option<ConfigIdentity>,
     /// The chains of doors.
     pub(crate) chains: BTreeSet<String>,
     /// The sets of doors.
@@ -64,7 +64,7 @@ impl Inventory {
     pub(crate) fn take(socket: &mut Socket) -> Result<Option<Self>, Error> {
         let Some(table) = find_table(socket, table::TABLE)? else { return Ok(None) };
         let mut sets = list_sets(socket)?;
-        let identity = sets.iter().find_map(|(name, user_data)| Identity::read(name, user_data));
+        let identity = sets.iter().find_map(|(name, user_data)| identity::read(name, user_data));
         let legacy = legacy::read(socket, &sets)?;
         sets.retain(|name, _| name.starts_with(door_chain::PREFIX));
         let chains = list_chains(socket)?;

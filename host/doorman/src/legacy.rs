@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use postern_core::{Family, GuardProtocol, PortRange};
+
 use crate::batch::Batch;
 use crate::elements::{self, read_client_port, read_port};
 use crate::error::Error;
-use crate::port_range::{GuardProtocol, PortRange};
-use crate::set_name::Family;
 use crate::socket::Socket;
 use crate::table::{delete_set, set_name};
 

@@ -4,10 +4,6 @@
 //! that the kernel removes in time, daemon or no daemon. A set door is a set in the user's own ruleset, filled the
 //! same way. This crate starts no process, reads no packet and no configuration, and never answers the network.
 
-mod net_door;
-mod port_range;
-mod set_name;
-
 mod doorman;
 mod orders;
 mod posture;
@@ -38,13 +34,9 @@ mod socket;
 mod error;
 
 pub use changes::Changes;
-pub use check::{check_doors, check_sets};
+pub use check::check_sets;
 pub use doorman::{Doorman, Listing, Opening, reset};
 pub use error::{Error, Mistake};
 pub use guard::Release;
-pub use identity::Identity;
-pub use net_door::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted};
-pub use port_range::{GuardProtocol, PortRange};
 pub use posture::{Kept, Posture, WhyPlain};
 pub use redirections::{Redirection, redirections};
-pub use set_name::{Family, SetName, SetNameError};

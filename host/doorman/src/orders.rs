@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postern_core::{Act, Client, Order, Receipt};
+use postern_core::{Act, Client, GuardProtocol, OnClose, Order, PortRange, Receipt};
 use rustix::io::Errno;
 
 use crate::batch::Batch;
@@ -12,8 +12,6 @@ use crate::door_chain::{DoorChain, client_key};
 use crate::door_set::DoorSet;
 use crate::doorman::Doorman;
 use crate::elements;
-use crate::net_door::OnClose;
-use crate::port_range::{GuardProtocol, PortRange};
 use crate::sock_diag::SockDiag;
 use crate::socket::{Failure, Socket};
 use crate::table::TABLE;

@@ -7,13 +7,12 @@ use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetAttribute, SetDescription, SetElementAttribute,
     SetElementList, SetElementMessage, SetFlags, Verdict, VerdictAttribute,
 };
+use postern_core::{Family, GuardProtocol, PortRange};
 
 use crate::attributes::{all, find, find_text};
 use crate::batch::Batch;
 use crate::elements::{port_key, read_port};
 use crate::error::Error;
-use crate::port_range::{GuardProtocol, PortRange};
-use crate::set_name::Family;
 use crate::socket::Socket;
 use crate::table::{self, PORTS, TABLE, add_set};
 

@@ -6,10 +6,9 @@ use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
 use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleMessage};
+use postern_core::{Family, GuardProtocol};
 
 use crate::error::Error;
-use crate::port_range::GuardProtocol;
-use crate::set_name::Family;
 use crate::socket::Socket;
 
 /// A rule that leads to another port, of this machine or of one behind it.

@@ -12,6 +12,7 @@ use netlink_packet_netfilter::NetfilterHeader;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
 use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
+use postern_core::Family;
 use rustix::io::Errno;
 use rustix::net::RecvFlags;
 use rustix::net::netdevice::{index_to_name, name_to_index};
@@ -20,8 +21,7 @@ use rustix::net::sockopt::{
     set_socket_send_buffer_size_force,
 };
 
-use crate::batch::{Batch, encode};
-use crate::set_name::Family;
+use crate::batch::{Batch, encode, netfilter_family};
 
 /// Bytes that one datagram may have: more than the kernel ever puts in one.
 const INBOX: usize = 1 << 16;
@@ -229,7 +229,13 @@ impl Socket {
         let sequence = self.sequence;
         self.sequence = sequence.wrapping_add(1);
         self.outbox.clear();
-        encode(&mut self.outbox, NetfilterHeader::new(family.netfilter(), 0, 0), question, flags, sequence);
+        encode(
+            &mut self.outbox,
+            NetfilterHeader::new(netfilter_family(family), 0, 0),
+            question,
+            flags,
+            sequence,
+        );
         self.inner.send(&self.outbox, 0).map_err(|error| errno(&error))?;
         Ok(sequence)
     }

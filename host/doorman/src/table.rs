@@ -40,10 +40,10 @@ use netlink_packet_netfilter::nftables::{
     ChainAttribute, ChainMessage, Hook, InetHookNumber, NfTablesMessage, Register, RuleAttribute,
     RuleMessage, SetAttribute, SetMessage, TableAttribute, TableFlags, TableMessage,
 };
+use postern_core::{Family, SetName};
 
 use crate::batch::Batch;
 use crate::expressions::{Expression, accept, from_loopback, load_port, not_for_this_machine, verdict_of};
-use crate::set_name::{Family, SetName};
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "postern";

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
 
-use postern_doorman::{GuardProtocol, NetDoor, Redirection, redirections};
+use postern_core::{GuardProtocol, NetDoor};
+use postern_doorman::{Redirection, redirections};
 
 use crate::config::{Config, DoorKind};
 

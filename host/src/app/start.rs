@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
-use postern_core::{Client, Knock, RuleId};
-use postern_doorman::GuardDoor;
+use postern_core::{Client, GuardDoor, Knock, RuleId};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;

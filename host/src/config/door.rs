@@ -5,8 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Again, Width};
-use postern_doorman::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, SetName};
+use postern_core::{Again, GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, SetName, Width};
 
 use super::mistake::Mistake;
 use super::table::{At, Table};
@@ -53,8 +52,12 @@ impl Door {
         }
     }
 
-    /// What the doorman says is wrong with it.
-    pub(crate) fn refused(&self, file: &Path, what: postern_doorman::Mistake) -> Mistake {
+    /// What is said to be wrong with it.
+    pub(crate) fn refused(
+        &self,
+        file: &Path,
+        what: impl std::error::Error + Send + Sync + 'static,
+    ) -> Mistake {
         self.mistake(file, format!("{:#}", anyhow::Error::from(what)))
     }
 

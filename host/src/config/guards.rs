@@ -5,8 +5,7 @@
 
 use std::sync::Arc;
 
-use postern_core::Width;
-use postern_doorman::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, OnClose, PortRange};
+use postern_core::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, OnClose, PortRange, Width};
 use toml::de::{DeTable, DeValue};
 
 use super::is_name;

@@ -2,8 +2,7 @@
 
 use std::net::IpAddr;
 
-use postern_core::IpNet;
-use postern_doorman::{GuardProtocol, PortRange, Trusted};
+use postern_core::{GuardProtocol, IpNet, PortRange, Trusted};
 
 /// A number of bytes, such as `64KiB` or `16MiB`.
 pub(super) fn size(text: &str) -> Result<u64, String> {

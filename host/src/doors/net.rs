@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
-use postern_core::{DoorId, Order, Receipt};
-use postern_doorman::{Changes, Doorman, Error, Identity, Kept, Listing, NetDoor, Posture, Release};
+use postern_core::{ConfigIdentity, DoorId, NetDoor, Order, Receipt};
+use postern_doorman::{Changes, Doorman, Error, Kept, Listing, Posture, Release};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
@@ -56,7 +56,7 @@ impl Filter {
 
 impl NetThread {
     /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do.
-    pub(super) fn start(teller: Teller, identity: Option<Identity>) -> io::Result<Self> {
+    pub(super) fn start(teller: Teller, identity: Option<ConfigIdentity>) -> io::Result<Self> {
         let (messages, queue) = unbounded();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let filter = Arc::new(Filter::default());
@@ -138,7 +138,7 @@ impl NetThread {
 
 /// What the thread owns.
 struct Owner {
-    identity: Option<Identity>,
+    identity: Option<ConfigIdentity>,
     queue: Receiver<Message>,
     wake: Arc<OwnedFd>,
     teller: Teller,

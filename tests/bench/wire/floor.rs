@@ -9,8 +9,11 @@ use std::time::Duration;
 
 use pcap::{Active, Capture};
 use postern_capture::{Filter, Frame, Tap, TapSettings};
-use postern_core::{Act, Client, Direction, DoorId, Order, TcpFlags, Transport, Watch};
-use postern_doorman::{Doorman, GuardDoor, GuardProtocol, NetDoor, OnClose, PortRange, Release};
+use postern_core::{
+    Act, Client, Direction, DoorId, GuardDoor, GuardProtocol, NetDoor, OnClose, Order, PortRange, TcpFlags,
+    Transport, Watch,
+};
+use postern_doorman::{Doorman, Release};
 
 use crate::{GUARDED, KNOCK};
 

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
+use postern_core::{Family, GuardProtocol};
+
 use super::Redirection;
 use crate::attributes::{all, find, find_u32, text};
-use crate::port_range::GuardProtocol;
-use crate::set_name::Family;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_RULE_TABLE: u16 = 1;

@@ -3,8 +3,8 @@
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
-use postern_core::{Act, DoorId};
-use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose, PortRange, Posture, Release, WhyPlain};
+use postern_core::{Act, DoorId, GuardProtocol, NetDoor, OnClose, PortRange};
+use postern_doorman::{Doorman, Posture, Release, WhyPlain};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, NEIGHBOUR4, World, nft, run};
 use crate::{MINUTE, SSH, guard, identity, listen, must, postern_table, remaining, set_doors, ssh, start};

@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 use std::net::{Ipv6Addr, SocketAddrV6};
 use std::time::Duration;
 
-use postern_core::{Act, DoorId};
-use postern_doorman::{GuardDoor, GuardProtocol, NetDoor, OnClose};
+use postern_core::{Act, DoorId, GuardDoor, GuardProtocol, NetDoor, OnClose};
 
 use crate::world::{
     CLIENT4, CLIENT6, HOST_LINK_LOCAL, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, Reach, World, nft,

@@ -4,8 +4,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use postern_core::{Act, DoorId, Order};
-use postern_doorman::{Doorman, GuardProtocol, NetDoor, OnClose, Release, Trusted};
+use postern_core::{Act, DoorId, GuardProtocol, NetDoor, OnClose, Order, Trusted};
+use postern_doorman::{Doorman, Release};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, World, nft, run};
 use crate::{MINUTE, SSH, guard, identity, listen, must, ssh};

@@ -4,8 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use postern_core::{Act, DoorId, Order};
-use postern_doorman::{GuardProtocol, NetDoor, OnClose, Trusted};
+use postern_core::{Act, DoorId, GuardProtocol, NetDoor, OnClose, Order, Trusted};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, Reach, World, nft, wait_until};
 use crate::{MINUTE, SSH, guard, listen, must, remaining, set_doors, ssh, start};

@@ -3,10 +3,8 @@
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
-use postern_core::{Act, DoorId};
-use postern_doorman::{
-    Changes, Doorman, Error, GuardProtocol, Identity, OnClose, Posture, Release, WhyPlain, reset,
-};
+use postern_core::{Act, ConfigIdentity, DoorId, GuardProtocol, OnClose};
+use postern_doorman::{Changes, Doorman, Error, Posture, Release, WhyPlain, reset};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, NEIGHBOUR4, World, nft, run, try_nft, wait_until};
 use crate::{
@@ -258,12 +256,13 @@ fn a_port_that_stays_guarded_is_never_open_during_reloads() {
 fn without_guard_doors_a_table_is_let_go_of_only_by_its_own_configuration_when_that_is_whole() {
     let Some(world) = World::new() else { return };
     let _ssh = listen(22);
-    let begin =
-        |identity: Option<Identity>, release| Doorman::start(identity, &[], release).unwrap().0.posture();
+    let begin = |identity: Option<ConfigIdentity>, release| {
+        Doorman::start(identity, &[], release).unwrap().0.posture()
+    };
     assert_eq!(begin(Some(identity()), Release::Now), Posture::Unguarded);
     assert!(!run("nft list tables").contains("postern"));
     drop(start(&[ssh()]).unwrap());
-    let other = Identity::new("0ther", "/etc/other.toml");
+    let other = ConfigIdentity::new("0ther", "/etc/other.toml");
     assert_eq!(begin(None, Release::Now), Posture::Unguarded);
     assert_eq!(begin(Some(other), Release::Now), Posture::Unguarded);
     world.must_hear_nothing(CLIENT4, (HOST4, 22));
@@ -279,7 +278,7 @@ fn what_another_configuration_guards_is_left_to_it() {
     let Some(world) = World::new() else { return };
     let (_ssh, _web) = (listen(22), listen(80));
     drop(start(&[ssh()]).unwrap());
-    let other = || Identity::new("0ther", "/etc/other.toml");
+    let other = || ConfigIdentity::new("0ther", "/etc/other.toml");
     let web = (DoorId(2), guard(&[(GuardProtocol::Tcp, 80)], OnClose::Keep));
     let error = Doorman::start(Some(other()), &[web], Release::Now).err().unwrap();
     let words = "the table inet postern guards ports for another configuration, /etc/postern/postern.toml; \

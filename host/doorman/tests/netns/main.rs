@@ -15,10 +15,10 @@ mod sets;
 use std::net::TcpListener;
 use std::time::Duration;
 
-use postern_core::{Act, DoorId, Order};
-use postern_doorman::{
-    Doorman, Error, GuardDoor, GuardProtocol, Identity, Kept, NetDoor, OnClose, PortRange, Posture, Release,
+use postern_core::{
+    Act, ConfigIdentity, DoorId, GuardDoor, GuardProtocol, NetDoor, OnClose, Order, PortRange,
 };
+use postern_doorman::{Doorman, Error, Kept, Posture, Release};
 
 use crate::world::run;
 
@@ -34,8 +34,8 @@ fn guard(ports: &[(GuardProtocol, u16)], on_close: OnClose) -> NetDoor {
 }
 
 /// The configuration that the tests' doormen are for.
-fn identity() -> Identity {
-    Identity::new("00c0ffee", "/etc/postern/postern.toml")
+fn identity() -> ConfigIdentity {
+    ConfigIdentity::new("00c0ffee", "/etc/postern/postern.toml")
 }
 
 /// Starts a doorman that may let go of what nobody guards any more.

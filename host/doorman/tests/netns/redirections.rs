@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use postern_core::Act;
-use postern_doorman::{GuardProtocol, OnClose, redirections};
+use postern_core::{Act, GuardProtocol, OnClose};
+use postern_doorman::redirections;
 
 use crate::world::{CLIENT4, HOST4, NEIGHBOUR4, World, nft, run};
 use crate::{MINUTE, SSH, guard, listen, must, set_doors, start};

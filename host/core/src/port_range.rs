@@ -88,14 +88,17 @@ pub enum GuardProtocol {
 
 impl GuardProtocol {
     /// The protocol number in an IP header (IANA "Assigned Internet Protocol Numbers").
-    pub(crate) const fn number(self) -> u8 {
+    #[must_use]
+    pub const fn number(self) -> u8 {
         match self {
             Self::Tcp => 6,
             Self::Udp => 17,
         }
     }
 
-    pub(crate) const fn from_number(number: u8) -> Option<Self> {
+    /// The protocol of this number; none if no port of it can be guarded.
+    #[must_use]
+    pub const fn from_number(number: u8) -> Option<Self> {
         match number {
             6 => Some(Self::Tcp),
             17 => Some(Self::Udp),

@@ -3,8 +3,6 @@
 use std::fmt;
 use std::str::FromStr;
 
-use netlink_packet_netfilter::NetfilterProtoFamily;
-
 /// The most bytes of a table's or a set's name that a kernel takes (`NFT_NAME_MAXLEN` less the final zero).
 const MAX_NAME: usize = 255;
 
@@ -74,16 +72,6 @@ impl FromStr for SetName {
 impl fmt::Display for SetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} {}", self.family, self.table, self.name)
-    }
-}
-
-impl Family {
-    pub(crate) const fn netfilter(self) -> NetfilterProtoFamily {
-        match self {
-            Self::Ip => NetfilterProtoFamily::IPv4,
-            Self::Ip6 => NetfilterProtoFamily::IPv6,
-            Self::Inet => NetfilterProtoFamily::Inet,
-        }
     }
 }
 

@@ -4,10 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use postern_core::Width;
 
 use crate::port_range::PortRange;
 use crate::set_name::SetName;
+use crate::width::Width;
 
 /// The most ports and ranges of ports of one guard door.
 pub const MAX_DOOR_PORTS: usize = 64;
@@ -19,7 +19,7 @@ pub const MAX_GUARDED_PORTS: usize = 2048;
 pub const MAX_ALWAYS: usize = 1024;
 
 /// The most of them of all guard doors together; they are written in one message to the kernel, which bounds its size.
-pub(crate) const MAX_ALWAYS_IN_ALL: usize = 16_384;
+pub const MAX_ALWAYS_IN_ALL: usize = 16_384;
 
 /// A door in the packet filter.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,8 @@ pub struct GuardDoor {
 
 impl GuardDoor {
     /// Whether this address needs no knock, by whatever interface it comes.
-    pub(crate) fn trusts(&self, address: IpAddr) -> bool {
+    #[must_use]
+    pub fn trusts(&self, address: IpAddr) -> bool {
         self.always
             .iter()
             .any(|trusted| matches!(trusted, Trusted::Network(network) if network.contains(&address)))
