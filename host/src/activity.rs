@@ -75,10 +75,14 @@ impl Activity {
         read()
     }
 
-    /// Has the module of this file compiled.
-    pub(crate) fn compile<T>(&self, file: &Path, compile: impl FnOnce() -> T) -> T {
-        let _during = self.begin(What::Compiling, file);
-        compile()
+    /// The module of this file is being compiled from now on.
+    pub(crate) fn begin_compiling(&self, file: &Path) {
+        self.shared.begin(What::Compiling, file);
+    }
+
+    /// The module of this file was compiled, or could not be.
+    pub(crate) fn end_compiling(&self, file: &Path) {
+        self.shared.end(What::Compiling, file);
     }
 
     /// Has the journal in this folder opened, which another may hold.
@@ -93,7 +97,7 @@ impl Activity {
     }
 
     fn begin<'a>(&'a self, what: What, file: &'a Path) -> During<'a> {
-        self.shared.lock().push(Doing { what, file: file.to_owned(), since: Instant::now() });
+        self.shared.begin(what, file);
         During { shared: &self.shared, what, file }
     }
 }
@@ -102,16 +106,23 @@ impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Doing>> {
         self.doing.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn begin(&self, what: What, file: &Path) {
+        self.lock().push(Doing { what, file: file.to_owned(), since: Instant::now() });
+    }
+
+    fn end(&self, what: What, file: &Path) {
+        let mut doing = self.lock();
+        // Two threads that do the same are the same to whoever asks.
+        if let Some(place) = doing.iter().position(|doing| doing.what == what && doing.file == file) {
+            doing.remove(place);
+        }
+    }
 }
 
 impl Drop for During<'_> {
     fn drop(&mut self) {
-        let mut doing = self.shared.lock();
-        // Two threads that do the same are the same to whoever asks.
-        if let Some(place) = doing.iter().position(|doing| doing.what == self.what && doing.file == self.file)
-        {
-            doing.remove(place);
-        }
+        self.shared.end(self.what, self.file);
     }
 }
 
@@ -144,20 +155,21 @@ mod tests {
             activity.doing().iter().map(|doing| (doing.what, doing.file.clone())).collect()
         };
         let read = activity.read(Path::new("/a"), || {
-            activity.compile(Path::new("/b"), || {
-                assert_eq!(files(&activity), [(What::Reading, "/a".into()), (What::Compiling, "/b".into())]);
-                let reads: Vec<_> =
-                    activity.doing().iter().filter_map(Doing::reads).map(Path::to_owned).collect();
-                assert_eq!(reads, [Path::new("/a")]);
-            });
+            activity.begin_compiling(Path::new("/b"));
+            assert_eq!(files(&activity), [(What::Reading, "/a".into()), (What::Compiling, "/b".into())]);
+            let reads: Vec<_> =
+                activity.doing().iter().filter_map(Doing::reads).map(Path::to_owned).collect();
+            assert_eq!(reads, [Path::new("/a")]);
+            activity.end_compiling(Path::new("/b"));
             assert_eq!(files(&activity), [(What::Reading, "/a".into())]);
             Ok(7)
         });
         assert_eq!(read.unwrap(), 7);
         assert!(activity.doing().is_empty());
         // Also if it ends with a panic.
-        let panicked =
-            std::panic::catch_unwind(|| activity.compile(Path::new("/b"), || panic!("of this test")));
+        let panicked = std::panic::catch_unwind(|| {
+            activity.read(Path::new("/b"), || -> Result<(), OpenError> { panic!("of this test") })
+        });
         assert!(panicked.is_err() && activity.doing().is_empty());
     }
 

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, DoorId, GuardDoor, NetDoor, check_doors as check_doors_of_net};
+use postern_core::{Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, check_doors as check_doors_of_net};
 
 use crate::activity::Activity;
 use crate::trust::{OpenError, Trust};
@@ -33,7 +33,7 @@ pub use door::{CommandDoor, Door, DoorKind, ShellDoor};
 pub(crate) use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use mistake::{Mistake, Mistakes};
 pub(crate) use rule_file::OneTime;
-pub use rule_file::{ModuleSource, RuleFile};
+pub use rule_file::RuleFile;
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -12,6 +12,7 @@ mod journal;
 pub mod activity;
 pub mod config;
 pub mod knockd;
+mod load_rules;
 mod reload;
 pub mod trust;
 mod watch;
@@ -30,3 +31,5 @@ pub mod exit;
 mod guarding;
 mod happening;
 pub mod log;
+
+pub use load_rules::load_rules;

@@ -23,7 +23,8 @@ use crate::clock::until;
 use crate::config::{Config, Mistake, Mistakes, Reading};
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared, Teller};
-use crate::rules::{Generation, Loader, Runtime};
+use crate::load_rules::load_rules;
+use crate::rules::{Loader, Runtime};
 use crate::state;
 use crate::watch::{Noticed, Watch};
 use crate::written::Written;
@@ -341,7 +342,7 @@ pub(crate) fn prepare(
     let generation = match &config {
         // A compiler is a large program, and what it is fed comes from outside.
         Some(config) => {
-            let build = || Generation::build(1, config, loader, activity);
+            let build = || load_rules(1, config, loader, activity);
             let built = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
                 let what = "a module made the compiler panic; see the standard error".to_owned();
                 let mistake =

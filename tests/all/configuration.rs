@@ -7,7 +7,8 @@ use std::path::Path;
 use expect_test::{Expect, expect};
 use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
-use posternd::rules::{Generation, Loader, Runtime};
+use posternd::load_rules;
+use posternd::rules::{Loader, Runtime};
 use posternd::trust::Trust;
 
 const GOOD: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
@@ -24,7 +25,7 @@ fn mistakes(postern: &str, rules: &[(&str, &str)]) -> String {
     let loader = Loader::new(Runtime::start().unwrap()).unwrap();
     let said = match Config::load(&dir.path().join("postern.toml")) {
         Err(mistakes) => format!("{mistakes}\n"),
-        Ok(config) => match Generation::build(1, &config, &loader, &Activity::default()) {
+        Ok(config) => match load_rules(1, &config, &loader, &Activity::default()) {
             Err(mistakes) => format!("{mistakes}\n"),
             Ok(_) => String::new(),
         },
@@ -164,7 +165,7 @@ fn files_that_others_can_write_are_not_read() {
             Config::read(&file, trust, &Activity::default());
         let built = config.filter(|_| mistakes.is_empty()).map(|config| {
             let loader = Loader::new(Runtime::start().unwrap()).unwrap();
-            Generation::build(1, &config, &loader, &Activity::default()).map(drop)
+            load_rules(1, &config, &loader, &Activity::default()).map(drop)
         });
         let mistakes = match built {
             Some(Err(mistakes)) => mistakes,

@@ -4,7 +4,8 @@ use std::fs;
 
 use posternd::activity::Activity;
 use posternd::config::Config;
-use posternd::rules::{Generation, Loader, Runtime};
+use posternd::load_rules;
+use posternd::rules::{Loader, Runtime};
 
 const README: &str = include_str!("../../README.md");
 const CONFIG: &str = include_str!("../../host/docs/config.md");
@@ -31,7 +32,7 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
     let config = Config::load(&dir.path().join("postern.toml"))
         .unwrap_or_else(|mistakes| panic!("{mistakes}\n{postern}\n{rules:?}"));
     let loader = Loader::new(Runtime::start().unwrap()).unwrap();
-    if let Err(mistakes) = Generation::build(1, &config, &loader, &Activity::default()) {
+    if let Err(mistakes) = load_rules(1, &config, &loader, &Activity::default()) {
         panic!("{mistakes}\n{rules:?}");
     }
     config

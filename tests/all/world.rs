@@ -14,6 +14,7 @@ use postern_core::{
 };
 use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
+use posternd::load_rules;
 use posternd::rules::{Generation, Loader, Outcome, Runtime, Shard};
 use tempfile::TempDir;
 
@@ -189,7 +190,7 @@ fn write(dir: &Path, files: &[(&str, &[u8])]) {
 
 fn prepare(dir: &Path, number: u64, loader: &Loader) -> Result<(Config, Generation), Mistakes> {
     let config = Config::load(&dir.join("postern.toml"))?;
-    let generation = Generation::build(number, &config, loader, &Activity::default())?;
+    let generation = load_rules(number, &config, loader, &Activity::default())?;
     Ok((config, generation))
 }
 

@@ -14,7 +14,8 @@ use postern_core::{
 use postern_tests::frame::udp;
 use posternd::activity::Activity;
 use posternd::config::Config;
-use posternd::rules::{Generation, Loader, Runtime, Shard};
+use posternd::load_rules;
+use posternd::rules::{Loader, Runtime, Shard};
 
 const RULE: &str = "module = \"sequence\"\ndoor = \"probe\"\n[settings]\nsequence = [\"7001/udp\", \"7002/udp\", \"7003/udp\"]\nwithin = \"10m\"\n";
 const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.probe]\nguard = \"udp/9999\"\n";
@@ -146,6 +147,6 @@ fn shard(rules: usize) -> (Runtime, Shard) {
     let runtime = Runtime::start().expect("this machine can");
     let loader = Loader::new(runtime.clone()).expect("the contract fits");
     let config = Config::load(&dir.path().join("postern.toml")).expect("it is right");
-    let generation = Generation::build(1, &config, &loader, &Activity::default()).expect("it is right");
+    let generation = load_rules(1, &config, &loader, &Activity::default()).expect("it is right");
     (runtime, Shard::new(Arc::new(generation), 1))
 }

@@ -18,11 +18,12 @@ mod dispatch;
 mod memory;
 mod rest;
 
-// What a door in the packet filter is, as the configuration describes it.
+// What rules and doors in the packet filter are, as the configuration describes them.
 mod config_identity;
 mod door_mistake;
 mod net_door;
 mod port_range;
+mod rule_spec;
 mod set_name;
 
 // What becomes of their verdicts.
@@ -63,6 +64,7 @@ pub use openings::{Opening, Openings, State};
 pub use port_range::{GuardProtocol, PortRange};
 pub use report::{Observer, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
 pub use rest::Rest;
+pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, RuleId, TenantId, Width};
+use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, Width};
 
 use super::Ceilings;
 use super::door::prefixes;
@@ -12,7 +12,6 @@ use super::memory;
 use super::mistake::Mistake;
 use super::settings_places::SettingsPlaces;
 use super::table::{At, Place, Source, Table};
-use crate::rules::{Limits, stock};
 
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug)]
@@ -38,7 +37,7 @@ pub struct RuleFile {
     /// What the host remembers for it, all workers together.
     pub bounds: Bounds,
     /// What its instances may use.
-    pub limits: Limits,
+    pub limits: RuleLimits,
     /// What is under `[settings]`, as a JSON object.
     pub settings: String,
     /// Where the sequence stands that is used up by an opening; none if it may be used again.
@@ -61,13 +60,13 @@ pub(crate) struct OneTime {
     pub(crate) steps: String,
 }
 
-/// Where a module comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum ModuleSource {
-    /// Embedded in the daemon.
-    Stock(&'static str),
-    /// A file.
-    File(PathBuf),
+impl OneTime {
+    /// Knocks are begun anew with each one-time sequence, even if its steps are those of the one before.
+    fn memory_epoch(&self) -> u32 {
+        let [a, b, c, d, ..] = self.offset.to_le_bytes();
+        // By an odd number, so that no two places of a file below 4 GiB are one.
+        u32::from_le_bytes([a, b, c, d]).wrapping_mul(0x9e37_79b1)
+    }
 }
 
 impl RuleFile {
@@ -102,7 +101,7 @@ impl RuleFile {
             interfaces: Vec::new(),
             sees_outgoing: has_target,
             bounds: Bounds::OF_A_RULE,
-            limits: Limits::default(),
+            limits: RuleLimits::default(),
             settings,
             one_time,
             module_place: place.clone(),
@@ -110,6 +109,22 @@ impl RuleFile {
             door_places: vec![place.clone()],
             prefixes_place: place,
             interface_places: Vec::new(),
+        }
+    }
+
+    /// What must be known of it to load it.
+    #[must_use]
+    pub fn spec(&self) -> RuleSpec {
+        RuleSpec {
+            id: self.id.clone(),
+            module: self.module.clone(),
+            settings: self.settings.as_str().into(),
+            limits: self.limits,
+            bounds: self.bounds,
+            group: Arc::clone(&self.group),
+            interfaces: self.interfaces.clone(),
+            sees_outgoing: self.sees_outgoing,
+            memory_epoch: self.one_time.as_ref().map_or(0, OneTime::memory_epoch),
         }
     }
 
@@ -205,9 +220,9 @@ impl RuleFile {
         if value.contains('/') || Path::new(value).extension().is_some() {
             return Some(ModuleSource::File(file.with_file_name(value)));
         }
-        let stock = stock::NAMES.iter().find(|name| *name == value);
+        let stock = ModuleSource::STOCK.iter().find(|name| *name == value);
         if stock.is_none() {
-            let known = stock::NAMES.join(", ");
+            let known = ModuleSource::STOCK.join(", ");
             table.mistake(
                 place,
                 format!("there is no stock module `{value}`; the stock modules are: {known}; a file of your own is named with its path, such as ./{value}.wasm"),
@@ -216,7 +231,7 @@ impl RuleFile {
         stock.map(|name| ModuleSource::Stock(name))
     }
 
-    fn limits(table: &Table<'_>) -> Limits {
+    fn limits(table: &Table<'_>) -> RuleLimits {
         let limits = table.table("limits");
         let cpu_range = Duration::from_millis(1)..=Duration::from_millis(100);
         let cpu = limits.as_ref().and_then(|limits| limits.duration("cpu", cpu_range));
@@ -224,8 +239,8 @@ impl RuleFile {
         if let Some(limits) = limits {
             limits.finish();
         }
-        let default = Limits::default();
-        Limits {
+        let default = RuleLimits::default();
+        RuleLimits {
             cpu: cpu.map_or(default.cpu, |at| at.value),
             memory: memory.map_or(default.memory, |at| usize::try_from(at.value).unwrap_or(usize::MAX)),
         }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use postern_core::RuleId;
+use postern_core::{RuleId, RuleLimits};
 
 use super::call_clock::CallClock;
 use super::guest_log::{GuestLog, LogLimit};
-use super::limits::{Allowance, Limits};
+use super::limits::Allowance;
 use super::runtime::Runtime;
 
 /// What a store holds for its guest.
@@ -17,7 +17,7 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(runtime: &Runtime, rule: RuleId, limits: Limits, log_limit: LogLimit) -> Self {
+    pub(super) fn new(runtime: &Runtime, rule: RuleId, limits: RuleLimits, log_limit: LogLimit) -> Self {
         Self {
             allowance: Allowance::new(limits),
             clock: CallClock::new(runtime.ticks()),

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Interest, Knock, RuleId, Verdict};
+use postern_core::{Interest, Knock, RuleId, RuleLimits, Verdict};
 use thiserror::Error;
 use wasmtime::Store;
 
@@ -13,7 +13,7 @@ use super::contract;
 use super::fault::Fault;
 use super::guest::Guest;
 use super::guest_log::LogLimit;
-use super::limits::Limits;
+use super::limits::cpu_of_start;
 use super::loader::Module;
 use super::runtime::Running;
 use super::store;
@@ -58,14 +58,14 @@ impl Instance {
     pub(super) fn start(
         module: &Module,
         rule: &RuleId,
-        limits: Limits,
+        limits: RuleLimits,
         settings: &str,
         log_limit: &LogLimit,
     ) -> Result<(Self, Interest), StartError> {
         let _running = module.runtime.running();
         let guest = Guest::new(&module.runtime, rule.clone(), limits, Arc::clone(log_limit));
         let mut store = store::new(&module.runtime, guest);
-        let cpu = limits.cpu_of_start();
+        let cpu = cpu_of_start(limits);
         let fault = |during| move |error| Fault::from_error(during, &error, cpu);
         let rule = store::start(&mut store, cpu, |store| module.code.start(store)).map_err(fault("start"))?;
         let interest = store::call(&mut store, cpu, |store| rule.call_configure(store, settings));

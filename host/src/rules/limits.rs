@@ -1,7 +1,8 @@
-//! Limits: what an instance of a rule may use.
+//! Limits: what an instance of a rule may use, in the terms of its store.
 
 use std::time::Duration;
 
+use postern_core::RuleLimits;
 use wasmtime::ResourceLimiter;
 
 /// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is looked at.
@@ -15,30 +16,6 @@ const MAX_TABLES: usize = 16;
 const MAX_INSTANCES: usize = 64;
 const MAX_TABLE_ELEMENTS: usize = 65_536;
 
-/// What an instance of a rule may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// CPU time of one call, 1 to 100 ms. A call is stopped at the second look that finds it over, so up to 2 ms later.
-    pub cpu: Duration,
-    /// Bytes of linear memory, all its memories together.
-    pub memory: usize,
-}
-
-impl Limits {
-    /// CPU time of a start and of `configure`, which happen once: ten times that of a call, at most 100 ms. A runtime that brings an
-    /// interpreter along wants it: one of Python takes 1.5 ms to start and 1 to configure, where a call takes it 30 us.
-    pub(super) fn cpu_of_start(self) -> Duration {
-        const MOST: Duration = Duration::from_millis(100);
-        (self.cpu * 10).min(MOST)
-    }
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self { cpu: Duration::from_millis(2), memory: 16 << 20 }
-    }
-}
-
 /// What is left of an instance's memory and tables.
 pub(super) struct Allowance {
     memory: usize,
@@ -46,7 +23,7 @@ pub(super) struct Allowance {
 }
 
 impl Allowance {
-    pub(super) const fn new(limits: Limits) -> Self {
+    pub(super) const fn new(limits: RuleLimits) -> Self {
         Self { memory: limits.memory, used: 0 }
     }
 }
@@ -90,4 +67,11 @@ impl ResourceLimiter for Allowance {
     fn memories(&self) -> usize {
         MAX_MEMORIES
     }
+}
+
+/// CPU time of a start and of `configure`, which happen once: ten times that of a call, at most 100 ms. A runtime that brings an
+/// interpreter along wants it: one of Python takes 1.5 ms to start and 1 to configure, where a call takes it 30 us.
+pub(super) fn cpu_of_start(limits: RuleLimits) -> Duration {
+    const MOST: Duration = Duration::from_millis(100);
+    (limits.cpu * 10).min(MOST)
 }

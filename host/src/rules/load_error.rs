@@ -1,13 +1,14 @@
 //! LoadError: why a module was not loaded, and what its author can do about it.
 
 use std::io;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
 use super::contract::{HOST_INTERFACE, PACKAGE};
 use super::features::{Cause, Feature};
 use super::file_kind::FileKind;
-use crate::trust::Distrust;
+use super::module_files::ReadError;
 
 /// Why a module was not loaded.
 #[derive(Debug, Error)]
@@ -19,8 +20,13 @@ pub enum LoadError {
     #[error("{0}")]
     File(String),
     /// Others could have written it.
-    #[error("is not read: {} {}", .0.path.display(), .0.what)]
-    Distrust(Distrust),
+    #[error("is not read: {} {what}", path.display())]
+    Distrusted {
+        /// The file, or the folder on the way to it, that others can write.
+        path: PathBuf,
+        /// Who, and what to do.
+        what: String,
+    },
     /// Not WebAssembly at all.
     #[error("is {0}")]
     NotWasm(FileKind),
@@ -77,6 +83,16 @@ pub enum LoadError {
     Overtaken,
 }
 
+impl From<ReadError> for LoadError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => Self::Read(error),
+            ReadError::Unfit(what) => Self::File(what),
+            ReadError::Distrusted { path, what } => Self::Distrusted { path, what },
+        }
+    }
+}
+
 impl From<Cause> for LoadError {
     fn from(cause: Cause) -> Self {
         match cause {
@@ -111,7 +127,7 @@ impl LoadError {
             Self::BinaryVersion(_) => "compile the rule to WebAssembly".to_owned(),
             Self::Invalid(_) => "the file may be cut or damaged; build the rule again".to_owned(),
             Self::Feature(feature) => format!("switch it off: {}", feature.remedy),
-            Self::Distrust(_) => "see to it that only root can write it".to_owned(),
+            Self::Distrusted { .. } => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
             Self::Globals { .. } => "keep them in its memory".to_owned(),

@@ -6,6 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
+use postern_core::ModuleSource;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
@@ -15,11 +16,9 @@ use super::contract::{RulePre, add_to_linker};
 use super::direct::DirectRulePre;
 use super::guest::Guest;
 use super::load_error::LoadError;
+use super::module_files::{Compiling, ModuleFiles, NoFiles};
 use super::runtime::Runtime;
 use super::{features, stock};
-use crate::activity::Activity;
-use crate::config::{ModuleSource, NOT_REGULAR, UNANSWERED, read_regular};
-use crate::trust::{OpenError, Trust};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
@@ -87,8 +86,7 @@ impl Loader {
     pub(super) fn load_ahead<'a>(
         &self,
         sources: impl Iterator<Item = &'a ModuleSource>,
-        trust: Trust,
-        activity: &Activity,
+        files: &dyn ModuleFiles,
     ) -> Vec<Arc<Module>> {
         let paths: BTreeSet<&Path> = sources
             .filter_map(|source| match source {
@@ -101,7 +99,7 @@ impl Loader {
         let next = || lock(&paths).next();
         let work = || {
             while let Some(path) = next() {
-                if let Ok(module) = self.load_file(path, trust, activity) {
+                if let Ok(module) = self.load_file(path, files) {
                     lock(&compiled).push(module);
                 }
             }
@@ -116,24 +114,19 @@ impl Loader {
         compiled.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The module at `source`, if `trust` takes it. If the same bytes are in use already, so is their code.
+    /// The module at `source`, whose file `files` reads. If the same bytes are in use already, so is their code.
     ///
     /// # Errors
-    /// If it cannot or may not be read, is not WebAssembly, or is not a rule; or if it is still being compiled when `activity` was overtaken.
-    pub fn load(
-        &self,
-        source: &ModuleSource,
-        trust: Trust,
-        activity: &Activity,
-    ) -> Result<Arc<Module>, LoadError> {
+    /// If it cannot or may not be read, is not WebAssembly, or is not a rule; or if it is still being compiled when `files` was overtaken.
+    pub fn load(&self, source: &ModuleSource, files: &dyn ModuleFiles) -> Result<Arc<Module>, LoadError> {
         match source {
             ModuleSource::Stock(name) => {
                 let bytes = stock::bytes(name);
                 let digest =
                     *lock(&self.cache).stock.entry(name).or_insert_with(|| Sha256::digest(bytes).into());
-                self.load_digested(digest, bytes, activity)
+                self.load_digested(digest, bytes, files)
             }
-            ModuleSource::File(path) => self.load_file(path, trust, activity),
+            ModuleSource::File(path) => self.load_file(path, files),
         }
     }
 
@@ -142,21 +135,22 @@ impl Loader {
     /// # Errors
     /// As [`Loader::load`].
     pub fn load_bytes(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        self.load_digested(Sha256::digest(bytes).into(), bytes, &Activity::default())
+        self.load_digested(Sha256::digest(bytes).into(), bytes, &NoFiles)
     }
 
-    fn load_file(&self, path: &Path, trust: Trust, activity: &Activity) -> Result<Arc<Module>, LoadError> {
-        let bytes = read(path, trust, activity)?;
-        activity.compile(path, || self.load_digested(Sha256::digest(&bytes).into(), &bytes, activity))
+    fn load_file(&self, path: &Path, files: &dyn ModuleFiles) -> Result<Arc<Module>, LoadError> {
+        let bytes = files.read(path, MAX_MODULE)?;
+        let _compiling = Compiling::begin(files, path);
+        self.load_digested(Sha256::digest(&bytes).into(), &bytes, files)
     }
 
     fn load_digested(
         &self,
         digest: Digest,
         bytes: &[u8],
-        activity: &Activity,
+        files: &dyn ModuleFiles,
     ) -> Result<Arc<Module>, LoadError> {
-        let _claim = match self.known_or_claim(digest, activity)? {
+        let _claim = match self.known_or_claim(digest, files)? {
             Ok(module) => return Ok(module),
             Err(claim) => claim,
         };
@@ -169,7 +163,7 @@ impl Loader {
     fn known_or_claim(
         &self,
         digest: Digest,
-        activity: &Activity,
+        files: &dyn ModuleFiles,
     ) -> Result<Result<Arc<Module>, Claim<'_>>, LoadError> {
         let mut cache = lock(&self.cache);
         loop {
@@ -179,7 +173,7 @@ impl Loader {
             if cache.claimed.insert(digest) {
                 return Ok(Err(Claim { loader: self, digest }));
             }
-            if activity.is_overtaken() {
+            if files.is_overtaken() {
                 return Err(LoadError::Overtaken);
             }
             let waited = self.ended.wait_timeout(cache, LOOK);
@@ -229,14 +223,4 @@ fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
 /// What a panic leaves behind is as good as before: each step is one insertion.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn read(path: &Path, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
-    match read_regular(path, MAX_MODULE, trust, activity) {
-        Ok(read) => read.map_err(LoadError::File),
-        Err(OpenError::Io(error)) => Err(LoadError::Read(error)),
-        Err(OpenError::Distrust(distrust)) => Err(LoadError::Distrust(distrust)),
-        Err(OpenError::NotRegular) => Err(LoadError::File(NOT_REGULAR.to_owned())),
-        Err(OpenError::Unanswered) => Err(LoadError::File(UNANSWERED.to_owned())),
-    }
 }

@@ -9,7 +9,8 @@ use super::super::source::Source;
 use super::{Converted, POSTERN_TOML, convert};
 use crate::activity::Activity;
 use crate::config::{Config, Mistake, Reading};
-use crate::rules::{Generation, Loader, Runtime};
+use crate::load_rules::load_rules;
+use crate::rules::{Loader, Runtime};
 
 /// How a conversion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +88,7 @@ fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
     let Some(config) = config.filter(|_| mistakes.is_empty()) else { return Ok(mistakes) };
     let loader = Runtime::start().and_then(Loader::new);
     let loader = loader.map_err(|error| format!("{error:#}"))?;
-    let built = Generation::build(1, &config, &loader, &Activity::default());
+    let built = load_rules(1, &config, &loader, &Activity::default());
     Ok(built.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Direction, Knock, RuleId, TcpFlags, TenantId, Timestamp, Transport};
+use postern_core::{Direction, Knock, RuleId, RuleLimits, TcpFlags, TenantId, Timestamp, Transport};
 use postern_tests::Random;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
@@ -15,7 +15,6 @@ use super::super::componentize::{Encoded, Form, componentize, encode_component};
 use super::super::contract::{RulePre, add_to_linker};
 use super::super::guest::Guest;
 use super::super::guest_log::log_limit;
-use super::super::limits::Limits;
 use super::super::{Runtime, stock, store};
 use super::DirectRulePre;
 
@@ -100,7 +99,7 @@ impl Both {
     fn start(&self) -> Pair {
         [0, 1].map(|way| {
             let rule = RuleId { tenant: TenantId::host(), name: "both".into() };
-            let guest = Guest::new(&self.runtime, rule, Limits::default(), log_limit());
+            let guest = Guest::new(&self.runtime, rule, RuleLimits::default(), log_limit());
             let mut store = store::new(&self.runtime, guest);
             (store::call(&mut store, CPU, |store| self.codes[way].start(store)).unwrap(), store)
         })
