@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
-use postern_core::{DropReason, Event, RuleId};
+use postern_core::{DropReason, Event, Observer, RuleId};
 use postern_doorman::{Error, Release};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
@@ -41,13 +41,13 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long a new generation waits for the kernel to see its packets, before it is told all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
-/// Runs the daemon on `postern.toml` at `file` until it is told to stop; `trust` is whose files are taken.
+/// Runs the daemon on `postern.toml` at `file` until it is told to stop; `trust` is whose files are taken, and `observer` hears what happens.
 ///
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
-pub fn run(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
+pub fn run(file: &Path, trust: Trust, observer: Arc<dyn Observer>) -> anyhow::Result<Exit> {
     let goes_on = Box::new(|| true);
-    Ok(Shell::start()?.run(Written::Postern(file.to_owned(), trust), goes_on)?.exit)
+    Ok(Shell::start()?.run(Written::Postern(file.to_owned(), trust), observer, goes_on)?.exit)
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -77,10 +77,15 @@ impl Shell {
     }
 
     /// Runs the daemon on any configuration; as [`run`].
-    pub(crate) fn run(self, written: Written, tried: Tried) -> anyhow::Result<Ended> {
+    pub(crate) fn run(
+        self,
+        written: Written,
+        observer: Arc<dyn Observer>,
+        tried: Tried,
+    ) -> anyhow::Result<Ended> {
         let Self { runtime, signals } = self;
         let ended = runtime.block_on(async {
-            match App::start(written, signals, tried).await? {
+            match App::start(written, signals, observer, tried).await? {
                 Begun::App(app) => Ok(app.run().await),
                 Begun::Ended(ended) => Ok(ended),
             }
@@ -94,6 +99,7 @@ impl Shell {
 /// Everything that runs.
 struct App {
     written: Written,
+    observer: Arc<dyn Observer>,
     teller: Teller,
     happenings: UnboundedReceiver<Happening>,
     judgements: Receiver<Judgement>,
@@ -175,7 +181,7 @@ impl App {
         // By another generation it was another sequence.
         let is_same = judgement.generation == self.running.number;
         let line = self.running.one_time.get_mut(&judgement.rule).filter(|_| is_same).and_then(Option::take);
-        let Some(line) = line else { return log::count_drop(DropReason::AlreadyUsed) };
+        let Some(line) = line else { return self.count_used(&judgement.rule) };
         // The disk may hang. No more of these wait than there are such rules.
         let teller = self.teller.clone();
         spawn_blocking(move || {
@@ -193,11 +199,15 @@ impl App {
                 detail = error,
                 "{name} opens nothing any more: {error}"
             );
-            return log::count_drop(DropReason::AlreadyUsed);
+            return self.count_used(&rule);
         }
         self.desk.handle(Event::Judged { rule, source, request });
         // The next sequence comes with the next generation; until then the rule opens nothing.
         self.reloads.ask();
+    }
+
+    fn count_used(&self, rule: &RuleId) {
+        self.observer.count_drops(Some(&rule.tenant), DropReason::AlreadyUsed, 1);
     }
 
     /// These rules, whose files are gone, open nothing, though what takes them away is not in force; others do again.

@@ -1,6 +1,7 @@
 //! Check and reset: what can be done without a daemon running.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use postern_doorman::check_sets;
 use postern_text::{piece, terminal};
@@ -21,7 +22,7 @@ use crate::written::{Written, identity};
 /// # Errors
 /// If the system does not let us check, or nobody can be told.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
-    let loader = Loader::new(Runtime::start()?)?;
+    let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
     let written = Written::Postern(file.to_owned(), trust);
     let Prepared { config, generation, .. } = prepare(&written, 1, &loader, &Activity::default(), None);
     let mut mistakes: Vec<_> =

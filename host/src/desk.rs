@@ -9,22 +9,23 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use postern_core::{Action, ClaimKind, DropReason, Engine, Event, Policy, RuleId, UsedOnce};
+use postern_core::{Action, ClaimKind, DropReason, Engine, Event, Observer, Policy, RuleId, UsedOnce};
 use postern_doorman::{Error, Listing, Posture, Release};
 use tokio::sync::mpsc::Sender;
+use tokio::sync::mpsc::error::TrySendError;
 
 use crate::clock::Clock;
 use crate::config::{Config, OneTime};
 use crate::doors::{Doors, Plan};
 use crate::happening::Judgement;
 use crate::journal::{Journal, Record};
-use crate::log;
 use listed::Listed;
 
 /// The engine, its doors, and what counts at the moment.
 pub(crate) struct Desk {
     decided: Mutex<Decided>,
     clock: Clock,
+    observer: Arc<dyn Observer>,
     /// Judgements that cost a line of a file, which is the main loop's to strike out.
     to_spend: Sender<Judgement>,
 }
@@ -34,6 +35,7 @@ struct Decided {
     doors: Doors,
     term: Term,
     used: UsedOnce,
+    observer: Arc<dyn Observer>,
 }
 
 /// The generation in force.
@@ -55,6 +57,7 @@ impl Desk {
         plan: &Plan,
         config: &Config,
         clock: Clock,
+        observer: Arc<dyn Observer>,
         to_spend: Sender<Judgement>,
     ) -> Self {
         let term = Term {
@@ -64,9 +67,10 @@ impl Desk {
             one_time: one_time(config).into_keys().collect(),
             suspended: HashSet::new(),
         };
+        let engine = Engine::new(Arc::clone(&plan.policy));
         let decided =
-            Decided { engine: Engine::new(Arc::clone(&plan.policy)), doors, term, used: UsedOnce::default() };
-        Self { decided: Mutex::new(decided), clock, to_spend }
+            Decided { engine, doors, term, used: UsedOnce::default(), observer: Arc::clone(&observer) };
+        Self { decided: Mutex::new(decided), clock, observer, to_spend }
     }
 
     /// A rule said that doors should open or close. A verdict of the generation before counts only for what the rule may do in both.
@@ -77,14 +81,16 @@ impl Desk {
         let counts = generation == number
             || generation + 1 == *number && policy.grants.get(rule) == policy_before.grants.get(rule);
         if !counts {
-            return log::count_drop(DropReason::Outdated);
+            return self.count_drop(rule, DropReason::Outdated);
         }
         if suspended.contains(rule) {
-            return log::count_drop(DropReason::Withdrawn);
+            return self.count_drop(rule, DropReason::Withdrawn);
         }
         if one_time.contains(rule) {
-            if self.to_spend.try_send(judgement).is_err() {
-                log::count_drop(DropReason::QueueFull);
+            if let Err(TrySendError::Full(lost) | TrySendError::Closed(lost)) =
+                self.to_spend.try_send(judgement)
+            {
+                self.count_drop(&lost.rule, DropReason::QueueFull);
             }
             return;
         }
@@ -183,6 +189,10 @@ impl Desk {
         (decided.engine.openings().count(), untidy)
     }
 
+    fn count_drop(&self, rule: &RuleId, reason: DropReason) {
+        self.observer.count_drops(Some(&rule.tenant), reason, 1);
+    }
+
     fn lock(&self) -> MutexGuard<'_, Decided> {
         self.decided.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -215,7 +225,7 @@ impl Decided {
                 Action::Tell(report) => reports.push(report),
             }
         }
-        reports.iter().for_each(log::engine);
+        reports.iter().for_each(|report| self.observer.report(report));
     }
 }
 

@@ -41,6 +41,7 @@ use voice::Voice;
 use crate::app::{Ended, Shell};
 use crate::doors::IS_DAEMON;
 use crate::exit::Exit;
+use crate::log::Told;
 use crate::written::Written;
 
 /// What knockd listens on if nobody says.
@@ -203,7 +204,7 @@ impl Source {
         };
         let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
         let ended = match (ready, shell) {
-            (Ok(()), Ok(shell)) => shell.run(Written::Knockd(self), tried),
+            (Ok(()), Ok(shell)) => shell.run(Written::Knockd(self), Arc::new(Told), tried),
             (Err(error), _) => Err(error.into()),
             (_, Err(error)) => Err(error.into()),
         };

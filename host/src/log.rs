@@ -19,10 +19,8 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt;
 
 use json::Json;
-pub(crate) use rate_limit::RateLimit;
-pub(crate) use report::{
-    count_drop, drops, engine, not_recorded, outcome, posture, reload_refused, rule_says, start_refused,
-};
+pub use report::Told;
+pub(crate) use report::{drops, not_recorded, posture, reload_refused, start_refused};
 use text::TextFields;
 
 /// How log lines look.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{ExitCode, Termination};
+use std::sync::Arc;
 
 use clap::Parser;
 use postern_text::{panic, terminal};
@@ -31,7 +32,7 @@ fn main() -> ExitCode {
     let done = match command_line.command {
         Command::Knockd { options } => return knockd::run(options.into_iter()),
         Command::Run(run) => log::init(run.log_format, &run.log_level)
-            .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust())),
+            .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust(), Arc::new(log::Told))),
         Command::Check(file) => check::check(&file.config, file.trust()),
         Command::Reset(reset) => check::reset(&reset.config),
     };

@@ -39,5 +39,5 @@ pub use loader::{Loader, Module};
 pub use module_files::{ModuleFiles, ReadError};
 pub use problem::Problem;
 pub use runtime::{Running, Runtime};
-pub use shard::{Outcome, Shard};
-pub use worker::{Entrance, IsLocal, Pool, Surroundings, Told};
+pub use shard::Shard;
+pub use worker::{Ask, Entrance, IsLocal, Now, Pool, Surroundings};

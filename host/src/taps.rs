@@ -9,11 +9,10 @@ use postern_capture::{
     CaptureError, Ending, Filter, Frame, LocalNetwork, Precision, Sightings, Sink, Tap, TapSettings, View,
     decode,
 };
-use postern_core::{Direction, DropReason};
+use postern_core::{Direction, DropReason, Observer};
 use tokio::sync::Notify;
 
 use crate::config::Config;
-use crate::log;
 use crate::rules::{Entrance, Generation, Pool, Runtime};
 
 /// An interface, and which way packets go there.
@@ -23,6 +22,7 @@ type Place = (String, Direction);
 pub(crate) struct Taps {
     network: Arc<LocalNetwork>,
     sightings: Sightings,
+    observer: Arc<dyn Observer>,
     taps: BTreeMap<Place, (bool, Tap)>,
     /// Captures that were told to end. A rule may be in the middle of a call for one, and nobody waits for that here.
     ending: HashMap<Place, Ending>,
@@ -30,8 +30,8 @@ pub(crate) struct Taps {
 
 impl Taps {
     /// No captures yet.
-    pub(crate) fn new(network: Arc<LocalNetwork>, sightings: Sightings) -> Self {
-        Self { network, sightings, taps: BTreeMap::new(), ending: HashMap::new() }
+    pub(crate) fn new(network: Arc<LocalNetwork>, sightings: Sightings, observer: Arc<dyn Observer>) -> Self {
+        Self { network, sightings, observer, taps: BTreeMap::new(), ending: HashMap::new() }
     }
 
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
@@ -68,6 +68,7 @@ impl Taps {
                     network: self.network.view(),
                     sightings: self.sightings.clone(),
                     only_ipv4: config.only_ipv4,
+                    observer: Arc::clone(&self.observer),
                     listening: Arc::clone(listening),
                 };
                 let before = self.ending.remove(&place);
@@ -135,6 +136,7 @@ struct WayIn {
     network: View,
     sightings: Sightings,
     only_ipv4: bool,
+    observer: Arc<dyn Observer>,
     listening: Arc<Notify>,
 }
 
@@ -144,16 +146,19 @@ impl Sink for WayIn {
 
     /// A frame becomes a knock, or it is counted.
     fn frame(&mut self, frame: Frame<'_>) {
-        match decode(&frame, self.entrance.payload_limit()) {
-            Ok(knock) if self.only_ipv4 && knock.source.is_ipv6() => log::count_drop(DropReason::NotWatched),
-            Ok(mut knock) => match self.network.place(&mut knock, &frame) {
-                Ok(()) => {
-                    knock.sighting = self.sightings.of(&frame, &knock);
-                    self.entrance.offer(knock);
-                }
-                Err(reason) => log::count_drop(reason),
-            },
-            Err(reason) => log::count_drop(reason),
+        let knock = decode(&frame, self.entrance.payload_limit()).and_then(|mut knock| {
+            if self.only_ipv4 && knock.source.is_ipv6() {
+                return Err(DropReason::NotWatched);
+            }
+            self.network.place(&mut knock, &frame)?;
+            Ok(knock)
+        });
+        match knock {
+            Ok(mut knock) => {
+                knock.sighting = self.sightings.of(&frame, &knock);
+                self.entrance.offer(knock);
+            }
+            Err(reason) => self.observer.count_drops(None, reason, 1),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use posternd::activity::Activity;
@@ -22,7 +23,7 @@ fn mistakes(postern: &str, rules: &[(&str, &str)]) -> String {
     for (name, text) in rules {
         fs::write(dir.path().join("rules").join(name), text).unwrap();
     }
-    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     let said = match Config::load(&dir.path().join("postern.toml")) {
         Err(mistakes) => format!("{mistakes}\n"),
         Ok(config) => match load_rules(1, &config, &loader, &Activity::default()) {
@@ -164,7 +165,7 @@ fn files_that_others_can_write_are_not_read() {
         let posternd::config::Reading { config, mistakes, .. } =
             Config::read(&file, trust, &Activity::default());
         let built = config.filter(|_| mistakes.is_empty()).map(|config| {
-            let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+            let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
             load_rules(1, &config, &loader, &Activity::default()).map(drop)
         });
         let mistakes = match built {

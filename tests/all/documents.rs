@@ -1,6 +1,7 @@
 //! The examples in the documents, as a reader would copy them: each is taken as it stands.
 
 use std::fs;
+use std::sync::Arc;
 
 use posternd::activity::Activity;
 use posternd::config::Config;
@@ -31,7 +32,7 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
     }
     let config = Config::load(&dir.path().join("postern.toml"))
         .unwrap_or_else(|mistakes| panic!("{mistakes}\n{postern}\n{rules:?}"));
-    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     if let Err(mistakes) = load_rules(1, &config, &loader, &Activity::default()) {
         panic!("{mistakes}\n{rules:?}");
     }

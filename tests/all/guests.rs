@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use postern_core::{DropReason, Observer, Report, Severity, TenantId, What};
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
 
@@ -17,16 +18,14 @@ const BAD: &str = "module = \"./bad.wasm\"\ndoor = \"ssh\"\n";
 /// A guest's `judge` is called for the first of a neighbour's two knocks: the guest's fault is told with these words, and
 /// the neighbour opens its door all the same. So it is whether the module came as it is or as a component.
 fn check_fault(module: &[u8], words: &str) {
-    check_one_fault(module, words);
-    check_one_fault(&component(module), words);
+    check_one_fault(module, words, Arc::new(()));
+    check_one_fault(&component(module), words, Arc::new(()));
 }
 
-fn check_one_fault(module: &[u8], words: &str) {
-    let mut world = World::new(&[
-        ("bad.toml", BAD.as_bytes()),
-        ("bad.wasm", module),
-        ("good.toml", NEIGHBOUR.as_bytes()),
-    ]);
+fn check_one_fault(module: &[u8], words: &str, observer: Arc<dyn Observer>) {
+    let files: [(&str, &[u8]); 3] =
+        [("bad.toml", BAD.as_bytes()), ("bad.wasm", module), ("good.toml", NEIGHBOUR.as_bytes())];
+    let mut world = World::observed(&files, observer);
     let begin = Instant::now();
     world.play("+0 192.0.2.1 udp/7\n+1 192.0.2.1 udp/8");
     let took = begin.elapsed();
@@ -251,38 +250,26 @@ fn the_hosts_work_is_the_rules_time() {
     let lines = "(call $log (i32.const 2) (i32.const 300) (i32.const 1))".repeat(19);
     let module = guest(LOG, "(i32.const 64)", &format!("{lines} (i32.const 96)"));
     for module in [component(&module), module] {
-        let heard = Arc::new(AtomicUsize::new(0));
-        let slow = SlowSubscriber(Arc::clone(&heard));
-        tracing::subscriber::with_default(slow, || {
-            check_one_fault(&module, "`judge` ran past its CPU time of 2ms")
-        });
-        let heard = heard.load(Ordering::Relaxed);
+        let slow = Arc::new(SlowLog::default());
+        check_one_fault(&module, "`judge` ran past its CPU time of 2ms", slow.clone());
+        let heard = slow.0.load(Ordering::Relaxed);
         assert!((2..10).contains(&heard), "{heard} lines of a millisecond each");
     }
 }
 
 /// A log that takes a millisecond of the thread's CPU time for each line.
-struct SlowSubscriber(Arc<AtomicUsize>);
+#[derive(Default)]
+struct SlowLog(AtomicUsize);
 
-impl tracing::Subscriber for SlowSubscriber {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::INFO
-    }
-
-    fn event(&self, _: &tracing::Event<'_>) {
+impl Observer for SlowLog {
+    fn report(&self, report: &Report<'_>) {
+        assert!(matches!(report.what, What::Says { severity: Severity::Info, .. }), "{report:?}");
         self.0.fetch_add(1, Ordering::Relaxed);
         let begin = cpu_time();
         while cpu_time() - begin < Duration::from_millis(1) {}
     }
 
-    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        tracing::span::Id::from_u64(1)
-    }
-
-    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
-    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
-    fn enter(&self, _: &tracing::span::Id) {}
-    fn exit(&self, _: &tracing::span::Id) {}
+    fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
 }
 
 fn cpu_time() -> Duration {

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use postern_core::Moment;
-use posternd::rules::Outcome;
 
 use crate::modules::{knock_c, knock_go, knock_python, knock_wat};
-use crate::world::{World, knock};
+use crate::world::{Outcome, World, knock};
 
 const IN_RUST: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nwithin = \"5s\"\ntcp_flags = [\"syn\", \"!ack\"]\nsequence = [\"1111/udp\", \"2222/udp\", \"3333/tcp\"]\n";
 
@@ -59,12 +58,12 @@ fn judges_like_rust(language: &str, module: &[u8]) {
         let port = ports[usize::try_from(random(5).min(random(5))).unwrap()];
         let knock = knock(Moment(now), source, port, flags[usize::try_from(random(7)).unwrap()]);
         let mut outcomes = world.judge(&knock);
-        expired += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Expired { .. })).count();
-        outcomes.retain(|(_, outcome)| !matches!(outcome, Outcome::Expired { .. }));
+        expired += outcomes.iter().filter(|(_, outcome)| matches!(outcome, Outcome::TimedOut { .. })).count();
+        outcomes.retain(|(_, outcome)| !matches!(outcome, Outcome::TimedOut { .. }));
         for (_, outcome) in &mut outcomes {
             match outcome {
                 // Each says it in its own words.
-                Outcome::Forgot(reason) => *reason = "".into(),
+                Outcome::Forgot(reason) => reason.clear(),
                 Outcome::Asks(_) => opened += 1,
                 _ => {}
             }

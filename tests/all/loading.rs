@@ -1,12 +1,14 @@
 //! Modules that are no rules: each is refused with what is wrong and what would be right.
 
+use std::sync::Arc;
+
 use expect_test::{Expect, expect};
 use posternd::rules::{Loader, Runtime};
 
 use crate::modules::{component, guest, judging};
 
 fn check(bytes: &[u8], expected: Expect) {
-    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     let error = loader.load_bytes(bytes).err().expect("no rule");
     expected.assert_eq(&format!("{error}\n{}\n", error.remedy()));
 }
@@ -168,7 +170,7 @@ fn features_that_nobody_gets() {
         ("memory pages of another size", "--page-size", "(memory $other 1 (pagesize 1))"),
         ("references to the host's objects (externref)", "AssemblyScript", "(func (param externref))"),
     ];
-    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     for (name, flag, definition) in cases {
         let module = guest(definition, "(i32.const 64)", "(i32.const 96)");
         let whole = component(&guest("", "(i32.const 64)", "(i32.const 96)"));
@@ -200,7 +202,7 @@ fn features_that_everybody_gets() {
         (func (result i32 i64) (i32.extend8_s (i32.trunc_sat_f32_u (f32.const 1))) (i64.const 2))
         (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (drop (ref.func $same)))";
     let module = guest(definitions, "(i32.const 64)", "(i32.const 96)");
-    Loader::new(Runtime::start().unwrap()).unwrap().load_bytes(&module).unwrap();
+    Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap().load_bytes(&module).unwrap();
 }
 
 #[test]
@@ -258,16 +260,16 @@ fn wasi_without_power_is_given_to_those_who_insist() {
         "(i32.const 64)",
         "(drop (call $clock (i32.const 0) (i64.const 0) (i32.const 200))) (i32.const 96)",
     );
-    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     loader.load_bytes(&module).unwrap();
 }
 
 #[test]
 fn the_same_bytes_are_compiled_once() {
-    let loader = Loader::new(Runtime::start().unwrap()).unwrap();
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     let bytes = judging("(i32.const 96)");
     let (first, second) = (loader.load_bytes(&bytes).unwrap(), loader.load_bytes(&bytes).unwrap());
-    assert!(std::sync::Arc::ptr_eq(&first, &second));
+    assert!(Arc::ptr_eq(&first, &second));
 }
 
 /// Globals are kept outside of memory, where no limit of an instance counts them.

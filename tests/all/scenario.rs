@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use expect_test::{Expect, expect};
 use postern_core::{Knock, Moment, Sighting};
-use posternd::rules::Outcome;
 
-use crate::world::{POSTERN_TOML, World, knock};
+use crate::world::{Outcome, POSTERN_TOML, World, knock};
 
 const SEQUENCE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nwithin = \"5s\"\ntcp_flags = [\"syn\", \"!ack\"]\nsequence = [\"1111/udp\", \"2222/udp\", \"3333/tcp\"]\n";
 
@@ -173,10 +172,10 @@ fn who_has_come_further_stays_when_no_more_can_be_remembered() {
             +0.0 ssh 192.0.2.1 stage 1
             +0.1 ssh 192.0.2.1 stage 2
             +1.0 ssh 192.0.2.2 stage 1
-            +1.1 ssh dropped: evicted
+            +1.1 - dropped: evicted
             +1.1 ssh 192.0.2.3 stage 1
             +1.3 ssh 192.0.2.3 stage 2
-            +1.4 ssh dropped: memory-full
+            +1.4 - dropped: memory-full
             +1.5 open ssh 192.0.2.1 10s
         "#]],
     );

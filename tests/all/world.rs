@@ -5,17 +5,18 @@ use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, Claim, ClaimKind, Client, Direction, DoorId, DoorPolicy, Engine, Event, Grant, Knock,
-    Moment, Policy, Receipt, TcpFlags, Timestamp, Transport, UsedOnce, What,
+    Action, Again, Claim, ClaimKind, Client, Direction, DoorId, DoorPolicy, DropReason, Engine, Event, Grant,
+    Knock, Moment, Observer, Policy, Receipt, Report, Request, RuleId, TcpFlags, TenantId, Timestamp,
+    Transport, UsedOnce, What,
 };
 use posternd::activity::Activity;
 use posternd::config::{Config, Mistakes};
 use posternd::load_rules;
-use posternd::rules::{Generation, Loader, Outcome, Runtime, Shard};
+use posternd::rules::{Generation, Loader, Runtime, Shard};
 use tempfile::TempDir;
 
 /// When every scenario begins: some time in 2026, in microseconds since 1970.
@@ -37,15 +38,66 @@ pub(crate) struct World {
     pub(crate) out: String,
 }
 
+/// What came of one rule's judging a knock; an ignored knock comes to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Stage(u32),
+    /// Of a client, which may be another than the knock's.
+    TimedOut {
+        client: Client,
+        stage: u32,
+    },
+    Forgot(String),
+    Asks(Request),
+    Fault(String, Duration),
+    /// Of no rule in particular.
+    Dropped(DropReason),
+}
+
+/// Keeps what was reported of judging, in its order.
+#[derive(Default)]
+struct Recorder(Mutex<Vec<(RuleId, Outcome)>>);
+
+impl Recorder {
+    fn note(&self, rule: &RuleId, outcome: Outcome) {
+        self.0.lock().unwrap().push((rule.clone(), outcome));
+    }
+}
+
+impl Observer for Recorder {
+    fn report(&self, report: &Report<'_>) {
+        let outcome = match &report.what {
+            What::Stage { stage } => Outcome::Stage(*stage),
+            What::TimedOut { stage } => Outcome::TimedOut { client: report.client.unwrap(), stage: *stage },
+            What::Forgot { reason } => Outcome::Forgot(reason.to_string()),
+            What::Fault { detail, pause } => Outcome::Fault(detail.to_string(), *pause),
+            // What is asked for comes by itself.
+            What::Solved { .. } => return,
+            other => panic!("not of judging: {other:?}"),
+        };
+        self.note(report.rule().unwrap(), outcome);
+    }
+
+    fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
+        let nobody = RuleId { tenant: tenant.unwrap().clone(), name: "-".into() };
+        (0..count).for_each(|_| self.note(&nobody, Outcome::Dropped(reason)));
+    }
+}
+
 impl World {
     /// A world whose rules are these files in its folder `rules`.
     pub(crate) fn new(files: &[(&str, &[u8])]) -> Self {
+        Self::observed(files, Arc::new(()))
+    }
+
+    /// The same, with somebody who hears what rules write into the log.
+    pub(crate) fn observed(files: &[(&str, &[u8])], observer: Arc<dyn Observer>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("postern.toml"), POSTERN_TOML).unwrap();
         fs::create_dir(dir.path().join("rules")).unwrap();
         write(dir.path(), files);
         let runtime = Runtime::start().unwrap();
-        let loader = Loader::new(runtime.clone()).unwrap();
+        let loader = Loader::new(runtime.clone(), observer).unwrap();
         let (config, generation) = prepare(dir.path(), 1, &loader).unwrap();
         let engine = Engine::new(policy(&config));
         let shard = Shard::new(Arc::new(generation), 1);
@@ -94,8 +146,8 @@ impl World {
 
     /// Has all rules judge a knock; what came of it, by rule.
     pub(crate) fn judge(&mut self, knock: &Knock) -> Vec<(String, Outcome)> {
-        let mut outcomes = Vec::new();
         let now = self.now;
+        let recorder = Recorder::default();
         let running = self.runtime.running();
         // Why no rule was asked is nothing that a world tells.
         let _ = self.shard.judge(
@@ -103,13 +155,15 @@ impl World {
             knock,
             now,
             |_| true,
-            |rule, outcome| outcomes.push((rule.clone(), outcome)),
+            &recorder,
+            |rule, request| recorder.note(rule, Outcome::Asks(request)),
         );
         drop(running);
+        let outcomes = recorder.0.into_inner().unwrap();
         for (rule, outcome) in &outcomes {
             let name = &rule.name;
             match outcome {
-                Outcome::Expired { client, stage } => {
+                Outcome::TimedOut { client, stage } => {
                     self.tell(&format!("{name} {client} timeout at stage {stage}"));
                 }
                 Outcome::Stage(stage) => self.tell(&format!("{name} {} stage {stage}", knock.source)),

@@ -122,8 +122,14 @@ fn judging(bencher: Bencher<'_, '_>) {
     bencher.bench_local(|| {
         turn ^= 1;
         let mut told = 0;
-        let _ =
-            shard.judge(&running, black_box(&knocks[turn]), Moment::default(), |_| true, |_, _| told += 1);
+        let _ = shard.judge(
+            &running,
+            black_box(&knocks[turn]),
+            Moment::default(),
+            |_| true,
+            black_box(&()),
+            |_, _| told += 1,
+        );
         told
     });
 }
@@ -134,7 +140,9 @@ fn judging_what_is_ignored(bencher: Bencher<'_, '_>) {
     let (runtime, mut shard) = shard(1);
     let knock = read(&bytes(7002), &Arc::from("eth0"), 1);
     let running = runtime.running();
-    bencher.bench_local(|| shard.judge(&running, black_box(&knock), Moment::default(), |_| true, |_, _| ()));
+    bencher.bench_local(|| {
+        shard.judge(&running, black_box(&knock), Moment::default(), |_| true, black_box(&()), |_, _| ())
+    });
 }
 
 fn shard(rules: usize) -> (Runtime, Shard) {
@@ -145,7 +153,7 @@ fn shard(rules: usize) -> (Runtime, Shard) {
         std::fs::write(dir.path().join(format!("rules/{n}.toml")), RULE).expect("the folder is ours");
     }
     let runtime = Runtime::start().expect("this machine can");
-    let loader = Loader::new(runtime.clone()).expect("the contract fits");
+    let loader = Loader::new(runtime.clone(), Arc::new(())).expect("the contract fits");
     let config = Config::load(&dir.path().join("postern.toml")).expect("it is right");
     let generation = load_rules(1, &config, &loader, &Activity::default()).expect("it is right");
     (runtime, Shard::new(Arc::new(generation), 1))

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
-use postern_core::{Client, GuardDoor, Knock, RuleId};
+use postern_core::{Client, GuardDoor, Knock, Observer, RuleId};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -24,7 +24,7 @@ use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::log;
 use crate::reload::{Reloads, SLOW, notify_systemd};
-use crate::rules::{Loader, Outcome, Pool, Runtime, Surroundings};
+use crate::rules::{Loader, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
@@ -38,7 +38,12 @@ pub(super) enum Begun {
 
 impl App {
     /// Starts everything, in order, but for mistakes in the configuration.
-    pub(super) async fn start(written: Written, mut signals: Signals, tried: Tried) -> anyhow::Result<Begun> {
+    pub(super) async fn start(
+        written: Written,
+        mut signals: Signals,
+        observer: Arc<dyn Observer>,
+        tried: Tried,
+    ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (teller, mut happenings) = channel();
         let mut doors = Doors::start(teller.clone(), written.identity())?;
@@ -57,7 +62,7 @@ impl App {
             }
         }
         let runtime = Runtime::start()?;
-        let loader = Loader::new(runtime.clone())?;
+        let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
         let mut reloads = Reloads::new(written.clone(), loader, Teller::clone(&teller));
         let prepared = match first(&mut reloads, &mut happenings, &mut signals).await {
             Ok(prepared) => prepared,
@@ -101,26 +106,25 @@ impl App {
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
         let (to_spend, judgements) = judgements();
-        let desk = Arc::new(Desk::new(doors, &plan, &config, clock, to_spend));
+        let desk = Arc::new(Desk::new(doors, &plan, &config, clock, Arc::clone(&observer), to_spend));
         let local = Arc::new(LocalNetwork::follow()?);
         let is_local = {
             let local = Arc::clone(&local);
             Arc::new(move |address| local.contains(address))
         };
         let generation = Arc::new(generation);
-        let told = {
+        let ask = {
             let desk = Arc::clone(&desk);
-            Arc::new(move |generation, rule: &RuleId, knock: &Knock, outcome| {
-                log::outcome(rule, knock, &outcome);
-                if let Outcome::Asks(request) = outcome {
-                    let source = Client::on_link(knock.source, knock.link);
-                    desk.judged(Judgement { rule: rule.clone(), source, request, generation });
-                }
+            Arc::new(move |generation, rule: &RuleId, knock: &Knock, request| {
+                let source = Client::on_link(knock.source, knock.link);
+                desk.judged(Judgement { rule: rule.clone(), source, request, generation });
             })
         };
-        let surroundings = Surroundings { runtime, is_local, clock, told };
+        let now = Arc::new(move || clock.now());
+        let surroundings = Surroundings { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
-        let mut taps = Taps::new(Arc::clone(&local), Sightings::new(written.likeness()));
+        let mut taps =
+            Taps::new(Arc::clone(&local), Sightings::new(written.likeness()), Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
         taps.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config);
@@ -134,6 +138,7 @@ impl App {
         };
         let app = Self {
             written,
+            observer,
             teller,
             happenings,
             judgements,

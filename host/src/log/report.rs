@@ -5,17 +5,20 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_capture::Shown;
-use postern_core::{Client, DropReason, Knock, Report, Request, RuleId, What, Why};
+use postern_core::{Client, DropReason, Observer, Report, RuleId, Severity, TenantId, What, Why};
 use postern_doorman::Posture;
-use postern_text::duration;
+use postern_text::{clean, duration};
 
 use super::rate_limit::RateLimit;
 use crate::config::Mistakes;
-use crate::rules::Outcome;
+
+/// Characters of a rule's line that are written.
+const MAX_WRITTEN: usize = 400;
 
 /// Progress of clients: anyone who knows a first port can make these lines.
 static STAGES: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(20, 100));
 static FORGOTTEN: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(20, 100));
+static SAYS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(5, 20));
 static FAULTS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(2, 10));
 static STUCK: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(5, 20));
 static REFUSALS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(5, 20));
@@ -25,7 +28,7 @@ static OPENINGS: Mutex<RateLimit> = Mutex::new(RateLimit::per_second(100, 1000))
 static DROPS: [AtomicU64; DropReason::ALL.len()] = [const { AtomicU64::new(0) }; DropReason::ALL.len()];
 
 /// Counts a packet or a verdict that came to nothing.
-pub(crate) fn count_drop(reason: DropReason) {
+fn count_drop(reason: DropReason) {
     DROPS[reason as usize].fetch_add(1, Ordering::Relaxed);
 }
 
@@ -43,26 +46,55 @@ pub(crate) fn drops() -> String {
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
+/// Puts what is observed into the log, and counts it.
+#[derive(Debug)]
+pub struct Told;
+
+impl Observer for Told {
+    fn report(&self, report: &Report<'_>) {
+        match report.rule().filter(|_| report.door.is_none()) {
+            Some(rule) => judging(rule, report),
+            None => engine(report),
+        }
+        if matches!(report.what, What::Panicked { .. }) {
+            tracing::error!(
+                event = "panic",
+                "a worker panicked and starts over; half-finished knocks are lost"
+            );
+        }
+    }
+
+    fn count_drops(&self, _: Option<&TenantId>, reason: DropReason, count: u64) {
+        DROPS[reason as usize].fetch_add(count, Ordering::Relaxed);
+    }
+}
+
 /// Tells what came of a rule's judging a knock.
-pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
-    let (tenant, name, src) = (&rule.tenant, &*rule.name, Shown(Client::on_link(knock.source, knock.link)));
-    match outcome {
-        Outcome::Stage(stage) => {
+fn judging(rule: &RuleId, report: &Report<'_>) {
+    let (tenant, name) = (&rule.tenant, &*rule.name);
+    if let What::Says { severity, text } = &report.what {
+        let Some(suppressed) = admit(&SAYS) else { return };
+        return rule_says(rule, *severity, &clean(text, MAX_WRITTEN), suppressed);
+    }
+    let Some(src) = report.client.map(Shown) else { return };
+    match &report.what {
+        What::Stage { stage } => {
             let Some(suppressed) = admit(&STAGES) else { return };
             tracing::info!(event = "stage", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} is at stage {stage}");
         }
-        Outcome::Expired { client: src, stage } => {
+        What::TimedOut { stage } => {
             let Some(suppressed) = admit_detail(&FORGOTTEN) else { return };
             tracing::debug!(event = "timeout", %tenant, rule = name, %src, stage, suppressed, "{name}: {src} took too long after stage {stage}");
         }
-        Outcome::Forgot(reason) => {
+        What::Forgot { reason } => {
             let Some(suppressed) = admit_detail(&FORGOTTEN) else { return };
             let reason = &**reason;
             tracing::debug!(event = "forget", %tenant, rule = name, %src, reason, suppressed, "{name}: {src} starts over: {reason}");
         }
-        Outcome::Fault(detail, pause) => {
+        What::Fault { detail, pause } => {
             count_drop(DropReason::Fault);
             let Some(suppressed) = admit(&FAULTS) else { return };
+            let detail = &**detail;
             let rest = if pause.is_zero() {
                 String::new()
             } else {
@@ -70,18 +102,16 @@ pub(crate) fn outcome(rule: &RuleId, knock: &Knock, outcome: &Outcome) {
             };
             tracing::error!(event = "fault", %tenant, rule = name, %src, detail, suppressed, "{name}: {detail}{rest}");
         }
-        Outcome::Dropped(reason) => count_drop(*reason),
-        Outcome::Asks(Request::Open(_)) => {
-            tracing::debug!(event = "solved", %tenant, rule = name, %src, "{name}: {src} knocked right");
+        What::Solved { closes } => {
+            let to_close = if *closes { ", to close" } else { "" };
+            tracing::debug!(event = "solved", %tenant, rule = name, %src, "{name}: {src} knocked right{to_close}");
         }
-        Outcome::Asks(Request::Close(_)) => {
-            tracing::debug!(event = "solved", %tenant, rule = name, %src, "{name}: {src} knocked right, to close");
-        }
+        _ => {}
     }
 }
 
 /// Tells what the engine decided or learned.
-pub(crate) fn engine(report: &Report<'_>) {
+fn engine(report: &Report<'_>) {
     let Report { client: Some(client), door: Some(door), what, .. } = report else { return };
     let (src, door) = (Shown(*client), &**door);
     let (tenant, rule) = names(report);
@@ -175,19 +205,13 @@ pub(crate) fn posture(posture: Posture) {
 }
 
 /// Passes on what a rule wrote.
-pub(crate) fn rule_says(rule: &RuleId, level: tracing::Level, message: &str, suppressed: u64) {
+fn rule_says(rule: &RuleId, severity: Severity, message: &str, suppressed: u64) {
     let (tenant, rule) = (&rule.tenant, &*rule.name);
-    match level {
-        tracing::Level::ERROR => {
-            tracing::error!(event = "says", %tenant, rule, suppressed, "{rule}: {message}")
-        }
-        tracing::Level::WARN => {
-            tracing::warn!(event = "says", %tenant, rule, suppressed, "{rule}: {message}")
-        }
-        tracing::Level::INFO => {
-            tracing::info!(event = "says", %tenant, rule, suppressed, "{rule}: {message}")
-        }
-        _ => tracing::debug!(event = "says", %tenant, rule, suppressed, "{rule}: {message}"),
+    match severity {
+        Severity::Error => tracing::error!(event = "says", %tenant, rule, suppressed, "{rule}: {message}"),
+        Severity::Warn => tracing::warn!(event = "says", %tenant, rule, suppressed, "{rule}: {message}"),
+        Severity::Info => tracing::info!(event = "says", %tenant, rule, suppressed, "{rule}: {message}"),
+        Severity::Debug => tracing::debug!(event = "says", %tenant, rule, suppressed, "{rule}: {message}"),
     }
 }
 

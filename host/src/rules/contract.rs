@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use postern_core::{
-    CloseRequest, Destination, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress, TcpFlags,
-    Timestamp, Transport, Verdict, Watch,
+    CloseRequest, Destination, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress, Severity,
+    TcpFlags, Timestamp, Transport, Verdict, Watch,
 };
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, WasmStr};
@@ -65,12 +65,12 @@ pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
 
 impl types::Host for Guest {}
 
-const fn lift_level(level: Level) -> tracing::Level {
+const fn lift_level(level: Level) -> Severity {
     match level {
-        Level::Error => tracing::Level::ERROR,
-        Level::Warn => tracing::Level::WARN,
-        Level::Info => tracing::Level::INFO,
-        Level::Debug => tracing::Level::DEBUG,
+        Level::Error => Severity::Error,
+        Level::Warn => Severity::Warn,
+        Level::Info => Severity::Info,
+        Level::Debug => Severity::Debug,
     }
 }
 

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_core::{Bounds, Dispatch, RuleId, RuleLimits, RuleSpec, Subscription};
+use postern_core::{Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription};
 
-use super::guest_log::{LogLimit, log_limit};
 use super::instance::{Instance, StartError};
 use super::loader::{Loader, Module};
 use super::module_files::ModuleFiles;
@@ -36,7 +35,7 @@ pub struct LoadedRule {
     pub(super) bounds: Bounds,
     pub(super) memory_format: u32,
     pub(super) group: usize,
-    log_limit: LogLimit,
+    observer: Arc<dyn Observer>,
 }
 
 impl LoadedRule {
@@ -48,7 +47,7 @@ impl LoadedRule {
     }
 
     pub(super) fn start(&self) -> Result<Instance, StartError> {
-        let started = Instance::start(&self.module, &self.id, self.limits, &self.settings, &self.log_limit);
+        let started = Instance::start(&self.module, &self.id, self.limits, &self.settings, &self.observer);
         started.map(|(instance, _)| instance)
     }
 }
@@ -103,8 +102,8 @@ fn load(
     files: &dyn ModuleFiles,
 ) -> Result<(LoadedRule, Subscription), Problem> {
     let module = loader.load(&spec.module, files).map_err(|error| Problem::Module { rule: n, error })?;
-    let log_limit = log_limit();
-    let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &log_limit);
+    let observer = Arc::clone(&loader.observer);
+    let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
     let (_, interest) = started.map_err(|error| Problem::Start { rule: n, error })?;
     let rule = LoadedRule {
         id: spec.id.clone(),
@@ -114,7 +113,7 @@ fn load(
         bounds: spec.bounds,
         memory_format: interest.memory_format ^ spec.memory_epoch,
         group,
-        log_limit,
+        observer,
     };
     let (interfaces, sees_outgoing) = (spec.interfaces.clone(), spec.sees_outgoing);
     Ok((rule, Subscription { interest, interfaces, sees_outgoing }))

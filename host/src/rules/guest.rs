@@ -1,11 +1,12 @@
 //! Guest: what a store holds for its guest: what it may use, and what it has left of it in the call under way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{RuleId, RuleLimits};
+use postern_core::{Observer, RuleId, RuleLimits};
 
 use super::call_clock::CallClock;
-use super::guest_log::{GuestLog, LogLimit};
+use super::guest_log::GuestLog;
 use super::limits::Allowance;
 use super::runtime::Runtime;
 
@@ -17,11 +18,16 @@ pub(super) struct Guest {
 }
 
 impl Guest {
-    pub(super) fn new(runtime: &Runtime, rule: RuleId, limits: RuleLimits, log_limit: LogLimit) -> Self {
+    pub(super) fn new(
+        runtime: &Runtime,
+        rule: RuleId,
+        limits: RuleLimits,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self {
             allowance: Allowance::new(limits),
             clock: CallClock::new(runtime.ticks()),
-            log: GuestLog::new(rule, log_limit),
+            log: GuestLog::new(rule, observer),
         }
     }
 

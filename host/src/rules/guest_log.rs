@@ -1,32 +1,22 @@
-//! Guest log: the lines that a rule writes into the daemon's log, counted before they are looked at.
+//! Guest log: the lines that a rule writes, bounded for each call before they are looked at. How many of them are written where is not
+//! decided here.
 
 use std::cell::Cell;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use postern_core::RuleId;
-use postern_text::clean;
+use postern_core::{Observer, Report, RuleId, Severity, What};
 
 use super::limits::MAX_LIFTED;
-use crate::log::{self, RateLimit};
 
 /// Lines of one call; beyond that it faults.
 const MAX_LINES: u32 = 64;
 /// Bytes of text of one call, all its lines together; beyond that it faults.
 const MAX_TEXT: usize = MAX_LIFTED;
-/// Characters of a line that are written.
-const MAX_WRITTEN: usize = 400;
-
-/// How much a rule may log, all its instances together: a new one after a fault gets no new burst.
-pub(super) type LogLimit = Arc<Mutex<RateLimit>>;
-
-pub(super) fn log_limit() -> LogLimit {
-    Arc::new(Mutex::new(RateLimit::per_second(5, 20)))
-}
 
 /// What one instance writes.
 pub(super) struct GuestLog {
     rule: RuleId,
-    limit: LogLimit,
+    observer: Arc<dyn Observer>,
     /// Left to the call under way.
     lines: Cell<u32>,
     /// Bytes left to it.
@@ -34,8 +24,8 @@ pub(super) struct GuestLog {
 }
 
 impl GuestLog {
-    pub(super) const fn new(rule: RuleId, limit: LogLimit) -> Self {
-        Self { rule, limit, lines: Cell::new(MAX_LINES), text: Cell::new(MAX_TEXT) }
+    pub(super) const fn new(rule: RuleId, observer: Arc<dyn Observer>) -> Self {
+        Self { rule, observer, lines: Cell::new(MAX_LINES), text: Cell::new(MAX_TEXT) }
     }
 
     pub(super) fn begin_call(&self) {
@@ -65,12 +55,9 @@ impl GuestLog {
         Ok(())
     }
 
-    /// Writes a line, unless the rule wrote too many of late.
-    pub(super) fn write(&self, level: tracing::Level, text: &str) {
-        let admitted = self.limit.lock().unwrap_or_else(PoisonError::into_inner).admit();
-        let Some(suppressed) = admitted else { return };
-        let text = clean(text, MAX_WRITTEN);
-        log::rule_says(&self.rule, level, &text, suppressed);
+    /// Reports a line.
+    pub(super) fn write(&self, severity: Severity, text: &str) {
+        self.observer.report(&Report::of_rule(&self.rule, What::Says { severity, text: text.into() }));
     }
 }
 

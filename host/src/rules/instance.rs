@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Interest, Knock, RuleId, RuleLimits, Verdict};
+use postern_core::{Interest, Knock, Observer, RuleId, RuleLimits, Verdict};
 use thiserror::Error;
 use wasmtime::Store;
 
@@ -12,7 +12,6 @@ use super::code::Started;
 use super::contract;
 use super::fault::Fault;
 use super::guest::Guest;
-use super::guest_log::LogLimit;
 use super::limits::cpu_of_start;
 use super::loader::Module;
 use super::runtime::Running;
@@ -51,7 +50,7 @@ impl fmt::Debug for Instance {
 }
 
 impl Instance {
-    /// Starts a copy of `module` for a rule.
+    /// Starts a copy of `module` for a rule, whose log lines `observer` gets.
     ///
     /// # Errors
     /// If the rule faults or refuses its settings.
@@ -60,10 +59,10 @@ impl Instance {
         rule: &RuleId,
         limits: RuleLimits,
         settings: &str,
-        log_limit: &LogLimit,
+        observer: &Arc<dyn Observer>,
     ) -> Result<(Self, Interest), StartError> {
         let _running = module.runtime.running();
-        let guest = Guest::new(&module.runtime, rule.clone(), limits, Arc::clone(log_limit));
+        let guest = Guest::new(&module.runtime, rule.clone(), limits, Arc::clone(observer));
         let mut store = store::new(&module.runtime, guest);
         let cpu = cpu_of_start(limits);
         let fault = |during| move |error| Fault::from_error(during, &error, cpu);

@@ -6,7 +6,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::thread;
 use std::time::Duration;
 
-use postern_core::ModuleSource;
+use postern_core::{ModuleSource, Observer};
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
@@ -38,6 +38,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Compiles modules, each distinct one once, whoever asks for it at the same time.
 pub struct Loader {
     runtime: Runtime,
+    pub(super) observer: Arc<dyn Observer>,
     linker: Linker<Guest>,
     cache: Mutex<Cache>,
     /// Told when somebody has compiled, or failed to.
@@ -71,14 +72,14 @@ impl Drop for Claim<'_> {
 }
 
 impl Loader {
-    /// A loader that has loaded nothing yet.
+    /// A loader that has loaded nothing yet; `observer` gets the log lines of rules of its modules.
     ///
     /// # Errors
     /// If the contract cannot be linked, which would be our own mistake.
-    pub fn new(runtime: Runtime) -> anyhow::Result<Self> {
+    pub fn new(runtime: Runtime, observer: Arc<dyn Observer>) -> anyhow::Result<Self> {
         let mut linker = Linker::new(runtime.engine());
         add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
-        Ok(Self { runtime, linker, cache: Mutex::default(), ended: Condvar::new() })
+        Ok(Self { runtime, observer, linker, cache: Mutex::default(), ended: Condvar::new() })
     }
 
     /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as what comes back lives. What cannot

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Remembered,
-    Request, Rest, RuleId, Sighting, Timestamp, Verdict,
+    Bounds, Client, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Observer,
+    Remembered, Report, Request, Rest, RuleId, Sighting, Timestamp, Verdict, What,
 };
 
 use super::generation::{Generation, LoadedRule};
@@ -29,23 +29,11 @@ const EXPIRED: usize = 2;
 const KNOWN_PACKETS: usize = 1 << 14;
 
 /// What came of one rule's judging a knock; an ignored knock comes to nothing.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// The client came this far.
-    Stage(u32),
-    /// A client, which may be another than the knock's, took too long, having come this far; it starts over.
-    Expired {
-        /// Which one.
-        client: IpAddr,
-        /// Its stage.
-        stage: u32,
-    },
-    /// The client starts over, for this reason.
-    Forgot(Box<str>),
+#[derive(Debug)]
+enum Outcome {
+    Happened(What<'static>),
     /// Doors should open or close.
     Asks(Request),
-    /// The rule faulted and rests for so long.
-    Fault(String, Duration),
     /// The rule was not asked.
     Dropped(DropReason),
 }
@@ -153,7 +141,8 @@ impl Shard {
         evicted
     }
 
-    /// Has every rule that asked for this knock judge it, unless it was shown a copy of it; `outcome` is told what came of each.
+    /// Has every rule that asked for this knock judge it, unless it was shown a copy of it. `ask` takes what they ask for, and `observer`
+    /// hears of everything else.
     ///
     /// # Errors
     /// [`DropReason::NotWatched`] if none asked for it; [`DropReason::SamePacket`] if all were shown a copy.
@@ -163,7 +152,8 @@ impl Shard {
         knock: &Knock,
         now: Moment,
         is_local: impl Fn(IpAddr) -> bool,
-        mut outcome: impl FnMut(&RuleId, Outcome),
+        observer: &dyn Observer,
+        mut ask: impl FnMut(&RuleId, Request),
     ) -> Result<(), DropReason> {
         let Self { generation, states, withdrawn, memories, asked, copies, scopes, started, shards } = self;
         if withdrawn.first().is_some_and(|rule| rule.until <= now) {
@@ -192,10 +182,12 @@ impl Shard {
             let others = (0..EXPIRED).map_while(|_| memories.expire_next(memory, knock.time));
             // At stage 0 nobody took too long.
             for (client, stage) in own.into_iter().chain(others).filter(|(_, stage)| *stage > 0) {
-                outcome(&loaded.id, Outcome::Expired { client, stage });
+                observer.report(
+                    &Report::of_rule(&loaded.id, What::TimedOut { stage }).with_client(Client::alone(client)),
+                );
             }
             let judged = states[rule].judge(running, loaded, memories, knock, client, now);
-            judged.tell(|what| outcome(&loaded.id, what));
+            judged.tell(&loaded.id, knock, observer, &mut ask);
             match (had_instance, states[rule].instance.is_some()) {
                 (false, true) => started.push_back(rule),
                 (true, false) => started.retain(|other| *other != rule),
@@ -314,15 +306,32 @@ impl Judged {
         Self { what: Some(what), ..Self::default() }
     }
 
-    fn tell(self, mut outcome: impl FnMut(Outcome)) {
-        for _ in 0..self.evicted {
-            outcome(Outcome::Dropped(DropReason::Evicted));
+    fn tell(
+        self,
+        rule: &RuleId,
+        knock: &Knock,
+        observer: &dyn Observer,
+        ask: &mut impl FnMut(&RuleId, Request),
+    ) {
+        let dropped = |reason, count| observer.count_drops(Some(&rule.tenant), reason, count);
+        let happened = |what| {
+            let client = Client::on_link(knock.source, knock.link);
+            observer.report(&Report::of_rule(rule, what).with_client(client));
+        };
+        if self.evicted > 0 {
+            dropped(DropReason::Evicted, self.evicted as u64);
         }
         if self.is_full {
-            outcome(Outcome::Dropped(DropReason::MemoryFull));
+            dropped(DropReason::MemoryFull, 1);
         }
-        if let Some(what) = self.what {
-            outcome(what);
+        match self.what {
+            None => {}
+            Some(Outcome::Happened(what)) => happened(what),
+            Some(Outcome::Dropped(reason)) => dropped(reason, 1),
+            Some(Outcome::Asks(request)) => {
+                happened(What::Solved { closes: matches!(request, Request::Close(_)) });
+                ask(rule, request);
+            }
         }
     }
 }
@@ -362,10 +371,13 @@ impl RuleState {
         let (what, progress) = match verdict {
             Ok(Verdict::Ignore) => return Judged::default(),
             // Stage 0 is none, so there is nothing to tell.
-            Ok(Verdict::Remember(progress)) => {
-                ((progress.stage > 0).then_some(Outcome::Stage(progress.stage)), Some(progress))
+            Ok(Verdict::Remember(progress)) => (
+                (progress.stage > 0).then_some(Outcome::Happened(What::Stage { stage: progress.stage })),
+                Some(progress),
+            ),
+            Ok(Verdict::Forget(reason)) => {
+                (Some(Outcome::Happened(What::Forgot { reason: String::from(reason).into() })), None)
             }
-            Ok(Verdict::Forget(reason)) => (Some(Outcome::Forgot(reason)), None),
             Ok(Verdict::Open { doors, after }) => (Some(Outcome::Asks(Request::Open(doors))), after),
             Ok(Verdict::Close { doors, after }) => (Some(Outcome::Asks(Request::Close(doors))), after),
             Err(fault) => return Judged::only(self.fault(&fault.into(), now)),
@@ -376,14 +388,14 @@ impl RuleState {
         };
         let Remembered { is_kept, evicted } = memories.remember(self.memory, client, progress, knock.time);
         // A stage that nobody remembers was not reached; but doors open all the same.
-        let what = what.filter(|what| is_kept || !matches!(what, Outcome::Stage(_)));
+        let what = what.filter(|what| is_kept || !matches!(what, Outcome::Happened(What::Stage { .. })));
         Judged { what, is_full: !is_kept, evicted }
     }
 
     /// The instance goes; what is remembered of clients stays.
     fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
         self.instance = None;
-        Outcome::Fault(error.to_string(), self.rest.fault(now))
+        Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.rest.fault(now) })
     }
 }
 

@@ -12,21 +12,21 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
-use postern_core::{DropReason, Knock, RuleId};
+use postern_core::{DropReason, Knock, Moment, Observer, Report, Request, RuleId, ThreadKind, What};
 
 use super::generation::Generation;
 use super::runtime::Runtime;
-use super::shard::{Outcome, Shard};
-use crate::clock::Clock;
-use crate::log;
+use super::shard::Shard;
 
 /// Knocks that may wait for one thread, however they are batched; what a flood brings beyond that is dropped and counted.
 const QUEUE: usize = 8192;
 
 /// Tells this machine's addresses.
 pub type IsLocal = Arc<dyn Fn(IpAddr) -> bool + Send + Sync>;
-/// Hears what came of each knock, and in which generation.
-pub type Told = Arc<dyn Fn(u64, &RuleId, &Knock, Outcome) + Send + Sync>;
+/// Tells the time.
+pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
+/// Takes what a rule asks for because of a knock, and the number of the rule's generation.
+pub type Ask = Arc<dyn Fn(u64, &RuleId, &Knock, Request) + Send + Sync>;
 
 /// What all workers need to judge.
 pub struct Surroundings {
@@ -35,9 +35,11 @@ pub struct Surroundings {
     /// Which addresses are this machine's.
     pub is_local: IsLocal,
     /// The time, for rules that rest.
-    pub clock: Clock,
-    /// Who hears of it, on the thread that judges.
-    pub told: Told,
+    pub now: Now,
+    /// Who takes what rules ask for, on the thread that judges.
+    pub ask: Ask,
+    /// Who hears of everything else.
+    pub observer: Arc<dyn Observer>,
 }
 
 /// The workers and the generation that they run.
@@ -177,12 +179,13 @@ impl Entrance {
             }
             let count = batch.len();
             if worker.waiting.load(Ordering::Relaxed) + count > QUEUE {
-                batch.drain(..).for_each(|_| log::count_drop(DropReason::QueueFull));
+                batch.clear();
+                worker.count_drops(DropReason::QueueFull, count);
                 continue;
             }
             worker.waiting.fetch_add(count, Ordering::Relaxed);
             if let Err(SendError(lost)) = queue.send(std::mem::take(batch)) {
-                lost.iter().for_each(|_| log::count_drop(DropReason::Stopping));
+                worker.count_drops(DropReason::Stopping, lost.len());
             }
         }
     }
@@ -196,28 +199,25 @@ impl Worker {
         }
         let mut shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
         self.keep_up(&mut shard);
-        let Surroundings { runtime, is_local, clock, told } = &*self.surroundings;
+        let Surroundings { runtime, is_local, now, ask, observer } = &*self.surroundings;
         let judged = catch_unwind(AssertUnwindSafe(|| {
             let running = runtime.running();
-            let now = clock.now();
+            let now = now();
             let number = shard.generation().number;
             for knock in &*knocks {
                 if self.stops.load(Ordering::Relaxed) {
                     return;
                 }
-                let judged = shard.judge(&running, knock, now, &**is_local, |rule, outcome| {
-                    told(number, rule, knock, outcome);
+                let judged = shard.judge(&running, knock, now, &**is_local, &**observer, |rule, request| {
+                    ask(number, rule, knock, request);
                 });
                 if let Err(reason) = judged {
-                    log::count_drop(reason);
+                    observer.count_drops(None, reason, 1);
                 }
             }
         }));
         if judged.is_err() {
-            tracing::error!(
-                event = "panic",
-                "a worker panicked and starts over; half-finished knocks are lost"
-            );
+            observer.report(&Report::new(What::Panicked { thread: ThreadKind::Worker }));
             shard.start_over();
         }
         knocks.clear();
@@ -225,8 +225,13 @@ impl Worker {
 
     fn keep_up(&self, shard: &mut Shard) {
         if !Arc::ptr_eq(&self.generation.load(), shard.generation()) {
-            let evicted = shard.replace(self.generation.load_full(), self.surroundings.clock.now());
-            (0..evicted).for_each(|_| log::count_drop(DropReason::Evicted));
+            let evicted = shard.replace(self.generation.load_full(), (self.surroundings.now)());
+            self.count_drops(DropReason::Evicted, evicted);
         }
+    }
+
+    /// What is lost before it is known which rules it was for.
+    fn count_drops(&self, reason: DropReason, count: usize) {
+        self.surroundings.observer.count_drops(None, reason, count as u64);
     }
 }

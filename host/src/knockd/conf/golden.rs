@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 use std::{env, fs};
 
 use super::super::options::Options;
@@ -106,7 +107,7 @@ fn told(file: &Path) -> String {
         Ok((source, _)) => source,
         Err(told) => return told.iter().map(|line| format!("{line}\n")).collect(),
     };
-    let loader = Loader::new(Runtime::start().expect("a runtime")).expect("a loader");
+    let loader = Loader::new(Runtime::start().expect("a runtime"), Arc::new(())).expect("a loader");
     let Prepared { generation, .. } =
         prepare(&Written::Knockd(source), 1, &loader, &Activity::default(), None);
     generation.err().map_or_else(String::new, |mistakes| format!("{mistakes}\n"))

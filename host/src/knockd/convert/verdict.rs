@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use super::super::conf::Conf;
 use super::super::log::{Terminal, system_text};
@@ -86,7 +87,7 @@ fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
         mistakes.push(Mistake { file: file.to_owned(), line: None, key: String::new(), what });
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else { return Ok(mistakes) };
-    let loader = Runtime::start().and_then(Loader::new);
+    let loader = Runtime::start().and_then(|runtime| Loader::new(runtime, Arc::new(())));
     let loader = loader.map_err(|error| format!("{error:#}"))?;
     let built = load_rules(1, &config, &loader, &Activity::default());
     Ok(built.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))

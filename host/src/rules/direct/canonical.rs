@@ -8,8 +8,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 
-use postern_core::{Knock, TcpFlags, Transport};
-use tracing::Level;
+use postern_core::{Knock, Severity, TcpFlags, Transport};
 
 use super::super::contract::{lower_flags, types};
 use super::super::limits::MAX_LIFTED;
@@ -138,12 +137,12 @@ impl<'a> Reader<'a> {
     }
 
     /// `level`, which is passed as a number.
-    pub(super) fn level(&self, case: u32) -> Result<Level> {
+    pub(super) fn level(&self, case: u32) -> Result<Severity> {
         Ok(match case {
-            0 => Level::ERROR,
-            1 => Level::WARN,
-            2 => Level::INFO,
-            3 => Level::DEBUG,
+            0 => Severity::Error,
+            1 => Severity::Warn,
+            2 => Severity::Info,
+            3 => Severity::Debug,
             other => wasmtime::bail!("a log line of level {other}"),
         })
     }

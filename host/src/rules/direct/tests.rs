@@ -14,7 +14,6 @@ use super::super::code::{Code, Started};
 use super::super::componentize::{Encoded, Form, componentize, encode_component};
 use super::super::contract::{RulePre, add_to_linker};
 use super::super::guest::Guest;
-use super::super::guest_log::log_limit;
 use super::super::{Runtime, stock, store};
 use super::DirectRulePre;
 
@@ -99,7 +98,7 @@ impl Both {
     fn start(&self) -> Pair {
         [0, 1].map(|way| {
             let rule = RuleId { tenant: TenantId::host(), name: "both".into() };
-            let guest = Guest::new(&self.runtime, rule, RuleLimits::default(), log_limit());
+            let guest = Guest::new(&self.runtime, rule, RuleLimits::default(), Arc::new(()));
             let mut store = store::new(&self.runtime, guest);
             (store::call(&mut store, CPU, |store| self.codes[way].start(store)).unwrap(), store)
         })
