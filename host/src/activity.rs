@@ -3,8 +3,9 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use postern_text::panic::PastPanic;
 use tokio::time::Instant;
 
 use crate::trust::OpenError;
@@ -104,7 +105,7 @@ impl Activity {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Vec<Doing>> {
-        self.doing.lock().unwrap_or_else(PoisonError::into_inner)
+        self.doing.lock().past_panic()
     }
 
     fn begin(&self, what: What, file: &Path) {

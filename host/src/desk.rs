@@ -7,10 +7,11 @@ mod listed;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::future::Future;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use postern_core::{Action, ClaimKind, DropReason, Engine, Event, Observer, Policy, RuleId, UsedOnce};
 use postern_doorman::{Error, Listing, Posture, Release};
+use postern_text::panic::PastPanic;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
@@ -194,7 +195,7 @@ impl Desk {
     }
 
     fn lock(&self) -> MutexGuard<'_, Decided> {
-        self.decided.lock().unwrap_or_else(PoisonError::into_inner)
+        self.decided.lock().past_panic()
     }
 }
 

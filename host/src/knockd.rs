@@ -22,8 +22,9 @@ use std::fs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use postern_text::panic::PastPanic;
 use postern_text::terminal;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -239,7 +240,7 @@ impl Source {
 
 /// The channels, whatever became of who had them before.
 fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
-    channels.lock().unwrap_or_else(PoisonError::into_inner)
+    channels.lock().past_panic()
 }
 
 /// Says a line on standard error. If that is gone nobody can be told.

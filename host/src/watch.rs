@@ -5,11 +5,12 @@ mod trail;
 use std::collections::{HashMap, HashSet};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use postern_text::panic::PastPanic;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -251,7 +252,7 @@ impl OfInterest {
 
 /// What a panic leaves behind is as good as before.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().past_panic()
 }
 
 /// Whether something is different now. Reading is an event too, and ours would never end; a file that is being written is

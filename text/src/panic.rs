@@ -1,7 +1,9 @@
-//! Panic: what a panic says goes to standard error clean, too: a name from outside may be in its message.
+//! Panic: what a panic says goes to standard error clean, too, as a name from outside may be in its message; and what a thread that
+//! panicked held is still used.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
+use std::sync::{LockResult, PoisonError};
 use std::thread;
 
 use crate::terminal;
@@ -18,6 +20,22 @@ pub fn say_cleanly(program: &'static str) {
     }));
 }
 
+/// What a lock guards, also if a thread panicked while it held the lock.
+///
+/// A panic costs the work that it happened in, nothing else: it is caught, said and counted where that work began, and the next one goes
+/// on with what is there. So what stands behind a lock must be sound between any two statements.
+pub trait PastPanic<T> {
+    /// What is guarded.
+    fn past_panic(self) -> T;
+}
+
+impl<T> PastPanic<T> for LockResult<T> {
+    #[expect(clippy::disallowed_methods, reason = "this is the one place")]
+    fn past_panic(self) -> T {
+        self.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 fn words(program: &str, info: &PanicHookInfo<'_>) -> String {
     let thread = thread::current();
     let name = thread.name().unwrap_or("without a name");
@@ -31,6 +49,20 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
+
+    #[test]
+    fn a_lock_outlives_a_panic() {
+        let mutex = Arc::new(Mutex::new(1));
+        let held = Arc::clone(&mutex);
+        let ended = thread::spawn(move || {
+            let mut value = held.lock().past_panic();
+            *value = 2;
+            panic!("with the lock held");
+        });
+        assert!(ended.join().is_err());
+        assert!(mutex.is_poisoned());
+        assert_eq!(*mutex.lock().past_panic(), 2);
+    }
 
     #[test]
     fn says_where_and_what() {

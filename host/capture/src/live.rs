@@ -13,11 +13,12 @@ mod outage;
 mod tests;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use postern_core::Direction;
+use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
@@ -244,7 +245,7 @@ impl Ending {
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock().past_panic()
     }
 
     /// Makes the thread look at `state`.
@@ -268,10 +269,8 @@ impl Shared {
         timeout: Duration,
         mut done: impl FnMut(&State) -> bool,
     ) -> (MutexGuard<'_, State>, bool) {
-        let (state, result) = self
-            .changed
-            .wait_timeout_while(self.lock(), timeout, |state| !done(state))
-            .unwrap_or_else(PoisonError::into_inner);
+        let (state, result) =
+            self.changed.wait_timeout_while(self.lock(), timeout, |state| !done(state)).past_panic();
         let is_done = !result.timed_out() || done(&state);
         (state, is_done)
     }

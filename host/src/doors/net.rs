@@ -5,12 +5,13 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
 use postern_core::{ConfigIdentity, DoorId, NetDoor, Order, Receipt};
 use postern_doorman::{Changes, Doorman, Error, Kept, Listing, Posture, Release};
+use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 use tokio::sync::oneshot;
@@ -50,7 +51,7 @@ enum Message {
 
 impl Filter {
     fn lock(&self) -> MutexGuard<'_, Option<Doorman>> {
-        self.doorman.lock().unwrap_or_else(PoisonError::into_inner)
+        self.doorman.lock().past_panic()
     }
 }
 

@@ -6,10 +6,11 @@ mod rows;
 mod shell;
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use postern_core::{Act, Key, Order, OrderError, Receipt, RuleId};
+use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
 use self::limits::Limits;
@@ -216,10 +217,10 @@ impl Runner {
     }
 
     fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rows.lock().past_panic()
     }
 
     fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().past_panic()
     }
 }

@@ -4,9 +4,11 @@ use std::collections::HashMap;
 use std::io;
 use std::net::IpAddr;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
+
+use postern_text::panic::PastPanic;
 
 use super::log::{Channels, Message};
 
@@ -56,7 +58,7 @@ fn run(waiting: &Receiver<(Vec<Message>, Option<Sender<()>>)>, channels: &Mutex<
         for source in messages.iter_mut().filter_map(Message::source_mut) {
             source.host = name(source.address, &mut known);
         }
-        let mut channels = channels.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut channels = channels.lock().past_panic();
         messages.iter().for_each(|message| channels.say(message));
         drop(channels);
         if let Some(done) = done {

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
+
+use postern_text::panic::PastPanic;
 
 /// What those who read the configuration know and those who speak of it must.
 #[derive(Debug, Default)]
@@ -33,12 +35,12 @@ impl Shared {
 
     /// The configuration was read: where the log goes, and its sections.
     pub(super) fn learn(&self, log_file: Option<PathBuf>, sections: Sections) {
-        *self.log_file.lock().unwrap_or_else(PoisonError::into_inner) = log_file;
-        *self.sections.lock().unwrap_or_else(PoisonError::into_inner) = sections;
+        *self.log_file.lock().past_panic() = log_file;
+        *self.sections.lock().past_panic() = sections;
     }
 
     pub(super) fn log_file(&self) -> Option<PathBuf> {
-        let path = self.log_file.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let path = self.log_file.lock().past_panic().clone();
         path.filter(|path| !path.as_os_str().is_empty())
     }
 
@@ -53,6 +55,6 @@ impl Shared {
     }
 
     fn section(&self, name: &str) -> Option<Section> {
-        self.sections.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+        self.sections.lock().past_panic().get(name).cloned()
     }
 }

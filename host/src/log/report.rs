@@ -1,12 +1,13 @@
 //! Report: one log line for each thing that happens.
 
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use postern_capture::Shown;
 use postern_core::{Client, DropReason, Observer, Report, RuleId, Severity, TenantId, What, Why};
 use postern_doorman::Posture;
+use postern_text::panic::PastPanic;
 use postern_text::{clean, duration};
 
 use super::rate_limit::RateLimit;
@@ -239,5 +240,5 @@ fn admit_detail(limit: &Mutex<RateLimit>) -> Option<u64> {
 }
 
 fn admit(limit: &Mutex<RateLimit>) -> Option<u64> {
-    limit.lock().unwrap_or_else(PoisonError::into_inner).admit()
+    limit.lock().past_panic().admit()
 }

@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
 use std::time::Duration;
 
 use postern_core::{ModuleSource, Observer};
+use postern_text::panic::PastPanic;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
@@ -112,7 +113,7 @@ impl Loader {
                 drop(builder.spawn_scoped(scope, work));
             }
         });
-        compiled.into_inner().unwrap_or_else(PoisonError::into_inner)
+        compiled.into_inner().past_panic()
     }
 
     /// The module at `source`, whose file `files` reads. If the same bytes are in use already, so is their code.
@@ -178,7 +179,7 @@ impl Loader {
                 return Err(LoadError::Overtaken);
             }
             let waited = self.ended.wait_timeout(cache, LOOK);
-            cache = waited.unwrap_or_else(PoisonError::into_inner).0;
+            cache = waited.past_panic().0;
         }
     }
 
@@ -223,5 +224,5 @@ fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
 
 /// What a panic leaves behind is as good as before: each step is one insertion.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+    mutex.lock().past_panic()
 }

@@ -7,12 +7,13 @@ use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use postern_core::{DropReason, Knock, Moment, Observer, Report, Request, RuleId, ThreadKind, What};
+use postern_text::panic::PastPanic;
 
 use super::generation::Generation;
 use super::runtime::Runtime;
@@ -197,7 +198,7 @@ impl Worker {
         if knocks.is_empty() {
             return;
         }
-        let mut shard = self.shard.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shard = self.shard.lock().past_panic();
         self.keep_up(&mut shard);
         let Surroundings { runtime, is_local, now, ask, observer } = &*self.surroundings;
         let judged = catch_unwind(AssertUnwindSafe(|| {

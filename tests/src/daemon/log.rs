@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
+use postern_text::panic::PastPanic;
 use serde_json::{Map, Value};
 
 /// All lines so far. Copies look at the same log.
@@ -85,14 +86,14 @@ impl Log {
             let Some(left) = patience.checked_sub(start.elapsed()) else {
                 return Err("in time");
             };
-            lines = self.shared.grown.wait_timeout(lines, left).unwrap_or_else(PoisonError::into_inner).0;
+            lines = self.shared.grown.wait_timeout(lines, left).past_panic().0;
         }
     }
 }
 
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().past_panic()
     }
 }
 

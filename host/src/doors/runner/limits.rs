@@ -4,8 +4,9 @@
 //! from being closed on time. All doors together share what bounds the whole; of that, each has a few for itself that no other can take.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
+use postern_text::panic::PastPanic;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Doors whose commands are counted before those of which none runs are forgotten.
@@ -80,7 +81,7 @@ impl Limits {
     }
 
     fn door(&self, name: &Arc<str>) -> Arc<Door> {
-        let mut doors = self.doors.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut doors = self.doors.lock().past_panic();
         if doors.len() >= ENOUGH_DOORS {
             doors.retain(|_, door| Arc::strong_count(door) > 1);
         }
