@@ -2,6 +2,8 @@
 
 use std::process::{ExitCode, Termination};
 
+use postern_text::chain;
+
 use crate::profile::Mistakes;
 
 /// How a command ended. A command that a profile runs at the end of its knock ends with a code of its own.
@@ -51,7 +53,7 @@ impl Failure {
         }
         match self.error.downcast_ref::<Nonsense>() {
             Some(Nonsense(all)) => all.iter().map(|what| format!("postern: {what}")).collect(),
-            None => vec![format!("postern: {:#}", self.error)],
+            None => vec![format!("postern: {}", chain(&*self.error))],
         }
     }
 }

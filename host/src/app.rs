@@ -11,6 +11,7 @@ use std::time::Duration;
 use postern_capture::LocalNetwork;
 use postern_core::{DropReason, Event, Observer, RuleId};
 use postern_doorman::{Error, Release};
+use postern_text::chain;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
@@ -264,7 +265,7 @@ impl App {
                 let mistakes = plan.mistakes(self.written.file(), config, found);
                 log::reload_refused(&mistakes, running);
             } else {
-                let detail = format!("{:#}", anyhow::Error::from(error));
+                let detail = chain(&error).to_string();
                 tracing::error!(
                     event = "doors-refused",
                     generation = running,
@@ -314,7 +315,7 @@ impl App {
         let release = if done.is_ok() { Release::Now } else { Release::Later };
         self.reloads.release_timer.done(release, Instant::now());
         if let Err(error) = done {
-            let detail = format!("{:#}", anyhow::Error::from(error));
+            let detail = chain(&error).to_string();
             tracing::error!(
                 event = "doors",
                 detail,

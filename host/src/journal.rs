@@ -16,6 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use postern_core::Client;
 use postern_state::{StateError, is_damage};
+use postern_text::chain;
 use redb::DatabaseError;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -137,7 +138,7 @@ impl Journal {
                 Ok((_, rows)) => rows,
                 Err(error) => {
                     let is_damaged = matches!(&error, JournalError::Open(_, error) if is_damage(error));
-                    let detail = format!("{:#}", anyhow::Error::from(error));
+                    let detail = chain(&error).to_string();
                     if !is_damaged || folder::set_aside(orphan.path(), &detail).is_err() {
                         tracing::error!(
                             event = "journal",

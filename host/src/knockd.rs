@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use postern_text::chain;
 use postern_text::panic::PastPanic;
 use postern_text::terminal;
 use tracing_subscriber::filter::LevelFilter;
@@ -219,7 +220,7 @@ impl Source {
             }
             Ok(_) => ExitCode::from(1),
             Err(error) => {
-                lock(&channels).say(&Message::Ours { text: format!("{error:#}") });
+                lock(&channels).say(&Message::Ours { text: chain(&*error).to_string() });
                 ExitCode::from(1)
             }
         }

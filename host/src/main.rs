@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 use std::sync::Arc;
 
 use clap::Parser;
-use postern_text::{panic, terminal};
+use postern_text::{chain, panic, terminal};
 use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
 use posternd::{app, check, knockd, log};
@@ -38,7 +38,7 @@ fn main() -> ExitCode {
     };
     let exit = done.unwrap_or_else(|error| {
         // Not through the log, which may be what failed; if standard error is gone too nobody can be told.
-        drop(terminal::err(format_args!("posternd: {error:#}")));
+        drop(terminal::err(format_args!("posternd: {}", chain(&*error))));
         Exit::CannotRun
     });
     exit.report()

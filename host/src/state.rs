@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use postern_text::chain;
+
 use crate::activity::Activity;
 use crate::config::{Config, DoorKind, Mistakes};
 use crate::journal::{self, Journal, JournalError, Record};
@@ -41,7 +43,7 @@ pub(crate) fn without_journal(
     config: &Config,
     error: Option<JournalError>,
 ) -> Option<Mistakes> {
-    let detail = format!("{:#}", anyhow::Error::from(error?));
+    let detail = chain(&error?).to_string();
     let Written::Postern(file, _) = written else {
         tracing::error!(
             event = "journal",

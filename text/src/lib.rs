@@ -7,10 +7,12 @@
 //! **Invariant:** nothing else writes to standard output or standard error by itself; `.clippy.toml` of the workspace holds it.
 //! It knows nothing of Postern, and is light enough for a rule.
 
+pub mod chain;
 pub mod clean;
 pub mod duration;
 pub mod panic;
 pub mod terminal;
 
+pub use chain::chain;
 pub use clean::{Cleaned, clean, line, piece};
 pub use duration::DurationError;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Again, GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, SetName, Width};
+use postern_text::chain;
 
 use super::mistake::Mistake;
 use super::table::{At, Table};
@@ -53,12 +54,8 @@ impl Door {
     }
 
     /// What is said to be wrong with it.
-    pub(crate) fn refused(
-        &self,
-        file: &Path,
-        what: impl std::error::Error + Send + Sync + 'static,
-    ) -> Mistake {
-        self.mistake(file, format!("{:#}", anyhow::Error::from(what)))
+    pub(crate) fn refused(&self, file: &Path, what: impl std::error::Error + 'static) -> Mistake {
+        self.mistake(file, chain(&what).to_string())
     }
 
     /// A mistake in the door as a whole.

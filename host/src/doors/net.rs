@@ -11,6 +11,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
 use postern_core::{ConfigIdentity, DoorId, NetDoor, Order, Receipt};
 use postern_doorman::{Changes, Doorman, Error, Kept, Listing, Posture, Release};
+use postern_text::chain;
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
@@ -276,7 +277,7 @@ impl Owner {
             match restored {
                 Ok((_, kept)) => tell_kept(&kept),
                 Err(error) => {
-                    let detail = format!("{:#}", anyhow::Error::from(error));
+                    let detail = chain(&error).to_string();
                     tracing::error!(
                         event = "doors",
                         detail,
@@ -289,7 +290,7 @@ impl Owner {
             // Before the lock goes, or an order that was carried out later would be answered earlier.
             Ok(listing) => drop(self.teller.send(Happening::RulesetChanged(listing))),
             Err(error) => {
-                let detail = format!("{:#}", anyhow::Error::from(error));
+                let detail = chain(&error).to_string();
                 tracing::warn!(event = "doors", detail, "what is open cannot be read back: {detail}");
             }
         }

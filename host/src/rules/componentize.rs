@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 
+use postern_text::chain;
 use wasmparser::{ComponentTypeRef, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
@@ -142,7 +143,7 @@ pub(super) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
         .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| {
-            features::explain(&module).map_or_else(|| LoadError::World(chain(&error)), LoadError::from)
+            features::explain(&module).map_or_else(|| LoadError::World(encoder_says(&error)), LoadError::from)
         })?;
     Ok(Encoded { component, resolve, world })
 }
@@ -201,12 +202,12 @@ fn invalid(error: wasmparser::BinaryReaderError) -> LoadError {
 }
 
 fn internal(error: anyhow::Error) -> LoadError {
-    LoadError::World(chain(&error))
+    LoadError::World(encoder_says(&error))
 }
 
 /// The whole chain of an error from the encoder.
-fn chain(error: &anyhow::Error) -> String {
-    let text = format!("{error:#}");
+fn encoder_says(error: &anyhow::Error) -> String {
+    let text = chain(&**error).to_string();
     let prefix = "failed to decode world from module: module was not valid: ";
     text.strip_prefix(prefix).unwrap_or(&text).to_owned()
 }

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use postern_core::{ModuleSource, Observer};
+use postern_text::chain;
 use postern_text::panic::PastPanic;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
@@ -79,7 +80,7 @@ impl Loader {
     /// If the contract cannot be linked, which would be our own mistake.
     pub fn new(runtime: Runtime, observer: Arc<dyn Observer>) -> anyhow::Result<Self> {
         let mut linker = Linker::new(runtime.engine());
-        add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{}", chain(&*error)))?;
         Ok(Self { runtime, observer, linker, cache: Mutex::default(), ended: Condvar::new() })
     }
 
@@ -201,7 +202,7 @@ impl Loader {
             Ok(compiled)
         });
         let compiled = compiled.map_err(|error| refused(component, &error))?;
-        let world = |error: wasmtime::Error| LoadError::World(format!("{error:#}"));
+        let world = |error: wasmtime::Error| LoadError::World(chain(&*error).to_string());
         self.linker.instantiate_pre(&compiled).and_then(RulePre::new).map_err(world)
     }
 }
@@ -219,7 +220,7 @@ impl Cache {
 
 /// Why the compiler refused a module.
 fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
-    features::explain(module).map_or_else(|| LoadError::Compile(format!("{error:#}")), LoadError::from)
+    features::explain(module).map_or_else(|| LoadError::Compile(chain(&**error).to_string()), LoadError::from)
 }
 
 /// What a panic leaves behind is as good as before: each step is one insertion.

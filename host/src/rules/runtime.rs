@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use postern_text::chain;
 use rustix::fd::OwnedFd;
 use rustix::io::read;
 use rustix::time::{
@@ -66,7 +67,7 @@ impl Runtime {
             .wasm_memory64(false)
             // Off would make wasmtime 48 panic on a component composed of several modules, as QuickJS rules are.
             .wasm_multi_memory(true);
-        let engine = Engine::new(&config).map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let engine = Engine::new(&config).map_err(|error| anyhow::anyhow!("{}", chain(&*error)))?;
         let ticker = Arc::new(Ticker::start(engine.clone())?);
         Ok(Self { engine, ticker })
     }

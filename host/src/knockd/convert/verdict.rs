@@ -4,6 +4,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use postern_text::chain;
+
 use super::super::conf::Conf;
 use super::super::log::{Terminal, system_text};
 use super::super::source::Source;
@@ -88,7 +90,7 @@ fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else { return Ok(mistakes) };
     let loader = Runtime::start().and_then(|runtime| Loader::new(runtime, Arc::new(())));
-    let loader = loader.map_err(|error| format!("{error:#}"))?;
+    let loader = loader.map_err(|error| chain(&*error).to_string())?;
     let built = load_rules(1, &config, &loader, &Activity::default());
     Ok(built.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
 }
