@@ -146,7 +146,7 @@ impl Sink for WayIn {
 
     /// A frame becomes a knock, or it is counted.
     fn frame(&mut self, frame: Frame<'_>) {
-        let knock = decode(&frame, self.entrance.payload_limit()).and_then(|mut knock| {
+        let knock = decode(&frame, self.entrance.detail()).and_then(|mut knock| {
             if self.only_ipv4 && knock.source.is_ipv6() {
                 return Err(DropReason::NotWatched);
             }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 use divan::{Bencher, black_box};
 use postern_capture::{Frame, LinkType, LocalNetwork, decode};
 use postern_core::{
-    Bounds, Destination, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress, Subscription,
-    TcpFlags, Timestamp, Transport, Watch,
+    Bounds, Destination, Detail, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress,
+    Subscription, TcpFlags, Timestamp, Transport, Watch,
 };
 use postern_tests::frame::udp;
 use posternd::activity::Activity;
@@ -30,7 +30,7 @@ fn bytes(port: u16) -> Vec<u8> {
 }
 
 fn read(bytes: &[u8], interface: &Arc<str>, time: u64) -> Knock {
-    decode(&frame(bytes, interface, time), 0).expect("a good frame")
+    decode(&frame(bytes, interface, time), Detail::LEAST).expect("a good frame")
 }
 
 fn frame<'a>(bytes: &'a [u8], interface: &'a Arc<str>, time: u64) -> Frame<'a> {
@@ -60,7 +60,7 @@ fn placing(bencher: Bencher<'_, '_>) {
     let mut view = network.view();
     bencher.bench_local(|| {
         let frame = frame(black_box(&bytes), &interface, 0);
-        let mut knock = decode(&frame, 0).expect("a good frame");
+        let mut knock = decode(&frame, Detail::LEAST).expect("a good frame");
         view.place(&mut knock, &frame).expect("another machine can send it");
         knock
     });
@@ -79,7 +79,7 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
     let interest = Interest {
         watches: vec![watch],
         destination: Destination::ThisHost,
-        payload_limit: 0,
+        detail: Detail::LEAST,
         memory_format: 0,
     };
     let subscription = Subscription { interest, interfaces: Vec::new(), sees_outgoing: false };

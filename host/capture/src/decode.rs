@@ -1,7 +1,7 @@
 //! Decode: a captured frame becomes a [`Knock`], or a reason why not.
 //!
 //! This is the only place that reads headers, and every byte it reads was written by a stranger. It allocates nothing but
-//! the payload that was asked for, never panics and never logs. It does not verify checksums: with checksum offload the
+//! what was asked for, never panics and never logs. It does not verify checksums: with checksum offload the
 //! frames of this very machine carry wrong ones, and a stranger who can send a wrong sum can as well send a right one.
 
 mod address;
@@ -14,13 +14,13 @@ mod transport;
 #[cfg(test)]
 mod tests;
 
-use postern_core::{DropReason, Knock, MAX_PAYLOAD};
+use postern_core::{Detail, DropReason, Knock, MAX_PAYLOAD};
 
 use crate::frame::Frame;
 use crate::links::LOOPBACK;
 pub use sighting::{Likeness, Sightings};
 
-/// Reads the headers of `frame` and copies at most `payload_limit` bytes (and at most [`MAX_PAYLOAD`]) of what is behind them.
+/// Reads the headers of `frame`, and what `detail` asks for: of the payload at most [`MAX_PAYLOAD`] bytes.
 ///
 /// A frame that was cut behind its transport header still decodes, with a shorter payload. What link layers put behind the
 /// IP packet, such as Ethernet padding, is never payload.
@@ -31,12 +31,13 @@ pub use sighting::{Likeness, Sightings};
 /// other; [`DropReason::LinkType`], [`DropReason::NotIp`], [`DropReason::LaterFragment`] or [`DropReason::OtherTransport`]
 /// for packets that can be no knock; [`DropReason::ImpossibleSource`] or [`DropReason::ImpossibleDestination`] if it says to come from
 /// or go to where no packet does, whatever machine this is. On the loopback interface loopback addresses are right.
-pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReason> {
+pub fn decode(frame: &Frame<'_>, detail: Detail) -> Result<Knock, DropReason> {
     let (version, bytes) = link::network_packet(frame.link, frame.bytes)?;
     let packet = network::read(version, bytes)?;
-    address::check(packet.source, packet.destination, || arrival::interface(frame) == LOOPBACK)?;
-    let segment = transport::read(&packet)?;
-    let payload = &segment.payload[..segment.payload.len().min(payload_limit).min(MAX_PAYLOAD)];
+    let interface_index = arrival::interface(frame);
+    address::check(packet.source, packet.destination, || interface_index == LOOPBACK)?;
+    let segment = transport::read(&packet, detail.tcp_header)?;
+    let payload = &segment.payload[..segment.payload.len().min(detail.payload_limit).min(MAX_PAYLOAD)];
     Ok(Knock {
         time: frame.time,
         source: packet.source,
@@ -46,8 +47,10 @@ pub fn decode(frame: &Frame<'_>, payload_limit: usize) -> Result<Knock, DropReas
         transport: packet.transport,
         tcp_flags: segment.tcp_flags,
         hop_limit: packet.hop_limit,
-        length: packet.length,
+        packet_length: packet.length,
+        tcp_header: segment.tcp_header,
         interface: frame.interface.clone(),
+        interface_index,
         link: 0,
         direction: frame.direction,
         sighting: None,

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::interest::{Destination, Interest, Watch};
-use crate::knock::{Direction, Knock, TcpFlags, Transport};
+use crate::knock::{Detail, Direction, Knock, TcpFlags, Transport};
 
 /// What one rule asked for, as the host holds it to.
 #[derive(Clone, Debug)]
@@ -32,7 +32,7 @@ pub struct Dispatch {
     tables: [Option<Box<[u32]>>; 4],
     /// The distinct lists; the first is empty.
     lists: Vec<Box<[Entry]>>,
-    payload_limit: usize,
+    detail: Detail,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -83,15 +83,15 @@ impl Dispatch {
                 .collect();
             tables[transport as usize] = table(&watches, &mut lists, &mut known, &mut left)?;
         }
-        let payload_limit = subscriptions.iter().map(|s| s.interest.payload_limit).max().unwrap_or(0);
+        let detail = subscriptions.iter().fold(Detail::LEAST, |all, s| all.or(s.interest.detail));
         let scopes = subscriptions.iter().map(Subscription::scope).collect();
-        Ok(Self { subscriptions, scopes, tables, lists, payload_limit })
+        Ok(Self { subscriptions, scopes, tables, lists, detail })
     }
 
-    /// The most payload that any rule wants to see.
+    /// What any of the rules wants to see of a packet.
     #[must_use]
-    pub const fn payload_limit(&self) -> usize {
-        self.payload_limit
+    pub const fn detail(&self) -> Detail {
+        self.detail
     }
 
     /// All that is watched of packets that go this way, for the kernel's filter.
@@ -233,7 +233,7 @@ mod tests {
         let interest = Interest {
             watches: watches.to_vec(),
             destination: Destination::ThisHost,
-            payload_limit: 0,
+            detail: Detail::LEAST,
             memory_format: 0,
         };
         Subscription { interest, interfaces: Vec::new(), sees_outgoing: false }
@@ -249,8 +249,10 @@ mod tests {
             transport,
             tcp_flags: TcpFlags(flags),
             hop_limit: 64,
-            length: 28,
+            packet_length: 28,
+            tcp_header: None,
             interface: "eth0".into(),
+            interface_index: 2,
             link: 0,
             direction: Direction::Incoming,
             sighting: None,

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use crate::knock::{Knock, TcpFlags, Transport};
+use crate::knock::{Detail, Knock, TcpFlags, Transport};
 
 /// What a rule asks for when it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,8 +13,8 @@ pub struct Interest {
     pub watches: Vec<Watch>,
     /// Where the packets must be going.
     pub destination: Destination,
-    /// Bytes of payload wanted, at most [`crate::MAX_PAYLOAD`].
-    pub payload_limit: usize,
+    /// What is wanted of each packet beyond what every rule is shown.
+    pub detail: Detail,
     /// The meaning of the rule's remembered bytes; a rule that comes back with another number starts without memory.
     pub memory_format: u32,
 }

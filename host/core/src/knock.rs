@@ -8,8 +8,11 @@ use std::time::Duration;
 /// The most bytes of payload that a knock carries: what fits an Ethernet frame.
 pub const MAX_PAYLOAD: usize = 1500;
 
-/// One packet, with everything that a rule may know of it. What the host alone needs is [`Knock::link`], [`Knock::direction`] and
-/// [`Knock::sighting`].
+/// The most bytes of options that a TCP header has.
+pub const MAX_TCP_OPTIONS: usize = 40;
+
+/// One packet, with everything that a rule may know of it. What the host alone needs is [`Knock::interface`], [`Knock::direction`]
+/// and [`Knock::sighting`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knock {
     /// When the packet was captured.
@@ -29,9 +32,13 @@ pub struct Knock {
     /// IPv4 time to live or IPv6 hop limit.
     pub hop_limit: u8,
     /// Bytes of the IP packet, headers included, as its header says.
-    pub length: u32,
-    /// The interface that captured it.
+    pub packet_length: u32,
+    /// What else the TCP header says; none for other transports, and if no rule asked for it.
+    pub tcp_header: Option<Box<TcpHeader>>,
+    /// Name of the interface that captured it; `any` for a capture on all of them.
     pub interface: Arc<str>,
+    /// Index of the interface that it was captured on, also of a capture on all of them; 0 if it is not known.
+    pub interface_index: u32,
     /// Index of the interface that IP sees the packet on (the bridge for its port, the VLAN device for a tagged frame); 0 if it is not known.
     pub link: u32,
     /// Whether it came in or went out there.
@@ -112,6 +119,50 @@ impl fmt::Display for Transport {
             Self::Icmp => "icmp",
             Self::Icmpv6 => "icmpv6",
         })
+    }
+}
+
+/// What a TCP header says beyond ports and flags (RFC 9293, section 3.1). Nothing of it was held against a connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct TcpHeader {
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number, whether or not the flag ACK is set.
+    pub acknowledgment: u32,
+    /// Window as it stands there, without any scale.
+    pub window: u16,
+    /// Urgent pointer, whether or not the flag URG is set.
+    pub urgent_pointer: u16,
+    /// Options with their padding, at most [`MAX_TCP_OPTIONS`] bytes.
+    pub options: Box<[u8]>,
+}
+
+/// How much of a packet is read beyond what every rule is shown: each part costs time, so it is read only if a rule asks for it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detail {
+    /// Bytes of payload, at most [`MAX_PAYLOAD`].
+    pub payload_limit: usize,
+    /// Whether [`Knock::tcp_header`] is read.
+    pub tcp_header: bool,
+}
+
+impl Detail {
+    /// Nothing of the packet but what every rule is shown.
+    pub const LEAST: Self = Self { payload_limit: 0, tcp_header: false };
+
+    /// So much of the payload, and nothing else.
+    #[must_use]
+    pub const fn payload(limit: usize) -> Self {
+        Self { payload_limit: limit, ..Self::LEAST }
+    }
+
+    /// Whatever one of the two asks for.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            payload_limit: self.payload_limit.max(other.payload_limit),
+            tcp_header: self.tcp_header || other.tcp_header,
+        }
     }
 }
 

@@ -53,7 +53,10 @@ pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};
 pub use interest::{Destination, Interest, Watch};
-pub use knock::{Direction, Knock, MAX_PAYLOAD, Sighting, TcpFlags, Timestamp, Transport};
+pub use knock::{
+    Detail, Direction, Knock, MAX_PAYLOAD, MAX_TCP_OPTIONS, Sighting, TcpFlags, TcpHeader, Timestamp,
+    Transport,
+};
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;
 pub use net_door::{

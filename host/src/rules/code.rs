@@ -1,6 +1,6 @@
 //! Code: what a module was compiled to, and how it is called: directly, or as a component.
 
-use postern_core::Knock;
+use postern_core::{Detail, Knock};
 use wasmtime::Store;
 
 use super::contract::{self, Rule, RulePre, types};
@@ -45,17 +45,17 @@ impl Started {
         }
     }
 
-    /// `payload_limit` is what the rule asked for.
+    /// `detail` is what the rule asked for.
     pub(super) fn call_judge(
         &self,
         store: &mut Store<Guest>,
         knock: &Knock,
-        payload_limit: usize,
+        detail: Detail,
         memory: Option<&[u8]>,
     ) -> wasmtime::Result<types::Verdict> {
         match self {
-            Self::Direct(rule) => rule.call_judge(store, knock, payload_limit, memory),
-            Self::Component(rule) => rule.call_judge(store, contract::lower(knock, payload_limit), memory),
+            Self::Direct(rule) => rule.call_judge(store, knock, detail, memory),
+            Self::Component(rule) => rule.call_judge(store, contract::lower(knock, detail), memory),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use postern_core::{
-    CloseRequest, Destination, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress, Severity,
-    TcpFlags, Timestamp, Transport, Verdict, Watch,
+    CloseRequest, Destination, Detail, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress,
+    Severity, TcpFlags, Timestamp, Transport, Verdict, Watch,
 };
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, WasmStr};
@@ -74,8 +74,8 @@ const fn lift_level(level: Level) -> Severity {
     }
 }
 
-/// A knock as the guest sees it; `payload_limit` is what the rule asked for.
-pub(super) fn lower(knock: &Knock, payload_limit: usize) -> types::Knock<'_> {
+/// A knock as the guest sees it; `detail` is what the rule asked for.
+pub(super) fn lower(knock: &Knock, detail: Detail) -> types::Knock<'_> {
     types::Knock {
         time: knock.time.0,
         source: lower_address(knock.source),
@@ -90,9 +90,9 @@ pub(super) fn lower(knock: &Knock, payload_limit: usize) -> types::Knock<'_> {
         },
         tcp_flags: lower_flags(knock.tcp_flags),
         hop_limit: knock.hop_limit,
-        length: knock.length,
+        length: knock.packet_length,
         interface: &knock.interface,
-        payload: &knock.payload[..knock.payload.len().min(payload_limit)],
+        payload: &knock.payload[..knock.payload.len().min(detail.payload_limit)],
     }
 }
 
@@ -117,7 +117,8 @@ pub(super) fn lift_interest(interest: &types::Interest) -> Result<Interest, Stri
     if payload_limit > MAX_PAYLOAD {
         return Err(format!("it asks for {payload_limit} bytes of payload; at most {MAX_PAYLOAD} are kept"));
     }
-    Ok(Interest { watches, destination, payload_limit, memory_format: interest.memory_format })
+    let detail = Detail { payload_limit, tcp_header: false };
+    Ok(Interest { watches, destination, detail, memory_format: interest.memory_format })
 }
 
 /// What a rule says of a knock that arrived at `now`, if it makes sense.

@@ -10,7 +10,7 @@ mod fits;
 #[cfg(test)]
 mod tests;
 
-use postern_core::Knock;
+use postern_core::{Detail, Knock};
 use wasmtime::{Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc};
 
 pub(super) use self::fits::fits;
@@ -91,15 +91,15 @@ impl DirectRule {
         Ok(interest)
     }
 
-    /// `payload_limit` is what the rule asked for.
+    /// `detail` is what the rule asked for.
     pub(super) fn call_judge(
         &self,
         store: &mut Store<Guest>,
         knock: &Knock,
-        payload_limit: usize,
+        detail: Detail,
         memory: Option<&[u8]>,
     ) -> wasmtime::Result<types::Verdict> {
-        let payload = &knock.payload[..knock.payload.len().min(payload_limit)];
+        let payload = &knock.payload[..knock.payload.len().min(detail.payload_limit)];
         let place = self.allocate(store, JudgeArguments::ALIGNMENT, JudgeArguments::SIZE)?;
         let arguments = JudgeArguments {
             knock,

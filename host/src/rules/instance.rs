@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Interest, Knock, Observer, RuleId, RuleLimits, Verdict};
+use postern_core::{Detail, Interest, Knock, Observer, RuleId, RuleLimits, Verdict};
 use thiserror::Error;
 use wasmtime::Store;
 
@@ -38,7 +38,7 @@ pub enum StartError {
 pub struct Instance {
     store: Store<Guest>,
     rule: Started,
-    payload_limit: usize,
+    detail: Detail,
     /// What a call may take.
     cpu: Duration,
 }
@@ -71,7 +71,7 @@ impl Instance {
         let interest = interest.map_err(fault("configure"))?;
         let interest = interest.map_err(|what| StartError::Refused(beginning(what)))?;
         let interest = contract::lift_interest(&interest).map_err(StartError::Interest)?;
-        Ok((Self { store, rule, payload_limit: interest.payload_limit, cpu: limits.cpu }, interest))
+        Ok((Self { store, rule, detail: interest.detail, cpu: limits.cpu }, interest))
     }
 
     /// What the rule says of a knock, given what it last remembered of its source.
@@ -85,7 +85,7 @@ impl Instance {
         memory: Option<&[u8]>,
     ) -> Result<Verdict, Fault> {
         let verdict = store::call(&mut self.store, self.cpu, |store| {
-            self.rule.call_judge(store, knock, self.payload_limit, memory)
+            self.rule.call_judge(store, knock, self.detail, memory)
         });
         let verdict = verdict.map_err(|error| Fault::from_error("judge", &error, self.cpu))?;
         contract::lift_verdict(verdict, knock.time).map_err(Fault::Nonsense)

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
-use postern_core::{DropReason, Knock, Moment, Observer, Report, Request, RuleId, ThreadKind, What};
+use postern_core::{Detail, DropReason, Knock, Moment, Observer, Report, Request, RuleId, ThreadKind, What};
 use postern_text::panic::PastPanic;
 
 use super::generation::Generation;
@@ -151,10 +151,10 @@ impl Pool {
 }
 
 impl Entrance {
-    /// The most payload that any rule wants.
+    /// What any of the rules wants to see of a packet.
     #[must_use]
-    pub fn payload_limit(&self) -> usize {
-        self.generation.load().dispatch.payload_limit()
+    pub fn detail(&self) -> Detail {
+        self.generation.load().dispatch.detail()
     }
 
     /// Hands a knock in.

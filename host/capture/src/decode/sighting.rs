@@ -4,13 +4,13 @@
 //! have around them, tags and padding, does not count. Of a long packet the beginning counts and whatever a rule may be shown of the rest, so
 //! that nobody can have another packet taken for a copy of one that rules see differently.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
+use std::hash::{BuildHasher, Hash as _, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use postern_core::{Direction, Knock, Sighting};
 
-use super::{arrival, link};
+use super::link;
 use crate::frame::{Frame, LinkType};
 
 /// Bytes of a packet that count whatever they are; less than any capture keeps.
@@ -59,7 +59,7 @@ impl Sightings {
         if !self.are_wanted.load(Ordering::Relaxed) {
             return None;
         }
-        let interface = match (arrival::interface(frame), knock.direction) {
+        let interface = match (knock.interface_index, knock.direction) {
             (0, _) => return None,
             (interface, Direction::Incoming) => interface,
             (interface, Direction::Outgoing) => interface | OUTGOING,
@@ -69,7 +69,7 @@ impl Sightings {
             return None;
         }
         let (_, packet) = link::network_packet(frame.link, frame.bytes).ok()?;
-        let whole = usize::try_from(knock.length).unwrap_or(usize::MAX);
+        let whole = usize::try_from(knock.packet_length).unwrap_or(usize::MAX);
         let packet = &packet[..packet.len().min(whole).min(BEGINNING)];
         let mut hasher = self.key.build_hasher();
         // The same link-local address on another link is another client, whatever it sends.
@@ -87,6 +87,9 @@ impl Sightings {
         // Else it is in what was hashed already.
         if packet.len() == BEGINNING {
             hasher.write(&knock.payload);
+            if let Some(header) = &knock.tcp_header {
+                header.hash(&mut hasher);
+            }
         }
         Some(Sighting { fingerprint: hasher.finish(), interface })
     }
@@ -105,7 +108,7 @@ fn without_hops(mut head: [u8; HEAD], is_v4: bool) -> [u8; HEAD] {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::Timestamp;
+    use postern_core::{Detail, Timestamp};
     use postern_tests::frame::from_hex;
 
     use super::super::decode;
@@ -131,11 +134,11 @@ mod tests {
     }
 
     fn of(sightings: &Sightings, case: &Case<'_>) -> Option<Sighting> {
-        of_shown(sightings, case, 0)
+        of_shown(sightings, case, Detail::LEAST)
     }
 
-    /// Where so much of the payload may be shown to rules.
-    fn of_shown(sightings: &Sightings, case: &Case<'_>, shown: usize) -> Option<Sighting> {
+    /// Where so much of the packet may be shown to rules.
+    fn of_shown(sightings: &Sightings, case: &Case<'_>, shown: Detail) -> Option<Sighting> {
         let (bytes, interface) = (from_hex(&case.parts.concat()), Arc::from("test0"));
         let Case { link, index, direction, .. } = *case;
         let frame = Frame {
@@ -212,7 +215,7 @@ mod tests {
         let payload: String = (0..kept).map(|n| if n == other { "62" } else { "61" }).collect();
         let parts = &[MACS, "0800", header, &payload][..];
         let case = Case { link: LinkType::Ethernet, parts, index: 2, direction: Direction::Incoming };
-        of_shown(&sightings(Likeness::Exact), &case, shown)
+        of_shown(&sightings(Likeness::Exact), &case, Detail::payload(shown))
     }
 
     #[test]
@@ -221,6 +224,28 @@ mod tests {
         assert_ne!(long(1000, 200, 0), plain(0));
         assert_ne!(long(1000, 300, 301), plain(301));
         assert_eq!(long(1000, 300, 300), plain(300), "no rule can tell them apart");
+    }
+
+    /// A segment behind so many extension headers of 48 bytes each, where only the sequence number may differ.
+    #[test]
+    fn a_tcp_header_far_behind_counts_if_rules_are_shown_it() {
+        let fingerprint = |sequence: &str, tcp_header| {
+            let extension = |next: &str| format!("{next} 05 01 2c {}", "00".repeat(44));
+            let chain = [extension("3c").repeat(4), extension("06")].concat();
+            let head =
+                "60000000 0104 3c 39 20010db8000000000000000000000001 20010db8000000000000000000000002";
+            let tcp = ["1234 0457", sequence, "00000000 50 02 ffff 0000 0000"].concat();
+            let parts = &[MACS, "86dd", head, &chain, &tcp][..];
+            let case = Case { link: LinkType::Ethernet, parts, index: 2, direction: Direction::Incoming };
+            let shown = Detail { payload_limit: 0, tcp_header };
+            of_shown(&sightings(Likeness::Exact), &case, shown).unwrap().fingerprint
+        };
+        assert_ne!(fingerprint("00000001", true), fingerprint("00000002", true));
+        assert_eq!(
+            fingerprint("00000001", false),
+            fingerprint("00000002", false),
+            "no rule can tell them apart"
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use postern_core::{Direction, DropReason, Knock, TcpFlags, Timestamp, Transport};
+use postern_core::{
+    Detail, Direction, DropReason, Knock, MAX_TCP_OPTIONS, TcpFlags, TcpHeader, Timestamp, Transport,
+};
 use postern_tests::Random;
 use postern_tests::frame::from_hex;
 
@@ -54,6 +56,10 @@ fn bytes(parts: &[&str]) -> Vec<u8> {
 }
 
 fn read(link: LinkType, bytes: &[u8], payload_limit: usize) -> Result<Knock, DropReason> {
+    read_detail(link, bytes, Detail { payload_limit, tcp_header: true })
+}
+
+fn read_detail(link: LinkType, bytes: &[u8], detail: Detail) -> Result<Knock, DropReason> {
     let interface: Arc<str> = "test0".into();
     let length = u32::try_from(bytes.len()).unwrap();
     decode(
@@ -66,7 +72,7 @@ fn read(link: LinkType, bytes: &[u8], payload_limit: usize) -> Result<Knock, Dro
             direction: Direction::Incoming,
             bytes,
         },
-        payload_limit,
+        detail,
     )
 }
 
@@ -82,7 +88,7 @@ fn said(result: Result<Knock, DropReason>) -> String {
             knock.destination_port,
             knock.tcp_flags.0,
             knock.hop_limit,
-            knock.length,
+            knock.packet_length,
             knock.payload.escape_ascii(),
         ),
         Err(reason) => reason.to_string(),
@@ -321,6 +327,45 @@ fn an_endless_chain_of_extension_headers_is_malformed() {
 }
 
 #[test]
+fn the_whole_tcp_header_is_read_where_it_is_wanted() {
+    let options = "020405b4 0402080a 11223344 00000000 01030307";
+    let header = |words: &str, length: &str, options: &str| {
+        let ip = ["4500", length, "0001 0000 40 06 0000 c0000201 c6336402"].concat();
+        let tcp = ["1234 0457 fffefdfc 05060708", words, "02 faf0 0000 000a", options].concat();
+        bytes(&[&ip, &tcp, "6869"])
+    };
+    let whole = Detail { payload_limit: 9, tcp_header: true };
+    let knock = read_detail(LinkType::Ip, &header("a0", "003e", options), whole).unwrap();
+    let expected = TcpHeader {
+        sequence: 0xfffe_fdfc,
+        acknowledgment: 0x0506_0708,
+        window: 0xfaf0,
+        urgent_pointer: 10,
+        options: from_hex(options).into(),
+    };
+    assert_eq!(knock.tcp_header.as_deref(), Some(&expected));
+    assert_eq!(&*knock.payload, b"hi", "it begins behind the options");
+
+    let most = "01".repeat(MAX_TCP_OPTIONS);
+    for (words, length, options) in [("50", "002a", ""), ("f0", "0052", &*most)] {
+        let knock = read_detail(LinkType::Ip, &header(words, length, options), whole).unwrap();
+        assert_eq!(&*knock.tcp_header.unwrap().options, from_hex(options));
+    }
+
+    let frame = header("a0", "003e", options);
+    assert_eq!(read_detail(LinkType::Ip, &frame, Detail::payload(9)).unwrap().tcp_header, None);
+    let udp = bytes(&[ETHERNET4, UDP4]);
+    assert_eq!(read_detail(LinkType::Ethernet, &udp, whole).unwrap().tcp_header, None);
+}
+
+#[test]
+fn the_interface_is_the_captures_or_what_the_cooked_header_says() {
+    let index = |link, parts: &[&str]| read(link, &bytes(parts), 0).unwrap().interface_index;
+    assert_eq!(index(LinkType::Ethernet, &[ETHERNET4, UDP4]), 2);
+    assert_eq!(index(LinkType::CookedV2, &[COOKED_V2_6, UDP6]), 3);
+}
+
+#[test]
 fn no_bytes_panic() {
     let samples = samples();
     let mut random = Random::new(20_240_601);
@@ -348,6 +393,9 @@ fn no_bytes_panic() {
         if let Ok(knock) = read(link, &frame, limit) {
             knocks += 1;
             assert!(knock.payload.len() <= limit.min(frame.len()), "{link:?} {frame:02x?}");
+            let options = knock.tcp_header.map(|header| header.options.len());
+            assert_eq!(options.is_some(), knock.transport == Transport::Tcp);
+            assert!(options.is_none_or(|length| length <= MAX_TCP_OPTIONS), "{link:?} {frame:02x?}");
         }
     }
     // Otherwise the mutations are so wild that nothing behind the first header was tried.

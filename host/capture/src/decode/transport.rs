@@ -2,7 +2,7 @@
 
 use etherparse::err::tcp;
 use etherparse::{TcpHeaderSlice, UdpHeaderSlice};
-use postern_core::{DropReason, TcpFlags, Transport};
+use postern_core::{DropReason, TcpFlags, TcpHeader, Transport};
 
 use super::network::Packet;
 
@@ -16,19 +16,20 @@ pub(super) struct Segment<'a> {
     pub(super) source_port: u16,
     pub(super) destination_port: u16,
     pub(super) tcp_flags: TcpFlags,
+    pub(super) tcp_header: Option<Box<TcpHeader>>,
     pub(super) payload: &'a [u8],
 }
 
-/// Reads the transport header of `packet`.
-pub(super) fn read<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, DropReason> {
+/// Reads the transport header of `packet`; what a TCP header says beyond ports and flags only if it is wanted.
+pub(super) fn read<'a>(packet: &Packet<'a>, wants_tcp_header: bool) -> Result<Segment<'a>, DropReason> {
     match packet.transport {
-        Transport::Tcp => read_tcp(packet),
+        Transport::Tcp => read_tcp(packet, wants_tcp_header),
         Transport::Udp => read_udp(packet),
         Transport::Icmp | Transport::Icmpv6 => read_icmp(packet),
     }
 }
 
-fn read_tcp<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, DropReason> {
+fn read_tcp<'a>(packet: &Packet<'a>, wants_header: bool) -> Result<Segment<'a>, DropReason> {
     let rest = packet.rest;
     let header = TcpHeaderSlice::from_slice(rest.bytes).map_err(|error| match error {
         tcp::HeaderSliceError::Len(error) => rest.lacks(error.required_len),
@@ -38,8 +39,20 @@ fn read_tcp<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, DropReason> {
         source_port: header.source_port(),
         destination_port: header.destination_port(),
         tcp_flags: TcpFlags(header.slice()[TCP_FLAGS]),
+        tcp_header: wants_header.then(|| Box::new(whole_header(&header))),
         payload: rest.behind(header.slice().len())?.bytes,
     })
+}
+
+fn whole_header(header: &TcpHeaderSlice<'_>) -> TcpHeader {
+    TcpHeader {
+        sequence: header.sequence_number(),
+        acknowledgment: header.acknowledgment_number(),
+        window: header.window_size(),
+        urgent_pointer: header.urgent_pointer(),
+        // The header's own length says how many there are: at most 40 bytes fit into its four bits.
+        options: header.options().into(),
+    }
 }
 
 fn read_udp<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, DropReason> {
@@ -58,6 +71,7 @@ fn read_udp<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, DropReason> {
         source_port: header.source_port(),
         destination_port: header.destination_port(),
         tcp_flags: TcpFlags::default(),
+        tcp_header: None,
         payload: &behind.bytes[..behind.bytes.len().min(length)],
     })
 }
@@ -68,6 +82,7 @@ fn read_icmp<'a>(packet: &Packet<'a>) -> Result<Segment<'a>, DropReason> {
         source_port: packet.rest.bytes[1].into(),
         destination_port: packet.rest.bytes[0].into(),
         tcp_flags: TcpFlags::default(),
+        tcp_header: None,
         payload: behind.bytes,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use postern_core::{Direction, DropReason, TcpFlags, Timestamp, Transport, Watch};
+use postern_core::{Detail, Direction, DropReason, TcpFlags, Timestamp, Transport, Watch};
 use postern_tests::Random;
 use socket2::{Domain, SockRef, Socket, Type};
 
@@ -224,7 +224,7 @@ fn check(filter: &Filter, watches: &[Watch], packet: &Packet) -> bool {
             direction: Direction::Incoming,
             bytes,
         },
-        0,
+        Detail::LEAST,
     );
     let is_wanted = knock.as_ref().is_ok_and(|knock| watches.iter().any(|watch| watch.matches(knock)));
     let incoming = u32::from(packet.packet_type) != OUTGOING;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_core::{Direction, Knock, TcpFlags, Transport, Watch};
+use postern_core::{Detail, Direction, Knock, TcpFlags, Transport, Watch};
 use rustix::io::{FdFlags, fcntl_getfd};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
@@ -56,7 +56,8 @@ impl Seen {
             promiscuous: false,
         };
         Tap::start(settings, filter(watches), move |frame: Frame<'_>| {
-            let knock = decode(&frame, 1500).map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
+            let knock = decode(&frame, Detail::payload(1500))
+                .map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
             seen.lock().unwrap().push((frame.link, knock));
         })
         .unwrap()
@@ -238,7 +239,7 @@ fn a_change_of_filters_under_load_loses_nothing() {
         let tap = Tap::start(settings, filter(&few), {
             let numbers = numbers.clone();
             move |frame: Frame<'_>| {
-                let knock = decode(&frame, 4).unwrap();
+                let knock = decode(&frame, Detail::payload(4)).unwrap();
                 if knock.destination_port == 3000 {
                     numbers.lock().unwrap().push(u32::from_be_bytes((*knock.payload).try_into().unwrap()));
                 }
@@ -400,7 +401,9 @@ fn packets_from_before_the_filter(direction: Direction, expected: [u8; 3]) {
         let mut payloads = Vec::new();
         until(
             || {
-                device.read(9, |frame| payloads.push(decode(&frame, 9).unwrap().payload)).unwrap();
+                device
+                    .read(9, |frame| payloads.push(decode(&frame, Detail::payload(9)).unwrap().payload))
+                    .unwrap();
                 !payloads.is_empty()
             },
             || "nothing was seen".to_owned(),
@@ -447,7 +450,7 @@ fn a_panic_in_the_sink_costs_one_frame() {
         let tap = Tap::start(settings, filter(&[udp(2000, 2002)]), {
             let seen = seen.clone();
             move |frame: Frame<'_>| {
-                let port = decode(&frame, 0).unwrap().destination_port;
+                let port = decode(&frame, Detail::LEAST).unwrap().destination_port;
                 assert_ne!(port, 2001, "the panic of this test");
                 seen.lock().unwrap().push(port);
             }

@@ -5,7 +5,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use postern_core::{Direction, TcpFlags, Transport, Watch};
+use postern_core::{Detail, Direction, TcpFlags, Transport, Watch};
 
 use super::*;
 use crate::decode::decode;
@@ -156,8 +156,8 @@ impl Seen {
         };
         let filter = Arc::new(Filter::from_watches(&[watch]));
         let tap = Tap::start(settings, filter, move |frame: Frame<'_>| {
-            let placed =
-                decode(&frame, 0).and_then(|mut knock| view.place(&mut knock, &frame).map(|()| knock));
+            let placed = decode(&frame, Detail::LEAST)
+                .and_then(|mut knock| view.place(&mut knock, &frame).map(|()| knock));
             let line = match placed {
                 Ok(knock) => format!("{} {}", knock.source, local.links().name(knock.link).unwrap_or("-")),
                 Err(reason) => reason.to_string(),

@@ -52,7 +52,7 @@ impl JudgeArguments<'_> {
             Transport::Icmpv6 => 3,
         };
         put(54, &[transport, knock.tcp_flags.0, knock.hop_limit]);
-        put(60, &knock.length.to_le_bytes());
+        put(60, &knock.packet_length.to_le_bytes());
         put(64, &interface.to_bytes());
         put(72, &payload.to_bytes());
         if let Some(memory) = memory {

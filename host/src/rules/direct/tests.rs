@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Direction, Knock, RuleId, RuleLimits, TcpFlags, TenantId, Timestamp, Transport};
+use postern_core::{Detail, Direction, Knock, RuleId, RuleLimits, TcpFlags, TenantId, Timestamp, Transport};
 use postern_tests::Random;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
@@ -134,7 +134,9 @@ fn configure(pair: &mut Pair, settings: &str) -> Option<String> {
 
 fn judge(pair: &mut Pair, knock: &Knock, payload_limit: usize, memory: Option<&[u8]>) -> Option<String> {
     let answers = pair.each_mut().map(|(started, store)| {
-        store::call(store, CPU, |store| started.call_judge(store, knock, payload_limit, memory))
+        store::call(store, CPU, |store| {
+            started.call_judge(store, knock, Detail::payload(payload_limit), memory)
+        })
     });
     agreed(answers, &format!("{knock:02x?} {memory:02x?}"))
 }
@@ -158,8 +160,10 @@ fn knock(random: &mut Random) -> Knock {
         transport: random.of(&Transport::ALL),
         tcp_flags: TcpFlags(random.byte()),
         hop_limit: random.byte(),
-        length: u32::try_from(random.below(70_000)).unwrap(),
+        packet_length: u32::try_from(random.below(70_000)).unwrap(),
+        tcp_header: None,
         interface: Arc::from(random.of(&["", "eth0", "wlp0s20f3", "any"])),
+        interface_index: 0,
         link: 0,
         direction: Direction::Incoming,
         sighting: None,
