@@ -8,6 +8,7 @@ mod net;
 mod runner;
 
 use std::collections::HashMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,11 +17,12 @@ use postern_core::{
     Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Order, Policy, RuleId,
 };
 use postern_doorman::{Error, Listing, Mistake, Posture, Release};
+use tokio::sync::oneshot;
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, Mistakes, ShellDoor};
-use crate::happening::Teller;
+use crate::happening::{Happening, Teller};
 use crate::journal::{Journal, Record};
-use net::NetThread;
+use net::{NetEvent, NetThread};
 pub(crate) use runner::IS_DAEMON;
 use runner::Runner;
 
@@ -65,9 +67,14 @@ impl Plan {
 
 impl Doors {
     /// Starts without any door and without a journal. Ports are guarded for the configuration that `identity` names; without one none is.
-    pub(crate) fn start(teller: Teller, identity: Option<ConfigIdentity>) -> std::io::Result<Self> {
+    pub(crate) fn start(teller: Teller, identity: Option<ConfigIdentity>) -> io::Result<Self> {
+        let net = {
+            let teller = teller.clone();
+            let tell = move |event| teller.send(Happening::from(event)).is_ok();
+            NetThread::start(tell, identity)?
+        };
         Ok(Self {
-            net: NetThread::start(teller.clone(), identity)?,
+            net,
             runner: Runner::new(teller),
             numbers: HashMap::new(),
             last_number: 0,
@@ -150,7 +157,7 @@ impl Doors {
     /// what was guarded before stays so.
     pub(crate) fn guard(&self, guards: &[GuardDoor]) -> impl Future<Output = Result<Posture, Error>> + use<> {
         let doors = guards.iter().cloned().map(NetDoor::Guard);
-        self.net.set_doors((0..).map(DoorId).zip(doors).collect(), Release::Later)
+        self.set_doors((0..).map(DoorId).zip(doors).collect(), Release::Later)
     }
 
     /// Puts the doors of a plan in place, from now on; what comes of it is known later. If it fails nothing has changed.
@@ -162,17 +169,20 @@ impl Doors {
         // Commands of doors that are gone stay: something may still be open that only they can close.
         self.commands.extend(plan.commands.iter().cloned());
         self.in_place = plan.net.clone();
-        self.net.set_doors(plan.net.clone(), release)
+        self.set_doors(plan.net.clone(), release)
     }
 
     /// Puts the doors of the newest plan in place once more, letting go of ports that none of them guards.
     pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, Error>> + use<> {
-        self.net.set_doors(self.in_place.clone(), Release::Now)
+        self.set_doors(self.in_place.clone(), Release::Now)
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
     pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
-        self.net.list()
+        let (reply, answer) = oneshot::channel();
+        // Whoever does not wait any more does not miss the answer.
+        self.net.list(|listing| drop(reply.send(listing)));
+        answered(answer)
     }
 
     /// Has a door carry out an order. Its receipt comes as a happening, whatever becomes of it.
@@ -204,6 +214,16 @@ impl Doors {
         self.runner.flush();
     }
 
+    fn set_doors(
+        &self,
+        doors: Vec<(DoorId, NetDoor)>,
+        release: Release,
+    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
+        let (reply, answer) = oneshot::channel();
+        self.net.set_doors(doors, release, |posture| drop(reply.send(posture)));
+        answered(answer)
+    }
+
     fn number(&mut self, door: &Door) -> DoorId {
         let known = self.numbers.entry(Arc::clone(&door.name)).or_default();
         if let Some((_, id)) = known.iter().find(|(kind, _)| *kind == door.kind) {
@@ -214,4 +234,19 @@ impl Doors {
         known.push((door.kind.clone(), id));
         id
     }
+}
+
+impl From<NetEvent> for Happening {
+    fn from(event: NetEvent) -> Self {
+        match event {
+            NetEvent::Answered(receipt) => Self::Answered(receipt),
+            NetEvent::RulesetChanged(listing) => Self::RulesetChanged(listing),
+        }
+    }
+}
+
+/// The answer of the packet filter's thread, or that there is none.
+async fn answered<T>(answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
+    let gone = |_| Error::Unreachable(io::Error::other("the thread of the packet filter has ended"));
+    answer.await.map_err(gone)?
 }

@@ -5,30 +5,42 @@
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::{Receiver, SendError, Sender, TryRecvError, unbounded};
 use postern_core::{ConfigIdentity, DoorId, NetDoor, Order, Receipt};
 use postern_doorman::{Changes, Doorman, Error, Kept, Listing, Posture, Release};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
-use tokio::sync::oneshot;
-
-use crate::happening::{Happening, Teller};
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
 /// When to try again to put up a guard that could not be put up.
 const RETRY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// A hand on the thread that owns the [`Doorman`].
+/// What the thread says without being asked.
+pub(super) enum NetEvent {
+    /// A door answered an order.
+    Answered(Receipt),
+    /// Somebody else changed the ruleset; this is what is open now.
+    RulesetChanged(Listing),
+}
+
+/// Takes what happens, and returns at once; false if nobody cares any more, and then the thread ends. It is called with the lock of the packet
+/// filter held, by the thread and by whoever brings an order.
+type Listener = Arc<dyn Fn(NetEvent) -> bool + Send + Sync>;
+
+/// Takes the answer to a request, on the thread. It is dropped without a call if the thread has ended.
+type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+
+/// A handle of the thread that owns the [`Doorman`].
 pub(super) struct NetThread {
     messages: Sender<Message>,
     wake: Arc<OwnedFd>,
-    teller: Teller,
+    listener: Listener,
     filter: Arc<Filter>,
     /// None once it was stopped.
     thread: Option<JoinHandle<()>>,
@@ -45,8 +57,8 @@ struct Filter {
 
 enum Message {
     Order(Order),
-    SetDoors(Vec<(DoorId, NetDoor)>, Release, oneshot::Sender<Result<Posture, Error>>),
-    List(oneshot::Sender<Result<Listing, Error>>),
+    SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
+    List(Reply<Listing>),
     Stop,
 }
 
@@ -57,25 +69,34 @@ impl Filter {
 }
 
 impl NetThread {
-    /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do.
-    pub(super) fn start(teller: Teller, identity: Option<ConfigIdentity>) -> io::Result<Self> {
-        let (messages, queue) = unbounded();
+    /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do. `listener` is called for whatever
+    /// happens, must not wait, and says false when nobody cares any more.
+    ///
+    /// # Errors
+    /// If the system has no thread or no eventfd for it.
+    pub(super) fn start(
+        listener: impl Fn(NetEvent) -> bool + Send + Sync + 'static,
+        identity: Option<ConfigIdentity>,
+    ) -> io::Result<Self> {
+        let listener: Listener = Arc::new(listener);
+        // The engine bounds the number of orders that have no answer yet, and so what waits here.
+        let (messages, queue) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let filter = Arc::new(Filter::default());
         let owner = Owner {
             identity,
             queue,
             wake: Arc::clone(&wake),
-            teller: teller.clone(),
+            listener: Arc::clone(&listener),
             filter: Arc::clone(&filter),
             changes: None,
             guard_is_down: false,
         };
         let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owner.run())?;
-        Ok(Self { messages, wake, teller, filter, thread: Some(thread) })
+        Ok(Self { messages, wake, listener, filter, thread: Some(thread) })
     }
 
-    /// Carries out an order, now or soon; its receipt comes as a happening. Calls must not overlap, or orders change places.
+    /// Carries out an order, now or soon; its receipt comes as an event. Calls must not overlap, or orders change places.
     pub(super) fn carry_out(&self, order: Order) {
         // In this order: the thread counts a message as done only with the lock in its hand.
         let nothing_waits = self.filter.waiting.load(Ordering::Acquire) == 0;
@@ -84,47 +105,37 @@ impl NetThread {
                 doorman.as_mut().filter(|doorman| nothing_waits && !doorman.is_slow(&order))
         {
             for receipt in doorman.carry_out(&[order]) {
-                let _ = self.teller.send(Happening::Answered(receipt));
+                (self.listener)(NetEvent::Answered(receipt));
             }
             return;
         }
-        // The engine bounds the number of orders that have no answer yet, and so what waits here.
         if let Err(Message::Order(order)) = self.send(Message::Order(order)) {
             let outcome = Err("the thread of the packet filter has ended".to_owned().into());
-            let _ = self.teller.send(Happening::Answered(Receipt { serial: order.serial, outcome }));
+            (self.listener)(NetEvent::Answered(Receipt { serial: order.serial, outcome }));
         }
     }
 
+    /// Has these doors in place of all there are, as [`Doorman::set_doors`]; at once, and `reply` is called when it is done. It is dropped
+    /// without a call if the thread has ended.
     pub(super) fn set_doors(
         &self,
         doors: Vec<(DoorId, NetDoor)>,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
-        self.ask(move |reply| Message::SetDoors(doors, release, reply))
+        reply: impl FnOnce(Result<Posture, Error>) + Send + 'static,
+    ) {
+        let _ = self.send(Message::SetDoors(doors, release, Box::new(reply)));
     }
 
-    pub(super) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
-        self.ask(Message::List)
+    /// What is open in the packet filter, from this run or an earlier one; the answer as [`NetThread::set_doors`] has it.
+    pub(super) fn list(&self, reply: impl FnOnce(Result<Listing, Error>) + Send + 'static) {
+        let _ = self.send(Message::List(Box::new(reply)));
     }
 
+    /// Ends the thread, after what it was given before, and waits for that. Everything that is open stays open for its time.
     pub(super) fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = self.send(Message::Stop);
             drop(thread.join());
-        }
-    }
-
-    /// Asks at once; the answer comes later, and none if the thread has ended.
-    fn ask<T, M>(&self, message: M) -> impl Future<Output = Result<T, Error>> + use<T, M>
-    where
-        M: FnOnce(oneshot::Sender<Result<T, Error>>) -> Message,
-    {
-        let (reply, answer) = oneshot::channel();
-        // Without a thread the answer says so.
-        let _ = self.send(message(reply));
-        async {
-            let gone = |_| Error::Unreachable(io::Error::other("the thread of the packet filter has ended"));
-            answer.await.map_err(gone)?
         }
     }
 
@@ -143,7 +154,7 @@ struct Owner {
     identity: Option<ConfigIdentity>,
     queue: Receiver<Message>,
     wake: Arc<OwnedFd>,
-    teller: Teller,
+    listener: Listener,
     filter: Arc<Filter>,
     changes: Option<Changes>,
     /// The guard was swept away, and could not be put up again so far.
@@ -194,10 +205,10 @@ impl Owner {
             done += self.carry_out(&mut doorman, &mut orders)? + usize::from(other.is_ok());
             match other {
                 Ok(Message::SetDoors(doors, release, reply)) => {
-                    drop(reply.send(self.set_doors(&mut doorman, &doors, release)));
+                    reply(self.set_doors(&mut doorman, &doors, release));
                 }
                 Ok(Message::List(reply)) => {
-                    drop(reply.send(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list)));
+                    reply(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list));
                 }
                 Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Err(Gone),
                 Ok(Message::Order(_)) | Err(TryRecvError::Empty) => {}
@@ -227,7 +238,9 @@ impl Owner {
         };
         orders.clear();
         for receipt in receipts {
-            self.teller.send(Happening::Answered(receipt)).map_err(|_| Gone)?;
+            if !(self.listener)(NetEvent::Answered(receipt)) {
+                return Err(Gone);
+            }
         }
         Ok(count)
     }
@@ -288,7 +301,9 @@ impl Owner {
         }
         match doorman.list() {
             // Before the lock goes, or an order that was carried out later would be answered earlier.
-            Ok(listing) => drop(self.teller.send(Happening::RulesetChanged(listing))),
+            Ok(listing) => {
+                (self.listener)(NetEvent::RulesetChanged(listing));
+            }
             Err(error) => {
                 let detail = chain(&error).to_string();
                 tracing::warn!(event = "doors", detail, "what is open cannot be read back: {detail}");
