@@ -4,7 +4,6 @@
 //! processes. What is said to either is an [`Order`], fixed in size, and what comes back is a receipt, so that each can become a
 //! process of its own with less power than this one.
 
-mod net;
 mod runner;
 
 use std::collections::HashMap;
@@ -16,13 +15,12 @@ use std::time::Duration;
 use postern_core::{
     Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Order, Policy, RuleId,
 };
-use postern_doorman::{Error, Listing, Mistake, Posture, Release};
+use postern_doorman::{Error, Listing, Mistake, NetEvent, NetThread, Posture, Release};
 use tokio::sync::oneshot;
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, Mistakes, ShellDoor};
 use crate::happening::{Happening, Teller};
 use crate::journal::{Journal, Record};
-use net::{NetEvent, NetThread};
 pub(crate) use runner::IS_DAEMON;
 use runner::Runner;
 

@@ -7,6 +7,7 @@
 mod doorman;
 mod orders;
 mod posture;
+mod thread;
 
 mod changes;
 mod check;
@@ -40,3 +41,4 @@ pub use error::{Error, Mistake};
 pub use guard::Release;
 pub use posture::{Kept, Posture, WhyPlain};
 pub use redirections::{Redirection, redirections};
+pub use thread::{NetEvent, NetThread};

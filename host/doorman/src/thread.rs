@@ -10,11 +10,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
 use postern_core::{ConfigIdentity, DoorId, NetDoor, Order, Receipt};
-use postern_doorman::{Changes, Doorman, Error, Kept, Listing, Posture, Release};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
+
+use crate::changes::Changes;
+use crate::doorman::{Doorman, Listing};
+use crate::error::Error;
+use crate::guard::Release;
+use crate::posture::{Kept, Posture};
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
@@ -22,7 +27,7 @@ const BATCH: usize = 64;
 const RETRY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the thread says without being asked.
-pub(super) enum NetEvent {
+pub enum NetEvent {
     /// A door answered an order.
     Answered(Receipt),
     /// Somebody else changed the ruleset; this is what is open now.
@@ -37,7 +42,7 @@ type Listener = Arc<dyn Fn(NetEvent) -> bool + Send + Sync>;
 type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// A handle of the thread that owns the [`Doorman`].
-pub(super) struct NetThread {
+pub struct NetThread {
     messages: Sender<Message>,
     wake: Arc<OwnedFd>,
     listener: Listener,
@@ -74,7 +79,7 @@ impl NetThread {
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
-    pub(super) fn start(
+    pub fn start(
         listener: impl Fn(NetEvent) -> bool + Send + Sync + 'static,
         identity: Option<ConfigIdentity>,
     ) -> io::Result<Self> {
@@ -97,7 +102,7 @@ impl NetThread {
     }
 
     /// Carries out an order, now or soon; its receipt comes as an event. Calls must not overlap, or orders change places.
-    pub(super) fn carry_out(&self, order: Order) {
+    pub fn carry_out(&self, order: Order) {
         // In this order: the thread counts a message as done only with the lock in its hand.
         let nothing_waits = self.filter.waiting.load(Ordering::Acquire) == 0;
         if let Ok(mut doorman) = self.filter.doorman.try_lock()
@@ -117,7 +122,7 @@ impl NetThread {
 
     /// Has these doors in place of all there are, as [`Doorman::set_doors`]; at once, and `reply` is called when it is done. It is dropped
     /// without a call if the thread has ended.
-    pub(super) fn set_doors(
+    pub fn set_doors(
         &self,
         doors: Vec<(DoorId, NetDoor)>,
         release: Release,
@@ -127,12 +132,12 @@ impl NetThread {
     }
 
     /// What is open in the packet filter, from this run or an earlier one; the answer as [`NetThread::set_doors`] has it.
-    pub(super) fn list(&self, reply: impl FnOnce(Result<Listing, Error>) + Send + 'static) {
+    pub fn list(&self, reply: impl FnOnce(Result<Listing, Error>) + Send + 'static) {
         let _ = self.send(Message::List(Box::new(reply)));
     }
 
     /// Ends the thread, after what it was given before, and waits for that. Everything that is open stays open for its time.
-    pub(super) fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = self.send(Message::Stop);
             drop(thread.join());
