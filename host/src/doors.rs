@@ -15,7 +15,7 @@ use std::time::Duration;
 use postern_core::{
     Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Order, Policy, RuleId,
 };
-use postern_doorman::{Error, Listing, Mistake, NetEvent, NetThread, Posture, Release};
+use postern_doorman::{DoormanEvent, DoormanHandle, Error, Listing, Mistake, Posture, Release};
 use tokio::sync::oneshot;
 
 use crate::config::{CommandDoor, Config, Door, DoorKind, Mistakes, ShellDoor};
@@ -26,7 +26,7 @@ use runner::Runner;
 
 /// All doors, by number.
 pub(crate) struct Doors {
-    net: NetThread,
+    net: DoormanHandle,
     runner: Runner,
     /// The doors that there ever were, by name; a door that changed is another one.
     numbers: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
@@ -69,7 +69,7 @@ impl Doors {
         let net = {
             let teller = teller.clone();
             let tell = move |event| teller.send(Happening::from(event)).is_ok();
-            NetThread::start(tell, identity)?
+            DoormanHandle::start(tell, identity)?
         };
         Ok(Self {
             net,
@@ -234,11 +234,11 @@ impl Doors {
     }
 }
 
-impl From<NetEvent> for Happening {
-    fn from(event: NetEvent) -> Self {
+impl From<DoormanEvent> for Happening {
+    fn from(event: DoormanEvent) -> Self {
         match event {
-            NetEvent::Answered(receipt) => Self::Answered(receipt),
-            NetEvent::RulesetChanged(listing) => Self::RulesetChanged(listing),
+            DoormanEvent::Answered(receipt) => Self::Answered(receipt),
+            DoormanEvent::RulesetChanged(listing) => Self::RulesetChanged(listing),
         }
     }
 }

@@ -41,4 +41,4 @@ pub use error::{Error, Mistake};
 pub use guard::Release;
 pub use posture::{Kept, Posture, WhyPlain};
 pub use redirections::{Redirection, redirections};
-pub use thread::{NetEvent, NetThread};
+pub use thread::{DoormanEvent, DoormanHandle};

@@ -1,4 +1,4 @@
-//! NetThread: the thread that talks to the packet filter, and the short way past it.
+//! DoormanHandle: a handle of the thread that talks to the packet filter, and the short way past that thread.
 //!
 //! An order that finds nothing before it is carried out by whoever brings it: the kernel does it within two system calls, and to wake a
 //! thread for them takes longer than they do. Everything else is the thread's: what comes in crowds, and what others change.
@@ -27,7 +27,7 @@ const BATCH: usize = 64;
 const RETRY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the thread says without being asked.
-pub enum NetEvent {
+pub enum DoormanEvent {
     /// A door answered an order.
     Answered(Receipt),
     /// Somebody else changed the ruleset; this is what is open now.
@@ -36,87 +36,92 @@ pub enum NetEvent {
 
 /// Takes what happens, and returns at once; false if nobody cares any more, and then the thread ends. It is called with the lock of the packet
 /// filter held, by the thread and by whoever brings an order.
-type Listener = Arc<dyn Fn(NetEvent) -> bool + Send + Sync>;
+type Listener = Arc<dyn Fn(DoormanEvent) -> bool + Send + Sync>;
 
 /// Takes the answer to a request, on the thread. It is dropped without a call if the thread has ended.
 type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
 
 /// A handle of the thread that owns the [`Doorman`].
-pub struct NetThread {
-    messages: Sender<Message>,
+pub struct DoormanHandle {
+    requests: Sender<DoormanRequest>,
     wake: Arc<OwnedFd>,
     listener: Listener,
-    filter: Arc<Filter>,
+    shared: Arc<SharedDoorman>,
     /// None once it was stopped.
     thread: Option<JoinHandle<()>>,
 }
 
-/// The packet filter, and what is still to be done there.
+/// What the thread and its handle share: the packet filter, and how much is still to be done there.
 #[derive(Default)]
-struct Filter {
+struct SharedDoorman {
     /// None until there is a door for it.
     doorman: Mutex<Option<Doorman>>,
-    /// Messages that the thread was sent and has not done.
+    /// Requests that the thread was sent and has not done. Incremented before a request is sent; decremented by the thread with the lock held,
+    /// when it has done them.
     waiting: AtomicUsize,
 }
 
-enum Message {
+enum DoormanRequest {
     Order(Order),
     SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
     List(Reply<Listing>),
     Stop,
 }
 
-impl Filter {
+impl SharedDoorman {
     fn lock(&self) -> MutexGuard<'_, Option<Doorman>> {
         self.doorman.lock().past_panic()
     }
 }
 
-impl NetThread {
+impl DoormanHandle {
     /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do. `listener` is called for whatever
     /// happens, must not wait, and says false when nobody cares any more.
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
     pub fn start(
-        listener: impl Fn(NetEvent) -> bool + Send + Sync + 'static,
+        listener: impl Fn(DoormanEvent) -> bool + Send + Sync + 'static,
         identity: Option<ConfigIdentity>,
     ) -> io::Result<Self> {
         let listener: Listener = Arc::new(listener);
         // The engine bounds the number of orders that have no answer yet, and so what waits here.
-        let (messages, queue) = channel();
+        let (requests, queue) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
-        let filter = Arc::new(Filter::default());
-        let owner = Owner {
+        let shared = Arc::new(SharedDoorman::default());
+        let owned = DoormanThread {
             identity,
             queue,
             wake: Arc::clone(&wake),
             listener: Arc::clone(&listener),
-            filter: Arc::clone(&filter),
+            shared: Arc::clone(&shared),
             changes: None,
             guard_is_down: false,
         };
-        let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owner.run())?;
-        Ok(Self { messages, wake, listener, filter, thread: Some(thread) })
+        let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owned.run())?;
+        Ok(Self { requests, wake, listener, shared, thread: Some(thread) })
     }
 
     /// Carries out an order, now or soon; its receipt comes as an event. Calls must not overlap, or orders change places.
+    ///
+    /// The order takes the short way only if nothing was sent before it that is not done, and the lock is free. It never waits for the lock,
+    /// since the thread may hold it for as long as the kernel keeps the thread waiting.
     pub fn carry_out(&self, order: Order) {
-        // In this order: the thread counts a message as done only with the lock in its hand.
-        let nothing_waits = self.filter.waiting.load(Ordering::Acquire) == 0;
-        if let Ok(mut doorman) = self.filter.doorman.try_lock()
+        // The thread decrements the count last, with the lock held, so a count of zero says that all that was sent before was carried out.
+        // It stays zero until the lock is taken: calls do not overlap, and nobody else sends.
+        let nothing_waits = self.shared.waiting.load(Ordering::Acquire) == 0;
+        if let Ok(mut doorman) = self.shared.doorman.try_lock()
             && let Some(doorman) =
                 doorman.as_mut().filter(|doorman| nothing_waits && !doorman.is_slow(&order))
         {
             for receipt in doorman.carry_out(&[order]) {
-                (self.listener)(NetEvent::Answered(receipt));
+                (self.listener)(DoormanEvent::Answered(receipt));
             }
             return;
         }
-        if let Err(Message::Order(order)) = self.send(Message::Order(order)) {
+        if let Err(DoormanRequest::Order(order)) = self.send(DoormanRequest::Order(order)) {
             let outcome = Err("the thread of the packet filter has ended".to_owned().into());
-            (self.listener)(NetEvent::Answered(Receipt { serial: order.serial, outcome }));
+            (self.listener)(DoormanEvent::Answered(Receipt { serial: order.serial, outcome }));
         }
     }
 
@@ -128,26 +133,26 @@ impl NetThread {
         release: Release,
         reply: impl FnOnce(Result<Posture, Error>) + Send + 'static,
     ) {
-        let _ = self.send(Message::SetDoors(doors, release, Box::new(reply)));
+        let _ = self.send(DoormanRequest::SetDoors(doors, release, Box::new(reply)));
     }
 
-    /// What is open in the packet filter, from this run or an earlier one; the answer as [`NetThread::set_doors`] has it.
+    /// What is open in the packet filter, from this run or an earlier one; the answer as [`DoormanHandle::set_doors`] has it.
     pub fn list(&self, reply: impl FnOnce(Result<Listing, Error>) + Send + 'static) {
-        let _ = self.send(Message::List(Box::new(reply)));
+        let _ = self.send(DoormanRequest::List(Box::new(reply)));
     }
 
     /// Ends the thread, after what it was given before, and waits for that. Everything that is open stays open for its time.
     pub fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
-            let _ = self.send(Message::Stop);
+            let _ = self.send(DoormanRequest::Stop);
             drop(thread.join());
         }
     }
 
-    /// Gives the message back if the thread has ended.
-    fn send(&self, message: Message) -> Result<(), Message> {
-        self.filter.waiting.fetch_add(1, Ordering::AcqRel);
-        let sent = self.messages.send(message).map_err(|SendError(message)| message);
+    /// Gives the request back if the thread has ended.
+    fn send(&self, request: DoormanRequest) -> Result<(), DoormanRequest> {
+        self.shared.waiting.fetch_add(1, Ordering::AcqRel);
+        let sent = self.requests.send(request).map_err(|SendError(request)| request);
         // Full means that it is awake already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         sent
@@ -155,24 +160,24 @@ impl NetThread {
 }
 
 /// What the thread owns.
-struct Owner {
+struct DoormanThread {
     identity: Option<ConfigIdentity>,
-    queue: Receiver<Message>,
+    queue: Receiver<DoormanRequest>,
     wake: Arc<OwnedFd>,
     listener: Listener,
-    filter: Arc<Filter>,
+    shared: Arc<SharedDoorman>,
     changes: Option<Changes>,
     /// The guard was swept away, and could not be put up again so far.
     guard_is_down: bool,
 }
 
-impl Owner {
+impl DoormanThread {
     fn run(mut self) {
         loop {
             // Whatever is waiting comes first; then both are slept on.
             match self.drain() {
                 Ok(()) => {}
-                Err(Gone) => return,
+                Err(Disconnected) => return,
             }
             let mut fds = vec![PollFd::new(&*self.wake, PollFlags::IN)];
             if let Some(changes) = &self.changes {
@@ -192,15 +197,15 @@ impl Owner {
     }
 
     /// Does what is waiting.
-    fn drain(&mut self) -> Result<(), Gone> {
-        let filter = Arc::clone(&self.filter);
+    fn drain(&mut self) -> Result<(), Disconnected> {
+        let shared = Arc::clone(&self.shared);
         let mut orders = Vec::with_capacity(BATCH);
         loop {
-            let mut doorman = filter.lock();
+            let mut doorman = shared.lock();
             let mut done = 0;
             let other = loop {
                 match self.queue.try_recv() {
-                    Ok(Message::Order(order)) => orders.push(order),
+                    Ok(DoormanRequest::Order(order)) => orders.push(order),
                     other => break other,
                 }
                 if orders.len() == BATCH {
@@ -209,24 +214,29 @@ impl Owner {
             };
             done += self.carry_out(&mut doorman, &mut orders)? + usize::from(other.is_ok());
             match other {
-                Ok(Message::SetDoors(doors, release, reply)) => {
+                Ok(DoormanRequest::SetDoors(doors, release, reply)) => {
                     reply(self.set_doors(&mut doorman, &doors, release));
                 }
-                Ok(Message::List(reply)) => {
+                Ok(DoormanRequest::List(reply)) => {
                     reply(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list));
                 }
-                Ok(Message::Stop) | Err(TryRecvError::Disconnected) => return Err(Gone),
-                Ok(Message::Order(_)) | Err(TryRecvError::Empty) => {}
+                Ok(DoormanRequest::Stop) | Err(TryRecvError::Disconnected) => return Err(Disconnected),
+                Ok(DoormanRequest::Order(_)) | Err(TryRecvError::Empty) => {}
             }
-            // With the lock still in hand, so that whoever finds nothing waiting and takes it comes after all of this.
-            if filter.waiting.fetch_sub(done, Ordering::AcqRel) == done {
+            // With the lock still held, so that an order that finds a count of zero and takes the lock comes after all of this. What was sent
+            // meanwhile keeps the count above zero, and the loop goes on.
+            if shared.waiting.fetch_sub(done, Ordering::AcqRel) == done {
                 return Ok(());
             }
         }
     }
 
     /// Carries out what was collected; how many orders those were.
-    fn carry_out(&self, doorman: &mut Option<Doorman>, orders: &mut Vec<Order>) -> Result<usize, Gone> {
+    fn carry_out(
+        &self,
+        doorman: &mut Option<Doorman>,
+        orders: &mut Vec<Order>,
+    ) -> Result<usize, Disconnected> {
         let count = orders.len();
         if count == 0 {
             return Ok(0);
@@ -243,8 +253,8 @@ impl Owner {
         };
         orders.clear();
         for receipt in receipts {
-            if !(self.listener)(NetEvent::Answered(receipt)) {
-                return Err(Gone);
+            if !(self.listener)(DoormanEvent::Answered(receipt)) {
+                return Err(Disconnected);
             }
         }
         Ok(count)
@@ -285,8 +295,8 @@ impl Owner {
 
     /// Somebody else changed the ruleset: the guard is put up again if it may be gone, and what is open is told.
     fn ruleset_changed(&mut self) {
-        let filter = Arc::clone(&self.filter);
-        let mut doorman = filter.lock();
+        let shared = Arc::clone(&self.shared);
+        let mut doorman = shared.lock();
         let Some(doorman) = &mut *doorman else { return };
         // A table that we own nobody else can touch.
         if doorman.posture() != Posture::Owned {
@@ -307,7 +317,7 @@ impl Owner {
         match doorman.list() {
             // Before the lock goes, or an order that was carried out later would be answered earlier.
             Ok(listing) => {
-                (self.listener)(NetEvent::RulesetChanged(listing));
+                (self.listener)(DoormanEvent::RulesetChanged(listing));
             }
             Err(error) => {
                 let detail = chain(&error).to_string();
@@ -338,5 +348,5 @@ fn tell_kept(kept: &Kept) {
     }
 }
 
-/// Nobody is left who would give orders or hear answers.
-struct Gone;
+/// The handle or the listener is gone, so nothing is left to do.
+struct Disconnected;
