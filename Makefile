@@ -14,9 +14,10 @@ windows := x86_64-pc-windows-gnu
 help: # say what there is
 	@sed -n 's/^\([a-z]*\):.*# /  make \1\t/p' Makefile
 
-# One test is built along, as its dependencies switch on features of others: so wasmtime is compiled once for this and for `make test`.
+# With --examples, of which there are none, cargo switches on what tests switch on of dependencies' features: so wasmtime is compiled
+# once for this and for `make test`.
 demo: deps # a guided tour of a minute on two pretend machines
-	cargo build --workspace --bins --test e2e
+	cargo build --workspace --bins --examples
 	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/demo
 
 test: check toolchains # everything: format, lints, all tests
