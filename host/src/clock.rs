@@ -1,15 +1,9 @@
-//! Clock: the only reader of clocks.
+//! Clock: the time by which the engine and the rules decide, on a clock that never steps.
 
 use std::future;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use postern_core::Moment;
-
-/// The machine's clock, in milliseconds since 1970; it may be wrong, and may step.
-pub(crate) fn wall() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
 
 /// Waits until then; for ever if there is no such time.
 pub(crate) async fn until(instant: Option<tokio::time::Instant>) {

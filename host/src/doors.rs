@@ -12,17 +12,19 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_capture::Shown;
 use postern_core::{
-    Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Order, Policy, RuleId,
+    Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Observer, Order,
+    Policy, RuleId,
 };
 use postern_doorman::{DoormanEvent, DoormanHandle, Error, Listing, Mistake, Posture, Release};
 use tokio::sync::oneshot;
 
-use crate::config::{CommandDoor, Config, Door, DoorKind, Mistakes, ShellDoor};
+use crate::config::{Config, Door, DoorKind, Mistakes};
 use crate::happening::{Happening, Teller};
 use crate::journal::{Journal, Record};
 pub(crate) use runner::IS_DAEMON;
-use runner::Runner;
+use runner::{Call, Commands, Runner};
 
 /// All doors, by number.
 pub(crate) struct Doors {
@@ -34,15 +36,6 @@ pub(crate) struct Doors {
     commands: HashMap<DoorId, Commands>,
     /// The doors of the packet filter in the newest plan.
     in_place: Vec<(DoorId, NetDoor)>,
-}
-
-/// The commands of a door.
-#[derive(Clone)]
-enum Commands {
-    Argv(Arc<CommandDoor>),
-    Shell(Arc<ShellDoor>),
-    /// Of a door of an earlier run.
-    Recorded(Arc<Record>),
 }
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
@@ -65,7 +58,11 @@ impl Plan {
 
 impl Doors {
     /// Starts without any door and without a journal. Ports are guarded for the configuration that `identity` names; without one none is.
-    pub(crate) fn start(teller: Teller, identity: Option<ConfigIdentity>) -> io::Result<Self> {
+    pub(crate) fn start(
+        teller: Teller,
+        observer: Arc<dyn Observer>,
+        identity: Option<ConfigIdentity>,
+    ) -> io::Result<Self> {
         let net = {
             let teller = teller.clone();
             let tell = move |event| teller.send(Happening::from(event)).is_ok();
@@ -73,7 +70,7 @@ impl Doors {
         };
         Ok(Self {
             net,
-            runner: Runner::new(teller),
+            runner: Runner::new(move |receipt| teller.send(Happening::Answered(receipt)).is_ok(), observer),
             numbers: HashMap::new(),
             last_number: 0,
             commands: HashMap::new(),
@@ -186,7 +183,10 @@ impl Doors {
     /// Has a door carry out an order. Its receipt comes as a happening, whatever becomes of it.
     pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
         match self.commands.get(&order.door) {
-            Some(commands) => self.runner.run(commands, order, rule, door),
+            Some(commands) => {
+                let client = Shown(order.client);
+                self.runner.run(commands, &Call { order, rule, door, client: &client });
+            }
             None => self.net.carry_out(order),
         }
     }

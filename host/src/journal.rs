@@ -11,7 +11,7 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
 use postern_core::Client;
@@ -24,7 +24,6 @@ use tokio::sync::oneshot;
 
 use self::folder::Folder;
 use self::writer::{Message, Writer};
-use crate::clock;
 
 pub(crate) use self::folder::is_any;
 
@@ -66,12 +65,12 @@ impl Record {
     /// Has it stay open for so long from now.
     pub(crate) fn keep_for(&mut self, lasts: Duration) {
         self.lasts = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
-        self.until = clock::wall().saturating_add(self.lasts);
+        self.until = wall().saturating_add(self.lasts);
     }
 
     /// How long it stays open from now. A clock that was set back gives no more than there was.
     pub(crate) fn remaining(&self) -> Duration {
-        Duration::from_millis(self.until.saturating_sub(clock::wall()).min(self.lasts))
+        Duration::from_millis(self.until.saturating_sub(wall()).min(self.lasts))
     }
 
     /// Whether closing the one closes the other.
@@ -195,6 +194,12 @@ impl Journal {
             let _ = tried.recv_timeout(FLUSH);
         }
     }
+}
+
+/// The machine's clock, in milliseconds since 1970; it may be wrong, and may step. What outlives the daemon can have no other.
+fn wall() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn parse(bytes: &[u8]) -> Option<Record> {

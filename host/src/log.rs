@@ -20,7 +20,7 @@ use tracing_subscriber::fmt;
 
 use json::Json;
 pub use report::Told;
-pub(crate) use report::{drops, not_recorded, posture, reload_refused, start_refused};
+pub(crate) use report::{drops, posture, reload_refused, start_refused};
 use text::TextFields;
 
 /// How log lines look.

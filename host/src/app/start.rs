@@ -46,7 +46,7 @@ impl App {
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (teller, mut happenings) = channel();
-        let mut doors = Doors::start(teller.clone(), written.identity())?;
+        let mut doors = Doors::start(teller.clone(), Arc::clone(&observer), written.identity())?;
 
         // The guard is up before anything else is so much as read, and stays up if the rest is wrong: closed is safe.
         let reading = format!("reading {}", written.file().display());

@@ -6,20 +6,45 @@ mod rows;
 mod shell;
 
 use std::collections::{HashMap, VecDeque};
+use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use postern_core::{Act, Key, Order, OrderError, Receipt, RuleId};
+use postern_core::{Act, Key, Observer, Order, OrderError, Receipt, Report, RuleId, What};
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
 use self::limits::Limits;
 use self::rows::Rows;
 pub(crate) use self::shell::IS_DAEMON;
-use super::Commands;
-use crate::happening::{Happening, Teller};
+use crate::config::{CommandDoor, ShellDoor};
 use crate::journal::{Close, Journal, Record};
-use crate::log;
+
+/// The commands of a door.
+#[derive(Clone)]
+pub(super) enum Commands {
+    /// Of Postern's own configuration.
+    Argv(Arc<CommandDoor>),
+    /// As knockd runs them.
+    Shell(Arc<ShellDoor>),
+    /// Of a door of an earlier run.
+    Recorded(Arc<Record>),
+}
+
+/// An order to a door, and what its commands are told with it.
+pub(super) struct Call<'a> {
+    /// What to do.
+    pub(super) order: Order,
+    /// The rule that asked for it; none if the opening was found at the start.
+    pub(super) rule: Option<&'a RuleId>,
+    /// The door's name.
+    pub(super) door: &'a str,
+    /// The client as commands take it: a link-local address with the name of its link behind it.
+    pub(super) client: &'a dyn Display,
+}
+
+/// Takes the receipt of an order, and must not wait; false if nobody cares any more.
+type Listener = Arc<dyn Fn(Receipt) -> bool + Send + Sync>;
 
 /// Runs commands. As many wait as the engine gives orders, which the engine bounds.
 #[derive(Clone)]
@@ -28,7 +53,8 @@ pub(super) struct Runner {
     lines: Arc<Mutex<Lines>>,
     argv: Arc<Limits>,
     shell: Arc<Limits>,
-    teller: Teller,
+    listener: Listener,
+    observer: Arc<dyn Observer>,
     /// Where commands are started, whoever asks for it.
     runtime: Handle,
     journal: Arc<OnceLock<Journal>>,
@@ -53,12 +79,21 @@ enum Run {
 }
 
 impl Runner {
-    pub(super) fn new(teller: Teller) -> Self {
+    /// Without a journal so far. Commands are started on the runtime that this is called on, whoever asks for it; `listener` is called with
+    /// the receipt of each order, must not wait, and says false when nobody cares any more.
+    ///
+    /// # Panics
+    /// Outside a runtime of tokio's.
+    pub(super) fn new(
+        listener: impl Fn(Receipt) -> bool + Send + Sync + 'static,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self {
             lines: Arc::default(),
             argv: Arc::new(Limits::new(limits::ARGV)),
             shell: Arc::new(Limits::new(limits::SHELL)),
-            teller,
+            listener: Arc::new(listener),
+            observer,
             runtime: Handle::current(),
             journal: Arc::default(),
             rows: Arc::default(),
@@ -102,18 +137,20 @@ impl Runner {
         }
     }
 
-    pub(super) fn run(&self, commands: &Commands, order: Order, rule: Option<&RuleId>, name: &str) {
+    /// Runs what an order asks for, after what was asked for before for the same opening. Returns at once.
+    pub(super) fn run(&self, commands: &Commands, call: &Call<'_>) {
+        let Call { order, door: name, .. } = *call;
         if matches!((commands, order.act), (Commands::Shell(_), Act::Open(_))) {
             let src = order.client;
             tracing::debug!(event = "granted", door = name, %src, "{name}: {src} gets in");
         }
         let run = match commands {
-            Commands::Argv(door) => Run::Argv(argv::Run::new(door, &order, rule, name)),
+            Commands::Argv(door) => Run::Argv(argv::Run::new(door, order.act, call)),
             Commands::Shell(door) => Run::Shell(shell::Run::new(door, &order, name)),
             Commands::Recorded(record) => Run::Recorded(Arc::clone(record)),
         };
         let close = match (commands, order.act) {
-            (Commands::Argv(door), Act::Open(_)) => argv::close(door, &order, rule, name),
+            (Commands::Argv(door), Act::Open(_)) => argv::close(door, call),
             (Commands::Shell(door), Act::Open(_)) => shell::close(door, &order),
             _ => None,
         };
@@ -136,7 +173,7 @@ impl Runner {
             while let Some(job) = next {
                 let serial = job.serial;
                 let outcome = runner.perform(&line, job).await;
-                if runner.teller.send(Happening::Answered(Receipt { serial, outcome })).is_err() {
+                if !(runner.listener)(Receipt { serial, outcome }) {
                     return;
                 }
                 let mut lines = runner.lines();
@@ -193,7 +230,8 @@ impl Runner {
                 Ok(())
             }
             (Err(why), Run::Shell(_)) => {
-                log::not_recorded(&record.door, record.client, &why);
+                let what = What::NotRecorded { detail: why.into() };
+                self.observer.report(&Report::of_door(&record.door, what).with_client(record.client));
                 Ok(())
             }
             (Err(why), _) => Err(OrderError::NotRecorded(format!("nothing was run, since {why}"))),

@@ -131,6 +131,7 @@ fn engine(report: &Report<'_>) {
             };
             tracing::info!(event = "close", tenant, rule, door, %src, reason, suppressed, "{door} is closed for {src}: {words}");
         }
+        What::NotRecorded { detail } => not_recorded(door, *client, detail),
         What::Refused { reason, detail } => {
             count_drop(*reason);
             let Some(suppressed) = admit(&REFUSALS) else { return };
@@ -157,7 +158,7 @@ fn engine(report: &Report<'_>) {
 }
 
 /// Tells that a command of knockd's runs although nobody would know of it after a crash.
-pub(crate) fn not_recorded(door: &str, client: Client, detail: &str) {
+fn not_recorded(door: &str, client: Client, detail: &str) {
     let Some(suppressed) = admit(&REFUSALS) else { return };
     let src = Shown(client);
     tracing::error!(

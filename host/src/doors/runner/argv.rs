@@ -5,13 +5,13 @@ use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use postern_capture::Shown;
-use postern_core::{Act, Order, RuleId};
+use postern_core::Act;
 use postern_text::duration;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::Call;
 use crate::config::{CommandDoor, PLACEHOLDERS};
 use crate::journal::Close;
 
@@ -19,9 +19,9 @@ use crate::journal::Close;
 const MAX_WORDS: usize = 400;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// How a door is closed for the client of an order; none if there is nothing to run.
-pub(super) fn close(door: &CommandDoor, order: &Order, rule: Option<&RuleId>, name: &str) -> Option<Close> {
-    let Run { argv, values, limit } = Run::new(door, &Order { act: Act::Close, ..*order }, rule, name);
+/// How a door is closed for the client of a call; none if there is nothing to run.
+pub(super) fn close(door: &CommandDoor, call: &Call<'_>) -> Option<Close> {
+    let Run { argv, values, limit } = Run::new(door, Act::Close, call);
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     (!argv.is_empty()).then(|| Close::Argv { argv, values: values.to_vec(), limit })
 }
@@ -34,15 +34,16 @@ pub(super) struct Run {
 }
 
 impl Run {
-    pub(super) fn new(door: &CommandDoor, order: &Order, rule: Option<&RuleId>, name: &str) -> Self {
-        let (argv, seconds) = match order.act {
+    /// What does `act` to the door of a call.
+    pub(super) fn new(door: &CommandDoor, act: Act, call: &Call<'_>) -> Self {
+        let (argv, seconds) = match act {
             Act::Open(lasts) => (door.open.clone(), lasts.as_secs().max(1)),
             Act::Close | Act::Expire => (door.close.clone(), 0),
             // The engine extends a door that does not keep the time by itself.
             Act::Extend(_) => (Vec::new(), 0),
         };
-        let rule = rule.map_or_else(String::new, |rule| rule.name.to_string());
-        let values = [Shown(order.client).to_string(), name.to_owned(), rule, seconds.to_string()];
+        let rule = call.rule.map_or_else(String::new, |rule| rule.name.to_string());
+        let values = [call.client.to_string(), call.door.to_owned(), rule, seconds.to_string()];
         Self { argv, values, limit: door.timeout }
     }
 
