@@ -1,8 +1,13 @@
 //! Program: port ranges as classic BPF instructions.
 //!
-//! The layout: who the packet is for, its protocol, the IP header, then for each transport a tree of comparisons that ends in
-//! short lists of ports. IPv4 and IPv6 share the trees: the X register holds the length of their header. Jumps
-//! forward by conditions reach 255 instructions, so trees use unconditional ones where that is too short.
+//! The layout: the direction of the packet, its protocol, the IP header, then for each transport a binary search tree of comparisons that
+//! ends in short lists of ports. IPv4 and IPv6 share the trees: the X register holds the length of their header.
+//!
+//! Classic BPF jumps forward only, and a jump's offset counts the instructions to skip behind the jump itself: 0 is the next instruction. A
+//! conditional jump has two offsets of 8 bits, so it reaches at most 255 instructions further; an unconditional one has 32 bits. Hence
+//! two ways to branch: a conditional jump straight to its target if that is certain to be near, and else a conditional jump over one
+//! unconditional jump, which reaches anything. All targets are behind the jumps to them, so every program ends, and the kernel's verifier,
+//! which checks that all paths end in a RETURN within the program, takes it.
 
 use std::collections::BTreeSet;
 
@@ -60,7 +65,8 @@ const ETHER_VLAN: [u32; 3] = [0x8100, 0x88a8, 0x9100];
 const EXTENSIONS: [u32; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
 const IPV6_HEADER: u32 = 40;
 
-/// One instruction; `if_true` and `if_false` count the instructions to skip.
+/// One instruction, as struct sock_filter of linux/filter.h. For a conditional jump `if_true` and `if_false` are offsets, which count from the
+/// instruction behind it; for [`JUMP`] the operand is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Instruction {
     pub(super) code: u16,
@@ -98,6 +104,7 @@ pub(super) fn everything(direction: Direction) -> [Instruction; 4] {
     };
     [
         Instruction::new(LOAD_BYTE, PACKET_TYPE),
+        // An offset of 1 skips the RETURN that accepts.
         Instruction { if_true, if_false, ..Instruction::new(JUMP_EQUAL, OUTGOING) },
         Instruction::new(RETURN, ACCEPT),
         Instruction::new(RETURN, 0),
@@ -118,16 +125,22 @@ pub(super) fn without_hidden_link_local() -> [Instruction; HIDDEN_LENGTH] {
     };
     [
         Instruction::new(LOAD_HALF, TAG_PRESENT),
+        // No tag: to the end, which is the first instruction of the program behind this one. So are the other jumps that let a packet go on.
         jump(0, 13, 0),
         Instruction::new(LOAD_HALF, TAG),
         Instruction::new(AND, 0x0fff),
+        // VLAN 0: to the end.
         jump(0, 10, 0),
         Instruction::new(LOAD_BYTE, NETWORK),
         Instruction::new(AND, 0xf0),
+        // Version 6: X is 0, as its header begins here.
         jump(0x60, 2, 0),
+        // Anything else is taken for an inner tag, which has 4 bytes in front of the header. That an IPv4 packet is, too, does no harm: it
+        // would have to come from 254.128.0.0/10, which is reserved.
         Instruction::new(X_CONSTANT, 4),
         Instruction::new(JUMP, 1),
         Instruction::new(X_CONSTANT, 0),
+        // The first 10 bits of the source address. A packet that is too short for them is rejected by the load, and is no IPv6 packet.
         Instruction::new(LOAD_HALF_X, NETWORK + 8),
         Instruction::new(AND, 0xffc0),
         jump(0xfe80, 0, 1),
@@ -171,7 +184,7 @@ enum Branch {
     To(Label),
 }
 
-/// A piece of a program whose jumps to labels are still open.
+/// A piece of a program whose jumps to labels are not resolved yet. Offsets within it are relative, so it can be appended to another as it is.
 #[derive(Default)]
 struct Code {
     instructions: Vec<Instruction>,
@@ -213,7 +226,8 @@ impl Code {
         self.near.extend(other.near.into_iter().map(|(at, yes, no)| (at + base, yes, no)));
     }
 
-    /// Fills in the jumps. None if a conditional one is too long.
+    /// Resolves the jumps to labels. None if a conditional one does not reach its target, or if a target is missing or not behind its jump;
+    /// [`compile`] then tries longer lists, which take fewer instructions.
     fn link(mut self) -> Option<Vec<Instruction>> {
         let distance = |from: usize, label: Label| {
             let &(_, at) = self.labels.iter().find(|(known, _)| *known == label)?;
@@ -326,6 +340,7 @@ fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -
     let at = right[0].first.into();
     let (left, right) = (tree(left, leaf, tests), tree(right, leaf, tests));
     let mut code = Code::default();
+    // The left half follows, so its length is the offset of the right one.
     if let Ok(distance) = u8::try_from(left.instructions.len()) {
         code.skip(JUMP_GREATER_OR_EQUAL, at, distance, 0);
     } else {
@@ -340,7 +355,8 @@ fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -
 
 /// With the port at hand, compares it with one range after the other.
 fn list<'a>(ranges: &'a [Range], tests: &mut Vec<&'a [FlagTest]>) -> Code {
-    // Where conditions lead comes right behind the list: the end for no, then one for each kind of yes.
+    // The targets of the comparisons come right behind the list: at `length` a RETURN that rejects, then an exit for each kind of tests
+    // that a matching range may ask for. They are within the reach of a conditional jump, as the assertion on LEAF_SIZES says.
     let length: usize = ranges.iter().map(comparisons).sum();
     let mut exits: Vec<&[FlagTest]> = Vec::new();
     let mut code = Code::default();
