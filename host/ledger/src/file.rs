@@ -1,0 +1,139 @@
+//! The ledger's file: how it is taken and opened, and what a person can do if it cannot be.
+//!
+//! A file that cannot be used stays where it is, and nothing takes its place: an empty ledger would have every token that was used be good
+//! again. Only a person can know that those are worth nothing any more, and moves the file away.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use postern_state::{StateError, StateFile, StateFolder, Taken, is_damage, take};
+use redb::{Database, DatabaseError};
+use thiserror::Error;
+
+use crate::file_ledger::FILE;
+use crate::store::{Kind, Room, Store, VERSION};
+
+/// How much of the file is kept in memory, in bytes.
+const CACHE: usize = 8 << 20;
+/// What it is called while it is made.
+const BESIDE: &str = "ledger.new";
+
+/// Why nothing can be claimed.
+#[derive(Debug, Error)]
+pub enum LedgerError {
+    /// There is no fit folder for it.
+    #[error(transparent)]
+    Folder(#[from] StateError),
+    /// Another process has it.
+    #[error(
+        "another daemon has the ledger {}; stop that one, or give this one a folder of its own, by STATE_DIRECTORY",
+        .0.display()
+    )]
+    Held(PathBuf),
+    /// Somebody else could have written it.
+    #[error(
+        "the ledger {} {}, so what is in it may be wrong; put it back as a file of the daemon's user alone with mode 0600, or see \
+         \"Used tokens\" in config.md before you move it away",
+        .0.display(), .1
+    )]
+    Unfit(PathBuf, String),
+    /// The system does not let us.
+    #[error("the ledger {} cannot be opened; see that its disk can be read and written", .0.display())]
+    File(PathBuf, #[source] io::Error),
+    /// The database does not let us.
+    #[error("the ledger {} cannot be opened; see that its disk has room and can be read and written", .0.display())]
+    Open(PathBuf, #[source] redb::Error),
+    /// What is in it makes no sense.
+    #[error(
+        "the ledger {} is damaged, so nobody knows which tokens were used ({}); see \"Used tokens\" in config.md before you move it away",
+        .0.display(), .1
+    )]
+    Damaged(PathBuf, String),
+    /// Another version wrote it.
+    #[error(
+        "the ledger {} was written by another version (layout {}, and this version knows {}); run that version again, or see \"Used tokens\" \
+         in config.md before you move it away",
+        .0.display(), .1, VERSION
+    )]
+    OtherVersion(PathBuf, u64),
+    /// It was opened, but a claim could not be written.
+    #[error("the ledger {} cannot be written; see that its disk has room and can be written", .0.display())]
+    Write(PathBuf, #[source] redb::Error),
+}
+
+/// Opens the ledger in a state folder; none if there is none and it is not to be made.
+pub(crate) fn open(folder: &Path, make: bool) -> Result<Option<Store>, LedgerError> {
+    let path = folder.join(FILE);
+    let failed = |error| LedgerError::File(path.clone(), error);
+    if !make && is_missing(&path) {
+        return Ok(None);
+    }
+    let file = {
+        let entered = StateFolder::enter(folder)?;
+        match take(&path, false).map_err(failed)? {
+            Taken::Ours(file) => file,
+            Taken::Missing if make => begin(&entered, &path)?,
+            Taken::Missing => return Ok(None),
+            Taken::Held => return Err(LedgerError::Held(path)),
+            Taken::Unfit(why) => return Err(LedgerError::Unfit(path, why)),
+        }
+    };
+    if file.is_empty().map_err(failed)? {
+        return Err(LedgerError::Damaged(path, "it is empty".to_owned()));
+    }
+    let database = file.open(CACHE).map_err(|error| refused(&path, error))?;
+    check(&path, database).map(|database| Some(Store::new(database, Room::default())))
+}
+
+fn is_missing(path: &Path) -> bool {
+    let found = fs::symlink_metadata(path);
+    found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
+}
+
+/// Makes a ledger beside its place first: one that a crash left half made would be taken for damaged, in its place.
+fn begin(entered: &StateFolder, path: &Path) -> Result<StateFile, LedgerError> {
+    let failed = |error| LedgerError::File(path.to_owned(), error);
+    let beside = entered.path().join(BESIDE);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
+        _ => {}
+    }
+    let Taken::Ours(file) = take(&beside, true).map_err(failed)? else {
+        return Err(LedgerError::Held(beside));
+    };
+    let database = file.open(CACHE).map_err(|error| refused(path, error))?;
+    Store::begin(&database).map_err(|error| LedgerError::Open(path.to_owned(), error))?;
+    // Its lock goes with it.
+    fs::rename(&beside, path).map_err(failed)?;
+    file.sync_name().map_err(failed)?;
+    Ok(file)
+}
+
+/// Looks through a whole database, since damage that is not noticed is a token that is good again. 100,000 tokens take some 0.1 s.
+pub(crate) fn check(path: &Path, mut database: Database) -> Result<Database, LedgerError> {
+    let damaged = |why: &str| LedgerError::Damaged(path.to_owned(), why.to_owned());
+    let failed = |error| LedgerError::Open(path.to_owned(), error);
+    match database.check_integrity() {
+        Ok(true) => {}
+        // What a crash leaves is put right when it is opened; this is more.
+        Ok(false) => {
+            Store::mark_damaged(&database).map_err(failed)?;
+            return Err(damaged("it had to be repaired, and what was used last may be lost"));
+        }
+        Err(error) => return Err(refused(path, error)),
+    }
+    match Store::kind(&database).map_err(failed)? {
+        Kind::Known => Ok(database),
+        Kind::Other(version) => Err(LedgerError::OtherVersion(path.to_owned(), version)),
+        Kind::Damaged => Err(damaged("it had to be repaired before, and what was used last may be lost")),
+    }
+}
+
+fn refused(path: &Path, error: DatabaseError) -> LedgerError {
+    match error {
+        DatabaseError::UpgradeRequired(format) => LedgerError::OtherVersion(path.to_owned(), format.into()),
+        error if is_damage(&error) => LedgerError::Damaged(path.to_owned(), error.to_string()),
+        error => LedgerError::Open(path.to_owned(), error.into()),
+    }
+}

@@ -1,0 +1,64 @@
+//! FileLedger: the ledger in a file of the state folder, with a thread of its own.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread;
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, TrySendError, bounded};
+use postern_core::{Claim, ClaimError};
+
+use crate::keeper::{Asked, Keeper, Opener};
+use crate::{Answer, Answers, Ledger, file};
+
+/// Its name in the state folder.
+pub const FILE: &str = "ledger.redb";
+/// Claims that may wait for those before them to be written.
+const MOST_WAITING: usize = 1024;
+
+/// The ledger in a file of the state folder.
+///
+/// The thread opens the file as soon as it starts, if there is one, and makes one for the first claim otherwise: who uses no tokens has no
+/// file. All claims that come while others are written are written together. It ends when this is dropped, after all that has come.
+pub struct FileLedger {
+    asked: Sender<Asked>,
+    answers: Arc<Answers>,
+}
+
+impl FileLedger {
+    /// Starts the thread, which begins to open the file in this folder, and comes back at once.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub fn start(folder: &Path, answers: Answers) -> io::Result<Self> {
+        let path = folder.join(FILE);
+        let folder = folder.to_owned();
+        Self::start_with(path, Box::new(move |make| file::open(&folder, make)), answers)
+    }
+
+    pub(crate) fn start_with(path: PathBuf, open: Opener, answers: Answers) -> io::Result<Self> {
+        let (asked, queue) = bounded(MOST_WAITING);
+        let answers = Arc::new(answers);
+        let mut keeper = Keeper::new(path, open, Arc::clone(&answers));
+        thread::Builder::new().name("ledger".to_owned()).spawn(move || keeper.run(&queue))?;
+        Ok(Self { asked, answers })
+    }
+}
+
+impl Ledger for FileLedger {
+    fn claim(&self, claim: Claim) {
+        let serial = claim.serial;
+        let error = match self.asked.try_send(Asked { wanted: claim.into(), since: Instant::now() }) {
+            Ok(()) => return,
+            Err(TrySendError::Full(_)) => ClaimError::Busy,
+            Err(TrySendError::Disconnected(_)) => {
+                ClaimError::NotRecorded("the ledger's thread has ended; restart the daemon".to_owned())
+            }
+        };
+        (self.answers)(Answer::Claimed { serial, result: Err(error) });
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,46 @@
+//! What of a claim is kept: no token and no key, but what they are known by.
+
+use postern_core::{Claim, ClaimKind, Once, RuleId};
+use sha2::{Digest, Sha256};
+
+/// What a token or a key is known by. A ledger that somebody reads tells no token that could be used elsewhere.
+pub(crate) type Fingerprint = [u8; 32];
+
+/// What is to be used up.
+#[derive(Clone, Debug)]
+pub(crate) struct Wanted {
+    /// The claim's number.
+    pub(crate) serial: u64,
+    pub(crate) rule: RuleId,
+    pub(crate) once: WantedOnce,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum WantedOnce {
+    /// The last moment at which the rule could accept it is in microseconds since 1970; none: it could be accepted for ever.
+    Token {
+        token: Fingerprint,
+        until: Option<u64>,
+    },
+    Counter {
+        key: Fingerprint,
+        value: u64,
+    },
+}
+
+impl From<Claim> for Wanted {
+    fn from(Claim { serial, rule, what }: Claim) -> Self {
+        let ClaimKind::Once(once) = what;
+        let once = match once {
+            Once::Token { bytes, until } => {
+                WantedOnce::Token { token: fingerprint(&bytes), until: until.map(|until| until.0) }
+            }
+            Once::Counter { key, value } => WantedOnce::Counter { key: fingerprint(&key), value },
+        };
+        Self { serial, rule, once }
+    }
+}
+
+fn fingerprint(bytes: &[u8]) -> Fingerprint {
+    Sha256::digest(bytes).into()
+}
