@@ -163,6 +163,7 @@ impl App {
     async fn handle(&mut self, happening: Happening) {
         match happening {
             Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
+            Happening::Ledger(answer) => self.desk.ledger_said(answer),
             Happening::RulesetChanged(open) => self.desk.reconcile(&open),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
             Happening::Spent(judgement, spent) => self.spent(judgement, spent),
@@ -388,6 +389,7 @@ impl App {
                 () = sleep_until(last_call), if !is_stopping => {}
                 happening = happenings.recv() => match happening {
                     Some(Happening::Answered(receipt)) => desk.handle(Event::Answered(receipt)),
+                    Some(Happening::Ledger(answer)) => desk.ledger_said(answer),
                     Some(_) => {}
                     None => break,
                 },

@@ -5,12 +5,13 @@
 
 mod listed;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use postern_core::{Action, ClaimKind, DropReason, Engine, Event, Observer, Policy, RuleId, UsedOnce};
+use postern_core::{Action, DropReason, Engine, Event, Observer, Policy, Report, RuleId, What};
 use postern_doorman::{Error, Listing, Posture, Release};
+use postern_ledger::{Answer, Ledger};
 use postern_text::panic::PastPanic;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -35,7 +36,7 @@ struct Decided {
     engine: Engine,
     doors: Doors,
     term: Term,
-    used: UsedOnce,
+    ledger: Box<dyn Ledger>,
     observer: Arc<dyn Observer>,
 }
 
@@ -55,6 +56,7 @@ impl Desk {
     /// Opens with the doors of `plan` for a first generation. Judgements that cost something come to `to_spend`.
     pub(crate) fn new(
         doors: Doors,
+        ledger: Box<dyn Ledger>,
         plan: &Plan,
         config: &Config,
         clock: Clock,
@@ -69,8 +71,7 @@ impl Desk {
             suspended: HashSet::new(),
         };
         let engine = Engine::new(Arc::clone(&plan.policy));
-        let decided =
-            Decided { engine, doors, term, used: UsedOnce::default(), observer: Arc::clone(&observer) };
+        let decided = Decided { engine, doors, term, ledger, observer: Arc::clone(&observer) };
         Self { decided: Mutex::new(decided), clock, observer, to_spend }
     }
 
@@ -104,11 +105,24 @@ impl Desk {
         self.lock().handle(event, self.clock);
     }
 
+    /// The ledger said something: of a claim that the engine made, or of itself.
+    pub(crate) fn ledger_said(&self, answer: Answer) {
+        match answer {
+            Answer::Claimed { serial, result } => self.handle(Event::Claimed { serial, result }),
+            Answer::Fails(detail) => {
+                self.observer.report(&Report::new(What::LedgerUnusable { detail: detail.into() }));
+            }
+            Answer::Works(path) => {
+                self.observer.report(&Report::new(What::LedgerUsable { path: path.into() }));
+            }
+        }
+    }
+
     /// Does what is due.
     pub(crate) fn handle_deadline(&self) {
         let mut decided = self.lock();
         let actions = decided.engine.handle_deadline(self.clock.now());
-        decided.carry_out(actions, self.clock);
+        decided.carry_out(actions);
     }
 
     /// When something is due. What judging threads ask for changes that only with the answer of a door, which the main loop hears.
@@ -202,25 +216,19 @@ impl Desk {
 impl Decided {
     fn handle(&mut self, event: Event, clock: Clock) {
         let actions = self.engine.handle(event, clock.now());
-        self.carry_out(actions, clock);
+        self.carry_out(actions);
     }
 
     /// Orders come first: people have time.
-    fn carry_out(&mut self, actions: Vec<Action>, clock: Clock) {
+    fn carry_out(&mut self, actions: Vec<Action>) {
         let mut reports = Vec::new();
-        let mut actions = VecDeque::from(actions);
-        while let Some(action) = actions.pop_front() {
+        for action in actions {
             match action {
                 Action::Order { order, rule } => {
                     let door = self.engine.door_name(order.door);
                     self.doors.carry_out(order, rule.as_ref(), &door);
                 }
-                Action::Claim(claim) => {
-                    let ClaimKind::Once(once) = claim.what;
-                    let result = self.used.claim(&claim.rule, &once);
-                    let claimed = Event::Claimed { serial: claim.serial, result };
-                    actions.extend(self.engine.handle(claimed, clock.now()));
-                }
+                Action::Claim(claim) => self.ledger.claim(claim),
                 Action::Note { key, lasts } => self.doors.note(key, lasts),
                 Action::Abandon { key } => self.doors.abandon(key),
                 Action::Tell(report) => reports.push(report),

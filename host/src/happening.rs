@@ -26,6 +26,8 @@ pub(crate) struct Judgement {
 pub(crate) enum Happening {
     /// A door answered an order.
     Answered(Receipt),
+    /// The ledger answered a claim, or works no more, or works again.
+    Ledger(postern_ledger::Answer),
     /// Somebody changed the packet filter; this is what is open now.
     RulesetChanged(Listing),
     /// The next generation is ready, or why it is not.
@@ -47,7 +49,7 @@ pub(crate) struct Prepared {
 }
 
 /// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one
-/// before: an answer for each order, of which the engine bounds the number, and a generation for each that is being prepared.
+/// before: an answer for each order and each claim, of which the engine bounds the number, and a generation for each that is being prepared.
 pub(crate) type Teller = mpsc::UnboundedSender<Happening>;
 
 pub(crate) fn channel() -> (Teller, mpsc::UnboundedReceiver<Happening>) {

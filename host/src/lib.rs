@@ -8,6 +8,7 @@ pub mod rules;
 mod desk;
 mod doors;
 mod journal;
+mod ledger;
 
 pub mod activity;
 pub mod config;

@@ -1,4 +1,4 @@
-//! State: where the daemon keeps its journal, who needs one, and what follows if there is none.
+//! State: where the daemon keeps its journal and its ledger, who needs a journal, and what follows if there is none.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use crate::config::{Config, DoorKind, Mistakes};
 use crate::journal::{self, Journal, JournalError, Record};
 use crate::written::Written;
 
-/// Where the journal is, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
+/// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
 const STATE_DIR: &str = "/var/lib/postern";
 
 /// What came of opening the journal.
@@ -23,9 +23,14 @@ pub(crate) struct Opened {
     pub(crate) error: Option<JournalError>,
 }
 
+/// The state folder.
+pub(crate) fn folder() -> PathBuf {
+    std::env::var_os("STATE_DIRECTORY").map_or_else(|| STATE_DIR.into(), PathBuf::from)
+}
+
 /// Opens the journal, if any door of a configuration needs it or an earlier run left one.
 pub(crate) fn open(written: &Written, config: &Config, activity: &Activity) -> Opened {
-    let folder = std::env::var_os("STATE_DIRECTORY").map_or_else(|| STATE_DIR.into(), PathBuf::from);
+    let folder = folder();
     activity.open_journal(&folder, || {
         if !config.has_commands() && !journal::is_any(&folder) {
             return Opened::default();

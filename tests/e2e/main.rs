@@ -25,6 +25,7 @@ mod reload;
 mod set_door;
 mod slow;
 mod sources;
+mod tokens;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};

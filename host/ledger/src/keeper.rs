@@ -3,7 +3,6 @@
 //! After an error the store takes nothing until it is opened again, which is tried with the first claim of each second. Claims are refused
 //! meanwhile; one that is refused may be on the disk all the same, which is the closed side.
 
-use std::error::Error;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -11,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::Receiver;
 use postern_core::ClaimError;
+use postern_text::chain;
 
 use crate::store::{Results, Store};
 use crate::wanted::Wanted;
@@ -110,7 +110,7 @@ impl Keeper {
     /// Does something that may fail, or even panic: what is in a damaged file is not foreseen everywhere.
     fn attempt<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, String> {
         match catch_unwind(AssertUnwindSafe(|| act(self))) {
-            Ok(done) => done.map_err(|error| chain(&error)),
+            Ok(done) => done.map_err(|error| chain(&error).to_string()),
             Err(_) => {
                 self.store = None;
                 let path = self.path.display();
@@ -130,7 +130,7 @@ impl Keeper {
 
     fn recover(&mut self) {
         if self.failure.take().is_some() {
-            (self.answers)(Answer::Works(self.path.display().to_string()));
+            (self.answers)(Answer::Works(self.path.clone()));
         }
     }
 
@@ -143,15 +143,4 @@ impl Keeper {
 fn wall() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// An error and all that led to it.
-fn chain(error: &dyn Error) -> String {
-    let mut words = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        words = format!("{words}: {error}");
-        source = error.source();
-    }
-    words
 }

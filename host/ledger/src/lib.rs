@@ -13,6 +13,8 @@ mod keeper;
 mod store;
 mod wanted;
 
+use std::path::PathBuf;
+
 use postern_core::{Claim, ClaimError};
 
 pub use file::LedgerError;
@@ -51,7 +53,7 @@ pub enum Answer {
     /// From now on all claims are refused, until [`Answer::Works`]. Said once, in words, with what can be done about it.
     Fails(String),
     /// Claims are recorded again, in the file of this name.
-    Works(String),
+    Works(PathBuf),
 }
 
 /// Takes what a ledger says; it is called on the ledger's thread or by whoever claims, and must neither block nor claim.

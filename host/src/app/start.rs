@@ -22,6 +22,7 @@ use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
+use crate::ledger;
 use crate::log;
 use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::rules::{Loader, Pool, Runtime, Surroundings};
@@ -106,7 +107,9 @@ impl App {
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
         let (to_spend, judgements) = judgements();
-        let desk = Arc::new(Desk::new(doors, &plan, &config, clock, Arc::clone(&observer), to_spend));
+        let ledger = ledger::start(&written, Teller::clone(&teller))
+            .context("the ledger's thread cannot be started")?;
+        let desk = Arc::new(Desk::new(doors, ledger, &plan, &config, clock, Arc::clone(&observer), to_spend));
         let local = Arc::new(LocalNetwork::follow()?);
         let is_local = {
             let local = Arc::clone(&local);

@@ -57,6 +57,7 @@ impl Observer for Told {
             Some(rule) => judging(rule, report),
             None => engine(report),
         }
+        ledger(&report.what);
         if matches!(report.what, What::Panicked { .. }) {
             tracing::error!(
                 event = "panic",
@@ -152,6 +153,25 @@ fn engine(report: &Report<'_>) {
                 None => "given up, please close it by hand".to_owned(),
             };
             tracing::error!(event = "stuck", tenant, rule, door, %src, detail, suppressed, "{door} does not close for {src}: {detail}; {next}");
+        }
+        _ => {}
+    }
+}
+
+/// Tells whether used tokens are recorded.
+fn ledger(what: &What<'_>) {
+    let event = what.name();
+    match what {
+        What::LedgerUnusable { detail } => {
+            let detail = &**detail;
+            tracing::error!(
+                event,
+                detail,
+                "{detail}; meanwhile every opening that needs a one-time token is refused"
+            );
+        }
+        What::LedgerUsable { path } => {
+            tracing::info!(event, "used tokens are recorded again in {}", path.display());
         }
         _ => {}
     }

@@ -53,6 +53,8 @@ impl What<'_> {
             Self::JournalUnwritable { .. } => "journal-unwritable",
             Self::JournalWritable { .. } => "journal-writable",
             Self::JournalFull => "journal-full",
+            Self::LedgerUnusable { .. } => "ledger-unusable",
+            Self::LedgerUsable { .. } => "ledger-usable",
             Self::TableOwned | Self::TableUnprotected { .. } => "doors",
             Self::TableTaken { .. } => "table-taken",
             Self::GuardDown { .. } => "guard-down",
@@ -112,6 +114,7 @@ impl What<'_> {
             | Self::JournalBadRecord { .. }
             | Self::JournalUnwritable { .. }
             | Self::JournalFull
+            | Self::LedgerUnusable { .. }
             | Self::TableTaken { .. }
             | Self::GuardDown { .. }
             | Self::DoorsRefused { .. }
@@ -147,6 +150,7 @@ impl What<'_> {
             | Self::Closed { .. }
             | Self::Back
             | Self::JournalWritable { .. }
+            | Self::LedgerUsable { .. }
             | Self::TableOwned
             | Self::ConnectionsKept { .. }
             | Self::Listening { direction: Direction::Incoming, .. }

@@ -172,6 +172,18 @@ pub enum What<'a> {
     /// A record of what could not be closed made room for another such record.
     JournalFull,
 
+    // The ledger of used tokens and counters.
+    /// Used tokens cannot be recorded, so every opening that needs one is refused.
+    LedgerUnusable {
+        /// Why, and what to do.
+        detail: Cow<'a, str>,
+    },
+    /// Used tokens are recorded again.
+    LedgerUsable {
+        /// Where.
+        path: Cow<'a, Path>,
+    },
+
     // The packet filter.
     /// Nobody else can change the table with the guarded ports.
     TableOwned,

@@ -280,7 +280,7 @@ fn trouble_is_said_once_and_its_end_as_well() {
             Answer::Claimed { result: Ok(()), .. } => break,
             Answer::Claimed { result, .. } => assert!(matches!(result, Err(ClaimError::NotRecorded(_)))),
             Answer::Fails(words) => told.push(format!("fails: {words}")),
-            Answer::Works(path) => told.push(format!("works: {path}")),
+            Answer::Works(path) => told.push(format!("works: {}", path.display())),
         }
     }
     let path = path.display();

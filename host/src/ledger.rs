@@ -1,0 +1,33 @@
+//! Ledger: where the claims of a configuration go, and how their answers come back.
+
+use std::io;
+
+use postern_core::{Claim, ClaimError};
+use postern_ledger::{Answer, FileLedger, Ledger};
+
+use crate::happening::{Happening, Teller};
+use crate::state;
+use crate::written::Written;
+
+/// Starts what keeps used tokens and counters; its answers come as happenings. What it needs is opened on its own thread, so that nothing
+/// waits for a disk.
+///
+/// # Errors
+/// If there can be no thread.
+pub(crate) fn start(written: &Written, teller: Teller) -> io::Result<Box<dyn Ledger>> {
+    let answers = Box::new(move |answer| drop(teller.send(Happening::Ledger(answer))));
+    Ok(match written {
+        Written::Postern(..) => Box::new(FileLedger::start(&state::folder(), answers)?),
+        Written::Knockd(_) => Box::new(NoTokens(answers)),
+    })
+}
+
+/// For rules that use no tokens: a knockd.conf has none, and its daemon makes no file for them.
+struct NoTokens(postern_ledger::Answers);
+
+impl Ledger for NoTokens {
+    fn claim(&self, claim: Claim) {
+        let error = ClaimError::NotRecorded("rules of a knockd.conf use no tokens".to_owned());
+        (self.0)(Answer::Claimed { serial: claim.serial, result: Err(error) });
+    }
+}
