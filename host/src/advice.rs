@@ -4,10 +4,9 @@ mod passed_by;
 
 use std::path::Path;
 
-use postern_capture::interfaces;
 use postern_core::{NetDoor, Trusted};
 
-use crate::config::{Config, DoorKind};
+use crate::config::{Config, DoorKind, machine};
 use crate::trust::{Distrust, Trust};
 use crate::written::Written;
 
@@ -34,11 +33,11 @@ pub(crate) fn advice(written: &Written, config: &Config) -> Vec<String> {
 }
 
 fn missing_interfaces(config: &Config) -> Option<String> {
-    let missing = interfaces::missing(&config.interfaces);
+    let missing = machine::missing(&config.interfaces);
     if missing.is_empty() {
         return None;
     }
-    let (missing, here) = (missing.join(", "), interfaces::there_are());
+    let (missing, here) = (missing.join(", "), machine::there_are());
     Some(format!("not there now: {missing}; nobody can knock there until it comes; {here}"))
 }
 
@@ -57,11 +56,11 @@ fn missing_trusted(config: &Config) -> Option<String> {
         .collect();
     names.sort();
     names.dedup();
-    let missing = interfaces::missing(&names);
+    let missing = machine::missing(&names);
     if missing.is_empty() {
         return None;
     }
-    let (missing, here) = (missing.join(", "), interfaces::there_are());
+    let (missing, here) = (missing.join(", "), machine::there_are());
     Some(format!(
         "always names interfaces that are not there now: {missing}; {here}; names of hosts are not taken"
     ))

@@ -7,6 +7,7 @@ mod door;
 mod files;
 mod guards;
 mod interfaces;
+pub mod machine;
 mod memory;
 mod mistake;
 mod rule_file;
@@ -29,7 +30,7 @@ use files::{rule_files, text, unreadable};
 use table::{Source, Table};
 
 pub(crate) use door::PLACEHOLDERS;
-pub use door::{CommandDoor, Door, DoorKind, ShellDoor};
+pub use door::{CommandDoor, Door, DoorKind, KNOCKD_DAEMON_VAR, ShellDoor};
 pub(crate) use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use mistake::{Mistake, Mistakes};
 pub(crate) use rule_file::OneTime;

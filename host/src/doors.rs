@@ -23,7 +23,6 @@ use tokio::sync::oneshot;
 use crate::config::{Config, Door, DoorKind, Mistakes};
 use crate::happening::{Happening, Teller};
 use crate::journal::{Journal, Record};
-pub(crate) use runner::IS_DAEMON;
 use runner::{Call, Commands, Runner};
 
 /// All doors, by number.

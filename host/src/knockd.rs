@@ -41,7 +41,7 @@ use source::Source;
 use voice::Voice;
 
 use crate::app::{Ended, Shell};
-use crate::doors::IS_DAEMON;
+use crate::config::KNOCKD_DAEMON_VAR;
 use crate::exit::Exit;
 use crate::log::Told;
 use crate::written::Written;
@@ -70,7 +70,7 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
     let is_launched = options.daemon && background::is_daemon();
     let terminal = if is_launched {
         background::borrow().map_err(|error| {
-            format!("{IS_DAEMON} is set, but nobody launched this daemon ({error}); unset it")
+            format!("{KNOCKD_DAEMON_VAR} is set, but nobody launched this daemon ({error}); unset it")
         })
     } else {
         Terminal::own().map_err(|error| system_text(&error))

@@ -4,12 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_capture::interfaces::ANY;
 use postern_capture::{
     CaptureError, Ending, Filter, Frame, LocalNetwork, Precision, Sightings, Sink, Tap, TapSettings, View,
     decode,
 };
-use postern_core::{Direction, DropReason, Observer};
+use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer};
 use tokio::sync::Notify;
 
 use crate::config::Config;
@@ -56,7 +55,7 @@ impl Taps {
                 tap.set_filter(Arc::clone(filter));
             }
         }
-        if wanted.len() > 1 || config.interfaces.iter().any(|interface| interface == ANY) {
+        if wanted.len() > 1 || config.interfaces.iter().any(|interface| interface == ANY_INTERFACE) {
             self.sightings.begin();
         }
         for (place, filter) in wanted {
@@ -111,7 +110,7 @@ fn wanted(config: &Config, generation: &Generation) -> BTreeMap<Place, Arc<Filte
     let mut wanted = BTreeMap::new();
     for interface in &config.interfaces {
         wanted.insert((interface.clone(), Direction::Incoming), Arc::clone(&incoming));
-        if let Some(outgoing) = outgoing.as_ref().filter(|_| interface != ANY) {
+        if let Some(outgoing) = outgoing.as_ref().filter(|_| interface != ANY_INTERFACE) {
             wanted.insert((interface.clone(), Direction::Outgoing), Arc::clone(outgoing));
         }
     }

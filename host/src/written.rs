@@ -2,8 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use postern_capture::Likeness;
-use postern_core::{ConfigIdentity, GuardDoor};
+use postern_core::{ConfigIdentity, GuardDoor, Likeness};
 use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;

@@ -18,7 +18,7 @@ use postern_core::{Detail, DropReason, Knock, MAX_PAYLOAD};
 
 use crate::frame::Frame;
 use crate::links::LOOPBACK;
-pub use sighting::{Likeness, Sightings};
+pub use sighting::Sightings;
 
 /// Reads the headers of `frame`, and what `detail` asks for: of the payload at most [`MAX_PAYLOAD`] bytes.
 ///

@@ -12,7 +12,6 @@ mod live;
 
 mod decode;
 
-pub mod interfaces;
 mod rtnetlink;
 
 mod links;
@@ -22,7 +21,7 @@ mod local_network;
 #[cfg(test)]
 mod namespace;
 
-pub use decode::{Likeness, Sightings, decode};
+pub use decode::{Sightings, decode};
 pub use filter::{Filter, Precision};
 pub use frame::{Frame, LinkType};
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};

@@ -6,6 +6,9 @@ use ipnet::IpNet;
 
 use crate::knock::{Detail, Knock, TcpFlags, Transport};
 
+/// The name that stands for all interfaces of the machine.
+pub const ANY_INTERFACE: &str = "any";
+
 /// What a rule asks for when it is loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Interest {

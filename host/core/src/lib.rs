@@ -10,6 +10,7 @@
 // What a packet says, and what a rule asks for and answers.
 mod interest;
 mod knock;
+mod likeness;
 mod verdict;
 
 // Which rules are called, and with what.
@@ -52,11 +53,12 @@ pub use door_mistake::{DoorMistake, check_doors};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
 pub use event::{Event, Request};
-pub use interest::{Destination, Interest, Watch};
+pub use interest::{ANY_INTERFACE, Destination, Interest, Watch};
 pub use knock::{
     Detail, Direction, Knock, MAX_PAYLOAD, MAX_TCP_OPTIONS, Sighting, TcpFlags, TcpHeader, Timestamp,
     Transport,
 };
+pub use likeness::Likeness;
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;
 pub use net_door::{

@@ -19,6 +19,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// What a command's argument may be filled with, in braces.
 pub(crate) const PLACEHOLDERS: [&str; 4] = ["ip", "door", "rule", "seconds"];
 
+/// The environment variable by which a knockd that leaves its terminal tells the process that stays from the one that launched it. No
+/// command gets it.
+pub const KNOCKD_DAEMON_VAR: &str = "POSTERN_KNOCKD_DAEMON";
+
 /// Something that can be opened for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Door {

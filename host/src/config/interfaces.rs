@@ -1,7 +1,8 @@
 //! The key `interfaces`: names of interfaces, each once, or `any`.
 
-use postern_capture::interfaces;
+use postern_core::ANY_INTERFACE;
 
+use super::machine;
 use super::table::Table;
 
 /// The longest name of an interface, in bytes.
@@ -22,7 +23,7 @@ pub(super) fn read(table: &Table<'_>) -> Vec<String> {
     for (n, at) in interfaces.iter().enumerate() {
         let name = at.value;
         if name.contains(['*', '?', '[', ']']) {
-            let here = interfaces::there_are();
+            let here = machine::there_are();
             table.mistake(
                 &at.place,
                 format!("`{name}` is a pattern, and patterns are not taken; write each name, or \"any\" alone; {here}"),
@@ -35,7 +36,7 @@ pub(super) fn read(table: &Table<'_>) -> Vec<String> {
         } else if name.is_empty() || name.len() > LONGEST || name.contains(['/', ' ']) {
             table.mistake(&at.place, format!("`{name}` is not the name of an interface"));
         }
-        if name == interfaces::ANY && interfaces.len() > 1 {
+        if name == ANY_INTERFACE && interfaces.len() > 1 {
             table.mistake(&at.place, "\"any\" is all interfaces; leave out the others, or it");
         }
         if interfaces[..n].iter().any(|before| before.value == name) {

@@ -16,7 +16,6 @@ use tokio::runtime::Handle;
 
 use self::limits::Limits;
 use self::rows::Rows;
-pub(crate) use self::shell::IS_DAEMON;
 use crate::config::{CommandDoor, ShellDoor};
 use crate::journal::{Close, Journal, Record};
 

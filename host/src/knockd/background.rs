@@ -21,7 +21,7 @@ use rustix::net::{
 };
 
 use super::log::Terminal;
-use crate::doors::IS_DAEMON;
+use crate::config::KNOCKD_DAEMON_VAR;
 
 /// What the daemon is called, for `pidof` and `killall`.
 const NAME: &str = "knockd";
@@ -32,7 +32,7 @@ const WORD: &[u8] = b".";
 
 /// Whether this process is the one that stays.
 pub(super) fn is_daemon() -> bool {
-    env::var_os(IS_DAEMON).is_some()
+    env::var_os(KNOCKD_DAEMON_VAR).is_some()
 }
 
 /// Starts the daemon with these arguments, and waits until it is in the background. The status is then 0, else the daemon's own.
@@ -44,7 +44,7 @@ pub(super) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
     lend(&link)?;
     let mut daemon = {
         let mut command = Command::new("/proc/self/exe");
-        command.arg0(name()).args(args).env(IS_DAEMON, "1");
+        command.arg0(name()).args(args).env(KNOCKD_DAEMON_VAR, "1");
         command.stdin(OwnedFd::from(of_daemon)).stdout(Stdio::null()).stderr(Stdio::null());
         // With the command goes our copy of the daemon's end: what is left of the link ends with the daemon.
         command.spawn()?

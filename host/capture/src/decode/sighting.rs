@@ -8,7 +8,7 @@ use std::hash::{BuildHasher, Hash as _, Hasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use postern_core::{Direction, Knock, Sighting};
+use postern_core::{Direction, Knock, Likeness, Sighting};
 
 use super::link;
 use crate::frame::{Frame, LinkType};
@@ -23,15 +23,6 @@ const HOP_LIMIT: usize = 7;
 
 /// What is added to an interface's index for what leaves there; indexes are below.
 const OUTGOING: u32 = 1 << 31;
-
-/// How alike packets are that are one and the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Likeness {
-    /// Byte for byte. A packet that a router has passed on is another one.
-    Exact,
-    /// But for what routers change: for those who see packets come in and leave again.
-    AcrossRouters,
-}
 
 /// Makes sightings; those of one and its clones can be compared.
 #[derive(Clone, Debug)]

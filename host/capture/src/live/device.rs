@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use pcap::{Active, Capture, Linktype, TimestampType};
-use postern_core::{Direction, Timestamp};
+use postern_core::{ANY_INTERFACE, Direction, Timestamp};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::netdevice::name_to_index;
@@ -15,7 +15,6 @@ use tracing::{debug, warn};
 use super::{CaptureError, TapSettings};
 use crate::filter::{Filter, NetworkHeader};
 use crate::frame::{Frame, LinkType};
-use crate::interfaces::ANY;
 
 /// The cooked header that says on which interface a frame came in (LINKTYPE_LINUX_SLL2).
 const COOKED_V2: Linktype = Linktype(276);
@@ -41,12 +40,12 @@ impl Device {
     pub(super) fn open(settings: &TapSettings) -> Result<Self, CaptureError> {
         let interface = &settings.interface;
         let mut capture = Self::capture(settings).map_err(|source| why(interface, source))?;
-        if interface == ANY && capture.set_datalink(COOKED_V2).is_err() {
+        if interface == ANY_INTERFACE && capture.set_datalink(COOKED_V2).is_err() {
             // Before libpcap 1.10. The capture goes on with the older header, and links are not known.
             debug!(event = "capture", interface, "libpcap does not say on which interface a frame came in");
         }
         let link = LinkType::from_number(capture.get_datalink().0);
-        let index = if interface == ANY {
+        let index = if interface == ANY_INTERFACE {
             None
         } else {
             let index = name_to_index(&capture, interface);
@@ -65,7 +64,7 @@ impl Device {
         let capture = Capture::from_device(settings.interface.as_str())?
             // Each frame is there as soon as the kernel has it, not when a block of the ring is full.
             .immediate_mode(true)
-            .promisc(settings.promiscuous && settings.interface != ANY)
+            .promisc(settings.promiscuous && settings.interface != ANY_INTERFACE)
             .snaplen(SNAP_LENGTH)
             .buffer_size(RING)
             .tstamp_type(TimestampType::Host)
@@ -192,7 +191,7 @@ fn why(interface: &str, source: pcap::Error) -> CaptureError {
     }
     let exists = probe(AddressFamily::UNIX, SocketType::DGRAM)
         .is_ok_and(|socket: OwnedFd| name_to_index(&socket, &interface).is_ok());
-    if interface != ANY && !exists {
+    if interface != ANY_INTERFACE && !exists {
         return CaptureError::NoInterface { interface };
     }
     CaptureError::Pcap { interface, source }

@@ -9,11 +9,9 @@ use std::process::Stdio;
 use postern_core::{Act, Order};
 use tokio::process::Command;
 
-use crate::config::ShellDoor;
+use crate::config::{KNOCKD_DAEMON_VAR, ShellDoor};
 use crate::journal::Close;
 
-/// By this variable a knockd that has become a daemon knows it; no command of its own must think so of itself.
-pub(crate) const IS_DAEMON: &str = "POSTERN_KNOCKD_DAEMON";
 /// knockd runs no command line that is as long as this, in bytes.
 const TOO_LONG: usize = 4096;
 
@@ -79,9 +77,9 @@ async fn run(line: &OsString, door: &str) {
     let mut command = Command::new("/bin/sh");
     // Its own group, as knockd's children have a session of their own: a signal to the daemon's group spares it.
     command.arg("-c").arg(line).process_group(0);
-    if std::env::var_os(IS_DAEMON).is_some() {
+    if std::env::var_os(KNOCKD_DAEMON_VAR).is_some() {
         // Standard input is what is left of its way to who launched it.
-        command.env_remove(IS_DAEMON).stdin(Stdio::null());
+        command.env_remove(KNOCKD_DAEMON_VAR).stdin(Stdio::null());
     }
     match command.status().await {
         Ok(status) if status.success() => {}

@@ -1,12 +1,11 @@
-//! Interfaces: which network interfaces this machine has at this moment. It opens none of them.
+//! Machine: which network interfaces there are at this moment, to name them to people. It opens none of them.
 
-use pcap::Device;
+use std::fs;
+
+use postern_core::ANY_INTERFACE;
 use rustix::fd::OwnedFd;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-
-/// The name that stands for all interfaces.
-pub const ANY: &str = "any";
 
 /// More names help nobody to find theirs.
 const MOST_NAMES: usize = 16;
@@ -15,11 +14,11 @@ const MOST_NAMES: usize = 16;
 #[must_use]
 pub fn missing(wanted: &[String]) -> Vec<&str> {
     let Some(socket) = socket() else { return Vec::new() };
-    let is_there = |name: &str| name == ANY || name_to_index(&socket, name).is_ok();
+    let is_there = |name: &str| name == ANY_INTERFACE || name_to_index(&socket, name).is_ok();
     wanted.iter().map(String::as_str).filter(|name| !is_there(name)).collect()
 }
 
-/// What there is, in words: those that are up first.
+/// What there is, in words; the loopback comes last.
 #[must_use]
 pub fn there_are() -> String {
     let names = names();
@@ -32,11 +31,16 @@ pub fn there_are() -> String {
     }
 }
 
-/// libpcap also names what is no interface, and, if `/sys` is that of another network namespace, what is not in ours.
 fn names() -> Vec<String> {
-    let (Some(socket), Ok(devices)) = (socket(), Device::list()) else { return Vec::new() };
-    let names = devices.into_iter().map(|device| device.name);
-    names.filter(|name| name_to_index(&socket, name).is_ok()).collect()
+    // Of the network namespace that this thread is in; `/sys` may be that of another.
+    let table = fs::read_to_string("/proc/thread-self/net/dev").unwrap_or_default();
+    let mut names: Vec<_> = table
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, _)| name.trim().to_owned())
+        .collect();
+    names.sort_by_key(|name| name == "lo");
+    names
 }
 
 fn socket() -> Option<OwnedFd> {
