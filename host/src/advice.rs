@@ -2,29 +2,22 @@
 
 mod passed_by;
 
-use std::path::Path;
-
 use postern_core::{NetDoor, Trusted};
 
-use crate::config::{Config, DoorKind, machine};
-use crate::trust::{Distrust, Trust};
-use crate::written::Written;
+use crate::config::{Config, ConfigSource, DoorKind, machine};
 
 /// Tells it in the log.
-pub(crate) fn tell(written: &Written, config: &Config) {
-    for advice in advice(written, config) {
+pub(crate) fn tell(source: &dyn ConfigSource, config: &Config) {
+    for advice in advice(source, config) {
         tracing::warn!(event = "advice", "{advice}");
     }
 }
 
 /// A line for each thing that the operator should know.
-pub(crate) fn advice(written: &Written, config: &Config) -> Vec<String> {
-    let strict_modes = match written {
-        Written::Postern(_, trust) => waived(*trust, config).into_iter().collect(),
-        Written::Knockd(source) => untrusted(source.file(), config),
-    };
+pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> {
     let trusted = missing_trusted(config);
-    strict_modes
+    source
+        .advice(config)
         .into_iter()
         .chain(missing_interfaces(config))
         .chain(trusted)
@@ -64,30 +57,4 @@ fn missing_trusted(config: &Config) -> Option<String> {
     Some(format!(
         "always names interfaces that are not there now: {missing}; {here}; names of hosts are not taken"
     ))
-}
-
-fn waived(trust: Trust, config: &Config) -> Option<String> {
-    match (trust, config.trust) {
-        (Trust::Anybody, _) => Some(
-            "--no-strict-modes: postern.toml, rule files and modules are taken even if others can write them, and so decide who gets in".to_owned(),
-        ),
-        (Trust::Strict, Trust::Anybody) => Some(
-            "strict_modes = false: rule files and modules are taken even if others can write them, and so decide who gets in".to_owned(),
-        ),
-        (Trust::Strict, Trust::Strict) => None,
-    }
-}
-
-/// knockd takes such files, and so do we.
-fn untrusted(file: &Path, config: &Config) -> Vec<String> {
-    let one_time = config.rules.iter().filter_map(|rule| rule.one_time.as_ref());
-    let files = one_time.map(|line| line.path.as_path());
-    let mut lines: Vec<_> = std::iter::once(file)
-        .chain(files)
-        .filter_map(|path| Trust::Strict.distrust(path))
-        .map(|Distrust { path, what }| format!("{}: {what}", path.display()))
-        .collect();
-    lines.sort();
-    lines.dedup();
-    lines
 }

@@ -19,12 +19,11 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::until;
-use crate::config::{Config, OneTime};
+use crate::config::{Config, ConfigSource, OneTime, PosternToml};
 use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Judgement, Prepared, Teller};
-use crate::knockd::source::Source;
 use crate::log;
 use crate::reload::{Reloads, notify_systemd};
 use crate::rules::{Generation, Pool};
@@ -32,7 +31,6 @@ use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
 use crate::trust::Trust;
-use crate::written::Written;
 use start::Begun;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
@@ -48,7 +46,8 @@ const LISTENING: Duration = Duration::from_secs(1);
 /// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
 pub fn run(file: &Path, trust: Trust, observer: Arc<dyn Observer>) -> anyhow::Result<Exit> {
     let goes_on = Box::new(|| true);
-    Ok(Shell::start()?.run(Written::Postern(file.to_owned(), trust), observer, goes_on)?.exit)
+    let source = Arc::new(PosternToml::new(file.to_owned(), trust));
+    Ok(Shell::start()?.run(source, observer, goes_on)?.exit)
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -80,13 +79,13 @@ impl Shell {
     /// Runs the daemon on any configuration; as [`run`].
     pub(crate) fn run(
         self,
-        written: Written,
+        source: Arc<dyn ConfigSource>,
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Ended> {
         let Self { runtime, signals } = self;
         let ended = runtime.block_on(async {
-            match App::start(written, signals, observer, tried).await? {
+            match App::start(source, signals, observer, tried).await? {
                 Begun::App(app) => Ok(app.run().await),
                 Begun::Ended(ended) => Ok(ended),
             }
@@ -99,7 +98,7 @@ impl Shell {
 
 /// Everything that runs.
 struct App {
-    written: Written,
+    source: Arc<dyn ConfigSource>,
     observer: Arc<dyn Observer>,
     teller: Teller,
     happenings: UnboundedReceiver<Happening>,
@@ -185,10 +184,9 @@ impl App {
         let line = self.running.one_time.get_mut(&judgement.rule).filter(|_| is_same).and_then(Option::take);
         let Some(line) = line else { return self.count_used(&judgement.rule) };
         // The disk may hang. No more of these wait than there are such rules.
-        let teller = self.teller.clone();
+        let (teller, source) = (self.teller.clone(), Arc::clone(&self.source));
         spawn_blocking(move || {
-            let spent = Source::spend(&line).map_err(|error| error.to_string());
-            let _ = teller.send(Happening::Spent(judgement, spent));
+            let _ = teller.send(Happening::Spent(judgement, source.claim(&line)));
         });
     }
 
@@ -263,7 +261,7 @@ impl App {
         if let Err(error) = self.desk.apply(&plan, release).await {
             let running = self.running.number;
             if let Error::Doors(found) = error {
-                let mistakes = plan.mistakes(self.written.file(), config, found);
+                let mistakes = plan.mistakes(self.source.file(), config, found);
                 log::reload_refused(&mistakes, running);
             } else {
                 let detail = chain(&error).to_string();
@@ -328,7 +326,7 @@ impl App {
     /// Takes the journal if this configuration is the first that needs it; false if it cannot do without.
     fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
         let state::Opened { journal, inherited, error } = opened;
-        if let Some(mistakes) = state::without_journal(&self.written, config, error) {
+        if let Some(mistakes) = state::without_journal(&*self.source, config, error) {
             log::reload_refused(&mistakes, self.running.number);
             return false;
         }

@@ -8,13 +8,12 @@ use postern_text::{piece, terminal};
 
 use crate::activity::Activity;
 use crate::advice::advice;
-use crate::config::Mistakes;
+use crate::config::{Mistakes, PosternToml, config_identity};
 use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
 use crate::rules::{Loader, Runtime};
 use crate::trust::Trust;
-use crate::written::{Written, identity};
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` is whose files are
 /// taken. What is no mistake but worth a word is told on standard error.
@@ -23,13 +22,13 @@ use crate::written::{Written, identity};
 /// If the system does not let us check, or nobody can be told.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
-    let written = Written::Postern(file.to_owned(), trust);
-    let Prepared { config, generation, .. } = prepare(&written, 1, &loader, &Activity::default(), None);
+    let source = PosternToml::new(file.to_owned(), trust);
+    let Prepared { config, generation, .. } = prepare(&source, 1, &loader, &Activity::default(), None);
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     if let Some(config) = &config {
         mistakes.extend(config.door_mistakes(file, check_sets));
-        for advice in advice(&written, config) {
+        for advice in advice(&source, config) {
             terminal::err(format_args!("warning: {advice}"))?;
         }
     }
@@ -49,7 +48,7 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
 /// # Errors
 /// If a daemon is running, if the guard was put up for another configuration, or nftables cannot be reached.
 pub fn reset(file: &Path) -> anyhow::Result<Exit> {
-    let was_there = postern_doorman::reset(identity(file))?;
+    let was_there = postern_doorman::reset(config_identity(file))?;
     let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
     terminal::out(format_args!("table inet postern: {words}"))?;
     Ok(Exit::Success)

@@ -10,8 +10,10 @@ mod interfaces;
 pub mod machine;
 mod memory;
 mod mistake;
+mod postern_toml;
 mod rule_file;
 mod settings_places;
+mod source;
 mod table;
 mod values;
 
@@ -33,8 +35,9 @@ pub(crate) use door::PLACEHOLDERS;
 pub use door::{CommandDoor, Door, DoorKind, KNOCKD_DAEMON_VAR, ShellDoor};
 pub(crate) use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use mistake::{Mistake, Mistakes};
-pub(crate) use rule_file::OneTime;
-pub use rule_file::RuleFile;
+pub use postern_toml::{PosternToml, config_identity};
+pub use rule_file::{OneTime, RuleFile};
+pub use source::ConfigSource;
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -6,12 +6,13 @@
 mod background;
 mod conf;
 mod convert;
+mod daemon;
 mod log;
 mod names;
 mod options;
 mod pid_file;
 mod shared;
-pub(crate) mod source;
+mod source;
 mod translate;
 mod voice;
 
@@ -24,7 +25,6 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use postern_text::chain;
 use postern_text::panic::PastPanic;
 use postern_text::terminal;
 use tracing_subscriber::filter::LevelFilter;
@@ -40,11 +40,9 @@ use shared::Shared;
 use source::Source;
 use voice::Voice;
 
-use crate::app::{Ended, Shell};
 use crate::config::KNOCKD_DAEMON_VAR;
-use crate::exit::Exit;
-use crate::log::Told;
-use crate::written::Written;
+
+pub use daemon::Daemon;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
@@ -53,9 +51,9 @@ const MOST_MISTAKES: usize = 100;
 /// Lines of one-time files that are no sequences and are told at the start; more help nobody.
 const MOST_BROKEN: usize = 16;
 
-/// Runs as knockd with these arguments, the program's name left out.
+/// Runs as knockd with these arguments, the program's name left out; `D` runs the configuration.
 #[must_use]
-pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+pub fn run<D: Daemon>(args: impl Iterator<Item = OsString>) -> ExitCode {
     let args: Vec<_> = args.collect();
     let options = match options::parse(args.iter().cloned()) {
         Parsed::Run(options) => options,
@@ -101,12 +99,12 @@ pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
         }
     };
     if source.options.convert {
-        return source.convert(&conf, &terminal);
+        return source.convert(&conf, &terminal, D::check_rules);
     }
     if source.options.daemon && !is_launched {
         return source.launch(&conf, &args);
     }
-    source.run(&conf, terminal, is_launched.then(Link::of_daemon))
+    source.run::<D>(&conf, terminal, is_launched.then(Link::of_daemon))
 }
 
 impl Source {
@@ -135,7 +133,7 @@ impl Source {
         let folder = env::current_dir().unwrap_or_default();
         let shared = Arc::new(Shared::new(folder.join(file), folder));
         let source = Self { options: Arc::new(options), interface, shared };
-        let (_, mistakes) = source.read();
+        let (_, mistakes) = source.read_conf();
         if !mistakes.is_empty() {
             return Err(mistakes.iter().map(ToString::to_string).collect());
         }
@@ -160,7 +158,7 @@ impl Source {
     }
 
     /// Runs; in the background as soon as every interface has been tried, if there is a link to who launched this.
-    fn run(self, conf: &Conf, terminal: Terminal, link: Option<Link>) -> ExitCode {
+    fn run<D: Daemon>(self, conf: &Conf, terminal: Terminal, link: Option<Link>) -> ExitCode {
         let mut channels = Channels::new(Some(terminal), self.options.verbose, self.options.debug);
         if conf.use_syslog {
             channels.use_syslog();
@@ -173,7 +171,7 @@ impl Source {
             channels.say(&Message::BadSequence { door, error });
         }
         // Before anybody can read in the pidfile whom to stop.
-        let shell = Shell::start();
+        let daemon = D::start();
         let pid_file = match link.as_ref().map(|_| self.become_daemon(conf)).transpose() {
             Ok(pid_file) => pid_file,
             Err((path, NotWritten::Held)) => {
@@ -205,22 +203,20 @@ impl Source {
             })
         };
         let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
-        let ended = match (ready, shell) {
-            (Ok(()), Ok(shell)) => shell.run(Written::Knockd(self), Arc::new(Told), tried),
-            (Err(error), _) => Err(error.into()),
-            (_, Err(error)) => Err(error.into()),
+        let ended = match (ready, daemon) {
+            (Ok(()), Ok(daemon)) => daemon.run(Arc::new(self), tried),
+            (Err(error), _) => Err(error.to_string()),
+            (_, Err(error)) => Err(error.to_string()),
         };
         if let Some(pid_file) = pid_file {
             pid_file.remove();
         }
         match ended {
             // The signal's number is the exit status, as knockd has it.
-            Ok(Ended { exit: Exit::Success, signal: Some(signal) }) => {
-                ExitCode::from(u8::try_from(signal).unwrap_or(0))
-            }
-            Ok(_) => ExitCode::from(1),
-            Err(error) => {
-                lock(&channels).say(&Message::Ours { text: chain(&*error).to_string() });
+            Ok(Some(signal)) => ExitCode::from(u8::try_from(signal).unwrap_or(0)),
+            Ok(None) => ExitCode::from(1),
+            Err(text) => {
+                lock(&channels).say(&Message::Ours { text });
                 ExitCode::from(1)
             }
         }

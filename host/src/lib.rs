@@ -17,7 +17,6 @@ mod load_rules;
 mod reload;
 pub mod trust;
 mod watch;
-mod written;
 
 mod advice;
 mod signals;
@@ -25,6 +24,7 @@ mod state;
 mod taps;
 
 pub mod app;
+pub mod as_knockd;
 pub mod check;
 pub mod cli;
 pub mod clock;

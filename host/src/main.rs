@@ -8,7 +8,7 @@ use clap::Parser;
 use postern_text::{chain, panic, terminal};
 use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
-use posternd::{app, check, knockd, log};
+use posternd::{app, as_knockd, check, log};
 
 /// The exit code of a wrong command line.
 const USAGE: u8 = 2;
@@ -18,7 +18,7 @@ fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
     if Path::new(&name).file_name().is_some_and(|name| name == "knockd") {
-        return knockd::run(arguments);
+        return as_knockd::run(arguments);
     }
     let command_line = match Cli::try_parse() {
         Ok(command_line) => command_line,
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     let done = match command_line.command {
-        Command::Knockd { options } => return knockd::run(options.into_iter()),
+        Command::Knockd { options } => return as_knockd::run(options.into_iter()),
         Command::Run(run) => log::init(run.log_format, &run.log_level)
             .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust(), Arc::new(log::Told))),
         Command::Check(file) => check::check(&file.config, file.trust()),

@@ -20,14 +20,13 @@ use tokio::time::Instant;
 
 use crate::activity::{Activity, Doing};
 use crate::clock::until;
-use crate::config::{Config, Mistake, Mistakes, Reading};
+use crate::config::{Config, ConfigSource, Mistake, Mistakes, Reading};
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared, Teller};
 use crate::load_rules::load_rules;
 use crate::rules::{Loader, Runtime};
 use crate::state;
 use crate::watch::{Noticed, Watch};
-use crate::written::Written;
 use pace::Pace;
 
 /// How long a preparing may take before it is told what it waits for, and after how long once more.
@@ -42,7 +41,7 @@ const READINGS: u32 = 3;
 
 /// Prepares generations when it is time to.
 pub(crate) struct Reloads {
-    written: Written,
+    source: Arc<dyn ConfigSource>,
     loader: Arc<Loader>,
     watch: Option<Arc<Watch>>,
     noticed: Arc<Noticed>,
@@ -86,12 +85,12 @@ struct InForce {
 
 impl Reloads {
     /// Prepares nothing yet.
-    pub(crate) fn new(written: Written, loader: Loader, teller: Teller) -> Self {
+    pub(crate) fn new(source: Arc<dyn ConfigSource>, loader: Loader, teller: Teller) -> Self {
         let noticed = Arc::new(Noticed::default());
         // What is not watched is reloaded by a signal alone, as knockd has it.
-        let watch = written.watched().and_then(|_| Watch::start(&noticed)).map(Arc::new);
+        let watch = source.watched().and_then(|_| Watch::start(&noticed)).map(Arc::new);
         Self {
-            written,
+            source,
             loader: Arc::new(loader),
             watch,
             noticed,
@@ -239,16 +238,17 @@ impl Reloads {
             rules.look_at.get_or_insert(now + WITHDRAWN);
             notify_systemd(&[NotifyState::Reloading]);
         }
-        let (written, loader, watch) = (self.written.clone(), Arc::clone(&self.loader), self.watch.clone());
+        let (source, loader, watch) =
+            (Arc::clone(&self.source), Arc::clone(&self.loader), self.watch.clone());
         let (teller, has_journal, is_start) =
             (self.teller.clone(), self.has_journal, self.in_force.is_none());
         let work = move || {
-            let mut prepared = prepare(&written, ticket, &loader, &activity, watch.as_deref());
+            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch.as_deref());
             // What an earlier run left is taken over at the start; later only who needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
             {
-                prepared.state = state::open(&written, config, &activity);
+                prepared.state = state::open(&*source, config, &activity);
             }
             // Nobody waits for it at the end.
             let _ = teller.send(Happening::Prepared(Box::new(prepared)));
@@ -316,18 +316,18 @@ impl Reloads {
 
 /// Reads, checks, compiles and tries everything. What it reads is watched from before it is read.
 pub(crate) fn prepare(
-    written: &Written,
+    source: &dyn ConfigSource,
     ticket: u64,
     loader: &Loader,
     activity: &Activity,
     watch: Option<&Watch>,
 ) -> Prepared {
-    let watch = watch.and_then(|watch| Some((watch, written.watched()?)));
+    let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
     if let Some((watch, file)) = watch {
         // What is read may hang; that it is taken away must be noticed.
         watch.precede(file, activity);
     }
-    let mut reading = written.read(activity);
+    let mut reading = source.read(activity);
     if let Some((watch, file)) = watch {
         for _ in 1..READINGS {
             // Even with mistakes: a module that is not there yet is a mistake until it is.
@@ -335,7 +335,7 @@ pub(crate) fn prepare(
                 break;
             }
             // It may have changed before it was watched.
-            reading = written.read(activity);
+            reading = source.read(activity);
         }
     }
     let Reading { config, mistakes, .. } = reading;

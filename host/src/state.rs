@@ -5,9 +5,8 @@ use std::path::PathBuf;
 use postern_text::chain;
 
 use crate::activity::Activity;
-use crate::config::{Config, DoorKind, Mistakes};
+use crate::config::{Config, ConfigSource, DoorKind, Mistakes};
 use crate::journal::{self, Journal, JournalError, Record};
-use crate::written::Written;
 
 /// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
 const STATE_DIR: &str = "/var/lib/postern";
@@ -29,13 +28,13 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// Opens the journal, if any door of a configuration needs it or an earlier run left one.
-pub(crate) fn open(written: &Written, config: &Config, activity: &Activity) -> Opened {
+pub(crate) fn open(source: &dyn ConfigSource, config: &Config, activity: &Activity) -> Opened {
     let folder = folder();
     activity.open_journal(&folder, || {
         if !config.has_commands() && !journal::is_any(&folder) {
             return Opened::default();
         }
-        match Journal::open(&folder, written.journal_stem()) {
+        match Journal::open(&folder, source.journal_stem()) {
             Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, error: None },
             Err(error) => Opened { error: Some(error), ..Opened::default() },
         }
@@ -44,23 +43,23 @@ pub(crate) fn open(written: &Written, config: &Config, activity: &Activity) -> O
 
 /// What is wrong with a configuration if there is no journal. Commands of knockd's run as knockd runs them, and that is told.
 pub(crate) fn without_journal(
-    written: &Written,
+    source: &dyn ConfigSource,
     config: &Config,
     error: Option<JournalError>,
 ) -> Option<Mistakes> {
     let detail = chain(&error?).to_string();
-    let Written::Postern(file, _) = written else {
+    if !source.needs_journal() {
         tracing::error!(
             event = "journal",
             detail,
             "{detail}; if this daemon is killed, what start commands have opened stays open, and what an earlier one left open does, too"
         );
         return None;
-    };
+    }
     let closes = |kind: &DoorKind| matches!(kind, DoorKind::Command(command) if !command.close.is_empty());
     let doors = config.doors.values().filter(|door| closes(&door.kind));
     let mistake = |what: &str| format!("nobody would close it after a crash: {what}");
-    let mistakes: Vec<_> = doors.map(|door| door.mistake(file, mistake(&detail))).collect();
+    let mistakes: Vec<_> = doors.map(|door| door.mistake(source.file(), mistake(&detail))).collect();
     if mistakes.is_empty() {
         tracing::error!(
             event = "journal",

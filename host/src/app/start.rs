@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use super::{App, Ended, LISTENING, Running, Tried, summary};
 use crate::advice;
 use crate::clock::Clock;
+use crate::config::ConfigSource;
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;
@@ -29,7 +30,6 @@ use crate::rules::{Loader, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
-use crate::written::Written;
 
 /// What came of starting.
 pub(super) enum Begun {
@@ -40,23 +40,23 @@ pub(super) enum Begun {
 impl App {
     /// Starts everything, in order, but for mistakes in the configuration.
     pub(super) async fn start(
-        written: Written,
+        source: Arc<dyn ConfigSource>,
         mut signals: Signals,
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (teller, mut happenings) = channel();
-        let mut doors = Doors::start(teller.clone(), Arc::clone(&observer), written.identity())?;
+        let mut doors = Doors::start(teller.clone(), Arc::clone(&observer), source.identity())?;
 
         // The guard is up before anything else is so much as read, and stays up if the rest is wrong: closed is safe.
-        let reading = format!("reading {}", written.file().display());
-        let guards = match off_loop(&mut signals, &reading, guards_of(&written)).await {
+        let reading = format!("reading {}", source.file().display());
+        let guards = match off_loop(&mut signals, &reading, guards_of(&source)).await {
             Ok(guards) => guards,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
         if !guards.is_empty() {
-            let guard = || async { doors.guard(&run(guards_of(&written)).await).await };
+            let guard = || async { doors.guard(&run(guards_of(&source)).await).await };
             match apply_when_free(&mut signals, guard).await.context("the doors cannot be set up")? {
                 Attempt::Done(posture) => log::posture(posture),
                 Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
@@ -64,15 +64,15 @@ impl App {
         }
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
-        let mut reloads = Reloads::new(written.clone(), loader, Teller::clone(&teller));
+        let mut reloads = Reloads::new(Arc::clone(&source), loader, Teller::clone(&teller));
         let prepared = match first(&mut reloads, &mut happenings, &mut signals).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
         let Prepared { config, generation, state, .. } = prepared;
         if let Some(config) = &config {
-            let (written, config) = (written.clone(), config.clone());
-            let tell = move || advice::tell(&written, &config);
+            let (source, config) = (Arc::clone(&source), config.clone());
+            let tell = move || advice::tell(&*source, &config);
             if let Err(signal) = off_loop(&mut signals, "looking at what may lock you out", tell).await {
                 return Ok(Begun::stopped(doors, signal));
             }
@@ -81,14 +81,14 @@ impl App {
             (Some(config), Ok(generation)) => (config, generation),
             (_, generation) => {
                 if let Err(mistakes) = generation {
-                    log::start_refused(&mistakes, &does_not_start(&guards, &written));
+                    log::start_refused(&mistakes, &does_not_start(&guards, &*source));
                 }
                 return Ok(Begun::refused(doors));
             }
         };
         let state::Opened { journal, inherited, error: no_journal } = state;
-        if let Some(mistakes) = state::without_journal(&written, &config, no_journal) {
-            log::start_refused(&mistakes, &does_not_start(&guards, &written));
+        if let Some(mistakes) = state::without_journal(&*source, &config, no_journal) {
+            log::start_refused(&mistakes, &does_not_start(&guards, &*source));
             return Ok(Begun::refused(doors));
         }
         reloads.has_journal = journal.is_some();
@@ -100,8 +100,8 @@ impl App {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(postern_doorman::Error::Doors(found)) => {
-                let mistakes = plan.mistakes(written.file(), &config, found);
-                log::start_refused(&mistakes, &does_not_start(&guards, &written));
+                let mistakes = plan.mistakes(source.file(), &config, found);
+                log::start_refused(&mistakes, &does_not_start(&guards, &*source));
                 return Ok(Begun::refused(doors));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
@@ -127,7 +127,7 @@ impl App {
         let surroundings = Surroundings { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
         let mut taps =
-            Taps::new(Arc::clone(&local), Sightings::new(written.likeness()), Arc::clone(&observer));
+            Taps::new(Arc::clone(&local), Sightings::new(source.likeness()), Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
         taps.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config);
@@ -140,7 +140,7 @@ impl App {
             is_ready: false,
         };
         let app = Self {
-            written,
+            source,
             observer,
             teller,
             happenings,
@@ -200,9 +200,9 @@ async fn first(
     }
 }
 
-fn guards_of(written: &Written) -> impl FnOnce() -> Vec<GuardDoor> + Send + use<> {
-    let written = written.clone();
-    move || written.guards()
+fn guards_of(source: &Arc<dyn ConfigSource>) -> impl FnOnce() -> Vec<GuardDoor> + Send + use<> {
+    let source = Arc::clone(source);
+    move || source.guards()
 }
 
 /// Has something done that may hang, and then that is told; the signal if the daemon is told to stop meanwhile.
@@ -231,8 +231,8 @@ async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T 
     spawn_blocking(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
-fn does_not_start(guards: &[GuardDoor], written: &Written) -> String {
-    let closed = match (guards, written.identity()) {
+fn does_not_start(guards: &[GuardDoor], source: &dyn ConfigSource) -> String {
+    let closed = match (guards, source.identity()) {
         ([_, ..], Some(identity)) => format!(
             "; guarded ports are closed all the same (`posternd reset --config {identity}` opens them)"
         ),

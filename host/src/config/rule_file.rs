@@ -41,7 +41,7 @@ pub struct RuleFile {
     /// What is under `[settings]`, as a JSON object.
     pub settings: String,
     /// Where the sequence stands that is used up by an opening; none if it may be used again.
-    pub(crate) one_time: Option<OneTime>,
+    pub one_time: Option<OneTime>,
     module_place: Place,
     settings_places: SettingsPlaces,
     door_places: Vec<Place>,
@@ -51,13 +51,13 @@ pub struct RuleFile {
 
 /// A sequence that opens once: crossing it out is part of opening.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct OneTime {
+pub struct OneTime {
     /// The file.
-    pub(crate) path: PathBuf,
+    pub path: PathBuf,
     /// The first byte of its line.
-    pub(crate) offset: u64,
+    pub offset: u64,
     /// What that line says, in one spelling.
-    pub(crate) steps: String,
+    pub steps: String,
 }
 
 impl OneTime {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use postern_core::{ConfigIdentity, GuardDoor, Likeness};
 use thiserror::Error;
 
 use super::conf::{Conf, one_time, steps_text};
@@ -12,11 +13,13 @@ use super::log::system_text;
 use super::options::Options;
 use super::shared::Shared;
 use super::translate::{Translation, translate};
-use crate::config::{Config, Mistake, OneTime};
+use crate::activity::Activity;
+use crate::config::{Config, ConfigSource, Mistake, OneTime, Reading};
+use crate::trust::{Distrust, Trust};
 
 /// A knockd.conf, and what its command line said.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(super) struct Source {
     pub(super) options: Arc<Options>,
     /// Fixed at the start, as knockd has it.
     pub(super) interface: String,
@@ -25,7 +28,7 @@ pub(crate) struct Source {
 
 /// Why a one-time sequence was not used up; its door is then not opened.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
-pub(crate) enum Unspent {
+enum Unspent {
     /// The file is another one by now, or has something else in the sequence's place.
     #[error(
         "{} was changed or replaced and has another line in the place of the one that was used; SIGHUP reads it anew",
@@ -45,29 +48,65 @@ pub(crate) enum Unspent {
     },
 }
 
-impl Source {
-    /// The knockd.conf.
-    pub(crate) fn file(&self) -> &Path {
+impl ConfigSource for Source {
+    fn read(&self, _activity: &Activity) -> Reading {
+        let (config, mistakes) = self.read_conf();
+        Reading { config, mistakes, files: Vec::new() }
+    }
+
+    fn guards(&self) -> Vec<GuardDoor> {
+        Vec::new()
+    }
+
+    fn identity(&self) -> Option<ConfigIdentity> {
+        None
+    }
+
+    fn file(&self) -> &Path {
         &self.shared.file
     }
 
-    /// Uses a one-time sequence up, on the disk, before anything is opened for it.
-    ///
-    /// # Errors
-    /// If that cannot be done. In a file that was changed meanwhile nothing is crossed out: it would be another sequence.
-    pub(crate) fn spend(one_time: &OneTime) -> Result<(), Unspent> {
-        let path = &one_time.path;
-        let failed = |error: io::Error| Unspent::Failed { path: path.clone(), why: system_text(&error) };
-        let (mut file, lines) = one_time::open(path).map_err(failed)?;
-        let line = lines.iter().find(|line| line.offset == one_time.offset).and_then(one_time::Line::unused);
-        if line.map(steps_text).as_ref() != Some(&one_time.steps) {
-            return Err(Unspent::Changed { path: path.clone() });
-        }
-        one_time::mark_used(&mut file, one_time.offset).map_err(failed)
+    /// As knockd has it.
+    fn watched(&self) -> Option<&Path> {
+        None
     }
 
+    fn journal_stem(&self) -> &'static str {
+        "knockd"
+    }
+
+    /// Its commands run as knockd runs them.
+    fn needs_journal(&self) -> bool {
+        false
+    }
+
+    /// What a target gets may be seen coming in and leaving again.
+    fn likeness(&self) -> Likeness {
+        Likeness::AcrossRouters
+    }
+
+    /// knockd takes files that others can write, and so do we.
+    fn advice(&self, config: &Config) -> Vec<String> {
+        let one_time = config.rules.iter().filter_map(|rule| rule.one_time.as_ref());
+        let files = one_time.map(|line| line.path.as_path());
+        let mut lines: Vec<_> = std::iter::once(self.file())
+            .chain(files)
+            .filter_map(|path| Trust::Strict.distrust(path))
+            .map(|Distrust { path, what }| format!("{}: {what}", path.display()))
+            .collect();
+        lines.sort();
+        lines.dedup();
+        lines
+    }
+
+    fn claim(&self, line: &OneTime) -> Result<(), String> {
+        strike_out(line).map_err(|error| error.to_string())
+    }
+}
+
+impl Source {
     /// Reads the configuration as it is now.
-    pub(crate) fn read(&self) -> (Option<Config>, Vec<Mistake>) {
+    pub(super) fn read_conf(&self) -> (Option<Config>, Vec<Mistake>) {
         let file = &self.shared.file;
         let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
         let text = match fs::read(file) {
@@ -89,4 +128,16 @@ impl Source {
         self.shared.learn(log_file, sections);
         (Some(config), Vec::new())
     }
+}
+
+/// Strikes a one-time sequence out, on the disk. In a file that was changed meanwhile nothing is struck out: it would be another sequence.
+fn strike_out(one_time: &OneTime) -> Result<(), Unspent> {
+    let path = &one_time.path;
+    let failed = |error: io::Error| Unspent::Failed { path: path.clone(), why: system_text(&error) };
+    let (mut file, lines) = one_time::open(path).map_err(failed)?;
+    let line = lines.iter().find(|line| line.offset == one_time.offset).and_then(one_time::Line::unused);
+    if line.map(steps_text).as_ref() != Some(&one_time.steps) {
+        return Err(Unspent::Changed { path: path.clone() });
+    }
+    one_time::mark_used(&mut file, one_time.offset).map_err(failed)
 }

@@ -4,16 +4,14 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use postern_text::chain;
-
 use super::super::conf::Conf;
 use super::super::log::{Terminal, system_text};
 use super::super::source::Source;
 use super::{Converted, POSTERN_TOML, convert};
-use crate::activity::Activity;
 use crate::config::{Config, Mistake, Reading};
-use crate::load_rules::load_rules;
-use crate::rules::{Loader, Runtime};
+
+/// Says what modules find wrong with the rules of a configuration; see [`Daemon::check_rules`](crate::knockd::Daemon::check_rules).
+type CheckRules = fn(&Config) -> Result<Vec<Mistake>, String>;
 
 /// How a conversion ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,13 +26,18 @@ enum Status {
 
 impl Source {
     /// Prints the configuration in Postern's own words. The last line on standard error is what came of it.
-    pub(in super::super) fn convert(&self, conf: &Conf, terminal: &Terminal) -> ExitCode {
+    pub(in super::super) fn convert(
+        &self,
+        conf: &Conf,
+        terminal: &Terminal,
+        check_rules: CheckRules,
+    ) -> ExitCode {
         // Read once more; mistakes that were not there a moment ago are told like any others.
-        let (status, words) = match self.read() {
+        let (status, words) = match self.read_conf() {
             (Some(config), _) => {
                 let converted = convert(&self.shared.file, &self.shared, &config);
                 match terminal.print(&converted.to_string()) {
-                    Ok(()) => judge(&converted, mistakes(&converted), conf),
+                    Ok(()) => judge(&converted, mistakes(&converted, check_rules), conf),
                     Err(error) => {
                         (Status::Wrong, format!("knockd: not all could be printed: {}", system_text(&error)))
                     }
@@ -81,7 +84,7 @@ fn not_needed(conf: &Conf) -> Vec<&'static str> {
 }
 
 /// What `posternd check` would find once the text is cut into files.
-fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
+fn mistakes(converted: &Converted, check_rules: CheckRules) -> Result<Vec<Mistake>, String> {
     let file = Path::new(POSTERN_TOML);
     let Reading { config, mut mistakes, .. } = Config::of_texts(file, &converted.config, &converted.rules);
     if converted.rules.is_empty() {
@@ -89,10 +92,7 @@ fn mistakes(converted: &Converted) -> Result<Vec<Mistake>, String> {
         mistakes.push(Mistake { file: file.to_owned(), line: None, key: String::new(), what });
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else { return Ok(mistakes) };
-    let loader = Runtime::start().and_then(|runtime| Loader::new(runtime, Arc::new(())));
-    let loader = loader.map_err(|error| chain(&*error).to_string())?;
-    let built = load_rules(1, &config, &loader, &Activity::default());
-    Ok(built.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
+    check_rules(&config)
 }
 
 fn lines(mistakes: &[Mistake]) -> String {
@@ -112,7 +112,13 @@ mod tests {
     }
 
     fn judged(converted: &Converted, conf: &Conf) -> (Status, String) {
-        judge(converted, mistakes(converted), conf)
+        judge(converted, mistakes(converted, check_rules), conf)
+    }
+
+    /// As the module would say it of a port.
+    fn check_rules(config: &Config) -> Result<Vec<Mistake>, String> {
+        let wrong = config.rules.iter().filter(|rule| rule.settings.contains("0/udp"));
+        Ok(wrong.flat_map(|rule| rule.settings_mistakes("sequence[0]: 0 is not a port")).collect())
     }
 
     #[test]

@@ -1,0 +1,47 @@
+//! Runs the daemon as knockd: hands it to knockd's command line.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use postern_text::chain;
+
+use crate::activity::Activity;
+use crate::app::{Ended, Shell};
+use crate::config::{Config, ConfigSource, Mistake};
+use crate::exit::Exit;
+use crate::knockd::{self, Daemon};
+use crate::load_rules::load_rules;
+use crate::log::Told;
+use crate::rules::{Loader, Runtime};
+
+/// Runs as knockd with these arguments, the program's name left out.
+#[must_use]
+pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
+    knockd::run::<Shell>(args)
+}
+
+impl Daemon for Shell {
+    fn start() -> io::Result<Self> {
+        Self::start()
+    }
+
+    fn run(
+        self,
+        source: Arc<dyn ConfigSource>,
+        tried: Box<dyn FnOnce() -> bool>,
+    ) -> Result<Option<i32>, String> {
+        let ended = Self::run(self, source, Arc::new(Told), tried);
+        let Ended { exit, signal } = ended.map_err(|error| chain(&*error).to_string())?;
+        Ok(signal.filter(|_| exit == Exit::Success))
+    }
+
+    fn check_rules(config: &Config) -> Result<Vec<Mistake>, String> {
+        let loader = Runtime::start()
+            .and_then(|runtime| Loader::new(runtime, Arc::new(())))
+            .map_err(|error| chain(&*error).to_string())?;
+        let loaded = load_rules(1, config, &loader, &Activity::default());
+        Ok(loaded.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
+    }
+}

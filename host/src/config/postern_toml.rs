@@ -1,0 +1,106 @@
+//! PosternToml: a postern.toml with the rule files beside it, as a source of configurations.
+
+use std::path::{Component, Path, PathBuf};
+
+use postern_core::{ConfigIdentity, GuardDoor, Likeness};
+use sha2::{Digest, Sha256};
+
+use super::rule_file::OneTime;
+use super::source::ConfigSource;
+use super::{Config, Reading};
+use crate::activity::Activity;
+use crate::trust::Trust;
+
+/// `postern.toml` and its rules, and whose files are taken.
+#[derive(Clone, Debug)]
+pub struct PosternToml {
+    file: PathBuf,
+    trust: Trust,
+}
+
+impl PosternToml {
+    /// The one at `file`; `trust` is whose files are taken.
+    #[must_use]
+    pub const fn new(file: PathBuf, trust: Trust) -> Self {
+        Self { file, trust }
+    }
+}
+
+impl ConfigSource for PosternToml {
+    fn read(&self, activity: &Activity) -> Reading {
+        Config::read(&self.file, self.trust, activity)
+    }
+
+    fn guards(&self) -> Vec<GuardDoor> {
+        Config::guards(&self.file, self.trust)
+    }
+
+    fn identity(&self) -> Option<ConfigIdentity> {
+        Some(config_identity(&self.file))
+    }
+
+    fn file(&self) -> &Path {
+        &self.file
+    }
+
+    fn watched(&self) -> Option<&Path> {
+        Some(&self.file)
+    }
+
+    fn journal_stem(&self) -> &'static str {
+        "postern"
+    }
+
+    fn needs_journal(&self) -> bool {
+        true
+    }
+
+    fn likeness(&self) -> Likeness {
+        Likeness::Exact
+    }
+
+    fn advice(&self, config: &Config) -> Vec<String> {
+        let waived = match (self.trust, config.trust) {
+            (Trust::Anybody, _) => "--no-strict-modes: postern.toml, rule files and modules",
+            (Trust::Strict, Trust::Anybody) => "strict_modes = false: rule files and modules",
+            (Trust::Strict, Trust::Strict) => return Vec::new(),
+        };
+        vec![format!("{waived} are taken even if others can write them, and so decide who gets in")]
+    }
+
+    fn claim(&self, line: &OneTime) -> Result<(), String> {
+        // No key of a rule file makes such a rule.
+        Err(format!("{}: rule files have no one-time sequences", line.path.display()))
+    }
+}
+
+/// How the guard names the configuration at `file`: by its path as it is said, since a link on the way may be turned around to the next
+/// version of the same.
+#[must_use]
+pub fn config_identity(file: &Path) -> ConfigIdentity {
+    let mut path = PathBuf::new();
+    for part in std::path::absolute(file).unwrap_or_else(|_| file.to_owned()).components() {
+        match part {
+            Component::ParentDir => drop(path.pop()),
+            part => path.push(part),
+        }
+    }
+    let digest = Sha256::digest(path.as_os_str().as_encoded_bytes());
+    let digest: String = digest[..8].iter().map(|byte| format!("{byte:02x}")).collect();
+    ConfigIdentity::new(&digest, &path.to_string_lossy())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_path_is_the_same_configuration() {
+        let here = std::env::current_dir().unwrap();
+        let is = |a: &Path, b: &Path| config_identity(a).is(&config_identity(b));
+        assert!(is(Path::new("a.toml"), &here.join("a.toml")));
+        assert!(is(Path::new("./x/../a.toml"), &here.join("a.toml")));
+        assert!(!is(Path::new("/etc/a.toml"), Path::new("/etc/b.toml")));
+        assert_eq!(config_identity(Path::new("/etc/../etc/a.toml")).to_string(), "/etc/a.toml");
+    }
+}

@@ -1,0 +1,32 @@
+//! Daemon: what runs a configuration, as the program hands it in.
+
+use std::io;
+use std::sync::Arc;
+
+use crate::config::{Config, ConfigSource, Mistake};
+
+/// Runs any configuration until it is told to stop.
+pub trait Daemon: Sized {
+    /// Catches signals from now on: one that comes early is heard late, but does not kill.
+    ///
+    /// # Errors
+    /// If the system does not let it.
+    fn start() -> io::Result<Self>;
+
+    /// Runs until a signal ends it; that signal's number if it ended as it should. `tried` is called once, when everything runs and every
+    /// interface has been tried; the daemon ends if it returns false.
+    ///
+    /// # Errors
+    /// Why it could not run, in words.
+    fn run(
+        self,
+        source: Arc<dyn ConfigSource>,
+        tried: Box<dyn FnOnce() -> bool>,
+    ) -> Result<Option<i32>, String>;
+
+    /// What is wrong with the rules of a configuration as their modules see it.
+    ///
+    /// # Errors
+    /// Why they could not be tried, in words.
+    fn check_rules(config: &Config) -> Result<Vec<Mistake>, String>;
+}
