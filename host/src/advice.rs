@@ -2,9 +2,8 @@
 
 mod passed_by;
 
+use postern_config::{Config, ConfigSource, DoorKind, machine};
 use postern_core::{NetDoor, Trusted};
-
-use crate::config::{Config, ConfigSource, DoorKind, machine};
 
 /// Tells it in the log.
 pub(crate) fn tell(source: &dyn ConfigSource, config: &Config) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
+use postern_config::{Config, ConfigSource, OneTime, PosternToml, Trust};
 use postern_core::{DropReason, Event, Observer, RuleId};
 use postern_doorman::{Error, Release};
 use postern_text::chain;
@@ -19,7 +20,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::clock::until;
-use crate::config::{Config, ConfigSource, OneTime, PosternToml};
 use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
@@ -30,7 +30,6 @@ use crate::rules::{Generation, Pool};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;
-use crate::trust::Trust;
 use start::Begun;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.

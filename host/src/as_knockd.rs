@@ -5,11 +5,10 @@ use std::io;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use postern_config::{Activity, Config, ConfigSource, Mistake};
 use postern_text::chain;
 
-use crate::activity::Activity;
 use crate::app::{Ended, Shell};
-use crate::config::{Config, ConfigSource, Mistake};
 use crate::exit::Exit;
 use crate::knockd::{self, Daemon};
 use crate::load_rules::load_rules;

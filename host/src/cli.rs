@@ -4,9 +4,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use postern_config::Trust;
 
 use crate::log::Format;
-use crate::trust::Trust;
 
 const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 

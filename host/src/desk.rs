@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use postern_config::{Config, OneTime};
 use postern_core::{Action, DropReason, Engine, Event, Observer, Policy, Report, RuleId, What};
 use postern_doorman::{Error, Listing, Posture, Release};
 use postern_ledger::{Answer, Ledger};
@@ -17,7 +18,6 @@ use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
 
 use crate::clock::Clock;
-use crate::config::{Config, OneTime};
 use crate::doors::{Doors, Plan};
 use crate::happening::Judgement;
 use crate::journal::{Journal, Record};

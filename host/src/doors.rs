@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::Shown;
+use postern_config::{Config, Door, DoorKind, Mistakes};
 use postern_core::{
     Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Observer, Order,
     Policy, RuleId,
@@ -20,7 +21,6 @@ use postern_core::{
 use postern_doorman::{DoormanEvent, DoormanHandle, Error, Listing, Mistake, Posture, Release};
 use tokio::sync::oneshot;
 
-use crate::config::{Config, Door, DoorKind, Mistakes};
 use crate::happening::{Happening, Teller};
 use crate::journal::{Journal, Record};
 use runner::{Call, Commands, Runner};

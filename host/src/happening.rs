@@ -2,11 +2,11 @@
 
 use std::collections::HashSet;
 
+use postern_config::{Config, Mistakes};
 use postern_core::{Client, Receipt, Request, RuleId};
 use postern_doorman::Listing;
 use tokio::sync::mpsc;
 
-use crate::config::{Config, Mistakes};
 use crate::rules::Generation;
 use crate::state;
 

@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 
+use postern_config::KNOCKD_DAEMON_VAR;
 use postern_text::panic::PastPanic;
 use postern_text::terminal;
 use tracing_subscriber::filter::LevelFilter;
@@ -39,8 +40,6 @@ use pid_file::{NotWritten, PidFile};
 use shared::Shared;
 use source::Source;
 use voice::Voice;
-
-use crate::config::KNOCKD_DAEMON_VAR;
 
 pub use daemon::Daemon;
 

@@ -10,12 +10,9 @@ mod doors;
 mod journal;
 mod ledger;
 
-pub mod activity;
-pub mod config;
 pub mod knockd;
 mod load_rules;
 mod reload;
-pub mod trust;
 mod watch;
 
 mod advice;

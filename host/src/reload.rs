@@ -12,15 +12,14 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes, Reading};
 use postern_core::RuleId;
 use postern_doorman::Release;
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
-use crate::activity::{Activity, Doing};
 use crate::clock::until;
-use crate::config::{Config, ConfigSource, Mistake, Mistakes, Reading};
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared, Teller};
 use crate::load_rules::load_rules;

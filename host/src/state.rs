@@ -2,10 +2,9 @@
 
 use std::path::PathBuf;
 
+use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistakes};
 use postern_text::chain;
 
-use crate::activity::Activity;
-use crate::config::{Config, ConfigSource, DoorKind, Mistakes};
 use crate::journal::{self, Journal, JournalError, Record};
 
 /// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.

@@ -8,10 +8,10 @@ use postern_capture::{
     CaptureError, Ending, Filter, Frame, LocalNetwork, Precision, Sightings, Sink, Tap, TapSettings, View,
     decode,
 };
+use postern_config::Config;
 use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer};
 use tokio::sync::Notify;
 
-use crate::config::Config;
 use crate::rules::{Entrance, Generation, Pool, Runtime};
 
 /// An interface, and which way packets go there.

@@ -10,12 +10,11 @@ use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
+use postern_config::{Activity, Reading};
 use postern_text::panic::PastPanic;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use crate::activity::Activity;
-use crate::config::Reading;
 use trail::Trails;
 
 /// What is notified of files.

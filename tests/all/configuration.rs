@@ -6,11 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use posternd::activity::Activity;
-use posternd::config::{Config, Mistakes};
+use postern_config::{Activity, Config, Mistakes, Trust};
 use posternd::load_rules;
 use posternd::rules::{Loader, Runtime};
-use posternd::trust::Trust;
 
 const GOOD: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
 const GOOD_RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1111/udp\"]\n";
@@ -162,7 +160,7 @@ fn files_that_others_can_write_are_not_read() {
     }
     let file = dir.path().join("postern.toml");
     let said = |trust| {
-        let posternd::config::Reading { config, mistakes, .. } =
+        let postern_config::Reading { config, mistakes, .. } =
             Config::read(&file, trust, &Activity::default());
         let built = config.filter(|_| mistakes.is_empty()).map(|config| {
             let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();

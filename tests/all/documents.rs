@@ -3,8 +3,7 @@
 use std::fs;
 use std::sync::Arc;
 
-use posternd::activity::Activity;
-use posternd::config::Config;
+use postern_config::{Activity, Config};
 use posternd::load_rules;
 use posternd::rules::{Loader, Runtime};
 

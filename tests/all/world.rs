@@ -8,13 +8,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use postern_config::{Activity, Config, Mistakes};
 use postern_core::{
     Action, Again, Claim, ClaimKind, Client, Direction, DoorId, DoorPolicy, DropReason, Engine, Event, Grant,
     Knock, Moment, Observer, Policy, Receipt, Report, Request, RuleId, TcpFlags, TenantId, Timestamp,
     Transport, UsedOnce, What,
 };
-use posternd::activity::Activity;
-use posternd::config::{Config, Mistakes};
 use posternd::load_rules;
 use posternd::rules::{Generation, Loader, Runtime, Shard};
 use tempfile::TempDir;

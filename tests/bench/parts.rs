@@ -7,13 +7,12 @@ use std::sync::Arc;
 
 use divan::{Bencher, black_box};
 use postern_capture::{Frame, LinkType, LocalNetwork, decode};
+use postern_config::{Activity, Config};
 use postern_core::{
     Bounds, Destination, Detail, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress,
     Subscription, TcpFlags, Timestamp, Transport, Watch,
 };
 use postern_tests::frame::udp;
-use posternd::activity::Activity;
-use posternd::config::Config;
 use posternd::load_rules;
 use posternd::rules::{Loader, Runtime, Shard};
 

@@ -6,10 +6,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::net::{IpAddr, UdpSocket};
 
+use postern_config::{Config, DoorKind};
 use postern_core::{GuardProtocol, NetDoor};
 use postern_doorman::{Redirection, redirections};
-
-use crate::config::{Config, DoorKind};
 
 type Ports = BTreeSet<(GuardProtocol, u16)>;
 

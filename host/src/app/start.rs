@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
+use postern_config::ConfigSource;
 use postern_core::{Client, GuardDoor, Knock, Observer, RuleId};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
@@ -17,7 +18,6 @@ use tokio::time::{Instant, sleep};
 use super::{App, Ended, LISTENING, Running, Tried, summary};
 use crate::advice;
 use crate::clock::Clock;
-use crate::config::ConfigSource;
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
 use crate::exit::Exit;

@@ -10,13 +10,13 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
+use postern_config::{CommandDoor, ShellDoor};
 use postern_core::{Act, Key, Observer, Order, OrderError, Receipt, Report, RuleId, What};
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
 use self::limits::Limits;
 use self::rows::Rows;
-use crate::config::{CommandDoor, ShellDoor};
 use crate::journal::{Close, Journal, Record};
 
 /// The commands of a door.

@@ -14,6 +14,7 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Command, ExitCode, ExitStatus, Stdio};
 
+use postern_config::KNOCKD_DAEMON_VAR;
 use postern_text::terminal;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
@@ -21,7 +22,6 @@ use rustix::net::{
 };
 
 use super::log::Terminal;
-use crate::config::KNOCKD_DAEMON_VAR;
 
 /// What the daemon is called, for `pidof` and `killall`.
 const NAME: &str = "knockd";

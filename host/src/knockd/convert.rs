@@ -13,12 +13,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_config::{Config, Door, DoorKind, RuleFile, ShellDoor};
 use postern_text::clean::is_fit;
 use postern_text::{duration, piece};
 use serde_json::Value;
 
 use super::shared::Shared;
-use crate::config::{Config, Door, DoorKind, RuleFile, ShellDoor};
 use iptables::{Accept, Act};
 
 /// The most that `limits.for` may be, and what it is if nobody says.

@@ -3,7 +3,7 @@
 use std::io;
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigSource, Mistake};
+use postern_config::{Config, ConfigSource, Mistake};
 
 /// Runs any configuration until it is told to stop.
 pub trait Daemon: Sized {

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use postern_config::{Activity, Config, ConfigSource, Distrust, Mistake, OneTime, Reading, Trust};
 use postern_core::{ConfigIdentity, GuardDoor, Likeness};
 use thiserror::Error;
 
@@ -13,9 +14,6 @@ use super::log::system_text;
 use super::options::Options;
 use super::shared::Shared;
 use super::translate::{Translation, translate};
-use crate::activity::Activity;
-use crate::config::{Config, ConfigSource, Mistake, OneTime, Reading};
-use crate::trust::{Distrust, Trust};
 
 /// A knockd.conf, and what its command line said.
 #[derive(Clone, Debug)]

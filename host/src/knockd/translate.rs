@@ -8,6 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
 use serde_json::json;
 
 use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
@@ -15,7 +16,6 @@ use super::conf::{one_time, one_time_spent, steps_text};
 use super::log::system_text;
 use super::options::Options;
 use super::shared::{Section, Sections, Shared};
-use crate::config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
 
 /// What knockd calls "practically never".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);

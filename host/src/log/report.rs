@@ -5,13 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use postern_capture::Shown;
+use postern_config::Mistakes;
 use postern_core::{Client, DropReason, Observer, Report, RuleId, Severity, TenantId, What, Why};
 use postern_doorman::Posture;
 use postern_text::panic::PastPanic;
 use postern_text::{clean, duration};
 
 use super::rate_limit::RateLimit;
-use crate::config::Mistakes;
 
 /// Characters of a rule's line that are written.
 const MAX_WRITTEN: usize = 400;

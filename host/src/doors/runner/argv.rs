@@ -5,6 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::Duration;
 
+use postern_config::{CommandDoor, PLACEHOLDERS};
 use postern_core::Act;
 use postern_text::duration;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
@@ -12,7 +13,6 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::Call;
-use crate::config::{CommandDoor, PLACEHOLDERS};
 use crate::journal::Close;
 
 /// What is kept of a failed command's standard error, in bytes.

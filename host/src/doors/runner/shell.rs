@@ -6,10 +6,10 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
+use postern_config::{KNOCKD_DAEMON_VAR, ShellDoor};
 use postern_core::{Act, Order};
 use tokio::process::Command;
 
-use crate::config::{KNOCKD_DAEMON_VAR, ShellDoor};
 use crate::journal::Close;
 
 /// knockd runs no command line that is as long as this, in bytes.

@@ -2,9 +2,10 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use postern_config::CommandDoor;
+
 use super::super::{Options, Source};
 use super::*;
-use crate::config::CommandDoor;
 
 const ARTICLE: &str = "\
 [options]

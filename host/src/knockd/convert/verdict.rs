@@ -4,11 +4,12 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use postern_config::{Config, Mistake, Reading};
+
 use super::super::conf::Conf;
 use super::super::log::{Terminal, system_text};
 use super::super::source::Source;
 use super::{Converted, POSTERN_TOML, convert};
-use crate::config::{Config, Mistake, Reading};
 
 /// Says what modules find wrong with the rules of a configuration; see [`Daemon::check_rules`](crate::knockd::Daemon::check_rules).
 type CheckRules = fn(&Config) -> Result<Vec<Mistake>, String>;

@@ -4,19 +4,19 @@ use std::ops::RangeInclusive;
 
 use postern_core::Bounds;
 
-use super::table::Table;
-use super::values::show_size;
+use crate::table::Table;
+use crate::values::show_size;
 
 const ENTRIES: RangeInclusive<usize> = 1..=16_777_216;
 const BYTES: RangeInclusive<u64> = 64 << 10..=4 << 30;
 
 /// What postern.toml says of all rules together.
-pub(super) fn of_all_rules(table: &Table<'_>) -> Bounds {
+pub(crate) fn of_all_rules(table: &Table<'_>) -> Bounds {
     read(table, Bounds::OF_ALL_RULES, |_, _| ())
 }
 
 /// What a rule's file says, which can only be less than `all` may have together. Its default is lowered to that.
-pub(super) fn of_a_rule(table: &Table<'_>, all: Bounds) -> Bounds {
+pub(crate) fn of_a_rule(table: &Table<'_>, all: Bounds) -> Bounds {
     let told = |memory: &Table<'_>, written: Bounds| {
         let mistake = |key, written: String, most: String| {
             let place = memory.place_of(key);

@@ -1,21 +1,7 @@
 //! Config: the checked settings of the daemon.
 //!
 //! Owns what `postern.toml` and the rule files may say; every mistake in any of them is reported at once, with file, line, key
-//! and remedy. It never compiles a module and never changes the system: that is [`crate::rules`] and [`crate::doors`].
-
-mod door;
-mod files;
-mod guards;
-mod interfaces;
-pub mod machine;
-mod memory;
-mod mistake;
-mod postern_toml;
-mod rule_file;
-mod settings_places;
-mod source;
-mod table;
-mod values;
+//! and remedy. It never compiles a module and never changes the system: that is the sandbox's and the doorman's.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -26,18 +12,13 @@ use std::time::Duration;
 use postern_core::{Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, check_doors as check_doors_of_net};
 
 use crate::activity::Activity;
+use crate::door::{self, Door, DoorKind};
+use crate::files::{self, rule_files, text, unreadable};
+use crate::mistake::{Mistake, Mistakes};
+use crate::rule_file::RuleFile;
+use crate::table::{Source, Table};
 use crate::trust::{OpenError, Trust};
-
-use files::{rule_files, text, unreadable};
-use table::{Source, Table};
-
-pub(crate) use door::PLACEHOLDERS;
-pub use door::{CommandDoor, Door, DoorKind, KNOCKD_DAEMON_VAR, ShellDoor};
-pub(crate) use files::{NOT_REGULAR, UNANSWERED, read_regular};
-pub use mistake::{Mistake, Mistakes};
-pub use postern_toml::{PosternToml, config_identity};
-pub use rule_file::{OneTime, RuleFile};
-pub use source::ConfigSource;
+use crate::{guards, interfaces, memory};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -48,7 +29,7 @@ const CEILING_OPENINGS: usize = 131_072;
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
 const MAX_RULES: usize = 65_536;
-const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
+pub(crate) const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
 
 /// Everything that the configuration says, checked.
 #[derive(Clone, Debug)]
@@ -79,9 +60,9 @@ pub struct Config {
 
 /// What no rule can go beyond.
 #[derive(Clone, Copy, Debug)]
-struct Ceilings {
-    longest: Duration,
-    memory: Bounds,
+pub(crate) struct Ceilings {
+    pub(crate) longest: Duration,
+    pub(crate) memory: Bounds,
 }
 
 /// A configuration as it was found.
@@ -141,7 +122,7 @@ impl Config {
     }
 
     /// As [`Config::read`], of texts that are in no files yet: `text` is to be the one at `file`, and `rules` are to be those beside it.
-    pub(crate) fn of_texts(file: &Path, text: &str, rules: &[(PathBuf, String)]) -> Reading {
+    pub fn of_texts(file: &Path, text: &str, rules: &[(PathBuf, String)]) -> Reading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let Some(config) = Self::from_text(file, text, &mut door_names, &mut mistakes) else {
@@ -174,7 +155,7 @@ impl Config {
     }
 
     /// A configuration without rules and doors, for those of a knockd.conf.
-    pub(crate) fn of_knockd(
+    pub fn of_knockd(
         interfaces: Vec<String>,
         only_ipv4: bool,
         longest: Duration,
@@ -226,7 +207,7 @@ impl Config {
 
     /// What `check` finds wrong with the doors in the packet filter of this configuration, which `file` says: with their own names, since it
     /// knows only the numbers that it was given.
-    pub(crate) fn door_mistakes<E: std::error::Error + Send + Sync + 'static>(
+    pub fn door_mistakes<E: std::error::Error + Send + Sync + 'static>(
         &self,
         file: &Path,
         check: impl FnOnce(&[(DoorId, NetDoor)]) -> Vec<(DoorId, E)>,
@@ -369,7 +350,7 @@ fn check_interfaces(rule: &RuleFile, captured: &[String], mistakes: &mut Vec<Mis
 }
 
 /// Whether a rule or a door may be called this.
-fn is_name(name: &str) -> bool {
+pub(crate) fn is_name(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use postern_core::{ConfigIdentity, GuardDoor, Likeness};
 
-use super::rule_file::OneTime;
-use super::{Config, Reading};
 use crate::activity::Activity;
+use crate::config::{Config, Reading};
+use crate::rule_file::OneTime;
 
 /// Files that say a configuration, in whatever words.
 pub trait ConfigSource: fmt::Debug + Send + Sync {

@@ -37,7 +37,7 @@ pub struct Distrust {
 
 /// Why a file was not opened.
 #[derive(Debug)]
-pub(crate) enum OpenError {
+pub enum OpenError {
     /// The system does not let us.
     Io(io::Error),
     /// Others could have written it.
@@ -62,7 +62,7 @@ impl Trust {
     }
 
     /// Opens a regular file for reading; never waits for it.
-    pub(crate) fn open(self, path: &Path) -> Result<File, OpenError> {
+    pub fn open(self, path: &Path) -> Result<File, OpenError> {
         let mut walk = Walk::from_root(self)?;
         let end = walk.go(&absolute(path)?)?;
         walk.open(&end)
@@ -78,7 +78,7 @@ impl Trust {
     }
 
     /// Who could write the file at `path`; none if only those who may, or if it cannot be known.
-    pub(crate) fn distrust(self, path: &Path) -> Option<Distrust> {
+    pub fn distrust(self, path: &Path) -> Option<Distrust> {
         match self.open(path) {
             Err(OpenError::Distrust(distrust)) => Some(distrust),
             Ok(_) | Err(OpenError::Io(_) | OpenError::NotRegular | OpenError::Unanswered) => None,

@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, Width};
 
-use super::Ceilings;
-use super::door::prefixes;
-use super::memory;
-use super::mistake::Mistake;
-use super::settings_places::SettingsPlaces;
-use super::table::{At, Place, Source, Table};
+use crate::config::{Ceilings, NAME_RULE, is_name};
+use crate::door::prefixes;
+use crate::memory;
+use crate::mistake::Mistake;
+use crate::settings_places::SettingsPlaces;
+use crate::table::{At, Place, Source, Table};
 
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug)]
@@ -33,7 +33,7 @@ pub struct RuleFile {
     /// Interfaces whose packets it sees; empty: all.
     pub interfaces: Vec<Arc<str>>,
     /// Whether it also sees packets that leave this machine.
-    pub(crate) sees_outgoing: bool,
+    pub sees_outgoing: bool,
     /// What the host remembers for it, all workers together.
     pub bounds: Bounds,
     /// What its instances may use.
@@ -71,7 +71,7 @@ impl OneTime {
 
 impl RuleFile {
     /// Reads a rule's file; nothing if too little of it is right.
-    pub(super) fn read(file: &Path, text: &str, ceilings: Ceilings) -> (Option<Self>, Vec<Mistake>) {
+    pub(crate) fn read(file: &Path, text: &str, ceilings: Ceilings) -> (Option<Self>, Vec<Mistake>) {
         let source = Source::new(file, text);
         let document = source.parse();
         let rule =
@@ -81,7 +81,7 @@ impl RuleFile {
     }
 
     /// The rule of a section of a knockd.conf. All of them are one group. One with a target sees what goes there, whichever way.
-    pub(crate) fn of_section(
+    pub fn of_section(
         file: &Path,
         line: usize,
         name: &Arc<str>,
@@ -129,28 +129,28 @@ impl RuleFile {
     }
 
     /// A mistake in the module that the rule runs.
-    pub(crate) fn module_mistake(&self, what: impl Into<String>) -> Mistake {
+    pub fn module_mistake(&self, what: impl Into<String>) -> Mistake {
         self.mistake(&self.module_place, what.into())
     }
 
     /// What the rule's module says is wrong with what it was told.
-    pub(crate) fn settings_mistakes(&self, refusal: &str) -> Vec<Mistake> {
+    pub fn settings_mistakes(&self, refusal: &str) -> Vec<Mistake> {
         let mistakes = self.settings_places.mistakes(refusal).into_iter();
         mistakes.map(|(place, what)| self.mistake(place, what)).collect()
     }
 
     /// A mistake in the rule's n-th door.
-    pub(super) fn door_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
+    pub(crate) fn door_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
         self.mistake(&self.door_places[n], what.into())
     }
 
     /// A mistake in the prefixes that the rule may open its doors for.
-    pub(super) fn prefixes_mistake(&self, what: impl Into<String>) -> Mistake {
+    pub(crate) fn prefixes_mistake(&self, what: impl Into<String>) -> Mistake {
         self.mistake(&self.prefixes_place, what.into())
     }
 
     /// A mistake in the rule's n-th interface.
-    pub(super) fn interface_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
+    pub(crate) fn interface_mistake(&self, n: usize, what: impl Into<String>) -> Mistake {
         self.mistake(&self.interface_places[n], what.into())
     }
 
@@ -161,8 +161,8 @@ impl RuleFile {
     fn from_table(file: &Path, table: Table<'_>, ceilings: Ceilings) -> Option<Self> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
         let start = Place { line: 1, key: String::new() };
-        if !super::is_name(stem) {
-            table.mistake(&start, format!("the file's name is the rule's name: {}", super::NAME_RULE));
+        if !is_name(stem) {
+            table.mistake(&start, format!("the file's name is the rule's name: {}", NAME_RULE));
         }
         let module = table.text("module");
         if module.is_none() && !table.has("module") {

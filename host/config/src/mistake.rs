@@ -60,7 +60,7 @@ impl Mistakes {
     }
 
     /// All of them in one line, for a log.
-    pub(crate) fn in_one_line(&self) -> String {
+    pub fn in_one_line(&self) -> String {
         self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
     }
 

@@ -13,14 +13,14 @@ use postern_text::duration;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::mistake::Mistake;
-use super::values::{show_size, size};
+use crate::mistake::Mistake;
+use crate::values::{show_size, size};
 
 /// Mistakes of one file that are told; nobody reads more.
 const MOST_MISTAKES: usize = 100;
 
 /// A file as written, and the mistakes found in it.
-pub(super) struct Source<'a> {
+pub(crate) struct Source<'a> {
     file: PathBuf,
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
@@ -29,12 +29,12 @@ pub(super) struct Source<'a> {
 }
 
 impl<'a> Source<'a> {
-    pub(super) fn new(file: &Path, text: &'a str) -> Self {
+    pub(crate) fn new(file: &Path, text: &'a str) -> Self {
         Self { file: file.to_owned(), text, mistakes: RefCell::default(), line_ends: OnceCell::new() }
     }
 
     /// The file's TOML. If it is none, what is wrong is told, once a line, and what the rest may mean is not guessed at.
-    pub(super) fn parse(&self) -> Option<DeTable<'a>> {
+    pub(crate) fn parse(&self) -> Option<DeTable<'a>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let mut told = HashSet::new();
         for error in &errors {
@@ -49,7 +49,7 @@ impl<'a> Source<'a> {
         errors.is_empty().then(|| table.into_inner())
     }
 
-    pub(super) fn into_mistakes(self) -> Vec<Mistake> {
+    pub(crate) fn into_mistakes(self) -> Vec<Mistake> {
         self.mistakes.into_inner()
     }
 
@@ -70,7 +70,7 @@ impl<'a> Source<'a> {
 }
 
 /// One table of a file.
-pub(super) struct Table<'a> {
+pub(crate) struct Table<'a> {
     source: &'a Source<'a>,
     /// Where it stands in the file, such as `doors.ssh.`; empty for the file itself.
     prefix: String,
@@ -81,43 +81,43 @@ pub(super) struct Table<'a> {
 
 /// Where a value stands.
 #[derive(Clone, Debug)]
-pub(super) struct Place {
-    pub(super) line: usize,
-    pub(super) key: String,
+pub(crate) struct Place {
+    pub(crate) line: usize,
+    pub(crate) key: String,
 }
 
 /// A value and where it stands.
-pub(super) struct At<T> {
-    pub(super) value: T,
-    pub(super) place: Place,
+pub(crate) struct At<T> {
+    pub(crate) value: T,
+    pub(crate) place: Place,
 }
 
 impl<'a> Table<'a> {
-    pub(super) fn root(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn root(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
         Self { source, prefix: String::new(), line: 1, table, known: RefCell::default() }
     }
 
     /// Where the table itself stands.
-    pub(super) fn place(&self) -> Place {
+    pub(crate) fn place(&self) -> Place {
         Place { line: self.line, key: self.prefix.trim_end_matches('.').to_owned() }
     }
 
     /// Where a key stands, or the table if there is no such key.
-    pub(super) fn place_of(&self, key: &'static str) -> Place {
+    pub(crate) fn place_of(&self, key: &'static str) -> Place {
         self.value(key).map_or_else(|| self.place(), |(_, place)| place)
     }
 
     /// Notes a mistake down.
-    pub(super) fn mistake(&self, place: &Place, what: impl Display) {
+    pub(crate) fn mistake(&self, place: &Place, what: impl Display) {
         self.source.report(Some(place.line), &place.key, what.to_string());
     }
 
     /// Whether the key is there, whatever it holds.
-    pub(super) fn has(&self, key: &'static str) -> bool {
+    pub(crate) fn has(&self, key: &'static str) -> bool {
         self.value(key).is_some()
     }
 
-    pub(super) fn text(&self, key: &'static str) -> Option<At<&'a str>> {
+    pub(crate) fn text(&self, key: &'static str) -> Option<At<&'a str>> {
         let (value, place) = self.value(key)?;
         match value {
             DeValue::String(text) => Some(At { value: text, place }),
@@ -126,7 +126,7 @@ impl<'a> Table<'a> {
     }
 
     /// One text or a list of them; at least one.
-    pub(super) fn texts(&self, key: &'static str) -> Option<Vec<At<&'a str>>> {
+    pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<At<&'a str>>> {
         let (value, place) = self.value(key)?;
         match value {
             DeValue::String(text) => Some(vec![At { value: text, place }]),
@@ -150,7 +150,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn flag(&self, key: &'static str) -> Option<bool> {
+    pub(crate) fn flag(&self, key: &'static str) -> Option<bool> {
         let (value, place) = self.value(key)?;
         match value {
             DeValue::Boolean(flag) => Some(*flag),
@@ -158,7 +158,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn number(&self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
+    pub(crate) fn number(&self, key: &'static str, range: RangeInclusive<usize>) -> Option<usize> {
         let (value, place) = self.value(key)?;
         let DeValue::Integer(number) = value else { return self.wrong_type(&place, value, "a whole number") };
         let parsed = i128::from_str_radix(&number.as_str().replace('_', ""), number.radix());
@@ -172,7 +172,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn duration(
+    pub(crate) fn duration(
         &self,
         key: &'static str,
         range: RangeInclusive<Duration>,
@@ -187,7 +187,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    pub(super) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
+    pub(crate) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
         let At { value: text, place } = self.text(key)?;
         match size(text) {
             Ok(value) if range.contains(&value) => return Some(At { value, place }),
@@ -201,7 +201,7 @@ impl<'a> Table<'a> {
     }
 
     /// The table of this name, or an empty one if there is none.
-    pub(super) fn table(&self, key: &'static str) -> Option<Table<'a>> {
+    pub(crate) fn table(&self, key: &'static str) -> Option<Table<'a>> {
         let (value, place) = self.value(key)?;
         match value {
             DeValue::Table(table) => Some(self.inner(place, table)),
@@ -210,7 +210,7 @@ impl<'a> Table<'a> {
     }
 
     /// The tables in the table of this name, by name.
-    pub(super) fn tables(&self, key: &'static str) -> Vec<(&'a str, Table<'a>)> {
+    pub(crate) fn tables(&self, key: &'static str) -> Vec<(&'a str, Table<'a>)> {
         let Some(outer) = self.table(key) else { return Vec::new() };
         let mut tables = Vec::new();
         for (name, value) in outer.table {
@@ -225,7 +225,7 @@ impl<'a> Table<'a> {
     }
 
     /// Where everything in it stands: keys, items of lists, and what is in tables within.
-    pub(super) fn places(&self) -> Vec<Place> {
+    pub(crate) fn places(&self) -> Vec<Place> {
         let mut places = Vec::new();
         for (name, value) in self.table {
             let place = Place {
@@ -246,12 +246,12 @@ impl<'a> Table<'a> {
     }
 
     /// The table as JSON.
-    pub(super) fn json(&self) -> serde_json::Value {
+    pub(crate) fn json(&self) -> serde_json::Value {
         json_table(self.table)
     }
 
     /// Reports the keys that nobody asked for.
-    pub(super) fn finish(self) {
+    pub(crate) fn finish(self) {
         let known = self.known.borrow();
         for name in self.table.keys() {
             if !known.iter().any(|known| known == name.get_ref()) {

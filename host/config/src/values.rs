@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use postern_core::{GuardProtocol, IpNet, PortRange, Trusted};
 
 /// A number of bytes, such as `64KiB` or `16MiB`.
-pub(super) fn size(text: &str) -> Result<u64, String> {
+pub(crate) fn size(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is not a size; write a number and KiB, MiB or GiB, such as \"16MiB\"");
     let text_ = text.trim();
     let digits = text_.find(|c: char| !c.is_ascii_digit()).ok_or_else(wrong)?;
@@ -20,7 +20,7 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A number of bytes as a person would write it.
-pub(super) fn show_size(bytes: u64) -> String {
+pub(crate) fn show_size(bytes: u64) -> String {
     match bytes {
         n if n >= 1 << 30 && n % (1 << 30) == 0 => format!("{}GiB", n >> 30),
         n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{}MiB", n >> 20),
@@ -29,7 +29,7 @@ pub(super) fn show_size(bytes: u64) -> String {
 }
 
 /// Ports to guard, such as `tcp/22` or `udp/60000-61000`.
-pub(super) fn ports(text: &str) -> Result<PortRange, String> {
+pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
     let wrong = || {
         format!(
             "`{text}` is not a port; write tcp/PORT or udp/PORT, such as \"tcp/22\", or a range such as \"udp/60000-61000\""
@@ -62,7 +62,7 @@ pub(super) fn ports(text: &str) -> Result<PortRange, String> {
 }
 
 /// Where packets come from that need no knock: a network, an address, or the name of an interface.
-pub(super) fn trusted(text: &str) -> Result<Trusted, String> {
+pub(crate) fn trusted(text: &str) -> Result<Trusted, String> {
     let text = text.trim();
     if let Ok(address) = text.parse::<IpAddr>() {
         return match address.to_canonical() {

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use super::mistake::Mistake;
 use crate::activity::Activity;
+use crate::mistake::Mistake;
 use crate::trust::{Folder, OpenError, Trust};
 
 /// More is taken for a mistake, or an attack on the reader.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The names of the rule files in a folder: `*.toml`, but not those whose name begins with a dot.
-pub(super) fn rule_files(dir: &Folder) -> io::Result<Vec<std::ffi::OsString>> {
+pub(crate) fn rule_files(dir: &Folder) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = dir.names()?;
     names.retain(|name| {
         let is_hidden = name.as_encoded_bytes().starts_with(b".");
@@ -22,7 +22,7 @@ pub(super) fn rule_files(dir: &Folder) -> io::Result<Vec<std::ffi::OsString>> {
 }
 
 /// The text of the file named `path`, opened by `open`; a mistake if it cannot be read.
-pub(super) fn text(
+pub(crate) fn text(
     path: &Path,
     open: impl FnOnce() -> Result<File, OpenError>,
     mistakes: &mut Vec<Mistake>,
@@ -44,7 +44,7 @@ pub(super) fn text(
 }
 
 /// What can be read of a file, with something in the place of what is no UTF-8.
-pub(super) fn lossy_text(file: File) -> String {
+pub(crate) fn lossy_text(file: File) -> String {
     let mut bytes = Vec::new();
     // Whatever was read before an error is there.
     let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
@@ -52,7 +52,7 @@ pub(super) fn lossy_text(file: File) -> String {
 }
 
 /// What is wrong with a file or folder that could not be opened.
-pub(super) fn unreadable(path: &Path, error: OpenError) -> Mistake {
+pub(crate) fn unreadable(path: &Path, error: OpenError) -> Mistake {
     match error {
         OpenError::Io(error) => whole(path, format!("cannot be read: {error}")),
         OpenError::NotRegular => whole(path, NOT_REGULAR.to_owned()),
@@ -62,7 +62,7 @@ pub(super) fn unreadable(path: &Path, error: OpenError) -> Mistake {
 }
 
 /// The bytes of a file, or what is wrong with it.
-pub(crate) fn read_regular(
+pub fn read_regular(
     file: &Path,
     most: u64,
     trust: Trust,
@@ -72,9 +72,9 @@ pub(crate) fn read_regular(
 }
 
 /// What is wrong with a folder, a pipe, a device.
-pub(crate) const NOT_REGULAR: &str = "is not a regular file";
+pub const NOT_REGULAR: &str = "is not a regular file";
 /// What is wrong with a file that is not read because of those who wait for it.
-pub(crate) const UNANSWERED: &str =
+pub const UNANSWERED: &str =
     "is not read: who tried before still waits for it; take it away, or see to the disk that it is on";
 
 fn read(file: File, most: u64) -> Result<Result<Vec<u8>, String>, OpenError> {

@@ -2,14 +2,14 @@
 
 use postern_core::ANY_INTERFACE;
 
-use super::machine;
-use super::table::Table;
+use crate::machine;
+use crate::table::Table;
 
 /// The longest name of an interface, in bytes.
 const LONGEST: usize = 15;
 
 /// What is captured on; empty if that is not said, which is a mistake.
-pub(super) fn read(table: &Table<'_>) -> Vec<String> {
+pub(crate) fn read(table: &Table<'_>) -> Vec<String> {
     let interfaces = table.texts("interfaces");
     if interfaces.is_none() && !table.has("interfaces") {
         let mut place = table.place();

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use postern_core::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, OnClose, PortRange, Width};
 use toml::de::{DeTable, DeValue};
 
-use super::is_name;
-use super::values::{ports, trusted};
+use crate::config::is_name;
+use crate::values::{ports, trusted};
 
 /// The guard doors in a text, each with what is right of it; a port that two of them name goes to the first.
-pub(super) fn read(text: &str) -> Vec<GuardDoor> {
+pub(crate) fn read(text: &str) -> Vec<GuardDoor> {
     let mut guards = Vec::new();
     let (document, mistakes) = DeTable::parse_recoverable(text);
     if mistakes.is_empty() {

@@ -5,10 +5,10 @@ use std::path::{Component, Path, PathBuf};
 use postern_core::{ConfigIdentity, GuardDoor, Likeness};
 use sha2::{Digest, Sha256};
 
-use super::rule_file::OneTime;
-use super::source::ConfigSource;
-use super::{Config, Reading};
 use crate::activity::Activity;
+use crate::config::{Config, Reading};
+use crate::rule_file::OneTime;
+use crate::source::ConfigSource;
 use crate::trust::Trust;
 
 /// `postern.toml` and its rules, and whose files are taken.

@@ -4,9 +4,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
 
 use postern_text::panic::PastPanic;
-use tokio::time::Instant;
 
 use crate::trust::OpenError;
 
@@ -27,7 +27,7 @@ struct Shared {
 
 /// Something that has begun and not ended.
 #[derive(Clone, Debug)]
-pub(crate) struct Doing {
+pub struct Doing {
     what: What,
     file: PathBuf,
     since: Instant,
@@ -49,26 +49,22 @@ struct During<'a> {
 
 impl Activity {
     /// One that does not read these files.
-    pub(crate) fn avoiding(avoided: Vec<PathBuf>) -> Self {
+    pub fn avoiding(avoided: Vec<PathBuf>) -> Self {
         Self { shared: Arc::new(Shared { avoided, ..Shared::default() }) }
     }
 
     /// Another one has begun since: what this one waits for may be of no use any more.
-    pub(crate) fn overtake(&self) {
+    pub fn overtake(&self) {
         self.shared.is_overtaken.store(true, Ordering::Relaxed);
     }
 
     /// Whether another one has begun since.
-    pub(crate) fn is_overtaken(&self) -> bool {
+    pub fn is_overtaken(&self) -> bool {
         self.shared.is_overtaken.load(Ordering::Relaxed)
     }
 
     /// Has a file or folder read, which may take for ever: a disk may hang, and a file of procfs or tracefs may wait for what comes.
-    pub(crate) fn read<T>(
-        &self,
-        file: &Path,
-        read: impl FnOnce() -> Result<T, OpenError>,
-    ) -> Result<T, OpenError> {
+    pub fn read<T>(&self, file: &Path, read: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
         if self.shared.avoided.iter().any(|avoided| avoided == file) {
             return Err(OpenError::Unanswered);
         }
@@ -77,23 +73,23 @@ impl Activity {
     }
 
     /// The module of this file is being compiled from now on.
-    pub(crate) fn begin_compiling(&self, file: &Path) {
+    pub fn begin_compiling(&self, file: &Path) {
         self.shared.begin(What::Compiling, file);
     }
 
     /// The module of this file was compiled, or could not be.
-    pub(crate) fn end_compiling(&self, file: &Path) {
+    pub fn end_compiling(&self, file: &Path) {
         self.shared.end(What::Compiling, file);
     }
 
     /// Has the journal in this folder opened, which another may hold.
-    pub(crate) fn open_journal<T>(&self, folder: &Path, open: impl FnOnce() -> T) -> T {
+    pub fn open_journal<T>(&self, folder: &Path, open: impl FnOnce() -> T) -> T {
         let _during = self.begin(What::Opening, folder);
         open()
     }
 
     /// What has begun and not ended, the oldest first.
-    pub(crate) fn doing(&self) -> Vec<Doing> {
+    pub fn doing(&self) -> Vec<Doing> {
         self.shared.lock().clone()
     }
 
@@ -129,7 +125,7 @@ impl Drop for During<'_> {
 
 impl Doing {
     /// The file that is being read, if that is what is done.
-    pub(crate) fn reads(&self) -> Option<&Path> {
+    pub fn reads(&self) -> Option<&Path> {
         (self.what == What::Reading).then_some(&self.file)
     }
 }

@@ -1,6 +1,6 @@
 //! SettingsPlaces: where in a rule's file the settings stand that its module speaks of.
 
-use super::table::Place;
+use crate::table::Place;
 
 /// Mistakes of one rule's settings that are told; nobody reads more.
 const MOST_MISTAKES: usize = 100;
@@ -10,26 +10,26 @@ const MOST_PLACES: usize = 1024;
 
 /// Where `[settings]` stands, and each setting in it.
 #[derive(Clone, Debug)]
-pub(super) struct SettingsPlaces {
+pub(crate) struct SettingsPlaces {
     whole: Place,
     /// Their keys begin with that of the whole.
     each: Vec<Place>,
 }
 
 impl SettingsPlaces {
-    pub(super) fn of(whole: Place, mut each: Vec<Place>) -> Self {
+    pub(crate) fn of(whole: Place, mut each: Vec<Place>) -> Self {
         each.truncate(MOST_PLACES);
         Self { whole, each }
     }
 
     /// If nothing is known of single settings.
-    pub(super) const fn whole(whole: Place) -> Self {
+    pub(crate) const fn whole(whole: Place) -> Self {
         Self { whole, each: Vec::new() }
     }
 
     /// What a module says is wrong: a mistake a line, at the setting that it begins with. A line that begins with a blank belongs to the
     /// one before.
-    pub(super) fn mistakes(&self, refusal: &str) -> Vec<(&Place, String)> {
+    pub(crate) fn mistakes(&self, refusal: &str) -> Vec<(&Place, String)> {
         let mut mistakes: Vec<(&Place, String)> = Vec::new();
         for line in refusal.lines().filter(|line| !line.trim().is_empty()) {
             let is_full = mistakes.len() == MOST_MISTAKES;

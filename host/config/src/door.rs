@@ -8,16 +8,17 @@ use std::time::Duration;
 use postern_core::{Again, GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, SetName, Width};
 use postern_text::chain;
 
-use super::mistake::Mistake;
-use super::table::{At, Table};
-use super::values::{ports, trusted};
+use crate::config::{NAME_RULE, is_name};
+use crate::mistake::Mistake;
+use crate::table::{At, Table};
+use crate::values::{ports, trusted};
 
 const DEFAULT_FOR: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// What a command's argument may be filled with, in braces.
-pub(crate) const PLACEHOLDERS: [&str; 4] = ["ip", "door", "rule", "seconds"];
+pub const PLACEHOLDERS: [&str; 4] = ["ip", "door", "rule", "seconds"];
 
 /// The environment variable by which a knockd that leaves its terminal tells the process that stays from the one that launched it. No
 /// command gets it.
@@ -39,12 +40,7 @@ pub struct Door {
 
 impl Door {
     /// A door of a knockd.conf: every knock has its own start and stop.
-    pub(crate) const fn of_section(
-        name: Arc<str>,
-        lasts: Duration,
-        commands: ShellDoor,
-        line: usize,
-    ) -> Self {
+    pub const fn of_section(name: Arc<str>, lasts: Duration, commands: ShellDoor, line: usize) -> Self {
         Self { name, lasts, kind: DoorKind::Shell(commands), again: Again::Run, line }
     }
 
@@ -58,12 +54,12 @@ impl Door {
     }
 
     /// What is said to be wrong with it.
-    pub(crate) fn refused(&self, file: &Path, what: impl std::error::Error + 'static) -> Mistake {
+    pub fn refused(&self, file: &Path, what: impl std::error::Error + 'static) -> Mistake {
         self.mistake(file, chain(&what).to_string())
     }
 
     /// A mistake in the door as a whole.
-    pub(crate) fn mistake(&self, file: &Path, what: String) -> Mistake {
+    pub fn mistake(&self, file: &Path, what: String) -> Mistake {
         let key = format!("doors.{}", self.name);
         Mistake { file: file.to_owned(), line: Some(self.line), key, what }
     }
@@ -118,9 +114,9 @@ pub struct CommandDoor {
 }
 
 /// Reads one `[doors.NAME]`; nothing if it is not a door.
-pub(super) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Door> {
-    if !super::is_name(name) {
-        table.mistake(&table.place(), super::NAME_RULE);
+pub(crate) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Door> {
+    if !is_name(name) {
+        table.mistake(&table.place(), NAME_RULE);
     }
     let lasts = table.duration("for", Duration::from_millis(1)..=longest).map_or(DEFAULT_FOR, |at| at.value);
     let line = table.place().line;
@@ -197,7 +193,7 @@ fn guard(name: &str, table: &Table<'_>) -> Option<DoorKind> {
 }
 
 /// Widths of prefixes that something may be opened for.
-pub(super) fn prefixes(table: &Table<'_>) -> Option<Vec<Width>> {
+pub(crate) fn prefixes(table: &Table<'_>) -> Option<Vec<Width>> {
     let mut prefixes =
         each(table, "prefixes", |text| text.parse::<Width>().map_err(|error| error.to_string()))?;
     prefixes.sort_unstable();
