@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, Mistake};
+use postern_sandbox::{Loader, Runtime};
 use postern_text::chain;
 
 use crate::app::{Ended, Shell};
@@ -13,7 +14,6 @@ use crate::exit::Exit;
 use crate::knockd::{self, Daemon};
 use crate::load_rules::load_rules;
 use crate::log::Told;
-use crate::rules::{Loader, Runtime};
 
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use postern_config::{Activity, Mistakes, PosternToml, Trust, config_identity};
 use postern_doorman::check_sets;
+use postern_sandbox::{Loader, Runtime};
 use postern_text::{piece, terminal};
 
 use crate::advice::advice;
 use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
-use crate::rules::{Loader, Runtime};
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` is whose files are
 /// taken. What is no mistake but worth a word is told on standard error.

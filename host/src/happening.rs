@@ -5,9 +5,9 @@ use std::collections::HashSet;
 use postern_config::{Config, Mistakes};
 use postern_core::{Client, Receipt, Request, RuleId};
 use postern_doorman::Listing;
+use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
-use crate::rules::Generation;
 use crate::state;
 
 /// Judgements that may wait for their one-time sequence to be struck out; beyond that they are dropped, since a file is slow.

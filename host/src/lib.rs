@@ -3,8 +3,6 @@
 //! In the order of a packet's way: `postern-capture` makes a knock of a frame, [`rules`] judge it, `postern-core`
 //! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
 
-pub mod rules;
-
 mod desk;
 mod doors;
 mod journal;

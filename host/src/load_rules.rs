@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use postern_config::{
     Activity, Config, Mistake, Mistakes, NOT_REGULAR, OpenError, RuleFile, Trust, UNANSWERED, read_regular,
 };
+use postern_sandbox::{Generation, LoadError, Loader, ModuleFiles, Problem, ReadError, StartError};
 use postern_text::piece;
-
-use crate::rules::{Generation, LoadError, Loader, ModuleFiles, Problem, ReadError, StartError};
 
 /// The generation of a configuration: the modules of all its rules are loaded, and each rule is tried with its settings; `activity` tells others
 /// what is being done.

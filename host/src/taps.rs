@@ -10,9 +10,8 @@ use postern_capture::{
 };
 use postern_config::Config;
 use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer};
+use postern_sandbox::{Entrance, Generation, Pool, Runtime};
 use tokio::sync::Notify;
-
-use crate::rules::{Entrance, Generation, Pool, Runtime};
 
 /// An interface, and which way packets go there.
 type Place = (String, Direction);

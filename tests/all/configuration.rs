@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use postern_config::{Activity, Config, Mistakes, Trust};
+use postern_sandbox::{Loader, Runtime};
 use posternd::load_rules;
-use posternd::rules::{Loader, Runtime};
 
 const GOOD: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
 const GOOD_RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1111/udp\"]\n";

@@ -4,8 +4,8 @@ use std::fs;
 use std::sync::Arc;
 
 use postern_config::{Activity, Config};
+use postern_sandbox::{Loader, Runtime};
 use posternd::load_rules;
-use posternd::rules::{Loader, Runtime};
 
 const README: &str = include_str!("../../README.md");
 const CONFIG: &str = include_str!("../../host/docs/config.md");

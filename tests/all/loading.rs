@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use expect_test::{Expect, expect};
-use posternd::rules::{Loader, Runtime};
+use postern_sandbox::{Loader, Runtime};
 
 use crate::modules::{component, guest, judging};
 

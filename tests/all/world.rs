@@ -14,8 +14,8 @@ use postern_core::{
     Knock, Moment, Observer, Policy, Receipt, Report, Request, RuleId, TcpFlags, TenantId, Timestamp,
     Transport, UsedOnce, What,
 };
+use postern_sandbox::{Generation, Loader, Runtime, Shard};
 use posternd::load_rules;
-use posternd::rules::{Generation, Loader, Runtime, Shard};
 use tempfile::TempDir;
 
 /// When every scenario begins: some time in 2026, in microseconds since 1970.

@@ -12,9 +12,9 @@ use postern_core::{
     Bounds, Destination, Detail, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress,
     Subscription, TcpFlags, Timestamp, Transport, Watch,
 };
+use postern_sandbox::{Loader, Runtime, Shard};
 use postern_tests::frame::udp;
 use posternd::load_rules;
-use posternd::rules::{Loader, Runtime, Shard};
 
 const RULE: &str = "module = \"sequence\"\ndoor = \"probe\"\n[settings]\nsequence = [\"7001/udp\", \"7002/udp\", \"7003/udp\"]\nwithin = \"10m\"\n";
 const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.probe]\nguard = \"udp/9999\"\n";

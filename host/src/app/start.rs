@@ -9,6 +9,7 @@ use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
 use postern_config::ConfigSource;
 use postern_core::{Client, GuardDoor, Knock, Observer, RuleId};
+use postern_sandbox::{Loader, Pool, Runtime, Surroundings};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -26,7 +27,6 @@ use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgemen
 use crate::ledger;
 use crate::log;
 use crate::reload::{Reloads, SLOW, notify_systemd};
-use crate::rules::{Loader, Pool, Runtime, Surroundings};
 use crate::signals::Signals;
 use crate::state;
 use crate::taps::Taps;

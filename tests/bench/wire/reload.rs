@@ -21,7 +21,7 @@ const RUNS: u16 = 7;
 
 pub(crate) fn measure(report: &mut Report) {
     let lab = lab();
-    let stock = posternd::rules::stock::bytes("sequence");
+    let stock = postern_sandbox::stock::bytes("sequence");
     let text = |port, module: &str| rule(&[port, 6001, 6002], 100).replace("\"sequence\"", module);
     let subject = subject::postern(&lab, "", &[("probe".to_owned(), text(6000, "\"sequence\""))]);
     let folder = subject.folder.path();

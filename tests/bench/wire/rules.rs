@@ -81,7 +81,7 @@ fn ports(rule: u16) -> [u16; 3] {
 
 /// The stock module with a section of its own that nobody reads, so that no two are the same bytes.
 fn different_module(folder: &Path, number: u16) -> String {
-    let mut bytes = posternd::rules::stock::bytes("sequence").to_vec();
+    let mut bytes = postern_sandbox::stock::bytes("sequence").to_vec();
     let [high, low] = number.to_be_bytes();
     // A custom section: its number, its length, its name's length, its name, and two bytes.
     bytes.extend([0, 4, 1, b'n', high, low]);

@@ -8,14 +8,14 @@ use postern_core::{Detail, Interest, Knock, Observer, RuleId, RuleLimits, Verdic
 use thiserror::Error;
 use wasmtime::Store;
 
-use super::code::Started;
-use super::contract;
-use super::fault::Fault;
-use super::guest::Guest;
-use super::limits::cpu_of_start;
-use super::loader::Module;
-use super::runtime::Running;
-use super::store;
+use crate::code::Started;
+use crate::contract;
+use crate::fault::Fault;
+use crate::guest::Guest;
+use crate::limits::cpu_of_start;
+use crate::loader::Module;
+use crate::runtime::Running;
+use crate::store;
 
 /// Most bytes of what a rule says is wrong with its settings.
 const MOST_WORDS: usize = 16 << 10;
@@ -54,7 +54,7 @@ impl Instance {
     ///
     /// # Errors
     /// If the rule faults or refuses its settings.
-    pub(super) fn start(
+    pub(crate) fn start(
         module: &Module,
         rule: &RuleId,
         limits: RuleLimits,

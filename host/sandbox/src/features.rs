@@ -80,7 +80,7 @@ const REFUSED: [Feature; 10] = [
 
 /// Why a module or a component was refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cause {
+pub(crate) enum Cause {
     /// It is malformed, and how.
     Malformed(String),
     /// It uses what no rule gets.
@@ -88,7 +88,7 @@ pub(super) enum Cause {
 }
 
 /// Why `bytes` were refused, if it is their fault.
-pub(super) fn explain(bytes: &[u8]) -> Option<Cause> {
+pub(crate) fn explain(bytes: &[u8]) -> Option<Cause> {
     if let Err(error) = Validator::new_with_features(ALL).validate_all(bytes) {
         return Some(Cause::Malformed(error.to_string()));
     }

@@ -3,12 +3,12 @@
 use postern_core::{Detail, Knock};
 use wasmtime::Store;
 
-use super::contract::{self, Rule, RulePre, types};
-use super::direct::{DirectRule, DirectRulePre};
-use super::guest::Guest;
+use crate::contract::{self, Rule, RulePre, types};
+use crate::direct::{DirectRule, DirectRulePre};
+use crate::guest::Guest;
 
 /// Compiled code.
-pub(super) enum Code {
+pub(crate) enum Code {
     /// Of a core module.
     Direct(DirectRulePre),
     /// Of a component.
@@ -17,7 +17,7 @@ pub(super) enum Code {
 
 /// A started copy of it. Whichever it is, it answers in the same types.
 #[allow(clippy::large_enum_variant, reason = "nearly all are the large one")]
-pub(super) enum Started {
+pub(crate) enum Started {
     /// Of a core module.
     Direct(DirectRule),
     /// Of a component.
@@ -25,7 +25,7 @@ pub(super) enum Started {
 }
 
 impl Code {
-    pub(super) fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Started> {
+    pub(crate) fn start(&self, store: &mut Store<Guest>) -> wasmtime::Result<Started> {
         match self {
             Self::Direct(pre) => pre.instantiate(store).map(Started::Direct),
             Self::Component(pre) => pre.instantiate(store).map(Started::Component),
@@ -34,7 +34,7 @@ impl Code {
 }
 
 impl Started {
-    pub(super) fn call_configure(
+    pub(crate) fn call_configure(
         &self,
         store: &mut Store<Guest>,
         settings: &str,
@@ -46,7 +46,7 @@ impl Started {
     }
 
     /// `detail` is what the rule asked for.
-    pub(super) fn call_judge(
+    pub(crate) fn call_judge(
         &self,
         store: &mut Store<Guest>,
         knock: &Knock,

@@ -11,17 +11,17 @@ use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, WasmStr};
 
 use self::bindings::postern::rule::types::Address;
-pub(super) use self::bindings::postern::rule::{host, types};
-pub(super) use self::bindings::{Rule, RulePre};
+pub(crate) use self::bindings::postern::rule::{host, types};
+pub(crate) use self::bindings::{Rule, RulePre};
 use self::host::Level;
-use super::guest::Guest;
+use crate::guest::Guest;
 
 /// The interface that a rule imports, the only one there is.
-pub(super) const HOST_INTERFACE: &str = "postern:rule/host@0.1.0";
+pub(crate) const HOST_INTERFACE: &str = "postern:rule/host@0.1.0";
 /// The package, for error messages.
-pub(super) const PACKAGE: &str = "postern:rule@0.1.0";
+pub(crate) const PACKAGE: &str = "postern:rule@0.1.0";
 /// The contract as text.
-pub(super) const WIT: &str = include_str!("../../../guest-sdk/wit/rule.wit");
+pub(crate) const WIT: &str = include_str!("../../../guest-sdk/wit/rule.wit");
 
 const MAX_WATCHES: usize = 1024;
 const MAX_PREFIXES: usize = 64;
@@ -38,14 +38,14 @@ mod bindings {
     #![allow(missing_docs, unreachable_pub, unused_qualifications, clippy::all, reason = "generated")]
 
     wasmtime::component::bindgen!({
-        path: "../guest-sdk/wit",
+        path: "../../guest-sdk/wit",
         world: "rule",
         ownership: Borrowing { duplicate_if_necessary: false },
     });
 }
 
 /// Offers a rule what the contract says, and nothing else.
-pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
     // Not by the generated bindings: they would read and copy the text before anybody could count it.
     linker.instance(HOST_INTERFACE)?.func_wrap(
@@ -75,7 +75,7 @@ const fn lift_level(level: Level) -> Severity {
 }
 
 /// A knock as the guest sees it; `detail` is what the rule asked for.
-pub(super) fn lower(knock: &Knock, detail: Detail) -> types::Knock<'_> {
+pub(crate) fn lower(knock: &Knock, detail: Detail) -> types::Knock<'_> {
     types::Knock {
         time: knock.time.0,
         source: lower_address(knock.source),
@@ -97,7 +97,7 @@ pub(super) fn lower(knock: &Knock, detail: Detail) -> types::Knock<'_> {
 }
 
 /// What a rule asks for, if it makes sense.
-pub(super) fn lift_interest(interest: &types::Interest) -> Result<Interest, String> {
+pub(crate) fn lift_interest(interest: &types::Interest) -> Result<Interest, String> {
     let count = interest.watches.len();
     if !(1..=MAX_WATCHES).contains(&count) {
         return Err(format!("it asks for {count} watches; 1 to {MAX_WATCHES} are allowed"));
@@ -122,7 +122,7 @@ pub(super) fn lift_interest(interest: &types::Interest) -> Result<Interest, Stri
 }
 
 /// What a rule says of a knock that arrived at `now`, if it makes sense.
-pub(super) fn lift_verdict(verdict: types::Verdict, now: Timestamp) -> Result<Verdict, String> {
+pub(crate) fn lift_verdict(verdict: types::Verdict, now: Timestamp) -> Result<Verdict, String> {
     match verdict {
         types::Verdict::Ignore => Ok(Verdict::Ignore),
         types::Verdict::Remember(progress) => lift_progress(progress, now).map(Verdict::Remember),
@@ -265,7 +265,7 @@ fn lift_address(address: Address) -> IpAddr {
 }
 
 /// Both sides number the flags as the TCP header does.
-pub(super) fn lower_flags(flags: TcpFlags) -> types::TcpFlags {
+pub(crate) fn lower_flags(flags: TcpFlags) -> types::TcpFlags {
     let all = [
         (TcpFlags::FIN, types::TcpFlags::FIN),
         (TcpFlags::SYN, types::TcpFlags::SYN),

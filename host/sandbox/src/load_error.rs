@@ -5,10 +5,10 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::contract::{HOST_INTERFACE, PACKAGE};
-use super::features::{Cause, Feature};
-use super::file_kind::FileKind;
-use super::module_files::ReadError;
+use crate::contract::{HOST_INTERFACE, PACKAGE};
+use crate::features::{Cause, Feature};
+use crate::file_kind::FileKind;
+use crate::module_files::ReadError;
 
 /// Why a module was not loaded.
 #[derive(Debug, Error)]

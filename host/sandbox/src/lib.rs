@@ -1,4 +1,4 @@
-//! Rules: a knock in, a verdict out.
+//! Loads and runs rules: a knock in, a verdict out.
 //!
 //! Owns everything that touches WebAssembly: the engine and its ticker, the contract, the limits of instances, loading, the
 //! generations of loaded rules, and the workers that call them. A rule decides; nothing here opens a door.

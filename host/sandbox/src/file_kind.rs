@@ -41,7 +41,7 @@ impl FileKind {
     }
 
     /// What a file is that begins like this and is no WebAssembly.
-    pub(super) fn of(bytes: &[u8]) -> Self {
+    pub(crate) fn of(bytes: &[u8]) -> Self {
         if bytes.is_empty() {
             return Self::new("empty", "build the rule again, and look whether that fails");
         }
@@ -63,7 +63,7 @@ impl fmt::Display for FileKind {
 }
 
 /// Whether this is WebAssembly's text format, which may begin with comments.
-pub(super) fn is_wasm_text(bytes: &[u8]) -> bool {
+pub(crate) fn is_wasm_text(bytes: &[u8]) -> bool {
     // A module's parts may stand without the module around them.
     const WORDS: [&[u8]; 12] = [
         b"module",

@@ -3,11 +3,11 @@
 use wasmparser::{CanonicalFunction, CanonicalOption, Parser, Payload};
 use wit_parser::{Resolve, WorldId};
 
-use super::super::contract::HOST_INTERFACE;
 use super::export;
+use crate::contract::HOST_INTERFACE;
 
 /// Whether `module`, of which `component` was made, is in all a rule of `world` that [`super::canonical`] can speak with.
-pub(in super::super) fn fits(module: &[u8], component: &[u8], resolve: &Resolve, world: WorldId) -> bool {
+pub(crate) fn fits(module: &[u8], component: &[u8], resolve: &Resolve, world: WorldId) -> bool {
     // A module that describes its world itself might describe another one; what does not fit this one word for word is left to
     // those who can say why.
     speaks_plainly(module)

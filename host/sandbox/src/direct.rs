@@ -13,31 +13,31 @@ mod tests;
 use postern_core::{Detail, Knock};
 use wasmtime::{Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Module, Store, TypedFunc};
 
-pub(super) use self::fits::fits;
+pub(crate) use self::fits::fits;
 
 use self::canonical::{JudgeArguments, List, Reader};
-use super::contract::{HOST_INTERFACE, types};
-use super::guest::Guest;
+use crate::contract::{HOST_INTERFACE, types};
+use crate::guest::Guest;
 
 /// Old block, its size, alignment, new size; the new block.
 type Realloc = TypedFunc<(u32, u32, u32, u32), u32>;
 
 /// Names of exports, as the tools of all languages agree on them.
 mod export {
-    pub(super) const MEMORY: &str = "memory";
-    pub(super) const REALLOC: &str = "cabi_realloc";
-    pub(super) const INITIALIZE: &str = "_initialize";
-    pub(super) const CONFIGURE: &str = "configure";
-    pub(super) const AFTER_CONFIGURE: &str = "cabi_post_configure";
-    pub(super) const JUDGE: &str = "judge";
-    pub(super) const AFTER_JUDGE: &str = "cabi_post_judge";
+    pub(crate) const MEMORY: &str = "memory";
+    pub(crate) const REALLOC: &str = "cabi_realloc";
+    pub(crate) const INITIALIZE: &str = "_initialize";
+    pub(crate) const CONFIGURE: &str = "configure";
+    pub(crate) const AFTER_CONFIGURE: &str = "cabi_post_configure";
+    pub(crate) const JUDGE: &str = "judge";
+    pub(crate) const AFTER_JUDGE: &str = "cabi_post_judge";
 }
 
 /// A compiled core module, ready to be started any number of times.
-pub(super) struct DirectRulePre(InstancePre<Guest>);
+pub(crate) struct DirectRulePre(InstancePre<Guest>);
 
 /// A started one.
-pub(super) struct DirectRule {
+pub(crate) struct DirectRule {
     instance: Instance,
     memory: Memory,
     realloc: Realloc,
@@ -52,7 +52,7 @@ struct Entry<Arguments> {
 
 impl DirectRulePre {
     /// Compiles a module that [`fits`].
-    pub(super) fn compile(engine: &Engine, module: &[u8]) -> wasmtime::Result<Self> {
+    pub(crate) fn compile(engine: &Engine, module: &[u8]) -> wasmtime::Result<Self> {
         let module = Module::new(engine, module)?;
         // Else the first start would do it, in the guest's time.
         module.initialize_copy_on_write_image()?;
@@ -61,7 +61,7 @@ impl DirectRulePre {
         linker.instantiate_pre(&module).map(Self)
     }
 
-    pub(super) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<DirectRule> {
+    pub(crate) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<DirectRule> {
         let instance = self.0.instantiate(&mut *store)?;
         if instance.get_export(&mut *store, export::INITIALIZE).is_some() {
             instance.get_typed_func::<(), ()>(&mut *store, export::INITIALIZE)?.call(&mut *store, ())?;
@@ -77,7 +77,7 @@ impl DirectRulePre {
 }
 
 impl DirectRule {
-    pub(super) fn call_configure(
+    pub(crate) fn call_configure(
         &self,
         store: &mut Store<Guest>,
         settings: &str,
@@ -92,7 +92,7 @@ impl DirectRule {
     }
 
     /// `detail` is what the rule asked for.
-    pub(super) fn call_judge(
+    pub(crate) fn call_judge(
         &self,
         store: &mut Store<Guest>,
         knock: &Knock,

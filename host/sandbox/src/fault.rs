@@ -6,7 +6,7 @@ use postern_text::{Cleaned, duration};
 use thiserror::Error;
 use wasmtime::{Trap, WasmBacktrace};
 
-use super::{guest_log, store};
+use crate::{guest_log, store};
 
 /// Most characters of a function's name: those of generic Rust and C++ go on for pages.
 const LONGEST_NAME: usize = 120;
@@ -36,7 +36,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub(super) fn from_error(during: &'static str, error: &wasmtime::Error, limit: Duration) -> Self {
+    pub(crate) fn from_error(during: &'static str, error: &wasmtime::Error, limit: Duration) -> Self {
         let what = match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => return Self::TooLong { during, limit },
             Some(Trap::StackOverflow) => "overflowed its stack".to_owned(),

@@ -10,9 +10,9 @@ use std::net::IpAddr;
 
 use postern_core::{Knock, Severity, TcpFlags, Transport};
 
-use super::super::contract::{lower_flags, types};
-use super::super::limits::MAX_LIFTED;
-use super::super::store::too_long_answer;
+use crate::contract::{lower_flags, types};
+use crate::limits::MAX_LIFTED;
+use crate::store::too_long_answer;
 
 type Result<T> = wasmtime::Result<T>;
 

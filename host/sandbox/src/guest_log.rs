@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postern_core::{Observer, Report, RuleId, Severity, What};
 
-use super::limits::MAX_LIFTED;
+use crate::limits::MAX_LIFTED;
 
 /// Lines of one call; beyond that it faults.
 const MAX_LINES: u32 = 64;
@@ -14,7 +14,7 @@ const MAX_LINES: u32 = 64;
 const MAX_TEXT: usize = MAX_LIFTED;
 
 /// What one instance writes.
-pub(super) struct GuestLog {
+pub(crate) struct GuestLog {
     rule: RuleId,
     observer: Arc<dyn Observer>,
     /// Left to the call under way.
@@ -24,11 +24,11 @@ pub(super) struct GuestLog {
 }
 
 impl GuestLog {
-    pub(super) const fn new(rule: RuleId, observer: Arc<dyn Observer>) -> Self {
+    pub(crate) const fn new(rule: RuleId, observer: Arc<dyn Observer>) -> Self {
         Self { rule, observer, lines: Cell::new(MAX_LINES), text: Cell::new(MAX_TEXT) }
     }
 
-    pub(super) fn begin_call(&self) {
+    pub(crate) fn begin_call(&self) {
         self.lines.set(MAX_LINES);
         self.text.set(MAX_TEXT);
     }
@@ -37,7 +37,7 @@ impl GuestLog {
     ///
     /// # Errors
     /// If it is one too many.
-    pub(super) fn count_line(&self) -> wasmtime::Result<()> {
+    pub(crate) fn count_line(&self) -> wasmtime::Result<()> {
         let Some(left) = self.lines.get().checked_sub(1) else {
             wasmtime::bail!("it logs more than {MAX_LINES} lines in one call; log less");
         };
@@ -49,19 +49,19 @@ impl GuestLog {
     ///
     /// # Errors
     /// If it is too long, or too much with the lines before it.
-    pub(super) fn count_text(&self, bytes: usize) -> wasmtime::Result<()> {
+    pub(crate) fn count_text(&self, bytes: usize) -> wasmtime::Result<()> {
         let Some(left) = self.text.get().checked_sub(bytes) else { return Err(too_much_text()) };
         self.text.set(left);
         Ok(())
     }
 
     /// Reports a line.
-    pub(super) fn write(&self, severity: Severity, text: &str) {
+    pub(crate) fn write(&self, severity: Severity, text: &str) {
         self.observer.report(&Report::of_rule(&self.rule, What::Says { severity, text: text.into() }));
     }
 }
 
 /// What a guest that logs too much is told.
-pub(super) fn too_much_text() -> wasmtime::Error {
+pub(crate) fn too_much_text() -> wasmtime::Error {
     wasmtime::format_err!("it logs more than {MAX_TEXT} bytes of text in one call; log less")
 }

@@ -2,8 +2,8 @@
 
 use postern_core::TooManyOverlaps;
 
-use super::instance::StartError;
-use super::load_error::LoadError;
+use crate::instance::StartError;
+use crate::load_error::LoadError;
 
 /// What is wrong with a rule, by its place among those that were to be loaded, or with all of them together.
 #[derive(Debug)]

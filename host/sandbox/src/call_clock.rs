@@ -8,10 +8,10 @@ use std::time::Duration;
 use rustix::thread::ClockId;
 use wasmtime::Trap;
 
-use super::runtime::Ticks;
+use crate::runtime::Ticks;
 
 /// Measures one call after the other.
-pub(super) struct CallClock {
+pub(crate) struct CallClock {
     ticks: Ticks,
     /// What the call may take.
     limit: Duration,
@@ -22,18 +22,18 @@ pub(super) struct CallClock {
 }
 
 impl CallClock {
-    pub(super) const fn new(ticks: Ticks) -> Self {
+    pub(crate) const fn new(ticks: Ticks) -> Self {
         Self { ticks, limit: Duration::ZERO, seen: 0, began: None }
     }
 
-    pub(super) fn begin_call(&mut self, limit: Duration) {
+    pub(crate) fn begin_call(&mut self, limit: Duration) {
         self.limit = limit;
         self.seen = self.ticks.count();
         self.began = None;
     }
 
     /// Measures from this moment, and not from the first look on: for a call in which the host works long before the guest does.
-    pub(super) fn measure(&mut self) {
+    pub(crate) fn measure(&mut self) {
         self.began = Some(thread_cpu_time());
     }
 
@@ -41,7 +41,7 @@ impl CallClock {
     ///
     /// # Errors
     /// If the call is over its time.
-    pub(super) fn check(&mut self) -> Result<(), Trap> {
+    pub(crate) fn check(&mut self) -> Result<(), Trap> {
         let ticks = self.ticks.count();
         if ticks == self.seen {
             return Ok(());
@@ -54,7 +54,7 @@ impl CallClock {
     ///
     /// # Errors
     /// If the call is over its time.
-    pub(super) fn look(&mut self) -> Result<(), Trap> {
+    pub(crate) fn look(&mut self) -> Result<(), Trap> {
         let now = thread_cpu_time();
         let began = *self.began.get_or_insert(now);
         if now.saturating_sub(began) < self.limit { Ok(()) } else { Err(Trap::Interrupt) }

@@ -10,10 +10,10 @@ use wasmparser::{ComponentTypeRef, Parser, Payload};
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
-use super::contract::WIT;
-use super::file_kind::{FileKind, is_wasm_text};
-use super::load_error::LoadError;
-use super::{direct, features};
+use crate::contract::WIT;
+use crate::file_kind::{FileKind, is_wasm_text};
+use crate::load_error::LoadError;
+use crate::{direct, features};
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
 const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
@@ -25,7 +25,7 @@ const MAX_GLOBALS: u32 = 10_000;
 const EXPORTS: [&str; 2] = ["configure", "judge"];
 
 /// A rule's module as it can be compiled.
-pub(super) enum Form<'a> {
+pub(crate) enum Form<'a> {
     /// A core module that can be called as it is.
     Direct(&'a [u8]),
     /// A component.
@@ -33,7 +33,7 @@ pub(super) enum Form<'a> {
 }
 
 /// The rule in `bytes`; a core module has been checked as the component that it would be.
-pub(super) fn componentize(bytes: &[u8]) -> Result<Form<'_>, LoadError> {
+pub(crate) fn componentize(bytes: &[u8]) -> Result<Form<'_>, LoadError> {
     match bytes.get(..8) {
         Some(b"\0asm\x0d\0\x01\0") => inspect_component(bytes).map(|()| Form::Component(bytes.into())),
         Some(b"\0asm\x01\0\0\0") => encode(bytes),
@@ -121,14 +121,14 @@ fn encode(module: &[u8]) -> Result<Form<'_>, LoadError> {
 }
 
 /// A component, and the world that it should be of.
-pub(super) struct Encoded {
-    pub(super) component: Vec<u8>,
-    pub(super) resolve: Resolve,
-    pub(super) world: WorldId,
+pub(crate) struct Encoded {
+    pub(crate) component: Vec<u8>,
+    pub(crate) resolve: Resolve,
+    pub(crate) world: WorldId,
 }
 
 /// The component that a core module makes.
-pub(super) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
+pub(crate) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
     let found = inspect(module)?;
     let mut resolve = Resolve::default();
     let package = resolve.push_str("rule.wit", WIT).map_err(internal)?;

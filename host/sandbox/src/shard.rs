@@ -10,9 +10,9 @@ use postern_core::{
     Remembered, Report, Request, Rest, RuleId, Sighting, Timestamp, Verdict, What,
 };
 
-use super::generation::{Generation, LoadedRule};
-use super::instance::{Instance, StartError};
-use super::runtime::Running;
+use crate::generation::{Generation, LoadedRule};
+use crate::instance::{Instance, StartError};
+use crate::runtime::Running;
 
 /// Instances at once, all shards together. Each takes 4 mappings of the 65,530 that Linux gives a process by default
 /// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more: a quarter is left for that.

@@ -10,12 +10,12 @@ use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 use wit_component::{StringEncoding, embed_component_metadata};
 
-use super::super::code::{Code, Started};
-use super::super::componentize::{Encoded, Form, componentize, encode_component};
-use super::super::contract::{RulePre, add_to_linker};
-use super::super::guest::Guest;
-use super::super::{Runtime, stock, store};
 use super::DirectRulePre;
+use crate::code::{Code, Started};
+use crate::componentize::{Encoded, Form, componentize, encode_component};
+use crate::contract::{RulePre, add_to_linker};
+use crate::guest::Guest;
+use crate::{Runtime, stock, store};
 
 /// Does and says what it is told. Settings are text of two letters a byte, `aa` for 0 to `pp` for 255; they come to lie at 4096, where
 /// the answer of `configure` is taken from. A payload comes to lie at 8192, and so many bytes behind that as the source port says is the

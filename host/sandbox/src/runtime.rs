@@ -30,7 +30,7 @@ pub struct Runtime {
 pub struct Running<'a>(&'a Ticker);
 
 /// Counts the ticks.
-pub(super) struct Ticks(Arc<Shared>);
+pub(crate) struct Ticks(Arc<Shared>);
 
 /// Ticks while a rule runs. Its timer is set when the first begins, and goes off only if that takes a tick: most are done by then, and
 /// nobody is woken for them.
@@ -72,12 +72,12 @@ impl Runtime {
         Ok(Self { engine, ticker })
     }
 
-    pub(super) const fn engine(&self) -> &Engine {
+    pub(crate) const fn engine(&self) -> &Engine {
         &self.engine
     }
 
     /// The ticks of its ticker.
-    pub(super) fn ticks(&self) -> Ticks {
+    pub(crate) fn ticks(&self) -> Ticks {
         Ticks(Arc::clone(&self.ticker.shared))
     }
 
@@ -99,7 +99,7 @@ impl Drop for Running<'_> {
 
 impl Ticks {
     /// How many there were.
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.ticks.load(Ordering::Relaxed)
     }
 }

@@ -7,7 +7,7 @@ use wasmtime::ResourceLimiter;
 
 /// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is looked at.
 /// The longest answer that the contract allows needs a fraction of it.
-pub(super) const MAX_LIFTED: usize = 64 << 10;
+pub(crate) const MAX_LIFTED: usize = 64 << 10;
 
 const MAX_MEMORIES: usize = 8;
 const MAX_TABLES: usize = 16;
@@ -17,13 +17,13 @@ const MAX_INSTANCES: usize = 64;
 const MAX_TABLE_ELEMENTS: usize = 65_536;
 
 /// What is left of an instance's memory and tables.
-pub(super) struct Allowance {
+pub(crate) struct Allowance {
     memory: usize,
     used: usize,
 }
 
 impl Allowance {
-    pub(super) const fn new(limits: RuleLimits) -> Self {
+    pub(crate) const fn new(limits: RuleLimits) -> Self {
         Self { memory: limits.memory, used: 0 }
     }
 }
@@ -71,7 +71,7 @@ impl ResourceLimiter for Allowance {
 
 /// CPU time of a start and of `configure`, which happen once: ten times that of a call, at most 100 ms. A runtime that brings an
 /// interpreter along wants it: one of Python takes 1.5 ms to start and 1 to configure, where a call takes it 30 us.
-pub(super) fn cpu_of_start(limits: RuleLimits) -> Duration {
+pub(crate) fn cpu_of_start(limits: RuleLimits) -> Duration {
     const MOST: Duration = Duration::from_millis(100);
     (limits.cpu * 10).min(MOST)
 }

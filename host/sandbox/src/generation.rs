@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use postern_core::{Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription};
 
-use super::instance::{Instance, StartError};
-use super::loader::{Loader, Module};
-use super::module_files::ModuleFiles;
-use super::problem::Problem;
+use crate::instance::{Instance, StartError};
+use crate::loader::{Loader, Module};
+use crate::module_files::ModuleFiles;
+use crate::problem::Problem;
 
 /// One immutable set of loaded rules.
 pub struct Generation {
@@ -17,11 +17,11 @@ pub struct Generation {
     /// The rules; a rule's number in the dispatch is its place here.
     pub rules: Vec<LoadedRule>,
     /// What may be remembered for all of them together.
-    pub(super) memory: Bounds,
+    pub(crate) memory: Bounds,
     /// Which of them asked for a packet.
     pub dispatch: Dispatch,
     /// The members of each group.
-    pub(super) groups: Vec<Vec<usize>>,
+    pub(crate) groups: Vec<Vec<usize>>,
 }
 
 /// A rule that was compiled, started once, and found good.
@@ -29,24 +29,24 @@ pub struct Generation {
 pub struct LoadedRule {
     /// Who it is.
     pub id: RuleId,
-    pub(super) module: Arc<Module>,
-    pub(super) settings: Arc<str>,
-    pub(super) limits: RuleLimits,
-    pub(super) bounds: Bounds,
-    pub(super) memory_format: u32,
-    pub(super) group: usize,
+    pub(crate) module: Arc<Module>,
+    pub(crate) settings: Arc<str>,
+    pub(crate) limits: RuleLimits,
+    pub(crate) bounds: Bounds,
+    pub(crate) memory_format: u32,
+    pub(crate) group: usize,
     observer: Arc<dyn Observer>,
 }
 
 impl LoadedRule {
     /// Whether an instance of the other rule would serve this one as well.
-    pub(super) fn runs_like(&self, other: &Self) -> bool {
+    pub(crate) fn runs_like(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.module, &other.module)
             && self.settings == other.settings
             && self.limits == other.limits
     }
 
-    pub(super) fn start(&self) -> Result<Instance, StartError> {
+    pub(crate) fn start(&self) -> Result<Instance, StartError> {
         let started = Instance::start(&self.module, &self.id, self.limits, &self.settings, &self.observer);
         started.map(|(instance, _)| instance)
     }

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use wasmtime::{Store, UpdateDeadline};
 
-use super::guest::Guest;
-use super::limits::MAX_LIFTED;
-use super::runtime::Runtime;
+use crate::guest::Guest;
+use crate::limits::MAX_LIFTED;
+use crate::runtime::Runtime;
 
 /// A store with memory, tables and time limited.
-pub(super) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {
+pub(crate) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {
     let mut store = Store::new(runtime.engine(), guest);
     store.limiter(|guest| &mut guest.allowance);
     store.set_hostcall_fuel(MAX_LIFTED);
@@ -23,7 +23,7 @@ pub(super) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {
 }
 
 /// Calls a guest, which gets so much CPU time and pays from it for what the host does for it as well.
-pub(super) fn call<T>(
+pub(crate) fn call<T>(
     store: &mut Store<Guest>,
     cpu: Duration,
     call: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>,
@@ -36,7 +36,7 @@ pub(super) fn call<T>(
 }
 
 /// As [`call`] for a start, which is mostly the host's work: it makes what the module describes.
-pub(super) fn start<T>(
+pub(crate) fn start<T>(
     store: &mut Store<Guest>,
     cpu: Duration,
     start: impl FnOnce(&mut Store<Guest>) -> wasmtime::Result<T>,
@@ -48,7 +48,7 @@ pub(super) fn start<T>(
 }
 
 /// What a guest with too long an answer is told.
-pub(super) fn too_long_answer() -> wasmtime::Error {
+pub(crate) fn too_long_answer() -> wasmtime::Error {
     wasmtime::format_err!(
         "its answer has more than {MAX_LIFTED} bytes; the contract says how much each part may have"
     )

@@ -12,15 +12,15 @@ use postern_text::panic::PastPanic;
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::{Component, Linker};
 
-use super::code::Code;
-use super::componentize::{Form, componentize};
-use super::contract::{RulePre, add_to_linker};
-use super::direct::DirectRulePre;
-use super::guest::Guest;
-use super::load_error::LoadError;
-use super::module_files::{Compiling, ModuleFiles, NoFiles};
-use super::runtime::Runtime;
-use super::{features, stock};
+use crate::code::Code;
+use crate::componentize::{Form, componentize};
+use crate::contract::{RulePre, add_to_linker};
+use crate::direct::DirectRulePre;
+use crate::guest::Guest;
+use crate::load_error::LoadError;
+use crate::module_files::{Compiling, ModuleFiles, NoFiles};
+use crate::runtime::Runtime;
+use crate::{features, stock};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
@@ -30,8 +30,8 @@ const RECENT: usize = 8;
 
 /// A compiled module, ready to be started any number of times.
 pub struct Module {
-    pub(super) code: Code,
-    pub(super) runtime: Runtime,
+    pub(crate) code: Code,
+    pub(crate) runtime: Runtime,
 }
 
 /// How often who waits for another's compiling looks whether that is still of use.
@@ -40,7 +40,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// Compiles modules, each distinct one once, whoever asks for it at the same time.
 pub struct Loader {
     runtime: Runtime,
-    pub(super) observer: Arc<dyn Observer>,
+    pub(crate) observer: Arc<dyn Observer>,
     linker: Linker<Guest>,
     cache: Mutex<Cache>,
     /// Told when somebody has compiled, or failed to.
@@ -86,7 +86,7 @@ impl Loader {
 
     /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as what comes back lives. What cannot
     /// be loaded is left for that to tell.
-    pub(super) fn load_ahead<'a>(
+    pub(crate) fn load_ahead<'a>(
         &self,
         sources: impl Iterator<Item = &'a ModuleSource>,
         files: &dyn ModuleFiles,

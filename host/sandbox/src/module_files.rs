@@ -38,7 +38,7 @@ pub enum ReadError {
 }
 
 /// For bytes that are at hand: there are no files.
-pub(super) struct NoFiles;
+pub(crate) struct NoFiles;
 
 impl ModuleFiles for NoFiles {
     fn read(&self, _file: &Path, _most: u64) -> Result<Vec<u8>, ReadError> {
@@ -55,13 +55,13 @@ impl ModuleFiles for NoFiles {
 }
 
 /// The module of a file is being compiled as long as this lives.
-pub(super) struct Compiling<'a> {
+pub(crate) struct Compiling<'a> {
     files: &'a dyn ModuleFiles,
     file: &'a Path,
 }
 
 impl<'a> Compiling<'a> {
-    pub(super) fn begin(files: &'a dyn ModuleFiles, file: &'a Path) -> Self {
+    pub(crate) fn begin(files: &'a dyn ModuleFiles, file: &'a Path) -> Self {
         files.begin_compiling(file);
         Self { files, file }
     }

@@ -15,9 +15,9 @@ use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
 use postern_core::{Detail, DropReason, Knock, Moment, Observer, Report, Request, RuleId, ThreadKind, What};
 use postern_text::panic::PastPanic;
 
-use super::generation::Generation;
-use super::runtime::Runtime;
-use super::shard::Shard;
+use crate::generation::Generation;
+use crate::runtime::Runtime;
+use crate::shard::Shard;
 
 /// Knocks that may wait for one thread, however they are batched; what a flood brings beyond that is dropped and counted.
 const QUEUE: usize = 8192;

@@ -5,20 +5,20 @@ use std::time::Duration;
 
 use postern_core::{Observer, RuleId, RuleLimits};
 
-use super::call_clock::CallClock;
-use super::guest_log::GuestLog;
-use super::limits::Allowance;
-use super::runtime::Runtime;
+use crate::call_clock::CallClock;
+use crate::guest_log::GuestLog;
+use crate::limits::Allowance;
+use crate::runtime::Runtime;
 
 /// What a store holds for its guest.
-pub(super) struct Guest {
-    pub(super) allowance: Allowance,
-    pub(super) clock: CallClock,
-    pub(super) log: GuestLog,
+pub(crate) struct Guest {
+    pub(crate) allowance: Allowance,
+    pub(crate) clock: CallClock,
+    pub(crate) log: GuestLog,
 }
 
 impl Guest {
-    pub(super) fn new(
+    pub(crate) fn new(
         runtime: &Runtime,
         rule: RuleId,
         limits: RuleLimits,
@@ -32,7 +32,7 @@ impl Guest {
     }
 
     /// Gives the next call so much CPU time, and its full log.
-    pub(super) fn begin_call(&mut self, cpu: Duration) {
+    pub(crate) fn begin_call(&mut self, cpu: Duration) {
         self.clock.begin_call(cpu);
         self.log.begin_call();
     }
