@@ -6,19 +6,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, Mistake};
+use postern_knockd::Daemon;
 use postern_sandbox::{Loader, Runtime};
 use postern_text::chain;
 
 use crate::app::{Ended, Shell};
 use crate::exit::Exit;
-use crate::knockd::{self, Daemon};
 use crate::load_rules::load_rules;
 use crate::log::Told;
 
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]
 pub fn run(args: impl Iterator<Item = OsString>) -> ExitCode {
-    knockd::run::<Shell>(args)
+    postern_knockd::run::<Shell>(args)
 }
 
 impl Daemon for Shell {

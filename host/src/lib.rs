@@ -8,7 +8,6 @@ mod doors;
 mod journal;
 mod ledger;
 
-pub mod knockd;
 mod load_rules;
 mod reload;
 mod watch;

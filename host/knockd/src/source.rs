@@ -9,19 +9,19 @@ use postern_config::{Activity, Config, ConfigSource, Distrust, Mistake, OneTime,
 use postern_core::{ConfigIdentity, GuardDoor, Likeness};
 use thiserror::Error;
 
-use super::conf::{Conf, one_time, steps_text};
-use super::log::system_text;
-use super::options::Options;
-use super::shared::Shared;
-use super::translate::{Translation, translate};
+use crate::conf::{Conf, one_time, steps_text};
+use crate::log::system_text;
+use crate::options::Options;
+use crate::shared::Shared;
+use crate::translate::{Translation, translate};
 
 /// A knockd.conf, and what its command line said.
 #[derive(Clone, Debug)]
-pub(super) struct Source {
-    pub(super) options: Arc<Options>,
+pub(crate) struct Source {
+    pub(crate) options: Arc<Options>,
     /// Fixed at the start, as knockd has it.
-    pub(super) interface: String,
-    pub(super) shared: Arc<Shared>,
+    pub(crate) interface: String,
+    pub(crate) shared: Arc<Shared>,
 }
 
 /// Why a one-time sequence was not used up; its door is then not opened.
@@ -104,7 +104,7 @@ impl ConfigSource for Source {
 
 impl Source {
     /// Reads the configuration as it is now.
-    pub(super) fn read_conf(&self) -> (Option<Config>, Vec<Mistake>) {
+    pub(crate) fn read_conf(&self) -> (Option<Config>, Vec<Mistake>) {
         let file = &self.shared.file;
         let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
         let text = match fs::read(file) {

@@ -11,11 +11,11 @@ use std::time::Duration;
 use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
 use serde_json::json;
 
-use super::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
-use super::conf::{one_time, one_time_spent, steps_text};
-use super::log::system_text;
-use super::options::Options;
-use super::shared::{Section, Sections, Shared};
+use crate::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
+use crate::conf::{one_time, one_time_spent, steps_text};
+use crate::log::system_text;
+use crate::options::Options;
+use crate::shared::{Section, Sections, Shared};
 
 /// What knockd calls "practically never".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -25,14 +25,14 @@ const LONGEST_REMEMBERED: i64 = 3600;
 const MAX_OPENINGS: usize = 131_072;
 
 /// The configuration that does what a knockd.conf says, and the section behind each name in it.
-pub(super) struct Translation {
-    pub(super) config: Config,
-    pub(super) sections: Sections,
+pub(crate) struct Translation {
+    pub(crate) config: Config,
+    pub(crate) sections: Sections,
 }
 
 /// The configuration that does what `conf` says; `interface` is the one to listen on. A door whose one-time sequences are all used
 /// is left out, and that is told.
-pub(super) fn translate(
+pub(crate) fn translate(
     shared: &Shared,
     conf: &Conf,
     options: &Options,

@@ -21,7 +21,7 @@ use rustix::net::{
     SendFlags, Shutdown, recvmsg, send, sendmsg, shutdown,
 };
 
-use super::log::Terminal;
+use crate::log::Terminal;
 
 /// What the daemon is called, for `pidof` and `killall`.
 const NAME: &str = "knockd";
@@ -31,7 +31,7 @@ const FAILED: i32 = 1;
 const WORD: &[u8] = b".";
 
 /// Whether this process is the one that stays.
-pub(super) fn is_daemon() -> bool {
+pub(crate) fn is_daemon() -> bool {
     env::var_os(KNOCKD_DAEMON_VAR).is_some()
 }
 
@@ -39,7 +39,7 @@ pub(super) fn is_daemon() -> bool {
 ///
 /// # Errors
 /// If it cannot be started.
-pub(super) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
+pub(crate) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
     let (mut link, of_daemon) = UnixStream::pair()?;
     lend(&link)?;
     let mut daemon = {
@@ -67,7 +67,7 @@ pub(super) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
 ///
 /// # Errors
 /// If nobody lends any.
-pub(super) fn borrow() -> io::Result<Terminal> {
+pub(crate) fn borrow() -> io::Result<Terminal> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut word = [0; WORD.len()];
@@ -85,7 +85,7 @@ pub(super) fn borrow() -> io::Result<Terminal> {
 }
 
 /// Becomes a process without a terminal of its own: another session, the root folder, knockd's name.
-pub(super) fn detach() {
+pub(crate) fn detach() {
     // These fail only where they are not needed.
     let _ = rustix::process::setsid();
     let _ = env::set_current_dir("/");
@@ -95,16 +95,16 @@ pub(super) fn detach() {
 
 /// The way to the launcher: the daemon's standard input, so that nobody else can be at either end of it.
 #[derive(Debug)]
-pub(super) struct Link(());
+pub(crate) struct Link(());
 
 impl Link {
     /// That of this process, which stays.
-    pub(super) const fn of_daemon() -> Self {
+    pub(crate) const fn of_daemon() -> Self {
         Self(())
     }
 
     /// Lets the launcher end, with success. False if it was stopped meanwhile: whoever stopped it wants no daemon.
-    pub(super) fn release(self) -> bool {
+    pub(crate) fn release(self) -> bool {
         let is_released = send(io::stdin(), WORD, SendFlags::NOSIGNAL).is_ok();
         // From now on who reads from it reads nothing, as from the null device.
         let _ = shutdown(io::stdin(), Shutdown::Both);

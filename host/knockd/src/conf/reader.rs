@@ -5,11 +5,11 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use super::super::options;
 use super::lines::{Piece, atoi, pieces, trim};
 use super::sequence::{SequenceError, Step, steps, steps_text};
 use super::syntax::SyntaxError;
 use super::{Conf, Door, FLAG_NAMES, Flag, Mistake, Problem, Sequence};
+use crate::options;
 
 /// Most bytes of a door's name.
 const LONGEST_NAME: usize = 127;

@@ -272,7 +272,7 @@ fn apply(options: &mut Options, id: Id, value: OsString) -> Result<(), Stop> {
 }
 
 /// An interface's name as knockd keeps it; none if it is empty.
-pub(super) fn interface(written: &[u8]) -> Option<String> {
+pub(crate) fn interface(written: &[u8]) -> Option<String> {
     let cut = &written[..written.len().min(LONGEST_INTERFACE)];
     (!cut.is_empty()).then(|| String::from_utf8_lossy(cut).into_owned())
 }

@@ -18,7 +18,7 @@ use postern_text::clean::is_fit;
 use postern_text::{duration, piece};
 use serde_json::Value;
 
-use super::shared::Shared;
+use crate::shared::Shared;
 use iptables::{Accept, Act};
 
 /// The most that `limits.for` may be, and what it is if nobody says.

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use rustix::fs::OFlags;
 
-use super::super::log::system_text;
 use super::lines::{LONGEST_PIECE, trim};
 use super::{Conf, Mistake, Problem, SequenceError, Step, steps};
+use crate::log::system_text;
 
 /// Most bytes of a file; what is behind is not read.
 const LONGEST_FILE: u64 = 16 << 20;
@@ -129,8 +129,8 @@ pub(crate) fn broken(conf: &Conf, most: usize) -> Vec<(String, SequenceError)> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::steps_text;
     use super::*;
+    use crate::conf::steps_text;
 
     fn shown(bytes: &[u8]) -> Vec<String> {
         let show = |line: &Line| match &line.state {

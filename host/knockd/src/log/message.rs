@@ -6,7 +6,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use super::super::conf::{SequenceError, one_time_spent};
+use crate::conf::{SequenceError, one_time_spent};
 
 /// Who knocked, as log lines name it: the address, and with `-l` the name in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,15 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::{env, fs};
 
-use super::super::options::Options;
-use super::super::source::Source;
 use super::syntax::SyntaxError;
 use super::{Conf, Problem, SequenceError, one_time};
+use crate::options::Options;
+use crate::source::Source;
 
-const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/knockd/conf/golden");
+const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/conf/golden");
 
 /// Names all kinds, in one place: a kind without a name does not compile, and a name without a file fails.
 macro_rules! kinds {

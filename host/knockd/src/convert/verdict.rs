@@ -2,16 +2,15 @@
 
 use std::path::Path;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use postern_config::{Config, Mistake, Reading};
 
-use super::super::conf::Conf;
-use super::super::log::{Terminal, system_text};
-use super::super::source::Source;
 use super::{Converted, POSTERN_TOML, convert};
+use crate::conf::Conf;
+use crate::log::{Terminal, system_text};
+use crate::source::Source;
 
-/// Says what modules find wrong with the rules of a configuration; see [`Daemon::check_rules`](crate::knockd::Daemon::check_rules).
+/// Says what modules find wrong with the rules of a configuration; see [`Daemon::check_rules`](crate::Daemon::check_rules).
 type CheckRules = fn(&Config) -> Result<Vec<Mistake>, String>;
 
 /// How a conversion ended.
@@ -27,12 +26,7 @@ enum Status {
 
 impl Source {
     /// Prints the configuration in Postern's own words. The last line on standard error is what came of it.
-    pub(in super::super) fn convert(
-        &self,
-        conf: &Conf,
-        terminal: &Terminal,
-        check_rules: CheckRules,
-    ) -> ExitCode {
+    pub(crate) fn convert(&self, conf: &Conf, terminal: &Terminal, check_rules: CheckRules) -> ExitCode {
         // Read once more; mistakes that were not there a moment ago are told like any others.
         let (status, words) = match self.read_conf() {
             (Some(config), _) => {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use postern_text::panic::PastPanic;
 
-use super::log::{Channels, Message};
+use crate::log::{Channels, Message};
 
 /// Messages that may wait for a name; beyond that they are said without.
 const WAITING: usize = 256;
@@ -22,20 +22,20 @@ const MAX_KNOWN: usize = 4096;
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Says messages with names, in their order.
-pub(super) struct Names {
+pub(crate) struct Names {
     queue: SyncSender<(Vec<Message>, Option<Sender<()>>)>,
 }
 
 impl Names {
     /// Looks names up from now on, and says on `channels`.
-    pub(super) fn start(channels: Arc<Mutex<Channels>>) -> io::Result<Self> {
+    pub(crate) fn start(channels: Arc<Mutex<Channels>>) -> io::Result<Self> {
         let (queue, waiting) = sync_channel(WAITING);
         thread::Builder::new().name("names".to_owned()).spawn(move || run(&waiting, &channels))?;
         Ok(Self { queue })
     }
 
     /// Has messages said when their names are known; gives them back if too many wait already.
-    pub(super) fn say(&self, messages: Vec<Message>) -> Result<(), Vec<Message>> {
+    pub(crate) fn say(&self, messages: Vec<Message>) -> Result<(), Vec<Message>> {
         self.queue.try_send((messages, None)).map_err(|refused| match refused {
             std::sync::mpsc::TrySendError::Full((messages, _))
             | std::sync::mpsc::TrySendError::Disconnected((messages, _)) => messages,
@@ -43,7 +43,7 @@ impl Names {
     }
 
     /// Waits a moment for what was said to be heard: the process may be about to end.
-    pub(super) fn flush(&self) {
+    pub(crate) fn flush(&self) {
         let (done, heard) = channel();
         if self.queue.try_send((Vec::new(), Some(done))).is_ok() {
             // Too late is no harm.

@@ -1,20 +1,4 @@
-//! knockd: runs a knockd.conf as it is, with knockd's command line and words.
-//!
-//! Owns the two file formats and the log that knockd users know; what happens in between is the daemon's as for any other
-//! configuration. `host/docs/knockd.md` lists the differences that a user can notice.
-
-mod background;
-mod conf;
-mod convert;
-mod daemon;
-mod log;
-mod names;
-mod options;
-mod pid_file;
-mod shared;
-mod source;
-mod translate;
-mod voice;
+//! Run: what `knockd` does from its command line to its exit status.
 
 use std::env;
 use std::ffi::OsString;
@@ -32,16 +16,15 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use background::Link;
-use conf::Conf;
-use log::{Channels, Message, Terminal, system_text};
-use options::{Options, Parsed};
-use pid_file::{NotWritten, PidFile};
-use shared::Shared;
-use source::Source;
-use voice::Voice;
-
-pub use daemon::Daemon;
+use crate::background::{self, Link};
+use crate::conf::{self, Conf};
+use crate::daemon::Daemon;
+use crate::log::{Channels, Message, Terminal, system_text};
+use crate::options::{self, Options, Parsed};
+use crate::pid_file::{self, NotWritten, PidFile};
+use crate::shared::Shared;
+use crate::source::Source;
+use crate::voice::Voice;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
@@ -108,7 +91,7 @@ pub fn run<D: Daemon>(args: impl Iterator<Item = OsString>) -> ExitCode {
 
 impl Source {
     /// Reads the configuration for the first time; a line for each mistake if there are any.
-    fn open(options: Options) -> Result<(Self, Conf), Vec<String>> {
+    pub(crate) fn open(options: Options) -> Result<(Self, Conf), Vec<String>> {
         let file = options.config.clone();
         let text = fs::read(&file).map_err(|error| {
             vec![format!("could not open configuration file '{}': {}", file.display(), system_text(&error))]
@@ -235,7 +218,7 @@ impl Source {
 }
 
 /// The channels, whatever became of who had them before.
-fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
+pub(crate) fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
     channels.lock().past_panic()
 }
 

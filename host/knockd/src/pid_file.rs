@@ -20,7 +20,7 @@ const LONGEST: u64 = 64;
 
 /// A pidfile with our number in it.
 #[derive(Debug)]
-pub(super) struct PidFile {
+pub(crate) struct PidFile {
     path: PathBuf,
     /// Locked as long as this process lives, so that of two that start at once one has it.
     _file: File,
@@ -28,7 +28,7 @@ pub(super) struct PidFile {
 
 /// Why there is no pidfile.
 #[derive(Debug)]
-pub(super) enum NotWritten {
+pub(crate) enum NotWritten {
     /// It is that of a daemon that started at the same time.
     Held,
     /// The system does not let it be written.
@@ -40,7 +40,7 @@ impl PidFile {
     ///
     /// # Errors
     /// See [`NotWritten`].
-    pub(super) fn write(path: PathBuf) -> Result<Self, NotWritten> {
+    pub(crate) fn write(path: PathBuf) -> Result<Self, NotWritten> {
         let mut file = open(&path)?;
         let number = format!("{}\n", process::id());
         let written = file.set_len(0).and_then(|()| file.write_all(number.as_bytes()));
@@ -49,7 +49,7 @@ impl PidFile {
     }
 
     /// Removes the file, if it is still ours.
-    pub(super) fn remove(self) {
+    pub(crate) fn remove(self) {
         if read(&self.path) == Some(process::id()) {
             // Whoever removed it before had a reason.
             drop(fs::remove_file(self.path));
@@ -87,7 +87,7 @@ fn open(path: &Path) -> Result<File, NotWritten> {
 }
 
 /// The daemon whose pidfile this is, if it still runs after the time that a stop may take.
-pub(super) fn holder(path: &Path) -> Option<u32> {
+pub(crate) fn holder(path: &Path) -> Option<u32> {
     holder_after(path, PATIENCE)
 }
 

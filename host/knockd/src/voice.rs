@@ -12,16 +12,16 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::layer::{Context, Layer};
 
-use super::lock;
-use super::log::{Channels, Message, Source};
-use super::names::Names;
-use super::shared::Shared;
+use crate::log::{Channels, Message, Source};
+use crate::names::Names;
+use crate::run::lock;
+use crate::shared::Shared;
 
 /// What is no warning, but must be heard by those who heard the one that it puts an end to.
 const ENDS_A_WARNING: [&str; 2] = ["journal", "listening-again"];
 
 /// A subscriber that speaks as knockd does.
-pub(super) struct Voice {
+pub(crate) struct Voice {
     channels: Arc<Mutex<Channels>>,
     /// With `-l`: everything is said in order by the thread that looks names up.
     names: Option<Arc<Names>>,
@@ -31,7 +31,7 @@ pub(super) struct Voice {
 
 impl Voice {
     /// Speaks on `channels`; with `looks_up`, with the names of those who knock.
-    pub(super) fn new(
+    pub(crate) fn new(
         channels: Arc<Mutex<Channels>>,
         looks_up: bool,
         shared: Arc<Shared>,
@@ -43,7 +43,7 @@ impl Voice {
     }
 
     /// Says what is still to be said, and lets go of the terminal.
-    pub(super) fn leave_terminal(&self) -> impl FnOnce() + use<> {
+    pub(crate) fn leave_terminal(&self) -> impl FnOnce() + use<> {
         let (channels, names) = (Arc::clone(&self.channels), self.names.clone());
         move || {
             if let Some(names) = names {

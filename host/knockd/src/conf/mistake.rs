@@ -26,8 +26,8 @@ impl Mistake {
     }
 
     /// What knockd also gives to the log channel, which at start is syslog only; none for most mistakes.
-    pub(crate) fn for_log(&self) -> Option<super::super::log::Message> {
-        use super::super::log::Message;
+    pub(crate) fn for_log(&self) -> Option<crate::log::Message> {
+        use crate::log::Message;
         match &self.problem {
             Problem::Sequence { error: SequenceError::Port(_) | SequenceError::NoPort, .. } => None,
             Problem::Sequence { door, error } => {

@@ -9,8 +9,8 @@ use std::time::Instant;
 use jiff::Timestamp;
 use jiff::tz::{Offset, TimeZone};
 
-use super::super::conf::SequenceError;
 use super::*;
+use crate::conf::SequenceError;
 
 fn source(host: Option<&str>) -> Source {
     Source { address: "10.9.0.2".parse().expect("an address"), host: host.map(str::to_owned) }

@@ -4,8 +4,9 @@ use std::process::Command;
 
 use postern_config::CommandDoor;
 
-use super::super::{Options, Source};
 use super::*;
+use crate::options::Options;
+use crate::source::Source;
 
 const ARTICLE: &str = "\
 [options]
