@@ -2,23 +2,24 @@
 
 use std::io;
 
+use postern_config::ConfigSource;
 use postern_core::{Claim, ClaimError};
 use postern_ledger::{Answer, FileLedger, Ledger};
 
 use crate::happening::{Happening, Teller};
 use crate::state;
-use crate::written::Written;
 
 /// Starts what keeps used tokens and counters; its answers come as happenings. What it needs is opened on its own thread, so that nothing
 /// waits for a disk.
 ///
 /// # Errors
 /// If there can be no thread.
-pub(crate) fn start(written: &Written, teller: Teller) -> io::Result<Box<dyn Ledger>> {
+pub(crate) fn start(source: &dyn ConfigSource, teller: Teller) -> io::Result<Box<dyn Ledger>> {
     let answers = Box::new(move |answer| drop(teller.send(Happening::Ledger(answer))));
-    Ok(match written {
-        Written::Postern(..) => Box::new(FileLedger::start(&state::folder(), answers)?),
-        Written::Knockd(_) => Box::new(NoTokens(answers)),
+    Ok(if source.uses_tokens() {
+        Box::new(FileLedger::start(&state::folder(), answers)?)
+    } else {
+        Box::new(NoTokens(answers))
     })
 }
 

@@ -55,6 +55,10 @@ impl ConfigSource for PosternToml {
         true
     }
 
+    fn uses_tokens(&self) -> bool {
+        true
+    }
+
     fn likeness(&self) -> Likeness {
         Likeness::Exact
     }

@@ -33,6 +33,9 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
     /// Whether what a command must close is not opened without a journal; else it is opened all the same, and that is told.
     fn needs_journal(&self) -> bool;
 
+    /// Whether its rules can use tokens up, which must be remembered for longer than the daemon runs.
+    fn uses_tokens(&self) -> bool;
+
     /// Which packets are one and the same.
     fn likeness(&self) -> Likeness;
 

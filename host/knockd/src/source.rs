@@ -78,6 +78,10 @@ impl ConfigSource for Source {
         false
     }
 
+    fn uses_tokens(&self) -> bool {
+        false
+    }
+
     /// What a target gets may be seen coming in and leaving again.
     fn likeness(&self) -> Likeness {
         Likeness::AcrossRouters

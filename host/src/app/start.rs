@@ -107,7 +107,7 @@ impl App {
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
         let (to_spend, judgements) = judgements();
-        let ledger = ledger::start(&written, Teller::clone(&teller))
+        let ledger = ledger::start(&*source, Teller::clone(&teller))
             .context("the ledger's thread cannot be started")?;
         let desk = Arc::new(Desk::new(doors, ledger, &plan, &config, clock, Arc::clone(&observer), to_spend));
         let local = Arc::new(LocalNetwork::follow()?);
