@@ -64,7 +64,7 @@ struct Entry {
 
 /// Why there is no such profile.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ProfileError {
     /// The file cannot be read.
     #[error("cannot read {}", path.display())]
     Read {
@@ -136,8 +136,9 @@ impl ProfileFile {
     ///
     /// # Errors
     /// If it cannot be read.
-    pub fn read(path: &Path) -> Result<Self, Error> {
-        let bytes = std::fs::read(path).map_err(|source| Error::Read { path: path.to_owned(), source })?;
+    pub fn read(path: &Path) -> Result<Self, ProfileError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| ProfileError::Read { path: path.to_owned(), source })?;
         Ok(Self::parse(path, &String::from_utf8_lossy(&bytes)))
     }
 
@@ -170,16 +171,17 @@ impl ProfileFile {
     ///
     /// # Errors
     /// If there is none, or it has mistakes, or the file is not to be understood.
-    pub fn profile(&self, name: &str) -> Result<&Profile, Error> {
+    pub fn profile(&self, name: &str) -> Result<&Profile, ProfileError> {
         if !self.mistakes.is_empty() {
-            return Err(Error::Mistakes(Mistakes::new(self.mistakes())));
+            return Err(ProfileError::Mistakes(Mistakes::new(self.mistakes())));
         }
-        let entry = self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| Error::NoProfile {
-            path: self.path.clone(),
-            name: name.to_owned(),
-            names: self.names().map(str::to_owned).collect(),
-        })?;
-        entry.profile.as_ref().map_err(|mistakes| Error::Mistakes(Mistakes::new(mistakes.clone())))
+        let entry =
+            self.entries.iter().find(|entry| entry.name == name).ok_or_else(|| ProfileError::NoProfile {
+                path: self.path.clone(),
+                name: name.to_owned(),
+                names: self.names().map(str::to_owned).collect(),
+            })?;
+        entry.profile.as_ref().map_err(|mistakes| ProfileError::Mistakes(Mistakes::new(mistakes.clone())))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::door::DEFAULT_TIMEOUT;
 use crate::exit::{Failure, Nonsense};
 use crate::knock::{Notice, knock};
 use crate::payload::Payload;
-use crate::profile::{Error, Profile, ProfileFile, check_host};
+use crate::profile::{Profile, ProfileError, ProfileFile, check_host};
 use crate::resolve::resolve;
 use crate::step::Step;
 use crate::then;
@@ -84,7 +84,7 @@ fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, Failure> {
     let path = super::profiles_path(args.file.file.as_ref())?;
     match ProfileFile::read(&path).and_then(|file| file.profile(name).cloned()) {
         Ok(profile) => Ok(profile),
-        Err(Error::Mistakes(mistakes)) => Err(Failure::usage(mistakes)),
+        Err(ProfileError::Mistakes(mistakes)) => Err(Failure::usage(mistakes)),
         // Whoever forgot the steps hears of a profile that was never meant.
         Err(error) if args.profile.is_none() => {
             let error = anyhow::Error::from(error);

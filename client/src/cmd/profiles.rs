@@ -7,7 +7,7 @@ use postern_text::{duration, piece, terminal};
 
 use crate::cli::ProfilesArgs;
 use crate::exit::Failure;
-use crate::profile::{Error, Mistakes, Profile, ProfileFile};
+use crate::profile::{Mistakes, Profile, ProfileError, ProfileFile};
 
 /// Lists the profiles that can be used, or the names of all.
 ///
@@ -18,7 +18,7 @@ pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
     let file = match ProfileFile::read(&path) {
         Ok(file) => file,
         // Whoever has not written one yet has no profiles, and made no mistake.
-        Err(Error::Read { source, .. })
+        Err(ProfileError::Read { source, .. })
             if args.file.file.is_none() && source.kind() == io::ErrorKind::NotFound =>
         {
             return Ok(());
