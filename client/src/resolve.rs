@@ -20,7 +20,7 @@ pub enum Family {
 
 /// Why there is nothing to knock at.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum ResolveError {
     /// The name has no addresses, or nobody can be asked.
     #[error("cannot resolve {host}")]
     Unknown {
@@ -55,10 +55,11 @@ pub enum Error {
 ///
 /// # Errors
 /// If there is none, or there are more than [`MAX_ADDRESSES`].
-pub fn resolve(host: &str, family: Family, source: Option<IpAddr>) -> Result<Vec<SocketAddr>, Error> {
+pub fn resolve(host: &str, family: Family, source: Option<IpAddr>) -> Result<Vec<SocketAddr>, ResolveError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    let found =
-        (bare, 0).to_socket_addrs().map_err(|source| Error::Unknown { host: host.to_owned(), source })?;
+    let found = (bare, 0)
+        .to_socket_addrs()
+        .map_err(|source| ResolveError::Unknown { host: host.to_owned(), source })?;
     select(host, found, family, source)
 }
 
@@ -67,7 +68,7 @@ fn select(
     found: impl Iterator<Item = SocketAddr>,
     family: Family,
     source: Option<IpAddr>,
-) -> Result<Vec<SocketAddr>, Error> {
+) -> Result<Vec<SocketAddr>, ResolveError> {
     let is_v4_wanted = family != Family::V6 && source.is_none_or(|source| source.is_ipv4());
     let is_v6_wanted = family != Family::V4 && source.is_none_or(|source| source.is_ipv6());
     let (mut wanted, mut other) = (Vec::new(), None);
@@ -82,13 +83,13 @@ fn select(
         (1..=MAX_ADDRESSES, _) => Ok(wanted),
         (0, Some(found)) => {
             let family = if found.is_ipv4() { "IPv6" } else { "IPv4" };
-            Err(Error::OtherFamily { host: host.to_owned(), family, found })
+            Err(ResolveError::OtherFamily { host: host.to_owned(), family, found })
         }
         (0, None) => {
             let source = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-            Err(Error::Unknown { host: host.to_owned(), source })
+            Err(ResolveError::Unknown { host: host.to_owned(), source })
         }
-        (count, _) => Err(Error::TooMany { host: host.to_owned(), count }),
+        (count, _) => Err(ResolveError::TooMany { host: host.to_owned(), count }),
     }
 }
 
