@@ -9,10 +9,10 @@ use clap_complete::ArgValueCandidates;
 use postern_text::{DurationError, duration};
 
 use crate::complete::profile_names;
-use crate::door::Door;
 use crate::duration::{LONGEST, parse_or_millis};
 use crate::profile::check_source;
 use crate::resolve::Family;
+use crate::tcp_door::TcpDoor;
 
 /// Knocks at ports, so that a door opens.
 #[derive(Debug, Parser)]
@@ -80,8 +80,8 @@ pub struct KnockArgs {
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub payload_file: Option<PathBuf>,
     /// Then wait until this door is open, and say how long it took.
-    #[arg(long, value_name = "tcp/PORT", value_parser = Door::parse)]
-    pub wait: Option<Door>,
+    #[arg(long, value_name = "tcp/PORT", value_parser = TcpDoor::parse)]
+    pub wait: Option<TcpDoor>,
     /// How long to wait for it, such as 500ms or 1m30s; 5s if nothing is said.
     #[arg(long, value_name = "TIME", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,

@@ -16,10 +16,10 @@ use std::time::Duration;
 pub use home::default_path;
 pub use mistake::{Mistake, Mistakes};
 
-use crate::door::Door;
 use crate::payload::Payload;
 use crate::resolve::Family;
 use crate::step::Step;
+use crate::tcp_door::TcpDoor;
 use crate::then::Then;
 use crate::transport::Transport;
 
@@ -39,8 +39,8 @@ pub struct Profile {
     /// What UDP steps carry.
     pub payload: Payload,
     /// What must be open in the end.
-    pub wait: Option<Door>,
-    /// For how long that is waited for, at most an hour; [`DEFAULT_TIMEOUT`](crate::door::DEFAULT_TIMEOUT) if none.
+    pub wait: Option<TcpDoor>,
+    /// For how long that is waited for, at most an hour; [`DEFAULT_TIMEOUT`](crate::tcp_door::DEFAULT_TIMEOUT) if none.
     pub timeout: Option<Duration>,
     /// What to run in the end.
     pub then: Option<Then>,

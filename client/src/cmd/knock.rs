@@ -4,13 +4,13 @@ use anyhow::Context;
 use postern_text::terminal;
 
 use crate::cli::KnockArgs;
-use crate::door::DEFAULT_TIMEOUT;
 use crate::exit::{Failure, Nonsense};
 use crate::knock::{Notice, knock};
 use crate::payload::Payload;
 use crate::profile::{Profile, ProfileError, ProfileFile, check_host};
 use crate::resolve::resolve;
 use crate::step::Step;
+use crate::tcp_door::DEFAULT_TIMEOUT;
 use crate::then;
 
 /// Does all that was asked for. Does not return if the profile's command could be started.

@@ -10,11 +10,11 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::{Entry, Mistake, Profile, check_host, check_source};
-use crate::door::Door;
 use crate::duration::LONGEST;
 use crate::payload::Payload;
 use crate::resolve::Family;
 use crate::step::Step;
+use crate::tcp_door::TcpDoor;
 use crate::then::Then;
 
 pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
@@ -88,7 +88,7 @@ impl<'a> Reader<'a> {
         });
         let source = self.checked("source", check_source);
         let payload = self.payload();
-        let wait = self.checked("wait", Door::parse);
+        let wait = self.checked("wait", TcpDoor::parse);
         let timeout = self.checked("timeout", |text| parse_within(text, Duration::from_millis(1)..=LONGEST));
         let then = self.checked("then", Then::parse);
         self.unknown_keys();
@@ -241,7 +241,7 @@ mod tests {
             steps = "1111:udp 2222"
             "#,
             expect![[r#"
-                home: Profile { host: "gate.example.org", steps: [Step { written: "7000", port: 7000, transport: Udp }, Step { written: "8000", port: 8000, transport: Tcp }, Step { written: "9000", port: 9000, transport: Tcp }], interval: 200ms, family: V6, source: Some(2001:db8::2), payload: Payload(6 bytes), wait: Some(Door { port: 22 }), timeout: Some(3s), then: Some(Then { written: "ssh -p {port} ann@{host}", words: ["ssh", "-p", "{port}", "ann@{host}"] }) }
+                home: Profile { host: "gate.example.org", steps: [Step { written: "7000", port: 7000, transport: Udp }, Step { written: "8000", port: 8000, transport: Tcp }, Step { written: "9000", port: 9000, transport: Tcp }], interval: 200ms, family: V6, source: Some(2001:db8::2), payload: Payload(6 bytes), wait: Some(TcpDoor { port: 22 }), timeout: Some(3s), then: Some(Then { written: "ssh -p {port} ann@{host}", words: ["ssh", "-p", "{port}", "ann@{host}"] }) }
                 work: Profile { host: "10.0.0.1", steps: [Step { written: "1111", port: 1111, transport: Udp }, Step { written: "2222", port: 2222, transport: Tcp }], interval: 0ns, family: Both, source: None, payload: Payload(0 bytes), wait: None, timeout: None, then: None }
             "#]],
         );

@@ -1,4 +1,4 @@
-//! Door: a port that the knock opens, and waiting for it.
+//! TcpDoor: a TCP port that the knock opens, and waiting for it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -26,7 +26,7 @@ const LOOK: Duration = Duration::from_millis(1);
 
 /// A TCP port that can be connected to when it is open.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Door {
+pub struct TcpDoor {
     /// The port.
     pub port: u16,
 }
@@ -44,13 +44,13 @@ pub struct Opened {
 #[derive(Debug, thiserror::Error)]
 #[error("{door} did not open within {}: {last}", show(*.waited))]
 pub struct StillClosed {
-    door: Door,
+    door: TcpDoor,
     waited: Duration,
     /// What the last try that ended came to.
     last: String,
 }
 
-impl Door {
+impl TcpDoor {
     /// Reads `tcp/22` or `tcp/ssh`.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ impl Door {
     }
 }
 
-impl fmt::Display for Door {
+impl fmt::Display for TcpDoor {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "tcp/{}", self.port)
     }
@@ -161,9 +161,9 @@ mod tests {
 
     #[test]
     fn doors() {
-        assert_eq!(Door::parse("tcp/22").map(|door| door.to_string()), Ok("tcp/22".to_owned()));
+        assert_eq!(TcpDoor::parse("tcp/22").map(|door| door.to_string()), Ok("tcp/22".to_owned()));
         for text in ["22", "ssh", "udp/53", "tcp/", "tcp/0", "tcp/65536", "TCP/22", ""] {
-            assert!(Door::parse(text).is_err(), "{text}");
+            assert!(TcpDoor::parse(text).is_err(), "{text}");
         }
     }
 
@@ -196,10 +196,10 @@ mod tests {
     const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
     /// A port that nobody else gets, and that refuses until the socket listens.
-    fn closed() -> (Socket, Door) {
+    fn closed() -> (Socket, TcpDoor) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&LOCALHOST.into()).expect("a free port");
         let port = socket.local_addr().expect("bound").as_socket().expect("of IP").port();
-        (socket, Door { port })
+        (socket, TcpDoor { port })
     }
 }
