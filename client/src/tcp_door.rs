@@ -33,7 +33,7 @@ pub struct TcpDoor {
 
 /// How a door was found open.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opened {
+pub struct FoundOpen {
     /// At this address.
     pub address: IpAddr,
     /// After this time.
@@ -77,7 +77,7 @@ impl TcpDoor {
         addresses: &[SocketAddr],
         source: Option<IpAddr>,
         timeout: Duration,
-    ) -> Result<Opened, StillClosed> {
+    ) -> Result<FoundOpen, StillClosed> {
         let start = Instant::now();
         let mut tries: Vec<Tries> = addresses.iter().map(|address| Tries::new(*address, self.port)).collect();
         let mut last = "no answer".to_owned();
@@ -91,7 +91,7 @@ impl TcpDoor {
             }
             for tries in &mut tries {
                 if tries.is_through(&mut last) {
-                    return Ok(Opened { address: tries.to.ip(), after: start.elapsed() });
+                    return Ok(FoundOpen { address: tries.to.ip(), after: start.elapsed() });
                 }
             }
             if start.elapsed() >= timeout {
