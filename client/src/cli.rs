@@ -11,7 +11,7 @@ use postern_text::{DurationError, duration};
 use crate::complete::profile_names;
 use crate::duration::{LONGEST, parse_or_millis};
 use crate::profile::check_source;
-use crate::resolve::Family;
+use crate::resolve::AddressFamily;
 use crate::tcp_door::TcpDoor;
 
 /// Knocks at ports, so that a door opens.
@@ -113,10 +113,10 @@ pub struct FileArgs {
 impl KnockArgs {
     /// The family that was asked for, if one was.
     #[must_use]
-    pub const fn family(&self) -> Option<Family> {
+    pub const fn family(&self) -> Option<AddressFamily> {
         match (self.ipv4, self.ipv6) {
-            (true, _) => Some(Family::V4),
-            (_, true) => Some(Family::V6),
+            (true, _) => Some(AddressFamily::V4),
+            (_, true) => Some(AddressFamily::V6),
             _ => None,
         }
     }

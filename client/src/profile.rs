@@ -17,7 +17,7 @@ pub use home::default_path;
 pub use mistake::{Mistake, Mistakes};
 
 use crate::payload::Payload;
-use crate::resolve::Family;
+use crate::resolve::AddressFamily;
 use crate::step::Step;
 use crate::tcp_door::TcpDoor;
 use crate::then::Then;
@@ -33,7 +33,7 @@ pub struct Profile {
     /// From one hit to the next; at most an hour.
     pub interval: Duration,
     /// Which addresses of the host.
-    pub family: Family,
+    pub family: AddressFamily,
     /// The address to send from.
     pub source: Option<IpAddr>,
     /// What UDP steps carry.
@@ -96,7 +96,7 @@ impl Profile {
             host: host.to_owned(),
             steps,
             interval: Duration::ZERO,
-            family: Family::default(),
+            family: AddressFamily::default(),
             source: None,
             payload: Payload::default(),
             wait: None,
@@ -110,9 +110,9 @@ impl Profile {
     pub fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
         let is_other_family = self.source.is_some_and(|source| match self.family {
-            Family::Both => false,
-            Family::V4 => source.is_ipv6(),
-            Family::V6 => source.is_ipv4(),
+            AddressFamily::Both => false,
+            AddressFamily::V4 => source.is_ipv6(),
+            AddressFamily::V6 => source.is_ipv4(),
         });
         if is_other_family {
             found.push(("source", "is not of the family that was asked for".to_owned()));

@@ -8,7 +8,7 @@ pub const MAX_ADDRESSES: usize = 16;
 
 /// Which addresses of a host are meant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Family {
+pub enum AddressFamily {
     /// All of them.
     #[default]
     Both,
@@ -55,7 +55,11 @@ pub enum ResolveError {
 ///
 /// # Errors
 /// If there is none, or there are more than [`MAX_ADDRESSES`].
-pub fn resolve(host: &str, family: Family, source: Option<IpAddr>) -> Result<Vec<SocketAddr>, ResolveError> {
+pub fn resolve(
+    host: &str,
+    family: AddressFamily,
+    source: Option<IpAddr>,
+) -> Result<Vec<SocketAddr>, ResolveError> {
     let bare = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
     let found = (bare, 0)
         .to_socket_addrs()
@@ -66,11 +70,11 @@ pub fn resolve(host: &str, family: Family, source: Option<IpAddr>) -> Result<Vec
 fn select(
     host: &str,
     found: impl Iterator<Item = SocketAddr>,
-    family: Family,
+    family: AddressFamily,
     source: Option<IpAddr>,
 ) -> Result<Vec<SocketAddr>, ResolveError> {
-    let is_v4_wanted = family != Family::V6 && source.is_none_or(|source| source.is_ipv4());
-    let is_v6_wanted = family != Family::V4 && source.is_none_or(|source| source.is_ipv6());
+    let is_v4_wanted = family != AddressFamily::V6 && source.is_none_or(|source| source.is_ipv4());
+    let is_v6_wanted = family != AddressFamily::V4 && source.is_none_or(|source| source.is_ipv6());
     let (mut wanted, mut other) = (Vec::new(), None);
     for address in found {
         if !(if address.is_ipv4() { is_v4_wanted } else { is_v6_wanted }) {
@@ -102,22 +106,22 @@ mod tests {
     #[test]
     fn all_addresses_of_the_wanted_family_once_each() {
         let found = "10.0.0.1 10.0.0.2 ::1 10.0.0.1";
-        check(found, Family::Both, None, expect!["10.0.0.1 10.0.0.2 ::1"]);
-        check(found, Family::V4, None, expect!["10.0.0.1 10.0.0.2"]);
-        check(found, Family::V6, None, expect!["::1"]);
-        check(found, Family::Both, Some("10.9.9.9"), expect!["10.0.0.1 10.0.0.2"]);
-        check(found, Family::Both, Some("fe80::1"), expect!["::1"]);
+        check(found, AddressFamily::Both, None, expect!["10.0.0.1 10.0.0.2 ::1"]);
+        check(found, AddressFamily::V4, None, expect!["10.0.0.1 10.0.0.2"]);
+        check(found, AddressFamily::V6, None, expect!["::1"]);
+        check(found, AddressFamily::Both, Some("10.9.9.9"), expect!["10.0.0.1 10.0.0.2"]);
+        check(found, AddressFamily::Both, Some("fe80::1"), expect!["::1"]);
     }
 
     #[test]
     fn none_or_too_many_is_said() {
-        check("10.0.0.1", Family::V6, None, expect!["gate has no IPv6 address; it has 10.0.0.1"]);
-        check("::1", Family::Both, Some("10.9.9.9"), expect!["gate has no IPv4 address; it has ::1"]);
-        check("", Family::Both, None, expect!["cannot resolve gate"]);
+        check("10.0.0.1", AddressFamily::V6, None, expect!["gate has no IPv6 address; it has 10.0.0.1"]);
+        check("::1", AddressFamily::Both, Some("10.9.9.9"), expect!["gate has no IPv4 address; it has ::1"]);
+        check("", AddressFamily::Both, None, expect!["cannot resolve gate"]);
         let many = (0..17).map(|n| format!("10.0.0.{n} ")).collect::<String>();
         check(
             &many,
-            Family::Both,
+            AddressFamily::Both,
             None,
             expect!["gate has 17 addresses, more than 16; knock at one of them"],
         );
@@ -126,13 +130,13 @@ mod tests {
     #[test]
     fn addresses_need_no_name_server() {
         for (host, expect) in [("127.0.0.1", "127.0.0.1:0"), ("::1", "[::1]:0"), ("[::1]", "[::1]:0")] {
-            let addresses = resolve(host, Family::Both, None).expect("an address");
+            let addresses = resolve(host, AddressFamily::Both, None).expect("an address");
             assert_eq!(addresses.iter().map(ToString::to_string).collect::<Vec<_>>(), [expect]);
         }
     }
 
     #[track_caller]
-    fn check(found: &str, family: Family, source: Option<&str>, expect: Expect) {
+    fn check(found: &str, family: AddressFamily, source: Option<&str>, expect: Expect) {
         let address = |text: &str| text.parse::<IpAddr>().expect("an address");
         let found = found.split_whitespace().map(|text| SocketAddr::new(address(text), 0));
         match select("gate", found, family, source.map(address)) {

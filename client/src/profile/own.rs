@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 use super::{Entry, Mistake, Profile, check_host, check_source};
 use crate::duration::LONGEST;
 use crate::payload::Payload;
-use crate::resolve::Family;
+use crate::resolve::AddressFamily;
 use crate::step::Step;
 use crate::tcp_door::TcpDoor;
 use crate::then::Then;
@@ -81,9 +81,9 @@ impl<'a> Reader<'a> {
         let steps = self.steps();
         let interval = self.checked("interval", |text| parse_within(text, Duration::ZERO..=LONGEST));
         let family = self.checked("family", |text| match text {
-            "both" => Ok(Family::Both),
-            "ipv4" => Ok(Family::V4),
-            "ipv6" => Ok(Family::V6),
+            "both" => Ok(AddressFamily::Both),
+            "ipv4" => Ok(AddressFamily::V4),
+            "ipv6" => Ok(AddressFamily::V6),
             _ => Err(format!("`{text}` is not a family; write \"ipv4\", \"ipv6\" or \"both\"")),
         });
         let source = self.checked("source", check_source);
