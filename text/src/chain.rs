@@ -4,15 +4,13 @@ use std::error::Error;
 use std::fmt::{self, Display, Formatter};
 
 /// An error, then its source, and so on, with colons between. Each error says what failed here and leaves why to its source.
-pub fn chain<'a>(error: &'a (dyn Error + 'static)) -> Chain<'a> {
-    Chain(error)
+pub fn chain(error: &(dyn Error + 'static)) -> impl Display {
+    ErrorChain(error)
 }
 
-/// What [`chain`] shows.
-#[derive(Clone, Copy, Debug)]
-pub struct Chain<'a>(&'a (dyn Error + 'static));
+struct ErrorChain<'a>(&'a (dyn Error + 'static));
 
-impl Display for Chain<'_> {
+impl Display for ErrorChain<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)?;
         let mut next = self.0.source();

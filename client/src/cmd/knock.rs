@@ -1,7 +1,7 @@
 //! `postern knock`: knocks, waits for the door, and runs what comes then.
 
 use anyhow::Context;
-use postern_text::terminal;
+use postern_text::{chain, terminal};
 
 use crate::cli::KnockArgs;
 use crate::exit::{Failure, Nonsense};
@@ -87,9 +87,9 @@ fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, Failure> {
         Err(ProfileError::Mistakes(mistakes)) => Err(Failure::usage(mistakes)),
         // Whoever forgot the steps hears of a profile that was never meant.
         Err(error) if args.profile.is_none() => {
-            let error = anyhow::Error::from(error);
+            let why = chain(&error);
             Err(Failure::usage(anyhow::anyhow!(
-                "{error:#}; to knock at a host, say its steps: postern knock {name} STEP..."
+                "{why}; to knock at a host, say its steps: postern knock {name} STEP..."
             )))
         }
         Err(error) => Err(Failure::usage(error)),
