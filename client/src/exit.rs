@@ -2,9 +2,7 @@
 
 use std::process::{ExitCode, Termination};
 
-use postern_text::chain;
-
-use crate::profile::Mistakes;
+use postern_text::{Mistakes, chain};
 
 /// How a command ended. A command that a profile runs at the end of its knock ends with a code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

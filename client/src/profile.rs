@@ -5,7 +5,6 @@
 
 mod home;
 mod ini;
-mod mistake;
 mod own;
 
 use std::io;
@@ -14,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use home::default_path;
-pub use mistake::{Mistake, Mistakes};
+
+use postern_text::{Mistake, Mistakes};
 
 use crate::payload::Payload;
 use crate::resolve::AddressFamily;

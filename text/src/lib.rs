@@ -10,9 +10,11 @@
 pub mod chain;
 pub mod clean;
 pub mod duration;
+pub mod mistake;
 pub mod panic;
 pub mod terminal;
 
 pub use chain::chain;
 pub use clean::{Cleaned, clean, line, piece};
 pub use duration::DurationError;
+pub use mistake::{Mistake, Mistakes};

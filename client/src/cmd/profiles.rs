@@ -3,11 +3,11 @@
 use std::fmt::Display;
 use std::io;
 
-use postern_text::{duration, piece, terminal};
+use postern_text::{Mistakes, duration, piece, terminal};
 
 use crate::cli::ProfilesArgs;
 use crate::exit::Failure;
-use crate::profile::{Mistakes, Profile, ProfileError, ProfileFile};
+use crate::profile::{Profile, ProfileError, ProfileFile};
 
 /// Lists the profiles that can be used, or the names of all.
 ///

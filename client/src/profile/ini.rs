@@ -6,7 +6,9 @@ use std::fmt::Display;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Entry, Mistake, Profile, check_host};
+use postern_text::Mistake;
+
+use super::{Entry, Profile, check_host};
 use crate::duration::{LONGEST, parse_float_millis};
 use crate::step::{Step, check_one};
 use crate::transport::Transport;
@@ -108,7 +110,7 @@ impl Lines<'_> {
 
     fn mistake(&mut self, line: usize, key: impl Display, what: &str) {
         let file = self.path.to_owned();
-        self.mistakes.push(Mistake { file, line, key: key.to_string(), what: what.to_owned() });
+        self.mistakes.push(Mistake { file, line: Some(line), key: key.to_string(), what: what.to_owned() });
     }
 }
 
@@ -201,7 +203,12 @@ impl Reader<'_> {
 
     fn mistake(&mut self, line: usize, key: &str, what: impl Display) {
         let key = format!("{}.{key}", self.section.name);
-        self.mistakes.push(Mistake { file: self.path.to_owned(), line, key, what: what.to_string() });
+        self.mistakes.push(Mistake {
+            file: self.path.to_owned(),
+            line: Some(line),
+            key,
+            what: what.to_string(),
+        });
     }
 }
 

@@ -5,11 +5,12 @@ use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
+use postern_text::Mistake;
 use postern_text::duration::parse_within;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, Mistake, Profile, check_host, check_source};
+use super::{Entry, Profile, check_host, check_source};
 use crate::duration::LONGEST;
 use crate::payload::Payload;
 use crate::resolve::AddressFamily;
@@ -25,7 +26,7 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
     for error in &errors {
         let line = file.line(&error.span().unwrap_or(0..0));
         // The parser may stumble several times over one thing.
-        if mistakes.last().is_none_or(|last: &Mistake| last.line != line) {
+        if mistakes.last().is_none_or(|last: &Mistake| last.line != Some(line)) {
             mistakes.push(file.mistake(line, "", format!("not TOML: {}", error.message())));
         }
     }
@@ -60,7 +61,7 @@ impl File<'_> {
     }
 
     fn mistake(self, line: usize, key: impl Display, what: impl Display) -> Mistake {
-        Mistake { file: self.path.to_owned(), line, key: key.to_string(), what: what.to_string() }
+        Mistake { file: self.path.to_owned(), line: Some(line), key: key.to_string(), what: what.to_string() }
     }
 }
 
@@ -339,7 +340,7 @@ mod tests {
         let text = "[good]\nhost = \"x\"\nsteps = [\"1\"]\n[bad\nhost = \"y\n";
         let file = ProfileFile::parse(Path::new("p.toml"), text);
         assert!(file.profile("good").is_err());
-        assert_eq!(file.mistakes().iter().map(|mistake| mistake.line).min(), Some(4));
+        assert_eq!(file.mistakes().iter().map(|mistake| mistake.line).min(), Some(Some(4)));
     }
 
     #[test]
