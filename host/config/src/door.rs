@@ -1,11 +1,13 @@
 //! Door: something that can be opened, as `postern.toml` describes it.
 
-use std::ffi::OsString;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Again, GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, SetName, Width};
+use postern_core::{
+    Again, CommandDoor, GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, PLACEHOLDERS, SetName,
+    ShellDoor, Width,
+};
 use postern_text::chain;
 
 use crate::config::{NAME_RULE, is_name};
@@ -16,13 +18,6 @@ use crate::values::{ports, trusted};
 const DEFAULT_FOR: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-
-/// What a command's argument may be filled with, in braces.
-pub const PLACEHOLDERS: [&str; 4] = ["ip", "door", "rule", "seconds"];
-
-/// The environment variable by which a knockd that leaves its terminal tells the process that stays from the one that launched it. No
-/// command gets it.
-pub const KNOCKD_DAEMON_VAR: &str = "POSTERN_KNOCKD_DAEMON";
 
 /// Something that can be opened for a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,43 +69,6 @@ pub enum DoorKind {
     Command(CommandDoor),
     /// Commands as knockd runs them.
     Shell(ShellDoor),
-}
-
-/// Commands as knockd runs them: each a line for `/bin/sh`, none of them required.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ShellDoor {
-    /// Opens.
-    pub start: Option<OsString>,
-    /// Opens for IPv6 clients, instead.
-    pub start_6: Option<OsString>,
-    /// Closes.
-    pub stop: Option<OsString>,
-    /// Closes for IPv6 clients, instead.
-    pub stop_6: Option<OsString>,
-}
-
-impl ShellDoor {
-    /// The commands that open and close for a client of IPv6, or of IPv4. One that is there but empty counts as there.
-    #[must_use]
-    pub fn commands(&self, is_ipv6: bool) -> (Option<&OsString>, Option<&OsString>) {
-        match is_ipv6 {
-            true => {
-                (self.start_6.as_ref().or(self.start.as_ref()), self.stop_6.as_ref().or(self.stop.as_ref()))
-            }
-            false => (self.start.as_ref(), self.stop.as_ref()),
-        }
-    }
-}
-
-/// A pair of commands. Each is a program and its arguments; no shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CommandDoor {
-    /// Opens.
-    pub open: Vec<String>,
-    /// Closes; empty: nothing to run.
-    pub close: Vec<String>,
-    /// A command that runs longer is killed.
-    pub timeout: Duration,
 }
 
 /// Reads one `[doors.NAME]`; nothing if it is not a door.

@@ -28,7 +28,7 @@ mod trust;
 
 pub use activity::{Activity, Doing};
 pub use config::{Config, Reading};
-pub use door::{CommandDoor, Door, DoorKind, KNOCKD_DAEMON_VAR, PLACEHOLDERS, ShellDoor};
+pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use mistake::{Mistake, Mistakes};
 pub use postern_toml::{PosternToml, config_identity};

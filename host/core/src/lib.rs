@@ -19,7 +19,8 @@ mod dispatch;
 mod memory;
 mod rest;
 
-// What rules and doors in the packet filter are, as the configuration describes them.
+// What rules and doors are, as the configuration describes them.
+mod command_door;
 mod config_identity;
 mod door_mistake;
 mod net_door;
@@ -45,6 +46,7 @@ mod width;
 pub use action::{Action, Why};
 pub use claim::{Claim, ClaimError, ClaimKind};
 pub use client::{Client, NotAClient};
+pub use command_door::{CommandDoor, KNOCKD_DAEMON_VAR, PLACEHOLDERS, ShellDoor};
 pub use config_identity::ConfigIdentity;
 pub use copies::Copies;
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::{Config, Door, DoorKind, RuleFile, ShellDoor};
+use postern_config::{Config, Door, DoorKind, RuleFile};
+use postern_core::ShellDoor;
 use postern_text::clean::is_fit;
 use postern_text::{duration, piece};
 use serde_json::Value;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use postern_config::KNOCKD_DAEMON_VAR;
+use postern_core::KNOCKD_DAEMON_VAR;
 use postern_text::panic::PastPanic;
 use postern_text::terminal;
 use tracing_subscriber::filter::LevelFilter;

@@ -8,7 +8,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile, ShellDoor};
+use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile};
+use postern_core::ShellDoor;
 use serde_json::json;
 
 use crate::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};

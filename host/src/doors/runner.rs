@@ -10,8 +10,9 @@ use std::fmt::Display;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
-use postern_config::{CommandDoor, ShellDoor};
-use postern_core::{Act, Key, Observer, Order, OrderError, Receipt, Report, RuleId, What};
+use postern_core::{
+    Act, CommandDoor, Key, Observer, Order, OrderError, Receipt, Report, RuleId, ShellDoor, What,
+};
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 

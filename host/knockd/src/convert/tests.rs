@@ -2,7 +2,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use postern_config::CommandDoor;
+use postern_core::CommandDoor;
 
 use super::*;
 use crate::options::Options;

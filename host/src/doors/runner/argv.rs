@@ -5,8 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::process::Stdio;
 use std::time::Duration;
 
-use postern_config::{CommandDoor, PLACEHOLDERS};
-use postern_core::Act;
+use postern_core::{Act, CommandDoor, PLACEHOLDERS};
 use postern_text::duration;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 use tokio::process::{Child, Command};

@@ -6,8 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-use postern_config::{KNOCKD_DAEMON_VAR, ShellDoor};
-use postern_core::{Act, Order};
+use postern_core::{Act, KNOCKD_DAEMON_VAR, Order, ShellDoor};
 use tokio::process::Command;
 
 use crate::journal::Close;
