@@ -13,6 +13,7 @@ use postern_config::{Config, OneTime};
 use postern_core::{Action, DropReason, Engine, Event, Observer, Policy, Report, RuleId, What};
 use postern_doorman::{Error, Listing, Posture, Release};
 use postern_ledger::{Answer, Ledger};
+use postern_runner::{Journal, Record};
 use postern_text::panic::PastPanic;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::mpsc::error::TrySendError;
@@ -20,7 +21,6 @@ use tokio::sync::mpsc::error::TrySendError;
 use crate::clock::Clock;
 use crate::doors::{Doors, Plan};
 use crate::happening::Judgement;
-use crate::journal::{Journal, Record};
 use listed::Listed;
 
 /// The engine, its doors, and what counts at the moment.

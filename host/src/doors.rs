@@ -4,8 +4,6 @@
 //! processes. What is said to either is an [`Order`], fixed in size, and what comes back is a receipt, so that each can become a
 //! process of its own with less power than this one.
 
-mod runner;
-
 use std::collections::HashMap;
 use std::io;
 use std::path::Path;
@@ -19,11 +17,10 @@ use postern_core::{
     Policy, RuleId,
 };
 use postern_doorman::{DoormanEvent, DoormanHandle, Error, Listing, Mistake, Posture, Release};
+use postern_runner::{Call, Commands, Journal, Record, Runner};
 use tokio::sync::oneshot;
 
 use crate::happening::{Happening, Teller};
-use crate::journal::{Journal, Record};
-use runner::{Call, Commands, Runner};
 
 /// All doors, by number.
 pub(crate) struct Doors {

@@ -5,7 +5,6 @@
 
 mod desk;
 mod doors;
-mod journal;
 mod ledger;
 
 mod load_rules;

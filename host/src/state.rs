@@ -3,9 +3,8 @@
 use std::path::PathBuf;
 
 use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistakes};
+use postern_runner::{Journal, JournalError, Record, journal};
 use postern_text::chain;
-
-use crate::journal::{self, Journal, JournalError, Record};
 
 /// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
 const STATE_DIR: &str = "/var/lib/postern";

@@ -21,7 +21,8 @@ const STEMS: [&str; 2] = ["postern", "knockd"];
 const MOST_ASIDE: u32 = 16;
 
 /// Whether there is any journal in this folder.
-pub(crate) fn is_any(folder: &Path) -> bool {
+#[must_use]
+pub fn is_any(folder: &Path) -> bool {
     paths(folder).any(|path| path.exists())
 }
 

@@ -22,7 +22,7 @@ use crate::journal::{Close, Journal, Record};
 
 /// The commands of a door.
 #[derive(Clone)]
-pub(super) enum Commands {
+pub enum Commands {
     /// Of Postern's own configuration.
     Argv(Arc<CommandDoor>),
     /// As knockd runs them.
@@ -32,15 +32,15 @@ pub(super) enum Commands {
 }
 
 /// An order to a door, and what its commands are told with it.
-pub(super) struct Call<'a> {
+pub struct Call<'a> {
     /// What to do.
-    pub(super) order: Order,
+    pub order: Order,
     /// The rule that asked for it; none if the opening was found at the start.
-    pub(super) rule: Option<&'a RuleId>,
+    pub rule: Option<&'a RuleId>,
     /// The door's name.
-    pub(super) door: &'a str,
+    pub door: &'a str,
     /// The client as commands take it: a link-local address with the name of its link behind it.
-    pub(super) client: &'a dyn Display,
+    pub client: &'a dyn Display,
 }
 
 /// Takes the receipt of an order, and must not wait; false if nobody cares any more.
@@ -48,7 +48,7 @@ type Listener = Arc<dyn Fn(Receipt) -> bool + Send + Sync>;
 
 /// Runs commands. As many wait as the engine gives orders, which the engine bounds.
 #[derive(Clone)]
-pub(super) struct Runner {
+pub struct Runner {
     /// For each opening with a command under way, what comes after it.
     lines: Arc<Mutex<Lines>>,
     argv: Arc<Limits>,
@@ -84,7 +84,7 @@ impl Runner {
     ///
     /// # Panics
     /// Outside a runtime of tokio's.
-    pub(super) fn new(
+    pub fn new(
         listener: impl Fn(Receipt) -> bool + Send + Sync + 'static,
         observer: Arc<dyn Observer>,
     ) -> Self {
@@ -101,44 +101,45 @@ impl Runner {
     }
 
     /// Writes down in this journal what is opened from now on, if there was none.
-    pub(super) fn use_journal(&self, journal: Journal) {
+    pub fn use_journal(&self, journal: Journal) {
         // A second one would not be heard of.
         let _ = self.journal.set(journal);
     }
 
     /// Knows that an opening is in the journal under this number.
-    pub(super) fn inherit(&self, key: Key, row: u64, record: Record) {
+    pub fn inherit(&self, key: Key, row: u64, record: Record) {
         self.rows().insert(key, row, record);
     }
 
     /// Corrects until when an opening lasts, if it is in the journal.
-    pub(super) fn note(&self, key: Key, lasts: Duration) {
+    pub fn note(&self, key: Key, lasts: Duration) {
         if let Some(journal) = self.journal.get() {
             self.rows().note(&key, lasts, journal);
         }
     }
 
     /// Keeps what is in the journal of an opening that nobody tries to close any more.
-    pub(super) fn abandon(&self, key: Key) {
+    pub fn abandon(&self, key: Key) {
         if let Some(journal) = self.journal.get() {
             self.rows().abandon(&key, journal);
         }
     }
 
     /// How many openings were given up and are still open.
-    pub(super) fn abandoned(&self) -> usize {
+    #[must_use]
+    pub fn abandoned(&self) -> usize {
         self.rows().abandoned()
     }
 
     /// Waits a moment until the journal is as it should be.
-    pub(super) fn flush(&self) {
+    pub fn flush(&self) {
         if let Some(journal) = self.journal.get() {
             journal.flush();
         }
     }
 
     /// Runs what an order asks for, after what was asked for before for the same opening. Returns at once.
-    pub(super) fn run(&self, commands: &Commands, call: &Call<'_>) {
+    pub fn run(&self, commands: &Commands, call: &Call<'_>) {
         let Call { order, door: name, .. } = *call;
         if matches!((commands, order.act), (Commands::Shell(_), Act::Open(_))) {
             let src = order.client;

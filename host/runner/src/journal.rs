@@ -25,19 +25,19 @@ use tokio::sync::oneshot;
 use self::folder::Folder;
 use self::writer::{Message, Writer};
 
-pub(crate) use self::folder::is_any;
+pub use self::folder::is_any;
 
 /// How long a stop waits until what was struck out is on the disk.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Something that a command has opened, or is about to, and how to close it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Record {
+pub struct Record {
     /// The door's name.
-    pub(crate) door: String,
+    pub door: String,
     /// For whom.
     #[serde(with = "client_text")]
-    pub(crate) client: Client,
+    pub client: Client,
     /// For how long, in milliseconds.
     lasts: u64,
     /// Until when, in milliseconds since 1970 by the machine's clock.
@@ -69,7 +69,8 @@ impl Record {
     }
 
     /// How long it stays open from now. A clock that was set back gives no more than there was.
-    pub(crate) fn remaining(&self) -> Duration {
+    #[must_use]
+    pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.until.saturating_sub(wall()).min(self.lasts))
     }
 
@@ -81,28 +82,34 @@ impl Record {
 
 /// Why there is no journal.
 #[derive(Debug, Error)]
-pub(crate) enum JournalError {
+pub enum JournalError {
+    /// The state folder cannot be had.
     #[error(transparent)]
     Folder(#[from] StateError),
+    /// As many daemons run in the folder as there may be.
     #[error(
         "the {} journals in {} are all held by other daemons that run; stop one, or give this one a folder of its own, by STATE_DIRECTORY",
         folder::SLOTS,
         .0.display()
     )]
     NoSlot(PathBuf),
+    /// The file cannot be opened.
     #[error("the journal {} cannot be opened", .0.display())]
     File(PathBuf, #[source] io::Error),
+    /// The database in it cannot be opened.
     #[error("the journal {} cannot be opened", .0.display())]
     Open(PathBuf, #[source] DatabaseError),
+    /// The database cannot be read.
     #[error("the journal {} cannot be read", .0.display())]
     Read(PathBuf, #[source] redb::Error),
+    /// The system has no thread for it.
     #[error("the journal's thread cannot be started")]
     Thread(#[source] io::Error),
 }
 
 /// A way to the thread that writes. What comes while it writes is written together, so that many openings cost what one does.
 #[derive(Clone, Debug)]
-pub(crate) struct Journal {
+pub struct Journal {
     messages: Sender<Message>,
 }
 
@@ -114,7 +121,7 @@ impl Journal {
     ///
     /// # Errors
     /// If the folder or the file is not fit, or 16 living daemons hold the journals that there may be.
-    pub(crate) fn open(folder: &Path, stem: &str) -> Result<(Self, Vec<(u64, Record)>), JournalError> {
+    pub fn open(folder: &Path, stem: &str) -> Result<(Self, Vec<(u64, Record)>), JournalError> {
         let folder = Folder::enter(folder)?;
         let mut own = folder.claim(stem)?;
         let (database, rows) = match own.read() {
