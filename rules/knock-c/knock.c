@@ -53,7 +53,7 @@ static memory recall(const postern_bytes *bytes, uint64_t now) {
 
 static void rule_judge(const postern_knock *knock, const postern_bytes *bytes, postern_verdict *verdict) {
     static memory kept;
-    static const postern_opening the_door;
+    static const postern_open_request the_door;
 
     if (lacks_flags(knock)) return;
     kept = recall(bytes, knock->time);
@@ -66,12 +66,12 @@ static void rule_judge(const postern_knock *knock, const postern_bytes *bytes, p
     kept.stage++;
     if (kept.stage == STEPS) {
         verdict->kind = POSTERN_OPEN;
-        verdict->openings = &the_door;
-        verdict->opening_count = 1;
+        verdict->open_requests = &the_door;
+        verdict->request_count = 1;
         return;
     }
     verdict->kind = POSTERN_REMEMBER;
     verdict->progress.stage = (uint32_t)kept.stage;
-    verdict->progress.bytes = (postern_bytes){(const uint8_t *)&kept, sizeof(kept)};
+    verdict->progress.memory = (postern_bytes){(const uint8_t *)&kept, sizeof(kept)};
     verdict->progress.until = kept.start + WITHIN;
 }

@@ -1,16 +1,16 @@
 ;; A fixed sequence: 1111/udp, 2222/udp, 3333/tcp with SYN and without ACK, within five seconds.
 ;;
 ;; It says what the stock rule `sequence` says with these settings; its own settings are not looked at. It stands here to show what
-;; the contract `postern:rule@0.1.0` is at the bottom: a few numbers at fixed places in memory, by the component model's canonical
+;; the contract `postern:rule@0.2.0` is at the bottom: a few numbers at fixed places in memory, by the component model's canonical
 ;; ABI. It imports nothing: a rule that has nothing to log needs nothing.
 ;;
 ;; Memory, one page:
 ;;      16  the three watches of the interest
-;;      64  the answer of `configure`, ready made
+;;      48  the answer of `configure`, ready made
 ;;      96  the answer of `judge`
 ;;     144  what is remembered of a client: 16 bytes
 ;;     160  the reason to forget
-;;     176  one opening, all zero: the rule's first door, for the source, as long as the rule's file says
+;;     176  one request to open, all zero: the rule's first door, for the source, as long as the rule's file says
 ;;    1024  arguments of the call that is running, from here on
 (module
   (memory (export "memory") 1)
@@ -22,12 +22,13 @@
     "\00\00\05\0d\05\0d\02\10")         ;; tcp 3333, SYN and not ACK
 
   ;; result<interest, string>: 0 for an interest at 0, the interest at 4.
-  (data (i32.const 64)
+  (data (i32.const 48)
     "\00\00\00\00"
     "\10\00\00\00" "\03\00\00\00"       ;; watches: three, at 16
     "\00\00\00\00"                      ;; destination: this host
     "\00\00\00\00" "\00\00\00\00"       ;; no prefixes
     "\00\00\00\00"                      ;; no payload
+    "\00\00\00\00"                      ;; no TCP header
     "\01\00\00\00")                     ;; memory format 1
 
   (data (i32.const 160) "wrong step")
@@ -64,14 +65,14 @@
     (global.set $arena (local.get $end))
     (local.get $start))
 
-  ;; configure: where the settings are, and their length; the answer is at 64.
+  ;; configure: where the settings are, and their length; the answer is at 48.
   (func (export "configure") (param $settings i32) (param $length i32) (result i32)
     (global.set $arena (i32.const 1024))
-    (i32.const 64))
+    (i32.const 48))
 
-  ;; judge: where the knock is, and behind it, at 80, the memory; the answer is at 96.
-  ;;   knock: time at 0, destination port at 52, transport at 54, TCP flags at 55
-  ;;   option<list<u8>>: 1 for some at 80, where it is at 84, its length at 88
+  ;; judge: where the knock is, and behind it, at 104, the memory; the answer is at 96.
+  ;;   knock: time at 0, destination port at 56, transport at 58, TCP flags at 59
+  ;;   option<list<u8>>: 1 for some at 104, where it is at 108, its length at 112
   (func (export "judge") (param $call i32) (result i32)
     (local $now i64)
     (local $start i64)      ;; when the first step came
@@ -83,17 +84,17 @@
     (local.set $start (local.get $now))
 
     ;; A TCP packet without the flags is no step, right or wrong.
-    (if (i32.eqz (i32.load8_u offset=54 (local.get $call)))
+    (if (i32.eqz (i32.load8_u offset=58 (local.get $call)))
       (then
-        (if (i32.ne (i32.and (i32.load8_u offset=55 (local.get $call)) (i32.const 0x12)) (i32.const 0x02))
+        (if (i32.ne (i32.and (i32.load8_u offset=59 (local.get $call)) (i32.const 0x12)) (i32.const 0x02))
           (then (return (call $ignore))))))
 
     ;; What is remembered counts if it is 16 bytes of ours and still in time: start at 0, stage at 8.
     (if (i32.and
-          (i32.load8_u offset=80 (local.get $call))
-          (i32.eq (i32.load offset=88 (local.get $call)) (i32.const 16)))
+          (i32.load8_u offset=104 (local.get $call))
+          (i32.eq (i32.load offset=112 (local.get $call)) (i32.const 16)))
       (then
-        (local.set $kept (i32.load offset=84 (local.get $call)))
+        (local.set $kept (i32.load offset=108 (local.get $call)))
         (local.set $start (i64.load align=1 (local.get $kept)))
         (local.set $stage (i64.load offset=8 align=1 (local.get $kept)))
         ;; After a clock was set back the time starts now, or it would last too long.
@@ -109,8 +110,8 @@
     ;; The wrong port, or the right one of the wrong transport?
     (local.set $watch (i32.add (i32.const 16) (i32.shl (i32.wrap_i64 (local.get $stage)) (i32.const 3))))
     (if (i32.or
-          (i32.ne (i32.load16_u offset=52 (local.get $call)) (i32.load16_u offset=2 (local.get $watch)))
-          (i32.ne (i32.load8_u offset=54 (local.get $call)) (i32.load8_u (local.get $watch))))
+          (i32.ne (i32.load16_u offset=56 (local.get $call)) (i32.load16_u offset=2 (local.get $watch)))
+          (i32.ne (i32.load8_u offset=58 (local.get $call)) (i32.load8_u (local.get $watch))))
       (then
         (if (i64.eqz (local.get $stage)) (then (return (call $ignore))))
         (return (call $forget))))
@@ -126,7 +127,7 @@
     (i32.store8 (i32.const 96) (i32.const 0))
     (i32.const 96))
 
-  ;; progress: stage at 104, where the bytes are at 108, their length at 112, until at 120
+  ;; progress: stage at 104, where the memory is at 108, their length at 112, until at 120
   (func $remember (param $stage i64) (param $start i64) (result i32)
     (i64.store (i32.const 144) (local.get $start))
     (i64.store (i32.const 152) (local.get $stage))
@@ -144,7 +145,7 @@
     (i32.store (i32.const 108) (i32.const 10))
     (i32.const 96))
 
-  ;; openings: where the list is at 104, how many at 108; at 112 that nothing is remembered from then on
+  ;; open-verdict: where the requests are at 104, how many at 108; at 112 that nothing is remembered from then on
   (func $open (result i32)
     (i32.store8 (i32.const 96) (i32.const 3))
     (i32.store (i32.const 104) (i32.const 176))

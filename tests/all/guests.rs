@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use postern_core::{DropReason, Observer, Report, Severity, TenantId, What};
+use postern_core::{DropReason, Moment, Observer, Report, Severity, TenantId, What};
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
 
@@ -55,8 +55,8 @@ fn an_endless_loop_is_stopped() {
 #[test]
 fn a_start_that_never_ends_is_stopped() {
     let forever = "(loop $forever (br $forever))";
-    let configure = guest("", &format!("{forever} (i32.const 64)"), "(i32.const 96)");
-    let start = guest(&format!("(func $start {forever}) (start $start)"), "(i32.const 64)", "(i32.const 96)");
+    let configure = guest("", &format!("{forever} (i32.const 48)"), "(i32.const 96)");
+    let start = guest(&format!("(func $start {forever}) (start $start)"), "(i32.const 48)", "(i32.const 96)");
     let mut world = World::new(&[("good.toml", NEIGHBOUR.as_bytes())]);
     for (during, module) in [("configure", configure), ("start", start)] {
         for module in [component(&module), module] {
@@ -71,7 +71,7 @@ fn a_start_that_never_ends_is_stopped() {
 fn endless_recursion_is_stopped() {
     let module = guest(
         "(func $deeper (result i32) (i32.add (i32.const 1) (call $deeper)))",
-        "(i32.const 64)",
+        "(i32.const 48)",
         "(call $deeper)",
     );
     check_fault(&module, "`judge` overflowed its stack");
@@ -80,7 +80,7 @@ fn endless_recursion_is_stopped() {
 #[test]
 fn a_trap_is_told_with_the_place() {
     check_fault(
-        &guest("(func $oops (result i32) (unreachable))", "(i32.const 64)", "(call $oops)"),
+        &guest("(func $oops (result i32) (unreachable))", "(i32.const 48)", "(call $oops)"),
         "`judge` panicked (unreachable) in `oops`",
     );
     check_fault(&judging("(i32.load (i32.const -4))"), "`judge` trapped: out of bounds memory access");
@@ -102,7 +102,7 @@ fn nonsense_is_no_verdict() {
     check_fault(&judging("(i32.const -8)"), "judge");
     let list = |kind: u32, length: u32| {
         judging(&format!(
-            "(i32.store8 (i32.const 96) (i32.const {kind})) (i32.store (i32.const 104) (i32.const 1024))
+            "(i32.store8 (i32.const 96) (i32.const {kind})) (i32.store (i32.const 104) (i32.const 4096))
              (i32.store (i32.const 108) (i32.const {length})) (i32.const 96)"
         ))
     };
@@ -133,8 +133,8 @@ fn a_door_that_was_not_granted_stays_closed() {
     // An opening of the door named by the four bytes at 200.
     let module = judging(
         "(i32.store (i32.const 200) (i32.const 0x65766163)) (memory.fill (i32.const 1024) (i32.const 0) (i32.const 128))
-         (i32.store8 (i32.const 1024) (i32.const 1)) (i32.store (i32.const 1028) (i32.const 200))
-         (i32.store (i32.const 1032) (i32.const 4))
+         (i32.store8 (i32.const 1064) (i32.const 1)) (i32.store (i32.const 1068) (i32.const 200))
+         (i32.store (i32.const 1072) (i32.const 4))
          (i32.store8 (i32.const 96) (i32.const 3)) (i32.store (i32.const 104) (i32.const 1024))
          (i32.store (i32.const 108) (i32.const 1)) (i32.const 96)",
     );
@@ -175,9 +175,9 @@ fn a_rule_that_faults_or_rests_takes_no_place_among_the_instances() {
 fn a_fault_costs_no_client_its_progress() {
     // Remembers what it is handed back, one more each time; traps when the source port is odd.
     let module = judging(
-        "(if (i32.eq (i32.load16_u offset=28 (local.get $call)) (i32.const 1)) (then (unreachable)))
-         (if (i32.load8_u offset=80 (local.get $call))
-            (then (i32.store8 (i32.const 200) (i32.add (i32.const 1) (i32.load8_u (i32.load offset=84 (local.get $call))))))
+        "(if (i32.eq (i32.load16_u offset=32 (local.get $call)) (i32.const 1)) (then (unreachable)))
+         (if (i32.load8_u offset=104 (local.get $call))
+            (then (i32.store8 (i32.const 200) (i32.add (i32.const 1) (i32.load8_u (i32.load offset=108 (local.get $call))))))
             (else (i32.store8 (i32.const 200) (i32.const 1))))
          (i32.store8 (i32.const 96) (i32.const 1))
          (i32.store8 (i32.const 104) (i32.load8_u (i32.const 200)))
@@ -187,8 +187,7 @@ fn a_fault_costs_no_client_its_progress() {
     );
     let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);
     world.play("+0 192.0.2.1 udp/7\n+1 192.0.2.1 udp/7");
-    let mut poison =
-        crate::world::knock(postern_core::Moment(Duration::from_secs(1)), "192.0.2.1", "udp/7", "");
+    let mut poison = crate::world::knock(Moment(Duration::from_secs(1)), "192.0.2.1", "udp/7", "");
     poison.source_port = 1;
     world.judge(&poison);
     world.play("+2 192.0.2.1 udp/7");
@@ -198,13 +197,13 @@ fn a_fault_costs_no_client_its_progress() {
     assert_eq!(lines[3], "+2.0 bad 192.0.2.1 stage 3");
 }
 
-const LOG: &str = "(import \"postern:rule/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))\n";
+const LOG: &str = "(import \"postern:rule/host@0.2.0\" \"log\" (func $log (param i32 i32 i32)))\n";
 
 /// A rule with 2 MiB of memory whose `judge` logs so many lines, each of so many bytes, in a loop.
 fn logging(lines: u32, bytes: u32) -> Vec<u8> {
     guest(
         &format!("{LOG}(global $lines (mut i32) (i32.const 0))"),
-        "(drop (memory.grow (i32.const 31))) (i32.const 64)",
+        "(drop (memory.grow (i32.const 31))) (i32.const 48)",
         &format!(
             "(global.set $lines (i32.const {lines}))
              (loop $more
@@ -238,7 +237,7 @@ fn a_call_logs_so_much_text_and_no_more() {
             "(drop (memory.grow (i32.const 31))) (memory.fill (i32.const 65536) (i32.const 0xff) (i32.const 65537))
              (call $log (i32.const 2) (i32.const 65536) (i32.const {bytes})) (i32.const 96)"
         );
-        guest(LOG, "(i32.const 64)", &judge)
+        guest(LOG, "(i32.const 48)", &judge)
     };
     check_fault(&no_text(65_537), words);
     check_fault(&no_text(65_536), "invalid utf-8");
@@ -248,7 +247,7 @@ fn a_call_logs_so_much_text_and_no_more() {
 fn the_hosts_work_is_the_rules_time() {
     // Without a loop, so that nothing but the calls of the host can look at the clock.
     let lines = "(call $log (i32.const 2) (i32.const 300) (i32.const 1))".repeat(19);
-    let module = guest(LOG, "(i32.const 64)", &format!("{lines} (i32.const 96)"));
+    let module = guest(LOG, "(i32.const 48)", &format!("{lines} (i32.const 96)"));
     for module in [component(&module), module] {
         let slow = Arc::new(SlowLog::default());
         check_one_fault(&module, "`judge` ran past its CPU time of 2ms", slow.clone());
@@ -294,11 +293,11 @@ fn an_answer_is_bounded_before_it_is_looked_at() {
     let names = judging(
         "(drop (memory.grow (i32.const 31)))
          (memory.fill (i32.const 131072) (i32.const 97) (i32.const 32768))
-         (i32.store8 (i32.const 65536) (i32.const 1)) (i32.store (i32.const 65540) (i32.const 131072))
-         (i32.store (i32.const 65544) (i32.const 32768))
-         (memory.copy (i32.const 65616) (i32.const 65536) (i32.const 80))
-         (memory.copy (i32.const 65696) (i32.const 65536) (i32.const 160))
-         (memory.copy (i32.const 65856) (i32.const 65536) (i32.const 320))
+         (i32.store8 (i32.const 65576) (i32.const 1)) (i32.store (i32.const 65580) (i32.const 131072))
+         (i32.store (i32.const 65584) (i32.const 32768))
+         (memory.copy (i32.const 65600) (i32.const 65536) (i32.const 64))
+         (memory.copy (i32.const 65664) (i32.const 65536) (i32.const 128))
+         (memory.copy (i32.const 65792) (i32.const 65536) (i32.const 256))
          (i32.store8 (i32.const 96) (i32.const 3)) (i32.store (i32.const 104) (i32.const 65536))
          (i32.store (i32.const 108) (i32.const 8)) (i32.const 96)",
     );
@@ -309,7 +308,7 @@ fn an_answer_is_bounded_before_it_is_looked_at() {
 fn what_a_rule_logs_is_cut_and_cannot_break_a_line() {
     let module = guest(
         &format!("{LOG}(data (i32.const 300) \"a\\0ab\")"),
-        "(i32.const 64)",
+        "(i32.const 48)",
         "(call $log (i32.const 2) (i32.const 300) (i32.const 3)) (i32.const 96)",
     );
     let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);

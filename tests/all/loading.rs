@@ -97,14 +97,14 @@ fn another_world() {
         &text("(module (memory (export \"memory\") 1) (func (export \"run\")) (func (export \"stop\")))"),
         expect![[r#"
             does not export `configure`; it exports: memory, run, stop
-            build it for the world `rule` of postern:rule@0.1.0
+            build it for the world `rule` of postern:rule@0.2.0
         "#]],
     );
     check(
         &text("(component)"),
         expect![[r#"
             does not export `configure`; it exports: nothing
-            build it for the world `rule` of postern:rule@0.1.0
+            build it for the world `rule` of postern:rule@0.2.0
         "#]],
     );
     let wrong_type = text(
@@ -116,26 +116,26 @@ fn another_world() {
         &wrong_type,
         expect![[r#"
             does not fit the contract: failed to classify export `judge`: failed to validate export for `judge`: type mismatch for function `judge`: expected `[I32] -> [I32]` but found `[I64] -> [I32]`
-            build it for the world `rule` of postern:rule@0.1.0
+            build it for the world `rule` of postern:rule@0.2.0
         "#]],
     );
 }
 
 #[test]
 fn another_version() {
-    let import = "(import \"postern:rule/host@0.2.0\" \"log\" (func (param i32 i32 i32)))\n";
+    let import = "(import \"postern:rule/host@0.1.0\" \"log\" (func (param i32 i32 i32)))\n";
     check(
-        &guest(import, "(i32.const 64)", "(i32.const 96)"),
+        &guest(import, "(i32.const 48)", "(i32.const 96)"),
         expect![[r#"
-            imports `postern:rule/host@0.2.0`, which is version 0.2.0 of the contract
-            this daemon speaks postern:rule@0.1.0; build the rule against that
+            imports `postern:rule/host@0.1.0`, which is version 0.1.0 of the contract
+            this daemon speaks postern:rule@0.2.0; build the rule against that
         "#]],
     );
     check(
         &text("(component (import \"postern:rule/types@0.3.1\" (instance)))"),
         expect![[r#"
             imports `postern:rule/types@0.3.1`, which is version 0.3.1 of the contract
-            this daemon speaks postern:rule@0.1.0; build the rule against that
+            this daemon speaks postern:rule@0.2.0; build the rule against that
         "#]],
     );
 }
@@ -172,8 +172,8 @@ fn features_that_nobody_gets() {
     ];
     let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
     for (name, flag, definition) in cases {
-        let module = guest(definition, "(i32.const 64)", "(i32.const 96)");
-        let whole = component(&guest("", "(i32.const 64)", "(i32.const 96)"));
+        let module = guest(definition, "(i32.const 48)", "(i32.const 96)");
+        let whole = component(&guest("", "(i32.const 48)", "(i32.const 96)"));
         // A component that uses it in a module that is not even started.
         let within = [&whole[..], &section(1, &text(&format!("(module (memory 1) {definition})")))].concat();
         for bytes in [module, within] {
@@ -201,13 +201,13 @@ fn features_that_everybody_gets() {
         (table 2 funcref) (elem declare func $same)
         (func (result i32 i64) (i32.extend8_s (i32.trunc_sat_f32_u (f32.const 1))) (i64.const 2))
         (func (memory.fill (i32.const 0) (i32.const 0) (i32.const 0)) (drop (ref.func $same)))";
-    let module = guest(definitions, "(i32.const 64)", "(i32.const 96)");
+    let module = guest(definitions, "(i32.const 48)", "(i32.const 96)");
     Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap().load_bytes(&module).unwrap();
 }
 
 #[test]
 fn imports_that_nobody_gets() {
-    let with = |import: &str| guest(&format!("(import {import})\n"), "(i32.const 64)", "(i32.const 96)");
+    let with = |import: &str| guest(&format!("(import {import})\n"), "(i32.const 48)", "(i32.const 96)");
     check(
         &with("\"env\" \"printf\" (func (param i32))"),
         expect![[r#"
@@ -226,21 +226,21 @@ fn imports_that_nobody_gets() {
         &with("\"acme:net/sockets@1.0.0\" \"connect\" (func (param i32))"),
         expect![[r#"
             imports `acme:net/sockets@1.0.0 connect`, which is not offered to rules
-            a rule may import postern:rule/host@0.1.0 and nothing else
+            a rule may import postern:rule/host@0.2.0 and nothing else
         "#]],
     );
     check(
-        &with("\"postern:rule/host@0.1.0\" \"shout\" (func (param i32))"),
+        &with("\"postern:rule/host@0.2.0\" \"shout\" (func (param i32))"),
         expect![[r#"
-            does not fit the contract: failed to resolve import `postern:rule/host@0.1.0::shout`: import interface `postern:rule/host@0.1.0` is missing function `shout` that is required by the module
-            build it for the world `rule` of postern:rule@0.1.0
+            does not fit the contract: failed to resolve import `postern:rule/host@0.2.0::shout`: import interface `postern:rule/host@0.2.0` is missing function `shout` that is required by the module
+            build it for the world `rule` of postern:rule@0.2.0
         "#]],
     );
     check(
         &with("\"wasi_snapshot_preview1\" \"path_create_directory\" (func (param i32 i32 i32) (result i32))"),
         expect![[r#"
             does not fit the contract: failed to decode world from module: failed to validate the imports of the adapter module `wasi_snapshot_preview1`: adapter module did not export `path_create_directory`
-            build it for the world `rule` of postern:rule@0.1.0
+            build it for the world `rule` of postern:rule@0.2.0
         "#]],
     );
     check(
@@ -257,7 +257,7 @@ fn wasi_without_power_is_given_to_those_who_insist() {
     let import = "(import \"wasi_snapshot_preview1\" \"clock_time_get\" (func $clock (param i32 i64 i32) (result i32)))\n";
     let module = guest(
         import,
-        "(i32.const 64)",
+        "(i32.const 48)",
         "(drop (call $clock (i32.const 0) (i64.const 0) (i32.const 200))) (i32.const 96)",
     );
     let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, missing_docs, reason = "a test may fail by panicking, and explains itself")]
 
+mod asked;
 mod configuration;
 mod documents;
 mod guests;

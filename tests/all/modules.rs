@@ -92,7 +92,7 @@ pub(crate) fn knock_wat() -> Vec<u8> {
 ///
 /// At 96 stands the verdict `ignore`, which `judge` answers by returning 96.
 pub(crate) fn judging(instructions: &str) -> Vec<u8> {
-    guest("", "(i32.const 64)", instructions)
+    guest("", "(i32.const 48)", instructions)
 }
 
 /// A rule with definitions of its own, and these instructions for `configure` and `judge`.
@@ -103,7 +103,7 @@ pub(crate) fn guest(definitions: &str, configure: &str, judge: &str) -> Vec<u8> 
             (memory (export "memory") 1)
             (global $arena (mut i32) (i32.const 1024))
             (data (i32.const 16) "\01\00\07\00\07\00\00\00")
-            (data (i32.const 64) "\00\00\00\00\10\00\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\01\00\00\00")
+            (data (i32.const 48) "\00\00\00\00\10\00\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\01\00\00\00")
             {definitions}
             (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
                 (global.set $arena (i32.add (global.get $arena) (i32.and (i32.add (local.get $size) (i32.const 15)) (i32.const -8))))

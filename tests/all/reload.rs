@@ -87,9 +87,9 @@ fn a_broken_file_or_module_changes_nothing() {
 }
 
 /// Remembers one more at each knock, from what it is handed back.
-const COUNTING: &str = "(if (i32.load8_u offset=80 (local.get $call))
+const COUNTING: &str = "(if (i32.load8_u offset=104 (local.get $call))
         (then (i32.store8 (i32.const 200)
-            (i32.add (i32.const 1) (i32.load8_u (i32.load offset=84 (local.get $call))))))
+            (i32.add (i32.const 1) (i32.load8_u (i32.load offset=108 (local.get $call))))))
         (else (i32.store8 (i32.const 200) (i32.const 1))))
     (i32.store8 (i32.const 96) (i32.const 1))
     (i32.store8 (i32.const 104) (i32.load8_u (i32.const 200)))
@@ -104,11 +104,11 @@ fn a_module_is_replaced_under_a_client_that_is_half_way() {
     let mut world = World::new(&[("r.toml", file), ("m.wasm", &judging(COUNTING))]);
     world.play("+0 192.0.2.1 udp/7\n+1 192.0.2.1 udp/7");
     // Other bytes, the same memory format: the client goes on from where it was.
-    let other = guest("(global $other i32 (i32.const 1))", "(i32.const 64)", COUNTING);
+    let other = guest("(global $other i32 (i32.const 1))", "(i32.const 48)", COUNTING);
     world.reload(&[("m.wasm", &other)]).unwrap();
     world.play("+2 192.0.2.1 udp/7");
     // Another memory format: the client starts over.
-    let other = guest("", "(i32.store8 (i32.const 92) (i32.const 2)) (i32.const 64)", COUNTING);
+    let other = guest("", "(i32.store8 (i32.const 80) (i32.const 2)) (i32.const 48)", COUNTING);
     world.reload(&[("m.wasm", &other)]).unwrap();
     world.play("+3 192.0.2.1 udp/7");
     expect![[r#"

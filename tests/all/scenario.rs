@@ -250,7 +250,7 @@ fn a_prefix_around_the_client_is_opened_where_it_is_granted() {
         &[("a.toml", &rule("ipv6/48"))],
         script,
         expect![[r#"
-            +0.0 a ssh 2001:db8:1:2:3::7 Refused { reason: ClientNotGranted, detail: "neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both" }
+            +0.0 a ssh 2001:db8:1:2:3::7 Refused { reason: ClientNotGranted, detail: "a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both" }
             +1.0 open ssh 192.0.2.1 10s
             +11.0 close ssh 192.0.2.1 Expired
         "#]],

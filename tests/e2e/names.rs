@@ -34,7 +34,7 @@ fn talkative() -> Vec<u8> {
     module(&[
         (
             "(module\n",
-            "(module\n  (import \"postern:rule/host@0.1.0\" \"log\" (func $log (param i32 i32 i32)))\n",
+            "(module\n  (import \"postern:rule/host@0.2.0\" \"log\" (func $log (param i32 i32 i32)))\n",
         ),
         ("\"wrong step\"", &format!("\"{HOSTILE}\"")),
         (

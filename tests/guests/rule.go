@@ -2,7 +2,7 @@
 //
 // Build: GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags='-s -w' -o rule.wasm rule.go
 //
-// The structures are the records of postern:rule@0.1.0 as the component model's canonical ABI lays them out; a pointer is 32 bits.
+// The structures are the records of postern:rule@0.2.0 as the component model's canonical ABI lays them out; a pointer is 32 bits.
 package main
 
 import (
@@ -25,22 +25,32 @@ type address struct {
 }
 
 type watch struct {
-	transport           uint8
-	firstPort, lastPort uint16
-	set, clear          uint8
+	transport            uint8
+	firstPort, lastPort  uint16
+	flagsSet, flagsClear uint8
+}
+
+type tcpHeader struct {
+	sequence, acknowledgment uint32
+	window, urgentPointer    uint16
+	options                  list
 }
 
 type call struct {
 	time            uint64
 	source          address
+	sourceZone      uint32
 	sourcePort      uint16
 	destination     address
 	destinationPort uint16
 	transport       uint8
 	tcpFlags        uint8
 	hopLimit        uint8
-	length          uint32
-	iface, payload  list
+	packetLength    uint32
+	interfaceIndex  uint32
+	hasTCPHeader    uint8
+	tcpHeader       tcpHeader
+	payload         list
 	hasMemory       uint8
 	memory          list
 }
@@ -52,6 +62,7 @@ type interest struct {
 	destination  uint8
 	prefixes     list
 	payloadLimit uint32
+	tcpHeader    uint8
 	memoryFormat uint32
 }
 
@@ -62,7 +73,7 @@ const (
 type verdict struct {
 	kind uint8
 	_    [7]uint8
-	// remember: stage and bytes; forget: the reason; open: the openings, and that nothing is remembered after.
+	// remember: stage and memory; forget: the reason; open: the requests, and that nothing is remembered from then on.
 	body  [3]uint32
 	_     uint32
 	until uint64
@@ -80,7 +91,7 @@ var (
 	asked   interest
 	said    verdict
 	kept    [12]byte // when the first step came, and right steps so far
-	theDoor [80]byte // an opening of all zeros: the rule's first door
+	theDoor [64]byte // a request of all zeros: the rule's first door
 	reason  = "wrong step"
 	refusal = "this rule has no settings"
 	arena   [65536]byte
@@ -98,7 +109,7 @@ func bytes(value list) []byte {
 	return arena[value.place-place(&arena):][:value.length]
 }
 
-//go:wasmimport postern:rule/host@0.1.0 log
+//go:wasmimport postern:rule/host@0.2.0 log
 func log(level uint32, place uint32, length uint32)
 
 // realloc hands out a static arena, which is empty again after each call.

@@ -25,7 +25,7 @@ class WitWorld(Contract):
         if settings != "{}":
             raise Err("this rule has no settings")
         host.log(host.Level.DEBUG, "configured")
-        return types.Interest(SEQUENCE, types.Destination_ThisHost(), 0, 1)
+        return types.Interest(SEQUENCE, types.Destination_ThisHost(), 0, False, 1)
 
     def judge(self, knock: types.Knock, memory: bytes | None) -> types.Verdict:
         if knock.transport == Transport.TCP and knock.tcp_flags & (TcpFlags.SYN | TcpFlags.ACK) != TcpFlags.SYN:
@@ -36,7 +36,7 @@ class WitWorld(Contract):
             return types.Verdict_Forget("wrong step") if stage else types.Verdict_Ignore()
         stage += 1
         if stage == len(SEQUENCE):
-            return types.Verdict_Open(types.Openings([types.Opening(None, None, None, None)], None))
+            return types.Verdict_Open(types.OpenVerdict([types.OpenRequest(None, None, None, None)], None))
         return types.Verdict_Remember(types.Progress(stage, MEMORY.pack(start, stage), start + WITHIN))
 
 

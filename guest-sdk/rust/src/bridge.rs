@@ -7,9 +7,9 @@ use std::net::IpAddr;
 use bindings::postern::rule::types as wit;
 
 use crate::{
-    Closing, Destination, Interest, Knock, Level, Memory, Once, Opening, Prefix, Progress, Rule, TcpFlags,
+    CloseRequest, Destination, Interest, Knock, Level, Memory, Once, OpenRequest, Prefix, Progress, Rule,
 };
-use crate::{Timestamp, Transport, Verdict, Watch, rule};
+use crate::{TcpFlags, TcpHeader, Timestamp, Transport, Verdict, Watch, rule};
 
 /// Generated from `guest-sdk/wit/rule.wit`.
 #[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, reason = "generated")]
@@ -124,6 +124,7 @@ impl From<wit::Knock> for Knock {
         Self {
             time: Timestamp::from_micros(knock.time),
             source: knock.source.into(),
+            source_zone: knock.source_zone,
             source_port: knock.source_port,
             destination: knock.destination.into(),
             destination_port: knock.destination_port,
@@ -135,9 +136,22 @@ impl From<wit::Knock> for Knock {
             },
             tcp_flags: TcpFlags::from_bits(knock.tcp_flags.bits()),
             hop_limit: knock.hop_limit,
-            length: knock.length,
-            interface: knock.interface,
+            packet_length: knock.packet_length,
+            interface_index: knock.interface_index,
+            tcp_header: knock.tcp_header.map(Into::into),
             payload: knock.payload,
+        }
+    }
+}
+
+impl From<wit::TcpHeader> for TcpHeader {
+    fn from(header: wit::TcpHeader) -> Self {
+        Self {
+            sequence: header.sequence,
+            acknowledgment: header.acknowledgment,
+            window: header.window,
+            urgent_pointer: header.urgent_pointer,
+            options: header.options,
         }
     }
 }
@@ -178,6 +192,7 @@ impl From<Interest> for wit::Interest {
                 }
             },
             payload_limit: interest.payload_limit,
+            tcp_header: interest.tcp_header,
             memory_format: interest.memory_format,
         }
     }
@@ -194,8 +209,8 @@ impl From<Watch> for wit::Watch {
             },
             first_port: watch.ports.first,
             last_port: watch.ports.last,
-            set: wit::TcpFlags::from_bits_retain(watch.set.bits()),
-            clear: wit::TcpFlags::from_bits_retain(watch.clear.bits()),
+            flags_set: wit::TcpFlags::from_bits_retain(watch.set.bits()),
+            flags_clear: wit::TcpFlags::from_bits_retain(watch.clear.bits()),
         }
     }
 }
@@ -212,13 +227,13 @@ impl<M: Memory> From<Verdict<M>> for wit::Verdict {
             Verdict::Ignore => Self::Ignore,
             Verdict::Remember(progress) => Self::Remember(progress.into()),
             Verdict::Forget(reason) => Self::Forget(reason.into_owned()),
-            Verdict::Open { doors, after } => Self::Open(wit::Openings {
-                doors: doors.into_iter().map(Into::into).collect(),
-                after: after.map(Into::into),
+            Verdict::Open { requests, remember } => Self::Open(wit::OpenVerdict {
+                requests: requests.into_iter().map(Into::into).collect(),
+                remember: remember.map(Into::into),
             }),
-            Verdict::Close { doors, after } => Self::Close(wit::Closings {
-                doors: doors.into_iter().map(Into::into).collect(),
-                after: after.map(Into::into),
+            Verdict::Close { requests, remember } => Self::Close(wit::CloseVerdict {
+                requests: requests.into_iter().map(Into::into).collect(),
+                remember: remember.map(Into::into),
             }),
         }
     }
@@ -226,27 +241,29 @@ impl<M: Memory> From<Verdict<M>> for wit::Verdict {
 
 impl<M: Memory> From<Progress<M>> for wit::Progress {
     fn from(Progress { stage, memory, until }: Progress<M>) -> Self {
-        Self { stage, bytes: memory.to_bytes(), until: until.as_micros() }
+        Self { stage, memory: memory.to_bytes(), until: until.as_micros() }
     }
 }
 
-impl From<Opening> for wit::Opening {
-    fn from(opening: Opening) -> Self {
+impl From<OpenRequest> for wit::OpenRequest {
+    fn from(request: OpenRequest) -> Self {
         Self {
-            door: opening.door,
-            client: opening.client.map(Into::into),
-            lasts: opening.lasts,
-            once: opening.once.map(|once| match once {
-                Once::Token(token) => wit::Once::Token(token),
+            door: request.door,
+            prefix_length: request.prefix_length,
+            seconds: request.seconds,
+            once: request.once.map(|once| match once {
+                Once::Token { bytes, until } => {
+                    wit::Once::Token(wit::Token { bytes, until: until.map(Timestamp::as_micros) })
+                }
                 Once::Counter { key, value } => wit::Once::Counter(wit::Counter { key, value }),
             }),
         }
     }
 }
 
-impl From<Closing> for wit::Closing {
-    fn from(closing: Closing) -> Self {
-        Self { door: closing.door, client: closing.client.map(Into::into) }
+impl From<CloseRequest> for wit::CloseRequest {
+    fn from(request: CloseRequest) -> Self {
+        Self { door: request.door, prefix_length: request.prefix_length }
     }
 }
 

@@ -14,6 +14,7 @@ pub struct Interest {
     pub(crate) watches: Vec<Watch>,
     pub(crate) destination: Destination,
     pub(crate) payload_limit: u32,
+    pub(crate) tcp_header: bool,
     pub(crate) memory_format: u32,
 }
 
@@ -25,6 +26,7 @@ impl Interest {
             watches: watches.into_iter().collect(),
             destination: Destination::ThisHost,
             payload_limit: 0,
+            tcp_header: false,
             memory_format: 0,
         }
     }
@@ -39,6 +41,12 @@ impl Interest {
     #[must_use]
     pub fn payload_limit(self, bytes: u32) -> Self {
         Self { payload_limit: bytes, ..self }
+    }
+
+    /// What TCP headers say beyond ports and flags is wanted: [`crate::Knock::tcp_header`]. Never said: it is not, which is faster.
+    #[must_use]
+    pub fn tcp_header(self) -> Self {
+        Self { tcp_header: true, ..self }
     }
 
     /// A number for what the rule's memory means; 0 if never said. When a rule is reloaded with another number, half-finished

@@ -14,6 +14,9 @@ pub struct Knock {
     /// Who sent it, or says so: UDP and a lone SYN are easily forged.
     /// An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) stays IPv6, as it was on the wire.
     pub source: IpAddr,
+    /// Of a link-local source its zone (RFC 4007), the index of the interface on whose link the sender is: the same address in another zone
+    /// is another machine. 0 for any other source, and if the zone is not known. What is remembered is kept by source and zone.
+    pub source_zone: u32,
     /// Source port; for ICMP and ICMPv6 the message code.
     pub source_port: u16,
     /// Where it was going.
@@ -27,11 +30,29 @@ pub struct Knock {
     /// IPv4 time to live or IPv6 hop limit, as it arrived.
     pub hop_limit: u8,
     /// Bytes of the IP packet, headers included, as its header says.
-    pub length: u32,
-    /// The interface that captured it, such as `eth0`, or `any`.
-    pub interface: String,
+    pub packet_length: u32,
+    /// The kernel's index of the interface that captured it; 0 if it is not known. It tells interfaces apart, but is no good for settings:
+    /// a new start of the machine may number them anew.
+    pub interface_index: u32,
+    /// Only if [`crate::Interest::tcp_header`] asked for it and the transport is TCP.
+    pub tcp_header: Option<TcpHeader>,
     /// The first bytes behind the transport header, at most as many as [`crate::Interest::payload_limit`] asked for.
     pub payload: Vec<u8>,
+}
+
+/// What a TCP header says beyond ports and flags (RFC 9293, section 3.1). A client can choose all of it in a single SYN.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TcpHeader {
+    /// Sequence number.
+    pub sequence: u32,
+    /// Acknowledgment number. Without the flag ACK it means nothing to TCP, and may be anything.
+    pub acknowledgment: u32,
+    /// Window as it stands there, without the scale that an option may give it.
+    pub window: u16,
+    /// Urgent pointer. Without the flag URG it means nothing to TCP, and may be anything.
+    pub urgent_pointer: u16,
+    /// Options as they were on the wire, padding included; at most 40 bytes.
+    pub options: Vec<u8>,
 }
 
 /// What carries a knock.

@@ -74,11 +74,11 @@ pub mod bridge;
 
 pub use host::{Level, log};
 pub use interest::{Destination, Interest, MAX_PAYLOAD, Ports, Prefix, Watch};
-pub use knock::{Knock, TcpFlags, Transport};
+pub use knock::{Knock, TcpFlags, TcpHeader, Transport};
 pub use memory::{Json, MAX_MEMORY, Memory};
 pub use rule::{NoSettings, Rule};
 pub use time::Timestamp;
-pub use verdict::{Closing, Once, Opening, Progress, Verdict};
+pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
 
 /// What settings and [`Json`] memory are read with, so that a rule needs no version of its own.
 pub use serde_json;

@@ -7,7 +7,9 @@
 //! +0.0s 203.0.113.7 udp/1111
 //! +0.4s 203.0.113.7 tcp/2222 flags=syn,ack       # default: flags=syn
 //! +0.5s 2001:db8::7 icmpv6/128 payload=0x00ff    # or payload=text
-//! +0.6s 203.0.113.7 udp/53 from=40000 to=192.0.2.1 hops=64 length=100 on=eth0
+//! +0.6s 203.0.113.7 udp/53 from=40000 to=192.0.2.1 hops=64 length=100 interface=2
+//! +0.7s 203.0.113.7 tcp/22 sequence=7 acknowledgment=0 window=64240 urgent=0 options=0x020405b4
+//! +0.8s fe80::7%3 udp/1111                      # in the zone of interface 3
 //! ```
 //!
 //! Times count from [`ORIGIN`]. The host that the rule believes to be on has the addresses 192.0.2.1 and 2001:db8::1.
@@ -50,7 +52,8 @@ pub fn rehearse<R: Rule>(settings: &str, knocks: &str) -> String {
 pub struct Rehearsal<R> {
     rule: R,
     interest: Interest,
-    memory: HashMap<IpAddr, Kept>,
+    /// By source and zone.
+    memory: HashMap<(IpAddr, u32), Kept>,
 }
 
 /// What is remembered of one client.
@@ -92,7 +95,7 @@ impl<R: Rule> Rehearsal<R> {
     /// +0.1s 203.0.113.7 ignore
     /// +0.2s 203.0.113.7 forget: wrong port
     /// +0.3s 203.0.113.7 open
-    /// +0.4s 203.0.113.7 open ssh for 30s client 10.0.0.0/8 once token 6162, web
+    /// +0.4s 203.0.113.7 open ssh for 30s prefix 24 once token 6162 until +60.0s, web
     /// +0.5s 203.0.113.7 close and remember 0 until +5.5s
     /// +0.6s 203.0.113.7 not shown             the rule did not ask for such packets
     /// +0.7s 203.0.113.7 fault: remembers 2000 bytes; the most is 1024
@@ -113,12 +116,12 @@ impl<R: Rule> Rehearsal<R> {
                 Err(mistake) => panic!("knock in line {}, `{text}`: {mistake}", index + 1),
             };
             let time = line::Time(knock.time);
-            let source = knock.source;
+            let source = (knock.source, knock.source_zone);
             let verdict = self
                 .offer(knock)
                 .map_or_else(|| "not shown".to_owned(), |verdict| self.obey(time.0, source, verdict));
             // Writing to a String cannot fail.
-            let _ = writeln!(said, "{time} {source} {verdict}");
+            let _ = writeln!(said, "{time} {} {verdict}", line::Source(source));
         }
         said
     }
@@ -129,7 +132,10 @@ impl<R: Rule> Rehearsal<R> {
             return None;
         }
         knock.payload.truncate(usize::try_from(self.interest.payload_limit).unwrap_or(usize::MAX));
-        let kept = self.memory.get(&knock.source).filter(|kept| kept.until > knock.time);
+        if !self.interest.tcp_header {
+            knock.tcp_header = None;
+        }
+        let kept = self.memory.get(&(knock.source, knock.source_zone)).filter(|kept| kept.until > knock.time);
         let memory = kept.and_then(|kept| R::Memory::from_bytes(&kept.bytes));
         Some(self.rule.judge(&knock, memory))
     }
@@ -144,14 +150,14 @@ impl<R: Rule> Rehearsal<R> {
     }
 
     /// Does to memory what the host would, and puts the verdict into words. A faulty verdict changes nothing.
-    fn obey(&mut self, now: Timestamp, source: IpAddr, verdict: Verdict<R::Memory>) -> String {
-        if let Some(fault) = line::fault(&verdict) {
+    fn obey(&mut self, now: Timestamp, source: (IpAddr, u32), verdict: Verdict<R::Memory>) -> String {
+        if let Some(fault) = line::fault(&verdict, now) {
             return format!("fault: {fault}");
         }
         let progress = match &verdict {
             Verdict::Ignore => return line::verdict(&verdict),
             Verdict::Remember(progress) => Some(progress),
-            Verdict::Open { after, .. } | Verdict::Close { after, .. } => after.as_ref(),
+            Verdict::Open { remember, .. } | Verdict::Close { remember, .. } => remember.as_ref(),
             Verdict::Forget(_) => None,
         };
         let kept = progress.map(|Progress { memory, until, .. }| Kept {

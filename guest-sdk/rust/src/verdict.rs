@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::time::Duration;
 
-use crate::{Prefix, Timestamp};
+use crate::Timestamp;
 
 /// What a rule says of one knock. `M` is the rule's [`Rule::Memory`](crate::Rule::Memory).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,16 +17,16 @@ pub enum Verdict<M> {
     /// Open doors, and remember something else of the client, or nothing.
     Open {
         /// At most 8.
-        doors: Vec<Opening>,
+        requests: Vec<OpenRequest>,
         /// What to remember of the client from then on.
-        after: Option<Progress<M>>,
+        remember: Option<Progress<M>>,
     },
     /// Close doors, and remember something else of the client, or nothing.
     Close {
         /// At most 8.
-        doors: Vec<Closing>,
+        requests: Vec<CloseRequest>,
         /// What to remember of the client from then on.
-        after: Option<Progress<M>>,
+        remember: Option<Progress<M>>,
     },
 }
 
@@ -58,25 +58,25 @@ impl<M> Verdict<M> {
     /// Open the rule's first door for the source of the knock, as long as the rule's file says.
     #[must_use]
     pub fn open() -> Self {
-        Self::open_doors([Opening::default()])
+        Self::open_doors([OpenRequest::default()])
     }
 
     /// Open these doors, at most 8, and forget the client's progress.
     #[must_use]
-    pub fn open_doors(doors: impl Into<Vec<Opening>>) -> Self {
-        Self::Open { doors: doors.into(), after: None }
+    pub fn open_doors(requests: impl Into<Vec<OpenRequest>>) -> Self {
+        Self::Open { requests: requests.into(), remember: None }
     }
 
     /// Close the rule's first door for the source of the knock.
     #[must_use]
     pub fn close() -> Self {
-        Self::close_doors([Closing::default()])
+        Self::close_doors([CloseRequest::default()])
     }
 
     /// Close these doors, at most 8, and forget the client's progress.
     #[must_use]
-    pub fn close_doors(doors: impl Into<Vec<Closing>>) -> Self {
-        Self::Close { doors: doors.into(), after: None }
+    pub fn close_doors(requests: impl Into<Vec<CloseRequest>>) -> Self {
+        Self::Close { requests: requests.into(), remember: None }
     }
 
     /// Having opened or closed doors, remember `memory` of the client until then, such as that it was right a moment ago. It is not on
@@ -84,54 +84,53 @@ impl<M> Verdict<M> {
     /// verdict.
     #[must_use]
     pub fn and_remember(mut self, memory: M, until: Timestamp) -> Self {
-        if let Self::Open { after, .. } | Self::Close { after, .. } = &mut self {
-            *after = Some(Progress { stage: 0, memory, until });
+        if let Self::Open { remember, .. } | Self::Close { remember, .. } = &mut self {
+            *remember = Some(Progress { stage: 0, memory, until });
         }
         self
     }
 }
 
-/// One door to be opened: `Opening::default()` is the rule's first door, for the source of the knock, as long as the rule's file says.
+/// A wish to open a door: `OpenRequest::default()` is the rule's first door, for the source of the knock, as long as the rule's file says.
 ///
 /// ```
 /// use std::time::Duration;
-/// use postern_sdk::{Once, Opening, Prefix, Verdict};
+/// use postern_sdk::{Once, OpenRequest, Verdict};
 ///
-/// let source = std::net::IpAddr::from([0x20, 1, 0xd, 0xb8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7]);
 /// let verdict = Verdict::<()>::open_doors([
-///     Opening::door("ssh").lasting(Duration::from_secs(30)).once(Once::token(*b"used up")),
-///     Opening::door("web"),
-///     Opening::door("mail").client(Prefix::new(source, 64)),
+///     OpenRequest::door("ssh").lasting(Duration::from_secs(30)).once(Once::token(*b"used up")),
+///     OpenRequest::door("web"),
+///     OpenRequest::door("mail").prefix_length(64),
 /// ]);
 /// # drop(verdict);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Opening {
+pub struct OpenRequest {
     pub(crate) door: Option<String>,
-    pub(crate) client: Option<Prefix>,
-    pub(crate) lasts: Option<u32>,
+    pub(crate) prefix_length: Option<u8>,
+    pub(crate) seconds: Option<u32>,
     pub(crate) once: Option<Once>,
 }
 
-impl Opening {
+impl OpenRequest {
     /// A door by the name that the rule's file gives.
     #[must_use]
     pub fn door(name: impl Into<String>) -> Self {
         Self { door: Some(name.into()), ..Self::default() }
     }
 
-    /// For these addresses instead of the source of the knock alone: a prefix that holds the source, [`Prefix::new`] with its address,
-    /// of a length that the door and the rule's file allow. Anything else is refused.
+    /// For all addresses that share so many first bits with the source of the knock, instead of the source alone. The door and the rule's
+    /// file must allow that length for the source's family, or it is refused.
     #[must_use]
-    pub fn client(self, client: impl Into<Prefix>) -> Self {
-        Self { client: Some(client.into()), ..self }
+    pub fn prefix_length(self, bits: u8) -> Self {
+        Self { prefix_length: Some(bits), ..self }
     }
 
     /// For so long, in seconds, a part of one counted as a whole; cut to the ceiling that the host has.
     #[must_use]
     pub fn lasting(self, duration: Duration) -> Self {
         let seconds = duration.as_secs() + u64::from(duration.subsec_nanos() > 0);
-        Self { lasts: Some(u32::try_from(seconds).unwrap_or(u32::MAX)), ..self }
+        Self { seconds: Some(u32::try_from(seconds).unwrap_or(u32::MAX)), ..self }
     }
 
     /// Only if this was never used before, so that a recorded knock is worth nothing.
@@ -141,33 +140,39 @@ impl Opening {
     }
 }
 
-/// One door to be closed before its time; [`Closing::default`] is the rule's first door for the source of the knock.
+/// A wish to close a door before its time; [`CloseRequest::default`] is the rule's first door for the source of the knock.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Closing {
+pub struct CloseRequest {
     pub(crate) door: Option<String>,
-    pub(crate) client: Option<Prefix>,
+    pub(crate) prefix_length: Option<u8>,
 }
 
-impl Closing {
+impl CloseRequest {
     /// A door by the name that the rule's file gives.
     #[must_use]
     pub fn door(name: impl Into<String>) -> Self {
         Self { door: Some(name.into()), ..Self::default() }
     }
 
-    /// For these addresses instead of the source of the knock alone: a prefix that holds the source, [`Prefix::new`] with its address,
-    /// of a length that the door and the rule's file allow. Anything else is refused.
+    /// For all addresses that share so many first bits with the source of the knock, instead of the source alone. The door and the rule's
+    /// file must allow that length for the source's family, or it is refused.
     #[must_use]
-    pub fn client(self, client: impl Into<Prefix>) -> Self {
-        Self { client: Some(client.into()), ..self }
+    pub fn prefix_length(self, bits: u8) -> Self {
+        Self { prefix_length: Some(bits), ..self }
     }
 }
 
 /// Makes an opening happen at most once. Tokens and keys belong to the rule: another rule's are other ones.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Once {
-    /// 1 to 64 bytes that were never used before.
-    Token(Vec<u8>),
+    /// Bytes that were never used before.
+    Token {
+        /// 1 to 64 of them.
+        bytes: Vec<u8>,
+        /// The last moment at which the rule could accept this token, and not before the knock's own time: the host may forget the token
+        /// afterwards. None: the rule could accept it at any time, and the host never forgets it.
+        until: Option<Timestamp>,
+    },
     /// A number that must be above every one used before with this key.
     Counter {
         /// Whose counter, 1 to 64 bytes.
@@ -178,10 +183,18 @@ pub enum Once {
 }
 
 impl Once {
-    /// 1 to 64 bytes that were never used before.
+    /// 1 to 64 bytes that were never used before. The host never forgets them: say [`Once::token_until`] if the rule would refuse them
+    /// some day anyway.
     #[must_use]
-    pub fn token(token: impl Into<Vec<u8>>) -> Self {
-        Self::Token(token.into())
+    pub fn token(bytes: impl Into<Vec<u8>>) -> Self {
+        Self::Token { bytes: bytes.into(), until: None }
+    }
+
+    /// 1 to 64 bytes that were never used before. `until` is the last moment at which the rule could accept them; too early a one makes a
+    /// recorded knock good again.
+    #[must_use]
+    pub fn token_until(bytes: impl Into<Vec<u8>>, until: Timestamp) -> Self {
+        Self::Token { bytes: bytes.into(), until: Some(until) }
     }
 
     /// A number, at most 2^53 - 1, that must be above every one used before with this key of 1 to 64 bytes.

@@ -325,6 +325,22 @@ mod tests {
     }
 
     #[test]
+    fn as_much_is_read_as_any_rule_asks_for() {
+        let asking = |payload_limit, tcp_header| {
+            let mut asking = rule(&[udp(7, 7)]);
+            asking.interest.detail = Detail { payload_limit, tcp_header };
+            asking
+        };
+        let detail = |rules| Dispatch::new(rules).unwrap().detail();
+        assert_eq!(detail(vec![]), Detail::LEAST);
+        assert_eq!(detail(vec![asking(9, false), asking(0, false)]), Detail::payload(9));
+        assert_eq!(
+            detail(vec![asking(9, false), asking(8, true), asking(0, false)]),
+            Detail { payload_limit: 9, tcp_header: true }
+        );
+    }
+
+    #[test]
     fn rules_with_the_same_interfaces_have_the_same_scope() {
         let on = |interfaces: &[&str]| {
             let interfaces = interfaces.iter().map(|name| (*name).into()).collect();

@@ -170,7 +170,7 @@ impl Engine {
     }
 
     fn open(&mut self, rule: &RuleId, source: Client, mut request: OpenRequest, now: Moment) {
-        let mut key = match self.granted(rule, source, request.door.as_deref(), request.client) {
+        let mut key = match self.granted(rule, source, request.door.as_deref(), request.prefix_length) {
             Ok(key) => key,
             Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
         };
@@ -237,7 +237,7 @@ impl Engine {
 
     fn close(&mut self, rule: &RuleId, source: Client, request: &CloseRequest, now: Moment) {
         let Key { door, client, .. } =
-            match self.granted(rule, source, request.door.as_deref(), request.client) {
+            match self.granted(rule, source, request.door.as_deref(), request.prefix_length) {
                 Ok(key) => key,
                 Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
             };

@@ -156,6 +156,18 @@ impl Detail {
         Self { payload_limit: limit, ..Self::LEAST }
     }
 
+    /// So much of a knock's payload, which may have been read for others that want more.
+    #[must_use]
+    pub fn payload_of(self, knock: &Knock) -> &[u8] {
+        &knock.payload[..knock.payload.len().min(self.payload_limit)]
+    }
+
+    /// A knock's TCP header, if it is wanted.
+    #[must_use]
+    pub fn tcp_header_of(self, knock: &Knock) -> Option<&TcpHeader> {
+        knock.tcp_header.as_deref().filter(|_| self.tcp_header)
+    }
+
     /// Whatever one of the two asks for.
     #[must_use]
     pub fn or(self, other: Self) -> Self {

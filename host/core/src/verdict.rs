@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 use crate::knock::Timestamp;
 
 /// What a rule says of one knock. The host decides what becomes of it.
@@ -18,16 +16,16 @@ pub enum Verdict {
     /// Open doors, and remember of the client what is there instead of its progress.
     Open {
         /// Which ones.
-        doors: Vec<OpenRequest>,
+        requests: Vec<OpenRequest>,
         /// None: nothing.
-        after: Option<Progress>,
+        remember: Option<Progress>,
     },
     /// Close doors, and remember of the client what is there instead of its progress.
     Close {
         /// Which ones.
-        doors: Vec<CloseRequest>,
+        requests: Vec<CloseRequest>,
         /// None: nothing.
-        after: Option<Progress>,
+        remember: Option<Progress>,
     },
 }
 
@@ -47,9 +45,9 @@ pub struct Progress {
 pub struct OpenRequest {
     /// The door's name; none: the first that the rule was granted.
     pub door: Option<Box<str>>,
-    /// For whom; none: the source of the knock. Else that source, or a prefix around it of a width that the door and the rule's grant
-    /// have.
-    pub client: Option<IpNet>,
+    /// For whom; none: the source of the knock alone. Else all addresses that share so many first bits with it, if both the door and the
+    /// rule's grant have that width.
+    pub prefix_length: Option<u8>,
     /// For how long; none: what the rule's file or the door says.
     pub lasts: Option<Duration>,
     /// What makes it happen at most once.
@@ -62,7 +60,7 @@ pub struct CloseRequest {
     /// As in [`OpenRequest`].
     pub door: Option<Box<str>>,
     /// As in [`OpenRequest`].
-    pub client: Option<IpNet>,
+    pub prefix_length: Option<u8>,
 }
 
 /// What makes an opening happen at most once. Keys and tokens belong to the rule.

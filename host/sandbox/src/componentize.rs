@@ -104,7 +104,7 @@ fn check_exports(mut exports: Vec<String>, is: impl Fn(&str, &str) -> bool) -> R
 }
 
 fn is_our_version(version: &str) -> bool {
-    version == "0.1" || version.strip_prefix("0.1.").is_some_and(|patch| patch.parse::<u32>().is_ok())
+    version == "0.2" || version.strip_prefix("0.2.").is_some_and(|patch| patch.parse::<u32>().is_ok())
 }
 
 fn wrong_version(name: &str, version: &str) -> LoadError {

@@ -1,11 +1,11 @@
-//! The contract `postern:rule@0.1.0`: generated bindings, and the conversions between them and the core's words.
+//! The contract `postern:rule@0.2.0`: generated bindings, and the conversions between them and the core's words.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use postern_core::{
     CloseRequest, Destination, Detail, Interest, IpNet, Knock, MAX_PAYLOAD, Once, OpenRequest, Progress,
-    Severity, TcpFlags, Timestamp, Transport, Verdict, Watch,
+    Severity, TcpFlags, TcpHeader, Timestamp, Transport, Verdict, Watch,
 };
 use wasmtime::StoreContextMut;
 use wasmtime::component::{HasSelf, Linker, WasmStr};
@@ -17,9 +17,9 @@ use self::host::Level;
 use crate::guest::Guest;
 
 /// The interface that a rule imports, the only one there is.
-pub(crate) const HOST_INTERFACE: &str = "postern:rule/host@0.1.0";
+pub(crate) const HOST_INTERFACE: &str = "postern:rule/host@0.2.0";
 /// The package, for error messages.
-pub(crate) const PACKAGE: &str = "postern:rule@0.1.0";
+pub(crate) const PACKAGE: &str = "postern:rule@0.2.0";
 /// The contract as text.
 pub(crate) const WIT: &str = include_str!("../../../guest-sdk/wit/rule.wit");
 
@@ -31,6 +31,7 @@ const MAX_REQUESTS: usize = 8;
 const MAX_REASON: usize = 200;
 const MAX_TOKEN: usize = 64;
 const MAX_DOOR_NAME: usize = 64;
+const MAX_PREFIX_LENGTH: u8 = 128;
 /// The largest integer that every guest language holds exactly.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
@@ -79,6 +80,7 @@ pub(crate) fn lower(knock: &Knock, detail: Detail) -> types::Knock<'_> {
     types::Knock {
         time: knock.time.0,
         source: lower_address(knock.source),
+        source_zone: knock.link,
         source_port: knock.source_port,
         destination: lower_address(knock.destination),
         destination_port: knock.destination_port,
@@ -90,9 +92,10 @@ pub(crate) fn lower(knock: &Knock, detail: Detail) -> types::Knock<'_> {
         },
         tcp_flags: lower_flags(knock.tcp_flags),
         hop_limit: knock.hop_limit,
-        length: knock.packet_length,
-        interface: &knock.interface,
-        payload: &knock.payload[..knock.payload.len().min(detail.payload_limit)],
+        packet_length: knock.packet_length,
+        interface_index: knock.interface_index,
+        tcp_header: detail.tcp_header_of(knock).map(lower_tcp_header),
+        payload: detail.payload_of(knock),
     }
 }
 
@@ -117,7 +120,7 @@ pub(crate) fn lift_interest(interest: &types::Interest) -> Result<Interest, Stri
     if payload_limit > MAX_PAYLOAD {
         return Err(format!("it asks for {payload_limit} bytes of payload; at most {MAX_PAYLOAD} are kept"));
     }
-    let detail = Detail { payload_limit, tcp_header: false };
+    let detail = Detail { payload_limit, tcp_header: interest.tcp_header };
     Ok(Interest { watches, destination, detail, memory_format: interest.memory_format })
 }
 
@@ -132,34 +135,43 @@ pub(crate) fn lift_verdict(verdict: types::Verdict, now: Timestamp) -> Result<Ve
             }
             Ok(Verdict::Forget(reason.into()))
         }
-        types::Verdict::Open(types::Openings { doors, after }) => {
-            check_count(doors.len())?;
-            let doors = doors.into_iter().map(lift_opening).collect::<Result<_, _>>()?;
-            Ok(Verdict::Open { doors, after: lift_after(after, now)? })
+        types::Verdict::Open(types::OpenVerdict { requests, remember }) => {
+            check_count(requests.len())?;
+            let requests = requests.into_iter().map(|request| lift_open_request(request, now));
+            Ok(Verdict::Open {
+                requests: requests.collect::<Result<_, _>>()?,
+                remember: lift_remember(remember, now)?,
+            })
         }
-        types::Verdict::Close(types::Closings { doors, after }) => {
-            check_count(doors.len())?;
-            let doors = doors.into_iter().map(lift_closing).collect::<Result<_, _>>()?;
-            Ok(Verdict::Close { doors, after: lift_after(after, now)? })
+        types::Verdict::Close(types::CloseVerdict { requests, remember }) => {
+            check_count(requests.len())?;
+            let requests = requests.into_iter().map(lift_close_request);
+            Ok(Verdict::Close {
+                requests: requests.collect::<Result<_, _>>()?,
+                remember: lift_remember(remember, now)?,
+            })
         }
     }
 }
 
-fn lift_after(after: Option<types::Progress>, now: Timestamp) -> Result<Option<Progress>, String> {
-    after.map(|progress| lift_progress(progress, now)).transpose()
+fn lift_remember(progress: Option<types::Progress>, now: Timestamp) -> Result<Option<Progress>, String> {
+    progress.map(|progress| lift_progress(progress, now)).transpose()
 }
 
 fn lift_progress(progress: types::Progress, now: Timestamp) -> Result<Progress, String> {
-    let types::Progress { stage, bytes, until } = progress;
-    if bytes.len() > MAX_MEMORY {
-        return Err(format!("{} bytes to remember; at most {MAX_MEMORY} are kept", bytes.len()));
+    let types::Progress { stage, memory, until } = progress;
+    if memory.len() > MAX_MEMORY {
+        return Err(format!("{} bytes to remember; at most {MAX_MEMORY} are kept", memory.len()));
     }
     let until = Timestamp(until).min(now.plus(MAX_REMEMBERED_FOR));
-    Ok(Progress { stage, bytes: bytes.into(), until })
+    Ok(Progress { stage, bytes: memory.into(), until })
 }
 
-fn lift_closing(closing: types::Closing) -> Result<CloseRequest, String> {
-    Ok(CloseRequest { door: lift_door(closing.door)?, client: lift_client(closing.client)? })
+fn lift_close_request(request: types::CloseRequest) -> Result<CloseRequest, String> {
+    Ok(CloseRequest {
+        door: lift_door(request.door)?,
+        prefix_length: lift_prefix_length(request.prefix_length)?,
+    })
 }
 
 fn lift_watch(watch: &types::Watch) -> Result<Watch, String> {
@@ -178,7 +190,7 @@ fn lift_watch(watch: &types::Watch) -> Result<Watch, String> {
     if matches!(transport, Transport::Icmp | Transport::Icmpv6) && last_port > 255 {
         return Err(format!("it watches {transport} type {last_port}; message types end at 255"));
     }
-    let (set, clear) = (lift_flags(watch.set), lift_flags(watch.clear));
+    let (set, clear) = (lift_flags(watch.flags_set), lift_flags(watch.flags_clear));
     if set.0 & clear.0 != 0 {
         return Err("it wants a TCP flag both set and clear; no packet is both".to_owned());
     }
@@ -192,15 +204,15 @@ fn check_count(requests: usize) -> Result<(), String> {
     Err(format!("{requests} doors in one verdict; 1 to {MAX_REQUESTS} are allowed"))
 }
 
-fn lift_opening(opening: types::Opening) -> Result<OpenRequest, String> {
-    if opening.lasts == Some(0) {
+fn lift_open_request(request: types::OpenRequest, now: Timestamp) -> Result<OpenRequest, String> {
+    if request.seconds == Some(0) {
         return Err("an opening of 0 seconds; leave the time out for the door's own".to_owned());
     }
     Ok(OpenRequest {
-        door: lift_door(opening.door)?,
-        client: lift_client(opening.client)?,
-        lasts: opening.lasts.map(|seconds| Duration::from_secs(seconds.into())),
-        once: opening.once.map(lift_once).transpose()?,
+        door: lift_door(request.door)?,
+        prefix_length: lift_prefix_length(request.prefix_length)?,
+        lasts: request.seconds.map(|seconds| Duration::from_secs(seconds.into())),
+        once: request.once.map(|once| lift_once(once, now)).transpose()?,
     })
 }
 
@@ -213,8 +225,14 @@ fn lift_door(door: Option<String>) -> Result<Option<Box<str>>, String> {
     }
 }
 
-fn lift_client(client: Option<types::Prefix>) -> Result<Option<IpNet>, String> {
-    client.map(|prefix| lift_prefix(&prefix)).transpose()
+/// What is too long for the source's family is refused as any other width that was not granted.
+fn lift_prefix_length(length: Option<u8>) -> Result<Option<u8>, String> {
+    match length {
+        Some(length) if length > MAX_PREFIX_LENGTH => {
+            Err(format!("a prefix length of {length}; an address has at most {MAX_PREFIX_LENGTH} bits"))
+        }
+        length => Ok(length),
+    }
 }
 
 fn lift_prefix(prefix: &types::Prefix) -> Result<IpNet, String> {
@@ -227,19 +245,46 @@ fn lift_prefix(prefix: &types::Prefix) -> Result<IpNet, String> {
     Ok(net)
 }
 
-fn lift_once(once: types::Once) -> Result<Once, String> {
+fn lift_once(once: types::Once, now: Timestamp) -> Result<Once, String> {
     let check = |bytes: Vec<u8>, what: &str| match bytes.len() {
         1..=MAX_TOKEN => Ok(bytes.into_boxed_slice()),
         length => Err(format!("a {what} of {length} bytes; 1 to {MAX_TOKEN} are allowed")),
     };
     match once {
-        types::Once::Token(token) => Ok(Once::Token { bytes: check(token, "token")?, until: None }),
+        types::Once::Token(types::Token { bytes, until }) => Ok(Once::Token {
+            bytes: check(bytes, "token")?,
+            until: until.map(|until| lift_until(until, now)).transpose()?,
+        }),
         types::Once::Counter(counter) if counter.value > MAX_SAFE_INTEGER => {
             Err(format!("a counter of {}; at most {MAX_SAFE_INTEGER} is allowed", counter.value))
         }
         types::Once::Counter(counter) => {
             Ok(Once::Counter { key: check(counter.key, "counter's key")?, value: counter.value })
         }
+    }
+}
+
+/// Until when a token could be accepted. It was accepted just now, so an earlier moment is a mistake that would make it good again.
+fn lift_until(until: u64, now: Timestamp) -> Result<Timestamp, String> {
+    match until {
+        _ if until > MAX_SAFE_INTEGER => Err(format!(
+            "a token that could be accepted until {until}; at most {MAX_SAFE_INTEGER} is allowed"
+        )),
+        _ if until < now.0 => Err(format!(
+            "a token that could be accepted until {until}, which is before its knock at {}",
+            now.0
+        )),
+        _ => Ok(Timestamp(until)),
+    }
+}
+
+fn lower_tcp_header(header: &TcpHeader) -> types::TcpHeader<'_> {
+    types::TcpHeader {
+        sequence: header.sequence,
+        acknowledgment: header.acknowledgment,
+        window: header.window,
+        urgent_pointer: header.urgent_pointer,
+        options: &header.options,
     }
 }
 
@@ -326,25 +371,59 @@ mod tests {
         assert!(lift_prefix(&prefix(0x0a00_0000, 33)).is_err());
     }
 
+    fn request() -> types::OpenRequest {
+        types::OpenRequest { door: None, prefix_length: None, seconds: None, once: None }
+    }
+
+    #[test]
+    fn a_token_is_kept_as_long_as_it_could_be_accepted() {
+        let lift = |until| {
+            let token = types::Once::Token(types::Token { bytes: vec![7], until });
+            let request = types::OpenRequest { once: Some(token), ..request() };
+            lift_open_request(request, Timestamp(1_000_000)).map(|request| request.once)
+        };
+        let token = |until| Ok(Some(Once::Token { bytes: [7].into(), until }));
+        assert_eq!(lift(None), token(None));
+        assert_eq!(lift(Some(1_000_000)), token(Some(Timestamp(1_000_000))));
+        assert_eq!(lift(Some(MAX_SAFE_INTEGER)), token(Some(Timestamp(MAX_SAFE_INTEGER))));
+        assert_eq!(
+            lift(Some(999_999)).unwrap_err(),
+            "a token that could be accepted until 999999, which is before its knock at 1000000"
+        );
+        assert!(lift(Some(MAX_SAFE_INTEGER + 1)).is_err());
+    }
+
+    #[test]
+    fn a_prefix_length_is_that_of_an_address() {
+        let lift = |prefix_length| {
+            lift_open_request(types::OpenRequest { prefix_length, ..request() }, Timestamp(0))
+                .map(|request| request.prefix_length)
+        };
+        for length in [None, Some(0), Some(64), Some(128)] {
+            assert_eq!(lift(length), Ok(length));
+        }
+        assert_eq!(lift(Some(129)).unwrap_err(), "a prefix length of 129; an address has at most 128 bits");
+    }
+
     #[test]
     fn nonsense_is_refused_and_time_is_cut() {
         let now = Timestamp(1_000_000);
-        let opening = |lasts| types::Opening { door: None, client: None, lasts, once: None };
+        let request = |seconds| types::OpenRequest { seconds, ..request() };
         let judge = |verdict| lift_verdict(verdict, now);
-        let open = |doors, after| types::Verdict::Open(types::Openings { doors, after });
+        let open = |requests, remember| types::Verdict::Open(types::OpenVerdict { requests, remember });
         assert!(judge(open(vec![], None)).is_err());
-        assert!(judge(open((0..9).map(|_| opening(None)).collect(), None)).is_err());
-        assert!(judge(open(vec![opening(Some(0))], None)).is_err());
-        let progress = |bytes, until| types::Progress { stage: 1, bytes, until };
+        assert!(judge(open((0..9).map(|_| request(None)).collect(), None)).is_err());
+        assert!(judge(open(vec![request(Some(0))], None)).is_err());
+        let progress = |memory, until| types::Progress { stage: 1, memory, until };
         let in_an_hour = Timestamp(1_000_000 + 3_600_000_000);
         assert!(judge(types::Verdict::Remember(progress(vec![0; 1025], 0))).is_err());
-        assert!(judge(open(vec![opening(None)], Some(progress(vec![0; 1025], 0)))).is_err());
+        assert!(judge(open(vec![request(None)], Some(progress(vec![0; 1025], 0)))).is_err());
         match judge(types::Verdict::Remember(progress(vec![1], u64::MAX))) {
             Ok(Verdict::Remember(progress)) => assert_eq!(progress.until, in_an_hour),
             other => panic!("{other:?}"),
         }
-        match judge(open(vec![opening(None)], Some(progress(vec![1], u64::MAX)))) {
-            Ok(Verdict::Open { after: Some(progress), .. }) => assert_eq!(progress.until, in_an_hour),
+        match judge(open(vec![request(None)], Some(progress(vec![1], u64::MAX)))) {
+            Ok(Verdict::Open { remember: Some(progress), .. }) => assert_eq!(progress.until, in_an_hour),
             other => panic!("{other:?}"),
         }
         let Ok(Verdict::Forget(reason)) = judge(types::Verdict::Forget("ä".repeat(150))) else {

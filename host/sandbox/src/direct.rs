@@ -99,17 +99,22 @@ impl DirectRule {
         detail: Detail,
         memory: Option<&[u8]>,
     ) -> wasmtime::Result<types::Verdict> {
-        let payload = &knock.payload[..knock.payload.len().min(detail.payload_limit)];
+        let (tcp_header, payload) = (detail.tcp_header_of(knock), detail.payload_of(knock));
         let place = self.allocate(store, JudgeArguments::ALIGNMENT, JudgeArguments::SIZE)?;
         let arguments = JudgeArguments {
             knock,
-            interface: self.room_for(store, knock.interface.as_bytes())?,
+            tcp_header: match tcp_header {
+                Some(header) => Some((header, self.room_for(store, &header.options)?)),
+                None => None,
+            },
             payload: self.room_for(store, payload)?,
             memory: memory.map(|bytes| self.room_for(store, bytes)).transpose()?,
         };
         let guest = self.memory.data_mut(&mut *store);
         write(guest, place, &arguments.to_bytes())?;
-        write(guest, arguments.interface.place, knock.interface.as_bytes())?;
+        if let Some((header, list)) = arguments.tcp_header {
+            write(guest, list.place, &header.options)?;
+        }
         write(guest, arguments.payload.place, payload)?;
         if let (Some(list), Some(bytes)) = (arguments.memory, memory) {
             write(guest, list.place, bytes)?;

@@ -378,8 +378,12 @@ impl RuleState {
             Ok(Verdict::Forget(reason)) => {
                 (Some(Outcome::Happened(What::Forgot { reason: String::from(reason).into() })), None)
             }
-            Ok(Verdict::Open { doors, after }) => (Some(Outcome::Asks(Request::Open(doors))), after),
-            Ok(Verdict::Close { doors, after }) => (Some(Outcome::Asks(Request::Close(doors))), after),
+            Ok(Verdict::Open { requests, remember }) => {
+                (Some(Outcome::Asks(Request::Open(requests))), remember)
+            }
+            Ok(Verdict::Close { requests, remember }) => {
+                (Some(Outcome::Asks(Request::Close(requests))), remember)
+            }
             Err(fault) => return Judged::only(self.fault(&fault.into(), now)),
         };
         let Some(progress) = progress else {

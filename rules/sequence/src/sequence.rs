@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use postern_sdk::serde_json::{Map, Value};
-use postern_sdk::{Closing, Interest, Knock, Opening, Rule, Timestamp, Transport, Verdict, debug};
+use postern_sdk::{CloseRequest, Interest, Knock, OpenRequest, Rule, Timestamp, Transport, Verdict, debug};
 
 use crate::family::Family;
 use crate::progress::Progress;
@@ -99,9 +99,11 @@ impl Sequence {
     fn success(&self, source: IpAddr, progress: Option<Progress>, now: Timestamp) -> Verdict<Progress> {
         let verdict = match (self.settings.action, self.settings.widths.around(source)) {
             (Action::Open, None) => Verdict::open(),
-            (Action::Open, Some(prefix)) => Verdict::open_doors([Opening::default().client(prefix)]),
+            (Action::Open, Some(bits)) => Verdict::open_doors([OpenRequest::default().prefix_length(bits)]),
             (Action::Close, None) => Verdict::close(),
-            (Action::Close, Some(prefix)) => Verdict::close_doors([Closing::default().client(prefix)]),
+            (Action::Close, Some(bits)) => {
+                Verdict::close_doors([CloseRequest::default().prefix_length(bits)])
+            }
         };
         match self.settings.cooldown {
             Some(wait) => {

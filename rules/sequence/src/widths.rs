@@ -3,7 +3,6 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use postern_sdk::Prefix;
 use postern_sdk::serde_json::Value;
 
 use crate::family::Family;
@@ -44,17 +43,16 @@ impl Widths {
         widths
     }
 
-    /// The prefix around a source. None, which means the source alone, if its family has no width, and if its first bits say nothing of who
-    /// its neighbours are: those of a link-local address are the same on every link, and an IPv4-mapped one is no IPv6 address.
-    pub(crate) fn around(self, source: IpAddr) -> Option<Prefix> {
-        let length = match source {
+    /// The length of the prefix around a source. None, which means the source alone, if its family has no width, and if its first bits say
+    /// nothing of who its neighbours are: those of a link-local address are the same on every link, and an IPv4-mapped one is no IPv6 address.
+    pub(crate) fn around(self, source: IpAddr) -> Option<u8> {
+        match source {
             IpAddr::V4(_) => self.ipv4,
             IpAddr::V6(address) if address.is_unicast_link_local() || address.to_ipv4_mapped().is_some() => {
                 None
             }
             IpAddr::V6(_) => self.ipv6,
-        };
-        Some(Prefix::new(source, length?))
+        }
     }
 }
 

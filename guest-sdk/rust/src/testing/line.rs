@@ -4,7 +4,9 @@ use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use super::ORIGIN;
-use crate::{Closing, Knock, Once, Opening, Prefix, Progress, TcpFlags, Timestamp, Transport, Verdict};
+use crate::{
+    CloseRequest, Knock, Once, OpenRequest, Progress, TcpFlags, TcpHeader, Timestamp, Transport, Verdict,
+};
 
 const THIS_HOST_V4: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
 const THIS_HOST_V6: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
@@ -17,6 +19,10 @@ const MAX_REASON: usize = 200;
 const MAX_KEY: usize = 64;
 /// The most that a counter may be.
 const MAX_COUNTER: u64 = (1 << 53) - 1;
+/// The bits of the longest address.
+const MAX_PREFIX_LENGTH: u8 = 128;
+/// The most bytes of options that a TCP header has.
+const MAX_OPTIONS: usize = 40;
 
 /// Whether this is an address of the pretended host.
 pub(super) fn is_this_host(address: IpAddr) -> bool {
@@ -28,19 +34,21 @@ pub(super) fn parse(text: &str) -> Result<Knock, String> {
     let mut words = text.split_whitespace();
     let mut next = |what: &str| words.next().ok_or_else(|| format!("{what} is missing"));
     let time = parse_time(next("the time")?)?;
-    let source: IpAddr = parse_word(next("the source address")?, "an address")?;
+    let (source, source_zone) = parse_source(next("the source address")?)?;
     let (transport, port) = parse_target(next("transport/port")?)?;
     let mut knock = Knock {
         time,
         source,
+        source_zone,
         source_port: if matches!(transport, Transport::Tcp | Transport::Udp) { 40_000 } else { 0 },
         destination: if source.is_ipv4() { THIS_HOST_V4.into() } else { THIS_HOST_V6.into() },
         destination_port: port,
         transport,
         tcp_flags: if transport == Transport::Tcp { TcpFlags::SYN } else { TcpFlags::NONE },
         hop_limit: 64,
-        length: 0,
-        interface: "eth0".to_owned(),
+        packet_length: 0,
+        interface_index: if source_zone == 0 { 2 } else { source_zone },
+        tcp_header: (transport == Transport::Tcp).then(TcpHeader::default),
         payload: Vec::new(),
     };
     let mut length = None;
@@ -52,19 +60,59 @@ pub(super) fn parse(text: &str) -> Result<Knock, String> {
             "to" => knock.destination = parse_word(value, "an address")?,
             "hops" => knock.hop_limit = parse_word(value, "a hop limit")?,
             "length" => length = Some(parse_word(value, "a length")?),
-            "on" => value.clone_into(&mut knock.interface),
-            "payload" => knock.payload = parse_payload(value)?,
-            _ => {
-                return Err(format!(
-                    "`{key}` is not known; use flags, from, to, hops, length, on or payload"
-                ));
-            }
+            "interface" => knock.interface_index = parse_word(value, "the index of an interface")?,
+            "payload" => knock.payload = parse_bytes(value)?,
+            _ => parse_header(key, value, knock.tcp_header.as_mut())?,
         }
     }
     let headers = if source.is_ipv4() { 20 } else { 40 } + if transport == Transport::Tcp { 20 } else { 8 };
+    let headers = headers + knock.tcp_header.as_ref().map_or(0, |header| header.options.len());
     let whole = u32::try_from(headers + knock.payload.len()).unwrap_or(u32::MAX);
-    knock.length = length.unwrap_or(whole);
+    knock.packet_length = length.unwrap_or(whole);
     Ok(knock)
+}
+
+/// An address, and behind a link-local one its zone: `fe80::7%3`.
+fn parse_source(word: &str) -> Result<(IpAddr, u32), String> {
+    let (address, zone) = word.split_once('%').map_or((word, None), |(address, zone)| (address, Some(zone)));
+    let address = parse_word(address, "an address")?;
+    let is_link_local = matches!(address, IpAddr::V6(address) if address.is_unicast_link_local());
+    match zone {
+        None => Ok((address, 0)),
+        Some(zone) if is_link_local => Ok((address, parse_word(zone, "the index of an interface")?)),
+        Some(_) => Err(format!("`{word}` is not link-local and has no zone")),
+    }
+}
+
+/// What a TCP header says beyond ports and flags.
+fn parse_header(key: &str, value: &str, header: Option<&mut TcpHeader>) -> Result<(), String> {
+    const KEYS: [&str; 5] = ["sequence", "acknowledgment", "window", "urgent", "options"];
+    if !KEYS.contains(&key) {
+        return Err(format!(
+            "`{key}` is not known; use flags, from, to, hops, length, interface, payload, {}",
+            KEYS.join(", ")
+        ));
+    }
+    let header = header.ok_or_else(|| format!("`{key}` is for TCP only"))?;
+    match key {
+        "sequence" => header.sequence = parse_word(value, "a number of 32 bits")?,
+        "acknowledgment" => header.acknowledgment = parse_word(value, "a number of 32 bits")?,
+        "window" => header.window = parse_word(value, "a number of 16 bits")?,
+        "urgent" => header.urgent_pointer = parse_word(value, "a number of 16 bits")?,
+        _ => header.options = parse_options(value)?,
+    }
+    Ok(())
+}
+
+fn parse_options(value: &str) -> Result<Vec<u8>, String> {
+    let options = parse_bytes(value)?;
+    if options.len() % 4 != 0 || options.len() > MAX_OPTIONS {
+        return Err(format!(
+            "{} bytes of options; they are a multiple of 4, at most {MAX_OPTIONS}",
+            options.len()
+        ));
+    }
+    Ok(options)
 }
 
 fn parse_word<T: std::str::FromStr>(word: &str, what: &str) -> Result<T, String> {
@@ -110,7 +158,7 @@ fn parse_flags(value: &str) -> Result<TcpFlags, String> {
 }
 
 /// Text without blanks, or hexadecimal digits behind `0x`.
-fn parse_payload(value: &str) -> Result<Vec<u8>, String> {
+fn parse_bytes(value: &str) -> Result<Vec<u8>, String> {
     let Some(digits) = value.strip_prefix("0x") else { return Ok(value.as_bytes().to_vec()) };
     let wrong = || format!("`{value}` does not have two hexadecimal digits for each byte");
     if digits.len() % 2 != 0 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
@@ -134,14 +182,30 @@ impl fmt::Display for Time {
     }
 }
 
+/// A source as lines write it.
+pub(super) struct Source(pub(super) (IpAddr, u32));
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            (address, 0) => address.fmt(f),
+            (address, zone) => write!(f, "{address}%{zone}"),
+        }
+    }
+}
+
 /// A verdict in words.
 pub(super) fn verdict<M>(verdict: &Verdict<M>) -> String {
     match verdict {
         Verdict::Ignore => "ignore".to_owned(),
         Verdict::Remember(progress) => remember(progress),
         Verdict::Forget(reason) => format!("forget: {reason}"),
-        Verdict::Open { doors, after } => and(words("open", doors.iter().map(opening)), after.as_ref()),
-        Verdict::Close { doors, after } => and(words("close", doors.iter().map(closing)), after.as_ref()),
+        Verdict::Open { requests, remember } => {
+            and(words("open", requests.iter().map(open_request)), remember.as_ref())
+        }
+        Verdict::Close { requests, remember } => {
+            and(words("close", requests.iter().map(close_request)), remember.as_ref())
+        }
     }
 }
 
@@ -149,8 +213,8 @@ fn remember<M>(Progress { stage, until, .. }: &Progress<M>) -> String {
     format!("remember {stage} until {}", Time(*until))
 }
 
-fn and<M>(said: String, after: Option<&Progress<M>>) -> String {
-    match after {
+fn and<M>(said: String, progress: Option<&Progress<M>>) -> String {
+    match progress {
         Some(progress) => format!("{said} and {}", remember(progress)),
         None => said,
     }
@@ -165,25 +229,24 @@ fn words(verb: &str, doors: impl Iterator<Item = String>) -> String {
     }
 }
 
-fn opening(Opening { door, client, lasts, once }: &Opening) -> String {
+fn open_request(OpenRequest { door, prefix_length, seconds, once }: &OpenRequest) -> String {
     let mut words: Vec<String> = door.iter().cloned().collect();
-    words.extend(lasts.map(|seconds| format!("for {seconds}s")));
-    words.extend(client.map(|client| prefix("client", client)));
+    words.extend(seconds.map(|seconds| format!("for {seconds}s")));
+    words.extend(prefix_length.map(|length| format!("prefix {length}")));
     words.extend(once.as_ref().map(|once| match once {
-        Once::Token(token) => format!("once token {}", hex(token)),
+        Once::Token { bytes, until: None } => format!("once token {}", hex(bytes)),
+        Once::Token { bytes, until: Some(until) } => {
+            format!("once token {} until {}", hex(bytes), Time(*until))
+        }
         Once::Counter { key, value } => format!("once counter {} at {value}", hex(key)),
     }));
     words.join(" ")
 }
 
-fn closing(Closing { door, client }: &Closing) -> String {
+fn close_request(CloseRequest { door, prefix_length }: &CloseRequest) -> String {
     let mut words: Vec<String> = door.iter().cloned().collect();
-    words.extend(client.map(|client| prefix("client", client)));
+    words.extend(prefix_length.map(|length| format!("prefix {length}")));
     words.join(" ")
-}
-
-fn prefix(word: &str, Prefix { address, length }: Prefix) -> String {
-    format!("{word} {address}/{length}")
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -194,24 +257,37 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-/// What the contract forbids about this verdict, its memory aside.
-pub(super) fn fault<M>(verdict: &Verdict<M>) -> Option<String> {
-    let doors = match verdict {
+/// What the contract forbids about this verdict on a knock at `now`, its memory aside.
+pub(super) fn fault<M>(verdict: &Verdict<M>, now: Timestamp) -> Option<String> {
+    let (doors, mut lengths) = match verdict {
         Verdict::Forget(reason) if reason.len() > MAX_REASON => {
             return Some(format!("a reason of {} bytes; the most is {MAX_REASON}", reason.len()));
         }
-        Verdict::Open { doors, .. } => doors.len(),
-        Verdict::Close { doors, .. } => doors.len(),
+        Verdict::Open { requests, .. } => {
+            (requests.len(), requests.iter().filter_map(|request| request.prefix_length).collect::<Vec<_>>())
+        }
+        Verdict::Close { requests, .. } => {
+            (requests.len(), requests.iter().filter_map(|request| request.prefix_length).collect())
+        }
         _ => return None,
     };
     if doors > MAX_DOORS {
         return Some(format!("{doors} doors; the most is {MAX_DOORS}"));
     }
-    let Verdict::Open { doors: openings, .. } = verdict else { return None };
-    openings.iter().find_map(|opening| match &opening.once {
-        _ if opening.lasts == Some(0) => Some("an opening of 0 seconds".to_owned()),
-        Some(Once::Token(key) | Once::Counter { key, .. }) if !(1..=MAX_KEY).contains(&key.len()) => {
+    lengths.retain(|length| *length > MAX_PREFIX_LENGTH);
+    if let Some(length) = lengths.first() {
+        return Some(format!("a prefix length of {length}; an address has at most {MAX_PREFIX_LENGTH} bits"));
+    }
+    let Verdict::Open { requests, .. } = verdict else { return None };
+    requests.iter().find_map(|request| match &request.once {
+        _ if request.seconds == Some(0) => Some("an opening of 0 seconds".to_owned()),
+        Some(Once::Token { bytes: key, .. } | Once::Counter { key, .. })
+            if !(1..=MAX_KEY).contains(&key.len()) =>
+        {
             Some(format!("a token or key of {} bytes; it must be 1 to {MAX_KEY}", key.len()))
+        }
+        Some(Once::Token { until: Some(until), .. }) if *until < now => {
+            Some("a token that could be accepted until before its knock".to_owned())
         }
         Some(Once::Counter { value, .. }) if *value > MAX_COUNTER => {
             Some(format!("a counter at {value}; the most is {MAX_COUNTER}"))

@@ -1,7 +1,7 @@
 //! The rehearsal itself, with a rule that says whatever the payload tells it to.
 
 use super::*;
-use crate::{Closing, NoSettings, Once, Opening, Prefix, TcpFlags};
+use crate::{CloseRequest, NoSettings, Once, OpenRequest, TcpFlags};
 
 struct Parrot;
 
@@ -24,17 +24,26 @@ impl Rule for Parrot {
             b"open" => Verdict::open(),
             b"and keep" => Verdict::open().and_remember(vec![1], knock.time + Duration::from_secs(2)),
             b"and fat" => Verdict::close().and_remember(vec![0; 1025], knock.time + Duration::from_secs(2)),
-            b"close" => Verdict::close_doors([Closing::door("web"), Closing::default().client(knock.source)]),
+            b"close" => {
+                Verdict::close_doors([CloseRequest::door("web"), CloseRequest::default().prefix_length(64)])
+            }
             b"once" => Verdict::open_doors([
-                Opening::door("ssh")
+                OpenRequest::door("ssh")
                     .lasting(Duration::from_millis(29_001))
-                    .client(Prefix::new(knock.source, 8))
+                    .prefix_length(24)
                     .once(Once::token(*b"ab")),
-                Opening::door("web").once(Once::counter(*b"k", 5)),
+                OpenRequest::door("web").once(Once::counter(*b"k", 5)),
             ]),
-            b"no time" => Verdict::open_doors([Opening::default().lasting(Duration::ZERO)]),
-            b"no token" => Verdict::open_doors([Opening::default().once(Once::token([]))]),
-            b"crowd" => Verdict::open_doors(vec![Opening::default(); 9]),
+            b"no time" => Verdict::open_doors([OpenRequest::default().lasting(Duration::ZERO)]),
+            b"no token" => Verdict::open_doors([OpenRequest::default().once(Once::token([]))]),
+            b"soon" => {
+                Verdict::open_doors([OpenRequest::default().once(Once::token_until(*b"a", knock.time))])
+            }
+            b"too soon" => Verdict::open_doors([
+                OpenRequest::default().once(Once::token_until(*b"a", Timestamp::default()))
+            ]),
+            b"too long" => Verdict::close_doors([CloseRequest::default().prefix_length(129)]),
+            b"crowd" => Verdict::open_doors(vec![OpenRequest::default(); 9]),
             b"12345678" => Verdict::forget("cut"),
             _ => memory.map_or(Verdict::Ignore, |_| Verdict::forget("known")),
         }
@@ -56,13 +65,63 @@ fn verdicts_are_put_into_words() {
          +0.2s 10.1.2.3 udp/7000 payload=once
          +0.3s 10.1.2.3 udp/7000 payload=forget
          +0.4s 10.1.2.3 udp/7000 payload=keep    # a comment
-         +0.5s 10.1.2.3 icmp/8",
+         +0.5s 10.1.2.3 icmp/8
+         +0.6s 10.1.2.3 udp/7000 payload=soon",
         "+0.0s 10.1.2.3 open
-         +0.1s 10.1.2.3 close web, client 10.1.2.3/32
-         +0.2s 10.1.2.3 open ssh for 30s client 10.0.0.0/8 once token 6162, web once counter 6b at 5
+         +0.1s 10.1.2.3 close web, prefix 64
+         +0.2s 10.1.2.3 open ssh for 30s prefix 24 once token 6162, web once counter 6b at 5
          +0.3s 10.1.2.3 forget: told to
          +0.4s 10.1.2.3 remember 1 until +2.4s
-         +0.5s 10.1.2.3 forget: known",
+         +0.5s 10.1.2.3 forget: known
+         +0.6s 10.1.2.3 open once token 61 until +0.6s",
+    );
+}
+
+/// Says what it was shown of the TCP header.
+struct Reader<const ASKS: bool>;
+
+impl<const ASKS: bool> Rule for Reader<ASKS> {
+    type Settings = NoSettings;
+    type Memory = ();
+
+    fn configure(_: NoSettings) -> Result<(Self, Interest), String> {
+        let interest = Interest::new([Watch::tcp(7), Watch::udp(7)]);
+        Ok((Self, if ASKS { interest.tcp_header() } else { interest }))
+    }
+
+    fn judge(&self, knock: &Knock, _: Option<()>) -> Verdict<()> {
+        let Knock { source_zone, interface_index, packet_length, tcp_header, .. } = knock;
+        let header = tcp_header.as_ref().map(|header| (header.sequence, header.window, &header.options));
+        Verdict::forget(format!("{source_zone} {interface_index} {packet_length} {header:?}"))
+    }
+}
+
+#[test]
+fn the_tcp_header_is_shown_to_a_rule_that_asked() {
+    let knocks = "+0s 10.1.2.3 tcp/7 sequence=4294967295 window=9 options=0x01010101
+         +1s 10.1.2.3 udp/7 interface=9
+         +2s fe80::1%3 tcp/7";
+    assert_eq!(
+        rehearse::<Reader<true>>("{}", knocks),
+        "+0.0s 10.1.2.3 forget: 0 2 44 Some((4294967295, 9, [1, 1, 1, 1]))\n\
+         +1.0s 10.1.2.3 forget: 0 9 28 None\n\
+         +2.0s fe80::1%3 forget: 3 3 60 Some((0, 0, []))\n"
+    );
+    assert_eq!(
+        rehearse::<Reader<false>>("{}", knocks.lines().next().unwrap()),
+        "+0.0s 10.1.2.3 forget: 0 2 44 None\n"
+    );
+}
+
+#[test]
+fn a_link_local_client_is_another_one_in_another_zone() {
+    check(
+        "+0s fe80::1%3 udp/7000 payload=keep
+         +0s fe80::1%4 udp/7000
+         +0s fe80::1%3 udp/7000",
+        "+0.0s fe80::1%3 remember 1 until +2.0s
+         +0.0s fe80::1%4 ignore
+         +0.0s fe80::1%3 forget: known",
     );
 }
 
@@ -130,6 +189,8 @@ fn a_fault_leaves_memory_alone() {
          +0s 10.1.2.3 udp/7000 payload=crowd
          +0s 10.1.2.3 udp/7000 payload=0x6e6f2074696d65
          +0s 10.1.2.3 udp/7000 payload=0x6e6f20746f6b656e
+         +0s 10.1.2.3 udp/7000 payload=0x746f6f20736f6f6e
+         +0s 10.1.2.3 udp/7000 payload=0x746f6f206c6f6e67
          +0s 10.1.2.3 udp/7000",
         "+0.0s 10.1.2.3 remember 1 until +2.0s
          +0.0s 10.1.2.3 fault: remembers 1025 bytes; the most is 1024
@@ -138,6 +199,8 @@ fn a_fault_leaves_memory_alone() {
          +0.0s 10.1.2.3 fault: 9 doors; the most is 8
          +0.0s 10.1.2.3 fault: an opening of 0 seconds
          +0.0s 10.1.2.3 fault: a token or key of 0 bytes; it must be 1 to 64
+         +0.0s 10.1.2.3 fault: a token that could be accepted until before its knock
+         +0.0s 10.1.2.3 fault: a prefix length of 129; an address has at most 128 bits
          +0.0s 10.1.2.3 forget: known",
     );
 }

@@ -124,7 +124,7 @@ impl Engine {
     pub(super) fn withdraw_claims(&mut self, closed: Key) {
         let means_it = |waiting: &Waiting| {
             let Waiting { rule, source, request, .. } = waiting;
-            let means = self.granted(rule, *source, request.door.as_deref(), request.client);
+            let means = self.granted(rule, *source, request.door.as_deref(), request.prefix_length);
             means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
         };
         let waiting = self.claims.waiting.iter().filter(|(_, waiting)| means_it(waiting));

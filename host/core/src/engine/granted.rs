@@ -22,7 +22,7 @@ pub(super) struct Refusal {
 }
 
 /// What people are told of a client that was not granted.
-const OTHERS: &str = "neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both";
+const NO_WIDTH: &str = "a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both";
 
 impl Refusal {
     fn at(door: &DoorPolicy, reason: DropReason, detail: &'static str) -> Self {
@@ -43,7 +43,7 @@ impl Engine {
         rule: &RuleId,
         source: Client,
         door: Option<&str>,
-        client: Option<IpNet>,
+        prefix_length: Option<u8>,
     ) -> Result<Key, Refusal> {
         let grant = self.policy.grants.get(rule).ok_or(DropReason::DoorNotGranted)?;
         let named = |id: &DoorId| {
@@ -51,10 +51,10 @@ impl Engine {
             door.is_none_or(|name| *policy.name == *name).then_some((*id, policy))
         };
         let (door, policy) = grant.doors.iter().find_map(named).ok_or(DropReason::DoorNotGranted)?;
-        let client = match client {
+        let client = match prefix_length {
             None => source,
-            Some(net) => client_of(net, source, grant, policy)
-                .ok_or_else(|| Refusal::at(policy, DropReason::ClientNotGranted, OTHERS))?,
+            Some(length) => around(source, length, grant, policy)
+                .ok_or_else(|| Refusal::at(policy, DropReason::ClientNotGranted, NO_WIDTH))?,
         };
         if client.is_link_local() {
             check_link(client, policy)?;
@@ -63,14 +63,15 @@ impl Engine {
     }
 }
 
-/// The client that a rule names: the source itself, or a prefix around it of a width that the door and the rule's file both allow.
-fn client_of(net: IpNet, source: Client, grant: &Grant, door: &DoorPolicy) -> Option<Client> {
-    if net == source.net() {
+/// The source itself, or the prefix of this length around it if the door and the rule's file both allow such a one.
+fn around(source: Client, length: u8, grant: &Grant, door: &DoorPolicy) -> Option<Client> {
+    if length == source.width() {
         return Some(source);
     }
+    let net = IpNet::new(source.address(), length).ok()?;
     let width = Width::of(net)?;
     let is_granted = door.prefixes.contains(&width) && grant.prefixes.contains(&width);
-    (is_granted && net.contains(&source.address()) && !stands_alone(source)).then(|| Client::prefix(net))
+    (is_granted && !stands_alone(source)).then(|| Client::prefix(net))
 }
 
 /// Whether a source's first bits say nothing of who its neighbours are: they are the same on every link, or an IPv4 address's.

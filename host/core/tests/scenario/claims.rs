@@ -39,12 +39,12 @@ fn nothing_is_used_up_for_what_is_refused_anyway() {
     check(
         "+0 open knock 192.0.2.9 door=cellar token=a
          +0 open knock 192.0.2.9 lasts=0 token=a
-         +0 open knock 192.0.2.9 for=192.0.2.0/24 token=a
+         +0 open knock 192.0.2.9 prefix=24 token=a
          +1 open knock 192.0.2.3 token=a",
         expect![[r#"
             +0.0 knock cellar 192.0.2.9: refused door-not-granted
             +0.0 knock ssh 192.0.2.9: refused fault
-            +0.0 knock ssh 192.0.2.9: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.9: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +1.0   -> claim knock token a
             +1.0   -> ssh open 10s 192.0.2.3
             +1.0 knock ssh 192.0.2.3: opened 10s

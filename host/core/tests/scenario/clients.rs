@@ -14,10 +14,10 @@ use crate::world::check;
 #[test]
 fn a_prefix_opens_if_door_and_rule_both_allow_its_width() {
     check(
-        "+0 open knock 2001:db8::7 for=2001:db8::/64
-         +1 open knock 2001:db8::8 for=2001:db8::/64
+        "+0 open knock 2001:db8::7 prefix=64
+         +1 open knock 2001:db8::8 prefix=64
          +2 open knock 2001:db8::7
-         +3 close knock 2001:db8::9 for=2001:db8::/64
+         +3 close knock 2001:db8::9 prefix=64
          +30 end",
         expect![[r#"
             +0.0   -> ssh open 10s 2001:db8::/64
@@ -36,30 +36,28 @@ fn a_prefix_opens_if_door_and_rule_both_allow_its_width() {
 }
 
 #[test]
-fn no_prefix_opens_that_is_too_wide_or_elsewhere_or_not_granted() {
+fn no_prefix_opens_that_is_too_wide_or_impossible_or_not_granted() {
     check(
-        "+0 open knock 2001:db8::7 for=2001:db8::/48
-         +0 open knock 2001:db8::7 for=2001:db8::/65
-         +0 open knock 2001:db8::7 for=2001:db8:0:1::/64
-         +0 open knock 2001:db8::7 for=::/0
-         +0 open knock 192.0.2.7 for=192.0.2.0/24
-         +0 open knock 192.0.2.7 for=2001:db8::/64
-         +0 open brief 2001:db8::7 for=2001:db8::/64
-         +0 open knock 2001:db8::7 door=lamp for=2001:db8::/64
-         +0 open knock ::ffff:192.0.2.7 for=::/64
-         +0 open knock 2001:db8::7 for=2001:db8::8/128
+        "+0 open knock 2001:db8::7 prefix=48
+         +0 open knock 2001:db8::7 prefix=65
+         +0 open knock 2001:db8::7 prefix=0
+         +0 open knock 192.0.2.7 prefix=24
+         +0 open knock 192.0.2.7 prefix=64
+         +0 open brief 2001:db8::7 prefix=64
+         +0 open knock 2001:db8::7 door=lamp prefix=64
+         +0 open knock ::ffff:192.0.2.7 prefix=64
+         +0 open knock 2001:db8::7 prefix=129
          +0 end",
         expect![[r#"
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 192.0.2.7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 192.0.2.7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 brief ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock lamp 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 brief ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock lamp 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +0.0 end: 0 openings, settled true
         "#]],
     );
@@ -70,7 +68,7 @@ fn a_link_local_client_is_let_in_on_its_link() {
     check(
         "+0 open knock fe80::1%3
          +1 open knock fe80::1%4
-         +2 open knock fe80::1%3 for=fe80::1/128
+         +2 open knock fe80::1%3 prefix=128
          +3 close knock fe80::1%4
          +30 end",
         expect![[r#"
@@ -94,13 +92,13 @@ fn a_link_local_client_is_refused_without_its_link_and_where_links_are_not_told_
     check(
         "+0 open knock fe80::1
          +0 open knock fe80::1%3 door=lamp
-         +0 open knock fe80::1%3 for=fe80::/64
+         +0 open knock fe80::1%3 prefix=64
          +0 close knock fe80::1
          +0 end",
         expect![[r#"
             +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
             +0.0 knock lamp fe80::1%3: refused link-local the address is another machine's on another link, and the door cannot tell links apart
-            +0.0 knock ssh fe80::1%3: refused client-not-granted neither the source nor a prefix around it that door and rule allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh fe80::1%3: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
             +0.0 end: 0 openings, settled true
         "#]],

@@ -50,7 +50,7 @@ enum Mood {
 
 /// Runs a script, a step a line, and compares all that happened.
 ///
-/// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [for=PREFIX] [token=TEXT] [counter=N]`,
+/// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [prefix=LENGTH] [token=TEXT] [counter=N]`,
 /// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS full|empty` (the journal's disk),
 /// `+SECONDS tokens well|never|full|busy|broken [SECONDS]` (how and when claims are answered from now on),
 /// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]`,
@@ -225,15 +225,17 @@ impl World {
         let source: Client = words[1].parse().unwrap();
         let options: HashMap<_, _> = words[2..].iter().map(|word| word.split_once('=').unwrap()).collect();
         let door = options.get("door").map(|name| Box::from(*name));
-        let client = options.get("for").map(|prefix| prefix.parse().unwrap());
+        let prefix_length = options.get("prefix").map(|length| length.parse().unwrap());
         let lasts = options.get("lasts").map(|text| seconds(text));
         let token =
             options.get("token").map(|text| Once::Token { bytes: text.as_bytes().into(), until: None });
         let counter =
             options.get("counter").map(|n| Once::Counter { key: b"k"[..].into(), value: n.parse().unwrap() });
         let request = match verb {
-            "open" => Request::Open(vec![OpenRequest { door, client, lasts, once: token.or(counter) }]),
-            _ => Request::Close(vec![CloseRequest { door, client }]),
+            "open" => {
+                Request::Open(vec![OpenRequest { door, prefix_length, lasts, once: token.or(counter) }])
+            }
+            _ => Request::Close(vec![CloseRequest { door, prefix_length }]),
         };
         self.feed(Event::Judged { rule, source, request });
     }

@@ -8,7 +8,7 @@
 use std::cell::Cell;
 use std::net::IpAddr;
 
-use postern_core::{Knock, Severity, TcpFlags, Transport};
+use postern_core::{Knock, Severity, TcpFlags, TcpHeader, Transport};
 
 use crate::contract::{lower_flags, types};
 use crate::limits::MAX_LIFTED;
@@ -27,37 +27,47 @@ pub(super) struct List {
 /// The arguments of `judge`, of which the lists are in the guest's memory already.
 pub(super) struct JudgeArguments<'a> {
     pub(super) knock: &'a Knock,
-    pub(super) interface: List,
+    /// And where its options are.
+    pub(super) tcp_header: Option<(&'a TcpHeader, List)>,
     pub(super) payload: List,
     pub(super) memory: Option<List>,
 }
 
 impl JudgeArguments<'_> {
-    pub(super) const SIZE: usize = 96;
+    pub(super) const SIZE: usize = 120;
     pub(super) const ALIGNMENT: u32 = 8;
 
     pub(super) fn to_bytes(&self) -> [u8; JudgeArguments::SIZE] {
-        let Self { knock, interface, payload, memory } = self;
+        let Self { knock, tcp_header, payload, memory } = self;
         let mut bytes = [0; JudgeArguments::SIZE];
         let mut put = |place: usize, value: &[u8]| bytes[place..place + value.len()].copy_from_slice(value);
         put(0, &knock.time.0.to_le_bytes());
         put(8, &address(knock.source));
-        put(28, &knock.source_port.to_le_bytes());
-        put(32, &address(knock.destination));
-        put(52, &knock.destination_port.to_le_bytes());
+        put(28, &knock.link.to_le_bytes());
+        put(32, &knock.source_port.to_le_bytes());
+        put(36, &address(knock.destination));
+        put(56, &knock.destination_port.to_le_bytes());
         let transport = match knock.transport {
             Transport::Tcp => 0,
             Transport::Udp => 1,
             Transport::Icmp => 2,
             Transport::Icmpv6 => 3,
         };
-        put(54, &[transport, knock.tcp_flags.0, knock.hop_limit]);
-        put(60, &knock.packet_length.to_le_bytes());
-        put(64, &interface.to_bytes());
-        put(72, &payload.to_bytes());
+        put(58, &[transport, knock.tcp_flags.0, knock.hop_limit]);
+        put(64, &knock.packet_length.to_le_bytes());
+        put(68, &knock.interface_index.to_le_bytes());
+        if let Some((header, options)) = tcp_header {
+            put(72, &[1]);
+            put(76, &header.sequence.to_le_bytes());
+            put(80, &header.acknowledgment.to_le_bytes());
+            put(84, &header.window.to_le_bytes());
+            put(86, &header.urgent_pointer.to_le_bytes());
+            put(88, &options.to_bytes());
+        }
+        put(96, &payload.to_bytes());
         if let Some(memory) = memory {
-            put(80, &[1]);
-            put(84, &memory.to_bytes());
+            put(104, &[1]);
+            put(108, &memory.to_bytes());
         }
         bytes
     }
@@ -99,7 +109,7 @@ impl<'a> Reader<'a> {
 
     /// `result<interest, string>`, the answer of `configure`.
     pub(super) fn interest(&self, place: u32) -> Result<std::result::Result<types::Interest, String>> {
-        let answer = self.record::<32>(place, 4)?;
+        let answer = self.record::<36>(place, 4)?;
         if answer.case(0, 2)? == 1 {
             return Ok(Err(self.text(answer.list(4))?.to_owned()));
         }
@@ -114,7 +124,9 @@ impl<'a> Reader<'a> {
             watches: self.records(answer.list(4), 2, |_, watch| read_watch(watch))?,
             destination,
             payload_limit: answer.u32(24),
-            memory_format: answer.u32(28),
+            // The canonical ABI takes any byte but 0 for true.
+            tcp_header: answer.0[28] != 0,
+            memory_format: answer.u32(32),
         }))
     }
 
@@ -125,13 +137,13 @@ impl<'a> Reader<'a> {
             0 => types::Verdict::Ignore,
             1 => types::Verdict::Remember(self.progress(answer.at(8))?),
             2 => types::Verdict::Forget(self.text(answer.list(8))?.to_owned()),
-            3 => types::Verdict::Open(types::Openings {
-                doors: self.records(answer.list(8), 8, Self::opening)?,
-                after: self.after(answer.at(16))?,
+            3 => types::Verdict::Open(types::OpenVerdict {
+                requests: self.records(answer.list(8), 8, Self::open_request)?,
+                remember: self.remember(answer.at(16))?,
             }),
-            _ => types::Verdict::Close(types::Closings {
-                doors: self.records(answer.list(8), 4, Self::closing)?,
-                after: self.after(answer.at(16))?,
+            _ => types::Verdict::Close(types::CloseVerdict {
+                requests: self.records(answer.list(8), 4, Self::close_request)?,
+                remember: self.remember(answer.at(16))?,
             }),
         })
     }
@@ -152,36 +164,42 @@ impl<'a> Reader<'a> {
         Ok(std::str::from_utf8(self.bytes(list)?)?)
     }
 
-    fn after(&self, after: Record<'_, 32>) -> Result<Option<types::Progress>> {
-        if after.option(0)? { self.progress(after.at(8)).map(Some) } else { Ok(None) }
+    fn remember(&self, progress: Record<'_, 32>) -> Result<Option<types::Progress>> {
+        if progress.option(0)? { self.progress(progress.at(8)).map(Some) } else { Ok(None) }
     }
 
     fn progress(&self, progress: Record<'_, 24>) -> Result<types::Progress> {
-        let bytes = self.bytes(progress.list(4))?.to_vec();
-        Ok(types::Progress { stage: progress.u32(0), bytes, until: progress.u64(16) })
+        let memory = self.bytes(progress.list(4))?.to_vec();
+        Ok(types::Progress { stage: progress.u32(0), memory, until: progress.u64(16) })
     }
 
-    fn opening(&self, opening: Record<'_, 80>) -> Result<types::Opening> {
-        Ok(types::Opening {
-            door: self.door(opening.at(0))?,
-            client: read_client(opening.at(12))?,
-            lasts: opening.option(40)?.then(|| opening.u32(44)),
-            once: if opening.option(48)? { Some(self.once(opening.at(56))?) } else { None },
+    fn open_request(&self, request: Record<'_, 64>) -> Result<types::OpenRequest> {
+        Ok(types::OpenRequest {
+            once: if request.option(0)? { Some(self.once(request.at(8))?) } else { None },
+            door: self.door(request.at(40))?,
+            seconds: request.option(52)?.then(|| request.u32(56)),
+            prefix_length: request.option(60)?.then(|| request.0[61]),
         })
     }
 
-    fn closing(&self, closing: Record<'_, 40>) -> Result<types::Closing> {
-        Ok(types::Closing { door: self.door(closing.at(0))?, client: read_client(closing.at(12))? })
+    fn close_request(&self, request: Record<'_, 16>) -> Result<types::CloseRequest> {
+        Ok(types::CloseRequest {
+            door: self.door(request.at(0))?,
+            prefix_length: request.option(12)?.then(|| request.0[13]),
+        })
     }
 
     fn door(&self, door: Record<'_, 12>) -> Result<Option<String>> {
         Ok(if door.option(0)? { Some(self.text(door.list(4))?.to_owned()) } else { None })
     }
 
-    fn once(&self, once: Record<'_, 24>) -> Result<types::Once> {
+    fn once(&self, once: Record<'_, 32>) -> Result<types::Once> {
         let bytes = || Ok::<_, wasmtime::Error>(self.bytes(once.list(8))?.to_vec());
         Ok(match once.case(0, 2)? {
-            0 => types::Once::Token(bytes()?),
+            0 => types::Once::Token(types::Token {
+                bytes: bytes()?,
+                until: once.option(16)?.then(|| once.u64(24)),
+            }),
             _ => types::Once::Counter(types::Counter { key: bytes()?, value: once.u64(16) }),
         })
     }
@@ -277,11 +295,7 @@ fn read_watch(watch: Record<'_, 8>) -> Result<types::Watch> {
     };
     let flags = |place: usize| lower_flags(TcpFlags(watch.0[place]));
     let (first_port, last_port) = (watch.u16(2), watch.u16(4));
-    Ok(types::Watch { transport, first_port, last_port, set: flags(6), clear: flags(7) })
-}
-
-fn read_client(client: Record<'_, 28>) -> Result<Option<types::Prefix>> {
-    if client.option(0)? { read_prefix(client.at(4)).map(Some) } else { Ok(None) }
+    Ok(types::Watch { transport, first_port, last_port, flags_set: flags(6), flags_clear: flags(7) })
 }
 
 fn read_prefix(prefix: Record<'_, 24>) -> Result<types::Prefix> {

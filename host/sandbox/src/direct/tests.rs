@@ -4,7 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Detail, Direction, Knock, RuleId, RuleLimits, TcpFlags, TenantId, Timestamp, Transport};
+use postern_core::{
+    Detail, Direction, Knock, MAX_TCP_OPTIONS, RuleId, RuleLimits, TcpFlags, TcpHeader, TenantId, Timestamp,
+    Transport,
+};
 use postern_tests::Random;
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
@@ -21,7 +24,7 @@ use crate::{Runtime, stock, store};
 /// the answer of `configure` is taken from. A payload comes to lie at 8192, and so many bytes behind that as the source port says is the
 /// answer of `judge` taken from, unless the payload is empty: then everything that the call was given is to be remembered.
 const PARROT: &str = r#"(module
-    (import "postern:rule/host@0.1.0" "log" (func $log (param i32 i32 i32)))
+    (import "postern:rule/host@0.2.0" "log" (func $log (param i32 i32 i32)))
     (memory (export "memory") 2)
     (global $arena (mut i32) (i32.const 65536))
     (global $cleaned (mut i32) (i32.const 0))
@@ -50,10 +53,10 @@ const PARROT: &str = r#"(module
             (br $more)))
         (i32.const 4096))
     (func (export "judge") (param $call i32) (result i32)
-        (if (i32.load offset=76 (local.get $call)) (then
-            (memory.copy (i32.const 8192) (i32.load offset=72 (local.get $call)) (i32.load offset=76 (local.get $call)))
+        (if (i32.load offset=100 (local.get $call)) (then
+            (memory.copy (i32.const 8192) (i32.load offset=96 (local.get $call)) (i32.load offset=100 (local.get $call)))
             (global.set $arena (i32.const 65536))
-            (return (i32.add (i32.const 8192) (i32.load16_u offset=28 (local.get $call))))))
+            (return (i32.add (i32.const 8192) (i32.load16_u offset=32 (local.get $call))))))
         ;; remember, and as the stage what `_initialize` left and how often the host cleaned up
         (i64.store (i32.const 16400) (i64.const 1))
         (i32.store (i32.const 16408) (i32.add (i32.load (i32.const 16384)) (i32.shl (global.get $cleaned) (i32.const 8))))
@@ -132,11 +135,9 @@ fn configure(pair: &mut Pair, settings: &str) -> Option<String> {
     agreed(answers, settings)
 }
 
-fn judge(pair: &mut Pair, knock: &Knock, payload_limit: usize, memory: Option<&[u8]>) -> Option<String> {
+fn judge(pair: &mut Pair, knock: &Knock, detail: Detail, memory: Option<&[u8]>) -> Option<String> {
     let answers = pair.each_mut().map(|(started, store)| {
-        store::call(store, CPU, |store| {
-            started.call_judge(store, knock, Detail::payload(payload_limit), memory)
-        })
+        store::call(store, CPU, |store| started.call_judge(store, knock, detail, memory))
     });
     agreed(answers, &format!("{knock:02x?} {memory:02x?}"))
 }
@@ -161,13 +162,25 @@ fn knock(random: &mut Random) -> Knock {
         tcp_flags: TcpFlags(random.byte()),
         hop_limit: random.byte(),
         packet_length: u32::try_from(random.below(70_000)).unwrap(),
-        tcp_header: None,
-        interface: Arc::from(random.of(&["", "eth0", "wlp0s20f3", "any"])),
-        interface_index: 0,
-        link: 0,
+        tcp_header: (random.below(2) == 0).then(|| Box::new(tcp_header(random))),
+        interface: "eth0".into(),
+        interface_index: random.of(&[0, 1, u32::MAX]),
+        link: random.of(&[0, 3, u32::MAX]),
         direction: Direction::Incoming,
         sighting: None,
         payload: Box::default(),
+    }
+}
+
+fn tcp_header(random: &mut Random) -> TcpHeader {
+    let mut word = || u32::from_le_bytes([0; 4].map(|_: u8| random.byte()));
+    let (sequence, acknowledgment) = (word(), word());
+    TcpHeader {
+        sequence,
+        acknowledgment,
+        window: random.port_below(u16::MAX),
+        urgent_pointer: random.port_below(u16::MAX),
+        options: (0..random.below(MAX_TCP_OPTIONS + 1)).map(|_| random.byte()).collect(),
     }
 }
 
@@ -197,9 +210,10 @@ fn the_call_arrives_the_same() {
         let mut knock = knock(&mut random);
         let bytes: Vec<u8> = (0..random.below(40)).map(|_| random.byte()).collect();
         let memory = (random.below(3) > 0).then_some(&bytes[..]);
-        // More payload than the rule asked for does not arrive.
+        // What the rule did not ask for does not arrive.
+        let detail = Detail { payload_limit: 0, tcp_header: random.below(2) == 0 };
         knock.payload = bytes.clone().into();
-        let heard = judge(&mut pair, &knock, 0, memory).expect("it remembers everything");
+        let heard = judge(&mut pair, &knock, detail, memory).expect("it remembers everything");
         // `_initialize` ran, and every call so far was cleaned up.
         assert!(heard.contains(&format!("stage: {},", 1 + (n << 8))), "{heard}");
     }
@@ -215,12 +229,27 @@ fn a_payload_arrives_the_same() {
     // forget, and the reason is what stands behind
     knock.payload =
         [&[2, 0, 0, 0, 0, 0, 0, 0, 0x20, 0x20, 0, 0, 5, 0, 0, 0][..], &[0; 16], b"aloha"].concat().into();
-    assert_eq!(judge(&mut pair, &knock, 36, None).as_deref(), Some("Verdict::Forget(\"aloh\\0\")"));
-    assert_eq!(judge(&mut pair, &knock, 1500, None).as_deref(), Some("Verdict::Forget(\"aloha\")"));
+    assert_eq!(
+        judge(&mut pair, &knock, Detail::payload(36), None).as_deref(),
+        Some("Verdict::Forget(\"aloh\\0\")")
+    );
+    assert_eq!(
+        judge(&mut pair, &knock, Detail::payload(1500), None).as_deref(),
+        Some("Verdict::Forget(\"aloha\")")
+    );
 }
 
 #[test]
 fn verdicts_are_understood_the_same() {
+    const PARTS: [&str; 7] = [
+        "Counter {",
+        "Token {",
+        "until: Some",
+        "prefix-length: Some",
+        "door: Some",
+        "seconds: Some",
+        "remember: Some",
+    ];
     let both = Both::new(&parrot());
     let mut pair = both.start();
     let mut random = Random::new(23);
@@ -230,21 +259,21 @@ fn verdicts_are_understood_the_same() {
         knock.source_port = random.of(&[0, 0, 0, 0, 0, 0, 8, 4, 1, 1400]);
         let mut bytes = answer(&mut random, VERDICT, 400);
         if random.below(2) == 0 {
-            // Openings, whose every option chance alone hardly makes.
+            // Requests to open, whose every option chance alone hardly makes.
             bytes[0] = 3;
             bytes[8..16].copy_from_slice(b"\x30\x20\0\0\x02\0\0\0");
             bytes[16] = u8::from(random.below(2) == 0);
-            for opening in [48, 128] {
-                for option in [0, 12, 16, 40, 48, 56] {
-                    bytes[opening + option] = u8::from(random.below(2) == 0);
+            for request in [48, 112] {
+                for option in [0, 8, 24, 40, 52, 60] {
+                    bytes[request + option] = u8::from(random.below(2) == 0);
                 }
             }
         }
         knock.payload = bytes.into();
-        match judge(&mut pair, &knock, 1500, None) {
+        match judge(&mut pair, &knock, Detail::payload(1500), None) {
             Some(verdict) => {
                 let kind: String = verdict.chars().take_while(|c| !"(]".contains(*c)).collect();
-                for part in ["Counter {", "Token(", "Prefix {", "door: Some", "lasts: Some", "after: Some"] {
+                for part in PARTS {
                     *understood.entry(part.to_owned()).or_default() += u32::from(verdict.contains(part));
                 }
                 *understood.entry(kind).or_default() += 1;
@@ -253,7 +282,7 @@ fn verdicts_are_understood_the_same() {
         }
     }
     // Every case was among them, and often enough.
-    assert_eq!(understood.len(), 5 + 6, "{understood:?}");
+    assert_eq!(understood.len(), 5 + PARTS.len(), "{understood:?}");
     assert!(understood.values().all(|times| *times > 20), "{understood:?}");
 }
 
@@ -302,8 +331,8 @@ fn the_stock_rule_judges_the_same() {
         (knock.time, knock.tcp_flags) = (Timestamp(1_000_000), TcpFlags::SYN);
         (knock.destination_port, knock.transport) =
             random.of(&[(7, Transport::Udp), (8, Transport::Tcp), (9, Transport::Udp)]);
-        let verdict = judge(&mut pair, &knock, 0, memory.as_deref()).expect("it has no faults");
-        memory = verdict.split_once("bytes: [").map(|(_, rest)| {
+        let verdict = judge(&mut pair, &knock, Detail::LEAST, memory.as_deref()).expect("it has no faults");
+        memory = verdict.split_once("memory: [").map(|(_, rest)| {
             let bytes = rest.split_once(']').unwrap().0;
             bytes.split(", ").map(|byte| byte.parse().unwrap()).collect()
         });
@@ -315,7 +344,7 @@ fn the_stock_rule_judges_the_same() {
 #[test]
 fn what_does_not_fit_goes_as_a_component() {
     let with = |from: &str, to: &str| wat::parse_str(PARROT.replace(from, to)).unwrap();
-    let later_patch = with("host@0.1.0", "host@0.1.1");
+    let later_patch = with("host@0.2.0", "host@0.2.1");
     let another_allocator = with("\"cabi_realloc\"", "\"cabi_export_realloc\"");
     let wasi = with(
         "(memory (export",

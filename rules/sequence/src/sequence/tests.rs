@@ -105,7 +105,7 @@ fn a_prefix_is_opened_around_sources_of_its_family_and_other_sources_alone() {
          +0.1s 203.0.113.7 udp/7
          +0.2s fe80::7 udp/7
          +0.3s ::ffff:203.0.113.7 udp/7",
-        "+0.0s 2001:db8:1:2:3::7 open client 2001:db8:1:2::/64
+        "+0.0s 2001:db8:1:2:3::7 open prefix 64
          +0.1s open
          +0.2s fe80::7 open
          +0.3s ::ffff:203.0.113.7 open",
@@ -114,8 +114,8 @@ fn a_prefix_is_opened_around_sources_of_its_family_and_other_sources_alone() {
         r#"{"sequence": ["7/udp"], "prefix": ["ipv4/24", "ipv6/48"], "action": "close"}"#,
         "+0.0s 2001:db8:1:2:3::7 udp/7
          +0.1s 203.0.113.7 udp/7",
-        "+0.0s 2001:db8:1:2:3::7 close client 2001:db8:1::/48
-         +0.1s close client 203.0.113.0/24",
+        "+0.0s 2001:db8:1:2:3::7 close prefix 48
+         +0.1s close prefix 24",
     );
 }
 

@@ -2,7 +2,7 @@
 //!
 //! `token WORD`, or `count KEY NUMBER`. Anyone may name any: what is tested is that the host uses each up once.
 
-use postern_sdk::{Interest, Knock, NoSettings, Once, Opening, Rule, Verdict, Watch};
+use postern_sdk::{Interest, Knock, NoSettings, Once, OpenRequest, Rule, Verdict, Watch};
 
 /// The rule.
 #[derive(Debug)]
@@ -23,7 +23,7 @@ impl Rule for Named {
             ["count", key, number] => Once::counter(key, number.parse().unwrap_or_default()),
             _ => return Verdict::Ignore,
         };
-        Verdict::open_doors([Opening::default().once(once)])
+        Verdict::open_doors([OpenRequest::default().once(once)])
     }
 }
 
