@@ -3,12 +3,12 @@
 mod passed_by;
 
 use postern_config::{Config, ConfigSource, DoorKind, machine};
-use postern_core::{NetDoor, Trusted};
+use postern_core::{NetDoor, Observer, Report, Trusted, What};
 
-/// Tells it in the log.
-pub(crate) fn tell(source: &dyn ConfigSource, config: &Config) {
+/// Reports it.
+pub(crate) fn report(source: &dyn ConfigSource, config: &Config, observer: &dyn Observer) {
     for advice in advice(source, config) {
-        tracing::warn!(event = "advice", "{advice}");
+        observer.report(&Report::new(What::Advice { text: advice.into() }));
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use postern_capture::LocalNetwork;
 use postern_config::{Config, ConfigSource, OneTime, PosternToml, Trust};
-use postern_core::{DropReason, Event, Observer, RuleId};
+use postern_core::{DropReason, Event, Observer, Report, RuleId, What};
 use postern_doorman::{Error, Release};
 use postern_sandbox::{Generation, Pool};
 use postern_text::chain;
@@ -25,7 +25,7 @@ use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Judgement, Prepared, Teller};
-use crate::log;
+use crate::observe::report_refused_reload;
 use crate::reload::{Reloads, notify_systemd};
 use crate::signals::Signals;
 use crate::state;
@@ -123,8 +123,8 @@ struct Running {
     one_time: HashMap<RuleId, Option<OneTime>>,
     /// Those of its rules that open nothing, since their files are gone.
     suspended: HashSet<RuleId>,
-    /// What is still to be told of it, and when at the latest.
-    untold: Option<(String, Instant)>,
+    /// What is still to be reported of it, and when at the latest.
+    unreported: Option<(InForce, Instant)>,
     /// Whether all interfaces have listened once.
     is_ready: bool,
 }
@@ -133,7 +133,7 @@ impl App {
     async fn run(mut self) -> Ended {
         let signal = loop {
             let deadline = self.desk.next_deadline();
-            let untold_at = self.running.untold.as_ref().map(|(_, patience)| *patience);
+            let report_at = self.running.unreported.as_ref().map(|(_, patience)| *patience);
             let let_go_at = self.reloads.release_timer.due();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
@@ -151,7 +151,7 @@ impl App {
                     }
                     self.look();
                 }
-                () = until(untold_at) => self.look(),
+                () = until(report_at) => self.look(),
                 signal = self.signals.stop.recv() => break Some(signal),
             }
         };
@@ -191,13 +191,7 @@ impl App {
 
     fn spent(&mut self, Judgement { rule, source, request, .. }: Judgement, spent: Result<(), String>) {
         if let Err(error) = spent {
-            let name = &*rule.name;
-            tracing::error!(
-                event = "one-time-failed",
-                rule = name,
-                detail = error,
-                "{name} opens nothing any more: {error}"
-            );
+            self.observer.report(&Report::of_rule(&rule, What::OneTimeFailed { detail: error.into() }));
             return self.count_used(&rule);
         }
         self.desk.handle(Event::Judged { rule, source, request });
@@ -212,12 +206,10 @@ impl App {
     /// These rules, whose files are gone, open nothing, though what takes them away is not in force; others do again.
     fn suspend(&mut self, rules: HashSet<RuleId>) {
         for rule in rules.difference(&self.running.suspended) {
-            let name = &*rule.name;
-            tracing::warn!(event = "withdrawn", tenant = %rule.tenant, rule = name, "{name} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet");
+            self.observer.report(&Report::of_rule(rule, What::Withdrawn));
         }
         for rule in self.running.suspended.difference(&rules) {
-            let name = &*rule.name;
-            tracing::info!(event = "back", tenant = %rule.tenant, rule = name, "{name} opens again: its file is back");
+            self.observer.report(&Report::of_rule(rule, What::Back));
         }
         self.hold(rules);
     }
@@ -235,7 +227,9 @@ impl App {
         };
         match (config, generation) {
             (Some(config), Ok(generation)) => self.apply(&config, generation, state, is_asked).await,
-            (_, Err(mistakes)) => log::reload_refused(&mistakes, self.running.number),
+            (_, Err(mistakes)) => {
+                report_refused_reload(&*self.observer, &mistakes, self.running.number);
+            }
             (None, Ok(_)) => {}
         }
         if !self.reloads.is_pending() {
@@ -261,15 +255,10 @@ impl App {
             let running = self.running.number;
             if let Error::Doors(found) = error {
                 let mistakes = plan.mistakes(self.source.file(), config, found);
-                log::reload_refused(&mistakes, running);
+                report_refused_reload(&*self.observer, &mistakes, running);
             } else {
-                let detail = chain(&error).to_string();
-                tracing::error!(
-                    event = "doors-refused",
-                    generation = running,
-                    detail,
-                    "the doors cannot be changed: {detail}; the running configuration (generation {running}) is unchanged"
-                );
+                let detail = chain(&error).to_string().into();
+                self.report(What::DoorsRefused { generation: running, detail });
             }
             return;
         }
@@ -288,17 +277,17 @@ impl App {
         self.hold(still.collect());
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.taps.follow(config, &generation, &self.pool, &self.listening) {
-            tracing::error!(event = "capture", detail = %error, "{error}");
+            self.report(What::CaptureNotStarted { detail: error.to_string().into() });
         }
         if config.workers != self.running.workers {
-            tracing::warn!(event = "next-start", "the number of workers changes at the next start");
+            self.report(What::NextStart);
         }
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
-        self.running.untold = Some((summary(config), Instant::now() + LISTENING));
+        self.running.unreported = Some((InForce::of(config), Instant::now() + LISTENING));
         match self.desk.list().await {
             Ok(open) => self.desk.reconcile(&open),
             Err(error) => {
-                tracing::warn!(event = "doors", detail = %error, "open doors cannot be read: {error}");
+                self.report(What::OpeningsUnread { detail: error.to_string().into() });
             }
         }
     }
@@ -313,20 +302,16 @@ impl App {
         let release = if done.is_ok() { Release::Now } else { Release::Later };
         self.reloads.release_timer.done(release, Instant::now());
         if let Err(error) = done {
-            let detail = chain(&error).to_string();
-            tracing::error!(
-                event = "doors",
-                detail,
-                "ports that nobody guards any more stay closed: {detail}; trying again in two seconds"
-            );
+            let detail = chain(&error).to_string().into();
+            self.report(What::NotReleased { detail });
         }
     }
 
     /// Takes the journal if this configuration is the first that needs it; false if it cannot do without.
     fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
         let state::Opened { journal, inherited, error } = opened;
-        if let Some(mistakes) = state::without_journal(&*self.source, config, error) {
-            log::reload_refused(&mistakes, self.running.number);
+        if let Some(mistakes) = state::without_journal(&*self.source, config, error, &*self.observer) {
+            report_refused_reload(&*self.observer, &mistakes, self.running.number);
             return false;
         }
         self.reloads.has_journal |= journal.is_some();
@@ -337,28 +322,29 @@ impl App {
 
     fn look(&mut self) {
         let are_listening = self.taps.are_listening();
-        let Running { number, untold, is_ready, .. } = &mut self.running;
-        if let Some((summary, _)) =
-            untold.take_if(|(_, patience)| are_listening || Instant::now() >= *patience)
-        {
-            tracing::info!(
-                event = "reload",
-                generation = *number,
-                "generation {number} is in force: {summary}"
-            );
+        let Running { number, unreported, is_ready, .. } = &mut self.running;
+        let (generation, is_first) = (*number, are_listening && !*is_ready);
+        *is_ready |= are_listening;
+        let is_due = |(_, patience): &mut (InForce, Instant)| are_listening || Instant::now() >= *patience;
+        if let Some((InForce { rules, doors }, _)) = unreported.take_if(is_due) {
+            self.report(What::InForce { generation, rules, doors });
         }
-        if are_listening && !*is_ready {
-            *is_ready = true;
-            tracing::info!(event = "ready", generation = *number, "listening on all interfaces");
+        if is_first {
+            self.report(What::Ready { generation });
         }
+    }
+
+    /// Reports something about the machine.
+    fn report(&self, what: What<'_>) {
+        self.observer.report(&Report::new(what));
     }
 
     /// In order: no packet comes in, no rule runs, what was judged counts, and what nobody else would close is closed. Doors close in time
     /// meanwhile.
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
-        tracing::debug!(event = "stopping", "stopping");
-        let Self { taps, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
+        self.report(What::Stopping);
+        let Self { observer, taps, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
         // Or captures would end only when all that they have read is judged.
         pool.halt();
@@ -397,27 +383,23 @@ impl App {
         }
         let (received, lost) = counts.unwrap_or_default();
         let (open, untidy) = desk.close();
-        let drops = log::drops();
-        tracing::info!(
-            event = "stop",
-            received,
-            lost,
-            open,
-            drops,
-            "stopped; {received} packets captured, {lost} lost; {open} doors stay open for their time; came to nothing: {drops}"
-        );
+        observer.report(&Report::new(What::Stopped { received, lost, open }));
         if untidy == 0 {
             return Exit::Success;
         }
-        tracing::error!(
-            event = "untidy",
-            "{untidy} doors could not be closed by their commands; please close them by hand"
-        );
+        observer.report(&Report::new(What::Untidy { doors: untidy }));
         Exit::Untidy
     }
 }
 
-fn summary(config: &Config) -> String {
-    let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-    format!("{}, {}", count(config.rules.len(), "rule"), count(config.doors.len(), "door"))
+/// What a generation has.
+struct InForce {
+    rules: usize,
+    doors: usize,
+}
+
+impl InForce {
+    fn of(config: &Config) -> Self {
+        Self { rules: config.rules.len(), doors: config.doors.len() }
+    }
 }

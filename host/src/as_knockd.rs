@@ -6,14 +6,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, Mistake};
+use postern_core::{Observer, Report, Severity};
 use postern_knockd::Daemon;
 use postern_sandbox::{Loader, Runtime};
 use postern_text::chain;
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::layer::{Layer, SubscriberExt};
+use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::{Ended, Shell};
 use crate::exit::Exit;
 use crate::load_rules::load_rules;
-use crate::log::Told;
+use crate::observe::{Context, Foreign, Line, Log, Observers, words};
 
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]
@@ -29,11 +33,23 @@ impl Daemon for Shell {
     fn run(
         self,
         source: Arc<dyn ConfigSource>,
+        log: Box<dyn Observer>,
         tried: Box<dyn FnOnce() -> bool>,
     ) -> Result<Option<i32>, String> {
-        let ended = Self::run(self, source, Arc::new(Told), tried);
+        let observer = Arc::new(Observers::new(KnockdLines(log), Some(Severity::Debug)));
+        let foreign = {
+            let observer = Arc::clone(&observer);
+            Foreign(move |line: &Line| observer.report(&Report::new(line.as_library())))
+        };
+        let heard = tracing_subscriber::registry().with(foreign.with_filter(LevelFilter::WARN)).try_init();
+        heard.map_err(|error| error.to_string())?;
+        let ended = Self::run(self, source, observer, tried);
         let Ended { exit, signal } = ended.map_err(|error| chain(&*error).to_string())?;
         Ok(signal.filter(|_| exit == Exit::Success))
+    }
+
+    fn words(report: &Report<'_>) -> String {
+        words(report)
     }
 
     fn check_rules(config: &Config) -> Result<Vec<Mistake>, String> {
@@ -42,5 +58,14 @@ impl Daemon for Shell {
             .map_err(|error| chain(&*error).to_string())?;
         let loaded = load_rules(1, config, &loader, &Activity::default());
         Ok(loaded.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
+    }
+}
+
+/// Has knockd's log say what is not held back.
+struct KnockdLines(Box<dyn Observer>);
+
+impl Log for KnockdLines {
+    fn write(&self, report: &Report<'_>, _context: &Context<'_>) {
+        self.0.report(report);
     }
 }

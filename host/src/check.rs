@@ -21,7 +21,7 @@ use crate::reload::prepare;
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
     let source = PosternToml::new(file.to_owned(), trust);
-    let Prepared { config, generation, .. } = prepare(&source, 1, &loader, &Activity::default(), None);
+    let Prepared { config, generation, .. } = prepare(&source, 1, &loader, &Activity::default(), None, &());
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     if let Some(config) = &config {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use postern_config::Trust;
 
-use crate::log::Format;
+use crate::observe::Format;
 
 const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 

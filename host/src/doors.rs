@@ -62,7 +62,7 @@ impl Doors {
         let net = {
             let teller = teller.clone();
             let tell = move |event| teller.send(Happening::from(event)).is_ok();
-            DoormanHandle::start(tell, identity)?
+            DoormanHandle::start(tell, Arc::clone(&observer), identity)?
         };
         Ok(Self {
             net,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postern_core::{Observer, Report, What};
 use postern_doorman::{Error, Posture, Release};
 use tokio::time::{Instant, sleep};
 
@@ -30,6 +31,7 @@ pub(crate) enum Attempt {
 /// Anything else that keeps the doors from being in place.
 pub(crate) async fn apply_when_free<F>(
     signals: &mut Signals,
+    observer: &dyn Observer,
     mut attempt: impl FnMut() -> F,
 ) -> Result<Attempt, Error>
 where
@@ -44,7 +46,8 @@ where
             Ok(posture) => return Ok(Attempt::Done(posture)),
             Err(error @ (Error::Owned(_) | Error::OtherConfiguration(_))) => {
                 if tries.is_multiple_of(TOLD_EVERY) {
-                    tracing::error!(event = "doors", detail = %error, "{error}; this daemon waits for that, and opens nothing meanwhile");
+                    let detail = error.to_string().into();
+                    observer.report(&Report::new(What::TableTaken { detail }));
                 }
             }
             Err(error) => return Err(error),

@@ -24,6 +24,6 @@ pub mod clock;
 pub mod exit;
 mod guarding;
 mod happening;
-pub mod log;
+pub mod observe;
 
 pub use load_rules::load_rules;

@@ -2,13 +2,12 @@
 
 use std::path::Path;
 use std::process::{ExitCode, Termination};
-use std::sync::Arc;
 
 use clap::Parser;
 use postern_text::{chain, panic, terminal};
 use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
-use posternd::{app, as_knockd, check, log};
+use posternd::{app, as_knockd, check, observe};
 
 /// The exit code of a wrong command line.
 const USAGE: u8 = 2;
@@ -31,8 +30,8 @@ fn main() -> ExitCode {
     };
     let done = match command_line.command {
         Command::Knockd { options } => return as_knockd::run(options.into_iter()),
-        Command::Run(run) => log::init(run.log_format, &run.log_level)
-            .and_then(|_until_the_end| app::run(&run.file.config, run.file.trust(), Arc::new(log::Told))),
+        Command::Run(run) => observe::start(run.log_format, &run.log_level)
+            .and_then(|(observer, _until_the_end)| app::run(&run.file.config, run.file.trust(), observer)),
         Command::Check(file) => check::check(&file.config, file.trust()),
         Command::Reset(reset) => check::reset(&reset.config),
     };

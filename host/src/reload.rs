@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes, Reading};
-use postern_core::RuleId;
+use postern_core::{Observer, Phase, Report, RuleId, What};
 use postern_doorman::Release;
 use postern_sandbox::{Loader, Runtime};
 use sd_notify::NotifyState;
@@ -45,6 +45,7 @@ pub(crate) struct Reloads {
     watch: Option<Arc<Watch>>,
     noticed: Arc<Noticed>,
     teller: Teller,
+    observer: Arc<dyn Observer>,
     pace: Pace,
     /// When ports are let go of.
     pub(crate) release_timer: ReleaseTimer,
@@ -84,16 +85,23 @@ struct InForce {
 
 impl Reloads {
     /// Prepares nothing yet.
-    pub(crate) fn new(source: Arc<dyn ConfigSource>, loader: Loader, teller: Teller) -> Self {
+    pub(crate) fn new(
+        source: Arc<dyn ConfigSource>,
+        loader: Loader,
+        teller: Teller,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let noticed = Arc::new(Noticed::default());
         // What is not watched is reloaded by a signal alone, as knockd has it.
-        let watch = source.watched().and_then(|_| Watch::start(&noticed)).map(Arc::new);
+        let watch =
+            source.watched().and_then(|_| Watch::start(&noticed, Arc::clone(&observer))).map(Arc::new);
         Self {
             source,
             loader: Arc::new(loader),
             watch,
             noticed,
             teller,
+            observer,
             pace: Pace::default(),
             release_timer: ReleaseTimer::default(),
             under_way: Vec::new(),
@@ -120,7 +128,7 @@ impl Reloads {
                 self.pace.note_change(Instant::now());
             }
             Some(()) = hangup.recv() => {
-                tracing::info!(event = "hangup", "reloading, as SIGHUP says");
+                self.observer.report(&Report::new(What::Hangup));
                 self.release_timer.ask();
                 self.pace.ask(Instant::now());
             }
@@ -132,7 +140,7 @@ impl Reloads {
                 self.pace.note_change(Instant::now());
             }
             () = until(due) => self.begin(),
-            () = until(tell_at) => self.tell_slow(),
+            () = until(tell_at) => self.report_slow(),
             () = until(look_at) => self.look(),
         }
     }
@@ -241,20 +249,21 @@ impl Reloads {
             (Arc::clone(&self.source), Arc::clone(&self.loader), self.watch.clone());
         let (teller, has_journal, is_start) =
             (self.teller.clone(), self.has_journal, self.in_force.is_none());
+        let observer = Arc::clone(&self.observer);
         let work = move || {
-            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch.as_deref());
+            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch.as_deref(), &*observer);
             // What an earlier run left is taken over at the start; later only who needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
             {
-                prepared.state = state::open(&*source, config, &activity);
+                prepared.state = state::open(&*source, config, &activity, &observer);
             }
             // Nobody waits for it at the end.
             let _ = teller.send(Happening::Prepared(Box::new(prepared)));
         };
         let thread = thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK);
         if let Err(error) = thread.spawn(work) {
-            tracing::error!(event = "no-thread", detail = %error, "nothing can be reloaded at the moment: {error}; trying again");
+            self.observer.report(&Report::new(What::NoThread { error: error.to_string().into() }));
             self.under_way.pop();
             self.pace.end();
             self.pace.note_change(now + SLOW);
@@ -271,29 +280,19 @@ impl Reloads {
         doing.iter().filter_map(Doing::reads).map(PathBuf::from).collect()
     }
 
-    /// Tells what the newest waits for.
-    fn tell_slow(&mut self) {
+    /// Reports what the newest waits for.
+    fn report_slow(&mut self) {
         let is_last = self.under_way.len() > MOST_STUCK;
-        let (what, next) = match &self.in_force {
-            Some(_) => ("reload", "what was in force stays so meanwhile"),
-            None => ("start", "guarded ports are closed meanwhile"),
-        };
+        let phase = if self.in_force.is_some() { Phase::Reload } else { Phase::Start };
         let Some(newest) = self.under_way.last_mut() else { return };
         let now = Instant::now();
         newest.tell_at = now + TOLD_EVERY;
         let doing: Vec<_> = newest.activity.doing().iter().take(3).map(ToString::to_string).collect();
         let detail = if doing.is_empty() { "starting rules".to_owned() } else { doing.join("; ") };
         let seconds = now.duration_since(newest.began).as_secs();
-        let another = if is_last {
-            "; none begins any more until it or one of the four before it ends"
-        } else {
-            "; the next change, or SIGHUP, begins another beside it"
-        };
-        tracing::warn!(
-            event = "slow",
-            detail,
-            "the {what} has taken {seconds} s so far; it is at: {detail}; {next}{another}"
-        );
+        let may_overtake = Some(!is_last);
+        let what = What::Slow { phase, seconds, detail: detail.into(), may_overtake };
+        self.observer.report(&Report::new(what));
     }
 
     /// Has somebody look which files of rules in force are gone.
@@ -320,13 +319,14 @@ pub(crate) fn prepare(
     loader: &Loader,
     activity: &Activity,
     watch: Option<&Watch>,
+    observer: &dyn Observer,
 ) -> Prepared {
     let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
     if let Some((watch, file)) = watch {
         // What is read may hang; that it is taken away must be noticed.
         watch.precede(file, activity);
     }
-    let mut reading = source.read(activity);
+    let mut reading = source.read(activity, observer);
     if let Some((watch, file)) = watch {
         for _ in 1..READINGS {
             // Even with mistakes: a module that is not there yet is a mistake until it is.
@@ -334,7 +334,7 @@ pub(crate) fn prepare(
                 break;
             }
             // It may have changed before it was watched.
-            reading = source.read(activity);
+            reading = source.read(activity, observer);
         }
     }
     let Reading { config, mistakes, .. } = reading;

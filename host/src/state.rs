@@ -1,8 +1,10 @@
 //! State: where the daemon keeps its journal and its ledger, who needs a journal, and what follows if there is none.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistakes};
+use postern_core::{Observer, Report, What};
 use postern_runner::{Journal, JournalError, Record, journal};
 use postern_text::chain;
 
@@ -26,32 +28,37 @@ pub(crate) fn folder() -> PathBuf {
 }
 
 /// Opens the journal, if any door of a configuration needs it or an earlier run left one.
-pub(crate) fn open(source: &dyn ConfigSource, config: &Config, activity: &Activity) -> Opened {
+pub(crate) fn open(
+    source: &dyn ConfigSource,
+    config: &Config,
+    activity: &Activity,
+    observer: &Arc<dyn Observer>,
+) -> Opened {
     let folder = folder();
     activity.open_journal(&folder, || {
         if !config.has_commands() && !journal::is_any(&folder) {
             return Opened::default();
         }
-        match Journal::open(&folder, source.journal_stem()) {
+        match Journal::open(&folder, source.journal_stem(), Arc::clone(observer)) {
             Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, error: None },
             Err(error) => Opened { error: Some(error), ..Opened::default() },
         }
     })
 }
 
-/// What is wrong with a configuration if there is no journal. Commands of knockd's run as knockd runs them, and that is told.
+/// What is wrong with a configuration if there is no journal. Commands of knockd's run as knockd runs them, and that is reported.
 pub(crate) fn without_journal(
     source: &dyn ConfigSource,
     config: &Config,
     error: Option<JournalError>,
+    observer: &dyn Observer,
 ) -> Option<Mistakes> {
     let detail = chain(&error?).to_string();
+    let missing = |detail: String, runs_commands| {
+        observer.report(&Report::new(What::JournalMissing { detail: detail.into(), runs_commands }));
+    };
     if !source.needs_journal() {
-        tracing::error!(
-            event = "journal",
-            detail,
-            "{detail}; if this daemon is killed, what start commands have opened stays open, and what an earlier one left open does, too"
-        );
+        missing(detail, true);
         return None;
     }
     let closes = |kind: &DoorKind| matches!(kind, DoorKind::Command(command) if !command.close.is_empty());
@@ -59,11 +66,7 @@ pub(crate) fn without_journal(
     let mistake = |what: &str| format!("nobody would close it after a crash: {what}");
     let mistakes: Vec<_> = doors.map(|door| door.mistake(source.file(), mistake(&detail))).collect();
     if mistakes.is_empty() {
-        tracing::error!(
-            event = "journal",
-            detail,
-            "{detail}; what commands of an earlier daemon have opened stays open"
-        );
+        missing(detail, false);
         return None;
     }
     Some(Mistakes::new(mistakes))

@@ -9,7 +9,7 @@ use postern_capture::{
     decode,
 };
 use postern_config::Config;
-use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer};
+use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer, Report, What};
 use postern_sandbox::{Entrance, Generation, Pool, Runtime};
 use tokio::sync::Notify;
 
@@ -41,7 +41,7 @@ impl Taps {
         pool: &Pool,
         listening: &Arc<Notify>,
     ) -> Result<(), CaptureError> {
-        let wanted = wanted(config, generation);
+        let wanted = wanted(config, generation, &*self.observer);
         self.ending.retain(|_, ending| !ending.is_over());
         let is_over = |place: &Place, (promiscuous, _): &mut (bool, Tap)| {
             !wanted.contains_key(place) || *promiscuous != config.promiscuous
@@ -70,7 +70,7 @@ impl Taps {
                     listening: Arc::clone(listening),
                 };
                 let before = self.ending.remove(&place);
-                let tap = Tap::start_after(before, settings, filter, way_in)?;
+                let tap = Tap::start_after(before, settings, filter, Arc::clone(&self.observer), way_in)?;
                 self.taps.insert(place, (config.promiscuous, tap));
             }
         }
@@ -102,10 +102,10 @@ impl Taps {
 }
 
 /// Where to capture, and with which filter. Of what leaves this machine nothing is captured on `any`: what it forwards has come in there.
-fn wanted(config: &Config, generation: &Generation) -> BTreeMap<Place, Arc<Filter>> {
-    let incoming = filter(generation, Direction::Incoming);
+fn wanted(config: &Config, generation: &Generation, observer: &dyn Observer) -> BTreeMap<Place, Arc<Filter>> {
+    let incoming = filter(generation, Direction::Incoming, observer);
     let leaves = generation.dispatch.watches(Direction::Outgoing).next().is_some();
-    let outgoing = leaves.then(|| filter(generation, Direction::Outgoing));
+    let outgoing = leaves.then(|| filter(generation, Direction::Outgoing, observer));
     let mut wanted = BTreeMap::new();
     for interface in &config.interfaces {
         wanted.insert((interface.clone(), Direction::Incoming), Arc::clone(&incoming));
@@ -116,14 +116,11 @@ fn wanted(config: &Config, generation: &Generation) -> BTreeMap<Place, Arc<Filte
     wanted
 }
 
-fn filter(generation: &Generation, direction: Direction) -> Arc<Filter> {
+fn filter(generation: &Generation, direction: Direction, observer: &dyn Observer) -> Arc<Filter> {
     let watches: Vec<_> = generation.dispatch.watches(direction).collect();
     let filter = Filter::of_direction(direction, &watches);
     if let Precision::Widened { from, to } = filter.precision() {
-        tracing::warn!(
-            event = "capture",
-            "{from} port ranges are too many for the kernel's filter; it lets {to} wider ones through and the daemon sorts them out"
-        );
+        observer.report(&Report::new(What::FilterWidened { from, to }));
     }
     Arc::new(filter)
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use postern_config::{Activity, Reading};
+use postern_core::{Observer, Report, What};
 use postern_text::panic::PastPanic;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -62,6 +63,7 @@ pub(crate) struct Watch {
 
 struct Watched {
     watcher: RecommendedWatcher,
+    observer: Arc<dyn Observer>,
     /// Each folder, and which one it was; none if it cannot be watched.
     dirs: HashMap<PathBuf, Option<Identity>>,
     /// Of the configuration that was followed last.
@@ -93,8 +95,8 @@ struct OfInterest {
 }
 
 impl Watch {
-    /// Watches nothing yet; `noticed` is notified of what it will find. That nothing can be watched is told in the log.
-    pub(crate) fn start(noticed: &Arc<Noticed>) -> Option<Self> {
+    /// Watches nothing yet; `noticed` is notified of what it will find. That nothing can be watched is reported.
+    pub(crate) fn start(noticed: &Arc<Noticed>, observer: Arc<dyn Observer>) -> Option<Self> {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
         let watcher = notify::recommended_watcher({
             let (of_interest, noticed) = (Arc::clone(&of_interest), Arc::clone(noticed));
@@ -125,11 +127,12 @@ impl Watch {
         });
         match watcher {
             Ok(watcher) => {
-                let watched = Watched { watcher, dirs: HashMap::new(), paths: Paths::default() };
+                let watched = Watched { watcher, observer, dirs: HashMap::new(), paths: Paths::default() };
                 Some(Self { watched: Mutex::new(watched), of_interest, noticed: Arc::clone(noticed) })
             }
             Err(error) => {
-                tracing::warn!(event = "not-watched", detail = %error, "file changes will not be noticed ({error}); send SIGHUP instead");
+                let error = error.to_string().into();
+                observer.report(&Report::new(What::NotWatched { folder: None, error }));
                 None
             }
         }
@@ -157,7 +160,7 @@ impl Watch {
 
     /// Watches what a configuration was read from: its folders, and whatever on the way to them may be replaced or turned around. If its
     /// file could not be understood, what it said before is watched. True if something is watched now that was not before: it may
-    /// have changed in between. A folder that cannot be watched is told in the log.
+    /// have changed in between. A folder that cannot be watched is reported.
     pub(crate) fn follow(&self, file: &Path, reading: &Reading, activity: &Activity) -> bool {
         let paths = match &reading.config {
             Some(config) => {
@@ -218,8 +221,8 @@ impl Watched {
             }
             // Again even if it is the same: it costs nothing.
             if let Err(error) = self.watcher.watch(&dir, RecursiveMode::NonRecursive) {
-                let shown = dir.display();
-                tracing::warn!(event = "not-watched", detail = %error, "changes in {shown} will not be noticed ({error}); send SIGHUP instead");
+                let (folder, error) = (Some(dir.into()), error.to_string().into());
+                self.observer.report(&Report::new(What::NotWatched { folder, error }));
             }
             is_any_new |= !is_same;
         }

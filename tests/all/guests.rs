@@ -1,7 +1,7 @@
 //! Guests that misbehave: each is stopped, hurts nobody else, is reported, and opens nothing.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use postern_core::{DropReason, Moment, Observer, Report, Severity, TenantId, What};
@@ -305,15 +305,32 @@ fn an_answer_is_bounded_before_it_is_looked_at() {
 }
 
 #[test]
-fn what_a_rule_logs_is_cut_and_cannot_break_a_line() {
+fn what_a_rule_logs_is_reported_as_it_is_however_often() {
     let module = guest(
         &format!("{LOG}(data (i32.const 300) \"a\\0ab\")"),
         "(i32.const 48)",
         "(call $log (i32.const 2) (i32.const 300) (i32.const 3)) (i32.const 96)",
     );
-    let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)]);
+    let said = Arc::new(Said::default());
+    let files: [(&str, &[u8]); 2] = [("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)];
+    let mut world = World::observed(&files, said.clone());
     for _ in 0..1000 {
         world.play("+0 192.0.2.1 udp/7");
     }
     assert_eq!(world.out, "");
+    assert_eq!(*said.0.lock().unwrap(), vec!["bad: a\0b"; 1000]);
+}
+
+/// Keeps what rules write.
+#[derive(Default)]
+struct Said(Mutex<Vec<String>>);
+
+impl Observer for Said {
+    fn report(&self, report: &Report<'_>) {
+        let What::Says { severity: Severity::Info, text } = &report.what else { panic!("{report:?}") };
+        let rule = &report.rule().unwrap().name;
+        self.0.lock().unwrap().push(format!("{rule}: {text}"));
+    }
+
+    fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
 }

@@ -55,7 +55,7 @@ fn decoding(bencher: Bencher<'_, '_>) {
 #[divan::bench]
 fn placing(bencher: Bencher<'_, '_>) {
     let (bytes, interface) = (bytes(7001), Arc::from("eth0"));
-    let network = LocalNetwork::follow().expect("the kernel says its addresses");
+    let network = LocalNetwork::follow(Arc::new(())).expect("the kernel says its addresses");
     let mut view = network.view();
     bencher.bench_local(|| {
         let frame = frame(black_box(&bytes), &interface, 0);

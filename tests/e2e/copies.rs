@@ -27,11 +27,10 @@ fn ssh_on(interfaces: &str) -> String {
 
 /// How many packets came to nothing because they were copies.
 #[track_caller]
-fn copies(log: &Log) -> usize {
+fn copies(log: &Log) -> u64 {
     let entries = log.entries();
     let stopped = entries.iter().find(|entry| entry.event() == "stop").expect("it stopped");
-    let drops = stopped.text("drops").split(", ");
-    drops.filter_map(|drop| drop.strip_prefix("same-packet ")?.parse::<usize>().ok()).sum()
+    stopped.count("dropped", "same-packet")
 }
 
 fn datagram(source: IpAddr, server: IpAddr, port: u16) -> Vec<u8> {

@@ -67,7 +67,7 @@ fn strict_modes_can_be_waived_and_that_is_said() {
     let Some(lab) = Lab::if_possible() else { return };
     let daemon =
         posternd(&lab).config(&format!("strict_modes = false\n{SSH_2S}")).rule("knock", KNOCK).start();
-    daemon.wait_for("advice", |entry| entry.text("message").starts_with("strict_modes = false"));
+    daemon.wait_for("advice", |entry| entry.text("detail").starts_with("strict_modes = false"));
     let mark = daemon.log().mark();
     set_mode(&daemon.dir().join("rules/knock.toml"), 0o666);
     daemon.wait_since(mark, "reload", |_| true);
@@ -102,7 +102,7 @@ fn an_interface_that_is_not_there_is_told_with_those_that_are() {
     assert!(err.contains("eth0") && err.contains("lo"), "{err}");
     let daemon = setup.launch();
     let advice = daemon.wait_for("advice", |_| true);
-    assert!(advice.text("message").contains("ens9") && advice.text("message").contains("eth0"), "{advice}");
+    assert!(advice.text("detail").contains("ens9") && advice.text("detail").contains("eth0"), "{advice}");
     assert!(advice.text("level").eq_ignore_ascii_case("warn"), "{advice}");
     assert!(lab.tcp(STRANGER4, 22, A_WHILE).is_silence(), "the guard is up all the same");
     daemon.stop();
@@ -126,7 +126,7 @@ fn a_way_past_a_guarded_port_is_told() {
     let words = "tcp/8080 leads to port 80 of 172.17.0.2 (ip containers before)";
     assert!(check.status.success() && String::from_utf8_lossy(&check.stderr).contains(words), "{check:?}");
     let daemon = setup.start();
-    daemon.wait_for("advice", |entry| entry.text("message").starts_with(words));
+    daemon.wait_for("advice", |entry| entry.text("detail").starts_with(words));
     let (setup, _) = daemon.stop();
     let check = setup.config(&SSH_2S.replace("tcp/22", "tcp/8080")).check();
     assert!(check.status.success() && check.stderr.is_empty(), "{check:?}");

@@ -125,9 +125,9 @@ fn a_daemon_whose_guard_another_has_waits_until_it_is_given_up() {
     let first = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
     let web = SSH_2S.replace("tcp/22", "tcp/80");
     let second = posternd(&lab).config(&web).rule("knock", &KNOCK.replace("000/", "001/")).launch();
-    let told = second.wait_for("doors", |entry| entry.text("message").contains("waits"));
+    let told = second.wait_for("table-taken", |_| true);
     let config = first.dir().join("postern.toml");
-    assert!(told.text("message").contains(config.to_str().unwrap()), "{told}");
+    assert!(told.text("detail").contains(config.to_str().unwrap()), "{told}");
     // Whatever becomes of the first, its port is its own.
     let (first, _) = first.kill();
     assert!(is_closed(&lab));

@@ -93,11 +93,11 @@ fn a_set_that_is_missing_is_told_by_the_doors_name_at_the_start_and_at_a_reload(
     let mut daemon = setup.launch();
     assert_eq!(daemon.wait_for_end().code(), Some(1));
     let told = words(daemon.dir());
-    daemon.wait_for("mistake", |entry| entry.text("message").starts_with(&told));
+    daemon.wait_for("mistake", |entry| entry.text("detail").starts_with(&told));
 
     let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
     let told = words(daemon.dir());
     daemon.write("postern.toml", format!("{CONFIG}{shop}"));
-    daemon.wait_for("mistake", |entry| entry.text("message").starts_with(&told));
+    daemon.wait_for("mistake", |entry| entry.text("detail").starts_with(&told));
     daemon.stop();
 }

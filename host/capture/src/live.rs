@@ -17,12 +17,11 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use postern_core::Direction;
+use postern_core::{Direction, Observer, Report, ThreadKind, What};
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, read, write};
-use tracing::{debug, error, info};
 
 use crate::filter::Filter;
 use crate::frame::Frame;
@@ -62,7 +61,7 @@ pub struct TapStats {
 }
 
 /// What becomes of the frames of a tap. It is called on the tap's thread and must not block for long, or the kernel's ring fills up. A
-/// panic in it costs what it was about, is logged and counted, and it is called again for the next.
+/// panic in it costs what it was about, is reported and counted, and it is called again for the next.
 pub trait Sink: Send + 'static {
     /// The stack that it needs, in bytes.
     const STACK: usize = 2 << 20;
@@ -76,7 +75,7 @@ pub trait Sink: Send + 'static {
     /// From now on the interface is open, with the newest filter in place.
     fn listening(&mut self) {}
 
-    /// The interface cannot be captured on, and that is logged; from now on it is waited for.
+    /// The interface cannot be captured on, and that was reported; from now on it is waited for.
     fn waiting(&mut self) {}
 }
 
@@ -87,15 +86,15 @@ impl<F: FnMut(Frame<'_>) + Send + 'static> Sink for F {
 }
 
 /// A capture on one interface. Dropping it has the capture end, without waiting for that.
-#[derive(Debug)]
 pub struct Tap {
     shared: Arc<Shared>,
+    observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// A capture that was told to end. Its sink may be in the middle of something.
-#[derive(Debug)]
 pub struct Ending {
+    observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -117,7 +116,7 @@ struct State {
     filter_number: u64,
     /// The number of the filter that is attached to an open capture.
     listening: Option<u64>,
-    /// Whether opening the interface has succeeded or failed once, and a failure was logged.
+    /// Whether opening the interface has succeeded or failed once, and a failure was reported.
     tried: bool,
     stats: TapStats,
     stats_asked: u64,
@@ -126,16 +125,16 @@ struct State {
 
 impl Tap {
     /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and goes the right way to `sink`; both
-    /// must be of the same direction. As long as there is no such interface, or it is down, it waits for it and says so in the log.
+    /// must be of the same direction. As long as there is no such interface, or it is down, it waits for it.
     ///
     /// # Errors
     ///
     /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
     pub fn start<S: Sink>(settings: TapSettings, filter: Arc<Filter>, sink: S) -> Result<Self, CaptureError> {
-        Self::start_after(None, settings, filter, sink)
+        Self::start_after(None, settings, filter, Arc::new(()), sink)
     }
 
-    /// As [`Tap::start`], but captures nothing before another one has ended: no frame is handed on by both.
+    /// As [`Tap::start`], but captures nothing before another one has ended: no frame is handed on by both. `observer` hears how it goes.
     ///
     /// # Errors
     ///
@@ -144,6 +143,7 @@ impl Tap {
         before: Option<Ending>,
         settings: TapSettings,
         filter: Arc<Filter>,
+        observer: Arc<dyn Observer>,
         sink: S,
     ) -> Result<Self, CaptureError> {
         let interface = settings.interface.clone();
@@ -165,14 +165,14 @@ impl Tap {
             .name(format!("capture {interface}"))
             .stack_size(S::STACK)
             .spawn({
-                let shared = shared.clone();
+                let (shared, observer) = (shared.clone(), observer.clone());
                 move || {
                     before.into_iter().for_each(Ending::wait);
-                    run(&shared, &settings, sink);
+                    run(&shared, &settings, &*observer, sink);
                 }
             })
             .map_err(failed)?;
-        Ok(Self { shared, thread: Some(thread) })
+        Ok(Self { shared, observer, thread: Some(thread) })
     }
 
     /// Replaces the filter. The kernel swaps programs between two packets, so a packet that both let through is not lost.
@@ -191,7 +191,7 @@ impl Tap {
         self.shared.wait_until(timeout, |state| state.listening == Some(state.filter_number)).1
     }
 
-    /// Whether the first attempt to capture has succeeded or failed, and a failure was logged.
+    /// Whether the first attempt to capture has succeeded or failed, and a failure was reported.
     #[must_use]
     pub fn has_tried(&self) -> bool {
         self.shared.lock().tried
@@ -217,7 +217,7 @@ impl Tap {
     /// Has the capture end, without waiting for that. Frames not yet read are dropped.
     #[must_use]
     pub fn end(mut self) -> Ending {
-        Ending { thread: self.thread.take() }
+        Ending { observer: Arc::clone(&self.observer), thread: self.thread.take() }
     }
 }
 
@@ -238,7 +238,7 @@ impl Ending {
     /// Waits until it has.
     pub fn wait(self) {
         if self.thread.is_some_and(|thread| thread.join().is_err()) {
-            error!(event = "capture", "the capture thread had panicked");
+            self.observer.report(&Report::new(What::Panicked { thread: ThreadKind::Capture }));
         }
     }
 }
@@ -277,20 +277,20 @@ impl Shared {
 }
 
 /// The thread: open, read until that ends, wait, again.
-fn run(shared: &Shared, settings: &TapSettings, mut sink: impl Sink) {
+fn run(shared: &Shared, settings: &TapSettings, observer: &dyn Observer, mut sink: impl Sink) {
     let mut outage = Outage::new();
     while !shared.lock().stop {
-        let opened = Device::open(settings);
+        let opened = Device::open(settings, observer);
         let failure = opened.and_then(|mut device| {
             let opened_at = Instant::now();
-            let result = serve(shared, &mut device, &mut outage, &mut sink);
+            let result = serve(shared, &mut device, &mut outage, observer, &mut sink);
             count(shared, &mut device);
             shared.update(|state| state.listening = None);
             outage.worked_for(opened_at.elapsed());
             result
         });
         if let Err(failure) = failure {
-            outage.say(settings, &failure);
+            outage.report(settings, &failure, observer);
             shared.update(|state| state.tried = true);
             sink.waiting();
             outage.wait(shared);
@@ -303,27 +303,13 @@ fn serve(
     shared: &Shared,
     device: &mut Device,
     outage: &mut Outage,
+    observer: &dyn Observer,
     sink: &mut impl Sink,
 ) -> Result<(), CaptureError> {
     let mut crowd = Crowd::new(Instant::now());
-    let mut attached = attach_newest(shared, device)?;
+    let mut attached = attach_newest(shared, device, observer)?;
     sink.listening();
-    let (interface, link) = (device.name(), device.link());
-    match (device.direction(), outage.end()) {
-        // Where packets come in, somebody says the same.
-        (Direction::Outgoing, _) => {
-            debug!(event = "listening", interface, ?link, "listening to what leaves on {interface}")
-        }
-        (Direction::Incoming, Some(Opened::AtLast)) => {
-            info!(event = "listening-again", interface, ?link, "listening on {interface} now")
-        }
-        (Direction::Incoming, Some(Opened::Again)) => {
-            info!(event = "listening-again", interface, ?link, "listening again on {interface}")
-        }
-        (Direction::Incoming, None) => {
-            info!(event = "listening", interface, ?link, "listening on {interface}")
-        }
-    }
+    report_listening(device, outage.end(), observer);
     loop {
         let woken_by = sleep(shared, device, outage, crowd.nap());
         if woken_by.commands {
@@ -336,7 +322,7 @@ fn serve(
                 return Ok(());
             }
             if number != attached {
-                attached = attach_newest(shared, device)?;
+                attached = attach_newest(shared, device, observer)?;
                 sink.listening();
             }
             count(shared, device);
@@ -351,13 +337,13 @@ fn serve(
             }
         }
         if woken_by.frames == PollFlags::IN {
-            let frames = read_batch(shared, device, sink)?;
+            let frames = read_batch(shared, device, observer, sink)?;
             crowd.note(frames, BATCH, Instant::now());
         } else if !woken_by.frames.is_empty() {
             let lost = lost();
             // What arrived before the interface went down is still in the ring.
             for _ in 0..FULL_RING {
-                if read_batch(shared, device, sink)? == 0 {
+                if read_batch(shared, device, observer, sink)? == 0 {
                     break;
                 }
             }
@@ -366,11 +352,31 @@ fn serve(
     }
 }
 
+/// Reports that the interface is open, and whether it was reported that it was not.
+fn report_listening(device: &Device, ended: Option<Opened>, observer: &dyn Observer) {
+    let (interface, link) = (device.name().into(), format!("{:?}", device.link()).into());
+    let what = match (device.direction(), ended) {
+        // Where packets come in, another capture reports the same.
+        (Direction::Outgoing, _) | (Direction::Incoming, None) => {
+            What::Listening { interface, link, direction: device.direction() }
+        }
+        (Direction::Incoming, Some(opened)) => {
+            What::ListeningAgain { interface, link, was_open: opened == Opened::Again }
+        }
+    };
+    observer.report(&Report::new(what));
+}
+
 /// Hands on what is there, up to a batch; how many frames that were.
-fn read_batch(shared: &Shared, device: &mut Device, sink: &mut impl Sink) -> Result<usize, CaptureError> {
+fn read_batch(
+    shared: &Shared,
+    device: &mut Device,
+    observer: &dyn Observer,
+    sink: &mut impl Sink,
+) -> Result<usize, CaptureError> {
     let interface = Arc::clone(device.interface());
-    let frames = device.read(BATCH, |frame| guarded(shared, &interface, || sink.frame(frame)))?;
-    guarded(shared, &interface, || sink.pause());
+    let frames = device.read(BATCH, |frame| guarded(shared, &interface, observer, || sink.frame(frame)))?;
+    guarded(shared, &interface, observer, || sink.pause());
     Ok(frames)
 }
 
@@ -404,12 +410,12 @@ fn sleep(shared: &Shared, device: &Device, outage: &Outage, nap: Option<Duration
 }
 
 /// Attaches the newest filter and returns its number.
-fn attach_newest(shared: &Shared, device: &Device) -> Result<u64, CaptureError> {
+fn attach_newest(shared: &Shared, device: &Device, observer: &dyn Observer) -> Result<u64, CaptureError> {
     let (filter, number) = {
         let state = shared.lock();
         (state.filter.clone(), state.filter_number)
     };
-    device.attach(&filter)?;
+    device.attach(&filter, observer)?;
     shared.update(|state| {
         state.listening = Some(number);
         state.tried = true;
@@ -427,7 +433,7 @@ fn count(shared: &Shared, device: &mut Device) {
 }
 
 /// Calls the sink so that a panic in it stays there.
-fn guarded(shared: &Shared, interface: &str, call: impl FnOnce()) {
+fn guarded(shared: &Shared, interface: &str, observer: &dyn Observer, call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         let mut panics = 0;
         shared.update(|state| {
@@ -436,7 +442,7 @@ fn guarded(shared: &Shared, interface: &str, call: impl FnOnce()) {
         });
         // A packet may have caused this, so the log must not grow with the packets.
         if panics.is_power_of_two() {
-            error!(event = "capture", interface, panics, "a frame made its handler panic");
+            observer.report(&Report::new(What::FramePanicked { interface: interface.into(), panics }));
         }
     }
 }

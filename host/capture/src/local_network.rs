@@ -11,12 +11,11 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, Cache};
-use postern_core::{Direction, DropReason, Knock};
+use postern_core::{Direction, DropReason, Knock, Observer, Report, ThreadKind, What};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::{Errno, write};
 use thiserror::Error;
-use tracing::{debug, warn};
 
 use crate::decode::arrival;
 use crate::frame::Frame;
@@ -28,8 +27,8 @@ use crate::rtnetlink::{self, Changed};
 const RETRY: Duration = Duration::from_secs(1);
 
 /// What this machine has of addresses and links. Ask it from any thread.
-#[derive(Debug)]
 pub struct LocalNetwork {
+    observer: Arc<dyn Observer>,
     known: Arc<ArcSwap<Known>>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
@@ -63,12 +62,12 @@ pub enum LocalNetworkError {
 }
 
 impl LocalNetwork {
-    /// Reads addresses and links, and follows their changes until this is dropped.
+    /// Reads addresses and links, and follows their changes until this is dropped; `observer` hears how that goes.
     ///
     /// # Errors
     ///
     /// If the kernel does not say them, or there is no thread to be had.
-    pub fn follow() -> Result<Self, LocalNetworkError> {
+    pub fn follow(observer: Arc<dyn Observer>) -> Result<Self, LocalNetworkError> {
         // Subscribed first, so that no change between reading and subscribing is missed.
         let news = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
         let known = Known::read().map_err(LocalNetworkError::Read)?;
@@ -79,11 +78,11 @@ impl LocalNetwork {
         let thread = thread::Builder::new()
             .name("local-network".to_owned())
             .spawn({
-                let (known, stop) = (known.clone(), stop.clone());
-                move || keep(&known, &news, &stop)
+                let (known, stop, observer) = (known.clone(), stop.clone(), observer.clone());
+                move || keep(&known, &news, &stop, &*observer)
             })
             .map_err(LocalNetworkError::Thread)?;
-        Ok(Self { known, stop, thread: Some(thread) })
+        Ok(Self { observer, known, stop, thread: Some(thread) })
     }
 
     /// Whether `address` is one of this machine's. All of 127.0.0.0/8 is.
@@ -111,7 +110,7 @@ impl Drop for LocalNetwork {
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
-            warn!(event = "network", "the thread that follows changes of addresses and links had panicked");
+            self.observer.report(&Report::new(What::Panicked { thread: ThreadKind::Network }));
         }
     }
 }
@@ -155,7 +154,7 @@ impl Known {
 }
 
 /// The thread: sleep until something changes, read all of its kind.
-fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd) {
+fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd, observer: &dyn Observer) {
     let mut retry: Option<(Changed, Timespec)> = None;
     loop {
         let mut descriptors = [PollFd::new(stop, PollFlags::IN), PollFd::new(news, PollFlags::IN)];
@@ -163,7 +162,8 @@ fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
             Err(errno) => {
-                warn!(event = "network", error = %errno, "changes of addresses and links are no longer followed");
+                let error = errno.to_string().into();
+                observer.report(&Report::new(What::NetworkUnfollowed { error }));
                 return;
             }
         }
@@ -175,13 +175,14 @@ fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd) {
         retry = match known.load().renewed(changed) {
             Ok(renewed) => {
                 let (addresses, links) = (renewed.addresses.count(), renewed.links.count());
-                debug!(event = "network", addresses, links, "read what has changed of addresses and links");
+                observer.report(&Report::new(What::NetworkRead { addresses, links }));
                 known.store(Arc::new(renewed));
                 None
             }
             Err(error) => {
                 if retry.is_none() {
-                    warn!(event = "network", %error, "cannot read the addresses and links of this machine; trying again");
+                    let error = error.to_string().into();
+                    observer.report(&Report::new(What::NetworkUnread { error }));
                 }
                 Timespec::try_from(RETRY).ok().map(|pause| (changed, pause))
             }

@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use postern_core::{ConfigIdentity, GuardDoor, Likeness};
+use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
@@ -27,7 +27,7 @@ impl PosternToml {
 }
 
 impl ConfigSource for PosternToml {
-    fn read(&self, activity: &Activity) -> Reading {
+    fn read(&self, activity: &Activity, _observer: &dyn Observer) -> Reading {
         Config::read(&self.file, self.trust, activity)
     }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use postern_core::{ConfigIdentity, GuardDoor, Likeness};
+use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 
 use crate::activity::Activity;
 use crate::config::{Config, Reading};
@@ -12,8 +12,8 @@ use crate::rule_file::OneTime;
 /// Files that say a configuration, in whatever words.
 pub trait ConfigSource: fmt::Debug + Send + Sync {
     /// Reads it as it is now. What is right of it is there even if there are mistakes. `activity` tells others what is being read, which may
-    /// take for ever.
-    fn read(&self, activity: &Activity) -> Reading;
+    /// take for ever; `observer` hears what is no mistake and still leaves something out.
+    fn read(&self, activity: &Activity, observer: &dyn Observer) -> Reading;
 
     /// Whatever can be made out of its guard doors, whatever else is wrong.
     fn guards(&self) -> Vec<GuardDoor>;

@@ -13,6 +13,12 @@ use crate::width::Width;
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
+    /// The tenant of this name.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        Self(name.into())
+    }
+
     /// The machine's own administrator, the only tenant so far.
     #[must_use]
     pub fn host() -> Self {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netlink_packet_netfilter::nftables::TableFlags;
-use postern_core::{ConfigIdentity, Family, GuardDoor, OnClose, PortRange};
+use postern_core::{ConfigIdentity, Family, GuardDoor, OnClose, PortRange, Unprotected};
 use rustix::io::Errno;
 
 use crate::attributes::find;
@@ -14,7 +14,7 @@ use crate::identity;
 use crate::inventory::{Inventory, find_table};
 use crate::legacy::Legacy;
 use crate::port_map::{self, Ports};
-use crate::posture::{Kept, Posture, WhyPlain};
+use crate::posture::{Kept, Posture};
 use crate::socket::{Failure, Socket};
 use crate::table::{self, CHAINS};
 
@@ -183,7 +183,7 @@ fn install(layout: &Layout<'_>, socket: &mut Socket, present: Option<&Inventory>
             Ok(()) => Ok(Posture::Owned),
             Err(Refusal::Flags) => {
                 layout.install(socket, None, TableFlags::empty()).map_err(Refusal::into_error)?;
-                Ok(Posture::Plain(WhyPlain::Kernel))
+                Ok(Posture::Plain(Unprotected::Kernel))
             }
             Err(refusal) => Err(refusal.into_error()),
         };
@@ -192,7 +192,7 @@ fn install(layout: &Layout<'_>, socket: &mut Socket, present: Option<&Inventory>
     let plain = (present.table.flags & OWNED).is_empty();
     let flags = if plain { TableFlags::empty() } else { OWNED };
     match layout.install(socket, Some(present), flags) {
-        Ok(()) if plain => Ok(Posture::Plain(WhyPlain::Found)),
+        Ok(()) if plain => Ok(Posture::Plain(Unprotected::Found)),
         Ok(()) => Ok(Posture::Owned),
         Err(Refusal::Other(error @ (Error::Owned(_) | Error::Unreachable(_)))) => Err(error),
         // Something of ours cannot be made in it: a table that somebody else made under our name.
@@ -231,7 +231,7 @@ impl Layout<'_> {
 
     /// Puts a new table in the place of the one that is there, in one step.
     fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, Error> {
-        let tries = [(OWNED, Posture::Owned), (TableFlags::empty(), Posture::Plain(WhyPlain::Kernel))];
+        let tries = [(OWNED, Posture::Owned), (TableFlags::empty(), Posture::Plain(Unprotected::Kernel))];
         let mut last = Ok(Posture::Unguarded);
         for (flags, posture) in tries {
             let mut batch = socket.begin();

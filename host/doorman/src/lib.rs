@@ -39,6 +39,6 @@ pub use check::check_sets;
 pub use doorman::{Doorman, Listing, Opening, reset};
 pub use error::{Error, Mistake};
 pub use guard::Release;
-pub use posture::{Kept, Posture, WhyPlain};
+pub use posture::{Kept, Posture};
 pub use redirections::{Redirection, redirections};
 pub use thread::{DoormanEvent, DoormanHandle};

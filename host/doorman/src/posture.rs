@@ -1,7 +1,8 @@
 //! Posture: how well the closed ports are protected while the daemon runs and when it does not.
 
-use std::fmt;
 use std::io;
+
+use postern_core::Unprotected;
 
 /// What holds the guarded ports closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,16 +14,7 @@ pub enum Posture {
     Owned,
     /// Anybody may flush the table, which opens every guarded port until it is put back: watch [`crate::Changes`].
     /// It stays, and doors close on time, when the daemon is gone.
-    Plain(WhyPlain),
-}
-
-/// Why the table has no owner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhyPlain {
-    /// The kernel does not know tables that are owned and outlive their owner; Linux 6.9 does.
-    Kernel,
-    /// The table was there before, without an owner; the kernel lets nobody take it.
-    Found,
+    Plain(Unprotected),
 }
 
 /// What became of the connections whose port became guarded.
@@ -34,21 +26,4 @@ pub struct Kept {
     pub cut: usize,
     /// Why others may be cut that were idle: the kernel could not be asked for them, or told of them.
     pub failed: Option<io::Error>,
-}
-
-impl fmt::Display for Posture {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Unguarded => "no port is guarded",
-            Self::Owned => "the table inet postern is owned: nobody else can change it",
-            Self::Plain(WhyPlain::Kernel) => {
-                "the table inet postern is unprotected: a flush of the ruleset opens the guarded ports until it is put back; \
-                 Linux 6.9 and later can protect it"
-            }
-            Self::Plain(WhyPlain::Found) => {
-                "the table inet postern was found without an owner and is unprotected: a flush of the ruleset opens the \
-                 guarded ports until it is put back; remove the table and start again to have it protected"
-            }
-        })
-    }
 }

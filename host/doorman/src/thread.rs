@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use postern_core::{ConfigIdentity, DoorId, NetDoor, Order, Receipt};
+use postern_core::{ConfigIdentity, DoorId, NetDoor, Observer, Order, Receipt, Report, What};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -76,12 +76,13 @@ impl SharedDoorman {
 
 impl DoormanHandle {
     /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do. `listener` is called for whatever
-    /// happens, must not wait, and says false when nobody cares any more.
+    /// the daemon must act on, must not wait, and says false when nobody cares any more; `observer` hears of the rest.
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
     pub fn start(
         listener: impl Fn(DoormanEvent) -> bool + Send + Sync + 'static,
+        observer: Arc<dyn Observer>,
         identity: Option<ConfigIdentity>,
     ) -> io::Result<Self> {
         let listener: Listener = Arc::new(listener);
@@ -91,6 +92,7 @@ impl DoormanHandle {
         let shared = Arc::new(SharedDoorman::default());
         let owned = DoormanThread {
             identity,
+            observer,
             queue,
             wake: Arc::clone(&wake),
             listener: Arc::clone(&listener),
@@ -161,6 +163,7 @@ impl DoormanHandle {
 
 /// What the thread owns.
 struct DoormanThread {
+    observer: Arc<dyn Observer>,
     identity: Option<ConfigIdentity>,
     queue: Receiver<DoormanRequest>,
     wake: Arc<OwnedFd>,
@@ -268,7 +271,7 @@ impl DoormanThread {
     ) -> Result<Posture, Error> {
         match doorman {
             Some(doorman) => {
-                tell_kept(&doorman.set_doors(doors, release)?);
+                self.report_kept(&doorman.set_doors(doors, release)?);
                 Ok(doorman.posture())
             }
             None => {
@@ -278,12 +281,13 @@ impl DoormanThread {
                     return Ok(Posture::Unguarded);
                 }
                 let (started, kept) = started?;
-                tell_kept(&kept);
+                self.report_kept(&kept);
                 let posture = started.posture();
                 self.changes = match Changes::watch(started.port_id()) {
                     Ok(changes) => Some(changes),
                     Err(error) => {
-                        tracing::warn!(event = "doors", detail = %error, "changes that others make to the packet filter will not be noticed: {error}");
+                        let error = error.to_string().into();
+                        self.observer.report(&Report::new(What::FilterUnwatched { error }));
                         None
                     }
                 };
@@ -303,14 +307,10 @@ impl DoormanThread {
             let restored = doorman.restore_table();
             self.guard_is_down = restored.is_err();
             match restored {
-                Ok((_, kept)) => tell_kept(&kept),
+                Ok((_, kept)) => self.report_kept(&kept),
                 Err(error) => {
-                    let detail = chain(&error).to_string();
-                    tracing::error!(
-                        event = "doors",
-                        detail,
-                        "the guard cannot be put up again: {detail}; trying again in a second"
-                    );
+                    let detail = chain(&error).to_string().into();
+                    self.observer.report(&Report::new(What::GuardDown { detail }));
                 }
             }
         }
@@ -320,31 +320,24 @@ impl DoormanThread {
                 (self.listener)(DoormanEvent::RulesetChanged(listing));
             }
             Err(error) => {
-                let detail = chain(&error).to_string();
-                tracing::warn!(event = "doors", detail, "what is open cannot be read back: {detail}");
+                let detail = chain(&error).to_string().into();
+                self.observer.report(&Report::new(What::OpeningsUnread { detail }));
             }
         }
     }
-}
 
-/// Tells what became of connections whose port became guarded.
-fn tell_kept(kept: &Kept) {
-    let Kept { connections, cut, failed } = kept;
-    if *cut > 0 {
-        tracing::warn!(
-            event = "doors",
-            connections = cut,
-            "connections to ports that are guarded from now on are cut until their clients knock, as on_close says: {cut}"
-        );
-    }
-    if let Some(error) = failed {
-        tracing::warn!(event = "doors", detail = %error, "connections to ports that are guarded from now on may be cut if they were idle: they cannot be tracked ({error})");
-    } else if *connections > 0 {
-        tracing::info!(
-            event = "doors",
-            connections,
-            "connections to ports that are guarded from now on live on: {connections}"
-        );
+    /// Reports what became of connections whose port became guarded.
+    fn report_kept(&self, kept: &Kept) {
+        let Kept { connections, cut, failed } = kept;
+        if *cut > 0 {
+            self.observer.report(&Report::new(What::ConnectionsCut { connections: *cut }));
+        }
+        if let Some(error) = failed {
+            let error = error.to_string().into();
+            self.observer.report(&Report::new(What::ConnectionsUntracked { error }));
+        } else if *connections > 0 {
+            self.observer.report(&Report::new(What::ConnectionsKept { connections: *connections }));
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use postern_config::{Config, ConfigSource, Mistake};
+use postern_core::{Observer, Report};
 
 /// Runs any configuration until it is told to stop.
 pub trait Daemon: Sized {
@@ -14,15 +15,19 @@ pub trait Daemon: Sized {
     fn start() -> io::Result<Self>;
 
     /// Runs until a signal ends it; that signal's number if it ended as it should. `tried` is called once, when everything runs and every
-    /// interface has been tried; the daemon ends if it returns false.
+    /// interface has been tried; the daemon ends if it returns false. `log` hears what happens, but no more lines of a kind than anybody reads.
     ///
     /// # Errors
     /// Why it could not run, in words.
     fn run(
         self,
         source: Arc<dyn ConfigSource>,
+        log: Box<dyn Observer>,
         tried: Box<dyn FnOnce() -> bool>,
     ) -> Result<Option<i32>, String>;
+
+    /// A report in the daemon's own words, for what knockd has none for.
+    fn words(report: &Report<'_>) -> String;
 
     /// What is wrong with the rules of a configuration as their modules see it.
     ///

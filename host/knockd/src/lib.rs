@@ -17,7 +17,7 @@ mod convert;
 // knockd's words.
 mod log;
 mod names;
-mod voice;
+mod reports;
 
 // How it runs.
 mod background;

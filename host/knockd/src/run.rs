@@ -12,9 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use postern_core::KNOCKD_DAEMON_VAR;
 use postern_text::panic::PastPanic;
 use postern_text::terminal;
-use tracing_subscriber::filter::LevelFilter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::background::{self, Link};
 use crate::conf::{self, Conf};
@@ -22,9 +19,9 @@ use crate::daemon::Daemon;
 use crate::log::{Channels, Message, Terminal, system_text};
 use crate::options::{self, Options, Parsed};
 use crate::pid_file::{self, NotWritten, PidFile};
+use crate::reports::KnockdLog;
 use crate::shared::Shared;
 use crate::source::Source;
-use crate::voice::Voice;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
@@ -115,7 +112,7 @@ impl Source {
         let folder = env::current_dir().unwrap_or_default();
         let shared = Arc::new(Shared::new(folder.join(file), folder));
         let source = Self { options: Arc::new(options), interface, shared };
-        let (_, mistakes) = source.read_conf();
+        let (_, mistakes) = source.read_conf(&());
         if !mistakes.is_empty() {
             return Err(mistakes.iter().map(ToString::to_string).collect());
         }
@@ -169,8 +166,9 @@ impl Source {
         };
         let channels = Arc::new(Mutex::new(channels));
         let (options, interface) = (Arc::clone(&self.options), self.interface.clone());
-        let voice = Voice::new(Arc::clone(&channels), options.lookup, Arc::clone(&self.shared), interface);
-        let leave = voice.leave_terminal();
+        let shared = Arc::clone(&self.shared);
+        let log = KnockdLog::new(Arc::clone(&channels), options.lookup, shared, interface, D::words);
+        let leave = log.leave_terminal();
         let tried = {
             let channels = Arc::clone(&channels);
             Box::new(move || {
@@ -184,11 +182,9 @@ impl Source {
                 is_wanted
             })
         };
-        let ready = tracing_subscriber::registry().with(voice.with_filter(LevelFilter::DEBUG)).try_init();
-        let ended = match (ready, daemon) {
-            (Ok(()), Ok(daemon)) => daemon.run(Arc::new(self), tried),
-            (Err(error), _) => Err(error.to_string()),
-            (_, Err(error)) => Err(error.to_string()),
+        let ended = match daemon {
+            Ok(daemon) => daemon.run(Arc::new(self), Box::new(log), tried),
+            Err(error) => Err(error.to_string()),
         };
         if let Some(pid_file) = pid_file {
             pid_file.remove();

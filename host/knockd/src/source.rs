@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, Distrust, Mistake, OneTime, Reading, Trust};
-use postern_core::{ConfigIdentity, GuardDoor, Likeness};
+use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use thiserror::Error;
 
 use crate::conf::{Conf, one_time, steps_text};
@@ -47,8 +47,8 @@ enum Unspent {
 }
 
 impl ConfigSource for Source {
-    fn read(&self, _activity: &Activity) -> Reading {
-        let (config, mistakes) = self.read_conf();
+    fn read(&self, _activity: &Activity, observer: &dyn Observer) -> Reading {
+        let (config, mistakes) = self.read_conf(observer);
         Reading { config, mistakes, files: Vec::new() }
     }
 
@@ -107,8 +107,8 @@ impl ConfigSource for Source {
 }
 
 impl Source {
-    /// Reads the configuration as it is now.
-    pub(crate) fn read_conf(&self) -> (Option<Config>, Vec<Mistake>) {
+    /// Reads the configuration as it is now; `observer` hears of doors that are not there for want of a one-time sequence.
+    pub(crate) fn read_conf(&self, observer: &dyn Observer) -> (Option<Config>, Vec<Mistake>) {
         let file = &self.shared.file;
         let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
         let text = match fs::read(file) {
@@ -121,7 +121,7 @@ impl Source {
             return (None, mistakes.collect());
         }
         let (Translation { config, sections }, mistakes) =
-            translate(&self.shared, &conf, &self.options, &self.interface);
+            translate(&self.shared, &conf, &self.options, &self.interface, observer);
         if !mistakes.is_empty() {
             return (None, mistakes);
         }

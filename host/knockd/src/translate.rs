@@ -9,11 +9,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile};
-use postern_core::ShellDoor;
+use postern_core::{Observer, Report, ShellDoor, What};
 use serde_json::json;
 
 use crate::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
-use crate::conf::{one_time, one_time_spent, steps_text};
+use crate::conf::{one_time, steps_text};
 use crate::log::system_text;
 use crate::options::Options;
 use crate::shared::{Section, Sections, Shared};
@@ -32,12 +32,13 @@ pub(crate) struct Translation {
 }
 
 /// The configuration that does what `conf` says; `interface` is the one to listen on. A door whose one-time sequences are all used
-/// is left out, and that is told.
+/// is left out, and that is reported.
 pub(crate) fn translate(
     shared: &Shared,
     conf: &Conf,
     options: &Options,
     interface: &str,
+    observer: &dyn Observer,
 ) -> (Translation, Vec<Mistake>) {
     let file = shared.file.as_path();
     let mut sections = Sections::new();
@@ -63,8 +64,7 @@ pub(crate) fn translate(
                     Ok((_, lines)) => {
                         let unused = |line: &one_time::Line| Some((line.unused()?.to_vec(), line.offset));
                         let Some((steps, offset)) = lines.iter().find_map(unused) else {
-                            let door = &*door.name;
-                            tracing::error!(event = "one-time-empty", door, "{}", one_time_spent(door));
+                            observer.report(&Report::of_door(&door.name, What::OneTimeEmpty));
                             continue;
                         };
                         let one_time = OneTime { path, offset, steps: steps_text(&steps) };

@@ -11,10 +11,11 @@ mod writer;
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::{Sender, bounded};
-use postern_core::Client;
+use postern_core::{Client, Observer, Report, What};
 use postern_state::{StateError, is_damage};
 use postern_text::chain;
 use redb::DatabaseError;
@@ -115,42 +116,45 @@ pub struct Journal {
 
 impl Journal {
     /// Takes the first journal called after `stem` in `folder` that no living daemon holds, or makes one, and takes over what dead
-    /// daemons left in others. What is still open is told with its numbers. A damaged file is moved aside.
+    /// daemons left in others. What is still open comes back with its numbers. A damaged file is moved aside. `observer` hears of that, and of
+    /// every trouble with the disk.
     ///
     /// On a disk that is full it may begin without being able to write: see [`Journal::put`].
     ///
     /// # Errors
     /// If the folder or the file is not fit, or 16 living daemons hold the journals that there may be.
-    pub fn open(folder: &Path, stem: &str) -> Result<(Self, Vec<(u64, Record)>), JournalError> {
+    pub fn open(
+        folder: &Path,
+        stem: &str,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, Vec<(u64, Record)>), JournalError> {
         let folder = Folder::enter(folder)?;
-        let mut own = folder.claim(stem)?;
+        let mut own = folder.claim(stem, &*observer)?;
         let (database, rows) = match own.read() {
             Ok(read) => read,
             Err(JournalError::Open(path, error)) if is_damage(&error) => {
                 // Nobody can read it, so nobody knows what is open; it is kept for whoever looks into it.
-                folder::set_aside(&path, &error).map_err(|error| JournalError::File(path, error))?;
+                folder::set_aside(&path, &error, &*observer)
+                    .map_err(|error| JournalError::File(path, error))?;
                 drop(own);
-                own = folder.claim(stem)?;
+                own = folder.claim(stem, &*observer)?;
                 own.read()?
             }
             Err(error) => return Err(error),
         };
         let next = rows.last().map_or(1, |(id, _)| id + 1);
-        let mut writer = Writer::new(own.path().to_owned(), database, next, own.opener());
+        let mut writer =
+            Writer::new(own.path().to_owned(), database, next, own.opener(), Arc::clone(&observer));
         let mut all: Vec<(u64, Vec<u8>)> = rows;
-        for orphan in folder.orphans(&own) {
+        for orphan in folder.orphans(&own, &*observer) {
             let rows = match orphan.read() {
                 // It is closed again before its rows are written elsewhere and the file goes.
                 Ok((_, rows)) => rows,
                 Err(error) => {
                     let is_damaged = matches!(&error, JournalError::Open(_, error) if is_damage(error));
                     let detail = chain(&error).to_string();
-                    if !is_damaged || folder::set_aside(orphan.path(), &detail).is_err() {
-                        tracing::error!(
-                            event = "journal",
-                            detail,
-                            "{detail}; what is in it stays open until a later start"
-                        );
+                    if !is_damaged || folder::set_aside(orphan.path(), &detail, &*observer).is_err() {
+                        observer.report(&Report::new(What::JournalUnread { detail: detail.into() }));
                     }
                     continue;
                 }
@@ -163,7 +167,7 @@ impl Journal {
             }
             writer.replaces(orphan);
         }
-        let records = all.iter().filter_map(|(id, bytes)| Some((*id, parse(bytes)?))).collect();
+        let records = all.iter().filter_map(|(id, bytes)| Some((*id, parse(bytes, &*observer)?))).collect();
         writer.settle();
         let messages = writer.start().map_err(JournalError::Thread)?;
         Ok((Self { messages }, records))
@@ -209,10 +213,11 @@ fn wall() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn parse(bytes: &[u8]) -> Option<Record> {
+fn parse(bytes: &[u8], observer: &dyn Observer) -> Option<Record> {
     let record = serde_json::from_slice(bytes);
     if let Err(error) = &record {
-        tracing::error!(event = "journal", detail = %error, "a record of the journal makes no sense: {error}; close by hand what it was for");
+        let error = error.to_string().into();
+        observer.report(&Report::new(What::JournalBadRecord { error }));
     }
     record.ok()
 }

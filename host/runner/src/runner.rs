@@ -121,7 +121,7 @@ impl Runner {
     /// Keeps what is in the journal of an opening that nobody tries to close any more.
     pub fn abandon(&self, key: Key) {
         if let Some(journal) = self.journal.get() {
-            self.rows().abandon(&key, journal);
+            self.rows().abandon(&key, journal, &*self.observer);
         }
     }
 
@@ -142,8 +142,7 @@ impl Runner {
     pub fn run(&self, commands: &Commands, call: &Call<'_>) {
         let Call { order, door: name, .. } = *call;
         if matches!((commands, order.act), (Commands::Shell(_), Act::Open(_))) {
-            let src = order.client;
-            tracing::debug!(event = "granted", door = name, %src, "{name}: {src} gets in");
+            self.observer.report(&Report::of_door(name, What::Granted).with_client(order.client));
         }
         let run = match commands {
             Commands::Argv(door) => Run::Argv(argv::Run::new(door, order.act, call)),
@@ -242,13 +241,13 @@ impl Runner {
     async fn run_now(&self, run: &Run) -> Result<(), String> {
         match run {
             Run::Argv(run) => run.perform().await,
-            Run::Shell(run) => run.perform().await,
+            Run::Shell(run) => run.perform(&*self.observer).await,
             Run::Recorded(record) => match &record.close {
                 Close::Argv { argv, values, limit } => {
                     argv::Run::recorded(argv, values, *limit).perform().await
                 }
                 Close::Shell { line } => {
-                    shell::run_recorded(line, record.client.address(), &record.door).await;
+                    shell::run_recorded(line, record.client.address(), &record.door, &*self.observer).await;
                     Ok(())
                 }
             },

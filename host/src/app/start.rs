@@ -7,8 +7,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
-use postern_config::ConfigSource;
-use postern_core::{Client, GuardDoor, Knock, Observer, RuleId};
+use postern_config::{ConfigSource, Mistakes};
+use postern_core::{Client, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
+use postern_doorman::Posture;
 use postern_sandbox::{Loader, Pool, Runtime, Surroundings};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
@@ -16,7 +17,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
-use super::{App, Ended, LISTENING, Running, Tried, summary};
+use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::advice;
 use crate::clock::Clock;
 use crate::desk::{Desk, one_time};
@@ -25,7 +26,7 @@ use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
 use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
 use crate::ledger;
-use crate::log;
+use crate::observe::report_refused_start;
 use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::signals::Signals;
 use crate::state;
@@ -51,29 +52,39 @@ impl App {
 
         // The guard is up before anything else is so much as read, and stays up if the rest is wrong: closed is safe.
         let reading = format!("reading {}", source.file().display());
-        let guards = match off_loop(&mut signals, &reading, guards_of(&source)).await {
+        let guards = match off_loop(&mut signals, &*observer, &reading, guards_of(&source)).await {
             Ok(guards) => guards,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
         if !guards.is_empty() {
             let guard = || async { doors.guard(&run(guards_of(&source)).await).await };
-            match apply_when_free(&mut signals, guard).await.context("the doors cannot be set up")? {
-                Attempt::Done(posture) => log::posture(posture),
+            match apply_when_free(&mut signals, &*observer, guard)
+                .await
+                .context("the doors cannot be set up")?
+            {
+                Attempt::Done(posture) => report_posture(posture, &*observer),
                 Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
             }
         }
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
-        let mut reloads = Reloads::new(Arc::clone(&source), loader, Teller::clone(&teller));
+        let mut reloads =
+            Reloads::new(Arc::clone(&source), loader, Teller::clone(&teller), Arc::clone(&observer));
         let prepared = match first(&mut reloads, &mut happenings, &mut signals).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
         let Prepared { config, generation, state, .. } = prepared;
+        let refused = |mistakes: &Mistakes| {
+            let identity =
+                source.identity().filter(|_| !guards.is_empty()).map(|identity| identity.to_string());
+            report_refused_start(&*observer, mistakes, identity.as_deref());
+        };
         if let Some(config) = &config {
-            let (source, config) = (Arc::clone(&source), config.clone());
-            let tell = move || advice::tell(&*source, &config);
-            if let Err(signal) = off_loop(&mut signals, "looking at what may lock you out", tell).await {
+            let (said, config, heard) = (Arc::clone(&source), config.clone(), Arc::clone(&observer));
+            let report = move || advice::report(&*said, &config, &*heard);
+            let looking = "looking at what may lock you out";
+            if let Err(signal) = off_loop(&mut signals, &*observer, looking, report).await {
                 return Ok(Begun::stopped(doors, signal));
             }
         }
@@ -81,14 +92,14 @@ impl App {
             (Some(config), Ok(generation)) => (config, generation),
             (_, generation) => {
                 if let Err(mistakes) = generation {
-                    log::start_refused(&mistakes, &does_not_start(&guards, &*source));
+                    refused(&mistakes);
                 }
                 return Ok(Begun::refused(doors));
             }
         };
         let state::Opened { journal, inherited, error: no_journal } = state;
-        if let Some(mistakes) = state::without_journal(&*source, &config, no_journal) {
-            log::start_refused(&mistakes, &does_not_start(&guards, &*source));
+        if let Some(mistakes) = state::without_journal(&*source, &config, no_journal, &*observer) {
+            refused(&mistakes);
             return Ok(Begun::refused(doors));
         }
         reloads.has_journal = journal.is_some();
@@ -96,12 +107,12 @@ impl App {
         let plan = doors.plan(&config);
         // What was left of an earlier configuration is let go of only when this one has been left alone.
         let release = ReleaseTimer::release(false);
-        match apply_when_free(&mut signals, || doors.apply(&plan, release)).await {
+        match apply_when_free(&mut signals, &*observer, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(postern_doorman::Error::Doors(found)) => {
                 let mistakes = plan.mistakes(source.file(), &config, found);
-                log::start_refused(&mistakes, &does_not_start(&guards, &*source));
+                refused(&mistakes);
                 return Ok(Begun::refused(doors));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
@@ -110,7 +121,7 @@ impl App {
         let ledger = ledger::start(&*source, Teller::clone(&teller))
             .context("the ledger's thread cannot be started")?;
         let desk = Arc::new(Desk::new(doors, ledger, &plan, &config, clock, Arc::clone(&observer), to_spend));
-        let local = Arc::new(LocalNetwork::follow()?);
+        let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
         let is_local = {
             let local = Arc::clone(&local);
             Arc::new(move |address| local.contains(address))
@@ -136,7 +147,7 @@ impl App {
             workers: config.workers,
             one_time: one_time(&config),
             suspended: HashSet::new(),
-            untold: Some((summary(&config), Instant::now() + LISTENING)),
+            unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
         let app = Self {
@@ -205,22 +216,25 @@ fn guards_of(source: &Arc<dyn ConfigSource>) -> impl FnOnce() -> Vec<GuardDoor> 
     move || source.guards()
 }
 
-/// Has something done that may hang, and then that is told; the signal if the daemon is told to stop meanwhile.
+/// Has something done that may hang, and then that is reported; the signal if the daemon is told to stop meanwhile.
 async fn off_loop<T: Send + 'static>(
     signals: &mut Signals,
+    observer: &dyn Observer,
     detail: &str,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, i32> {
     let mut work = pin!(run(work));
     let mut patience = pin!(sleep(SLOW));
-    let mut is_told = false;
+    let mut is_reported = false;
     loop {
         tokio::select! {
             done = &mut work => return Ok(done),
             signal = signals.stop.recv() => return Err(signal),
-            () = &mut patience, if !is_told => {
-                is_told = true;
-                tracing::warn!(event = "slow", detail, "the start has taken {} s so far; it is at: {detail}", SLOW.as_secs());
+            () = &mut patience, if !is_reported => {
+                is_reported = true;
+                let (phase, seconds) = (Phase::Start, SLOW.as_secs());
+                let what = What::Slow { phase, seconds, detail: detail.into(), may_overtake: None };
+                observer.report(&Report::new(what));
             }
         }
     }
@@ -231,12 +245,12 @@ async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T 
     spawn_blocking(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
 }
 
-fn does_not_start(guards: &[GuardDoor], source: &dyn ConfigSource) -> String {
-    let closed = match (guards, source.identity()) {
-        ([_, ..], Some(identity)) => format!(
-            "; guarded ports are closed all the same (`posternd reset --config {identity}` opens them)"
-        ),
-        _ => String::new(),
+/// Reports how well the guarded ports are protected.
+fn report_posture(posture: Posture, observer: &dyn Observer) {
+    let what = match posture {
+        Posture::Unguarded => return,
+        Posture::Owned => What::TableOwned,
+        Posture::Plain(why) => What::TableUnprotected { why },
     };
-    format!("the daemon does not start{closed}")
+    observer.report(&Report::new(what));
 }

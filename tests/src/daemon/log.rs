@@ -125,6 +125,12 @@ impl Entry {
         self.fields.get(field).and_then(Value::as_f64)
     }
 
+    /// How often something of this name happened, if a field holds numbers by name; 0 if it does not name it.
+    #[must_use]
+    pub fn count(&self, field: &str, name: &str) -> u64 {
+        self.fields.get(field).and_then(|counts| counts.get(name)).and_then(Value::as_u64).unwrap_or(0)
+    }
+
     /// How long after `earlier` it was read; zero if it was read before.
     #[must_use]
     pub fn since(&self, earlier: Instant) -> Duration {

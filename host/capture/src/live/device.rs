@@ -4,13 +4,12 @@ use std::io;
 use std::sync::Arc;
 
 use pcap::{Active, Capture, Linktype, TimestampType};
-use postern_core::{ANY_INTERFACE, Direction, Timestamp};
+use postern_core::{ANY_INTERFACE, Direction, Observer, Report, Timestamp, What};
 use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use socket2::{SockFilter, SockRef};
-use tracing::{debug, warn};
 
 use super::{CaptureError, TapSettings};
 use crate::filter::{Filter, NetworkHeader};
@@ -37,12 +36,12 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn open(settings: &TapSettings) -> Result<Self, CaptureError> {
+    pub(super) fn open(settings: &TapSettings, observer: &dyn Observer) -> Result<Self, CaptureError> {
         let interface = &settings.interface;
         let mut capture = Self::capture(settings).map_err(|source| why(interface, source))?;
         if interface == ANY_INTERFACE && capture.set_datalink(COOKED_V2).is_err() {
             // Before libpcap 1.10. The capture goes on with the older header, and links are not known.
-            debug!(event = "capture", interface, "libpcap does not say on which interface a frame came in");
+            observer.report(&Report::new(What::LinksUnknown { interface: interface.into() }));
         }
         let link = LinkType::from_number(capture.get_datalink().0);
         let index = if interface == ANY_INTERFACE {
@@ -106,7 +105,7 @@ impl Device {
     ///
     /// Memory for filters is limited for each socket (net.core.optmem_max), and for a moment the old and the new one are there
     /// together. If it does not suffice, everything is let through while they change, and if even then it does not, a coarser one is made.
-    pub(super) fn attach(&self, filter: &Filter) -> Result<(), CaptureError> {
+    pub(super) fn attach(&self, filter: &Filter, observer: &dyn Observer) -> Result<(), CaptureError> {
         let failed = |source| CaptureError::Filter { interface: self.name().to_owned(), source };
         let socket = SockRef::from(&self.capture);
         let is_no_memory = |error: &io::Error| error.raw_os_error() == Some(Errno::NOMEM.raw_os_error());
@@ -115,11 +114,7 @@ impl Device {
             other => return other.map_err(failed),
         }
         socket.attach_filter(&self.program(filter.everything())).map_err(failed)?;
-        warn!(
-            event = "capture",
-            interface = self.name(),
-            "the kernel has little room for filters, so unwanted packets may pass at least while they change; raise net.core.optmem_max"
-        );
+        observer.report(&Report::new(What::FilterCramped { interface: self.name().into() }));
         let mut smaller = Some(filter.clone());
         while let Some(filter) = smaller {
             match socket.attach_filter(&self.program(filter.socket_filter(self.header()))) {

@@ -3,13 +3,12 @@
 use std::error::Error;
 use std::time::{Duration, Instant};
 
-use postern_core::Direction;
+use postern_core::{Observer, Report, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
-use tracing::{debug, warn};
 
 use super::{CaptureError, Shared, TapSettings};
 
@@ -33,7 +32,7 @@ pub(super) struct Outage {
     news: Option<OwnedFd>,
 }
 
-/// An interface is open of which the log was told that it was not.
+/// An interface is open of which it was reported that it was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opened {
     /// For the first time.
@@ -47,31 +46,21 @@ impl Outage {
         Self { pause: None, said: None, was_open: false, news: news_of_interfaces() }
     }
 
-    /// Tells the log why there is no capture, unless that was the last thing it was told.
-    pub(super) fn say(&mut self, settings: &TapSettings, failure: &CaptureError) {
-        let (interface, reason) = (&*settings.interface, with_sources(failure));
+    /// Reports why there is no capture, unless that was the last thing that was reported.
+    pub(super) fn report(&mut self, settings: &TapSettings, failure: &CaptureError, observer: &dyn Observer) {
+        let reason = with_sources(failure);
         if self.said.as_ref() == Some(&reason) {
             return;
         }
-        match settings.direction {
-            Direction::Incoming => {
-                warn!(
-                    event = "not-listening",
-                    interface, reason, "not listening; trying again until it works"
-                );
-            }
-            // Where packets come in, somebody says the same.
-            Direction::Outgoing => {
-                debug!(
-                    event = "not-listening",
-                    interface, reason, "not listening to what leaves; trying again until it works"
-                );
-            }
-        }
+        observer.report(&Report::new(What::NotListening {
+            interface: settings.interface.as_str().into(),
+            reason: reason.as_str().into(),
+            direction: settings.direction,
+        }));
         self.said = Some(reason);
     }
 
-    /// The interface is open; what is said next is news again. Whether that is worth a word, since the log was told that it was not.
+    /// The interface is open; what is said next is news again. Whether that is worth a report, since there was one that it was not.
     pub(super) fn end(&mut self) -> Option<Opened> {
         let opened = if self.was_open { Opened::Again } else { Opened::AtLast };
         self.was_open = true;

@@ -366,7 +366,7 @@ fn what_is_wrong_with_an_interface_is_said_in_plain_words() {
                 direction: Direction::Incoming,
                 promiscuous: false,
             };
-            Device::open(&settings).map_or_else(|failure| with_sources(&failure), |_| "open".to_owned())
+            Device::open(&settings, &()).map_or_else(|failure| with_sources(&failure), |_| "open".to_owned())
         };
         assert_eq!(words("missing"), "there is no interface missing");
         assert_eq!(words("pe-a"), "cannot capture on pe-a: libpcap error: That device is not up");
@@ -391,13 +391,13 @@ fn packets_from_before_the_filter(direction: Direction, expected: [u8; 3]) {
     in_namespace(|| {
         veth();
         let settings = TapSettings { interface: "pe-a".to_owned(), direction, promiscuous: false };
-        let mut device = Device::open(&settings).unwrap();
+        let mut device = Device::open(&settings, &()).unwrap();
         for (interface, payload) in [("pe-a", "6f7574"), ("pe-b", "696e20")] {
             let packet = UDP_2222.replace("616263", payload);
             send_frame(interface, &format!("ffffffffffff 020000000001 0800 {packet}"));
         }
         let filter = Filter::of_direction(direction, &[udp(2222, 2222)]);
-        device.attach(&filter).unwrap();
+        device.attach(&filter, &()).unwrap();
         let mut payloads = Vec::new();
         until(
             || {
@@ -422,7 +422,7 @@ fn children_do_not_inherit_the_capture() {
     in_namespace(|| {
         let settings =
             TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
-        let device = Device::open(&settings).unwrap();
+        let device = Device::open(&settings, &()).unwrap();
         assert!(fcntl_getfd(device.descriptor()).unwrap().contains(FdFlags::CLOEXEC));
     });
 }

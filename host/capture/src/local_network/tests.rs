@@ -35,7 +35,7 @@ fn addresses_are_known_as_they_come_and_go() {
     namespace.inside(|| {
         ip("link add pe-a type veth peer name pe-b");
         ip("addr add 192.0.2.7/24 brd + dev pe-a");
-        let local = LocalNetwork::follow().unwrap();
+        let local = LocalNetwork::follow(Arc::new(())).unwrap();
         let contains = |address: &str| local.contains(address.parse().unwrap());
         for address in ["127.0.0.1", "127.200.0.9", "::1", "192.0.2.7"] {
             assert!(contains(address), "{address}");
@@ -62,7 +62,7 @@ fn addresses_are_known_as_they_come_and_go() {
 fn a_thousand_addresses_are_read_while_they_change() {
     let Some(namespace) = Namespace::new() else { return };
     namespace.inside(|| {
-        let local = LocalNetwork::follow().unwrap();
+        let local = LocalNetwork::follow(Arc::new(())).unwrap();
         for index in 0..1000 {
             ip(&format!("addr add 10.1.{}.{}/32 dev lo", index / 250, index % 250));
         }
@@ -82,7 +82,7 @@ fn sources_are_held_against_what_the_kernel_says() {
         ip("addr add 192.0.2.7/24 dev pe-a");
         ip("addr add 198.51.100.7/24 brd 198.51.100.99 dev pe-a");
         ip("addr add 203.0.113.1 peer 203.0.113.130/25 dev pe-b");
-        let local = LocalNetwork::follow().unwrap();
+        let local = LocalNetwork::follow(Arc::new(())).unwrap();
         let pe_a = index_of(&local, "pe-a");
         let can_send = |source: &str| local.known.load().addresses.can_send(source.parse().unwrap(), pe_a, 0);
         for source in
@@ -104,7 +104,7 @@ fn sources_are_held_against_what_the_kernel_says() {
 fn links_are_known_as_they_come_and_go() {
     let Some(namespace) = Namespace::new() else { return };
     namespace.inside(|| {
-        let local = LocalNetwork::follow().unwrap();
+        let local = LocalNetwork::follow(Arc::new(())).unwrap();
         assert_eq!(local.links().name(LOOPBACK), Some("lo"), "the first of every namespace");
         ip("link add pe-a type veth peer name pe-b");
         ip("link add pe-br type bridge");
@@ -229,7 +229,7 @@ fn made(arguments: &str) -> bool {
 fn impossible_sources_are_dropped_by_name_wherever_they_are_captured() {
     on_a_wire(|| {
         ip("addr add 192.0.2.7/24 dev pe-a");
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["pe-a", "any"] {
             let seen = Seen::default();
             let _tap = seen.tap(&local, interface);
@@ -262,7 +262,7 @@ fn impossible_sources_are_dropped_by_name_wherever_they_are_captured() {
 fn this_machine_may_knock_at_itself_by_loopback() {
     on_a_wire(|| {
         ip("addr add 192.0.2.7/24 dev pe-a");
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["lo", "any"] {
             let seen = Seen::default();
             let _tap = seen.tap(&local, interface);
@@ -278,7 +278,7 @@ fn this_machine_may_knock_at_itself_by_loopback() {
 #[test]
 fn a_link_local_source_has_the_link_that_ip_sees() {
     on_a_wire(|| {
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["pe-a", "any"] {
             let seen = Seen::default();
             let _tap = seen.tap(&local, interface);
@@ -295,7 +295,7 @@ fn a_link_local_source_has_the_link_that_ip_sees() {
 #[test]
 fn a_link_local_source_behind_a_tag_that_nobody_has_is_on_no_link() {
     on_a_wire(|| {
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         let send = || {
             for (source, tags) in
                 [("fe80::5", "8100 0005"), ("fe80::6", "88a8 0005 8100 0006"), ("2001:db8::1", "8100 0005")]
@@ -321,7 +321,7 @@ fn the_port_of_a_bridge_is_the_bridges_link() {
         ip("link add pe-br type bridge");
         ip("link set pe-a master pe-br");
         ip("link set pe-br up");
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for (interface, times) in [("pe-a", 1), ("pe-br", 1), ("any", 2)] {
             let seen = Seen::default();
             let _tap = seen.tap(&local, interface);
@@ -338,7 +338,7 @@ fn a_tagged_frame_is_on_the_link_of_its_vlan() {
             return;
         }
         ip("link set pe-a.5 up");
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["pe-a", "pe-a.5", "any"] {
             let seen = Seen::default();
             let _tap = seen.tap(&local, interface);
@@ -357,7 +357,7 @@ fn what_comes_in_on_a_part_of_a_bond_is_the_bonds() {
         ip("link set pe-a down");
         ip("link set pe-a master pe-bond");
         ip("link set pe-bond up");
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for (interface, times) in [("pe-a", 1), ("pe-bond", 1), ("any", 2)] {
             let seen = Seen::default();
             let _tap = seen.tap(&local, interface);
@@ -377,7 +377,7 @@ fn a_machines_own_link_local_address_is_anothers_on_another_link() {
         std::fs::write("/proc/sys/net/ipv6/conf/pe-c/disable_ipv6", "0").unwrap();
         ip("addr flush dev pe-c");
         ip("addr add fe80::1/64 dev pe-c nodad");
-        let local = Arc::new(LocalNetwork::follow().unwrap());
+        let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         let seen = Seen::default();
         let _taps = ["pe-a", "pe-c"].map(|interface| seen.tap(&local, interface));
         send_frame("pe-b", &frame("fe80::1", ""));

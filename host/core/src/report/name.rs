@@ -88,6 +88,7 @@ impl What<'_> {
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
             Self::Panicked { .. } => "panic",
+            Self::Library { .. } => "library",
             Self::Stopping => "stopping",
             Self::Stopped { .. } => "stop",
             Self::Untidy { .. } => "untidy",
@@ -98,7 +99,7 @@ impl What<'_> {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Says { severity, .. } => *severity,
+            Self::Says { severity, .. } | Self::Library { severity, .. } => *severity,
             Self::Fault { .. }
             | Self::StuckOpen { .. }
             | Self::CommandFailed { .. }

@@ -392,6 +392,13 @@ pub enum What<'a> {
         /// Which.
         thread: ThreadKind,
     },
+    /// Something that a library says which the daemon is made of, where it is not written with fields of its own.
+    Library {
+        /// How bad it is, by the library.
+        severity: Severity,
+        /// Its words.
+        text: Cow<'a, str>,
+    },
     /// The daemon begins to stop.
     Stopping,
     /// The daemon has stopped.

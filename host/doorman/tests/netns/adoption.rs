@@ -3,8 +3,9 @@
 use std::sync::mpsc::TryRecvError;
 use std::time::Duration;
 
+use postern_core::Unprotected;
 use postern_core::{Act, DoorId, GuardProtocol, NetDoor, OnClose, PortRange};
-use postern_doorman::{Doorman, Posture, Release, WhyPlain};
+use postern_doorman::{Doorman, Posture, Release};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, NEIGHBOUR4, World, nft, run};
 use crate::{MINUTE, SSH, guard, identity, listen, must, postern_table, remaining, set_doors, ssh, start};
@@ -70,7 +71,7 @@ fn the_earlier_layout_is_taken_over_with_what_is_open() {
         for _ in 0..20 {
             doormen.clear();
             let (mut doorman, posture) = start(&[both(), telnet.clone()]).unwrap();
-            assert_eq!(posture, Posture::Plain(WhyPlain::Found));
+            assert_eq!(posture, Posture::Plain(Unprotected::Found));
             let left = remaining(&mut doorman, SSH, CLIENT4).unwrap();
             assert!(left <= Duration::from_secs(40) && left > Duration::from_secs(20), "{left:?}");
             assert!(remaining(&mut doorman, SSH, CLIENT6).unwrap() <= Duration::from_secs(30));
@@ -133,7 +134,7 @@ fn what_is_held_is_held_over_a_flush_of_the_ruleset() {
     nft("add table inet postern");
     let web = (DoorId(2), guard(&[(GuardProtocol::Tcp, 80)], OnClose::Keep));
     let (mut doorman, posture) = start(&[ssh(), web]).unwrap();
-    assert_eq!(posture, Posture::Plain(WhyPlain::Found));
+    assert_eq!(posture, Posture::Plain(Unprotected::Found));
     for doors in [vec![ssh()], vec![]] {
         doorman.set_doors(&doors, Release::Later).unwrap();
         nft("flush ruleset\nadd table inet postern");

@@ -3,8 +3,8 @@
 use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
-use postern_core::{Act, ConfigIdentity, DoorId, GuardProtocol, OnClose};
-use postern_doorman::{Changes, Doorman, Error, Posture, Release, WhyPlain, reset};
+use postern_core::{Act, ConfigIdentity, DoorId, GuardProtocol, OnClose, Unprotected};
+use postern_doorman::{Changes, Doorman, Error, Posture, Release, reset};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, NEIGHBOUR4, World, nft, run, try_nft, wait_until};
 use crate::{
@@ -147,8 +147,7 @@ fn a_table_without_owner_is_watched_and_put_back() {
     let _ssh = listen(22);
     nft("add table inet postern");
     let (mut doorman, posture) = start(&[ssh()]).unwrap();
-    assert_eq!(posture, Posture::Plain(WhyPlain::Found));
-    assert!(posture.to_string().contains("unprotected"));
+    assert_eq!(posture, Posture::Plain(Unprotected::Found));
     let mut changes = Changes::watch(doorman.port_id()).unwrap();
     must(&mut doorman, SSH, CLIENT4, Act::Open(MINUTE));
     assert!(!changes.drain(), "its own change");

@@ -27,7 +27,7 @@ fn converted(text: &str) -> Converted {
     fs::write(&file, text.replace("$DIR", dir.path().to_str().unwrap())).unwrap();
     fs::write(dir.path().join("once"), "1,2,3\n").unwrap();
     let (source, _) = Source::open(Options { config: file, ..Options::default() }).unwrap();
-    let config = source.read_conf().0.unwrap();
+    let config = source.read_conf(&()).0.unwrap();
     convert(Path::new("/etc/knockd.conf"), &source.shared, &config)
 }
 
@@ -190,7 +190,7 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
     fs::write(&file, format!("[a]\nsequence = 1:udp\n{text}")).unwrap();
     let (source, _) = Source::open(Options { config: file, ..options }).unwrap();
     let config = loaded(
-        &convert(Path::new("knockd.conf"), &source.shared, &source.read_conf().0.unwrap()).to_string(),
+        &convert(Path::new("knockd.conf"), &source.shared, &source.read_conf(&()).0.unwrap()).to_string(),
     );
     let settings: Value = serde_json::from_str(&config.rules[0].settings).unwrap();
     let family = settings.get("family").and_then(Value::as_str).unwrap_or("both").to_owned();

@@ -28,7 +28,7 @@ impl Source {
     /// Prints the configuration in Postern's own words. The last line on standard error is what came of it.
     pub(crate) fn convert(&self, conf: &Conf, terminal: &Terminal, check_rules: CheckRules) -> ExitCode {
         // Read once more; mistakes that were not there a moment ago are told like any others.
-        let (status, words) = match self.read_conf() {
+        let (status, words) = match self.read_conf(&()) {
             (Some(config), _) => {
                 let converted = convert(&self.shared.file, &self.shared, &config);
                 match terminal.print(&converted.to_string()) {

@@ -8,7 +8,9 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use postern_core::{Observer, Report, What};
 use postern_state::{StateFile, StateFolder, Taken};
+use postern_text::chain;
 
 use super::JournalError;
 use super::slot::Slot;
@@ -27,7 +29,7 @@ pub fn is_any(folder: &Path) -> bool {
 }
 
 /// Keeps a file that cannot be used for whoever looks into it, beside those that were kept before.
-pub(super) fn set_aside(path: &Path, why: &dyn Display) -> io::Result<()> {
+pub(super) fn set_aside(path: &Path, why: &dyn Display, observer: &dyn Observer) -> io::Result<()> {
     let name = |number: u32| match number {
         1 => path.with_extension("damaged"),
         number => path.with_extension(format!("damaged-{number}")),
@@ -35,13 +37,8 @@ pub(super) fn set_aside(path: &Path, why: &dyn Display) -> io::Result<()> {
     let is_free = |number: &u32| fs::symlink_metadata(name(*number)).is_err();
     let aside = name((1..MOST_ASIDE).find(is_free).unwrap_or(MOST_ASIDE));
     fs::rename(path, &aside)?;
-    tracing::error!(
-        event = "journal",
-        detail = %why,
-        "the journal {} is not used: {why}; it is kept as {}; close by hand what commands have opened",
-        path.display(),
-        aside.display()
-    );
+    let (detail, kept_as) = (why.to_string().into(), aside.into());
+    observer.report(&Report::new(What::JournalDamaged { path: path.into(), detail, kept_as }));
     Ok(())
 }
 
@@ -56,10 +53,11 @@ impl Folder {
     }
 
     /// The first journal of this name that nobody holds; from now on this daemon does.
-    pub(super) fn claim(&self, stem: &str) -> Result<Slot, JournalError> {
+    pub(super) fn claim(&self, stem: &str, observer: &dyn Observer) -> Result<Slot, JournalError> {
         for number in 1..=SLOTS {
             let path = self.0.path().join(name(stem, number));
-            let taken = take(&path, true).map_err(|error| JournalError::File(path.clone(), error))?;
+            let taken =
+                take(&path, true, observer).map_err(|error| JournalError::File(path.clone(), error))?;
             if let Some(file) = taken {
                 return Ok(Slot::new(file));
             }
@@ -68,14 +66,15 @@ impl Folder {
     }
 
     /// All other journals that nobody holds. From now on this daemon does.
-    pub(super) fn orphans(&self, own: &Slot) -> Vec<Slot> {
+    pub(super) fn orphans(&self, own: &Slot, observer: &dyn Observer) -> Vec<Slot> {
         let mut orphans = Vec::new();
         for path in paths(self.0.path()).filter(|path| path != own.path()) {
-            match take(&path, false) {
+            match take(&path, false, observer) {
                 Ok(Some(file)) => orphans.push(Slot::new(file)),
                 Ok(None) => {}
                 Err(error) => {
-                    tracing::error!(event = "journal", detail = %error, "the journal {} cannot be opened: {error}; what is in it stays open until a later start", path.display());
+                    let detail = chain(&JournalError::File(path, error)).to_string().into();
+                    observer.report(&Report::new(What::JournalUnread { detail }));
                 }
             }
         }
@@ -95,12 +94,12 @@ fn name(stem: &str, number: u32) -> String {
 }
 
 /// Takes a journal; none if somebody holds it, or if it is not there and is not to be made.
-fn take(path: &Path, make: bool) -> io::Result<Option<StateFile>> {
+fn take(path: &Path, make: bool, observer: &dyn Observer) -> io::Result<Option<StateFile>> {
     loop {
         match postern_state::take(path, make)? {
             Taken::Ours(file) => return Ok(Some(file)),
             Taken::Held | Taken::Missing => return Ok(None),
-            Taken::Unfit(why) => set_aside(path, &format!("it {why}"))?,
+            Taken::Unfit(why) => set_aside(path, &format!("it {why}"), observer)?,
         }
     }
 }

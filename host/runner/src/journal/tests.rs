@@ -23,7 +23,7 @@ pub(crate) fn open(folder: &Path, stem: &str) -> (Journal, Vec<(u64, Record)>) {
     let file = fs::File::open(folder.join(format!("{stem}.redb"))).unwrap();
     file.lock().unwrap();
     drop(file);
-    Journal::open(folder, stem).unwrap()
+    Journal::open(folder, stem, Arc::new(())).unwrap()
 }
 
 fn doors(records: &[(u64, Record)]) -> Vec<&str> {
@@ -38,7 +38,7 @@ fn mode(path: &Path) -> u32 {
 fn what_was_put_and_not_erased_is_there_at_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let folder = dir.path().join("state");
-    let (journal, records) = Journal::open(&folder, "postern").unwrap();
+    let (journal, records) = Journal::open(&folder, "postern", Arc::new(())).unwrap();
     assert_eq!(records, []);
     let (a, b) = block_on(async {
         (journal.put(&record("a")).await.unwrap(), journal.put(&record("z")).await.unwrap())
@@ -68,7 +68,7 @@ fn a_damaged_journal_is_kept_aside_and_a_new_one_begun() {
     for name in ["postern.redb", "postern-3.redb"] {
         fs::write(dir.path().join(name), vec![0x5a; 8192]).unwrap();
     }
-    let (_, records) = Journal::open(dir.path(), "postern").unwrap();
+    let (_, records) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert_eq!(records, []);
     for name in ["postern.damaged", "postern-3.damaged"] {
         assert_eq!(fs::read(dir.path().join(name)).unwrap(), vec![0x5a; 8192]);
@@ -82,7 +82,7 @@ fn folder_and_files_are_ours_alone_whoever_made_them() {
     let folder = dir.path().join("state");
     fs::create_dir(&folder).unwrap();
     fs::set_permissions(&folder, fs::Permissions::from_mode(0o755)).unwrap();
-    let (_journal, _) = Journal::open(&folder, "postern").unwrap();
+    let (_journal, _) = Journal::open(&folder, "postern", Arc::new(())).unwrap();
     assert_eq!(mode(&folder), 0o700);
     let files: Vec<_> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(files.contains(&folder.join("postern.redb")), "{files:?}");
@@ -97,13 +97,13 @@ fn a_folder_that_cannot_be_ours_alone_is_refused_with_the_remedy_and_left_as_it_
     fs::create_dir(dir.path().join("other")).unwrap();
     for (given, words) in [(0o1777, "is for everybody's files"), (0o777, "can be written by others")] {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(given)).unwrap();
-        let error = Journal::open(dir.path(), "postern").unwrap_err().to_string();
+        let error = Journal::open(dir.path(), "postern", Arc::new(())).unwrap_err().to_string();
         assert!(error.contains(words) && error.ends_with("by STATE_DIRECTORY"), "{error}");
         assert_eq!(mode(dir.path()), given);
     }
     // Nobody else can exchange a file there, and the mode is not ours to change.
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    Journal::open(dir.path(), "postern").unwrap();
+    Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert_eq!(mode(dir.path()), 0o755);
 }
 
@@ -111,7 +111,7 @@ fn a_folder_that_cannot_be_ours_alone_is_refused_with_the_remedy_and_left_as_it_
 fn a_lock_that_a_stranger_has_on_an_old_file_means_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("postern.redb");
-    let (journal, _) = Journal::open(dir.path(), "postern").unwrap();
+    let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     block_on(journal.put(&record("lamp"))).unwrap();
     drop(journal);
     drop(open(dir.path(), "postern"));
@@ -121,7 +121,7 @@ fn a_lock_that_a_stranger_has_on_an_old_file_means_nothing() {
     let stranger = fs::File::open(&path).unwrap();
     stranger.lock().unwrap();
     let before = stranger.metadata().unwrap().ino();
-    let (journal, records) = Journal::open(dir.path(), "postern").unwrap();
+    let (journal, records) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert_eq!(doors(&records), ["lamp"]);
     assert_eq!(mode(&path), 0o600);
     assert_ne!(fs::metadata(&path).unwrap().ino(), before, "the stranger has another file open");
@@ -136,7 +136,7 @@ fn an_old_file_that_a_living_daemon_of_a_version_before_holds_is_left_to_it() {
     let living = Database::create(&path).unwrap();
     fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
     let before = fs::metadata(&path).unwrap().ino();
-    let (_journal, _) = Journal::open(dir.path(), "postern").unwrap();
+    let (_journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert_eq!(fs::metadata(&path).unwrap().ino(), before);
     assert!(dir.path().join("postern-2.redb").exists());
     drop(living);
@@ -146,26 +146,26 @@ fn an_old_file_that_a_living_daemon_of_a_version_before_holds_is_left_to_it() {
 fn what_others_could_have_written_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("postern.redb");
-    let (journal, _) = Journal::open(dir.path(), "postern").unwrap();
+    let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     block_on(journal.put(&record("lamp"))).unwrap();
     drop(journal);
     drop(open(dir.path(), "postern"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
-    let (journal, records) = Journal::open(dir.path(), "postern").unwrap();
+    let (journal, records) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert_eq!(records, []);
     assert!(dir.path().join("postern.damaged").exists());
     drop(journal);
     drop(open(dir.path(), "postern"));
     fs::remove_file(&path).unwrap();
     std::os::unix::fs::symlink(dir.path().join("elsewhere"), &path).unwrap();
-    Journal::open(dir.path(), "postern").unwrap();
+    Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert!(!dir.path().join("elsewhere").exists());
 }
 
 #[test]
 fn each_living_daemon_has_a_journal_and_what_the_dead_left_goes_to_who_starts_next() {
     let dir = tempfile::tempdir().unwrap();
-    let start = |stem| Journal::open(dir.path(), stem).unwrap();
+    let start = |stem| Journal::open(dir.path(), stem, Arc::new(())).unwrap();
     let (first, _) = start("postern");
     let (second, records) = start("postern");
     let (knockd, _) = start("knockd");
@@ -196,13 +196,13 @@ fn each_living_daemon_has_a_journal_and_what_the_dead_left_goes_to_who_starts_ne
 #[test]
 fn a_record_that_a_crash_left_in_two_files_is_taken_over_once() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(dir.path(), "postern").unwrap();
+    let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     block_on(journal.put(&record("lamp"))).unwrap();
     drop(journal);
     drop(open(dir.path(), "postern"));
     drop(fs::File::open(dir.path().join("postern.redb")).map(|file| file.lock().unwrap()));
     fs::copy(dir.path().join("postern.redb"), dir.path().join("knockd-5.redb")).unwrap();
-    let (_, records) = Journal::open(dir.path(), "postern").unwrap();
+    let (_, records) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     assert_eq!(doors(&records), ["lamp"]);
     assert!(!dir.path().join("knockd-5.redb").exists());
 }
@@ -210,12 +210,12 @@ fn a_record_that_a_crash_left_in_two_files_is_taken_over_once() {
 #[test]
 fn starts_at_the_same_moment_share_nothing_and_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
-    let (journal, _) = Journal::open(dir.path(), "postern").unwrap();
+    let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
     block_on(journal.put(&record("lamp"))).unwrap();
     drop(journal);
     thread::scope(|scope| {
         let start = || {
-            let (journal, records) = Journal::open(dir.path(), "postern").unwrap();
+            let (journal, records) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
             (block_on(journal.put(&record("own"))).unwrap(), journal, records.len())
         };
         let started: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
@@ -230,10 +230,11 @@ fn starts_at_the_same_moment_share_nothing_and_lose_nothing() {
 #[test]
 fn when_all_journals_are_held_there_is_a_clear_refusal() {
     let dir = tempfile::tempdir().unwrap();
-    let journals: Vec<_> = (0..16).map(|_| Journal::open(dir.path(), "postern").unwrap()).collect();
-    let error = Journal::open(dir.path(), "postern").unwrap_err().to_string();
+    let journals: Vec<_> =
+        (0..16).map(|_| Journal::open(dir.path(), "postern", Arc::new(())).unwrap()).collect();
+    let error = Journal::open(dir.path(), "postern", Arc::new(())).unwrap_err().to_string();
     assert!(error.contains("the 16 journals in") && error.contains("STATE_DIRECTORY"), "{error}");
-    Journal::open(dir.path(), "knockd").unwrap();
+    Journal::open(dir.path(), "knockd", Arc::new(())).unwrap();
     drop(journals);
 }
 
@@ -293,7 +294,7 @@ fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
         })
     };
     let database = opener()().unwrap();
-    let writer = Writer::new("state/postern.redb".into(), Some(database), 1, opener());
+    let writer = Writer::new("state/postern.redb".into(), Some(database), 1, opener(), Arc::new(()));
     let journal = Journal { messages: writer.start().unwrap() };
     let put = |door: &str| block_on(journal.put(&record(door)));
     let (lamp, bell, horn) = (put("lamp").unwrap(), put("bell").unwrap(), put("horn").unwrap());
@@ -335,7 +336,7 @@ fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
             break slot::rows(&database).unwrap();
         }
     };
-    let doors: Vec<_> = rows.iter().map(|(id, bytes)| (*id, parse(bytes).unwrap().door)).collect();
+    let doors: Vec<_> = rows.iter().map(|(id, bytes)| (*id, parse(bytes, &()).unwrap().door)).collect();
     let doors: Vec<_> = doors.iter().map(|(id, door)| (*id, door.as_str())).collect();
     assert_eq!(doors[..2], [(lamp, "lamp"), (horn, "siren")]);
     assert_eq!(doors[2..].iter().map(|(_, door)| *door).collect::<Vec<_>>(), ["late"]);

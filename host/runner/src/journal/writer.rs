@@ -8,10 +8,12 @@ use std::fmt::Display;
 use std::io;
 use std::mem;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use postern_core::{Observer, Report, What};
 use redb::Database;
 use tokio::sync::oneshot;
 
@@ -38,6 +40,7 @@ type Put = (u64, Vec<u8>, oneshot::Sender<Result<u64, String>>);
 
 pub(super) struct Writer {
     path: PathBuf,
+    observer: Arc<dyn Observer>,
     /// None after an error, until it is opened again.
     database: Option<Database>,
     open: Opener,
@@ -59,9 +62,16 @@ struct Trouble {
 
 impl Writer {
     /// `next` is the first number that is free. Without a database it is opened as after an error.
-    pub(super) fn new(path: PathBuf, database: Option<Database>, next: u64, open: Opener) -> Self {
+    pub(super) fn new(
+        path: PathBuf,
+        database: Option<Database>,
+        next: u64,
+        open: Opener,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         Self {
             path,
+            observer,
             database,
             open,
             next,
@@ -152,7 +162,7 @@ impl Writer {
         self.failed = None;
         mem::take(&mut self.superfluous).into_iter().for_each(Slot::remove);
         if self.trouble.take().is_some() {
-            tracing::info!(event = "journal", "the journal {} can be written again", self.path.display());
+            self.observer.report(&Report::new(What::JournalWritable { path: self.path.as_path().into() }));
         }
     }
 
@@ -181,11 +191,8 @@ impl Writer {
     fn note_trouble(&mut self, error: &dyn Display) -> String {
         let words = format!("the journal {} cannot be written: {error}", self.path.display());
         if self.trouble.is_none() {
-            tracing::error!(
-                event = "journal",
-                detail = %error,
-                "{words}; meanwhile what commands open is not remembered after a crash; it is tried again every second"
-            );
+            let (path, error) = (self.path.as_path().into(), error.to_string().into());
+            self.observer.report(&Report::new(What::JournalUnwritable { path, error }));
         }
         self.trouble = Some(Trouble { words: words.clone(), tried: Instant::now() });
         words

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use postern_core::Key;
+use postern_core::{Key, Observer, Report, What};
 
 use crate::journal::{Journal, Record};
 
@@ -62,7 +62,7 @@ impl Rows {
     }
 
     /// Nobody tries to close an opening any more; its record stays. One is enough for what the same command would close.
-    pub(super) fn abandon(&mut self, key: &Key, journal: &Journal) {
+    pub(super) fn abandon(&mut self, key: &Key, journal: &Journal, observer: &dyn Observer) {
         let Some((row, record)) = self.open.remove(key) else { return };
         if self.abandoned.iter().any(|(_, other)| other.closes_as(&record)) {
             return journal.erase(row);
@@ -70,7 +70,7 @@ impl Rows {
         if self.abandoned.len() >= MOST_ABANDONED
             && let Some((oldest, Record { door, client, .. })) = self.abandoned.pop_front()
         {
-            tracing::error!(event = "journal", door, src = %client, "{door} is still open for {client}, and too many others are for the journal to keep that; close it by hand");
+            observer.report(&Report::of_door(&door, What::JournalFull).with_client(client));
             journal.erase(oldest);
         }
         self.abandoned.push_back((row, record));
@@ -85,6 +85,7 @@ impl Rows {
 #[cfg(test)]
 mod tests {
     use std::net::IpAddr;
+    use std::sync::Arc;
 
     use postern_core::{Client, DoorId};
 
@@ -98,7 +99,7 @@ mod tests {
     #[test]
     fn what_is_given_up_stays_once_until_it_is_closed_and_is_bounded() {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = Journal::open(dir.path(), "postern").unwrap();
+        let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
         let put = |client| {
             let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
             runtime.block_on(journal.put(&record(client))).unwrap()
@@ -109,7 +110,7 @@ mod tests {
         let key = |turn, client| Key { door: DoorId(1), client, turn };
         for turn in 0..3 {
             rows.insert(key(turn, clients[0]), put(clients[0]), record(clients[0]));
-            rows.abandon(&key(turn, clients[0]), &journal);
+            rows.abandon(&key(turn, clients[0]), &journal, &());
         }
         assert_eq!(rows.abandoned(), 1);
         // Closed by what closes a later opening of the same door and client.
@@ -118,7 +119,7 @@ mod tests {
         assert_eq!(rows.abandoned(), 0);
         for client in &clients {
             rows.insert(key(0, *client), put(*client), record(*client));
-            rows.abandon(&key(0, *client), &journal);
+            rows.abandon(&key(0, *client), &journal, &());
         }
         assert_eq!(rows.abandoned(), MOST_ABANDONED);
         journal.flush();

@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-use postern_core::{Act, KNOCKD_DAEMON_VAR, Order, ShellDoor};
+use postern_core::{Act, Client, KNOCKD_DAEMON_VAR, Observer, Order, Report, ShellDoor, What};
 use tokio::process::Command;
 
 use crate::journal::Close;
@@ -22,9 +22,9 @@ pub(super) fn close(door: &ShellDoor, order: &Order) -> Option<Close> {
 }
 
 /// Closes what an earlier daemon wrote down.
-pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str) {
-    tracing::debug!(event = "command-timeout", door, src = %client, "{client}: {door}: command timeout");
-    run(&OsString::from_vec(line.to_vec()), door).await;
+pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str, observer: &dyn Observer) {
+    observer.report(&Report::of_door(door, What::StopCommandDue).with_client(Client::alone(client)));
+    run(&OsString::from_vec(line.to_vec()), door, observer).await;
 }
 
 /// One run of a command.
@@ -41,28 +41,28 @@ impl Run {
         Self { start: start.cloned(), stop: stop.cloned(), order: *order, name: name.to_owned() }
     }
 
-    /// Runs it. A command that fails is told and changes nothing: what was started is stopped all the same.
-    pub(super) async fn perform(&self) -> Result<(), String> {
+    /// Runs it. A command that fails is reported and changes nothing: what was started is stopped all the same.
+    pub(super) async fn perform(&self, observer: &dyn Observer) -> Result<(), String> {
         let ip = self.order.client.address();
         let Some(start) = self.start.as_ref().filter(|start| !start.is_empty()) else { return Ok(()) };
         let (start, stop) = (fill(start, ip), self.stop.as_ref().map(|stop| fill(stop, ip)));
         let door = &*self.name;
-        for (line, event, what) in [
-            (Some(&start), "start-command-too-long", "start command"),
-            (stop.as_ref(), "stop-command-too-long", "stop command"),
-        ] {
+        let report = |what| observer.report(&Report::of_door(door, what).with_client(Client::alone(ip)));
+        for (line, what) in
+            [(Some(&start), What::StartCommandTooLong), (stop.as_ref(), What::StopCommandTooLong)]
+        {
             if line.is_some_and(|line| line.len() >= TOO_LONG) {
                 if matches!(self.order.act, Act::Open(_)) {
-                    tracing::error!(event, door, src = %ip, "{door}: the {what} for {ip} is too long; nothing is run");
+                    report(what);
                 }
                 return Ok(());
             }
         }
         match (self.order.act, stop) {
-            (Act::Open(_), _) => run(&start, door).await,
+            (Act::Open(_), _) => run(&start, door, observer).await,
             (Act::Close | Act::Expire, Some(stop)) => {
-                tracing::debug!(event = "command-timeout", door, src = %ip, "{ip}: {door}: command timeout");
-                run(&stop, door).await;
+                report(What::StopCommandDue);
+                run(&stop, door, observer).await;
             }
             (Act::Close | Act::Expire, None) | (Act::Extend(_), _) => {}
         }
@@ -70,9 +70,9 @@ impl Run {
     }
 }
 
-async fn run(line: &OsString, door: &str) {
-    let shown = line.to_string_lossy();
-    tracing::debug!(event = "command", door, detail = %shown, "{door}: running command: {shown}");
+async fn run(line: &OsString, door: &str, observer: &dyn Observer) {
+    let report = |what| observer.report(&Report::of_door(door, what));
+    report(What::CommandRuns { line: line.to_string_lossy() });
     let mut command = Command::new("/bin/sh");
     // Its own group, as knockd's children have a session of their own: a signal to the daemon's group spares it.
     command.arg("-c").arg(line).process_group(0);
@@ -85,16 +85,9 @@ async fn run(line: &OsString, door: &str) {
         Ok(status) => {
             // As shells count: 128 and the number of the signal.
             let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1);
-            tracing::error!(
-                event = "command-failed",
-                door,
-                code,
-                "{door}: command returned non-zero status code ({code})"
-            );
+            report(What::CommandFailed { code });
         }
-        Err(error) => {
-            tracing::error!(event = "command-not-started", door, detail = %error, "{door}: /bin/sh cannot be started: {error}");
-        }
+        Err(error) => report(What::CommandNotStarted { error: error.to_string().into() }),
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// Lets lines through at a rate, with a burst, and counts the rest.
-#[derive(Debug)]
-pub(crate) struct RateLimit {
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RateLimit {
     interval: Duration,
     burst: u32,
     /// Until when the lines so far have used the rate up.
@@ -14,7 +14,7 @@ pub(crate) struct RateLimit {
 
 impl RateLimit {
     /// So many lines a second, and so many at once after a silence; each at least 1.
-    pub(crate) const fn per_second(lines: u32, burst: u32) -> Self {
+    pub(super) const fn per_second(lines: u32, burst: u32) -> Self {
         Self {
             interval: Duration::from_micros(1_000_000 / lines as u64),
             burst,
@@ -24,11 +24,7 @@ impl RateLimit {
     }
 
     /// Whether a line may go out now, and how many were held back before it.
-    pub(crate) fn admit(&mut self) -> Option<u64> {
-        self.admit_at(Instant::now())
-    }
-
-    fn admit_at(&mut self, now: Instant) -> Option<u64> {
+    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         let paid_until = self.paid_until.map_or(now, |until| until.max(now));
         if paid_until - now > self.interval * (self.burst - 1) {
             self.suppressed += 1;
@@ -36,6 +32,11 @@ impl RateLimit {
         }
         self.paid_until = Some(paid_until + self.interval);
         Some(std::mem::take(&mut self.suppressed))
+    }
+
+    /// Whether it would let through as many as a new one.
+    pub(super) fn is_idle(&self, now: Instant) -> bool {
+        self.paid_until.is_none_or(|until| until <= now)
     }
 }
 
@@ -48,11 +49,12 @@ mod tests {
         let mut limit = RateLimit::per_second(10, 3);
         let start = Instant::now();
         let at = |millis| start + Duration::from_millis(millis);
-        let burst: Vec<_> = (0..5).map(|_| limit.admit_at(at(0))).collect();
+        let burst: Vec<_> = (0..5).map(|_| limit.admit(at(0))).collect();
         assert_eq!(burst, [Some(0), Some(0), Some(0), None, None]);
-        assert_eq!(limit.admit_at(at(99)), None);
-        assert_eq!(limit.admit_at(at(100)), Some(3));
-        assert_eq!(limit.admit_at(at(101)), None);
-        assert_eq!(limit.admit_at(at(5000)), Some(1));
+        assert_eq!(limit.admit(at(99)), None);
+        assert_eq!(limit.admit(at(100)), Some(3));
+        assert_eq!(limit.admit(at(101)), None);
+        assert!(!limit.is_idle(at(101)) && limit.is_idle(at(5000)));
+        assert_eq!(limit.admit(at(5000)), Some(1));
     }
 }

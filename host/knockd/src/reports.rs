@@ -1,0 +1,185 @@
+//! What happens, said as knockd says it.
+//!
+//! What knockd has words for is put into them. Of the rest, warnings and errors go to the log and to standard error in the daemon's words.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex};
+
+use postern_core::{Client, DropReason, Observer, Report, Severity, TenantId, What};
+
+use crate::log::{Channels, Message, Source};
+use crate::names::Names;
+use crate::run::lock;
+use crate::shared::Shared;
+
+/// The knockd log: hears reports, and says them on knockd's channels.
+pub(crate) struct KnockdLog {
+    channels: Arc<Mutex<Channels>>,
+    /// With `-l`: everything is said in order by the thread that looks names up.
+    names: Option<Arc<Names>>,
+    shared: Arc<Shared>,
+    interface: String,
+    /// The daemon's words for what knockd has none for.
+    words: fn(&Report<'_>) -> String,
+}
+
+impl KnockdLog {
+    /// Speaks on `channels`; with `looks_up`, with the names of those who knock. `words` are the daemon's.
+    pub(crate) fn new(
+        channels: Arc<Mutex<Channels>>,
+        looks_up: bool,
+        shared: Arc<Shared>,
+        interface: String,
+        words: fn(&Report<'_>) -> String,
+    ) -> Self {
+        // Without a thread there are no names, and everything else is said all the same.
+        let names = looks_up.then(|| Names::start(Arc::clone(&channels)).ok()).flatten().map(Arc::new);
+        Self { channels, names, shared, interface, words }
+    }
+
+    /// Says what is still to be said, and lets go of the terminal.
+    pub(crate) fn leave_terminal(&self) -> impl FnOnce() + use<> {
+        let (channels, names) = (Arc::clone(&self.channels), self.names.clone());
+        move || {
+            if let Some(names) = names {
+                names.flush();
+            }
+            lock(&channels).leave_terminal();
+        }
+    }
+
+    fn say(&self, message: Message) {
+        let said_later = self.names.as_ref().map(|names| names.say(vec![message.clone()]));
+        if !matches!(said_later, Some(Ok(()))) {
+            lock(&self.channels).say(&message);
+        }
+    }
+
+    fn message(&self, report: &Report<'_>) -> Option<Message> {
+        let name = report.rule().map(|rule| &*rule.name).or(report.door.as_deref()).unwrap_or_default();
+        let door = || self.shared.section_name(name).to_string();
+        let source = || {
+            // knockd names no link.
+            let address = report.client.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Client::address);
+            Source { address, host: None }
+        };
+        let stage = |stage: u32| usize::try_from(stage).unwrap_or(usize::MAX);
+        Some(match &report.what {
+            What::Ready { .. } => Message::Started { interface: self.interface.clone() },
+            What::Stage { stage: number } => {
+                Message::Stage { source: source(), door: door(), stage: stage(*number) }
+            }
+            What::Solved { .. } => {
+                Message::Stage { source: source(), door: door(), stage: self.shared.steps(name) }
+            }
+            // Not before: the engine may have refused it.
+            What::Granted => Message::OpenSesame { source: source(), door: door() },
+            What::CommandRuns { line } => Message::RunningCommand { door: door(), command: (&**line).into() },
+            What::StopCommandDue => Message::CommandTimeout { source: source(), door: door() },
+            What::CommandFailed { code } => Message::CommandFailed { door: door(), status: *code },
+            What::CommandNotStarted { .. } => Message::ForkFailed,
+            What::StartCommandTooLong => Message::StartTooLong,
+            What::StopCommandTooLong => Message::StopTooLong,
+            What::OneTimeEmpty => Message::OneTimeEmpty { door: door() },
+            What::OneTimeFailed { detail } => {
+                Message::OneTimeWriteFailed { door: door(), why: detail.to_string() }
+            }
+            What::Forgot { reason } => {
+                Message::StartsOver { source: source(), door: door(), why: reason.to_string() }
+            }
+            What::TimedOut { stage: number } => {
+                Message::SequenceTimeout { source: source(), door: door(), stage: stage(*number) }
+            }
+            What::ReloadRefused { mistakes, .. } => {
+                Message::ReloadRefused { path: self.shared.file.clone(), mistakes: *mistakes }
+            }
+            What::Stopping => Message::WaitingForChildren,
+            // Whoever heard the warning must hear that its reason is gone.
+            What::JournalWritable { .. } | What::LedgerUsable { .. } | What::ListeningAgain { .. } => {
+                self.ours(report)
+            }
+            what if what.severity() <= Severity::Warn => self.ours(report),
+            _ => return None,
+        })
+    }
+
+    fn ours(&self, report: &Report<'_>) -> Message {
+        Message::Ours { text: (self.words)(report) }
+    }
+
+    fn reopen(&self) {
+        let (path, log_file) = (self.shared.file.clone(), self.shared.log_file());
+        self.say(Message::Rereading { path });
+        if let Some(path) = log_file {
+            self.say(Message::ClosingLogFile { path: path.clone() });
+            lock(&self.channels).reopen(&path);
+            self.say(Message::ReopeningLogFile { path });
+        }
+    }
+}
+
+impl Observer for KnockdLog {
+    /// Says what happened, as far as knockd would or somebody must know.
+    fn report(&self, report: &Report<'_>) {
+        match &report.what {
+            What::Hangup => self.reopen(),
+            What::Stopped { .. } => {
+                self.say(Message::ShuttingDown);
+                if let Some(names) = &self.names {
+                    names.flush();
+                }
+            }
+            _ => self.message(report).into_iter().for_each(|message| self.say(message)),
+        }
+    }
+
+    /// knockd counts nothing.
+    fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::RuleId;
+
+    use super::*;
+
+    fn log() -> KnockdLog {
+        let shared = Shared::new("/k.conf".into(), "/".into());
+        let words = |report: &Report<'_>| format!("in its own words: {}", report.what.name());
+        let channels = Arc::new(Mutex::new(Channels::new(None, false, false)));
+        KnockdLog::new(channels, false, Arc::new(shared), "eth0".to_owned(), words)
+    }
+
+    fn said(report: &Report<'_>) -> Option<String> {
+        log().message(report).map(|message| message.to_string())
+    }
+
+    #[test]
+    fn what_knockd_has_words_for_is_said_in_them() {
+        let rule = RuleId { tenant: TenantId::host(), name: "ssh".into() };
+        let client = Client::on_link("fe80::7".parse().unwrap(), 3);
+        let of_rule = |what| said(&Report::of_rule(&rule, what).with_client(client));
+        assert_eq!(of_rule(What::Stage { stage: 2 }).as_deref(), Some("fe80::7: ssh: Stage 2"));
+        let gets_in = Report::of_door("ssh", What::Granted).with_client(client);
+        assert_eq!(said(&gets_in).as_deref(), Some("fe80::7: ssh: OPEN SESAME"));
+        let refused = What::ReloadRefused { generation: 1, mistakes: 1, detail: "".into() };
+        let words = "config: 1 mistake in /k.conf; the running configuration is unchanged";
+        assert_eq!(said(&Report::new(refused)).as_deref(), Some(words));
+    }
+
+    #[test]
+    fn each_warning_is_told_by_what_it_is_and_none_passes_for_a_mistake() {
+        let error = || "no more".into();
+        for (what, name) in [
+            (What::NotWatched { folder: None, error: error() }, "not-watched"),
+            (What::DoorsRefused { generation: 1, detail: error() }, "doors-refused"),
+            (What::NextStart, "next-start"),
+            (What::NoThread { error: error() }, "no-thread"),
+            (What::JournalWritable { path: std::path::Path::new("/j").into() }, "journal-writable"),
+        ] {
+            assert_eq!(said(&Report::new(what)).unwrap(), format!("in its own words: {name}"));
+        }
+        let in_force = What::InForce { generation: 2, rules: 1, doors: 1 };
+        assert_eq!(said(&Report::new(in_force)), None, "knockd has no words for it");
+    }
+}

@@ -1,0 +1,84 @@
+//! Observe: hears everything that happens, in one place, and passes it on: to the counters, and to the log.
+//!
+//! **Invariant:** who makes a report knows nobody who hears it, and who hears it decides on its type alone. How many lines of what kind are
+//! written is decided here ([`limits`]), for each tenant by itself, and nowhere else.
+
+mod counters;
+mod fields;
+mod foreign;
+mod level;
+mod limits;
+mod line;
+mod lines;
+mod mistakes;
+mod per_tenant;
+mod rate_limit;
+mod words;
+
+#[cfg(test)]
+mod tests;
+
+use std::time::Instant;
+
+use postern_core::{DropReason, Observer, Report, Severity, TenantId};
+
+pub(crate) use counters::Counters;
+pub(crate) use foreign::Foreign;
+pub(crate) use line::Line;
+pub use lines::{Format, start};
+pub(crate) use mistakes::{report_refused_reload, report_refused_start};
+pub(crate) use words::words;
+
+use limits::{Admitted, Limits};
+
+/// Where admitted reports are written.
+pub(crate) trait Log: Send + Sync {
+    /// Writes a line.
+    fn write(&self, report: &Report<'_>, context: &Context<'_>);
+}
+
+/// What a line may say beside what its report does.
+pub(crate) struct Context<'a> {
+    /// How many lines of the kind and the tenant were held back before this one; none if this kind is never held back.
+    pub(crate) suppressed: Option<u64>,
+    /// What came to nothing so far.
+    pub(crate) counters: &'a Counters,
+}
+
+/// Everybody who hears what happens.
+pub(crate) struct Observers<L> {
+    counters: Counters,
+    limits: Limits,
+    /// The least severe that is written; none: nothing is.
+    least: Option<Severity>,
+    log: L,
+}
+
+impl<L: Log> Observers<L> {
+    /// Writes what is at least so severe to `log`, and counts what comes to nothing.
+    pub(crate) fn new(log: L, least: Option<Severity>) -> Self {
+        Self { counters: Counters::default(), limits: Limits::default(), least, log }
+    }
+}
+
+impl<L: Log> Observer for Observers<L> {
+    fn report(&self, report: &Report<'_>) {
+        if let Some(reason) = report.drop_reason() {
+            self.counters.count(report.tenant(), reason, 1);
+        }
+        if self.least.is_none_or(|least| report.what.severity() > least) {
+            return;
+        }
+        // Looking at the clock is more than most reports are worth.
+        let suppressed = match self.limits.admit(report, Instant::now) {
+            Admitted::Always => None,
+            Admitted::After(suppressed) => Some(suppressed),
+            Admitted::Not => return,
+        };
+        self.log.write(report, &Context { suppressed, counters: &self.counters });
+    }
+
+    fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
+        self.counters.count(tenant, reason, count);
+    }
+}

@@ -1,0 +1,73 @@
+//! Counters: how much came to nothing, and why, for each tenant.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use postern_core::{DropReason, TenantId};
+
+use super::per_tenant::PerTenant;
+
+const REASONS: usize = DropReason::ALL.len();
+
+/// Counts by reason, for the machine and for each tenant.
+#[derive(Debug, Default)]
+pub(crate) struct Counters(PerTenant<Counts>);
+
+#[derive(Debug)]
+struct Counts([AtomicU64; REASONS]);
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self([const { AtomicU64::new(0) }; REASONS])
+    }
+}
+
+impl Counts {
+    fn of(&self, reason: DropReason) -> u64 {
+        self.0[reason as usize].load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    pub(super) fn count(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
+        self.0.with(tenant, |counts| counts.0[reason as usize].fetch_add(count, Ordering::Relaxed));
+    }
+
+    /// How much came to nothing so far for this reason, of all tenants and of none.
+    pub(crate) fn total(&self, reason: DropReason) -> u64 {
+        self.0.fold(0, |sum, counts| sum + counts.of(reason))
+    }
+
+    /// What came to nothing so far, by name, without what never happened.
+    pub(super) fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let all = DropReason::ALL.iter().map(|reason| (reason.name(), self.total(*reason)));
+        all.filter(|(_, count)| *count > 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::observe::tests::tenant;
+
+    #[test]
+    fn each_tenant_is_counted_by_itself_and_all_are_counted_together() {
+        let counters = Counters::default();
+        let (a, b) = (tenant("a"), tenant("b"));
+        counters.count(None, DropReason::NotIp, 2);
+        counters.count(Some(&a), DropReason::Resting, 3);
+        counters.count(Some(&b), DropReason::Resting, 4);
+        counters.count(Some(&a), DropReason::Resting, 5);
+        let of = |tenant| counters.0.with(tenant, |counts| counts.of(DropReason::Resting));
+        assert_eq!((of(Some(&a)), of(Some(&b)), of(None)), (8, 4, 0));
+        assert_eq!(counters.totals().collect::<Vec<_>>(), [("not-ip", 2), ("resting", 12)]);
+    }
+
+    #[test]
+    fn more_tenants_than_are_kept_lose_no_count() {
+        let counters = Counters::default();
+        for n in 0..1100 {
+            counters.count(Some(&tenant(&n.to_string())), DropReason::Evicted, 1);
+        }
+        assert_eq!(counters.total(DropReason::Evicted), 1100);
+    }
+}

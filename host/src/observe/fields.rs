@@ -1,0 +1,187 @@
+//! Fields: what programs read of a report. Their names are part of what users rely on.
+
+use postern_capture::Shown;
+use postern_core::{Report, What, Why};
+
+use super::Counters;
+use super::line::Value;
+
+type Fields = Vec<(&'static str, Value)>;
+type Counts = Vec<(&'static str, u64)>;
+
+/// The fields of the line about a report, `event` first; and of what else the line says.
+pub(super) fn fields(report: &Report<'_>, dropped: Option<Counts>, suppressed: Option<u64>) -> Fields {
+    let mut fields = vec![("event", Value::Text(report.what.name().to_owned()))];
+    fields.extend(subject(report));
+    fields.extend(own(&report.what));
+    if let Some(counts) = dropped {
+        fields.push(("drops", Value::Text(shown(&counts))));
+        fields.push(("dropped", Value::Counts(counts)));
+    }
+    fields.extend(suppressed.map(|lines| ("suppressed", Value::Unsigned(lines))));
+    fields
+}
+
+/// What came to nothing so far, by reason, lines that were thrown away included, if the report is the daemon's last.
+pub(super) fn dropped(report: &Report<'_>, counters: &Counters, unsaid: u64) -> Option<Counts> {
+    if !matches!(report.what, What::Stopped { .. }) {
+        return None;
+    }
+    let lines = Some(("log-line", unsaid)).filter(|(_, count)| *count > 0);
+    Some(counters.totals().chain(lines).collect())
+}
+
+/// Counts for people.
+pub(super) fn shown(counts: &[(&str, u64)]) -> String {
+    let counts: Vec<_> = counts.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+    if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
+}
+
+/// Whom and what it is about.
+fn subject(report: &Report<'_>) -> Fields {
+    // An opening always has these, also if no rule is known for it.
+    let is_opening = matches!(
+        report.what,
+        What::Opened { .. }
+            | What::Extended { .. }
+            | What::Closed { .. }
+            | What::Refused { .. }
+            | What::Shortened { .. }
+            | What::StuckOpen { .. }
+    );
+    let mut fields = Fields::new();
+    match report.tenant() {
+        Some(tenant) => fields.push(("tenant", Value::Plain(tenant.to_string()))),
+        None if is_opening => fields.push(("tenant", Value::Text(String::new()))),
+        None => {}
+    }
+    match report.rule() {
+        Some(rule) => fields.push(("rule", Value::Text(rule.name.to_string()))),
+        None if is_opening => fields.push(("rule", Value::Text("-".to_owned()))),
+        None => {}
+    }
+    fields.extend(report.door.as_deref().map(|door| ("door", Value::Text(door.to_owned()))));
+    fields.extend(report.client.map(|client| ("src", Value::Plain(Shown(client).to_string()))));
+    fields
+}
+
+/// What it says of itself.
+fn own(what: &What<'_>) -> Fields {
+    let text = |text: &str| Value::Text(text.to_owned());
+    let count = |count: usize| Value::Unsigned(count as u64);
+    match what {
+        What::Stage { stage } | What::TimedOut { stage } => {
+            vec![("stage", Value::Unsigned((*stage).into()))]
+        }
+        What::Forgot { reason } => vec![("reason", text(reason))],
+        What::Opened { lasts } | What::Extended { lasts } => {
+            vec![("lasts_s", Value::Float(lasts.as_secs_f64()))]
+        }
+        What::Closed { why } => vec![("reason", text(reason(*why)))],
+        What::Refused { reason, detail } => vec![("drop", text(reason.name())), ("detail", text(detail))],
+        What::CommandRuns { line: detail }
+        | What::Fault { detail, .. }
+        | What::CommandNotStarted { error: detail }
+        | What::NotRecorded { detail }
+        | What::OneTimeFailed { detail }
+        | What::JournalMissing { detail, .. }
+        | What::JournalDamaged { detail, .. }
+        | What::JournalUnread { detail }
+        | What::JournalBadRecord { error: detail }
+        | What::JournalUnwritable { error: detail, .. }
+        | What::LedgerUnusable { detail }
+        | What::TableTaken { detail }
+        | What::GuardDown { detail }
+        | What::FilterUnwatched { error: detail }
+        | What::OpeningsUnread { detail }
+        | What::NotReleased { detail }
+        | What::ConnectionsUntracked { error: detail }
+        | What::CaptureNotStarted { detail }
+        | What::NetworkUnread { error: detail }
+        | What::NetworkUnfollowed { error: detail }
+        | What::Mistake { detail }
+        | What::Advice { text: detail }
+        | What::Slow { detail, .. }
+        | What::NoThread { error: detail }
+        | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
+        What::StuckOpen { detail, again_in } => {
+            let again = again_in.map(|pause| ("again_s", Value::Float(pause.as_secs_f64())));
+            std::iter::once(("detail", text(detail))).chain(again).collect()
+        }
+        What::CommandFailed { code } => vec![("code", Value::Signed((*code).into()))],
+        What::DoorsRefused { generation, detail } => {
+            vec![("generation", Value::Unsigned(*generation)), ("detail", text(detail))]
+        }
+        What::ConnectionsKept { connections } | What::ConnectionsCut { connections } => {
+            vec![("connections", count(*connections))]
+        }
+        What::Listening { interface, link, .. } | What::ListeningAgain { interface, link, .. } => {
+            vec![("interface", text(interface)), ("link", Value::Plain(link.to_string()))]
+        }
+        What::NotListening { interface, reason, .. } => {
+            vec![("interface", text(interface)), ("reason", text(reason))]
+        }
+        What::FilterWidened { from, to } => vec![("from", count(*from)), ("to", count(*to))],
+        What::FilterCramped { interface } | What::LinksUnknown { interface } => {
+            vec![("interface", text(interface))]
+        }
+        What::FramePanicked { interface, panics } => {
+            vec![("interface", text(interface)), ("panics", Value::Unsigned(*panics))]
+        }
+        What::NetworkRead { addresses, links } => {
+            vec![("addresses", count(*addresses)), ("links", count(*links))]
+        }
+        What::StartRefused { mistakes, detail, guards } => {
+            let guards = guards.as_deref().map(|file| ("guards", text(file)));
+            [("mistakes", count(*mistakes)), ("detail", text(detail))].into_iter().chain(guards).collect()
+        }
+        What::ReloadRefused { generation, mistakes, detail } => vec![
+            ("generation", Value::Unsigned(*generation)),
+            ("mistakes", count(*mistakes)),
+            ("detail", text(detail)),
+        ],
+        What::InForce { generation, rules, doors } => vec![
+            ("generation", Value::Unsigned(*generation)),
+            ("rules", count(*rules)),
+            ("doors", count(*doors)),
+        ],
+        What::Ready { generation } => vec![("generation", Value::Unsigned(*generation))],
+        What::Stopped { received, lost, open } => vec![
+            ("received", Value::Unsigned(*received)),
+            ("lost", Value::Unsigned(*lost)),
+            ("open", count(*open)),
+        ],
+        What::Untidy { doors } => vec![("doors", count(*doors))],
+        What::Solved { .. }
+        | What::Says { .. }
+        | What::Library { .. }
+        | What::Shortened { .. }
+        | What::Granted
+        | What::StopCommandDue
+        | What::StartCommandTooLong
+        | What::StopCommandTooLong
+        | What::OneTimeEmpty
+        | What::Withdrawn
+        | What::Back
+        | What::JournalWritable { .. }
+        | What::JournalFull
+        | What::LedgerUsable { .. }
+        | What::TableOwned
+        | What::TableUnprotected { .. }
+        | What::NextStart
+        | What::Hangup
+        | What::Panicked { .. }
+        | What::Stopping => Vec::new(),
+    }
+}
+
+const fn reason(why: Why) -> &'static str {
+    match why {
+        Why::Expired => "expired",
+        Why::Asked => "asked",
+        Why::Failed => "failed",
+        Why::Stopping => "stopping",
+        Why::Changed => "changed",
+        Why::Removed => "removed",
+    }
+}

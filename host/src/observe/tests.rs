@@ -1,0 +1,223 @@
+//! What is written about each thing that happens, and what never gets into a line.
+
+use std::borrow::Cow;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use postern_core::{Client, Direction, RuleId, What, Why};
+use postern_tests::Random;
+use postern_text::clean::is_fit;
+use tracing_subscriber::layer::SubscriberExt;
+
+use super::line::{Line, Value};
+use super::*;
+
+pub(super) fn tenant(name: &str) -> TenantId {
+    TenantId::new(name)
+}
+
+/// The line that is written about a report.
+fn line(report: &Report<'_>) -> Line {
+    let counters = Counters::default();
+    counters.count(None, DropReason::NotIp, 3);
+    lines::line(report, &Context { suppressed: Some(0), counters: &counters }, 2)
+}
+
+fn ssh() -> RuleId {
+    RuleId { tenant: tenant("acme"), name: "a \"b\"".into() }
+}
+
+fn client() -> Client {
+    "192.0.2.7".parse().unwrap()
+}
+
+#[test]
+fn a_line_looks_as_it_should() {
+    let rule = ssh();
+    let opened = What::Opened { lasts: Duration::from_millis(30_002) };
+    let report = Report { door: Some("ssh".into()), ..Report::of_rule(&rule, opened).with_client(client()) };
+    let text = line(&report).render(Format::Text, false);
+    let (_, text) = text.split_once(' ').unwrap();
+    assert_eq!(
+        text,
+        " INFO ssh is open for 192.0.2.7 for 30s event=\"open\" tenant=acme rule=\"a \\\"b\\\"\" door=\"ssh\" src=192.0.2.7 lasts_s=30.002 suppressed=0\n"
+    );
+    let json = line(&report).render(Format::Json, true);
+    let json: serde_json::Value = serde_json::from_str(&json).unwrap();
+    let expected = serde_json::json!({
+        "timestamp": json["timestamp"],
+        "level": "INFO",
+        "message": "ssh is open for 192.0.2.7 for 30s",
+        "event": "open",
+        "tenant": "acme",
+        "rule": "a \"b\"",
+        "door": "ssh",
+        "src": "192.0.2.7",
+        "lasts_s": 30.002,
+        "suppressed": 0,
+    });
+    assert_eq!(json, expected);
+    assert!(json["timestamp"].as_str().is_some_and(|time| time.ends_with('Z')), "{json}");
+}
+
+#[test]
+fn an_opening_that_was_found_open_has_a_rule_all_the_same() {
+    let report = Report::of_door("ssh", What::Closed { why: Why::Removed }).with_client(client());
+    let Line { words, fields, .. } = line(&report);
+    assert_eq!(words, "ssh is closed for 192.0.2.7: somebody else removed it");
+    let text = |text: &str| Value::Text(text.to_owned());
+    assert_eq!(
+        fields,
+        [
+            ("event", text("close")),
+            ("tenant", text("")),
+            ("rule", text("-")),
+            ("door", text("ssh")),
+            ("src", Value::Plain("192.0.2.7".to_owned())),
+            ("reason", text("removed")),
+            ("suppressed", Value::Unsigned(0)),
+        ]
+    );
+}
+
+#[test]
+fn what_a_rule_writes_is_cut() {
+    let (rule, text) = (ssh(), "x".repeat(10_000));
+    let says = What::Says { severity: Severity::Warn, text: text.into() };
+    let Line { level, words, .. } = line(&Report::of_rule(&rule, says));
+    assert!(level == "WARN" && words.starts_with("a \"b\": xxx") && words.chars().count() < 420, "{words}");
+}
+
+#[test]
+fn the_last_line_says_what_came_to_nothing() {
+    let Line { words, fields, .. } = line(&Report::new(What::Stopped { received: 7, lost: 1, open: 2 }));
+    assert_eq!(
+        words,
+        "stopped; 7 packets captured, 1 lost; 2 doors stay open for their time; came to nothing: not-ip 3, log-line 2"
+    );
+    assert!(fields.contains(&("drops", Value::Text("not-ip 3, log-line 2".to_owned()))), "{fields:?}");
+    assert!(fields.contains(&("dropped", Value::Counts(vec![("not-ip", 3), ("log-line", 2)]))), "{fields:?}");
+}
+
+/// Of what a text in it may be anybody's.
+fn with_text(text: &str) -> Vec<What<'_>> {
+    let text = Cow::Borrowed(text);
+    let path = || Cow::Borrowed(Path::new(&*text));
+    vec![
+        What::Forgot { reason: text.clone() },
+        What::Fault { detail: text.clone(), pause: Duration::ZERO },
+        What::Says { severity: Severity::Warn, text: text.clone() },
+        What::Refused { reason: DropReason::DoorFailed, detail: text.clone() },
+        What::StuckOpen { detail: text.clone(), again_in: None },
+        What::CommandRuns { line: text.clone() },
+        What::CommandNotStarted { error: text.clone() },
+        What::NotListening { interface: text.clone(), reason: text.clone(), direction: Direction::Incoming },
+        What::NotWatched { folder: Some(path().into_owned().into()), error: text.clone() },
+        What::Mistake { detail: text.clone() },
+        What::StartRefused { mistakes: 1, detail: text.clone(), guards: Some(text.clone()) },
+        What::Advice { text: text.clone() },
+    ]
+}
+
+#[test]
+fn nothing_that_stands_in_a_report_makes_a_line_or_moves_a_cursor() {
+    let mut random = Random::new(20_261_126);
+    for _ in 0..200 {
+        let hostile = hostile(&mut random);
+        let rule = RuleId { tenant: tenant(&hostile), name: hostile.as_str().into() };
+        for what in with_text(&hostile) {
+            let report = Report { door: Some(hostile.as_str().into()), ..Report::of_rule(&rule, what) };
+            check(&line(&report.with_client(client())), &hostile);
+        }
+    }
+}
+
+#[test]
+fn nothing_that_the_crates_of_others_say_does_so_either() {
+    let mut random = Random::new(20_261_127);
+    for _ in 0..200 {
+        let hostile = hostile(&mut random);
+        let heard = Mutex::new(Vec::new());
+        // For the time of the test; a layer must be able to live for ever.
+        let heard: &'static Mutex<Vec<Line>> = Box::leak(Box::new(heard));
+        let layer = Foreign(|line: &Line| heard.lock().unwrap().push(line.clone()));
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let (text, shown, error) = (&*hostile, &hostile, std::io::Error::other(hostile.clone()));
+            let (inside, dynamic): (_, &(dyn std::error::Error + 'static)) = (&hostile, &error);
+            tracing::warn!(text, %shown, ?inside, %error, dynamic, number = 7, "{shown}: {shown}");
+        });
+        let heard = heard.lock().unwrap();
+        let [line] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((line.level, &*line.words), ("WARN", &*format!("{hostile}: {hostile}")));
+        assert!(line.fields.contains(&("number", Value::Signed(7))), "{line:?}");
+        check(line, &hostile);
+    }
+}
+
+fn check(line: &Line, hostile: &str) {
+    for format in [Format::Text, Format::Json] {
+        let line = line.render(format, false);
+        let line = line.strip_suffix('\n').unwrap();
+        assert!(line.chars().all(is_fit), "{hostile:?} in {line}");
+        assert!(line.chars().count() < 60_000, "{} characters", line.chars().count());
+    }
+}
+
+/// Of everything that is somewhere not taken as it is.
+fn hostile(random: &mut Random) -> String {
+    let pieces = [
+        "\n",
+        "\r",
+        "\t",
+        "\0",
+        "\u{1b}[31m",
+        "\u{1b}]0;x\u{7}",
+        "\u{7f}",
+        "\u{85}",
+        "\u{9b}2J",
+        "\u{2028}",
+        "\u{2029}",
+        "\u{202e}",
+        "\u{2066}",
+        "\u{200e}",
+        "\u{200b}",
+        "\u{feff}",
+        "\u{e0041}",
+        "\"",
+        "\\",
+        "\\n",
+        "{}",
+        "ä",
+        "name",
+    ];
+    let most = if random.below(20) == 0 { 5000 } else { 20 };
+    let count = random.below(most);
+    (0..count).map(|_| pieces[random.below(pieces.len())]).collect()
+}
+
+/// Keeps what is written.
+#[derive(Default)]
+struct Kept(Mutex<Vec<&'static str>>);
+
+impl Log for Kept {
+    fn write(&self, report: &Report<'_>, _: &Context<'_>) {
+        self.0.lock().unwrap().push(report.what.name());
+    }
+}
+
+#[test]
+fn what_is_not_severe_enough_is_counted_and_not_written() {
+    let observers = Observers::new(Kept::default(), Some(Severity::Error));
+    let rule = ssh();
+    let refused = |reason| Report::of_rule(&rule, What::Refused { reason, detail: "".into() });
+    observers.report(&refused(DropReason::LedgerFull));
+    observers.report(&Report::of_rule(&rule, What::Fault { detail: "".into(), pause: Duration::ZERO }));
+    observers.count_drops(None, DropReason::NotIp, 5);
+    assert_eq!(*observers.log.0.lock().unwrap(), ["fault"]);
+    let totals: Vec<_> = observers.counters.totals().collect();
+    assert_eq!(totals, [("not-ip", 5), ("fault", 1), ("ledger-full", 1)]);
+    let silent = Observers::new(Kept::default(), None);
+    silent.report(&Report::new(What::Untidy { doors: 1 }));
+    assert!(silent.log.0.lock().unwrap().is_empty());
+}

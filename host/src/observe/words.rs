@@ -1,0 +1,288 @@
+//! Words: what people read of a report.
+
+use std::borrow::Cow;
+use std::fmt::{self, Display};
+use std::time::Duration;
+
+use postern_capture::Shown;
+use postern_core::{Client, Direction, Phase, Report, ThreadKind, Unprotected, What, Why};
+use postern_text::{clean, duration};
+
+/// Characters of a rule's line that are written.
+const MAX_WRITTEN: usize = 400;
+
+/// A report in a sentence, without what comes from the side of whoever writes it.
+pub(crate) fn words(report: &Report<'_>) -> String {
+    let rule = report.rule().map_or("-", |rule| &*rule.name);
+    let door = report.door.as_deref().unwrap_or_default();
+    let src = Src(report.client);
+    match &report.what {
+        What::Stage { stage } => format!("{rule}: {src} is at stage {stage}"),
+        What::TimedOut { stage } => format!("{rule}: {src} took too long after stage {stage}"),
+        What::Forgot { reason } => format!("{rule}: {src} starts over: {reason}"),
+        What::Solved { closes: false } => format!("{rule}: {src} knocked right"),
+        What::Solved { closes: true } => format!("{rule}: {src} knocked right, to close"),
+        What::Fault { detail, pause } if pause.is_zero() => format!("{rule}: {detail}"),
+        What::Fault { detail, pause } => {
+            format!("{rule}: {detail}; it rests for {}", duration::show(*pause))
+        }
+        What::Says { text, .. } => format!("{rule}: {}", clean(text, MAX_WRITTEN)),
+        What::Opened { lasts } => format!("{door} is open for {src} for {}", as_asked(*lasts)),
+        What::Extended { lasts } => format!("{door} stays open for {src} for {}", as_asked(*lasts)),
+        What::Closed { why } => format!("{door} is closed for {src}: {}", because(*why)),
+        What::Refused { reason, detail } => {
+            let detail = if detail.is_empty() { reason.name() } else { detail };
+            format!("{door} is not opened for {src}: {detail}")
+        }
+        What::Shortened { asked, lasts } => format!(
+            "{rule} asked for {} of {door}; it gets {}, the ceiling of limits.for",
+            duration::show(*asked),
+            duration::show(*lasts)
+        ),
+        What::StuckOpen { detail, again_in } => {
+            let next = match again_in {
+                Some(pause) => format!("tried again in {}", duration::show(*pause)),
+                None => "given up, please close it by hand".to_owned(),
+            };
+            format!("{door} does not close for {src}: {detail}; {next}")
+        }
+        What::Granted => format!("{door}: {src} gets in"),
+        What::CommandRuns { line } => format!("{door}: running command: {line}"),
+        What::StopCommandDue => format!("{src}: {door}: command timeout"),
+        What::CommandFailed { code } => format!("{door}: command returned non-zero status code ({code})"),
+        What::CommandNotStarted { error } => format!("{door}: /bin/sh cannot be started: {error}"),
+        What::StartCommandTooLong => {
+            format!("{door}: the start command for {src} is too long; nothing is run")
+        }
+        What::StopCommandTooLong => format!("{door}: the stop command for {src} is too long; nothing is run"),
+        What::NotRecorded { detail } => {
+            format!(
+                "{door} is opened for {src} all the same, but {detail}: if this daemon is killed, it stays open"
+            )
+        }
+        What::OneTimeEmpty => {
+            format!(
+                "no more sequences left in the one time sequences file for door {door} --> disabling the door"
+            )
+        }
+        What::OneTimeFailed { detail } => format!("{rule} opens nothing any more: {detail}"),
+        What::Withdrawn => format!(
+            "{rule} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet"
+        ),
+        What::Back => format!("{rule} opens again: its file is back"),
+        What::JournalFull => format!(
+            "{door} is still open for {src}, and too many others are for the journal to keep that; close it by hand"
+        ),
+        other => of_machine(other).into_owned(),
+    }
+}
+
+/// What is about no rule, door or client.
+fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
+    match what {
+        What::JournalMissing { detail, runs_commands: true } => format!(
+            "{detail}; if this daemon is killed, what start commands have opened stays open, and what an earlier one left open does, too"
+        ),
+        What::JournalMissing { detail, runs_commands: false } => {
+            format!("{detail}; what commands of an earlier daemon have opened stays open")
+        }
+        What::JournalDamaged { path, detail, kept_as } => format!(
+            "the journal {} is not used: {detail}; it is kept as {}; close by hand what commands have opened",
+            path.display(),
+            kept_as.display()
+        ),
+        What::JournalUnread { detail } => format!("{detail}; what is in it stays open until a later start"),
+        What::JournalBadRecord { error } => {
+            format!("a record of the journal makes no sense: {error}; close by hand what it was for")
+        }
+        What::JournalUnwritable { path, error } => format!(
+            "the journal {} cannot be written: {error}; meanwhile what commands open is not remembered after a crash; it is tried again every second",
+            path.display()
+        ),
+        What::JournalWritable { path } => format!("the journal {} can be written again", path.display()),
+        What::LedgerUnusable { detail } => {
+            format!("{detail}; meanwhile every opening that needs a one-time token is refused")
+        }
+        What::LedgerUsable { path } => format!("used tokens are recorded again in {}", path.display()),
+        What::TableOwned => return "the table inet postern is owned: nobody else can change it".into(),
+        What::TableUnprotected { why: Unprotected::Kernel } => {
+            return "the table inet postern is unprotected: a flush of the ruleset opens the guarded ports until it is put back; Linux 6.9 and later can protect it".into();
+        }
+        What::TableUnprotected { why: Unprotected::Found } => {
+            return "the table inet postern was found without an owner and is unprotected: a flush of the ruleset opens the guarded ports until it is put back; remove the table and start again to have it protected".into();
+        }
+        What::TableTaken { detail } => {
+            format!("{detail}; this daemon waits for that, and opens nothing meanwhile")
+        }
+        What::GuardDown { detail } => {
+            format!("the guard cannot be put up again: {detail}; trying again in a second")
+        }
+        What::FilterUnwatched { error } => {
+            format!("changes that others make to the packet filter will not be noticed: {error}")
+        }
+        What::OpeningsUnread { detail } => format!("what is open cannot be read back: {detail}"),
+        What::DoorsRefused { generation, detail } => format!(
+            "the doors cannot be changed: {detail}; the running configuration (generation {generation}) is unchanged"
+        ),
+        What::NotReleased { detail } => format!(
+            "ports that nobody guards any more stay closed: {detail}; trying again in two seconds"
+        ),
+        What::ConnectionsKept { connections } => {
+            format!("connections to ports that are guarded from now on live on: {connections}")
+        }
+        What::ConnectionsCut { connections } => format!(
+            "connections to ports that are guarded from now on are cut until their clients knock, as on_close says: {connections}"
+        ),
+        What::ConnectionsUntracked { error } => format!(
+            "connections to ports that are guarded from now on may be cut if they were idle: they cannot be tracked ({error})"
+        ),
+        What::Listening { interface, direction: Direction::Incoming, .. } => format!("listening on {interface}"),
+        What::Listening { interface, direction: Direction::Outgoing, .. } => {
+            format!("listening to what leaves on {interface}")
+        }
+        What::ListeningAgain { interface, was_open: true, .. } => format!("listening again on {interface}"),
+        What::ListeningAgain { interface, was_open: false, .. } => format!("listening on {interface} now"),
+        What::NotListening { reason, direction: Direction::Incoming, .. } => {
+            format!("not listening; trying again until it works: {reason}")
+        }
+        What::NotListening { reason, direction: Direction::Outgoing, .. } => {
+            format!("not listening to what leaves; trying again until it works: {reason}")
+        }
+        What::CaptureNotStarted { detail } | What::Mistake { detail } => return Cow::Borrowed(detail),
+        What::Advice { text } | What::Library { text, .. } => return Cow::Borrowed(text),
+        What::FilterWidened { from, to } => format!(
+            "{from} port ranges are too many for the kernel's filter; it lets {to} wider ones through and the daemon sorts them out"
+        ),
+        What::FilterCramped { .. } => {
+            return "the kernel has little room for filters, so unwanted packets may pass at least while they change; raise net.core.optmem_max".into();
+        }
+        What::LinksUnknown { .. } => return "libpcap does not say on which interface a frame came in".into(),
+        What::FramePanicked { .. } => return "a frame made its handler panic".into(),
+        What::NetworkRead { .. } => return "read what has changed of addresses and links".into(),
+        What::NetworkUnread { error } => {
+            format!("cannot read the addresses and links of this machine: {error}; trying again")
+        }
+        What::NetworkUnfollowed { error } => {
+            format!("changes of addresses and links are no longer followed: {error}")
+        }
+        What::StartRefused { mistakes, guards: None, .. } => {
+            format!("{}; the daemon does not start", counted(*mistakes, "mistake"))
+        }
+        What::StartRefused { mistakes, guards: Some(file), .. } => format!(
+            "{}; the daemon does not start; guarded ports are closed all the same (`posternd reset --config {file}` opens them)",
+            counted(*mistakes, "mistake")
+        ),
+        What::ReloadRefused { generation, mistakes, .. } => format!(
+            "{}; the running configuration (generation {generation}) is unchanged",
+            counted(*mistakes, "mistake")
+        ),
+        What::InForce { generation, rules, doors } => format!(
+            "generation {generation} is in force: {}, {}",
+            counted(*rules, "rule"),
+            counted(*doors, "door")
+        ),
+        What::NextStart => return "the number of workers changes at the next start".into(),
+        What::Hangup => return "reloading, as SIGHUP says".into(),
+        What::Slow { phase, seconds, detail, may_overtake } => slow(*phase, *seconds, detail, *may_overtake),
+        What::NoThread { error } => {
+            format!("nothing can be reloaded at the moment: {error}; trying again")
+        }
+        What::NotWatched { folder: Some(folder), error } => {
+            format!("changes in {} will not be noticed ({error}); send SIGHUP instead", folder.display())
+        }
+        What::NotWatched { folder: None, error } => {
+            format!("file changes will not be noticed ({error}); send SIGHUP instead")
+        }
+        What::Ready { .. } => return "listening on all interfaces".into(),
+        What::Panicked { thread } => return panicked(*thread).into(),
+        What::Stopping => return "stopping".into(),
+        What::Stopped { received, lost, open } => format!(
+            "stopped; {received} packets captured, {lost} lost; {open} doors stay open for their time"
+        ),
+        What::Untidy { doors } => {
+            format!("{doors} doors could not be closed by their commands; please close them by hand")
+        }
+        // These have words above; named, so that something new cannot be forgotten.
+        What::Stage { .. }
+        | What::TimedOut { .. }
+        | What::Forgot { .. }
+        | What::Solved { .. }
+        | What::Fault { .. }
+        | What::Says { .. }
+        | What::Opened { .. }
+        | What::Extended { .. }
+        | What::Closed { .. }
+        | What::Refused { .. }
+        | What::Shortened { .. }
+        | What::StuckOpen { .. }
+        | What::Granted
+        | What::CommandRuns { .. }
+        | What::StopCommandDue
+        | What::CommandFailed { .. }
+        | What::CommandNotStarted { .. }
+        | What::StartCommandTooLong
+        | What::StopCommandTooLong
+        | What::NotRecorded { .. }
+        | What::OneTimeEmpty
+        | What::OneTimeFailed { .. }
+        | What::Withdrawn
+        | What::Back
+        | What::JournalFull => return what.name().into(),
+    }
+    .into()
+}
+
+fn slow(phase: Phase, seconds: u64, detail: &str, may_overtake: Option<bool>) -> String {
+    let (what, meanwhile) = match phase {
+        Phase::Reload => ("reload", "what was in force stays so meanwhile"),
+        Phase::Start => ("start", "guarded ports are closed meanwhile"),
+    };
+    let next = match may_overtake {
+        Some(true) => format!("; {meanwhile}; the next change, or SIGHUP, begins another beside it"),
+        Some(false) => {
+            format!("; {meanwhile}; none begins any more until it or one of the four before it ends")
+        }
+        None => String::new(),
+    };
+    format!("the {what} has taken {seconds} s so far; it is at: {detail}{next}")
+}
+
+const fn panicked(thread: ThreadKind) -> &'static str {
+    match thread {
+        ThreadKind::Worker => "a worker panicked and starts over; half-finished knocks are lost",
+        ThreadKind::Capture => "the capture thread had panicked",
+        ThreadKind::Network => "the thread that follows changes of addresses and links had panicked",
+    }
+}
+
+const fn because(why: Why) -> &'static str {
+    match why {
+        Why::Expired => "its time is over",
+        Why::Asked => "a rule said so",
+        Why::Failed => "it did not open as it should",
+        Why::Stopping => "the daemon stops",
+        Why::Changed => "the door cannot be open for such a client any more",
+        Why::Removed => "somebody else removed it",
+    }
+}
+
+/// The time that the door took to answer is part of it, but not of what people asked for.
+fn as_asked(lasts: Duration) -> String {
+    match lasts.as_secs_f64().round() {
+        seconds if seconds >= 1.0 => duration::show(Duration::from_secs_f64(seconds)),
+        _ => duration::show(lasts),
+    }
+}
+
+fn counted(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+/// A client, if there is one.
+struct Src(Option<Client>);
+
+impl Display for Src {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.map_or(Ok(()), |client| Shown(client).fmt(f))
+    }
+}
