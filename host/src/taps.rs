@@ -70,7 +70,10 @@ impl Taps {
                     listening: Arc::clone(listening),
                 };
                 let before = self.ending.remove(&place);
-                let tap = Tap::start_after(before, settings, filter, Arc::clone(&self.observer), way_in)?;
+                // Without it an interface is waited for in longer steps.
+                let changes = self.network.link_changes().ok();
+                let observer = Arc::clone(&self.observer);
+                let tap = Tap::start_after(before, settings, filter, changes, observer, way_in)?;
                 self.taps.insert(place, (config.promiscuous, tap));
             }
         }

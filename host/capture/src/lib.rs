@@ -12,6 +12,7 @@ mod live;
 
 mod decode;
 
+mod link_changes;
 mod rtnetlink;
 
 mod links;
@@ -24,6 +25,7 @@ mod namespace;
 pub use decode::{Sightings, decode};
 pub use filter::{Filter, Precision};
 pub use frame::{Frame, LinkType};
+pub use link_changes::LinkChanges;
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
 pub use live::{CaptureError, Ending, Sink, Tap, TapSettings, TapStats};
 pub use local_network::{LocalNetwork, LocalNetworkError, View};

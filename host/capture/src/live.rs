@@ -20,11 +20,12 @@ use std::time::{Duration, Instant};
 use postern_core::{Direction, Observer, Report, ThreadKind, What};
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::OwnedFd;
+use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::{Errno, read, write};
 
 use crate::filter::Filter;
 use crate::frame::Frame;
+use crate::link_changes::LinkChanges;
 use crowd::Crowd;
 use device::Device;
 pub use error::CaptureError;
@@ -131,10 +132,11 @@ impl Tap {
     ///
     /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
     pub fn start<S: Sink>(settings: TapSettings, filter: Arc<Filter>, sink: S) -> Result<Self, CaptureError> {
-        Self::start_after(None, settings, filter, Arc::new(()), sink)
+        Self::start_after(None, settings, filter, None, Arc::new(()), sink)
     }
 
     /// As [`Tap::start`], but captures nothing before another one has ended: no frame is handed on by both. `observer` hears how it goes.
+    /// An interface that is missing or down is tried again as soon as `changes` says that one has changed, and else after up to 5 s.
     ///
     /// # Errors
     ///
@@ -143,6 +145,7 @@ impl Tap {
         before: Option<Ending>,
         settings: TapSettings,
         filter: Arc<Filter>,
+        changes: Option<LinkChanges>,
         observer: Arc<dyn Observer>,
         sink: S,
     ) -> Result<Self, CaptureError> {
@@ -168,7 +171,7 @@ impl Tap {
                 let (shared, observer) = (shared.clone(), observer.clone());
                 move || {
                     before.into_iter().for_each(Ending::wait);
-                    run(&shared, &settings, &*observer, sink);
+                    run(&shared, &settings, changes, &*observer, sink);
                 }
             })
             .map_err(failed)?;
@@ -277,8 +280,14 @@ impl Shared {
 }
 
 /// The thread: open, read until that ends, wait, again.
-fn run(shared: &Shared, settings: &TapSettings, observer: &dyn Observer, mut sink: impl Sink) {
-    let mut outage = Outage::new();
+fn run(
+    shared: &Shared,
+    settings: &TapSettings,
+    changes: Option<LinkChanges>,
+    observer: &dyn Observer,
+    mut sink: impl Sink,
+) {
+    let mut outage = Outage::new(changes);
     while !shared.lock().stop {
         let opened = Device::open(settings, observer);
         let failure = opened.and_then(|mut device| {
@@ -329,8 +338,8 @@ fn serve(
             shared.update(|state| state.stats_answered = stats_asked);
         }
         let lost = || CaptureError::Lost { interface: device.name().to_owned() };
-        if woken_by.news {
-            outage.forget_news();
+        if woken_by.changes {
+            outage.forget_changes();
             // The kernel also reports this on the capture, but libpcap may be the one to hear it, and then tells nobody.
             if !device.is_current() {
                 return Err(lost());
@@ -384,28 +393,31 @@ fn read_batch(
 struct WokenBy {
     commands: bool,
     frames: PollFlags,
-    news: bool,
+    changes: bool,
 }
 
-/// Waits for commands, for frames, and for news of interfaces; or for a nap's time, and then there are frames.
+/// Waits for commands, for frames, and for changes of interfaces; or for a nap's time, and then there are frames.
 fn sleep(shared: &Shared, device: &Device, outage: &Outage, nap: Option<Duration>) -> WokenBy {
     let nap = nap.map(|nap| Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().into() });
     let mut descriptors = [
         PollFd::new(&shared.wake, PollFlags::IN),
-        // Without news the wake-up twice does no harm.
-        PollFd::new(outage.news().unwrap_or(&shared.wake), PollFlags::IN),
+        // Nobody who tells of changes: the same descriptor twice does no harm.
+        PollFd::from_borrowed_fd(
+            outage.changes().map_or_else(|| shared.wake.as_fd(), AsFd::as_fd),
+            PollFlags::IN,
+        ),
         PollFd::new(device.descriptor(), PollFlags::IN),
     ];
     let awaited = if nap.is_some() { &mut descriptors[..2] } else { &mut descriptors[..] };
     match poll(awaited, nap.as_ref()) {
         Ok(_) => WokenBy {
             commands: !descriptors[0].revents().is_empty(),
-            news: !descriptors[1].revents().is_empty(),
+            changes: !descriptors[1].revents().is_empty(),
             frames: if nap.is_some() { PollFlags::IN } else { descriptors[2].revents() },
         },
-        Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), news: false },
+        Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), changes: false },
         // There is no other reason with open descriptors but a lack of memory; the capture is opened anew.
-        Err(_) => WokenBy { commands: false, frames: PollFlags::ERR, news: false },
+        Err(_) => WokenBy { commands: false, frames: PollFlags::ERR, changes: false },
     }
 }
 

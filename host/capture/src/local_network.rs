@@ -19,6 +19,7 @@ use thiserror::Error;
 
 use crate::decode::arrival;
 use crate::frame::Frame;
+use crate::link_changes::{LinkChanges, LinkWaiters};
 use crate::links::{LOOPBACK, Links, is_link_local};
 use crate::local_addresses::LocalAddresses;
 use crate::rtnetlink::{self, Changed};
@@ -30,6 +31,7 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct LocalNetwork {
     observer: Arc<dyn Observer>,
     known: Arc<ArcSwap<Known>>,
+    waiters: Arc<LinkWaiters>,
     stop: Arc<OwnedFd>,
     thread: Option<JoinHandle<()>>,
 }
@@ -75,14 +77,16 @@ impl LocalNetwork {
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| LocalNetworkError::Thread(errno.into()))?;
         let stop = Arc::new(stop);
+        let waiters = Arc::<LinkWaiters>::default();
         let thread = thread::Builder::new()
             .name("local-network".to_owned())
             .spawn({
                 let (known, stop, observer) = (known.clone(), stop.clone(), observer.clone());
-                move || keep(&known, &news, &stop, &*observer)
+                let waiters = waiters.clone();
+                move || keep(&known, &waiters, &news, &stop, &*observer)
             })
             .map_err(LocalNetworkError::Thread)?;
-        Ok(Self { observer, known, stop, thread: Some(thread) })
+        Ok(Self { observer, known, waiters, stop, thread: Some(thread) })
     }
 
     /// Whether `address` is one of this machine's. All of 127.0.0.0/8 is.
@@ -95,6 +99,15 @@ impl LocalNetwork {
     #[must_use]
     pub fn links(&self) -> Arc<Links> {
         Arc::clone(&self.known.load().links)
+    }
+
+    /// Becomes readable when links change, for one who waits for an interface.
+    ///
+    /// # Errors
+    ///
+    /// If the system has no descriptor for it.
+    pub fn link_changes(&self) -> io::Result<LinkChanges> {
+        self.waiters.add()
     }
 
     /// A way to look at it often.
@@ -154,7 +167,13 @@ impl Known {
 }
 
 /// The thread: sleep until something changes, read all of its kind.
-fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd, observer: &dyn Observer) {
+fn keep(
+    known: &ArcSwap<Known>,
+    waiters: &LinkWaiters,
+    news: &OwnedFd,
+    stop: &OwnedFd,
+    observer: &dyn Observer,
+) {
     let mut retry: Option<(Changed, Timespec)> = None;
     loop {
         let mut descriptors = [PollFd::new(stop, PollFlags::IN), PollFd::new(news, PollFlags::IN)];
@@ -171,7 +190,12 @@ fn keep(known: &ArcSwap<Known>, news: &OwnedFd, stop: &OwnedFd, observer: &dyn O
             return;
         }
         let missed = retry.map_or(Changed::NOTHING, |(missed, _)| missed);
-        let changed = rtnetlink::drain(news).and(missed);
+        let heard = rtnetlink::drain(news);
+        if heard.links {
+            // First, as the lists may take long.
+            waiters.wake();
+        }
+        let changed = heard.and(missed);
         retry = match known.load().renewed(changed) {
             Ok(renewed) => {
                 let (addresses, links) = (renewed.addresses.count(), renewed.links.count());

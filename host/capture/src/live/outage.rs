@@ -5,12 +5,9 @@ use std::time::{Duration, Instant};
 
 use postern_core::{Observer, Report, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fd::OwnedFd;
-use rustix::io::Errno;
-use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
 
 use super::{CaptureError, Shared, TapSettings};
+use crate::link_changes::LinkChanges;
 
 /// The first pause before trying again; each one after it is twice as long.
 const SHORTEST: Duration = Duration::from_millis(200);
@@ -18,8 +15,6 @@ const SHORTEST: Duration = Duration::from_millis(200);
 const LONGEST: Duration = Duration::from_secs(5);
 /// A change of interfaces ends a pause, but not before this: machines with many containers change all the time.
 const LEAST: Duration = Duration::from_millis(50);
-/// News of interfaces (RTMGRP_LINK in linux/rtnetlink.h).
-const LINK_GROUP: u32 = 1;
 
 /// What is known of an interface's troubles.
 pub(super) struct Outage {
@@ -27,9 +22,9 @@ pub(super) struct Outage {
     /// What was said of it already.
     said: Option<String>,
     was_open: bool,
-    /// Tells when interfaces come, go up or go; without it pauses take their full time. It is there from the beginning, so that
+    /// Readable when interfaces have come, gone up or gone; without it pauses take their full time. It is there from the beginning, so that
     /// no change between a failure and the pause after it is missed.
-    news: Option<OwnedFd>,
+    changes: Option<LinkChanges>,
 }
 
 /// An interface is open of which it was reported that it was not.
@@ -42,8 +37,8 @@ pub(super) enum Opened {
 }
 
 impl Outage {
-    pub(super) fn new() -> Self {
-        Self { pause: None, said: None, was_open: false, news: news_of_interfaces() }
+    pub(super) const fn new(changes: Option<LinkChanges>) -> Self {
+        Self { pause: None, said: None, was_open: false, changes }
     }
 
     /// Reports why there is no capture, unless that was the last thing that was reported.
@@ -86,37 +81,36 @@ impl Outage {
                 return;
             }
             let mut descriptors = vec![PollFd::new(&shared.wake, PollFlags::IN)];
-            descriptors.extend(self.news.as_ref().map(|news| PollFd::new(news, PollFlags::IN)));
+            descriptors.extend(self.changes.as_ref().map(|changes| PollFd::new(changes, PollFlags::IN)));
             if poll(&mut descriptors, Timespec::try_from(left).ok().as_ref()).is_err() {
                 // Interrupted: the time that is left was not used up.
                 continue;
             }
             let commands = !descriptors[0].revents().is_empty();
-            let heard = descriptors.get(1).is_some_and(|news| !news.revents().is_empty());
+            let have_changed = descriptors.get(1).is_some_and(|changes| !changes.revents().is_empty());
             if commands {
                 shared.awake();
                 if self.follow(shared) {
                     return;
                 }
             }
-            if heard {
-                self.forget_news();
+            if have_changed {
+                self.forget_changes();
                 end = end.min(begin + LEAST);
             }
         }
     }
 
     /// Readable when interfaces have changed.
-    pub(super) fn news(&self) -> Option<&OwnedFd> {
-        self.news.as_ref()
+    pub(super) const fn changes(&self) -> Option<&LinkChanges> {
+        self.changes.as_ref()
     }
 
-    /// Reads the news away: that there is some was all that counts. That some was lost (ENOBUFS) is news as well.
-    pub(super) fn forget_news(&self) {
-        let Some(news) = &self.news else { return };
-        while let Ok(_) | Err(Errno::NOBUFS | Errno::INTR) =
-            recv(news, &mut [0_u8; 256][..], RecvFlags::TRUNC)
-        {}
+    /// Takes note of changes of interfaces: that there are some is all that counts.
+    pub(super) fn forget_changes(&self) {
+        if let Some(changes) = &self.changes {
+            changes.forget();
+        }
     }
 
     /// Answers commands without a capture, and says whether to stop.
@@ -128,14 +122,6 @@ impl Outage {
         });
         stop
     }
-}
-
-fn news_of_interfaces() -> Option<OwnedFd> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    // Routing is netlink's protocol 0, the default.
-    let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None).ok()?;
-    bind(&socket, &SocketAddrNetlink::new(0, LINK_GROUP)).ok()?;
-    Some(socket)
 }
 
 /// A failure with all that led to it.

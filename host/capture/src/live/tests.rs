@@ -18,6 +18,8 @@ use super::{Tap, TapSettings};
 use crate::decode::decode;
 use crate::filter::Filter;
 use crate::frame::{Frame, LinkType};
+use crate::link_changes::LinkChanges;
+use crate::local_network::LocalNetwork;
 use crate::namespace::{Namespace, ip, send_frame};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -49,18 +51,22 @@ impl Seen {
     }
 
     fn tap_unready(&self, interface: &str, watches: &[Watch]) -> Tap {
+        self.tap_woken_by(None, interface, watches)
+    }
+
+    fn tap_woken_by(&self, changes: Option<LinkChanges>, interface: &str, watches: &[Watch]) -> Tap {
         let seen = self.0.clone();
         let settings = TapSettings {
             interface: interface.to_owned(),
             direction: Direction::Incoming,
             promiscuous: false,
         };
-        Tap::start(settings, filter(watches), move |frame: Frame<'_>| {
+        let sink = move |frame: Frame<'_>| {
             let knock = decode(&frame, Detail::payload(1500))
                 .map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
             seen.lock().unwrap().push((frame.link, knock));
-        })
-        .unwrap()
+        };
+        Tap::start_after(None, settings, filter(watches), changes, Arc::new(()), sink).unwrap()
     }
 
     fn lines(&self) -> Vec<String> {
@@ -310,7 +316,8 @@ fn a_kernel_with_little_room_for_filters_gets_coarser_ones() {
 fn interfaces_are_waited_for_and_found_again() {
     in_namespace(|| {
         let seen = Seen::default();
-        let tap = seen.tap_unready("pe-a", &[udp(2222, 2222)]);
+        let network = LocalNetwork::follow(Arc::new(())).unwrap();
+        let tap = seen.tap_woken_by(network.link_changes().ok(), "pe-a", &[udp(2222, 2222)]);
         // So long that the pauses between attempts have become longer than what is allowed below.
         assert!(!tap.ready(Duration::from_millis(1700)), "there is no such interface yet");
         let frame = format!("ffffffffffff 020000000001 0800 {UDP_2222}");

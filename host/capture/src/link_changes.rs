@@ -1,0 +1,96 @@
+//! LinkChanges: a wake-up for those who wait for a network interface.
+//!
+//! The thread of [`crate::local_network`] is the only one that listens to the kernel; it wakes all who wait here. That something has changed is
+//! all that is told: whoever wakes looks at its own interface.
+
+use std::io;
+use std::sync::{Arc, Mutex, Weak};
+
+use postern_text::panic::PastPanic;
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
+use rustix::io::{read, write};
+
+/// Readable when interfaces have come, gone up, gone down or gone since it was made, or since [`LinkChanges::forget`].
+#[derive(Debug)]
+pub struct LinkChanges {
+    event: Arc<OwnedFd>,
+}
+
+/// All who wait. There are as many as captures, and those that are gone are forgotten.
+#[derive(Debug, Default)]
+pub(crate) struct LinkWaiters {
+    events: Mutex<Vec<Weak<OwnedFd>>>,
+}
+
+impl LinkChanges {
+    /// Takes note of what has changed, so that it is readable again only when more has.
+    pub(crate) fn forget(&self) {
+        // It does not block: nothing to read means that nothing has changed.
+        let _ = read(&*self.event, &mut [0_u8; 8]);
+    }
+}
+
+impl AsFd for LinkChanges {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.event.as_fd()
+    }
+}
+
+impl LinkWaiters {
+    /// One more who waits.
+    ///
+    /// # Errors
+    /// If the system has no descriptor for it.
+    pub(crate) fn add(&self) -> io::Result<LinkChanges> {
+        let event = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
+        let mut events = self.events.lock().past_panic();
+        events.retain(|event| event.strong_count() > 0);
+        events.push(Arc::downgrade(&event));
+        Ok(LinkChanges { event })
+    }
+
+    /// Wakes all of them.
+    pub(crate) fn wake(&self) {
+        for event in self.events.lock().past_panic().iter().filter_map(Weak::upgrade) {
+            // It can only fail because the counter is full, and then it is readable already.
+            let _ = write(&*event, &1_u64.to_ne_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+    use super::*;
+
+    fn is_readable(changes: &LinkChanges) -> bool {
+        let mut descriptors = [PollFd::new(changes, PollFlags::IN)];
+        poll(&mut descriptors, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap() == 1
+    }
+
+    #[test]
+    fn all_who_wait_are_woken_until_they_have_noticed() {
+        let waiters = LinkWaiters::default();
+        let (a, b) = (waiters.add().unwrap(), waiters.add().unwrap());
+        assert!(!is_readable(&a) && !is_readable(&b));
+        waiters.wake();
+        waiters.wake();
+        assert!(is_readable(&a) && is_readable(&b));
+        a.forget();
+        assert!(!is_readable(&a) && is_readable(&b));
+        waiters.wake();
+        assert!(is_readable(&a));
+    }
+
+    #[test]
+    fn who_is_gone_is_forgotten() {
+        let waiters = LinkWaiters::default();
+        for _ in 0..10 {
+            drop(waiters.add().unwrap());
+            waiters.wake();
+        }
+        assert_eq!(waiters.events.lock().unwrap().len(), 1);
+    }
+}
