@@ -1,12 +1,12 @@
 //! Live: one thread that captures on one interface, for as long as its [`Tap`] lives.
 //!
 //! The thread owns the capture. An interface that is missing, down or gone is waited for, and no failure of it ends anything.
-//! Nothing is polled: the thread sleeps until there are frames, a command, or a change of interfaces to be hoped for. Only when frames
-//! come in crowds it takes naps instead, so that each wake-up is for many.
+//! The thread sleeps until there are frames, a command, or a change of interfaces to be hoped for. Only under load frames do not wake it, and it
+//! polls the ring in short intervals, so that each wake-up is for many (see [`moderation`]).
 
-mod crowd;
 mod device;
 mod error;
+mod moderation;
 mod outage;
 
 #[cfg(test)]
@@ -26,9 +26,9 @@ use rustix::io::{Errno, read, write};
 use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::link_changes::LinkChanges;
-use crowd::Crowd;
 use device::Device;
 pub use error::CaptureError;
+use moderation::InterruptModeration;
 use outage::{Opened, Outage};
 
 /// Frames that are read before commands get their turn.
@@ -315,12 +315,12 @@ fn serve(
     observer: &dyn Observer,
     sink: &mut impl Sink,
 ) -> Result<(), CaptureError> {
-    let mut crowd = Crowd::new(Instant::now());
+    let mut moderation = InterruptModeration::new(Instant::now());
     let mut attached = attach_newest(shared, device, observer)?;
     sink.listening();
     report_listening(device, outage.end(), observer);
     loop {
-        let woken_by = sleep(shared, device, outage, crowd.nap());
+        let woken_by = sleep(shared, device, outage, moderation.poll_interval());
         if woken_by.commands {
             shared.awake();
             let (stop, number, stats_asked) = {
@@ -347,7 +347,7 @@ fn serve(
         }
         if woken_by.frames == PollFlags::IN {
             let frames = read_batch(shared, device, observer, sink)?;
-            crowd.note(frames, BATCH, Instant::now());
+            moderation.note(frames, BATCH, Instant::now());
         } else if !woken_by.frames.is_empty() {
             let lost = lost();
             // What arrived before the interface went down is still in the ring.
@@ -396,9 +396,10 @@ struct WokenBy {
     changes: bool,
 }
 
-/// Waits for commands, for frames, and for changes of interfaces; or for a nap's time, and then there are frames.
-fn sleep(shared: &Shared, device: &Device, outage: &Outage, nap: Option<Duration>) -> WokenBy {
-    let nap = nap.map(|nap| Timespec { tv_sec: 0, tv_nsec: nap.subsec_nanos().into() });
+/// Waits for commands, for frames, and for changes of interfaces. With a poll interval, which is shorter than a second, frames wake nobody,
+/// and after it the ring is to be read whether there are any or not.
+fn sleep(shared: &Shared, device: &Device, outage: &Outage, interval: Option<Duration>) -> WokenBy {
+    let interval = interval.map(|interval| Timespec { tv_sec: 0, tv_nsec: interval.subsec_nanos().into() });
     let mut descriptors = [
         PollFd::new(&shared.wake, PollFlags::IN),
         // Nobody who tells of changes: the same descriptor twice does no harm.
@@ -408,12 +409,12 @@ fn sleep(shared: &Shared, device: &Device, outage: &Outage, nap: Option<Duration
         ),
         PollFd::new(device.descriptor(), PollFlags::IN),
     ];
-    let awaited = if nap.is_some() { &mut descriptors[..2] } else { &mut descriptors[..] };
-    match poll(awaited, nap.as_ref()) {
+    let awaited = if interval.is_some() { &mut descriptors[..2] } else { &mut descriptors[..] };
+    match poll(awaited, interval.as_ref()) {
         Ok(_) => WokenBy {
             commands: !descriptors[0].revents().is_empty(),
             changes: !descriptors[1].revents().is_empty(),
-            frames: if nap.is_some() { PollFlags::IN } else { descriptors[2].revents() },
+            frames: if interval.is_some() { PollFlags::IN } else { descriptors[2].revents() },
         },
         Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), changes: false },
         // There is no other reason with open descriptors but a lack of memory; the capture is opened anew.
