@@ -20,6 +20,7 @@ use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use crate::captures::Captures;
 use crate::clock::until;
 use crate::desk::{Desk, one_time};
 use crate::exit::Exit;
@@ -29,7 +30,6 @@ use crate::observe::report_refused_reload;
 use crate::reload::{Reloads, notify_systemd};
 use crate::signals::Signals;
 use crate::state;
-use crate::taps::Taps;
 use start::Begun;
 
 /// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
@@ -104,7 +104,7 @@ struct App {
     judgements: Receiver<Judgement>,
     desk: Arc<Desk>,
     pool: Pool,
-    taps: Taps,
+    captures: Captures,
     reloads: Reloads,
     running: Running,
     listening: Arc<Notify>,
@@ -142,7 +142,7 @@ impl App {
                 () = self.reloads.turn(&mut self.signals.hangup) => {}
                 () = until(let_go_at) => self.let_go().await,
                 () = self.listening.notified() => {
-                    if let Some(tried) = self.tried.take_if(|_| self.taps.were_tried()) {
+                    if let Some(tried) = self.tried.take_if(|_| self.captures.were_tried()) {
                         // Who told it to stop before must not hear that it runs.
                         let signal = self.signals.stop.came();
                         if signal.is_some() || !tried() {
@@ -276,7 +276,7 @@ impl App {
             std::mem::take(&mut self.running.suspended).into_iter().filter(|id| is_pending && there(id));
         self.hold(still.collect());
         self.pool.replace(Arc::clone(&generation));
-        if let Err(error) = self.taps.follow(config, &generation, &self.pool, &self.listening) {
+        if let Err(error) = self.captures.follow(config, &generation, &self.pool, &self.listening) {
             self.report(What::CaptureNotStarted { detail: error.to_string().into() });
         }
         if config.workers != self.running.workers {
@@ -321,7 +321,7 @@ impl App {
     }
 
     fn look(&mut self) {
-        let are_listening = self.taps.are_listening();
+        let are_listening = self.captures.are_listening();
         let Running { number, unreported, is_ready, .. } = &mut self.running;
         let (generation, is_first) = (*number, are_listening && !*is_ready);
         *is_ready |= are_listening;
@@ -344,13 +344,13 @@ impl App {
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         self.report(What::Stopping);
-        let Self { observer, taps, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
+        let Self { observer, captures, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
         // Or captures would end only when all that they have read is judged.
         pool.halt();
         let mut threads = spawn_blocking(move || {
-            let counts = taps.counts();
-            taps.stop();
+            let counts = captures.counts();
+            captures.stop();
             pool.stop();
             counts
         });

@@ -12,9 +12,9 @@ mod reload;
 mod watch;
 
 mod advice;
+mod captures;
 mod signals;
 mod state;
-mod taps;
 
 pub mod app;
 pub mod as_knockd;

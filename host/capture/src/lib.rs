@@ -1,6 +1,6 @@
 //! Packets from the wire, and what is known of the network that they come from.
 //!
-//! In the order of a packet's way: a [`Tap`] reads [`Frame`]s of an interface, behind a kernel [`Filter`] that lets only wanted ones
+//! In the order of a packet's way: a [`LiveCapture`] reads [`Frame`]s of an interface, behind a kernel [`Filter`] that lets only wanted ones
 //! through; [`decode()`] makes a knock of a frame, or names why not; [`LocalNetwork`] knows this machine's addresses and links, so whether
 //! it can have come from where it says. This crate decides nothing, opens no door, and never answers: it opens no socket that
 //! could send to the network.
@@ -27,5 +27,5 @@ pub use filter::{Filter, Precision};
 pub use frame::{Frame, LinkType};
 pub use link_changes::LinkChanges;
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
-pub use live::{CaptureError, Ending, Sink, Tap, TapSettings, TapStats};
+pub use live::{CaptureError, CaptureSettings, CaptureStats, EndingCapture, FrameSink, LiveCapture};
 pub use local_network::{LocalNetwork, LocalNetworkError, View};

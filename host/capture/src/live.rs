@@ -1,4 +1,4 @@
-//! Live: one thread that captures on one interface, for as long as its [`Tap`] lives.
+//! Live: one thread that captures on one interface, for as long as its [`LiveCapture`] lives.
 //!
 //! The thread owns the capture. An interface that is missing, down or gone is waited for, and no failure of it ends anything.
 //! The thread sleeps until there are frames, a command, or a change of interfaces to be hoped for. Only under load frames do not wake it, and it
@@ -40,7 +40,7 @@ const STATS_WAIT: Duration = Duration::from_millis(200);
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TapSettings {
+pub struct CaptureSettings {
     /// Name of an interface, or `any`. On `any` a packet shows once for each interface that it passes on its way in, so twice if it
     /// comes through a VLAN interface, a bridge or a bond.
     pub interface: String,
@@ -50,9 +50,9 @@ pub struct TapSettings {
     pub promiscuous: bool,
 }
 
-/// What a tap has seen since it was started, over all re-openings.
+/// What a capture has seen since it was started, over all re-openings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct TapStats {
+pub struct CaptureStats {
     /// Frames that passed the kernel filter, dropped ones included.
     pub received: u64,
     /// Frames that passed the filter but found the ring full.
@@ -61,9 +61,9 @@ pub struct TapStats {
     pub panics: u64,
 }
 
-/// What becomes of the frames of a tap. It is called on the tap's thread and must not block for long, or the kernel's ring fills up. A
-/// panic in it costs what it was about, is reported and counted, and it is called again for the next.
-pub trait Sink: Send + 'static {
+/// What becomes of the frames of a capture. It is called on the capture's thread and must not block for long, or the kernel's ring fills
+/// up. A panic in it costs what it was about, is reported and counted, and it is called again for the next.
+pub trait FrameSink: Send + 'static {
     /// The stack that it needs, in bytes.
     const STACK: usize = 2 << 20;
 
@@ -80,21 +80,21 @@ pub trait Sink: Send + 'static {
     fn waiting(&mut self) {}
 }
 
-impl<F: FnMut(Frame<'_>) + Send + 'static> Sink for F {
+impl<F: FnMut(Frame<'_>) + Send + 'static> FrameSink for F {
     fn frame(&mut self, frame: Frame<'_>) {
         self(frame);
     }
 }
 
 /// A capture on one interface. Dropping it has the capture end, without waiting for that.
-pub struct Tap {
+pub struct LiveCapture {
     shared: Arc<Shared>,
     observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
 }
 
 /// A capture that was told to end. Its sink may be in the middle of something.
-pub struct Ending {
+pub struct EndingCapture {
     observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
 }
@@ -119,31 +119,36 @@ struct State {
     listening: Option<u64>,
     /// Whether opening the interface has succeeded or failed once, and a failure was reported.
     tried: bool,
-    stats: TapStats,
+    stats: CaptureStats,
     stats_asked: u64,
     stats_answered: u64,
 }
 
-impl Tap {
+impl LiveCapture {
     /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and goes the right way to `sink`; both
     /// must be of the same direction. As long as there is no such interface, or it is down, it waits for it.
     ///
     /// # Errors
     ///
     /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
-    pub fn start<S: Sink>(settings: TapSettings, filter: Arc<Filter>, sink: S) -> Result<Self, CaptureError> {
+    pub fn start<S: FrameSink>(
+        settings: CaptureSettings,
+        filter: Arc<Filter>,
+        sink: S,
+    ) -> Result<Self, CaptureError> {
         Self::start_after(None, settings, filter, None, Arc::new(()), sink)
     }
 
-    /// As [`Tap::start`], but captures nothing before another one has ended: no frame is handed on by both. `observer` hears how it goes.
+    /// As [`LiveCapture::start`], but captures nothing before another one has ended: no frame is handed on by both. `observer` hears how
+    /// it goes.
     /// An interface that is missing or down is tried again as soon as `changes` says that one has changed, and else after up to 5 s.
     ///
     /// # Errors
     ///
     /// As there.
-    pub fn start_after<S: Sink>(
-        before: Option<Ending>,
-        settings: TapSettings,
+    pub fn start_after<S: FrameSink>(
+        before: Option<EndingCapture>,
+        settings: CaptureSettings,
         filter: Arc<Filter>,
         changes: Option<LinkChanges>,
         observer: Arc<dyn Observer>,
@@ -159,7 +164,7 @@ impl Tap {
             filter_number: 1,
             listening: None,
             tried: false,
-            stats: TapStats::default(),
+            stats: CaptureStats::default(),
             stats_asked: 0,
             stats_answered: 0,
         };
@@ -170,7 +175,7 @@ impl Tap {
             .spawn({
                 let (shared, observer) = (shared.clone(), observer.clone());
                 move || {
-                    before.into_iter().for_each(Ending::wait);
+                    before.into_iter().for_each(EndingCapture::wait);
                     run(&shared, &settings, changes, &*observer, sink);
                 }
             })
@@ -179,7 +184,7 @@ impl Tap {
     }
 
     /// Replaces the filter. The kernel swaps programs between two packets, so a packet that both let through is not lost.
-    /// Returns at once; [`Tap::ready`] says when it is in place.
+    /// Returns at once; [`LiveCapture::ready`] says when it is in place.
     pub fn set_filter(&self, filter: Arc<Filter>) {
         let mut state = self.shared.lock();
         state.filter = filter;
@@ -200,9 +205,10 @@ impl Tap {
         self.shared.lock().tried
     }
 
-    /// What this tap has seen. Asks the thread, so it may take up to 200 ms while that is busy; then the answer is the last one known.
+    /// What this capture has seen. Asks the thread, so it may take up to 200 ms while that is busy; then the answer is the last one
+    /// known.
     #[must_use]
-    pub fn stats(&self) -> TapStats {
+    pub fn stats(&self) -> CaptureStats {
         let asked = {
             let mut state = self.shared.lock();
             state.stats_asked += 1;
@@ -219,19 +225,19 @@ impl Tap {
 
     /// Has the capture end, without waiting for that. Frames not yet read are dropped.
     #[must_use]
-    pub fn end(mut self) -> Ending {
-        Ending { observer: Arc::clone(&self.observer), thread: self.thread.take() }
+    pub fn end(mut self) -> EndingCapture {
+        EndingCapture { observer: Arc::clone(&self.observer), thread: self.thread.take() }
     }
 }
 
-impl Drop for Tap {
+impl Drop for LiveCapture {
     fn drop(&mut self) {
         self.shared.lock().stop = true;
         self.shared.wake();
     }
 }
 
-impl Ending {
+impl EndingCapture {
     /// Whether it has ended.
     #[must_use]
     pub fn is_over(&self) -> bool {
@@ -282,10 +288,10 @@ impl Shared {
 /// The thread: open, read until that ends, wait, again.
 fn run(
     shared: &Shared,
-    settings: &TapSettings,
+    settings: &CaptureSettings,
     changes: Option<LinkChanges>,
     observer: &dyn Observer,
-    mut sink: impl Sink,
+    mut sink: impl FrameSink,
 ) {
     let mut outage = Outage::new(changes);
     while !shared.lock().stop {
@@ -307,13 +313,13 @@ fn run(
     }
 }
 
-/// Reads frames and follows commands until the tap is to stop or the capture fails.
+/// Reads frames and follows commands until the capture is to stop or fails.
 fn serve(
     shared: &Shared,
     device: &mut Device,
     outage: &mut Outage,
     observer: &dyn Observer,
-    sink: &mut impl Sink,
+    sink: &mut impl FrameSink,
 ) -> Result<(), CaptureError> {
     let mut moderation = InterruptModeration::new(Instant::now());
     let mut attached = attach_newest(shared, device, observer)?;
@@ -381,7 +387,7 @@ fn read_batch(
     shared: &Shared,
     device: &mut Device,
     observer: &dyn Observer,
-    sink: &mut impl Sink,
+    sink: &mut impl FrameSink,
 ) -> Result<usize, CaptureError> {
     let interface = Arc::clone(device.interface());
     let frames = device.read(BATCH, |frame| guarded(shared, &interface, observer, || sink.frame(frame)))?;

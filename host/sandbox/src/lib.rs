@@ -40,4 +40,4 @@ pub use module_files::{ModuleFiles, ReadError};
 pub use problem::Problem;
 pub use runtime::{Running, Runtime};
 pub use shard::Shard;
-pub use worker::{Ask, Entrance, IsLocal, Now, Pool, Surroundings};
+pub use worker::{Ask, IsLocal, Now, Pool, Submitter, Surroundings};

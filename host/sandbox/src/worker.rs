@@ -53,14 +53,14 @@ pub struct Pool {
     stops: Arc<AtomicBool>,
 }
 
-/// Where knocks are handed in. Threads end when every entrance is gone.
-pub struct Entrance {
+/// Where knocks are handed in. Threads end when every submitter is gone.
+pub struct Submitter {
     workers: Arc<[Worker]>,
     /// One for each worker that is a thread of its own.
     queues: Arc<[Sender<Vec<Knock>>]>,
     generation: Arc<ArcSwap<Generation>>,
     hasher: RandomState,
-    /// What was handed in since the last [`Entrance::judge`], by worker.
+    /// What was handed in since the last [`Submitter::judge`], by worker.
     batches: Vec<Vec<Knock>>,
 }
 
@@ -113,8 +113,8 @@ impl Pool {
 
     /// A way in for one more source of knocks.
     #[must_use]
-    pub fn entrance(&self) -> Entrance {
-        Entrance {
+    pub fn submitter(&self) -> Submitter {
+        Submitter {
             workers: Arc::clone(&self.workers),
             queues: Arc::clone(&self.queues),
             generation: Arc::clone(&self.generation),
@@ -140,7 +140,7 @@ impl Pool {
         self.stops.store(true, Ordering::Relaxed);
     }
 
-    /// Ends the workers; what is in their queues is dropped. Every entrance must be gone.
+    /// Ends the workers; what is in their queues is dropped. Every submitter must be gone.
     pub fn stop(self) {
         self.halt();
         drop(self.queues);
@@ -150,7 +150,7 @@ impl Pool {
     }
 }
 
-impl Entrance {
+impl Submitter {
     /// What any of the rules wants to see of a packet.
     #[must_use]
     pub fn detail(&self) -> Detail {

@@ -19,6 +19,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::advice;
+use crate::captures::Captures;
 use crate::clock::Clock;
 use crate::desk::{Desk, one_time};
 use crate::doors::Doors;
@@ -30,7 +31,6 @@ use crate::observe::report_refused_start;
 use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::signals::Signals;
 use crate::state;
-use crate::taps::Taps;
 
 /// What came of starting.
 pub(super) enum Begun {
@@ -137,10 +137,10 @@ impl App {
         let now = Arc::new(move || clock.now());
         let surroundings = Surroundings { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
-        let mut taps =
-            Taps::new(Arc::clone(&local), Sightings::new(source.likeness()), Arc::clone(&observer));
+        let mut captures =
+            Captures::new(Arc::clone(&local), Sightings::new(source.likeness()), Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
-        taps.follow(&config, &generation, &pool, &listening)?;
+        captures.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config);
         let running = Running {
             number: generation.number,
@@ -158,7 +158,7 @@ impl App {
             judgements,
             desk,
             pool,
-            taps,
+            captures,
             reloads,
             running,
             listening,

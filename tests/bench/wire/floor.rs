@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 use pcap::{Active, Capture};
-use postern_capture::{Filter, Frame, Tap, TapSettings};
+use postern_capture::{CaptureSettings, Filter, Frame, LiveCapture};
 use postern_core::{
     Act, Client, Direction, DoorId, GuardDoor, GuardProtocol, NetDoor, OnClose, Order, PortRange, TcpFlags,
     Transport, Watch,
@@ -92,7 +92,7 @@ fn nap() {
     let none = TcpFlags::default();
     let watch = Watch { transport: Transport::Udp, first_port, last_port, set: none, clear: none };
     let settings =
-        TapSettings { interface: "eth0".to_owned(), direction: Direction::Incoming, promiscuous: false };
+        CaptureSettings { interface: "eth0".to_owned(), direction: Direction::Incoming, promiscuous: false };
     let odd = Arc::new(AtomicU64::new(0));
     let sink = {
         let odd = Arc::clone(&odd);
@@ -100,11 +100,12 @@ fn nap() {
             odd.fetch_add(is_odd(frame.bytes), Ordering::Relaxed);
         }
     };
-    let tap = Tap::start(settings, Arc::new(Filter::from_watches(&[watch])), sink).expect("a thread");
-    assert!(tap.ready(Duration::from_secs(10)), "eth0 cannot be opened");
+    let capture =
+        LiveCapture::start(settings, Arc::new(Filter::from_watches(&[watch])), sink).expect("a thread");
+    assert!(capture.ready(Duration::from_secs(10)), "eth0 cannot be opened");
     println!("listening");
     wait_for_the_end();
-    let stats = tap.stats();
+    let stats = capture.stats();
     tell(stats.received, stats.dropped, odd.load(Ordering::Relaxed));
 }
 

@@ -11,7 +11,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use socket2::{SockFilter, SockRef};
 
-use super::{CaptureError, TapSettings};
+use super::{CaptureError, CaptureSettings};
 use crate::filter::{Filter, NetworkHeader};
 use crate::frame::{Frame, LinkType};
 
@@ -36,7 +36,7 @@ pub(super) struct Device {
 }
 
 impl Device {
-    pub(super) fn open(settings: &TapSettings, observer: &dyn Observer) -> Result<Self, CaptureError> {
+    pub(super) fn open(settings: &CaptureSettings, observer: &dyn Observer) -> Result<Self, CaptureError> {
         let interface = &settings.interface;
         let mut capture = Self::capture(settings).map_err(|source| why(interface, source))?;
         if interface == ANY_INTERFACE && capture.set_datalink(COOKED_V2).is_err() {
@@ -59,7 +59,7 @@ impl Device {
         self.index.is_none_or(|index| name_to_index(&self.capture, &self.interface) == Ok(index))
     }
 
-    fn capture(settings: &TapSettings) -> Result<Capture<Active>, pcap::Error> {
+    fn capture(settings: &CaptureSettings) -> Result<Capture<Active>, pcap::Error> {
         let capture = Capture::from_device(settings.interface.as_str())?
             // Each frame is there as soon as the kernel has it, not when a block of the ring is full.
             .immediate_mode(true)

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use postern_core::{Observer, Report, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{CaptureError, Shared, TapSettings};
+use super::{CaptureError, CaptureSettings, Shared};
 use crate::link_changes::LinkChanges;
 
 /// The first pause before trying again; each one after it is twice as long.
@@ -42,7 +42,12 @@ impl Outage {
     }
 
     /// Reports why there is no capture, unless that was the last thing that was reported.
-    pub(super) fn report(&mut self, settings: &TapSettings, failure: &CaptureError, observer: &dyn Observer) {
+    pub(super) fn report(
+        &mut self,
+        settings: &CaptureSettings,
+        failure: &CaptureError,
+        observer: &dyn Observer,
+    ) {
         let reason = with_sources(failure);
         if self.said.as_ref() == Some(&reason) {
             return;

@@ -14,7 +14,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::device::Device;
 use super::outage::with_sources;
-use super::{Tap, TapSettings};
+use super::{CaptureSettings, LiveCapture};
 use crate::decode::decode;
 use crate::filter::Filter;
 use crate::frame::{Frame, LinkType};
@@ -36,7 +36,7 @@ fn filter(watches: &[Watch]) -> Arc<Filter> {
     Arc::new(Filter::from_watches(watches))
 }
 
-/// What a tap handed on.
+/// What a capture handed on.
 #[derive(Clone, Default)]
 struct Seen(Arc<Mutex<Vec<(LinkType, Read)>>>);
 
@@ -44,19 +44,24 @@ struct Seen(Arc<Mutex<Vec<(LinkType, Read)>>>);
 type Read = Result<Knock, String>;
 
 impl Seen {
-    fn tap(&self, interface: &str, watches: &[Watch]) -> Tap {
-        let tap = self.tap_unready(interface, watches);
-        assert!(tap.ready(LONG), "{interface} is not listening");
-        tap
+    fn capture(&self, interface: &str, watches: &[Watch]) -> LiveCapture {
+        let capture = self.capture_unready(interface, watches);
+        assert!(capture.ready(LONG), "{interface} is not listening");
+        capture
     }
 
-    fn tap_unready(&self, interface: &str, watches: &[Watch]) -> Tap {
-        self.tap_woken_by(None, interface, watches)
+    fn capture_unready(&self, interface: &str, watches: &[Watch]) -> LiveCapture {
+        self.capture_woken_by(None, interface, watches)
     }
 
-    fn tap_woken_by(&self, changes: Option<LinkChanges>, interface: &str, watches: &[Watch]) -> Tap {
+    fn capture_woken_by(
+        &self,
+        changes: Option<LinkChanges>,
+        interface: &str,
+        watches: &[Watch],
+    ) -> LiveCapture {
         let seen = self.0.clone();
-        let settings = TapSettings {
+        let settings = CaptureSettings {
             interface: interface.to_owned(),
             direction: Direction::Incoming,
             promiscuous: false,
@@ -66,7 +71,7 @@ impl Seen {
                 .map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
             seen.lock().unwrap().push((frame.link, knock));
         };
-        Tap::start_after(None, settings, filter(watches), changes, Arc::new(()), sink).unwrap()
+        LiveCapture::start_after(None, settings, filter(watches), changes, Arc::new(()), sink).unwrap()
     }
 
     fn lines(&self) -> Vec<String> {
@@ -136,16 +141,16 @@ fn loopback_shows_each_wanted_packet_once() {
     in_namespace(|| {
         for interface in ["lo", "any"] {
             let seen = Seen::default();
-            let tap = seen.tap(interface, &[udp(2000, 2002), syn(2500)]);
+            let capture = seen.capture(interface, &[udp(2000, 2002), syn(2500)]);
             send(&[("127.0.0.1:1999", "no"), ("127.0.0.1:2000", "one"), ("[::1]:2001", "two")]);
             // The answer is a reset from port 2500, which nobody asked for.
             TcpStream::connect("127.0.0.1:2500").unwrap_err();
             send(&[("127.0.0.1:2003", "no"), ("127.0.0.1:2002", "three")]);
             seen.expect(&["udp 2000 one", "udp 2001 two", "tcp 2500 ", "udp 2002 three"]);
-            let stats = tap.stats();
+            let stats = capture.stats();
             // Unwanted packets do not even reach this process.
             assert_eq!((stats.received, stats.dropped, stats.panics), (4, 0, 0), "{interface}");
-            tap.stop();
+            capture.stop();
             assert_eq!(seen.lines().len(), 4);
             println!("{interface}: {:?}", seen.link());
         }
@@ -158,7 +163,7 @@ fn ethernet_is_read_with_and_without_tags() {
         veth();
         for interface in ["pe-a", "any"] {
             let seen = Seen::default();
-            let tap = seen.tap(interface, &[udp(2222, 2222)]);
+            let capture = seen.capture(interface, &[udp(2222, 2222)]);
             let to = "ffffffffffff 020000000001";
             send_frame("pe-b", &format!("{to} 0800 {UDP_2222}"));
             send_frame("pe-b", &format!("{to} 8100 0005 0800 {UDP_2222}"));
@@ -173,7 +178,7 @@ fn ethernet_is_read_with_and_without_tags() {
             }
             send_frame("pe-b", &format!("{to} 8100 0005 86dd {UDP_2222_V6}"));
             seen.expect(&["udp 2222 abc", "udp 2222 abc", "udp 2222 abc", "udp 2222 end"]);
-            assert_eq!(tap.stats().received, 4, "{interface}");
+            assert_eq!(capture.stats().received, 4, "{interface}");
             println!("{interface}: {:?}", seen.link());
         }
     });
@@ -205,14 +210,14 @@ fn raw_ip_from_a_tunnel_is_read() {
         };
         ip("link set pe-t up");
         let seen = Seen::default();
-        let tap = seen.tap("pe-t", &[udp(2222, 2222)]);
+        let capture = seen.capture("pe-t", &[udp(2222, 2222)]);
         let mut input = tunnel.stdin.take().unwrap();
         for packet in [&UDP_2222.replace("08ae", "08af"), UDP_2222] {
             writeln!(input, "{packet}").unwrap();
         }
         seen.expect(&["udp 2222 abc"]);
         assert_eq!(seen.link(), LinkType::Ip);
-        assert_eq!(tap.stats().received, 1);
+        assert_eq!(capture.stats().received, 1);
         drop(input);
         tunnel.wait().unwrap();
     });
@@ -239,10 +244,13 @@ fn stream(rate: u32, stop: &AtomicBool) -> u32 {
 fn a_change_of_filters_under_load_loses_nothing() {
     in_namespace(|| {
         let numbers = Arc::new(Mutex::new(Vec::new()));
-        let settings =
-            TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
+        let settings = CaptureSettings {
+            interface: "lo".to_owned(),
+            direction: Direction::Incoming,
+            promiscuous: false,
+        };
         let mut few = vec![udp(3000, 3000)];
-        let tap = Tap::start(settings, filter(&few), {
+        let capture = LiveCapture::start(settings, filter(&few), {
             let numbers = numbers.clone();
             move |frame: Frame<'_>| {
                 let knock = decode(&frame, Detail::payload(4)).unwrap();
@@ -252,7 +260,7 @@ fn a_change_of_filters_under_load_loses_nothing() {
             }
         })
         .unwrap();
-        assert!(tap.ready(LONG));
+        assert!(capture.ready(LONG));
         let many: Vec<Watch> = (0..6000).map(|index| udp(index * 7 % 40_000, index * 7 % 40_000)).collect();
         let filters = [filter(&few), filter(&[many, vec![udp(3000, 3000)]].concat()), {
             few.push(syn(22));
@@ -262,20 +270,20 @@ fn a_change_of_filters_under_load_loses_nothing() {
         let sent = thread::scope(|scope| {
             let sender = scope.spawn(|| stream(20_000, &stop));
             for round in 0..300 {
-                tap.set_filter(filters[round % filters.len()].clone());
-                assert!(tap.ready(LONG), "round {round}");
+                capture.set_filter(filters[round % filters.len()].clone());
+                assert!(capture.ready(LONG), "round {round}");
             }
-            until(|| numbers.lock().unwrap().len() > 30_000, || format!("{:?}", tap.stats()));
+            until(|| numbers.lock().unwrap().len() > 30_000, || format!("{:?}", capture.stats()));
             stop.store(true, Ordering::Relaxed);
             sender.join().unwrap()
         });
         let all = usize::try_from(sent).unwrap();
         until(
             || numbers.lock().unwrap().len() >= all,
-            || format!("{} of {sent}; {:?}", numbers.lock().unwrap().len(), tap.stats()),
+            || format!("{} of {sent}; {:?}", numbers.lock().unwrap().len(), capture.stats()),
         );
         assert!(numbers.lock().unwrap().iter().copied().eq(0..sent), "all of them, in order and once");
-        println!("{sent} sent and seen over 300 changes of filters, {:?}", tap.stats());
+        println!("{sent} sent and seen over 300 changes of filters, {:?}", capture.stats());
     });
 }
 
@@ -286,15 +294,15 @@ fn a_kernel_with_little_room_for_filters_gets_coarser_ones() {
             (0..3000).map(|index| first + index * 7).map(|port| udp(port, port)).collect()
         };
         let seen = Seen::default();
-        let tap = seen.tap("lo", &[]);
+        let capture = seen.capture("lo", &[]);
         let mut unwanted = Vec::new();
         for bytes in ["131072", "20480", "4096", "2048"] {
             std::fs::write("/proc/sys/net/core/optmem_max", bytes).unwrap();
             for first in [1000, 1001] {
-                tap.set_filter(filter(&ports(first)));
-                assert!(tap.ready(LONG));
+                capture.set_filter(filter(&ports(first)));
+                assert!(capture.ready(LONG));
                 seen.0.lock().unwrap().clear();
-                let before = tap.stats().received;
+                let before = capture.stats().received;
                 // Port 900 is below all of them; the next one is in a gap.
                 send(&[("127.0.0.1:900", ""), (&format!("127.0.0.1:{}", first + 3), "")]);
                 send(&[(&format!("127.0.0.1:{}", first + 7), "wanted")]);
@@ -302,7 +310,7 @@ fn a_kernel_with_little_room_for_filters_gets_coarser_ones() {
                     || seen.lines().last().is_some_and(|line| line.ends_with("wanted")),
                     || bytes.to_owned(),
                 );
-                unwanted.push(tap.stats().received - before - 1);
+                unwanted.push(capture.stats().received - before - 1);
             }
         }
         // Exact, then with gaps closed, at last without any filter but for outgoing packets (each datagram is refused by ICMP).
@@ -317,13 +325,13 @@ fn interfaces_are_waited_for_and_found_again() {
     in_namespace(|| {
         let seen = Seen::default();
         let network = LocalNetwork::follow(Arc::new(())).unwrap();
-        let tap = seen.tap_woken_by(network.link_changes().ok(), "pe-a", &[udp(2222, 2222)]);
+        let capture = seen.capture_woken_by(network.link_changes().ok(), "pe-a", &[udp(2222, 2222)]);
         // So long that the pauses between attempts have become longer than what is allowed below.
-        assert!(!tap.ready(Duration::from_millis(1700)), "there is no such interface yet");
+        assert!(!capture.ready(Duration::from_millis(1700)), "there is no such interface yet");
         let frame = format!("ffffffffffff 020000000001 0800 {UDP_2222}");
         let works_again = |how: &str, times: usize| {
             let begin = Instant::now();
-            assert!(tap.ready(LONG), "{how}");
+            assert!(capture.ready(LONG), "{how}");
             assert!(
                 begin.elapsed() < Duration::from_secs(1),
                 "{how}: listening only {:?} later",
@@ -332,14 +340,14 @@ fn interfaces_are_waited_for_and_found_again() {
             send_frame("pe-b", &frame);
             seen.expect(&vec!["udp 2222 abc"; times]);
         };
-        let is_deaf = || until(|| !tap.ready(Duration::ZERO), || "still listening".to_owned());
+        let is_deaf = || until(|| !capture.ready(Duration::ZERO), || "still listening".to_owned());
 
         veth();
         works_again("created", 1);
         ip("link set pe-a down");
         is_deaf();
         // While it is away the filter may change.
-        tap.set_filter(filter(&[udp(2222, 2223)]));
+        capture.set_filter(filter(&[udp(2222, 2223)]));
         ip("link set pe-a up");
         works_again("up again", 2);
         ip("link delete pe-a");
@@ -368,7 +376,7 @@ fn what_is_wrong_with_an_interface_is_said_in_plain_words() {
         veth();
         ip("link set pe-a down");
         let words = |interface: &str| {
-            let settings = TapSettings {
+            let settings = CaptureSettings {
                 interface: interface.to_owned(),
                 direction: Direction::Incoming,
                 promiscuous: false,
@@ -397,7 +405,7 @@ fn packets_of_the_other_direction_from_before_the_filter_are_not_handed_on() {
 fn packets_from_before_the_filter(direction: Direction, expected: [u8; 3]) {
     in_namespace(|| {
         veth();
-        let settings = TapSettings { interface: "pe-a".to_owned(), direction, promiscuous: false };
+        let settings = CaptureSettings { interface: "pe-a".to_owned(), direction, promiscuous: false };
         let mut device = Device::open(&settings, &()).unwrap();
         for (interface, payload) in [("pe-a", "6f7574"), ("pe-b", "696e20")] {
             let packet = UDP_2222.replace("616263", payload);
@@ -427,22 +435,25 @@ fn packets_from_before_the_filter(direction: Direction, expected: [u8; 3]) {
 #[test]
 fn children_do_not_inherit_the_capture() {
     in_namespace(|| {
-        let settings =
-            TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
+        let settings = CaptureSettings {
+            interface: "lo".to_owned(),
+            direction: Direction::Incoming,
+            promiscuous: false,
+        };
         let device = Device::open(&settings, &()).unwrap();
         assert!(fcntl_getfd(device.descriptor()).unwrap().contains(FdFlags::CLOEXEC));
     });
 }
 
 #[test]
-fn a_tap_stops_at_once_whatever_it_waits_for() {
+fn a_capture_stops_at_once_whatever_it_waits_for() {
     in_namespace(|| {
         for interface in ["lo", "missing"] {
-            let tap = Seen::default().tap_unready(interface, &[udp(1, 1)]);
-            assert_eq!(tap.ready(Duration::from_millis(500)), interface == "lo");
+            let capture = Seen::default().capture_unready(interface, &[udp(1, 1)]);
+            assert_eq!(capture.ready(Duration::from_millis(500)), interface == "lo");
             let begin = Instant::now();
-            assert_eq!(tap.stats().received, 0);
-            tap.stop();
+            assert_eq!(capture.stats().received, 0);
+            capture.stop();
             assert!(begin.elapsed() < Duration::from_millis(100), "{interface}: {:?}", begin.elapsed());
         }
     });
@@ -452,9 +463,12 @@ fn a_tap_stops_at_once_whatever_it_waits_for() {
 fn a_panic_in_the_sink_costs_one_frame() {
     in_namespace(|| {
         let seen = Arc::new(Mutex::new(Vec::new()));
-        let settings =
-            TapSettings { interface: "lo".to_owned(), direction: Direction::Incoming, promiscuous: false };
-        let tap = Tap::start(settings, filter(&[udp(2000, 2002)]), {
+        let settings = CaptureSettings {
+            interface: "lo".to_owned(),
+            direction: Direction::Incoming,
+            promiscuous: false,
+        };
+        let capture = LiveCapture::start(settings, filter(&[udp(2000, 2002)]), {
             let seen = seen.clone();
             move |frame: Frame<'_>| {
                 let port = decode(&frame, Detail::LEAST).unwrap().destination_port;
@@ -463,10 +477,10 @@ fn a_panic_in_the_sink_costs_one_frame() {
             }
         })
         .unwrap();
-        assert!(tap.ready(LONG));
+        assert!(capture.ready(LONG));
         send(&[("127.0.0.1:2000", ""), ("127.0.0.1:2001", ""), ("127.0.0.1:2002", "")]);
         until(|| seen.lock().unwrap().len() == 2, || format!("{:?}", seen.lock().unwrap()));
         assert_eq!(*seen.lock().unwrap(), [2000, 2002]);
-        assert_eq!(tap.stats().panics, 1);
+        assert_eq!(capture.stats().panics, 1);
     });
 }

@@ -11,7 +11,7 @@ use super::*;
 use crate::decode::decode;
 use crate::filter::Filter;
 use crate::links::LOOPBACK;
-use crate::live::{Tap, TapSettings};
+use crate::live::{CaptureSettings, LiveCapture};
 use crate::namespace::{Namespace, ip, send_frame};
 
 const LONG: Duration = Duration::from_secs(20);
@@ -140,7 +140,7 @@ struct Seen(Arc<Mutex<Vec<String>>>);
 
 impl Seen {
     /// Captures what goes to port 2222.
-    fn tap(&self, local: &Arc<LocalNetwork>, interface: &str) -> Tap {
+    fn capture(&self, local: &Arc<LocalNetwork>, interface: &str) -> LiveCapture {
         let (seen, local, mut view) = (self.0.clone(), Arc::clone(local), local.view());
         let watch = Watch {
             transport: Transport::Udp,
@@ -149,13 +149,13 @@ impl Seen {
             set: TcpFlags(0),
             clear: TcpFlags(0),
         };
-        let settings = TapSettings {
+        let settings = CaptureSettings {
             interface: interface.to_owned(),
             direction: Direction::Incoming,
             promiscuous: true,
         };
         let filter = Arc::new(Filter::from_watches(&[watch]));
-        let tap = Tap::start(settings, filter, move |frame: Frame<'_>| {
+        let capture = LiveCapture::start(settings, filter, move |frame: Frame<'_>| {
             let placed = decode(&frame, Detail::LEAST)
                 .and_then(|mut knock| view.place(&mut knock, &frame).map(|()| knock));
             let line = match placed {
@@ -164,9 +164,9 @@ impl Seen {
             };
             seen.lock().unwrap().push(line);
         });
-        let tap = tap.unwrap();
-        assert!(tap.ready(LONG), "{interface} is not listening");
-        tap
+        let capture = capture.unwrap();
+        assert!(capture.ready(LONG), "{interface} is not listening");
+        capture
     }
 
     /// Waits for these lines and no others, in any order: interfaces are read by threads of their own.
@@ -232,7 +232,7 @@ fn impossible_sources_are_dropped_by_name_wherever_they_are_captured() {
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["pe-a", "any"] {
             let seen = Seen::default();
-            let _tap = seen.tap(&local, interface);
+            let _tap = seen.capture(&local, interface);
             let impossible = [
                 "0.0.0.0",
                 "192.0.2.7",
@@ -265,7 +265,7 @@ fn this_machine_may_knock_at_itself_by_loopback() {
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["lo", "any"] {
             let seen = Seen::default();
-            let _tap = seen.tap(&local, interface);
+            let _tap = seen.capture(&local, interface);
             for to in ["127.0.0.1:2222", "192.0.2.7:2222", "[::1]:2222"] {
                 let from = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
                 std::net::UdpSocket::bind(from).unwrap().send_to(b"", to).unwrap();
@@ -281,7 +281,7 @@ fn a_link_local_source_has_the_link_that_ip_sees() {
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["pe-a", "any"] {
             let seen = Seen::default();
-            let _tap = seen.tap(&local, interface);
+            let _tap = seen.capture(&local, interface);
             send_frame("pe-b", &frame("fe80::1", ""));
             // For its priority only; IP sees it.
             send_frame("pe-b", &frame("fe80::2", "8100 e000"));
@@ -304,12 +304,12 @@ fn a_link_local_source_behind_a_tag_that_nobody_has_is_on_no_link() {
             }
         };
         let seen = Seen::default();
-        let tap = seen.tap(&local, "pe-a");
+        let capture = seen.capture(&local, "pe-a");
         send();
         seen.expect(&["fe80::5 -", "fe80::6 -", "2001:db8::1 -"]);
-        tap.stop();
+        capture.stop();
         // There the tag cannot be seen, so they are not let through.
-        let _tap = seen.tap(&local, "any");
+        let _tap = seen.capture(&local, "any");
         send();
         seen.expect(&["2001:db8::1 -"]);
     });
@@ -324,7 +324,7 @@ fn the_port_of_a_bridge_is_the_bridges_link() {
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for (interface, times) in [("pe-a", 1), ("pe-br", 1), ("any", 2)] {
             let seen = Seen::default();
-            let _tap = seen.tap(&local, interface);
+            let _tap = seen.capture(&local, interface);
             send_frame("pe-b", &frame("fe80::1", ""));
             seen.expect(&vec!["fe80::1 pe-br"; times]);
         }
@@ -341,7 +341,7 @@ fn a_tagged_frame_is_on_the_link_of_its_vlan() {
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for interface in ["pe-a", "pe-a.5", "any"] {
             let seen = Seen::default();
-            let _tap = seen.tap(&local, interface);
+            let _tap = seen.capture(&local, interface);
             send_frame("pe-b", &frame("fe80::1", "8100 0005"));
             seen.expect(&["fe80::1 pe-a.5"]);
         }
@@ -360,7 +360,7 @@ fn what_comes_in_on_a_part_of_a_bond_is_the_bonds() {
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         for (interface, times) in [("pe-a", 1), ("pe-bond", 1), ("any", 2)] {
             let seen = Seen::default();
-            let _tap = seen.tap(&local, interface);
+            let _tap = seen.capture(&local, interface);
             send_frame("pe-b", &frame("fe80::1", ""));
             seen.expect(&vec!["fe80::1 pe-bond"; times]);
         }
@@ -379,7 +379,7 @@ fn a_machines_own_link_local_address_is_anothers_on_another_link() {
         ip("addr add fe80::1/64 dev pe-c nodad");
         let local = Arc::new(LocalNetwork::follow(Arc::new(())).unwrap());
         let seen = Seen::default();
-        let _taps = ["pe-a", "pe-c"].map(|interface| seen.tap(&local, interface));
+        let _taps = ["pe-a", "pe-c"].map(|interface| seen.capture(&local, interface));
         send_frame("pe-b", &frame("fe80::1", ""));
         seen.expect(&["fe80::1 pe-a"]);
         send_frame("pe-d", &frame("fe80::1", ""));

@@ -1,35 +1,35 @@
-//! Taps: a capture for each interface, and what becomes of a frame.
+//! Captures: one for each interface, and what becomes of a frame.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::{
-    CaptureError, Ending, Filter, Frame, LocalNetwork, Precision, Sightings, Sink, Tap, TapSettings, View,
-    decode,
+    CaptureError, CaptureSettings, EndingCapture, Filter, Frame, FrameSink, LiveCapture, LocalNetwork,
+    Precision, Sightings, View, decode,
 };
 use postern_config::Config;
 use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer, Report, What};
-use postern_sandbox::{Entrance, Generation, Pool, Runtime};
+use postern_sandbox::{Generation, Pool, Runtime, Submitter};
 use tokio::sync::Notify;
 
 /// An interface, and which way packets go there.
 type Place = (String, Direction);
 
 /// The running captures, by interface and by which way their packets go.
-pub(crate) struct Taps {
+pub(crate) struct Captures {
     network: Arc<LocalNetwork>,
     sightings: Sightings,
     observer: Arc<dyn Observer>,
-    taps: BTreeMap<Place, (bool, Tap)>,
+    captures: BTreeMap<Place, (bool, LiveCapture)>,
     /// Captures that were told to end. A rule may be in the middle of a call for one, and nobody waits for that here.
-    ending: HashMap<Place, Ending>,
+    ending: HashMap<Place, EndingCapture>,
 }
 
-impl Taps {
+impl Captures {
     /// No captures yet.
     pub(crate) fn new(network: Arc<LocalNetwork>, sightings: Sightings, observer: Arc<dyn Observer>) -> Self {
-        Self { network, sightings, observer, taps: BTreeMap::new(), ending: HashMap::new() }
+        Self { network, sightings, observer, captures: BTreeMap::new(), ending: HashMap::new() }
     }
 
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
@@ -43,26 +43,26 @@ impl Taps {
     ) -> Result<(), CaptureError> {
         let wanted = wanted(config, generation, &*self.observer);
         self.ending.retain(|_, ending| !ending.is_over());
-        let is_over = |place: &Place, (promiscuous, _): &mut (bool, Tap)| {
+        let is_over = |place: &Place, (promiscuous, _): &mut (bool, LiveCapture)| {
             !wanted.contains_key(place) || *promiscuous != config.promiscuous
         };
-        for (place, (_, tap)) in self.taps.extract_if(.., is_over) {
-            self.ending.insert(place, tap.end());
+        for (place, (_, capture)) in self.captures.extract_if(.., is_over) {
+            self.ending.insert(place, capture.end());
         }
-        for (place, (_, tap)) in &self.taps {
+        for (place, (_, capture)) in &self.captures {
             if let Some(filter) = wanted.get(place) {
-                tap.set_filter(Arc::clone(filter));
+                capture.set_filter(Arc::clone(filter));
             }
         }
         if wanted.len() > 1 || config.interfaces.iter().any(|interface| interface == ANY_INTERFACE) {
             self.sightings.begin();
         }
         for (place, filter) in wanted {
-            if !self.taps.contains_key(&place) {
+            if !self.captures.contains_key(&place) {
                 let (interface, direction) = place.clone();
-                let settings = TapSettings { interface, direction, promiscuous: config.promiscuous };
-                let way_in = WayIn {
-                    entrance: pool.entrance(),
+                let settings = CaptureSettings { interface, direction, promiscuous: config.promiscuous };
+                let decoder = Decoder {
+                    submitter: pool.submitter(),
                     network: self.network.view(),
                     sightings: self.sightings.clone(),
                     only_ipv4: config.only_ipv4,
@@ -73,8 +73,8 @@ impl Taps {
                 // Without it an interface is waited for in longer steps.
                 let changes = self.network.link_changes().ok();
                 let observer = Arc::clone(&self.observer);
-                let tap = Tap::start_after(before, settings, filter, changes, observer, way_in)?;
-                self.taps.insert(place, (config.promiscuous, tap));
+                let capture = LiveCapture::start_after(before, settings, filter, changes, observer, decoder)?;
+                self.captures.insert(place, (config.promiscuous, capture));
             }
         }
         Ok(())
@@ -82,24 +82,28 @@ impl Taps {
 
     /// Whether every capture is listening, with the newest filter.
     pub(crate) fn are_listening(&self) -> bool {
-        self.taps.values().all(|(_, tap)| tap.ready(Duration::ZERO))
+        self.captures.values().all(|(_, capture)| capture.ready(Duration::ZERO))
     }
 
     /// Ends all of them; returns when no frame is handed on any more.
     pub(crate) fn stop(self) {
-        let endings: Vec<_> =
-            self.taps.into_values().map(|(_, tap)| tap.end()).chain(self.ending.into_values()).collect();
-        endings.into_iter().for_each(Ending::wait);
+        let endings: Vec<_> = self
+            .captures
+            .into_values()
+            .map(|(_, capture)| capture.end())
+            .chain(self.ending.into_values())
+            .collect();
+        endings.into_iter().for_each(EndingCapture::wait);
     }
 
     /// Whether every capture has been tried, be it in vain.
     pub(crate) fn were_tried(&self) -> bool {
-        self.taps.values().all(|(_, tap)| tap.has_tried())
+        self.captures.values().all(|(_, capture)| capture.has_tried())
     }
 
     /// Packets captured, and lost because the daemon was too slow, on all interfaces.
     pub(crate) fn counts(&self) -> (u64, u64) {
-        let stats = self.taps.values().map(|(_, tap)| tap.stats());
+        let stats = self.captures.values().map(|(_, capture)| capture.stats());
         stats.fold((0, 0), |(received, dropped), stats| (received + stats.received, dropped + stats.dropped))
     }
 }
@@ -128,9 +132,9 @@ fn filter(generation: &Generation, direction: Direction, observer: &dyn Observer
     Arc::new(filter)
 }
 
-/// What becomes of a tap's frames.
-struct WayIn {
-    entrance: Entrance,
+/// What becomes of a capture's frames: decoded, held against this machine's addresses, and handed to the workers.
+struct Decoder {
+    submitter: Submitter,
     network: View,
     sightings: Sightings,
     only_ipv4: bool,
@@ -138,13 +142,13 @@ struct WayIn {
     listening: Arc<Notify>,
 }
 
-impl Sink for WayIn {
+impl FrameSink for Decoder {
     /// It may run rules.
     const STACK: usize = Runtime::STACK;
 
     /// A frame becomes a knock, or it is counted.
     fn frame(&mut self, frame: Frame<'_>) {
-        let knock = decode(&frame, self.entrance.detail()).and_then(|mut knock| {
+        let knock = decode(&frame, self.submitter.detail()).and_then(|mut knock| {
             if self.only_ipv4 && knock.source.is_ipv6() {
                 return Err(DropReason::NotWatched);
             }
@@ -154,14 +158,14 @@ impl Sink for WayIn {
         match knock {
             Ok(mut knock) => {
                 knock.sighting = self.sightings.of(&frame, &knock);
-                self.entrance.offer(knock);
+                self.submitter.offer(knock);
             }
             Err(reason) => self.observer.count_drops(None, reason, 1),
         }
     }
 
     fn pause(&mut self) {
-        self.entrance.judge();
+        self.submitter.judge();
     }
 
     fn listening(&mut self) {
