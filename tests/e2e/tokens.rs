@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::sync::OnceLock;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_sdk_build::{build_rule, guests_dir};
 use postern_tests::{CLIENT4, CLIENT6, Daemon, Entry, Lab, Random, SERVER4, eventually, frame};
@@ -60,9 +60,14 @@ fn what_was_used_stays_used_over_a_reload_a_restart_and_a_kill() {
     let setup = posternd(&lab).config(&config).rule("spa", ONCE).file("rules/once.wasm", module());
     let daemon = setup.start();
     assert!(!daemon.dir().join("state/ledger.redb").exists(), "nothing is kept yet");
+    let in_an_hour =
+        SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_micros() + 3_600_000_000;
+    let ends = format!("token ends {in_an_hour}");
     for (text, expected) in [
         ("token a", "open"),
         ("token a", "already-used"),
+        (&ends, "extend"),
+        (&ends, "already-used"),
         ("count alice 5", "extend"),
         ("count alice 5", "already-used"),
         ("count alice 6", "extend"),
@@ -88,6 +93,7 @@ fn what_was_used_stays_used_over_a_reload_a_restart_and_a_kill() {
     for (text, expected) in [
         ("token a", "already-used"),
         ("token b", "already-used"),
+        (&ends, "already-used"),
         ("count alice 6", "already-used"),
         ("count bob 1", "already-used"),
         ("count alice 7", "extend"),

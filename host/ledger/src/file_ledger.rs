@@ -14,8 +14,8 @@ use crate::{Answer, Answers, Ledger, file};
 
 /// Its name in the state folder.
 pub const FILE: &str = "ledger.redb";
-/// Claims that may wait for those before them to be written.
-const MOST_WAITING: usize = 1024;
+/// Claims that may wait for those before them to be written, and that are then written together.
+pub(crate) const MOST_WAITING: usize = 1024;
 
 /// The ledger in a file of the state folder.
 ///

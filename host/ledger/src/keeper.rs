@@ -12,14 +12,13 @@ use crossbeam_channel::Receiver;
 use postern_core::ClaimError;
 use postern_text::chain;
 
+use crate::file_ledger::MOST_WAITING;
 use crate::store::{Results, Store};
 use crate::wanted::Wanted;
 use crate::{Answer, Answers, LedgerError};
 
 /// However many claims come while nothing can be recorded, it is tried no more often.
 const RETRY: Duration = Duration::from_secs(1);
-/// Claims that are written in one transaction at most, so that none waits for too many.
-const TOGETHER: usize = 256;
 /// A claim that has waited so long opens nothing any more, so its token is not used up for it.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -61,7 +60,7 @@ impl Keeper {
             Err(words) => self.fail(words),
         }
         while let Ok(first) = queue.recv() {
-            let batch = std::iter::once(first).chain(queue.try_iter()).take(TOGETHER);
+            let batch = std::iter::once(first).chain(queue.try_iter()).take(MOST_WAITING);
             let (batch, late) = batch.partition(|asked| asked.since.elapsed() < PATIENCE);
             self.answer(batch);
             late.into_iter().for_each(|asked: Asked| self.say(asked.wanted.serial, Err(ClaimError::Busy)));

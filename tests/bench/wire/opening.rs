@@ -1,8 +1,11 @@
 //! From knock to open port.
 
+use std::fs::File;
+use std::io::Write;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_tests::Lab;
 
@@ -35,12 +38,35 @@ pub(crate) fn measure(report: &mut Report) {
         let least = tell(report, "libpcap and netlink", &times);
         report.compare("median", own, "libpcap and netlink", least);
     }
+    {
+        let lab = lab();
+        let folder = tempfile::TempDir::with_prefix("postern-once-").expect("a temporary folder");
+        let postern = subject::postern_on_disk(&lab, &subject::once(folder.path()));
+        let times = knock(&lab, 1..MANY, QUICK);
+        let once = tell(report, "posternd, one-time token", &times);
+        report.compare("median", once, "without a token", own);
+        flush(report, &postern.folder.path().join("state"));
+    }
     let lab = lab();
     if let Some(_knockd) = subject::knockd(&lab) {
         let times = knock(&lab, 1..FEW, QUICK);
         let theirs = tell(report, "knockd, nft", &times);
         report.compare("median", own, "knockd", theirs);
     }
+}
+
+/// What the disk takes for the least that a token could cost: a page, and a flush.
+fn flush(report: &mut Report, folder: &Path) {
+    let mut file = File::create(folder.join("flush")).expect("the folder is ours");
+    let mut times: Vec<_> = (0..MANY)
+        .map(|_| {
+            let begin = Instant::now();
+            file.write_all(&[1; 4096]).and_then(|()| file.sync_data()).expect("the disk has room");
+            begin.elapsed()
+        })
+        .collect();
+    times.sort();
+    report.add("the disk", "a page and a flush, median", micros(times[times.len() / 2]), "us", "");
 }
 
 pub(crate) fn measure_in_a_storm(report: &mut Report) {

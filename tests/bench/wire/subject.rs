@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use postern_core::Bounds;
+use postern_sdk_build::{build_rule, guests_dir};
 use postern_tests::{Lab, tool};
 use tempfile::TempDir;
 
@@ -49,6 +50,22 @@ pub(crate) fn postern(lab: &Lab, settings: &str, rules: &[(String, String)]) -> 
 /// The same with captures on another interface.
 pub(crate) fn postern_on(lab: &Lab, interface: &str, settings: &str, rules: &[(String, String)]) -> Subject {
     let folder = TempDir::with_prefix("postern-bench-").expect("a temporary folder");
+    postern_in(folder, lab, interface, settings, rules)
+}
+
+/// The same with its files, its state among them, on the disk that cargo builds on: other temporary folders may be in memory.
+pub(crate) fn postern_on_disk(lab: &Lab, rules: &[(String, String)]) -> Subject {
+    let folder = TempDir::with_prefix_in("postern-bench-", env!("CARGO_TARGET_TMPDIR"));
+    postern_in(folder.expect("cargo made it"), lab, "eth0", "", rules)
+}
+
+fn postern_in(
+    folder: TempDir,
+    lab: &Lab,
+    interface: &str,
+    settings: &str,
+    rules: &[(String, String)],
+) -> Subject {
     let config = format!(
         "interfaces = [\"{interface}\"]\n{settings}\n{MEMORY}[doors.probe]\nguard = \"udp/{GUARDED}\"\nfor = \"1m\"\n"
     );
@@ -81,6 +98,15 @@ pub(crate) fn rule(ports: &[u16], entries: usize) -> String {
 /// The rule that is measured most. It remembers as many clients as one does by default.
 pub(crate) fn probe() -> Vec<(String, String)> {
     vec![("probe".to_owned(), rule(&KNOCK, Bounds::OF_A_RULE.entries))]
+}
+
+/// A rule that opens for each client once, for the last packet of the knock: its address is a one-time token.
+pub(crate) fn once(folder: &Path) -> Vec<(String, String)> {
+    let target = guests_dir(Path::new(env!("CARGO_TARGET_TMPDIR")));
+    let built = build_rule(Path::new(env!("CARGO_MANIFEST_DIR")), "postern-rule-once", &target);
+    let module = folder.join("once.wasm");
+    fs::copy(built.expect("the rule builds").module, &module).expect("the folder is ours");
+    vec![("probe".to_owned(), format!("module = {module:?}\ndoor = \"probe\"\n"))]
 }
 
 /// Debian's knockd, whose door is a set of the packet filter, if it is there.
