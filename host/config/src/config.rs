@@ -10,11 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, check_doors as check_doors_of_net};
+use postern_text::{Mistake, Mistakes};
 
 use crate::activity::Activity;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, rule_files, text, unreadable};
-use crate::mistake::{Mistake, Mistakes};
 use crate::rule_file::RuleFile;
 use crate::table::{Source, Table};
 use crate::trust::{OpenError, Trust};

@@ -8,10 +8,9 @@ use postern_core::{
     Again, CommandDoor, GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, NetDoor, OnClose, PLACEHOLDERS, SetName,
     ShellDoor, Width,
 };
-use postern_text::chain;
+use postern_text::{Mistake, chain};
 
 use crate::config::{NAME_RULE, is_name};
-use crate::mistake::Mistake;
 use crate::table::{At, Table};
 use crate::values::{ports, trusted};
 

@@ -4,8 +4,9 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
+use postern_text::Mistake;
+
 use crate::activity::Activity;
-use crate::mistake::Mistake;
 use crate::trust::{Folder, OpenError, Trust};
 
 /// More is taken for a mistake, or an attack on the reader.

@@ -15,7 +15,6 @@ mod memory;
 mod rule_file;
 
 // How a file is read key by key.
-mod mistake;
 mod settings_places;
 mod table;
 mod values;
@@ -30,8 +29,9 @@ pub use activity::{Activity, Doing};
 pub use config::{Config, Reading};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
-pub use mistake::{Mistake, Mistakes};
 pub use postern_toml::{PosternToml, config_identity};
 pub use rule_file::{OneTime, RuleFile};
 pub use source::ConfigSource;
 pub use trust::{Distrust, OpenError, Trust};
+
+pub use postern_text::{Mistake, Mistakes};

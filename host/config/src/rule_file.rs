@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, Width};
+use postern_text::Mistake;
 
 use crate::config::{Ceilings, NAME_RULE, is_name};
 use crate::door::prefixes;
 use crate::memory;
-use crate::mistake::Mistake;
 use crate::settings_places::SettingsPlaces;
 use crate::table::{At, Place, Source, Table};
 

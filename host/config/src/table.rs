@@ -9,11 +9,10 @@ use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use postern_text::duration;
+use postern_text::{Mistake, duration};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::mistake::Mistake;
 use crate::values::{show_size, size};
 
 /// Mistakes of one file that are told; nobody reads more.

@@ -12,6 +12,7 @@ use std::io;
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf, absolute};
 
+use postern_text::Mistake;
 use rustix::fs::{Dir, Mode, OFlags, openat};
 use rustix::io::Errno;
 
@@ -33,6 +34,13 @@ pub struct Distrust {
     pub path: PathBuf,
     /// Who could write it, and what to do.
     pub what: String,
+}
+
+/// The same folder is one mistake, however many files are in it.
+impl From<Distrust> for Mistake {
+    fn from(Distrust { path, what }: Distrust) -> Self {
+        Self { file: path, line: None, key: String::new(), what }
+    }
 }
 
 /// Why a file was not opened.
