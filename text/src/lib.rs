@@ -1,4 +1,5 @@
-//! Text for people: what others wrote made fit for a terminal and a log, lines written, and durations read and shown.
+//! Text for people: what others wrote made fit for a terminal and a log, lines written, durations read and shown, mistakes in files and
+//! chains of errors; and what becomes of panics.
 //!
 //! What others wrote is names of files, words of a module, output of a command. Whoever chooses such a text could write lines of his own into a log with it, move a terminal's cursor, or have a name read
 //! backwards. [`clean()`] is the one place where it is made harmless, and bounded. What writes to a terminal goes through
