@@ -2,30 +2,30 @@
 
 mod start;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
-use postern_config::{Config, ConfigSource, OneTime, PosternToml, Trust};
-use postern_core::{DropReason, Event, Observer, Report, RuleId, What};
+use postern_config::{Config, ConfigSource, PosternToml, Trust};
+use postern_core::{Event, Observer, Report, What};
 use postern_doorman::{Error, Release};
 use postern_sandbox::{Generation, Pool};
 use postern_text::chain;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
-use tokio::sync::mpsc::{Receiver, UnboundedReceiver};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::captures::Captures;
 use crate::clock::until;
-use crate::desk::{Desk, one_time};
+use crate::desk::Desk;
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
-use crate::happening::{Happening, Judgement, Prepared, Teller};
+use crate::happening::{Happening, Prepared};
 use crate::observe::report_refused_reload;
 use crate::reload::{Reloads, notify_systemd};
 use crate::signals::Signals;
@@ -99,9 +99,7 @@ impl Shell {
 struct App {
     source: Arc<dyn ConfigSource>,
     observer: Arc<dyn Observer>,
-    teller: Teller,
     happenings: UnboundedReceiver<Happening>,
-    judgements: Receiver<Judgement>,
     desk: Arc<Desk>,
     pool: Pool,
     captures: Captures,
@@ -115,14 +113,9 @@ struct App {
     _local: Arc<LocalNetwork>,
 }
 
-/// The generation in force.
+/// What the main loop keeps of the generation in force; the rest is the engine's.
 struct Running {
-    number: u64,
     workers: usize,
-    /// The rules whose sequence is good for one opening, and where it stands until it is used.
-    one_time: HashMap<RuleId, Option<OneTime>>,
-    /// Those of its rules that open nothing, since their files are gone.
-    suspended: HashSet<RuleId>,
     /// What is still to be reported of it, and when at the latest.
     unreported: Option<(InForce, Instant)>,
     /// Whether all interfaces have listened once.
@@ -135,11 +128,11 @@ impl App {
             let deadline = self.desk.next_deadline();
             let report_at = self.running.unreported.as_ref().map(|(_, patience)| *patience);
             let let_go_at = self.reloads.release_timer.due();
+            let is_any_suspended = self.desk.has_suspended();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
-                Some(judgement) = self.judgements.recv() => self.spend(judgement),
                 () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
-                () = self.reloads.turn(&mut self.signals.hangup) => {}
+                () = self.reloads.turn(&mut self.signals.hangup, is_any_suspended) => {}
                 () = until(let_go_at) => self.let_go().await,
                 () = self.listening.notified() => {
                     if let Some(tried) = self.tried.take_if(|_| self.captures.were_tried()) {
@@ -162,62 +155,22 @@ impl App {
         match happening {
             Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
             Happening::Ledger(answer) => self.desk.ledger_said(answer),
-            Happening::RulesetChanged(open) => self.desk.reconcile(&open),
+            Happening::RulesetChanged(open) => self.desk.handle(Event::Listed(open)),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
-            Happening::Spent(judgement, spent) => self.spent(judgement, spent),
-            Happening::Withdrawn(gone) => {
-                let is_pending = self.reloads.is_pending();
+            Happening::CrossedOut { serial, result } => {
+                let is_used = result.is_ok();
+                self.desk.handle(Event::Claimed { serial, result });
+                if is_used {
+                    // The next sequence comes with the next generation; until then the rule opens nothing.
+                    self.reloads.ask();
+                }
+            }
+            Happening::Withdrawn(rules) => {
+                let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
-                // If what would take a rule away was refused, the rule stays; but what was said to open nothing does not.
-                let suspended = &self.running.suspended;
-                let gone = gone.into_iter().filter(|rule| is_pending || suspended.contains(rule)).collect();
-                self.suspend(gone);
+                self.desk.handle(Event::Withdrawn { rules, is_reloading });
             }
         }
-    }
-
-    /// A rule's verdict counts if its one-time sequence is there to be used up.
-    fn spend(&mut self, judgement: Judgement) {
-        // By another generation it was another sequence.
-        let is_same = judgement.generation == self.running.number;
-        let line = self.running.one_time.get_mut(&judgement.rule).filter(|_| is_same).and_then(Option::take);
-        let Some(line) = line else { return self.count_used(&judgement.rule) };
-        // The disk may hang. No more of these wait than there are such rules.
-        let (teller, source) = (self.teller.clone(), Arc::clone(&self.source));
-        spawn_blocking(move || {
-            let _ = teller.send(Happening::Spent(judgement, source.claim(&line)));
-        });
-    }
-
-    fn spent(&mut self, Judgement { rule, source, request, .. }: Judgement, spent: Result<(), String>) {
-        if let Err(error) = spent {
-            self.observer.report(&Report::of_rule(&rule, What::OneTimeFailed { detail: error.into() }));
-            return self.count_used(&rule);
-        }
-        self.desk.handle(Event::Judged { rule, source, request });
-        // The next sequence comes with the next generation; until then the rule opens nothing.
-        self.reloads.ask();
-    }
-
-    fn count_used(&self, rule: &RuleId) {
-        self.observer.count_drops(Some(&rule.tenant), DropReason::AlreadyUsed, 1);
-    }
-
-    /// These rules, whose files are gone, open nothing, though what takes them away is not in force; others do again.
-    fn suspend(&mut self, rules: HashSet<RuleId>) {
-        for rule in rules.difference(&self.running.suspended) {
-            self.observer.report(&Report::of_rule(rule, What::Withdrawn));
-        }
-        for rule in self.running.suspended.difference(&rules) {
-            self.observer.report(&Report::of_rule(rule, What::Back));
-        }
-        self.hold(rules);
-    }
-
-    fn hold(&mut self, suspended: HashSet<RuleId>) {
-        self.reloads.note_withdrawn(!suspended.is_empty());
-        self.desk.suspend(suspended.clone());
-        self.running.suspended = suspended;
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
@@ -228,7 +181,7 @@ impl App {
         match (config, generation) {
             (Some(config), Ok(generation)) => self.apply(&config, generation, state, is_asked).await,
             (_, Err(mistakes)) => {
-                report_refused_reload(&*self.observer, &mistakes, self.running.number);
+                report_refused_reload(&*self.observer, &mistakes, self.desk.generation());
             }
             (None, Ok(_)) => {}
         }
@@ -252,7 +205,7 @@ impl App {
         // What is awaited may guard what this one does not.
         let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
         if let Err(error) = self.desk.apply(&plan, release).await {
-            let running = self.running.number;
+            let running = self.desk.generation();
             if let Error::Doors(found) = error {
                 let mistakes = plan.mistakes(self.source.file(), config, found);
                 report_refused_reload(&*self.observer, &mistakes, running);
@@ -263,18 +216,13 @@ impl App {
             return;
         }
         self.reloads.in_place(release);
-        self.running.number += 1;
-        generation.number = self.running.number;
+        generation.number = self.desk.replace(plan, config);
         let generation = Arc::new(generation);
-        self.desk.replace(generation.number, plan, config);
-        self.running.one_time = one_time(config);
         self.reloads.in_force(config);
-        // This one was read before a newer one that is awaited: what is suspended may be gone there.
-        let is_pending = self.reloads.is_pending();
-        let there = |id: &RuleId| config.rules.iter().any(|rule| rule.id == *id);
-        let still =
-            std::mem::take(&mut self.running.suspended).into_iter().filter(|id| is_pending && there(id));
-        self.hold(still.collect());
+        // All its files were there when it was read. If a newer one is awaited, that may be without what is suspended.
+        if !self.reloads.is_pending() {
+            self.desk.handle(Event::Withdrawn { rules: HashSet::new(), is_reloading: false });
+        }
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.captures.follow(config, &generation, &self.pool, &self.listening) {
             self.report(What::CaptureNotStarted { detail: error.to_string().into() });
@@ -285,7 +233,7 @@ impl App {
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
         self.running.unreported = Some((InForce::of(config), Instant::now() + LISTENING));
         match self.desk.list().await {
-            Ok(open) => self.desk.reconcile(&open),
+            Ok(open) => self.desk.handle(Event::Listed(open)),
             Err(error) => {
                 self.report(What::OpeningsUnread { detail: error.to_string().into() });
             }
@@ -311,7 +259,7 @@ impl App {
     fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
         let state::Opened { journal, inherited, error } = opened;
         if let Some(mistakes) = state::without_journal(&*self.source, config, error, &*self.observer) {
-            report_refused_reload(&*self.observer, &mistakes, self.running.number);
+            report_refused_reload(&*self.observer, &mistakes, self.desk.generation());
             return false;
         }
         self.reloads.has_journal |= journal.is_some();
@@ -322,8 +270,9 @@ impl App {
 
     fn look(&mut self) {
         let are_listening = self.captures.are_listening();
-        let Running { number, unreported, is_ready, .. } = &mut self.running;
-        let (generation, is_first) = (*number, are_listening && !*is_ready);
+        let generation = self.desk.generation();
+        let Running { unreported, is_ready, .. } = &mut self.running;
+        let is_first = are_listening && !*is_ready;
         *is_ready |= are_listening;
         let is_due = |(_, patience): &mut (InForce, Instant)| are_listening || Instant::now() >= *patience;
         if let Some((InForce { rules, doors }, _)) = unreported.take_if(is_due) {
@@ -344,7 +293,7 @@ impl App {
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         self.report(What::Stopping);
-        let Self { observer, captures, pool, desk, mut happenings, mut judgements, mut signals, .. } = self;
+        let Self { observer, captures, pool, desk, mut happenings, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
         // Or captures would end only when all that they have read is judged.
         pool.halt();
@@ -354,8 +303,6 @@ impl App {
             pool.stop();
             counts
         });
-        // A one-time sequence that nobody has struck out yet stays for the next time.
-        judgements.close();
         let mut counts = None;
         let mut is_stopping = false;
         loop {
@@ -373,6 +320,9 @@ impl App {
                 happening = happenings.recv() => match happening {
                     Some(Happening::Answered(receipt)) => desk.handle(Event::Answered(receipt)),
                     Some(Happening::Ledger(answer)) => desk.ledger_said(answer),
+                    Some(Happening::CrossedOut { serial, result }) => {
+                        desk.handle(Event::Claimed { serial, result });
+                    }
                     Some(_) => {}
                     None => break,
                 },

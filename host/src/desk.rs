@@ -1,103 +1,51 @@
 //! Desk: where it is decided what becomes of verdicts, whoever brings them.
 //!
 //! Judging threads come here themselves, so that a verdict is an order to a door before anybody else is woken. The main loop comes for
-//! everything that has time: answers of doors, deadlines, reloads. Nothing here waits for anything but the lock.
+//! everything that has time: answers of doors, deadlines, reloads. The engine decides; here it is locked, fed and obeyed, and nothing waits
+//! for anything but the lock.
 
-mod listed;
-
-use std::collections::{HashMap, HashSet};
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use postern_config::{Config, OneTime};
-use postern_core::{Action, DropReason, Engine, Event, Observer, Policy, Report, RuleId, What};
-use postern_doorman::{Error, Listing, Posture, Release};
+use postern_config::Config;
+use postern_core::{Action, ClaimKind, Engine, Event, Listing, Observer, Report, What};
+use postern_doorman::{Error, Posture, Release};
 use postern_ledger::{Answer, Ledger};
 use postern_runner::{Journal, Record};
 use postern_text::panic::PastPanic;
-use tokio::sync::mpsc::Sender;
-use tokio::sync::mpsc::error::TrySendError;
 
 use crate::clock::Clock;
-use crate::doors::{Doors, Plan};
-use crate::happening::Judgement;
-use listed::Listed;
+use crate::doors::Doors;
+use crate::one_time::OneTimeLines;
+use crate::plan::Plan;
 
-/// The engine, its doors, and what counts at the moment.
+/// The engine, and what carries out its actions.
 pub(crate) struct Desk {
     decided: Mutex<Decided>,
     clock: Clock,
-    observer: Arc<dyn Observer>,
-    /// Judgements that cost a line of a file, which is the main loop's to strike out.
-    to_spend: Sender<Judgement>,
 }
 
 struct Decided {
     engine: Engine,
     doors: Doors,
-    term: Term,
     ledger: Box<dyn Ledger>,
+    one_time: OneTimeLines,
     observer: Arc<dyn Observer>,
 }
 
-/// The generation in force.
-struct Term {
-    number: u64,
-    policy: Arc<Policy>,
-    /// That of the generation before: workers may have judged by it until a moment ago.
-    policy_before: Arc<Policy>,
-    /// The rules whose sequence is good for one opening.
-    one_time: HashSet<RuleId>,
-    /// Those that open and close nothing, since their files are gone.
-    suspended: HashSet<RuleId>,
-}
-
 impl Desk {
-    /// Opens with the doors of `plan` for a first generation. Judgements that cost something come to `to_spend`.
+    /// Begins with the doors of `plan` for generation 1.
     pub(crate) fn new(
         doors: Doors,
         ledger: Box<dyn Ledger>,
+        one_time: OneTimeLines,
         plan: &Plan,
-        config: &Config,
         clock: Clock,
         observer: Arc<dyn Observer>,
-        to_spend: Sender<Judgement>,
     ) -> Self {
-        let term = Term {
-            number: 1,
-            policy: Arc::clone(&plan.policy),
-            policy_before: Arc::clone(&plan.policy),
-            one_time: one_time(config).into_keys().collect(),
-            suspended: HashSet::new(),
-        };
         let engine = Engine::new(Arc::clone(&plan.policy));
-        let decided = Decided { engine, doors, term, ledger, observer: Arc::clone(&observer) };
-        Self { decided: Mutex::new(decided), clock, observer, to_spend }
-    }
-
-    /// A rule said that doors should open or close. A verdict of the generation before counts only for what the rule may do in both.
-    pub(crate) fn judged(&self, judgement: Judgement) {
-        let mut decided = self.lock();
-        let Term { number, policy, policy_before, one_time, suspended } = &decided.term;
-        let Judgement { rule, generation, .. } = &judgement;
-        let counts = generation == number
-            || generation + 1 == *number && policy.grants.get(rule) == policy_before.grants.get(rule);
-        if !counts {
-            return self.count_drop(rule, DropReason::Outdated);
-        }
-        if suspended.contains(rule) {
-            return self.count_drop(rule, DropReason::Withdrawn);
-        }
-        if one_time.contains(rule) {
-            if let Err(TrySendError::Full(lost) | TrySendError::Closed(lost)) =
-                self.to_spend.try_send(judgement)
-            {
-                self.count_drop(&lost.rule, DropReason::QueueFull);
-            }
-            return;
-        }
-        let Judgement { rule, source, request, .. } = judgement;
-        decided.handle(Event::Judged { rule, source, request }, self.clock);
+        let decided = Decided { engine, doors, ledger, one_time, observer };
+        Self { decided: Mutex::new(decided), clock }
     }
 
     /// Something happened.
@@ -107,15 +55,13 @@ impl Desk {
 
     /// The ledger said something: of a claim that the engine made, or of itself.
     pub(crate) fn ledger_said(&self, answer: Answer) {
-        match answer {
-            Answer::Claimed { serial, result } => self.handle(Event::Claimed { serial, result }),
-            Answer::Fails(detail) => {
-                self.observer.report(&Report::new(What::LedgerUnusable { detail: detail.into() }));
-            }
-            Answer::Works(path) => {
-                self.observer.report(&Report::new(What::LedgerUsable { path: path.into() }));
-            }
-        }
+        let what = match answer {
+            Answer::Claimed { serial, result } => return self.handle(Event::Claimed { serial, result }),
+            Answer::Fails(detail) => What::LedgerUnusable { detail: detail.into() },
+            Answer::Works(path) => What::LedgerUsable { path: path.into() },
+        };
+        let observer = Arc::clone(&self.lock().observer);
+        observer.report(&Report::new(what));
     }
 
     /// Does what is due.
@@ -125,14 +71,20 @@ impl Desk {
         decided.carry_out(actions);
     }
 
-    /// When something is due. What judging threads ask for changes that only with the answer of a door, which the main loop hears.
+    /// When something is due. What judging threads ask for changes that only with an answer, which the main loop hears; a claim without one
+    /// is forgotten when the loop wakes next, and opens nothing before.
     pub(crate) fn next_deadline(&self) -> Option<std::time::Instant> {
         self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
     }
 
-    /// From now on verdicts of these rules, and of no others, come to nothing.
-    pub(crate) fn suspend(&self, rules: HashSet<RuleId>) {
-        self.lock().term.suspended = rules;
+    /// The number of the generation in force.
+    pub(crate) fn generation(&self) -> u64 {
+        self.lock().engine.generation()
+    }
+
+    /// Whether any rule opens nothing at the moment because its file is gone.
+    pub(crate) fn has_suspended(&self) -> bool {
+        self.lock().engine.has_suspended()
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.
@@ -145,15 +97,6 @@ impl Desk {
         let mut decided = self.lock();
         let event = decided.doors.inherit(row, record);
         decided.handle(event, self.clock);
-    }
-
-    /// Compares what is open in the packet filter with the ledger, and mends the difference.
-    pub(crate) fn reconcile(&self, listing: &Listing) {
-        let listed = Listed::new(listing);
-        let mut decided = self.lock();
-        for event in listed.differences(&decided.engine) {
-            decided.handle(event, self.clock);
-        }
     }
 
     /// A configuration's doors.
@@ -180,14 +123,13 @@ impl Desk {
         self.lock().doors.list()
     }
 
-    /// Goes on with another generation, whose doors are in place.
-    pub(crate) fn replace(&self, number: u64, plan: Plan, config: &Config) {
+    /// Goes on with the next generation, whose doors are in place; its number.
+    pub(crate) fn replace(&self, plan: Plan, config: &Config) -> u64 {
         let mut decided = self.lock();
-        decided.handle(Event::PolicyChanged(Arc::clone(&plan.policy)), self.clock);
-        let term = &mut decided.term;
-        term.number = number;
-        term.policy_before = std::mem::replace(&mut term.policy, plan.policy);
-        term.one_time = one_time(config).into_keys().collect();
+        decided.handle(Event::PolicyChanged(plan.policy), self.clock);
+        let generation = decided.engine.generation();
+        decided.one_time.replace(generation, config);
+        generation
     }
 
     /// Whether every order was answered and nothing is left that stays open for ever if nobody closes it.
@@ -202,10 +144,6 @@ impl Desk {
         decided.doors.stop();
         let untidy = decided.engine.left_to_close() + decided.doors.abandoned();
         (decided.engine.openings().count(), untidy)
-    }
-
-    fn count_drop(&self, rule: &RuleId, reason: DropReason) {
-        self.observer.count_drops(Some(&rule.tenant), reason, 1);
     }
 
     fn lock(&self) -> MutexGuard<'_, Decided> {
@@ -228,7 +166,12 @@ impl Decided {
                     let door = self.engine.door_name(order.door);
                     self.doors.carry_out(order, rule.as_ref(), &door);
                 }
-                Action::Claim(claim) => self.ledger.claim(claim),
+                Action::Claim(claim) => match claim.what {
+                    ClaimKind::Once(_) => self.ledger.claim(claim),
+                    ClaimKind::Sequence { generation } => {
+                        self.one_time.claim(claim.serial, &claim.rule, generation);
+                    }
+                },
                 Action::Note { key, lasts } => self.doors.note(key, lasts),
                 Action::Abandon { key } => self.doors.abandon(key),
                 Action::Tell(report) => reports.push(report),
@@ -236,10 +179,4 @@ impl Decided {
         }
         reports.iter().for_each(|report| self.observer.report(report));
     }
-}
-
-/// The rules whose sequence is good for one opening, and where it stands until it is used.
-pub(crate) fn one_time(config: &Config) -> HashMap<RuleId, Option<OneTime>> {
-    let rules = config.rules.iter().filter(|rule| rule.one_time.is_some());
-    rules.map(|rule| (rule.id.clone(), rule.one_time.clone())).collect()
 }

@@ -6,50 +6,30 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::Shown;
-use postern_config::{Config, Door, DoorKind, Mistakes};
+use postern_config::{Config, DoorKind};
 use postern_core::{
-    Again, ConfigIdentity, DoorId, DoorPolicy, Event, Grant, GuardDoor, Key, NetDoor, Observer, Order,
-    Policy, RuleId,
+    Again, ConfigIdentity, DoorId, DoorPolicy, Event, GuardDoor, Key, Listing, NetDoor, Observer, Order,
+    RuleId,
 };
-use postern_doorman::{DoormanEvent, DoormanHandle, Error, Listing, Mistake, Posture, Release};
+use postern_doorman::{DoormanEvent, DoormanHandle, Error, Posture, Release};
 use postern_runner::{Call, Commands, Journal, Record, Runner};
 use tokio::sync::oneshot;
 
 use crate::happening::{Happening, Teller};
+use crate::plan::{DoorNumbers, Plan};
 
 /// All doors, by number.
 pub(crate) struct Doors {
     net: DoormanHandle,
     runner: Runner,
-    /// The doors that there ever were, by name; a door that changed is another one.
-    numbers: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
-    last_number: u32,
+    numbers: DoorNumbers,
     commands: HashMap<DoorId, Commands>,
     /// The doors of the packet filter in the newest plan.
     in_place: Vec<(DoorId, NetDoor)>,
-}
-
-/// A configuration's doors with their numbers, and what each rule may do with them.
-pub(crate) struct Plan {
-    net: Vec<(DoorId, NetDoor)>,
-    commands: Vec<(DoorId, Commands)>,
-    pub(crate) policy: Arc<Policy>,
-}
-
-impl Plan {
-    /// What the doorman says is wrong with the doors of `config`, which `file` says and this plan is of, with their names.
-    pub(crate) fn mistakes(&self, file: &Path, config: &Config, found: Vec<(DoorId, Mistake)>) -> Mistakes {
-        let mistake = |(door, what)| {
-            let name = &self.policy.doors.get(&door)?.name;
-            Some(config.doors.get(name)?.refused(file, what))
-        };
-        Mistakes::new(found.into_iter().filter_map(mistake).collect())
-    }
 }
 
 impl Doors {
@@ -67,8 +47,7 @@ impl Doors {
         Ok(Self {
             net,
             runner: Runner::new(move |receipt| teller.send(Happening::Answered(receipt)).is_ok(), observer),
-            numbers: HashMap::new(),
-            last_number: 0,
+            numbers: DoorNumbers::default(),
             commands: HashMap::new(),
             in_place: Vec::new(),
         })
@@ -81,8 +60,7 @@ impl Doors {
 
     /// Takes over what an earlier run opened and could not close; what the engine must know of it.
     pub(crate) fn inherit(&mut self, row: u64, record: Record) -> Event {
-        self.last_number += 1;
-        let door = DoorId(self.last_number);
+        let door = self.numbers.next();
         let (client, remaining) = (record.client, record.remaining());
         let name = record.door.as_str().into();
         let policy = DoorPolicy {
@@ -98,50 +76,9 @@ impl Doors {
         Event::Inherited { door, policy, client, remaining }
     }
 
-    /// Numbers the doors of a configuration. A door that did not change keeps its number, and so its openings.
+    /// Numbers the doors of a configuration, and says what its rules may do with them.
     pub(crate) fn plan(&mut self, config: &Config) -> Plan {
-        let mut plan = Plan { net: Vec::new(), commands: Vec::new(), policy: Arc::default() };
-        let mut policy =
-            Policy { longest: config.longest, max_openings: config.max_openings, ..Policy::default() };
-        let mut by_name = HashMap::new();
-        for door in config.doors.values() {
-            let id = self.number(door);
-            by_name.insert(Arc::clone(&door.name), id);
-            let keeps_time = match &door.kind {
-                DoorKind::Net(net) => {
-                    plan.net.push((id, net.clone()));
-                    true
-                }
-                DoorKind::Command(command) => {
-                    plan.commands.push((id, Commands::Argv(Arc::new(command.clone()))));
-                    false
-                }
-                DoorKind::Shell(shell) => {
-                    plan.commands.push((id, Commands::Shell(Arc::new(shell.clone()))));
-                    false
-                }
-            };
-            policy.doors.insert(
-                id,
-                DoorPolicy {
-                    name: Arc::clone(&door.name),
-                    lasts: door.lasts,
-                    keeps_time,
-                    again: door.again,
-                    prefixes: door.prefixes().to_vec(),
-                    // A set of the user's own holds addresses and no interfaces; a command is given both.
-                    takes_links: !matches!(door.kind, DoorKind::Net(NetDoor::Set { .. })),
-                },
-            );
-        }
-        for rule in &config.rules {
-            let doors = rule.doors.iter().filter_map(|name| by_name.get(name).copied()).collect();
-            policy
-                .grants
-                .insert(rule.id.clone(), Grant { doors, lasts: rule.lasts, prefixes: rule.prefixes.clone() });
-        }
-        plan.policy = Arc::new(policy);
-        plan
+        self.numbers.plan(config)
     }
 
     /// Closes what could be read of guard doors, before anything else is known of the configuration. Nobody can open them yet, and
@@ -158,9 +95,10 @@ impl Doors {
         release: Release,
     ) -> impl Future<Output = Result<Posture, Error>> + use<> {
         // Commands of doors that are gone stay: something may still be open that only they can close.
-        self.commands.extend(plan.commands.iter().cloned());
-        self.in_place = plan.net.clone();
-        self.set_doors(plan.net.clone(), release)
+        let commands = plan.doors.iter().filter_map(|(id, kind)| Some((*id, commands_of(kind)?)));
+        self.commands.extend(commands);
+        self.in_place = plan.net_doors();
+        self.set_doors(self.in_place.clone(), release)
     }
 
     /// Puts the doors of the newest plan in place once more, letting go of ports that none of them guards.
@@ -217,17 +155,6 @@ impl Doors {
         self.net.set_doors(doors, release, |posture| drop(reply.send(posture)));
         answered(answer)
     }
-
-    fn number(&mut self, door: &Door) -> DoorId {
-        let known = self.numbers.entry(Arc::clone(&door.name)).or_default();
-        if let Some((_, id)) = known.iter().find(|(kind, _)| *kind == door.kind) {
-            return *id;
-        }
-        self.last_number += 1;
-        let id = DoorId(self.last_number);
-        known.push((door.kind.clone(), id));
-        id
-    }
 }
 
 impl From<DoormanEvent> for Happening {
@@ -236,6 +163,15 @@ impl From<DoormanEvent> for Happening {
             DoormanEvent::Answered(receipt) => Self::Answered(receipt),
             DoormanEvent::RulesetChanged(listing) => Self::RulesetChanged(listing),
         }
+    }
+}
+
+/// The commands of a door; none if no command opens it.
+fn commands_of(door: &DoorKind) -> Option<Commands> {
+    match door {
+        DoorKind::Net(_) => None,
+        DoorKind::Command(door) => Some(Commands::Argv(Arc::new(door.clone()))),
+        DoorKind::Shell(door) => Some(Commands::Shell(Arc::new(door.clone()))),
     }
 }
 

@@ -3,24 +3,11 @@
 use std::collections::HashSet;
 
 use postern_config::{Config, Mistakes};
-use postern_core::{Client, Receipt, Request, RuleId};
-use postern_doorman::Listing;
+use postern_core::{ClaimError, Listing, Receipt, RuleId};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
 use crate::state;
-
-/// Judgements that may wait for their one-time sequence to be struck out; beyond that they are dropped, since a file is slow.
-const WAITING: usize = 8192;
-
-/// A rule said that doors should open or close.
-pub(crate) struct Judgement {
-    pub(crate) rule: RuleId,
-    pub(crate) source: Client,
-    pub(crate) request: Request,
-    /// The number of the generation that it judged in.
-    pub(crate) generation: u64,
-}
 
 /// What those tell who do the loop's bidding.
 pub(crate) enum Happening {
@@ -32,8 +19,12 @@ pub(crate) enum Happening {
     RulesetChanged(Listing),
     /// The next generation is ready, or why it is not.
     Prepared(Box<Prepared>),
-    /// A one-time sequence was struck out for a judgement, or why not.
-    Spent(Judgement, Result<(), String>),
+    /// The line of a one-time file was crossed out for a claim, or why not.
+    CrossedOut {
+        /// The number of the claim.
+        serial: u64,
+        result: Result<(), ClaimError>,
+    },
     /// Rules in force whose files are gone.
     Withdrawn(HashSet<RuleId>),
 }
@@ -49,13 +40,10 @@ pub(crate) struct Prepared {
 }
 
 /// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one
-/// before: an answer for each order and each claim, of which the engine bounds the number, and a generation for each that is being prepared.
+/// before: an answer for each order and each claim, of which the engine bounds the number, one for each line of a one-time file, and a
+/// generation for each that is being prepared.
 pub(crate) type Teller = mpsc::UnboundedSender<Happening>;
 
 pub(crate) fn channel() -> (Teller, mpsc::UnboundedReceiver<Happening>) {
     mpsc::unbounded_channel()
-}
-
-pub(crate) fn judgements() -> (mpsc::Sender<Judgement>, mpsc::Receiver<Judgement>) {
-    mpsc::channel(WAITING)
 }

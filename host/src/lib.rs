@@ -6,6 +6,8 @@
 mod desk;
 mod doors;
 mod ledger;
+mod one_time;
+pub mod plan;
 
 mod load_rules;
 mod reload;

@@ -79,8 +79,6 @@ struct InForce {
     /// Who looks may be stuck; then nobody else looks.
     is_looking: bool,
     look_at: Option<Instant>,
-    /// Some are suspended, and looked for until they are back.
-    is_any_withdrawn: bool,
 }
 
 impl Reloads {
@@ -114,8 +112,9 @@ impl Reloads {
     }
 
     /// Waits for the next reason to do something about reloads, and does it. Never waits for a file, and nothing is lost if it is given up
-    /// in between.
-    pub(crate) async fn turn(&mut self, hangup: &mut Signal) {
+    /// in between. Rules that are suspended are looked for until they are back.
+    pub(crate) async fn turn(&mut self, hangup: &mut Signal, is_any_suspended: bool) {
+        self.look_as_needed(is_any_suspended);
         let has_room = self.under_way.len() <= MOST_STUCK;
         let due = self.pace.due().filter(|_| has_room);
         let tell_at = self.newest().map(|newest| newest.tell_at);
@@ -174,7 +173,6 @@ impl Reloads {
         }
         self.come = ticket;
         self.is_refused = prepared.generation.is_err();
-        self.look_as_needed();
         Some((prepared, is_asked))
     }
 
@@ -186,10 +184,8 @@ impl Reloads {
     /// The rules of this configuration are in force from now on.
     pub(crate) fn in_force(&mut self, config: &Config) {
         let files = config.rules.iter().map(|rule| (rule.id.clone(), rule.file.clone())).collect();
-        let (is_looking, is_any_withdrawn) =
-            self.in_force.as_ref().map_or((false, false), |rules| (rules.is_looking, rules.is_any_withdrawn));
-        self.in_force = Some(InForce { files, is_looking, look_at: None, is_any_withdrawn });
-        self.look_as_needed();
+        let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);
+        self.in_force = Some(InForce { files, is_looking, look_at: None });
     }
 
     /// Somebody has looked which files are gone.
@@ -197,15 +193,6 @@ impl Reloads {
         if let Some(rules) = &mut self.in_force {
             rules.is_looking = false;
         }
-        self.look_as_needed();
-    }
-
-    /// Some rules are suspended from now on, or none.
-    pub(crate) fn note_withdrawn(&mut self, is_any: bool) {
-        if let Some(rules) = &mut self.in_force {
-            rules.is_any_withdrawn = is_any;
-        }
-        self.look_as_needed();
     }
 
     /// The doors of something that has come are in place so. Ports are let go of only if nothing newer is awaited: it may guard them.
@@ -217,10 +204,10 @@ impl Reloads {
         }
     }
 
-    fn look_as_needed(&mut self) {
+    fn look_as_needed(&mut self, is_any_suspended: bool) {
         let is_pending = self.is_pending();
         if let Some(rules) = &mut self.in_force {
-            let is_needed = is_pending || rules.is_any_withdrawn;
+            let is_needed = is_pending || is_any_suspended;
             rules.look_at = is_needed.then(|| rules.look_at.unwrap_or_else(|| Instant::now() + WITHDRAWN));
         }
     }
@@ -241,8 +228,7 @@ impl Reloads {
         let tell_at = now + SLOW;
         let preparing = Preparing { ticket, began: now, activity: activity.clone(), tell_at, is_asked };
         self.under_way.push(preparing);
-        if let Some(rules) = &mut self.in_force {
-            rules.look_at.get_or_insert(now + WITHDRAWN);
+        if self.in_force.is_some() {
             notify_systemd(&[NotifyState::Reloading]);
         }
         let (source, loader, watch) =

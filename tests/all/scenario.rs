@@ -230,7 +230,7 @@ fn a_port_of_another_rule_of_the_group_is_a_wrong_step_and_starts_nothing() {
 fn a_prefix_around_the_client_is_opened_where_it_is_granted() {
     let rule = |width: &str| {
         format!(
-            "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nprefix = \"{width}\"\nsequence = [\"1/udp\"]\n"
+            "module = \"sequence\"\ndoor = \"ssh\"\nprefixes = [\"ipv6/64\"]\n[settings]\nprefix = \"{width}\"\nsequence = [\"1/udp\"]\n"
         )
     };
     let script = "+0 2001:db8:1:2:3::7 udp/1

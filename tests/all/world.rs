@@ -1,6 +1,5 @@
 //! World: real modules in a shard and a real engine, with knocks as text and time as an argument.
 
-use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::net::IpAddr;
@@ -10,27 +9,27 @@ use std::time::Duration;
 
 use postern_config::{Activity, Config, Mistakes};
 use postern_core::{
-    Action, Again, Claim, ClaimKind, Client, Direction, DoorId, DoorPolicy, DropReason, Engine, Event, Grant,
-    Knock, Moment, Observer, Policy, Receipt, Report, Request, RuleId, TcpFlags, TenantId, Timestamp,
-    Transport, UsedOnce, What,
+    Action, Claim, ClaimKind, Client, Direction, DropReason, Engine, Event, Knock, Moment, Observer, Receipt,
+    Report, Request, RuleId, TcpFlags, TenantId, Timestamp, Transport, UsedOnce, What,
 };
 use postern_sandbox::{Generation, Loader, Runtime, Shard};
 use posternd::load_rules;
+use posternd::plan::DoorNumbers;
 use tempfile::TempDir;
 
 /// When every scenario begins: some time in 2026, in microseconds since 1970.
 const BEGIN: u64 = 1_795_000_000_000_000;
 
 pub(crate) const POSTERN_TOML: &str =
-    "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n";
+    "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\nprefixes = [\"ipv6/64\"]\n";
 
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     runtime: Runtime,
     loader: Loader,
-    generation: u64,
     shard: Shard,
     engine: Engine,
+    numbers: DoorNumbers,
     used: UsedOnce,
     now: Moment,
     /// Everything that was told, a line each.
@@ -98,15 +97,16 @@ impl World {
         let runtime = Runtime::start().unwrap();
         let loader = Loader::new(runtime.clone(), observer).unwrap();
         let (config, generation) = prepare(dir.path(), 1, &loader).unwrap();
-        let engine = Engine::new(policy(&config));
+        let mut numbers = DoorNumbers::default();
+        let engine = Engine::new(numbers.plan(&config).policy);
         let shard = Shard::new(Arc::new(generation), 1);
         Self {
             dir,
             runtime,
             loader,
-            generation: 1,
             shard,
             engine,
+            numbers,
             used: UsedOnce::default(),
             now: Moment::default(),
             out: String::new(),
@@ -116,10 +116,9 @@ impl World {
     /// Writes files into the folder `rules` and goes on with what they say, if they are right.
     pub(crate) fn reload(&mut self, files: &[(&str, &[u8])]) -> Result<(), Mistakes> {
         write(self.dir.path(), files);
-        let (config, generation) = prepare(self.dir.path(), self.generation + 1, &self.loader)?;
-        self.generation += 1;
+        let (config, generation) = prepare(self.dir.path(), self.engine.generation() + 1, &self.loader)?;
         self.shard.replace(Arc::new(generation), self.now);
-        let actions = self.engine.handle(Event::PolicyChanged(policy(&config)), self.now);
+        let actions = self.engine.handle(Event::PolicyChanged(self.numbers.plan(&config).policy), self.now);
         self.act(actions);
         Ok(())
     }
@@ -173,6 +172,7 @@ impl World {
                     let request = request.clone();
                     let event = Event::Judged {
                         rule: rule.clone(),
+                        generation: self.engine.generation(),
                         source: Client::on_link(knock.source, knock.link),
                         request,
                     };
@@ -211,7 +211,8 @@ impl World {
                     let actions = self.engine.handle(Event::Answered(receipt), self.now);
                     self.act(actions);
                 }
-                Action::Claim(Claim { serial, rule, what: ClaimKind::Once(once) }) => {
+                Action::Claim(Claim { serial, rule, what }) => {
+                    let ClaimKind::Once(once) = what else { panic!("no rule here is one-time: {rule}") };
                     let result = self.used.claim(&rule, &once);
                     let actions = self.engine.handle(Event::Claimed { serial, result }, self.now);
                     self.act(actions);
@@ -245,25 +246,6 @@ fn prepare(dir: &Path, number: u64, loader: &Loader) -> Result<(Config, Generati
     let config = Config::load(&dir.join("postern.toml"))?;
     let generation = load_rules(number, &config, loader, &Activity::default())?;
     Ok((config, generation))
-}
-
-fn policy(config: &Config) -> Arc<Policy> {
-    let ssh = &config.doors["ssh"];
-    let door = DoorPolicy {
-        name: ssh.name.clone(),
-        lasts: ssh.lasts,
-        keeps_time: true,
-        again: Again::Extend,
-        prefixes: vec!["ipv6/64".parse().unwrap()],
-        takes_links: true,
-    };
-    let grant = |lasts| Grant { doors: vec![DoorId(1)], lasts, prefixes: vec!["ipv6/64".parse().unwrap()] };
-    Arc::new(Policy {
-        grants: config.rules.iter().map(|rule| (rule.id.clone(), grant(rule.lasts))).collect(),
-        doors: HashMap::from([(DoorId(1), door)]),
-        longest: config.longest,
-        max_openings: config.max_openings,
-    })
 }
 
 /// A knock at this machine; a source may have the index of its link behind it, `fe80::1%2`.

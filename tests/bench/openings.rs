@@ -57,8 +57,10 @@ fn answer(engine: &mut Engine, actions: Vec<Action>, now: Moment) -> usize {
 }
 
 fn open(engine: &mut Engine, door: DoorId, rule: &RuleId) -> usize {
+    let generation = engine.generation();
     let judged = |n| Event::Judged {
         rule: rule.clone(),
+        generation,
         source: Client::alone(Ipv4Addr::from_bits(0x0a00_0000 + n).into()),
         request: Request::Open(vec![OpenRequest { door: None, ..OpenRequest::default() }]),
     };

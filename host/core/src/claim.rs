@@ -22,10 +22,15 @@ pub struct Claim {
 pub enum ClaimKind {
     /// A token or a counter that the rule's verdict names.
     Once(Once),
+    /// The sequence of a rule whose sequences are used once, as knockd has them, as it is in a generation.
+    Sequence {
+        /// The number of the generation.
+        generation: u64,
+    },
 }
 
 impl ClaimKind {
-    /// Whether using the one uses up the other.
+    /// Whether using the one uses up the other, if both are of the same rule.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
         match (self, other) {
@@ -33,7 +38,9 @@ impl ClaimKind {
                 Self::Once(Once::Token { bytes: one, until: _ }),
                 Self::Once(Once::Token { bytes: other, until: _ }),
             ) => one == other,
-            (Self::Once(one), Self::Once(other)) => one == other,
+            // In the next generation it may be the same line of the file once more.
+            (Self::Sequence { .. }, Self::Sequence { .. }) => true,
+            (one, other) => one == other,
         }
     }
 }

@@ -2,11 +2,13 @@
 
 mod claims;
 mod doors;
+mod generation;
 mod granted;
+mod listed;
 mod others;
 mod under_way;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,6 +24,7 @@ use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 use claims::Claims;
+use generation::Asker;
 use granted::Refusal;
 use under_way::{Awaited, UnderWay};
 
@@ -42,7 +45,13 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
 /// [`Event::Answered`] and each [`Action::Claim`] with an [`Event::Claimed`]. A call too early or too often does nothing.
 #[derive(Debug, Default)]
 pub struct Engine {
+    /// The number of the generation in force.
+    generation: u64,
     policy: Arc<Policy>,
+    /// That of the generation before.
+    policy_before: Arc<Policy>,
+    /// Rules of the policy that open and close nothing, since their files are gone.
+    suspended: HashSet<RuleId>,
     /// The policy's doors, and those of earlier policies that are still open for somebody.
     doors: HashMap<DoorId, DoorPolicy>,
     ledger: Openings,
@@ -77,37 +86,31 @@ enum Purpose {
 }
 
 impl Engine {
-    /// An engine with nothing open.
+    /// An engine with nothing open, and with generation 1 in force.
     #[must_use]
     pub fn new(policy: Arc<Policy>) -> Self {
-        let doors = policy.doors.clone();
-        Self { policy, doors, ..Self::default() }
+        let (policy_before, doors) = (Arc::clone(&policy), policy.doors.clone());
+        Self { generation: 1, policy, policy_before, doors, ..Self::default() }
     }
 
     /// Takes note of an event; what must be done about it, in order.
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
         match event {
-            Event::Judged { rule, source, request: Request::Open(requests) } => {
-                for request in requests {
-                    self.open(&rule, source, request, now);
-                }
-            }
-            Event::Judged { rule, source, request: Request::Close(requests) } => {
-                for request in requests {
-                    self.close(&rule, source, &request, now);
+            Event::Judged { rule, generation, source, request } => {
+                let asker = Asker { rule: &rule, generation, source, has_paid: false };
+                match request {
+                    Request::Open(doors) => doors.into_iter().for_each(|door| self.open(asker, door, now)),
+                    Request::Close(doors) => doors.iter().for_each(|door| self.close(asker, door, now)),
                 }
             }
             Event::Answered(receipt) => self.answered(receipt, now),
             Event::Claimed { serial, result } => self.claimed(serial, result, now),
-            Event::Found { door, client, remaining } => {
-                self.found(Key { door, client, turn: 0 }, remaining, now)
-            }
+            Event::Listed(listing) => self.listed(listing, now),
             Event::Inherited { door, policy, client, remaining } => {
                 self.doors.insert(door, policy);
                 self.found(Key { door, client, turn: 0 }, remaining, now);
             }
-            Event::Lost { door, client } => self.lost(Key { door, client, turn: 0 }, now),
-            Event::Removed { door, client } => self.removed(Key { door, client, turn: 0 }, now),
+            Event::Withdrawn { rules, is_reloading } => self.suspend(rules, is_reloading),
             Event::PolicyChanged(policy) => self.change_policy(policy),
             Event::Stopping => self.stop(now),
         }
@@ -119,18 +122,7 @@ impl Engine {
     /// If very much is due the rest stays due: [`Engine::next_deadline`] is not after `now` then, and the next call goes on.
     pub fn handle_deadline(&mut self, now: Moment) -> Vec<Action> {
         self.forget_claims(now);
-        for _ in 0..DEADLINES_AT_ONCE {
-            let Some(key) = self.ledger.due(now) else { break };
-            match self.ledger.find(key).map(|opening| opening.state) {
-                Some(State::Closing { why, .. }) => self.order_close(key, why, None, now),
-                _ if self.closes_without_us(key.door) => {
-                    let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
-                    self.tell(key, rule, What::Closed { why: Why::Expired });
-                    self.retire(key.door);
-                }
-                _ => self.order_close(key, Why::Expired, None, now),
-            }
-        }
+        self.do_due(now);
         std::mem::take(&mut self.actions)
     }
 
@@ -169,14 +161,35 @@ impl Engine {
         self.policy.doors.get(&door).is_some_and(|door| door.keeps_time)
     }
 
-    fn open(&mut self, rule: &RuleId, source: Client, mut request: OpenRequest, now: Moment) {
-        let mut key = match self.granted(rule, source, request.door.as_deref(), request.prefix_length) {
+    /// Does a piece of what is due.
+    fn do_due(&mut self, now: Moment) {
+        for _ in 0..DEADLINES_AT_ONCE {
+            let Some(key) = self.ledger.due(now) else { break };
+            let opening = self.ledger.find(key).map(|opening| (opening.state, opening.until));
+            match opening {
+                Some((State::Closing { why, .. }, _)) => self.order_close(key, why, None, now),
+                // Its time is not over, so it is due for another reason.
+                Some((State::Open, until)) if until > now => self.put_back(key, now),
+                _ if self.closes_without_us(key.door) => {
+                    let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+                    self.tell(key, rule, What::Closed { why: Why::Expired });
+                    self.retire(key.door);
+                }
+                _ => self.order_close(key, Why::Expired, None, now),
+            }
+        }
+    }
+
+    fn open(&mut self, asker: Asker<'_>, mut request: OpenRequest, now: Moment) {
+        let rule = asker.rule;
+        let mut key = match self.granted(asker, request.door.as_deref(), request.prefix_length) {
             Ok(key) => key,
-            Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
+            Err(refusal) => return self.refuse(asker, request.door.as_deref(), refusal),
         };
         let door = &self.doors[&key.door];
-        let granted = self.policy.grants[rule].lasts;
-        let asked = request.lasts.or(granted).unwrap_or(door.lasts);
+        let grant = &self.policy.grants[rule];
+        let owes_sequence = grant.is_one_time && !asker.has_paid;
+        let asked = request.lasts.or(grant.lasts).unwrap_or(door.lasts);
         let lasts = asked.min(self.policy.longest);
         let keeps_time = door.keeps_time;
         let runs_again = door.again == Again::Run;
@@ -197,8 +210,12 @@ impl Engine {
         if let Some(reason) = refusal {
             return self.tell(key, Some(rule.clone()), What::Refused { reason, detail: "".into() });
         }
+        if owes_sequence {
+            let sequence = ClaimKind::Sequence { generation: asker.generation };
+            return self.claim(Asker { has_paid: true, ..asker }, key, request, sequence, now);
+        }
         if let Some(once) = request.once.take() {
-            return self.claim(rule, source, key, request, ClaimKind::Once(once), now);
+            return self.claim(asker, key, request, ClaimKind::Once(once), now);
         }
         if runs_again {
             self.last_turn += 1;
@@ -235,12 +252,13 @@ impl Engine {
         }
     }
 
-    fn close(&mut self, rule: &RuleId, source: Client, request: &CloseRequest, now: Moment) {
+    fn close(&mut self, asker: Asker<'_>, request: &CloseRequest, now: Moment) {
         let Key { door, client, .. } =
-            match self.granted(rule, source, request.door.as_deref(), request.prefix_length) {
+            match self.granted(asker, request.door.as_deref(), request.prefix_length) {
                 Ok(key) => key,
-                Err(refusal) => return self.refuse(rule, source, request.door.as_deref(), refusal),
+                Err(refusal) => return self.refuse(asker, request.door.as_deref(), refusal),
             };
+        let rule = asker.rule;
         self.withdraw_claims(Key { door, client, turn: 0 });
         let open = self.ledger.turns(door, client);
         let open = open.filter(|(_, opening)| matches!(opening.state, State::Opening | State::Open));
@@ -414,11 +432,11 @@ impl Engine {
         self.actions.push(Action::Order { order, rule });
     }
 
-    fn refuse(&mut self, rule: &RuleId, client: Client, asked: Option<&str>, refusal: Refusal) {
+    fn refuse(&mut self, asker: Asker<'_>, asked: Option<&str>, refusal: Refusal) {
         let Refusal { reason, door, detail } = refusal;
         let door = door.map_or_else(|| asked.unwrap_or_default().to_owned(), |door| door.to_string());
         let what = What::Refused { reason, detail: detail.into() };
-        self.report(&door, client, Some(rule.clone()), what);
+        self.report(&door, asker.source, Some(asker.rule.clone()), what);
     }
 
     fn tell(&mut self, key: Key, rule: Option<RuleId>, what: What<'static>) {

@@ -1,11 +1,13 @@
 //! Event: everything that can happen to the engine.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::claim::ClaimError;
 use crate::client::Client;
 use crate::door::{DoorId, Receipt};
+use crate::listing::Listing;
 use crate::tenant::{DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 
@@ -16,6 +18,9 @@ pub enum Event {
     Judged {
         /// Which rule.
         rule: RuleId,
+        /// The number of the generation that it judged in. What it asks for counts only if that is in force, or was until a moment ago and the
+        /// rule may still do the same.
+        generation: u64,
         /// The source of the knock: one address.
         source: Client,
         /// What it asks for.
@@ -30,15 +35,9 @@ pub enum Event {
         /// Used up for this claim, or why not.
         result: Result<(), ClaimError>,
     },
-    /// A door was found open: by an earlier run of the daemon, when this one starts.
-    Found {
-        /// The door.
-        door: DoorId,
-        /// For whom.
-        client: Client,
-        /// How long it stays open by itself.
-        remaining: Duration,
-    },
+    /// This is open in the packet filter: when the daemon starts, after a reload, or because somebody else has changed the ruleset. To be
+    /// brought after the answers to all orders that were carried out before it was read, and before those to later ones.
+    Listed(Listing),
     /// An earlier run opened a door that only a command closes, and could not close it.
     Inherited {
         /// A door of its own, in no policy.
@@ -50,21 +49,14 @@ pub enum Event {
         /// When it is to be closed, from now.
         remaining: Duration,
     },
-    /// A door that should be open was found closed because all that was open at it went: its set was emptied or made anew.
-    Lost {
-        /// The door.
-        door: DoorId,
-        /// For whom.
-        client: Client,
+    /// These are the rules whose files are gone, though what takes them away is not in force; the files of all others are there.
+    Withdrawn {
+        /// Which rules.
+        rules: HashSet<RuleId>,
+        /// Whether a generation is being prepared that may not have them.
+        is_reloading: bool,
     },
-    /// A door that should be open was found closed for this client while its set lives on: somebody else closed it, and meant it.
-    Removed {
-        /// The door.
-        door: DoorId,
-        /// For whom.
-        client: Client,
-    },
-    /// A new generation of rules and doors is in force.
+    /// A new generation of rules and doors is in force, with the next number.
     PolicyChanged(Arc<Policy>),
     /// The daemon is asked to stop: nothing opens any more, and doors that no one else would close are closed.
     Stopping,

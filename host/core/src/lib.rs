@@ -36,6 +36,7 @@ mod door;
 mod drop_reason;
 mod engine;
 mod event;
+mod listing;
 mod moment;
 mod once;
 mod openings;
@@ -61,6 +62,7 @@ pub use knock::{
     Transport,
 };
 pub use likeness::Likeness;
+pub use listing::{ListedOpening, Listing};
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
 pub use moment::Moment;
 pub use net_door::{

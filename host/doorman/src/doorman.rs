@@ -1,9 +1,9 @@
 //! Doorman: keeps the doors of the packet filter, and knows which of them are open.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use postern_core::{Client, ConfigIdentity, DoorId, GuardDoor, NetDoor, check_doors};
+use postern_core::{Client, ConfigIdentity, DoorId, GuardDoor, ListedOpening, Listing, NetDoor, check_doors};
 
 use crate::attributes::find_u64;
 use crate::check::{Door, look_up};
@@ -36,27 +36,6 @@ pub struct Doorman {
     handles: BTreeMap<DoorId, Vec<Option<Handle>>>,
     /// Opened when a connection is to be reset for the first time.
     pub(crate) connections: Option<SockDiag>,
-}
-
-/// A door that is open for somebody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opening {
-    /// Which door.
-    pub door: DoorId,
-    /// For whom.
-    pub client: Client,
-    /// For how long from now.
-    pub remaining: Duration,
-}
-
-/// What is open.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Listing {
-    /// All of it, whoever opened it.
-    pub openings: Vec<Opening>,
-    /// The doors whose sets are the same as when they were last listed: what was open there and is not any more was taken out by somebody,
-    /// or its time is over. Sets of any other door are gone, or were made anew.
-    pub lived_on: BTreeSet<DoorId>,
 }
 
 impl Doorman {
@@ -153,7 +132,11 @@ impl Doorman {
                             None => Client::alone(address),
                         }),
                     };
-                    listing.openings.extend(client.map(|client| Opening { door: *id, client, remaining }));
+                    listing.openings.extend(client.map(|client| ListedOpening {
+                        door: *id,
+                        client,
+                        remaining,
+                    }));
                 }
             }
             if numbers.iter().all(Option::is_some) && self.handles.get(id) == Some(&numbers) {
@@ -162,6 +145,7 @@ impl Doorman {
             handles.insert(*id, numbers);
         }
         self.handles = handles;
+        listing.openings.sort_unstable_by_key(|opening| (opening.door, opening.client));
         Ok(listing)
     }
 

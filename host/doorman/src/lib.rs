@@ -36,7 +36,7 @@ mod error;
 
 pub use changes::Changes;
 pub use check::check_sets;
-pub use doorman::{Doorman, Listing, Opening, reset};
+pub use doorman::{Doorman, reset};
 pub use error::{Error, Mistake};
 pub use guard::Release;
 pub use posture::{Kept, Posture};

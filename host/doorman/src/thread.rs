@@ -9,14 +9,14 @@ use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use postern_core::{ConfigIdentity, DoorId, NetDoor, Observer, Order, Receipt, Report, What};
+use postern_core::{ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Receipt, Report, What};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::{AsFd, OwnedFd};
 
 use crate::changes::Changes;
-use crate::doorman::{Doorman, Listing};
+use crate::doorman::Doorman;
 use crate::error::Error;
 use crate::guard::Release;
 use crate::posture::{Kept, Posture};

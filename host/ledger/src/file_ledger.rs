@@ -10,6 +10,7 @@ use crossbeam_channel::{Sender, TrySendError, bounded};
 use postern_core::{Claim, ClaimError};
 
 use crate::keeper::{Asked, Keeper, Opener};
+use crate::wanted::Wanted;
 use crate::{Answer, Answers, Ledger, file};
 
 /// Its name in the state folder.
@@ -49,12 +50,14 @@ impl FileLedger {
 impl Ledger for FileLedger {
     fn claim(&self, claim: Claim) {
         let serial = claim.serial;
-        let error = match self.asked.try_send(Asked { wanted: claim.into(), since: Instant::now() }) {
-            Ok(()) => return,
-            Err(TrySendError::Full(_)) => ClaimError::Busy,
-            Err(TrySendError::Disconnected(_)) => {
+        let asked = Wanted::of(claim).map(|wanted| Asked { wanted, since: Instant::now() });
+        let error = match asked.map(|asked| self.asked.try_send(asked)) {
+            Some(Ok(())) => return,
+            Some(Err(TrySendError::Full(_))) => ClaimError::Busy,
+            Some(Err(TrySendError::Disconnected(_))) => {
                 ClaimError::NotRecorded("the ledger's thread has ended; restart the daemon".to_owned())
             }
+            None => ClaimError::NotRecorded("the ledger keeps no one-time sequences".to_owned()),
         };
         (self.answers)(Answer::Claimed { serial, result: Err(error) });
     }

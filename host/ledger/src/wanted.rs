@@ -28,16 +28,17 @@ pub(crate) enum WantedOnce {
     },
 }
 
-impl From<Claim> for Wanted {
-    fn from(Claim { serial, rule, what }: Claim) -> Self {
-        let ClaimKind::Once(once) = what;
+impl Wanted {
+    /// What a claim asks for; none if it is for a one-time sequence, which is crossed out in a file of its own.
+    pub(crate) fn of(Claim { serial, rule, what }: Claim) -> Option<Self> {
+        let ClaimKind::Once(once) = what else { return None };
         let once = match once {
             Once::Token { bytes, until } => {
                 WantedOnce::Token { token: fingerprint(&bytes), until: until.map(|until| until.0) }
             }
             Once::Counter { key, value } => WantedOnce::Counter { key: fingerprint(&key), value },
         };
-        Self { serial, rule, once }
+        Some(Self { serial, rule, once })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Start: everything that runs is started here, in order; the guard first. Whatever may hang is waited for where signals are heard.
 
-use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::pin::pin;
 use std::sync::Arc;
@@ -8,7 +7,7 @@ use std::sync::Arc;
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
 use postern_config::{ConfigSource, Mistakes};
-use postern_core::{Client, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
+use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
 use postern_doorman::Posture;
 use postern_sandbox::{Loader, Pool, Runtime, Surroundings};
 use sd_notify::NotifyState;
@@ -21,13 +20,14 @@ use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::advice;
 use crate::captures::Captures;
 use crate::clock::Clock;
-use crate::desk::{Desk, one_time};
+use crate::desk::Desk;
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
-use crate::happening::{Happening, Judgement, Prepared, Teller, channel, judgements};
+use crate::happening::{Happening, Prepared, Teller, channel};
 use crate::ledger;
 use crate::observe::report_refused_start;
+use crate::one_time::OneTimeLines;
 use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::signals::Signals;
 use crate::state;
@@ -117,10 +117,10 @@ impl App {
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
-        let (to_spend, judgements) = judgements();
         let ledger = ledger::start(&*source, Teller::clone(&teller))
             .context("the ledger's thread cannot be started")?;
-        let desk = Arc::new(Desk::new(doors, ledger, &plan, &config, clock, Arc::clone(&observer), to_spend));
+        let one_time = OneTimeLines::new(&config, Arc::clone(&source), teller);
+        let desk = Arc::new(Desk::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
         let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
         let is_local = {
             let local = Arc::clone(&local);
@@ -131,7 +131,7 @@ impl App {
             let desk = Arc::clone(&desk);
             Arc::new(move |generation, rule: &RuleId, knock: &Knock, request| {
                 let source = Client::on_link(knock.source, knock.link);
-                desk.judged(Judgement { rule: rule.clone(), source, request, generation });
+                desk.handle(Event::Judged { rule: rule.clone(), generation, source, request });
             })
         };
         let now = Arc::new(move || clock.now());
@@ -143,19 +143,14 @@ impl App {
         captures.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config);
         let running = Running {
-            number: generation.number,
             workers: config.workers,
-            one_time: one_time(&config),
-            suspended: HashSet::new(),
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
         let app = Self {
             source,
             observer,
-            teller,
             happenings,
-            judgements,
             desk,
             pool,
             captures,
@@ -170,7 +165,7 @@ impl App {
             app.desk.inherit(row, record);
         }
         let open = app.desk.list().await.context("open doors cannot be read")?;
-        app.desk.reconcile(&open);
+        app.desk.handle(Event::Listed(open));
         notify_systemd(&[NotifyState::Ready]);
         Ok(Begun::App(Box::new(app)))
     }
@@ -205,7 +200,7 @@ async fn first(
             {
                 return Ok(prepared);
             },
-            () = reloads.turn(&mut signals.hangup) => {}
+            () = reloads.turn(&mut signals.hangup, false) => {}
             signal = signals.stop.recv() => return Err(signal),
         }
     }

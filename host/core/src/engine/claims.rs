@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Engine;
+use super::generation::Asker;
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
 use crate::client::Client;
@@ -35,11 +36,21 @@ struct Waiting {
     /// Which opening it was to be when it was asked for.
     key: Key,
     rule: RuleId,
+    generation: u64,
     source: Client,
+    /// Whether nothing but the answer is missing for the rule's sequence to be used up, if it has one.
+    has_paid: bool,
     /// Without what is claimed.
     request: OpenRequest,
     /// When it is forgotten.
     until: Moment,
+}
+
+impl Waiting {
+    fn asker(&self) -> Asker<'_> {
+        let Self { rule, generation, source, has_paid, .. } = self;
+        Asker { rule, generation: *generation, source: *source, has_paid: *has_paid }
+    }
 }
 
 impl Claims {
@@ -59,17 +70,17 @@ impl Claims {
 }
 
 impl Engine {
-    /// Has an opening that nothing else refuses wait until what it costs was used up for it.
+    /// Has an opening that nothing else refuses wait until what it costs was used up for it; `asker` is as it will be then.
     pub(super) fn claim(
         &mut self,
-        rule: &RuleId,
-        source: Client,
+        asker: Asker<'_>,
         key: Key,
         request: OpenRequest,
         what: ClaimKind,
         now: Moment,
     ) {
         self.forget_claims(now);
+        let Asker { rule, generation, source, has_paid } = asker;
         let refusal = if self.claims.is_claimed(rule, &what) {
             Some(ClaimError::AlreadyUsed)
         } else if self.claims.len() >= MOST_WAITING {
@@ -78,25 +89,30 @@ impl Engine {
             None
         };
         if let Some(error) = refusal {
-            return self.refuse_claim(key, rule.clone(), &error);
+            return self.refuse_claim(key, rule.clone(), &what, error);
         }
         self.last_serial += 1;
         let serial = self.last_serial;
         let until = now.plus(LONGEST_WAIT);
-        let waiting = Waiting { what: what.clone(), key, rule: rule.clone(), source, request, until };
+        let rule = rule.clone();
+        self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone() }));
+        let waiting = Waiting { what, key, rule, generation, source, has_paid, request, until };
         self.claims.waiting.insert(serial, waiting);
-        self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what }));
     }
 
     /// Opens what waited, if that may still be opened; its time begins now.
     pub(super) fn claimed(&mut self, serial: u64, result: Result<(), ClaimError>, now: Moment) {
         self.forget_claims(now);
-        let Some(Waiting { key, rule, source, request, .. }) = self.claims.waiting.remove(&serial) else {
-            return;
-        };
+        let Some(mut waiting) = self.claims.waiting.remove(&serial) else { return };
         match result {
-            Ok(()) => self.open(&rule, source, request, now),
-            Err(error) => self.refuse_claim(key, rule, &error),
+            Ok(()) => {
+                let request = std::mem::take(&mut waiting.request);
+                self.open(waiting.asker(), request, now);
+            }
+            Err(error) => {
+                let Waiting { key, rule, what, .. } = waiting;
+                self.refuse_claim(key, rule, &what, error);
+            }
         }
     }
 
@@ -123,8 +139,8 @@ impl Engine {
     /// Forgets what waits to open a door for a client, for which a rule says by now that it closes.
     pub(super) fn withdraw_claims(&mut self, closed: Key) {
         let means_it = |waiting: &Waiting| {
-            let Waiting { rule, source, request, .. } = waiting;
-            let means = self.granted(rule, *source, request.door.as_deref(), request.prefix_length);
+            let request = &waiting.request;
+            let means = self.granted(waiting.asker(), request.door.as_deref(), request.prefix_length);
             means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
         };
         let waiting = self.claims.waiting.iter().filter(|(_, waiting)| means_it(waiting));
@@ -134,12 +150,17 @@ impl Engine {
         }
     }
 
-    fn refuse_claim(&mut self, key: Key, rule: RuleId, error: &ClaimError) {
-        let detail = match error {
+    fn refuse_claim(&mut self, key: Key, rule: RuleId, what: &ClaimKind, error: ClaimError) {
+        let reason = error.reason();
+        let detail = match (what, error) {
             // Its name says it.
-            ClaimError::AlreadyUsed => String::new(),
-            error => error.to_string(),
+            (_, ClaimError::AlreadyUsed) => "".into(),
+            (ClaimKind::Sequence { .. }, ClaimError::NotRecorded(detail)) => {
+                // The rule opens nothing any more, whoever knocks.
+                return self.report_rule(rule, What::OneTimeFailed { detail: detail.into() });
+            }
+            (_, error) => error.to_string().into(),
         };
-        self.tell(key, Some(rule), What::Refused { reason: error.reason(), detail: detail.into() });
+        self.tell(key, Some(rule), What::Refused { reason, detail });
     }
 }

@@ -14,7 +14,7 @@ use crate::width::Width;
 impl Engine {
     pub(super) fn change_policy(&mut self, policy: Arc<Policy>) {
         self.doors.extend(policy.doors.iter().map(|(id, door)| (*id, door.clone())));
-        self.policy = policy;
+        self.next_generation(policy);
         let gone: Vec<_> =
             self.doors.keys().filter(|id| !self.policy.doors.contains_key(*id)).copied().collect();
         let successors = self.successors(&gone);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Engine;
+use super::generation::Asker;
 use crate::client::Client;
 use crate::door::{DoorId, Key};
 use crate::drop_reason::DropReason;
@@ -37,14 +38,18 @@ impl From<DropReason> for Refusal {
 }
 
 impl Engine {
-    /// Which opening a verdict means, if the rule was granted it.
+    /// Which opening a verdict means, if the verdict counts and the rule was granted it.
     pub(super) fn granted(
         &self,
-        rule: &RuleId,
-        source: Client,
+        asker: Asker<'_>,
         door: Option<&str>,
         prefix_length: Option<u8>,
     ) -> Result<Key, Refusal> {
+        let Asker { rule, source, .. } = asker;
+        if let Some(reason) = self.disregards(asker) {
+            let name = door.map_or_else(|| self.first_door(rule), |name| Some(name.into()));
+            return Err(Refusal { door: name, ..reason.into() });
+        }
         let grant = self.policy.grants.get(rule).ok_or(DropReason::DoorNotGranted)?;
         let named = |id: &DoorId| {
             let policy = self.policy.doors.get(id)?;
@@ -60,6 +65,12 @@ impl Engine {
             check_link(client, policy)?;
         }
         Ok(Key { door, client, turn: 0 })
+    }
+
+    /// The name of the door that a rule means when it names none.
+    fn first_door(&self, rule: &RuleId) -> Option<Arc<str>> {
+        let first = self.policy.grants.get(rule)?.doors.first()?;
+        Some(Arc::clone(&self.policy.doors.get(first)?.name))
     }
 }
 

@@ -22,14 +22,28 @@ impl Engine {
         }
     }
 
+    /// An opening went with its set; it is due to be put back at once, which is done in pieces with whatever else is due.
     pub(super) fn lost(&mut self, key: Key, now: Moment) {
-        let Some(opening @ Opening { state: State::Open, .. }) = self.ledger.find(key).cloned() else {
-            return;
-        };
-        let until = opening.until;
-        if until > now && self.policy.doors.contains_key(&key.door) && !self.stopping {
-            let rule = opening.rule.clone();
-            self.ledger.put(key, Opening { state: State::Opening, ..opening });
+        self.ledger.change(key, |opening| {
+            if opening.state == State::Open && opening.until > now {
+                opening.is_missing = true;
+                opening.due = now;
+            }
+        });
+    }
+
+    /// Opens again what is missing, for the time that it has left.
+    pub(super) fn put_back(&mut self, key: Key, now: Moment) {
+        let may_open = self.policy.doors.contains_key(&key.door) && !self.stopping;
+        let (mut until, mut rule) = (now, None);
+        self.ledger.change(key, |opening| {
+            opening.due = opening.until;
+            if may_open {
+                opening.state = State::Opening;
+                (until, rule) = (opening.until, opening.rule.clone());
+            }
+        });
+        if may_open {
             self.order(key, Act::Open(until.since(now)), Purpose::PutBack { until }, rule);
         }
     }
@@ -49,6 +63,5 @@ impl Engine {
         }
         let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
         self.tell(key, rule, What::Closed { why: Why::Removed });
-        self.retire(key.door);
     }
 }

@@ -186,24 +186,130 @@ fn what_may_be_opened_is_looked_at_anew_when_the_claim_is_answered() {
          +3 end",
         expect![[r#"
             +0.0   -> claim knock token a
-            +2.0 knock ssh 192.0.2.1: refused door-not-granted
+            +2.0 knock ssh 192.0.2.1: refused outdated
             +3.0 end: 0 openings, settled true
         "#]],
     );
 }
 
 #[test]
-fn a_door_that_was_changed_meanwhile_opens_as_it_is_now() {
+fn a_reload_that_changes_nothing_for_the_rule_keeps_what_waits_and_any_other_does_not() {
     check(
         "+0 tokens well 2
          +0 open knock 192.0.2.1 token=a
-         +1 change ssh
-         +3 end",
+         +1 reload
+         +3 end
+         +3 open knock 192.0.2.2 token=b
+         +4 change ssh
+         +5 open knock 192.0.2.3 token=c
+         +5.5 revoke knock
+         +6 end
+         +10 reload
+         +10.2 open knock 192.0.2.4 token=d
+         +10.5 reload
+         +11 reload
+         +13 end",
         expect![[r#"
             +0.0   -> claim knock token a
             +2.0   -> ssh open 10s 192.0.2.1
             +2.0 knock ssh 192.0.2.1: opened 10s
             +3.0 end: 1 openings, settled true
+            +3.0   -> claim knock token b
+            +5.0 knock ssh 192.0.2.2: refused outdated
+            +5.0   -> claim knock token c
+            +6.0 end: 1 openings, settled true
+            +7.0 knock  192.0.2.3: refused outdated
+            +10.2   -> claim knock token d
+            +12.0   -> ssh expire 192.0.2.1
+            +12.0 knock ssh 192.0.2.1: closed Expired
+            +12.2 knock ssh 192.0.2.4: refused outdated
+            +13.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn what_waits_for_a_rule_that_is_suspended_meanwhile_opens_nothing() {
+    check(
+        "+0 tokens well 2
+         +0 open knock 192.0.2.1 token=a
+         +1 gone knock
+         +3 end",
+        expect![[r#"
+            +0.0   -> claim knock token a
+            +1.0 knock: withdrawn
+            +2.0 knock ssh 192.0.2.1: refused withdrawn
+            +3.0 end: 0 openings, settled true
+        "#]],
+    );
+}
+
+/// knockd's one-time files: a line for each generation, used once.
+#[test]
+fn a_one_time_sequence_opens_once_in_its_generation() {
+    check(
+        "+0 open once 192.0.2.1
+         +1 open once 192.0.2.2
+         +2 reload
+         +2 open once 192.0.2.3 generation=1
+         +3 open once 192.0.2.3
+         +4 close once 192.0.2.3
+         +5 reload
+         +5 open once 192.0.2.4 door=lamp
+         +5 open once 192.0.2.4 token=a
+         +5 end",
+        expect![[r#"
+            +0.0   -> claim once sequence of generation 1
+            +0.0   -> ssh open 10s 192.0.2.1
+            +0.0 once ssh 192.0.2.1: opened 10s
+            +1.0   -> claim once sequence of generation 1
+            +1.0 once ssh 192.0.2.2: refused already-used
+            +2.0 once ssh 192.0.2.3: refused outdated
+            +3.0   -> claim once sequence of generation 2
+            +3.0   -> ssh open 10s 192.0.2.3
+            +3.0 once ssh 192.0.2.3: opened 10s
+            +4.0   -> ssh close 192.0.2.3
+            +4.0 once ssh 192.0.2.3: closed Asked
+            +5.0 once lamp 192.0.2.4: refused door-not-granted
+            +5.0   -> claim once sequence of generation 3
+            +5.0   -> claim once token a
+            +5.0   -> ssh open 10s 192.0.2.4
+            +5.0 once ssh 192.0.2.4: opened 10s
+            +5.0 end: 2 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_one_time_sequence_that_is_being_used_up_opens_after_a_reload_and_for_one_client_only() {
+    check(
+        "+0 tokens well 2
+         +0 open once 192.0.2.1
+         +1 open once 192.0.2.2
+         +1 reload
+         +1 open once 192.0.2.2
+         +5 end",
+        expect![[r#"
+            +0.0   -> claim once sequence of generation 1
+            +1.0 once ssh 192.0.2.2: refused already-used
+            +1.0 once ssh 192.0.2.2: refused already-used
+            +2.0   -> ssh open 10s 192.0.2.1
+            +2.0 once ssh 192.0.2.1: opened 10s
+            +5.0 end: 1 openings, settled true
+        "#]],
+    );
+}
+
+#[test]
+fn a_one_time_sequence_that_cannot_be_crossed_out_opens_nothing() {
+    check(
+        "+0 tokens broken
+         +0 open once 192.0.2.1
+         +1 end",
+        expect![[r#"
+            +0.0   -> claim once sequence of generation 1
+            +0.0 once: sequence not crossed out: broken
+            +1.0 end: 0 openings, settled true
         "#]],
     );
 }
@@ -268,7 +374,7 @@ fn only_so_many_wait() {
         let token = Some(Once::Token { bytes: n.to_be_bytes().into(), until: None });
         let request = Request::Open(vec![OpenRequest { once: token, ..OpenRequest::default() }]);
         let source = Client::alone([192, 0, 2, 1].into());
-        Event::Judged { rule: rule.clone(), source, request }
+        Event::Judged { rule: rule.clone(), generation: 1, source, request }
     };
     let now = Moment::default();
     let mut claims: Vec<_> = (0..MOST).flat_map(|n| engine.handle(judged(n), now)).collect();

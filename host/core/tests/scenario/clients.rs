@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use expect_test::expect;
 use postern_core::{
-    Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Moment, Policy, Report, What, Why,
+    Action, Again, DoorId, DoorPolicy, Engine, Event, ListedOpening, Listing, Moment, Policy, Report, What,
+    Why,
 };
 
 use crate::world::check;
@@ -122,10 +123,10 @@ fn a_door_that_cannot_be_open_for_a_client_any_more_is_closed_for_it() {
         Arc::new(Policy { doors, max_openings: 100, ..Policy::default() })
     };
     let mut engine = Engine::new(policy(1, &["ipv6/64", "ipv6/48"], true));
-    for client in ["192.0.2.7", "2001:db8::7", "2001:db8::/64", "2001:db8::/48", "fe80::7%3"] {
-        let client: Client = client.parse().unwrap();
-        engine.handle(Event::Found { door: DoorId(1), client, remaining }, Moment::default());
-    }
+    let clients = ["192.0.2.7", "2001:db8::7", "2001:db8::/64", "2001:db8::/48", "fe80::7%3"];
+    let listed = |client: &str| ListedOpening { door: DoorId(1), client: client.parse().unwrap(), remaining };
+    let listing = Listing { openings: clients.map(listed).into(), ..Listing::default() };
+    engine.handle(Event::Listed(listing), Moment::default());
     let mut closed = |policy| {
         let actions = engine.handle(Event::PolicyChanged(policy), Moment::default());
         let client = |action: &Action| match action {

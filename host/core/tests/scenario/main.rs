@@ -5,6 +5,7 @@
 mod claims;
 mod clients;
 mod flood;
+mod generation;
 mod many;
 mod removed;
 mod unclosed;

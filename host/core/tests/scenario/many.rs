@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_core::{
-    Act, Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Moment, OpenRequest, Order, Policy,
-    Receipt, Request, RuleId, TenantId,
+    Act, Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, ListedOpening, Listing, Moment,
+    OpenRequest, Order, Policy, Receipt, Request, RuleId, TenantId,
 };
 
 /// Comes first in the ledger, so that a search for openings of another door meets all of its own.
@@ -63,8 +63,10 @@ fn answer(engine: &mut Engine, order: &Order, now: Moment) {
 fn ask(engine: &mut Engine, door: DoorId, count: u32) -> Vec<Order> {
     let rule = RuleId { tenant: TenantId::host(), name: door.0.to_string().into() };
     let source = |n: u32| Client::alone(Ipv4Addr::from_bits(0x0a00_0000 + n).into());
+    let generation = engine.generation();
     let judged = |n| Event::Judged {
         rule: rule.clone(),
+        generation,
         source: source(n),
         request: Request::Open(vec![OpenRequest::default()]),
     };
@@ -112,12 +114,42 @@ fn what_is_due_together_is_done_in_pieces() {
         // A knock that comes in between need not wait for the rest.
         let stranger = Event::Judged {
             rule: RuleId { tenant: TenantId::host(), name: SSH.0.to_string().into() },
+            generation: 1,
             source: Client::alone([192, 0, 2, u8::try_from(pieces.len()).unwrap()].into()),
             request: Request::Open(vec![OpenRequest::default()]),
         };
         assert_eq!(orders(engine.handle(stranger, at(10.0))).len(), 1);
     }
     assert_eq!(pieces, [256, 256, 256, 232]);
+}
+
+#[test]
+fn what_was_lost_together_is_put_back_in_pieces() {
+    let mut engine = Engine::new(policy(&[(WEB, "web", true), (SSH, "ssh", true)]));
+    fill(&mut engine, WEB, MANY);
+    let (opening, ()) = time(|| fill(&mut engine, SSH, 1000));
+    let web = engine.openings().filter(|(key, _)| key.door == WEB);
+    let remaining = Duration::from_secs(9);
+    let openings: Vec<_> =
+        web.map(|(key, _)| ListedOpening { door: WEB, client: key.client, remaining }).collect();
+    let mut asked = Vec::new();
+    as_cheap_as_opening(opening * (1 + MANY / 1000), || {
+        asked.push(orders(engine.handle(Event::Listed(Listing { openings, ..Listing::default() }), at(1.0))));
+    });
+    while engine.next_deadline().is_some_and(|due| due <= at(1.0)) {
+        asked.push(orders(engine.handle_deadline(at(1.0))));
+    }
+    let pieces: Vec<_> = asked.iter().map(Vec::len).collect();
+    assert_eq!(pieces, [256, 256, 256, 232]);
+    for order in asked.into_iter().flatten() {
+        assert_eq!((order.door, order.act), (SSH, Act::Open(remaining)));
+        answer(&mut engine, &order, at(1.0));
+    }
+    assert_eq!(
+        expire(&mut engine, at(10.0)).len(),
+        1000 + MANY as usize,
+        "each ends at its time all the same"
+    );
 }
 
 #[test]

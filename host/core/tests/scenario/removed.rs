@@ -92,18 +92,21 @@ fn what_could_not_be_put_back_was_not_removed_by_anybody() {
 }
 
 #[test]
-fn a_door_that_was_taken_away_is_forgotten_with_its_last_opening_whoever_closed_it() {
+fn what_is_open_at_a_door_that_was_taken_away_is_left_to_its_clock_whatever_is_listed() {
     check(
         "+0 open knock 192.0.2.1
          +1 drop ssh
          +2 removed ssh 192.0.2.1
-         +2 found ssh 192.0.2.1 5
-         +2 end",
+         +2 lost ssh 192.0.2.1
+         +2 end
+         +10 found ssh 192.0.2.1 5
+         +10 end",
         expect![[r#"
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s
-            +2.0 knock ssh 192.0.2.1: closed Removed
-            +2.0 end: 0 openings, settled true
+            +2.0 end: 1 openings, settled true
+            +10.0 knock ssh 192.0.2.1: closed Expired
+            +10.0 end: 0 openings, settled true
         "#]],
     );
 }

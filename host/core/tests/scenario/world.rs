@@ -1,6 +1,6 @@
 //! World: an engine, a clock, and doors that do as they are told.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,8 +8,8 @@ use std::time::Duration;
 use expect_test::Expect;
 use postern_core::{
     Act, Action, Again, Claim, ClaimError, ClaimKind, Client, CloseRequest, DoorId, DoorPolicy, Engine,
-    Event, Grant, Moment, Once, OpenRequest, OrderError, Policy, Receipt, Request, RuleId, State, TenantId,
-    UsedOnce, What,
+    Event, Grant, Key, ListedOpening, Listing, Moment, Once, OpenRequest, Opening, OrderError, Policy,
+    Receipt, Request, RuleId, State, TenantId, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -33,6 +33,8 @@ struct World {
 #[derive(Default)]
 struct Tokens {
     used: UsedOnce,
+    /// Rules whose sequence was used, and in which generation.
+    sequences: HashSet<(RuleId, u64)>,
     delay: Duration,
     mood: Mood,
 }
@@ -50,11 +52,13 @@ enum Mood {
 
 /// Runs a script, a step a line, and compares all that happened.
 ///
-/// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [prefix=LENGTH] [token=TEXT] [counter=N]`,
+/// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [prefix=LENGTH] [token=TEXT] [counter=N] [generation=N]`,
 /// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS full|empty` (the journal's disk),
 /// `+SECONDS tokens well|never|full|busy|broken [SECONDS]` (how and when claims are answered from now on),
-/// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]`,
-/// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS drop|change DOOR`, `+SECONDS stop`, `+SECONDS end`.
+/// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]` (what differs in the packet filter),
+/// `+SECONDS gone|still-gone [RULE...]` (rules whose files are gone, while a generation is being prepared or not),
+/// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS reload`, `+SECONDS drop|change DOOR` and `+SECONDS revoke RULE` (a reload with that
+/// difference to the first policy), `+SECONDS stop`, `+SECONDS end`.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut world = World::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -69,8 +73,11 @@ fn seconds(text: &str) -> Duration {
     Duration::from_secs_f64(text.parse().unwrap())
 }
 
+fn rule(name: &str) -> RuleId {
+    RuleId { tenant: TenantId::host(), name: name.into() }
+}
+
 fn policy() -> Policy {
-    let rule = |name: &str| RuleId { tenant: TenantId::host(), name: name.into() };
     let widths = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect::<Vec<_>>();
     let lasts = Duration::from_secs(10);
     let by_command = |name: &str, again| DoorPolicy {
@@ -93,14 +100,15 @@ fn policy() -> Policy {
                 rule("knock"),
                 Grant {
                     doors: vec![SSH, LAMP, BELL],
-                    lasts: None,
                     prefixes: widths(&["ipv6/64", "ipv4/24"]),
+                    ..Grant::default()
                 },
             ),
             (
                 rule("brief"),
-                Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)), prefixes: Vec::new() },
+                Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)), ..Grant::default() },
             ),
+            (rule("once"), Grant { doors: vec![SSH], is_one_time: true, ..Grant::default() }),
         ]),
         doors: HashMap::from([
             (SSH, ssh),
@@ -171,13 +179,10 @@ impl World {
                 };
                 self.tokens.delay = words.get(1).map_or(Duration::ZERO, |delay| seconds(delay));
             }
-            "found" => {
-                let remaining = seconds(words[2]);
-                self.feed(Event::Found {
-                    door: door(words[0]),
-                    client: words[1].parse().unwrap(),
-                    remaining,
-                });
+            "found" | "lost" | "removed" => self.list(verb, &words),
+            "gone" | "still-gone" => {
+                let rules = words.iter().map(|name| rule(name)).collect();
+                self.feed(Event::Withdrawn { rules, is_reloading: verb == "gone" });
             }
             "inherited" => {
                 let policy = DoorPolicy {
@@ -191,13 +196,16 @@ impl World {
                 let (client, remaining) = (words[0].parse().unwrap(), seconds(words[1]));
                 self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining });
             }
-            "lost" => self.feed(Event::Lost { door: door(words[0]), client: words[1].parse().unwrap() }),
-            "removed" => {
-                self.feed(Event::Removed { door: door(words[0]), client: words[1].parse().unwrap() });
+            "reload" => self.feed(Event::PolicyChanged(Arc::new(policy()))),
+            "revoke" => {
+                let mut policy = policy();
+                policy.grants.remove(&rule(words[0]));
+                self.feed(Event::PolicyChanged(Arc::new(policy)));
             }
             "drop" => {
                 let mut policy = policy();
                 policy.doors.remove(&door(words[0]));
+                policy.grants.values_mut().for_each(|grant| grant.doors.retain(|id| *id != door(words[0])));
                 self.feed(Event::PolicyChanged(Arc::new(policy)));
             }
             // The same name, another number.
@@ -205,7 +213,8 @@ impl World {
                 let mut policy = policy();
                 let changed = policy.doors.remove(&door(words[0])).unwrap();
                 policy.doors.insert(DoorId(3), changed);
-                policy.grants.values_mut().for_each(|grant| grant.doors[0] = DoorId(3));
+                let doors = policy.grants.values_mut().flat_map(|grant| &mut grant.doors);
+                doors.filter(|id| **id == door(words[0])).for_each(|id| *id = DoorId(3));
                 self.feed(Event::PolicyChanged(Arc::new(policy)));
             }
             "stop" => self.feed(Event::Stopping),
@@ -221,7 +230,6 @@ impl World {
     }
 
     fn judge(&mut self, verb: &str, words: &[&str]) {
-        let rule = RuleId { tenant: TenantId::host(), name: words[0].into() };
         let source: Client = words[1].parse().unwrap();
         let options: HashMap<_, _> = words[2..].iter().map(|word| word.split_once('=').unwrap()).collect();
         let door = options.get("door").map(|name| Box::from(*name));
@@ -237,7 +245,27 @@ impl World {
             }
             _ => Request::Close(vec![CloseRequest { door, prefix_length }]),
         };
-        self.feed(Event::Judged { rule, source, request });
+        let generation = options.get("generation").map(|n| n.parse().unwrap());
+        let generation = generation.unwrap_or_else(|| self.engine.generation());
+        self.feed(Event::Judged { rule: rule(words[0]), generation, source, request });
+    }
+
+    /// Lists what is open, but for one client of one door: it is found there, was lost with all that was open there, or was removed.
+    fn list(&mut self, what: &str, words: &[&str]) {
+        let (door, client) = (door(words[0]), words[1].parse().unwrap());
+        let open = self.engine.openings().filter(|(key, _)| self.engine.keeps_time(key.door));
+        let listed = |(key, opening): (Key, &Opening)| ListedOpening {
+            door: key.door,
+            client: key.client,
+            remaining: opening.until.since(self.now),
+        };
+        let mut openings: Vec<_> = open.map(listed).collect();
+        openings.retain(|there| (there.door, there.client) != (door, client));
+        if what == "found" {
+            openings.push(ListedOpening { door, client, remaining: seconds(words[2]) });
+        }
+        let lived_on = BTreeSet::from_iter((what != "lost").then_some(door));
+        self.feed(Event::Listed(Listing { openings, lived_on }));
     }
 
     fn feed(&mut self, event: Event) {
@@ -285,25 +313,38 @@ impl World {
                         What::StuckOpen { detail, again_in } => {
                             format!("stuck open: {detail}, again in {again_in:?}")
                         }
+                        What::Withdrawn => "withdrawn".to_owned(),
+                        What::Back => "back".to_owned(),
+                        What::OneTimeFailed { detail } => format!("sequence not crossed out: {detail}"),
                         other => panic!("not the engine's to say: {other:?}"),
                     };
                     let rule = report.rule().map_or("-", |rule| &*rule.name);
-                    let (door, client) = (report.door.as_deref().unwrap(), report.client.unwrap());
-                    writeln!(self.out, "{} {rule} {door} {client}: {}", self.at(), what.trim_end()).unwrap();
+                    let at = match (report.door.as_deref(), report.client) {
+                        (Some(door), Some(client)) => format!(" {door} {client}"),
+                        (None, None) => String::new(),
+                        _ => panic!("neither of a rule nor of an opening: {report:?}"),
+                    };
+                    writeln!(self.out, "{} {rule}{at}: {}", self.at(), what.trim_end()).unwrap();
                 }
             }
         }
     }
 
     fn claim(&mut self, Claim { serial, rule, what }: Claim) {
-        let ClaimKind::Once(once) = what;
-        let words = match &once {
-            Once::Token { bytes, .. } => format!("token {}", String::from_utf8_lossy(bytes)),
-            Once::Counter { value, .. } => format!("counter {value}"),
+        let words = match &what {
+            ClaimKind::Once(Once::Token { bytes, .. }) => format!("token {}", String::from_utf8_lossy(bytes)),
+            ClaimKind::Once(Once::Counter { value, .. }) => format!("counter {value}"),
+            ClaimKind::Sequence { generation } => format!("sequence of generation {generation}"),
         };
         writeln!(self.out, "{}   -> claim {} {words}", self.at(), rule.name).unwrap();
         let result = match self.tokens.mood {
-            Mood::Well => self.tokens.used.claim(&rule, &once),
+            Mood::Well => match what {
+                ClaimKind::Once(once) => self.tokens.used.claim(&rule, &once),
+                ClaimKind::Sequence { generation } => {
+                    let is_new = self.tokens.sequences.insert((rule, generation));
+                    is_new.then_some(()).ok_or(ClaimError::AlreadyUsed)
+                }
+            },
             Mood::Never => return,
             Mood::Full => Err(ClaimError::Full),
             Mood::Busy => Err(ClaimError::Busy),

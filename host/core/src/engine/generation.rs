@@ -1,0 +1,88 @@
+//! The generation in force: whose verdicts count, and which rules open nothing for a while.
+
+use std::collections::HashSet;
+use std::mem;
+use std::sync::Arc;
+
+use super::Engine;
+use crate::action::Action;
+use crate::client::Client;
+use crate::drop_reason::DropReason;
+use crate::report::{Report, What};
+use crate::tenant::{Policy, RuleId};
+
+/// Who asks for something: a rule, as it was in one generation, that has judged a knock.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asker<'a> {
+    pub(super) rule: &'a RuleId,
+    /// The number of the generation that it judged in.
+    pub(super) generation: u64,
+    /// The source of the knock.
+    pub(super) source: Client,
+    /// Whether its one-time sequence was used up for what it asks, if it has one.
+    pub(super) has_paid: bool,
+}
+
+impl Engine {
+    /// The number of the generation in force: 1 at first, and one more with each [`crate::Event::PolicyChanged`].
+    #[must_use]
+    pub const fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether any rule opens nothing at the moment because its file is gone.
+    #[must_use]
+    pub fn has_suspended(&self) -> bool {
+        !self.suspended.is_empty()
+    }
+
+    /// Why nothing comes of what a rule asks, whatever it is.
+    ///
+    /// Workers change to another generation a moment after the engine, so verdicts of the one before count for what the rule may do in both.
+    /// Another sequence of a rule whose sequences are used once is another secret.
+    pub(super) fn disregards(&self, asker: Asker<'_>) -> Option<DropReason> {
+        let Asker { rule, generation, has_paid, .. } = asker;
+        let is_in_force = generation == self.generation;
+        let was_in_force = self.generation.checked_sub(1) == Some(generation);
+        let may_do_the_same = || {
+            let grant = self.policy.grants.get(rule);
+            grant == self.policy_before.grants.get(rule)
+                && grant.is_some_and(|grant| has_paid || !grant.is_one_time)
+        };
+        let counts = is_in_force || was_in_force && may_do_the_same();
+        if !counts {
+            Some(DropReason::Outdated)
+        } else if self.suspended.contains(rule) {
+            Some(DropReason::Withdrawn)
+        } else {
+            None
+        }
+    }
+
+    /// Goes on with the policy of another generation; rules that it does not have are not suspended any more.
+    pub(super) fn next_generation(&mut self, policy: Arc<Policy>) {
+        self.generation += 1;
+        self.policy_before = mem::replace(&mut self.policy, policy);
+        let grants = &self.policy.grants;
+        self.suspended.retain(|rule| grants.contains_key(rule));
+    }
+
+    /// Suspends rules whose files are gone while it is not known yet what the files as a whole say, and lets those go on whose files are
+    /// back. If what would have taken a rule away was refused, the rule stays, unless it was suspended before.
+    pub(super) fn suspend(&mut self, mut gone: HashSet<RuleId>, is_reloading: bool) {
+        gone.retain(|rule| {
+            self.policy.grants.contains_key(rule) && (is_reloading || self.suspended.contains(rule))
+        });
+        let before = mem::replace(&mut self.suspended, gone);
+        let withdrawn = self.suspended.difference(&before).map(|rule| (rule.clone(), What::Withdrawn));
+        let back = before.difference(&self.suspended).map(|rule| (rule.clone(), What::Back));
+        for (rule, what) in withdrawn.chain(back).collect::<Vec<_>>() {
+            self.report_rule(rule, what);
+        }
+    }
+
+    /// Reports something about a rule as a whole.
+    pub(super) fn report_rule(&mut self, rule: RuleId, what: What<'static>) {
+        self.actions.push(Action::Tell(Report { scope: Some(rule).into(), ..Report::new(what) }));
+    }
+}

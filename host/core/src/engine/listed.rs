@@ -1,0 +1,42 @@
+//! What is open in the packet filter, held against the openings that the engine knows.
+
+use super::Engine;
+use crate::door::Key;
+use crate::listing::{ListedOpening, Listing};
+use crate::moment::Moment;
+use crate::openings::State;
+
+impl Engine {
+    /// Mends the difference, in one pass over both: it costs a look at each opening, and orders are given in pieces.
+    ///
+    /// What should be open and is not was removed by somebody who meant it, unless its set is gone or went and came back: then it is lost,
+    /// and is opened again for the time that it has left. What is open and not known was opened by an earlier run.
+    pub(super) fn listed(&mut self, listing: Listing, now: Moment) {
+        let Listing { mut openings, lived_on } = listing;
+        let place = |there: &ListedOpening| (there.door, there.client);
+        // One pass if they are sorted.
+        openings.sort_unstable_by_key(place);
+        let (mut found, mut gone) = (Vec::new(), Vec::new());
+        let mut listed = openings.into_iter().peekable();
+        for (key, opening) in self.openings() {
+            let here = (key.door, key.client);
+            while let Some(there) = listed.next_if(|there| place(there) < here) {
+                found.push(there);
+            }
+            let is_there = listed.next_if(|there| place(there) == here).is_some();
+            if !is_there && opening.state == State::Open && self.keeps_time(key.door) {
+                gone.push(key);
+            }
+        }
+        for ListedOpening { door, client, remaining } in found.into_iter().chain(listed) {
+            self.found(Key { door, client, turn: 0 }, remaining, now);
+        }
+        for key in gone {
+            match lived_on.contains(&key.door) {
+                true => self.removed(key, now),
+                false => self.lost(key, now),
+            }
+        }
+        self.do_due(now);
+    }
+}

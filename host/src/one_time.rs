@@ -1,0 +1,58 @@
+//! OneTimeLines: the one-time sequences of the generation in force, each crossed out in its file when it is claimed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postern_config::{Config, ConfigSource, OneTime};
+use postern_core::{ClaimError, RuleId};
+use tokio::runtime::Handle;
+
+use crate::happening::{Happening, Teller};
+
+/// Lines of one-time files, of which each is used once. A file may hang, so nobody waits here for one.
+pub(crate) struct OneTimeLines {
+    generation: u64,
+    /// None once a line was claimed: the next one comes with the next generation.
+    lines: HashMap<RuleId, Option<OneTime>>,
+    source: Arc<dyn ConfigSource>,
+    runtime: Handle,
+    teller: Teller,
+}
+
+impl OneTimeLines {
+    /// Those of the first generation, which is number 1. `source` crosses them out; answers go to `teller`.
+    pub(crate) fn new(config: &Config, source: Arc<dyn ConfigSource>, teller: Teller) -> Self {
+        Self { generation: 1, lines: lines(config), source, runtime: Handle::current(), teller }
+    }
+
+    /// Those of another generation, instead of those that were not used.
+    pub(crate) fn replace(&mut self, generation: u64, config: &Config) {
+        self.generation = generation;
+        self.lines = lines(config);
+    }
+
+    /// Crosses out the line of a rule, as it was in a generation; that comes back as a [`Happening::CrossedOut`] with `serial`. No more are
+    /// under way than there are such rules in the generations that there were meanwhile.
+    pub(crate) fn claim(&mut self, serial: u64, rule: &RuleId, generation: u64) {
+        let is_there = generation == self.generation;
+        let line = self.lines.get_mut(rule).filter(|_| is_there).and_then(Option::take);
+        let teller = self.teller.clone();
+        let answer = move |result| {
+            // Nobody waits for it at the end.
+            let _ = teller.send(Happening::CrossedOut { serial, result });
+        };
+        match line {
+            Some(line) => {
+                let source = Arc::clone(&self.source);
+                let claim = move || answer(source.claim(&line).map_err(ClaimError::NotRecorded));
+                drop(self.runtime.spawn_blocking(claim));
+            }
+            None => answer(Err(ClaimError::AlreadyUsed)),
+        }
+    }
+}
+
+fn lines(config: &Config) -> HashMap<RuleId, Option<OneTime>> {
+    let rules = config.rules.iter().filter(|rule| rule.one_time.is_some());
+    rules.map(|rule| (rule.id.clone(), rule.one_time.clone())).collect()
+}

@@ -1,0 +1,100 @@
+//! Plan: numbers the doors of configurations, and says what each rule may do with them. It touches nothing but what it is given.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use postern_config::{Config, Door, DoorKind, Mistakes};
+use postern_core::{DoorId, DoorPolicy, Grant, NetDoor, Policy};
+use postern_doorman::Mistake;
+
+/// A configuration's doors with their numbers, and what each rule may do with them.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The doors.
+    pub doors: Vec<(DoorId, DoorKind)>,
+    /// What the engine is to hold verdicts to.
+    pub policy: Arc<Policy>,
+}
+
+impl Plan {
+    /// The doors in the packet filter.
+    pub(crate) fn net_doors(&self) -> Vec<(DoorId, NetDoor)> {
+        let net_door = |(id, kind): &(DoorId, DoorKind)| match kind {
+            DoorKind::Net(door) => Some((*id, door.clone())),
+            DoorKind::Command(_) | DoorKind::Shell(_) => None,
+        };
+        self.doors.iter().filter_map(net_door).collect()
+    }
+
+    /// What the doorman says is wrong with the doors of `config`, which `file` says and this plan is of, with their names.
+    pub(crate) fn mistakes(&self, file: &Path, config: &Config, found: Vec<(DoorId, Mistake)>) -> Mistakes {
+        let mistake = |(door, what)| {
+            let name = &self.policy.doors.get(&door)?.name;
+            Some(config.doors.get(name)?.refused(file, what))
+        };
+        Mistakes::new(found.into_iter().filter_map(mistake).collect())
+    }
+}
+
+/// The numbers of all doors that there ever were. A door that did not change keeps its number, and so its openings; one that changed is
+/// another one.
+#[derive(Debug, Default)]
+pub struct DoorNumbers {
+    known: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
+    last: u32,
+}
+
+impl DoorNumbers {
+    /// Plans a configuration.
+    pub fn plan(&mut self, config: &Config) -> Plan {
+        let numbered: Vec<_> = config.doors.values().map(|door| (self.number(door), door)).collect();
+        let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
+        let grants = config.rules.iter().map(|rule| {
+            let grant = Grant {
+                doors: rule.doors.iter().filter_map(|name| by_name.get(&**name).copied()).collect(),
+                lasts: rule.lasts,
+                prefixes: rule.prefixes.clone(),
+                is_one_time: rule.one_time.is_some(),
+            };
+            (rule.id.clone(), grant)
+        });
+        let policy = Policy {
+            grants: grants.collect(),
+            doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
+            longest: config.longest,
+            max_openings: config.max_openings,
+        };
+        let doors = numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect();
+        Plan { doors, policy: Arc::new(policy) }
+    }
+
+    /// A number for a door that is in no configuration.
+    pub(crate) fn next(&mut self) -> DoorId {
+        self.last += 1;
+        DoorId(self.last)
+    }
+
+    fn number(&mut self, door: &Door) -> DoorId {
+        let known =
+            self.known.get(&door.name).and_then(|known| known.iter().find(|(kind, _)| *kind == door.kind));
+        if let Some((_, id)) = known {
+            return *id;
+        }
+        let id = self.next();
+        self.known.entry(Arc::clone(&door.name)).or_default().push((door.kind.clone(), id));
+        id
+    }
+}
+
+fn policy(door: &Door) -> DoorPolicy {
+    DoorPolicy {
+        name: Arc::clone(&door.name),
+        lasts: door.lasts,
+        keeps_time: matches!(door.kind, DoorKind::Net(_)),
+        again: door.again,
+        prefixes: door.prefixes().to_vec(),
+        // A set of the user's own holds addresses and no interfaces; a command is given both.
+        takes_links: !matches!(door.kind, DoorKind::Net(NetDoor::Set { .. })),
+    }
+}
