@@ -22,12 +22,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::captures::Captures;
 use crate::clock::until;
-use crate::desk::Desk;
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared};
 use crate::observe::report_refused_reload;
 use crate::reload::{Reloads, notify_systemd};
+use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
 use crate::state;
 use start::Begun;
@@ -100,7 +100,7 @@ struct App {
     source: Arc<dyn ConfigSource>,
     observer: Arc<dyn Observer>,
     happenings: UnboundedReceiver<Happening>,
-    desk: Arc<Desk>,
+    engine: Arc<SharedEngine>,
     pool: Pool,
     captures: Captures,
     reloads: Reloads,
@@ -125,13 +125,13 @@ struct Running {
 impl App {
     async fn run(mut self) -> Ended {
         let signal = loop {
-            let deadline = self.desk.next_deadline();
+            let deadline = self.engine.next_deadline();
             let report_at = self.running.unreported.as_ref().map(|(_, patience)| *patience);
             let let_go_at = self.reloads.release_timer.due();
-            let is_any_suspended = self.desk.has_suspended();
+            let is_any_suspended = self.engine.has_suspended();
             tokio::select! {
                 Some(happening) = self.happenings.recv() => self.handle(happening).await,
-                () = until(deadline.map(Instant::from_std)) => self.desk.handle_deadline(),
+                () = until(deadline.map(Instant::from_std)) => self.engine.handle_deadline(),
                 () = self.reloads.turn(&mut self.signals.hangup, is_any_suspended) => {}
                 () = until(let_go_at) => self.let_go().await,
                 () = self.listening.notified() => {
@@ -153,13 +153,13 @@ impl App {
 
     async fn handle(&mut self, happening: Happening) {
         match happening {
-            Happening::Answered(receipt) => self.desk.handle(Event::Answered(receipt)),
-            Happening::Ledger(answer) => self.desk.ledger_said(answer),
-            Happening::RulesetChanged(open) => self.desk.handle(Event::Listed(open)),
+            Happening::Answered(receipt) => self.engine.handle(Event::Answered(receipt)),
+            Happening::Ledger(answer) => self.engine.ledger_said(answer),
+            Happening::RulesetChanged(open) => self.engine.handle(Event::Listed(open)),
             Happening::Prepared(prepared) => self.prepared(*prepared).await,
             Happening::CrossedOut { serial, result } => {
                 let is_used = result.is_ok();
-                self.desk.handle(Event::Claimed { serial, result });
+                self.engine.handle(Event::Claimed { serial, result });
                 if is_used {
                     // The next sequence comes with the next generation; until then the rule opens nothing.
                     self.reloads.ask();
@@ -168,7 +168,7 @@ impl App {
             Happening::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
-                self.desk.handle(Event::Withdrawn { rules, is_reloading });
+                self.engine.handle(Event::Withdrawn { rules, is_reloading });
             }
         }
     }
@@ -181,7 +181,7 @@ impl App {
         match (config, generation) {
             (Some(config), Ok(generation)) => self.apply(&config, generation, state, is_asked).await,
             (_, Err(mistakes)) => {
-                report_refused_reload(&*self.observer, &mistakes, self.desk.generation());
+                report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
             }
             (None, Ok(_)) => {}
         }
@@ -201,11 +201,11 @@ impl App {
         if !self.take_journal(config, state) {
             return;
         }
-        let plan = self.desk.plan(config);
+        let plan = self.engine.plan(config);
         // What is awaited may guard what this one does not.
         let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
-        if let Err(error) = self.desk.apply(&plan, release).await {
-            let running = self.desk.generation();
+        if let Err(error) = self.engine.apply(&plan, release).await {
+            let running = self.engine.generation();
             if let Error::Doors(found) = error {
                 let mistakes = plan.mistakes(self.source.file(), config, found);
                 report_refused_reload(&*self.observer, &mistakes, running);
@@ -216,12 +216,12 @@ impl App {
             return;
         }
         self.reloads.in_place(release);
-        generation.number = self.desk.replace(plan, config);
+        generation.number = self.engine.replace(plan, config);
         let generation = Arc::new(generation);
         self.reloads.in_force(config);
         // All its files were there when it was read. If a newer one is awaited, that may be without what is suspended.
         if !self.reloads.is_pending() {
-            self.desk.handle(Event::Withdrawn { rules: HashSet::new(), is_reloading: false });
+            self.engine.handle(Event::Withdrawn { rules: HashSet::new(), is_reloading: false });
         }
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.captures.follow(config, &generation, &self.pool, &self.listening) {
@@ -232,8 +232,8 @@ impl App {
         }
         // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
         self.running.unreported = Some((InForce::of(config), Instant::now() + LISTENING));
-        match self.desk.list().await {
-            Ok(open) => self.desk.handle(Event::Listed(open)),
+        match self.engine.list().await {
+            Ok(open) => self.engine.handle(Event::Listed(open)),
             Err(error) => {
                 self.report(What::OpeningsUnread { detail: error.to_string().into() });
             }
@@ -245,7 +245,7 @@ impl App {
         if self.reloads.is_being_written() {
             return self.reloads.release_timer.done(Release::Later, Instant::now());
         }
-        let done = self.desk.let_go().await;
+        let done = self.engine.let_go().await;
         // What cannot be done now, for a set that is missing at the moment, is tried again.
         let release = if done.is_ok() { Release::Now } else { Release::Later };
         self.reloads.release_timer.done(release, Instant::now());
@@ -259,18 +259,18 @@ impl App {
     fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
         let state::Opened { journal, inherited, error } = opened;
         if let Some(mistakes) = state::without_journal(&*self.source, config, error, &*self.observer) {
-            report_refused_reload(&*self.observer, &mistakes, self.desk.generation());
+            report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
             return false;
         }
         self.reloads.has_journal |= journal.is_some();
-        journal.into_iter().for_each(|journal| self.desk.use_journal(journal));
-        inherited.into_iter().for_each(|(row, record)| self.desk.inherit(row, record));
+        journal.into_iter().for_each(|journal| self.engine.use_journal(journal));
+        inherited.into_iter().for_each(|(row, record)| self.engine.inherit(row, record));
         true
     }
 
     fn look(&mut self) {
         let are_listening = self.captures.are_listening();
-        let generation = self.desk.generation();
+        let generation = self.engine.generation();
         let Running { unreported, is_ready, .. } = &mut self.running;
         let is_first = are_listening && !*is_ready;
         *is_ready |= are_listening;
@@ -293,7 +293,7 @@ impl App {
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         self.report(What::Stopping);
-        let Self { observer, captures, pool, desk, mut happenings, mut signals, .. } = self;
+        let Self { observer, captures, pool, engine, mut happenings, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
         // Or captures would end only when all that they have read is judged.
         pool.halt();
@@ -308,31 +308,31 @@ impl App {
         loop {
             if !is_stopping && (counts.is_some() || Instant::now() >= last_call) {
                 is_stopping = true;
-                desk.handle(Event::Stopping);
+                engine.handle(Event::Stopping);
             }
-            if is_stopping && desk.is_tidy() {
+            if is_stopping && engine.is_tidy() {
                 break;
             }
-            let deadline = desk.next_deadline();
+            let deadline = engine.next_deadline();
             tokio::select! {
                 ended = &mut threads, if counts.is_none() => counts = Some(ended.unwrap_or_default()),
                 () = sleep_until(last_call), if !is_stopping => {}
                 happening = happenings.recv() => match happening {
-                    Some(Happening::Answered(receipt)) => desk.handle(Event::Answered(receipt)),
-                    Some(Happening::Ledger(answer)) => desk.ledger_said(answer),
+                    Some(Happening::Answered(receipt)) => engine.handle(Event::Answered(receipt)),
+                    Some(Happening::Ledger(answer)) => engine.ledger_said(answer),
                     Some(Happening::CrossedOut { serial, result }) => {
-                        desk.handle(Event::Claimed { serial, result });
+                        engine.handle(Event::Claimed { serial, result });
                     }
                     Some(_) => {}
                     None => break,
                 },
-                () = until(deadline.map(Instant::from_std)) => desk.handle_deadline(),
+                () = until(deadline.map(Instant::from_std)) => engine.handle_deadline(),
                 () = sleep_until(grace) => break,
                 _ = signals.stop.recv() => break,
             }
         }
         let (received, lost) = counts.unwrap_or_default();
-        let (open, untidy) = desk.close();
+        let (open, untidy) = engine.close();
         observer.report(&Report::new(What::Stopped { received, lost, open }));
         if untidy == 0 {
             return Exit::Success;

@@ -3,11 +3,11 @@
 //! In the order of a packet's way: `postern-capture` makes a knock of a frame, [`rules`] judge it, `postern-core`
 //! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
 
-mod desk;
 mod doors;
 mod ledger;
 mod one_time;
 pub mod plan;
+mod shared_engine;
 
 mod load_rules;
 mod reload;

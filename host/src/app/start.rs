@@ -20,7 +20,6 @@ use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::advice;
 use crate::captures::Captures;
 use crate::clock::Clock;
-use crate::desk::Desk;
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
@@ -29,6 +28,7 @@ use crate::ledger;
 use crate::observe::report_refused_start;
 use crate::one_time::OneTimeLines;
 use crate::reload::{Reloads, SLOW, notify_systemd};
+use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
 use crate::state;
 
@@ -120,7 +120,8 @@ impl App {
         let ledger = ledger::start(&*source, Teller::clone(&teller))
             .context("the ledger's thread cannot be started")?;
         let one_time = OneTimeLines::new(&config, Arc::clone(&source), teller);
-        let desk = Arc::new(Desk::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
+        let engine =
+            Arc::new(SharedEngine::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
         let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
         let is_local = {
             let local = Arc::clone(&local);
@@ -128,10 +129,10 @@ impl App {
         };
         let generation = Arc::new(generation);
         let ask = {
-            let desk = Arc::clone(&desk);
+            let engine = Arc::clone(&engine);
             Arc::new(move |generation, rule: &RuleId, knock: &Knock, request| {
                 let source = Client::on_link(knock.source, knock.link);
-                desk.handle(Event::Judged { rule: rule.clone(), generation, source, request });
+                engine.handle(Event::Judged { rule: rule.clone(), generation, source, request });
             })
         };
         let now = Arc::new(move || clock.now());
@@ -151,7 +152,7 @@ impl App {
             source,
             observer,
             happenings,
-            desk,
+            engine,
             pool,
             captures,
             reloads,
@@ -162,10 +163,10 @@ impl App {
             _local: local,
         };
         for (row, record) in inherited {
-            app.desk.inherit(row, record);
+            app.engine.inherit(row, record);
         }
-        let open = app.desk.list().await.context("open doors cannot be read")?;
-        app.desk.handle(Event::Listed(open));
+        let open = app.engine.list().await.context("open doors cannot be read")?;
+        app.engine.handle(Event::Listed(open));
         notify_systemd(&[NotifyState::Ready]);
         Ok(Begun::App(Box::new(app)))
     }

@@ -1,8 +1,8 @@
-//! Desk: where it is decided what becomes of verdicts, whoever brings them.
+//! SharedEngine: the engine behind a lock, and what carries out its actions.
 //!
-//! Judging threads come here themselves, so that a verdict is an order to a door before anybody else is woken. The main loop comes for
-//! everything that has time: answers of doors, deadlines, reloads. The engine decides; here it is locked, fed and obeyed, and nothing waits
-//! for anything but the lock.
+//! Judging threads come here themselves, so that a verdict is an order to a door before any other thread is woken. The main loop comes for
+//! everything that has time: answers of doors, deadlines, reloads. The engine decides; here events are handed in and actions carried out,
+//! and nothing waits for anything but the lock.
 
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -20,12 +20,12 @@ use crate::one_time::OneTimeLines;
 use crate::plan::Plan;
 
 /// The engine, and what carries out its actions.
-pub(crate) struct Desk {
-    decided: Mutex<Decided>,
+pub(crate) struct SharedEngine {
+    locked: Mutex<Locked>,
     clock: Clock,
 }
 
-struct Decided {
+struct Locked {
     engine: Engine,
     doors: Doors,
     ledger: Box<dyn Ledger>,
@@ -33,7 +33,7 @@ struct Decided {
     observer: Arc<dyn Observer>,
 }
 
-impl Desk {
+impl SharedEngine {
     /// Begins with the doors of `plan` for generation 1.
     pub(crate) fn new(
         doors: Doors,
@@ -44,8 +44,8 @@ impl Desk {
         observer: Arc<dyn Observer>,
     ) -> Self {
         let engine = Engine::new(Arc::clone(&plan.policy));
-        let decided = Decided { engine, doors, ledger, one_time, observer };
-        Self { decided: Mutex::new(decided), clock }
+        let locked = Locked { engine, doors, ledger, one_time, observer };
+        Self { locked: Mutex::new(locked), clock }
     }
 
     /// Something happened.
@@ -66,9 +66,9 @@ impl Desk {
 
     /// Does what is due.
     pub(crate) fn handle_deadline(&self) {
-        let mut decided = self.lock();
-        let actions = decided.engine.handle_deadline(self.clock.now());
-        decided.carry_out(actions);
+        let mut locked = self.lock();
+        let actions = locked.engine.handle_deadline(self.clock.now());
+        locked.carry_out(actions);
     }
 
     /// When something is due. What judging threads ask for changes that only with an answer, which the main loop hears; a claim without one
@@ -94,9 +94,9 @@ impl Desk {
 
     /// Takes over what an earlier run opened and could not close.
     pub(crate) fn inherit(&self, row: u64, record: Record) {
-        let mut decided = self.lock();
-        let event = decided.doors.inherit(row, record);
-        decided.handle(event, self.clock);
+        let mut locked = self.lock();
+        let event = locked.doors.inherit(row, record);
+        locked.handle(event, self.clock);
     }
 
     /// A configuration's doors.
@@ -125,33 +125,33 @@ impl Desk {
 
     /// Goes on with the next generation, whose doors are in place; its number.
     pub(crate) fn replace(&self, plan: Plan, config: &Config) -> u64 {
-        let mut decided = self.lock();
-        decided.handle(Event::PolicyChanged(plan.policy), self.clock);
-        let generation = decided.engine.generation();
-        decided.one_time.replace(generation, config);
+        let mut locked = self.lock();
+        locked.handle(Event::PolicyChanged(plan.policy), self.clock);
+        let generation = locked.engine.generation();
+        locked.one_time.replace(generation, config);
         generation
     }
 
     /// Whether every order was answered and nothing is left that stays open for ever if nobody closes it.
     pub(crate) fn is_tidy(&self) -> bool {
-        let decided = self.lock();
-        decided.engine.is_settled() && decided.engine.left_to_close() == 0
+        let locked = self.lock();
+        locked.engine.is_settled() && locked.engine.left_to_close() == 0
     }
 
     /// How many doors are open, and how many of them somebody must close by hand. Doors in the packet filter stay open for their time.
     pub(crate) fn close(&self) -> (usize, usize) {
-        let mut decided = self.lock();
-        decided.doors.stop();
-        let untidy = decided.engine.left_to_close() + decided.doors.abandoned();
-        (decided.engine.openings().count(), untidy)
+        let mut locked = self.lock();
+        locked.doors.stop();
+        let untidy = locked.engine.left_to_close() + locked.doors.abandoned();
+        (locked.engine.openings().count(), untidy)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Decided> {
-        self.decided.lock().past_panic()
+    fn lock(&self) -> MutexGuard<'_, Locked> {
+        self.locked.lock().past_panic()
     }
 }
 
-impl Decided {
+impl Locked {
     fn handle(&mut self, event: Event, clock: Clock) {
         let actions = self.engine.handle(event, clock.now());
         self.carry_out(actions);
