@@ -76,7 +76,10 @@ impl Engine {
         let before = mem::replace(&mut self.suspended, gone);
         let withdrawn = self.suspended.difference(&before).map(|rule| (rule.clone(), What::Withdrawn));
         let back = before.difference(&self.suspended).map(|rule| (rule.clone(), What::Back));
-        for (rule, what) in withdrawn.chain(back).collect::<Vec<_>>() {
+        let mut changes: Vec<_> = withdrawn.chain(back).collect();
+        // Reported in the same order, whatever order a set has.
+        changes.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        for (rule, what) in changes {
             self.report_rule(rule, what);
         }
     }
