@@ -100,6 +100,12 @@ impl Dispatch {
         self.subscriptions.iter().filter(sees).flat_map(|s| s.interest.watches.iter().copied())
     }
 
+    /// What a rule asked for.
+    #[must_use]
+    pub fn subscription(&self, rule: usize) -> &Subscription {
+        &self.subscriptions[rule]
+    }
+
     /// Names the interfaces that a rule sees: rules with the same ones, and no others, have the same number, also after a reload.
     #[must_use]
     pub fn scope(&self, rule: usize) -> u64 {

@@ -20,7 +20,7 @@ pub struct RuleSpec {
     pub limits: RuleLimits,
     /// What the host remembers for it, all workers together.
     pub bounds: Bounds,
-    /// The rules that it shares progress with have the same.
+    /// The rules of its tenant that it shares progress with have the same.
     pub group: Arc<str>,
     /// Interfaces whose packets it sees; empty: all.
     pub interfaces: Vec<Arc<str>>,

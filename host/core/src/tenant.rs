@@ -13,16 +13,25 @@ use crate::width::Width;
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
+    /// The name of the machine's own administrator, which no other tenant can have.
+    pub const HOST: &'static str = "host";
+
     /// The tenant of this name.
     #[must_use]
     pub fn new(name: &str) -> Self {
         Self(name.into())
     }
 
-    /// The machine's own administrator, the only tenant so far.
+    /// The machine's own administrator.
     #[must_use]
     pub fn host() -> Self {
-        Self("host".into())
+        Self::new(Self::HOST)
+    }
+
+    /// Whether it is the machine's own administrator.
+    #[must_use]
+    pub fn is_host(&self) -> bool {
+        *self.0 == *Self::HOST
     }
 }
 
@@ -41,9 +50,13 @@ pub struct RuleId {
     pub name: Arc<str>,
 }
 
+/// As people call it: by its name, with its tenant's before it unless that is the host, as in `web/knock`.
 impl fmt::Display for RuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.tenant, self.name)
+        if !self.tenant.is_host() {
+            write!(f, "{}/", self.tenant)?;
+        }
+        f.write_str(&self.name)
     }
 }
 

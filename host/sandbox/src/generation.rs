@@ -1,14 +1,17 @@
 //! Generation: one immutable set of loaded rules. A reload builds the next one beside it.
 
 use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use postern_core::{Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription};
+use postern_core::{
+    Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TooManyOverlaps,
+};
 
 use crate::instance::{Instance, StartError};
 use crate::loader::{Loader, Module};
 use crate::module_files::ModuleFiles;
-use crate::problem::Problem;
+use crate::problem::{Problem, ProblemKind};
 
 /// One immutable set of loaded rules.
 pub struct Generation {
@@ -34,6 +37,9 @@ pub struct LoadedRule {
     pub(crate) limits: RuleLimits,
     pub(crate) bounds: Bounds,
     pub(crate) memory_format: u32,
+    /// The name of its group, which is one of its tenant's.
+    group_name: Arc<str>,
+    /// The number of its group in its generation.
     pub(crate) group: usize,
     observer: Arc<dyn Observer>,
 }
@@ -52,59 +58,81 @@ impl LoadedRule {
     }
 }
 
-impl Generation {
-    /// Loads the modules of all rules, whose files `files` reads, and tries each rule with its settings. `memory` bounds what may be
-    /// remembered for all of them together.
-    ///
-    /// # Errors
-    /// Every rule that could not be loaded or started.
-    pub fn build(
-        number: u64,
+/// A loaded rule with what it asked for, of which a generation can be made.
+#[derive(Clone)]
+pub struct ReadyRule {
+    rule: LoadedRule,
+    subscription: Subscription,
+}
+
+impl ReadyRule {
+    /// Loads the modules of all rules, whose files `files` reads, and tries each rule with its settings. Those that are good, and what is
+    /// wrong with each of the others.
+    pub fn load_all(
         specs: &[RuleSpec],
-        memory: Bounds,
         loader: &Loader,
         files: &dyn ModuleFiles,
-    ) -> Result<Self, Vec<Problem>> {
+    ) -> (Vec<Self>, Vec<Problem>) {
+        let _ahead = loader.load_ahead(specs.iter().map(|spec| &spec.module), files);
         let mut problems = Vec::new();
         let mut rules = Vec::with_capacity(specs.len());
-        let mut subscriptions = Vec::with_capacity(specs.len());
-        let mut group_numbers: HashMap<&str, usize> = HashMap::new();
-        let _ahead = loader.load_ahead(specs.iter().map(|spec| &spec.module), files);
         for (n, spec) in specs.iter().enumerate() {
-            let next_group = group_numbers.len();
-            let group = *group_numbers.entry(&spec.group).or_insert(next_group);
-            match load(n, spec, group, loader, files) {
-                Ok((rule, subscription)) => {
-                    rules.push(rule);
-                    subscriptions.push(subscription);
-                }
-                Err(problem) => problems.push(problem),
+            // A compiler is a large program, and what it is fed comes from outside.
+            let loaded = catch_unwind(AssertUnwindSafe(|| load(spec, loader, files)));
+            match loaded.unwrap_or(Err(ProblemKind::Panicked)) {
+                Ok(rule) => rules.push(rule),
+                Err(what) => problems.push(Problem { rule: n, what }),
             }
         }
-        if !problems.is_empty() {
-            return Err(problems);
-        }
-        let mut groups = vec![Vec::new(); group_numbers.len()];
-        for (n, rule) in rules.iter().enumerate() {
-            groups[rule.group].push(n);
-        }
-        let dispatch = Dispatch::new(subscriptions).map_err(|error| vec![Problem::Overlaps(error)])?;
-        Ok(Self { number, rules, memory, dispatch, groups })
+        (rules, problems)
+    }
+
+    /// Whose rule it is.
+    #[must_use]
+    pub const fn tenant(&self) -> &TenantId {
+        &self.rule.id.tenant
     }
 }
 
-/// Loads the rule at place `n`.
-fn load(
-    n: usize,
-    spec: &RuleSpec,
-    group: usize,
-    loader: &Loader,
-    files: &dyn ModuleFiles,
-) -> Result<(LoadedRule, Subscription), Problem> {
-    let module = loader.load(&spec.module, files).map_err(|error| Problem::Module { rule: n, error })?;
+impl Generation {
+    /// The generation of these rules, which see a packet in this order.
+    ///
+    /// # Errors
+    /// If together they ask for too much.
+    pub fn of_rules(number: u64, ready: &[ReadyRule], memory: Bounds) -> Result<Self, TooManyOverlaps> {
+        // Tenants may call their groups the same; they share nothing all the same.
+        let mut group_numbers: HashMap<(&TenantId, &str), usize> = HashMap::new();
+        let mut groups: Vec<Vec<usize>> = Vec::new();
+        let mut rules = Vec::with_capacity(ready.len());
+        for (n, ReadyRule { rule, .. }) in ready.iter().enumerate() {
+            let group = *group_numbers.entry((&rule.id.tenant, &rule.group_name)).or_insert(groups.len());
+            if group == groups.len() {
+                groups.push(Vec::new());
+            }
+            groups[group].push(n);
+            rules.push(LoadedRule { group, ..rule.clone() });
+        }
+        let dispatch = Dispatch::new(ready.iter().map(|rule| rule.subscription.clone()).collect())?;
+        Ok(Self { number, rules, memory, dispatch, groups })
+    }
+
+    /// The rules of a tenant, to be part of another generation as they are.
+    #[must_use]
+    pub fn rules_of(&self, tenant: &TenantId) -> Vec<ReadyRule> {
+        let own = self.rules.iter().enumerate().filter(|(_, rule)| rule.id.tenant == *tenant);
+        own.map(|(n, rule)| ReadyRule {
+            rule: rule.clone(),
+            subscription: self.dispatch.subscription(n).clone(),
+        })
+        .collect()
+    }
+}
+
+fn load(spec: &RuleSpec, loader: &Loader, files: &dyn ModuleFiles) -> Result<ReadyRule, ProblemKind> {
+    let module = loader.load(&spec.module, files).map_err(ProblemKind::Module)?;
     let observer = Arc::clone(&loader.observer);
     let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
-    let (_, interest) = started.map_err(|error| Problem::Start { rule: n, error })?;
+    let (_, interest) = started.map_err(ProblemKind::Start)?;
     let rule = LoadedRule {
         id: spec.id.clone(),
         module,
@@ -112,9 +140,10 @@ fn load(
         limits: spec.limits,
         bounds: spec.bounds,
         memory_format: interest.memory_format ^ spec.memory_epoch,
-        group,
+        group_name: Arc::clone(&spec.group),
+        group: 0,
         observer,
     };
     let (interfaces, sees_outgoing) = (spec.interfaces.clone(), spec.sees_outgoing);
-    Ok((rule, Subscription { interest, interfaces, sees_outgoing }))
+    Ok(ReadyRule { rule, subscription: Subscription { interest, interfaces, sees_outgoing } })
 }

@@ -1,6 +1,7 @@
 //! Loader: bytes to a module that can be started, compiled once for all rules that run it.
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
 use std::thread;
@@ -102,7 +103,9 @@ impl Loader {
         let next = || lock(&paths).next();
         let work = || {
             while let Some(path) = next() {
-                if let Ok(module) = self.load_file(path, files) {
+                // One module that makes the compiler panic must not take the others with it.
+                let loaded = catch_unwind(AssertUnwindSafe(|| self.load_file(path, files)));
+                if let Ok(Ok(module)) = loaded {
                     lock(&compiled).push(module);
                 }
             }

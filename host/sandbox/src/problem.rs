@@ -1,27 +1,24 @@
 //! Problem: why a rule cannot be part of a generation.
 
-use postern_core::TooManyOverlaps;
-
 use crate::instance::StartError;
 use crate::load_error::LoadError;
 
-/// What is wrong with a rule, by its place among those that were to be loaded, or with all of them together.
+/// What is wrong with a rule.
 #[derive(Debug)]
-pub enum Problem {
+pub struct Problem {
+    /// Its place among those that were to be loaded.
+    pub rule: usize,
+    /// What is wrong.
+    pub what: ProblemKind,
+}
+
+/// How far a rule came.
+#[derive(Debug)]
+pub enum ProblemKind {
     /// Its module was not loaded.
-    Module {
-        /// Whose.
-        rule: usize,
-        /// Why.
-        error: LoadError,
-    },
+    Module(LoadError),
     /// It was loaded and did not start.
-    Start {
-        /// Which.
-        rule: usize,
-        /// Why.
-        error: StartError,
-    },
-    /// Together they ask for too much.
-    Overlaps(TooManyOverlaps),
+    Start(StartError),
+    /// Its module made the compiler panic; the standard error says how.
+    Panicked,
 }

@@ -8,6 +8,7 @@ mod flood;
 mod generation;
 mod many;
 mod removed;
+mod tenants;
 mod unclosed;
 mod world;
 

@@ -41,7 +41,7 @@ impl Run {
             // The engine extends a door that does not keep the time by itself.
             Act::Extend(_) => (Vec::new(), 0),
         };
-        let rule = call.rule.map_or_else(String::new, |rule| rule.name.to_string());
+        let rule = call.rule.map_or_else(String::new, |rule| rule.to_string());
         let values = [call.client.to_string(), call.door.to_owned(), rule, seconds.to_string()];
         Self { argv, values, limit: door.timeout }
     }
