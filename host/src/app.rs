@@ -2,14 +2,13 @@
 
 mod start;
 
-use std::collections::HashSet;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
-use postern_config::{Config, ConfigSource, PosternToml, Trust};
+use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
 use postern_core::{Event, Observer, Report, What};
 use postern_doorman::{Error, Release};
 use postern_sandbox::{Generation, Pool};
@@ -20,12 +19,13 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
+use crate::assemble::RefusedTenant;
 use crate::captures::Captures;
 use crate::clock::until;
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared};
-use crate::observe::report_refused_reload;
+use crate::observe::{report_refused_reload, report_refused_tenant};
 use crate::reload::{Reloads, notify_systemd};
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
@@ -174,12 +174,16 @@ impl App {
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
-        let Some((Prepared { config, generation, state, .. }, is_asked)) = self.reloads.accept(prepared)
+        let Some((Prepared { config, generation, refused, state, .. }, is_asked)) =
+            self.reloads.accept(prepared)
         else {
             return;
         };
+        refused.iter().for_each(|tenant| report_refused_tenant(&*self.observer, tenant));
         match (config, generation) {
-            (Some(config), Ok(generation)) => self.apply(&config, generation, state, is_asked).await,
+            (Some(config), Ok(generation)) => {
+                self.apply(&config, generation, &refused, state, is_asked).await;
+            }
             (_, Err(mistakes)) => {
                 report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
             }
@@ -195,6 +199,7 @@ impl App {
         &mut self,
         config: &Config,
         mut generation: Generation,
+        refused: &[RefusedTenant],
         state: state::Opened,
         is_asked: bool,
     ) {
@@ -218,10 +223,13 @@ impl App {
         self.reloads.in_place(release);
         generation.number = self.engine.replace(plan, config);
         let generation = Arc::new(generation);
-        self.reloads.in_force(config);
-        // All its files were there when it was read. If a newer one is awaited, that may be without what is suspended.
+        self.reloads.in_force(config, &generation);
+        // All its files were there when it was read, but for those of rules that a tenant only goes on with. If a newer one is awaited, that
+        // may be without what is suspended.
         if !self.reloads.is_pending() {
-            self.engine.handle(Event::Withdrawn { rules: HashSet::new(), is_reloading: false });
+            let goes_on = |rule: &&RuleFile| refused.iter().any(|of| of.tenant == rule.id.tenant);
+            let rules = config.rules.iter().filter(goes_on).map(|rule| rule.id.clone()).collect();
+            self.engine.handle(Event::Withdrawn { rules, is_reloading: false });
         }
         self.pool.replace(Arc::clone(&generation));
         if let Err(error) = self.captures.follow(config, &generation, &self.pool, &self.listening) {

@@ -21,9 +21,11 @@ use crate::reload::prepare;
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
     let source = PosternToml::new(file.to_owned(), trust);
-    let Prepared { config, generation, .. } = prepare(&source, 1, &loader, &Activity::default(), None, &());
+    let Prepared { config, generation, refused, .. } =
+        prepare(&source, 1, &loader, &Activity::default(), None, None, &());
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
+    mistakes.extend(refused.iter().flat_map(|tenant| tenant.mistakes.iter().cloned()));
     if let Some(config) = &config {
         mistakes.extend(config.door_mistakes(file, check_sets));
         for advice in advice(&source, config) {
@@ -36,7 +38,7 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     terminal::out(format_args!("{}: no mistakes", file.display()))?;
     for rule in &config.rules {
         let doors: Vec<_> = rule.doors.iter().map(|door| &**door).collect();
-        terminal::out(format_args!("  rule {} opens {}", piece(&rule.id.name), doors.join(", ")))?;
+        terminal::out(format_args!("  rule {} opens {}", piece(&rule.id), doors.join(", ")))?;
     }
     Ok(Exit::Success)
 }

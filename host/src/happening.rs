@@ -1,12 +1,14 @@
 //! Happening: everything that wakes the daemon's main loop, signals, timers and changed files aside.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use postern_config::{Config, Mistakes};
 use postern_core::{ClaimError, Listing, Receipt, RuleId};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
+use crate::assemble::{RefusedTenant, RunningRules};
 use crate::state;
 
 /// What those tell who do the loop's bidding.
@@ -35,6 +37,10 @@ pub(crate) struct Prepared {
     pub(crate) ticket: u64,
     pub(crate) config: Option<Config>,
     pub(crate) generation: Result<Generation, Mistakes>,
+    /// Tenants whose files are not in it.
+    pub(crate) refused: Vec<RefusedTenant>,
+    /// What was in force when it was begun, which such tenants go on with.
+    pub(crate) before: Option<Arc<RunningRules>>,
     /// The journal, if there was none and this needs it.
     pub(crate) state: state::Opened,
 }

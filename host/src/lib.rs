@@ -9,6 +9,7 @@ mod one_time;
 pub mod plan;
 mod shared_engine;
 
+mod assemble;
 mod load_rules;
 mod reload;
 mod watch;

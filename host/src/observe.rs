@@ -26,7 +26,7 @@ pub(crate) use counters::Counters;
 pub(crate) use foreign::Foreign;
 pub(crate) use line::Line;
 pub use lines::{Format, start};
-pub(crate) use mistakes::{report_refused_reload, report_refused_start};
+pub(crate) use mistakes::{report_refused_reload, report_refused_start, report_refused_tenant};
 pub(crate) use words::words;
 
 use limits::{Admitted, Limits};

@@ -12,18 +12,18 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes, Reading};
-use postern_core::{Observer, Phase, Report, RuleId, What};
+use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes};
+use postern_core::{Observer, Phase, Report, What};
 use postern_doorman::Release;
-use postern_sandbox::{Loader, Runtime};
+use postern_sandbox::{Generation, Loader, Runtime};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
+use crate::assemble::{Assembled, RunningRules, assemble};
 use crate::clock::until;
 use crate::guarding::ReleaseTimer;
 use crate::happening::{Happening, Prepared, Teller};
-use crate::load_rules::load_rules;
 use crate::state;
 use crate::watch::{Noticed, Watch};
 use pace::Pace;
@@ -59,7 +59,7 @@ pub(crate) struct Reloads {
     is_refused: bool,
     /// Somebody has the journal; until then what needs it opens it.
     pub(crate) has_journal: bool,
-    in_force: Option<InForce>,
+    in_force: Option<Watched>,
 }
 
 /// One that has begun and not come back.
@@ -73,9 +73,9 @@ struct Preparing {
     is_asked: bool,
 }
 
-/// Where the rules in force were read from, and when to look whether they are still there.
-struct InForce {
-    files: Arc<[(RuleId, PathBuf)]>,
+/// The rules in force, and when to look whether their files are still there.
+struct Watched {
+    rules: Arc<RunningRules>,
     /// Who looks may be stuck; then nobody else looks.
     is_looking: bool,
     look_at: Option<Instant>,
@@ -155,7 +155,7 @@ impl Reloads {
     }
 
     /// Takes what was prepared, and whether somebody asked for it as it is; none if it is of no use any more.
-    pub(crate) fn accept(&mut self, prepared: Prepared) -> Option<(Prepared, bool)> {
+    pub(crate) fn accept(&mut self, mut prepared: Prepared) -> Option<(Prepared, bool)> {
         let place = self.under_way.iter().position(|preparing| preparing.ticket == prepared.ticket)?;
         let Preparing { ticket, activity, is_asked, .. } = self.under_way.remove(place);
         if ticket == self.begun {
@@ -172,7 +172,19 @@ impl Reloads {
             return None;
         }
         self.come = ticket;
-        self.is_refused = prepared.generation.is_err();
+        self.is_refused = prepared.generation.is_err() || !prepared.refused.is_empty();
+        if !prepared.refused.is_empty() && !self.is_in_force(prepared.before.as_ref()) {
+            // What tenants were to go on with is not what runs any more.
+            if is_asked {
+                self.release_timer.ask();
+            }
+            self.ask();
+            return None;
+        }
+        if activity.is_overtaken() {
+            // As above; but what others change is in force until then.
+            prepared.refused.clear();
+        }
         Some((prepared, is_asked))
     }
 
@@ -181,11 +193,20 @@ impl Reloads {
         self.newest().is_some()
     }
 
-    /// The rules of this configuration are in force from now on.
-    pub(crate) fn in_force(&mut self, config: &Config) {
-        let files = config.rules.iter().map(|rule| (rule.id.clone(), rule.file.clone())).collect();
+    /// This generation is in force from now on, with the rules of this configuration.
+    pub(crate) fn in_force(&mut self, config: &Config, generation: &Arc<Generation>) {
+        let rules =
+            Arc::new(RunningRules { rules: config.rules.clone(), generation: Arc::clone(generation) });
         let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);
-        self.in_force = Some(InForce { files, is_looking, look_at: None });
+        self.in_force = Some(Watched { rules, is_looking, look_at: None });
+    }
+
+    fn is_in_force(&self, rules: Option<&Arc<RunningRules>>) -> bool {
+        match (&self.in_force, rules) {
+            (Some(watched), Some(rules)) => Arc::ptr_eq(&watched.rules, rules),
+            (None, None) => true,
+            _ => false,
+        }
     }
 
     /// Somebody has looked which files are gone.
@@ -236,8 +257,10 @@ impl Reloads {
         let (teller, has_journal, is_start) =
             (self.teller.clone(), self.has_journal, self.in_force.is_none());
         let observer = Arc::clone(&self.observer);
+        let before = self.in_force.as_ref().map(|watched| Arc::clone(&watched.rules));
         let work = move || {
-            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch.as_deref(), &*observer);
+            let watch = watch.as_deref();
+            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch, before, &*observer);
             // What an earlier run left is taken over at the start; later only who needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
@@ -284,13 +307,13 @@ impl Reloads {
     /// Has somebody look which files of rules in force are gone.
     fn look(&mut self) {
         let Some(rules) = &mut self.in_force else { return };
-        let (files, teller) = (Arc::clone(&rules.files), self.teller.clone());
+        let (in_force, teller) = (Arc::clone(&rules.rules), self.teller.clone());
         let work = move || {
             let is_gone = |file: &PathBuf| {
                 let gone = [ErrorKind::NotFound, ErrorKind::NotADirectory];
                 file.symlink_metadata().is_err_and(|error| gone.contains(&error.kind()))
             };
-            let gone = files.iter().filter(|(_, file)| is_gone(file)).map(|(rule, _)| rule.clone());
+            let gone = in_force.rules.iter().filter(|rule| is_gone(&rule.file)).map(|rule| rule.id.clone());
             let _ = teller.send(Happening::Withdrawn(gone.collect()));
         };
         rules.look_at = Some(Instant::now() + WITHDRAWN);
@@ -298,13 +321,15 @@ impl Reloads {
     }
 }
 
-/// Reads, checks, compiles and tries everything. What it reads is watched from before it is read.
+/// Reads, checks, compiles and tries everything. What it reads is watched from before it is read. A tenant with mistakes goes on with what it has
+/// in `before`, which is in force.
 pub(crate) fn prepare(
     source: &dyn ConfigSource,
     ticket: u64,
     loader: &Loader,
     activity: &Activity,
     watch: Option<&Watch>,
+    before: Option<Arc<RunningRules>>,
     observer: &dyn Observer,
 ) -> Prepared {
     let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
@@ -323,27 +348,17 @@ pub(crate) fn prepare(
             reading = source.read(activity, observer);
         }
     }
-    let Reading { config, mistakes, .. } = reading;
-    let generation = match &config {
-        // A compiler is a large program, and what it is fed comes from outside.
-        Some(config) => {
-            let build = || load_rules(1, config, loader, activity);
-            let built = catch_unwind(AssertUnwindSafe(build)).unwrap_or_else(|_| {
-                let what = "a module made the compiler panic; see the standard error".to_owned();
-                let mistake =
-                    Mistake { file: config.rules_dir.clone(), line: None, key: String::new(), what };
-                Err(Mistakes::new(vec![mistake]))
-            });
-            match built {
-                Ok(generation) if mistakes.is_empty() => Ok(generation),
-                Ok(_) => Err(Mistakes::new(mistakes)),
-                // What modules say is told at once with the rest.
-                Err(more) => Err(Mistakes::new(more.iter().cloned().chain(mistakes).collect())),
-            }
-        }
-        None => Err(Mistakes::new(mistakes)),
-    };
-    Prepared { ticket, config, generation, state: state::Opened::default() }
+    let folder = reading.config.as_ref().map(|config| config.rules_dir.clone());
+    // What goes wrong there must not be waited for.
+    let work = || assemble(reading, before.as_deref(), loader, activity);
+    let assembled = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        let what = "preparing the rules panicked; see the standard error".to_owned();
+        let file = folder.unwrap_or_else(|| source.file().to_owned());
+        let mistake = Mistake { file, line: None, key: String::new(), what };
+        Assembled { config: None, generation: Err(Mistakes::new(vec![mistake])), refused: Vec::new() }
+    });
+    let Assembled { config, generation, refused } = assembled;
+    Prepared { ticket, config, generation, refused, before, state: state::Opened::default() }
 }
 
 /// Without systemd nobody listens, and that is no failure.

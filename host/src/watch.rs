@@ -73,7 +73,8 @@ struct Watched {
 /// What a configuration was read from, as it names it.
 #[derive(Clone, Debug, Default)]
 struct Paths {
-    rules_dir: Option<PathBuf>,
+    /// The folders of rules, one for each tenant.
+    rules_dirs: Vec<PathBuf>,
     files: Vec<PathBuf>,
 }
 
@@ -91,7 +92,8 @@ struct Identity {
 struct OfInterest {
     /// Files, and folders and links on the way to them.
     names: HashSet<PathBuf>,
-    rules_dir: Option<PathBuf>,
+    /// The folders of rules.
+    rules_dirs: HashSet<PathBuf>,
 }
 
 impl Watch {
@@ -138,22 +140,24 @@ impl Watch {
         }
     }
 
-    /// Watches, besides what is watched, the file and the folder of rules that are about to be read, as far as they are known before: reading
+    /// Watches, besides what is watched, the file and the folders of rules that are about to be read, as far as they are known before: reading
     /// may hang, and then somebody may take away what hangs.
     pub(crate) fn precede(&self, file: &Path, activity: &Activity) {
-        let known = lock(&self.watched).paths.rules_dir.clone();
-        let rules_dir = known.unwrap_or_else(|| file.with_file_name("rules"));
+        let mut rules_dirs = lock(&self.watched).paths.rules_dirs.clone();
+        if rules_dirs.is_empty() {
+            rules_dirs.push(file.with_file_name("rules"));
+        }
         let mut trails = Trails::default();
         let mut follow = |path: &Path| activity.read(path, || Ok(trails.follow(path))).ok().flatten();
         follow(file);
-        let rules_dir = follow(&rules_dir);
+        let rules_dirs: HashSet<_> = rules_dirs.iter().filter_map(|dir| follow(dir)).collect();
         let Trails { names, mut dirs, .. } = trails;
-        dirs.extend(rules_dir.clone());
+        dirs.extend(rules_dirs.iter().cloned());
         let dirs = identified(dirs);
         {
             let mut of_interest = lock(&self.of_interest);
             of_interest.names.extend(names);
-            of_interest.rules_dir = rules_dir;
+            of_interest.rules_dirs.extend(rules_dirs);
         }
         lock(&self.watched).add(dirs, &self.noticed);
     }
@@ -166,7 +170,8 @@ impl Watch {
             Some(config) => {
                 let modules = config.module_files().map(Path::to_owned);
                 let files = modules.chain(reading.files.iter().cloned()).collect();
-                Paths { rules_dir: Some(config.rules_dir.clone()), files }
+                let rules_dirs = config.rules_dirs().map(Path::to_owned).collect();
+                Paths { rules_dirs, files }
             }
             None => lock(&self.watched).paths.clone(),
         };
@@ -174,18 +179,18 @@ impl Watch {
         let mut trails = Trails::default();
         let mut follow = |path: &Path| activity.read(path, || Ok(trails.follow(path))).ok().flatten();
         follow(file);
-        let rules_dir = paths.rules_dir.as_deref().and_then(&mut follow);
+        let rules_dirs: HashSet<_> = paths.rules_dirs.iter().filter_map(|dir| follow(dir)).collect();
         for path in &paths.files {
             follow(path);
         }
         let Trails { names, mut dirs, .. } = trails;
-        dirs.extend(rules_dir.clone());
+        dirs.extend(rules_dirs.iter().cloned());
         let dirs = identified(dirs);
         if activity.is_overtaken() {
             // The newer one knows better.
             return false;
         }
-        *lock(&self.of_interest) = OfInterest { names, rules_dir };
+        *lock(&self.of_interest) = OfInterest { names, rules_dirs };
         let mut watched = lock(&self.watched);
         watched.paths = paths;
         watched.keep_only(&dirs);
@@ -245,7 +250,7 @@ impl OfInterest {
     fn includes(&self, path: &Path) -> bool {
         let is_rule = || {
             let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
-            let is_in = path.parent().is_some_and(|parent| self.rules_dir.as_deref() == Some(parent));
+            let is_in = path.parent().is_some_and(|parent| self.rules_dirs.contains(parent));
             is_in && !name.starts_with(b".") && path.extension().is_some_and(|e| e == "toml")
         };
         self.names.contains(path) || is_rule()

@@ -11,4 +11,5 @@ mod loading;
 mod modules;
 mod reload;
 mod scenario;
+mod tenants;
 mod world;

@@ -90,8 +90,13 @@ impl World {
 
     /// The same, with somebody who hears what rules write into the log.
     pub(crate) fn observed(files: &[(&str, &[u8])], observer: Arc<dyn Observer>) -> Self {
+        Self::configured(POSTERN_TOML, files, observer)
+    }
+
+    /// The same, with this `postern.toml`. A file of another folder is named with `../` before it.
+    pub(crate) fn configured(config: &str, files: &[(&str, &[u8])], observer: Arc<dyn Observer>) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("postern.toml"), POSTERN_TOML).unwrap();
+        fs::write(dir.path().join("postern.toml"), config).unwrap();
         fs::create_dir(dir.path().join("rules")).unwrap();
         write(dir.path(), files);
         let runtime = Runtime::start().unwrap();
@@ -159,15 +164,14 @@ impl World {
         drop(running);
         let outcomes = recorder.0.into_inner().unwrap();
         for (rule, outcome) in &outcomes {
-            let name = &rule.name;
             match outcome {
                 Outcome::TimedOut { client, stage } => {
-                    self.tell(&format!("{name} {client} timeout at stage {stage}"));
+                    self.tell(&format!("{rule} {client} timeout at stage {stage}"));
                 }
-                Outcome::Stage(stage) => self.tell(&format!("{name} {} stage {stage}", knock.source)),
-                Outcome::Forgot(reason) => self.tell(&format!("{name} {} forgot: {reason}", knock.source)),
-                Outcome::Fault(what, pause) => self.tell(&format!("{name} fault: {what}, rests {pause:?}")),
-                Outcome::Dropped(reason) => self.tell(&format!("{name} dropped: {reason}")),
+                Outcome::Stage(stage) => self.tell(&format!("{rule} {} stage {stage}", knock.source)),
+                Outcome::Forgot(reason) => self.tell(&format!("{rule} {} forgot: {reason}", knock.source)),
+                Outcome::Fault(what, pause) => self.tell(&format!("{rule} fault: {what}, rests {pause:?}")),
+                Outcome::Dropped(reason) => self.tell(&format!("{rule} dropped: {reason}")),
                 Outcome::Asks(request) => {
                     let request = request.clone();
                     let event = Event::Judged {
@@ -220,7 +224,7 @@ impl World {
                 Action::Note { .. } | Action::Abandon { .. } => {}
                 Action::Tell(report) => {
                     let (door, client) = (report.door.as_deref().unwrap(), report.client.unwrap());
-                    let rule = report.rule().map_or("-", |rule| &*rule.name);
+                    let rule = report.rule().map_or_else(|| "-".to_owned(), RuleId::to_string);
                     match &report.what {
                         What::Opened { lasts } => self.tell(&format!("open {door} {client} {lasts:?}")),
                         What::Closed { why } => self.tell(&format!("close {door} {client} {why:?}")),
@@ -238,7 +242,9 @@ impl World {
 
 fn write(dir: &Path, files: &[(&str, &[u8])]) {
     for (name, contents) in files {
-        fs::write(dir.join("rules").join(name), contents).unwrap();
+        let file = dir.join("rules").join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, contents).unwrap();
     }
 }
 

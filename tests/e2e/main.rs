@@ -25,6 +25,7 @@ mod reload;
 mod set_door;
 mod slow;
 mod sources;
+mod tenants;
 mod tokens;
 
 use std::io::{Read, Write};

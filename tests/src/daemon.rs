@@ -76,6 +76,8 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     #[track_caller]
     pub fn file(self, name: &str, contents: impl AsRef<[u8]>) -> Self {
+        let parent = self.folder.path().join(name).parent().map(fs::create_dir_all);
+        parent.unwrap_or(Ok(())).unwrap_or_else(|e| panic!("{name}: {e}"));
         write(self.folder.path(), name, contents.as_ref());
         self
     }

@@ -4,21 +4,24 @@
 //! and remedy. It never compiles a module and never changes the system: that is the sandbox's and the doorman's.
 
 use std::collections::BTreeMap;
-use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, check_doors as check_doors_of_net};
+use postern_core::{
+    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, RuleId, TenantId, check_doors as check_doors_of_net,
+};
 use postern_text::{Mistake, Mistakes};
 
 use crate::activity::Activity;
 use crate::door::{self, Door, DoorKind};
-use crate::files::{self, rule_files, text, unreadable};
+use crate::files::{self, text};
 use crate::rule_file::RuleFile;
+use crate::rule_folder::Folders;
 use crate::table::{Source, Table};
-use crate::trust::{OpenError, Trust};
-use crate::{guards, interfaces, memory};
+use crate::tenant::Tenant;
+use crate::trust::Trust;
+use crate::{guards, interfaces, memory, tenant};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -28,7 +31,6 @@ const CEILING_OPENINGS: usize = 131_072;
 /// Judges close to a million knocks a second, and nobody must be woken for it.
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
-const MAX_RULES: usize = 65_536;
 pub(crate) const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
 
 /// Everything that the configuration says, checked.
@@ -42,8 +44,10 @@ pub struct Config {
     pub only_ipv4: bool,
     /// Who runs rules: 1 is each thread that captures, more are threads of their own.
     pub workers: usize,
-    /// The folder of the rule files.
+    /// The folder of the host's own rule files.
     pub rules_dir: PathBuf,
+    /// The other owners of rules, by name.
+    pub tenants: Vec<Tenant>,
     /// The doors, by name.
     pub doors: BTreeMap<Arc<str>, Door>,
     /// No opening lasts longer.
@@ -52,7 +56,7 @@ pub struct Config {
     pub max_openings: usize,
     /// What may be remembered for all rules together.
     pub memory: Bounds,
-    /// The rules, by file name.
+    /// The rules by file name, the host's first and then each tenant's.
     pub rules: Vec<RuleFile>,
     /// Whose rule files and modules are taken.
     pub trust: Trust,
@@ -71,10 +75,20 @@ pub struct Reading {
     /// What it says, if `postern.toml` is right itself, whatever is wrong with rule files: enough to know which files to watch. The rules
     /// are those that could be read.
     pub config: Option<Config>,
-    /// Every mistake.
+    /// Every mistake in `postern.toml` and in the host's own rules.
     pub mistakes: Vec<Mistake>,
+    /// Every mistake in the rules of each other tenant that made any. They are no reason to refuse what others say.
+    pub mistakes_of_tenants: BTreeMap<TenantId, Vec<Mistake>>,
     /// The rule files that are there, those with mistakes included.
     pub files: Vec<PathBuf>,
+}
+
+impl Reading {
+    /// Every mistake, whoever made it.
+    #[must_use]
+    pub fn all_mistakes(&self) -> Vec<Mistake> {
+        self.mistakes.iter().chain(self.mistakes_of_tenants.values().flatten()).cloned().collect()
+    }
 }
 
 impl Ceilings {
@@ -90,8 +104,12 @@ impl Config {
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         match Self::read(file, Trust::Strict, &Activity::default()) {
-            Reading { config: Some(config), mistakes, .. } if mistakes.is_empty() => Ok(config),
-            Reading { mistakes, .. } => Err(Mistakes::new(mistakes)),
+            Reading { config: Some(config), mistakes, mistakes_of_tenants, .. }
+                if mistakes.is_empty() && mistakes_of_tenants.is_empty() =>
+            {
+                Ok(config)
+            }
+            reading => Err(Mistakes::new(reading.all_mistakes())),
         }
     }
 
@@ -113,12 +131,24 @@ impl Config {
         let (rules_dir, ceilings) = config
             .as_ref()
             .map_or((fallback, Ceilings::UNKNOWN), |config| (config.rules_dir.clone(), config.ceilings()));
-        let (files, rules) = read_rules(&rules_dir, trust, ceilings, &mut mistakes, activity);
+        let folders = Folders { trust, ceilings, activity };
+        let (mut files, mut rules) = folders.read(&TenantId::host(), &rules_dir, &mut mistakes);
+        let mut mistakes_of_tenants = BTreeMap::new();
         if let Some(config) = &config {
             config.check_rules(&rules, &door_names, &mut mistakes);
+            for tenant in &config.tenants {
+                let mut found = Vec::new();
+                let (its_files, its_rules) = folders.read(&tenant.id, &tenant.rules_dir, &mut found);
+                config.check_rules_of(tenant, &its_rules, &mut found);
+                files.extend(its_files);
+                rules.extend(its_rules);
+                if !found.is_empty() {
+                    mistakes_of_tenants.insert(tenant.id.clone(), found);
+                }
+            }
         }
         let config = config.filter(|_| is_right).map(|config| Self { rules, trust, ..config });
-        Reading { config, mistakes, files }
+        Reading { config, mistakes, mistakes_of_tenants, files }
     }
 
     /// As [`Config::read`], of texts that are in no files yet: `text` is to be the one at `file`, and `rules` are to be those beside it.
@@ -128,12 +158,13 @@ impl Config {
         let Some(config) = Self::from_text(file, text, &mut door_names, &mut mistakes) else {
             return Reading { mistakes, ..Reading::default() };
         };
-        let read = rules.iter().map(|(file, text)| RuleFile::read(file, text, config.ceilings()));
+        let host = TenantId::host();
+        let read = rules.iter().map(|(file, text)| RuleFile::read(&host, file, text, config.ceilings()));
         let (rules, found): (Vec<_>, Vec<_>) = read.unzip();
         mistakes.extend(found.into_iter().flatten());
         let rules: Vec<_> = rules.into_iter().flatten().collect();
         config.check_rules(&rules, &door_names, &mut mistakes);
-        Reading { config: Some(Self { rules, ..config }), mistakes, files: Vec::new() }
+        Reading { config: Some(Self { rules, ..config }), mistakes, ..Reading::default() }
     }
 
     /// Whatever can be made out of guard doors in `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
@@ -167,6 +198,7 @@ impl Config {
             only_ipv4,
             workers: DEFAULT_WORKERS,
             rules_dir: PathBuf::new(),
+            tenants: Vec::new(),
             doors: BTreeMap::new(),
             longest,
             max_openings,
@@ -196,13 +228,52 @@ impl Config {
         config
     }
 
-    /// What rules say that does not fit to what is said here. `door_names` are all doors, those with mistakes included.
+    /// What the host's rules say that does not fit to what is said here. `door_names` are all doors, those with mistakes included.
     fn check_rules(&self, rules: &[RuleFile], door_names: &[String], mistakes: &mut Vec<Mistake>) {
         for rule in rules {
             check_doors(rule, door_names, mistakes);
             check_interfaces(rule, &self.interfaces, mistakes);
             check_prefixes(rule, &self.doors, mistakes);
         }
+    }
+
+    /// What a tenant's rules say that does not fit to what is said here of all and of the tenant.
+    fn check_rules_of(&self, tenant: &Tenant, rules: &[RuleFile], mistakes: &mut Vec<Mistake>) {
+        for rule in rules {
+            tenant.check_doors(rule, mistakes);
+            check_doors_once(rule, mistakes);
+            check_interfaces(rule, &self.interfaces, mistakes);
+            if rule.doors.iter().all(|door| tenant.may_open(door)) {
+                check_prefixes(rule, &self.doors, mistakes);
+            }
+        }
+    }
+
+    /// Whether a rule of this tenant may open this door.
+    fn may_open(&self, tenant: &TenantId, door: &str) -> bool {
+        let is_granted = || self.tenants.iter().any(|known| known.id == *tenant && known.may_open(door));
+        self.doors.contains_key(door) && (tenant.is_host() || is_granted())
+    }
+
+    /// Has a tenant go on with the rules that it had in another configuration, in place of those here. They keep of their doors those that the
+    /// tenant may still open, and get no others; gives back each rule with a door that it lost. A tenant that is not here any more has no rules.
+    pub fn keep_rules<'a>(
+        &mut self,
+        tenant: &TenantId,
+        before: impl Iterator<Item = &'a RuleFile>,
+    ) -> Vec<(RuleId, Arc<str>)> {
+        self.rules.retain(|rule| rule.id.tenant != *tenant);
+        let mut lost = Vec::new();
+        if !self.tenants.iter().any(|known| known.id == *tenant) {
+            return lost;
+        }
+        for rule in before.filter(|rule| rule.id.tenant == *tenant) {
+            let mut rule = rule.clone();
+            let doors = rule.keep_doors(|door| self.may_open(tenant, door));
+            lost.extend(doors.into_iter().map(|door| (rule.id.clone(), door)));
+            self.rules.push(rule);
+        }
+        lost
     }
 
     /// What `check` finds wrong with the doors in the packet filter of this configuration, which `file` says: with their own names, since it
@@ -245,6 +316,7 @@ impl Config {
             let Some(door) = door::read(name, inner, longest) else { continue };
             doors.insert(Arc::clone(&door.name), door);
         }
+        let tenants = tenant::read(file, &table, &rules_dir, door_names);
         table.finish();
         Self {
             interfaces,
@@ -252,6 +324,7 @@ impl Config {
             only_ipv4: false,
             workers: workers.unwrap_or(DEFAULT_WORKERS),
             rules_dir,
+            tenants,
             doors,
             longest,
             max_openings: openings.unwrap_or(DEFAULT_OPENINGS),
@@ -259,6 +332,11 @@ impl Config {
             rules: Vec::new(),
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
         }
+    }
+
+    /// The folders of all tenants' rule files, the host's first.
+    pub fn rules_dirs(&self) -> impl Iterator<Item = &Path> {
+        [&*self.rules_dir].into_iter().chain(self.tenants.iter().map(|tenant| &*tenant.rules_dir))
     }
 
     /// Every file that this configuration was read from or names: what to watch for changes.
@@ -270,45 +348,6 @@ impl Config {
     }
 }
 
-fn read_rules(
-    dir: &Path,
-    trust: Trust,
-    ceilings: Ceilings,
-    mistakes: &mut Vec<Mistake>,
-    activity: &Activity,
-) -> (Vec<PathBuf>, Vec<RuleFile>) {
-    let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
-    let listed = activity.read(dir, || {
-        let folder = trust.open_folder(dir)?;
-        Ok((rule_files(&folder)?, folder))
-    });
-    let (mut files, folder) = match listed {
-        Ok(listed) => listed,
-        Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-            mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
-            return (Vec::new(), Vec::new());
-        }
-        Err(error) => {
-            mistakes.push(unreadable(dir, error));
-            return (Vec::new(), Vec::new());
-        }
-    };
-    files.sort();
-    if files.len() > MAX_RULES {
-        mistakes.push(whole(format!("{} rules; at most {MAX_RULES}", files.len())));
-        files.clear();
-    }
-    let mut rules = Vec::with_capacity(files.len());
-    let paths: Vec<_> = files.iter().map(|name| dir.join(name)).collect();
-    for (file, name) in paths.iter().zip(&files) {
-        let Some(text) = text(file, || folder.open(name), mistakes, activity) else { continue };
-        let (rule, found) = RuleFile::read(file, &text, ceilings);
-        mistakes.extend(found);
-        rules.extend(rule);
-    }
-    (paths, rules)
-}
-
 /// `names` are all doors of postern.toml, those with mistakes included.
 fn check_doors(rule: &RuleFile, names: &[String], mistakes: &mut Vec<Mistake>) {
     for (n, door) in rule.doors.iter().enumerate() {
@@ -318,6 +357,12 @@ fn check_doors(rule: &RuleFile, names: &[String], mistakes: &mut Vec<Mistake>) {
                 if known.is_empty() { "there is none".to_owned() } else { format!("there are {known}") };
             mistakes.push(rule.door_mistake(n, format!("postern.toml has no door `{door}`; {known}")));
         }
+    }
+    check_doors_once(rule, mistakes);
+}
+
+fn check_doors_once(rule: &RuleFile, mistakes: &mut Vec<Mistake>) {
+    for (n, door) in rule.doors.iter().enumerate() {
         if rule.doors[..n].contains(door) {
             mistakes.push(rule.door_mistake(n, format!("`{door}` is named twice")));
         }

@@ -13,6 +13,8 @@ mod guards;
 mod interfaces;
 mod memory;
 mod rule_file;
+mod rule_folder;
+mod tenant;
 
 // How a file is read key by key.
 mod settings_places;
@@ -32,6 +34,7 @@ pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use postern_toml::{PosternToml, config_identity};
 pub use rule_file::{OneTime, RuleFile};
 pub use source::ConfigSource;
+pub use tenant::Tenant;
 pub use trust::{Distrust, OpenError, Trust};
 
 pub use postern_text::{Mistake, Mistakes};

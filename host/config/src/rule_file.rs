@@ -1,5 +1,6 @@
 //! RuleFile: one knock profile as its file describes it.
 
+use std::mem;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +29,7 @@ pub struct RuleFile {
     pub lasts: Option<Duration>,
     /// Widths of prefixes around a client that it may open its doors for, where they allow it.
     pub prefixes: Vec<Width>,
-    /// The rules that it shares progress with have the same.
+    /// The rules of its tenant that it shares progress with have the same.
     pub group: Arc<str>,
     /// Interfaces whose packets it sees; empty: all.
     pub interfaces: Vec<Arc<str>>,
@@ -70,12 +71,18 @@ impl OneTime {
 }
 
 impl RuleFile {
-    /// Reads a rule's file; nothing if too little of it is right.
-    pub(crate) fn read(file: &Path, text: &str, ceilings: Ceilings) -> (Option<Self>, Vec<Mistake>) {
+    /// Reads the file of a tenant's rule; nothing if too little of it is right.
+    pub(crate) fn read(
+        tenant: &TenantId,
+        file: &Path,
+        text: &str,
+        ceilings: Ceilings,
+    ) -> (Option<Self>, Vec<Mistake>) {
         let source = Source::new(file, text);
         let document = source.parse();
-        let rule =
-            document.as_ref().and_then(|table| Self::from_table(file, Table::root(&source, table), ceilings));
+        let rule = document
+            .as_ref()
+            .and_then(|table| Self::from_table(tenant, file, Table::root(&source, table), ceilings));
         drop(document);
         (rule, source.into_mistakes())
     }
@@ -128,6 +135,23 @@ impl RuleFile {
         }
     }
 
+    /// Keeps the doors that it `may_open`; gives back those that it loses. If the first is among them it loses all: what it opens without
+    /// naming a door must not become another.
+    pub(crate) fn keep_doors(&mut self, may_open: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
+        let has_first = self.doors.first().is_some_and(|door| may_open(door));
+        let places = mem::take(&mut self.door_places);
+        let mut lost = Vec::new();
+        for (door, place) in mem::take(&mut self.doors).into_iter().zip(places) {
+            if has_first && may_open(&door) {
+                self.doors.push(door);
+                self.door_places.push(place);
+            } else {
+                lost.push(door);
+            }
+        }
+        lost
+    }
+
     /// A mistake in the module that the rule runs.
     pub fn module_mistake(&self, what: impl Into<String>) -> Mistake {
         self.mistake(&self.module_place, what.into())
@@ -158,7 +182,7 @@ impl RuleFile {
         Mistake { file: self.file.clone(), line: Some(place.line), key: place.key.clone(), what }
     }
 
-    fn from_table(file: &Path, table: Table<'_>, ceilings: Ceilings) -> Option<Self> {
+    fn from_table(tenant: &TenantId, file: &Path, table: Table<'_>, ceilings: Ceilings) -> Option<Self> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
         let start = Place { line: 1, key: String::new() };
         if !is_name(stem) {
@@ -195,7 +219,7 @@ impl RuleFile {
         let settings = settings.map_or_else(|| "{}".to_owned(), |settings| settings.json().to_string());
         table.finish();
         Some(Self {
-            id: RuleId { tenant: TenantId::host(), name: stem.into() },
+            id: RuleId { tenant: tenant.clone(), name: stem.into() },
             file: file.to_owned(),
             module: module?,
             doors: doors.iter().map(|at| at.value.into()).collect(),

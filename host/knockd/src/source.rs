@@ -49,7 +49,7 @@ enum Unspent {
 impl ConfigSource for Source {
     fn read(&self, _activity: &Activity, observer: &dyn Observer) -> Reading {
         let (config, mistakes) = self.read_conf(observer);
-        Reading { config, mistakes, files: Vec::new() }
+        Reading { config, mistakes, ..Reading::default() }
     }
 
     fn guards(&self) -> Vec<GuardDoor> {

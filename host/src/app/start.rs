@@ -25,7 +25,7 @@ use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
 use crate::happening::{Happening, Prepared, Teller, channel};
 use crate::ledger;
-use crate::observe::report_refused_start;
+use crate::observe::{report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
 use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::shared_engine::SharedEngine;
@@ -74,7 +74,7 @@ impl App {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
-        let Prepared { config, generation, state, .. } = prepared;
+        let Prepared { config, generation, refused: tenants, state, .. } = prepared;
         let refused = |mistakes: &Mistakes| {
             let identity =
                 source.identity().filter(|_| !guards.is_empty()).map(|identity| identity.to_string());
@@ -88,6 +88,7 @@ impl App {
                 return Ok(Begun::stopped(doors, signal));
             }
         }
+        tenants.iter().for_each(|tenant| report_refused_tenant(&*observer, tenant));
         let (config, generation) = match (config, generation) {
             (Some(config), Ok(generation)) => (config, generation),
             (_, generation) => {
@@ -142,7 +143,7 @@ impl App {
             Captures::new(Arc::clone(&local), Sightings::new(source.likeness()), Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
         captures.follow(&config, &generation, &pool, &listening)?;
-        reloads.in_force(&config);
+        reloads.in_force(&config, &generation);
         let running = Running {
             workers: config.workers,
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),

@@ -140,6 +140,9 @@ fn own(what: &What<'_>) -> Fields {
             ("mistakes", count(*mistakes)),
             ("detail", text(detail)),
         ],
+        What::TenantRefused { rules, mistakes, detail } => {
+            vec![("rules", count(*rules)), ("mistakes", count(*mistakes)), ("detail", text(detail))]
+        }
         What::InForce { generation, rules, doors } => vec![
             ("generation", Value::Unsigned(*generation)),
             ("rules", count(*rules)),
@@ -162,6 +165,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::StopCommandTooLong
         | What::OneTimeEmpty
         | What::Withdrawn
+        | What::DoorLost
         | What::Back
         | What::JournalWritable { .. }
         | What::JournalFull

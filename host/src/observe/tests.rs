@@ -86,7 +86,10 @@ fn what_a_rule_writes_is_cut() {
     let (rule, text) = (ssh(), "x".repeat(10_000));
     let says = What::Says { severity: Severity::Warn, text: text.into() };
     let Line { level, words, .. } = line(&Report::of_rule(&rule, says));
-    assert!(level == "WARN" && words.starts_with("a \"b\": xxx") && words.chars().count() < 420, "{words}");
+    assert!(
+        level == "WARN" && words.starts_with("acme/a \"b\": xxx") && words.chars().count() < 420,
+        "{words}"
+    );
 }
 
 #[test]
@@ -115,6 +118,7 @@ fn with_text(text: &str) -> Vec<What<'_>> {
         What::NotListening { interface: text.clone(), reason: text.clone(), direction: Direction::Incoming },
         What::NotWatched { folder: Some(path().into_owned().into()), error: text.clone() },
         What::Mistake { detail: text.clone() },
+        What::TenantRefused { rules: 1, mistakes: 1, detail: text.clone() },
         What::StartRefused { mistakes: 1, detail: text.clone(), guards: Some(text.clone()) },
         What::Advice { text: text.clone() },
     ]

@@ -5,7 +5,7 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use postern_capture::Shown;
-use postern_core::{Client, Direction, Phase, Report, ThreadKind, Unprotected, What, Why};
+use postern_core::{Client, Direction, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected, What, Why};
 use postern_text::{clean, duration};
 
 /// Characters of a rule's line that are written.
@@ -13,7 +13,7 @@ const MAX_WRITTEN: usize = 400;
 
 /// A report in a sentence, without what comes from the side of whoever writes it.
 pub(crate) fn words(report: &Report<'_>) -> String {
-    let rule = report.rule().map_or("-", |rule| &*rule.name);
+    let rule = report.rule().map_or_else(|| "-".to_owned(), RuleId::to_string);
     let door = report.door.as_deref().unwrap_or_default();
     let src = Src(report.client);
     match &report.what {
@@ -69,6 +69,17 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Withdrawn => format!(
             "{rule} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet"
         ),
+        What::DoorLost => format!(
+            "{rule} goes on as it was, but it cannot open {door} any more: postern.toml does not grant it"
+        ),
+        What::TenantRefused { rules, mistakes, .. } => {
+            let tenant = report.tenant().map_or_else(|| "-".to_owned(), TenantId::to_string);
+            let rules = match rules {
+                0 => "has no rules until then".to_owned(),
+                rules => format!("goes on with what it had, {}", counted(*rules, "rule")),
+            };
+            format!("{} in rules of tenant {tenant}, which {rules}", counted(*mistakes, "mistake"))
+        }
         What::Back => format!("{rule} opens again: its file is back"),
         What::JournalFull => format!(
             "{door} is still open for {src}, and too many others are for the journal to keep that; close it by hand"
@@ -226,6 +237,8 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::OneTimeEmpty
         | What::OneTimeFailed { .. }
         | What::Withdrawn
+        | What::DoorLost
+        | What::TenantRefused { .. }
         | What::Back
         | What::JournalFull => return what.name().into(),
     }

@@ -79,6 +79,8 @@ impl What<'_> {
             Self::Mistake { .. } => "mistake",
             Self::StartRefused { .. } => "start-refused",
             Self::ReloadRefused { .. } => "reload-refused",
+            Self::TenantRefused { .. } => "tenant-refused",
+            Self::DoorLost => "door-lost",
             Self::InForce { .. } => "reload",
             Self::NextStart => "next-start",
             Self::Advice { .. } => "advice",
@@ -125,12 +127,14 @@ impl What<'_> {
             | Self::Mistake { .. }
             | Self::StartRefused { .. }
             | Self::ReloadRefused { .. }
+            | Self::TenantRefused { .. }
             | Self::NoThread { .. }
             | Self::Panicked { .. }
             | Self::Untidy { .. } => Severity::Error,
             Self::Refused { .. }
             | Self::Shortened { .. }
             | Self::Withdrawn
+            | Self::DoorLost
             | Self::TableUnprotected { .. }
             | Self::FilterUnwatched { .. }
             | Self::OpeningsUnread { .. }

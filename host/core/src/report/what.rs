@@ -339,6 +339,18 @@ pub enum What<'a> {
         /// All of them in a line.
         detail: Cow<'a, str>,
     },
+    /// Rules of a tenant have mistakes, each of which was reported: the tenant goes on with those that it had, and others with what their
+    /// files say.
+    TenantRefused {
+        /// How many rules it goes on with.
+        rules: usize,
+        /// How many mistakes.
+        mistakes: usize,
+        /// All of them in a line.
+        detail: Cow<'a, str>,
+    },
+    /// A rule that its tenant goes on with could open this door before, and cannot any more.
+    DoorLost,
     /// A generation is in force.
     InForce {
         /// Its number.

@@ -1,0 +1,263 @@
+//! Assembly: puts a generation together, each tenant's part by itself.
+//!
+//! Who has mistakes keeps the rules that it has in the generation in force, and everybody else goes on with what its files say now. What is
+//! kept are those rules themselves, not their files read once more. The host's mistakes are everybody's: they refuse the whole.
+
+use std::collections::BTreeMap;
+use std::mem;
+use std::sync::Arc;
+
+use postern_config::{Activity, Config, Mistake, Mistakes, Reading, RuleFile};
+use postern_core::{RuleId, TenantId};
+use postern_sandbox::{Generation, Loader, ReadyRule};
+
+use crate::load_rules::{overlap, read_modules};
+
+/// The rules in force, of which a tenant with mistakes keeps its own.
+pub(crate) struct RunningRules {
+    /// As they were read.
+    pub(crate) rules: Vec<RuleFile>,
+    /// As they were loaded.
+    pub(crate) generation: Arc<Generation>,
+}
+
+/// A tenant whose files are not what is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct RefusedTenant {
+    pub(crate) tenant: TenantId,
+    /// Why.
+    pub(crate) mistakes: Mistakes,
+    /// How many of its rules go on as before.
+    pub(crate) kept: usize,
+    /// Doors that rules of it could open before and cannot any more.
+    pub(crate) lost: Vec<(RuleId, Arc<str>)>,
+}
+
+/// A generation, or what is wrong as a whole; and whose files are not in it.
+pub(crate) struct Assembled {
+    /// What is run: as it was read, but for the rules that tenants keep. Only if `postern.toml` is right.
+    pub(crate) config: Option<Config>,
+    pub(crate) generation: Result<Generation, Mistakes>,
+    pub(crate) refused: Vec<RefusedTenant>,
+}
+
+/// The rules of each owner, the host first.
+type Parts = Vec<(TenantId, Vec<ReadyRule>)>;
+
+/// Puts the generation of a configuration together: all modules are loaded, and each rule is tried with its settings. `activity` tells others
+/// what is being done.
+pub(crate) fn assemble(
+    reading: Reading,
+    in_force: Option<&RunningRules>,
+    loader: &Loader,
+    activity: &Activity,
+) -> Assembled {
+    let Reading { config, mut mistakes, mut mistakes_of_tenants, .. } = reading;
+    let Some(mut config) = config else {
+        return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
+    };
+    let (ready, found) = read_modules(&config, loader, activity);
+    for (tenant, found) in found {
+        if tenant.is_host() {
+            mistakes.extend(found);
+        } else {
+            mistakes_of_tenants.entry(tenant).or_default().extend(found);
+        }
+    }
+    let mut parts: Parts = vec![(TenantId::host(), Vec::new())];
+    parts.extend(config.tenants.iter().map(|tenant| (tenant.id.clone(), Vec::new())));
+    for rule in ready {
+        if let Some((_, rules)) = parts.iter_mut().find(|(tenant, _)| tenant == rule.tenant()) {
+            rules.push(rule);
+        }
+    }
+    for (tenant, rules) in parts.iter_mut().filter(|(tenant, _)| mistakes_of_tenants.contains_key(tenant)) {
+        *rules = rules_before(in_force, tenant);
+    }
+    let generation = if mistakes.is_empty() {
+        fit(&config, parts, in_force, &mut mistakes_of_tenants)
+    } else {
+        Err(Mistakes::new(mistakes))
+    };
+    let refused = mistakes_of_tenants.into_iter().map(|(tenant, mistakes)| {
+        let before = in_force.map_or(&[][..], |before| &before.rules);
+        let lost = config.keep_rules(&tenant, before.iter());
+        let kept = config.rules.iter().filter(|rule| rule.id.tenant == tenant).count();
+        RefusedTenant { mistakes: Mistakes::new(mistakes), kept, lost, tenant }
+    });
+    let refused = refused.collect();
+    Assembled { config: Some(config), generation, refused }
+}
+
+/// The generation of these parts. If together they ask for too much, whoever asks for more than before is refused, as far as that must be.
+fn fit(
+    config: &Config,
+    mut parts: Parts,
+    in_force: Option<&RunningRules>,
+    mistakes_of_tenants: &mut BTreeMap<TenantId, Vec<Mistake>>,
+) -> Result<Generation, Mistakes> {
+    let of = |parts: &Parts| {
+        let rules: Vec<_> = parts.iter().flat_map(|(_, rules)| rules).cloned().collect();
+        Generation::of_rules(1, &rules, config.memory)
+    };
+    if let Ok(generation) = of(&parts) {
+        return Ok(generation);
+    }
+    // What the tenants have now must have its place beside what the host says.
+    let wanted: Vec<_> = parts
+        .iter_mut()
+        .skip(1)
+        .map(|(tenant, rules)| mem::replace(rules, rules_before(in_force, tenant)))
+        .collect();
+    let mut generation = of(&parts).map_err(|error| overlap(&config.rules_dir, error))?;
+    for ((n, wanted), tenant) in (1..).zip(wanted).zip(&config.tenants) {
+        let before = mem::replace(&mut parts[n].1, wanted);
+        match of(&parts) {
+            Ok(fits) => generation = fits,
+            Err(error) => {
+                parts[n].1 = before;
+                let found = overlap(&tenant.rules_dir, error);
+                mistakes_of_tenants.entry(tenant.id.clone()).or_default().extend(found.iter().cloned());
+            }
+        }
+    }
+    Ok(generation)
+}
+
+/// What a tenant has in the generation in force.
+fn rules_before(in_force: Option<&RunningRules>, tenant: &TenantId) -> Vec<ReadyRule> {
+    in_force.map_or_else(Vec::new, |before| before.generation.rules_of(tenant))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use postern_config::{ConfigSource, PosternToml, Trust};
+    use postern_sandbox::Runtime;
+
+    use super::*;
+
+    const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"ssh\"]\n";
+    const RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1/udp\"]\n";
+
+    struct World {
+        dir: tempfile::TempDir,
+        loader: Loader,
+        running: Option<RunningRules>,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            fs::write(dir.path().join("postern.toml"), CONFIG).unwrap();
+            let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
+            let world = Self { dir, loader, running: None };
+            for file in ["rules/h.toml", "a/x.toml", "a/y.toml", "b/x.toml"] {
+                world.write(file, RULE);
+            }
+            world
+        }
+
+        fn write(&self, name: &str, text: &str) {
+            let file = self.dir.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, text).unwrap();
+        }
+
+        /// The rules that run then, of the generation and of the configuration, and who was refused with how many rules left.
+        #[track_caller]
+        fn reload(&mut self, rules: &str, refused: &str) {
+            let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
+            let activity = Activity::default();
+            let reading = source.read(&activity, &());
+            let Assembled { config, generation, refused: found } =
+                assemble(reading, self.running.as_ref(), &self.loader, &activity);
+            let (config, generation) = (config.unwrap(), generation.unwrap());
+            let names = |ids: &mut dyn Iterator<Item = &RuleId>| {
+                let mut ids: Vec<_> = ids.map(RuleId::to_string).collect();
+                ids.sort();
+                ids.join(" ")
+            };
+            assert_eq!(names(&mut generation.rules.iter().map(|rule| &rule.id)), rules);
+            assert_eq!(names(&mut config.rules.iter().map(|rule| &rule.id)), rules);
+            let found: Vec<_> = found.iter().map(|of| format!("{} {}", of.tenant, of.kept)).collect();
+            assert_eq!(found.join(" "), refused);
+            self.running = Some(RunningRules { rules: config.rules, generation: Arc::new(generation) });
+        }
+    }
+
+    #[test]
+    fn a_mistake_keeps_back_its_tenants_change_alone() {
+        let mut world = World::new();
+        world.reload("a/x a/y b/x h", "");
+        for (file, text) in [
+            ("a/y.toml", "garbage"),
+            ("a/y.toml", "module = \"./y.wasm\"\ndoor = \"ssh\"\n"),
+            ("a/y.toml", "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = []\n"),
+        ] {
+            world.write(file, text);
+            world.reload("a/x a/y b/x h", "a 2");
+        }
+        // Others go on, and so it is as often as may be.
+        world.write("b/z.toml", RULE);
+        world.write("rules/h2.toml", RULE);
+        world.reload("a/x a/y b/x b/z h h2", "a 2");
+        fs::remove_dir_all(world.dir.path().join("a")).unwrap();
+        world.reload("a/x a/y b/x b/z h h2", "a 2");
+        world.write("a/other.toml", RULE);
+        world.reload("a/other b/x b/z h h2", "");
+        let (without_a, _) = CONFIG.split_once("[tenants.a]").unwrap();
+        world.write("postern.toml", without_a);
+        world.reload("h h2", "");
+    }
+
+    #[test]
+    fn who_has_mistakes_at_the_start_has_no_rules() {
+        let mut world = World::new();
+        world.write("a/y.toml", "garbage");
+        world.reload("b/x h", "a 0");
+        world.write("a/y.toml", RULE);
+        world.reload("a/x a/y b/x h", "");
+    }
+
+    #[test]
+    fn a_mistake_of_the_hosts_refuses_the_whole() {
+        let world = World::new();
+        world.write("rules/h.toml", "garbage");
+        world.write("a/y.toml", "garbage");
+        let source = PosternToml::new(world.dir.path().join("postern.toml"), Trust::Anybody);
+        let activity = Activity::default();
+        let assembled = assemble(source.read(&activity, &()), None, &world.loader, &activity);
+        let is_in = |folder: &str| {
+            let folder = world.dir.path().join(folder);
+            move |mistakes: &Mistakes| mistakes.iter().all(|mistake| mistake.file.parent() == Some(&folder))
+        };
+        let whole = assembled.generation.err().unwrap();
+        assert!(is_in("rules")(&whole), "{whole}");
+        let [refused] = &assembled.refused[..] else { panic!("{:?}", assembled.refused) };
+        assert!(refused.tenant == TenantId::new("a") && is_in("a")(&refused.mistakes), "{refused:?}");
+    }
+
+    #[test]
+    fn what_goes_on_is_what_was_loaded() {
+        let mut world = World::new();
+        world.reload("a/x a/y b/x h", "");
+        let of_a = |running: &RunningRules| {
+            let rules = running.generation.rules_of(&TenantId::new("a"));
+            assert!(rules.iter().all(|rule| *rule.tenant() == TenantId::new("a")));
+            rules.len()
+        };
+        let before = of_a(world.running.as_ref().unwrap());
+        world.write("a/x.toml", &RULE.replace("1/udp", "2/udp"));
+        world.write("a/y.toml", "garbage");
+        world.reload("a/x a/y b/x h", "a 2");
+        let running = world.running.unwrap();
+        assert_eq!(of_a(&running), before);
+        // What x says now is not what runs.
+        let x = running.rules.iter().find(|rule| rule.id.to_string() == "a/x").unwrap();
+        assert!(x.settings.contains("1/udp") && !x.settings.contains("2/udp"), "{}", x.settings);
+        let watched = running.generation.dispatch.watches(postern_core::Direction::Incoming);
+        assert!(watched.into_iter().all(|watch| watch.first_port == 1));
+    }
+}

@@ -1,0 +1,59 @@
+//! Rules of two tenants side by side.
+
+use std::sync::Arc;
+
+use expect_test::expect;
+
+use crate::world::World;
+
+const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n[doors.web]\nguard = \"tcp/80\"\nfor = \"10s\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"web\"]\n";
+
+fn rule(door: &str, sequence: &str) -> String {
+    format!(
+        "module = \"sequence\"\ndoor = \"{door}\"\ngroup = \"g\"\n[settings]\nsequence = {sequence}\nwithin = \"9s\"\n"
+    )
+}
+
+#[test]
+fn rules_and_groups_of_the_same_name_share_nothing() {
+    let a = rule("ssh", r#"["1/udp", "2/udp", "3/udp"]"#);
+    let b = rule("web", r#"["2/udp", "3/udp"]"#);
+    let files = [("../a/knock.toml", a.as_bytes()), ("../b/knock.toml", b.as_bytes())];
+    let mut world = World::configured(CONFIG, &files, Arc::new(()));
+    // In one group, who is half way at a would begin nothing at b.
+    world.play("+0 192.0.2.1 udp/1\n+1 192.0.2.1 udp/2\n+2 192.0.2.1 udp/3");
+    // The other's progress stays where it was, and so it does when one of them is replaced.
+    world.play("+3 192.0.2.2 udp/1\n+4 192.0.2.2 udp/2");
+    let other = rule("web", r#"["4/udp", "5/udp"]"#);
+    world.reload(&[("../b/knock.toml", other.as_bytes())]).unwrap();
+    world.play("+5 192.0.2.2 udp/4\n+6 192.0.2.2 udp/3\n+6 192.0.2.2 udp/5\n+7 end");
+    expect![[r#"
+        +0.0 a/knock 192.0.2.1 stage 1
+        +1.0 a/knock 192.0.2.1 stage 2
+        +1.0 b/knock 192.0.2.1 stage 1
+        +2.0 open ssh 192.0.2.1 10s
+        +2.0 open web 192.0.2.1 10s
+        +3.0 a/knock 192.0.2.2 stage 1
+        +4.0 a/knock 192.0.2.2 stage 2
+        +4.0 b/knock 192.0.2.2 stage 1
+        +5.0 b/knock 192.0.2.2 stage 1
+        +6.0 open ssh 192.0.2.2 10s
+        +6.0 open web 192.0.2.2 10s
+    "#]]
+    .assert_eq(&world.out);
+}
+
+#[test]
+fn rules_of_a_group_of_one_tenant_share_progress_as_ever() {
+    let long = rule("ssh", r#"["1/udp", "2/udp", "3/udp"]"#);
+    let short = rule("ssh", r#"["2/udp", "3/udp"]"#);
+    let files = [("../a/long.toml", long.as_bytes()), ("../a/short.toml", short.as_bytes())];
+    let mut world = World::configured(CONFIG, &[&files[..], &[("../b/.keep", b"")]].concat(), Arc::new(()));
+    world.play("+0 192.0.2.1 udp/1\n+1 192.0.2.1 udp/2\n+2 192.0.2.1 udp/3\n+3 end");
+    expect![[r#"
+        +0.0 a/long 192.0.2.1 stage 1
+        +1.0 a/long 192.0.2.1 stage 2
+        +2.0 open ssh 192.0.2.1 10s
+    "#]]
+    .assert_eq(&world.out);
+}
