@@ -32,7 +32,7 @@ pub enum Command {
     Profiles(ProfilesArgs),
 }
 
-/// Where to knock, and how. What is said here counts more than what a profile says.
+/// Where to knock, and how. What is said here takes precedence over a profile.
 #[derive(Args, Debug)]
 #[command(
     arg_required_else_help = true,
@@ -82,7 +82,7 @@ pub struct KnockArgs {
     /// Then wait until this door is open, and say how long it took.
     #[arg(long, value_name = "tcp/PORT", value_parser = TcpDoor::parse)]
     pub wait: Option<TcpDoor>,
-    /// How long to wait for it, such as 500ms or 1m30s; 5s if nothing is said.
+    /// How long to wait for it, such as 500ms or 1m30s; default: 5s.
     #[arg(long, value_name = "TIME", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
     /// Leave out the profile's `then` command.

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::exit::Failure;
 use crate::profile::default_path;
 
-/// The file that was named, or the person's own.
+/// The file that was named, or the user's own.
 fn profiles_path(named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
     named.cloned().or_else(default_path).ok_or_else(|| {
         Failure::usage(anyhow::anyhow!(

@@ -1,4 +1,5 @@
-//! Complete: the names of profiles, for the shell to complete. Nothing that is wrong in a file must disturb who is typing.
+//! Complete: the names of profiles, for the shell to complete. A mistake in a file must not disturb typing, so
+//! none is reported here.
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
@@ -8,7 +9,7 @@ use postern_text::clean::is_fit;
 
 use crate::profile::{ProfileFile, default_path};
 
-/// The names of the profiles in the file that the line so far names, or else in the person's own.
+/// The names of the profiles in the file that the command line so far names, or else in the user's own.
 #[must_use]
 pub fn profile_names() -> Vec<CompletionCandidate> {
     let Some(path) = named_file(std::env::args_os()).or_else(default_path) else { return Vec::new() };

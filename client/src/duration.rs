@@ -24,7 +24,7 @@ pub(crate) fn parse_or_millis(
 pub(crate) fn parse_float_millis(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, String> {
     let number: f64 =
         text.parse().map_err(|_| format!("`{text}` is not a number; write milliseconds, such as 500"))?;
-    // Anything below zero, infinite or no number at all is out of every range.
+    // A number below zero, infinite or NaN is out of every range.
     let duration = Duration::try_from_secs_f64(number / 1000.0).ok();
     duration.filter(|duration| range.contains(duration)).ok_or_else(|| {
         format!("{text} is out of range; use {} to {}", show(*range.start()), show(*range.end()))

@@ -9,7 +9,7 @@ use postern_text::{Mistakes, chain};
 pub enum Exit {
     /// The knock was sent; if a door was waited for, it is open.
     Success,
-    /// It could not be done: no such name, no way there, the door did not open in time.
+    /// It could not be done: no such name, no route, the door did not open in time.
     Failure,
     /// What was asked for makes no sense, on the command line or in a profile. Nothing was sent.
     Usage,

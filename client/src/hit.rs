@@ -1,4 +1,4 @@
-//! Hit: one packet of a knock. It waits for no answer, so a port that is silent holds nobody up.
+//! Hit: one packet of a knock. It waits for no answer, so a silent port does not delay the knock.
 
 use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, SocketAddrV6};
@@ -10,7 +10,7 @@ use crate::transport::Transport;
 /// Sends one packet from a socket of its own; `payload` goes with UDP only.
 ///
 /// # Errors
-/// If this machine does not send it, because it knows no way or may not.
+/// If this machine does not send it: there is no route, or sending is not allowed.
 pub fn hit(to: SocketAddr, transport: Transport, payload: &[u8], source: Option<IpAddr>) -> io::Result<()> {
     match transport {
         Transport::Udp => socket(to, Transport::Udp, source)?.send_to(payload, &to.into()).map(drop),
@@ -41,7 +41,7 @@ fn socket(to: SocketAddr, transport: Transport, source: Option<IpAddr>) -> io::R
     Ok(socket)
 }
 
-/// Any port of our address; a link-local one is on the link that leads to the other side.
+/// Any port of our address; a link-local one gets the scope of the destination.
 fn from(source: IpAddr, to: SocketAddr) -> SocketAddr {
     match (source, to) {
         (IpAddr::V6(source), SocketAddr::V6(to)) => SocketAddrV6::new(source, 0, 0, to.scope_id()).into(),
@@ -49,8 +49,8 @@ fn from(source: IpAddr, to: SocketAddr) -> SocketAddr {
     }
 }
 
-/// Whether a connect that came back with this did not send its SYN. All else means that it is under way, or answered already; what
-/// "under way" is called differs between systems, and one of its names is none that the standard library would tell us.
+/// Whether a connect that failed with this sent no SYN. Every other error means that the connect is in progress or was answered; the
+/// error for "in progress" differs between systems, and `ErrorKind` has no stable variant for one of them.
 const fn is_unsent(kind: ErrorKind) -> bool {
     matches!(
         kind,
@@ -118,7 +118,7 @@ mod tests {
         let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
         hit(server.local_addr().expect("bound"), Transport::Udp, b"", Some(source)).expect("our own address");
         assert_eq!(server.recv_from(&mut [0]).expect("a datagram").1.ip(), source);
-        // Documentation's addresses are nobody's.
+        // No machine has an address that is for documentation.
         let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
         for transport in [Transport::Tcp, Transport::Udp] {
             let error = hit(server.local_addr().expect("bound"), transport, b"", Some(foreign))
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_does_not_answer_holds_nobody_up() {
+    fn a_port_that_does_not_answer_delays_nothing() {
         let silent = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         silent.bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).expect("a free port");
         silent.listen(1).expect("a bound socket");

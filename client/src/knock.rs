@@ -1,4 +1,4 @@
-//! Knock: sends what the plan says, when it says so.
+//! Knock: sends the hits of the plan, each when it is due.
 
 use std::fmt;
 use std::io;
@@ -25,7 +25,7 @@ pub struct Unreachable(Vec<(IpAddr, io::Error)>);
 
 /// Sends the whole knock to each address: which of them got it.
 ///
-/// Every hit has its instant, so what sending takes does not add up. If nobody waits for a door afterwards, the pause after the
+/// Every hit has its instant, so the time that sending takes does not add up. If no door is waited for afterwards, the pause after the
 /// last hit is kept too: scripts made for knockd's client count on it.
 ///
 /// # Errors
@@ -96,10 +96,10 @@ mod tests {
         let interval = Duration::from_millis(40);
         let profile = profile(&server, interval);
         let start = Instant::now();
-        let mut told = Vec::new();
-        let knocked = knock(&profile, &[LOCALHOST], |notice| told.push(format!("{notice:?}")));
+        let mut notices = Vec::new();
+        let knocked = knock(&profile, &[LOCALHOST], |notice| notices.push(format!("{notice:?}")));
         assert_eq!(knocked.expect("loopback is reachable"), [LOCALHOST]);
-        assert_eq!(told.len(), 5);
+        assert_eq!(notices.len(), 5);
         // Five hits and the pause after the last.
         assert!(start.elapsed() >= interval * 5);
         for _ in 0..5 {

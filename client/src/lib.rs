@@ -1,7 +1,7 @@
 //! The knock client: sends the packets of a knock, waits until the door is open, and keeps profiles of knocks.
 //!
 //! It needs plain sockets and nothing else, so it runs wherever they are, as any user. In reading order: what a knock is
-//! (`step`, `transport`, `tcp_door`, `profile`), where it goes and when (`resolve`, `plan`), and what does it (`hit`, `knock`, `cmd`).
+//! (`step`, `transport`, `tcp_door`, `profile`), where it goes and when (`resolve`, `plan`), and what sends it (`hit`, `knock`, `cmd`).
 
 #![forbid(unsafe_code)]
 

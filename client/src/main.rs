@@ -26,7 +26,7 @@ fn main() -> Exit {
     match done {
         Ok(()) => Exit::Success,
         Err(failure) => {
-            // If standard error is gone nobody can be told; the exit code still says it.
+            // If standard error is gone, the exit code still says it.
             failure.lines().iter().for_each(|line| drop(terminal::err(line)));
             failure.exit
         }

@@ -16,7 +16,7 @@ pub struct Hit {
 
 /// When each of `steps` steps is due at each address, in order of time.
 ///
-/// Every address gets the whole knock, because nobody can tell which one a later connection takes. The two families go side by
+/// Every address gets the whole knock, because it is not known which one a later connection takes. The two families go side by
 /// side: they come from different addresses of ours, so a server takes them for two clients. Addresses of one family go one
 /// after the other: they may all belong to one server, which would see each step twice and make us start over.
 #[must_use]

@@ -1,7 +1,7 @@
 //! Profile: a knock with a name, and the files that hold them.
 //!
-//! There are two kinds of file: Postern's own (`profile/own.rs`) and the one of the Python client (`profile/ini.rs`), told apart
-//! by the ending `.toml`.
+//! There are two kinds of file: Postern's own (`profile/own.rs`) and the one of the Python client (`profile/ini.rs`). The
+//! ending `.toml` tells which one a file is.
 
 mod home;
 mod ini;
@@ -51,7 +51,7 @@ pub struct Profile {
 pub struct ProfileFile {
     path: PathBuf,
     entries: Vec<Entry>,
-    /// What makes the file as a whole none that could be trusted.
+    /// Mistakes because of which no profile of the file is used.
     mistakes: Vec<Mistake>,
 }
 
@@ -105,7 +105,7 @@ impl Profile {
         }
     }
 
-    /// What each part may be, but not all of them together; as pairs of a key and what is wrong.
+    /// Parts that are each allowed, but not together; as pairs of a key and what is wrong.
     #[must_use]
     pub fn contradictions(&self) -> Vec<(&'static str, String)> {
         let mut found = Vec::new();
@@ -170,7 +170,7 @@ impl ProfileFile {
     /// The profile of this name. A mistake in another profile does not matter.
     ///
     /// # Errors
-    /// If there is none, or it has mistakes, or the file is not to be understood.
+    /// If there is none, or it has mistakes, or the file cannot be parsed.
     pub fn profile(&self, name: &str) -> Result<&Profile, ProfileError> {
         if !self.mistakes.is_empty() {
             return Err(ProfileError::Mistakes(Mistakes::new(self.mistakes())));
@@ -185,7 +185,7 @@ impl ProfileFile {
     }
 }
 
-/// A host's name or address, as far as it can be told before it is looked up.
+/// A host's name or address, as far as it can be checked before it is looked up.
 pub(crate) fn check_host(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('-') || text.contains(char::is_whitespace) {
         return Err(format!("`{text}` is not a host; write a name or an address"));

@@ -1,9 +1,9 @@
-//! Resolve: the addresses of a host. How long a name server may take is the system's business.
+//! Resolve: the addresses of a host. How long a name server may take is up to the system's resolver.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
-/// The most addresses that a name may have: whoever answers for it must not make us send to half the world.
+/// The most addresses that a name may have, so that a hostile name server cannot make us send to any number of machines.
 pub const MAX_ADDRESSES: usize = 16;
 
 /// Which addresses of a host are meant.
@@ -21,7 +21,7 @@ pub enum AddressFamily {
 /// Why there is nothing to knock at.
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
-    /// The name has no addresses, or nobody can be asked.
+    /// The name has no addresses, or no name server answers.
     #[error("cannot resolve {host}")]
     Unknown {
         /// What was asked for.

@@ -13,7 +13,7 @@ pub(crate) fn port(name: &str, transport: Transport) -> Result<u16, String> {
 }
 
 fn list_path() -> PathBuf {
-    // The standard library asks for numbers only, and the system's own look-up is not to be had without unsafe code.
+    // The standard library asks for numbers only, and the system's own look-up needs unsafe code.
     match std::env::var_os("SystemRoot").filter(|_| cfg!(windows)) {
         Some(root) => PathBuf::from(root).join(r"System32\drivers\etc\services"),
         None => PathBuf::from("/etc/services"),

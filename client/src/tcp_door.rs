@@ -13,7 +13,7 @@ use crate::hit::start_connect;
 use crate::step::port;
 use crate::transport::Transport;
 
-/// How long to wait, if nobody says.
+/// How long to wait by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause from the first try to the second; each further one is twice as long, up to the last.
@@ -21,7 +21,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const LAST_PAUSE: Duration = Duration::from_millis(200);
 /// Tries under way at once, each address. An answer may take as long as this many pauses, a second and more.
 const TRIES: usize = 8;
-/// How often we look whether one got through.
+/// How often the tries under way are polled.
 const LOOK: Duration = Duration::from_millis(1);
 
 /// A TCP port that can be connected to when it is open.
@@ -68,7 +68,7 @@ impl TcpDoor {
     /// Tries to connect until it works at one of the addresses, for at most `timeout`.
     ///
     /// A guarded port is silent, and the system would repeat a lost SYN only after a second. So a new try starts every few
-    /// milliseconds, while the earlier ones are still listened to: a slow way is no reason to miss the answer.
+    /// milliseconds, while the earlier ones stay open: on a slow path their answer may still come.
     ///
     /// # Errors
     /// If it does not open in time.
@@ -185,7 +185,7 @@ mod tests {
     fn a_door_that_stays_closed_is_given_up_in_time() {
         let (_socket, door) = closed();
         let start = Instant::now();
-        let error = door.wait(&[LOCALHOST], None, Duration::from_millis(80)).expect_err("nobody listens");
+        let error = door.wait(&[LOCALHOST], None, Duration::from_millis(80)).expect_err("nothing listens");
         assert!(start.elapsed() >= Duration::from_millis(80));
         assert!(start.elapsed() < Duration::from_secs(2));
         let text = error.to_string();
@@ -195,7 +195,7 @@ mod tests {
 
     const LOCALHOST: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-    /// A port that nobody else gets, and that refuses until the socket listens.
+    /// A port that no other process gets, and that refuses until the socket listens.
     fn closed() -> (Socket, TcpDoor) {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
         socket.bind(&LOCALHOST.into()).expect("a free port");

@@ -1,4 +1,4 @@
-//! Then: the command that a profile runs when its door is open. No shell has a hand in it.
+//! Then: the command that a profile runs when its door is open. No shell is involved.
 
 use std::io;
 use std::process::Command;
@@ -33,7 +33,7 @@ impl Then {
         Ok(Self { written: text.to_owned(), words })
     }
 
-    /// Whether the command is told the door's port.
+    /// Whether the command names the door's port.
     #[must_use]
     pub fn needs_port(&self) -> bool {
         self.words.iter().any(|word| places(word).any(|place| place == "port"))
@@ -78,7 +78,7 @@ fn replace_by(command: &mut Command) -> io::Error {
     }
 }
 
-/// What stands in braces: letters only, so that a program of awk's is left alone.
+/// What stands in braces: letters only, so that a program of awk's is not taken for one.
 fn places(word: &str) -> impl Iterator<Item = &str> {
     word.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(place, _)| place).filter(|place| {
         !place.is_empty() && place.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')

@@ -14,7 +14,7 @@ pub enum Transport {
 impl Transport {
     /// Reads `tcp` or `udp` in any case; `whole` is what it was part of.
     pub(crate) fn parse(word: &str, whole: &str) -> Result<Self, String> {
-        // knockd's client takes everything but `udp` for TCP, also `UDP`: a knock that can never be right, and nobody is told.
+        // knockd's client takes everything but `udp` for TCP, also `UDP`, without a message: that knock can never be right.
         match word.to_ascii_lowercase().as_str() {
             "tcp" => Ok(Self::Tcp),
             "udp" => Ok(Self::Udp),

@@ -255,7 +255,7 @@ fn profiles_are_listed_and_their_mistakes_told() {
 }
 
 #[test]
-fn whoever_has_no_profiles_is_told_so_only_when_one_is_needed() {
+fn a_missing_file_of_profiles_is_reported_only_when_it_is_needed() {
     let home = Home::new("");
     let own = home.path("postern/profiles.toml");
     home.run(&["profiles"]).check(0, "", "");
@@ -326,7 +326,7 @@ fn no_argument_at_all_is_answered_with_help() {
     }
 }
 
-/// A folder that is somebody's folder for configuration, and where they are.
+/// A user's folder for configuration, and the working folder.
 struct Home(TempDir);
 
 #[derive(Debug)]
@@ -412,7 +412,7 @@ fn udp() -> UdpSocket {
     socket
 }
 
-/// A TCP port that refuses, and that nobody else gets.
+/// A TCP port that refuses, and that no other process gets.
 fn closed() -> (Socket, u16) {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
     socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");

@@ -5,17 +5,17 @@ use std::fmt::{self, Display, Formatter};
 
 /// Most characters of a line.
 pub const LONGEST_LINE: usize = 4096;
-/// Most characters of a name, or of somebody else's words, within a line: what stands behind them is still read.
+/// Most characters of a name, or of a text from outside, within a line, so that what follows it is still read.
 pub const LONGEST_PIECE: usize = 1000;
 
-/// What stands in the place of everything that is too long.
+/// Replaces what is too long.
 const CUT: &str = "...";
 
 /// A text with at most `most` characters, all of which can be seen and stay where they are.
 ///
 /// A line feed becomes `\n`, a tab `\t`, a carriage return `\r`, and every other character that [`is_fit`] refuses its number, such
-/// as `\u{202e}`. What is too long ends with `...`. A backslash stays one, so to clean twice is to clean once; who must know whether
-/// a `\n` was two characters has to look at the file.
+/// as `\u{202e}`. What is too long ends with `...`. A backslash is not escaped, so cleaning twice changes nothing more, and a `\n`
+/// of two characters looks like a line feed.
 #[must_use]
 pub fn clean(text: &str, most: usize) -> Cow<'_, str> {
     if text.len() <= most && text.chars().all(is_fit) {
@@ -96,7 +96,7 @@ pub const fn line<T: Display>(text: T) -> Cleaned<T> {
     Cleaned::new(text, LONGEST_LINE)
 }
 
-/// A name, or somebody else's words, within a line.
+/// A name, or another text from outside, within a line.
 pub const fn piece<T: Display>(text: T) -> Cleaned<T> {
     Cleaned::new(text, LONGEST_PIECE)
 }

@@ -2,7 +2,7 @@
 //!
 //! A duration is a number with a unit, or several: `500ms`, `90s`, `1.5h`, `1h30m`, `1m 5s`. Units are `ms`, `s`, `m`, `h` and `d` (of 24
 //! hours). Blanks may stand around numbers and units; the order is free; what is finer than a nanosecond is cut off. A number without a
-//! unit is a mistake: nobody could tell whether it means seconds or milliseconds.
+//! unit is a mistake: it may mean seconds or milliseconds.
 
 use std::fmt::{self, Display, Formatter};
 use std::ops::RangeInclusive;

@@ -1,5 +1,4 @@
-//! Panic: what a panic says goes to standard error clean, too, as a name from outside may be in its message; and what a thread that
-//! panicked held is still used.
+//! Panic: cleans the message of a panic, since a name from outside may be in it; and locks a mutex that a panicked thread held.
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::panic::{self, PanicHookInfo};
@@ -11,7 +10,7 @@ use crate::terminal;
 /// Has panics of all threads say what they say in one clean line, as `program`; the backtrace that `RUST_BACKTRACE` asks for follows.
 pub fn say_cleanly(program: &'static str) {
     panic::set_hook(Box::new(move |info| {
-        // If standard error is gone nobody can be told.
+        // If standard error is gone there is no place left to say it.
         drop(terminal::err(words(program, info)));
         let backtrace = Backtrace::capture();
         if backtrace.status() == BacktraceStatus::Captured {

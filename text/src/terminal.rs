@@ -8,7 +8,7 @@ use crate::clean::line;
 /// Writes one line to standard output.
 ///
 /// # Errors
-/// If nobody reads it.
+/// If it cannot be written, such as to a closed pipe.
 #[expect(clippy::disallowed_methods, reason = "what is written here is clean")]
 pub fn out(text: impl Display) -> io::Result<()> {
     write_line(io::stdout().lock(), text)
@@ -17,7 +17,7 @@ pub fn out(text: impl Display) -> io::Result<()> {
 /// Writes one line to standard error.
 ///
 /// # Errors
-/// If nobody reads it.
+/// If it cannot be written, such as to a closed pipe.
 #[expect(clippy::disallowed_methods, reason = "what is written here is clean")]
 pub fn err(text: impl Display) -> io::Result<()> {
     write_line(io::stderr().lock(), text)
@@ -25,7 +25,7 @@ pub fn err(text: impl Display) -> io::Result<()> {
 
 /// Writes a text that is a line or several, such as an argument parser's, to standard error. What is wrong with what a person typed is in it.
 pub fn err_lines(text: impl Display) {
-    // If standard error is gone nobody can be told.
+    // If standard error is gone there is no place left to say it.
     text.to_string().lines().for_each(|line| drop(err(line)));
 }
 

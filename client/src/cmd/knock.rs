@@ -30,7 +30,7 @@ pub fn run(args: &KnockArgs) -> Result<(), Failure> {
         let opened = door.wait(&knocked, profile.source, timeout)?;
         // Rounded up: nothing takes no time.
         let millis = opened.after.as_micros().div_ceil(1000);
-        // Nobody needs to listen: the exit code says it too.
+        // If standard output is gone, the exit code still says it.
         drop(terminal::out(format_args!("open after {millis} ms")));
     }
     match &profile.then {
@@ -85,7 +85,7 @@ fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, Failure> {
     match ProfileFile::read(&path).and_then(|file| file.profile(name).cloned()) {
         Ok(profile) => Ok(profile),
         Err(ProfileError::Mistakes(mistakes)) => Err(Failure::usage(mistakes)),
-        // Whoever forgot the steps hears of a profile that was never meant.
+        // A user who forgot the steps would hear of a profile that they did not mean.
         Err(error) if args.profile.is_none() => {
             let why = chain(&error);
             Err(Failure::usage(anyhow::anyhow!(
@@ -101,7 +101,7 @@ fn none(mistakes: Vec<String>) -> Result<(), Failure> {
 }
 
 fn say(notice: &Notice<'_>) {
-    // Nobody needs to listen for the knock to go on.
+    // If standard output is gone, the knock goes on all the same.
     drop(match notice {
         Notice::Hitting(step, ip) => {
             terminal::out(format_args!("hitting {} {ip}:{}", step.transport, step.written))

@@ -17,7 +17,7 @@ pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
     let path = super::profiles_path(args.file.file.as_ref())?;
     let file = match ProfileFile::read(&path) {
         Ok(file) => file,
-        // Whoever has not written one yet has no profiles, and made no mistake.
+        // A user without a file of their own has no profiles, and made no mistake.
         Err(ProfileError::Read { source, .. })
             if args.file.file.is_none() && source.kind() == io::ErrorKind::NotFound =>
         {
@@ -40,7 +40,7 @@ pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
 }
 
 fn print(lines: impl Iterator<Item: Display>) {
-    // Whoever closed the pipe has seen enough.
+    // The reader closed the pipe, and has seen enough.
     lines.for_each(|line| drop(terminal::out(line)));
 }
 

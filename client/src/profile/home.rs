@@ -1,4 +1,4 @@
-//! Home: where a person's own profiles are.
+//! Home: where a user's own profiles are.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};

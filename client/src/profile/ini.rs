@@ -13,7 +13,7 @@ use crate::duration::{LONGEST, parse_float_millis};
 use crate::step::{Step, check_one};
 use crate::transport::Transport;
 
-/// Its keys are every profile's, and it is none itself.
+/// The section whose keys are defaults of every profile; it is no profile itself.
 const DEFAULT: &str = "DEFAULT";
 /// How deep a value may refer to values; Python's limit too.
 const DEEPEST: usize = 10;
@@ -55,7 +55,7 @@ struct Lines<'a> {
 
 impl Lines<'_> {
     fn read(&mut self, text: &str) {
-        // A line that stands further in than the key above it continues the key's value.
+        // A line that is indented more than the key above it continues the key's value.
         let (mut indent, mut is_in_value) = (0, false);
         for (n, line) in text.lines().enumerate() {
             let (line_number, content) = (n + 1, line.trim());
@@ -158,7 +158,7 @@ impl Reader<'_> {
         check(&text).map_err(|what| self.mistake(line, key, what)).ok()
     }
 
-    /// A value that must be there, with everything filled in that it refers to.
+    /// A required value, with its references replaced.
     fn value(&mut self, key: &str) -> Option<(usize, String)> {
         let Some(found) = self.find(key) else {
             self.mistake(self.section.line, key, "is missing");
@@ -281,16 +281,16 @@ mod tests {
     #[track_caller]
     fn check(text: &str, expect: Expect) {
         let file = ProfileFile::parse(Path::new("p.ini"), text);
-        let mut told = String::new();
+        let mut shown = String::new();
         for (name, profile) in file.profiles() {
             let steps: Vec<_> = profile.steps.iter().map(ToString::to_string).collect();
-            told += &format!("{name}: {} {:?} {}\n", profile.host, profile.interval, steps.join(" "));
+            shown += &format!("{name}: {} {:?} {}\n", profile.host, profile.interval, steps.join(" "));
         }
         let mut mistakes = file.mistakes();
         mistakes.sort();
         for mistake in mistakes {
-            told += &format!("{mistake}\n");
+            shown += &format!("{mistake}\n");
         }
-        expect.assert_eq(&told);
+        expect.assert_eq(&shown);
     }
 }

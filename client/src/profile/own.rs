@@ -1,4 +1,4 @@
-//! Own: Postern's file of profiles, a TOML table each. Reading goes on after a mistake, so that all are told at once.
+//! Own: Postern's file of profiles, a TOML table each. Reading goes on after a mistake, so that all are reported at once.
 
 use std::fmt::Display;
 use std::ops::Range;
@@ -25,7 +25,7 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
     let mut mistakes = Vec::new();
     for error in &errors {
         let line = file.line(&error.span().unwrap_or(0..0));
-        // The parser may stumble several times over one thing.
+        // The parser may report one mistake several times.
         if mistakes.last().is_none_or(|last: &Mistake| last.line != Some(line)) {
             mistakes.push(file.mistake(line, "", format!("not TOML: {}", error.message())));
         }

@@ -1,4 +1,4 @@
-//! The bridge between [`Rule`] and the generated bindings of the contract. Part of [`export!`](crate::export), for nobody else:
+//! The bridge between [`Rule`] and the generated bindings of the contract. Only for [`export!`](crate::export):
 //! nothing here is covered by the crate's version.
 
 use std::cell::OnceCell;

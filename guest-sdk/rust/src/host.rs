@@ -9,13 +9,13 @@ pub enum Level {
     Warn,
     /// A change of state.
     Info,
-    /// For whoever develops the rule.
+    /// For the rule's author.
     Debug,
 }
 
-/// Writes a line to the daemon's log, tagged with the rule. Cut to 400 characters; beyond a few lines a second the rest is counted
-/// and thrown away. More than 64 lines, or 65536 bytes of text, in one call of the rule are a fault. Never log payload bytes or secrets. The macros [`error!`](crate::error), [`warn!`](crate::warn),
-/// [`info!`](crate::info) and [`debug!`](crate::debug) format.
+/// Writes a line to the daemon's log, tagged with the rule. Cut to 400 characters; beyond a few lines a second the others are
+/// counted and dropped. More than 64 lines, or 65536 bytes of text, in one call of the rule are a fault. Never log payload bytes or secrets.
+/// The macros [`error!`](crate::error), [`warn!`](crate::warn), [`info!`](crate::info) and [`debug!`](crate::debug) format.
 pub fn log(level: Level, message: &str) {
     #[cfg(target_arch = "wasm32")]
     crate::bridge::log(level, message);

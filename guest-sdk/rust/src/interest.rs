@@ -31,25 +31,25 @@ impl Interest {
         }
     }
 
-    /// Where the packets must be going; [`Destination::ThisHost`] if never said.
+    /// Where the packets must be going; default: [`Destination::ThisHost`].
     #[must_use]
     pub fn destination(self, destination: Destination) -> Self {
         Self { destination, ..self }
     }
 
-    /// Bytes of payload wanted with each knock, at most [`MAX_PAYLOAD`]; 0 if never said, which is fastest.
+    /// Bytes of payload wanted with each knock, at most [`MAX_PAYLOAD`]; default: 0, which is fastest.
     #[must_use]
     pub fn payload_limit(self, bytes: u32) -> Self {
         Self { payload_limit: bytes, ..self }
     }
 
-    /// What TCP headers say beyond ports and flags is wanted: [`crate::Knock::tcp_header`]. Never said: it is not, which is faster.
+    /// Asks for what TCP headers say beyond ports and flags: [`crate::Knock::tcp_header`]. Default: not asked for, which is faster.
     #[must_use]
     pub fn tcp_header(self) -> Self {
         Self { tcp_header: true, ..self }
     }
 
-    /// A number for what the rule's memory means; 0 if never said. When a rule is reloaded with another number, half-finished
+    /// A number for what the rule's memory means; default: 0. When a rule is reloaded with another number, half-finished
     /// knocks start over; with the same number they go on. Give another one when the module or its settings change the meaning.
     #[must_use]
     pub fn memory_format(self, number: u32) -> Self {

@@ -9,9 +9,9 @@ use crate::Timestamp;
 /// One packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Knock {
-    /// When it was captured. The only time there is.
+    /// When it was captured. A rule has no other clock.
     pub time: Timestamp,
-    /// Who sent it, or says so: UDP and a lone SYN are easily forged.
+    /// The source address as the packet claims it: UDP and a lone SYN are easily spoofed.
     /// An IPv4-mapped IPv6 address (`::ffff:a.b.c.d`) stays IPv6, as it was on the wire.
     pub source: IpAddr,
     /// Of a link-local source its zone (RFC 4007), the index of the interface on whose link the sender is: the same address in another zone

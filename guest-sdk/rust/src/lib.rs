@@ -5,7 +5,7 @@
 //! expiring. This crate turns the WebAssembly contract (`guest-sdk/wit/rule.wit`) into one trait, [`Rule`], and one macro,
 //! [`export!`]. It decides nothing itself.
 //!
-//! A complete rule, which opens for whoever sends the right word to a UDP port three times within ten seconds:
+//! A complete rule, which opens for a client that sends the right word to a UDP port three times within ten seconds:
 //!
 //! ```
 //! use std::time::Duration;

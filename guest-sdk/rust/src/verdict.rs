@@ -12,7 +12,7 @@ pub enum Verdict<M> {
     Ignore,
     /// Remember this of the client instead of what was.
     Remember(Progress<M>),
-    /// The client starts over: forget it. The reason, at most 200 bytes, is for people who ask why a knock failed.
+    /// The client starts over: forget it. The reason, at most 200 bytes, goes to the debug log.
     Forget(Cow<'static, str>),
     /// Open doors, and remember something else of the client, or nothing.
     Open {

@@ -84,7 +84,7 @@ impl Sequence {
         Verdict::remember(stage.into(), Progress { stage, start, last: now }, until)
     }
 
-    /// Why the client starts over. Written by hand: a flood makes many of these, and `format!` would take longer than all the rest.
+    /// Why the client starts over. Not by `format!`: a flood makes many of these, and that would take longer than the whole rest of the call.
     fn reason(stage: u8, expected: Step, hit: Step) -> String {
         let mut text = String::with_capacity(64);
         text.push_str("step ");

@@ -28,9 +28,9 @@ const KEYS: [&str; 11] = [
 const MOST_TARGETS: usize = 64;
 const MOST_STEPS: usize = 64;
 const DEFAULT_WITHIN: Duration = Duration::from_secs(25);
-/// Shorter times cannot be told from no time at all.
+/// The shortest time; a shorter one cannot be told from no time at all.
 const SHORTEST: Duration = Duration::from_millis(1);
-/// The host remembers nobody for longer.
+/// The host remembers no client for longer.
 const LONGEST: Duration = Duration::from_secs(3600);
 const MANY_STEPS: &str = r#"give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#;
 
@@ -164,13 +164,13 @@ impl Settings {
 #[derive(Default)]
 struct Mistakes(Vec<String>);
 
-/// Mistakes that are told.
+/// Most mistakes that are reported.
 const MOST_MISTAKES: usize = 100;
 /// Bytes of each.
 const LONGEST_MISTAKE: usize = 500;
 
 impl Mistakes {
-    /// So many, so long, that all of them are told: an answer of a rule has an end.
+    /// As many mistakes of such a length as fit into an answer of a rule, which is bounded.
     fn push(&mut self, mut mistake: String) {
         if self.0.len() < MOST_MISTAKES {
             mistake.truncate(mistake.floor_char_boundary(LONGEST_MISTAKE));

@@ -44,7 +44,7 @@ impl Widths {
     }
 
     /// The length of the prefix around a source. None, which means the source alone, if its family has no width, and if its first bits say
-    /// nothing of who its neighbours are: those of a link-local address are the same on every link, and an IPv4-mapped one is no IPv6 address.
+    /// nothing of its neighbours: those of a link-local address are the same on every link, and an IPv4-mapped one is no IPv6 address.
     pub(crate) fn around(self, source: IpAddr) -> Option<u8> {
         match source {
             IpAddr::V4(_) => self.ipv4,

@@ -1,4 +1,4 @@
-//! The cargo that builds a rule, inside another cargo that must not rub off on it.
+//! The cargo that builds a rule inside another cargo, whose settings must not reach it.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -90,7 +90,7 @@ pub(crate) fn build(
     Ok(Built { module, inputs })
 }
 
-/// What the outer cargo, or clippy through it, sets for its own compilers and build scripts would change the build or, as a
+/// Variables that the outer cargo, or clippy through it, sets for its own compilers and build scripts: they would change the build or, as a
 /// wrapper or a target folder, break it.
 fn clear_environment(command: &mut Command) {
     let is_kept = |name: &str| KEPT.iter().any(|kept| name.starts_with(kept));
@@ -104,8 +104,8 @@ fn clear_environment(command: &mut Command) {
     }
 }
 
-/// Flags for the rule and what it is linked with. Paths of this machine are replaced, or they would be in the module, and it
-/// another one on each machine.
+/// Flags for the rule and what it is linked with. Paths of this machine are replaced, or they would be in the module, and the
+/// module would differ from machine to machine.
 fn rustflags(lock: Option<&Path>) -> OsString {
     let mut flags = OsString::from(STACK);
     let mut remap = |from: &Path, to: &str| {

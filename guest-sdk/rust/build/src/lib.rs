@@ -1,4 +1,4 @@
-//! Builds Rust rules to WebAssembly with whatever toolchain is there.
+//! Builds Rust rules to WebAssembly with the toolchain that is installed: rustup's or Debian's.
 //!
 //! For build scripts and tests. A build script needs one line:
 //!

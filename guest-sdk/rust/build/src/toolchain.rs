@@ -118,7 +118,7 @@ mod tests {
 
     use super::*;
 
-    /// Plays a machine: `files` lie below a folder, `current` and `debian` are sysroots there, `bin` is `PATH`.
+    /// Stands for a machine: `files` lie below a folder, `current` and `debian` are sysroots there, `bin` is `PATH`.
     /// Gives the choice, or the message without the folder's name.
     fn check(files: &[&str], expected: Result<(&str, bool, Option<&str>), &str>) {
         let machine = tempfile::tempdir().unwrap();

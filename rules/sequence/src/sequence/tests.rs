@@ -131,7 +131,7 @@ fn one_step_opens_at_once() {
 }
 
 #[test]
-fn after_a_right_knock_a_client_waits_and_nobody_else() {
+fn after_a_right_knock_a_client_waits_and_no_other_does() {
     let one_step = r#"{"sequence": ["7/udp"], "cooldown": "5s"}"#;
     check(
         one_step,
@@ -172,7 +172,7 @@ fn after_a_right_knock_a_client_waits_and_nobody_else() {
 }
 
 #[test]
-fn a_clock_that_is_set_back_makes_nobody_wait_longer() {
+fn a_clock_that_is_set_back_makes_no_client_wait_longer() {
     check(
         r#"{"sequence": ["7/udp"], "cooldown": "5s"}"#,
         "+100.0s udp/7
