@@ -95,9 +95,9 @@ pub(crate) fn detach() {
 
 /// The way to the launcher: the daemon's standard input, so that nobody else can be at either end of it.
 #[derive(Debug)]
-pub(crate) struct Link(());
+pub(crate) struct LauncherLink(());
 
-impl Link {
+impl LauncherLink {
     /// That of this process, which stays.
     pub(crate) const fn of_daemon() -> Self {
         Self(())

@@ -17,8 +17,8 @@ mod syntax;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-pub(crate) use mistake::{Mistake, Problem, one_time_spent};
-pub(crate) use sequence::{Protocol, SequenceError, Step, steps, steps_text};
+pub(crate) use mistake::{ConfMistake, ConfProblem, one_time_spent};
+pub(crate) use sequence::{SequenceError, SequenceStep, StepProtocol, steps, steps_text};
 
 /// A whole configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub(crate) struct Conf {
     /// The first `Interface` that is not empty, at most 31 bytes. For use only if `-i` was not given, and only at start.
     pub(crate) interface: Option<String>,
     /// The doors, in the order of the file, which is the order in which they are tried.
-    pub(crate) doors: Vec<Door>,
+    pub(crate) doors: Vec<ConfDoor>,
     /// What knockd says of each line with `-D`, without line feeds.
     pub(crate) echo: Vec<String>,
 }
@@ -41,26 +41,26 @@ impl Conf {
     /// Reads `text`, the bytes of `file`; the name serves the mistakes only.
     ///
     /// One-time files are not opened: see [`one_time::check`].
-    pub(crate) fn parse(file: &Path, text: &[u8]) -> (Self, Vec<Mistake>) {
+    pub(crate) fn parse(file: &Path, text: &[u8]) -> (Self, Vec<ConfMistake>) {
         reader::read(file, text)
     }
 }
 
 /// One section that is not `[options]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Door {
+pub(crate) struct ConfDoor {
     /// At most 127 bytes; need not be unique, and what is no UTF-8 is replaced.
     pub(crate) name: String,
     /// The line of its section, from 1.
     pub(crate) line: usize,
     /// What opens it.
-    pub(crate) sequence: Sequence,
+    pub(crate) sequence: DoorSequence,
     /// Seconds for the whole sequence; zero or less lets nothing but one-step sequences through.
     pub(crate) seq_timeout: i64,
     /// Seconds after a right knock for which the door takes no other of the same client; zero or less: none.
     pub(crate) seq_cooldown: i64,
     /// In the order of [`FLAG_NAMES`]; for TCP only.
-    pub(crate) tcp_flags: [Flag; 6],
+    pub(crate) tcp_flags: [FlagCondition; 6],
     /// Destination instead of the interface's addresses, as written: it need not be an address, and may be empty.
     pub(crate) target: Option<OsString>,
     /// `Start_Command`. For this and the other commands, empty is not the same as absent.
@@ -75,15 +75,15 @@ pub(crate) struct Door {
     pub(crate) cmd_timeout: i64,
 }
 
-impl Door {
+impl ConfDoor {
     fn new(name: String, line: usize) -> Self {
         Self {
             name,
             line,
-            sequence: Sequence::Fixed(Vec::new()),
+            sequence: DoorSequence::Fixed(Vec::new()),
             seq_timeout: 25,
             seq_cooldown: 0,
-            tcp_flags: [Flag::DontCare; 6],
+            tcp_flags: [FlagCondition::DontCare; 6],
             target: None,
             start: None,
             start_6: None,
@@ -96,22 +96,22 @@ impl Door {
 
 /// What opens a door.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Sequence {
+pub(crate) enum DoorSequence {
     /// The same steps each time; 1 to 32 unless the file has mistakes.
-    Fixed(Vec<Step>),
+    Fixed(Vec<SequenceStep>),
     /// The first unused line of this file.
     OneTime(PathBuf),
     /// `Sequence` was written below `One_Time_Sequences`: these steps work once and cross nothing out, then the
     /// file's lines.
     FixedThenOneTime {
         /// The steps that work once.
-        first: Vec<Step>,
+        first: Vec<SequenceStep>,
         /// The file.
         then: PathBuf,
     },
 }
 
-impl Sequence {
+impl DoorSequence {
     /// The file of one-time sequences, if there is one.
     pub(crate) fn one_time_path(&self) -> Option<&Path> {
         match self {
@@ -121,12 +121,12 @@ impl Sequence {
     }
 }
 
-/// The TCP flags of [`Door::tcp_flags`], in order.
+/// The TCP flags of [`ConfDoor::tcp_flags`], in order.
 pub(crate) const FLAG_NAMES: [&str; 6] = ["FIN", "SYN", "RST", "PSH", "ACK", "URG"];
 
 /// What a door wants of one TCP flag.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Flag {
+pub(crate) enum FlagCondition {
     /// Anything.
     DontCare,
     /// It must be set.

@@ -19,8 +19,8 @@ use postern_text::clean::is_fit;
 use postern_text::{duration, piece};
 use serde_json::Value;
 
-use crate::shared::Shared;
-use iptables::{Accept, Act};
+use crate::known_conf::KnownConf;
+use iptables::{Accept, AcceptChange};
 
 /// The most that `limits.for` may be, and what it is if nobody says.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
@@ -55,9 +55,9 @@ impl fmt::Display for Converted {
 }
 
 /// `config`, which `file` says and of whose sections `shared` knows, as a configuration of Postern's own.
-fn convert(file: &Path, shared: &Shared, config: &Config) -> Converted {
+fn convert(file: &Path, known_conf: &KnownConf, config: &Config) -> Converted {
     let mut names = Vec::new();
-    let section = |rule| Section::read(rule, shared, config, &mut names);
+    let section = |rule| ConvertedSection::read(rule, known_conf, config, &mut names);
     let sections: Vec<_> = config.rules.iter().map(section).collect();
     let mut text = head(file, config);
     let longest =
@@ -67,8 +67,8 @@ fn convert(file: &Path, shared: &Shared, config: &Config) -> Converted {
     }
     // One door may guard a port; what else opens it opens that door.
     let mut guards = BTreeMap::new();
-    for Section { name, said, .. } in &sections {
-        if let Ok(Said { accept: Some((Act::Open, accept)), .. }) = said {
+    for ConvertedSection { name, said, .. } in &sections {
+        if let Ok(Said { accept: Some((AcceptChange::Open, accept)), .. }) = said {
             guards.entry(*accept).or_insert_with(|| name.clone());
         }
     }
@@ -76,12 +76,12 @@ fn convert(file: &Path, shared: &Shared, config: &Config) -> Converted {
     Converted {
         config: text,
         rules: sections.iter().filter_map(|section| section.rule_file(&guards)).collect(),
-        left_out: sections.iter().flat_map(Section::left_out).collect(),
+        left_out: sections.iter().flat_map(ConvertedSection::left_out).collect(),
     }
 }
 
 /// One section of a knockd.conf.
-struct Section {
+struct ConvertedSection {
     /// As Postern takes it.
     name: String,
     /// As the user wrote it.
@@ -102,12 +102,12 @@ struct Said {
     /// knockd runs a command for the others.
     loses_family: bool,
     /// What its commands do to the packet filter, if that is all they do.
-    accept: Option<(Act, Accept)>,
+    accept: Option<(AcceptChange, Accept)>,
 }
 
-impl Section {
-    fn read(rule: &RuleFile, shared: &Shared, config: &Config, names: &mut Vec<String>) -> Self {
-        let written = shared.section_name(&rule.id.name);
+impl ConvertedSection {
+    fn read(rule: &RuleFile, known_conf: &KnownConf, config: &Config, names: &mut Vec<String>) -> Self {
+        let written = known_conf.section_name(&rule.id.name);
         let name = name(&written, names);
         let settings = serde_json::from_str(&rule.settings).unwrap_or_default();
         let said = match config.doors.get(&rule.id.name) {
@@ -130,7 +130,7 @@ impl Section {
             }
         };
         let mut text = "\n".to_owned();
-        if let Some((Act::Open, accept)) = &said.accept {
+        if let Some((AcceptChange::Open, accept)) = &said.accept {
             match guards.get(accept) {
                 Some(first) if first != name => text.push_str(&format!(
                     "# Without iptables: let rules/{name}.toml open the guard door {first}, and leave out this one.\n"
@@ -175,10 +175,10 @@ impl Section {
             text.push_str(&format!("# The section [{}]\n", comment(written)));
         }
         match said.accept.as_ref().and_then(|(act, accept)| Some((act, guards.get(accept)?))) {
-            Some((Act::Open, first)) if first != name => {
+            Some((AcceptChange::Open, first)) if first != name => {
                 text.push_str(&format!("# Without iptables: door = \"{first}\"\n"));
             }
-            Some((Act::Close, first)) => text.push_str(&format!(
+            Some((AcceptChange::Close, first)) => text.push_str(&format!(
                 "# Without iptables: door = \"{first}\", and action = \"close\" below [settings]\n"
             )),
             _ => {}
@@ -292,15 +292,15 @@ impl<'a> Pair<'a> {
     }
 
     /// What it does to the packet filter; none if there is more to it.
-    fn accept(&self) -> Option<(Act, Accept)> {
+    fn accept(&self) -> Option<(AcceptChange, Accept)> {
         let (act, accept) = iptables::read(self.start?)?;
         let undo = self.stop.map(iptables::read);
-        (undo.is_none() || act == Act::Open && undo == Some(Some((Act::Close, accept))))
+        (undo.is_none() || act == AcceptChange::Open && undo == Some(Some((AcceptChange::Close, accept))))
             .then_some((act, accept))
     }
 }
 
-fn accept(four: &Pair<'_>, six: &Pair<'_>) -> Option<(Act, Accept)> {
+fn accept(four: &Pair<'_>, six: &Pair<'_>) -> Option<(AcceptChange, Accept)> {
     four.accept().filter(|accept| six.accept().as_ref() == Some(accept))
 }
 

@@ -8,7 +8,7 @@ mod run;
 
 // From a knockd.conf to a configuration.
 mod conf;
-mod shared;
+mod known_conf;
 mod source;
 mod translate;
 

@@ -21,7 +21,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 use rustix::io::Errno;
 
-pub(crate) use message::{Message, Source, system_text};
+pub(crate) use message::{KnockdMessage, NamedSource, system_text};
 use syslog::Syslog;
 
 /// Most bytes of a log message, without what the channel adds; knockd cuts there.
@@ -124,7 +124,7 @@ impl Channels {
         match open_logfile(path) {
             Ok(file) => self.logfile = Some(file),
             Err(error) => {
-                self.say(&Message::NoLogFile { path: path.to_owned(), why: system_text(&error) });
+                self.say(&KnockdMessage::NoLogFile { path: path.to_owned(), why: system_text(&error) });
             }
         }
     }
@@ -135,14 +135,14 @@ impl Channels {
     }
 
     /// Says a message on the log's channels alone.
-    pub(crate) fn log_only(&mut self, message: &Message) {
+    pub(crate) fn log_only(&mut self, message: &KnockdMessage) {
         if let Some((text, feed)) = message.log() {
             self.log(&text, feed, &Zoned::now());
         }
     }
 
     /// Says a message on each channel it is meant for.
-    pub(crate) fn say(&mut self, message: &Message) {
+    pub(crate) fn say(&mut self, message: &KnockdMessage) {
         if let Some((text, feed)) = message.log() {
             self.log(&text, feed, &Zoned::now());
         }

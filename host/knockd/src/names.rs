@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use postern_text::panic::PastPanic;
 
-use crate::log::{Channels, Message};
+use crate::log::{Channels, KnockdMessage};
 
 /// Messages that may wait for a name; beyond that they are said without.
 const WAITING: usize = 256;
@@ -23,7 +23,7 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Says messages with names, in their order.
 pub(crate) struct Names {
-    queue: SyncSender<(Vec<Message>, Option<Sender<()>>)>,
+    queue: SyncSender<(Vec<KnockdMessage>, Option<Sender<()>>)>,
 }
 
 impl Names {
@@ -35,7 +35,7 @@ impl Names {
     }
 
     /// Has messages said when their names are known; gives them back if too many wait already.
-    pub(crate) fn say(&self, messages: Vec<Message>) -> Result<(), Vec<Message>> {
+    pub(crate) fn say(&self, messages: Vec<KnockdMessage>) -> Result<(), Vec<KnockdMessage>> {
         self.queue.try_send((messages, None)).map_err(|refused| match refused {
             std::sync::mpsc::TrySendError::Full((messages, _))
             | std::sync::mpsc::TrySendError::Disconnected((messages, _)) => messages,
@@ -52,10 +52,10 @@ impl Names {
     }
 }
 
-fn run(waiting: &Receiver<(Vec<Message>, Option<Sender<()>>)>, channels: &Mutex<Channels>) {
+fn run(waiting: &Receiver<(Vec<KnockdMessage>, Option<Sender<()>>)>, channels: &Mutex<Channels>) {
     let mut known: HashMap<IpAddr, (Option<String>, Instant)> = HashMap::new();
     for (mut messages, done) in waiting {
-        for source in messages.iter_mut().filter_map(Message::source_mut) {
+        for source in messages.iter_mut().filter_map(KnockdMessage::source_mut) {
             source.host = name(source.address, &mut known);
         }
         let mut channels = channels.lock().past_panic();

@@ -123,7 +123,7 @@ enum Id {
     Convert,
 }
 
-struct Flag {
+struct OptionSpec {
     id: Id,
     short: Option<u8>,
     long: &'static str,
@@ -131,7 +131,7 @@ struct Flag {
     help: &'static str,
 }
 
-impl Flag {
+impl OptionSpec {
     const fn new(
         id: Id,
         short: Option<u8>,
@@ -149,20 +149,32 @@ impl Flag {
 }
 
 /// In the order in which knockd names the possibilities of an ambiguous name.
-const FLAGS: [Flag; 13] = [
-    Flag::new(Id::Verbose, Some(b'v'), "verbose", None, "print status lines"),
-    Flag::new(Id::Debug, Some(b'D'), "debug", None, "print debug lines"),
-    Flag::new(Id::Daemon, Some(b'd'), "daemon", None, "run in the background and write the pidfile"),
-    Flag::new(Id::Lookup, Some(b'l'), "lookup", None, "name the sources in the log by reverse DNS"),
-    Flag::new(Id::Interface, Some(b'i'), "interface", Some("name"), "listen on this interface"),
-    Flag::new(Id::Config, Some(b'c'), "config", Some("file"), "configuration (default /etc/knockd.conf)"),
-    Flag::new(Id::Help, Some(b'h'), "help", None, "print this text"),
-    Flag::new(Id::Pidfile, Some(b'p'), "pidfile", Some("file"), "pidfile (default /var/run/knockd.pid)"),
-    Flag::new(Id::Logfile, Some(b'g'), "logfile", Some("file"), "log to this file"),
-    Flag::new(Id::OnlyIpv4, Some(b'4'), "only-ip-v4", None, "ignore IPv6"),
-    Flag::new(Id::SaveMem, Some(b's'), "save-mem", None, "accepted, without effect"),
-    Flag::new(Id::Version, Some(b'V'), "version", None, "print the version"),
-    Flag::new(Id::Convert, None, "convert", None, "print the configuration in Postern's own form"),
+const FLAGS: [OptionSpec; 13] = [
+    OptionSpec::new(Id::Verbose, Some(b'v'), "verbose", None, "print status lines"),
+    OptionSpec::new(Id::Debug, Some(b'D'), "debug", None, "print debug lines"),
+    OptionSpec::new(Id::Daemon, Some(b'd'), "daemon", None, "run in the background and write the pidfile"),
+    OptionSpec::new(Id::Lookup, Some(b'l'), "lookup", None, "name the sources in the log by reverse DNS"),
+    OptionSpec::new(Id::Interface, Some(b'i'), "interface", Some("name"), "listen on this interface"),
+    OptionSpec::new(
+        Id::Config,
+        Some(b'c'),
+        "config",
+        Some("file"),
+        "configuration (default /etc/knockd.conf)",
+    ),
+    OptionSpec::new(Id::Help, Some(b'h'), "help", None, "print this text"),
+    OptionSpec::new(
+        Id::Pidfile,
+        Some(b'p'),
+        "pidfile",
+        Some("file"),
+        "pidfile (default /var/run/knockd.pid)",
+    ),
+    OptionSpec::new(Id::Logfile, Some(b'g'), "logfile", Some("file"), "log to this file"),
+    OptionSpec::new(Id::OnlyIpv4, Some(b'4'), "only-ip-v4", None, "ignore IPv6"),
+    OptionSpec::new(Id::SaveMem, Some(b's'), "save-mem", None, "accepted, without effect"),
+    OptionSpec::new(Id::Version, Some(b'V'), "version", None, "print the version"),
+    OptionSpec::new(Id::Convert, None, "convert", None, "print the configuration in Postern's own form"),
 ];
 
 enum Stop {
@@ -209,12 +221,12 @@ fn read_long(
 }
 
 /// Getopt shows the option as written, value and all, when it cannot tell which one it is.
-fn find_long(name: &[u8], written: &[u8]) -> Result<&'static Flag, Stop> {
+fn find_long(name: &[u8], written: &[u8]) -> Result<&'static OptionSpec, Stop> {
     if let Some(flag) = FLAGS.iter().find(|flag| flag.long.as_bytes() == name) {
         return Ok(flag);
     }
     let shown = String::from_utf8_lossy(written);
-    let candidates: Vec<&Flag> = FLAGS.iter().filter(|flag| flag.is_abbreviated_by(name)).collect();
+    let candidates: Vec<&OptionSpec> = FLAGS.iter().filter(|flag| flag.is_abbreviated_by(name)).collect();
     match candidates[..] {
         [] => Err(Stop::Wrong(format!("unrecognized option '--{shown}'"))),
         [flag] => Ok(flag),

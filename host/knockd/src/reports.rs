@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use postern_core::{Client, DropReason, Observer, Report, Severity, TenantId, What};
 
-use crate::log::{Channels, Message, Source};
+use crate::known_conf::KnownConf;
+use crate::log::{Channels, KnockdMessage, NamedSource};
 use crate::names::Names;
 use crate::run::lock;
-use crate::shared::Shared;
 
 /// The knockd log: hears reports, and says them on knockd's channels.
 pub(crate) struct KnockdLog {
     channels: Arc<Mutex<Channels>>,
     /// With `-l`: everything is said in order by the thread that looks names up.
     names: Option<Arc<Names>>,
-    shared: Arc<Shared>,
+    known_conf: Arc<KnownConf>,
     interface: String,
     /// The daemon's words for what knockd has none for.
     words: fn(&Report<'_>) -> String,
@@ -28,13 +28,13 @@ impl KnockdLog {
     pub(crate) fn new(
         channels: Arc<Mutex<Channels>>,
         looks_up: bool,
-        shared: Arc<Shared>,
+        known_conf: Arc<KnownConf>,
         interface: String,
         words: fn(&Report<'_>) -> String,
     ) -> Self {
         // Without a thread there are no names, and everything else is said all the same.
         let names = looks_up.then(|| Names::start(Arc::clone(&channels)).ok()).flatten().map(Arc::new);
-        Self { channels, names, shared, interface, words }
+        Self { channels, names, known_conf, interface, words }
     }
 
     /// Says what is still to be said, and lets go of the terminal.
@@ -48,52 +48,54 @@ impl KnockdLog {
         }
     }
 
-    fn say(&self, message: Message) {
+    fn say(&self, message: KnockdMessage) {
         let said_later = self.names.as_ref().map(|names| names.say(vec![message.clone()]));
         if !matches!(said_later, Some(Ok(()))) {
             lock(&self.channels).say(&message);
         }
     }
 
-    fn message(&self, report: &Report<'_>) -> Option<Message> {
+    fn message(&self, report: &Report<'_>) -> Option<KnockdMessage> {
         let name = report.rule().map(|rule| &*rule.name).or(report.door.as_deref()).unwrap_or_default();
-        let door = || self.shared.section_name(name).to_string();
+        let door = || self.known_conf.section_name(name).to_string();
         let source = || {
             // knockd names no link.
             let address = report.client.as_ref().map_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED), Client::address);
-            Source { address, host: None }
+            NamedSource { address, host: None }
         };
         let stage = |stage: u32| usize::try_from(stage).unwrap_or(usize::MAX);
         Some(match &report.what {
-            What::Ready { .. } => Message::Started { interface: self.interface.clone() },
+            What::Ready { .. } => KnockdMessage::Started { interface: self.interface.clone() },
             What::Stage { stage: number } => {
-                Message::Stage { source: source(), door: door(), stage: stage(*number) }
+                KnockdMessage::Stage { source: source(), door: door(), stage: stage(*number) }
             }
             What::Solved { .. } => {
-                Message::Stage { source: source(), door: door(), stage: self.shared.steps(name) }
+                KnockdMessage::Stage { source: source(), door: door(), stage: self.known_conf.steps(name) }
             }
             // Not before: the engine may have refused it.
-            What::Granted => Message::OpenSesame { source: source(), door: door() },
-            What::CommandRuns { line } => Message::RunningCommand { door: door(), command: (&**line).into() },
-            What::StopCommandDue => Message::CommandTimeout { source: source(), door: door() },
-            What::CommandFailed { code } => Message::CommandFailed { door: door(), status: *code },
-            What::CommandNotStarted { .. } => Message::ForkFailed,
-            What::StartCommandTooLong => Message::StartTooLong,
-            What::StopCommandTooLong => Message::StopTooLong,
-            What::OneTimeEmpty => Message::OneTimeEmpty { door: door() },
+            What::Granted => KnockdMessage::OpenSesame { source: source(), door: door() },
+            What::CommandRuns { line } => {
+                KnockdMessage::RunningCommand { door: door(), command: (&**line).into() }
+            }
+            What::StopCommandDue => KnockdMessage::CommandTimeout { source: source(), door: door() },
+            What::CommandFailed { code } => KnockdMessage::CommandFailed { door: door(), status: *code },
+            What::CommandNotStarted { .. } => KnockdMessage::ForkFailed,
+            What::StartCommandTooLong => KnockdMessage::StartTooLong,
+            What::StopCommandTooLong => KnockdMessage::StopTooLong,
+            What::OneTimeEmpty => KnockdMessage::OneTimeEmpty { door: door() },
             What::OneTimeFailed { detail } => {
-                Message::OneTimeWriteFailed { door: door(), why: detail.to_string() }
+                KnockdMessage::OneTimeWriteFailed { door: door(), why: detail.to_string() }
             }
             What::Forgot { reason } => {
-                Message::StartsOver { source: source(), door: door(), why: reason.to_string() }
+                KnockdMessage::StartsOver { source: source(), door: door(), why: reason.to_string() }
             }
             What::TimedOut { stage: number } => {
-                Message::SequenceTimeout { source: source(), door: door(), stage: stage(*number) }
+                KnockdMessage::SequenceTimeout { source: source(), door: door(), stage: stage(*number) }
             }
             What::ReloadRefused { mistakes, .. } => {
-                Message::ReloadRefused { path: self.shared.file.clone(), mistakes: *mistakes }
+                KnockdMessage::ReloadRefused { path: self.known_conf.file.clone(), mistakes: *mistakes }
             }
-            What::Stopping => Message::WaitingForChildren,
+            What::Stopping => KnockdMessage::WaitingForChildren,
             // Whoever heard the warning must hear that its reason is gone.
             What::JournalWritable { .. } | What::LedgerUsable { .. } | What::ListeningAgain { .. } => {
                 self.ours(report)
@@ -103,17 +105,17 @@ impl KnockdLog {
         })
     }
 
-    fn ours(&self, report: &Report<'_>) -> Message {
-        Message::Ours { text: (self.words)(report) }
+    fn ours(&self, report: &Report<'_>) -> KnockdMessage {
+        KnockdMessage::Ours { text: (self.words)(report) }
     }
 
     fn reopen(&self) {
-        let (path, log_file) = (self.shared.file.clone(), self.shared.log_file());
-        self.say(Message::Rereading { path });
+        let (path, log_file) = (self.known_conf.file.clone(), self.known_conf.log_file());
+        self.say(KnockdMessage::Rereading { path });
         if let Some(path) = log_file {
-            self.say(Message::ClosingLogFile { path: path.clone() });
+            self.say(KnockdMessage::ClosingLogFile { path: path.clone() });
             lock(&self.channels).reopen(&path);
-            self.say(Message::ReopeningLogFile { path });
+            self.say(KnockdMessage::ReopeningLogFile { path });
         }
     }
 }
@@ -124,7 +126,7 @@ impl Observer for KnockdLog {
         match &report.what {
             What::Hangup => self.reopen(),
             What::Stopped { .. } => {
-                self.say(Message::ShuttingDown);
+                self.say(KnockdMessage::ShuttingDown);
                 if let Some(names) = &self.names {
                     names.flush();
                 }
@@ -144,10 +146,10 @@ mod tests {
     use super::*;
 
     fn log() -> KnockdLog {
-        let shared = Shared::new("/k.conf".into(), "/".into());
+        let known_conf = KnownConf::new("/k.conf".into(), "/".into());
         let words = |report: &Report<'_>| format!("in its own words: {}", report.what.name());
         let channels = Arc::new(Mutex::new(Channels::new(None, false, false)));
-        KnockdLog::new(channels, false, Arc::new(shared), "eth0".to_owned(), words)
+        KnockdLog::new(channels, false, Arc::new(known_conf), "eth0".to_owned(), words)
     }
 
     fn said(report: &Report<'_>) -> Option<String> {

@@ -13,15 +13,15 @@ use postern_core::KNOCKD_DAEMON_VAR;
 use postern_text::panic::PastPanic;
 use postern_text::terminal;
 
-use crate::background::{self, Link};
+use crate::background::{self, LauncherLink};
 use crate::conf::{self, Conf};
 use crate::daemon::Daemon;
-use crate::log::{Channels, Message, Terminal, system_text};
+use crate::known_conf::KnownConf;
+use crate::log::{Channels, KnockdMessage, Terminal, system_text};
 use crate::options::{self, Options, Parsed};
 use crate::pid_file::{self, NotWritten, PidFile};
 use crate::reports::KnockdLog;
-use crate::shared::Shared;
-use crate::source::Source;
+use crate::source::KnockdSource;
 
 /// What knockd listens on if nobody says.
 const DEFAULT_INTERFACE: &str = "eth0";
@@ -61,7 +61,7 @@ pub fn run<D: Daemon>(args: impl Iterator<Item = OsString>) -> ExitCode {
     };
     // Then there is nothing but the result on standard output.
     let is_conversion = options.convert;
-    let (source, conf) = match Source::open(options) {
+    let (source, conf) = match KnockdSource::open(options) {
         Ok(opened) => opened,
         Err(mistakes) => {
             mistakes.iter().take(MOST_MISTAKES).for_each(|mistake| terminal.tell(mistake));
@@ -83,10 +83,10 @@ pub fn run<D: Daemon>(args: impl Iterator<Item = OsString>) -> ExitCode {
     if source.options.daemon && !is_launched {
         return source.launch(&conf, &args);
     }
-    source.run::<D>(&conf, terminal, is_launched.then(Link::of_daemon))
+    source.run::<D>(&conf, terminal, is_launched.then(LauncherLink::of_daemon))
 }
 
-impl Source {
+impl KnockdSource {
     /// Reads the configuration for the first time; a line for each mistake if there are any.
     pub(crate) fn open(options: Options) -> Result<(Self, Conf), Vec<String>> {
         let file = options.config.clone();
@@ -101,7 +101,7 @@ impl Source {
                 channels.use_syslog();
                 mistakes
                     .iter()
-                    .filter_map(conf::Mistake::for_log)
+                    .filter_map(conf::ConfMistake::for_log)
                     .for_each(|message| channels.log_only(&message));
             }
             return Err(mistakes.iter().map(ToString::to_string).collect());
@@ -110,8 +110,8 @@ impl Source {
         let interface = interface.unwrap_or_else(|| DEFAULT_INTERFACE.to_owned());
         // As a daemon it will be in another folder when it reads again.
         let folder = env::current_dir().unwrap_or_default();
-        let shared = Arc::new(Shared::new(folder.join(file), folder));
-        let source = Self { options: Arc::new(options), interface, shared };
+        let known_conf = Arc::new(KnownConf::new(folder.join(file), folder));
+        let source = Self { options: Arc::new(options), interface, known_conf };
         let (_, mistakes) = source.read_conf(&());
         if !mistakes.is_empty() {
             return Err(mistakes.iter().map(ToString::to_string).collect());
@@ -137,17 +137,17 @@ impl Source {
     }
 
     /// Runs; in the background as soon as every interface has been tried, if there is a link to who launched this.
-    fn run<D: Daemon>(self, conf: &Conf, terminal: Terminal, link: Option<Link>) -> ExitCode {
+    fn run<D: Daemon>(self, conf: &Conf, terminal: Terminal, link: Option<LauncherLink>) -> ExitCode {
         let mut channels = Channels::new(Some(terminal), self.options.verbose, self.options.debug);
         if conf.use_syslog {
             channels.use_syslog();
         }
-        if let Some(path) = self.shared.log_file() {
+        if let Some(path) = self.known_conf.log_file() {
             channels.reopen(&path);
         }
         conf.echo.iter().for_each(|line| channels.debug(line));
         for (door, error) in conf::one_time::broken(conf, MOST_BROKEN) {
-            channels.say(&Message::BadSequence { door, error });
+            channels.say(&KnockdMessage::BadSequence { door, error });
         }
         // Before anybody can read in the pidfile whom to stop.
         let daemon = D::start();
@@ -156,18 +156,18 @@ impl Source {
             Err((path, NotWritten::Held)) => {
                 let path = path.display();
                 let text = format!("{path} is the pidfile of another daemon, which started at the same time");
-                channels.say(&Message::Ours { text });
+                channels.say(&KnockdMessage::Ours { text });
                 return ExitCode::from(1);
             }
             Err((path, NotWritten::Failed(error))) => {
-                channels.say(&Message::NoPidFile { path, why: system_text(&error) });
+                channels.say(&KnockdMessage::NoPidFile { path, why: system_text(&error) });
                 None
             }
         };
         let channels = Arc::new(Mutex::new(channels));
         let (options, interface) = (Arc::clone(&self.options), self.interface.clone());
-        let shared = Arc::clone(&self.shared);
-        let log = KnockdLog::new(Arc::clone(&channels), options.lookup, shared, interface, D::words);
+        let known_conf = Arc::clone(&self.known_conf);
+        let log = KnockdLog::new(Arc::clone(&channels), options.lookup, known_conf, interface, D::words);
         let leave = log.leave_terminal();
         let tried = {
             let channels = Arc::clone(&channels);
@@ -177,7 +177,7 @@ impl Source {
                 let is_wanted = link.release();
                 if !is_wanted {
                     let text = "ending, since who started it was stopped meanwhile".to_owned();
-                    lock(&channels).say(&Message::Ours { text });
+                    lock(&channels).say(&KnockdMessage::Ours { text });
                 }
                 is_wanted
             })
@@ -194,7 +194,7 @@ impl Source {
             Ok(Some(signal)) => ExitCode::from(u8::try_from(signal).unwrap_or(0)),
             Ok(None) => ExitCode::from(1),
             Err(text) => {
-                lock(&channels).say(&Message::Ours { text });
+                lock(&channels).say(&KnockdMessage::Ours { text });
                 ExitCode::from(1)
             }
         }

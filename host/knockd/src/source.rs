@@ -10,18 +10,18 @@ use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use thiserror::Error;
 
 use crate::conf::{Conf, one_time, steps_text};
+use crate::known_conf::KnownConf;
 use crate::log::system_text;
 use crate::options::Options;
-use crate::shared::Shared;
 use crate::translate::{Translation, translate};
 
 /// A knockd.conf, and what its command line said.
 #[derive(Clone, Debug)]
-pub(crate) struct Source {
+pub(crate) struct KnockdSource {
     pub(crate) options: Arc<Options>,
     /// Fixed at the start, as knockd has it.
     pub(crate) interface: String,
-    pub(crate) shared: Arc<Shared>,
+    pub(crate) known_conf: Arc<KnownConf>,
 }
 
 /// Why a one-time sequence was not used up; its door is then not opened.
@@ -46,7 +46,7 @@ enum Unspent {
     },
 }
 
-impl ConfigSource for Source {
+impl ConfigSource for KnockdSource {
     fn read(&self, _activity: &Activity, observer: &dyn Observer) -> Reading {
         let (config, mistakes) = self.read_conf(observer);
         Reading { config, mistakes, ..Reading::default() }
@@ -61,7 +61,7 @@ impl ConfigSource for Source {
     }
 
     fn file(&self) -> &Path {
-        &self.shared.file
+        &self.known_conf.file
     }
 
     /// As knockd has it.
@@ -106,10 +106,10 @@ impl ConfigSource for Source {
     }
 }
 
-impl Source {
+impl KnockdSource {
     /// Reads the configuration as it is now; `observer` hears of doors that are not there for want of a one-time sequence.
     pub(crate) fn read_conf(&self, observer: &dyn Observer) -> (Option<Config>, Vec<Mistake>) {
-        let file = &self.shared.file;
+        let file = &self.known_conf.file;
         let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };
         let text = match fs::read(file) {
             Ok(text) => text,
@@ -121,13 +121,13 @@ impl Source {
             return (None, mistakes.collect());
         }
         let (Translation { config, sections }, mistakes) =
-            translate(&self.shared, &conf, &self.options, &self.interface, observer);
+            translate(&self.known_conf, &conf, &self.options, &self.interface, observer);
         if !mistakes.is_empty() {
             return (None, mistakes);
         }
         // The file's LogFile counts more than the command line's.
         let log_file = conf.log_file.or_else(|| self.options.logfile.clone());
-        self.shared.learn(log_file, sections);
+        self.known_conf.learn(log_file, sections);
         (Some(config), Vec::new())
     }
 }
@@ -137,7 +137,8 @@ fn strike_out(one_time: &OneTime) -> Result<(), Unspent> {
     let path = &one_time.path;
     let failed = |error: io::Error| Unspent::Failed { path: path.clone(), why: system_text(&error) };
     let (mut file, lines) = one_time::open(path).map_err(failed)?;
-    let line = lines.iter().find(|line| line.offset == one_time.offset).and_then(one_time::Line::unused);
+    let line =
+        lines.iter().find(|line| line.offset == one_time.offset).and_then(one_time::OneTimeLine::unused);
     if line.map(steps_text).as_ref() != Some(&one_time.steps) {
         return Err(Unspent::Changed { path: path.clone() });
     }

@@ -12,11 +12,11 @@ use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile};
 use postern_core::{Observer, Report, ShellDoor, What};
 use serde_json::json;
 
-use crate::conf::{Conf, Door, FLAG_NAMES, Flag, Protocol, Sequence};
+use crate::conf::{Conf, ConfDoor, DoorSequence, FLAG_NAMES, FlagCondition, StepProtocol};
 use crate::conf::{one_time, steps_text};
+use crate::known_conf::{KnownConf, KnownSection, KnownSections};
 use crate::log::system_text;
 use crate::options::Options;
-use crate::shared::{Section, Sections, Shared};
 
 /// What knockd calls "practically never".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
@@ -28,20 +28,20 @@ const MAX_OPENINGS: usize = 131_072;
 /// The configuration that does what a knockd.conf says, and the section behind each name in it.
 pub(crate) struct Translation {
     pub(crate) config: Config,
-    pub(crate) sections: Sections,
+    pub(crate) sections: KnownSections,
 }
 
 /// The configuration that does what `conf` says; `interface` is the one to listen on. A door whose one-time sequences are all used
 /// is left out, and that is reported.
 pub(crate) fn translate(
-    shared: &Shared,
+    known_conf: &KnownConf,
     conf: &Conf,
     options: &Options,
     interface: &str,
     observer: &dyn Observer,
 ) -> (Translation, Vec<Mistake>) {
-    let file = shared.file.as_path();
-    let mut sections = Sections::new();
+    let file = known_conf.file.as_path();
+    let mut sections = KnownSections::new();
     let mut config = Config::of_knockd(vec![interface.to_owned()], options.only_ipv4, NEVER, MAX_OPENINGS);
     let mut mistakes = Vec::new();
     for (door, name) in conf.doors.iter().zip(names(conf.doors.iter().map(|door| &*door.name))) {
@@ -52,17 +52,18 @@ pub(crate) fn translate(
             what,
         };
         let (steps, one_time) = match &door.sequence {
-            Sequence::Fixed(steps) => (steps.clone(), None),
+            DoorSequence::Fixed(steps) => (steps.clone(), None),
             // knockd lets a Sequence below One_Time_Sequences open once, without using anything up; here the file alone counts.
-            Sequence::OneTime(path) | Sequence::FixedThenOneTime { then: path, .. } => {
-                let path = shared.folder.join(path);
+            DoorSequence::OneTime(path) | DoorSequence::FixedThenOneTime { then: path, .. } => {
+                let path = known_conf.folder.join(path);
                 match one_time::open(&path) {
                     Err(error) => {
                         mistakes.push(mistake(format!("{}: {}", path.display(), system_text(&error))));
                         continue;
                     }
                     Ok((_, lines)) => {
-                        let unused = |line: &one_time::Line| Some((line.unused()?.to_vec(), line.offset));
+                        let unused =
+                            |line: &one_time::OneTimeLine| Some((line.unused()?.to_vec(), line.offset));
                         let Some((steps, offset)) = lines.iter().find_map(unused) else {
                             observer.report(&Report::of_door(&door.name, What::OneTimeEmpty));
                             continue;
@@ -73,7 +74,8 @@ pub(crate) fn translate(
                 }
             }
         };
-        sections.insert(Arc::clone(&name), Section { name: door.name.as_str().into(), steps: steps.len() });
+        sections
+            .insert(Arc::clone(&name), KnownSection { name: door.name.as_str().into(), steps: steps.len() });
         if let Some(target) = &door.target
             && target.to_str().is_none_or(|target| target.parse::<IpAddr>().is_err())
         {
@@ -91,8 +93,8 @@ pub(crate) fn translate(
         let steps: Vec<_> = steps
             .iter()
             .map(|step| match step.protocol {
-                Protocol::Tcp => format!("{}/tcp", step.port),
-                Protocol::Udp => format!("{}/udp", step.port),
+                StepProtocol::Tcp => format!("{}/tcp", step.port),
+                StepProtocol::Udp => format!("{}/udp", step.port),
             })
             .collect();
         let mut settings = json!({
@@ -147,13 +149,13 @@ fn names<'a>(sections: impl Iterator<Item = &'a str> + Clone) -> Vec<Arc<str>> {
     sections.map(name).collect()
 }
 
-fn flags(door: &Door) -> Vec<String> {
+fn flags(door: &ConfDoor) -> Vec<String> {
     let named = FLAG_NAMES.iter().zip(door.tcp_flags);
     named
         .filter_map(|(name, flag)| match flag {
-            Flag::DontCare => None,
-            Flag::Set => Some(name.to_lowercase()),
-            Flag::Clear => Some(format!("!{}", name.to_lowercase())),
+            FlagCondition::DontCare => None,
+            FlagCondition::Set => Some(name.to_lowercase()),
+            FlagCondition::Clear => Some(format!("!{}", name.to_lowercase())),
         })
         .collect()
 }

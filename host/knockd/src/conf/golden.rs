@@ -5,9 +5,9 @@ use std::path::Path;
 use std::{env, fs};
 
 use super::syntax::SyntaxError;
-use super::{Conf, Problem, SequenceError, one_time};
+use super::{Conf, ConfProblem, SequenceError, one_time};
 use crate::options::Options;
-use crate::source::Source;
+use crate::source::KnockdSource;
 
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/conf/golden");
 
@@ -16,7 +16,7 @@ macro_rules! kinds {
     ($($name:literal = $kind:pat,)*) => {
         const KINDS: &[&str] = &[$($name),*];
 
-        fn kind(problem: &Problem) -> &'static str {
+        fn kind(problem: &ConfProblem) -> &'static str {
             match problem {
                 $($kind => $name,)*
             }
@@ -25,28 +25,28 @@ macro_rules! kinds {
 }
 
 kinds! {
-    "no_section" = Problem::NoSection(None),
-    "no_section_and_no_directive" = Problem::NoSection(Some(_)),
-    "byte_order_mark" = Problem::ByteOrderMark,
-    "no_section_name" = Problem::NoSectionName,
-    "nul" = Problem::Syntax(SyntaxError::Nul),
-    "section_line" = Problem::Syntax(SyntaxError::SectionLine),
-    "semicolon" = Problem::Syntax(SyntaxError::Semicolon),
-    "no_equals" = Problem::Syntax(SyntaxError::NoEquals),
-    "syslog_with_value" = Problem::Syntax(SyntaxError::UseSyslogValue),
-    "door_directive_in_options" = Problem::Syntax(SyntaxError::ForDoor(_)),
-    "option_in_door" = Problem::Syntax(SyntaxError::ForOptions(_)),
-    "unknown_option" = Problem::Syntax(SyntaxError::UnknownOption(_)),
-    "unknown_directive" = Problem::Syntax(SyntaxError::UnknownDirective(_)),
-    "long_line" = Problem::Syntax(SyntaxError::TooLong(_)),
-    "unknown_flag" = Problem::UnknownFlag(_),
-    "port" = Problem::Sequence { error: SequenceError::Port(_), .. },
-    "no_port" = Problem::Sequence { error: SequenceError::NoPort, .. },
-    "protocol" = Problem::Sequence { error: SequenceError::Protocol(_), .. },
-    "too_many_steps" = Problem::Sequence { error: SequenceError::TooMany, .. },
-    "no_sequence" = Problem::NoSequence { .. },
-    "one_time_closed" = Problem::OneTimeClosed { .. },
-    "one_time_spent" = Problem::OneTimeSpent { .. },
+    "no_section" = ConfProblem::NoSection(None),
+    "no_section_and_no_directive" = ConfProblem::NoSection(Some(_)),
+    "byte_order_mark" = ConfProblem::ByteOrderMark,
+    "no_section_name" = ConfProblem::NoSectionName,
+    "nul" = ConfProblem::Syntax(SyntaxError::Nul),
+    "section_line" = ConfProblem::Syntax(SyntaxError::SectionLine),
+    "semicolon" = ConfProblem::Syntax(SyntaxError::Semicolon),
+    "no_equals" = ConfProblem::Syntax(SyntaxError::NoEquals),
+    "syslog_with_value" = ConfProblem::Syntax(SyntaxError::UseSyslogValue),
+    "door_directive_in_options" = ConfProblem::Syntax(SyntaxError::ForDoor(_)),
+    "option_in_door" = ConfProblem::Syntax(SyntaxError::ForOptions(_)),
+    "unknown_option" = ConfProblem::Syntax(SyntaxError::UnknownOption(_)),
+    "unknown_directive" = ConfProblem::Syntax(SyntaxError::UnknownDirective(_)),
+    "long_line" = ConfProblem::Syntax(SyntaxError::TooLong(_)),
+    "unknown_flag" = ConfProblem::UnknownFlag(_),
+    "port" = ConfProblem::Sequence { error: SequenceError::Port(_), .. },
+    "no_port" = ConfProblem::Sequence { error: SequenceError::NoPort, .. },
+    "protocol" = ConfProblem::Sequence { error: SequenceError::Protocol(_), .. },
+    "too_many_steps" = ConfProblem::Sequence { error: SequenceError::TooMany, .. },
+    "no_sequence" = ConfProblem::NoSequence { .. },
+    "one_time_closed" = ConfProblem::OneTimeClosed { .. },
+    "one_time_spent" = ConfProblem::OneTimeSpent { .. },
 }
 
 /// What knockd takes, or does not notice, and what we find only when we put it into our own terms.
@@ -97,7 +97,7 @@ fn kinds_in(file: &Path) -> Vec<&'static str> {
 
 /// All that is told at the start, but for the usage.
 fn told(file: &Path) -> String {
-    match Source::open(Options { config: file.to_owned(), ..Options::default() }) {
+    match KnockdSource::open(Options { config: file.to_owned(), ..Options::default() }) {
         Ok(_) => String::new(),
         Err(told) => told.iter().map(|line| format!("{line}\n")).collect(),
     }

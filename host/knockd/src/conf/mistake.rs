@@ -10,30 +10,32 @@ use super::syntax::SyntaxError;
 /// One thing that the daemon cannot follow. It shows as knockd's message, then the remedy, then the place.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[error("{} ({}:{line})", self.words(), .file.display())]
-pub(crate) struct Mistake {
+pub(crate) struct ConfMistake {
     /// The configuration it is in.
     pub(crate) file: PathBuf,
     /// In which line, from 1, counted as knockd counts: a line over 4095 bytes counts as several.
     pub(crate) line: usize,
     /// What is wrong.
-    pub(crate) problem: Problem,
+    pub(crate) problem: ConfProblem,
 }
 
-impl Mistake {
+impl ConfMistake {
     /// The message and the remedy, without the place.
     pub(crate) fn words(&self) -> String {
         format!("{}; {}", self.problem.said(self.line), self.problem.remedy())
     }
 
     /// What knockd also gives to the log channel, which at start is syslog only; none for most mistakes.
-    pub(crate) fn for_log(&self) -> Option<crate::log::Message> {
-        use crate::log::Message;
+    pub(crate) fn for_log(&self) -> Option<crate::log::KnockdMessage> {
+        use crate::log::KnockdMessage;
         match &self.problem {
-            Problem::Sequence { error: SequenceError::Port(_) | SequenceError::NoPort, .. } => None,
-            Problem::Sequence { door, error } => {
-                Some(Message::BadSequence { door: door.clone(), error: error.clone() })
+            ConfProblem::Sequence { error: SequenceError::Port(_) | SequenceError::NoPort, .. } => None,
+            ConfProblem::Sequence { door, error } => {
+                Some(KnockdMessage::BadSequence { door: door.clone(), error: error.clone() })
             }
-            Problem::OneTimeSpent { door, .. } => Some(Message::OneTimeEmpty { door: door.clone() }),
+            ConfProblem::OneTimeSpent { door, .. } => {
+                Some(KnockdMessage::OneTimeEmpty { door: door.clone() })
+            }
             _ => None,
         }
     }
@@ -41,7 +43,7 @@ impl Mistake {
 
 /// What can be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Problem {
+pub(crate) enum ConfProblem {
     /// A directive above the first section, or a line that is none for this reason.
     NoSection(Option<SyntaxError>),
     /// The file begins with a byte order mark.
@@ -82,7 +84,7 @@ pub(crate) enum Problem {
     },
 }
 
-impl Problem {
+impl ConfProblem {
     /// knockd's message.
     fn said(&self, line: usize) -> String {
         match self {

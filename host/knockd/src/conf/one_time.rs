@@ -12,7 +12,7 @@ use std::path::Path;
 use rustix::fs::OFlags;
 
 use super::lines::{LONGEST_PIECE, trim};
-use super::{Conf, Mistake, Problem, SequenceError, Step, steps};
+use super::{Conf, ConfMistake, ConfProblem, SequenceError, SequenceStep, steps};
 use crate::log::system_text;
 
 /// Most bytes of a file; what is behind is not read.
@@ -20,47 +20,47 @@ const LONGEST_FILE: u64 = 16 << 20;
 
 /// A line that is neither empty nor blank.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Line {
+pub(crate) struct OneTimeLine {
     /// Of its first byte, which may be a blank.
     pub(crate) offset: u64,
     /// What it holds.
-    pub(crate) state: State,
+    pub(crate) state: OneTimeState,
 }
 
-impl Line {
+impl OneTimeLine {
     /// The steps, if the line is still to be used.
-    pub(crate) fn unused(&self) -> Option<&[Step]> {
+    pub(crate) fn unused(&self) -> Option<&[SequenceStep]> {
         match &self.state {
-            State::Unused(steps) => Some(steps),
-            State::Used | State::Broken(_) => None,
+            OneTimeState::Unused(steps) => Some(steps),
+            OneTimeState::Used | OneTimeState::Broken(_) => None,
         }
     }
 }
 
 /// What a line holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum State {
+pub(crate) enum OneTimeState {
     /// Crossed out, or a comment: which of the two nobody can tell.
     Used,
     /// A sequence.
-    Unused(Vec<Step>),
+    Unused(Vec<SequenceStep>),
     /// No sequence; to be told and skipped. Empty for a line over 4095 bytes.
     Broken(Vec<SequenceError>),
 }
 
 /// The lines of a file, in order.
-pub(crate) fn read_lines(bytes: &[u8]) -> Vec<Line> {
+pub(crate) fn read_lines(bytes: &[u8]) -> Vec<OneTimeLine> {
     let mut lines = Vec::new();
     let mut offset = 0;
     for line in bytes.split_inclusive(|byte| *byte == b'\n') {
         let state = match trim(line) {
             [] => None,
-            [b'#', ..] => Some(State::Used),
-            _ if line.len() > LONGEST_PIECE => Some(State::Broken(Vec::new())),
-            text => Some(steps(text).map_or_else(State::Broken, State::Unused)),
+            [b'#', ..] => Some(OneTimeState::Used),
+            _ if line.len() > LONGEST_PIECE => Some(OneTimeState::Broken(Vec::new())),
+            text => Some(steps(text).map_or_else(OneTimeState::Broken, OneTimeState::Unused)),
         };
         if let Some(state) = state {
-            lines.push(Line { offset, state });
+            lines.push(OneTimeLine { offset, state });
         }
         offset += line.len() as u64;
     }
@@ -71,7 +71,7 @@ pub(crate) fn read_lines(bytes: &[u8]) -> Vec<Line> {
 ///
 /// # Errors
 /// If it cannot be opened for both, or read.
-pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<Line>)> {
+pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<OneTimeLine>)> {
     // A pipe would be waited for, and this process would be at both ends of it.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
@@ -93,22 +93,22 @@ pub(crate) fn mark_used(file: &mut File, offset: u64) -> io::Result<()> {
 }
 
 /// Opens every one-time file of `conf`, named `file`, and says which doors cannot be served.
-pub(crate) fn check(file: &Path, conf: &Conf) -> Vec<Mistake> {
+pub(crate) fn check(file: &Path, conf: &Conf) -> Vec<ConfMistake> {
     let mut mistakes = Vec::new();
     for door in &conf.doors {
         let Some(path) = door.sequence.one_time_path() else { continue };
         let problem = match open(path) {
-            Err(error) => Problem::OneTimeClosed {
+            Err(error) => ConfProblem::OneTimeClosed {
                 door: door.name.clone(),
                 path: path.to_owned(),
                 why: system_text(&error),
             },
             Ok((_, lines)) if lines.iter().all(|line| line.unused().is_none()) => {
-                Problem::OneTimeSpent { door: door.name.clone(), path: path.to_owned() }
+                ConfProblem::OneTimeSpent { door: door.name.clone(), path: path.to_owned() }
             }
             Ok(_) => continue,
         };
-        mistakes.push(Mistake { file: file.to_owned(), line: door.line, problem });
+        mistakes.push(ConfMistake { file: file.to_owned(), line: door.line, problem });
     }
     mistakes
 }
@@ -119,8 +119,8 @@ pub(crate) fn broken(conf: &Conf, most: usize) -> Vec<(String, SequenceError)> {
         conf.doors.iter().filter_map(|door| Some((door, open(door.sequence.one_time_path()?).ok()?.1)));
     let errors = files.flat_map(|(door, lines)| {
         let errors = lines.into_iter().filter_map(|line| match line.state {
-            State::Broken(errors) => Some(errors),
-            State::Used | State::Unused(_) => None,
+            OneTimeState::Broken(errors) => Some(errors),
+            OneTimeState::Used | OneTimeState::Unused(_) => None,
         });
         errors.flatten().map(|error| (door.name.clone(), error))
     });
@@ -133,10 +133,10 @@ mod tests {
     use crate::conf::steps_text;
 
     fn shown(bytes: &[u8]) -> Vec<String> {
-        let show = |line: &Line| match &line.state {
-            State::Used => format!("{} used", line.offset),
-            State::Unused(steps) => format!("{} {}", line.offset, steps_text(steps)),
-            State::Broken(errors) => format!("{} broken {errors:?}", line.offset),
+        let show = |line: &OneTimeLine| match &line.state {
+            OneTimeState::Used => format!("{} used", line.offset),
+            OneTimeState::Unused(steps) => format!("{} {}", line.offset, steps_text(steps)),
+            OneTimeState::Broken(errors) => format!("{} broken {errors:?}", line.offset),
         };
         read_lines(bytes).iter().map(show).collect()
     }
@@ -187,7 +187,7 @@ mod tests {
         let text = format!("[a]\nsequence = 1\n[b]\none_time_sequences = {}\n", path.display());
         let (conf, mistakes) = Conf::parse(file, text.as_bytes());
         assert_eq!(mistakes, []);
-        let problem = Problem::OneTimeSpent { door: "b".to_owned(), path };
-        assert_eq!(check(file, &conf), [Mistake { file: file.to_owned(), line: 3, problem }]);
+        let problem = ConfProblem::OneTimeSpent { door: "b".to_owned(), path };
+        assert_eq!(check(file, &conf), [ConfMistake { file: file.to_owned(), line: 3, problem }]);
     }
 }

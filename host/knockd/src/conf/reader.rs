@@ -6,9 +6,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::lines::{Piece, atoi, pieces, trim};
-use super::sequence::{SequenceError, Step, steps, steps_text};
+use super::sequence::{SequenceError, SequenceStep, steps, steps_text};
 use super::syntax::SyntaxError;
-use super::{Conf, Door, FLAG_NAMES, Flag, Mistake, Problem, Sequence};
+use super::{Conf, ConfDoor, ConfMistake, ConfProblem, DoorSequence, FLAG_NAMES, FlagCondition};
 use crate::options;
 
 /// Most bytes of a door's name.
@@ -16,11 +16,11 @@ const LONGEST_NAME: usize = 127;
 const LONGEST_SECTION_ECHO: usize = 254;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
-pub(super) fn read(file: &Path, text: &[u8]) -> (Conf, Vec<Mistake>) {
-    let mut reader = Reader {
+pub(super) fn read(file: &Path, text: &[u8]) -> (Conf, Vec<ConfMistake>) {
+    let mut reader = ConfReader {
         file,
         conf: Conf::default(),
-        section: Section::None,
+        section: CurrentSection::None,
         mistakes: Vec::new(),
         broken: BTreeSet::new(),
     };
@@ -31,7 +31,7 @@ pub(super) fn read(file: &Path, text: &[u8]) -> (Conf, Vec<Mistake>) {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Section {
+enum CurrentSection {
     /// Above the first section line; a mistake is said once.
     None,
     NoneAndSaid,
@@ -42,22 +42,22 @@ enum Section {
     Lost,
 }
 
-struct Reader<'a> {
+struct ConfReader<'a> {
     file: &'a Path,
     conf: Conf,
-    section: Section,
-    mistakes: Vec<Mistake>,
+    section: CurrentSection,
+    mistakes: Vec<ConfMistake>,
     /// Indexes of doors that have a sequence, but a wrong one.
     broken: BTreeSet<usize>,
 }
 
-impl Reader<'_> {
+impl ConfReader<'_> {
     fn piece(&mut self, piece: Piece<'_>) {
         let Piece { number, mut text, .. } = piece;
         if number == 1
             && let Some(behind) = text.strip_prefix(BYTE_ORDER_MARK)
         {
-            self.mistake(number, Problem::ByteOrderMark);
+            self.mistake(number, ConfProblem::ByteOrderMark);
             text = trim(behind);
         }
         match text {
@@ -71,27 +71,27 @@ impl Reader<'_> {
     fn section(&mut self, line: usize, name: &[u8]) {
         self.echo(format!("config: new section: '{}'", cut(name, LONGEST_SECTION_ECHO)));
         if name.is_empty() {
-            self.section = Section::Lost;
-            return self.mistake(line, Problem::NoSectionName);
+            self.section = CurrentSection::Lost;
+            return self.mistake(line, ConfProblem::NoSectionName);
         }
         if name == b"options" {
-            self.section = Section::Options;
+            self.section = CurrentSection::Options;
             return;
         }
-        self.section = Section::Door;
-        self.conf.doors.push(Door::new(cut(name, LONGEST_NAME), line));
+        self.section = CurrentSection::Door;
+        self.conf.doors.push(ConfDoor::new(cut(name, LONGEST_NAME), line));
     }
 
     fn directive(&mut self, piece: Piece<'_>) {
         let never = SyntaxError::of_no_directive(piece.text);
         match self.section {
-            Section::None => {
-                self.section = Section::NoneAndSaid;
+            CurrentSection::None => {
+                self.section = CurrentSection::NoneAndSaid;
                 let error = piece.rest_of.map(SyntaxError::TooLong).or(never);
-                return self.mistake(piece.number, Problem::NoSection(error));
+                return self.mistake(piece.number, ConfProblem::NoSection(error));
             }
-            Section::NoneAndSaid | Section::Lost => return,
-            Section::Options | Section::Door => {}
+            CurrentSection::NoneAndSaid | CurrentSection::Lost => return,
+            CurrentSection::Options | CurrentSection::Door => {}
         }
         if let Some(error) = never {
             return self.syntax(piece, error);
@@ -109,7 +109,7 @@ impl Reader<'_> {
         if key == "usesyslog" {
             return self.syntax(piece, SyntaxError::UseSyslogValue);
         }
-        if self.section == Section::Options {
+        if self.section == CurrentSection::Options {
             if !self.option(&key, value) {
                 self.syntax(piece, SyntaxError::in_options(written.into_owned()));
             }
@@ -159,7 +159,7 @@ impl Reader<'_> {
                 Err(errors) => return self.bad_sequence(line, index, &name, errors),
             },
             "one_time_sequences" => {
-                door.sequence = Sequence::OneTime(path(value));
+                door.sequence = DoorSequence::OneTime(path(value));
                 format!("one time sequences file: {shown}")
             }
             "seq_timeout" | "timeout" => {
@@ -204,7 +204,7 @@ impl Reader<'_> {
     fn bad_sequence(&mut self, line: usize, index: usize, door: &str, errors: Vec<SequenceError>) -> bool {
         self.broken.insert(index);
         for error in errors {
-            self.mistake(line, Problem::Sequence { door: door.to_owned(), error });
+            self.mistake(line, ConfProblem::Sequence { door: door.to_owned(), error });
         }
         true
     }
@@ -214,11 +214,11 @@ impl Reader<'_> {
         let value = String::from_utf8_lossy(value).to_ascii_uppercase();
         for item in value.split(',') {
             let (name, wanted) = match item.strip_prefix('!') {
-                Some(name) => (name, Flag::Clear),
-                None => (item, Flag::Set),
+                Some(name) => (name, FlagCondition::Clear),
+                None => (item, FlagCondition::Set),
             };
             let Some(n) = FLAG_NAMES.iter().position(|known| *known == name) else {
-                self.mistake(line, Problem::UnknownFlag(item.to_owned()));
+                self.mistake(line, ConfProblem::UnknownFlag(item.to_owned()));
                 continue;
             };
             if let Some(door) = self.conf.doors.last_mut() {
@@ -230,14 +230,14 @@ impl Reader<'_> {
     }
 
     /// The checks after the last line. Their mistakes come last, so that the first is always the one knockd stops at.
-    fn finish(mut self) -> (Conf, Vec<Mistake>) {
+    fn finish(mut self) -> (Conf, Vec<ConfMistake>) {
         for (index, door) in self.conf.doors.iter().enumerate() {
             let mut problem = |problem| {
-                self.mistakes.push(Mistake { file: self.file.to_owned(), line: door.line, problem });
+                self.mistakes.push(ConfMistake { file: self.file.to_owned(), line: door.line, problem });
             };
-            let is_empty = matches!(&door.sequence, Sequence::Fixed(steps) if steps.is_empty());
+            let is_empty = matches!(&door.sequence, DoorSequence::Fixed(steps) if steps.is_empty());
             if is_empty && !self.broken.contains(&index) {
-                problem(Problem::NoSequence { door: door.name.clone() });
+                problem(ConfProblem::NoSequence { door: door.name.clone() });
             }
         }
         (self.conf, self.mistakes)
@@ -245,11 +245,11 @@ impl Reader<'_> {
 
     fn syntax(&mut self, piece: Piece<'_>, error: SyntaxError) {
         let error = piece.rest_of.map_or(error, SyntaxError::TooLong);
-        self.mistake(piece.number, Problem::Syntax(error));
+        self.mistake(piece.number, ConfProblem::Syntax(error));
     }
 
-    fn mistake(&mut self, line: usize, problem: Problem) {
-        self.mistakes.push(Mistake { file: self.file.to_owned(), line, problem });
+    fn mistake(&mut self, line: usize, problem: ConfProblem) {
+        self.mistakes.push(ConfMistake { file: self.file.to_owned(), line, problem });
     }
 
     fn echo(&mut self, line: String) {
@@ -258,10 +258,10 @@ impl Reader<'_> {
 }
 
 /// A `Sequence` below a one-time file comes before that file's lines.
-fn set_steps(door: &mut Door, steps: Vec<Step>) {
+fn set_steps(door: &mut ConfDoor, steps: Vec<SequenceStep>) {
     door.sequence = match door.sequence.one_time_path() {
-        Some(path) => Sequence::FixedThenOneTime { first: steps, then: path.to_owned() },
-        None => Sequence::Fixed(steps),
+        Some(path) => DoorSequence::FixedThenOneTime { first: steps, then: path.to_owned() },
+        None => DoorSequence::Fixed(steps),
     };
 }
 

@@ -9,16 +9,16 @@ pub(crate) const MAX_STEPS: usize = 32;
 
 /// One packet to knock with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Step {
+pub(crate) struct SequenceStep {
     /// Destination port, from 1.
     pub(crate) port: u16,
     /// TCP unless said otherwise.
-    pub(crate) protocol: Protocol,
+    pub(crate) protocol: StepProtocol,
 }
 
 /// What a step is sent with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub(crate) enum StepProtocol {
     /// TCP.
     Tcp,
     /// UDP.
@@ -63,7 +63,7 @@ impl SequenceError {
 ///
 /// # Errors
 /// Everything that is wrong with it, in order; items beyond the limit are not looked at.
-pub(crate) fn steps(value: &[u8]) -> Result<Vec<Step>, Vec<SequenceError>> {
+pub(crate) fn steps(value: &[u8]) -> Result<Vec<SequenceStep>, Vec<SequenceError>> {
     let mut steps = Vec::new();
     let mut errors = Vec::new();
     for (n, item) in value.split(|byte| *byte == b',').enumerate() {
@@ -80,18 +80,18 @@ pub(crate) fn steps(value: &[u8]) -> Result<Vec<Step>, Vec<SequenceError>> {
 }
 
 /// The steps as knockd's debug lines show them.
-pub(crate) fn steps_text(steps: &[Step]) -> String {
+pub(crate) fn steps_text(steps: &[SequenceStep]) -> String {
     let steps: Vec<String> = steps
         .iter()
         .map(|step| match step.protocol {
-            Protocol::Tcp => format!("{}:tcp", step.port),
-            Protocol::Udp => format!("{}:udp", step.port),
+            StepProtocol::Tcp => format!("{}:tcp", step.port),
+            StepProtocol::Udp => format!("{}:udp", step.port),
         })
         .collect();
     steps.join(",")
 }
 
-fn step(item: &[u8]) -> Result<Step, SequenceError> {
+fn step(item: &[u8]) -> Result<SequenceStep, SequenceError> {
     let mut parts = item.split(|byte| *byte == b':');
     let port = parts.next().unwrap_or_default();
     let number = atoi(port);
@@ -102,12 +102,12 @@ fn step(item: &[u8]) -> Result<Step, SequenceError> {
         _ => return Err(SequenceError::Port(shown)),
     };
     let protocol = match parts.next().map(trim) {
-        None => Protocol::Tcp,
-        Some(name) if name.eq_ignore_ascii_case(b"tcp") => Protocol::Tcp,
-        Some(name) if name.eq_ignore_ascii_case(b"udp") => Protocol::Udp,
+        None => StepProtocol::Tcp,
+        Some(name) if name.eq_ignore_ascii_case(b"tcp") => StepProtocol::Tcp,
+        Some(name) if name.eq_ignore_ascii_case(b"udp") => StepProtocol::Udp,
         Some(_) => return Err(SequenceError::Protocol(String::from_utf8_lossy(trim(item)).into_owned())),
     };
-    Ok(Step { port, protocol })
+    Ok(SequenceStep { port, protocol })
 }
 
 #[cfg(test)]

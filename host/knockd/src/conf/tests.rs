@@ -16,7 +16,7 @@ fn good(text: &str) -> Conf {
 
 /// The one door of a section `a` with these lines and an empty command.
 #[track_caller]
-fn door(lines: &str) -> Door {
+fn door(lines: &str) -> ConfDoor {
     let mut doors = good(&format!("[a]\ncommand=\nsequence=1\n{lines}\n")).doors;
     assert_eq!(doors.len(), 1);
     doors.remove(0)
@@ -115,14 +115,14 @@ fn options() {
 // 3.3: a door, its defaults, aliases, and the last value of a directive.
 #[test]
 fn doors() {
-    let plain = Door {
-        sequence: Sequence::Fixed(steps(b"1").expect("steps")),
+    let plain = ConfDoor {
+        sequence: DoorSequence::Fixed(steps(b"1").expect("steps")),
         start: Some("".into()),
-        ..Door::new("a".to_owned(), 1)
+        ..ConfDoor::new("a".to_owned(), 1)
     };
     assert_eq!(door(""), plain);
     assert_eq!((plain.seq_timeout, plain.cmd_timeout), (25, 10));
-    let check = |lines: &str, change: fn(&mut Door)| {
+    let check = |lines: &str, change: fn(&mut ConfDoor)| {
         let mut expected = plain.clone();
         change(&mut expected);
         assert_eq!(door(lines), expected, "{lines}");
@@ -146,15 +146,15 @@ fn doors() {
 fn sequences() {
     let one = || steps(b"1").expect("steps");
     let (once, other) = (PathBuf::from("/o"), PathBuf::from("/p"));
-    let check = |lines: &str, expected: Sequence| assert_eq!(door(lines).sequence, expected, "{lines}");
-    check("sequence=2\nsequence=1", Sequence::Fixed(one()));
-    check("one_time_sequences=/o", Sequence::OneTime(once.clone()));
-    check("one_time_sequences=/o\none_time_sequences=/p", Sequence::OneTime(other));
+    let check = |lines: &str, expected: DoorSequence| assert_eq!(door(lines).sequence, expected, "{lines}");
+    check("sequence=2\nsequence=1", DoorSequence::Fixed(one()));
+    check("one_time_sequences=/o", DoorSequence::OneTime(once.clone()));
+    check("one_time_sequences=/o\none_time_sequences=/p", DoorSequence::OneTime(other));
     check(
         "one_time_sequences=/o\nsequence=2\nsequence=1",
-        Sequence::FixedThenOneTime { first: one(), then: once.clone() },
+        DoorSequence::FixedThenOneTime { first: one(), then: once.clone() },
     );
-    check("one_time_sequences=/p\nsequence=1\none_time_sequences=/o", Sequence::OneTime(once));
+    check("one_time_sequences=/p\nsequence=1\none_time_sequences=/o", DoorSequence::OneTime(once));
     bad("[a]\ncommand=\nsequence=\n", &["config: section a: port is missing in knock sequence"]);
     let unknown = "config: section a: unknown protocol in knock sequence";
     bad(
@@ -175,7 +175,7 @@ fn mistakes_for_the_log() {
 // 3.5
 #[test]
 fn tcp_flags() {
-    use Flag::{Clear, DontCare, Set};
+    use FlagCondition::{Clear, DontCare, Set};
     let any = [DontCare; 6];
     assert_eq!(door("").tcp_flags, any);
     let all = [Set, Clear, Set, Set, Clear, Set];
@@ -220,7 +220,7 @@ fn a_megabyte_of_doors() {
 
 /// The mistakes in a text that takes milliseconds to read, or a second on a machine that is busy.
 #[track_caller]
-fn quickly(text: &[u8]) -> Vec<Mistake> {
+fn quickly(text: &[u8]) -> Vec<ConfMistake> {
     let begin = Instant::now();
     let (_, mistakes) = Conf::parse(Path::new("k"), text);
     assert!(begin.elapsed() < Duration::from_secs(5), "{:?}", begin.elapsed());

@@ -8,12 +8,12 @@ use std::fmt;
 /// One port that the client gets at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Accept {
-    protocol: Protocol,
+    protocol: AcceptProtocol,
     port: u16,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Protocol {
+enum AcceptProtocol {
     Tcp,
     Udp,
 }
@@ -22,8 +22,8 @@ enum Protocol {
 impl fmt::Display for Accept {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let protocol = match self.protocol {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
+            AcceptProtocol::Tcp => "tcp",
+            AcceptProtocol::Udp => "udp",
         };
         write!(f, "{protocol}/{}", self.port)
     }
@@ -31,19 +31,19 @@ impl fmt::Display for Accept {
 
 /// What a command does to a rule of the packet filter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Act {
+pub(super) enum AcceptChange {
     Open,
     Close,
 }
 
 /// What the command does; none if that is not all, or something else.
-pub(super) fn read(command: &str) -> Option<(Act, Accept)> {
+pub(super) fn read(command: &str) -> Option<(AcceptChange, Accept)> {
     let mut words = command.split_ascii_whitespace().peekable();
     let program = words.next()?.rsplit('/').next()?;
     if !["iptables", "ip6tables"].contains(&program) {
         return None;
     }
-    let mut found = Found::default();
+    let mut found = AcceptOptions::default();
     while let Some(option) = words.next() {
         // An option that is there twice is not for us to understand.
         let is_new = match option {
@@ -52,7 +52,11 @@ pub(super) fn read(command: &str) -> Option<(Act, Accept)> {
                 let is_insert = ["-I", "--insert"].contains(&option);
                 let is_number = |word: &&str| word.parse::<u32>().is_ok();
                 words.next_if(|word| is_insert && is_number(word));
-                let act = if ["-D", "--delete"].contains(&option) { Act::Close } else { Act::Open };
+                let act = if ["-D", "--delete"].contains(&option) {
+                    AcceptChange::Close
+                } else {
+                    AcceptChange::Open
+                };
                 found.act.replace(act).is_none()
             }
             "-s" | "--source" | "--src" => {
@@ -61,8 +65,8 @@ pub(super) fn read(command: &str) -> Option<(Act, Accept)> {
             }
             "-p" | "--protocol" | "--proto" => {
                 let protocol = match words.next()? {
-                    "tcp" => Protocol::Tcp,
-                    "udp" => Protocol::Udp,
+                    "tcp" => AcceptProtocol::Tcp,
+                    "udp" => AcceptProtocol::Udp,
                     _ => return None,
                 };
                 found.protocol.replace(protocol).is_none()
@@ -90,15 +94,17 @@ pub(super) fn read(command: &str) -> Option<(Act, Accept)> {
             return None;
         }
     }
-    let Found { act, has_source: true, protocol, port, is_accepted: true } = found else { return None };
+    let AcceptOptions { act, has_source: true, protocol, port, is_accepted: true } = found else {
+        return None;
+    };
     Some((act?, Accept { protocol: protocol?, port: port? }))
 }
 
 #[derive(Default)]
-struct Found {
-    act: Option<Act>,
+struct AcceptOptions {
+    act: Option<AcceptChange>,
     has_source: bool,
-    protocol: Option<Protocol>,
+    protocol: Option<AcceptProtocol>,
     port: Option<u16>,
     is_accepted: bool,
 }

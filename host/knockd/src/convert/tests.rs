@@ -6,7 +6,7 @@ use postern_core::CommandDoor;
 
 use super::*;
 use crate::options::Options;
-use crate::source::Source;
+use crate::source::KnockdSource;
 
 const ARTICLE: &str = "\
 [options]
@@ -26,9 +26,9 @@ fn converted(text: &str) -> Converted {
     let file = dir.path().join("knockd.conf");
     fs::write(&file, text.replace("$DIR", dir.path().to_str().unwrap())).unwrap();
     fs::write(dir.path().join("once"), "1,2,3\n").unwrap();
-    let (source, _) = Source::open(Options { config: file, ..Options::default() }).unwrap();
+    let (source, _) = KnockdSource::open(Options { config: file, ..Options::default() }).unwrap();
     let config = source.read_conf(&()).0.unwrap();
-    convert(Path::new("/etc/knockd.conf"), &source.shared, &config)
+    convert(Path::new("/etc/knockd.conf"), &source.known_conf, &config)
 }
 
 /// What Postern reads of it, cut apart.
@@ -188,9 +188,9 @@ fn section_of(text: &str, options: Options) -> (String, Vec<String>, Vec<String>
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("knockd.conf");
     fs::write(&file, format!("[a]\nsequence = 1:udp\n{text}")).unwrap();
-    let (source, _) = Source::open(Options { config: file, ..options }).unwrap();
+    let (source, _) = KnockdSource::open(Options { config: file, ..options }).unwrap();
     let config = loaded(
-        &convert(Path::new("knockd.conf"), &source.shared, &source.read_conf(&()).0.unwrap()).to_string(),
+        &convert(Path::new("knockd.conf"), &source.known_conf, &source.read_conf(&()).0.unwrap()).to_string(),
     );
     let settings: Value = serde_json::from_str(&config.rules[0].settings).unwrap();
     let family = settings.get("family").and_then(Value::as_str).unwrap_or("both").to_owned();

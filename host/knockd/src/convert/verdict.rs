@@ -8,7 +8,7 @@ use postern_config::{Config, Mistake, Reading};
 use super::{Converted, POSTERN_TOML, convert};
 use crate::conf::Conf;
 use crate::log::{Terminal, system_text};
-use crate::source::Source;
+use crate::source::KnockdSource;
 
 /// Says what modules find wrong with the rules of a configuration; see [`Daemon::check_rules`](crate::Daemon::check_rules).
 type CheckRules = fn(&Config) -> Result<Vec<Mistake>, String>;
@@ -24,13 +24,13 @@ enum Status {
     Parts = 2,
 }
 
-impl Source {
+impl KnockdSource {
     /// Prints the configuration in Postern's own words. The last line on standard error is what came of it.
     pub(crate) fn convert(&self, conf: &Conf, terminal: &Terminal, check_rules: CheckRules) -> ExitCode {
         // Read once more; mistakes that were not there a moment ago are told like any others.
         let (status, words) = match self.read_conf(&()) {
             (Some(config), _) => {
-                let converted = convert(&self.shared.file, &self.shared, &config);
+                let converted = convert(&self.known_conf.file, &self.known_conf, &config);
                 match terminal.print(&converted.to_string()) {
                     Ok(()) => judge(&converted, mistakes(&converted, check_rules), conf),
                     Err(error) => {

@@ -10,14 +10,14 @@ use crate::conf::{SequenceError, one_time_spent};
 
 /// Who knocked, as log lines name it: the address, and with `-l` the name in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Source {
+pub(crate) struct NamedSource {
     /// The address.
     pub(crate) address: IpAddr,
     /// What reverse DNS calls it. A stranger chose it, so all but the characters of host names shows as `?`.
     pub(crate) host: Option<String>,
 }
 
-impl fmt::Display for Source {
+impl fmt::Display for NamedSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.address)?;
         let Some(host) = &self.host else { return Ok(()) };
@@ -29,21 +29,21 @@ impl fmt::Display for Source {
 
 /// One thing to say. Its fields are what the words are made of: `door` a section's name, `stage` from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Message {
+pub(crate) enum KnockdMessage {
     /// The daemon listens.
     Started { interface: String },
     /// A step matched.
-    Stage { source: Source, door: String, stage: usize },
+    Stage { source: NamedSource, door: String, stage: usize },
     /// The last step matched; comes after its `Stage`.
-    OpenSesame { source: Source, door: String },
+    OpenSesame { source: NamedSource, door: String },
     /// An attempt expired.
-    SequenceTimeout { source: Source, door: String, stage: usize },
+    SequenceTimeout { source: NamedSource, door: String, stage: usize },
     /// Ours: an attempt failed, and why; knockd says so only with its next packet.
-    StartsOver { source: Source, door: String, why: String },
+    StartsOver { source: NamedSource, door: String, why: String },
     /// A start or stop command is about to run; `command` has the address in place.
     RunningCommand { door: String, command: OsString },
     /// A stop command is due.
-    CommandTimeout { source: Source, door: String },
+    CommandTimeout { source: NamedSource, door: String },
     /// A command ended with another status than 0.
     CommandFailed { door: String, status: i32 },
     /// A command could not be started at all.
@@ -78,9 +78,9 @@ pub(crate) enum Message {
     ShuttingDown,
 }
 
-impl Message {
+impl KnockdMessage {
     /// Whom it is about, if it is about somebody who knocks.
-    pub(crate) fn source_mut(&mut self) -> Option<&mut Source> {
+    pub(crate) fn source_mut(&mut self) -> Option<&mut NamedSource> {
         match self {
             Self::Stage { source, .. }
             | Self::OpenSesame { source, .. }
@@ -154,7 +154,7 @@ impl Message {
 }
 
 /// The words for the log.
-impl fmt::Display for Message {
+impl fmt::Display for KnockdMessage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { interface } => write!(f, "starting up, listening on {interface}"),

@@ -12,8 +12,8 @@ use jiff::tz::{Offset, TimeZone};
 use super::*;
 use crate::conf::SequenceError;
 
-fn source(host: Option<&str>) -> Source {
-    Source { address: "10.9.0.2".parse().expect("an address"), host: host.map(str::to_owned) }
+fn source(host: Option<&str>) -> NamedSource {
+    NamedSource { address: "10.9.0.2".parse().expect("an address"), host: host.map(str::to_owned) }
 }
 
 fn channels() -> Channels {
@@ -34,23 +34,23 @@ fn words_and_channels() {
     let why = String::from("Permission denied");
     let cases = [
         (
-            Message::Started { interface: "d0".into() },
+            KnockdMessage::Started { interface: "d0".into() },
             ["starting up, listening on d0", "listening on d0...", "-", "-"],
         ),
         (
-            Message::Stage { source: who.clone(), door: door.clone(), stage: 2 },
+            KnockdMessage::Stage { source: who.clone(), door: door.clone(), stage: 2 },
             ["10.9.0.2: ssh: Stage 2", "10.9.0.2: ssh: Stage 2", "-", "-"],
         ),
         (
-            Message::Stage { source: named.clone(), door: door.clone(), stage: 1 },
+            KnockdMessage::Stage { source: named.clone(), door: door.clone(), stage: 1 },
             ["10.9.0.2 (h.example): ssh: Stage 1", "10.9.0.2 (h.example): ssh: Stage 1", "-", "-"],
         ),
         (
-            Message::OpenSesame { source: who.clone(), door: door.clone() },
+            KnockdMessage::OpenSesame { source: who.clone(), door: door.clone() },
             ["10.9.0.2: ssh: OPEN SESAME", "10.9.0.2: ssh: OPEN SESAME", "-", "-"],
         ),
         (
-            Message::SequenceTimeout { source: who.clone(), door: door.clone(), stage: 1 },
+            KnockdMessage::SequenceTimeout { source: who.clone(), door: door.clone(), stage: 1 },
             [
                 "10.9.0.2: ssh: sequence timeout (stage 1)\n",
                 "10.9.0.2: ssh: sequence timeout (stage 1)",
@@ -59,19 +59,19 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::RunningCommand { door: door.clone(), command: "true # x".into() },
+            KnockdMessage::RunningCommand { door: door.clone(), command: "true # x".into() },
             ["ssh: running command: true # x\n", "ssh: running command: true # x", "-", "-"],
         ),
         (
-            Message::RunningCommand { door: door.clone(), command: OsString::new() },
+            KnockdMessage::RunningCommand { door: door.clone(), command: OsString::new() },
             ["ssh: running command: \n", "ssh: running command: ", "-", "-"],
         ),
         (
-            Message::CommandTimeout { source: who, door: door.clone() },
+            KnockdMessage::CommandTimeout { source: who, door: door.clone() },
             ["10.9.0.2: ssh: command timeout", "10.9.0.2: ssh: command timeout", "-", "-"],
         ),
         (
-            Message::CommandFailed { door: door.clone(), status: 127 },
+            KnockdMessage::CommandFailed { door: door.clone(), status: 127 },
             [
                 "ssh: command returned non-zero status code (127)",
                 "-",
@@ -79,9 +79,9 @@ fn words_and_channels() {
                 "-",
             ],
         ),
-        (Message::ForkFailed, ["error: command fork failed!", "-", "error: command fork failed!", "-"]),
+        (KnockdMessage::ForkFailed, ["error: command fork failed!", "-", "error: command fork failed!", "-"]),
         (
-            Message::StartTooLong,
+            KnockdMessage::StartTooLong,
             [
                 "error: parsed start command has been truncated! --> won't execute it",
                 "-",
@@ -90,7 +90,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::StopTooLong,
+            KnockdMessage::StopTooLong,
             [
                 "error: parsed stop command has been truncated! --> won't execute start command",
                 "-",
@@ -99,7 +99,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::BadSequence { door: door.clone(), error: SequenceError::TooMany },
+            KnockdMessage::BadSequence { door: door.clone(), error: SequenceError::TooMany },
             [
                 "error: section ssh: too many ports in knock sequence\n",
                 "-",
@@ -108,7 +108,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::OneTimeEmpty { door: door.clone() },
+            KnockdMessage::OneTimeEmpty { door: door.clone() },
             [
                 "no more sequences left in the one time sequences file for door ssh --> disabling the door\n",
                 "-",
@@ -117,7 +117,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::OneTimeWriteFailed { door: door.clone(), why: why.clone() },
+            KnockdMessage::OneTimeWriteFailed { door: door.clone(), why: why.clone() },
             [
                 "error while disabling used one time sequence for door ssh --> disabling the door: Permission denied\n",
                 "-",
@@ -126,7 +126,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::NoPidFile { path: path.clone(), why: why.clone() },
+            KnockdMessage::NoPidFile { path: path.clone(), why: why.clone() },
             [
                 "could not create pid file /k: Permission denied",
                 "-",
@@ -135,7 +135,7 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::NoLogFile { path: path.clone(), why: why.clone() },
+            KnockdMessage::NoLogFile { path: path.clone(), why: why.clone() },
             [
                 "-",
                 "-",
@@ -144,23 +144,23 @@ fn words_and_channels() {
             ],
         ),
         (
-            Message::StartsOver { source: named, door, why },
+            KnockdMessage::StartsOver { source: named, door, why },
             ["-", "-", "-", "10.9.0.2 (h.example): ssh: starts over: Permission denied"],
         ),
         (
-            Message::Rereading { path: path.clone() },
+            KnockdMessage::Rereading { path: path.clone() },
             ["Re-reading config file: /k\n", "Re-reading config file: /k", "-", "-"],
         ),
         (
-            Message::ClosingLogFile { path: path.clone() },
+            KnockdMessage::ClosingLogFile { path: path.clone() },
             ["Closing log file: /k\n", "Closing log file: /k", "-", "-"],
         ),
         (
-            Message::ReopeningLogFile { path: path.clone() },
+            KnockdMessage::ReopeningLogFile { path: path.clone() },
             ["Re-opening log file: /k\n", "Re-opening log file: /k", "-", "-"],
         ),
         (
-            Message::ReloadRefused { path, mistakes: 1 },
+            KnockdMessage::ReloadRefused { path, mistakes: 1 },
             [
                 "config: 1 mistake in /k; the running configuration is unchanged",
                 "-",
@@ -168,12 +168,12 @@ fn words_and_channels() {
                 "-",
             ],
         ),
-        (Message::Ours { text: "a".to_owned() }, ["a", "-", "knockd: a", "-"]),
+        (KnockdMessage::Ours { text: "a".to_owned() }, ["a", "-", "knockd: a", "-"]),
         (
-            Message::WaitingForChildren,
+            KnockdMessage::WaitingForChildren,
             ["waiting for child processes...", "waiting for child processes...", "-", "-"],
         ),
-        (Message::ShuttingDown, ["shutting down", "closing...", "-", "-"]),
+        (KnockdMessage::ShuttingDown, ["shutting down", "closing...", "-", "-"]),
     ];
     for (message, expected) in cases {
         let log = message.log().map(|(text, feed)| text + feed);
@@ -194,13 +194,13 @@ fn names_and_commands_make_no_lines_and_move_no_cursor() {
     let path = dir.path().join("log");
     let mut channels = channels();
     channels.reopen(&path);
-    channels.say(&Message::Rereading { path: hostile.into() });
-    channels.say(&Message::CommandTimeout { source: source(None), door: hostile.to_owned() });
-    channels.say(&Message::RunningCommand {
+    channels.say(&KnockdMessage::Rereading { path: hostile.into() });
+    channels.say(&KnockdMessage::CommandTimeout { source: source(None), door: hostile.to_owned() });
+    channels.say(&KnockdMessage::RunningCommand {
         door: "a".to_owned(),
         command: OsString::from_vec(b"\x1b\xff".to_vec()),
     });
-    channels.say(&Message::Ours { text: hostile.to_owned() });
+    channels.say(&KnockdMessage::Ours { text: hostile.to_owned() });
     let written = fs::read_to_string(&path).expect("read");
     let shown = r"a\n[2026-01-01 00:00] x\u{1b}[2J\u{202e}";
     let lines: Vec<_> = written.split('\n').map(|line| line.get(19..).unwrap_or_default()).collect();
@@ -233,8 +233,8 @@ fn forms() {
     let dir = tempfile::tempdir().expect("a folder");
     let path = dir.path().join("log");
     channels.reopen(&path);
-    channels.say(&Message::RunningCommand { door: "a".into(), command });
-    channels.say(&Message::RunningCommand { door: "a".into(), command: "y".into() });
+    channels.say(&KnockdMessage::RunningCommand { door: "a".into(), command });
+    channels.say(&KnockdMessage::RunningCommand { door: "a".into(), command: "y".into() });
     let text = fs::read_to_string(&path).expect("read");
     let lines: Vec<&str> = text.split('\n').collect();
     let stamp = "[2026-03-07 09:05] ".len();
@@ -253,7 +253,7 @@ fn a_logfile_that_cannot_be_opened() {
     for path in [dir.path().join("none/log"), pipe, PathBuf::new()] {
         channels.reopen(&path);
         assert!(channels.logfile.is_none(), "{}", path.display());
-        channels.say(&Message::ShuttingDown);
+        channels.say(&KnockdMessage::ShuttingDown);
     }
     assert_eq!(channels.lost, 0);
 }

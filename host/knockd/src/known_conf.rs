@@ -8,33 +8,33 @@ use postern_text::panic::PastPanic;
 
 /// What those who read the configuration know and those who speak of it must.
 #[derive(Debug, Default)]
-pub(crate) struct Shared {
+pub(crate) struct KnownConf {
     pub(crate) file: PathBuf,
     /// What paths in the file are relative to.
     pub(crate) folder: PathBuf,
     log_file: Mutex<Option<PathBuf>>,
-    sections: Mutex<Sections>,
+    sections: Mutex<KnownSections>,
 }
 
 /// The section behind each name of a rule and its door.
-pub(crate) type Sections = HashMap<Arc<str>, Section>;
+pub(crate) type KnownSections = HashMap<Arc<str>, KnownSection>;
 
 /// A section of a knockd.conf, as far as one must know it to speak of it.
 #[derive(Clone, Debug)]
-pub(crate) struct Section {
+pub(crate) struct KnownSection {
     /// As its author calls it; another may be called the same.
     pub(crate) name: Arc<str>,
     /// How many steps its sequence has.
     pub(crate) steps: usize,
 }
 
-impl Shared {
+impl KnownConf {
     pub(crate) fn new(file: PathBuf, folder: PathBuf) -> Self {
         Self { file, folder, ..Self::default() }
     }
 
     /// The configuration was read: where the log goes, and its sections.
-    pub(crate) fn learn(&self, log_file: Option<PathBuf>, sections: Sections) {
+    pub(crate) fn learn(&self, log_file: Option<PathBuf>, sections: KnownSections) {
         *self.log_file.lock().past_panic() = log_file;
         *self.sections.lock().past_panic() = sections;
     }
@@ -54,7 +54,7 @@ impl Shared {
         self.section(name).map_or_else(|| name.into(), |section| section.name)
     }
 
-    fn section(&self, name: &str) -> Option<Section> {
+    fn section(&self, name: &str) -> Option<KnownSection> {
         self.sections.lock().past_panic().get(name).cloned()
     }
 }
