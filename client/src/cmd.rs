@@ -5,13 +5,13 @@ pub mod profiles;
 
 use std::path::PathBuf;
 
-use crate::exit::Failure;
+use crate::exit::CommandFailure;
 use crate::profile::default_path;
 
 /// The file that was named, or the user's own.
-fn profiles_path(named: Option<&PathBuf>) -> Result<PathBuf, Failure> {
+fn profiles_path(named: Option<&PathBuf>) -> Result<PathBuf, CommandFailure> {
     named.cloned().or_else(default_path).ok_or_else(|| {
-        Failure::usage(anyhow::anyhow!(
+        CommandFailure::usage(anyhow::anyhow!(
             "there is no folder for configuration, because HOME is not set; name a file with -f"
         ))
     })

@@ -27,14 +27,14 @@ impl Termination for Exit {
 
 /// Why a command did not do what it was asked for.
 #[derive(Debug)]
-pub struct Failure {
+pub struct CommandFailure {
     /// How to end.
     pub exit: Exit,
     /// What to say.
     pub error: anyhow::Error,
 }
 
-impl Failure {
+impl CommandFailure {
     /// It makes no sense.
     #[must_use]
     pub fn usage(error: impl Into<anyhow::Error>) -> Self {
@@ -61,7 +61,7 @@ impl Failure {
 #[error("{}", .0.join("; "))]
 pub struct Nonsense(pub Vec<String>);
 
-impl<E: Into<anyhow::Error>> From<E> for Failure {
+impl<E: Into<anyhow::Error>> From<E> for CommandFailure {
     fn from(error: E) -> Self {
         Self { exit: Exit::Failure, error: error.into() }
     }

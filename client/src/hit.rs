@@ -5,33 +5,38 @@ use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::transport::Transport;
+use crate::transport::StepTransport;
 
 /// Sends one packet from a socket of its own; `payload` goes with UDP only.
 ///
 /// # Errors
 /// If this machine does not send it: there is no route, or sending is not allowed.
-pub fn hit(to: SocketAddr, transport: Transport, payload: &[u8], source: Option<IpAddr>) -> io::Result<()> {
+pub fn hit(
+    to: SocketAddr,
+    transport: StepTransport,
+    payload: &[u8],
+    source: Option<IpAddr>,
+) -> io::Result<()> {
     match transport {
-        Transport::Udp => socket(to, Transport::Udp, source)?.send_to(payload, &to.into()).map(drop),
+        StepTransport::Udp => socket(to, StepTransport::Udp, source)?.send_to(payload, &to.into()).map(drop),
         // The socket is closed at once. By then its SYN is on the wire, and a closed socket does not repeat it.
-        Transport::Tcp => start_connect(to, source).map(drop),
+        StepTransport::Tcp => start_connect(to, source).map(drop),
     }
 }
 
 /// Begins to connect, without waiting for the end of it.
 pub(crate) fn start_connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
-    let socket = socket(to, Transport::Tcp, source)?;
+    let socket = socket(to, StepTransport::Tcp, source)?;
     match socket.connect(&to.into()) {
         Err(error) if is_unsent(error.kind()) => Err(error),
         _ => Ok(socket),
     }
 }
 
-fn socket(to: SocketAddr, transport: Transport, source: Option<IpAddr>) -> io::Result<Socket> {
+fn socket(to: SocketAddr, transport: StepTransport, source: Option<IpAddr>) -> io::Result<Socket> {
     let (kind, protocol) = match transport {
-        Transport::Tcp => (Type::STREAM, Protocol::TCP),
-        Transport::Udp => (Type::DGRAM, Protocol::UDP),
+        StepTransport::Tcp => (Type::STREAM, Protocol::TCP),
+        StepTransport::Udp => (Type::DGRAM, Protocol::UDP),
     };
     let socket = Socket::new(Domain::for_address(to), kind, Some(protocol))?;
     socket.set_nonblocking(true)?;
@@ -82,7 +87,7 @@ mod tests {
             server.set_read_timeout(Some(SOON)).expect("not zero");
             let to = server.local_addr().expect("bound");
             for payload in [&b""[..], b"open sesame"] {
-                hit(to, Transport::Udp, payload, None).expect("loopback is reachable");
+                hit(to, StepTransport::Udp, payload, None).expect("loopback is reachable");
                 let mut bytes = [0; 32];
                 let (length, _) = server.recv_from(&mut bytes).expect("a datagram");
                 assert_eq!(&bytes[..length], payload, "{address}");
@@ -94,7 +99,7 @@ mod tests {
     fn a_syn_reaches_a_listener() {
         for address in loopbacks() {
             let server = TcpListener::bind((address, 0)).expect("a free port");
-            hit(server.local_addr().expect("bound"), Transport::Tcp, b"", None)
+            hit(server.local_addr().expect("bound"), StepTransport::Tcp, b"", None)
                 .expect("loopback is reachable");
             let _ = server.accept().expect("the handshake of a near port ends before the socket is closed");
         }
@@ -107,7 +112,7 @@ mod tests {
                 Socket::new(Domain::for_address((address, 0).into()), Type::STREAM, None).expect("a socket");
             refusing.bind(&SocketAddr::new(address, 0).into()).expect("a free port");
             let to = refusing.local_addr().expect("bound").as_socket().expect("of IP");
-            hit(to, Transport::Tcp, b"", None).expect("a refusal is an answer");
+            hit(to, StepTransport::Tcp, b"", None).expect("a refusal is an answer");
         }
     }
 
@@ -116,11 +121,12 @@ mod tests {
         let server = UdpSocket::bind("127.0.0.1:0").expect("a free port");
         server.set_read_timeout(Some(SOON)).expect("not zero");
         let source = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 1));
-        hit(server.local_addr().expect("bound"), Transport::Udp, b"", Some(source)).expect("our own address");
+        hit(server.local_addr().expect("bound"), StepTransport::Udp, b"", Some(source))
+            .expect("our own address");
         assert_eq!(server.recv_from(&mut [0]).expect("a datagram").1.ip(), source);
         // No machine has an address that is for documentation.
         let foreign = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-        for transport in [Transport::Tcp, Transport::Udp] {
+        for transport in [StepTransport::Tcp, StepTransport::Udp] {
             let error = hit(server.local_addr().expect("bound"), transport, b"", Some(foreign))
                 .expect_err("not ours");
             assert_eq!(error.kind(), ErrorKind::AddrNotAvailable);
@@ -136,7 +142,7 @@ mod tests {
         let start = Instant::now();
         // More than its queue holds: what comes later gets no answer.
         for _ in 0..20 {
-            hit(to, Transport::Tcp, b"", None).expect("loopback is reachable");
+            hit(to, StepTransport::Tcp, b"", None).expect("loopback is reachable");
         }
         assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
     }

@@ -8,13 +8,13 @@ use std::time::Instant;
 use crate::hit::hit;
 use crate::plan::plan;
 use crate::profile::Profile;
-use crate::step::Step;
+use crate::step::KnockStep;
 
 /// What happens while a knock is sent.
 #[derive(Debug)]
 pub enum Notice<'a> {
     /// This hit is about to be sent.
-    Hitting(&'a Step, IpAddr),
+    Hitting(&'a KnockStep, IpAddr),
     /// This address gets no more hits, because one could not be sent to it.
     GivenUp(IpAddr, &'a io::Error),
 }
@@ -87,7 +87,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::transport::Transport;
+    use crate::transport::StepTransport;
 
     #[test]
     fn hits_arrive_in_order_and_on_time() {
@@ -142,7 +142,7 @@ mod tests {
 
     fn profile(server: &UdpSocket, interval: Duration) -> Profile {
         let port = server.local_addr().expect("bound").port();
-        let step = Step::new(&port.to_string(), Transport::Udp).expect("a port");
+        let step = KnockStep::new(&port.to_string(), StepTransport::Udp).expect("a port");
         Profile { interval, ..Profile::new("localhost", vec![step; 5]) }
     }
 }

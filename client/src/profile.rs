@@ -18,10 +18,10 @@ use postern_text::{Mistake, Mistakes};
 
 use crate::payload::Payload;
 use crate::resolve::AddressFamily;
-use crate::step::Step;
+use crate::step::KnockStep;
 use crate::tcp_door::TcpDoor;
 use crate::then::Then;
-use crate::transport::Transport;
+use crate::transport::StepTransport;
 
 /// One knock: where, what, and what comes after it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +29,7 @@ pub struct Profile {
     /// A name or an address.
     pub host: String,
     /// What to hit, in order; at least one.
-    pub steps: Vec<Step>,
+    pub steps: Vec<KnockStep>,
     /// From one hit to the next; at most an hour.
     pub interval: Duration,
     /// Which addresses of the host.
@@ -50,14 +50,14 @@ pub struct Profile {
 #[derive(Debug)]
 pub struct ProfileFile {
     path: PathBuf,
-    entries: Vec<Entry>,
+    entries: Vec<ProfileEntry>,
     /// Mistakes because of which no profile of the file is used.
     mistakes: Vec<Mistake>,
 }
 
 /// One profile of a file, or what is wrong with it.
 #[derive(Debug)]
-struct Entry {
+struct ProfileEntry {
     name: String,
     profile: Result<Profile, Vec<Mistake>>,
 }
@@ -91,7 +91,7 @@ pub enum ProfileError {
 impl Profile {
     /// A knock with nothing special about it.
     #[must_use]
-    pub fn new(host: &str, steps: Vec<Step>) -> Self {
+    pub fn new(host: &str, steps: Vec<KnockStep>) -> Self {
         Self {
             host: host.to_owned(),
             steps,
@@ -117,7 +117,7 @@ impl Profile {
         if is_other_family {
             found.push(("source", "is not of the family that was asked for".to_owned()));
         }
-        let has_udp = self.steps.iter().any(|step| step.transport == Transport::Udp);
+        let has_udp = self.steps.iter().any(|step| step.transport == StepTransport::Udp);
         if self.payload != Payload::default() && !has_udp {
             found.push(("payload", "no step carries it; only UDP steps do".to_owned()));
         }

@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use crate::transport::Transport;
+use crate::transport::StepTransport;
 
 /// The port of the service of this name.
-pub(crate) fn port(name: &str, transport: Transport) -> Result<u16, String> {
+pub(crate) fn port(name: &str, transport: StepTransport) -> Result<u16, String> {
     let list = std::fs::read(list_path()).unwrap_or_default();
     find(&String::from_utf8_lossy(&list), name, transport).ok_or_else(|| {
         format!("`{name}` is not a port; use 1 to 65535, or a service's name that this machine knows")
@@ -21,7 +21,7 @@ fn list_path() -> PathBuf {
 }
 
 /// Looks in lines such as `ssh 22/tcp alias  # comment`.
-fn find(list: &str, name: &str, transport: Transport) -> Option<u16> {
+fn find(list: &str, name: &str, transport: StepTransport) -> Option<u16> {
     list.lines().find_map(|line| {
         let mut words = line.split('#').next()?.split_whitespace();
         let official = words.next()?;
@@ -39,13 +39,13 @@ mod tests {
     fn names_and_aliases_count_by_transport_and_comments_do_not() {
         let list = "# ssh 1/tcp\n\nssh\t22/tcp\t\t# SSH ssh2\ndomain 53/tcp\ndomain 53/udp nameserver\nodd 0/tcp\nodd x/tcp\nodd";
         let cases = [
-            ("ssh", Transport::Tcp, Some(22)),
-            ("ssh", Transport::Udp, None),
-            ("SSH", Transport::Tcp, None),
-            ("ssh2", Transport::Tcp, None),
-            ("nameserver", Transport::Udp, Some(53)),
-            ("nameserver", Transport::Tcp, None),
-            ("odd", Transport::Tcp, None),
+            ("ssh", StepTransport::Tcp, Some(22)),
+            ("ssh", StepTransport::Udp, None),
+            ("SSH", StepTransport::Tcp, None),
+            ("ssh2", StepTransport::Tcp, None),
+            ("nameserver", StepTransport::Udp, Some(53)),
+            ("nameserver", StepTransport::Tcp, None),
+            ("odd", StepTransport::Tcp, None),
         ];
         for (name, transport, port) in cases {
             assert_eq!(find(list, name, transport), port, "{name} {transport}");

@@ -3,22 +3,22 @@
 use std::fmt;
 
 use crate::services;
-use crate::transport::Transport;
+use crate::transport::StepTransport;
 
 const MISSING: &str = "a port is missing; use 1 to 65535 or a service's name";
 
 /// One port to hit.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct KnockStep {
     /// The port as it was written: a number or a service's name.
     pub written: String,
     /// The port.
     pub port: u16,
     /// How it is hit.
-    pub transport: Transport,
+    pub transport: StepTransport,
 }
 
-impl Step {
+impl KnockStep {
     /// Reads `port`, `port:tcp` or `port:udp`; as in rules, `/` does as well as `:`. Without a word the step is TCP.
     ///
     /// # Errors
@@ -26,24 +26,24 @@ impl Step {
     pub fn parse(text: &str) -> Result<Self, String> {
         check_one(text)?;
         let (port, transport) = match text.split_once([':', '/']) {
-            None => (text, Transport::Tcp),
-            Some((port, word)) => (port, Transport::parse(word, text)?),
+            None => (text, StepTransport::Tcp),
+            Some((port, word)) => (port, StepTransport::parse(word, text)?),
         };
         Self::new(port, transport)
     }
 
-    pub(crate) fn new(written: &str, transport: Transport) -> Result<Self, String> {
+    pub(crate) fn new(written: &str, transport: StepTransport) -> Result<Self, String> {
         Ok(Self { written: written.to_owned(), port: port(written, transport)?, transport })
     }
 
     /// The same port, hit by UDP.
     #[must_use]
     pub fn by_udp(self) -> Self {
-        Self { transport: Transport::Udp, ..self }
+        Self { transport: StepTransport::Udp, ..self }
     }
 }
 
-impl fmt::Display for Step {
+impl fmt::Display for KnockStep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.written, self.transport)
     }
@@ -62,7 +62,7 @@ pub(crate) fn check_one(text: &str) -> Result<(), String> {
 }
 
 /// A port, by number or by the name of its service.
-pub(crate) fn port(text: &str, transport: Transport) -> Result<u16, String> {
+pub(crate) fn port(text: &str, transport: StepTransport) -> Result<u16, String> {
     if text.is_empty() {
         return Err(MISSING.to_owned());
     }
@@ -118,7 +118,7 @@ mod tests {
 
     #[track_caller]
     fn check(written: &str, expect: Expect) {
-        let line = |text| match Step::parse(text) {
+        let line = |text| match KnockStep::parse(text) {
             Ok(step) => format!("{step} = {}", step.port),
             Err(what) => what,
         };

@@ -11,7 +11,7 @@ use socket2::Socket;
 
 use crate::hit::start_connect;
 use crate::step::port;
-use crate::transport::Transport;
+use crate::transport::StepTransport;
 
 /// How long to wait by default.
 pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -57,7 +57,7 @@ impl TcpDoor {
     /// What is wrong with it and what would be right.
     pub fn parse(text: &str) -> Result<Self, String> {
         match text.trim().split_once('/') {
-            Some(("tcp", text)) => Ok(Self { port: port(text, Transport::Tcp)? }),
+            Some(("tcp", text)) => Ok(Self { port: port(text, StepTransport::Tcp)? }),
             Some(("udp", _)) => Err(format!(
                 "`{text}` cannot be waited for: an open UDP port need not answer; wait for tcp/PORT"
             )),

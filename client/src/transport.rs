@@ -4,14 +4,14 @@ use std::fmt;
 
 /// What carries a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Transport {
+pub enum StepTransport {
     /// A SYN, and nothing after it.
     Tcp,
     /// One datagram.
     Udp,
 }
 
-impl Transport {
+impl StepTransport {
     /// Reads `tcp` or `udp` in any case; `whole` is what it was part of.
     pub(crate) fn parse(word: &str, whole: &str) -> Result<Self, String> {
         // knockd's client takes everything but `udp` for TCP, also `UDP`, without a message: that knock can never be right.
@@ -23,7 +23,7 @@ impl Transport {
     }
 }
 
-impl fmt::Display for Transport {
+impl fmt::Display for StepTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Tcp => "tcp",

@@ -4,12 +4,12 @@ use anyhow::Context;
 use postern_text::{chain, terminal};
 
 use crate::cli::KnockArgs;
-use crate::exit::{Failure, Nonsense};
+use crate::exit::{CommandFailure, Nonsense};
 use crate::knock::{Notice, knock};
 use crate::payload::Payload;
 use crate::profile::{Profile, ProfileError, ProfileFile, check_host};
 use crate::resolve::resolve;
-use crate::step::Step;
+use crate::step::KnockStep;
 use crate::tcp_door::DEFAULT_TIMEOUT;
 use crate::then;
 
@@ -17,7 +17,7 @@ use crate::then;
 ///
 /// # Errors
 /// If what was asked for makes no sense, or cannot be done.
-pub fn run(args: &KnockArgs) -> Result<(), Failure> {
+pub fn run(args: &KnockArgs) -> Result<(), CommandFailure> {
     let profile = asked_for(args)?;
     let addresses = resolve(&profile.host, profile.family, profile.source)?;
     let knocked = knock(&profile, &addresses, |notice| {
@@ -37,21 +37,21 @@ pub fn run(args: &KnockArgs) -> Result<(), Failure> {
         Some(then) if !args.no_then && !then::is_within() => {
             let argv = then.argv(&profile.host, profile.wait.as_ref().map(|door| door.port));
             let error = then::become_command(&argv);
-            Err(error).with_context(|| format!("cannot run `{}`", argv[0])).map_err(Failure::from)
+            Err(error).with_context(|| format!("cannot run `{}`", argv[0])).map_err(CommandFailure::from)
         }
         _ => Ok(()),
     }
 }
 
 /// The profile, or what the command line says in place of one; and what it says on top.
-fn asked_for(args: &KnockArgs) -> Result<Profile, Failure> {
+fn asked_for(args: &KnockArgs) -> Result<Profile, CommandFailure> {
     let mut profile = match (&args.profile, &args.host) {
         (None, Some(host)) if !args.steps.is_empty() => typed(host, &args.steps)?,
         (Some(name), _) | (None, Some(name)) => from_file(args, name)?,
-        (None, None) => return Err(Failure::usage(anyhow::anyhow!("no host"))),
+        (None, None) => return Err(CommandFailure::usage(anyhow::anyhow!("no host"))),
     };
     if args.udp {
-        profile.steps = profile.steps.into_iter().map(Step::by_udp).collect();
+        profile.steps = profile.steps.into_iter().map(KnockStep::by_udp).collect();
     }
     profile.interval = args.delay.unwrap_or(profile.interval);
     profile.family = args.family().unwrap_or(profile.family);
@@ -64,40 +64,41 @@ fn asked_for(args: &KnockArgs) -> Result<Profile, Failure> {
         (None, None) => None,
     };
     if let Some(payload) = payload {
-        profile.payload = payload.map_err(|what| Failure::usage(anyhow::anyhow!(what)))?;
+        profile.payload = payload.map_err(|what| CommandFailure::usage(anyhow::anyhow!(what)))?;
     }
     let contradictions = profile.contradictions().into_iter().map(|(key, what)| format!("{key}: {what}"));
     none(contradictions.collect())?;
     Ok(profile)
 }
 
-fn typed(host: &str, steps: &[String]) -> Result<Profile, Failure> {
+fn typed(host: &str, steps: &[String]) -> Result<Profile, CommandFailure> {
     let mut mistakes = Vec::new();
     let host = check_host(host).map_err(|what| mistakes.push(what)).unwrap_or_default();
-    let steps = steps.iter().filter_map(|text| Step::parse(text).map_err(|what| mistakes.push(what)).ok());
+    let steps =
+        steps.iter().filter_map(|text| KnockStep::parse(text).map_err(|what| mistakes.push(what)).ok());
     let profile = Profile::new(&host, steps.collect());
     none(mistakes)?;
     Ok(profile)
 }
 
-fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, Failure> {
+fn from_file(args: &KnockArgs, name: &str) -> Result<Profile, CommandFailure> {
     let path = super::profiles_path(args.file.file.as_ref())?;
     match ProfileFile::read(&path).and_then(|file| file.profile(name).cloned()) {
         Ok(profile) => Ok(profile),
-        Err(ProfileError::Mistakes(mistakes)) => Err(Failure::usage(mistakes)),
+        Err(ProfileError::Mistakes(mistakes)) => Err(CommandFailure::usage(mistakes)),
         // A user who forgot the steps would hear of a profile that they did not mean.
         Err(error) if args.profile.is_none() => {
             let why = chain(&error);
-            Err(Failure::usage(anyhow::anyhow!(
+            Err(CommandFailure::usage(anyhow::anyhow!(
                 "{why}; to knock at a host, say its steps: postern knock {name} STEP..."
             )))
         }
-        Err(error) => Err(Failure::usage(error)),
+        Err(error) => Err(CommandFailure::usage(error)),
     }
 }
 
-fn none(mistakes: Vec<String>) -> Result<(), Failure> {
-    if mistakes.is_empty() { Ok(()) } else { Err(Failure::usage(Nonsense(mistakes))) }
+fn none(mistakes: Vec<String>) -> Result<(), CommandFailure> {
+    if mistakes.is_empty() { Ok(()) } else { Err(CommandFailure::usage(Nonsense(mistakes))) }
 }
 
 fn say(notice: &Notice<'_>) {

@@ -6,14 +6,14 @@ use std::io;
 use postern_text::{Mistakes, duration, piece, terminal};
 
 use crate::cli::ProfilesArgs;
-use crate::exit::Failure;
+use crate::exit::CommandFailure;
 use crate::profile::{Profile, ProfileError, ProfileFile};
 
 /// Lists the profiles that can be used, or the names of all.
 ///
 /// # Errors
 /// If there is a mistake in the file, after the list; or no file, if one was named.
-pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
+pub fn run(args: &ProfilesArgs) -> Result<(), CommandFailure> {
     let path = super::profiles_path(args.file.file.as_ref())?;
     let file = match ProfileFile::read(&path) {
         Ok(file) => file,
@@ -23,7 +23,7 @@ pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
         {
             return Ok(());
         }
-        Err(error) => return Err(Failure::usage(error)),
+        Err(error) => return Err(CommandFailure::usage(error)),
     };
     if args.names {
         print(file.names());
@@ -35,7 +35,7 @@ pub fn run(args: &ProfilesArgs) -> Result<(), Failure> {
     print(names.iter().zip(file.profiles().map(|(_, profile)| profile)).map(line));
     match file.mistakes() {
         mistakes if mistakes.is_empty() => Ok(()),
-        mistakes => Err(Failure::usage(Mistakes::new(mistakes))),
+        mistakes => Err(CommandFailure::usage(Mistakes::new(mistakes))),
     }
 }
 

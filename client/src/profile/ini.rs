@@ -8,38 +8,38 @@ use std::time::Duration;
 
 use postern_text::Mistake;
 
-use super::{Entry, Profile, check_host};
+use super::{Profile, ProfileEntry, check_host};
 use crate::duration::{LONGEST, parse_float_millis};
-use crate::step::{Step, check_one};
-use crate::transport::Transport;
+use crate::step::{KnockStep, check_one};
+use crate::transport::StepTransport;
 
 /// The section whose keys are defaults of every profile; it is no profile itself.
 const DEFAULT: &str = "DEFAULT";
 /// How deep a value may refer to values; Python's limit too.
 const DEEPEST: usize = 10;
 
-pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
-    let mut lines = Lines { path, sections: Vec::new(), mistakes: Vec::new() };
+pub(super) fn parse(path: &Path, text: &str) -> (Vec<ProfileEntry>, Vec<Mistake>) {
+    let mut lines = IniLines { path, sections: Vec::new(), mistakes: Vec::new() };
     lines.read(text);
-    let Lines { sections, mistakes, .. } = lines;
+    let IniLines { sections, mistakes, .. } = lines;
     let (defaults, profiles): (Vec<_>, Vec<_>) =
         sections.into_iter().partition(|section| section.name == DEFAULT);
-    let defaults: Vec<Key> = defaults.into_iter().flat_map(|section| section.keys).collect();
+    let defaults: Vec<IniKey> = defaults.into_iter().flat_map(|section| section.keys).collect();
     let entries = profiles.into_iter().map(|section| {
-        let mut reader = Reader { path, section: &section, defaults: &defaults, mistakes: Vec::new() };
+        let mut reader = IniReader { path, section: &section, defaults: &defaults, mistakes: Vec::new() };
         let profile = reader.profile().ok_or(reader.mistakes);
-        Entry { name: section.name, profile }
+        ProfileEntry { name: section.name, profile }
     });
     (entries.collect(), mistakes)
 }
 
-struct Section {
+struct IniSection {
     name: String,
     line: usize,
-    keys: Vec<Key>,
+    keys: Vec<IniKey>,
 }
 
-struct Key {
+struct IniKey {
     /// In lower case.
     name: String,
     line: usize,
@@ -47,13 +47,13 @@ struct Key {
 }
 
 /// The file as sections, keys and values, and what is wrong with its lines.
-struct Lines<'a> {
+struct IniLines<'a> {
     path: &'a Path,
-    sections: Vec<Section>,
+    sections: Vec<IniSection>,
     mistakes: Vec<Mistake>,
 }
 
-impl Lines<'_> {
+impl IniLines<'_> {
     fn read(&mut self, text: &str) {
         // A line that is indented more than the key above it continues the key's value.
         let (mut indent, mut is_in_value) = (0, false);
@@ -84,7 +84,7 @@ impl Lines<'_> {
         if name != DEFAULT && self.sections.iter().any(|section| section.name == name) {
             self.mistake(line, name, "is here twice; give each profile a name of its own");
         }
-        self.sections.push(Section { name: name.to_owned(), line, keys: Vec::new() });
+        self.sections.push(IniSection { name: name.to_owned(), line, keys: Vec::new() });
     }
 
     /// Whether it is one.
@@ -101,7 +101,7 @@ impl Lines<'_> {
         let (name, value) = (name.trim().to_lowercase(), value.trim().to_owned());
         let is_twice = section.keys.iter().any(|key| key.name == name);
         let place = format!("{}.{name}", section.name);
-        section.keys.push(Key { name, line, value });
+        section.keys.push(IniKey { name, line, value });
         if is_twice {
             self.mistake(line, place, "is here twice; leave one out");
         }
@@ -121,14 +121,14 @@ fn section_name(content: &str) -> Option<&str> {
 }
 
 /// One profile's section, and the mistakes found in it.
-struct Reader<'a> {
+struct IniReader<'a> {
     path: &'a Path,
-    section: &'a Section,
-    defaults: &'a [Key],
+    section: &'a IniSection,
+    defaults: &'a [IniKey],
     mistakes: Vec<Mistake>,
 }
 
-impl Reader<'_> {
+impl IniReader<'_> {
     /// The profile, if there is no mistake.
     fn profile(&mut self) -> Option<Profile> {
         let host = self.checked("ipaddr", check_host);
@@ -138,7 +138,7 @@ impl Reader<'_> {
         Some(Profile { interval: interval?, ..Profile::new(&host?, steps?) })
     }
 
-    fn steps(&mut self) -> Option<Vec<Step>> {
+    fn steps(&mut self) -> Option<Vec<KnockStep>> {
         let (line, text) = self.value("ports")?;
         let mut steps = Vec::new();
         for (n, item) in text.split_whitespace().enumerate() {
@@ -174,7 +174,7 @@ impl Reader<'_> {
         }
     }
 
-    fn find(&self, name: &str) -> Option<&Key> {
+    fn find(&self, name: &str) -> Option<&IniKey> {
         self.section.keys.iter().chain(self.defaults).find(|key| key.name == name)
     }
 
@@ -213,11 +213,11 @@ impl Reader<'_> {
 }
 
 /// `PORT:PROTOCOL`; what follows a second colon is not looked at.
-fn step(item: &str) -> Result<Step, String> {
+fn step(item: &str) -> Result<KnockStep, String> {
     check_one(item)?;
     let mut parts = item.split(':');
     match (parts.next(), parts.next()) {
-        (Some(port), Some(word)) => Step::new(port, Transport::parse(word, item)?),
+        (Some(port), Some(word)) => KnockStep::new(port, StepTransport::parse(word, item)?),
         _ => Err(format!("`{item}` says no protocol; write {item}:TCP or {item}:UDP")),
     }
 }

@@ -10,15 +10,15 @@ use postern_text::duration::parse_within;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Entry, Profile, check_host, check_source};
+use super::{Profile, ProfileEntry, check_host, check_source};
 use crate::duration::LONGEST;
 use crate::payload::Payload;
 use crate::resolve::AddressFamily;
-use crate::step::Step;
+use crate::step::KnockStep;
 use crate::tcp_door::TcpDoor;
 use crate::then::Then;
 
-pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
+pub(super) fn parse(path: &Path, text: &str) -> (Vec<ProfileEntry>, Vec<Mistake>) {
     let file = File { path, text };
     let (table, errors) = DeTable::parse_recoverable(text);
     let table = table.into_inner();
@@ -36,16 +36,16 @@ pub(super) fn parse(path: &Path, text: &str) -> (Vec<Entry>, Vec<Mistake>) {
     (entries, mistakes)
 }
 
-fn entry(file: File<'_>, name: &Spanned<impl AsRef<str>>, value: &DeValue<'_>) -> Entry {
+fn entry(file: File<'_>, name: &Spanned<impl AsRef<str>>, value: &DeValue<'_>) -> ProfileEntry {
     let (line, name) = (file.line(&name.span()), name.get_ref().as_ref());
     let profile = match value {
         DeValue::Table(table) => {
-            let mut reader = Reader { file, name, line, table, known: Vec::new(), mistakes: Vec::new() };
+            let mut reader = TomlReader { file, name, line, table, known: Vec::new(), mistakes: Vec::new() };
             reader.profile().ok_or(reader.mistakes)
         }
         _ => Err(vec![file.mistake(line, name, format!("is not a profile; write a table: [{name}]"))]),
     };
-    Entry { name: name.to_owned(), profile }
+    ProfileEntry { name: name.to_owned(), profile }
 }
 
 #[derive(Clone, Copy)]
@@ -66,7 +66,7 @@ impl File<'_> {
 }
 
 /// One profile's table, the keys it was asked for, and the mistakes found in it.
-struct Reader<'a> {
+struct TomlReader<'a> {
     file: File<'a>,
     name: &'a str,
     line: usize,
@@ -75,7 +75,7 @@ struct Reader<'a> {
     mistakes: Vec<Mistake>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> TomlReader<'a> {
     /// The profile, if there is no mistake.
     fn profile(&mut self) -> Option<Profile> {
         let host = self.required("host", check_host);
@@ -115,7 +115,7 @@ impl<'a> Reader<'a> {
     }
 
     /// A list of steps, or a text with spaces between them.
-    fn steps(&mut self) -> Option<Vec<Step>> {
+    fn steps(&mut self) -> Option<Vec<KnockStep>> {
         let Some((value, line)) = self.value("steps") else {
             self.report(self.line, "steps", "is missing; write a list, such as [\"7000/udp\", \"8000/tcp\"]");
             return None;
@@ -141,7 +141,7 @@ impl<'a> Reader<'a> {
         }
         let mut steps = Vec::with_capacity(texts.len());
         for (n, line, text) in texts {
-            match Step::parse(text) {
+            match KnockStep::parse(text) {
                 Ok(step) => steps.push(step),
                 Err(what) => self.report(line, &format!("steps[{n}]"), what),
             }
@@ -242,8 +242,8 @@ mod tests {
             steps = "1111:udp 2222"
             "#,
             expect![[r#"
-                home: Profile { host: "gate.example.org", steps: [Step { written: "7000", port: 7000, transport: Udp }, Step { written: "8000", port: 8000, transport: Tcp }, Step { written: "9000", port: 9000, transport: Tcp }], interval: 200ms, family: V6, source: Some(2001:db8::2), payload: Payload(6 bytes), wait: Some(TcpDoor { port: 22 }), timeout: Some(3s), then: Some(Then { written: "ssh -p {port} ann@{host}", words: ["ssh", "-p", "{port}", "ann@{host}"] }) }
-                work: Profile { host: "10.0.0.1", steps: [Step { written: "1111", port: 1111, transport: Udp }, Step { written: "2222", port: 2222, transport: Tcp }], interval: 0ns, family: Both, source: None, payload: Payload(0 bytes), wait: None, timeout: None, then: None }
+                home: Profile { host: "gate.example.org", steps: [KnockStep { written: "7000", port: 7000, transport: Udp }, KnockStep { written: "8000", port: 8000, transport: Tcp }, KnockStep { written: "9000", port: 9000, transport: Tcp }], interval: 200ms, family: V6, source: Some(2001:db8::2), payload: Payload(6 bytes), wait: Some(TcpDoor { port: 22 }), timeout: Some(3s), then: Some(Then { written: "ssh -p {port} ann@{host}", words: ["ssh", "-p", "{port}", "ann@{host}"] }) }
+                work: Profile { host: "10.0.0.1", steps: [KnockStep { written: "1111", port: 1111, transport: Udp }, KnockStep { written: "2222", port: 2222, transport: Tcp }], interval: 0ns, family: Both, source: None, payload: Payload(0 bytes), wait: None, timeout: None, then: None }
             "#]],
         );
     }
