@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 /// A kind of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(crate) enum ClientFamily {
     Ipv4,
     Ipv6,
 }
 
-impl Family {
+impl ClientFamily {
     pub(crate) const fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(_) => Self::Ipv4,

@@ -4,7 +4,7 @@ use postern_sdk::{Memory, Timestamp};
 
 /// How far a client has come, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Progress {
+pub struct SequenceProgress {
     /// Right steps so far, 1 to 63. 0: all of them, and the client has to wait before it knocks again.
     pub(crate) stage: u8,
     /// When the first step came.
@@ -16,7 +16,7 @@ pub struct Progress {
 const LENGTH: usize = 17;
 
 /// The stage, then both times in microseconds, little-endian.
-impl Memory for Progress {
+impl Memory for SequenceProgress {
     fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(LENGTH);
         bytes.push(self.stage);
@@ -44,15 +44,15 @@ mod tests {
 
     #[test]
     fn bytes_are_as_documented() {
-        let progress = Progress {
+        let progress = SequenceProgress {
             stage: 2,
             start: Timestamp::from_micros(0x0102),
             last: Timestamp::from_micros(0x0304),
         };
         let bytes = [2, 2, 1, 0, 0, 0, 0, 0, 0, 4, 3, 0, 0, 0, 0, 0, 0];
         assert_eq!(progress.to_bytes(), bytes);
-        assert_eq!(Progress::from_bytes(&bytes), Some(progress));
-        assert_eq!(Progress::from_bytes(&bytes[..16]), None);
-        assert_eq!(Progress::from_bytes(&[0; 18]), None);
+        assert_eq!(SequenceProgress::from_bytes(&bytes), Some(progress));
+        assert_eq!(SequenceProgress::from_bytes(&bytes[..16]), None);
+        assert_eq!(SequenceProgress::from_bytes(&[0; 18]), None);
     }
 }

@@ -6,9 +6,9 @@ use std::time::Duration;
 use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{CloseRequest, Interest, Knock, OpenRequest, Rule, Timestamp, Transport, Verdict, debug};
 
-use crate::family::Family;
-use crate::progress::Progress;
-use crate::settings::{Action, Duplicates, Settings};
+use crate::family::ClientFamily;
+use crate::progress::SequenceProgress;
+use crate::settings::{DoorAction, Duplicates, Settings};
 use crate::step::{Step, push_number};
 
 /// A rule that wants ports hit in order.
@@ -19,7 +19,7 @@ pub struct Sequence {
 
 impl Rule for Sequence {
     type Settings = Map<String, Value>;
-    type Memory = Progress;
+    type Memory = SequenceProgress;
 
     fn configure(written: Self::Settings) -> Result<(Self, Interest), String> {
         let settings = Settings::check(&written)?;
@@ -27,9 +27,9 @@ impl Rule for Sequence {
         Ok((Self { settings }, interest))
     }
 
-    fn judge(&self, knock: &Knock, memory: Option<Progress>) -> Verdict<Progress> {
+    fn judge(&self, knock: &Knock, memory: Option<SequenceProgress>) -> Verdict<SequenceProgress> {
         let Settings { steps, tcp, duplicates, family, .. } = &self.settings;
-        if family.is_some_and(|family| family != Family::of(knock.source)) {
+        if family.is_some_and(|family| family != ClientFamily::of(knock.source)) {
             return Verdict::Ignore;
         }
         let lacks_flags = !knock.tcp_flags.contains(tcp.set) || knock.tcp_flags.intersects(tcp.clear);
@@ -63,7 +63,7 @@ impl Rule for Sequence {
 impl Sequence {
     /// Whether the client is still in time, and its progress one that this sequence can have.
     /// A packet that seems to come before the first step, because the clock was set back, is in time.
-    fn is_current(&self, progress: &Progress, now: Timestamp) -> bool {
+    fn is_current(&self, progress: &SequenceProgress, now: Timestamp) -> bool {
         (1..self.settings.steps.len()).contains(&progress.stage.into())
             && now.since(progress.start) < self.settings.within
             && self.settings.gap.is_none_or(|gap| now.since(progress.last) < gap)
@@ -71,17 +71,22 @@ impl Sequence {
 
     /// Whether the client knocked right so short a time ago that none of its packets counts. A clock that was set back by more than
     /// that lets it knock.
-    fn must_wait(&self, progress: &Progress, now: Timestamp) -> bool {
-        let Progress { stage, last, .. } = *progress;
+    fn must_wait(&self, progress: &SequenceProgress, now: Timestamp) -> bool {
+        let SequenceProgress { stage, last, .. } = *progress;
         stage == 0 && self.settings.cooldown.is_some_and(|wait| now.since(last).max(last.since(now)) < wait)
     }
 
-    fn advance(&self, stage: u8, progress: Option<Progress>, now: Timestamp) -> Verdict<Progress> {
+    fn advance(
+        &self,
+        stage: u8,
+        progress: Option<SequenceProgress>,
+        now: Timestamp,
+    ) -> Verdict<SequenceProgress> {
         // After a clock was set back the time starts now, or it would last too long.
         let start = progress.map_or(now, |progress| progress.start.min(now));
         let gap = self.settings.gap.unwrap_or(Duration::MAX);
         let until = (start + self.settings.within).min(now + gap);
-        Verdict::remember(stage.into(), Progress { stage, start, last: now }, until)
+        Verdict::remember(stage.into(), SequenceProgress { stage, start, last: now }, until)
     }
 
     /// Why the client starts over. Not by `format!`: a flood makes many of these, and that would take longer than the whole rest of the call.
@@ -96,19 +101,26 @@ impl Sequence {
         text
     }
 
-    fn success(&self, source: IpAddr, progress: Option<Progress>, now: Timestamp) -> Verdict<Progress> {
+    fn success(
+        &self,
+        source: IpAddr,
+        progress: Option<SequenceProgress>,
+        now: Timestamp,
+    ) -> Verdict<SequenceProgress> {
         let verdict = match (self.settings.action, self.settings.widths.around(source)) {
-            (Action::Open, None) => Verdict::open(),
-            (Action::Open, Some(bits)) => Verdict::open_doors([OpenRequest::default().prefix_length(bits)]),
-            (Action::Close, None) => Verdict::close(),
-            (Action::Close, Some(bits)) => {
+            (DoorAction::Open, None) => Verdict::open(),
+            (DoorAction::Open, Some(bits)) => {
+                Verdict::open_doors([OpenRequest::default().prefix_length(bits)])
+            }
+            (DoorAction::Close, None) => Verdict::close(),
+            (DoorAction::Close, Some(bits)) => {
                 Verdict::close_doors([CloseRequest::default().prefix_length(bits)])
             }
         };
         match self.settings.cooldown {
             Some(wait) => {
                 let start = progress.map_or(now, |progress| progress.start);
-                verdict.and_remember(Progress { stage: 0, start, last: now }, now + wait)
+                verdict.and_remember(SequenceProgress { stage: 0, start, last: now }, now + wait)
             }
             None => verdict,
         }

@@ -7,7 +7,7 @@ use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{Destination, Interest, Prefix, TcpFlags, Transport, Watch};
 use postern_text::{DurationError, duration};
 
-use crate::family::Family;
+use crate::family::ClientFamily;
 use crate::step::Step;
 use crate::widths::Widths;
 
@@ -47,13 +47,13 @@ pub(crate) struct Settings {
     pub(crate) cooldown: Option<Duration>,
     pub(crate) tcp: Flags,
     pub(crate) duplicates: Duplicates,
-    pub(crate) action: Action,
+    pub(crate) action: DoorAction,
     /// For how much around the source.
     pub(crate) widths: Widths,
     /// Where the packets must be going.
     pub(crate) target: Destination,
     /// Whose knocks count; none: everybody's.
-    pub(crate) family: Option<Family>,
+    pub(crate) family: Option<ClientFamily>,
     /// Whether any other port is a wrong step, and not only those of some sequence.
     pub(crate) strict: bool,
 }
@@ -74,7 +74,7 @@ pub(crate) enum Duplicates {
 
 /// What a whole sequence does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Action {
+pub(crate) enum DoorAction {
     Open,
     Close,
 }
@@ -86,7 +86,7 @@ impl Settings {
     ///
     /// All mistakes, with remedies, each in a line of its own that begins with its key, so that the host can name its place.
     pub(crate) fn check(written: &Map<String, Value>) -> Result<Self, String> {
-        let mut mistakes = Mistakes::default();
+        let mut mistakes = SettingsMistakes::default();
         for key in written.keys().filter(|key| !KEYS.contains(&key.as_str())) {
             mistakes.push(format!("{key}: no such key; there are {}", KEYS.join(", ")));
         }
@@ -105,13 +105,13 @@ impl Settings {
             action: choice(
                 written,
                 "action",
-                [("open", Action::Open), ("close", Action::Close)],
+                [("open", DoorAction::Open), ("close", DoorAction::Close)],
                 &mut mistakes,
             ),
             widths: Widths::check(written.get("prefix"), &mut mistakes.0),
             target: target(written.get("target"), &mut mistakes),
             family: written.contains_key("family").then(|| {
-                let families = [("ipv4", Family::Ipv4), ("ipv6", Family::Ipv6)];
+                let families = [("ipv4", ClientFamily::Ipv4), ("ipv6", ClientFamily::Ipv6)];
                 choice(written, "family", families, &mut mistakes)
             }),
             strict: match written.get("strict") {
@@ -162,14 +162,14 @@ impl Settings {
 
 /// What is wrong with the settings.
 #[derive(Default)]
-struct Mistakes(Vec<String>);
+struct SettingsMistakes(Vec<String>);
 
 /// Most mistakes that are reported.
 const MOST_MISTAKES: usize = 100;
 /// Bytes of each.
 const LONGEST_MISTAKE: usize = 500;
 
-impl Mistakes {
+impl SettingsMistakes {
     /// As many mistakes of such a length as fit into an answer of a rule, which is bounded.
     fn push(&mut self, mut mistake: String) {
         if self.0.len() < MOST_MISTAKES {
@@ -179,7 +179,7 @@ impl Mistakes {
     }
 }
 
-fn steps(written: Option<&Value>, mistakes: &mut Mistakes) -> Vec<Step> {
+fn steps(written: Option<&Value>, mistakes: &mut SettingsMistakes) -> Vec<Step> {
     let Some(written) = written else {
         mistakes.push(format!("sequence is missing; {MANY_STEPS}"));
         return Vec::new();
@@ -204,7 +204,7 @@ fn steps(written: Option<&Value>, mistakes: &mut Mistakes) -> Vec<Step> {
     steps
 }
 
-fn time(written: &Map<String, Value>, key: &str, mistakes: &mut Mistakes) -> Option<Duration> {
+fn time(written: &Map<String, Value>, key: &str, mistakes: &mut SettingsMistakes) -> Option<Duration> {
     let duration = match written.get(key)? {
         Value::String(text) => duration::parse_within(text, SHORTEST..=LONGEST),
         Value::Number(number) => Err(DurationError::NoUnit(number.to_string())),
@@ -213,7 +213,7 @@ fn time(written: &Map<String, Value>, key: &str, mistakes: &mut Mistakes) -> Opt
     duration.map_err(|mistake| mistakes.push(format!("{key}: {mistake}"))).ok()
 }
 
-fn flags(written: Option<&Value>, mistakes: &mut Mistakes) -> Flags {
+fn flags(written: Option<&Value>, mistakes: &mut SettingsMistakes) -> Flags {
     // The first packet of a connection. If a step's port happens to be open, the client's other packets to it would be wrong
     // steps, and no knock would ever be right.
     let Some(written) = written else { return Flags { set: TcpFlags::SYN, clear: TcpFlags::ACK } };
@@ -249,7 +249,7 @@ fn flags(written: Option<&Value>, mistakes: &mut Mistakes) -> Flags {
     flags
 }
 
-fn target(written: Option<&Value>, mistakes: &mut Mistakes) -> Destination {
+fn target(written: Option<&Value>, mistakes: &mut SettingsMistakes) -> Destination {
     let list = match written {
         None => return Destination::ThisHost,
         Some(Value::String(name)) if name == "any" => return Destination::Anywhere,
@@ -288,7 +288,7 @@ fn choice<T: Copy>(
     written: &Map<String, Value>,
     key: &str,
     choices: [(&str, T); 2],
-    mistakes: &mut Mistakes,
+    mistakes: &mut SettingsMistakes,
 ) -> T {
     let [first, second] = choices;
     match written.get(key) {
@@ -319,7 +319,7 @@ mod tests {
     fn everything_has_a_default_but_the_sequence() {
         let settings = parse(r#"{"sequence": ["1111/udp"]}"#).unwrap();
         assert_eq!((settings.within, settings.gap, settings.cooldown), (DEFAULT_WITHIN, None, None));
-        assert_eq!((settings.duplicates, settings.action), (Duplicates::Fail, Action::Open));
+        assert_eq!((settings.duplicates, settings.action), (Duplicates::Fail, DoorAction::Open));
         check("{}", &[r#"sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#]);
     }
 
@@ -327,8 +327,8 @@ mod tests {
     fn families() {
         let family = |json: &str| parse(&format!(r#"{{"sequence": ["7/udp"], "family": {json}}}"#));
         assert_eq!(parse(r#"{"sequence": ["7/udp"]}"#).unwrap().family, None);
-        assert_eq!(family(r#""ipv4""#).unwrap().family, Some(Family::Ipv4));
-        assert_eq!(family(r#""ipv6""#).unwrap().family, Some(Family::Ipv6));
+        assert_eq!(family(r#""ipv4""#).unwrap().family, Some(ClientFamily::Ipv4));
+        assert_eq!(family(r#""ipv6""#).unwrap().family, Some(ClientFamily::Ipv6));
         let words = r#"family: "inet" is not known; write "ipv4" or "ipv6""#;
         assert_eq!(family(r#""inet""#).unwrap_err(), words);
     }

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use postern_sdk::serde_json::Value;
 
-use crate::family::Family;
+use crate::family::ClientFamily;
 
 const IPV4: RangeInclusive<u8> = 8..=31;
 const IPV6: RangeInclusive<u8> = 16..=127;
@@ -35,7 +35,7 @@ impl Widths {
                 mistakes.push(format!("prefix: {item} is not a width; {REMEDY}"));
                 continue;
             };
-            let place = if family == Family::Ipv4 { &mut widths.ipv4 } else { &mut widths.ipv6 };
+            let place = if family == ClientFamily::Ipv4 { &mut widths.ipv4 } else { &mut widths.ipv6 };
             if place.replace(length).is_some() {
                 mistakes.push(format!("prefix: {item} is the second width of its family; keep one of them"));
             }
@@ -56,11 +56,11 @@ impl Widths {
     }
 }
 
-fn parse(text: &str) -> Option<(Family, u8)> {
+fn parse(text: &str) -> Option<(ClientFamily, u8)> {
     let (family, digits) = text.split_once('/')?;
     let (family, lengths) = match family {
-        "ipv4" => (Family::Ipv4, IPV4),
-        "ipv6" => (Family::Ipv6, IPV6),
+        "ipv4" => (ClientFamily::Ipv4, IPV4),
+        "ipv6" => (ClientFamily::Ipv6, IPV6),
         _ => return None,
     };
     let is_plain = digits.bytes().all(|digit| digit.is_ascii_digit()) && !digits.starts_with('0');
