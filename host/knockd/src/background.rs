@@ -1,7 +1,8 @@
 //! Background: with `-d`, how the daemon leaves the terminal that it was started from.
 //!
-//! A launcher starts this program once more and lends it its own standard output and error. What is wrong is told there, as before; the
-//! launcher ends when the daemon has given them back, or with the daemon's status if that ends first. Nothing is forked.
+//! A launcher starts this program once more and lends it its own standard output and error. The daemon writes its messages there until it
+//! gives them back; then the launcher ends with status 0. If the daemon ends before, the launcher ends with its status. The daemon is a new
+//! process, not a fork of the launcher.
 
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -25,9 +26,9 @@ use crate::log::Terminal;
 
 /// What the daemon is called, for `pidof` and `killall`.
 const NAME: &str = "knockd";
-/// The status of a daemon that has told what is wrong.
+/// The status of a daemon that has said what is wrong.
 const FAILED: i32 = 1;
-/// What is said over the link in either direction: its being said is all that counts.
+/// What is sent over the link in either direction: only that something arrives counts.
 const WORD: &[u8] = b".";
 
 /// Whether this process is the one that stays.
@@ -46,16 +47,16 @@ pub(crate) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
         let mut command = Command::new("/proc/self/exe");
         command.arg0(name()).args(args).env(KNOCKD_DAEMON_VAR, "1");
         command.stdin(OwnedFd::from(of_daemon)).stdout(Stdio::null()).stderr(Stdio::null());
-        // With the command goes our copy of the daemon's end: what is left of the link ends with the daemon.
+        // Dropping `command` closes our copy of the daemon's end, so the link ends with the daemon.
         command.spawn()?
     };
     if link.read_exact(&mut [0; WORD.len()]).is_ok() {
         return Ok(ExitCode::SUCCESS);
     }
     let status = daemon.wait()?;
-    // With that one it has told why.
+    // With that status the daemon has said why.
     if status.code() != Some(FAILED) {
-        // If standard error is gone nobody can be told.
+        // If standard error is gone there is no place left to say it.
         drop(terminal::err(format_args!(
             "knockd: the daemon ended before it was in the background: {status}"
         )));
@@ -66,12 +67,12 @@ pub(crate) fn launch(args: &[OsString]) -> io::Result<ExitCode> {
 /// Takes, in the process that stays, the terminal that the launcher lends.
 ///
 /// # Errors
-/// If nobody lends any.
+/// If this process was not started by a launcher.
 pub(crate) fn borrow() -> io::Result<Terminal> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(2))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut word = [0; WORD.len()];
-    // Commands must not have them.
+    // Commands must not inherit them.
     let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
     recvmsg(io::stdin(), &mut [IoSliceMut::new(&mut word)], &mut control, flags)?;
     let mut streams = control.drain().flat_map(|message| match message {
@@ -93,7 +94,7 @@ pub(crate) fn detach() {
     let _ = fs::write("/proc/self/comm", NAME);
 }
 
-/// The way to the launcher: the daemon's standard input, so that nobody else can be at either end of it.
+/// The connection to the launcher: the daemon's standard input, so that no other process has either end of it.
 #[derive(Debug)]
 pub(crate) struct LauncherLink(());
 
@@ -103,10 +104,10 @@ impl LauncherLink {
         Self(())
     }
 
-    /// Lets the launcher end, with success. False if it was stopped meanwhile: whoever stopped it wants no daemon.
+    /// Lets the launcher end, with success. False if it was stopped meanwhile: then no daemon is wanted.
     pub(crate) fn release(self) -> bool {
         let is_released = send(io::stdin(), WORD, SendFlags::NOSIGNAL).is_ok();
-        // From now on who reads from it reads nothing, as from the null device.
+        // From now on a read from standard input finds its end, as from the null device.
         let _ = shutdown(io::stdin(), Shutdown::Both);
         is_released
     }

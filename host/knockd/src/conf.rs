@@ -1,8 +1,8 @@
-//! Conf: knockd.conf as its user wrote it, with every mistake at once.
+//! Conf: a parsed knockd.conf, with every mistake at once.
 //!
 //! It reads bytes and returns values. It opens no file, resolves no name and judges no firewall; which commands run
-//! and what a rule makes of a sequence is decided elsewhere. A `Conf` that came with mistakes is for no use but
-//! showing them.
+//! and what a rule makes of a sequence is decided elsewhere. A `Conf` that came with mistakes must not be
+//! run.
 //!
 //! Lines are cut into pieces of 4095 bytes, each counted as a line, exactly as knockd does: what it would refuse of a
 //! longer line is refused here too, with a hint at the line's length.

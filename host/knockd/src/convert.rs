@@ -1,7 +1,6 @@
 //! Convert: what a knockd.conf says, in the words of Postern's own configuration.
 //!
-//! Makes text for a person to cut into files, and to read before use. It starts from a configuration without mistakes, reads
-//! nothing and writes nothing.
+//! Makes text that the operator cuts into files and reads before use. It starts from a configuration without mistakes, and does no I/O.
 
 mod iptables;
 mod verdict;
@@ -22,7 +21,7 @@ use serde_json::Value;
 use crate::known_conf::KnownConf;
 use iptables::{Accept, AcceptChange};
 
-/// The most that `limits.for` may be, and what it is if nobody says.
+/// The most that `limits.for` may be, and its default.
 const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Most bytes of a name.
@@ -42,7 +41,7 @@ struct Converted {
     config: String,
     /// The rule files, by their paths beside it.
     rules: Vec<(PathBuf, String)>,
-    /// What opened doors and does not any more, or not so.
+    /// What opened doors in the knockd.conf and would not any more, or would open them otherwise.
     left_out: Vec<String>,
 }
 
@@ -54,7 +53,7 @@ impl fmt::Display for Converted {
     }
 }
 
-/// `config`, which `file` says and of whose sections `shared` knows, as a configuration of Postern's own.
+/// `config`, read from `file`, as a configuration of Postern's own; `known_conf` has the names of its sections.
 fn convert(file: &Path, known_conf: &KnownConf, config: &Config) -> Converted {
     let mut names = Vec::new();
     let section = |rule| ConvertedSection::read(rule, known_conf, config, &mut names);
@@ -147,14 +146,14 @@ impl ConvertedSection {
         text
     }
 
-    /// What is in the knockd.conf and has no equal here, in words.
+    /// What is in the knockd.conf and cannot be converted, in words.
     fn left_out(&self) -> Vec<String> {
         let written = comment(&self.written);
         let said = match &self.said {
             Ok(said) => said,
             Err(why) => return vec![format!("the section [{written}] ({why})")],
         };
-        // A rule of iptables is of one family, so nobody of the other got in by it.
+        // A rule of iptables is of one family, so no client of the other got in by it.
         let family = said.family.as_ref().filter(|_| said.loses_family && said.accept.is_none());
         let family = family.map(|(_, why)| format!("clients of the section [{written}] ({why})"));
         let time = said
@@ -282,7 +281,7 @@ struct Pair<'a> {
 }
 
 impl<'a> Pair<'a> {
-    /// None if it is not UTF-8, which TOML must be.
+    /// None if it is not UTF-8, as TOML requires.
     fn of(start: Option<&'a OsString>, stop: Option<&'a OsString>) -> Option<Self> {
         let is_there = |command: &&OsString| !command.is_empty();
         let start = start.filter(is_there);
@@ -383,7 +382,7 @@ fn comment(text: &str) -> String {
     piece(text).to_string()
 }
 
-/// A text as TOML has it. What cannot be seen is written as its number, so that whoever reads the file sees what is in it.
+/// A text as TOML has it. Invisible characters are written as their numbers, so that the file's reader sees them.
 fn quoted(text: &str) -> String {
     if text.chars().all(is_fit) {
         return toml::Value::from(text).to_string();

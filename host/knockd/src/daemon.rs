@@ -1,4 +1,4 @@
-//! Daemon: what runs a configuration, as the program hands it in.
+//! Daemon: the trait through which the program runs a configuration for this crate.
 
 use std::io;
 use std::sync::Arc;
@@ -8,14 +8,14 @@ use postern_core::{Observer, Report};
 
 /// Runs any configuration until it is told to stop.
 pub trait Daemon: Sized {
-    /// Catches signals from now on: one that comes early is heard late, but does not kill.
+    /// Catches signals from now on: an early one is handled late, but does not kill the process.
     ///
     /// # Errors
     /// If the system does not let it.
     fn start() -> io::Result<Self>;
 
     /// Runs until a signal ends it; that signal's number if it ended as it should. `tried` is called once, when everything runs and every
-    /// interface has been tried; the daemon ends if it returns false. `log` hears what happens, but no more lines of a kind than anybody reads.
+    /// interface has been tried; the daemon ends if it returns false. `log` gets the reports, within the limits that the log has for lines of a kind.
     ///
     /// # Errors
     /// Why it could not run, in words.
@@ -26,7 +26,7 @@ pub trait Daemon: Sized {
         tried: Box<dyn FnOnce() -> bool>,
     ) -> Result<Option<i32>, String>;
 
-    /// A report in the daemon's own words, for what knockd has none for.
+    /// A report in the daemon's own words, for what knockd has no message for.
     fn words(report: &Report<'_>) -> String;
 
     /// What is wrong with the rules of a configuration as their modules see it.

@@ -1,4 +1,4 @@
-//! Shared: what is known of a knockd.conf by who reads it, and needed by who speaks of it.
+//! KnownConf: what the reader of a knockd.conf hands to the knockd log: the sections by name, and the logfile.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use postern_text::panic::PastPanic;
 
-/// What those who read the configuration know and those who speak of it must.
+/// What the knockd log must know of the configuration, as it was last read.
 #[derive(Debug, Default)]
 pub(crate) struct KnownConf {
     pub(crate) file: PathBuf,
@@ -19,10 +19,10 @@ pub(crate) struct KnownConf {
 /// The section behind each name of a rule and its door.
 pub(crate) type KnownSections = HashMap<Arc<str>, KnownSection>;
 
-/// A section of a knockd.conf, as far as one must know it to speak of it.
+/// A section of a knockd.conf, as far as messages name it.
 #[derive(Clone, Debug)]
 pub(crate) struct KnownSection {
-    /// As its author calls it; another may be called the same.
+    /// Its name in the file; another section may have the same.
     pub(crate) name: Arc<str>,
     /// How many steps its sequence has.
     pub(crate) steps: usize,
@@ -49,7 +49,7 @@ impl KnownConf {
         self.section(rule).map_or(0, |section| section.steps)
     }
 
-    /// What the author of the section calls the rule or door of this name.
+    /// The name in the file of the section whose rule or door has this name.
     pub(crate) fn section_name(&self, name: &str) -> Arc<str> {
         self.section(name).map_or_else(|| name.into(), |section| section.name)
     }

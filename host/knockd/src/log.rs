@@ -1,8 +1,8 @@
 //! Log: knockd's messages, in its own words, on the channels that it uses.
 //!
-//! Whatever is said goes out clean: a name in it may be anybody's choice. Telling somebody never fails and never waits long: what a
-//! channel does not take is dropped and counted. Only a regular logfile on a disk that hangs can hold the caller up. What is said is
-//! decided in [`message`]; who says it, elsewhere.
+//! Every message is cleaned, since an outsider may have chosen a name in it. Saying one never fails, and waits for a slow channel for at most
+//! [`PATIENCE`] a piece of [`PIPE_PIECE`] bytes: what the channel does not take then is dropped and counted. Only a regular logfile on a disk that hangs can block the caller for longer. The texts are
+//! in [`message`]; when they are said is decided elsewhere.
 
 mod message;
 mod syslog;
@@ -33,7 +33,7 @@ const LONGEST_LINE: usize = 1 << 16;
 /// As much as a pipe that polls as writable takes at once.
 const PIPE_PIECE: usize = 4096;
 
-/// How long a reader of standard output or error may let us wait, before its lines are dropped without waiting.
+/// How long a slow reader of standard output or error is waited for, before its lines are dropped without waiting.
 const PATIENCE: Duration = Duration::from_millis(20);
 
 /// Standard output and error, wherever they are: a daemon's are its launcher's.
@@ -66,7 +66,7 @@ impl Terminal {
         File::from(self.stdout.try_clone()?).write_all(text.as_bytes())
     }
 
-    /// Prints a line on standard error, however long it takes. If that is gone nobody can be told.
+    /// Prints a line on standard error, however long it takes. If that is gone the line is lost.
     pub(crate) fn tell(&self, text: impl Display) {
         let line = format!("{}\n", postern_text::line(text));
         let _ = self.stderr.try_clone().map(|stream| File::from(stream).write_all(line.as_bytes()));
@@ -115,7 +115,7 @@ impl Channels {
 
     /// Opens `path` for appending in place of the logfile there was; an empty path means none.
     ///
-    /// A failure is a warning on standard error, and then there is no logfile. A pipe that nobody reads is a failure.
+    /// A failure is a warning on standard error, and then there is no logfile. A pipe without a reader is a failure.
     pub(crate) fn reopen(&mut self, path: &Path) {
         self.close_logfile();
         if path.as_os_str().is_empty() {
@@ -195,7 +195,7 @@ fn open_logfile(path: &Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).custom_flags(flags).open(path)
 }
 
-/// A standard stream, whose reader may be slow or gone. Nobody else may hold half a line in a buffer for it.
+/// A standard stream, whose reader may be slow or gone. No other code may hold part of a line in a buffer for it.
 #[derive(Debug)]
 struct Console<S> {
     stream: S,

@@ -1,4 +1,4 @@
-//! Names: what reverse DNS calls those who knock, asked by a thread of its own so that nobody else waits for an answer.
+//! Names: the names of sources by reverse DNS, looked up on a thread of its own, so that no other thread waits for an answer.
 
 use std::collections::HashMap;
 use std::io;
@@ -12,13 +12,13 @@ use postern_text::panic::PastPanic;
 
 use crate::log::{Channels, KnockdMessage};
 
-/// Messages that may wait for a name; beyond that they are said without.
+/// Messages that may wait for a name; beyond that they are said without names.
 const WAITING: usize = 256;
-/// How long an answer, or that there is none, is taken for true.
+/// How long an answer, or that there is no name, is cached.
 const KNOWN_FOR: Duration = Duration::from_secs(600);
-/// Addresses whose names are known at once.
+/// Most addresses in the cache.
 const MAX_KNOWN: usize = 4096;
-/// How long the last words of the daemon wait for those before them.
+/// How long the daemon's last messages wait for those before them.
 const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Says messages with names, in their order.
@@ -42,7 +42,7 @@ impl Names {
         })
     }
 
-    /// Waits a moment for what was said to be heard: the process may be about to end.
+    /// Waits for the queue to be written, for at most a moment: the process may be about to end.
     pub(crate) fn flush(&self) {
         let (done, heard) = channel();
         if self.queue.try_send((Vec::new(), Some(done))).is_ok() {

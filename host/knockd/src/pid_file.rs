@@ -1,4 +1,4 @@
-//! PidFile: the file in which a daemon says whom to stop, and never that of another daemon that runs.
+//! PidFile: the file with the number of the daemon's process. It never takes the pidfile of another daemon that runs.
 
 use std::fs::{self, File, Metadata, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
@@ -51,7 +51,7 @@ impl PidFile {
     /// Removes the file, if it is still ours.
     pub(crate) fn remove(self) {
         if read(&self.path) == Some(process::id()) {
-            // Whoever removed it before had a reason.
+            // If another process removed it before, that is as well.
             drop(fs::remove_file(self.path));
         }
     }
@@ -60,7 +60,7 @@ impl PidFile {
 /// Opens the file and locks it, where there are locks.
 fn open(path: &Path) -> Result<File, NotWritten> {
     for _ in 0..TRIES {
-        // A pipe would be waited for.
+        // Opening a pipe would block.
         let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
         let file = OpenOptions::new().write(true).create(true).truncate(false).custom_flags(flags).open(path);
         let file = file.map_err(NotWritten::Failed)?;
@@ -72,11 +72,11 @@ fn open(path: &Path) -> Result<File, NotWritten> {
                     thread::sleep(PAUSE);
                     continue;
                 }
-                // Who may read the file can lock it, and keeps nobody from starting by that.
+                // A user who may only read the file can lock it, too; that must not keep the daemon from starting.
                 Some(_) => return Ok(file),
             }
         }
-        // Whoever had it may have removed it meanwhile.
+        // The process that held the lock may have removed the file meanwhile.
         let inode =
             |metadata: io::Result<Metadata>| metadata.map(|metadata| (metadata.dev(), metadata.ino()));
         if inode(fs::metadata(path)).ok() == inode(file.metadata()).ok() {
@@ -103,7 +103,7 @@ fn holder_after(path: &Path, patience: Duration) -> Option<u32> {
 }
 
 fn read(path: &Path) -> Option<u32> {
-    // A pipe would be waited for.
+    // Opening a pipe would block.
     if !fs::metadata(path).ok()?.is_file() {
         return None;
     }
@@ -191,7 +191,7 @@ mod tests {
         lock.lock().unwrap();
         assert!(matches!(PidFile::write(path.clone()), Err(NotWritten::Held)));
         assert_eq!(fs::read_to_string(&path).unwrap(), number);
-        // Whoever may read it can lock it; it counts whose number is in it.
+        // A user who may only read the file can lock it; what counts is the number in it.
         other.kill().unwrap();
         other.wait().unwrap();
         PidFile::write(path.clone()).unwrap();

@@ -1,6 +1,6 @@
-//! What happens, said as knockd says it.
+//! KnockdLog: reports as knockd's messages.
 //!
-//! What knockd has words for is put into them. Of the rest, warnings and errors go to the log and to standard error in the daemon's words.
+//! Of reports that knockd has no message for, warnings and errors go to the log and to standard error in the daemon's words.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
@@ -12,14 +12,14 @@ use crate::log::{Channels, KnockdMessage, NamedSource};
 use crate::names::Names;
 use crate::run::lock;
 
-/// The knockd log: hears reports, and says them on knockd's channels.
+/// The knockd log: an observer that says reports on knockd's channels.
 pub(crate) struct KnockdLog {
     channels: Arc<Mutex<Channels>>,
-    /// With `-l`: everything is said in order by the thread that looks names up.
+    /// With `-l`: the thread that looks names up says all messages, in order.
     names: Option<Arc<Names>>,
     known_conf: Arc<KnownConf>,
     interface: String,
-    /// The daemon's words for what knockd has none for.
+    /// The daemon's words for what knockd has no message for.
     words: fn(&Report<'_>) -> String,
 }
 
@@ -37,7 +37,7 @@ impl KnockdLog {
         Self { channels, names, known_conf, interface, words }
     }
 
-    /// Says what is still to be said, and lets go of the terminal.
+    /// Says what is queued, and releases the terminal.
     pub(crate) fn leave_terminal(&self) -> impl FnOnce() + use<> {
         let (channels, names) = (Arc::clone(&self.channels), self.names.clone());
         move || {
@@ -96,7 +96,7 @@ impl KnockdLog {
                 KnockdMessage::ReloadRefused { path: self.known_conf.file.clone(), mistakes: *mistakes }
             }
             What::Stopping => KnockdMessage::WaitingForChildren,
-            // Whoever heard the warning must hear that its reason is gone.
+            // The warning before was said, so its end is, too.
             What::JournalWritable { .. } | What::LedgerUsable { .. } | What::ListeningAgain { .. } => {
                 self.ours(report)
             }
@@ -121,7 +121,7 @@ impl KnockdLog {
 }
 
 impl Observer for KnockdLog {
-    /// Says what happened, as far as knockd would or somebody must know.
+    /// Says what knockd would say, and what the operator must know.
     fn report(&self, report: &Report<'_>) {
         match &report.what {
             What::Hangup => self.reopen(),

@@ -23,11 +23,11 @@ use crate::pid_file::{self, NotWritten, PidFile};
 use crate::reports::KnockdLog;
 use crate::source::KnockdSource;
 
-/// What knockd listens on if nobody says.
+/// The interface that knockd listens on by default.
 const DEFAULT_INTERFACE: &str = "eth0";
-/// Mistakes that are told one by one; nobody reads more.
+/// Mistakes that are shown one by one; of more, only the number is.
 const MOST_MISTAKES: usize = 100;
-/// Lines of one-time files that are no sequences and are told at the start; more help nobody.
+/// Most broken lines of one-time files that are reported at the start.
 const MOST_BROKEN: usize = 16;
 
 /// Runs as knockd with these arguments, the program's name left out; `D` runs the configuration.
@@ -59,7 +59,7 @@ pub fn run<D: Daemon>(args: impl Iterator<Item = OsString>) -> ExitCode {
             return ExitCode::from(1);
         }
     };
-    // Then there is nothing but the result on standard output.
+    // A conversion prints nothing but its result on standard output.
     let is_conversion = options.convert;
     let (source, conf) = match KnockdSource::open(options) {
         Ok(opened) => opened,
@@ -71,7 +71,7 @@ pub fn run<D: Daemon>(args: impl Iterator<Item = OsString>) -> ExitCode {
             if is_conversion {
                 terminal.tell("knockd: nothing is printed");
             } else {
-                // Nobody needs it who has closed the stream.
+                // If the stream is closed, the usage is not wanted.
                 let _ = terminal.print(&options::usage());
             }
             return ExitCode::from(1);
@@ -136,7 +136,7 @@ impl KnockdSource {
         ExitCode::from(1)
     }
 
-    /// Runs; in the background as soon as every interface has been tried, if there is a link to who launched this.
+    /// Runs; in the background as soon as every interface has been tried, if there is a link to a launcher.
     fn run<D: Daemon>(self, conf: &Conf, terminal: Terminal, link: Option<LauncherLink>) -> ExitCode {
         let mut channels = Channels::new(Some(terminal), self.options.verbose, self.options.debug);
         if conf.use_syslog {
@@ -149,7 +149,7 @@ impl KnockdSource {
         for (door, error) in conf::one_time::broken(conf, MOST_BROKEN) {
             channels.say(&KnockdMessage::BadSequence { door, error });
         }
-        // Before anybody can read in the pidfile whom to stop.
+        // Before the pidfile is there, and with it a process to send signals to.
         let daemon = D::start();
         let pid_file = match link.as_ref().map(|_| self.become_daemon(conf)).transpose() {
             Ok(pid_file) => pid_file,
@@ -213,12 +213,12 @@ impl KnockdSource {
     }
 }
 
-/// The channels, whatever became of who had them before.
+/// The channels, also if a thread panicked while it held them.
 pub(crate) fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
     channels.lock().past_panic()
 }
 
-/// Says a line on standard error. If that is gone nobody can be told.
+/// Says a line on standard error. If that is gone the line is lost.
 fn complain(line: impl Display) {
     drop(terminal::err(line));
 }

@@ -1,4 +1,4 @@
-//! Source: a knockd.conf with what its command line said, as the daemon reads it again and again.
+//! KnockdSource: a knockd.conf with the command line's options, as a source of configurations that is read again at each reload.
 
 use std::fs;
 use std::io;
@@ -15,7 +15,7 @@ use crate::log::system_text;
 use crate::options::Options;
 use crate::translate::{Translation, translate};
 
-/// A knockd.conf, and what its command line said.
+/// A knockd.conf, and the options of the command line.
 #[derive(Clone, Debug)]
 pub(crate) struct KnockdSource {
     pub(crate) options: Arc<Options>,
@@ -27,7 +27,7 @@ pub(crate) struct KnockdSource {
 /// Why a one-time sequence was not used up; its door is then not opened.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 enum Unspent {
-    /// The file is another one by now, or has something else in the sequence's place.
+    /// The file was replaced, or has another text in the sequence's place.
     #[error(
         "{} was changed or replaced and has another line in the place of the one that was used; SIGHUP reads it anew",
         path.display()
@@ -82,7 +82,7 @@ impl ConfigSource for KnockdSource {
         false
     }
 
-    /// What a target gets may be seen coming in and leaving again.
+    /// A packet to a target may be captured when it comes in and when it leaves again.
     fn likeness(&self) -> Likeness {
         Likeness::AcrossRouters
     }
@@ -107,7 +107,7 @@ impl ConfigSource for KnockdSource {
 }
 
 impl KnockdSource {
-    /// Reads the configuration as it is now; `observer` hears of doors that are not there for want of a one-time sequence.
+    /// Reads the configuration as it is now; `observer` gets a report of each door that is left out because no one-time sequence is left.
     pub(crate) fn read_conf(&self, observer: &dyn Observer) -> (Option<Config>, Vec<Mistake>) {
         let file = &self.known_conf.file;
         let whole = |line, what| Mistake { file: file.clone(), line, key: String::new(), what };

@@ -1,7 +1,7 @@
 //! Translate: a knockd.conf in Postern's own terms.
 //!
 //! Each section becomes a rule that runs the stock module `sequence` and a door that runs its commands. All rules are one group,
-//! which gives them what knockd's doors have: a client that is half way at some of them is seen by those alone.
+//! as knockd's doors behave: while a client is half way at some of them, only those get its packets.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -20,9 +20,9 @@ use crate::options::Options;
 
 /// What knockd calls "practically never".
 const NEVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-/// The stock module remembers nobody for longer.
+/// The stock module remembers no client for longer.
 const LONGEST_REMEMBERED: i64 = 3600;
-/// As many as the engine takes.
+/// As many openings as the engine takes.
 const MAX_OPENINGS: usize = 131_072;
 
 /// The configuration that does what a knockd.conf says, and the section behind each name in it.

@@ -1,4 +1,4 @@
-//! Golden: what is told of each kind of mistake, word for word, in a file of its own.
+//! Golden: the messages for each kind of mistake, word for word, in a file of its own.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -52,7 +52,7 @@ kinds! {
 /// What knockd takes, or does not notice, and what we find only when we put it into our own terms.
 const LATER_KINDS: [&str; 3] = ["seq_cooldown", "seq_timeout", "target"];
 
-/// Each `NAME.conf` has mistakes of the kind `NAME` and of no other, and all that is told of them is in `NAME.txt`.
+/// Each `NAME.conf` has mistakes of the kind `NAME` and of no other, and all messages about them are in `NAME.txt`.
 ///
 /// With `POSTERN_BLESS=1` in the environment the `.txt` files are written anew instead of compared; read what changed.
 #[test]
@@ -95,7 +95,7 @@ fn kinds_in(file: &Path) -> Vec<&'static str> {
     kinds
 }
 
-/// All that is told at the start, but for the usage.
+/// All messages at the start, but for the usage.
 fn told(file: &Path) -> String {
     match KnockdSource::open(Options { config: file.to_owned(), ..Options::default() }) {
         Ok(_) => String::new(),

@@ -1,4 +1,4 @@
-//! Mistake: what is wrong, in knockd's words, and what to do, in ours.
+//! ConfMistake: what is wrong, in knockd's words, and what to do, in ours.
 
 use std::path::PathBuf;
 
@@ -44,17 +44,17 @@ impl ConfMistake {
 /// What can be wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum ConfProblem {
-    /// A directive above the first section, or a line that is none for this reason.
+    /// A directive above the first section, or a line there that is no directive, for this reason.
     NoSection(Option<SyntaxError>),
     /// The file begins with a byte order mark.
     ByteOrderMark,
     /// `[]`.
     NoSectionName,
-    /// knockd does not say what it is.
+    /// A line that knockd answers with "syntax error" alone.
     Syntax(SyntaxError),
     /// The item of `TCPFlags`, in capitals.
     UnknownFlag(String),
-    /// A sequence that is none.
+    /// A `Sequence` that does not parse.
     Sequence {
         /// Of which door.
         door: String,

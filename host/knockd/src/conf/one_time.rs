@@ -1,8 +1,8 @@
 //! One-time sequences: a file of them, a line each, crossed out when used.
 //!
 //! It changes nothing in the file but the first byte of the line in use, found by its offset and not by comparison, so a
-//! broken line before it is never crossed out in its place. No two doors may share a file. Nobody may edit it meanwhile: whoever
-//! crosses out looks before whether the line is still the one that was used.
+//! broken line before it is never crossed out in its place. No two doors may share a file. The file must not be edited
+//! meanwhile: before it is crossed out, the line is compared with the one that was used.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
@@ -40,11 +40,11 @@ impl OneTimeLine {
 /// What a line holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum OneTimeState {
-    /// Crossed out, or a comment: which of the two nobody can tell.
+    /// Crossed out, or a comment: the two look the same.
     Used,
     /// A sequence.
     Unused(Vec<SequenceStep>),
-    /// No sequence; to be told and skipped. Empty for a line over 4095 bytes.
+    /// No sequence; reported and skipped. Empty for a line over 4095 bytes.
     Broken(Vec<SequenceError>),
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn read_lines(bytes: &[u8]) -> Vec<OneTimeLine> {
 /// # Errors
 /// If it cannot be opened for both, or read.
 pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<OneTimeLine>)> {
-    // A pipe would be waited for, and this process would be at both ends of it.
+    // Opening a pipe for both would succeed, and reading it would never end.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
     let file = OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)?;
     if file.metadata()?.file_type().is_fifo() {
@@ -86,7 +86,7 @@ pub(crate) fn open(path: &Path) -> io::Result<(File, Vec<OneTimeLine>)> {
 /// Crosses out the line at `offset` and waits until that is on the disk.
 ///
 /// # Errors
-/// If it cannot be written or not be made durable; the sequence must then not be trusted again.
+/// If it cannot be written or not be made durable; the sequence must then not be used.
 pub(crate) fn mark_used(file: &mut File, offset: u64) -> io::Result<()> {
     file.write_all_at(b"#", offset)?;
     file.sync_all()

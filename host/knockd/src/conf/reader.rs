@@ -1,4 +1,4 @@
-//! Reader: goes through the lines, section by section, and never stops at a mistake.
+//! ConfReader: reads the lines, section by section, and never stops at a mistake.
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
@@ -38,7 +38,7 @@ enum CurrentSection {
     Options,
     /// The last door.
     Door,
-    /// Below `[]`: directives are not looked at, for want of knowing what they belong to.
+    /// Below `[]`: directives are ignored, since it is not known which section they belong to.
     Lost,
 }
 

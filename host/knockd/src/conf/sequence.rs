@@ -25,10 +25,10 @@ pub(crate) enum StepProtocol {
     Udp,
 }
 
-/// Why a sequence is none, in knockd's words.
+/// Why a `Sequence` does not parse, in knockd's words.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub(crate) enum SequenceError {
-    /// A port above 65535, or none: knockd takes what is no number for port 0, where nobody knocks. The fork of knockd that cuts it to
+    /// A port above 65535, or none: knockd takes what is no number for port 0, which no client can hit. The fork of knockd that cuts it to
     /// 16 bits would wait on another port than written.
     #[error("port {0} is invalid")]
     Port(String),

@@ -1,4 +1,4 @@
-//! Syntax: why a line is none of knockd's, and what its author may have meant.
+//! Syntax: why a line is not valid in a knockd.conf, and what its author may have meant.
 
 /// Directives of `[options]`.
 const OPTION_KEYS: [&str; 4] = ["UseSyslog", "LogFile", "PidFile", "Interface"];

@@ -1,11 +1,10 @@
 //! Iptables: whether a command does nothing but let the client through to one port, or stop doing so.
 //!
-//! It knows the few options that people use for that. Whatever else there is, the command is more than that, and for a shell
-//! to read.
+//! It knows the few options that are used for that. A command with any other option does more, and is left to the shell.
 
 use std::fmt;
 
-/// One port that the client gets at.
+/// One port that a rule lets the client through to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Accept {
     protocol: AcceptProtocol,
@@ -36,7 +35,7 @@ pub(super) enum AcceptChange {
     Close,
 }
 
-/// What the command does; none if that is not all, or something else.
+/// What the command does; none if it does more, or something else.
 pub(super) fn read(command: &str) -> Option<(AcceptChange, Accept)> {
     let mut words = command.split_ascii_whitespace().peekable();
     let program = words.next()?.rsplit('/').next()?;
@@ -45,7 +44,7 @@ pub(super) fn read(command: &str) -> Option<(AcceptChange, Accept)> {
     }
     let mut found = AcceptOptions::default();
     while let Some(option) = words.next() {
-        // An option that is there twice is not for us to understand.
+        // An option that is there twice is not understood.
         let is_new = match option {
             "-I" | "--insert" | "-A" | "--append" | "-D" | "--delete" => {
                 words.next_if_eq(&"INPUT")?;

@@ -1,4 +1,4 @@
-//! Verdict: what `--convert` says of what it prints: whether that is right, and what is not in it.
+//! Verdict: what `--convert` says about its output: whether it passes `posternd check`, and what is not in it.
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -27,7 +27,7 @@ enum Status {
 impl KnockdSource {
     /// Prints the configuration in Postern's own words. The last line on standard error is what came of it.
     pub(crate) fn convert(&self, conf: &Conf, terminal: &Terminal, check_rules: CheckRules) -> ExitCode {
-        // Read once more; mistakes that were not there a moment ago are told like any others.
+        // Read once more; mistakes that were not there a moment ago are reported like any others.
         let (status, words) = match self.read_conf(&()) {
             (Some(config), _) => {
                 let converted = convert(&self.known_conf.file, &self.known_conf, &config);

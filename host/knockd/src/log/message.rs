@@ -1,4 +1,4 @@
-//! Message: everything that knockd says, and on which channels.
+//! KnockdMessage: everything that knockd says, and on which channels.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -8,12 +8,12 @@ use std::path::PathBuf;
 
 use crate::conf::{SequenceError, one_time_spent};
 
-/// Who knocked, as log lines name it: the address, and with `-l` the name in brackets.
+/// The source of a knock, as log lines name it: the address, and with `-l` the name in brackets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct NamedSource {
     /// The address.
     pub(crate) address: IpAddr,
-    /// What reverse DNS calls it. A stranger chose it, so all but the characters of host names shows as `?`.
+    /// What reverse DNS calls it. An outsider chose it, so all but the characters of host names shows as `?`.
     pub(crate) host: Option<String>,
 }
 
@@ -52,7 +52,7 @@ pub(crate) enum KnockdMessage {
     StartTooLong,
     /// The stop command is 4096 bytes or more with the address in place.
     StopTooLong,
-    /// A sequence in the configuration or in a one-time file is none.
+    /// A sequence in the configuration or in a one-time file does not parse.
     BadSequence { door: String, error: SequenceError },
     /// A one-time file has nothing left.
     OneTimeEmpty { door: String },
@@ -70,7 +70,7 @@ pub(crate) enum KnockdMessage {
     ReopeningLogFile { path: PathBuf },
     /// Ours: a reload found mistakes, and the running configuration stays.
     ReloadRefused { path: PathBuf, mistakes: usize },
-    /// Ours: something that knockd has no words for, and who reads the log must know.
+    /// Ours: something that knockd has no message for, and the operator must know.
     Ours { text: String },
     /// The first line of the shutdown.
     WaitingForChildren,
@@ -79,7 +79,7 @@ pub(crate) enum KnockdMessage {
 }
 
 impl KnockdMessage {
-    /// Whom it is about, if it is about somebody who knocks.
+    /// The source of the knock that it is about, if it is about one.
     pub(crate) fn source_mut(&mut self) -> Option<&mut NamedSource> {
         match self {
             Self::Stage { source, .. }

@@ -21,9 +21,8 @@ impl Syslog {
         Self { path: path.to_owned(), socket: None }
     }
 
-    /// Sends a message, or drops it: a daemon whose queue is full is not waited for, one that is gone is looked
-    /// for once.
-    /// False if it was dropped.
+    /// Sends a message, or drops it: a daemon whose queue is full is not waited for; to one that is gone the socket
+    /// is connected anew, once. False if the message was dropped.
     pub(super) fn send(&mut self, text: &[u8], now: &Zoned) -> bool {
         let datagram = datagram(text, now);
         if let Some(socket) = &self.socket {
