@@ -10,7 +10,7 @@ use std::time::Duration;
 use postern_capture::LocalNetwork;
 use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
 use postern_core::{Event, Observer, Report, What};
-use postern_doorman::{Error, Release};
+use postern_doorman::{DoormanError, Release};
 use postern_sandbox::{Generation, Pool};
 use postern_text::chain;
 use sd_notify::NotifyState;
@@ -211,7 +211,7 @@ impl App {
         let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
         if let Err(error) = self.engine.apply(&plan, release).await {
             let running = self.engine.generation();
-            if let Error::Doors(found) = error {
+            if let DoormanError::Doors(found) = error {
                 let mistakes = plan.mistakes(self.source.file(), config, found);
                 report_refused_reload(&*self.observer, &mistakes, running);
             } else {

@@ -15,7 +15,7 @@ use postern_core::{
     Again, ConfigIdentity, DoorId, DoorPolicy, Event, GuardDoor, Key, Listing, NetDoor, Observer, Order,
     RuleId,
 };
-use postern_doorman::{DoormanEvent, DoormanHandle, Error, Posture, Release};
+use postern_doorman::{DoormanError, DoormanEvent, DoormanHandle, Posture, Release};
 use postern_runner::{Call, Commands, Journal, Record, Runner};
 use tokio::sync::oneshot;
 
@@ -83,7 +83,10 @@ impl Doors {
 
     /// Closes what could be read of guard doors, before anything else is known of the configuration. Nobody can open them yet, and
     /// what was guarded before stays so.
-    pub(crate) fn guard(&self, guards: &[GuardDoor]) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    pub(crate) fn guard(
+        &self,
+        guards: &[GuardDoor],
+    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         let doors = guards.iter().cloned().map(NetDoor::Guard);
         self.set_doors((0..).map(DoorId).zip(doors).collect(), Release::Later)
     }
@@ -93,7 +96,7 @@ impl Doors {
         &mut self,
         plan: &Plan,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         // Commands of doors that are gone stay: something may still be open that only they can close.
         let commands = plan.doors.iter().filter_map(|(id, kind)| Some((*id, commands_of(kind)?)));
         self.commands.extend(commands);
@@ -102,12 +105,12 @@ impl Doors {
     }
 
     /// Puts the doors of the newest plan in place once more, letting go of ports that none of them guards.
-    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         self.set_doors(self.in_place.clone(), Release::Now)
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, DoormanError>> + use<> {
         let (reply, answer) = oneshot::channel();
         // Whoever does not wait any more does not miss the answer.
         self.net.list(|listing| drop(reply.send(listing)));
@@ -150,7 +153,7 @@ impl Doors {
         &self,
         doors: Vec<(DoorId, NetDoor)>,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         let (reply, answer) = oneshot::channel();
         self.net.set_doors(doors, release, |posture| drop(reply.send(posture)));
         answered(answer)
@@ -176,7 +179,7 @@ fn commands_of(door: &DoorKind) -> Option<Commands> {
 }
 
 /// The answer of the packet filter's thread, or that there is none.
-async fn answered<T>(answer: oneshot::Receiver<Result<T, Error>>) -> Result<T, Error> {
-    let gone = |_| Error::Unreachable(io::Error::other("the thread of the packet filter has ended"));
+async fn answered<T>(answer: oneshot::Receiver<Result<T, DoormanError>>) -> Result<T, DoormanError> {
+    let gone = |_| DoormanError::Unreachable(io::Error::other("the thread of the packet filter has ended"));
     answer.await.map_err(gone)?
 }

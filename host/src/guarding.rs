@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use postern_core::{Observer, Report, What};
-use postern_doorman::{Error, Posture, Release};
+use postern_doorman::{DoormanError, Posture, Release};
 use tokio::time::{Instant, sleep};
 
 use crate::signals::Signals;
@@ -33,9 +33,9 @@ pub(crate) async fn apply_when_free<F>(
     signals: &mut Signals,
     observer: &dyn Observer,
     mut attempt: impl FnMut() -> F,
-) -> Result<Attempt, Error>
+) -> Result<Attempt, DoormanError>
 where
-    F: Future<Output = Result<Posture, Error>>,
+    F: Future<Output = Result<Posture, DoormanError>>,
 {
     for tries in 0_u32.. {
         let tried = tokio::select! {
@@ -44,7 +44,7 @@ where
         };
         match tried {
             Ok(posture) => return Ok(Attempt::Done(posture)),
-            Err(error @ (Error::Owned(_) | Error::OtherConfiguration(_))) => {
+            Err(error @ (DoormanError::Owned(_) | DoormanError::OtherConfiguration(_))) => {
                 if tries.is_multiple_of(TOLD_EVERY) {
                     let detail = error.to_string().into();
                     observer.report(&Report::new(What::TableTaken { detail }));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
 use postern_core::{DoorId, DoorPolicy, Grant, NetDoor, Policy};
-use postern_doorman::Mistake;
+use postern_doorman::RulesetMistake;
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
 #[derive(Clone, Debug)]
@@ -28,7 +28,12 @@ impl Plan {
     }
 
     /// What the doorman says is wrong with the doors of `config`, which `file` says and this plan is of, with their names.
-    pub(crate) fn mistakes(&self, file: &Path, config: &Config, found: Vec<(DoorId, Mistake)>) -> Mistakes {
+    pub(crate) fn mistakes(
+        &self,
+        file: &Path,
+        config: &Config,
+        found: Vec<(DoorId, RulesetMistake)>,
+    ) -> Mistakes {
         let mistake = |(door, what)| {
             let name = &self.policy.doors.get(&door)?.name;
             Some(config.doors.get(name)?.refused(file, what))

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use postern_config::Config;
 use postern_core::{Action, ClaimKind, Engine, Event, Listing, Observer, Report, What};
-use postern_doorman::{Error, Posture, Release};
+use postern_doorman::{DoormanError, Posture, Release};
 use postern_ledger::{Answer, Ledger};
 use postern_runner::{Journal, Record};
 use postern_text::panic::PastPanic;
@@ -109,17 +109,17 @@ impl SharedEngine {
         &self,
         plan: &Plan,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         self.lock().doors.apply(plan, release)
     }
 
     /// Puts the doors in force in place once more, letting go of ports that none of them guards.
-    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, Error>> + use<> {
+    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         self.lock().doors.let_go()
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, Error>> + use<> {
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, DoormanError>> + use<> {
         self.lock().doors.list()
     }
 

@@ -60,12 +60,12 @@ pub fn decode(frame: &Frame<'_>, detail: Detail) -> Result<Knock, DropReason> {
 
 /// What follows a header: the bytes that were captured, and how many there are in the whole packet.
 #[derive(Clone, Copy)]
-struct Rest<'a> {
+struct Remainder<'a> {
     bytes: &'a [u8],
     whole: usize,
 }
 
-impl<'a> Rest<'a> {
+impl<'a> Remainder<'a> {
     /// What a packet of `whole` bytes has, whatever stands behind it in the frame.
     fn new(bytes: &'a [u8], whole: usize) -> Self {
         Self { bytes: &bytes[..bytes.len().min(whole)], whole }

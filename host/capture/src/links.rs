@@ -12,7 +12,7 @@ use postern_core::Client;
 use rustix::net::netdevice::index_to_name;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::rtnetlink::{self, List, Message, attributes, half, word};
+use crate::rtnetlink::{self, DumpKind, RtnetlinkMessage, attributes, half, word};
 
 /// The index of the loopback interface, the same in every network namespace.
 pub const LOOPBACK: u32 = 1;
@@ -72,14 +72,14 @@ pub struct Links {
 struct Link {
     index: u32,
     name: Box<str>,
-    kind: Kind,
+    kind: LinkKind,
     /// The index of what it belongs to; 0 for none.
     master: u32,
 }
 
 /// What matters of an interface here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+enum LinkKind {
     /// Takes over what comes in on those that belong to it.
     Bundle,
     /// Leaves packets where they came in.
@@ -99,7 +99,7 @@ impl Links {
     /// # Errors
     /// If it does not answer.
     pub(crate) fn read() -> io::Result<Self> {
-        Ok(Self::new(rtnetlink::read_all(List::Links, Link::read)?))
+        Ok(Self::new(rtnetlink::read_all(DumpKind::Links, Link::read)?))
     }
 
     fn new(mut all: Vec<Link>) -> Self {
@@ -136,13 +136,13 @@ impl Links {
                 continue;
             }
             match self.link(link.master).map(|master| master.kind) {
-                Some(Kind::Bundle) => {
+                Some(LinkKind::Bundle) => {
                     at = link.master;
                     continue;
                 }
-                Some(Kind::RoutingTable) => {}
+                Some(LinkKind::RoutingTable) => {}
                 // Such as Open vSwitch, which decides by itself where packets go.
-                Some(Kind::Other | Kind::Vlan { .. }) => return 0,
+                Some(LinkKind::Other | LinkKind::Vlan { .. }) => return 0,
                 None if link.master != 0 => return 0,
                 None => {}
             }
@@ -161,14 +161,14 @@ impl Links {
     }
 
     fn vlan(&self, interface: u32, tag: Tag) -> Option<u32> {
-        let wanted = Kind::Vlan { below: interface, protocol: tag.protocol, id: tag.id };
+        let wanted = LinkKind::Vlan { below: interface, protocol: tag.protocol, id: tag.id };
         self.all.iter().find(|link| link.kind == wanted).map(|link| link.index)
     }
 }
 
 impl Link {
     /// From struct ifinfomsg and what follows it (linux/if_link.h).
-    fn read(message: &Message<'_>) -> Option<Self> {
+    fn read(message: &RtnetlinkMessage<'_>) -> Option<Self> {
         const HEADER: usize = 16;
         const NAME: u16 = 3;
         const BELOW: u16 = 5;
@@ -192,12 +192,12 @@ impl Link {
                 _ => {}
             }
         }
-        let kind = Kind::read(info, below.filter(|_| is_below_here));
+        let kind = LinkKind::read(info, below.filter(|_| is_below_here));
         Some(Self { index, name: name?.into(), kind, master })
     }
 }
 
-impl Kind {
+impl LinkKind {
     /// From IFLA_LINKINFO.
     fn read(info: &[u8], below: Option<u32>) -> Self {
         const KIND: u16 = 1;
@@ -243,12 +243,12 @@ fn text(bytes: &[u8]) -> Option<&str> {
 mod tests {
     use super::*;
 
-    fn link(index: u32, name: &str, kind: Kind, master: u32) -> Link {
+    fn link(index: u32, name: &str, kind: LinkKind, master: u32) -> Link {
         Link { index, name: name.into(), kind, master }
     }
 
-    fn vlan(below: u32, protocol: u16, id: u16) -> Kind {
-        Kind::Vlan { below, protocol, id }
+    fn vlan(below: u32, protocol: u16, id: u16) -> LinkKind {
+        LinkKind::Vlan { below, protocol, id }
     }
 
     fn q(id: u16) -> Tag {
@@ -263,24 +263,24 @@ mod tests {
     fn machine() -> Links {
         Links::new(vec![
             link(40, "br0.6", vlan(20, TAG_8021Q, 6), 0),
-            link(LOOPBACK, "lo", Kind::Other, 0),
-            link(2, "eth2", Kind::Other, 10),
-            link(3, "eth3", Kind::Other, 10),
-            link(4, "eth4", Kind::Other, 20),
-            link(5, "eth5", Kind::Other, 0),
-            link(6, "eth6", Kind::Other, 0),
-            link(7, "eth7", Kind::Other, 30),
-            link(8, "eth8", Kind::Other, 31),
-            link(9, "eth9", Kind::Other, 999),
-            link(10, "bond0", Kind::Bundle, 0),
+            link(LOOPBACK, "lo", LinkKind::Other, 0),
+            link(2, "eth2", LinkKind::Other, 10),
+            link(3, "eth3", LinkKind::Other, 10),
+            link(4, "eth4", LinkKind::Other, 20),
+            link(5, "eth5", LinkKind::Other, 0),
+            link(6, "eth6", LinkKind::Other, 0),
+            link(7, "eth7", LinkKind::Other, 30),
+            link(8, "eth8", LinkKind::Other, 31),
+            link(9, "eth9", LinkKind::Other, 999),
+            link(10, "bond0", LinkKind::Bundle, 0),
             link(11, "bond0.5", vlan(10, TAG_8021Q, 5), 0),
-            link(20, "br0", Kind::Bundle, 0),
+            link(20, "br0", LinkKind::Bundle, 0),
             link(21, "eth5.7", vlan(5, TAG_8021Q, 7), 20),
             link(22, "eth6.7", vlan(6, TAG_8021AD, 7), 0),
             link(23, "eth6.7.8", vlan(22, TAG_8021Q, 8), 0),
             link(24, "eth6.9", vlan(6, TAG_8021Q, 9), 0),
-            link(30, "vrf0", Kind::RoutingTable, 0),
-            link(31, "ovs-system", Kind::Other, 0),
+            link(30, "vrf0", LinkKind::RoutingTable, 0),
+            link(31, "ovs-system", LinkKind::Other, 0),
         ])
     }
 
@@ -344,7 +344,7 @@ mod tests {
 
     #[test]
     fn a_circle_ends() {
-        let links = Links::new(vec![link(2, "a", Kind::Bundle, 3), link(3, "b", Kind::Bundle, 2)]);
+        let links = Links::new(vec![link(2, "a", LinkKind::Bundle, 3), link(3, "b", LinkKind::Bundle, 2)]);
         assert_eq!(links.seen_by_ip(2, &[]), 0);
     }
 
@@ -385,15 +385,15 @@ mod tests {
         // What is below is in another namespace; a kind that means nothing here; no name.
         assert_eq!(
             said(&[name.clone(), below.clone(), info.clone(), elsewhere]),
-            Some(link(7, "eth0.5", Kind::Other, 0))
+            Some(link(7, "eth0.5", LinkKind::Other, 0))
         );
         assert_eq!(
             said(&[name.clone(), attribute(18, &attribute(1, b"veth\0"))]),
-            Some(link(7, "eth0.5", Kind::Other, 0))
+            Some(link(7, "eth0.5", LinkKind::Other, 0))
         );
         for bundle in ["bridge", "bond", "team"] {
             let info = attribute(18, &attribute(1, bundle.as_bytes()));
-            assert_eq!(said(&[name.clone(), info]), Some(link(7, "eth0.5", Kind::Bundle, 0)), "{bundle}");
+            assert_eq!(said(&[name.clone(), info]), Some(link(7, "eth0.5", LinkKind::Bundle, 0)), "{bundle}");
         }
         assert_eq!(said(&[below]), None);
     }

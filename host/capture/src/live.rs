@@ -29,7 +29,7 @@ use crate::link_changes::LinkChanges;
 use device::Device;
 pub use error::CaptureError;
 use moderation::InterruptModeration;
-use outage::{Opened, Outage};
+use outage::{Outage, Recovered};
 
 /// Frames that are read before commands get their turn.
 const BATCH: usize = 256;
@@ -88,7 +88,7 @@ impl<F: FnMut(Frame<'_>) + Send + 'static> FrameSink for F {
 
 /// A capture on one interface. Dropping it has the capture end, without waiting for that.
 pub struct LiveCapture {
-    shared: Arc<Shared>,
+    shared: Arc<SharedCapture>,
     observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
 }
@@ -101,8 +101,8 @@ pub struct EndingCapture {
 
 /// What the thread and its owner share.
 #[derive(Debug)]
-struct Shared {
-    state: Mutex<State>,
+struct SharedCapture {
+    state: Mutex<CaptureState>,
     /// Told after each change of `state` by the thread.
     changed: Condvar,
     /// Written to after each change of `state` by the owner.
@@ -110,7 +110,7 @@ struct Shared {
 }
 
 #[derive(Debug)]
-struct State {
+struct CaptureState {
     stop: bool,
     filter: Arc<Filter>,
     /// Counts the filters, so that it is known whether the newest one is in place.
@@ -158,7 +158,7 @@ impl LiveCapture {
         let failed = |source| CaptureError::Thread { interface: interface.clone(), source };
         let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| failed(errno.into()))?;
-        let state = State {
+        let state = CaptureState {
             stop: false,
             filter,
             filter_number: 1,
@@ -168,7 +168,7 @@ impl LiveCapture {
             stats_asked: 0,
             stats_answered: 0,
         };
-        let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new(), wake });
+        let shared = Arc::new(SharedCapture { state: Mutex::new(state), changed: Condvar::new(), wake });
         let thread = thread::Builder::new()
             .name(format!("capture {interface}"))
             .stack_size(S::STACK)
@@ -252,8 +252,8 @@ impl EndingCapture {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl SharedCapture {
+    fn lock(&self) -> MutexGuard<'_, CaptureState> {
         self.state.lock().past_panic()
     }
 
@@ -268,7 +268,7 @@ impl Shared {
         let _ = read(&self.wake, &mut [0_u8; 8]);
     }
 
-    fn update(&self, change: impl FnOnce(&mut State)) {
+    fn update(&self, change: impl FnOnce(&mut CaptureState)) {
         change(&mut self.lock());
         self.changed.notify_all();
     }
@@ -276,8 +276,8 @@ impl Shared {
     fn wait_until(
         &self,
         timeout: Duration,
-        mut done: impl FnMut(&State) -> bool,
-    ) -> (MutexGuard<'_, State>, bool) {
+        mut done: impl FnMut(&CaptureState) -> bool,
+    ) -> (MutexGuard<'_, CaptureState>, bool) {
         let (state, result) =
             self.changed.wait_timeout_while(self.lock(), timeout, |state| !done(state)).past_panic();
         let is_done = !result.timed_out() || done(&state);
@@ -287,7 +287,7 @@ impl Shared {
 
 /// The thread: open, read until that ends, wait, again.
 fn run(
-    shared: &Shared,
+    shared: &SharedCapture,
     settings: &CaptureSettings,
     changes: Option<LinkChanges>,
     observer: &dyn Observer,
@@ -315,7 +315,7 @@ fn run(
 
 /// Reads frames and follows commands until the capture is to stop or fails.
 fn serve(
-    shared: &Shared,
+    shared: &SharedCapture,
     device: &mut Device,
     outage: &mut Outage,
     observer: &dyn Observer,
@@ -368,7 +368,7 @@ fn serve(
 }
 
 /// Reports that the interface is open, and whether it was reported that it was not.
-fn report_listening(device: &Device, ended: Option<Opened>, observer: &dyn Observer) {
+fn report_listening(device: &Device, ended: Option<Recovered>, observer: &dyn Observer) {
     let (interface, link) = (device.name().into(), format!("{:?}", device.link()).into());
     let what = match (device.direction(), ended) {
         // Where packets come in, another capture reports the same.
@@ -376,7 +376,7 @@ fn report_listening(device: &Device, ended: Option<Opened>, observer: &dyn Obser
             What::Listening { interface, link, direction: device.direction() }
         }
         (Direction::Incoming, Some(opened)) => {
-            What::ListeningAgain { interface, link, was_open: opened == Opened::Again }
+            What::ListeningAgain { interface, link, was_open: opened == Recovered::Again }
         }
     };
     observer.report(&Report::new(what));
@@ -384,7 +384,7 @@ fn report_listening(device: &Device, ended: Option<Opened>, observer: &dyn Obser
 
 /// Hands on what is there, up to a batch; how many frames that were.
 fn read_batch(
-    shared: &Shared,
+    shared: &SharedCapture,
     device: &mut Device,
     observer: &dyn Observer,
     sink: &mut impl FrameSink,
@@ -404,7 +404,7 @@ struct WokenBy {
 
 /// Waits for commands, for frames, and for changes of interfaces. With a poll interval, which is shorter than a second, frames wake nobody,
 /// and after it the ring is to be read whether there are any or not.
-fn sleep(shared: &Shared, device: &Device, outage: &Outage, interval: Option<Duration>) -> WokenBy {
+fn sleep(shared: &SharedCapture, device: &Device, outage: &Outage, interval: Option<Duration>) -> WokenBy {
     let interval = interval.map(|interval| Timespec { tv_sec: 0, tv_nsec: interval.subsec_nanos().into() });
     let mut descriptors = [
         PollFd::new(&shared.wake, PollFlags::IN),
@@ -429,7 +429,11 @@ fn sleep(shared: &Shared, device: &Device, outage: &Outage, interval: Option<Dur
 }
 
 /// Attaches the newest filter and returns its number.
-fn attach_newest(shared: &Shared, device: &Device, observer: &dyn Observer) -> Result<u64, CaptureError> {
+fn attach_newest(
+    shared: &SharedCapture,
+    device: &Device,
+    observer: &dyn Observer,
+) -> Result<u64, CaptureError> {
     let (filter, number) = {
         let state = shared.lock();
         (state.filter.clone(), state.filter_number)
@@ -443,7 +447,7 @@ fn attach_newest(shared: &Shared, device: &Device, observer: &dyn Observer) -> R
 }
 
 /// Adds what was seen since the last time.
-fn count(shared: &Shared, device: &mut Device) {
+fn count(shared: &SharedCapture, device: &mut Device) {
     let (received, dropped) = device.seen();
     shared.update(|state| {
         state.stats.received += received;
@@ -452,7 +456,7 @@ fn count(shared: &Shared, device: &mut Device) {
 }
 
 /// Calls the sink so that a panic in it stays there.
-fn guarded(shared: &Shared, interface: &str, observer: &dyn Observer, call: impl FnOnce()) {
+fn guarded(shared: &SharedCapture, interface: &str, observer: &dyn Observer, call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         let mut panics = 0;
         shared.update(|state| {

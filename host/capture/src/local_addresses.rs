@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::links::{LOOPBACK, is_link_local};
-use crate::rtnetlink::{self, List, Message, attributes, word};
+use crate::rtnetlink::{self, DumpKind, RtnetlinkMessage, attributes, word};
 
 /// The addresses of this machine at one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,7 +27,7 @@ impl LocalAddresses {
     /// # Errors
     /// If it does not answer.
     pub(crate) fn read() -> io::Result<Self> {
-        Ok(Self::new(rtnetlink::read_all(List::Addresses, Assigned::read)?))
+        Ok(Self::new(rtnetlink::read_all(DumpKind::Addresses, Assigned::read)?))
     }
 
     fn new(assigned: impl IntoIterator<Item = Assigned>) -> Self {
@@ -125,7 +125,7 @@ struct Assigned {
 
 impl Assigned {
     /// From struct ifaddrmsg and what follows it (linux/if_addr.h).
-    fn read(message: &Message<'_>) -> Option<Self> {
+    fn read(message: &RtnetlinkMessage<'_>) -> Option<Self> {
         const HEADER: usize = 8;
         /// The address, or of a tunnel the far end.
         const ADDRESS: u16 = 1;

@@ -42,7 +42,7 @@ const ATTRIBUTE_FLAGS: u16 = 0xc000;
 
 /// What there is a list of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum List {
+pub(crate) enum DumpKind {
     Addresses,
     Links,
 }
@@ -65,7 +65,7 @@ impl Changed {
 }
 
 /// A message from the kernel.
-pub(crate) struct Message<'a> {
+pub(crate) struct RtnetlinkMessage<'a> {
     pub(crate) kind: u16,
     is_interrupted: bool,
     pub(crate) body: &'a [u8],
@@ -97,7 +97,10 @@ pub(crate) fn drain(news: &OwnedFd) -> Changed {
 }
 
 /// What `read` makes of each message of a list, in the kernel's order. The list is whole and of one moment.
-pub(crate) fn read_all<T>(list: List, read: impl Fn(&Message<'_>) -> Option<T>) -> io::Result<Vec<T>> {
+pub(crate) fn read_all<T>(
+    list: DumpKind,
+    read: impl Fn(&RtnetlinkMessage<'_>) -> Option<T>,
+) -> io::Result<Vec<T>> {
     for _ in 0..ATTEMPTS {
         if let Some(all) = read_once(list, &read)? {
             return Ok(all);
@@ -107,7 +110,10 @@ pub(crate) fn read_all<T>(list: List, read: impl Fn(&Message<'_>) -> Option<T>) 
 }
 
 /// The list, or none if it changed while it was read.
-fn read_once<T>(list: List, read: impl Fn(&Message<'_>) -> Option<T>) -> io::Result<Option<Vec<T>>> {
+fn read_once<T>(
+    list: DumpKind,
+    read: impl Fn(&RtnetlinkMessage<'_>) -> Option<T>,
+) -> io::Result<Option<Vec<T>>> {
     let socket = open(SocketFlags::empty())?;
     set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WAIT))?;
     sendto(&socket, &request(list), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
@@ -136,7 +142,7 @@ fn open(flags: SocketFlags) -> io::Result<OwnedFd> {
     Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC | flags, None)?)
 }
 
-fn request(list: List) -> Vec<u8> {
+fn request(list: DumpKind) -> Vec<u8> {
     /// struct ifaddrmsg, for all families.
     const ADDRESSES: [u8; 8] = [0; 8];
     /// struct ifinfomsg.
@@ -146,8 +152,8 @@ fn request(list: List) -> Vec<u8> {
     const WITHOUT_COUNTERS: u32 = 1 << 3;
     const MASK_LENGTH: u16 = 8;
     let (kind, body) = match list {
-        List::Addresses => (GET_ADDRESS, ADDRESSES.to_vec()),
-        List::Links => {
+        DumpKind::Addresses => (GET_ADDRESS, ADDRESSES.to_vec()),
+        DumpKind::Links => {
             let mask = [&MASK_LENGTH.to_ne_bytes()[..], &EXTENSION_MASK.to_ne_bytes()].concat();
             (GET_LINK, [&LINKS[..], &mask, &WITHOUT_COUNTERS.to_ne_bytes()].concat())
         }
@@ -158,7 +164,7 @@ fn request(list: List) -> Vec<u8> {
 }
 
 /// The messages in what was received; ends at the first that contradicts itself.
-fn split(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
+fn split(mut bytes: &[u8]) -> impl Iterator<Item = RtnetlinkMessage<'_>> {
     std::iter::from_fn(move || {
         let length = usize::try_from(u32::from_ne_bytes(*bytes.first_chunk()?)).ok()?;
         let message = bytes.get(..length)?;
@@ -166,7 +172,7 @@ fn split(mut bytes: &[u8]) -> impl Iterator<Item = Message<'_>> {
         let is_interrupted = half(message, 6)? & INTERRUPTED != 0;
         let body = message.get(HEADER..)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(Message { kind, is_interrupted, body })
+        Some(RtnetlinkMessage { kind, is_interrupted, body })
     })
 }
 
@@ -196,8 +202,12 @@ pub(crate) mod tests {
     use super::*;
 
     /// What `read` makes of one message.
-    pub(crate) fn one<T>(kind: u16, body: &[u8], read: impl Fn(&Message<'_>) -> Option<T>) -> Vec<T> {
-        read(&Message { kind, is_interrupted: false, body }).into_iter().collect()
+    pub(crate) fn one<T>(
+        kind: u16,
+        body: &[u8],
+        read: impl Fn(&RtnetlinkMessage<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        read(&RtnetlinkMessage { kind, is_interrupted: false, body }).into_iter().collect()
     }
 
     #[test]

@@ -7,7 +7,7 @@ use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use rustix::io::Errno;
 
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::socket::{messages_of, receive, set_receive_buffer};
 
 /// The group that is told of changes (`NFNLGRP_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h).
@@ -41,8 +41,8 @@ impl Changes {
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`]; needs CAP_NET_ADMIN.
-    pub fn watch(ours: u32) -> Result<Self, Error> {
+    /// [`DoormanError::Unreachable`]; needs CAP_NET_ADMIN.
+    pub fn watch(ours: u32) -> Result<Self, DoormanError> {
         let open = || -> io::Result<netlink_sys::Socket> {
             let mut socket = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
             socket.bind(&SocketAddr::new(0, 0))?;
@@ -50,7 +50,7 @@ impl Changes {
             socket.add_membership(NFTABLES_GROUP)?;
             Ok(socket)
         };
-        Ok(Self { socket: open().map_err(Error::Unreachable)?, ours, inbox: vec![0; INBOX] })
+        Ok(Self { socket: open().map_err(DoormanError::Unreachable)?, ours, inbox: vec![0; INBOX] })
     }
 
     /// Reads all news, without waiting for any, and says whether somebody else may have taken away something of ours.

@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::attributes::find_u32;
 use crate::door_chain::DoorChain;
 use crate::door_set::DoorSet;
-use crate::error::Mistake;
+use crate::error::RulesetMistake;
 use crate::inventory::find_table_of;
 use crate::socket::Socket;
 use crate::table::set_question;
@@ -25,12 +25,12 @@ const IPV4_ADDR: u32 = 7;
 const IPV6_ADDR: u32 = 8;
 
 /// A door that was looked at.
-pub(crate) enum Door {
+pub(crate) enum CheckedDoor {
     Guard(Arc<GuardDoor>, DoorChain),
     Set { v4: Option<DoorSet>, v6: Option<DoorSet> },
 }
 
-impl Door {
+impl CheckedDoor {
     /// Its sets; see [`DoorChain::sets`].
     pub(crate) fn sets(&self) -> impl Iterator<Item = (&DoorSet, Option<u8>, bool)> {
         let (chain, sets) = match self {
@@ -50,9 +50,9 @@ enum Addresses {
 
 /// Looks every set of the doors up in the ruleset of this network namespace and says what is wrong with them.
 ///
-/// Needs CAP_NET_ADMIN; without, every set is [`Mistake::Unreadable`].
+/// Needs CAP_NET_ADMIN; without, every set is [`RulesetMistake::Unreadable`].
 #[must_use]
-pub fn check_sets(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
+pub fn check_sets(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, RulesetMistake)> {
     match Socket::open() {
         Ok(mut socket) => look_up(&mut socket, doors).1,
         Err(error) => {
@@ -67,12 +67,12 @@ pub fn check_sets(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, Mistake)> {
 pub(crate) fn look_up(
     socket: &mut Socket,
     doors: &[(DoorId, NetDoor)],
-) -> (BTreeMap<DoorId, Door>, Vec<(DoorId, Mistake)>) {
+) -> (BTreeMap<DoorId, CheckedDoor>, Vec<(DoorId, RulesetMistake)>) {
     let mut checked = BTreeMap::new();
     let mut mistakes = Vec::new();
     for (id, door) in doors {
         let door = match door {
-            NetDoor::Guard(guard) => Door::Guard(Arc::new(guard.clone()), DoorChain::new(guard)),
+            NetDoor::Guard(guard) => CheckedDoor::Guard(Arc::new(guard.clone()), DoorChain::new(guard)),
             NetDoor::Set { sets } => {
                 let (mut v4, mut v6) = (None, None);
                 for set in sets {
@@ -85,10 +85,13 @@ pub(crate) fn look_up(
                         }
                     };
                     if let Some(other) = place.replace(DoorSet::new(set.clone(), key_length)) {
-                        mistakes.push((*id, Mistake::SameFamily(Box::new([other.name, set.clone()]), kind)));
+                        mistakes.push((
+                            *id,
+                            RulesetMistake::SameFamily(Box::new([other.name, set.clone()]), kind),
+                        ));
                     }
                 }
-                Door::Set { v4, v6 }
+                CheckedDoor::Set { v4, v6 }
             }
         };
         checked.insert(*id, door);
@@ -96,7 +99,7 @@ pub(crate) fn look_up(
     (checked, mistakes)
 }
 
-fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, Mistake> {
+fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, RulesetMistake> {
     let read = |attributes: &[u8]| {
         let flags = SetFlags::from_bits_retain(find_u32(attributes, NFTA_SET_FLAGS).unwrap_or_default());
         let number = |kind| find_u32(attributes, kind).unwrap_or_default();
@@ -104,24 +107,24 @@ fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, Mistake> {
     };
     let answer = socket.ask(set.family, set_question(set), read);
     let Some((flags, key_type, key_length)) = answer.map_err(|errno| unreadable(set, errno))? else {
-        return Err(Mistake::SetMissing(set.clone()));
+        return Err(RulesetMistake::SetMissing(set.clone()));
     };
     let addresses = match (key_type, key_length) {
         (IPV4_ADDR, 4) => Addresses::V4,
         (IPV6_ADDR, 16) => Addresses::V6,
-        _ => return Err(Mistake::NotAddresses(set.clone())),
+        _ => return Err(RulesetMistake::NotAddresses(set.clone())),
     };
     // From what is worst to what is least, since one remedy is told at a time.
-    let wrong: Option<fn(SetName) -> Mistake> = if flags.intersects(SetFlags::Map | SetFlags::Object) {
-        Some(Mistake::Map)
+    let wrong: Option<fn(SetName) -> RulesetMistake> = if flags.intersects(SetFlags::Map | SetFlags::Object) {
+        Some(RulesetMistake::Map)
     } else if flags.contains(SetFlags::Constant) {
-        Some(Mistake::Constant)
+        Some(RulesetMistake::Constant)
     } else if flags.contains(SetFlags::Interval) {
-        Some(Mistake::Interval)
+        Some(RulesetMistake::Interval)
     } else if flags.contains(SetFlags::Concat) {
-        Some(Mistake::NotAddresses)
+        Some(RulesetMistake::NotAddresses)
     } else if !flags.contains(SetFlags::Timeout) {
-        Some(Mistake::NoTimeout)
+        Some(RulesetMistake::NoTimeout)
     } else {
         None
     };
@@ -130,13 +133,13 @@ fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, Mistake> {
     }
     let table = find_table_of(socket, set.family, &set.table).map_err(|errno| unreadable(set, errno))?;
     if table.is_some_and(|table| table.is_of_another(socket.port())) {
-        return Err(Mistake::TableOwned(set.clone()));
+        return Err(RulesetMistake::TableOwned(set.clone()));
     }
     Ok(addresses)
 }
 
-fn unreadable(set: &SetName, errno: Errno) -> Mistake {
-    Mistake::Unreadable { name: set.clone(), source: errno.into() }
+fn unreadable(set: &SetName, errno: Errno) -> RulesetMistake {
+    RulesetMistake::Unreadable { name: set.clone(), source: errno.into() }
 }
 
 fn sets_of(doors: &[(DoorId, NetDoor)]) -> impl Iterator<Item = (DoorId, &SetName)> {

@@ -12,7 +12,7 @@ use postern_core::{GuardProtocol, PortRange};
 
 use crate::connection::Connection;
 use crate::conntrack::Conntrack;
-use crate::posture::Kept;
+use crate::posture::KeptConnections;
 use crate::sock_diag::SockDiag;
 
 /// Lists connections and has them tracked.
@@ -36,10 +36,15 @@ impl ConnectionTracking {
     }
 
     /// Does it once more, now that the guard is up; how many connections live on, and how many to the ports of `cut` do not.
-    pub(crate) fn keep_again(&mut self, ports: &[PortRange], before: Before, cut: &[PortRange]) -> Kept {
+    pub(crate) fn keep_again(
+        &mut self,
+        ports: &[PortRange],
+        before: Before,
+        cut: &[PortRange],
+    ) -> KeptConnections {
         let Before { known, failed } = self.track(ports, before);
         let cut = if has_tcp(cut) { self.list(cut).map_or(0, |cut| cut.len()) } else { 0 };
-        Kept { connections: known.len(), cut, failed }
+        KeptConnections { connections: known.len(), cut, failed }
     }
 
     /// Has the tracker forget again what it was told: the guard does not go up.

@@ -140,14 +140,14 @@ impl DoorChain {
     }
 
     /// The rules, in order.
-    pub(crate) fn rules(&self, door: &GuardDoor) -> Vec<Rule> {
+    pub(crate) fn rules(&self, door: &GuardDoor) -> Vec<ChainRule> {
         let mut rules: Vec<_> = Nameless::all_of(&door.always).collect();
         let is_from = |is_v4: bool, length: Option<u8>, set: &DoorSet| {
             let mut instructions = source(is_v4);
             let bits = if is_v4 { 32 } else { 128 };
             instructions.extend(length.map(|length| mask(mask_bytes(length, bits))));
             instructions.extend([is_in(&set.name.name), accept()]);
-            Rule::plain(instructions)
+            ChainRule::plain(instructions)
         };
         rules.push(is_from(true, None, &self.v4));
         rules.push(is_from(false, None, &self.v6));
@@ -155,11 +155,11 @@ impl DoorChain {
         let mut link = of_version(NFPROTO_IPV6).to_vec();
         link.extend([load_interface(), load_source(8, 16, Register::Reg2)]);
         link.extend([is_in(&self.link.name.name), accept()]);
-        rules.push(Rule::plain(link));
+        rules.push(ChainRule::plain(link));
         if door.on_close == OnClose::Keep {
-            rules.push(Rule::plain([&established()[..], &[accept()]].concat()));
+            rules.push(ChainRule::plain([&established()[..], &[accept()]].concat()));
         }
-        rules.push(Rule::plain(vec![count(), drop()]));
+        rules.push(ChainRule::plain(vec![count(), drop()]));
         rules
     }
 }
@@ -173,13 +173,13 @@ pub(crate) fn write_held(batch: &mut Batch) {
 }
 
 /// A rule, which may look into a set that is its own.
-pub(crate) struct Rule {
+pub(crate) struct ChainRule {
     before: Vec<Expression>,
     nameless: Option<Nameless>,
     after: Vec<Expression>,
 }
 
-impl Rule {
+impl ChainRule {
     fn plain(instructions: Vec<Expression>) -> Self {
         Self { before: instructions, nameless: None, after: Vec::new() }
     }
@@ -196,7 +196,7 @@ struct Nameless {
 
 impl Nameless {
     /// The rules that let through what needs no knock.
-    fn all_of(always: &[Trusted]) -> impl Iterator<Item = Rule> {
+    fn all_of(always: &[Trusted]) -> impl Iterator<Item = ChainRule> {
         let networks = |is_v4: bool| {
             let networks = always.iter().filter_map(move |trusted| match trusted {
                 Trusted::Network(network) if network.addr().is_ipv4() == is_v4 => Some(*network),
@@ -215,7 +215,7 @@ impl Nameless {
         [networks(true), networks(false), (vec![load_interface()], interfaces)]
             .into_iter()
             .filter(|(_, nameless)| !nameless.elements.is_empty())
-            .map(|(before, nameless)| Rule { before, nameless: Some(nameless), after: vec![accept()] })
+            .map(|(before, nameless)| ChainRule { before, nameless: Some(nameless), after: vec![accept()] })
     }
 
     fn write(&self, batch: &mut Batch, id: u32) {

@@ -6,12 +6,12 @@ use std::time::Duration;
 use postern_core::{Client, ConfigIdentity, DoorId, GuardDoor, ListedOpening, Listing, NetDoor, check_doors};
 
 use crate::attributes::find_u64;
-use crate::check::{Door, look_up};
+use crate::check::{CheckedDoor, look_up};
 use crate::door_set::DoorSet;
 use crate::elements::{self, read_address, read_interface_and_address};
-use crate::error::{Error, Mistake};
+use crate::error::{DoormanError, RulesetMistake};
 use crate::guard::{Guard, Release};
-use crate::posture::{Kept, Posture};
+use crate::posture::{KeptConnections, Posture};
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
 use crate::table::{question, set_question};
@@ -29,7 +29,7 @@ type Handle = (u64, u64);
 pub struct Doorman {
     pub(crate) socket: Socket,
     pub(crate) guard: Guard,
-    pub(crate) doors: BTreeMap<DoorId, Door>,
+    pub(crate) doors: BTreeMap<DoorId, CheckedDoor>,
     /// What the guard was last told, to put it up again.
     guarded: Vec<GuardDoor>,
     /// The numbers that the kernel gives to the sets of each door; another set of the same name has another.
@@ -46,14 +46,14 @@ impl Doorman {
     ///
     /// # Errors
     ///
-    /// [`Error::Doors`] with every mistake in the doors, [`Error::Owned`] if another daemon guards, [`Error::OtherConfiguration`] if another
+    /// [`DoormanError::Doors`] with every mistake in the doors, [`DoormanError::Owned`] if another daemon guards, [`DoormanError::OtherConfiguration`] if another
     /// configuration's daemon did, and what the kernel refuses.
     pub fn start(
         identity: Option<ConfigIdentity>,
         doors: &[(DoorId, NetDoor)],
         release: Release,
-    ) -> Result<(Self, Kept), Error> {
-        let socket = Socket::open().map_err(Error::Unreachable)?;
+    ) -> Result<(Self, KeptConnections), DoormanError> {
+        let socket = Socket::open().map_err(DoormanError::Unreachable)?;
         let mut doorman = Self {
             socket,
             guard: Guard::new(identity),
@@ -73,7 +73,11 @@ impl Doorman {
     /// # Errors
     ///
     /// As of [`Self::start`]; the doors stay as they were.
-    pub fn set_doors(&mut self, doors: &[(DoorId, NetDoor)], release: Release) -> Result<Kept, Error> {
+    pub fn set_doors(
+        &mut self,
+        doors: &[(DoorId, NetDoor)],
+        release: Release,
+    ) -> Result<KeptConnections, DoormanError> {
         let checked = self.check(doors)?;
         let guarded: Vec<_> = doors
             .iter()
@@ -113,8 +117,8 @@ impl Doorman {
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`]. A table or a set that is gone is no error: nothing is open there.
-    pub fn list(&mut self) -> Result<Listing, Error> {
+    /// [`DoormanError::Unreachable`]. A table or a set that is gone is no error: nothing is open there.
+    pub fn list(&mut self) -> Result<Listing, DoormanError> {
         let mut listing = Listing::default();
         let mut handles = BTreeMap::new();
         for (id, door) in &self.doors {
@@ -155,18 +159,19 @@ impl Doorman {
     /// # Errors
     ///
     /// As of [`Self::start`].
-    pub fn restore_table(&mut self) -> Result<(Posture, Kept), Error> {
+    pub fn restore_table(&mut self) -> Result<(Posture, KeptConnections), DoormanError> {
         let kept = self.guard.put_up(&mut self.socket, &self.guarded, Release::Later)?;
         Ok((self.posture(), kept))
     }
 
-    fn check(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<BTreeMap<DoorId, Door>, Error> {
-        let plain = check_doors(doors).into_iter().map(|(door, mistake)| (door, Mistake::Door(mistake)));
+    fn check(&mut self, doors: &[(DoorId, NetDoor)]) -> Result<BTreeMap<DoorId, CheckedDoor>, DoormanError> {
+        let plain =
+            check_doors(doors).into_iter().map(|(door, mistake)| (door, RulesetMistake::Door(mistake)));
         let (checked, found) = look_up(&mut self.socket, doors);
         let mut mistakes: Vec<_> = plain.chain(found).collect();
         if !mistakes.is_empty() {
-            mistakes.sort_by_key(|(door, _): &(DoorId, Mistake)| *door);
-            return Err(Error::Doors(mistakes));
+            mistakes.sort_by_key(|(door, _): &(DoorId, RulesetMistake)| *door);
+            return Err(DoormanError::Doors(mistakes));
         }
         Ok(checked)
     }
@@ -177,23 +182,23 @@ impl Doorman {
 ///
 /// # Errors
 ///
-/// [`Error::Owned`] if the daemon lives, [`Error::OtherConfiguration`] if the table was made for another.
-pub fn reset(identity: ConfigIdentity) -> Result<bool, Error> {
-    Guard::new(Some(identity)).release(&mut Socket::open().map_err(Error::Unreachable)?)
+/// [`DoormanError::Owned`] if the daemon lives, [`DoormanError::OtherConfiguration`] if the table was made for another.
+pub fn reset(identity: ConfigIdentity) -> Result<bool, DoormanError> {
+    Guard::new(Some(identity)).release(&mut Socket::open().map_err(DoormanError::Unreachable)?)
 }
 
 /// What tells a set from a later one of the same name; none if there is no such set.
-fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<Handle>, Error> {
+fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<Handle>, DoormanError> {
     let mut ask = |question, kind| {
         let answer = socket.ask(set.name.family, question, |attributes| find_u64(attributes, kind));
-        answer.map(Option::flatten).map_err(|errno| Error::Unreachable(errno.into()))
+        answer.map(Option::flatten).map_err(|errno| DoormanError::Unreachable(errno.into()))
     };
     let table = ask(question(&set.name.table), NFTA_TABLE_HANDLE)?;
     Ok(table.zip(ask(set_question(&set.name), NFTA_SET_HANDLE)?))
 }
 
-fn list_expiring(socket: &mut Socket, set: &DoorSet) -> Result<Vec<(Vec<u8>, Duration)>, Error> {
+fn list_expiring(socket: &mut Socket, set: &DoorSet) -> Result<Vec<(Vec<u8>, Duration)>, DoormanError> {
     let listed = socket.list(set.name.family, &elements::list(&set.name), elements::read);
-    let listed = listed.map_err(|errno| Error::Unreachable(errno.into()))?;
+    let listed = listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?;
     Ok(listed.into_iter().filter_map(|element| Some((element.key, element.remaining?))).collect())
 }

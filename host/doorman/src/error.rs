@@ -9,10 +9,10 @@ use crate::identity::remedy;
 
 /// Why the doorman could not do something. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum DoormanError {
     /// Doors that cannot work; every mistake that could be seen. Their names are known to whoever numbered them.
-    #[error("{}", List(.0))]
-    Doors(Vec<(DoorId, Mistake)>),
+    #[error("{}", MistakeList(.0))]
+    Doors(Vec<(DoorId, RulesetMistake)>),
     /// The table belongs to a living process.
     #[error("another posternd owns the table inet postern{}; stop it first", .0.as_ref().map_or_else(String::new, |identity| format!(" for the configuration {identity}")))]
     Owned(Option<ConfigIdentity>),
@@ -39,7 +39,7 @@ pub enum Error {
 
 /// What is wrong with a door.
 #[derive(Debug, thiserror::Error)]
-pub enum Mistake {
+pub enum RulesetMistake {
     /// It can be seen without looking at the ruleset.
     #[error(transparent)]
     Door(#[from] DoorMistake),
@@ -79,9 +79,9 @@ pub enum Mistake {
     },
 }
 
-struct List<'a>(&'a [(DoorId, Mistake)]);
+struct MistakeList<'a>(&'a [(DoorId, RulesetMistake)]);
 
-impl fmt::Display for List<'_> {
+impl fmt::Display for MistakeList<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (position, (_, mistake)) in self.0.iter().enumerate() {
             if position > 0 {

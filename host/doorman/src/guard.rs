@@ -9,13 +9,13 @@ use rustix::io::Errno;
 use crate::attributes::find;
 use crate::connections::ConnectionTracking;
 use crate::door_chain::{self, DoorChain, HELD, client_key};
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::identity;
 use crate::inventory::{Inventory, find_table};
 use crate::legacy::Legacy;
-use crate::port_map::{self, Ports};
-use crate::posture::{Kept, Posture};
-use crate::socket::{Failure, Socket};
+use crate::port_map::{self, PortMap};
+use crate::posture::{KeptConnections, Posture};
+use crate::socket::{BatchError, Socket};
 use crate::table::{self, CHAINS};
 
 // include/uapi/linux/netfilter/nf_tables.h
@@ -39,7 +39,7 @@ pub(crate) struct Guard {
     posture: Posture,
     tracking: ConnectionTracking,
     /// What the table was last made to guard, should somebody else take it away.
-    guarded: Ports,
+    guarded: PortMap,
 }
 
 impl Guard {
@@ -49,7 +49,7 @@ impl Guard {
             identity,
             posture: Posture::Unguarded,
             tracking: ConnectionTracking::default(),
-            guarded: Ports::new(),
+            guarded: PortMap::new(),
         }
     }
 
@@ -65,7 +65,7 @@ impl Guard {
         socket: &mut Socket,
         doors: &[GuardDoor],
         release: Release,
-    ) -> Result<Kept, Error> {
+    ) -> Result<KeptConnections, DoormanError> {
         let present = Inventory::take(socket)?;
         if let Some(present) = &present {
             let is_ours = match (&present.identity, &self.identity) {
@@ -79,23 +79,23 @@ impl Guard {
             let is_of_another = present.table.is_of_another(socket.port());
             if doors.is_empty() && (is_of_another || !is_ours) {
                 self.posture = Posture::Unguarded;
-                return Ok(Kept::default());
+                return Ok(KeptConnections::default());
             }
             if is_of_another {
-                return Err(Error::Owned(present.identity.clone()));
+                return Err(DoormanError::Owned(present.identity.clone()));
             }
             if !is_ours && let Some(identity) = &present.identity {
-                return Err(Error::OtherConfiguration(identity.clone()));
+                return Err(DoormanError::OtherConfiguration(identity.clone()));
             }
         }
         match &present {
             None if doors.is_empty() && (release == Release::Now || self.guarded.is_empty()) => {
                 self.posture = Posture::Unguarded;
-                return Ok(Kept::default());
+                return Ok(KeptConnections::default());
             }
             Some(_) if doors.is_empty() && release == Release::Now => {
                 self.remove(socket)?;
-                return Ok(Kept::default());
+                return Ok(KeptConnections::default());
             }
             _ => {}
         }
@@ -108,14 +108,14 @@ impl Guard {
         doors: &[GuardDoor],
         release: Release,
         present: Option<&Inventory>,
-    ) -> Result<Kept, Error> {
-        let mut wanted = Ports::new();
+    ) -> Result<KeptConnections, DoormanError> {
+        let mut wanted = PortMap::new();
         for door in doors {
             wanted.extend(door.ports.iter().map(|range| (*range, door_chain::chain_name(&door.name))));
         }
         if release == Release::Later {
             wanted.extend(
-                present.iter().flat_map(|present| still_guarded(present, &wanted)).collect::<Ports>(),
+                present.iter().flat_map(|present| still_guarded(present, &wanted)).collect::<PortMap>(),
             );
             wanted.extend(without_door(self.guarded.keys(), &wanted));
         }
@@ -137,10 +137,10 @@ impl Guard {
     }
 
     /// Removes the table; false if there is none. The guarded ports are open to all from then on.
-    pub(crate) fn remove(&mut self, socket: &mut Socket) -> Result<bool, Error> {
+    pub(crate) fn remove(&mut self, socket: &mut Socket) -> Result<bool, DoormanError> {
         let Some(found) = find_table(socket, table::TABLE)? else { return Ok(false) };
         if found.is_of_another(socket.port()) {
-            return Err(Error::Owned(None));
+            return Err(DoormanError::Owned(None));
         }
         let mut batch = socket.begin();
         table::delete(&mut batch);
@@ -151,38 +151,42 @@ impl Guard {
     }
 
     /// As [`Guard::remove`], for a table that was made for this guard's configuration, or for none that is known.
-    pub(crate) fn release(&mut self, socket: &mut Socket) -> Result<bool, Error> {
+    pub(crate) fn release(&mut self, socket: &mut Socket) -> Result<bool, DoormanError> {
         let present = Inventory::take(socket)?;
         let theirs = present.as_ref().and_then(|present| present.identity.as_ref());
         if let Some(theirs) = theirs
             && !self.identity.as_ref().is_some_and(|ours| ours.is(theirs))
         {
-            return Err(Error::OtherConfiguration(theirs.clone()));
+            return Err(DoormanError::OtherConfiguration(theirs.clone()));
         }
         self.remove(socket)
     }
 
-    fn check_owner(&self, socket: &mut Socket) -> Result<(), Error> {
+    fn check_owner(&self, socket: &mut Socket) -> Result<(), DoormanError> {
         let found = find_table(socket, table::TABLE)?;
-        let found = found.ok_or_else(|| Error::NotAsWritten("it is gone".to_owned()))?;
+        let found = found.ok_or_else(|| DoormanError::NotAsWritten("it is gone".to_owned()))?;
         let owned = found.flags.contains(OWNED) && found.is_owned_by(socket.port());
         if self.posture == Posture::Owned && !owned {
-            return Err(Error::NotAsWritten("it has another owner".to_owned()));
+            return Err(DoormanError::NotAsWritten("it has another owner".to_owned()));
         }
         if found.flags.contains(TableFlags::Dormant) {
-            return Err(Error::NotAsWritten("it is dormant".to_owned()));
+            return Err(DoormanError::NotAsWritten("it is dormant".to_owned()));
         }
         Ok(())
     }
 }
 
 /// Writes a layout into a new table, or over what is in the one that is there.
-fn install(layout: &Layout<'_>, socket: &mut Socket, present: Option<&Inventory>) -> Result<Posture, Error> {
+fn install(
+    layout: &Layout<'_>,
+    socket: &mut Socket,
+    present: Option<&Inventory>,
+) -> Result<Posture, DoormanError> {
     let Some(present) = present else {
         return match layout.install(socket, None, OWNED) {
             Ok(()) => Ok(Posture::Owned),
-            Err(Refusal::Flags) => {
-                layout.install(socket, None, TableFlags::empty()).map_err(Refusal::into_error)?;
+            Err(InstallError::Flags) => {
+                layout.install(socket, None, TableFlags::empty()).map_err(InstallError::into_error)?;
                 Ok(Posture::Plain(Unprotected::Kernel))
             }
             Err(refusal) => Err(refusal.into_error()),
@@ -194,7 +198,9 @@ fn install(layout: &Layout<'_>, socket: &mut Socket, present: Option<&Inventory>
     match layout.install(socket, Some(present), flags) {
         Ok(()) if plain => Ok(Posture::Plain(Unprotected::Found)),
         Ok(()) => Ok(Posture::Owned),
-        Err(Refusal::Other(error @ (Error::Owned(_) | Error::Unreachable(_)))) => Err(error),
+        Err(InstallError::Other(error @ (DoormanError::Owned(_) | DoormanError::Unreachable(_)))) => {
+            Err(error)
+        }
         // Something of ours cannot be made in it: a table that somebody else made under our name.
         Err(_) => layout.replace(socket, present),
     }
@@ -205,7 +211,7 @@ struct Layout<'a> {
     identity: Option<&'a ConfigIdentity>,
     doors: &'a [GuardDoor],
     /// All that is guarded, what is held on to included.
-    wanted: &'a Ports,
+    wanted: &'a PortMap,
 }
 
 impl Layout<'_> {
@@ -215,22 +221,22 @@ impl Layout<'_> {
         socket: &mut Socket,
         present: Option<&Inventory>,
         flags: TableFlags,
-    ) -> Result<(), Refusal> {
+    ) -> Result<(), InstallError> {
         let mut batch = socket.begin();
         self.write(&mut batch, present, present.and_then(|present| present.legacy.as_ref()), flags);
         socket.commit(batch).map_err(|failure| match &failure {
-            Failure::Messages(failed) => match failed.first() {
-                Some((1, Errno::INVAL | Errno::OPNOTSUPP)) if !flags.is_empty() => Refusal::Flags,
+            BatchError::Messages(failed) => match failed.first() {
+                Some((1, Errno::INVAL | Errno::OPNOTSUPP)) if !flags.is_empty() => InstallError::Flags,
                 // Somebody was faster.
-                Some((1, Errno::PERM)) => Refusal::Other(Error::Owned(None)),
-                _ => Refusal::Other(refused(&failure, "to write the table inet postern")),
+                Some((1, Errno::PERM)) => InstallError::Other(DoormanError::Owned(None)),
+                _ => InstallError::Other(refused(&failure, "to write the table inet postern")),
             },
-            Failure::Whole(_) => Refusal::Other(refused(&failure, "to write the table inet postern")),
+            BatchError::Whole(_) => InstallError::Other(refused(&failure, "to write the table inet postern")),
         })
     }
 
     /// Puts a new table in the place of the one that is there, in one step.
-    fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, Error> {
+    fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, DoormanError> {
         let tries = [(OWNED, Posture::Owned), (TableFlags::empty(), Posture::Plain(Unprotected::Kernel))];
         let mut last = Ok(Posture::Unguarded);
         for (flags, posture) in tries {
@@ -240,8 +246,8 @@ impl Layout<'_> {
             match socket.commit(batch) {
                 Ok(()) => return Ok(posture),
                 // Somebody was faster.
-                Err(Failure::Messages(failed)) if matches!(failed.first(), Some((1, Errno::PERM))) => {
-                    return Err(Error::Owned(None));
+                Err(BatchError::Messages(failed)) if matches!(failed.first(), Some((1, Errno::PERM))) => {
+                    return Err(DoormanError::Owned(None));
                 }
                 Err(failure) => last = Err(refused(&failure, "to replace the table inet postern")),
             }
@@ -273,7 +279,7 @@ impl Layout<'_> {
         }
         ids += 1;
         port_map::write(batch, ids);
-        let nothing = Ports::new();
+        let nothing = PortMap::new();
         port_map::change(batch, present.map_or(&nothing, |present| &present.ports), self.wanted);
         table::write_base_chains(batch);
         if let Some(legacy) = legacy {
@@ -321,12 +327,12 @@ impl Layout<'_> {
     }
 
     /// Reads back what was written.
-    fn check(&self, socket: &mut Socket) -> Result<(), Error> {
+    fn check(&self, socket: &mut Socket) -> Result<(), DoormanError> {
         let found = port_map::read(socket)?;
         if found != *self.wanted {
             let missing = self.wanted.iter().filter(|(range, chain)| found.get(range) != Some(chain)).count();
             let extra = found.keys().filter(|range| !self.wanted.contains_key(range)).count();
-            return Err(Error::NotAsWritten(format!(
+            return Err(DoormanError::NotAsWritten(format!(
                 "its map lacks {missing} ports and has {extra} too many"
             )));
         }
@@ -340,11 +346,11 @@ impl Layout<'_> {
                 names.extend(find(attributes, NFTA_RULE_CHAIN).map(<[u8]>::to_vec));
             };
             let found = socket.list(Family::Inet, &table::rules_question(&chain), read);
-            let found = found.map_err(|errno| Error::Unreachable(errno.into()))?;
+            let found = found.map_err(|errno| DoormanError::Unreachable(errno.into()))?;
             let is_ours = |name: &&Vec<u8>| name.strip_suffix(&[0]) == Some(chain.as_bytes());
             let found = found.iter().filter(is_ours).count();
             if found != expected {
-                return Err(Error::NotAsWritten(format!(
+                return Err(DoormanError::NotAsWritten(format!(
                     "the chain {chain} has {found} rules instead of {expected}"
                 )));
             }
@@ -354,8 +360,8 @@ impl Layout<'_> {
 }
 
 /// What is guarded now and is not among `wanted`, and the chains that it leads to.
-fn still_guarded(present: &Inventory, wanted: &Ports) -> Ports {
-    let mut held = Ports::new();
+fn still_guarded(present: &Inventory, wanted: &PortMap) -> PortMap {
+    let mut held = PortMap::new();
     for (range, chain) in &present.ports {
         let is_there = present.chains.contains(chain);
         let chain = if is_there { chain.as_str() } else { HELD };
@@ -366,7 +372,7 @@ fn still_guarded(present: &Inventory, wanted: &Ports) -> Ports {
 }
 
 /// Those of the ports that are not among `wanted`, with the chain of those whose door is not known any more.
-fn without_door<'a>(ports: impl IntoIterator<Item = &'a PortRange>, wanted: &Ports) -> Ports {
+fn without_door<'a>(ports: impl IntoIterator<Item = &'a PortRange>, wanted: &PortMap) -> PortMap {
     let left = ports.into_iter().flat_map(|range| range.without(wanted.keys()));
     left.map(|range| (range, HELD.to_owned())).collect()
 }
@@ -374,7 +380,7 @@ fn without_door<'a>(ports: impl IntoIterator<Item = &'a PortRange>, wanted: &Por
 /// What is among `wanted` and is not guarded now: what connections live on at, and what they are cut at.
 fn newly_guarded(
     doors: &[GuardDoor],
-    wanted: &Ports,
+    wanted: &PortMap,
     present: Option<&Inventory>,
 ) -> (Vec<PortRange>, Vec<PortRange>) {
     let guarded: Vec<_> = present
@@ -399,16 +405,16 @@ fn is_set_of(set: &str, chain: &str) -> bool {
     set.strip_prefix(chain).is_some_and(|rest| rest.starts_with('.'))
 }
 
-enum Refusal {
+enum InstallError {
     /// The kernel does not know the flags of the table.
     Flags,
-    Other(Error),
+    Other(DoormanError),
 }
 
-impl Refusal {
-    fn into_error(self) -> Error {
+impl InstallError {
+    fn into_error(self) -> DoormanError {
         match self {
-            Self::Flags => Error::Refused {
+            Self::Flags => DoormanError::Refused {
                 what: "the flags of the table inet postern".to_owned(),
                 source: Errno::OPNOTSUPP.into(),
             },
@@ -417,9 +423,9 @@ impl Refusal {
     }
 }
 
-fn refused(failure: &Failure, what: &str) -> Error {
+fn refused(failure: &BatchError, what: &str) -> DoormanError {
     match failure {
-        Failure::Whole(Errno::PERM) => Error::Unreachable(Errno::PERM.into()),
-        _ => Error::Refused { what: what.to_owned(), source: failure.first().into() },
+        BatchError::Whole(Errno::PERM) => DoormanError::Unreachable(Errno::PERM.into()),
+        _ => DoormanError::Refused { what: what.to_owned(), source: failure.first().into() },
     }
 }

@@ -8,10 +8,10 @@ use rustix::io::Errno;
 
 use crate::attributes::{find, find_text, find_u32};
 use crate::door_chain;
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::identity;
 use crate::legacy::{self, Legacy};
-use crate::port_map::{self, Ports};
+use crate::port_map::{self, PortMap};
 use crate::socket::Socket;
 use crate::table;
 
@@ -26,7 +26,7 @@ const NFTA_SET_USERDATA: u16 = 13;
 
 /// A table that exists.
 #[derive(Debug)]
-pub(crate) struct Found {
+pub(crate) struct FoundTable {
     pub(crate) flags: TableFlags,
     owner: Option<u32>,
 }
@@ -34,7 +34,7 @@ pub(crate) struct Found {
 /// What is in the table `inet postern`.
 #[derive(Debug)]
 pub(crate) struct Inventory {
-    pub(crate) table: Found,
+    pub(crate) table: FoundTable,
     /// The configuration that it was made for.
     pub(crate) identity: Option<ConfigIdentity>,
     /// The chains of doors.
@@ -42,12 +42,12 @@ pub(crate) struct Inventory {
     /// The sets of doors.
     pub(crate) sets: BTreeSet<String>,
     /// What leads to the chains.
-    pub(crate) ports: Ports,
+    pub(crate) ports: PortMap,
     /// What a daemon before this layout left.
     pub(crate) legacy: Option<Legacy>,
 }
 
-impl Found {
+impl FoundTable {
     /// Whether the table has a living owner who is not this socket.
     pub(crate) fn is_of_another(&self, port: u32) -> bool {
         self.flags.contains(TableFlags::Owner) && self.owner != Some(port)
@@ -61,7 +61,7 @@ impl Found {
 
 impl Inventory {
     /// Takes it; none if there is no such table.
-    pub(crate) fn take(socket: &mut Socket) -> Result<Option<Self>, Error> {
+    pub(crate) fn take(socket: &mut Socket) -> Result<Option<Self>, DoormanError> {
         let Some(table) = find_table(socket, table::TABLE)? else { return Ok(None) };
         let mut sets = list_sets(socket)?;
         let identity = sets.iter().find_map(|(name, user_data)| identity::read(name, user_data));
@@ -74,20 +74,24 @@ impl Inventory {
 }
 
 /// Looks a table of the family inet up.
-pub(crate) fn find_table(socket: &mut Socket, name: &str) -> Result<Option<Found>, Error> {
-    find_table_of(socket, Family::Inet, name).map_err(|errno| Error::Unreachable(errno.into()))
+pub(crate) fn find_table(socket: &mut Socket, name: &str) -> Result<Option<FoundTable>, DoormanError> {
+    find_table_of(socket, Family::Inet, name).map_err(|errno| DoormanError::Unreachable(errno.into()))
 }
 
 /// Looks a table up.
-pub(crate) fn find_table_of(socket: &mut Socket, family: Family, name: &str) -> Result<Option<Found>, Errno> {
-    socket.ask(family, table::question(name), |attributes| Found {
+pub(crate) fn find_table_of(
+    socket: &mut Socket,
+    family: Family,
+    name: &str,
+) -> Result<Option<FoundTable>, Errno> {
+    socket.ask(family, table::question(name), |attributes| FoundTable {
         flags: TableFlags::from_bits_retain(find_u32(attributes, NFTA_TABLE_FLAGS).unwrap_or_default()),
         owner: find_u32(attributes, NFTA_TABLE_OWNER),
     })
 }
 
 /// The sets of the table, each with what nft keeps with it.
-fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, DoormanError> {
     let read = |attributes: &[u8], sets: &mut Vec<(String, Vec<u8>)>| {
         if find_text(attributes, NFTA_SET_TABLE).as_deref() == Some(table::TABLE)
             && let Some(name) = find_text(attributes, NFTA_SET_NAME)
@@ -96,15 +100,15 @@ fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, Error> {
         }
     };
     let listed = socket.list(Family::Inet, &table::sets_question(), read);
-    Ok(listed.map_err(|errno| Error::Unreachable(errno.into()))?.into_iter().collect())
+    Ok(listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?.into_iter().collect())
 }
 
-fn list_chains(socket: &mut Socket) -> Result<BTreeSet<String>, Error> {
+fn list_chains(socket: &mut Socket) -> Result<BTreeSet<String>, DoormanError> {
     let read = |attributes: &[u8], chains: &mut Vec<String>| {
         let is_ours = find_text(attributes, NFTA_CHAIN_TABLE).as_deref() == Some(table::TABLE);
         let name = find_text(attributes, NFTA_CHAIN_NAME).filter(|name| name.starts_with(door_chain::PREFIX));
         chains.extend(name.filter(|_| is_ours));
     };
     let listed = socket.list(Family::Inet, &table::chains_question(), read);
-    Ok(listed.map_err(|errno| Error::Unreachable(errno.into()))?.into_iter().collect())
+    Ok(listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?.into_iter().collect())
 }

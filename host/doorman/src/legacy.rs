@@ -15,7 +15,7 @@ use postern_core::{Family, GuardProtocol, PortRange};
 
 use crate::batch::Batch;
 use crate::elements::{self, read_client_port, read_port};
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::socket::Socket;
 use crate::table::{delete_set, set_name};
 
@@ -33,13 +33,16 @@ pub(crate) struct Legacy {
 }
 
 /// Reads it, if all of its sets are among these.
-pub(crate) fn read<T>(socket: &mut Socket, sets: &BTreeMap<String, T>) -> Result<Option<Legacy>, Error> {
+pub(crate) fn read<T>(
+    socket: &mut Socket,
+    sets: &BTreeMap<String, T>,
+) -> Result<Option<Legacy>, DoormanError> {
     if ![OPEN[0], OPEN[1], GUARDED, STRICT].iter().all(|name| sets.contains_key(*name)) {
         return Ok(None);
     }
     let mut list = |name: &str| {
         let listed = socket.list(Family::Inet, &elements::list(&set_name(name)), elements::read);
-        listed.map_err(|errno| Error::Unreachable(errno.into()))
+        listed.map_err(|errno| DoormanError::Unreachable(errno.into()))
     };
     let guarded = list(GUARDED)?;
     let guarded = guarded.iter().filter_map(|element| read_port(&element.key));

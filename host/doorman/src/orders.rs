@@ -7,13 +7,13 @@ use postern_core::{Act, Client, GuardProtocol, OnClose, Order, PortRange, Receip
 use rustix::io::Errno;
 
 use crate::batch::Batch;
-use crate::check::Door;
+use crate::check::CheckedDoor;
 use crate::door_chain::{DoorChain, client_key};
 use crate::door_set::DoorSet;
 use crate::doorman::Doorman;
 use crate::elements;
 use crate::sock_diag::SockDiag;
-use crate::socket::{Failure, Socket};
+use crate::socket::{BatchError, Socket};
 use crate::table::TABLE;
 
 /// How many messages end a batch: some 40 KiB, and answers that fit their buffer even if everything fails.
@@ -60,7 +60,7 @@ impl Doorman {
         orders: &[Order],
         receipts: &mut [Receipt],
         ends: &[u32],
-        failure: &Failure,
+        failure: &BatchError,
     ) {
         let (mut innocent, mut closings) = (Vec::new(), Vec::new());
         let mut end_before = 0;
@@ -94,7 +94,7 @@ impl Doorman {
 
     /// Writes an order, or says what is wrong with it.
     fn write(&self, batch: &mut Batch, order: &Order) -> Result<(), String> {
-        let Target { set, key, .. } = self.target(order)?;
+        let OrderTarget { set, key, .. } = self.target(order)?;
         match order.act {
             // No time would be no timeout to the kernel.
             Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
@@ -115,7 +115,7 @@ impl Doorman {
     /// Closes by itself. What is not there is closed, be it the element, the set or the table.
     fn close_alone(&mut self, order: &Order) -> Result<(), String> {
         let mut batch = self.socket.begin();
-        let Target { set, key, .. } = self.target(order)?;
+        let OrderTarget { set, key, .. } = self.target(order)?;
         set.remove(&mut batch, &key);
         match self.socket.commit(batch) {
             Err(failure) if failure.first() != Errno::NOENT => {
@@ -128,7 +128,7 @@ impl Doorman {
     /// Whether carrying out this order takes longer than any other: connections are looked for.
     #[must_use]
     pub fn is_slow(&self, order: &Order) -> bool {
-        let resets = |door: &Door| matches!(door, Door::Guard(door, _) if door.on_close == OnClose::Reset);
+        let resets = |door: &CheckedDoor| matches!(door, CheckedDoor::Guard(door, _) if door.on_close == OnClose::Reset);
         order.act == Act::Close && self.doors.get(&order.door).is_some_and(resets)
     }
 
@@ -141,8 +141,8 @@ impl Doorman {
             .filter(|(order, receipt)| self.is_slow(order) && receipt.outcome.is_ok());
         let closed: Vec<_> = closed
             .filter_map(|(order, _)| match self.doors.get(&order.door)? {
-                Door::Guard(door, chain) => Some((door, chain, order.client)),
-                Door::Set { .. } => None,
+                CheckedDoor::Guard(door, chain) => Some((door, chain, order.client)),
+                CheckedDoor::Set { .. } => None,
             })
             .collect();
         if closed.is_empty() {
@@ -167,7 +167,7 @@ impl Doorman {
     }
 
     /// Where an order applies, or why nowhere.
-    fn target(&self, order: &Order) -> Result<Target<'_>, String> {
+    fn target(&self, order: &Order) -> Result<OrderTarget<'_>, String> {
         let client = order.client;
         if matches!(client.address(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
             return Err(format!("{client} is an IPv4 address in the form of an IPv6 address"));
@@ -175,9 +175,9 @@ impl Doorman {
         let version = if client.address().is_ipv4() { "IPv4" } else { "IPv6" };
         let (set, is_ours) = match self.doors.get(&order.door) {
             None => return Err("it is not in the packet filter any more".to_owned()),
-            Some(Door::Guard(_, chain)) => (chain.set_for(&client), true),
-            Some(Door::Set { .. }) if !client.is_single() || client.link() != 0 => (None, false),
-            Some(Door::Set { v4, v6 }) => {
+            Some(CheckedDoor::Guard(_, chain)) => (chain.set_for(&client), true),
+            Some(CheckedDoor::Set { .. }) if !client.is_single() || client.link() != 0 => (None, false),
+            Some(CheckedDoor::Set { v4, v6 }) => {
                 (if client.address().is_ipv4() { v4.as_ref() } else { v6.as_ref() }, false)
             }
         };
@@ -188,7 +188,7 @@ impl Doorman {
         })?;
         let key = client_key(&client, |link| self.socket.name_of_link(link));
         let key = key.ok_or_else(|| format!("the interface number {} is gone", client.link()))?;
-        Ok(Target { set, key, is_ours })
+        Ok(OrderTarget { set, key, is_ours })
     }
 
     /// What the kernel said of an order, for people.
@@ -222,7 +222,7 @@ fn is_let_in(socket: &mut Socket, chain: &DoorChain, client: &Client) -> bool {
 }
 
 /// Where an order applies.
-struct Target<'a> {
+struct OrderTarget<'a> {
     set: &'a DoorSet,
     key: Vec<u8>,
     /// Whether the set is one of ours.

@@ -12,7 +12,7 @@ use postern_core::{Family, GuardProtocol, PortRange};
 use crate::attributes::{all, find, find_text};
 use crate::batch::Batch;
 use crate::elements::{port_key, read_port};
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::socket::Socket;
 use crate::table::{self, PORTS, TABLE, add_set};
 
@@ -37,8 +37,8 @@ const NFTA_DATA_VALUE: u16 = 1;
 const NFTA_DATA_VERDICT: u16 = 2;
 const NFTA_VERDICT_CHAIN: u16 = 2;
 
-/// Ports and the names of the chains that they lead to.
-pub(crate) type Ports = BTreeMap<PortRange, String>;
+/// Port ranges, each with the name of the chain that it leads to.
+pub(crate) type PortMap = BTreeMap<PortRange, String>;
 
 /// Makes the map, unless it is there.
 pub(crate) fn write(batch: &mut Batch, id: u32) {
@@ -59,9 +59,9 @@ pub(crate) fn write(batch: &mut Batch, id: u32) {
 }
 
 /// Has the map hold `wanted` instead of `present`.
-pub(crate) fn change(batch: &mut Batch, present: &Ports, wanted: &Ports) {
+pub(crate) fn change(batch: &mut Batch, present: &PortMap, wanted: &PortMap) {
     let missing_in =
-        |other: &Ports, (range, chain): &(&PortRange, &String)| other.get(*range) != Some(*chain);
+        |other: &PortMap, (range, chain): &(&PortRange, &String)| other.get(*range) != Some(*chain);
     let gone: Vec<_> = present.iter().filter(|entry| missing_in(wanted, entry)).collect();
     let new: Vec<_> = wanted.iter().filter(|entry| missing_in(present, entry)).collect();
     for some in gone.chunks(PER_MESSAGE) {
@@ -73,11 +73,11 @@ pub(crate) fn change(batch: &mut Batch, present: &Ports, wanted: &Ports) {
 }
 
 /// What the map holds; nothing if there is no such map.
-pub(crate) fn read(socket: &mut Socket) -> Result<Ports, Error> {
+pub(crate) fn read(socket: &mut Socket) -> Result<PortMap, DoormanError> {
     let attributes = vec![SetElementList::Table(TABLE.to_owned()), SetElementList::Set(PORTS.to_owned())];
     let question = NfTablesMessage::GetSetElement(SetElementMessage { attributes });
     let listed = socket.list(Family::Inet, &question, read_elements);
-    Ok(listed.map_err(|errno| Error::Unreachable(errno.into()))?.into_iter().collect())
+    Ok(listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?.into_iter().collect())
 }
 
 fn read_elements(attributes: &[u8], into: &mut Vec<(PortRange, String)>) {

@@ -19,7 +19,7 @@ pub enum Posture {
 
 /// What became of the connections whose port became guarded.
 #[derive(Debug, Default)]
-pub struct Kept {
+pub struct KeptConnections {
     /// TCP connections that live on, idle or not.
     pub connections: usize,
     /// TCP connections that are cut until somebody opens the door for them, as `on_close` says.

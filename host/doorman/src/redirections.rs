@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use netlink_packet_netfilter::nftables::{NfTablesMessage, RuleMessage};
 use postern_core::{Family, GuardProtocol};
 
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::socket::Socket;
 
 /// A rule that leads to another port, of this machine or of one behind it.
@@ -31,14 +31,14 @@ pub struct Redirection {
 ///
 /// # Errors
 /// If nftables cannot be reached, or the rules change faster than they can be read.
-pub fn redirections() -> Result<Vec<Redirection>, Error> {
-    let mut socket = Socket::open().map_err(Error::Unreachable)?;
+pub fn redirections() -> Result<Vec<Redirection>, DoormanError> {
+    let mut socket = Socket::open().map_err(DoormanError::Unreachable)?;
     let mut found = Vec::new();
     for family in [Family::Inet, Family::Ip, Family::Ip6] {
         let all = NfTablesMessage::GetRule(RuleMessage { attributes: Vec::new() });
         let listed =
             socket.list(family, &all, |attributes, list| list.extend(rule::read(family, attributes)));
-        found.extend(listed.map_err(|errno| Error::Unreachable(errno.into()))?);
+        found.extend(listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?);
     }
     Ok(found)
 }

@@ -49,14 +49,14 @@ pub(crate) struct Socket {
 
 /// Why a batch changed nothing.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(crate) enum BatchError {
     /// The kernel did not take the batch at all, or did not say what became of it.
     Whole(Errno),
     /// Messages that failed, by number.
     Messages(Vec<(u32, Errno)>),
 }
 
-impl Failure {
+impl BatchError {
     /// What is wrong, or the first of it.
     pub(crate) fn first(&self) -> Errno {
         match self {
@@ -114,7 +114,7 @@ impl Socket {
     }
 
     /// Carries out a batch: two system calls, if nothing is wrong.
-    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), Failure> {
+    pub(crate) fn commit(&mut self, batch: Batch) -> Result<(), BatchError> {
         let messages = batch.len();
         let first = batch.first_sequence();
         debug_assert_eq!(
@@ -126,22 +126,22 @@ impl Socket {
         if messages == 0 {
             return Ok(());
         }
-        self.inner.send(&self.outbox, 0).map_err(|error| Failure::Whole(errno(&error)))?;
+        self.inner.send(&self.outbox, 0).map_err(|error| BatchError::Whole(errno(&error)))?;
         let mut failed = Vec::new();
         loop {
-            let length = self.receive().map_err(Failure::Whole)?;
+            let length = self.receive().map_err(BatchError::Whole)?;
             for answer in messages_of(&self.inbox[..length]) {
                 let number = answer.sequence_number().wrapping_sub(first);
                 // Anything else is left from a batch that was given up.
                 let Some(code) = error_code(&answer).filter(|_| number <= messages) else { continue };
                 match code {
                     // The kernel tells what is wrong with the whole by an answer to the beginning.
-                    Some(errno) if number == 0 => return Err(Failure::Whole(errno)),
+                    Some(errno) if number == 0 => return Err(BatchError::Whole(errno)),
                     Some(errno) => failed.push((number, errno)),
                     None => {}
                 }
                 if number == messages {
-                    return if failed.is_empty() { Ok(()) } else { Err(Failure::Messages(failed)) };
+                    return if failed.is_empty() { Ok(()) } else { Err(BatchError::Messages(failed)) };
                 }
             }
         }

@@ -55,20 +55,21 @@ pub(crate) const PORTS: &str = "ports";
 const NF_ACCEPT: u32 = 1;
 
 /// A base chain of the table.
-pub(crate) struct Chain {
+pub(crate) struct BaseChain {
     pub(crate) name: &'static str,
     hook: InetHookNumber,
     priority: i32,
 }
 
 /// Between connection tracking at -200, whose verdict the rules need, and redirections at -100.
-const PREROUTING: Chain = Chain { name: "prerouting", hook: InetHookNumber::PreRouting, priority: -150 };
+const PREROUTING: BaseChain =
+    BaseChain { name: "prerouting", hook: InetHookNumber::PreRouting, priority: -150 };
 
 /// Before the filters that people and their tools write, which are at 0.
-const INPUT: Chain = Chain { name: "input", hook: InetHookNumber::LocalIn, priority: -10 };
+const INPUT: BaseChain = BaseChain { name: "input", hook: InetHookNumber::LocalIn, priority: -10 };
 
 /// All base chains.
-pub(crate) const CHAINS: [Chain; 2] = [PREROUTING, INPUT];
+pub(crate) const CHAINS: [BaseChain; 2] = [PREROUTING, INPUT];
 
 /// A set of the table by its name.
 pub(crate) fn set_name(name: impl Into<String>) -> SetName {
@@ -159,7 +160,7 @@ pub(crate) fn set_question(set: &SetName) -> NfTablesMessage {
     NfTablesMessage::GetSet(SetMessage { attributes })
 }
 
-impl Chain {
+impl BaseChain {
     fn attributes(&self) -> Vec<ChainAttribute> {
         let hook = vec![Hook::Number(self.hook.into()), Hook::Priority(self.priority.cast_unsigned())];
         let mut attributes = chain_named(self.name).attributes;
@@ -216,7 +217,7 @@ mod tests {
     const ACCEPT: &str = "300001800e000100696d6d6564696174650000001c000280080001000000000010000280\
                           0c0002800800010000000001";
 
-    fn check(chain: &Chain, rule: usize, expected: &[&str]) {
+    fn check(chain: &BaseChain, rule: usize, expected: &[&str]) {
         assert_eq!(hexadecimal(&chain.rules()[rule]), expected.concat());
     }
 

@@ -17,9 +17,9 @@ use rustix::fd::{AsFd, OwnedFd};
 
 use crate::changes::Changes;
 use crate::doorman::Doorman;
-use crate::error::Error;
+use crate::error::DoormanError;
 use crate::guard::Release;
-use crate::posture::{Kept, Posture};
+use crate::posture::{KeptConnections, Posture};
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
@@ -36,16 +36,16 @@ pub enum DoormanEvent {
 
 /// Takes what happens, and returns at once; false if nobody cares any more, and then the thread ends. It is called with the lock of the packet
 /// filter held, by the thread and by whoever brings an order.
-type Listener = Arc<dyn Fn(DoormanEvent) -> bool + Send + Sync>;
+type EventListener = Arc<dyn Fn(DoormanEvent) -> bool + Send + Sync>;
 
 /// Takes the answer to a request, on the thread. It is dropped without a call if the thread has ended.
-type Reply<T> = Box<dyn FnOnce(Result<T, Error>) + Send>;
+type Reply<T> = Box<dyn FnOnce(Result<T, DoormanError>) + Send>;
 
 /// A handle of the thread that owns the [`Doorman`].
 pub struct DoormanHandle {
     requests: Sender<DoormanRequest>,
     wake: Arc<OwnedFd>,
-    listener: Listener,
+    listener: EventListener,
     shared: Arc<SharedDoorman>,
     /// None once it was stopped.
     thread: Option<JoinHandle<()>>,
@@ -85,7 +85,7 @@ impl DoormanHandle {
         observer: Arc<dyn Observer>,
         identity: Option<ConfigIdentity>,
     ) -> io::Result<Self> {
-        let listener: Listener = Arc::new(listener);
+        let listener: EventListener = Arc::new(listener);
         // The engine bounds the number of orders that have no answer yet, and so what waits here.
         let (requests, queue) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
@@ -133,13 +133,13 @@ impl DoormanHandle {
         &self,
         doors: Vec<(DoorId, NetDoor)>,
         release: Release,
-        reply: impl FnOnce(Result<Posture, Error>) + Send + 'static,
+        reply: impl FnOnce(Result<Posture, DoormanError>) + Send + 'static,
     ) {
         let _ = self.send(DoormanRequest::SetDoors(doors, release, Box::new(reply)));
     }
 
     /// What is open in the packet filter, from this run or an earlier one; the answer as [`DoormanHandle::set_doors`] has it.
-    pub fn list(&self, reply: impl FnOnce(Result<Listing, Error>) + Send + 'static) {
+    pub fn list(&self, reply: impl FnOnce(Result<Listing, DoormanError>) + Send + 'static) {
         let _ = self.send(DoormanRequest::List(Box::new(reply)));
     }
 
@@ -167,7 +167,7 @@ struct DoormanThread {
     identity: Option<ConfigIdentity>,
     queue: Receiver<DoormanRequest>,
     wake: Arc<OwnedFd>,
-    listener: Listener,
+    listener: EventListener,
     shared: Arc<SharedDoorman>,
     changes: Option<Changes>,
     /// The guard was swept away, and could not be put up again so far.
@@ -268,7 +268,7 @@ impl DoormanThread {
         doorman: &mut Option<Doorman>,
         doors: &[(DoorId, NetDoor)],
         release: Release,
-    ) -> Result<Posture, Error> {
+    ) -> Result<Posture, DoormanError> {
         match doorman {
             Some(doorman) => {
                 self.report_kept(&doorman.set_doors(doors, release)?);
@@ -327,8 +327,8 @@ impl DoormanThread {
     }
 
     /// Reports what became of connections whose port became guarded.
-    fn report_kept(&self, kept: &Kept) {
-        let Kept { connections, cut, failed } = kept;
+    fn report_kept(&self, kept: &KeptConnections) {
+        let KeptConnections { connections, cut, failed } = kept;
         if *cut > 0 {
             self.observer.report(&Report::new(What::ConnectionsCut { connections: *cut }));
         }

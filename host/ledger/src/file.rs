@@ -12,7 +12,7 @@ use redb::{Database, DatabaseError};
 use thiserror::Error;
 
 use crate::file_ledger::FILE;
-use crate::store::{Kind, Room, Store, VERSION};
+use crate::store::{Capacity, Store, StoreKind, VERSION};
 
 /// How much of the file is kept in memory, in bytes.
 const CACHE: usize = 8 << 20;
@@ -83,7 +83,7 @@ pub(crate) fn open(folder: &Path, make: bool) -> Result<Option<Store>, LedgerErr
         return Err(LedgerError::Damaged(path, "it is empty".to_owned()));
     }
     let database = file.open(CACHE).map_err(|error| refused(&path, error))?;
-    check(&path, database).map(|database| Some(Store::new(database, Room::default())))
+    check(&path, database).map(|database| Some(Store::new(database, Capacity::default())))
 }
 
 fn is_missing(path: &Path) -> bool {
@@ -124,9 +124,11 @@ pub(crate) fn check(path: &Path, mut database: Database) -> Result<Database, Led
         Err(error) => return Err(refused(path, error)),
     }
     match Store::kind(&database).map_err(failed)? {
-        Kind::Known => Ok(database),
-        Kind::Other(version) => Err(LedgerError::OtherVersion(path.to_owned(), version)),
-        Kind::Damaged => Err(damaged("it had to be repaired before, and what was used last may be lost")),
+        StoreKind::Known => Ok(database),
+        StoreKind::Other(version) => Err(LedgerError::OtherVersion(path.to_owned(), version)),
+        StoreKind::Damaged => {
+            Err(damaged("it had to be repaired before, and what was used last may be lost"))
+        }
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use postern_core::{Claim, ClaimError};
 
-use crate::keeper::{Asked, Keeper, Opener};
+use crate::keeper::{Keeper, OpenStore, QueuedClaim};
 use crate::wanted::Wanted;
 use crate::{Answer, Answers, Ledger, file};
 
@@ -23,7 +23,7 @@ pub(crate) const MOST_WAITING: usize = 1024;
 /// The thread opens the file as soon as it starts, if there is one, and makes one for the first claim otherwise: who uses no tokens has no
 /// file. All claims that come while others are written are written together. It ends when this is dropped, after all that has come.
 pub struct FileLedger {
-    asked: Sender<Asked>,
+    asked: Sender<QueuedClaim>,
     answers: Arc<Answers>,
 }
 
@@ -38,7 +38,7 @@ impl FileLedger {
         Self::start_with(path, Box::new(move |make| file::open(&folder, make)), answers)
     }
 
-    pub(crate) fn start_with(path: PathBuf, open: Opener, answers: Answers) -> io::Result<Self> {
+    pub(crate) fn start_with(path: PathBuf, open: OpenStore, answers: Answers) -> io::Result<Self> {
         let (asked, queue) = bounded(MOST_WAITING);
         let answers = Arc::new(answers);
         let mut keeper = Keeper::new(path, open, Arc::clone(&answers));
@@ -50,7 +50,7 @@ impl FileLedger {
 impl Ledger for FileLedger {
     fn claim(&self, claim: Claim) {
         let serial = claim.serial;
-        let asked = Wanted::of(claim).map(|wanted| Asked { wanted, since: Instant::now() });
+        let asked = Wanted::of(claim).map(|wanted| QueuedClaim { wanted, since: Instant::now() });
         let error = match asked.map(|asked| self.asked.try_send(asked)) {
             Some(Ok(())) => return,
             Some(Err(TrySendError::Full(_))) => ClaimError::Busy,

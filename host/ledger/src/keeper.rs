@@ -23,38 +23,38 @@ const RETRY: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Opens the store; none if there is none and it is not to be made.
-pub(crate) type Opener = Box<dyn FnMut(bool) -> Result<Option<Store>, LedgerError> + Send>;
+pub(crate) type OpenStore = Box<dyn FnMut(bool) -> Result<Option<Store>, LedgerError> + Send>;
 
 /// A claim, and since when it waits.
 #[derive(Debug)]
-pub(crate) struct Asked {
+pub(crate) struct QueuedClaim {
     pub(crate) wanted: Wanted,
     pub(crate) since: Instant,
 }
 
 pub(crate) struct Keeper {
-    open: Opener,
+    open: OpenStore,
     path: PathBuf,
     /// None before it is needed, and after an error.
     store: Option<Store>,
-    failure: Option<Failure>,
+    failure: Option<StoreFailure>,
     answers: Arc<Answers>,
 }
 
 /// Why nothing can be recorded, and when it was tried last.
-struct Failure {
+struct StoreFailure {
     words: String,
     tried: Instant,
 }
 
 impl Keeper {
     /// One for the ledger at `path`, by which it is named.
-    pub(crate) fn new(path: PathBuf, open: Opener, answers: Arc<Answers>) -> Self {
+    pub(crate) fn new(path: PathBuf, open: OpenStore, answers: Arc<Answers>) -> Self {
         Self { open, path, store: None, failure: None, answers }
     }
 
     /// Answers claims until nobody is left who could make one.
-    pub(crate) fn run(&mut self, queue: &Receiver<Asked>) {
+    pub(crate) fn run(&mut self, queue: &Receiver<QueuedClaim>) {
         match self.attempt(|keeper| (keeper.open)(false)) {
             Ok(store) => self.store = store,
             Err(words) => self.fail(words),
@@ -63,11 +63,12 @@ impl Keeper {
             let batch = std::iter::once(first).chain(queue.try_iter()).take(MOST_WAITING);
             let (batch, late) = batch.partition(|asked| asked.since.elapsed() < PATIENCE);
             self.answer(batch);
-            late.into_iter().for_each(|asked: Asked| self.say(asked.wanted.serial, Err(ClaimError::Busy)));
+            late.into_iter()
+                .for_each(|asked: QueuedClaim| self.say(asked.wanted.serial, Err(ClaimError::Busy)));
         }
     }
 
-    fn answer(&mut self, batch: Vec<Asked>) {
+    fn answer(&mut self, batch: Vec<QueuedClaim>) {
         let batch: Vec<_> = batch.into_iter().map(|asked| asked.wanted).collect();
         if batch.is_empty() {
             return;
@@ -124,7 +125,7 @@ impl Keeper {
         if self.failure.as_ref().is_none_or(|failure| failure.words != words) {
             (self.answers)(Answer::Fails(words.clone()));
         }
-        self.failure = Some(Failure { words, tried: Instant::now() });
+        self.failure = Some(StoreFailure { words, tried: Instant::now() });
     }
 
     fn recover(&mut self) {

@@ -47,12 +47,12 @@ pub(crate) type Results = Vec<Result<(), ClaimError>>;
 
 /// Bounds that tests make smaller.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Room {
+pub(crate) struct Capacity {
     pub(crate) of_a_rule: u64,
     pub(crate) in_all: u64,
 }
 
-impl Default for Room {
+impl Default for Capacity {
     fn default() -> Self {
         Self { of_a_rule: MAX_PER_RULE as u64, in_all: MAX_TOTAL }
     }
@@ -62,12 +62,12 @@ impl Default for Room {
 #[derive(Debug)]
 pub(crate) struct Store {
     database: Database,
-    room: Room,
+    room: Capacity,
 }
 
 /// What a database says of itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum StoreKind {
     /// This version can go on with it.
     Known,
     /// Another version wrote it, in this layout.
@@ -77,7 +77,7 @@ pub(crate) enum Kind {
 }
 
 impl Store {
-    pub(crate) const fn new(database: Database, room: Room) -> Self {
+    pub(crate) const fn new(database: Database, room: Capacity) -> Self {
         Self { database, room }
     }
 
@@ -89,17 +89,17 @@ impl Store {
     }
 
     /// Whether claims can be made in a database.
-    pub(crate) fn kind(database: &Database) -> Result<Kind, Error> {
+    pub(crate) fn kind(database: &Database) -> Result<StoreKind, Error> {
         let meta = match database.begin_read()?.open_table(META) {
             // Somebody else's database.
-            Err(TableError::TableDoesNotExist(_)) => return Ok(Kind::Other(0)),
+            Err(TableError::TableDoesNotExist(_)) => return Ok(StoreKind::Other(0)),
             opened => opened?,
         };
         let version = number(&meta, "version")?;
         Ok(match number(&meta, "damaged")? {
-            0 if version == VERSION => Kind::Known,
-            0 => Kind::Other(version),
-            _ => Kind::Damaged,
+            0 if version == VERSION => StoreKind::Known,
+            0 => StoreKind::Other(version),
+            _ => StoreKind::Damaged,
         })
     }
 
@@ -153,11 +153,11 @@ struct Tables<'t> {
     tokens: Table<'t, (u32, Fingerprint), u64>,
     ends: Table<'t, (u64, u32, Fingerprint), ()>,
     counters: Table<'t, (u32, Fingerprint), u64>,
-    room: Room,
+    room: Capacity,
 }
 
 impl<'t> Tables<'t> {
-    fn open(transaction: &'t WriteTransaction, room: Room) -> Result<Self, Error> {
+    fn open(transaction: &'t WriteTransaction, room: Capacity) -> Result<Self, Error> {
         Ok(Self {
             meta: transaction.open_table(META)?,
             rules: transaction.open_table(RULES)?,

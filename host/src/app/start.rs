@@ -111,7 +111,7 @@ impl App {
         match apply_when_free(&mut signals, &*observer, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
-            Err(postern_doorman::Error::Doors(found)) => {
+            Err(postern_doorman::DoormanError::Doors(found)) => {
                 let mistakes = plan.mistakes(source.file(), &config, found);
                 refused(&mistakes);
                 return Ok(Begun::refused(doors));

@@ -14,22 +14,24 @@ pub(super) fn check(
     destination: IpAddr,
     is_loopback: impl Fn() -> bool,
 ) -> Result<(), DropReason> {
-    match Class::of(source) {
-        Class::Ordinary => {}
-        Class::Loopback if is_loopback() => {}
-        Class::Loopback | Class::Group | Class::Nobody => return Err(DropReason::ImpossibleSource),
+    match AddressClass::of(source) {
+        AddressClass::Ordinary => {}
+        AddressClass::Loopback if is_loopback() => {}
+        AddressClass::Loopback | AddressClass::Group | AddressClass::NoMachine => {
+            return Err(DropReason::ImpossibleSource);
+        }
     }
-    match Class::of(destination) {
+    match AddressClass::of(destination) {
         // Whoever watches a broadcast or multicast address sees what goes there.
-        Class::Ordinary | Class::Group => Ok(()),
-        Class::Loopback if is_loopback() => Ok(()),
-        Class::Loopback | Class::Nobody => Err(DropReason::ImpossibleDestination),
+        AddressClass::Ordinary | AddressClass::Group => Ok(()),
+        AddressClass::Loopback if is_loopback() => Ok(()),
+        AddressClass::Loopback | AddressClass::NoMachine => Err(DropReason::ImpossibleDestination),
     }
 }
 
 /// What an address is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Class {
+enum AddressClass {
     /// One machine, as far as the address says.
     Ordinary,
     /// This machine.
@@ -38,10 +40,10 @@ enum Class {
     Group,
     /// Nobody: unspecified, "this network" (RFC 1122 section 3.2.1.3), and IPv6 addresses that stand for one of IPv4 within a machine and
     /// are never on a wire (RFC 4291 section 2.5.5.2).
-    Nobody,
+    NoMachine,
 }
 
-impl Class {
+impl AddressClass {
     fn of(address: IpAddr) -> Self {
         match address {
             IpAddr::V4(v4) => Self::of_v4(v4),
@@ -51,7 +53,7 @@ impl Class {
 
     fn of_v4(address: Ipv4Addr) -> Self {
         match address.octets()[0] {
-            0 => Self::Nobody,
+            0 => Self::NoMachine,
             127 => Self::Loopback,
             224..=239 => Self::Group,
             255 if address.is_broadcast() => Self::Group,
@@ -65,7 +67,7 @@ impl Class {
             return Self::Group;
         }
         match address.segments() {
-            [0, 0, 0, 0, 0, 0xffff, ..] => Self::Nobody,
+            [0, 0, 0, 0, 0, 0xffff, ..] => Self::NoMachine,
             [0, 0, 0, 0, 0, 0, 0, 1] => Self::Loopback,
             // An IPv4-compatible address (RFC 4291 section 2.5.5.1) is as good as the one in it; 0.0.0.0 makes it the unspecified one.
             [0, 0, 0, 0, 0, 0, high, low] => {

@@ -8,7 +8,7 @@ use etherparse::{
 };
 use postern_core::{DropReason, Transport};
 
-use super::Rest;
+use super::Remainder;
 
 /// Extension headers that are walked; RFC 8200 knows six, and one of them may come twice.
 const MAX_EXTENSIONS: usize = 8;
@@ -40,7 +40,7 @@ pub(super) struct Packet<'a> {
     pub(super) transport: Transport,
     /// Whether this is a first fragment, so that lengths further in may exceed what is here.
     pub(super) fragmented: bool,
-    pub(super) rest: Rest<'a>,
+    pub(super) rest: Remainder<'a>,
 }
 
 /// Reads the IP headers; a version in them other than the link layer's is malformed.
@@ -56,7 +56,7 @@ fn read_v4(bytes: &[u8]) -> Result<Packet<'_>, DropReason> {
         ipv4::HeaderSliceError::Len(_) => DropReason::Truncated,
         ipv4::HeaderSliceError::Content(_) => DropReason::Malformed,
     })?;
-    let rest = Rest::new(bytes, header.total_len().into()).behind(header.slice().len())?;
+    let rest = Remainder::new(bytes, header.total_len().into()).behind(header.slice().len())?;
     if header.fragments_offset().value() != 0 {
         return Err(DropReason::LaterFragment);
     }
@@ -77,7 +77,7 @@ fn read_v6(bytes: &[u8]) -> Result<Packet<'_>, DropReason> {
         ipv6::HeaderSliceError::Content(_) => DropReason::Malformed,
     })?;
     let length = header.slice().len() + usize::from(header.payload_length());
-    let rest = Rest::new(bytes, length).behind(header.slice().len())?;
+    let rest = Remainder::new(bytes, length).behind(header.slice().len())?;
     let chain = behind_extensions(header.next_header().0, rest)?;
     Ok(Packet {
         source: header.source_addr().into(),
@@ -91,13 +91,13 @@ fn read_v6(bytes: &[u8]) -> Result<Packet<'_>, DropReason> {
 }
 
 /// What comes behind the extension headers.
-struct Chain<'a> {
+struct ExtensionChain<'a> {
     next: u8,
     fragmented: bool,
-    rest: Rest<'a>,
+    rest: Remainder<'a>,
 }
 
-fn behind_extensions(mut next: u8, mut rest: Rest<'_>) -> Result<Chain<'_>, DropReason> {
+fn behind_extensions(mut next: u8, mut rest: Remainder<'_>) -> Result<ExtensionChain<'_>, DropReason> {
     let mut fragmented = false;
     for _ in 0..=MAX_EXTENSIONS {
         let length = match next {
@@ -125,7 +125,7 @@ fn behind_extensions(mut next: u8, mut rest: Rest<'_>) -> Result<Chain<'_>, Drop
                 next = header.next_header().0;
                 header.slice().len()
             }
-            _ => return Ok(Chain { next, fragmented, rest }),
+            _ => return Ok(ExtensionChain { next, fragmented, rest }),
         };
         rest = rest.behind(length)?;
     }

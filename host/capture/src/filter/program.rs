@@ -186,7 +186,7 @@ enum Branch {
 
 /// A piece of a program whose jumps to labels are not resolved yet. Offsets within it are relative, so it can be appended to another as it is.
 #[derive(Default)]
-struct Code {
+struct CodeBlock {
     instructions: Vec<Instruction>,
     labels: Vec<(Label, usize)>,
     /// Unconditional jumps, and conditional ones to places nearby.
@@ -194,7 +194,7 @@ struct Code {
     near: Vec<(usize, Branch, Branch)>,
 }
 
-impl Code {
+impl CodeBlock {
     fn push(&mut self, code: u16, operand: u32) {
         self.instructions.push(Instruction::new(code, operand));
     }
@@ -248,12 +248,12 @@ impl Code {
     }
 }
 
-fn whole(direction: Direction, wanted: &Ranges, leaf: usize) -> Code {
+fn whole(direction: Direction, wanted: &Ranges, leaf: usize) -> CodeBlock {
     let is_wanted = |transport| !wanted.of(transport).is_empty();
     let wants_ports = is_wanted(Transport::Tcp) || is_wanted(Transport::Udp);
     let wants_v4 = wants_ports || is_wanted(Transport::Icmp);
     let wants_v6 = wants_ports || is_wanted(Transport::Icmpv6);
-    let mut code = Code::default();
+    let mut code = CodeBlock::default();
 
     code.push(LOAD_BYTE, PACKET_TYPE);
     let (if_outgoing, if_incoming) = match direction {
@@ -323,7 +323,7 @@ fn whole(direction: Direction, wanted: &Ranges, leaf: usize) -> Code {
 }
 
 /// With the protocol number at hand, goes on to ICMP of this version or to what has ports.
-fn demultiplex(code: &mut Code, icmp: Transport, is_wanted: bool) {
+fn demultiplex(code: &mut CodeBlock, icmp: Transport, is_wanted: bool) {
     if is_wanted {
         code.skip(JUMP_EQUAL, icmp.protocol_number().into(), 0, 1);
         code.jump(Label::Transport(icmp));
@@ -332,14 +332,14 @@ fn demultiplex(code: &mut Code, icmp: Transport, is_wanted: bool) {
 }
 
 /// With the port at hand, finds its range.
-fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -> Code {
+fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -> CodeBlock {
     if ranges.len() <= leaf {
         return list(ranges, tests);
     }
     let (left, right) = ranges.split_at(ranges.len() / 2);
     let at = right[0].first.into();
     let (left, right) = (tree(left, leaf, tests), tree(right, leaf, tests));
-    let mut code = Code::default();
+    let mut code = CodeBlock::default();
     // The left half follows, so its length is the offset of the right one.
     if let Ok(distance) = u8::try_from(left.instructions.len()) {
         code.skip(JUMP_GREATER_OR_EQUAL, at, distance, 0);
@@ -354,12 +354,12 @@ fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -
 }
 
 /// With the port at hand, compares it with one range after the other.
-fn list<'a>(ranges: &'a [Range], tests: &mut Vec<&'a [FlagTest]>) -> Code {
+fn list<'a>(ranges: &'a [Range], tests: &mut Vec<&'a [FlagTest]>) -> CodeBlock {
     // The targets of the comparisons come right behind the list: at `length` a RETURN that rejects, then an exit for each kind of tests
     // that a matching range may ask for. They are within the reach of a conditional jump, as the assertion on LEAF_SIZES says.
     let length: usize = ranges.iter().map(comparisons).sum();
     let mut exits: Vec<&[FlagTest]> = Vec::new();
-    let mut code = Code::default();
+    let mut code = CodeBlock::default();
     for range in ranges {
         let exit = position_or_push(&mut exits, &range.tests);
         let here = code.instructions.len();
@@ -398,8 +398,8 @@ fn position_or_push<'a>(known: &mut Vec<&'a [FlagTest]>, tests: &'a [FlagTest]) 
 }
 
 /// Passes the packet if its TCP flags pass any of the tests.
-fn any_of(tests: &[FlagTest]) -> Code {
-    let mut code = Code::default();
+fn any_of(tests: &[FlagTest]) -> CodeBlock {
+    let mut code = CodeBlock::default();
     for test in tests {
         code.push(LOAD_BYTE_X, NETWORK + 13);
         code.push(AND, test.mask.into());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use postern_core::{Observer, Report, What};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use super::{CaptureError, CaptureSettings, Shared};
+use super::{CaptureError, CaptureSettings, SharedCapture};
 use crate::link_changes::LinkChanges;
 
 /// The first pause before trying again; each one after it is twice as long.
@@ -29,7 +29,7 @@ pub(super) struct Outage {
 
 /// An interface is open of which it was reported that it was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
+pub(super) enum Recovered {
     /// For the first time.
     AtLast,
     /// As it was before.
@@ -61,8 +61,8 @@ impl Outage {
     }
 
     /// The interface is open; what is said next is news again. Whether that is worth a report, since there was one that it was not.
-    pub(super) fn end(&mut self) -> Option<Opened> {
-        let opened = if self.was_open { Opened::Again } else { Opened::AtLast };
+    pub(super) fn end(&mut self) -> Option<Recovered> {
+        let opened = if self.was_open { Recovered::Again } else { Recovered::AtLast };
         self.was_open = true;
         self.said.take().map(|_| opened)
     }
@@ -75,7 +75,7 @@ impl Outage {
     }
 
     /// Waits until it may be worth trying again, or until there is a command.
-    pub(super) fn wait(&mut self, shared: &Shared) {
+    pub(super) fn wait(&mut self, shared: &SharedCapture) {
         let pause = self.pause.map_or(SHORTEST, |pause| (pause * 2).min(LONGEST));
         self.pause = Some(pause);
         let begin = Instant::now();
@@ -119,7 +119,7 @@ impl Outage {
     }
 
     /// Answers commands without a capture, and says whether to stop.
-    fn follow(&self, shared: &Shared) -> bool {
+    fn follow(&self, shared: &SharedCapture) -> bool {
         let mut stop = false;
         shared.update(|state| {
             state.stats_answered = state.stats_asked;

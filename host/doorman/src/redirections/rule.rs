@@ -58,7 +58,7 @@ const MAPS_PORT: u32 = 2;
 
 /// What a register holds.
 #[derive(Clone)]
-enum Value {
+enum RegisterValue {
     Protocol,
     Port,
     Bytes(Vec<u8>),
@@ -67,29 +67,29 @@ enum Value {
 
 /// What is known of a rule after so many of its expressions.
 #[derive(Default)]
-struct Reading {
-    registers: HashMap<u32, Value>,
+struct RuleReader {
+    registers: HashMap<u32, RegisterValue>,
     protocol: Option<GuardProtocol>,
     from: Option<u16>,
     to: Option<u16>,
-    target: Option<Target>,
+    target: Option<RedirectTarget>,
 }
 
-struct Target {
+struct RedirectTarget {
     port: u16,
     address: Option<IpAddr>,
 }
 
 /// Where a rule leads, if it is to another port.
 pub(super) fn read(family: Family, attributes: &[u8]) -> Option<Redirection> {
-    let mut reading = Reading::default();
+    let mut reading = RuleReader::default();
     for (_, expression) in all(find(attributes, NFTA_RULE_EXPRESSIONS)?) {
         let name = text(find(expression, NFTA_EXPR_NAME)?);
         let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
         // Only what is not understood is skipped: it may narrow what the rule applies to, and a warning too many does no harm.
         let _ = reading.follow(&name, data);
     }
-    let Target { port, address } = reading.target?;
+    let RedirectTarget { port, address } = reading.target?;
     let (from, to) = (reading.from?, reading.to?);
     let leads_elsewhere = from != port || to != port;
     leads_elsewhere.then_some(())?;
@@ -103,31 +103,31 @@ pub(super) fn read(family: Family, attributes: &[u8]) -> Option<Redirection> {
     })
 }
 
-impl Reading {
+impl RuleReader {
     fn follow(&mut self, name: &str, data: &[u8]) -> Option<()> {
         match name {
             "meta" => {
                 let is_protocol = find_u32(data, NFTA_META_KEY)? == NFT_META_L4PROTO;
-                self.load(find_u32(data, NFTA_META_DREG)?, is_protocol.then_some(Value::Protocol));
+                self.load(find_u32(data, NFTA_META_DREG)?, is_protocol.then_some(RegisterValue::Protocol));
             }
             "payload" => {
                 let place = [NFTA_PAYLOAD_BASE, NFTA_PAYLOAD_OFFSET, NFTA_PAYLOAD_LEN]
                     .map(|kind| find_u32(data, kind));
                 let value = match place.map(Option::unwrap_or_default) {
-                    [NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2] => Some(Value::Port),
+                    [NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2] => Some(RegisterValue::Port),
                     // The protocol of IPv4, the next header of IPv6.
-                    [NFT_PAYLOAD_NETWORK_HEADER, 9 | 6, 1] => Some(Value::Protocol),
+                    [NFT_PAYLOAD_NETWORK_HEADER, 9 | 6, 1] => Some(RegisterValue::Protocol),
                     _ => None,
                 };
                 self.load(find_u32(data, NFTA_PAYLOAD_DREG)?, value);
             }
             "immediate" => {
                 let bytes = find(find(data, NFTA_IMMEDIATE_DATA)?, NFTA_DATA_VALUE)?.to_vec();
-                self.load(find_u32(data, NFTA_IMMEDIATE_DREG)?, Some(Value::Bytes(bytes)));
+                self.load(find_u32(data, NFTA_IMMEDIATE_DREG)?, Some(RegisterValue::Bytes(bytes)));
             }
             "cmp" => self.compare(data)?,
             "range" => {
-                let is_port = matches!(self.held(find_u32(data, NFTA_RANGE_SREG)?), Value::Port);
+                let is_port = matches!(self.held(find_u32(data, NFTA_RANGE_SREG)?), RegisterValue::Port);
                 if is_port && find_u32(data, NFTA_RANGE_OP)? == NFT_RANGE_EQ {
                     let port = |kind| port(find(find(data, kind)?, NFTA_DATA_VALUE)?);
                     (self.from, self.to) = (port(NFTA_RANGE_FROM), port(NFTA_RANGE_TO));
@@ -137,11 +137,11 @@ impl Reading {
                 let address =
                     find_u32(data, NFTA_NAT_REG_ADDR_MIN).and_then(|register| self.address(register));
                 let port = self.port(find_u32(data, NFTA_NAT_REG_PROTO_MIN)?)?;
-                self.target = Some(Target { port, address });
+                self.target = Some(RedirectTarget { port, address });
             }
             "redir" => {
                 let port = self.port(find_u32(data, NFTA_REDIR_REG_PROTO_MIN)?)?;
-                self.target = Some(Target { port, address: None });
+                self.target = Some(RedirectTarget { port, address: None });
             }
             "match" => {
                 self.protocol = Some(protocol_named(&text(find(data, NFTA_XT_NAME)?))?);
@@ -164,39 +164,39 @@ impl Reading {
         let value = find(find(data, NFTA_CMP_DATA)?, NFTA_DATA_VALUE)?;
         let operation = find_u32(data, NFTA_CMP_OP)?;
         match self.held(find_u32(data, NFTA_CMP_SREG)?) {
-            Value::Protocol if operation == NFT_CMP_EQ => {
+            RegisterValue::Protocol if operation == NFT_CMP_EQ => {
                 self.protocol = GuardProtocol::from_number(*value.first()?);
             }
-            Value::Port => match operation {
+            RegisterValue::Port => match operation {
                 NFT_CMP_EQ => (self.from, self.to) = (port(value), port(value)),
                 NFT_CMP_GTE => self.from = port(value),
                 NFT_CMP_LTE => self.to = port(value),
                 _ => {}
             },
-            Value::Protocol | Value::Bytes(_) | Value::Other => {}
+            RegisterValue::Protocol | RegisterValue::Bytes(_) | RegisterValue::Other => {}
         }
         Some(())
     }
 
-    fn load(&mut self, register: u32, value: Option<Value>) {
-        self.registers.insert(place(register), value.unwrap_or(Value::Other));
+    fn load(&mut self, register: u32, value: Option<RegisterValue>) {
+        self.registers.insert(place(register), value.unwrap_or(RegisterValue::Other));
     }
 
-    fn held(&self, register: u32) -> Value {
-        self.registers.get(&place(register)).cloned().unwrap_or(Value::Other)
+    fn held(&self, register: u32) -> RegisterValue {
+        self.registers.get(&place(register)).cloned().unwrap_or(RegisterValue::Other)
     }
 
     fn port(&self, register: u32) -> Option<u16> {
         match self.held(register) {
-            Value::Bytes(bytes) => port(&bytes),
-            Value::Protocol | Value::Port | Value::Other => None,
+            RegisterValue::Bytes(bytes) => port(&bytes),
+            RegisterValue::Protocol | RegisterValue::Port | RegisterValue::Other => None,
         }
     }
 
     fn address(&self, register: u32) -> Option<IpAddr> {
         match self.held(register) {
-            Value::Bytes(bytes) => address(&bytes),
-            Value::Protocol | Value::Port | Value::Other => None,
+            RegisterValue::Bytes(bytes) => address(&bytes),
+            RegisterValue::Protocol | RegisterValue::Port | RegisterValue::Other => None,
         }
     }
 }
@@ -210,7 +210,7 @@ fn place(register: u32) -> u32 {
 }
 
 /// What a target of iptables does: `struct nf_nat_range`, or the older one after a count.
-fn translation(info: &[u8]) -> Option<Target> {
+fn translation(info: &[u8]) -> Option<RedirectTarget> {
     let (flags, address_at, port_at) = if info.len() >= NAT_RANGE { (0, 4..20, 36) } else { (4, 8..12, 16) };
     let flags = u32::from_ne_bytes(*info.get(flags..)?.first_chunk()?);
     if flags & MAPS_PORT == 0 {
@@ -222,7 +222,7 @@ fn translation(info: &[u8]) -> Option<Target> {
     let bytes =
         if bytes.len() == 16 && bytes[4..].iter().all(|byte| *byte == 0) { &bytes[..4] } else { bytes };
     let address = if flags & MAPS_ADDRESS == 0 { None } else { address(bytes) };
-    Some(Target { port, address })
+    Some(RedirectTarget { port, address })
 }
 
 fn protocol_named(name: &str) -> Option<GuardProtocol> {

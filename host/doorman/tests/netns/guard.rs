@@ -4,7 +4,7 @@ use std::sync::mpsc::TryRecvError;
 use std::time::{Duration, Instant};
 
 use postern_core::{Act, ConfigIdentity, DoorId, GuardProtocol, OnClose, Unprotected};
-use postern_doorman::{Changes, Doorman, Error, Posture, Release, reset};
+use postern_doorman::{Changes, Doorman, DoormanError, Posture, Release, reset};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, NEIGHBOUR4, World, nft, run, try_nft, wait_until};
 use crate::{
@@ -110,14 +110,14 @@ fn a_second_living_doorman_is_refused() {
     let error = start(&[ssh()]).err().unwrap();
     let words = "another posternd owns the table inet postern for the configuration /etc/postern/postern.toml; stop it first";
     assert_eq!(error.to_string(), words);
-    assert!(matches!(reset(identity()), Err(Error::Owned(_))));
+    assert!(matches!(reset(identity()), Err(DoormanError::Owned(_))));
     let (second, posture) = start(&[]).unwrap();
     assert_eq!(posture, Posture::Unguarded);
     drop((first, second));
     // The kernel has let go of the table a moment after its owner is gone.
     let end = Instant::now() + Duration::from_secs(5);
     while let Err(error) = start(&[ssh()]) {
-        assert!(matches!(error, Error::Owned(_)) && Instant::now() < end, "{error}");
+        assert!(matches!(error, DoormanError::Owned(_)) && Instant::now() < end, "{error}");
     }
 }
 

@@ -18,7 +18,7 @@ use std::time::Duration;
 use postern_core::{
     Act, ConfigIdentity, DoorId, GuardDoor, GuardProtocol, NetDoor, OnClose, Order, PortRange,
 };
-use postern_doorman::{Doorman, Error, Kept, Posture, Release};
+use postern_doorman::{Doorman, DoormanError, KeptConnections, Posture, Release};
 
 use crate::world::run;
 
@@ -39,13 +39,13 @@ fn identity() -> ConfigIdentity {
 }
 
 /// Starts a doorman that may let go of what nobody guards any more.
-fn start(doors: &[(DoorId, NetDoor)]) -> Result<(Doorman, Posture), Error> {
+fn start(doors: &[(DoorId, NetDoor)]) -> Result<(Doorman, Posture), DoormanError> {
     let (doorman, _) = Doorman::start(Some(identity()), doors, Release::Now)?;
     let posture = doorman.posture();
     Ok((doorman, posture))
 }
 
-fn set_doors(doorman: &mut Doorman, doors: &[(DoorId, NetDoor)]) -> Result<Kept, Error> {
+fn set_doors(doorman: &mut Doorman, doors: &[(DoorId, NetDoor)]) -> Result<KeptConnections, DoormanError> {
     doorman.set_doors(doors, Release::Now)
 }
 

@@ -1,7 +1,7 @@
 //! Set doors: sets in a ruleset of the user's own.
 
 use postern_core::{Act, DoorId};
-use postern_doorman::{Posture, check_sets};
+use postern_doorman::{DoormanError, Posture, check_sets};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, World, nft, run};
 use crate::{MINUTE, listen, must, remaining, say, set, start};
@@ -112,7 +112,7 @@ fn every_mistake_in_sets_is_told_at_once() {
         "8 the sets inet filter good4 and inet filter also4 are both for IPv4 addresses; name one for IPv4 and one for IPv6",
     ];
     assert_eq!(told, expected);
-    let Err(postern_doorman::Error::Doors(refused)) = start(&doors) else { panic!("doors without sets") };
+    let Err(DoormanError::Doors(refused)) = start(&doors) else { panic!("doors without sets") };
     let refused: Vec<_> = refused.iter().map(|(door, mistake)| format!("{} {mistake}", door.0)).collect();
     assert_eq!(refused, expected);
 }

@@ -28,7 +28,7 @@ impl Kept {
         Self { ledger: FileLedger::start(folder, answers).unwrap(), said, serial: 0.into() }
     }
 
-    fn open(path: &Path, open: Opener) -> Self {
+    fn open(path: &Path, open: OpenStore) -> Self {
         let (say, said) = unbounded();
         let answers = Box::new(move |answer| drop(say.send(answer)));
         let ledger = FileLedger::start_with(path.to_owned(), open, answers).unwrap();
@@ -210,7 +210,7 @@ fn while_the_file_is_opened_claims_wait_in_a_bounded_line_and_each_is_answered_o
     let dir = tempfile::tempdir().unwrap();
     let is_held = Arc::new(AtomicBool::new(true));
     let (folder, held) = (dir.path().to_owned(), Arc::clone(&is_held));
-    let open: Opener = Box::new(move |make| {
+    let open: OpenStore = Box::new(move |make| {
         while held.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(1));
         }
@@ -243,7 +243,7 @@ fn a_panic_at_a_damaged_file_refuses_and_ends_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let panics = Arc::new(AtomicBool::new(true));
     let (folder, does) = (dir.path().to_owned(), Arc::clone(&panics));
-    let open: Opener = Box::new(move |make| {
+    let open: OpenStore = Box::new(move |make| {
         assert!(!does.load(Ordering::Relaxed), "of this test");
         file::open(&folder, make)
     });
@@ -261,7 +261,7 @@ fn trouble_is_said_once_and_its_end_as_well() {
     let (path, folder) = (dir.path().join(FILE), dir.path().to_owned());
     let fails = Arc::new(AtomicBool::new(true));
     let (does, at) = (Arc::clone(&fails), path.clone());
-    let open: Opener = Box::new(move |make| match does.load(Ordering::Relaxed) {
+    let open: OpenStore = Box::new(move |make| match does.load(Ordering::Relaxed) {
         true => Err(LedgerError::File(at.clone(), io::ErrorKind::StorageFull.into())),
         false => file::open(&folder, make),
     });

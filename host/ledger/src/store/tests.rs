@@ -14,7 +14,7 @@ use crate::file::check;
 const NOW: u64 = 1_795_000_000_000_000;
 const SECOND: u64 = 1_000_000;
 const MINUTE: u64 = 60 * SECOND;
-const SMALL: Room = Room { of_a_rule: 4, in_all: 6 };
+const SMALL: Capacity = Capacity { of_a_rule: 4, in_all: 6 };
 
 /// A disk that loses what it was not asked to keep, and that can fail.
 #[derive(Clone, Debug)]
@@ -41,10 +41,10 @@ impl Default for Disk {
 
 impl Disk {
     fn open(&self) -> Result<Store, LedgerError> {
-        self.open_with(Room::default())
+        self.open_with(Capacity::default())
     }
 
-    fn open_with(&self, room: Room) -> Result<Store, LedgerError> {
+    fn open_with(&self, room: Capacity) -> Result<Store, LedgerError> {
         let path = Path::new("ledger.redb");
         let opened = Database::builder().set_cache_size(1 << 20).create_with_backend(self.clone());
         let database = opened.map_err(|error| LedgerError::Open(path.to_owned(), error.into()))?;
