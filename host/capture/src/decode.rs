@@ -1,8 +1,8 @@
 //! Decode: a captured frame becomes a [`Knock`], or a reason why not.
 //!
-//! This is the only place that reads headers, and every byte it reads was written by a stranger. It allocates nothing but
-//! what was asked for, never panics and never logs. It does not verify checksums: with checksum offload the
-//! frames of this very machine carry wrong ones, and a stranger who can send a wrong sum can as well send a right one.
+//! This is the only place that reads headers, and every byte that it reads may be an attacker's. It allocates only
+//! the payload and the TCP header that `detail` asks for, never panics and never logs. It does not verify checksums: with checksum offload
+//! the frames of this machine carry wrong ones, and an attacker can send right ones anyway.
 
 mod address;
 pub(crate) mod arrival;
@@ -29,8 +29,8 @@ pub use sighting::Sightings;
 ///
 /// [`DropReason::Truncated`] if the capture ends before the headers do; [`DropReason::Malformed`] if headers contradict each
 /// other; [`DropReason::LinkType`], [`DropReason::NotIp`], [`DropReason::LaterFragment`] or [`DropReason::OtherTransport`]
-/// for packets that can be no knock; [`DropReason::ImpossibleSource`] or [`DropReason::ImpossibleDestination`] if it says to come from
-/// or go to where no packet does, whatever machine this is. On the loopback interface loopback addresses are right.
+/// for packets that can be no knock; [`DropReason::ImpossibleSource`] or [`DropReason::ImpossibleDestination`] if an address is one
+/// that no packet has, on any machine. On the loopback interface loopback addresses are right.
 pub fn decode(frame: &Frame<'_>, detail: Detail) -> Result<Knock, DropReason> {
     let (version, bytes) = link::network_packet(frame.link, frame.bytes)?;
     let packet = network::read(version, bytes)?;
@@ -58,7 +58,7 @@ pub fn decode(frame: &Frame<'_>, detail: Detail) -> Result<Knock, DropReason> {
     })
 }
 
-/// What follows a header: the bytes that were captured, and how many there are in the whole packet.
+/// The part of a packet behind a header: the bytes that were captured, and how many the whole packet has there.
 #[derive(Clone, Copy)]
 struct Remainder<'a> {
     bytes: &'a [u8],
@@ -66,7 +66,7 @@ struct Remainder<'a> {
 }
 
 impl<'a> Remainder<'a> {
-    /// What a packet of `whole` bytes has, whatever stands behind it in the frame.
+    /// A packet of `whole` bytes; bytes behind it in the frame, such as padding, are cut off.
     fn new(bytes: &'a [u8], whole: usize) -> Self {
         Self { bytes: &bytes[..bytes.len().min(whole)], whole }
     }

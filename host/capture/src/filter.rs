@@ -1,8 +1,8 @@
-//! Filter: the program that runs in the kernel and lets only wanted packets through to this process.
+//! Filter: the program that runs in the kernel and passes only wanted packets to this process.
 //!
-//! Derived from what all rules watch, as a classic BPF program that we write ourselves. libpcap could compile an expression,
-//! but it is slow at thousands of ports, does not see behind VLAN tags, and its way of installing a program drops
-//! what arrives meanwhile. A filter may let through more than is wanted, since dispatch looks again; it never holds back a wanted packet.
+//! It is made from what all rules watch, as a classic BPF program that this module compiles. libpcap could compile an expression, but its
+//! compiler is slow at thousands of ports and does not see behind VLAN tags, and the way it installs a program drops packets that arrive
+//! meanwhile. A filter may pass more than is wanted, since [`postern_core::Dispatch`] checks again; it never rejects a wanted packet.
 
 mod program;
 mod ranges;
@@ -33,7 +33,7 @@ pub struct Filter {
 /// How closely a filter follows the watches that it was made from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Nothing unwanted passes but what only user space can decide: frames with further VLAN tags inside, and IPv6 packets with
+    /// No unwanted packet passes except those that only user space can decide on: frames with inner VLAN tags, and IPv6 packets with
     /// extension headers.
     Exact,
     /// The watches do not fit a program, so neighbouring ports were joined, or requirements on TCP flags left out.
@@ -50,7 +50,7 @@ pub enum Precision {
 pub(crate) enum NetworkHeader {
     /// At this offset. Reads behind it work wherever the kernel keeps the bytes.
     At(u32),
-    /// Wherever the kernel says. A read fails, and the packet with it, if a driver left the headers in a page of their own.
+    /// Relative to the kernel's network header. A load fails, and so rejects the packet, if a driver left the headers in another page.
     Anywhere,
 }
 
@@ -85,7 +85,7 @@ impl Filter {
         self.program == other.program
     }
 
-    /// The same in at most half as many instructions, for a kernel that has not the memory; none if it is as small as it gets.
+    /// The same in at most half as many instructions, for a socket without enough filter memory; none if it cannot be smaller.
     pub(crate) fn coarser(&self) -> Option<Self> {
         let budget = self.program.len().min(self.budget) / 2;
         (budget >= program::SMALLEST).then(|| Self::within(self.direction, self.wanted.clone(), budget))

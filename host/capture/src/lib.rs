@@ -1,9 +1,9 @@
 //! Packets from the wire, and what is known of the network that they come from.
 //!
 //! In the order of a packet's way: a [`LiveCapture`] reads [`Frame`]s of an interface, behind a kernel [`Filter`] that lets only wanted ones
-//! through; [`decode()`] makes a knock of a frame, or names why not; [`LocalNetwork`] knows this machine's addresses and links, so whether
-//! it can have come from where it says. This crate decides nothing, opens no door, and never answers: it opens no socket that
-//! could send to the network.
+//! through; [`decode()`] makes a knock of a frame, or names why not; [`LocalNetwork`] knows this machine's addresses and links, and so whether
+//! the packet can have come from its source address. This crate opens no door and sends nothing to the network: it judges only whether
+//! a packet is possible, not whether a client gets in.
 
 mod frame;
 

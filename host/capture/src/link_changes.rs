@@ -1,7 +1,7 @@
-//! LinkChanges: a wake-up for those who wait for a network interface.
+//! LinkChanges: wakes captures that wait for a network interface.
 //!
-//! The thread of [`crate::local_network`] is the only one that listens to the kernel; it wakes all who wait here. That something has changed is
-//! all that is told: whoever wakes looks at its own interface.
+//! The thread of [`crate::local_network`] is the only one that subscribes to the kernel; it wakes all waiting captures. A wake-up says only that
+//! some interface has changed: each capture then checks its own.
 
 use std::io;
 use std::sync::{Arc, Mutex, Weak};
@@ -17,14 +17,14 @@ pub struct LinkChanges {
     event: Arc<OwnedFd>,
 }
 
-/// All who wait. There are as many as captures, and those that are gone are forgotten.
+/// The eventfds of all [`LinkChanges`]: one for each capture. Those of dropped ones are removed when the next is added.
 #[derive(Debug, Default)]
 pub(crate) struct LinkWaiters {
     events: Mutex<Vec<Weak<OwnedFd>>>,
 }
 
 impl LinkChanges {
-    /// Takes note of what has changed, so that it is readable again only when more has.
+    /// Clears it, so that it is readable again only after the next change.
     pub(crate) fn forget(&self) {
         // It does not block: nothing to read means that nothing has changed.
         let _ = read(&*self.event, &mut [0_u8; 8]);
@@ -38,7 +38,7 @@ impl AsFd for LinkChanges {
 }
 
 impl LinkWaiters {
-    /// One more who waits.
+    /// Adds a waiter.
     ///
     /// # Errors
     /// If the system has no descriptor for it.
@@ -50,7 +50,7 @@ impl LinkWaiters {
         Ok(LinkChanges { event })
     }
 
-    /// Wakes all of them.
+    /// Wakes all waiters.
     pub(crate) fn wake(&self) {
         for event in self.events.lock().past_panic().iter().filter_map(Weak::upgrade) {
             // It can only fail because the counter is full, and then it is readable already.
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn all_who_wait_are_woken_until_they_have_noticed() {
+    fn all_waiters_are_woken_until_they_clear_it() {
         let waiters = LinkWaiters::default();
         let (a, b) = (waiters.add().unwrap(), waiters.add().unwrap());
         assert!(!is_readable(&a) && !is_readable(&b));
@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_gone_is_forgotten() {
+    fn dropped_waiters_are_removed() {
         let waiters = LinkWaiters::default();
         for _ in 0..10 {
             drop(waiters.add().unwrap());

@@ -2,7 +2,7 @@
 //!
 //! A list of one moment; [`crate::local_network`] keeps it up to date. A packet goes from interface to interface before IP sees it, as
 //! `__netif_receive_skb_core` in the kernel has it: first to the VLAN device of its outermost tag, else to the bridge or bond that the
-//! interface belongs to, and so on. Where that cannot be told, no link is named: an opening for the wrong link would be worse than none.
+//! interface belongs to, and so on. Where that is not known, the link is 0: an opening for the wrong link would be worse than none.
 
 use std::fmt;
 use std::io;
@@ -77,14 +77,14 @@ struct Link {
     master: u32,
 }
 
-/// What matters of an interface here.
+/// How an interface changes where IP sees a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum LinkKind {
-    /// Takes over what comes in on those that belong to it.
+    /// A bridge, bond or team: IP sees packets of its ports on the device itself.
     Bundle,
-    /// Leaves packets where they came in.
+    /// A VRF: IP sees packets of its members on the members.
     RoutingTable,
-    /// Has the packets with this tag that come in on another interface of this network namespace.
+    /// A VLAN device: IP sees here the packets with this tag that come in on the interface below, in this network namespace.
     Vlan {
         below: u32,
         protocol: u16,
@@ -141,7 +141,7 @@ impl Links {
                     continue;
                 }
                 Some(LinkKind::RoutingTable) => {}
-                // Such as Open vSwitch, which decides by itself where packets go.
+                // Such as Open vSwitch, whose forwarding is not known here.
                 Some(LinkKind::Other | LinkKind::Vlan { .. }) => return 0,
                 None if link.master != 0 => return 0,
                 None => {}
@@ -174,7 +174,7 @@ impl Link {
         const BELOW: u16 = 5;
         const MASTER: u16 = 10;
         const INFO: u16 = 18;
-        /// That what is below is in another network namespace, where indexes are others.
+        /// The interface below is in another network namespace, where indexes mean other interfaces.
         const BELOW_ELSEWHERE: u16 = 37;
         if message.kind != rtnetlink::NEW_LINK {
             return None;

@@ -1,8 +1,8 @@
 //! Live: one thread that captures on one interface, for as long as its [`LiveCapture`] lives.
 //!
 //! The thread owns the capture. An interface that is missing, down or gone is waited for, and no failure of it ends anything.
-//! The thread sleeps until there are frames, a command, or a change of interfaces to be hoped for. Only under load frames do not wake it, and it
-//! polls the ring in short intervals, so that each wake-up is for many (see [`moderation`]).
+//! The thread sleeps until there are frames, a command, or a change of interfaces. Under load frames do not wake it; it then polls the ring in
+//! short intervals, so that one wake-up serves many frames (see [`moderation`]).
 
 mod device;
 mod error;
@@ -31,7 +31,7 @@ pub use error::CaptureError;
 use moderation::InterruptModeration;
 use outage::{Outage, Recovered};
 
-/// Frames that are read before commands get their turn.
+/// Frames that are read before the thread looks for commands.
 const BATCH: usize = 256;
 /// More batches than the kernel's ring holds.
 const FULL_RING: usize = 64;
@@ -62,7 +62,7 @@ pub struct CaptureStats {
 }
 
 /// What becomes of the frames of a capture. It is called on the capture's thread and must not block for long, or the kernel's ring fills
-/// up. A panic in it costs what it was about, is reported and counted, and it is called again for the next.
+/// up. A panic in it drops the frame that it was called for, and is reported and counted; the sink is called again for the next frame.
 pub trait FrameSink: Send + 'static {
     /// The stack that it needs, in bytes.
     const STACK: usize = 2 << 20;
@@ -70,7 +70,7 @@ pub trait FrameSink: Send + 'static {
     /// Takes a frame.
     fn frame(&mut self, frame: Frame<'_>);
 
-    /// No more frames are there at this moment, or many have been.
+    /// A batch of frames ends here.
     fn pause(&mut self) {}
 
     /// From now on the interface is open, with the newest filter in place.
@@ -86,14 +86,14 @@ impl<F: FnMut(Frame<'_>) + Send + 'static> FrameSink for F {
     }
 }
 
-/// A capture on one interface. Dropping it has the capture end, without waiting for that.
+/// A capture on one interface. Dropping it ends the capture, without waiting for its thread.
 pub struct LiveCapture {
     shared: Arc<SharedCapture>,
     observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
 }
 
-/// A capture that was told to end. Its sink may be in the middle of something.
+/// A capture that is ending. Its thread may still be calling the sink.
 pub struct EndingCapture {
     observer: Arc<dyn Observer>,
     thread: Option<JoinHandle<()>>,
@@ -103,7 +103,7 @@ pub struct EndingCapture {
 #[derive(Debug)]
 struct SharedCapture {
     state: Mutex<CaptureState>,
-    /// Told after each change of `state` by the thread.
+    /// Notified after each change of `state` by the thread.
     changed: Condvar,
     /// Written to after each change of `state` by the owner.
     wake: OwnedFd,
@@ -125,12 +125,12 @@ struct CaptureState {
 }
 
 impl LiveCapture {
-    /// Starts to capture and returns at once. The thread hands each frame that passes `filter` and goes the right way to `sink`; both
-    /// must be of the same direction. As long as there is no such interface, or it is down, it waits for it.
+    /// Starts to capture and returns at once. The thread hands each frame that passes `filter` to `sink`; `filter` and
+    /// `settings` must be of the same direction. While the interface is missing or down, the thread waits for it.
     ///
     /// # Errors
     ///
-    /// [`CaptureError::Thread`]. Whatever is wrong with the interface is no error but waited for.
+    /// [`CaptureError::Thread`]. A missing interface is no error: the thread waits for it.
     pub fn start<S: FrameSink>(
         settings: CaptureSettings,
         filter: Arc<Filter>,
@@ -139,9 +139,8 @@ impl LiveCapture {
         Self::start_after(None, settings, filter, None, Arc::new(()), sink)
     }
 
-    /// As [`LiveCapture::start`], but captures nothing before another one has ended: no frame is handed on by both. `observer` hears how
-    /// it goes.
-    /// An interface that is missing or down is tried again as soon as `changes` says that one has changed, and else after up to 5 s.
+    /// As [`LiveCapture::start`], but captures nothing before another one has ended: no frame is handed on by both. Outages are
+    /// reported to `observer`. A missing interface is tried again when `changes` says that one has changed, and otherwise after at most 5 s.
     ///
     /// # Errors
     ///
@@ -223,7 +222,7 @@ impl LiveCapture {
         self.end().wait();
     }
 
-    /// Has the capture end, without waiting for that. Frames not yet read are dropped.
+    /// Ends the capture without waiting for its thread. Frames not yet read are dropped.
     #[must_use]
     pub fn end(mut self) -> EndingCapture {
         EndingCapture { observer: Arc::clone(&self.observer), thread: self.thread.take() }
@@ -346,7 +345,7 @@ fn serve(
         let lost = || CaptureError::Lost { interface: device.name().to_owned() };
         if woken_by.changes {
             outage.forget_changes();
-            // The kernel also reports this on the capture, but libpcap may be the one to hear it, and then tells nobody.
+            // The kernel also reports this as an error of the capture's socket, but libpcap may have consumed that error.
             if !device.is_current() {
                 return Err(lost());
             }
@@ -382,7 +381,7 @@ fn report_listening(device: &Device, ended: Option<Recovered>, observer: &dyn Ob
     observer.report(&Report::new(what));
 }
 
-/// Hands on what is there, up to a batch; how many frames that were.
+/// Hands the sink the frames that are there, at most a batch; returns how many.
 fn read_batch(
     shared: &SharedCapture,
     device: &mut Device,
@@ -402,13 +401,13 @@ struct WokenBy {
     changes: bool,
 }
 
-/// Waits for commands, for frames, and for changes of interfaces. With a poll interval, which is shorter than a second, frames wake nobody,
-/// and after it the ring is to be read whether there are any or not.
+/// Waits for commands, for frames, and for changes of interfaces. With a poll interval (shorter than a second) frames do not end the wait;
+/// after the interval the ring is read whether there are frames or not.
 fn sleep(shared: &SharedCapture, device: &Device, outage: &Outage, interval: Option<Duration>) -> WokenBy {
     let interval = interval.map(|interval| Timespec { tv_sec: 0, tv_nsec: interval.subsec_nanos().into() });
     let mut descriptors = [
         PollFd::new(&shared.wake, PollFlags::IN),
-        // Nobody who tells of changes: the same descriptor twice does no harm.
+        // Without notifications of changes: the same descriptor twice does no harm.
         PollFd::from_borrowed_fd(
             outage.changes().map_or_else(|| shared.wake.as_fd(), AsFd::as_fd),
             PollFlags::IN,
@@ -423,7 +422,7 @@ fn sleep(shared: &SharedCapture, device: &Device, outage: &Outage, interval: Opt
             frames: if interval.is_some() { PollFlags::IN } else { descriptors[2].revents() },
         },
         Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), changes: false },
-        // There is no other reason with open descriptors but a lack of memory; the capture is opened anew.
+        // With open descriptors poll fails otherwise only for lack of memory; the capture is then opened anew.
         Err(_) => WokenBy { commands: false, frames: PollFlags::ERR, changes: false },
     }
 }
@@ -455,7 +454,7 @@ fn count(shared: &SharedCapture, device: &mut Device) {
     });
 }
 
-/// Calls the sink so that a panic in it stays there.
+/// Calls the sink and catches a panic in it.
 fn guarded(shared: &SharedCapture, interface: &str, observer: &dyn Observer, call: impl FnOnce()) {
     if catch_unwind(AssertUnwindSafe(call)).is_err() {
         let mut panics = 0;

@@ -1,4 +1,4 @@
-//! LocalAddresses: which addresses are this machine's, and which stand for whole networks that it is on.
+//! LocalAddresses: this machine's addresses, and the broadcast addresses of its networks.
 //!
 //! A list of one moment; [`crate::local_network`] keeps it up to date. The far ends of tunnels are not this machine's; nor are addresses
 //! that only a `local` route makes so.
@@ -17,7 +17,7 @@ pub(crate) struct LocalAddresses {
     v6: Vec<Ipv6Addr>,
     /// Link-local ones, with the index of their interface: the same one may be another machine's on another link.
     link_local: Vec<(Ipv6Addr, u32)>,
-    /// Where the kernel takes packets as sent to all of a network. It refuses packets that claim to come from there.
+    /// Broadcast addresses. The kernel drops packets that have one as their source.
     broadcast: Vec<Ipv4Addr>,
 }
 
@@ -67,10 +67,10 @@ impl LocalAddresses {
     }
 
     /// Whether a packet that came in on `interface` can have `source`: not if that is an address of this machine, unless it comes by
-    /// loopback, and not if it stands for a whole network. `link` is where IP sees the packet, for link-local ones; 0 if that is not
-    /// known, and then they are held against all links. An IPv4-compatible address is as good as the address in it.
+    /// loopback, and not if it is a broadcast address. `link` is where IP sees the packet, for link-local sources; with 0 (not known) they
+    /// are compared with the addresses of all links. An IPv4-compatible address is treated as the IPv4 address in it.
     ///
-    /// What can be no source on any machine is for [`crate::decode`] to know.
+    /// Sources that are impossible on every machine are refused by [`crate::decode`].
     pub(crate) fn can_send(&self, source: IpAddr, interface: u32, link: u32) -> bool {
         let is_own = match source {
             IpAddr::V4(v4) => return self.can_send_v4(v4, interface),
@@ -105,7 +105,7 @@ fn sort<T: Ord>(list: &mut Vec<T>) {
 
 /// The highest address of a network, which the kernel takes for its broadcast address, whether one was assigned or not.
 fn highest(network: Option<Ipv4Addr>, prefix_length: u8) -> Option<Ipv4Addr> {
-    // In a network of two neither stands for both (RFC 3021).
+    // A network of two addresses has no broadcast address (RFC 3021).
     if prefix_length >= 31 {
         return None;
     }
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_a_whole_network() {
+    fn a_broadcast_address_is_no_source() {
         // Assigned, and what follows from the prefix.
         for broadcast in ["10.1.255.255", "10.1.2.255", "192.0.2.255", "::192.0.2.255"] {
             check(broadcast, ETH, 0, false);

@@ -1,8 +1,8 @@
 //! LocalNetwork: this machine's addresses and links, kept up to date as they come and go.
 //!
-//! The kernel tells over rtnetlink when they change, and then all of the kind are read anew, so that a lost message costs nothing. One
-//! thread does that and sleeps otherwise. It also judges whether a knock can have come from where it says ([`View::place`]), as far as
-//! that depends on this machine; what holds on every machine is `decode`'s.
+//! The kernel notifies changes over rtnetlink, and then the whole list is read anew, so a lost message does no harm. One thread does that
+//! and sleeps otherwise. [`View::place`] checks whether a knock can have come from its source address, as far as that depends on this
+//! machine; `decode` checks what holds on every machine.
 
 use std::io;
 use std::net::IpAddr;
@@ -24,10 +24,10 @@ use crate::links::{LOOPBACK, Links, is_link_local};
 use crate::local_addresses::LocalAddresses;
 use crate::rtnetlink::{self, Changed};
 
-/// When to try again after something could not be read.
+/// The pause before a list that could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What this machine has of addresses and links. Ask it from any thread.
+/// This machine's addresses and links, kept up to date. It can be used from any thread.
 pub struct LocalNetwork {
     observer: Arc<dyn Observer>,
     known: Arc<ArcSwap<Known>>,
@@ -43,7 +43,7 @@ struct Known {
     links: Arc<Links>,
 }
 
-/// The same network, for one who looks at it with every packet: a look costs a nanosecond while nothing changes.
+/// The same, for use with every packet: a lookup costs a nanosecond while nothing changes.
 #[derive(Clone)]
 pub struct View {
     known: Cache<Arc<ArcSwap<Known>>, Arc<Known>>,
@@ -58,20 +58,20 @@ pub enum LocalNetworkError {
     /// A list could not be read.
     #[error("cannot read the addresses and links of this machine")]
     Read(#[source] io::Error),
-    /// The system has not what a thread needs.
+    /// The system cannot start another thread.
     #[error("cannot start the thread that follows changes of addresses and links")]
     Thread(#[source] io::Error),
 }
 
 impl LocalNetwork {
-    /// Reads addresses and links, and follows their changes until this is dropped; `observer` hears how that goes.
+    /// Reads addresses and links, and follows their changes until this is dropped; failures are reported to `observer`.
     ///
     /// # Errors
     ///
-    /// If the kernel does not say them, or there is no thread to be had.
+    /// If the kernel does not list them, or the thread cannot be started.
     pub fn follow(observer: Arc<dyn Observer>) -> Result<Self, LocalNetworkError> {
         // Subscribed first, so that no change between reading and subscribing is missed.
-        let news = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
+        let notifications = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
         let known = Known::read().map_err(LocalNetworkError::Read)?;
         let known = Arc::new(ArcSwap::from_pointee(known));
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -83,7 +83,7 @@ impl LocalNetwork {
             .spawn({
                 let (known, stop, observer) = (known.clone(), stop.clone(), observer.clone());
                 let waiters = waiters.clone();
-                move || keep(&known, &waiters, &news, &stop, &*observer)
+                move || keep(&known, &waiters, &notifications, &stop, &*observer)
             })
             .map_err(LocalNetworkError::Thread)?;
         Ok(Self { observer, known, waiters, stop, thread: Some(thread) })
@@ -101,7 +101,7 @@ impl LocalNetwork {
         Arc::clone(&self.known.load().links)
     }
 
-    /// Becomes readable when links change, for one who waits for an interface.
+    /// A descriptor that becomes readable when links change.
     ///
     /// # Errors
     ///
@@ -110,7 +110,7 @@ impl LocalNetwork {
         self.waiters.add()
     }
 
-    /// A way to look at it often.
+    /// A view for use with every packet.
     #[must_use]
     pub fn view(&self) -> View {
         View { known: Cache::new(Arc::clone(&self.known)) }
@@ -129,8 +129,8 @@ impl Drop for LocalNetwork {
 }
 
 impl View {
-    /// Finds the link of a knock with a link-local source, and holds the source against this machine's own addresses, which only what
-    /// leaves it, or comes by loopback, can have.
+    /// Sets the link of a knock with a link-local source, and checks that the source is none of this machine's own addresses, which only
+    /// packets that leave it or come by loopback can have.
     ///
     /// # Errors
     /// [`DropReason::ImpossibleSource`] if no other machine can have sent it.
@@ -157,7 +157,7 @@ impl Known {
         Ok(Self { addresses: Arc::new(LocalAddresses::read()?), links: Arc::new(Links::read()?) })
     }
 
-    /// What has changed anew, the rest as it was.
+    /// Reads anew the lists that have changed, and keeps the others.
     fn renewed(&self, changed: Changed) -> io::Result<Self> {
         let addresses =
             if changed.addresses { Arc::new(LocalAddresses::read()?) } else { self.addresses.clone() };
@@ -170,13 +170,13 @@ impl Known {
 fn keep(
     known: &ArcSwap<Known>,
     waiters: &LinkWaiters,
-    news: &OwnedFd,
+    notifications: &OwnedFd,
     stop: &OwnedFd,
     observer: &dyn Observer,
 ) {
     let mut retry: Option<(Changed, Timespec)> = None;
     loop {
-        let mut descriptors = [PollFd::new(stop, PollFlags::IN), PollFd::new(news, PollFlags::IN)];
+        let mut descriptors = [PollFd::new(stop, PollFlags::IN), PollFd::new(notifications, PollFlags::IN)];
         match poll(&mut descriptors, retry.as_ref().map(|(_, pause)| pause)) {
             Ok(_) => {}
             Err(Errno::INTR) => continue,
@@ -190,9 +190,9 @@ fn keep(
             return;
         }
         let missed = retry.map_or(Changed::NOTHING, |(missed, _)| missed);
-        let heard = rtnetlink::drain(news);
+        let heard = rtnetlink::drain(notifications);
         if heard.links {
-            // First, as the lists may take long.
+            // Before the lists are read, which may take long.
             waiters.wake();
         }
         let changed = heard.and(missed);

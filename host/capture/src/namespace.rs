@@ -1,4 +1,4 @@
-//! Namespace: a network of its own for a test, so that its packets meet nobody else.
+//! Namespace: a network namespace of its own for a test.
 
 use std::fs::File;
 use std::os::fd::AsFd;

@@ -1,7 +1,7 @@
-//! Rtnetlink: lists what the kernel knows of addresses and links, and hears when that changes.
+//! Rtnetlink: lists the kernel's addresses and links, and notifies when they change.
 //!
-//! Only the few messages that matter here (linux/netlink.h, linux/rtnetlink.h); numbers are in the order of this machine. Who is told
-//! of a change reads everything anew, so a lost message costs nothing.
+//! Only the few messages that matter here (linux/netlink.h, linux/rtnetlink.h); numbers are in this machine's byte order. After a
+//! notification the caller reads the whole list anew, so a lost message does no harm.
 
 use std::io;
 use std::time::Duration;
@@ -23,9 +23,9 @@ const GET_ADDRESS: u16 = 22;
 
 /// Groups for changes of links, and of IPv4 and IPv6 addresses (RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
-/// The kernel answers at once; this is for a broken one.
+/// How long to wait for an answer. The kernel answers at once; the limit only keeps a failure from blocking for ever.
 const ANSWER_WAIT: Duration = Duration::from_secs(2);
-/// How often a list that changed while it was read is read anew.
+/// Attempts to read a list that changes while it is read.
 const ATTEMPTS: usize = 8;
 /// Longer than any part of a list that the kernel sends.
 const BUFFER: usize = 64 << 10;
@@ -40,7 +40,7 @@ const INTERRUPTED: u16 = 0x10;
 /// Flags in the kind of an attribute (NLA_F_NESTED and NLA_F_NET_BYTEORDER), which say nothing about which one it is.
 const ATTRIBUTE_FLAGS: u16 = 0xc000;
 
-/// What there is a list of.
+/// What to list (a dump, in netlink's word).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DumpKind {
     Addresses,
@@ -58,7 +58,7 @@ impl Changed {
     pub(crate) const NOTHING: Self = Self { addresses: false, links: false };
     pub(crate) const EVERYTHING: Self = Self { addresses: true, links: true };
 
-    /// Both what this and what `other` says.
+    /// What has changed by either of the two.
     pub(crate) const fn and(self, other: Self) -> Self {
         Self { addresses: self.addresses || other.addresses, links: self.links || other.links }
     }
@@ -78,13 +78,13 @@ pub(crate) fn subscribe() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-/// Reads the news away and says what they are about. If some was lost (ENOBUFS), that may have been about anything.
-pub(crate) fn drain(news: &OwnedFd) -> Changed {
+/// Reads all pending notifications and says what they are about. If some were lost (ENOBUFS), everything may have changed.
+pub(crate) fn drain(notifications: &OwnedFd) -> Changed {
     let mut changed = Changed::NOTHING;
     let mut begin = [0_u8; HEADER];
     loop {
-        match recv(news, &mut begin[..], RecvFlags::TRUNC) {
-            // Each piece of news comes by itself, and its header is enough.
+        match recv(notifications, &mut begin[..], RecvFlags::TRUNC) {
+            // Each notification is a datagram of its own, and its header is enough.
             Ok(_) => match half(&begin, 4) {
                 Some(NEW_LINK | DELETED_LINK) => changed.links = true,
                 _ => changed.addresses = true,

@@ -1,4 +1,4 @@
-//! Reads the attributes of netlink messages, without copying them and whatever else is among them.
+//! Reads the attributes of netlink messages without copying them. Unknown ones are skipped.
 
 use netlink_packet_core::{NLA_HEADER_SIZE, NlasIterator};
 

@@ -1,4 +1,4 @@
-//! Batch: messages that nf_tables carries out all together or not at all.
+//! Batch: messages that nf_tables carries out in one transaction, all or none.
 
 use netlink_packet_core::{NLM_F_ACK, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload};
 use netlink_packet_netfilter::nftables::NfTablesMessage;

@@ -1,4 +1,4 @@
-//! Changes: notices when somebody else changes the ruleset. It changes nothing and looks at nothing else.
+//! Changes: notices when another program changes the nftables ruleset. It only listens and changes nothing.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::error::DoormanError;
 use crate::socket::{messages_of, receive, set_receive_buffer};
 
-/// The group that is told of changes (`NFNLGRP_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h).
+/// The multicast group for changes of the ruleset (`NFNLGRP_NFTABLES` of include/uapi/linux/netfilter/nfnetlink.h).
 const NFTABLES_GROUP: u32 = 7;
 
 /// Room for some twenty thousand changes.
@@ -27,9 +27,9 @@ const NFNL_SUBSYS_NFTABLES: u8 = 10;
 const NFT_MSG_NEWSETELEM: u8 = 12;
 const NFT_MSG_NEWGEN: u8 = 15;
 
-/// News of the ruleset of one network namespace: that of the thread which called [`Changes::watch`].
+/// The kernel's notifications of changes to the ruleset of one network namespace: that of the thread which called [`Changes::watch`].
 ///
-/// That an element's time is over is no news.
+/// An element that expires is not notified.
 pub struct Changes {
     socket: netlink_sys::Socket,
     ours: u32,
@@ -53,15 +53,15 @@ impl Changes {
         Ok(Self { socket: open().map_err(DoormanError::Unreachable)?, ours, inbox: vec![0; INBOX] })
     }
 
-    /// Reads all news, without waiting for any, and says whether somebody else may have taken away something of ours.
+    /// Reads all pending notifications, without waiting for more, and says whether another program may have removed something of ours.
     /// Additions to sets do not count: on some machines there are many a second, and they take nothing away.
     ///
-    /// News that were lost count as such a change.
+    /// Lost notifications count as such a change.
     pub fn drain(&mut self) -> bool {
         let mut changed = false;
         for _ in 0..ENOUGH {
             match receive(&self.socket, &mut self.inbox) {
-                Ok(length) => changed |= self.tells_of_a_change(length),
+                Ok(length) => changed |= self.has_change(length),
                 Err(Errno::AGAIN) => return changed,
                 Err(Errno::INTR) => {}
                 Err(_) => changed = true,
@@ -70,7 +70,7 @@ impl Changes {
         true
     }
 
-    fn tells_of_a_change(&self, length: usize) -> bool {
+    fn has_change(&self, length: usize) -> bool {
         messages_of(&self.inbox[..length]).any(|message| {
             let [kind, subsystem] = message.message_type().to_le_bytes();
             subsystem == NFNL_SUBSYS_NFTABLES
@@ -81,7 +81,7 @@ impl Changes {
 }
 
 impl AsFd for Changes {
-    /// Readable when there is news.
+    /// Readable when a notification is pending.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.socket.as_fd()
     }

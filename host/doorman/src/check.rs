@@ -1,4 +1,4 @@
-//! Looks at doors before they are used: all mistakes at once, and nothing is changed.
+//! Checks doors before they are used: finds all mistakes at once and changes nothing.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ const NFTA_SET_KEY_LEN: u16 = 5;
 const IPV4_ADDR: u32 = 7;
 const IPV6_ADDR: u32 = 8;
 
-/// A door that was looked at.
+/// A door whose sets were looked up.
 pub(crate) enum CheckedDoor {
     Guard(Arc<GuardDoor>, DoorChain),
     Set { v4: Option<DoorSet>, v6: Option<DoorSet> },
@@ -63,7 +63,7 @@ pub fn check_sets(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, RulesetMistake)> 
     }
 }
 
-/// The doors with their sets told apart, and what is wrong with the sets.
+/// The doors with their sets by address family, and what is wrong with the sets.
 pub(crate) fn look_up(
     socket: &mut Socket,
     doors: &[(DoorId, NetDoor)],
@@ -114,7 +114,7 @@ fn look_at(socket: &mut Socket, set: &SetName) -> Result<Addresses, RulesetMista
         (IPV6_ADDR, 16) => Addresses::V6,
         _ => return Err(RulesetMistake::NotAddresses(set.clone())),
     };
-    // From what is worst to what is least, since one remedy is told at a time.
+    // The worst first, since only one remedy is shown at a time.
     let wrong: Option<fn(SetName) -> RulesetMistake> = if flags.intersects(SetFlags::Map | SetFlags::Object) {
         Some(RulesetMistake::Map)
     } else if flags.contains(SetFlags::Constant) {

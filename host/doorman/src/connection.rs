@@ -9,7 +9,7 @@ pub(crate) struct Connection {
     pub(crate) remote: SocketAddr,
 }
 
-/// An IPv4 address that a socket of both families shows as one of IPv6, as what it is on the wire.
+/// The address as it is on the wire: a dual-stack socket shows an IPv4 address as an IPv4-mapped IPv6 one.
 pub(crate) fn on_the_wire(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }

@@ -1,8 +1,8 @@
-//! ConnectionTracking: has connections live on whose port becomes guarded.
+//! ConnectionTracking: keeps connections alive whose port becomes guarded.
 //!
-//! Where nothing tracked connections before, the next packet of an idle one would be new to the tracker, and the guard would drop it. So
-//! what sock_diag lists is told to the tracker as established before the guard goes up, and once more after: what was made in
-//! between is no less a connection. An entry whose connection ended meanwhile is taken back, or it would let a new one pass.
+//! Where connections were not tracked before, the next packet of an idle one would be `new` to the kernel's connection tracking, and the
+//! guard would drop it. So the connections that sock_diag lists are added to conntrack as established before the guard is installed, and
+//! once more after, for those made in between. An entry whose connection ended meanwhile is removed, or it would let a new one pass.
 
 use std::collections::HashMap;
 use std::io;
@@ -21,8 +21,7 @@ pub(crate) struct ConnectionTracking {
     sockets: Option<(SockDiag, Conntrack)>,
 }
 
-/// What was done before the guard went up: the connections that were there, whether it is we who told the tracker of each, and what went
-/// wrong first.
+/// What was done before the guard was installed: the connections found, each with whether we added its conntrack entry, and the first error.
 #[derive(Default)]
 pub(crate) struct Before {
     known: HashMap<Connection, bool>,
@@ -35,7 +34,7 @@ impl ConnectionTracking {
         self.track(ports, Before::default())
     }
 
-    /// Does it once more, now that the guard is up; how many connections live on, and how many to the ports of `cut` do not.
+    /// Tracks once more, now that the guard is installed. Returns how many connections are kept, and how many to the ports of `cut` are not.
     pub(crate) fn keep_again(
         &mut self,
         ports: &[PortRange],
@@ -47,12 +46,12 @@ impl ConnectionTracking {
         KeptConnections { connections: known.len(), cut, failed }
     }
 
-    /// Has the tracker forget again what it was told: the guard does not go up.
+    /// Removes the conntrack entries that we added: the guard could not be installed.
     pub(crate) fn take_back(&mut self, before: Before) {
         self.forget(before.known);
     }
 
-    /// Has the connections that are there now tracked. Of those of `before` that are gone the tracker is told to forget what it has from us.
+    /// Tracks the connections that exist now. Removes the entries that we added for connections of `before` that are gone.
     fn track(&mut self, ports: &[PortRange], before: Before) -> Before {
         if !has_tcp(ports) {
             return before;
@@ -74,7 +73,7 @@ impl ConnectionTracking {
                 }
                 self.forget(known);
             }
-            // What there is now nobody knows; what was there before is taken for it.
+            // The present connections are not known; those found before are kept in their place.
             Err(error) => {
                 tracked = known;
                 failed.get_or_insert(error);
@@ -83,17 +82,17 @@ impl ConnectionTracking {
         Before { known: tracked, failed }
     }
 
-    /// Has the tracker forget those of the connections that it has from us.
+    /// Removes the conntrack entries of those connections that we added.
     fn forget(&mut self, connections: HashMap<Connection, bool>) {
         for connection in
             connections.into_iter().filter_map(|(connection, is_ours)| is_ours.then_some(connection))
         {
-            // If it cannot be told so it cannot be helped: it forgets by itself, in days.
+            // If that fails, the entry stays until conntrack's own timeout of five days.
             let _ = self.open().and_then(|(_, conntrack)| conntrack.remove(&connection));
         }
     }
 
-    /// The connections to these ports, but for those that run on this machine alone, where nothing is guarded.
+    /// The connections to these ports, except those over loopback, which the guard lets pass.
     fn list(&mut self, ports: &[PortRange]) -> io::Result<Vec<Connection>> {
         let (sockets, _) = self.open()?;
         sockets.connections(|local, remote, _| is_among(ports, local) && !remote.ip().is_loopback())

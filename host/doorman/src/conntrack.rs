@@ -1,4 +1,4 @@
-//! Conntrack: tells the kernel's connection tracker of connections that it did not see begin.
+//! Conntrack: adds connections to the kernel's connection tracking that it did not see begin.
 
 use std::io;
 use std::net::SocketAddr;
@@ -19,13 +19,13 @@ use rustix::io::Errno;
 use crate::connection::Connection;
 use crate::socket::{error_code, messages_of, receive};
 
-/// What the tracker waits for an idle connection, in seconds, unless it is told otherwise (nf_conntrack_tcp_timeout_established).
+/// Conntrack's default timeout of an idle connection, in seconds (nf_conntrack_tcp_timeout_established).
 const ESTABLISHED_TIMEOUT: u32 = 5 * 24 * 3600;
 
 // include/uapi/linux/netfilter/nf_conntrack_tcp.h and nfnetlink_conntrack.h
 const TCP_CONNTRACK_ESTABLISHED: u8 = 3;
 const IP_CT_TCP_FLAG_SACK_PERM: u8 = 0x02;
-/// The windows that both ends agreed on are not known, so none is held against them. The tracker itself does so with what it picks up.
+/// The TCP windows are not known, so they are not checked. Conntrack sets the same flag for connections that it picks up midway.
 const IP_CT_TCP_FLAG_BE_LIBERAL: u8 = 0x08;
 const CTA_PROTOINFO_TCP_FLAGS_ORIGINAL: u16 = 4;
 const CTA_PROTOINFO_TCP_FLAGS_REPLY: u16 = 5;
@@ -48,7 +48,7 @@ impl Conntrack {
         Ok(Self { socket, sequence: 0, inbox: vec![0; INBOX] })
     }
 
-    /// Has a connection be tracked as established from its remote end; false if it is tracked already.
+    /// Adds a connection as established, opened from its remote end; false if it is tracked already.
     pub(crate) fn add(&mut self, connection: &Connection) -> io::Result<bool> {
         let flags = IP_CT_TCP_FLAG_SACK_PERM | IP_CT_TCP_FLAG_BE_LIBERAL;
         let flags = |kind| ProtoInfoTCP::Other(DefaultNla::new(kind, vec![flags, flags]));
@@ -71,7 +71,7 @@ impl Conntrack {
         }
     }
 
-    /// Has a connection be forgotten.
+    /// Removes a connection; it is no error if it is not tracked.
     pub(crate) fn remove(&mut self, connection: &Connection) -> io::Result<()> {
         let orig = ConntrackAttribute::CtaTupleOrig(tuple(connection.remote, connection.local));
         match self.ask(connection, ConntrackMessage::Delete(vec![orig]), 0) {

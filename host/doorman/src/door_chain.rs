@@ -22,10 +22,10 @@ use crate::expressions::{
 };
 use crate::table::{TABLE, add_chain, add_rule, add_set, empty_chain, push, set_name};
 
-/// With what the names of chains and sets of doors begin, and nothing else in the table.
+/// The prefix of the names of doors' chains and sets; no other name in the table has it.
 pub(crate) const PREFIX: &str = "door.";
 
-/// The chain of ports that stay closed although it is not known any more whose they are. No door can be called so.
+/// The chain of ports that stay closed although their door is gone. No door can have this name.
 pub(crate) const HELD: &str = "door..held";
 
 // Types of fields as nft numbers them, six bits each in a concatenation; the kernel keeps them for nft to show.
@@ -42,7 +42,7 @@ const INTERFACE_KEY: usize = 16;
 const NFPROTO_IPV4: u8 = 2;
 const NFPROTO_IPV6: u8 = 10;
 
-/// What the kernel makes a name of for a set that only one rule uses.
+/// The pattern from which the kernel makes a name for an anonymous set.
 const NAMELESS: &str = "__set%d";
 
 /// The sets of a door.
@@ -50,7 +50,7 @@ pub(crate) struct DoorChain {
     v4: DoorSet,
     v6: DoorSet,
     link: DoorSet,
-    /// For prefixes: whether of IPv4, and how long.
+    /// For prefixes: whether of IPv4, the length in bits, and the set.
     prefixes: Vec<(bool, u8, DoorSet)>,
 }
 
@@ -92,7 +92,7 @@ impl DoorChain {
         }
     }
 
-    /// The sets that may let in a single address, each with what is looked for there.
+    /// The sets that may let in a single address, each with the client to look up there.
     pub(crate) fn sets_around(&self, client: &Client) -> Vec<(&DoorSet, Client)> {
         let alone = self.set_for(client).map(|set| (set, *client));
         let around = self.prefixes.iter().filter_map(|(is_v4, length, set)| {
@@ -102,14 +102,13 @@ impl DoorChain {
         alone.into_iter().chain(around).collect()
     }
 
-    /// All its sets, each with how long the prefixes in it are, if it has only such, and whether its keys begin with an interface.
+    /// All its sets, each with the length of its prefixes (none for single addresses) and whether its keys begin with an interface.
     pub(crate) fn sets(&self) -> impl Iterator<Item = (&DoorSet, Option<u8>, bool)> {
         let single = [(&self.v4, None, false), (&self.v6, None, false), (&self.link, None, true)];
         single.into_iter().chain(self.prefixes.iter().map(|(_, length, set)| (set, Some(*length), false)))
     }
 
-    /// Writes the chain and its sets. What is there stays, openings included, but for the rules: they are replaced. `next_id` counts the
-    /// sets of the batch.
+    /// Writes the chain and its sets. Existing sets keep their openings; the rules are replaced. `next_id` counts the sets of the batch.
     pub(crate) fn write(&self, batch: &mut Batch, door: &GuardDoor, next_id: &mut u32) {
         let mut add = |set: &DoorSet, key_type, key_length| {
             *next_id += 1;
@@ -164,7 +163,7 @@ impl DoorChain {
     }
 }
 
-/// Writes the chain of ports whose door is not known any more: what exists lives on, and nothing else.
+/// Writes the chain of ports whose door is gone: established connections pass, everything else is dropped.
 pub(crate) fn write_held(batch: &mut Batch) {
     add_chain(batch, HELD);
     empty_chain(batch, HELD);
@@ -172,7 +171,7 @@ pub(crate) fn write_held(batch: &mut Batch) {
     add_rule(batch, HELD, vec![count(), drop()]);
 }
 
-/// A rule, which may look into a set that is its own.
+/// A rule, which may look up an anonymous set of its own.
 pub(crate) struct ChainRule {
     before: Vec<Expression>,
     nameless: Option<Nameless>,
@@ -185,7 +184,7 @@ impl ChainRule {
     }
 }
 
-/// A set without a name, which comes and goes with its rule.
+/// An anonymous set, which the kernel removes with its rule.
 struct Nameless {
     key_type: u32,
     key_length: usize,
@@ -195,7 +194,7 @@ struct Nameless {
 }
 
 impl Nameless {
-    /// The rules that let through what needs no knock.
+    /// The rules that accept trusted sources without a knock.
     fn all_of(always: &[Trusted]) -> impl Iterator<Item = ChainRule> {
         let networks = |is_v4: bool| {
             let networks = always.iter().filter_map(move |trusted| match trusted {
@@ -263,7 +262,7 @@ fn mask_bytes(length: u8, bits: u8) -> Vec<u8> {
     ones.to_be_bytes()[..usize::from(bits / 8)].to_vec()
 }
 
-/// Networks as the kernel wants intervals: apart from each other and in order, each as its first address and the first one behind.
+/// Networks as the kernel wants intervals: disjoint and in order, each as its first address and the first one behind it.
 fn intervals(networks: impl Iterator<Item = IpNet>, key_length: usize) -> Vec<(Vec<u8>, bool)> {
     let number = |address: IpAddr| match address {
         IpAddr::V4(address) => u128::from(u32::from(address)),
@@ -282,7 +281,7 @@ fn intervals(networks: impl Iterator<Item = IpNet>, key_length: usize) -> Vec<(V
         }
     }
     let mut elements = Vec::with_capacity(2 * merged.len() + 1);
-    // Below the first interval nothing is in the set, and the kernel is told so as it is of every other gap.
+    // The gap below the first interval is an end element at 0, as nft writes it.
     if merged.first().is_some_and(|(first, _)| *first > 0) {
         elements.push((bytes(0), true));
     }

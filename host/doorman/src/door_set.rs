@@ -23,8 +23,8 @@ const TIMEOUT: usize = 8;
 /// What stands between the key and the timeout: the header of an attribute.
 const BETWEEN: usize = 4;
 
-/// A set by name, with messages for one element encoded beforehand: a client that knocks waits for them, and to fill in
-/// key and timeout takes a tenth of the time.
+/// A set by name, with messages for one element encoded beforehand: opening a door waits for them, and filling in
+/// key and timeout takes a tenth of the time of encoding.
 pub(crate) struct DoorSet {
     pub(crate) name: SetName,
     key_length: usize,
@@ -57,8 +57,8 @@ impl DoorSet {
         self.add(batch, key, lasts);
     }
 
-    /// Takes an element out, whether it is there or not: it is put in first, since a batch that fails costs
-    /// milliseconds, and most doors close by themselves just before they are told to.
+    /// Removes an element, whether it is there or not: it is added first, since a failed batch costs milliseconds, and most
+    /// elements expire just before they are closed.
     pub(crate) fn close(&self, batch: &mut Batch, key: &[u8]) {
         self.add(batch, key, SHORTEST);
         self.remove(batch, key);

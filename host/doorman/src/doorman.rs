@@ -20,7 +20,7 @@ use crate::table::{question, set_question};
 const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_SET_HANDLE: u16 = 16;
 
-/// The numbers that the kernel gave to a table and, among what is in that table, to a set.
+/// The kernel's handles of a table and of a set in it.
 type Handle = (u64, u64);
 
 /// The doors of one network namespace: that of the thread which called [`Doorman::start`].
@@ -30,24 +30,24 @@ pub struct Doorman {
     pub(crate) socket: Socket,
     pub(crate) guard: Guard,
     pub(crate) doors: BTreeMap<DoorId, CheckedDoor>,
-    /// What the guard was last told, to put it up again.
+    /// The guard doors that were installed last, to restore them.
     guarded: Vec<GuardDoor>,
-    /// The numbers that the kernel gives to the sets of each door; another set of the same name has another.
+    /// The handles that the kernel gave to the sets of each door; a set that was made anew under the same name has another handle.
     handles: BTreeMap<DoorId, Vec<Option<Handle>>>,
-    /// Opened when a connection is to be reset for the first time.
+    /// Opened when a connection is reset for the first time.
     pub(crate) connections: Option<SockDiag>,
 }
 
 impl Doorman {
-    /// Closes the guarded ports, and looks at the sets of the others.
+    /// Closes the guarded ports and checks the sets of set doors.
     ///
-    /// The table of a doorman that is gone is taken over, with the doors that are open. Without guard doors no table is made; one that was
-    /// made for the same configuration is removed if ports may be released, and any other is left alone.
+    /// A table that an earlier doorman left is taken over, with its openings. Without guard doors no table is made; an existing table of the
+    /// same configuration is removed if `release` allows it, and any other stays as it is.
     ///
     /// # Errors
     ///
-    /// [`DoormanError::Doors`] with every mistake in the doors, [`DoormanError::Owned`] if another daemon guards, [`DoormanError::OtherConfiguration`] if another
-    /// configuration's daemon did, and what the kernel refuses.
+    /// [`DoormanError::Doors`] with every mistake in the doors; [`DoormanError::Owned`] if another daemon guards;
+    /// [`DoormanError::OtherConfiguration`] if another configuration's daemon did; and what the kernel refuses.
     pub fn start(
         identity: Option<ConfigIdentity>,
         doors: &[(DoorId, NetDoor)],
@@ -66,9 +66,8 @@ impl Doorman {
         Ok((doorman, kept))
     }
 
-    /// Has other doors from now on. A port that was guarded and still is stays closed all the while, and
-    /// what is open stays open, as long as there is a guard door of the same name. What no door guards any more is let go of as
-    /// `release` says.
+    /// Replaces the doors. A port that is guarded before and after stays closed all the while, and an opening stays open as long as there is a
+    /// guard door of the same name. Ports that no door guards any more are released as `release` says.
     ///
     /// # Errors
     ///
@@ -92,7 +91,7 @@ impl Doorman {
                 Ok(kept)
             }
             Err(error) => {
-                // It may have failed after it was done, when it was read back. Whoever is told that nothing changed may rely on it.
+                // It may have failed when it was read back, after it was written. The caller may rely on it that an error changed nothing.
                 if !self.guarded.is_empty() {
                     let _ = self.guard.put_up(&mut self.socket, &self.guarded, Release::Later);
                 }
@@ -113,7 +112,7 @@ impl Doorman {
         self.socket.port()
     }
 
-    /// What is open now, whoever opened it. A member of a set that stays for ever is not an opening.
+    /// All openings, also those that another program made. An element without a timeout is not an opening.
     ///
     /// # Errors
     ///
@@ -153,8 +152,8 @@ impl Doorman {
         Ok(listing)
     }
 
-    /// Puts the table back, or mends it, if somebody else removed or changed it. What was open in it is lost and must be
-    /// opened again for its remaining time.
+    /// Restores the table if another program removed or changed it. Openings in it are lost; the engine must order them again for their
+    /// remaining time.
     ///
     /// # Errors
     ///
@@ -187,7 +186,7 @@ pub fn reset(identity: ConfigIdentity) -> Result<bool, DoormanError> {
     Guard::new(Some(identity)).release(&mut Socket::open().map_err(DoormanError::Unreachable)?)
 }
 
-/// What tells a set from a later one of the same name; none if there is no such set.
+/// The handle by which a set differs from a later one of the same name; none if there is no such set.
 fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<Handle>, DoormanError> {
     let mut ask = |question, kind| {
         let answer = socket.ask(set.name.family, question, |attributes| find_u64(attributes, kind));

@@ -1,4 +1,4 @@
-//! What can go wrong at the doors, in words that an operator can act on.
+//! What can go wrong at doors in the packet filter, in words that an operator can act on.
 
 use std::fmt;
 use std::io;
@@ -10,7 +10,7 @@ use crate::identity::remedy;
 /// Why the doorman could not do something. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum DoormanError {
-    /// Doors that cannot work; every mistake that could be seen. Their names are known to whoever numbered them.
+    /// Doors that cannot work, with every mistake that was found. The caller that numbered the doors knows their names.
     #[error("{}", MistakeList(.0))]
     Doors(Vec<(DoorId, RulesetMistake)>),
     /// The table belongs to a living process.
@@ -24,7 +24,7 @@ pub enum DoormanError {
     /// No answer from nf_tables.
     #[error("cannot talk to nftables; posternd needs CAP_NET_ADMIN and a kernel with nf_tables")]
     Unreachable(#[source] io::Error),
-    /// The kernel said no to something.
+    /// The kernel refused something.
     #[error("the kernel refused {what}")]
     Refused {
         /// To what, in a few words.

@@ -1,4 +1,4 @@
-//! Guard: puts the table `inet postern` up, keeps its ports as wanted, and proves that it is so.
+//! Guard: installs the table `inet postern`, changes its ports to what is wanted, and reads it back.
 
 use std::collections::BTreeSet;
 
@@ -21,15 +21,15 @@ use crate::table::{self, CHAINS};
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_RULE_CHAIN: u16 = 2;
 
-/// Never the owner alone: such a table goes with its owner, and every port would be open.
+/// Never the owner flag alone: the kernel removes such a table with its owner, and every port would be open.
 const OWNED: TableFlags = TableFlags::Owner.union(TableFlags::Persisent);
 
-/// Whether ports that no door names any more are let go of.
+/// Whether ports that no door names any more are released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Release {
     /// At once. For a configuration that is right as a whole.
     Now,
-    /// Not yet: whatever is guarded stays so, and what is open there stays open for its time if the table has a chain for its door.
+    /// Not yet: all guarded ports stay guarded, and openings there last until their timeout if the table still has the door's chain.
     Later,
 }
 
@@ -38,12 +38,12 @@ pub(crate) struct Guard {
     identity: Option<ConfigIdentity>,
     posture: Posture,
     tracking: ConnectionTracking,
-    /// What the table was last made to guard, should somebody else take it away.
+    /// The ports that were installed last, to restore them if another program removes the table.
     guarded: PortMap,
 }
 
 impl Guard {
-    /// Nothing known and nothing done yet. A guard without identity leaves a table alone that it did not make.
+    /// A guard that has done nothing yet. Without an identity it does not change a table that it did not make.
     pub(crate) fn new(identity: Option<ConfigIdentity>) -> Self {
         Self {
             identity,
@@ -57,9 +57,9 @@ impl Guard {
         self.posture
     }
 
-    /// Makes the guarded ports those of `doors`, in one step: a port that stays guarded is so all the time. Openings are left as they
-    /// are. The table is made, or taken over from a daemon that is gone, with the openings in it; without doors none is made, and
-    /// one that was made for another configuration is left alone.
+    /// Makes the guarded ports those of `doors`, in one transaction: a port that stays guarded is guarded all the time, and openings stay as
+    /// they are. The table is made, or taken over from a daemon that is gone, with its openings. Without doors no table is made, and one of
+    /// another configuration stays as it is.
     pub(crate) fn put_up(
         &mut self,
         socket: &mut Socket,
@@ -70,7 +70,7 @@ impl Guard {
         if let Some(present) = &present {
             let is_ours = match (&present.identity, &self.identity) {
                 (Some(theirs), Some(ours)) => theirs.is(ours),
-                // What nobody put a name to is whoever's that guards something, or did until somebody took it away.
+                // A table without an identity is adopted by a daemon that guards something, or did until another program removed its table.
                 (theirs, _) => {
                     let guards = !doors.is_empty() || !self.guarded.is_empty();
                     theirs.is_none() && (guards || present.table.is_owned_by(socket.port()))
@@ -150,7 +150,7 @@ impl Guard {
         Ok(true)
     }
 
-    /// As [`Guard::remove`], for a table that was made for this guard's configuration, or for none that is known.
+    /// As [`Guard::remove`], but only for a table of this guard's configuration, or one without an identity.
     pub(crate) fn release(&mut self, socket: &mut Socket) -> Result<bool, DoormanError> {
         let present = Inventory::take(socket)?;
         let theirs = present.as_ref().and_then(|present| present.identity.as_ref());
@@ -192,7 +192,7 @@ fn install(
             Err(refusal) => Err(refusal.into_error()),
         };
     };
-    // A table that nobody could own stays so; the kernel refuses to change that.
+    // The kernel refuses to add an owner to a table that was made without one.
     let plain = (present.table.flags & OWNED).is_empty();
     let flags = if plain { TableFlags::empty() } else { OWNED };
     match layout.install(socket, Some(present), flags) {
@@ -201,7 +201,7 @@ fn install(
         Err(InstallError::Other(error @ (DoormanError::Owned(_) | DoormanError::Unreachable(_)))) => {
             Err(error)
         }
-        // Something of ours cannot be made in it: a table that somebody else made under our name.
+        // Something of ours cannot be made in it: another program made a table of the same name.
         Err(_) => layout.replace(socket, present),
     }
 }
@@ -210,12 +210,12 @@ fn install(
 struct Layout<'a> {
     identity: Option<&'a ConfigIdentity>,
     doors: &'a [GuardDoor],
-    /// All that is guarded, what is held on to included.
+    /// All ports to guard, including those that are held without a door.
     wanted: &'a PortMap,
 }
 
 impl Layout<'_> {
-    /// Writes it over what is there, in one step.
+    /// Writes it over what is there, in one transaction.
     fn install(
         &self,
         socket: &mut Socket,
@@ -227,7 +227,7 @@ impl Layout<'_> {
         socket.commit(batch).map_err(|failure| match &failure {
             BatchError::Messages(failed) => match failed.first() {
                 Some((1, Errno::INVAL | Errno::OPNOTSUPP)) if !flags.is_empty() => InstallError::Flags,
-                // Somebody was faster.
+                // Another process became the owner in between.
                 Some((1, Errno::PERM)) => InstallError::Other(DoormanError::Owned(None)),
                 _ => InstallError::Other(refused(&failure, "to write the table inet postern")),
             },
@@ -235,7 +235,7 @@ impl Layout<'_> {
         })
     }
 
-    /// Puts a new table in the place of the one that is there, in one step.
+    /// Replaces the existing table by a new one, in one transaction.
     fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, DoormanError> {
         let tries = [(OWNED, Posture::Owned), (TableFlags::empty(), Posture::Plain(Unprotected::Kernel))];
         let mut last = Ok(Posture::Unguarded);
@@ -245,7 +245,7 @@ impl Layout<'_> {
             self.write(&mut batch, None, present.legacy.as_ref(), flags);
             match socket.commit(batch) {
                 Ok(()) => return Ok(posture),
-                // Somebody was faster.
+                // Another process became the owner in between.
                 Err(BatchError::Messages(failed)) if matches!(failed.first(), Some((1, Errno::PERM))) => {
                     return Err(DoormanError::Owned(None));
                 }
@@ -297,7 +297,7 @@ impl Layout<'_> {
         }
     }
 
-    /// Takes away what no door needs any more. The base chains were written before, so nothing leads there.
+    /// Removes chains and sets that no door needs any more. The base chains and the map were written before, so nothing refers to them.
     fn clear(
         &self,
         batch: &mut crate::batch::Batch,
@@ -316,7 +316,7 @@ impl Layout<'_> {
             .iter()
             .flat_map(|(_, chain)| chain.sets().map(|(set, ..)| set.name.name.as_str()))
             .collect();
-        // Sets of a chain that is only held on to are in its rules.
+        // A chain that is only held still uses its sets in its rules.
         let is_held = |set: &str| used.iter().any(|chain| !written.contains(*chain) && is_set_of(set, chain));
         for set in present.sets.iter().filter(|set| !needed.contains(set.as_str()) && !is_held(set)) {
             table::delete_set(batch, set);
@@ -359,7 +359,7 @@ impl Layout<'_> {
     }
 }
 
-/// What is guarded now and is not among `wanted`, and the chains that it leads to.
+/// The ports that are guarded now and are not among `wanted`, with their chains.
 fn still_guarded(present: &Inventory, wanted: &PortMap) -> PortMap {
     let mut held = PortMap::new();
     for (range, chain) in &present.ports {
@@ -371,13 +371,13 @@ fn still_guarded(present: &Inventory, wanted: &PortMap) -> PortMap {
     held
 }
 
-/// Those of the ports that are not among `wanted`, with the chain of those whose door is not known any more.
+/// Those of `ports` that are not among `wanted`, all with the chain for ports whose door is gone.
 fn without_door<'a>(ports: impl IntoIterator<Item = &'a PortRange>, wanted: &PortMap) -> PortMap {
     let left = ports.into_iter().flat_map(|range| range.without(wanted.keys()));
     left.map(|range| (range, HELD.to_owned())).collect()
 }
 
-/// What is among `wanted` and is not guarded now: what connections live on at, and what they are cut at.
+/// The ports among `wanted` that are not guarded now: first those whose connections are kept, then those whose connections are cut.
 fn newly_guarded(
     doors: &[GuardDoor],
     wanted: &PortMap,

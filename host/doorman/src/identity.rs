@@ -1,4 +1,4 @@
-//! Identity: which configuration the table is for. A configuration's table is let go of by that configuration alone.
+//! Identity: which configuration the table belongs to. Only that configuration's daemon releases its ports.
 
 use netlink_packet_netfilter::nftables::{SetAttribute, SetFlags};
 use postern_core::ConfigIdentity;
@@ -8,10 +8,10 @@ use crate::attributes::text;
 use crate::batch::Batch;
 use crate::table::add_set;
 
-/// With what the name of the set begins that carries the identity, and nothing else in the table.
+/// The prefix of the name of the set that carries the identity; no other name in the table has it.
 pub(crate) const PREFIX: &str = "config.";
 
-/// The type `mark` as nft numbers it: the set stays empty, and must have some.
+/// The type `mark` as nft numbers it. The set stays empty, but must have a key type.
 const MARK: u32 = 19;
 /// The kind of a comment among what nft keeps with a set (`NFTNL_UDATA_SET_COMMENT` of libnftnl/udata.h), and how long nft lets it be,
 /// the final zero included.
@@ -24,16 +24,16 @@ pub(crate) fn read(set: &str, user_data: &[u8]) -> Option<ConfigIdentity> {
     Some(ConfigIdentity::new(digest, &comment(user_data).unwrap_or_default()))
 }
 
-/// What gives the ports of a configuration up.
+/// The command by which the operator releases the ports of a configuration.
 pub(crate) fn remedy(identity: &ConfigIdentity) -> String {
     match identity.path() {
-        // Not written by us, or the comment was taken away: nobody can say which file it was.
+        // Not written by us, or the comment was removed: the file is not known.
         "" => "`nft delete table inet postern`".to_owned(),
         path => format!("`posternd reset --config {path}`"),
     }
 }
 
-/// Writes it into the table. Of a long path people see the end.
+/// Writes it into the table. Of a path that is too long for a comment only the end is kept.
 pub(crate) fn write(identity: &ConfigIdentity, batch: &mut Batch, id: u32) {
     let path = identity.path();
     let mut start = path.len().saturating_sub(MAX_COMMENT - 1);
@@ -57,7 +57,7 @@ fn comment(mut user_data: &[u8]) -> Option<String> {
     while let [kind, length, rest @ ..] = user_data {
         let value = rest.get(..usize::from(*length))?;
         if *kind == COMMENT {
-            // Somebody else may have written it.
+            // Another program may have written it, so it may hold any characters.
             return Some(piece(text(value)).to_string());
         }
         user_data = &rest[value.len()..];

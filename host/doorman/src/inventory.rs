@@ -1,4 +1,4 @@
-//! Inventory: what is in the table now, as far as it is ours.
+//! Inventory: what the table `inet postern` holds now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -41,9 +41,9 @@ pub(crate) struct Inventory {
     pub(crate) chains: BTreeSet<String>,
     /// The sets of doors.
     pub(crate) sets: BTreeSet<String>,
-    /// What leads to the chains.
+    /// The ports and the chains that they lead to.
     pub(crate) ports: PortMap,
-    /// What a daemon before this layout left.
+    /// What a daemon with the older layout left.
     pub(crate) legacy: Option<Legacy>,
 }
 

@@ -1,4 +1,4 @@
-//! Legacy: the layout that the table had before each door got a chain of its own: its ports and openings are taken over.
+//! Legacy: the older layout of the table, before each door got a chain of its own. Its ports and openings are taken over.
 //!
 //! ```text
 //! set open4   { type ipv4_addr . inet_proto . inet_service; flags timeout; }
@@ -23,7 +23,7 @@ const OPEN: [&str; 2] = ["open4", "open6"];
 const GUARDED: &str = "guarded";
 const STRICT: &str = "strict";
 
-/// What was found of it.
+/// What a table in the older layout holds.
 #[derive(Debug)]
 pub(crate) struct Legacy {
     /// What was guarded.
@@ -61,7 +61,7 @@ pub(crate) fn read<T>(
 }
 
 impl Legacy {
-    /// For whom all of these ports, or what was guarded of them, were open, and for how long at the least.
+    /// The clients for which all guarded ones of these ports were open, each with the shortest remaining time.
     pub(crate) fn open_for(&self, ports: &[PortRange]) -> BTreeMap<IpAddr, Duration> {
         let is_ours =
             |(protocol, port): (GuardProtocol, u16)| ports.iter().any(|range| range.contains(protocol, port));

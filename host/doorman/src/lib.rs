@@ -1,8 +1,9 @@
 //! Opens and closes doors in nftables over netlink.
 //!
 //! A guard door is a port that Postern closes itself, in its own table `inet postern`, and opens with set elements
-//! that the kernel removes in time, daemon or no daemon. A set door is a set in the user's own ruleset, filled the
-//! same way. This crate starts no process, reads no packet and no configuration, and never answers the network.
+//! that the kernel removes when they expire, whether the daemon runs or not. A set door is a set in the user's own ruleset, filled the
+//! same way. This crate starts no process, reads no packet and no configuration, and sends nothing to the network: it resets a connection only by
+//! asking the kernel to.
 
 mod doorman;
 mod orders;

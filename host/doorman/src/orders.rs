@@ -1,4 +1,4 @@
-//! Orders: opens and closes doors, many at a time, and says of each what became of it.
+//! Orders: opens and closes doors in batches, and returns a receipt for each order.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -25,7 +25,7 @@ impl Doorman {
     ///
     /// Some forty at a time take effect together, by one exchange with the kernel. If the kernel refuses one of those,
     /// the others are carried out without it.
-    /// Less than 10 ms are taken for 10 ms; no time at all is refused.
+    /// An opening of less than 10 ms lasts 10 ms; one of no time is refused.
     pub fn carry_out(&mut self, orders: &[Order]) -> Vec<Receipt> {
         let mut receipts = Vec::with_capacity(orders.len());
         let mut ends = Vec::with_capacity(orders.len().min(ENOUGH_MESSAGES as usize));
@@ -52,9 +52,9 @@ impl Doorman {
         receipts
     }
 
-    /// Carries out what can be of orders that failed together; `ends` has the number of the last message of each.
+    /// Carries out the orders of a failed batch that were not the cause; `ends` has the number of the last message of each order.
     ///
-    /// The kernel takes milliseconds to undo a batch, so no order that was refused is tried a second time.
+    /// The kernel takes milliseconds to abort a batch, so an order that it refused is not retried, except that closing is tried alone.
     fn carry_out_again(
         &mut self,
         orders: &[Order],
@@ -96,7 +96,7 @@ impl Doorman {
     fn write(&self, batch: &mut Batch, order: &Order) -> Result<(), String> {
         let OrderTarget { set, key, .. } = self.target(order)?;
         match order.act {
-            // No time would be no timeout to the kernel.
+            // To the kernel a timeout of zero means none, so the element would stay for ever.
             Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
                 return Err("a door cannot be opened for no time".to_owned());
             }
@@ -112,7 +112,7 @@ impl Doorman {
         self.socket.commit(batch).map_err(|failure| self.words(order, failure.first(), failure.is_whole()))
     }
 
-    /// Closes by itself. What is not there is closed, be it the element, the set or the table.
+    /// Closes in a batch of its own. If the element, the set or the table is not there, the door is closed.
     fn close_alone(&mut self, order: &Order) -> Result<(), String> {
         let mut batch = self.socket.begin();
         let OrderTarget { set, key, .. } = self.target(order)?;
@@ -125,15 +125,15 @@ impl Doorman {
         }
     }
 
-    /// Whether carrying out this order takes longer than any other: connections are looked for.
+    /// Whether this order is slow: closing a door whose connections are reset lists all TCP connections of the machine.
     #[must_use]
     pub fn is_slow(&self, order: &Order) -> bool {
         let resets = |door: &CheckedDoor| matches!(door, CheckedDoor::Guard(door, _) if door.on_close == OnClose::Reset);
         order.act == Act::Close && self.doors.get(&order.door).is_some_and(resets)
     }
 
-    /// Resets the connections of doors that were closed and want that, but for those that are let in all the same. Whatever becomes of it,
-    /// their packets are dropped from now on.
+    /// Resets the connections of closed doors that say so (`on_close`), except those of clients that are still let in. Even if the reset fails,
+    /// the guard drops their packets from now on.
     fn reset_connections(&mut self, orders: &[Order], receipts: &[Receipt]) {
         let closed = orders
             .iter()
@@ -160,13 +160,13 @@ impl Doorman {
                     && !is_let_in(socket, chain, &Client::on_link(remote.ip(), link))
             })
         };
-        // A kernel without CONFIG_INET_DIAG_DESTROY does not reset; then they are cut, as documented.
+        // A kernel without CONFIG_INET_DIAG_DESTROY cannot reset; then the connections are cut, as documented.
         let sockets = self.connections.take().map_or_else(SockDiag::open, Ok);
         self.connections =
             sockets.ok().and_then(|mut sockets| sockets.reset(is_closed).ok().map(|_| sockets));
     }
 
-    /// Where an order applies, or why nowhere.
+    /// The set and the key that an order is for, or why there is none.
     fn target(&self, order: &Order) -> Result<OrderTarget<'_>, String> {
         let client = order.client;
         if matches!(client.address(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
@@ -191,7 +191,7 @@ impl Doorman {
         Ok(OrderTarget { set, key, is_ours })
     }
 
-    /// What the kernel said of an order, for people.
+    /// The kernel's error for an order, in words for the log.
     fn words(&self, order: &Order, errno: Errno, whole: bool) -> String {
         let (set, is_ours) = match self.target(order) {
             Ok(target) => (&target.set.name, target.is_ours),
@@ -213,7 +213,7 @@ impl Doorman {
 fn is_let_in(socket: &mut Socket, chain: &DoorChain, client: &Client) -> bool {
     chain.sets_around(client).into_iter().any(|(set, around)| {
         let key = client_key(&around, |link| socket.name_of_link(link));
-        // Whoever cannot be looked for is not reset.
+        // A client whose key cannot be made or looked up counts as let in, so its connections are not reset.
         key.is_none_or(|key| {
             let there = socket.ask(set.name.family, elements::question(&set.name, &key), |_| ());
             !matches!(there, Ok(None))
@@ -221,7 +221,7 @@ fn is_let_in(socket: &mut Socket, chain: &DoorChain, client: &Client) -> bool {
     })
 }
 
-/// Where an order applies.
+/// The set and the key that an order is for.
 struct OrderTarget<'a> {
     set: &'a DoorSet,
     key: Vec<u8>,

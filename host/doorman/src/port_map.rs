@@ -58,7 +58,7 @@ pub(crate) fn write(batch: &mut Batch, id: u32) {
     add_set(batch, PORTS, id, attributes);
 }
 
-/// Has the map hold `wanted` instead of `present`.
+/// Changes the map from `present` to `wanted`.
 pub(crate) fn change(batch: &mut Batch, present: &PortMap, wanted: &PortMap) {
     let missing_in =
         |other: &PortMap, (range, chain): &(&PortRange, &String)| other.get(*range) != Some(*chain);

@@ -9,10 +9,10 @@ use postern_core::Unprotected;
 pub enum Posture {
     /// No port is guarded.
     Unguarded,
-    /// The table is ours alone: nobody else can change or flush it while the daemon lives. It stays, and doors close on
-    /// time, when the daemon is gone; from then until the next start a flush of the ruleset would remove it.
+    /// The daemon owns the table: no other program can change or flush it while the daemon lives. When the daemon is gone the table stays,
+    /// and doors close on time; until the next start a flush of the ruleset would remove it.
     Owned,
-    /// Anybody may flush the table, which opens every guarded port until it is put back: watch [`crate::Changes`].
+    /// The table has no owner: any privileged program may flush it, which opens every guarded port until it is restored; see [`crate::Changes`].
     /// It stays, and doors close on time, when the daemon is gone.
     Plain(Unprotected),
 }
@@ -22,8 +22,8 @@ pub enum Posture {
 pub struct KeptConnections {
     /// TCP connections that live on, idle or not.
     pub connections: usize,
-    /// TCP connections that are cut until somebody opens the door for them, as `on_close` says.
+    /// TCP connections that are cut until the door is opened for their client, as `on_close` says.
     pub cut: usize,
-    /// Why others may be cut that were idle: the kernel could not be asked for them, or told of them.
+    /// Why idle connections may be cut: the kernel could not list them, or could not track them.
     pub failed: Option<io::Error>,
 }

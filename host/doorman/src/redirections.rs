@@ -1,4 +1,4 @@
-//! Redirections: rules of others that lead what is dialled at one port to another port. It reads them and changes nothing.
+//! Redirections: rules in the ruleset that redirect packets from one port to another. It reads them and changes nothing.
 
 mod rule;
 

@@ -18,7 +18,7 @@ use crate::connection::{Connection, on_the_wire};
 /// Bytes that one datagram may have.
 const INBOX: usize = 1 << 16;
 
-/// Both ends know of it: what a handshake has not finished is nobody's connection yet.
+/// The states of connections that both ends know of. A connection whose handshake is not finished is not among them.
 const CONNECTED: StateFlags = StateFlags::ESTABLISHED
     .union(StateFlags::FIN_WAIT1)
     .union(StateFlags::FIN_WAIT2)
@@ -50,7 +50,7 @@ impl SockDiag {
         Ok(sockets.into_iter().map(|(_, connection, _)| connection).collect())
     }
 
-    /// Resets the connections that are asked for, see [`Self::connections`]: both ends are told at once. How many there were.
+    /// Resets the connections that are asked for, see [`Self::connections`]: both ends know at once. Returns how many there were.
     pub(crate) fn reset(
         &mut self,
         wanted: impl FnMut(SocketAddr, SocketAddr, u32) -> bool,

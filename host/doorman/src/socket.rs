@@ -1,6 +1,6 @@
-//! Socket: one netlink socket to nf_tables, for life, since closing one waits for the kernel to tidy up.
+//! Socket: one netlink socket to nf_tables. It is kept open, since closing one waits for the kernel's clean-up.
 //!
-//! The kernel answers before it returns from sending, so that reading never blocks: no answer is an error.
+//! The kernel queues its answer before the send returns, so reading never blocks: no answer is an error.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -23,7 +23,7 @@ use rustix::net::sockopt::{
 
 use crate::batch::{Batch, encode, netfilter_family};
 
-/// Bytes that one datagram may have: more than the kernel ever puts in one.
+/// Bytes of the buffer for one datagram: more than the kernel ever puts in one.
 const INBOX: usize = 1 << 16;
 
 /// Room for what the kernel answers to a batch in which everything fails.
@@ -32,7 +32,7 @@ const RECEIVE_BUFFER: usize = 1 << 20;
 /// Room for the largest batch, with every bound of the configuration reached.
 const SEND_BUFFER: usize = 1 << 24;
 
-/// How often to ask for a list anew that changed while it was read.
+/// Attempts to read a list that changes while it is read.
 const LISTINGS: u32 = 8;
 
 /// How long the header of nf_tables is that stands before the attributes of a message (`struct nfgenmsg`).
@@ -65,10 +65,10 @@ impl BatchError {
         }
     }
 
-    /// What is wrong with these messages, if it is known that something is.
+    /// The error of these messages, if one is known.
     pub(crate) fn of(&self, messages: &RangeInclusive<u32>) -> Option<Errno> {
         match self {
-            // Nothing else goes wrong for all messages alike.
+            // Of the errors of a whole batch only this one holds for each of its messages.
             Self::Whole(errno) => (*errno == Errno::PERM).then_some(*errno),
             Self::Messages(failed) => {
                 failed.iter().find(|(number, _)| messages.contains(number)).map(|(_, errno)| *errno)
@@ -93,7 +93,7 @@ impl Socket {
         Ok(Self { inner, port, sequence: 1, inbox: vec![0; INBOX], outbox: Vec::new() })
     }
 
-    /// What the kernel calls this socket, in the owner of a table and the sender of a change.
+    /// The port id of this socket: the kernel names it as the owner of a table and as the sender of a change.
     pub(crate) fn port(&self) -> u32 {
         self.port
     }
@@ -132,10 +132,10 @@ impl Socket {
             let length = self.receive().map_err(BatchError::Whole)?;
             for answer in messages_of(&self.inbox[..length]) {
                 let number = answer.sequence_number().wrapping_sub(first);
-                // Anything else is left from a batch that was given up.
+                // Any other number is an answer to an earlier batch that was given up.
                 let Some(code) = error_code(&answer).filter(|_| number <= messages) else { continue };
                 match code {
-                    // The kernel tells what is wrong with the whole by an answer to the beginning.
+                    // An error of the whole batch comes as the answer to the message that begins it.
                     Some(errno) if number == 0 => return Err(BatchError::Whole(errno)),
                     Some(errno) => failed.push((number, errno)),
                     None => {}
@@ -216,7 +216,7 @@ impl Socket {
         }
     }
 
-    /// The next datagram. If some were lost, the rest is thrown away: until nothing is left, the kernel adds no more.
+    /// The next datagram. If some were lost (ENOBUFS), the others are discarded: the kernel queues nothing more until the queue is empty.
     fn receive(&mut self) -> Result<usize, Errno> {
         let received = receive(&self.inner, &mut self.inbox);
         if received == Err(Errno::NOBUFS) {

@@ -1,4 +1,4 @@
-//! The table `inet postern`: its base chains and the messages that make it and take it away. What is written here and in
+//! The table `inet postern`: its base chains and the messages that create and delete it. What is written here and in
 //! [`crate::door_chain`] and [`crate::port_map`] is what `nft` shows as
 //!
 //! ```text
@@ -32,8 +32,8 @@
 //! ```
 //!
 //! The first base chain sees a port before it is redirected to a container or another port, the second one after. Both come
-//! before the user's filters, so that these do not answer for a closed port. A door's last rule drops whatever is not known to
-//! belong to a connection, rather than what is new: packets that are not tracked, or make no sense to the tracker, are neither.
+//! before the user's filters, so that these do not answer for a closed port. A door's last rule drops every packet that was not accepted
+//! before it, and not only packets in the state `new`: packets in the states `untracked` and `invalid` must not pass either.
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{

@@ -1,7 +1,7 @@
-//! DoormanHandle: a handle of the thread that talks to the packet filter, and the short way past that thread.
+//! DoormanHandle: a handle of the thread that talks to the packet filter, and the fast path that bypasses that thread.
 //!
-//! An order that finds nothing before it is carried out by whoever brings it: the kernel does it within two system calls, and to wake a
-//! thread for them takes longer than they do. Everything else is the thread's: what comes in crowds, and what others change.
+//! If no request is pending, the caller's own thread carries its order out: that takes two system calls, and waking another thread takes
+//! longer. The doorman's thread does everything else: bursts of orders, slow orders, and what to do when other programs change the ruleset.
 
 use std::io;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,19 +23,19 @@ use crate::posture::{KeptConnections, Posture};
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
-/// When to try again to put up a guard that could not be put up.
+/// The pause between attempts to restore a guard that is missing.
 const RETRY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// What the thread says without being asked.
+/// What the doorman reports to the daemon's engine.
 pub enum DoormanEvent {
     /// A door answered an order.
     Answered(Receipt),
-    /// Somebody else changed the ruleset; this is what is open now.
+    /// Another program changed the ruleset; this is what is open now.
     RulesetChanged(Listing),
 }
 
-/// Takes what happens, and returns at once; false if nobody cares any more, and then the thread ends. It is called with the lock of the packet
-/// filter held, by the thread and by whoever brings an order.
+/// Takes an event and returns at once; false if the receiver of events is gone, and then the thread ends. It is called with the lock of the
+/// packet filter held, by the doorman's thread and by threads that call [`DoormanHandle::carry_out`].
 type EventListener = Arc<dyn Fn(DoormanEvent) -> bool + Send + Sync>;
 
 /// Takes the answer to a request, on the thread. It is dropped without a call if the thread has ended.
@@ -75,8 +75,9 @@ impl SharedDoorman {
 }
 
 impl DoormanHandle {
-    /// Whose guard it is, `identity` says; without one it guards nothing, and leaves alone what others do. `listener` is called for whatever
-    /// the daemon must act on, must not wait, and says false when nobody cares any more; `observer` hears of the rest.
+    /// `identity` is the configuration that the guard belongs to; without one the doorman guards nothing and removes no table. `listener` is
+    /// called for every event that the daemon must act on; it must not block, and returns false when the receiver of events is gone. Everything
+    /// else is reported to `observer`.
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
@@ -104,13 +105,13 @@ impl DoormanHandle {
         Ok(Self { requests, wake, listener, shared, thread: Some(thread) })
     }
 
-    /// Carries out an order, now or soon; its receipt comes as an event. Calls must not overlap, or orders change places.
+    /// Carries out an order, now or soon; its receipt comes as an event. Calls must not overlap, or orders could be reordered.
     ///
-    /// The order takes the short way only if nothing was sent before it that is not done, and the lock is free. It never waits for the lock,
-    /// since the thread may hold it for as long as the kernel keeps the thread waiting.
+    /// The order takes the fast path only if every request sent before it is done and the lock is free. The caller never blocks on the lock,
+    /// since the thread may hold it for as long as the kernel takes to answer.
     pub fn carry_out(&self, order: Order) {
-        // The thread decrements the count last, with the lock held, so a count of zero says that all that was sent before was carried out.
-        // It stays zero until the lock is taken: calls do not overlap, and nobody else sends.
+        // The thread decrements the count last, with the lock held, so a count of zero means that all earlier requests were carried out.
+        // It stays zero until the lock is taken: calls do not overlap, and requests are sent only by these calls.
         let nothing_waits = self.shared.waiting.load(Ordering::Acquire) == 0;
         if let Ok(mut doorman) = self.shared.doorman.try_lock()
             && let Some(doorman) =
@@ -127,8 +128,8 @@ impl DoormanHandle {
         }
     }
 
-    /// Has these doors in place of all there are, as [`Doorman::set_doors`]; at once, and `reply` is called when it is done. It is dropped
-    /// without a call if the thread has ended.
+    /// Replaces all doors, as [`Doorman::set_doors`]. Returns at once; `reply` is called when it is done, and dropped without a call if the
+    /// thread has ended.
     pub fn set_doors(
         &self,
         doors: Vec<(DoorId, NetDoor)>,
@@ -138,12 +139,12 @@ impl DoormanHandle {
         let _ = self.send(DoormanRequest::SetDoors(doors, release, Box::new(reply)));
     }
 
-    /// What is open in the packet filter, from this run or an earlier one; the answer as [`DoormanHandle::set_doors`] has it.
+    /// Asks what is open in the packet filter, from this run or an earlier one; `reply` as in [`DoormanHandle::set_doors`].
     pub fn list(&self, reply: impl FnOnce(Result<Listing, DoormanError>) + Send + 'static) {
         let _ = self.send(DoormanRequest::List(Box::new(reply)));
     }
 
-    /// Ends the thread, after what it was given before, and waits for that. Everything that is open stays open for its time.
+    /// Ends the thread after all earlier requests, and waits for its end. Openings stay open until their timeout.
     pub fn stop(&mut self) {
         if let Some(thread) = self.thread.take() {
             let _ = self.send(DoormanRequest::Stop);
@@ -155,7 +156,7 @@ impl DoormanHandle {
     fn send(&self, request: DoormanRequest) -> Result<(), DoormanRequest> {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
         let sent = self.requests.send(request).map_err(|SendError(request)| request);
-        // Full means that it is awake already.
+        // Writing fails only if the counter is full, and then the thread is awake already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         sent
     }
@@ -170,14 +171,14 @@ struct DoormanThread {
     listener: EventListener,
     shared: Arc<SharedDoorman>,
     changes: Option<Changes>,
-    /// The guard was swept away, and could not be put up again so far.
+    /// The guard was removed, and could not be restored so far.
     guard_is_down: bool,
 }
 
 impl DoormanThread {
     fn run(mut self) {
         loop {
-            // Whatever is waiting comes first; then both are slept on.
+            // Pending requests first; then the thread sleeps until there is a request or a change.
             match self.drain() {
                 Ok(()) => {}
                 Err(Disconnected) => return,
@@ -186,8 +187,8 @@ impl DoormanThread {
             if let Some(changes) = &self.changes {
                 fds.push(PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN));
             }
-            let patience = self.guard_is_down.then_some(&RETRY);
-            if poll(&mut fds, patience).is_err() {
+            let timeout = self.guard_is_down.then_some(&RETRY);
+            if poll(&mut fds, timeout).is_err() {
                 continue;
             }
             let has_changes = fds.len() > 1 && !fds[1].revents().is_empty();
@@ -199,7 +200,7 @@ impl DoormanThread {
         }
     }
 
-    /// Does what is waiting.
+    /// Does all pending requests.
     fn drain(&mut self) -> Result<(), Disconnected> {
         let shared = Arc::clone(&self.shared);
         let mut orders = Vec::with_capacity(BATCH);
@@ -226,8 +227,8 @@ impl DoormanThread {
                 Ok(DoormanRequest::Stop) | Err(TryRecvError::Disconnected) => return Err(Disconnected),
                 Ok(DoormanRequest::Order(_)) | Err(TryRecvError::Empty) => {}
             }
-            // With the lock still held, so that an order that finds a count of zero and takes the lock comes after all of this. What was sent
-            // meanwhile keeps the count above zero, and the loop goes on.
+            // Decremented with the lock still held: a caller that sees a count of zero and then takes the lock runs after all of this. A request
+            // sent meanwhile keeps the count above zero, and the loop goes on.
             if shared.waiting.fetch_sub(done, Ordering::AcqRel) == done {
                 return Ok(());
             }
@@ -275,7 +276,7 @@ impl DoormanThread {
                 Ok(doorman.posture())
             }
             None => {
-                // Even without doors: a guard that is left from before may have to let go of its ports.
+                // Even without doors: a table that an earlier daemon left may have to release its ports.
                 let started = Doorman::start(self.identity.clone(), doors, release);
                 if started.is_err() && doors.is_empty() {
                     return Ok(Posture::Unguarded);
@@ -297,12 +298,12 @@ impl DoormanThread {
         }
     }
 
-    /// Somebody else changed the ruleset: the guard is put up again if it may be gone, and what is open is told.
+    /// Another program changed the ruleset: restores the guard if it may be gone, and sends what is open to the listener.
     fn ruleset_changed(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut doorman = shared.lock();
         let Some(doorman) = &mut *doorman else { return };
-        // A table that we own nobody else can touch.
+        // No other program can change a table that we own.
         if doorman.posture() != Posture::Owned {
             let restored = doorman.restore_table();
             self.guard_is_down = restored.is_err();
@@ -315,7 +316,7 @@ impl DoormanThread {
             }
         }
         match doorman.list() {
-            // Before the lock goes, or an order that was carried out later would be answered earlier.
+            // Sent before the lock is released, or the receipt of a later order could overtake this listing.
             Ok(listing) => {
                 (self.listener)(DoormanEvent::RulesetChanged(listing));
             }

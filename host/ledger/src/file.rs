@@ -1,7 +1,7 @@
-//! The ledger's file: how it is taken and opened, and what a person can do if it cannot be.
+//! The ledger's file: how it is locked, opened and checked, and what the operator can do if that fails.
 //!
-//! A file that cannot be used stays where it is, and nothing takes its place: an empty ledger would have every token that was used be good
-//! again. Only a person can know that those are worth nothing any more, and moves the file away.
+//! A file that cannot be used stays where it is and is not replaced: with an empty ledger every used token would be good again. Only the
+//! operator can know that the old tokens are worthless, and then moves the file away.
 
 use std::fs;
 use std::io;
@@ -14,9 +14,9 @@ use thiserror::Error;
 use crate::file_ledger::FILE;
 use crate::store::{Capacity, Store, StoreKind, VERSION};
 
-/// How much of the file is kept in memory, in bytes.
+/// The database's cache, in bytes.
 const CACHE: usize = 8 << 20;
-/// What it is called while it is made.
+/// The file's name while it is created.
 const BESIDE: &str = "ledger.new";
 
 /// Why nothing can be claimed.
@@ -31,20 +31,20 @@ pub enum LedgerError {
         .0.display()
     )]
     Held(PathBuf),
-    /// Somebody else could have written it.
+    /// Another user could have written it.
     #[error(
         "the ledger {} {}, so what is in it may be wrong; put it back as a file of the daemon's user alone with mode 0600, or see \
          \"Used tokens\" in config.md before you move it away",
         .0.display(), .1
     )]
     Unfit(PathBuf, String),
-    /// The system does not let us.
+    /// The system refuses access to the file.
     #[error("the ledger {} cannot be opened; see that its disk can be read and written", .0.display())]
     File(PathBuf, #[source] io::Error),
-    /// The database does not let us.
+    /// The database cannot be opened or read.
     #[error("the ledger {} cannot be opened; see that its disk has room and can be read and written", .0.display())]
     Open(PathBuf, #[source] redb::Error),
-    /// What is in it makes no sense.
+    /// The database is damaged.
     #[error(
         "the ledger {} is damaged, so nobody knows which tokens were used ({}); see \"Used tokens\" in config.md before you move it away",
         .0.display(), .1
@@ -91,7 +91,7 @@ fn is_missing(path: &Path) -> bool {
     found.is_err_and(|error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
 }
 
-/// Makes a ledger beside its place first: one that a crash left half made would be taken for damaged, in its place.
+/// Creates a ledger under another name and renames it: after a crash in between, a half-written file would count as damaged.
 fn begin(entered: &StateFolder, path: &Path) -> Result<StateFile, LedgerError> {
     let failed = |error| LedgerError::File(path.to_owned(), error);
     let beside = entered.path().join(BESIDE);
@@ -104,19 +104,19 @@ fn begin(entered: &StateFolder, path: &Path) -> Result<StateFile, LedgerError> {
     };
     let database = file.open(CACHE).map_err(|error| refused(path, error))?;
     Store::begin(&database).map_err(|error| LedgerError::Open(path.to_owned(), error))?;
-    // Its lock goes with it.
+    // The lock is on the open file, so it survives the renaming.
     fs::rename(&beside, path).map_err(failed)?;
     file.sync_name().map_err(failed)?;
     Ok(file)
 }
 
-/// Looks through a whole database, since damage that is not noticed is a token that is good again. 100,000 tokens take some 0.1 s.
+/// Checks the whole database, since unnoticed damage could make a used token good again. 100,000 tokens take some 0.1 s.
 pub(crate) fn check(path: &Path, mut database: Database) -> Result<Database, LedgerError> {
     let damaged = |why: &str| LedgerError::Damaged(path.to_owned(), why.to_owned());
     let failed = |error| LedgerError::Open(path.to_owned(), error);
     match database.check_integrity() {
         Ok(true) => {}
-        // What a crash leaves is put right when it is opened; this is more.
+        // redb repairs what a crash leaves when it opens the file; this is worse.
         Ok(false) => {
             Store::mark_damaged(&database).map_err(failed)?;
             return Err(damaged("it had to be repaired, and what was used last may be lost"));

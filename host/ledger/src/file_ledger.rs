@@ -20,18 +20,19 @@ pub(crate) const MOST_WAITING: usize = 1024;
 
 /// The ledger in a file of the state folder.
 ///
-/// The thread opens the file as soon as it starts, if there is one, and makes one for the first claim otherwise: who uses no tokens has no
-/// file. All claims that come while others are written are written together. It ends when this is dropped, after all that has come.
+/// The thread opens the file as soon as it starts, if there is one, and makes one for the first claim otherwise: a daemon whose rules
+/// use no tokens has no file. Claims that come while others are written are written together. The thread ends when this is dropped, after
+/// all pending claims.
 pub struct FileLedger {
     asked: Sender<QueuedClaim>,
     answers: Arc<Answers>,
 }
 
 impl FileLedger {
-    /// Starts the thread, which begins to open the file in this folder, and comes back at once.
+    /// Starts the thread, which begins to open the file in this folder, and returns at once.
     ///
     /// # Errors
-    /// If there can be no thread.
+    /// If the system cannot start another thread.
     pub fn start(folder: &Path, answers: Answers) -> io::Result<Self> {
         let path = folder.join(FILE);
         let folder = folder.to_owned();

@@ -1,7 +1,7 @@
-//! Keeper: the thread of the ledger, and what it does while nothing can be recorded.
+//! Keeper: the thread of the ledger, and what it does while claims cannot be recorded.
 //!
-//! After an error the store takes nothing until it is opened again, which is tried with the first claim of each second. Claims are refused
-//! meanwhile; one that is refused may be on the disk all the same, which is the closed side.
+//! After an error the store accepts nothing until it is opened again, which is retried at most once a second, when a claim comes. Claims are
+//! refused meanwhile. A refused claim may be on the disk all the same: its token is then used up and has opened nothing, which fails closed.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -17,15 +17,15 @@ use crate::store::{Results, Store};
 use crate::wanted::Wanted;
 use crate::{Answer, Answers, LedgerError};
 
-/// However many claims come while nothing can be recorded, it is tried no more often.
+/// The shortest time between two attempts to open the store again.
 const RETRY: Duration = Duration::from_secs(1);
-/// A claim that has waited so long opens nothing any more, so its token is not used up for it.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The engine does not wait longer for a claim, so an older one is refused and its token is not used up.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Opens the store; none if there is none and it is not to be made.
 pub(crate) type OpenStore = Box<dyn FnMut(bool) -> Result<Option<Store>, LedgerError> + Send>;
 
-/// A claim, and since when it waits.
+/// A claim, and when it was made.
 #[derive(Debug)]
 pub(crate) struct QueuedClaim {
     pub(crate) wanted: Wanted,
@@ -41,19 +41,19 @@ pub(crate) struct Keeper {
     answers: Arc<Answers>,
 }
 
-/// Why nothing can be recorded, and when it was tried last.
+/// Why nothing can be recorded, and when that was tried last.
 struct StoreFailure {
     words: String,
     tried: Instant,
 }
 
 impl Keeper {
-    /// One for the ledger at `path`, by which it is named.
+    /// A keeper of the ledger at `path`; the path is only for messages.
     pub(crate) fn new(path: PathBuf, open: OpenStore, answers: Arc<Answers>) -> Self {
         Self { open, path, store: None, failure: None, answers }
     }
 
-    /// Answers claims until nobody is left who could make one.
+    /// Answers claims until the ledger is dropped.
     pub(crate) fn run(&mut self, queue: &Receiver<QueuedClaim>) {
         match self.attempt(|keeper| (keeper.open)(false)) {
             Ok(store) => self.store = store,
@@ -61,7 +61,7 @@ impl Keeper {
         }
         while let Ok(first) = queue.recv() {
             let batch = std::iter::once(first).chain(queue.try_iter()).take(MOST_WAITING);
-            let (batch, late) = batch.partition(|asked| asked.since.elapsed() < PATIENCE);
+            let (batch, late) = batch.partition(|asked| asked.since.elapsed() < LONGEST_WAIT);
             self.answer(batch);
             late.into_iter()
                 .for_each(|asked: QueuedClaim| self.say(asked.wanted.serial, Err(ClaimError::Busy)));
@@ -103,11 +103,11 @@ impl Keeper {
             keeper.store = Some(store);
             Ok(results)
         });
-        // The store was closed, with what it holds of the failure.
+        // After an error the store stays closed: it was taken out above.
         claimed.inspect_err(|words| self.fail(words.clone()))
     }
 
-    /// Does something that may fail, or even panic: what is in a damaged file is not foreseen everywhere.
+    /// Does something that may fail, or even panic: redb may panic on a damaged file.
     fn attempt<T>(&mut self, act: impl FnOnce(&mut Self) -> Result<T, LedgerError>) -> Result<T, String> {
         match catch_unwind(AssertUnwindSafe(|| act(self))) {
             Ok(done) => done.map_err(|error| chain(&error).to_string()),

@@ -1,7 +1,7 @@
-//! The ledger: which one-time tokens and counters were used, kept where a crash does not reach it.
+//! The ledger: which one-time tokens and counters were used, kept on the disk.
 //!
 //! The engine asks for a [`Claim`] before it orders an opening that needs a token, the shell hands it to a [`Ledger`], and the answer comes
-//! back as an [`postern_core::Event::Claimed`]. [`FileLedger`] keeps a file in the state folder: `file_ledger` is the way to its thread,
+//! back as a [`postern_core::Event::Claimed`]. [`FileLedger`] keeps a file in the state folder: `file_ledger` is the way to its thread,
 //! `keeper` what that thread does, `file` how it opens the file, `store` the tables in it, `wanted` what of a claim is kept.
 //!
 //! **Invariant:** a claim is answered `Ok` only after it is on the disk, and no claim is forgotten as long as the rule could accept the
@@ -24,19 +24,19 @@ pub use store::MAX_TOTAL;
 /// What keeps the tokens and counters that were used: a file on this machine, or a store that many gateways share.
 ///
 /// What every implementation must hold:
-/// - [`Ledger::claim`] never blocks. Judging waits for it, with the engine's lock held.
-/// - Each claim is answered exactly once, by [`Answer::Claimed`] with its number, be it that nothing can be kept. An answer may come before
+/// - [`Ledger::claim`] never blocks: it is called with the engine's lock held.
+/// - Each claim is answered exactly once, by [`Answer::Claimed`] with its number, also when nothing can be recorded. An answer may come before
 ///   `claim` returns. The engine stops waiting after ten seconds: a claim that is answered later is used up and opens nothing.
 /// - Of all claims of one rule for the same token, whenever, wherever and by however many daemons of one store they are made, at most one
 ///   is answered `Ok`; of those for the same key of a counter, each that is answered `Ok` has a higher number than all before.
 /// - `Ok` is answered only after the claim is durable: a crash of any machine right after it changes nothing. One whose outcome is not known
 ///   is answered [`ClaimError::NotRecorded`] and may count as used.
-/// - A token is forgotten only when the rule itself said until when it could accept it, and that is past. From then on every claim that
-///   ends no later than anything that was forgotten is refused, whatever a clock says.
+/// - A token is forgotten only if the rule itself said until when it could accept it, and that time is past. From then on every claim
+///   whose `until` is not later than that of a forgotten token is refused, whatever a clock says.
 /// - What it keeps is bounded, for each rule and in all; beyond that the answer is [`ClaimError::Full`]. So is what waits; beyond that
 ///   the answer is [`ClaimError::Busy`].
 pub trait Ledger: Send {
-    /// Has something be used up.
+    /// Asks for something to be used up.
     fn claim(&self, claim: Claim);
 }
 
@@ -50,11 +50,11 @@ pub enum Answer {
         /// Used up for this claim, or why not.
         result: Result<(), ClaimError>,
     },
-    /// From now on all claims are refused, until [`Answer::Works`]. Said once, in words, with what can be done about it.
+    /// From now on all claims are refused, until [`Answer::Works`]. Sent once, with the reason and the remedy in words.
     Fails(String),
     /// Claims are recorded again, in the file of this name.
     Works(PathBuf),
 }
 
-/// Takes what a ledger says; it is called on the ledger's thread or by whoever claims, and must neither block nor claim.
+/// Takes a ledger's answers; it is called on the ledger's thread or within [`Ledger::claim`], and must neither block nor claim.
 pub type Answers = Box<dyn Fn(Answer) + Send + Sync>;

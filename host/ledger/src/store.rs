@@ -10,7 +10,7 @@
 //! | `counters` | rule's number, SHA-256 of the key | the highest value so far |
 //!
 //! `forgotten` is the latest end of all tokens that were forgotten, and only grows. A claim that ends no later is refused: it may be one of
-//! them. So a clock that is set back makes no token good again.
+//! them. So setting a clock back makes no token good again.
 
 use std::collections::BTreeMap;
 
@@ -45,7 +45,7 @@ const COUNTERS: TableDefinition<'_, (u32, Fingerprint), u64> = TableDefinition::
 /// What became of each of some claims, in their order.
 pub(crate) type Results = Vec<Result<(), ClaimError>>;
 
-/// Bounds that tests make smaller.
+/// How much may be kept; tests use less.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Capacity {
     pub(crate) of_a_rule: u64,
@@ -91,7 +91,7 @@ impl Store {
     /// Whether claims can be made in a database.
     pub(crate) fn kind(database: &Database) -> Result<StoreKind, Error> {
         let meta = match database.begin_read()?.open_table(META) {
-            // Somebody else's database.
+            // Not a ledger's database.
             Err(TableError::TableDoesNotExist(_)) => return Ok(StoreKind::Other(0)),
             opened => opened?,
         };
@@ -103,7 +103,7 @@ impl Store {
         })
     }
 
-    /// Has a database that was repaired by leaving something out be known as damaged from now on, since after the repair it looks whole.
+    /// Marks a database as damaged that lost something in a repair, since after the repair it looks whole.
     pub(crate) fn mark_damaged(database: &Database) -> Result<(), Error> {
         let transaction = begin(database)?;
         transaction.open_table(META)?.insert("damaged", 1)?;
@@ -113,7 +113,7 @@ impl Store {
     /// Makes claims in their order, in one transaction. What was granted is on the disk when this returns.
     ///
     /// # Errors
-    /// If nothing can be said of any of them: some or all may be recorded.
+    /// If the outcome of none of them is known: some or all may be recorded.
     pub(crate) fn claim(&self, batch: &[Wanted], now: u64) -> Result<Results, Error> {
         let transaction = begin(&self.database)?;
         let results = {
@@ -125,7 +125,7 @@ impl Store {
             }
             results
         };
-        // A flood of tokens that were used before costs no write.
+        // A flood of used tokens costs no write.
         match results.iter().any(Result::is_ok) {
             true => transaction.commit()?,
             false => transaction.abort()?,
@@ -178,7 +178,7 @@ impl<'t> Tables<'t> {
                     Some(rule) => self.tokens.get((rule, token))?.is_some(),
                     None => false,
                 };
-                // What ended before something that is forgotten may have been used and forgotten as well.
+                // A token that ends no later than a forgotten one may have been used and forgotten as well.
                 if was_used || until <= number(&self.meta, "forgotten")? {
                     return Ok(Err(ClaimError::AlreadyUsed));
                 }
@@ -210,7 +210,7 @@ impl<'t> Tables<'t> {
         Ok(self.rules.get((&*rule.tenant.to_string(), &*rule.name))?.map(|number| number.value()))
     }
 
-    /// Counts one more of a rule, and its number; none if no more can be kept.
+    /// Counts one more entry of a rule and returns the rule's number; none if no more can be kept.
     fn count(&mut self, rule: &RuleId, now: u64) -> Result<Option<u32>, Error> {
         if !self.has_room(rule)? {
             self.forget(now, FORGOTTEN_FOR_ROOM)?;
@@ -261,7 +261,7 @@ impl<'t> Tables<'t> {
         fewer.into_iter().try_for_each(|(rule, fewer)| self.discount(rule, fewer))
     }
 
-    /// Counts fewer of a rule.
+    /// Counts so many entries of a rule less.
     fn discount(&mut self, rule: u32, fewer: u64) -> Result<(), Error> {
         let Some(row) = self.kept.remove(rule)? else { return Ok(()) };
         let (kept, tenant, name) = row.value();

@@ -1,9 +1,9 @@
-//! What of a claim is kept: no token and no key, but what they are known by.
+//! What is recorded of a claim: fingerprints of tokens and keys, never these themselves.
 
 use postern_core::{Claim, ClaimKind, Once, RuleId};
 use sha2::{Digest, Sha256};
 
-/// What a token or a key is known by. A ledger that somebody reads tells no token that could be used elsewhere.
+/// SHA-256 of a token or a key, so that a stolen ledger reveals no token that could be used elsewhere.
 pub(crate) type Fingerprint = [u8; 32];
 
 /// What is to be used up.

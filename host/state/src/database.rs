@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use redb::{Database, DatabaseError, StorageBackend, StorageError};
 
-/// A file of the state folder that this process has locked, until the last copy of this and the last database in it are dropped.
+/// A file of the state folder that this process has locked. The lock is released when the last clone and the last database in it are dropped.
 #[derive(Clone, Debug)]
 pub struct StateFile {
     path: PathBuf,
@@ -31,7 +31,7 @@ impl StateFile {
     /// Whether there is nothing in it yet.
     ///
     /// # Errors
-    /// If the system does not say.
+    /// If the file cannot be examined.
     pub fn is_empty(&self) -> io::Result<bool> {
         Ok(self.file.metadata()?.len() == 0)
     }
@@ -45,13 +45,13 @@ impl StateFile {
         let disk = Disk { file: Arc::clone(&self.file) };
         let opened = Database::builder().set_cache_size(cache).create_with_backend(disk);
         if is_new && opened.is_err() {
-            // Half of a beginning is nothing that could be opened later.
+            // A half-written header could not be opened later.
             let _ = self.file.set_len(0);
         }
         opened
     }
 
-    /// Has the name of the file survive a crash. Its contents are the database's affair.
+    /// Syncs the folder, so that the file's name survives a crash. The database syncs the contents.
     ///
     /// # Errors
     /// If the folder cannot be written.
@@ -65,7 +65,7 @@ impl StateFile {
     }
 }
 
-/// Whether it is the file that is wrong, and not the disk or our permission.
+/// Whether the file itself is damaged, rather than the disk or our permissions being the cause.
 #[must_use]
 pub fn is_damage(error: &DatabaseError) -> bool {
     match error {
@@ -77,7 +77,7 @@ pub fn is_damage(error: &DatabaseError) -> bool {
     }
 }
 
-/// The file as the database sees it: without locks, since whoever opens it has the one that counts.
+/// The file as the database's storage: without locking, since this process already holds the lock.
 #[derive(Debug)]
 struct Disk {
     file: Arc<File>,

@@ -1,4 +1,4 @@
-//! The folder: made if it is not there, refused if others could get at what is in it, and entered by one process at a time.
+//! The folder: created if it is missing, refused if other users could get at its files, and entered by one process at a time.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -11,20 +11,20 @@ use thiserror::Error;
 
 use crate::take::{FOR_OTHERS, WRITTEN_BY_OTHERS, distrust, open};
 
-/// A start holds the folder for some milliseconds.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the folder's lock. A starting daemon holds it for some milliseconds.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 const STICKY: u32 = 0o1000;
 
 /// Why there is no state folder.
 #[derive(Debug, Error)]
 pub enum StateError {
-    /// The system does not let us.
+    /// The system refuses access to the folder.
     #[error("the state folder {} cannot be made or read", .0.display())]
     Folder(PathBuf, #[source] io::Error),
-    /// Others could get at what is in it.
+    /// Other users could read or change its files.
     #[error("the state folder {} {}; give the daemon a folder of its own, by STATE_DIRECTORY", .0.display(), .1)]
     Unfit(PathBuf, String),
-    /// Another process has entered it and stays.
+    /// Another process holds the folder's lock for too long.
     #[error("another daemon is starting in the state folder {} and does not get on; see which process holds the file `lock` there", .0.display())]
     Starting(PathBuf),
 }
@@ -33,12 +33,12 @@ pub enum StateError {
 #[derive(Debug)]
 pub struct StateFolder {
     path: PathBuf,
-    /// Held, so that of several that start one after the other looks for a file of its own.
+    /// The folder's lock: daemons that start at once choose their files one after the other.
     _starting: File,
 }
 
 impl StateFolder {
-    /// Makes the folder if it is not there, and waits, at most five seconds, until nobody else is starting there.
+    /// Creates the folder if it is missing, and waits, at most five seconds, until no other process is starting there.
     ///
     /// # Errors
     /// If it cannot be made or read, is not ours alone, or another process stays in it.
@@ -51,11 +51,11 @@ impl StateFolder {
         if let Some(why) = distrust(&starting.metadata().map_err(failed)?) {
             return Err(StateError::Unfit(path.to_owned(), format!("has a file `lock` that {why}")));
         }
-        let patience = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + LONGEST_WAIT;
         loop {
             match starting.try_lock() {
                 Ok(()) => return Ok(Self { path: path.to_owned(), _starting: starting }),
-                Err(TryLockError::WouldBlock) if Instant::now() < patience => {
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
                     thread::sleep(Duration::from_millis(10));
                 }
                 Err(TryLockError::WouldBlock) => return Err(StateError::Starting(path.to_owned())),
@@ -71,7 +71,7 @@ impl StateFolder {
     }
 }
 
-/// Makes sure that nobody else gets at what is in the folder.
+/// Makes sure that no other user gets at the folder's files.
 fn secure(path: &Path) -> Result<(), StateError> {
     let failed = |error| StateError::Folder(path.to_owned(), error);
     let unfit = |why: String| Err(StateError::Unfit(path.to_owned(), why));
@@ -92,7 +92,7 @@ fn secure(path: &Path) -> Result<(), StateError> {
         entry.and_then(|entry| entry.file_type()).is_ok_and(|kind| kind.is_dir())
     };
     if fs::read_dir(path).map_err(failed)?.any(is_folder) {
-        // Somebody else's as well, who may count on its mode. The mode of the files is enough, as long as nobody can exchange them.
+        // Others use the folder, too, and may rely on its mode. The files' mode is enough, as long as no other user can replace files.
         if metadata.mode() & WRITTEN_BY_OTHERS != 0 {
             return unfit("can be written by others and holds folders that are not the daemon's".to_owned());
         }

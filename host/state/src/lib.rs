@@ -1,9 +1,9 @@
 //! The state folder: files that outlive the daemon and are its own alone, and the databases in them.
 //!
-//! What is in these files is run with our rights, or decides who gets in, so no other user may write, read or lock them: the folder
-//! has mode 0700 and its files 0600, whoever made them and whatever the umask is. A file is locked as long as this process has it.
+//! The content of these files is run with the daemon's rights, or decides who gets in, so no other user may write, read or lock them: the folder
+//! has mode 0700 and its files 0600, whatever the umask is. A file is locked as long as this process uses it.
 //!
-//! It knows nothing of Postern, writes no log, and never removes or renames a file unless its caller says so.
+//! This crate knows nothing of Postern, writes no log, and never removes or renames a file unless its caller says so.
 
 mod database;
 mod folder;

@@ -25,14 +25,14 @@ pub enum Taken {
     Held,
     /// It is not there.
     Missing,
-    /// What is in it may be somebody else's. Why, as the end of a sentence about the file.
+    /// Another user may have written it. Why, as the end of a sentence about the file.
     Unfit(String),
 }
 
 /// Opens and locks the file at `path` in a folder that was entered; with `make` it is made if it is not there.
 ///
 /// # Errors
-/// If the system does not let us.
+/// If the system refuses access.
 pub fn take(path: &Path, make: bool) -> io::Result<Taken> {
     loop {
         let file = match open(path, make) {
@@ -47,14 +47,14 @@ pub fn take(path: &Path, make: bool) -> io::Result<Taken> {
         if let Some(why) = distrust(&metadata) {
             return Ok(Taken::Unfit(why));
         }
-        // Made before files had their mode from us, or put back by hand: others may have it open, read it and lock it.
+        // An older version made it, or it was restored by hand, with a mode that lets others open, read and lock it.
         if metadata.mode() & FOR_OTHERS != 0 {
             if is_written(file.try_clone()?)? {
                 return Ok(Taken::Held);
             }
             match replace(path, &file) {
                 Ok(()) => continue,
-                // No room for a copy. Nobody new gets at it, at least, and whoever locks it first has it.
+                // No room for a copy. At least no other user can open it from now on, and the first to lock it holds it.
                 Err(_) => file.set_permissions(Permissions::from_mode(0o600))?,
             }
         }
@@ -67,12 +67,12 @@ pub fn take(path: &Path, make: bool) -> io::Result<Taken> {
 }
 
 pub(crate) fn open(path: &Path, make: bool) -> io::Result<File> {
-    // Neither another file by a link, nor a pipe that is waited for.
+    // Do not follow a link to another file, and do not block on a pipe.
     let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
     OpenOptions::new().read(true).write(true).create(make).mode(0o600).custom_flags(flags).open(path)
 }
 
-/// Why what is in a file may not be ours, if it may not.
+/// Why a file's content may not be ours; none if it is.
 pub(crate) fn distrust(metadata: &fs::Metadata) -> Option<String> {
     let us = rustix::process::geteuid().as_raw();
     if !metadata.is_file() {
@@ -87,7 +87,7 @@ pub(crate) fn distrust(metadata: &fs::Metadata) -> Option<String> {
     (metadata.mode() & WRITTEN_BY_OTHERS != 0).then(|| "can be written by others".to_owned())
 }
 
-/// Whether a daemon of a version before holds a file that others can read: it has locks that only somebody who may write has.
+/// Whether a daemon of an older version holds a file that others can read: it then has locks that only a writer can take.
 fn is_written(file: File) -> io::Result<bool> {
     let backend = FileBackend::new(file).map_err(io::Error::other)?;
     let range = (Bound::Included(1), Bound::Unbounded);
@@ -98,10 +98,10 @@ fn is_written(file: File) -> io::Result<bool> {
     Ok(!is_free)
 }
 
-/// Puts a copy that nobody else has open in the place of a file.
+/// Replaces a file by a copy that no other process has open.
 fn replace(path: &Path, mut file: &File) -> io::Result<()> {
     let copy_path = path.with_extension("new");
-    // Of a start that was killed.
+    // Left by a start that was killed.
     let _ = fs::remove_file(&copy_path);
     let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&copy_path)?;
     let copied = (|| {

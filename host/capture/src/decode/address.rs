@@ -1,4 +1,4 @@
-//! Address: what no packet comes from or goes to, whatever machine this is.
+//! Address: which source and destination addresses no packet has, on any machine.
 //!
 //! The kernel drops such packets as well, but only after they were captured. What depends on this machine's own addresses is for
 //! [`crate::local_network`].
@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use postern_core::DropReason;
 
-/// Refuses what is impossible. Whether the packet came by the loopback interface, where loopback addresses are right, is asked only
-/// where it matters.
+/// Refuses impossible addresses. `is_loopback` says whether the packet came by the loopback interface, where loopback addresses are right;
+/// it is called only if that matters.
 pub(super) fn check(
     source: IpAddr,
     destination: IpAddr,
@@ -22,7 +22,7 @@ pub(super) fn check(
         }
     }
     match AddressClass::of(destination) {
-        // Whoever watches a broadcast or multicast address sees what goes there.
+        // A rule may watch broadcast and multicast addresses.
         AddressClass::Ordinary | AddressClass::Group => Ok(()),
         AddressClass::Loopback if is_loopback() => Ok(()),
         AddressClass::Loopback | AddressClass::NoMachine => Err(DropReason::ImpossibleDestination),
@@ -38,7 +38,7 @@ enum AddressClass {
     Loopback,
     /// Many: broadcast and multicast.
     Group,
-    /// Nobody: unspecified, "this network" (RFC 1122 section 3.2.1.3), and IPv6 addresses that stand for one of IPv4 within a machine and
+    /// No machine: unspecified, "this network" (RFC 1122 section 3.2.1.3), and IPv6 addresses that stand for one of IPv4 within a machine and
     /// are never on a wire (RFC 4291 section 2.5.5.2).
     NoMachine,
 }
@@ -57,7 +57,7 @@ impl AddressClass {
             127 => Self::Loopback,
             224..=239 => Self::Group,
             255 if address.is_broadcast() => Self::Group,
-            // 240.0.0.0/4 is reserved, but Linux takes it for what it takes any other, and some networks use it.
+            // 240.0.0.0/4 is reserved, but Linux treats it as ordinary, and some networks use it.
             _ => Self::Ordinary,
         }
     }

@@ -1,4 +1,4 @@
-//! Arrival: where a frame came in: on which interface, and with which VLAN tags.
+//! Arrival: the interface that a frame came in on, and its VLAN tags.
 
 use etherparse::{Ethernet2HeaderSlice, SingleVlanHeaderSlice};
 
@@ -43,7 +43,8 @@ pub(crate) fn tags(frame: &Frame<'_>) -> Option<Vec<Tag>> {
     }
 }
 
-/// Where a tag is that the header says nothing of, there was another one in front of it, of which nothing is known.
+/// The tags behind a cooked header. None if the first byte is not that of the IP version that the header says: then an inner tag is in
+/// front of the packet, and the outer one, which the kernel took out, is not known.
 fn in_cooked(bytes: &[u8], protocol: usize, length: usize) -> Option<Vec<Tag>> {
     let (header, rest) = bytes.split_at_checked(length)?;
     let protocol = u16::from_be_bytes([header[protocol], header[protocol + 1]]);

@@ -47,7 +47,7 @@ pub(super) fn network_packet(link: LinkType, bytes: &[u8]) -> Result<(Version, &
     }
 }
 
-/// Behind a Linux cooked header, where VLAN tags may stand as well.
+/// The packet behind a Linux cooked header, and behind VLAN tags that may follow it.
 ///
 /// Of two tags Linux (seen on 6.18) leaves the inner one in place but puts in the header the protocol that is behind it.
 /// So where an IP header should be but is not, a tag is looked for.

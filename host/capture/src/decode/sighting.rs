@@ -1,8 +1,8 @@
-//! Sighting: by what a copy of a packet on another interface is known.
+//! Sighting: the fingerprint by which copies of a packet on other interfaces are recognised.
 //!
-//! Bridges, bonds and VLAN devices hand on the bytes from the IP header as they are, so a keyed hash of these tells copies. What link layers
-//! have around them, tags and padding, does not count. Of a long packet the beginning counts and whatever a rule may be shown of the rest, so
-//! that nobody can have another packet taken for a copy of one that rules see differently.
+//! Bridges, bonds and VLAN devices pass the bytes from the IP header on unchanged, so a keyed hash of them identifies copies. Link-layer
+//! headers, tags and padding are not hashed. Of a long packet the hash covers the beginning and everything that rules may be shown, so an
+//! attacker cannot send a packet that rules see differently and that is still taken for a copy.
 
 use std::hash::{BuildHasher, Hash as _, Hasher, RandomState};
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use postern_core::{Direction, Knock, Likeness, Sighting};
 use super::link;
 use crate::frame::{Frame, LinkType};
 
-/// Bytes of a packet that count whatever they are; less than any capture keeps.
+/// Bytes of a packet that are always hashed; fewer than any capture keeps.
 const BEGINNING: usize = 256;
-/// The shortest IP header, of either version, and where it has what routers change: the time to live and the checksum, and the hop limit.
+/// The shortest IP header of either version, and the offsets of the fields that routers change: time to live and checksum, or hop limit.
 const HEAD: usize = 20;
 const TTL: usize = 8;
 const CHECKSUM: [usize; 2] = [10, 11];
 const HOP_LIMIT: usize = 7;
 
-/// What is added to an interface's index for what leaves there; indexes are below.
+/// Added to an interface's index for packets that leave there; the kernel's indexes are lower.
 const OUTGOING: u32 = 1 << 31;
 
 /// Makes sightings; those of one and its clones can be compared.
@@ -39,7 +39,7 @@ impl Sightings {
         Self { key: RandomState::new(), likeness, are_wanted: Arc::default() }
     }
 
-    /// From now on there may be copies. There is no end to it: when captures become fewer, copies are still on their way.
+    /// From now on there may be copies. This cannot be undone: after captures have ended, copies of earlier packets may still be queued.
     pub fn begin(&self) {
         self.are_wanted.store(true, Ordering::Relaxed);
     }
@@ -55,7 +55,7 @@ impl Sightings {
             (interface, Direction::Incoming) => interface,
             (interface, Direction::Outgoing) => interface | OUTGOING,
         };
-        // Without an index the older cooked header says loopback or nothing.
+        // A cooked header of version 1 has no index: without the capture's own, the interface is not known.
         if frame.link == LinkType::Cooked && frame.index == 0 {
             return None;
         }
@@ -75,7 +75,7 @@ impl Sightings {
                 hasher.write(rest);
             }
         }
-        // Else it is in what was hashed already.
+        // A shorter packet was hashed as a whole.
         if packet.len() == BEGINNING {
             hasher.write(&knock.payload);
             if let Some(header) = &knock.tcp_header {

@@ -46,7 +46,7 @@ pub(super) const JUMP_GREATER_OR_EQUAL: u16 = 0x35;
 pub(super) const JUMP_ANY_BIT: u16 = 0x45;
 pub(super) const RETURN: u16 = 0x06;
 
-/// Offsets from here on are facts that the kernel has about a packet (SKF_AD_OFF); these do not depend on the link layer.
+/// Loads at offsets from here on read the kernel's metadata of a packet (SKF_AD_OFF), which does not depend on the link layer.
 pub(super) const PROTOCOL: u32 = 0xffff_f000;
 pub(super) const PACKET_TYPE: u32 = 0xffff_f004;
 /// The tag that was taken out of the frame, and whether one was (SKF_AD_VLAN_TAG and SKF_AD_VLAN_TAG_PRESENT).
@@ -59,7 +59,7 @@ pub(super) const OUTGOING: u32 = 4;
 
 const ETHER_IPV4: u32 = 0x0800;
 const ETHER_IPV6: u32 = 0x86dd;
-/// The outermost tag is gone before the filter runs; if there is another one, user space looks behind it.
+/// The kernel takes the outermost tag out before the filter runs; if there is an inner one, user space looks behind it.
 const ETHER_VLAN: [u32; 3] = [0x8100, 0x88a8, 0x9100];
 /// IPv6 extension headers, left to user space.
 const EXTENSIONS: [u32; 8] = [0, 43, 44, 51, 60, 135, 139, 140];
@@ -96,7 +96,7 @@ impl Instruction {
     }
 }
 
-/// Passes what goes this way.
+/// Passes every packet of this direction.
 pub(super) fn everything(direction: Direction) -> [Instruction; 4] {
     let (if_true, if_false) = match direction {
         Direction::Incoming => (1, 0),
@@ -115,8 +115,8 @@ pub(super) fn everything(direction: Direction) -> [Instruction; 4] {
 pub(super) const HIDDEN_LENGTH: usize = 15;
 
 /// What goes in front of another program to reject packets from a link-local address where their VLAN tag was just taken out: IP does
-/// not see them there, but on the interface of the VLAN, where they come by once more. The tag is not to be seen any more in what a
-/// cooked capture hands on. A tag for VLAN 0 is none, and of two tags the inner one is still in front of the IP header.
+/// not see them there but on the VLAN device, where they are captured once more. A cooked capture does not show the tag that was taken
+/// out, so user space could not tell. A tag for VLAN 0 counts as none, and of two tags the inner one is still in front of the IP header.
 pub(super) fn without_hidden_link_local() -> [Instruction; HIDDEN_LENGTH] {
     let jump = |operand, if_true, if_false| Instruction {
         if_true,
@@ -322,7 +322,7 @@ fn whole(direction: Direction, wanted: &Ranges, leaf: usize) -> CodeBlock {
     code
 }
 
-/// With the protocol number at hand, goes on to ICMP of this version or to what has ports.
+/// With the protocol number in the accumulator: goes on to ICMP of this version or to the transports with ports.
 fn demultiplex(code: &mut CodeBlock, icmp: Transport, is_wanted: bool) {
     if is_wanted {
         code.skip(JUMP_EQUAL, icmp.protocol_number().into(), 0, 1);
@@ -331,7 +331,7 @@ fn demultiplex(code: &mut CodeBlock, icmp: Transport, is_wanted: bool) {
     code.jump(Label::Ports);
 }
 
-/// With the port at hand, finds its range.
+/// With the port in the accumulator: a binary search tree over the ranges.
 fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -> CodeBlock {
     if ranges.len() <= leaf {
         return list(ranges, tests);
@@ -353,7 +353,7 @@ fn tree<'a>(ranges: &'a [Range], leaf: usize, tests: &mut Vec<&'a [FlagTest]>) -
     code
 }
 
-/// With the port at hand, compares it with one range after the other.
+/// With the port in the accumulator: compares it with one range after the other.
 fn list<'a>(ranges: &'a [Range], tests: &mut Vec<&'a [FlagTest]>) -> CodeBlock {
     // The targets of the comparisons come right behind the list: at `length` a RETURN that rejects, then an exit for each kind of tests
     // that a matching range may ask for. They are within the reach of a conditional jump, as the assertion on LEAF_SIZES says.

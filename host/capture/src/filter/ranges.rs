@@ -137,7 +137,7 @@ const fn last_port(transport: Transport) -> u16 {
     }
 }
 
-/// Walks over the ports once, with the watches that ask for the current one at hand.
+/// Sweeps over the ports once, with the set of watches that ask for the current one.
 fn sweep(transport: Transport, watches: &[Watch], lost_flags: &mut bool) -> Vec<Range> {
     let highest = last_port(transport);
     // What begins (+1) and ends (-1) at a port; ends are behind the last port, so one more bit is needed.
@@ -186,7 +186,7 @@ fn flag_test(watch: &Watch) -> Option<FlagTest> {
         .then_some(FlagTest { mask: watch.set.0 | watch.clear.0, value: watch.set.0 })
 }
 
-/// The tests that matter: without those that another one covers, and none at all if one lets everything through.
+/// The tests without those that another one covers; empty if one of them passes everything.
 fn alternatives(tests: impl Iterator<Item = FlagTest>, lost: &mut bool) -> Vec<FlagTest> {
     let mut kept: Vec<FlagTest> = Vec::new();
     for test in tests {
@@ -212,7 +212,7 @@ fn either(one: &[FlagTest], other: &[FlagTest]) -> Vec<FlagTest> {
     if one.is_empty() || other.is_empty() {
         return Vec::new();
     }
-    // That tests were lost is known anyway: whoever joins ranges counts as imprecise.
+    // Whether tests were lost does not matter here: a filter with joined ranges counts as widened anyway.
     alternatives(one.iter().chain(other).copied(), &mut false)
 }
 

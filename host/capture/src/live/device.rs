@@ -61,7 +61,7 @@ impl Device {
 
     fn capture(settings: &CaptureSettings) -> Result<Capture<Active>, pcap::Error> {
         let capture = Capture::from_device(settings.interface.as_str())?
-            // Each frame is there as soon as the kernel has it, not when a block of the ring is full.
+            // Frames are delivered as soon as the kernel has them, not when a block of the ring is full.
             .immediate_mode(true)
             .promisc(settings.promiscuous && settings.interface != ANY_INTERFACE)
             .snaplen(SNAP_LENGTH)
@@ -69,11 +69,11 @@ impl Device {
             .tstamp_type(TimestampType::Host)
             .open()?
             .setnonblock()?;
-        // libpcap leaves its socket to every child; a command of a door must not have it.
+        // libpcap does not set close-on-exec on its socket, and a door's command must not inherit it.
         let flags = fcntl_getfd(&capture).map_err(io::Error::from)?;
         fcntl_setfd(&capture, flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
-        // Our filter drops packets that go the other way, but some may be in the ring before it is attached; libpcap does not hand
-        // those on. Other unwanted ones from that moment do no harm, since dispatch looks again, and wanted ones are welcome.
+        // Our filter rejects packets of the other direction, but some may be in the ring before it is attached; libpcap drops those.
+        // Other unwanted packets from that moment do no harm, since dispatch checks again.
         capture.direction(match settings.direction {
             Direction::Incoming => pcap::Direction::In,
             Direction::Outgoing => pcap::Direction::Out,
@@ -101,10 +101,10 @@ impl Device {
         &self.capture
     }
 
-    /// Puts `filter` in place of the one before in one step, behind the back of libpcap, which then filters nothing itself.
+    /// Replaces the attached filter by `filter` atomically. It is set on the socket directly; libpcap does not know of it and filters nothing.
     ///
-    /// Memory for filters is limited for each socket (net.core.optmem_max), and for a moment the old and the new one are there
-    /// together. If it does not suffice, everything is let through while they change, and if even then it does not, a coarser one is made.
+    /// A socket's memory for filters is limited (net.core.optmem_max), and during the change the kernel holds the old and the new one. If that
+    /// is too much, a filter that passes everything is attached in between; if it is still too much, a coarser filter is attached.
     pub(super) fn attach(&self, filter: &Filter, observer: &dyn Observer) -> Result<(), CaptureError> {
         let failed = |source| CaptureError::Filter { interface: self.name().to_owned(), source };
         let socket = SockRef::from(&self.capture);
@@ -125,7 +125,7 @@ impl Device {
         Ok(())
     }
 
-    /// The whole program, with what goes in front of it on this device.
+    /// The whole program: on `any` with the prologue that rejects hidden link-local packets.
     fn program(&self, filter: Vec<SockFilter>) -> Vec<SockFilter> {
         if self.link != LinkType::CookedV2 {
             return filter;
@@ -177,7 +177,7 @@ fn timestamp(seconds: i64, micros: i64) -> Timestamp {
     Timestamp(seconds.saturating_mul(1_000_000).saturating_add(micros))
 }
 
-/// libpcap has only words for what went wrong, so the two common reasons are found out by trying.
+/// libpcap gives its errors only as text, so the two common causes are found by probing.
 fn why(interface: &str, source: pcap::Error) -> CaptureError {
     let interface = interface.to_owned();
     let probe = |family, kind| socket_with(family, kind, SocketFlags::CLOEXEC, None);

@@ -1,4 +1,4 @@
-//! CaptureError: why an interface is not listened to.
+//! CaptureError: why an interface cannot be captured on.
 
 use std::io;
 
@@ -19,7 +19,7 @@ pub enum CaptureError {
         /// The interface.
         interface: String,
     },
-    /// The interface was there but went down or away.
+    /// The interface went down or was removed.
     #[error("{interface} went down or away")]
     Lost {
         /// The interface.
@@ -41,7 +41,7 @@ pub enum CaptureError {
         /// What the kernel says.
         source: io::Error,
     },
-    /// The system has not what a thread needs.
+    /// The system cannot start another thread.
     #[error("cannot start the thread that captures on {interface}")]
     Thread {
         /// The interface.

@@ -1,27 +1,27 @@
-//! Moderation: whether each frame wakes the thread, or the ring is polled in intervals.
+//! Moderation: whether each frame wakes the thread, or the thread polls the ring in intervals.
 //!
-//! To be woken for a frame costs ten times what it takes to judge it, which is worth it for the one that opens a door, and not in a
-//! flood. Drivers of network cards moderate their interrupts for the same reason, and as they do (NAPI in the kernel) this switches between
-//! the two by the load: from wake-ups to polling when many frames come in a short time, and back with the first poll that finds few.
+//! A wake-up costs ten times what judging a frame does. That is worth it for a single knock, and not in a flood. Network drivers moderate
+//! their interrupts for the same reason (NAPI in the kernel), and this works in the same way: the thread changes from wake-ups to polling when
+//! many frames come in a short time, and back after the first poll that finds few.
 
 use std::time::{Duration, Instant};
 
-/// The poll interval, and so what a client may wait longer under load; the kernel's ring holds ten times what can come meanwhile.
+/// The poll interval, which is also the latency that polling adds; the kernel's ring holds ten times what can arrive in it.
 const POLL_INTERVAL: Duration = Duration::from_micros(400);
-/// As many frames in a window begin the polling: 16,000 a second, if they come evenly.
+/// So many frames within a window start polling: 16,000 a second, if they come evenly.
 const MANY: usize = 16;
 const WINDOW: Duration = Duration::from_millis(1);
-/// Fewer frames at one poll end it. That is fewer than begin it, or it would begin and end all the time at a rate in between.
+/// A poll that finds fewer frames ends polling. It is less than [`MANY`], so that a steady rate does not switch back and forth.
 const STILL_MANY: usize = 4;
 
-/// Decides by how many frames were read.
+/// Decides between wake-ups and polling by how many frames were read.
 #[derive(Debug)]
 pub(super) struct InterruptModeration {
     /// When the window began, and how many frames were read in it.
     since: Instant,
     frames: usize,
     is_polling: bool,
-    /// There was more than could be read at once.
+    /// The last batch was full, so more frames may wait.
     is_behind: bool,
 }
 
@@ -30,7 +30,7 @@ impl InterruptModeration {
         Self { since: now, frames: 0, is_polling: false, is_behind: false }
     }
 
-    /// Takes note of frames that were read at once, of at most `limit`.
+    /// Records how many frames were read in one batch of at most `limit`.
     pub(super) fn note(&mut self, frames: usize, limit: usize, now: Instant) {
         self.is_behind = frames == limit;
         if self.is_polling {

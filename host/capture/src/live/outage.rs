@@ -11,16 +11,16 @@ use crate::link_changes::LinkChanges;
 
 /// The first pause before trying again; each one after it is twice as long.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// The longest pause. An interface that works for longer is over its troubles.
+/// The longest pause. After an interface has worked for longer, the pauses start over.
 const LONGEST: Duration = Duration::from_secs(5);
 /// A change of interfaces ends a pause, but not before this: machines with many containers change all the time.
 const LEAST: Duration = Duration::from_millis(50);
 
-/// What is known of an interface's troubles.
+/// The state of retrying an interface that cannot be captured on.
 pub(super) struct Outage {
     pause: Option<Duration>,
-    /// What was said of it already.
-    said: Option<String>,
+    /// The failure that was reported last; none since the interface was opened.
+    reported: Option<String>,
     was_open: bool,
     /// Readable when interfaces have come, gone up or gone; without it pauses take their full time. It is there from the beginning, so that
     /// no change between a failure and the pause after it is missed.
@@ -38,7 +38,7 @@ pub(super) enum Recovered {
 
 impl Outage {
     pub(super) const fn new(changes: Option<LinkChanges>) -> Self {
-        Self { pause: None, said: None, was_open: false, changes }
+        Self { pause: None, reported: None, was_open: false, changes }
     }
 
     /// Reports why there is no capture, unless that was the last thing that was reported.
@@ -49,7 +49,7 @@ impl Outage {
         observer: &dyn Observer,
     ) {
         let reason = with_sources(failure);
-        if self.said.as_ref() == Some(&reason) {
+        if self.reported.as_ref() == Some(&reason) {
             return;
         }
         observer.report(&Report::new(What::NotListening {
@@ -57,24 +57,24 @@ impl Outage {
             reason: reason.as_str().into(),
             direction: settings.direction,
         }));
-        self.said = Some(reason);
+        self.reported = Some(reason);
     }
 
-    /// The interface is open; what is said next is news again. Whether that is worth a report, since there was one that it was not.
+    /// The interface is open, so the next failure is reported again. Some if a failure was reported before, so that the recovery is, too.
     pub(super) fn end(&mut self) -> Option<Recovered> {
         let opened = if self.was_open { Recovered::Again } else { Recovered::AtLast };
         self.was_open = true;
-        self.said.take().map(|_| opened)
+        self.reported.take().map(|_| opened)
     }
 
-    /// The interface was open for so long. One that fails again and again at once is not worth more and more attempts.
+    /// The interface was open for `time`. If that was short, the next pause goes on growing: it may fail each time at once.
     pub(super) fn worked_for(&mut self, time: Duration) {
         if time > LONGEST {
             self.pause = None;
         }
     }
 
-    /// Waits until it may be worth trying again, or until there is a command.
+    /// Waits until the pause is over or cut short by a change of interfaces, or until a command says to stop.
     pub(super) fn wait(&mut self, shared: &SharedCapture) {
         let pause = self.pause.map_or(SHORTEST, |pause| (pause * 2).min(LONGEST));
         self.pause = Some(pause);
@@ -111,7 +111,7 @@ impl Outage {
         self.changes.as_ref()
     }
 
-    /// Takes note of changes of interfaces: that there are some is all that counts.
+    /// Clears the notification of changes.
     pub(super) fn forget_changes(&self) {
         if let Some(changes) = &self.changes {
             changes.forget();
@@ -129,7 +129,7 @@ impl Outage {
     }
 }
 
-/// A failure with all that led to it.
+/// A failure with its chain of sources.
 pub(super) fn with_sources(failure: &CaptureError) -> String {
     let mut text = failure.to_string();
     let mut source = failure.source();

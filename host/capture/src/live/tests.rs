@@ -231,7 +231,7 @@ fn stream(rate: u32, stop: &AtomicBool) -> u32 {
     while !stop.load(Ordering::Relaxed) {
         let due = u32::try_from(begin.elapsed().as_micros() * u128::from(rate) / 1_000_000).unwrap();
         while sent < due {
-            // Nobody listens, so every other call says so.
+            // The port is closed, so every other call returns that error.
             while socket.send_to(&sent.to_be_bytes(), "127.0.0.1:3000").is_err() {}
             sent += 1;
         }

@@ -1,4 +1,4 @@
-//! Reads one rule as nf_tables lists it: which port it compares, and where it leads. What it does not understand leads nowhere.
+//! Reads one rule as nf_tables lists it: which port it compares, and where it leads. A rule that it does not understand counts as no redirection.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -65,7 +65,7 @@ enum RegisterValue {
     Other,
 }
 
-/// What is known of a rule after so many of its expressions.
+/// What is known of a rule after the expressions read so far.
 #[derive(Default)]
 struct RuleReader {
     registers: HashMap<u32, RegisterValue>,
@@ -86,7 +86,7 @@ pub(super) fn read(family: Family, attributes: &[u8]) -> Option<Redirection> {
     for (_, expression) in all(find(attributes, NFTA_RULE_EXPRESSIONS)?) {
         let name = text(find(expression, NFTA_EXPR_NAME)?);
         let data = find(expression, NFTA_EXPR_DATA).unwrap_or_default();
-        // Only what is not understood is skipped: it may narrow what the rule applies to, and a warning too many does no harm.
+        // An expression that is not understood is skipped: it may narrow what the rule applies to, and a false warning does no harm.
         let _ = reading.follow(&name, data);
     }
     let RedirectTarget { port, address } = reading.target?;
@@ -218,7 +218,7 @@ fn translation(info: &[u8]) -> Option<RedirectTarget> {
     }
     let port = port(info.get(port_at..)?)?;
     let bytes = info.get(address_at)?;
-    // An IPv4 address stands at the beginning of the room for one of IPv6, and the rest is zero.
+    // An IPv4 address is in the first 4 bytes of the field for an IPv6 address, and the other bytes are zero.
     let bytes =
         if bytes.len() == 16 && bytes[4..].iter().all(|byte| *byte == 0) { &bytes[..4] } else { bytes };
     let address = if flags & MAPS_ADDRESS == 0 { None } else { address(bytes) };
