@@ -14,6 +14,7 @@ use postern_core::{
 use postern_text::{Mistake, Mistakes};
 
 use crate::activity::Activity;
+use crate::ceilings::Ceilings;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::rule_file::RuleFile;
@@ -24,14 +25,12 @@ use crate::trust::Trust;
 use crate::{guards, interfaces, memory, tenant};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
-const CEILING_LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
 /// What a machine has room for: an element in the kernel and an entry in the ledger each.
 const CEILING_OPENINGS: usize = 131_072;
 /// Judges close to a million knocks a second, and nobody must be woken for it.
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
-pub(crate) const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
 
 /// Everything that the configuration says, checked.
 #[derive(Clone, Debug)]
@@ -62,13 +61,6 @@ pub struct Config {
     pub trust: Trust,
 }
 
-/// What no rule can go beyond.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Ceilings {
-    pub(crate) longest: Duration,
-    pub(crate) memory: Bounds,
-}
-
 /// A configuration as it was found.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
@@ -89,12 +81,6 @@ impl Reading {
     pub fn all_mistakes(&self) -> Vec<Mistake> {
         self.mistakes.iter().chain(self.mistakes_of_tenants.values().flatten()).cloned().collect()
     }
-}
-
-impl Ceilings {
-    /// Those of a postern.toml that cannot be read: nothing is beyond them that may not be.
-    const UNKNOWN: Self =
-        Self { longest: CEILING_LONGEST, memory: Bounds { entries: usize::MAX, bytes: usize::MAX } };
 }
 
 impl Config {
@@ -302,7 +288,7 @@ impl Config {
         let rules_dir = file.with_file_name(table.text("rules").map_or("rules", |at| at.value));
         let is_strict = table.flag("strict_modes").unwrap_or(true);
         let limits = table.table("limits");
-        let limit_range = Duration::from_secs(1)..=CEILING_LONGEST;
+        let limit_range = Duration::from_secs(1)..=Ceilings::LONGEST;
         let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
         let longest = longest.map_or(DEFAULT_LONGEST, |at| at.value);
         let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
@@ -392,10 +378,4 @@ fn check_interfaces(rule: &RuleFile, captured: &[String], mistakes: &mut Vec<Mis
             mistakes.push(rule.interface_mistake(n, what));
         }
     }
-}
-
-/// Whether a rule or a door may be called this.
-pub(crate) fn is_name(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_')
 }

@@ -10,7 +10,7 @@ use postern_core::{
 };
 use postern_text::{Mistake, chain};
 
-use crate::config::{NAME_RULE, is_name};
+use crate::name::{NAME_RULE, is_name};
 use crate::table::{At, Table};
 use crate::values::{ports, trusted};
 

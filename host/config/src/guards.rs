@@ -1,5 +1,5 @@
 //! Guards: whatever can be read of guard doors, whatever else is wrong with `postern.toml`. It finds no mistakes; that is
-//! [`super::door`]'s.
+//! [`crate::door`]'s.
 //!
 //! A daemon that cannot start for a mistake still closes these ports: closed is safe.
 
@@ -8,7 +8,7 @@ use std::sync::Arc;
 use postern_core::{GuardDoor, MAX_ALWAYS, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, OnClose, PortRange, Width};
 use toml::de::{DeTable, DeValue};
 
-use crate::config::is_name;
+use crate::name::is_name;
 use crate::values::{ports, trusted};
 
 /// The guard doors in a text, each with what is right of it; a port that two of them name goes to the first.

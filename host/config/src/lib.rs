@@ -4,14 +4,18 @@
 //! checked. Files are opened as [`Trust`] has it, and what is being read can be seen in an [`Activity`]. This crate compiles no module,
 //! opens no door, and changes nothing.
 
+// Where a configuration is said.
 mod postern_toml;
 mod source;
 
+// What it says.
+mod ceilings;
 mod config;
 mod door;
 mod guards;
 mod interfaces;
 mod memory;
+mod name;
 mod rule_file;
 mod rule_folder;
 mod tenant;

@@ -8,9 +8,10 @@ use std::time::Duration;
 use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, Width};
 use postern_text::Mistake;
 
-use crate::config::{Ceilings, NAME_RULE, is_name};
+use crate::ceilings::Ceilings;
 use crate::door::prefixes;
 use crate::memory;
+use crate::name::{NAME_RULE, is_name};
 use crate::settings_places::SettingsPlaces;
 use crate::table::{At, Place, Source, Table};
 

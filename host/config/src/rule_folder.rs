@@ -7,7 +7,7 @@ use postern_core::TenantId;
 use postern_text::Mistake;
 
 use crate::activity::Activity;
-use crate::config::Ceilings;
+use crate::ceilings::Ceilings;
 use crate::files::{rule_files, text, unreadable};
 use crate::rule_file::RuleFile;
 use crate::trust::{OpenError, Trust};

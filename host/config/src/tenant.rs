@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postern_core::TenantId;
 use postern_text::Mistake;
 
-use crate::config::{NAME_RULE, is_name};
+use crate::name::{NAME_RULE, is_name};
 use crate::rule_file::RuleFile;
 use crate::table::{At, Table};
 
