@@ -6,11 +6,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex};
 
 use postern_core::{Client, DropReason, Observer, Report, Severity, TenantId, What};
+use postern_text::panic::PastPanic;
 
 use crate::known_conf::KnownConf;
 use crate::log::{Channels, KnockdMessage, NamedSource};
 use crate::names::Names;
-use crate::run::lock;
 
 /// The knockd log: an observer that says reports on knockd's channels.
 pub(crate) struct KnockdLog {
@@ -44,14 +44,14 @@ impl KnockdLog {
             if let Some(names) = names {
                 names.flush();
             }
-            lock(&channels).leave_terminal();
+            channels.lock().past_panic().leave_terminal();
         }
     }
 
     fn say(&self, message: KnockdMessage) {
         let said_later = self.names.as_ref().map(|names| names.say(vec![message.clone()]));
         if !matches!(said_later, Some(Ok(()))) {
-            lock(&self.channels).say(&message);
+            self.channels.lock().past_panic().say(&message);
         }
     }
 
@@ -114,7 +114,7 @@ impl KnockdLog {
         self.say(KnockdMessage::Rereading { path });
         if let Some(path) = log_file {
             self.say(KnockdMessage::ClosingLogFile { path: path.clone() });
-            lock(&self.channels).reopen(&path);
+            self.channels.lock().past_panic().reopen(&path);
             self.say(KnockdMessage::ReopeningLogFile { path });
         }
     }

@@ -7,7 +7,7 @@ use std::fs;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use postern_core::KNOCKD_DAEMON_VAR;
 use postern_text::panic::PastPanic;
@@ -177,7 +177,7 @@ impl KnockdSource {
                 let is_wanted = link.release();
                 if !is_wanted {
                     let text = "ending, since who started it was stopped meanwhile".to_owned();
-                    lock(&channels).say(&KnockdMessage::Ours { text });
+                    channels.lock().past_panic().say(&KnockdMessage::Ours { text });
                 }
                 is_wanted
             })
@@ -194,7 +194,7 @@ impl KnockdSource {
             Ok(Some(signal)) => ExitCode::from(u8::try_from(signal).unwrap_or(0)),
             Ok(None) => ExitCode::from(1),
             Err(text) => {
-                lock(&channels).say(&KnockdMessage::Ours { text });
+                channels.lock().past_panic().say(&KnockdMessage::Ours { text });
                 ExitCode::from(1)
             }
         }
@@ -211,11 +211,6 @@ impl KnockdSource {
     fn pid_file(&self, conf: &Conf) -> PathBuf {
         Path::new("/").join(conf.pid_file.as_ref().unwrap_or(&self.options.pidfile))
     }
-}
-
-/// The channels, also if a thread panicked while it held them.
-pub(crate) fn lock(channels: &Mutex<Channels>) -> MutexGuard<'_, Channels> {
-    channels.lock().past_panic()
 }
 
 /// Says a line on standard error. If that is gone the line is lost.
