@@ -3,30 +3,39 @@
 //! Owns everything that touches WebAssembly: the engine and its ticker, the contract, the limits of instances, loading, the
 //! generations of loaded rules, and the workers that call them. A rule decides; nothing here opens a door.
 //!
+//! **Invariant:** it opens no file and reads no clock but the CPU time of a call; `.clippy.toml` of this crate holds it.
+//!
 //! **Invariant:** whatever a rule does, a trap, an endless loop, nonsense, the outcome is at most an ignored knock.
 //! `tests/all/guests.rs` holds it.
 
-mod call_clock;
+// The contract, and the two ways to call what speaks it.
 mod code;
-mod componentize;
 mod contract;
 mod direct;
-mod fault;
+
+// From bytes to a module that can be started.
+mod componentize;
 mod features;
 mod file_kind;
-mod generation;
+mod load_error;
+mod loader;
+mod module_files;
+pub mod stock;
+
+// One started module, and what bounds it.
+mod call_clock;
+mod fault;
 mod guest;
 mod guest_log;
 mod instance;
 mod limits;
-mod load_error;
-mod loader;
-mod module_files;
-mod problem;
 mod runtime;
-mod shard;
-pub mod stock;
 mod store;
+
+// All rules together, and who calls them.
+mod generation;
+mod problem;
+mod shard;
 mod worker;
 
 pub use fault::Fault;
