@@ -6,6 +6,7 @@ mod asked;
 mod configuration;
 mod documents;
 mod guests;
+mod imports;
 mod languages;
 mod loading;
 mod modules;
