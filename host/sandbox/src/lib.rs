@@ -49,4 +49,4 @@ pub use module_files::{ModuleFiles, ReadError};
 pub use problem::{Problem, ProblemKind};
 pub use runtime::{Running, Runtime};
 pub use shard::Shard;
-pub use worker::{Ask, IsLocal, Now, Pool, Submitter, Surroundings};
+pub use worker::{Ask, IsLocal, Now, Pool, PoolContext, Submitter};

@@ -30,7 +30,7 @@ pub type Now = Arc<dyn Fn() -> Moment + Send + Sync>;
 pub type Ask = Arc<dyn Fn(u64, &RuleId, &Knock, Request) + Send + Sync>;
 
 /// What all workers need to judge.
-pub struct Surroundings {
+pub struct PoolContext {
     /// Leave to run rules.
     pub runtime: Runtime,
     /// Which addresses are this machine's.
@@ -65,7 +65,7 @@ pub struct Submitter {
 }
 
 struct Worker {
-    surroundings: Arc<Surroundings>,
+    context: Arc<PoolContext>,
     generation: Arc<ArcSwap<Generation>>,
     shard: Mutex<Shard>,
     /// Knocks in its queue; this is what bounds it.
@@ -78,16 +78,12 @@ impl Pool {
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn start(
-        surroundings: Surroundings,
-        workers: usize,
-        generation: Arc<Generation>,
-    ) -> std::io::Result<Self> {
-        let surroundings = Arc::new(surroundings);
+    pub fn start(context: PoolContext, workers: usize, generation: Arc<Generation>) -> std::io::Result<Self> {
+        let context = Arc::new(context);
         let stops = Arc::new(AtomicBool::new(false));
         let swap = Arc::new(ArcSwap::new(Arc::clone(&generation)));
         let worker = |_| Worker {
-            surroundings: Arc::clone(&surroundings),
+            context: Arc::clone(&context),
             generation: Arc::clone(&swap),
             shard: Mutex::new(Shard::new(Arc::clone(&generation), workers)),
             waiting: AtomicUsize::new(0),
@@ -111,7 +107,7 @@ impl Pool {
         Ok(Self { workers, queues: queues.into(), generation: swap, hasher, threads, stops })
     }
 
-    /// A way in for one more source of knocks.
+    /// A submitter for one more source of knocks.
     #[must_use]
     pub fn submitter(&self) -> Submitter {
         Submitter {
@@ -200,7 +196,7 @@ impl Worker {
         }
         let mut shard = self.shard.lock().past_panic();
         self.keep_up(&mut shard);
-        let Surroundings { runtime, is_local, now, ask, observer } = &*self.surroundings;
+        let PoolContext { runtime, is_local, now, ask, observer } = &*self.context;
         let judged = catch_unwind(AssertUnwindSafe(|| {
             let running = runtime.running();
             let now = now();
@@ -226,13 +222,13 @@ impl Worker {
 
     fn keep_up(&self, shard: &mut Shard) {
         if !Arc::ptr_eq(&self.generation.load(), shard.generation()) {
-            let evicted = shard.replace(self.generation.load_full(), (self.surroundings.now)());
+            let evicted = shard.replace(self.generation.load_full(), (self.context.now)());
             self.count_drops(DropReason::Evicted, evicted);
         }
     }
 
     /// What is lost before it is known which rules it was for.
     fn count_drops(&self, reason: DropReason, count: usize) {
-        self.surroundings.observer.count_drops(None, reason, count as u64);
+        self.context.observer.count_drops(None, reason, count as u64);
     }
 }

@@ -9,7 +9,7 @@ use postern_capture::{LocalNetwork, Sightings};
 use postern_config::{ConfigSource, Mistakes};
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
 use postern_doorman::Posture;
-use postern_sandbox::{Loader, Pool, Runtime, Surroundings};
+use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -137,8 +137,8 @@ impl App {
             })
         };
         let now = Arc::new(move || clock.now());
-        let surroundings = Surroundings { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
-        let pool = Pool::start(surroundings, config.workers, Arc::clone(&generation))?;
+        let context = PoolContext { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
+        let pool = Pool::start(context, config.workers, Arc::clone(&generation))?;
         let mut captures =
             Captures::new(Arc::clone(&local), Sightings::new(source.likeness()), Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
