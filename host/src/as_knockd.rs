@@ -55,7 +55,7 @@ impl Daemon for Shell {
     fn check_rules(config: &Config) -> Result<Vec<Mistake>, String> {
         let loader = Runtime::start()
             .and_then(|runtime| Loader::new(runtime, Arc::new(())))
-            .map_err(|error| chain(&*error).to_string())?;
+            .map_err(|error| chain(&error).to_string())?;
         let loaded = load_rules(1, config, &loader, &Activity::default());
         Ok(loaded.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
     }

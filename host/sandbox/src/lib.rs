@@ -30,6 +30,7 @@ mod guest_log;
 mod instance;
 mod limits;
 mod runtime;
+mod setup_error;
 mod store;
 
 // All rules together, and who calls them.
@@ -48,5 +49,6 @@ pub use loader::{Loader, Module};
 pub use module_files::{ModuleFiles, ReadError};
 pub use problem::{Problem, ProblemKind};
 pub use runtime::{Running, Runtime};
+pub use setup_error::SetupError;
 pub use shard::Shard;
 pub use worker::{Ask, IsLocal, Now, Pool, PoolContext, Submitter};

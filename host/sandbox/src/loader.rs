@@ -21,6 +21,7 @@ use crate::guest::Guest;
 use crate::load_error::LoadError;
 use crate::module_files::{Compiling, ModuleFiles, NoFiles};
 use crate::runtime::Runtime;
+use crate::setup_error::SetupError;
 use crate::{features, stock};
 
 /// Python rules are 18 MB; beyond this compiling would take minutes.
@@ -79,9 +80,9 @@ impl Loader {
     ///
     /// # Errors
     /// If the contract cannot be linked, which would be our own mistake.
-    pub fn new(runtime: Runtime, observer: Arc<dyn Observer>) -> anyhow::Result<Self> {
+    pub fn new(runtime: Runtime, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
         let mut linker = Linker::new(runtime.engine());
-        add_to_linker(&mut linker).map_err(|error| anyhow::anyhow!("{}", chain(&*error)))?;
+        add_to_linker(&mut linker).map_err(|error| SetupError::Contract(chain(&*error).to_string()))?;
         Ok(Self { runtime, observer, linker, cache: Mutex::default(), ended: Condvar::new() })
     }
 

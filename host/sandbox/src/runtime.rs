@@ -1,5 +1,6 @@
 //! Runtime: the wasmtime engine and the ticker that lets it stop a rule.
 
+use std::io;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
@@ -13,6 +14,8 @@ use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
 use wasmtime::{Config, Engine};
+
+use crate::setup_error::SetupError;
 
 /// How often a running rule may be looked at.
 const TICK: Duration = Duration::from_millis(1);
@@ -54,7 +57,7 @@ impl Runtime {
     ///
     /// # Errors
     /// If this machine cannot run what the engine would compile, or no thread can be started.
-    pub fn start() -> anyhow::Result<Self> {
+    pub fn start() -> Result<Self, SetupError> {
         let mut config = Config::new();
         config
             .epoch_interruption(true)
@@ -67,8 +70,8 @@ impl Runtime {
             .wasm_memory64(false)
             // Off would make wasmtime 48 panic on a component composed of several modules, as QuickJS rules are.
             .wasm_multi_memory(true);
-        let engine = Engine::new(&config).map_err(|error| anyhow::anyhow!("{}", chain(&*error)))?;
-        let ticker = Arc::new(Ticker::start(engine.clone())?);
+        let engine = Engine::new(&config).map_err(|error| SetupError::Engine(chain(&*error).to_string()))?;
+        let ticker = Arc::new(Ticker::start(engine.clone()).map_err(SetupError::Ticker)?);
         Ok(Self { engine, ticker })
     }
 
@@ -119,7 +122,7 @@ impl Shared {
 }
 
 impl Ticker {
-    fn start(engine: Engine) -> anyhow::Result<Self> {
+    fn start(engine: Engine) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
         let shared = Arc::new(Shared {
             running: AtomicUsize::new(0),
