@@ -26,6 +26,8 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("postern.toml"), postern).unwrap();
     fs::create_dir(dir.path().join("rules")).unwrap();
+    // Of the tenant in the example.
+    fs::create_dir_all(dir.path().join("tenants/web")).unwrap();
     for (name, text) in rules {
         fs::write(dir.path().join("rules").join(format!("{name}.toml")), text).unwrap();
     }
