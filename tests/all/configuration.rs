@@ -192,7 +192,7 @@ fn files_that_others_can_write_are_not_read() {
     assert!(said(Trust::Anybody).starts_with(missing));
     write("postern.toml", &format!("strict_modes = false\n{GOOD}"), 0o644);
     assert!(said(Trust::Strict).starts_with(missing));
-    // What stands in a file that anybody can write does not count, least of all this.
+    // A setting in a file that everybody can write does not count, least of all this one.
     set_mode(&file, 0o666);
     let refused = said(Trust::Strict);
     assert!(refused.starts_with("postern.toml: everybody may write it"), "{refused}");

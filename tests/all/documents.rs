@@ -44,7 +44,7 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
 fn the_first_configuration_is_right_on_any_machine() {
     let postern = example(README, "`/etc/postern/postern.toml`:");
     let rule = example(README, "`/etc/postern/rules/ssh.toml`:");
-    // Few machines have an eth0, and who copies it is locked out.
+    // Few machines have an eth0: an operator who copies it is locked out.
     assert_eq!(take(&postern, &[("ssh", &rule)]).interfaces, ["any"]);
     assert_eq!(take(DIST, &[("ssh", &rule)]).interfaces, ["any"]);
 }

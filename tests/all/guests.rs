@@ -1,4 +1,4 @@
-//! Guests that misbehave: each is stopped, hurts nobody else, is reported, and opens nothing.
+//! Guests that misbehave: each is stopped, affects no other rule, is reported, and opens nothing.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -15,7 +15,7 @@ const NEIGHBOUR: &str =
     "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"7/udp\", \"8/udp\"]\n";
 const BAD: &str = "module = \"./bad.wasm\"\ndoor = \"ssh\"\n";
 
-/// A guest's `judge` is called for the first of a neighbour's two knocks: the guest's fault is told with these words, and
+/// A guest's `judge` is called for the first of a neighbour's two knocks: the guest's fault is reported with these words, and
 /// the neighbour opens its door all the same. So it is whether the module came as it is or as a component.
 fn check_fault(module: &[u8], words: &str) {
     check_one_fault(module, words, Arc::new(()));

@@ -151,9 +151,9 @@ fn a_program() {
     );
 }
 
-/// What is not offered is told by its name, with the way to switch it off, whether it stands in a module or in one within a component.
+/// A feature that is not offered is reported by its name, with the way to switch it off, whether it stands in a module or in one within a component.
 #[test]
-fn features_that_nobody_gets() {
+fn features_that_no_rule_gets() {
     let cases = [
         ("SIMD", "-mno-simd128", "(func (drop (v128.const i32x4 0 0 0 0)))"),
         ("threads", "-Ctarget-feature=-atomics", "(func (drop (i32.atomic.load (i32.const 0))))"),
@@ -206,7 +206,7 @@ fn features_that_everybody_gets() {
 }
 
 #[test]
-fn imports_that_nobody_gets() {
+fn imports_that_no_rule_gets() {
     let with = |import: &str| guest(&format!("(import {import})\n"), "(i32.const 48)", "(i32.const 96)");
     check(
         &with("\"env\" \"printf\" (func (param i32))"),

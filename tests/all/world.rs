@@ -32,7 +32,7 @@ pub(crate) struct World {
     numbers: DoorNumbers,
     used: UsedOnce,
     now: Moment,
-    /// Everything that was told, a line each.
+    /// Everything that was reported, a line each.
     pub(crate) out: String,
 }
 
@@ -88,7 +88,7 @@ impl World {
         Self::observed(files, Arc::new(()))
     }
 
-    /// The same, with somebody who hears what rules write into the log.
+    /// The same, with an observer that gets what rules write into the log.
     pub(crate) fn observed(files: &[(&str, &[u8])], observer: Arc<dyn Observer>) -> Self {
         Self::configured(POSTERN_TOML, files, observer)
     }
@@ -206,7 +206,7 @@ impl World {
         self.now = end;
     }
 
-    /// Doors do what they are told, at once.
+    /// Doors carry out orders at once.
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {

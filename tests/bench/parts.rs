@@ -87,7 +87,7 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
     bencher.bench_local(|| dispatch.wanted(black_box(&knock), |_| true).next());
 }
 
-/// What is remembered of one of so many clients is looked up and written anew.
+/// The memory of one of so many clients is looked up and written anew.
 #[divan::bench(args = [1, 100_000, 1_000_000])]
 fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
     let bounds = Bounds { entries: 2_000_000, bytes: 1 << 30 };
@@ -100,7 +100,7 @@ fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
     }
     let mut n = 0_u32;
     bencher.bench_local(|| {
-        // Each time somebody who was not seen for long.
+        // Each time a client that was not seen for long.
         n = (n + 7919) % clients;
         let client = memories.client(address(n), 0);
         let known = memories.recall(rule, client, Timestamp(1)).map(<[u8]>::len);

@@ -120,7 +120,7 @@ fn postern() -> PathBuf {
     program
 }
 
-/// Somebody's folder for configuration on the client.
+/// A user's folder for configuration on the client.
 struct Home<'lab> {
     lab: &'lab Lab,
     folder: TempDir,

@@ -107,7 +107,7 @@ fn a_command_that_hangs_is_killed_and_what_it_did_is_undone() {
     let pids = fs::read_to_string(daemon.dir().join("journal")).expect("the command ran");
     for pid in pids.split_whitespace() {
         eventually_within(PATIENCE, &format!("the end of process {pid}"), || {
-            // A zombie has ended too; whoever adopted it may be slow to notice.
+            // A zombie has ended too; the process that adopted it may be slow to notice.
             let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
             (stat.is_empty() || stat.contains(") Z ")).then_some(())
         });
@@ -141,7 +141,7 @@ fn what_a_killed_daemon_left_open_is_closed_by_the_next_on_time_and_once() {
     lab.knock(CLIENT4, STEPS);
     daemon.wait_for("open", |_| true);
     let (setup, _) = daemon.kill();
-    // The door is not there any more; how to close it was written down.
+    // The door is not there any more; how to close it is in the journal.
     let daemon = setup.config("interfaces = [\"eth0\"]\n[doors.lamp]\nopen = [\"/bin/true\"]\n").start();
     let close = daemon.wait_for("close", |_| true);
     assert_eq!(
@@ -173,7 +173,7 @@ fn a_killed_daemon_loses_no_extension() {
     daemon.wait_for("open", |_| true);
     lab.knock(CLIENT4, "7001/udp 8001/tcp 9001/udp");
     daemon.wait_for("extend", |_| true);
-    // Nobody is promised that it is on the disk at once.
+    // It need not be on the disk at once.
     eventually_within(PATIENCE, "the extension in the journal", || {
         let journal = fs::read(daemon.dir().join("state/postern.redb")).unwrap_or_default();
         journal.windows(16).any(|bytes| bytes == b"\"lasts\":3600000,").then_some(())

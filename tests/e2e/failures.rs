@@ -58,7 +58,7 @@ fn a_flush_takes_the_guard_from_a_daemon_that_is_stopped_and_from_no_other() {
 }
 
 #[test]
-fn nobody_listening_to_the_log_is_no_reason_to_end() {
+fn a_log_without_a_reader_does_not_end_the_daemon() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
     let mut daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).launch_unheard();
@@ -73,9 +73,9 @@ fn nobody_listening_to_the_log_is_no_reason_to_end() {
     assert!(status.success(), "{status}");
 }
 
-/// More lines than a pipe holds: who is told and does not listen must not keep anybody waiting.
+/// More lines than a pipe holds: a reader that does not read must not block the daemon.
 #[test]
-fn a_log_that_nobody_reads_holds_up_no_packet() {
+fn a_log_that_is_not_read_holds_up_no_packet() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
     let mut daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).launch_unread();
@@ -85,7 +85,7 @@ fn a_log_that_nobody_reads_holds_up_no_packet() {
     });
     let mut wire = lab.injector();
     for number in 0..600_u32 {
-        // Nobody has a route to 198.18.0.0/15, which is for tests (RFC 2544).
+        // No machine has a route to 198.18.0.0/15, which is for tests (RFC 2544).
         let from = SocketAddr::new(Ipv4Addr::from_bits(0xc612_0000 + number).into(), 4000);
         let to = |port| SocketAddr::new(SERVER4, port);
         for frame in [
@@ -96,7 +96,7 @@ fn a_log_that_nobody_reads_holds_up_no_packet() {
             wire.send(&frame);
         }
     }
-    // The main loop has told of all these when it comes to this.
+    // The main loop has reported all these when it comes to this.
     daemon.write("rules/knock.toml", KNOCK.replace("7000", "7001"));
     eventually("the daemon opens, and has read its rules again, unread", || {
         lab.knock(CLIENT6, &STEPS.replace("7000", "7001"));

@@ -1,4 +1,4 @@
-//! Files that others can write decide nothing, and what a first configuration gets wrong is told before it locks anybody out.
+//! Files that others can write decide nothing, and what a first configuration gets wrong is reported before it locks a client out.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
@@ -36,7 +36,7 @@ fn a_file_that_others_can_write_is_refused_and_what_runs_stays() {
         set_mode(&path, closed);
         daemon.wait_since(mark, "reload", |_| true);
     }
-    // What was written while anybody could is not in force.
+    // What was written while everybody could write it is not in force.
     set_mode(&daemon.dir().join("postern.toml"), 0o666);
     let mark = daemon.log().mark();
     daemon.write("rules/knock.toml", KNOCK.replace("7000", "7001"));
@@ -71,7 +71,7 @@ fn strict_modes_can_be_waived_and_that_is_said() {
     let mark = daemon.log().mark();
     set_mode(&daemon.dir().join("rules/knock.toml"), 0o666);
     daemon.wait_since(mark, "reload", |_| true);
-    // But not by the file itself, which anybody could have made say so.
+    // But not by the file itself: everybody could have written that into it.
     let mark = daemon.log().mark();
     set_mode(&daemon.dir().join("postern.toml"), 0o666);
     daemon.wait_for_refusal(mark);
@@ -114,7 +114,7 @@ fn an_interface_that_is_not_there_is_told_with_those_that_are() {
     assert!(err.contains("there are") && err.contains("eth0"), "{err}");
 }
 
-/// Port 80 of a container is not port 80 of this machine, and who guards the wrong one is told.
+/// Port 80 of a container is not port 80 of this machine, and the daemon says so if the wrong one is guarded.
 #[test]
 fn a_way_past_a_guarded_port_is_told() {
     let Some(lab) = Lab::if_possible() else { return };

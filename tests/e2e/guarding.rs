@@ -1,4 +1,4 @@
-//! The guard when something else is wrong, missing, half written or somebody else's: what is closed stays closed.
+//! The guard when something else is wrong, missing, half written or another daemon's: what is closed stays closed.
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
@@ -19,7 +19,7 @@ fn is_closed(lab: &Lab) -> bool {
     lab.tcp(STRANGER4, 22, A_WHILE).is_silence() && lab.tcp(STRANGER6, 22, A_WHILE).is_silence()
 }
 
-/// Does something while a stranger tries to get in, who must not.
+/// Does something while a client without a knock tries to get in, which must fail.
 fn with_a_stranger_at_the_door<T>(lab: &Lab, act: impl FnOnce() -> T) -> T {
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -163,7 +163,7 @@ fn half_a_file_lets_go_of_nothing() {
             in_force(&daemon, &whole);
         }
     });
-    // Left alone, it is meant so; asked for, at once.
+    // A file that has not changed for a while is complete; SIGHUP asks for it at once.
     in_force(&daemon, &half);
     assert!(lab.tcp_connects(STRANGER4, 22, SOON));
     in_force(&daemon, &whole);
@@ -197,7 +197,7 @@ fn a_file_that_is_being_written_lets_go_of_nothing() {
         let path = daemon.dir().join("postern.toml");
         let mut file = std::fs::OpenOptions::new().append(true).open(path).expect("it is ours");
         file.write_all(b"# a slow writer\n").expect("there is room");
-        // Another file changes meanwhile, and longer passes than a whole configuration would be left alone for.
+        // Another file changes meanwhile, and more time passes than the daemon waits before it releases ports.
         daemon.change_rule("lamp", &format!("for = \"1m\"\n{}", KNOCK.replace("ssh", "lamp")));
         thread::sleep(Duration::from_secs(5));
         file.write_all(b"[doors.ssh]\nguard = \"tcp/22\"\n").expect("there is room");

@@ -51,7 +51,7 @@ fn flood(lab: &Lab, config: &str) {
         flood.join().expect("the flood only sends")
     });
 
-    // Whoever gets in behind the whole flood is behind everything that was kept of it.
+    // A client that gets in after the whole flood was judged after every packet of it.
     get_in(lab, CLIENT6);
     let grown = daemon.resident_kib().saturating_sub(before);
     assert!(grown < GROWTH_KIB, "{grown} KiB more after {FLOOD} packets in {flood:?}");

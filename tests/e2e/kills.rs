@@ -112,7 +112,7 @@ fn killed_at_any_moment_it_lets_no_stranger_in_and_leaves_nothing_open() {
     });
     println!("{} tries of strangers over {ROUNDS} kill -9", tries.load(Ordering::Relaxed));
 
-    // Whoever comes last closes what all of them left open, and no door is open past its time.
+    // The last daemon closes what all of them left open, and no door is open past its time.
     let daemon = setup.start();
     eventually("what was opened is closed", || {
         let ran = fs::read_to_string(dir.join("ran")).unwrap_or_default();

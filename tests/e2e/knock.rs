@@ -1,4 +1,4 @@
-//! What counts as a right knock, and who may send it.
+//! What counts as a right knock, and which clients may send it.
 
 use std::net::SocketAddr;
 use std::time::Duration;

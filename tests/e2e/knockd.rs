@@ -191,7 +191,7 @@ stop_command_6 =
             eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
         }
     }
-    // A stop command that is there but empty is waited for, told and run all the same.
+    // A stop command that is there but empty is waited for, logged and run all the same.
     let said = format!("{CLIENT6}: fallback: command timeout\nfallback: running command: \n");
     eventually(&said, || knockd.read("stdout").contains(&said).then_some(()));
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));

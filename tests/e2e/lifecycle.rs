@@ -7,7 +7,7 @@ use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, Signal, eventually};
 use crate::{A_WHILE, KNOCK, LATENESS, SOON, SSH_2S, STEPS, STORY, posternd};
 
 #[test]
-fn after_a_kill_the_kernel_closes_on_time_and_nobody_gets_in() {
+fn after_a_kill_the_kernel_closes_on_time_and_no_client_gets_in() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
     let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();

@@ -143,7 +143,7 @@ fn a_slow_rule_delays_neither_closing_nor_a_change_of_interfaces_nor_a_stop() {
         .start();
     lab.knock(CLIENT4, STEPS);
     let open = daemon.wait_for("open", |_| true);
-    // Some seconds of work for whoever judges.
+    // Some seconds of work for the worker that judges.
     lab.knock(CLIENT6, &vec!["1111/udp"; 200].join(" "));
     daemon.write("postern.toml", SSH_2S);
     let close = daemon.wait_for("close", |_| true);
@@ -248,7 +248,7 @@ impl HungDisk {
 
 impl Drop for HungDisk {
     fn drop(&mut self) {
-        // Whoever waits gets an answer now: there is no such disk any more.
+        // Every waiting call gets an answer now: there is no such disk any more.
         drop(self.server.kill());
         drop(self.server.wait());
         drop(Command::new("umount").arg(self.folder.path()).status());
@@ -267,7 +267,7 @@ fn a_disk_that_hangs_holds_up_no_later_change() {
         slow.text("detail").contains("reading") && slow.text("detail").contains("unheard.toml"),
         "{slow}"
     );
-    // It stays, so each change waits for it as well, until four do: then it is a mistake that is told at once.
+    // It stays, so each change waits for it as well, until four do: then it is a mistake that is reported at once.
     let mark = daemon.log().mark();
     eventually("it is named and skipped", || {
         daemon.write("rules/other.toml", KNOCK.replace("000/", "001/"));
@@ -316,7 +316,7 @@ fn what_a_newer_change_may_guard_is_not_let_go_of() {
     daemon.write("postern.toml", SSH_2S);
     daemon.signal(Signal::HUP);
     daemon.wait_for("slow", |_| true);
-    // It is on its way; before it is in force somebody thinks better of it, and what they write hangs.
+    // It is being prepared; before it is in force the operator changes it again, and the new one hangs.
     symlink(disk.file(), daemon.dir().join("rules/unheard.toml")).expect("the folder is ours");
     daemon.write("postern.toml", &both);
     let mark = daemon.log().mark();

@@ -6,7 +6,7 @@ use postern_tests::{CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, frame};
 
 use crate::{BOTH_KINDS, KNOCK, SSH_2S, STORY, posternd};
 
-/// Nobody but this machine has these, or nobody at all; the network of the wire is 10.77.0.0/16, without an assigned broadcast address.
+/// Addresses that only this machine has, or none; the network of the wire is 10.77.0.0/16, without an assigned broadcast address.
 const IMPOSSIBLE_SOURCES: [&str; 16] = [
     "0.0.0.0",
     "0.1.2.3",

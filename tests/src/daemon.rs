@@ -27,7 +27,7 @@ pub struct Setup<'lab> {
     folder: TempDir,
 }
 
-/// Who is at the other end of a daemon's log.
+/// What is at the other end of a daemon's log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Hearing {
     Listens,
@@ -126,7 +126,7 @@ impl<'lab> Setup<'lab> {
         self.spawn(Hearing::Listens)
     }
 
-    /// Starts the daemon with nobody at the other end of its log.
+    /// Starts the daemon with a log that has no reader.
     ///
     /// # Panics
     /// If the program cannot be started.
@@ -136,7 +136,7 @@ impl<'lab> Setup<'lab> {
         self.spawn(Hearing::Gone)
     }
 
-    /// Starts the daemon with somebody at the other end of its log who never reads it.
+    /// Starts the daemon with a reader of its log that never reads.
     ///
     /// # Panics
     /// If the program cannot be started.

@@ -24,13 +24,13 @@ use crate::skip::skip;
 pub const SERVER4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 /// The client's IPv4 address.
 pub const CLIENT4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 2));
-/// The IPv4 address of somebody next door to the client.
+/// The IPv4 address of a neighbour of the client.
 pub const STRANGER4: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 3));
 /// The server's IPv6 address.
 pub const SERVER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 1));
 /// The client's IPv6 address.
 pub const CLIENT6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 2));
-/// The IPv6 address of somebody next door to the client.
+/// The IPv6 address of a neighbour of the client.
 pub const STRANGER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0, 3));
 
 /// The wire's end on either machine.
@@ -303,7 +303,7 @@ fn greets(stream: &mut TcpStream) -> bool {
     limit.is_ok() && stream.read_exact(&mut greeting).is_ok() && greeting == *b"hello\n"
 }
 
-/// Lays the wire. Neighbours are written down, so that no packet waits for an ARP or neighbour discovery of its own.
+/// Lays the wire. Neighbours are static entries, so that no packet waits for an ARP or neighbour discovery of its own.
 fn furnish(server: &Namespace, server_pid: u32, client: &Namespace) {
     let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
     let (server_mac, client_mac) = (mac(crate::frame::SERVER_MAC), mac(crate::frame::CLIENT_MAC));

@@ -13,7 +13,7 @@ pub fn skip(why: &str) {
     skip_everywhere(why);
 }
 
-/// As [`skip`], but nowhere a failure: for want of something that a kernel has or has not, and nobody can install.
+/// As [`skip`], but nowhere a failure: because the kernel lacks something that cannot be installed.
 pub fn skip_everywhere(why: &str) {
     let test = std::thread::current().name().unwrap_or("a test").to_owned();
     // Past the test runner, which would keep the line to itself.

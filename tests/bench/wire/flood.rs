@@ -12,7 +12,7 @@ const RATE: f64 = 300_000.0;
 const MANY: usize = 1_500_000;
 /// Sources of a flood in which nothing comes again within 200 ms.
 const SPOOFED: u32 = 60_000;
-/// Nobody watches it.
+/// A port that no rule watches.
 const UNWATCHED: u16 = 7777;
 /// Rules of so many steps each, at every second port from here on.
 const SCATTERED: u16 = 100;

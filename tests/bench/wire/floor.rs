@@ -30,7 +30,7 @@ pub(crate) enum Floor {
     Immediate,
     /// Look at the last byte; read as Postern does, in naps, but with nothing behind it.
     Napping,
-    /// Open for whoever sends the last step of a knock, without a rule, a ledger or a second thread.
+    /// Open for each source of the last step of a knock, without a rule, a ledger or a second thread.
     Opener,
 }
 
@@ -76,7 +76,7 @@ impl Floor {
     }
 
     fn capture(self) -> Result<Capture<Active>, pcap::Error> {
-        // Who is woken for each packet must not look up in between: it would never be quiet, and pay for packets that it does not get.
+        // A reader that is woken for each packet must not poll in between: it would never be quiet, and pay for packets that it does not get.
         let milliseconds = if self == Self::Buffered { 10 } else { 0 };
         let device = Capture::from_device("eth0")?.snaplen(128).buffer_size(16 << 20).timeout(milliseconds);
         let mut capture = device.immediate_mode(self != Self::Buffered).open()?;
@@ -109,7 +109,7 @@ fn nap() {
     tell(stats.received, stats.dropped, odd.load(Ordering::Relaxed));
 }
 
-/// Returns when nobody is there any more.
+/// Returns when standard input is closed.
 fn wait_for_the_end() {
     let _ = std::io::stdin().read_to_end(&mut Vec::new());
 }
@@ -126,7 +126,7 @@ fn doorman() -> Doorman {
     let ports = vec![PortRange::single(GuardProtocol::Udp, GUARDED)];
     let (name, on_close) = ("floor".into(), OnClose::Keep);
     let door = NetDoor::Guard(GuardDoor { name, ports, always: Vec::new(), prefixes: Vec::new(), on_close });
-    Doorman::start(None, &[(DoorId(1), door)], Release::Now).expect("nobody else is here").0
+    Doorman::start(None, &[(DoorId(1), door)], Release::Now).expect("no other daemon is here").0
 }
 
 fn open(doorman: &mut Doorman, frame: &[u8]) {

@@ -14,14 +14,14 @@ use postern_tests::{Lab, SERVER4, frame, sleep_until};
 
 use crate::{GUARDED, KNOCK, client};
 
-/// From one probe to the next: how fine the answer is. Whoever waits sleeps, for a spinning client would not leave the machine idle: on two
+/// From one probe to the next: how fine the answer is. Between probes the client sleeps, for a spinning client would not leave the machine idle: on two
 /// cores the scheduler has the daemon wait behind it for milliseconds.
 const PROBE: Duration = Duration::from_micros(15);
 /// From one step of the knock to the next: as a program knocks, and as a person does.
 pub(crate) const QUICK: Duration = Duration::from_millis(2);
 pub(crate) const SLOW: Duration = Duration::from_secs(1);
-/// From one knock to the next, so that whoever is under measurement sleeps again.
-const REST: Duration = Duration::from_millis(20);
+/// From one knock to the next, so that the process under measurement sleeps again.
+const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Times to the first packet let through, sorted, and how many knocks opened nothing.
@@ -30,15 +30,15 @@ pub(crate) struct Times {
     pub(crate) lost: usize,
 }
 
-/// Knocks as the clients `who`, one after the other, with so much time between the steps, and probes a guarded UDP port until something comes through.
-pub(crate) fn knock(lab: &Lab, who: Range<u32>, gap: Duration) -> Times {
+/// Knocks as the clients of these numbers, one after the other, with so much time between the steps, and probes a guarded UDP port until something comes through.
+pub(crate) fn knock(lab: &Lab, clients: Range<u32>, gap: Duration) -> Times {
     let port = lab.server().run(|| UdpSocket::bind((SERVER4, GUARDED))).expect("a free port");
     let mut wire = lab.injector();
     let start = Instant::now();
     // The number of the newest client whose packet came through, and when that was sent, in nanoseconds from the start.
     let (seen, at) = (AtomicU32::new(0), AtomicU64::new(0));
     let over = AtomicBool::new(false);
-    port.set_read_timeout(Some(REST)).expect("not zero");
+    port.set_read_timeout(Some(PAUSE)).expect("not zero");
     let mut times = Times { sorted: Vec::new(), lost: 0 };
     // Or each sleep would take 50 us longer.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).expect("it only concerns this thread");
@@ -56,7 +56,7 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>, gap: Duration) -> Times {
                 }
             }
         });
-        for number in who {
+        for number in clients {
             let from = client(number);
             let to = |port| SocketAddr::new(SERVER4, port);
             let probe = |sent| {
@@ -84,7 +84,7 @@ pub(crate) fn knock(lab: &Lab, who: Range<u32>, gap: Duration) -> Times {
             } else {
                 times.lost += 1;
             }
-            thread::sleep(REST);
+            thread::sleep(PAUSE);
         }
         over.store(true, Ordering::Relaxed);
     });

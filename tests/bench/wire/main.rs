@@ -72,7 +72,7 @@ fn main() {
 /// Two machines on one wire.
 fn lab() -> Lab {
     let lab = Lab::new().unwrap_or_else(|why| panic!("{why}"));
-    // Whoever has no way back may come in all the same.
+    // A source without a route back may come in all the same.
     for interface in ["all", "eth0"] {
         lab.server_exec(&["sysctl", "-qw", &format!("net.ipv4.conf.{interface}.rp_filter=0")]);
     }

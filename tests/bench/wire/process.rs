@@ -1,4 +1,4 @@
-//! Process: somebody under measurement, and what the kernel says of it.
+//! Process: a process under measurement, and what the kernel accounts to it.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use postern_tests::{Namespace, sleep_until};
 
-/// How long somebody may take to get ready, and to catch up: a thousand modules are compiled within it.
+/// How long a process may take to get ready, and to catch up: a thousand modules are compiled within it.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// Quiet is who uses less CPU than this between two looks.
+/// A process that uses less CPU than this between two looks is quiet.
 const QUIET: Duration = Duration::from_micros(500);
 const LOOK: Duration = Duration::from_millis(200);
 
@@ -129,7 +129,7 @@ impl Drop for Process {
 fn follow(source: impl std::io::Read + Send + 'static, sender: mpsc::Sender<String>) {
     thread::spawn(move || {
         for line in BufReader::new(source).lines().map_while(Result::ok) {
-            // Nobody may be left who listens, but the pipe must be emptied.
+            // The receiver may be gone, but the pipe must be emptied.
             let _ = sender.send(line);
         }
     });

@@ -79,7 +79,7 @@ fn ports(rule: u16) -> [u16; 3] {
     [0, 1, 2].map(|step| FIRST_PORT + 3 * rule + step)
 }
 
-/// The stock module with a section of its own that nobody reads, so that no two are the same bytes.
+/// The stock module with a custom section of its own that is not read, so that no two are the same bytes.
 fn different_module(folder: &Path, number: u16) -> String {
     let mut bytes = postern_sandbox::stock::bytes("sequence").to_vec();
     let [high, low] = number.to_be_bytes();

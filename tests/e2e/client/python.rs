@@ -1,4 +1,4 @@
-//! Whoever comes from `python_port_knocker`: its file of profiles, and the client itself as far as the wire can tell.
+//! Moving from `python_port_knocker`: its file of profiles, and the same packets on the wire.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -39,7 +39,7 @@ fn its_profiles_open_the_door() {
 fn its_way_of_knocking_opens_the_door() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
-    // Somebody else each time: what is open outlives a daemon.
+    // Another client each time: what is open outlives a daemon.
     let opens_for = |client: IpAddr, daemon: Daemon<'_>| {
         for step in STEPS.split(' ') {
             match step.strip_suffix("/tcp") {

@@ -57,7 +57,7 @@ fn ssh_knocks_and_gets_in() {
         let by_profile = site.home.run(with_postern(Command::new(postern()).args(["knock", "gate"])));
         by_profile.expect(0, "open after N ms\ninside\n", "");
         let again = ["stage 1", "stage 2", "extend ssh"];
-        // The door is open before that is logged, and the next knock may be told in between.
+        // The door is open before that is logged, and the next knock may be logged in between.
         let mut expected = [&STORY[..], &again, &again].concat();
         expected.sort_unstable();
         eventually("the whole story", || {
@@ -106,7 +106,7 @@ impl Tools {
     }
 }
 
-/// A server with sshd, and somebody on the client with a key to it.
+/// A server with sshd, and a user on the client with a key to it.
 struct Site<'lab> {
     home: Home<'lab>,
     ssh: PathBuf,
@@ -164,7 +164,7 @@ fn with_postern(command: &mut Command) -> &mut Command {
 
 /// sshd with users of its own, so that nothing depends on whether the system's root may log in.
 ///
-/// Where nobody may take on another user, as in a namespace that a normal user made, it runs as a user itself: then it lets in that
+/// Where no process may change its user, as in a namespace that a normal user made, it runs as a user itself: then it lets in that
 /// user and changes to nobody.
 fn sshd(lab: &Lab, home: &Home<'_>, program: &Path) -> Command {
     let may_change = fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "allow");

@@ -57,12 +57,12 @@ impl Hit {
     }
 }
 
-/// A client's address. Nobody has a route to 198.18.0.0/15, which is for tests (RFC 2544), so the server answers nothing.
+/// A client's address. No machine has a route to 198.18.0.0/15, which is for tests (RFC 2544), so the server answers nothing.
 pub(super) fn client(number: u8, client: u8) -> IpAddr {
     IpAddr::V4(Ipv4Addr::new(198, 18, number, client))
 }
 
-/// The same over IPv6, and nobody has a route there either.
+/// The same over IPv6, and no machine has a route there either.
 pub(super) fn client6(number: u8, client: u8) -> IpAddr {
     IpAddr::V6(Ipv6Addr::new(0xfd98, 0, 0, 0, 0, 0, number.into(), client.into()))
 }

@@ -10,7 +10,7 @@ use super::{Deviation, Outcome, section};
 /// A third machine, behind the server as seen from the wire, and the server's address there.
 const FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 2));
 const SERVER_FAR: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 88, 0, 1));
-/// Somebody on the wire whom nobody knows.
+/// An address on the wire that no machine has.
 const SOMEBODY: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 77));
 
 const FORWARDED: &str = "f=7000:udp,8000:udp";

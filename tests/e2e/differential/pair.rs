@@ -9,7 +9,7 @@ use std::process::{Child, Command, Stdio};
 use postern_tests::{Injector, Lab, eventually, frame};
 use tempfile::TempDir;
 
-/// Doors of every configuration here: one that fires for each packet, and one that nobody ever goes through.
+/// Doors of every configuration here: one that fires for each packet, and one that no client ever opens.
 const OWN_DOORS: &str = "
 [sentinel]
     sequence = 65000:udp
@@ -182,7 +182,7 @@ impl Drop for Listener {
     }
 }
 
-/// What is there of a file that somebody writes; nothing yet is nothing.
+/// What is there of a file that another process writes; empty if it is not there yet.
 fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! `posternd knockd -d`: what is told before it goes into the background, what stays there, and what becomes of starts that fail.
+//! `posternd knockd -d`: what the daemon says before it goes into the background, what stays there, and what becomes of starts that fail.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -119,7 +119,7 @@ impl Launcher {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Waits until it has ended and nobody holds its terminal any more.
+    /// Waits until it has ended and no process holds its terminal any more.
     fn end(mut self) -> Launched {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
@@ -280,7 +280,7 @@ fn a_start_that_takes_long_is_waited_for() {
 fn who_ends_a_start_gets_its_status_or_no_daemon() {
     let Some(lab) = Lab::if_possible() else { return };
     let place = Place::new(&lab, DOOR);
-    // The daemon is killed, then told to stop, before it is there.
+    // The daemon is killed, then asked to stop, before it is there.
     for (signal, code, said) in [
         (Signal::KILL, 137, "knockd: the daemon ended before it was in the background: signal: 9 (SIGKILL)"),
         (Signal::TERM, 15, "knockd: the daemon ended before it was in the background: exit status: 15"),
@@ -297,7 +297,7 @@ fn who_ends_a_start_gets_its_status_or_no_daemon() {
         let _ = fs::remove_file(place.path("pid"));
     }
 
-    // The launcher is interrupted: whoever did that wants no daemon.
+    // The launcher is interrupted: then no daemon is wanted.
     let held = place.hold_up();
     let launcher = place.start(&["-i", "eth0"]);
     eventually("the pidfile", || place.pid());
@@ -341,9 +341,9 @@ fn of_two_that_start_at_once_one_stays() {
     end(pid, Signal::TERM);
 }
 
-/// Who has the variable but no launcher must not end with nothing said.
+/// A process with the variable but without a launcher must say why it ends.
 #[test]
-fn a_daemon_that_nobody_launched_says_so() {
+fn a_daemon_without_a_launcher_says_so() {
     let Some(lab) = Lab::if_possible() else { return };
     let place = Place::new(&lab, DOOR);
     let mut command = Command::new(PROGRAM);

@@ -43,7 +43,7 @@ impl<'lab> Wired<'lab> {
         wired
     }
 
-    /// Lays the wire from the client to where the daemon is. Neighbours are written down, so that a packet to an address that is
+    /// Lays the wire from the client to where the daemon is. Neighbours are static entries, so that a packet to an address that is
     /// gone still arrives.
     fn lay(&self) {
         let (client_mac, server_mac) = ("02:00:00:00:78:02", "02:00:00:00:78:01");
@@ -69,7 +69,7 @@ impl<'lab> Wired<'lab> {
         eventually(what, || self.knockd.read("stderr").contains(what).then_some(()));
     }
 
-    /// Waits until the daemon hears again, and has said all of what came before.
+    /// Waits until the daemon captures again, and has said all of what came before.
     #[track_caller]
     fn settle_at(&self, server: IpAddr) {
         let heard = || self.openings("probe");
@@ -122,7 +122,7 @@ fn knocks_count_at_the_address_that_an_interface_has_now() {
     let Some(lab) = Lab::if_possible() else { return };
     let wired = Wired::start(&lab);
     wired.on_server(&format!("addr del {SERVER}/24 dev {WIRE}\naddr add {SERVER_MOVED}/24 dev {WIRE}\n"));
-    // Whoever has noticed that the new one is there has noticed that the old one is gone.
+    // A daemon that has noticed the new one has noticed that the old one is gone.
     wired.opens_at(SERVER_MOVED, 2);
     lab.knock_at(SERVER, CLIENT, KNOCK);
     wired.settle_at(SERVER_MOVED);
@@ -140,7 +140,7 @@ fn an_interface_that_is_deleted_and_made_again_is_heard_again() {
     wired.waits_until_told("there is no interface wire0");
     wired.lay();
     wired.opens_at(SERVER, 2);
-    // Now so quickly that another one of this name may be there before anybody looks.
+    // Now so quickly that another one of this name may be there before the daemon looks.
     wired.on_server(&format!("link delete {WIRE}\n"));
     wired.lay();
     wired.opens_at(SERVER, 3);

@@ -13,7 +13,7 @@ fn one_time_sequences_open_once_each_and_the_last_one_leaves_the_daemon_running(
     let conf = "[once]\none_time_sequences = DIR/once\ncommand = echo %IP% $(head -c 40 DIR/once | tr '\\n' ' ') >> DIR/journal\n[other]\nsequence = 9:udp\ncommand = echo other >> DIR/journal\n";
     let knockd = Knockd::start(&lab, conf, &[], &[("once", "junk:x\n1:udp,2:udp\n 3:udp\n")]);
     lab.knock(CLIENT4, "1/udp 2/udp");
-    // Crossed out before the command runs, and the line before it, which is none, is left alone.
+    // Crossed out before the command runs, and the broken line before it stays.
     assert_eq!(knockd.lines("journal", 1), [format!("{CLIENT4} junk:x #:udp,2:udp 3:udp")]);
     lab.knock(CLIENT4, "1/udp 2/udp");
     eventually("the next sequence", || {

@@ -14,7 +14,7 @@ fn debug_lines_tell_why_a_client_starts_over() {
     lab.knock(CLIENT4, "1111/udp 1111/udp");
     let said = format!("{CLIENT4}: SSH: starts over: step 2 should be 2222/udp, was 1111/udp\n");
     eventually("why", || knockd.read("stdout").contains(&said).then_some(()));
-    // As knockd has it, that is nobody's business who did not ask.
+    // As with knockd, that is said only on request.
     assert!(!knockd.read("log").contains("starts over"), "{}", knockd.read("log"));
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
 }
@@ -34,14 +34,14 @@ fn a_reload_with_mistakes_names_them_in_the_log() {
     assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
 }
 
-/// Only SIGHUP reloads a knockd.conf, so nothing is watched, and nobody must hear that it cannot be.
+/// Only SIGHUP reloads a knockd.conf, so nothing is watched, and no message says that it cannot be.
 #[test]
 fn no_instance_of_inotify_is_needed() {
     let Some(lab) = Lab::if_possible() else { return };
     let dir = tempfile::TempDir::with_prefix("postern-").unwrap();
     let conf = dir.path().join("knockd.conf");
     std::fs::write(&conf, CONF).unwrap();
-    // In a user namespace of its own the limit is nobody else's. There it may capture on nothing, and goes on all the same.
+    // In a user namespace of its own the limit affects no other process. There it may capture on nothing, and goes on all the same.
     let script = "echo 0 > /proc/sys/user/max_inotify_instances && exec \"$0\" knockd -d -c \"$1\" -p \"$2/pid\" -i lo";
     let run = ["unshare", "--user", "--map-root-user", "--", "sh", "-c", script, PROGRAM];
     let [conf, folder] = [conf.as_path(), dir.path()].map(|path| path.to_str().unwrap());

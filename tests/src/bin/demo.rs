@@ -265,7 +265,7 @@ fn time(duration: Duration) -> String {
     }
 }
 
-/// The voice.
+/// What the demo prints.
 struct Tour {
     number: u32,
     is_colourful: bool,

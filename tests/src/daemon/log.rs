@@ -1,4 +1,4 @@
-//! Log: the daemon's standard error, read as it comes and kept for whoever looks later.
+//! Log: the daemon's standard error, read as it comes and kept for later.
 
 use std::fmt;
 use std::io::{BufRead, BufReader, Read};

@@ -18,7 +18,7 @@ pub struct Namespace {
 impl Namespace {
     /// A new network without any interface but a loopback that is down.
     ///
-    /// `meanwhile` is told the process id of somebody in it, for tools that want one, and is run before that process ends.
+    /// `meanwhile` gets the id of a process in it, for tools that need one, and is run before that process ends.
     ///
     /// # Errors
     /// In words, if this process may not make one or `unshare` is missing.
@@ -51,7 +51,7 @@ impl Namespace {
         })
     }
 
-    /// Runs `work` on a thread in this network. Sockets that it opens stay in it, whoever uses them later.
+    /// Runs `work` on a thread in this network. Sockets that it opens stay in it, whichever thread uses them later.
     ///
     /// # Panics
     /// If `work` does, or the network cannot be entered.

@@ -1,4 +1,4 @@
-//! Program: somebody else's server on a machine of the lab, and the files that it sees in place of the system's.
+//! Program: a server of another project on a machine of the lab, and the files that it sees in place of the system's.
 
 use std::ffi::OsStr;
 use std::io;
@@ -58,7 +58,7 @@ impl Drop for Program {
     }
 }
 
-/// A command that finds other files in the place of the system's: pairs of ours and theirs. Nobody else does.
+/// A command that finds other files in the place of the system's: pairs of ours and theirs. No other process does.
 #[must_use]
 pub fn with_files<S: AsRef<OsStr>>(files: &[(&Path, &str)], argv: &[S]) -> Command {
     let mut command = Command::new("unshare");

@@ -21,7 +21,7 @@ pub struct Service {
 }
 
 impl Service {
-    /// Says "hello" to everybody who connects, then sends back what it gets. Port 0 means any free one.
+    /// Says "hello" to each client that connects, then sends back what it gets. Port 0 means any free one.
     #[must_use]
     pub fn tcp(namespace: &Namespace, port: u16) -> Self {
         let listener =

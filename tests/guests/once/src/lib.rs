@@ -1,4 +1,4 @@
-//! A rule for tests and measurements: whoever names a token or a counter in a UDP packet gets in once for it.
+//! A rule for tests and measurements: a client that names a token or a counter in a UDP packet gets in once for it.
 //!
 //! To port 7100: `token WORD`, `token WORD UNTIL` in microseconds since 1970, or `count KEY NUMBER`. To port 7003, of any words: the sender's
 //! address is the token. Anyone may name any: what is tested is that the host uses each up once.
