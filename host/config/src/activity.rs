@@ -1,4 +1,5 @@
-//! Activity: what the preparing of a configuration is at, so that others can tell what it waits for, and what need not be tried again.
+//! Activity: the steps of preparing a configuration that have begun and not ended, so that the log can say what it waits for, and the next
+//! one can leave out files on which it hangs.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use postern_text::panic::PastPanic;
 
 use crate::trust::OpenError;
 
-/// What one preparing of a configuration is at, on all its threads.
+/// The steps under way of preparing one configuration, on all its threads.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
     shared: Arc<Shared>,
@@ -20,7 +21,7 @@ pub struct Activity {
 struct Shared {
     /// What has begun and not ended.
     doing: Mutex<Vec<Doing>>,
-    /// Files that are not to be read, because others wait for them already.
+    /// Files that are not to be read, because other preparations wait for them already.
     avoided: Vec<PathBuf>,
     is_overtaken: AtomicBool,
 }
@@ -40,7 +41,7 @@ enum What {
     Opening,
 }
 
-/// Something is being done as long as this lives.
+/// A step is under way as long as this lives.
 struct During<'a> {
     shared: &'a Shared,
     what: What,
@@ -53,17 +54,17 @@ impl Activity {
         Self { shared: Arc::new(Shared { avoided, ..Shared::default() }) }
     }
 
-    /// Another one has begun since: what this one waits for may be of no use any more.
+    /// Notes that a newer preparation has begun: the result of this one may be of no use any more.
     pub fn overtake(&self) {
         self.shared.is_overtaken.store(true, Ordering::Relaxed);
     }
 
-    /// Whether another one has begun since.
+    /// Whether a newer preparation has begun.
     pub fn is_overtaken(&self) -> bool {
         self.shared.is_overtaken.load(Ordering::Relaxed)
     }
 
-    /// Has a file or folder read, which may take for ever: a disk may hang, and a file of procfs or tracefs may wait for what comes.
+    /// Has a file or folder read, which may never return: a disk may hang, and a file of procfs or tracefs may block until there is data.
     pub fn read<T>(&self, file: &Path, read: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
         if self.shared.avoided.iter().any(|avoided| avoided == file) {
             return Err(OpenError::Unanswered);
@@ -82,7 +83,7 @@ impl Activity {
         self.shared.end(What::Compiling, file);
     }
 
-    /// Has the journal in this folder opened, which another may hold.
+    /// Has the journal in this folder opened, which another daemon may hold.
     pub fn open_journal<T>(&self, folder: &Path, open: impl FnOnce() -> T) -> T {
         let _during = self.begin(What::Opening, folder);
         open()
@@ -110,7 +111,7 @@ impl Shared {
 
     fn end(&self, what: What, file: &Path) {
         let mut doing = self.lock();
-        // Two threads that do the same are the same to whoever asks.
+        // Two threads at the same step are not told apart.
         if let Some(place) = doing.iter().position(|doing| doing.what == what && doing.file == file) {
             doing.remove(place);
         }

@@ -26,9 +26,9 @@ use crate::{guards, interfaces, memory, tenant};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
-/// What a machine has room for: an element in the kernel and an entry in the ledger each.
+/// As many openings as a machine has room for: each takes an element in the kernel and an entry in the engine.
 const CEILING_OPENINGS: usize = 131_072;
-/// Judges close to a million knocks a second, and nobody must be woken for it.
+/// One worker judges close to a million knocks a second, and no thread is woken for it.
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
 
@@ -41,7 +41,7 @@ pub struct Config {
     pub promiscuous: bool,
     /// Whether packets of IPv6 are left out.
     pub only_ipv4: bool,
-    /// Who runs rules: 1 is each thread that captures, more are threads of their own.
+    /// Workers that run rules: 1 is each thread that captures, more are threads of their own.
     pub workers: usize,
     /// The folder of the host's own rule files.
     pub rules_dir: PathBuf,
@@ -57,11 +57,11 @@ pub struct Config {
     pub memory: Bounds,
     /// The rules by file name, the host's first and then each tenant's.
     pub rules: Vec<RuleFile>,
-    /// Whose rule files and modules are taken.
+    /// Which owners' rule files and modules are accepted.
     pub trust: Trust,
 }
 
-/// A configuration as it was found.
+/// A configuration as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// What it says, if `postern.toml` is right itself, whatever is wrong with rule files: enough to know which files to watch. The rules
@@ -84,7 +84,7 @@ impl Reading {
 }
 
 impl Config {
-    /// Reads and checks `postern.toml` at `file` and the rule files beside it. What others could write is a mistake.
+    /// Reads and checks `postern.toml` at `file` and the rule files beside it. A file that other users could write is a mistake.
     ///
     /// # Errors
     /// Every mistake in any of them.
@@ -101,8 +101,8 @@ impl Config {
 
     /// As [`Config::load`], with what is right of it even if there are mistakes; see [`Reading`].
     ///
-    /// `trust` is whose files are taken. `postern.toml` may waive the check for the others, but not for itself: a file that anybody
-    /// can write must not be able to. `activity` tells others what is being read.
+    /// `trust` says which owners' files are accepted. `postern.toml` may waive the check for the other files, but not for itself: a file that
+    /// everybody can write must not decide that. `activity` shows what is being read.
     #[must_use]
     pub fn read(file: &Path, trust: Trust, activity: &Activity) -> Reading {
         let mut mistakes = Vec::new();
@@ -153,8 +153,8 @@ impl Config {
         Reading { config: Some(Self { rules, ..config }), mistakes, ..Reading::default() }
     }
 
-    /// Whatever can be made out of guard doors in `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
-    /// and for nothing else. Nothing of a file that others could have written.
+    /// The guard doors that can be read from `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
+    /// and for nothing else. Empty for a file that other users could have written.
     #[must_use]
     pub fn guards(file: &Path, trust: Trust) -> Vec<GuardDoor> {
         trust.open(file).map(files::lossy_text).map_or_else(|_| Vec::new(), |text| guards::read(&text))
@@ -190,7 +190,7 @@ impl Config {
             max_openings,
             memory: Bounds::OF_ALL_RULES,
             rules: Vec::new(),
-            // knockd does not look, and a knockd.conf names no modules.
+            // knockd does not check owners, and a knockd.conf names no modules.
             trust: Trust::Anybody,
         }
     }
@@ -262,8 +262,8 @@ impl Config {
         lost
     }
 
-    /// What `check` finds wrong with the doors in the packet filter of this configuration, which `file` says: with their own names, since it
-    /// knows only the numbers that it was given.
+    /// The mistakes that `check` finds in the doors in the packet filter of this configuration, read from `file`. `check` knows doors by
+    /// number; the mistakes have their names.
     pub fn door_mistakes<E: std::error::Error + Send + Sync + 'static>(
         &self,
         file: &Path,

@@ -27,7 +27,7 @@ pub struct Door {
     pub lasts: Duration,
     /// What it is.
     pub kind: DoorKind,
-    /// What opening it again does.
+    /// What opening it does while it is open.
     pub again: Again,
     line: usize,
 }

@@ -9,7 +9,7 @@ use postern_text::Mistake;
 use crate::activity::Activity;
 use crate::trust::{Folder, OpenError, Trust};
 
-/// More is taken for a mistake, or an attack on the reader.
+/// Most bytes of a file; a longer one is a mistake, or an attack on the reader.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The names of the rule files in a folder: `*.toml`, but not those whose name begins with a dot.
@@ -44,10 +44,10 @@ pub(crate) fn text(
     None
 }
 
-/// What can be read of a file, with something in the place of what is no UTF-8.
+/// What can be read of a file, with a replacement character for what is no UTF-8.
 pub(crate) fn lossy_text(file: File) -> String {
     let mut bytes = Vec::new();
-    // Whatever was read before an error is there.
+    // What was read before an error is kept.
     let _ = file.take(MAX_FILE).read_to_end(&mut bytes);
     String::from_utf8_lossy(&bytes).into_owned()
 }
@@ -74,7 +74,7 @@ pub fn read_regular(
 
 /// What is wrong with a folder, a pipe, a device.
 pub const NOT_REGULAR: &str = "is not a regular file";
-/// What is wrong with a file that is not read because of those who wait for it.
+/// The mistake of a file that is not read because other reads of it hang.
 pub const UNANSWERED: &str =
     "is not read: who tried before still waits for it; take it away, or see to the disk that it is on";
 

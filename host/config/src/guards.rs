@@ -1,5 +1,4 @@
-//! Guards: whatever can be read of guard doors, whatever else is wrong with `postern.toml`. It finds no mistakes; that is
-//! [`crate::door`]'s.
+//! Guards: reads guard doors as far as possible, whatever else is wrong with `postern.toml`. It reports no mistakes; [`crate::door`] does.
 //!
 //! A daemon that cannot start for a mistake still closes these ports: closed is safe.
 
@@ -18,7 +17,7 @@ pub(crate) fn read(text: &str) -> Vec<GuardDoor> {
     if mistakes.is_empty() {
         add(document.get_ref(), &mut guards);
     } else {
-        // Each table is read by itself, so that what is wrong in one leaves the others alone.
+        // Each table is read by itself, so that a mistake in one does not affect the others.
         for table in tables(text) {
             let (document, _) = DeTable::parse_recoverable(table);
             add(document.get_ref(), &mut guards);
@@ -37,7 +36,7 @@ fn tables(text: &str) -> impl Iterator<Item = &str> {
     starts.into_iter().zip(ends).map(|(start, end)| &text[start..end])
 }
 
-/// Parts doors with more ports than one may have. Who guards without opening has no use for the bound, and must not fail for it.
+/// Splits doors with more ports than one may have. Guarding without opening does not need the bound, and must not fail because of it.
 fn part(guards: Vec<GuardDoor>) -> Vec<GuardDoor> {
     let mut parts = Vec::with_capacity(guards.len());
     for guard in guards {
@@ -52,7 +51,7 @@ fn part(guards: Vec<GuardDoor>) -> Vec<GuardDoor> {
     parts
 }
 
-/// Adds what a document has of guard doors.
+/// Adds the guard doors of a document.
 fn add(document: &DeTable<'_>, guards: &mut Vec<GuardDoor>) {
     let Some(DeValue::Table(doors)) = value(document, "doors") else { return };
     for (name, door) in doors {
@@ -78,7 +77,7 @@ fn add_door(name: &str, door: &DeTable<'_>, guards: &mut Vec<GuardDoor>) {
         return;
     }
     guards.push(GuardDoor {
-        // What has a right name keeps what is open there; no right name looks like the other.
+        // A door with a valid name keeps its openings; the other names are not valid ones, so they cannot clash with it.
         name: if is_name(name) { name.into() } else { format!(".{}", guards.len()).into() },
         ports: free,
         always: texts(door, "always").iter().filter_map(|text| trusted(text).ok()).take(MAX_ALWAYS).collect(),
@@ -95,7 +94,7 @@ fn add_door(name: &str, door: &DeTable<'_>, guards: &mut Vec<GuardDoor>) {
     });
 }
 
-/// The ports that a person may have meant. What is not written right is a mistake all the same, so these are closed and not opened.
+/// The ports that the operator may have meant. A value in a wrong form is a mistake all the same, so these ports are closed and never opened.
 fn meant(text: &str) -> Vec<PortRange> {
     let read = |item: &str| {
         let item = item.trim().to_ascii_lowercase();

@@ -8,7 +8,7 @@ use crate::table::Table;
 /// The longest name of an interface, in bytes.
 const LONGEST: usize = 15;
 
-/// What is captured on; empty if that is not said, which is a mistake.
+/// The interfaces to capture on; empty if the key is missing, which is a mistake.
 pub(crate) fn read(table: &Table<'_>) -> Vec<String> {
     let interfaces = table.texts("interfaces");
     if interfaces.is_none() && !table.has("interfaces") {

@@ -1,7 +1,7 @@
 //! The configuration: what `postern.toml` and the rule files may say, and the reader that finds every mistake in them.
 //!
-//! A [`ConfigSource`] says a configuration, in whatever words; [`PosternToml`] is the one of `postern.toml`. A [`Config`] is what it says,
-//! checked. Files are opened as [`Trust`] has it, and what is being read can be seen in an [`Activity`]. This crate compiles no module,
+//! A [`ConfigSource`] reads a configuration, in its own format; [`PosternToml`] is that of `postern.toml`. A [`Config`] is the checked
+//! result. [`Trust`] says which owners' files are accepted, and an [`Activity`] shows what is being read. This crate compiles no module,
 //! opens no door, and changes nothing.
 
 // Where a configuration is said.
@@ -25,7 +25,7 @@ mod settings_places;
 mod table;
 mod values;
 
-// What is opened, by whom it may have been written, and what is waited for.
+// Which files are opened, which users may have written them, and what is waited for.
 mod activity;
 mod files;
 pub mod machine;

@@ -1,4 +1,4 @@
-//! Machine: which network interfaces there are at this moment, to name them to people. It opens none of them.
+//! Machine: which network interfaces there are at this moment, to name them in messages. It opens none of them.
 
 use std::fs;
 
@@ -7,10 +7,10 @@ use rustix::fd::OwnedFd;
 use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-/// More names help nobody to find theirs.
+/// Most names in a message.
 const MOST_NAMES: usize = 16;
 
-/// Those of `wanted` that are not there. `any` always is. Empty, too, if the system does not say.
+/// Those of `wanted` that are not there. `any` always is. Empty, too, if the list cannot be read.
 #[must_use]
 pub fn missing(wanted: &[String]) -> Vec<&str> {
     let Some(socket) = socket() else { return Vec::new() };

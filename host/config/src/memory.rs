@@ -36,7 +36,7 @@ pub(crate) fn of_a_rule(table: &Table<'_>, all: Bounds) -> Bounds {
     read(table, Bounds::OF_A_RULE.min(all), told)
 }
 
-/// `default` is for what is not written; what is, with its table, is shown to `check`.
+/// `default` is for a missing key; a value that is there goes, with its table, to `check`.
 fn read(table: &Table<'_>, default: Bounds, check: impl FnOnce(&Table<'_>, Bounds)) -> Bounds {
     let Some(memory) = table.table("memory") else { return default };
     let bytes = memory.size("bytes", BYTES).and_then(|at| usize::try_from(at.value).ok());

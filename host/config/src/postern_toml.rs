@@ -11,7 +11,7 @@ use crate::rule_file::OneTime;
 use crate::source::ConfigSource;
 use crate::trust::Trust;
 
-/// `postern.toml` and its rules, and whose files are taken.
+/// `postern.toml` and its rules, and which owners' files are accepted.
 #[derive(Clone, Debug)]
 pub struct PosternToml {
     file: PathBuf,
@@ -19,7 +19,7 @@ pub struct PosternToml {
 }
 
 impl PosternToml {
-    /// The one at `file`; `trust` is whose files are taken.
+    /// The one at `file`; `trust` says which owners' files are accepted.
     #[must_use]
     pub const fn new(file: PathBuf, trust: Trust) -> Self {
         Self { file, trust }
@@ -78,8 +78,8 @@ impl ConfigSource for PosternToml {
     }
 }
 
-/// How the guard names the configuration at `file`: by its path as it is said, since a link on the way may be turned around to the next
-/// version of the same.
+/// How the guard names the configuration at `file`: by its path as given, with symbolic links, since one may be switched to the next
+/// version of the same configuration.
 #[must_use]
 pub fn config_identity(file: &Path) -> ConfigIdentity {
     let mut path = PathBuf::new();

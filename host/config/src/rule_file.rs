@@ -18,7 +18,7 @@ use crate::table::{At, Place, Source, Table};
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug)]
 pub struct RuleFile {
-    /// Who it is.
+    /// Its tenant and name.
     pub id: RuleId,
     /// The file it stands in.
     pub file: PathBuf,
@@ -42,7 +42,7 @@ pub struct RuleFile {
     pub limits: RuleLimits,
     /// What is under `[settings]`, as a JSON object.
     pub settings: String,
-    /// Where the sequence stands that is used up by an opening; none if it may be used again.
+    /// Where the one-time sequence stands that an opening uses up; none if the sequence may be used again.
     pub one_time: Option<OneTime>,
     module_place: Place,
     settings_places: SettingsPlaces,
@@ -58,12 +58,12 @@ pub struct OneTime {
     pub path: PathBuf,
     /// The first byte of its line.
     pub offset: u64,
-    /// What that line says, in one spelling.
+    /// What that line says, normalised.
     pub steps: String,
 }
 
 impl OneTime {
-    /// Knocks are begun anew with each one-time sequence, even if its steps are those of the one before.
+    /// A memory format for each one-time sequence, so that half-finished knocks start over, even if the steps are those of the one before.
     fn memory_epoch(&self) -> u32 {
         let [a, b, c, d, ..] = self.offset.to_le_bytes();
         // By an odd number, so that no two places of a file below 4 GiB are one.
@@ -88,7 +88,7 @@ impl RuleFile {
         (rule, source.into_mistakes())
     }
 
-    /// The rule of a section of a knockd.conf. All of them are one group. One with a target sees what goes there, whichever way.
+    /// The rule of a section of a knockd.conf. All of them are one group. One with a target sees packets to it, incoming and outgoing.
     pub fn of_section(
         file: &Path,
         line: usize,
@@ -120,7 +120,7 @@ impl RuleFile {
         }
     }
 
-    /// What must be known of it to load it.
+    /// What the sandbox needs to load it.
     #[must_use]
     pub fn spec(&self) -> RuleSpec {
         RuleSpec {
@@ -158,7 +158,7 @@ impl RuleFile {
         self.mistake(&self.module_place, what.into())
     }
 
-    /// What the rule's module says is wrong with what it was told.
+    /// What the rule's module says is wrong with its settings.
     pub fn settings_mistakes(&self, refusal: &str) -> Vec<Mistake> {
         let mistakes = self.settings_places.mistakes(refusal).into_iter();
         mistakes.map(|(place, what)| self.mistake(place, what)).collect()

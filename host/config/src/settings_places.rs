@@ -1,11 +1,11 @@
-//! SettingsPlaces: where in a rule's file the settings stand that its module speaks of.
+//! SettingsPlaces: where in a rule's file each setting stands, for the mistakes that its module reports.
 
 use crate::table::Place;
 
-/// Mistakes of one rule's settings that are told; nobody reads more.
+/// Most mistakes of one rule's settings that are reported.
 const MOST_MISTAKES: usize = 100;
 
-/// Settings whose places are kept; what is wrong with others is told of all of them.
+/// Most settings whose places are kept; a mistake in any further one is reported at `[settings]`.
 const MOST_PLACES: usize = 1024;
 
 /// Where `[settings]` stands, and each setting in it.

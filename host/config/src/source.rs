@@ -1,4 +1,4 @@
-//! ConfigSource: where a configuration is said, and what follows from that for whoever runs it.
+//! ConfigSource: where a configuration comes from, and what follows from that for the daemon.
 
 use std::fmt;
 use std::path::Path;
@@ -9,19 +9,19 @@ use crate::activity::Activity;
 use crate::config::{Config, Reading};
 use crate::rule_file::OneTime;
 
-/// Files that say a configuration, in whatever words.
+/// Files that hold a configuration, in a format of their own.
 pub trait ConfigSource: fmt::Debug + Send + Sync {
-    /// Reads it as it is now. What is right of it is there even if there are mistakes. `activity` tells others what is being read, which may
-    /// take for ever; `observer` hears what is no mistake and still leaves something out.
+    /// Reads it as it is now. What is right of it is there even if there are mistakes. `activity` shows what is being read, which may
+    /// hang; `observer` gets reports of what is no mistake and still leaves something out.
     fn read(&self, activity: &Activity, observer: &dyn Observer) -> Reading;
 
-    /// Whatever can be made out of its guard doors, whatever else is wrong.
+    /// Its guard doors as far as they can be read, whatever else is wrong.
     fn guards(&self) -> Vec<GuardDoor>;
 
     /// How the guard names it; none if it can have no guard doors.
     fn identity(&self) -> Option<ConfigIdentity>;
 
-    /// The file that says it, or says where the rest is.
+    /// Its main file.
     fn file(&self) -> &Path;
 
     /// The file to watch for changes; none if only a signal reloads it.
@@ -30,16 +30,16 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
     /// What its journal in the state folder is called, without number and ending.
     fn journal_stem(&self) -> &'static str;
 
-    /// Whether what a command must close is not opened without a journal; else it is opened all the same, and that is told.
+    /// Whether a door that a command must close stays closed without a journal; else it is opened all the same, and that is reported.
     fn needs_journal(&self) -> bool;
 
     /// Whether its rules can use tokens up, which must be remembered for longer than the daemon runs.
     fn uses_tokens(&self) -> bool;
 
-    /// Which packets are one and the same.
+    /// Which packets count as copies of one.
     fn likeness(&self) -> Likeness;
 
-    /// What is no mistake, but should be known of whose files were taken for `config`, a line each.
+    /// Warnings about the owners of files that were accepted for `config`, a line each.
     fn advice(&self, config: &Config) -> Vec<String>;
 
     /// Uses a one-time sequence up, on the disk, before anything is opened for it.

@@ -1,4 +1,4 @@
-//! Table: a TOML table that is read key by key and remembers every mistake.
+//! Table: a TOML table that is read key by key and collects every mistake.
 //!
 //! serde would stop at the first mistake; here reading goes on with what is right, so that all are reported at once.
 
@@ -15,15 +15,15 @@ use toml::de::{DeTable, DeValue};
 
 use crate::values::{show_size, size};
 
-/// Mistakes of one file that are told; nobody reads more.
+/// Most mistakes of one file that are reported.
 const MOST_MISTAKES: usize = 100;
 
-/// A file as written, and the mistakes found in it.
+/// The text of a file, and the mistakes found in it.
 pub(crate) struct Source<'a> {
     file: PathBuf,
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
-    /// Where its lines end, once somebody asks.
+    /// Where its lines end, found when first needed.
     line_ends: OnceCell<Vec<usize>>,
 }
 
@@ -32,7 +32,7 @@ impl<'a> Source<'a> {
         Self { file: file.to_owned(), text, mistakes: RefCell::default(), line_ends: OnceCell::new() }
     }
 
-    /// The file's TOML. If it is none, what is wrong is told, once a line, and what the rest may mean is not guessed at.
+    /// The file's TOML. If it does not parse, each wrong line is reported once, and nothing of it is used.
     pub(crate) fn parse(&self) -> Option<DeTable<'a>> {
         let (table, errors) = DeTable::parse_recoverable(self.text);
         let mut told = HashSet::new();
@@ -249,7 +249,7 @@ impl<'a> Table<'a> {
         json_table(self.table)
     }
 
-    /// Reports the keys that nobody asked for.
+    /// Reports the keys that were not read.
     pub(crate) fn finish(self) {
         let known = self.known.borrow();
         for name in self.table.keys() {
@@ -302,7 +302,7 @@ fn json_value(value: &Spanned<DeValue<'_>>) -> serde_json::Value {
         DeValue::String(text) => text.to_string().into(),
         DeValue::Integer(number) => {
             let parsed = i64::from_str_radix(&number.as_str().replace('_', ""), number.radix());
-            // A number too large for any language is handed on as text rather than rounded.
+            // A number beyond 64 bits is handed on as text rather than rounded.
             parsed.map_or_else(|_| number.as_str().into(), serde_json::Value::from)
         }
         DeValue::Float(number) => {

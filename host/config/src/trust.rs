@@ -1,4 +1,4 @@
-//! Trust: opens a file if nobody but root and the daemon's own user could have written it, or put it where it is.
+//! Trust: opens a file if no user but root and the daemon's own could have written it, or put it where it is.
 //!
 //! A path is walked component by component, and each is looked at through the descriptor by which the next is opened, links
 //! included, so that nothing can be exchanged in between. It reads nothing and knows nothing of what is in a file.
@@ -18,12 +18,12 @@ use rustix::io::Errno;
 
 use walk::{End, Walk};
 
-/// Whose files are taken.
+/// Which owners' files are accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trust {
     /// Those that only root and the daemon's own user could have written: each folder on the way to the file counts as well.
     Strict,
-    /// Anybody's.
+    /// Those of every user.
     Anybody,
 }
 
@@ -32,7 +32,7 @@ pub enum Trust {
 pub struct Distrust {
     /// The first on the path, with links followed.
     pub path: PathBuf,
-    /// Who could write it, and what to do.
+    /// Which users could write it, and what to do.
     pub what: String,
 }
 
@@ -46,13 +46,13 @@ impl From<Distrust> for Mistake {
 /// Why a file was not opened.
 #[derive(Debug)]
 pub enum OpenError {
-    /// The system does not let us.
+    /// The system refused to open it.
     Io(io::Error),
     /// Others could have written it.
     Distrust(Distrust),
-    /// A pipe would be waited for, and a device may never end.
+    /// It is no regular file: opening a pipe blocks, and a device may never end.
     NotRegular,
-    /// It was not tried: others wait for an answer already.
+    /// It was not tried: earlier reads of it hang.
     Unanswered,
 }
 
@@ -63,7 +63,7 @@ pub(crate) struct Folder {
 }
 
 impl Trust {
-    /// What follows from two places that may each waive the check.
+    /// The two combined: each may waive the check.
     #[must_use]
     pub fn unless_waived(self, other: Self) -> Self {
         if other == Self::Anybody { other } else { self }
@@ -85,7 +85,7 @@ impl Trust {
         }
     }
 
-    /// Who could write the file at `path`; none if only those who may, or if it cannot be known.
+    /// Which other users could write the file at `path`; none if there are none, or if it cannot be known.
     pub fn distrust(self, path: &Path) -> Option<Distrust> {
         match self.open(path) {
             Err(OpenError::Distrust(distrust)) => Some(distrust),

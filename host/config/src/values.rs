@@ -61,7 +61,7 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
     Ok(range)
 }
 
-/// Where packets come from that need no knock: a network, an address, or the name of an interface.
+/// A source that needs no knock: a network, an address, or the name of an interface.
 pub(crate) fn trusted(text: &str) -> Result<Trusted, String> {
     let text = text.trim();
     if let Ok(address) = text.parse::<IpAddr>() {

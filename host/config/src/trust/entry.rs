@@ -1,4 +1,4 @@
-//! Entry: who could change one file or folder, by its owner and its permissions.
+//! Entry: which users could change one file or folder, by its owner and its permissions.
 
 use std::fs;
 use std::path::Path;
@@ -14,7 +14,7 @@ use super::Distrust;
 const GROUP_WRITES: u32 = 0o020;
 const OTHERS_WRITE: u32 = 0o002;
 const STICKY: u32 = 0o1000;
-/// Longer than any access list that matters: only whether there is one is asked for.
+/// Buffer for an access list, of which only the existence matters.
 const LONGEST_LIST: usize = 64 << 10;
 
 /// The user that stands for those whom this user namespace does not know; none if it knows all.
@@ -35,7 +35,7 @@ pub(super) struct Entry {
     pub(super) has_list: bool,
 }
 
-/// Against whom an entry is held.
+/// The users who may own an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Insiders {
     /// The daemon's own user.
@@ -48,7 +48,7 @@ impl Entry {
     /// `descriptor` may be one that only names the file (`O_PATH`).
     pub(super) fn of(stat: &Stat, descriptor: BorrowedFd<'_>) -> Self {
         let mode = stat.st_mode;
-        // The group's bits are the most that a list gives to anybody; only those of root's group are taken, and asked about.
+        // The group's bits are the most that an access list gives to any user; only root's group may have them, so only then is the list looked at.
         let has_list = mode & GROUP_WRITES != 0 && stat.st_gid == 0 && has_list(descriptor);
         let is_folder = FileType::from_raw_mode(mode) == FileType::Directory;
         Self { owner: stat.st_uid, group: stat.st_gid, mode, is_folder, has_list }
@@ -59,17 +59,17 @@ impl Entry {
         self.is_folder && self.mode & STICKY != 0 && self.mode & (GROUP_WRITES | OTHERS_WRITE) != 0
     }
 
-    /// Whether the owner is one who may decide who gets in. `in_shared`: whether the entry is in a folder where others may put some too.
+    /// Whether the owner is one of the insiders. `in_shared`: whether the entry is in a folder where others may put some too.
     ///
-    /// In a user namespace root outside is unknown, and so is everybody else outside. His are the folders above those that were
-    /// made for the namespace, so folders of the unknown are taken, but no file, and nothing that anybody could have put there.
+    /// In a user namespace root outside is unknown, and so is every other user outside. The folders above those that were made for the
+    /// namespace belong to root outside, so folders of unknown users are accepted, but no file, and nothing in a folder where everybody can put files.
     pub(super) fn is_insiders(&self, insiders: Insiders, in_shared: bool) -> bool {
         self.owner == 0
             || self.owner == insiders.own
             || (self.is_folder && !in_shared && insiders.unknown == Some(self.owner))
     }
 
-    /// Who else could change it, if anybody.
+    /// Which other users could change it, if any.
     pub(super) fn check(&self, path: &Path, insiders: Insiders, in_shared: bool) -> Result<(), Distrust> {
         let quoted = quoted(path);
         let refuse = |what: String| Err(Distrust { path: path.to_owned(), what });
@@ -123,7 +123,7 @@ pub(super) fn unknown_user(overflow: u32, map: &str) -> Option<u32> {
             (Some(Ok(inside)), _, Some(Ok(count))) => {
                 overflow.checked_sub(inside).is_some_and(|nth| nth < count)
             }
-            // Not understood: everybody may be known.
+            // Not understood: taken as if all users were known.
             _ => true,
         }
     });
@@ -136,7 +136,7 @@ fn has_list(descriptor: BorrowedFd<'_>) -> bool {
     !matches!(list, Err(Errno::NODATA | Errno::OPNOTSUPP))
 }
 
-/// A path as a shell takes it.
+/// A path, quoted for a shell.
 fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+@%:,".contains(c));

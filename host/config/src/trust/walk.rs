@@ -1,4 +1,4 @@
-//! Walk: goes along a path by descriptors, through links as the kernel would, and has each component judged.
+//! Walk: resolves a path by descriptors, follows links as the kernel would, and checks each component.
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
@@ -16,7 +16,7 @@ use super::{Distrust, OpenError, Trust};
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
 
-/// Only names what it opens: no device wakes up, and no pipe waits.
+/// Opens the name only (`O_PATH`): that has no effect on a device, and does not block on a pipe.
 const NAMES: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// Where a walk is: always in a folder.
@@ -86,7 +86,7 @@ impl Walk {
                     self.arrive(above, path)?;
                 }
                 Part::Name(name) => {
-                    // Asked for as a folder, so that one that is mounted only when somebody comes is mounted.
+                    // Opened as a folder, so that an automount is mounted.
                     match openat(&self.dir, &name, NAMES | OFlags::DIRECTORY, Mode::empty()) {
                         Ok(folder) => self.arrive(folder, self.path.join(&name))?,
                         Err(Errno::NOTDIR | Errno::LOOP) => match self.link(&name)? {
@@ -105,7 +105,7 @@ impl Walk {
     /// Opens what the walk ended at, if it is a regular file.
     pub(super) fn open(&self, end: &End) -> Result<File, OpenError> {
         let End::File(name) = end else { return Err(OpenError::NotRegular) };
-        // Before it is opened: to open a device may be to use it.
+        // Checked before it is opened: opening a device may already do something.
         let named = openat(&self.dir, name, NAMES, Mode::empty())?;
         if kind(&fstat(&named)?) != FileType::RegularFile {
             return Err(OpenError::NotRegular);
@@ -139,7 +139,7 @@ impl Walk {
         if self.links > MOST_LINKS {
             return Err(Errno::LOOP.into());
         }
-        // A link has no permissions; who could change it is who could write the folder, and there its owner counts if others may.
+        // A link has no permissions: a user who can write the folder can change it. Its owner counts if other users may put files there.
         let entry = Entry { mode: 0, ..Entry::of(&stat, link.as_fd()) };
         if self.is_shared {
             self.check(entry, &self.path.join(name))?;
