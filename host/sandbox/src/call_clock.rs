@@ -1,7 +1,7 @@
 //! Call clock: the CPU time of the call under way, the host's work for it included.
 //!
-//! A tick says that time went by, but not whose: on a busy machine it may all have been another process's. So the thread's own CPU time
-//! is looked at, and only when a tick came since the last look: most calls are over by then, and pay nothing.
+//! A tick says that time went by, but not which thread used it: on a busy machine it may have been another process. So the thread's own CPU
+//! time is read, and only when a tick came since the last look: most calls are over before the first tick, and pay nothing.
 
 use std::time::Duration;
 
@@ -32,12 +32,13 @@ impl CallClock {
         self.began = None;
     }
 
-    /// Measures from this moment, and not from the first look on: for a call in which the host works long before the guest does.
+    /// Measures from now on instead of from the first look: for a call in which the host works long before the guest does.
     pub(crate) fn measure(&mut self) {
         self.began = Some(thread_cpu_time());
     }
 
-    /// Looks if a tick came since the last look. For wherever the host works for a guest: no code of the guest looks meanwhile.
+    /// Reads the CPU time if a tick came since the last look. Called where the host works for a guest, since the guest's own code does not
+    /// check meanwhile.
     ///
     /// # Errors
     /// If the call is over its time.
@@ -50,7 +51,7 @@ impl CallClock {
         self.look()
     }
 
-    /// Looks, because a tick found the guest's code running.
+    /// Reads the CPU time, because a tick found the guest's code running.
     ///
     /// # Errors
     /// If the call is over its time.

@@ -1,4 +1,4 @@
-//! Code: what a module was compiled to, and how it is called: directly, or as a component.
+//! Code: a compiled module, which is called directly or as a component.
 
 use postern_core::{Detail, Knock};
 use wasmtime::Store;

@@ -1,7 +1,7 @@
 //! Componentize: turns a plain core module into a component of our world, or says what is wrong with it.
 //!
 //! Rules in Go, Zig, C or AssemblyScript are core modules: their authors need no extra tool, because the world is
-//! described here for them. A language runtime that insists on WASI gets a WASI without any power.
+//! described here for them. A language runtime that insists on WASI gets one without any authority.
 
 use std::borrow::Cow;
 
@@ -56,7 +56,7 @@ fn check_import(name: &str) -> Result<(), LoadError> {
     }
 }
 
-/// Looks at a component as [`inspect`] does at a module, before a compiler spends a minute on it.
+/// Inspects a component as [`inspect`] does a module, before the compiler spends a minute on it.
 fn inspect_component(component: &[u8]) -> Result<(), LoadError> {
     let mut exports = Vec::new();
     // How deep within nested components and modules, whose imports are the business of the component around them.
@@ -68,7 +68,7 @@ fn inspect_component(component: &[u8]) -> Result<(), LoadError> {
             Payload::ComponentImportSection(reader) if depth == 0 => {
                 for import in reader {
                     let import = import.map_err(invalid)?;
-                    // A world that uses a type imports its name, which asks for nothing.
+                    // A world that uses a type imports its name, which gives it no authority.
                     if !matches!(import.ty, ComponentTypeRef::Type(_)) {
                         check_import(import.name.name)?;
                     }
@@ -91,7 +91,7 @@ fn check_globals(count: u32) -> Result<(), LoadError> {
     if count > MAX_GLOBALS { Err(LoadError::Globals { count, most: MAX_GLOBALS }) } else { Ok(()) }
 }
 
-/// That everything is there that a rule must export; more may be.
+/// Checks that everything is there that a rule must export; it may export more.
 fn check_exports(mut exports: Vec<String>, is: impl Fn(&str, &str) -> bool) -> Result<(), LoadError> {
     for wanted in EXPORTS {
         if !exports.iter().any(|export| is(export, wanted)) {
@@ -152,7 +152,7 @@ struct Found {
     describes_its_world: bool,
 }
 
-/// Looks for the mistakes that authors make, to name them better than an encoder can.
+/// Looks for common mistakes, to name them better than the encoder can.
 fn inspect(module: &[u8]) -> Result<Found, LoadError> {
     let mut found = Found { describes_its_world: false };
     let mut exports = Vec::new();
@@ -191,7 +191,7 @@ fn check_core_import(module: &str, name: &str) -> Result<(), LoadError> {
     match interface {
         WASI => Ok(()),
         _ if interface.starts_with("postern:rule/") => check_import(interface),
-        // The encoder knows some names of its own, `[export]`, `__main_module__`, and speaks for itself about them.
+        // The encoder knows some names of its own, `[export]`, `__main_module__`, and reports mistakes in them itself.
         _ if interface.starts_with(['[', '_', '$']) => Ok(()),
         _ => Err(LoadError::Import(format!("{module} {name}"))),
     }

@@ -32,7 +32,7 @@ const MAX_REASON: usize = 200;
 const MAX_TOKEN: usize = 64;
 const MAX_DOOR_NAME: usize = 64;
 const MAX_PREFIX_LENGTH: u8 = 128;
-/// The largest integer that every guest language holds exactly.
+/// The largest integer that every guest language represents exactly.
 const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 mod bindings {
@@ -48,7 +48,7 @@ mod bindings {
 /// Offers a rule what the contract says, and nothing else.
 pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
     types::add_to_linker::<_, HasSelf<_>>(linker, |guest| guest)?;
-    // Not by the generated bindings: they would read and copy the text before anybody could count it.
+    // Not by the generated bindings: they would read and copy the text before it could be counted.
     linker.instance(HOST_INTERFACE)?.func_wrap(
         "log",
         |mut store: StoreContextMut<'_, Guest>, (level, text): (Level, WasmStr)| {
@@ -264,7 +264,7 @@ fn lift_once(once: types::Once, now: Timestamp) -> Result<Once, String> {
     }
 }
 
-/// Until when a token could be accepted. It was accepted just now, so an earlier moment is a mistake that would make it good again.
+/// Until when a token could be accepted. It was accepted just now, so an earlier moment is a mistake: the token could be used once more.
 fn lift_until(until: u64, now: Timestamp) -> Result<Timestamp, String> {
     match until {
         _ if until > MAX_SAFE_INTEGER => Err(format!(

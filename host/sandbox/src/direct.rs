@@ -1,9 +1,9 @@
 //! Direct: a rule that came as a core module, called without the component model in between.
 //!
-//! Of a call through a component most is wasmtime's way in and out of it: see host/docs/performance.md. A core module that was
-//! checked as a component ([`fits`]) is called the same way by fewer hands: the guest's allocator for the arguments, then `judge`, then
-//! the function that cleans up behind it, all by the canonical ABI ([`canonical`]). What it says comes back as the same types, held to
-//! the same contract, and the same limits stop it. Components, and whatever does not fit, go the long way.
+//! Most of a call through a component is wasmtime's entry and exit: see host/docs/performance.md. A core module that was checked as a
+//! component ([`fits`]) is called with fewer steps: the guest's allocator for the arguments, then `judge`, then the function that cleans up
+//! after it, all by the canonical ABI ([`canonical`]). Its answer becomes the same types, checked against the same contract, and the same
+//! limits stop it. Components, and modules that do not fit, are called through the component model.
 
 mod canonical;
 mod fits;
@@ -54,7 +54,7 @@ impl DirectRulePre {
     /// Compiles a module that [`fits`].
     pub(crate) fn compile(engine: &Engine, module: &[u8]) -> wasmtime::Result<Self> {
         let module = Module::new(engine, module)?;
-        // Else the first start would do it, in the guest's time.
+        // Else the first start would do it, and the guest would pay for it.
         module.initialize_copy_on_write_image()?;
         let mut linker = Linker::new(engine);
         linker.func_wrap(HOST_INTERFACE, "log", log)?;
@@ -125,7 +125,7 @@ impl DirectRule {
         Ok(verdict)
     }
 
-    /// Memory that the guest owns, for a copy of `bytes`.
+    /// Allocates memory in the guest for a copy of `bytes`.
     fn room_for(&self, store: &mut Store<Guest>, bytes: &[u8]) -> wasmtime::Result<List> {
         let place = self.allocate(store, 1, bytes.len())?;
         Ok(List { place, length: u32::try_from(bytes.len())? })

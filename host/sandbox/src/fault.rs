@@ -1,4 +1,4 @@
-//! Fault: what a rule did wrong while it ran, in one line.
+//! Fault: what a rule did wrong while it ran, as one line.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{guest_log, store};
 /// Most characters of a function's name: those of generic Rust and C++ go on for pages.
 const LONGEST_NAME: usize = 120;
 
-/// The rule did something that a rule must not do. Its instance is gone.
+/// The rule broke the contract or a limit. Its instance is gone.
 #[derive(Debug, Error)]
 pub enum Fault {
     /// It used up its CPU time.
@@ -52,7 +52,7 @@ impl Fault {
 /// Why it failed, in words for the rule's author.
 fn cause(error: &wasmtime::Error) -> String {
     let cause = error.root_cause().to_string();
-    // The words of wasmtime where a component hands over more than the store allows. No type tells it.
+    // Wasmtime's message where a component hands over more than the store allows; it has no type for that.
     if !cause.starts_with("too much data is being copied") {
         return cause;
     }
@@ -61,7 +61,7 @@ fn cause(error: &wasmtime::Error) -> String {
     error.to_string()
 }
 
-/// The innermost function with a name that is not the machinery of a panic.
+/// The innermost named function that is not part of the panic machinery.
 fn place(backtrace: &WasmBacktrace) -> Option<String> {
     let names = backtrace.frames().iter().filter_map(|frame| frame.func_name());
     let machinery =

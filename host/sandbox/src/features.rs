@@ -1,4 +1,4 @@
-//! Features: which parts of WebAssembly a module uses that no rule gets, and how its compiler is told to do without.
+//! Features: which parts of WebAssembly that no rule gets a module uses, and the compiler flags that leave them out.
 //!
 //! Looked for only when a module was refused: it is checked again with everything switched on but one feature after the other. What
 //! fails without a feature uses it.
@@ -87,7 +87,7 @@ pub(crate) enum Cause {
     Uses(Feature),
 }
 
-/// Why `bytes` were refused, if it is their fault.
+/// Why `bytes` were refused, if the cause is in them.
 pub(crate) fn explain(bytes: &[u8]) -> Option<Cause> {
     if let Err(error) = Validator::new_with_features(ALL).validate_all(bytes) {
         return Some(Cause::Malformed(error.to_string()));

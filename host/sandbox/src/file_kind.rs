@@ -1,4 +1,4 @@
-//! File kind: what a file is that was named as a module and is none, by how it begins.
+//! FileKind: what a file is that was named as a module and is none, by its first bytes.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub struct FileKind {
 const COMPILE: &str = "compile the rule to WebAssembly";
 const UNPACK: &str = "unpack it, and name the .wasm file in it";
 
-/// How files begin that a person may have named by mistake.
+/// First bytes of files that may be named by mistake.
 const KNOWN: [(&[u8], FileKind); 16] = [
     (b"\x7fELF", FileKind::new("a program or library in machine code (ELF)", COMPILE)),
     (b"MZ", FileKind::new("a program or library in machine code (PE)", COMPILE)),

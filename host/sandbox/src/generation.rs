@@ -30,7 +30,7 @@ pub struct Generation {
 /// A rule that was compiled, started once, and found good.
 #[derive(Clone)]
 pub struct LoadedRule {
-    /// Who it is.
+    /// Its tenant and name.
     pub id: RuleId,
     pub(crate) module: Arc<Module>,
     pub(crate) settings: Arc<str>,

@@ -1,4 +1,4 @@
-//! Guest: what a store holds for its guest: what it may use, and what it has left of it in the call under way.
+//! Guest: the data of a store: what its guest may use, and what is left of that in the call under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use crate::guest_log::GuestLog;
 use crate::limits::Allowance;
 use crate::runtime::Runtime;
 
-/// What a store holds for its guest.
+/// The data of a store.
 pub(crate) struct Guest {
     pub(crate) allowance: Allowance,
     pub(crate) clock: CallClock,

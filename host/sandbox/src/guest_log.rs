@@ -1,5 +1,4 @@
-//! Guest log: the lines that a rule writes, bounded for each call before they are looked at. How many of them are written where is not
-//! decided here.
+//! GuestLog: the lines that a rule logs, bounded for each call before they are read. How many of them reach the log is decided elsewhere.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -33,7 +32,7 @@ impl GuestLog {
         self.text.set(MAX_TEXT);
     }
 
-    /// Counts a line, before anything is done for it.
+    /// Counts a line, before it is read.
     ///
     /// # Errors
     /// If it is one too many.
@@ -45,7 +44,7 @@ impl GuestLog {
         Ok(())
     }
 
-    /// Counts the text of a line, before it is looked at.
+    /// Counts the text of a line, before it is read.
     ///
     /// # Errors
     /// If it is too long, or too much with the lines before it.
@@ -61,7 +60,7 @@ impl GuestLog {
     }
 }
 
-/// What a guest that logs too much is told.
+/// The message of the fault when a guest logs too much.
 pub(crate) fn too_much_text() -> wasmtime::Error {
     wasmtime::format_err!("it logs more than {MAX_TEXT} bytes of text in one call; log less")
 }

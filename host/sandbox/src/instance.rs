@@ -34,7 +34,7 @@ pub enum StartError {
     Fault(#[from] Fault),
 }
 
-/// A started copy of a module. After a [`Fault`] it must be dropped: a trap leaves it in pieces.
+/// A started copy of a module. After a [`Fault`] it must be dropped: a trap leaves its memory in an unknown state.
 pub struct Instance {
     store: Store<Guest>,
     rule: Started,
@@ -74,7 +74,7 @@ impl Instance {
         Ok((Self { store, rule, detail: interest.detail, cpu: limits.cpu }, interest))
     }
 
-    /// What the rule says of a knock, given what it last remembered of its source.
+    /// The rule's verdict on a knock, given what it last remembered of its source.
     ///
     /// # Errors
     /// If the rule faults; the instance must be dropped then.
@@ -92,7 +92,7 @@ impl Instance {
     }
 }
 
-/// As much of a guest's words as anybody reads; it may have written megabytes.
+/// A guest's message, cut: it may have written megabytes.
 fn beginning(mut words: String) -> String {
     words.truncate(words.floor_char_boundary(MOST_WORDS));
     words

@@ -5,7 +5,7 @@
 //!
 //! **Invariant:** it opens no file and reads no clock but the CPU time of a call; `.clippy.toml` of this crate holds it.
 //!
-//! **Invariant:** whatever a rule does, a trap, an endless loop, nonsense, the outcome is at most an ignored knock.
+//! **Invariant:** if a rule traps, loops or answers nonsense, the only effect is an ignored knock.
 //! `tests/all/guests.rs` holds it.
 
 // The contract, and the two ways to call what speaks it.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use postern_core::RuleLimits;
 use wasmtime::ResourceLimiter;
 
-/// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is looked at.
+/// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is read.
 /// The longest answer that the contract allows needs a fraction of it.
 pub(crate) const MAX_LIFTED: usize = 64 << 10;
 
@@ -37,7 +37,7 @@ impl ResourceLimiter for Allowance {
     ) -> wasmtime::Result<bool> {
         let total = self.used.saturating_add(desired.saturating_sub(current));
         if total > self.memory {
-            // A trap with these words is of more use to a rule's author than a failed allocation within the guest.
+            // A trap with this message helps a rule's author more than a failed allocation within the guest.
             return Err(wasmtime::format_err!(
                 "it needs {total} bytes of memory; limits.memory of its rule allows {}",
                 self.memory
@@ -69,8 +69,8 @@ impl ResourceLimiter for Allowance {
     }
 }
 
-/// CPU time of a start and of `configure`, which happen once: ten times that of a call, at most 100 ms. A runtime that brings an
-/// interpreter along wants it: one of Python takes 1.5 ms to start and 1 to configure, where a call takes it 30 us.
+/// CPU time of a start and of `configure`, which happen once: ten times that of a call, at most 100 ms. A runtime with an
+/// interpreter needs it: one of Python takes 1.5 ms to start and 1 to configure, where a call takes it 30 us.
 pub(crate) fn cpu_of_start(limits: RuleLimits) -> Duration {
     const MOST: Duration = Duration::from_millis(100);
     (limits.cpu * 10).min(MOST)

@@ -19,12 +19,12 @@ pub enum LoadError {
     /// The file is no file, or too large.
     #[error("{0}")]
     File(String),
-    /// Others could have written it.
+    /// Other users could have written it.
     #[error("is not read: {} {what}", path.display())]
     Distrusted {
         /// The file, or the folder on the way to it, that others can write.
         path: PathBuf,
-        /// Who, and what to do.
+        /// Which users, and what to do.
         what: String,
     },
     /// Not WebAssembly at all.
@@ -78,7 +78,7 @@ pub enum LoadError {
     /// The compiler refused it.
     #[error("cannot be compiled: {0}")]
     Compile(String),
-    /// Somebody else still compiles it, and there is a newer configuration by now.
+    /// Another load still compiles it, and there is a newer configuration by now.
     #[error("is still being compiled")]
     Overtaken,
 }

@@ -27,7 +27,7 @@ use crate::{features, stock};
 /// Python rules are 18 MB; beyond this compiling would take minutes.
 const MAX_MODULE: u64 = 64 << 20;
 
-/// Modules that are kept though no rule runs them any more; each takes a few hundred KiB.
+/// Most modules that are kept though no rule runs them any more; each takes a few hundred KiB.
 const RECENT: usize = 8;
 
 /// A compiled module, ready to be started any number of times.
@@ -36,27 +36,27 @@ pub struct Module {
     pub(crate) runtime: Runtime,
 }
 
-/// How often who waits for another's compiling looks whether that is still of use.
+/// How often a load that waits for another's compiling checks whether it was overtaken.
 const LOOK: Duration = Duration::from_millis(100);
 
-/// Compiles modules, each distinct one once, whoever asks for it at the same time.
+/// Compiles modules, each distinct one once, also if several loads ask for it at the same time.
 pub struct Loader {
     runtime: Runtime,
     pub(crate) observer: Arc<dyn Observer>,
     linker: Linker<Guest>,
     cache: Mutex<Cache>,
-    /// Told when somebody has compiled, or failed to.
+    /// Notified when a module was compiled, or failed to.
     ended: Condvar,
 }
 
 #[derive(Default)]
 struct Cache {
     known: HashMap<Digest, Weak<Module>>,
-    /// What somebody compiles at the moment.
+    /// Modules that are being compiled.
     claimed: HashSet<Digest>,
     /// The digests of stock modules, which many rules run.
     stock: HashMap<&'static str, Digest>,
-    /// Loaded last, newest at the end: whoever goes back to the bytes of before waits for no compiler.
+    /// Loaded last, newest at the end: a reload with earlier bytes waits for no compiler.
     recent: VecDeque<Arc<Module>>,
 }
 
@@ -86,8 +86,8 @@ impl Loader {
         Ok(Self { runtime, observer, linker, cache: Mutex::default(), ended: Condvar::new() })
     }
 
-    /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as what comes back lives. What cannot
-    /// be loaded is left for that to tell.
+    /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as the returned modules live. What cannot
+    /// be loaded is reported by that call.
     pub(crate) fn load_ahead<'a>(
         &self,
         sources: impl Iterator<Item = &'a ModuleSource>,
@@ -166,7 +166,7 @@ impl Loader {
         Ok(module)
     }
 
-    /// What is compiled already, by whomever, or else the right to compile it.
+    /// The compiled module, or else the right to compile it.
     fn known_or_claim(
         &self,
         digest: Digest,
@@ -201,7 +201,7 @@ impl Loader {
 
     fn compile_component(&self, component: &[u8]) -> Result<RulePre<Guest>, LoadError> {
         let compiled = Component::new(self.runtime.engine(), component).and_then(|compiled| {
-            // Else the first start would do it, in the guest's time.
+            // Else the first start would do it, and the guest would pay for it.
             compiled.initialize_copy_on_write_image()?;
             Ok(compiled)
         });
@@ -227,7 +227,7 @@ fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
     features::explain(module).map_or_else(|| LoadError::Compile(chain(&**error).to_string()), LoadError::from)
 }
 
-/// What a panic leaves behind is as good as before: each step is one insertion.
+/// The cache, also after a panic: each change of it is a single insertion or removal, so it is always consistent.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().past_panic()
 }

@@ -1,11 +1,11 @@
-//! ModuleFiles: the files of modules, as whoever has rules loaded hands them in. Nothing here opens a file.
+//! ModuleFiles: the trait through which the caller hands in the files of modules. Nothing here opens a file.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Reads the files of modules, and hears what they wait for.
+/// Reads the files of modules, and is notified while one is compiled.
 pub trait ModuleFiles: Sync {
-    /// The bytes of a file; may take for ever.
+    /// The bytes of a file; may never return.
     ///
     /// # Errors
     /// If it cannot or may not be read, or is longer than `most` bytes.
@@ -14,7 +14,7 @@ pub trait ModuleFiles: Sync {
     /// The module of this file is being compiled from now on.
     fn begin_compiling(&self, file: &Path);
 
-    /// As many times as [`ModuleFiles::begin_compiling`], also after a panic.
+    /// Called once for each [`ModuleFiles::begin_compiling`], also after a panic.
     fn end_compiling(&self, file: &Path);
 
     /// Whether what is loaded is of no use any more, since something newer is being loaded.
@@ -24,15 +24,15 @@ pub trait ModuleFiles: Sync {
 /// Why a file was not read.
 #[derive(Debug)]
 pub enum ReadError {
-    /// The system does not let us.
+    /// The system refused to read it.
     Io(io::Error),
     /// It is no file, or too long, or not read for another reason, which this says.
     Unfit(String),
-    /// Others than those who are trusted could have written it.
+    /// Users who are not trusted could have written it.
     Distrusted {
         /// The file, or the folder on the way to it, that they can write.
         path: PathBuf,
-        /// Who, and what to do.
+        /// Which users, and what to do.
         what: String,
     },
 }

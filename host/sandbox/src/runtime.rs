@@ -17,7 +17,7 @@ use wasmtime::{Config, Engine};
 
 use crate::setup_error::SetupError;
 
-/// How often a running rule may be looked at.
+/// How often a running rule is checked.
 const TICK: Duration = Duration::from_millis(1);
 /// Guests run on our threads' stacks; see [`Runtime::STACK`].
 const MAX_WASM_STACK: usize = 256 << 10;
@@ -29,14 +29,14 @@ pub struct Runtime {
     ticker: Arc<Ticker>,
 }
 
-/// While this is alive the ticker ticks, so that a rule that runs is stopped in time. Nothing runs without one.
+/// While this is alive the ticker ticks, so that a running rule is stopped in time. Every call of a rule needs one.
 pub struct Running<'a>(&'a Ticker);
 
 /// Counts the ticks.
 pub(crate) struct Ticks(Arc<Shared>);
 
-/// Ticks while a rule runs. Its timer is set when the first begins, and goes off only if that takes a tick: most are done by then, and
-/// nobody is woken for them.
+/// Ticks while a rule runs. Its timer is armed when the first call begins, and fires a tick later: most calls are done by then, and the
+/// thread is not woken for them.
 struct Ticker {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
@@ -84,7 +84,7 @@ impl Runtime {
         Ticks(Arc::clone(&self.ticker.shared))
     }
 
-    /// Leave to run rules; once for many calls is enough.
+    /// Permission to run rules; one serves many calls.
     #[must_use]
     pub fn running(&self) -> Running<'_> {
         if self.ticker.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
@@ -108,11 +108,11 @@ impl Ticks {
 }
 
 impl Shared {
-    /// Has the timer go off once, after so long.
+    /// Arms the timer to fire once, after this time.
     fn set(&self, after: Duration) {
         let once = Timespec { tv_sec: 0, tv_nsec: 0 };
         let after = Timespec { tv_sec: 0, tv_nsec: after.subsec_nanos().into() };
-        // It fails only for times that are none.
+        // It fails only for invalid times.
         let _ = timerfd_settime(
             &self.timer,
             TimerfdTimerFlags::empty(),
@@ -134,7 +134,7 @@ impl Ticker {
             let shared = Arc::clone(&shared);
             move || {
                 while !shared.is_over.load(Ordering::Acquire) {
-                    // Sleeps until the timer goes off.
+                    // Blocks until the timer fires.
                     if read(&shared.timer, &mut [0_u8; 8]).is_ok()
                         && shared.running.load(Ordering::SeqCst) > 0
                     {

@@ -21,14 +21,14 @@ const MAX_INSTANCES: usize = 12_288;
 /// For how long the half-finished knocks of a rule are kept that a generation lacks: a file may be saved by deleting it first.
 const KEPT: Duration = Duration::from_secs(2);
 
-/// How many clients that took too long may go with each knock: more than can come with it.
+/// How many expired clients are dropped with each knock: more than a knock can add.
 const EXPIRED: usize = 2;
 
 /// Packets that are known again on another interface, all shards together: what comes in 80 ms of a flood of 200,000 a second, and more
 /// than the rings of two captures hold, so however far one lags behind the other.
 const KNOWN_PACKETS: usize = 1 << 14;
 
-/// What came of one rule's judging a knock; an ignored knock comes to nothing.
+/// The outcome of a rule's judging a knock; an ignored knock has none.
 #[derive(Debug)]
 enum Outcome {
     Happened(What<'static>),
@@ -63,13 +63,13 @@ struct RuleState {
     rest: Rest,
 }
 
-/// What came of a rule's judging a knock, and of what it wanted to remember.
+/// The outcome of a rule's judging a knock, and of storing what it wanted to remember.
 #[derive(Debug, Default)]
 struct Judged {
     what: Option<Outcome>,
-    /// Nobody went, so the client is not remembered.
+    /// No client was evicted, so this one is not remembered.
     is_full: bool,
-    /// Clients that went for this one.
+    /// Clients that were evicted for this one.
     evicted: usize,
 }
 
@@ -102,7 +102,7 @@ impl Shard {
     }
 
     /// Goes on with another generation. Half-finished knocks stay unless the rule's memory format changed, also if the rule was not there
-    /// for a moment; instances stay where neither module nor settings changed. How many clients had to go because less may be
+    /// for a moment; instances stay where neither module nor settings changed. Returns how many clients were evicted because less may be
     /// remembered now.
     pub fn replace(&mut self, generation: Arc<Generation>, now: Moment) -> usize {
         let before = std::mem::replace(&mut self.generation, generation);
@@ -142,7 +142,7 @@ impl Shard {
     }
 
     /// Has every rule that asked for this knock judge it, unless it was shown a copy of it. `ask` takes what they ask for, and `observer`
-    /// hears of everything else.
+    /// gets reports of everything else.
     ///
     /// # Errors
     /// [`DropReason::NotWatched`] if none asked for it; [`DropReason::SamePacket`] if all were shown a copy.
@@ -180,7 +180,7 @@ impl Shard {
             let memory = states[rule].memory;
             let own = memories.expire(memory, client, knock.time).map(|stage| (knock.source, stage));
             let others = (0..EXPIRED).map_while(|_| memories.expire_next(memory, knock.time));
-            // At stage 0 nobody took too long.
+            // At stage 0 there is no step to be late for.
             for (client, stage) in own.into_iter().chain(others).filter(|(_, stage)| *stage > 0) {
                 observer.report(
                     &Report::of_rule(&loaded.id, What::TimedOut { stage }).with_client(Client::alone(client)),
@@ -193,8 +193,8 @@ impl Shard {
                 (true, false) => started.retain(|other| *other != rule),
                 _ => {}
             }
-            // Nothing is lost with the oldest but the time to start it again. Only what is there counts: a rule that faults or rests
-            // must not cost others theirs.
+            // Dropping the oldest loses nothing but the time to start it again. Only live instances count: a rule that faults or is in
+            // back-off must not cost other rules their instances.
             if started.len() > MAX_INSTANCES / *shards
                 && let Some(oldest) = started.pop_front()
             {
@@ -215,7 +215,7 @@ impl Shard {
         self.started.len()
     }
 
-    /// Clients that this shard remembers, all rules together.
+    /// Clients that this shard remembers, counted for all rules.
     #[must_use]
     pub fn remembered(&self) -> usize {
         self.memories.len()
@@ -370,7 +370,7 @@ impl RuleState {
         let verdict = instance.judge(running, knock, memories.recall(self.memory, client, knock.time));
         let (what, progress) = match verdict {
             Ok(Verdict::Ignore) => return Judged::default(),
-            // Stage 0 is none, so there is nothing to tell.
+            // Stage 0 is no progress, so there is nothing to report.
             Ok(Verdict::Remember(progress)) => (
                 (progress.stage > 0).then_some(Outcome::Happened(What::Stage { stage: progress.stage })),
                 Some(progress),
@@ -391,12 +391,12 @@ impl RuleState {
             return Judged { what, ..Judged::default() };
         };
         let Remembered { is_kept, evicted } = memories.remember(self.memory, client, progress, knock.time);
-        // A stage that nobody remembers was not reached; but doors open all the same.
+        // A stage that is not remembered was not reached; but doors open all the same.
         let what = what.filter(|what| is_kept || !matches!(what, Outcome::Happened(What::Stage { .. })));
         Judged { what, is_full: !is_kept, evicted }
     }
 
-    /// The instance goes; what is remembered of clients stays.
+    /// Drops the instance; what is remembered of clients stays.
     fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
         self.instance = None;
         Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.rest.fault(now) })

@@ -22,7 +22,7 @@ pub(crate) fn new(runtime: &Runtime, guest: Guest) -> Store<Guest> {
     store
 }
 
-/// Calls a guest, which gets so much CPU time and pays from it for what the host does for it as well.
+/// Calls a guest with a budget of CPU time, which the host's work for the guest uses up as well.
 pub(crate) fn call<T>(
     store: &mut Store<Guest>,
     cpu: Duration,
@@ -47,7 +47,7 @@ pub(crate) fn start<T>(
     })
 }
 
-/// What a guest with too long an answer is told.
+/// The message of the fault when an answer is too long.
 pub(crate) fn too_long_answer() -> wasmtime::Error {
     wasmtime::format_err!(
         "its answer has more than {MAX_LIFTED} bytes; the contract says how much each part may have"

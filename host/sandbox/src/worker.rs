@@ -1,7 +1,7 @@
-//! Workers: who judges, each for its part of all source addresses.
+//! Workers: have knocks judged, each for its part of all source addresses.
 //!
-//! A single worker is whoever brings the knocks: a capture thread judges what it has read, so nobody must be woken between a packet
-//! and its verdict. Several workers are threads behind bounded queues.
+//! A single worker has no thread: the capture thread judges what it has read, so no thread is woken between a packet and its verdict.
+//! Several workers are threads behind bounded queues.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -31,15 +31,15 @@ pub type Ask = Arc<dyn Fn(u64, &RuleId, &Knock, Request) + Send + Sync>;
 
 /// What all workers need to judge.
 pub struct PoolContext {
-    /// Leave to run rules.
+    /// Runs the rules.
     pub runtime: Runtime,
     /// Which addresses are this machine's.
     pub is_local: IsLocal,
-    /// The time, for rules that rest.
+    /// The time, for the back-off of rules.
     pub now: Now,
-    /// Who takes what rules ask for, on the thread that judges.
+    /// Takes what rules ask for, on the thread that judges.
     pub ask: Ask,
-    /// Who hears of everything else.
+    /// Gets reports of everything else.
     pub observer: Arc<dyn Observer>,
 }
 
@@ -123,7 +123,7 @@ impl Pool {
     pub fn replace(&self, generation: Arc<Generation>) {
         self.generation.store(generation);
         for worker in &*self.workers {
-            // Who has nothing to do should not keep the one before alive; who has looks by itself.
+            // The shard of an idle worker moves on here, so that it does not keep the old generation alive; a busy worker checks for itself.
             match worker.shard.try_lock() {
                 Ok(mut shard) => worker.keep_up(&mut shard),
                 Err(TryLockError::Poisoned(_) | TryLockError::WouldBlock) => {}
@@ -131,7 +131,7 @@ impl Pool {
         }
     }
 
-    /// Judges nothing more; who is in the middle of a batch leaves the rest of it.
+    /// Judges nothing more; a worker in the middle of a batch drops the rest of it.
     pub fn halt(&self) {
         self.stops.store(true, Ordering::Relaxed);
     }
@@ -157,7 +157,7 @@ impl Submitter {
     pub fn offer(&mut self, knock: Knock) {
         let worker = match self.batches.len() {
             1 => 0,
-            // Keyed, so that nobody outside can aim at one worker.
+            // Keyed, so that an outsider cannot aim at one worker.
             workers => {
                 usize::try_from(self.hasher.hash_one(knock.source) % workers as u64).unwrap_or_default()
             }
@@ -227,7 +227,7 @@ impl Worker {
         }
     }
 
-    /// What is lost before it is known which rules it was for.
+    /// Counts knocks that are lost before it is known which rules they were for.
     fn count_drops(&self, reason: DropReason, count: usize) {
         self.context.observer.count_drops(None, reason, count as u64);
     }

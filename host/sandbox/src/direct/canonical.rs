@@ -2,8 +2,8 @@
 //! (<https://github.com/WebAssembly/component-model/blob/main/design/mvp/CanonicalABI.md>).
 //!
 //! Numbers are little-endian; each field stands at the next multiple of its alignment. The places below follow from
-//! `guest-sdk/wit/rule.wit`. Nothing that a guest writes is believed: every place is checked against its memory, every case against
-//! the contract, and what one answer may make the host copy is bounded.
+//! `guest-sdk/wit/rule.wit`. Nothing that a guest writes is trusted: every offset is checked against its memory, every case against
+//! the contract, and the bytes that one answer may make the host copy are bounded.
 
 use std::cell::Cell;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::store::too_long_answer;
 
 type Result<T> = wasmtime::Result<T>;
 
-/// Bytes, text, or records one behind the other.
+/// Bytes, text, or consecutive records.
 #[derive(Clone, Copy)]
 pub(super) struct List {
     pub(super) place: u32,

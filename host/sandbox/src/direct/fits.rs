@@ -6,16 +6,16 @@ use wit_parser::{Resolve, WorldId};
 use super::export;
 use crate::contract::HOST_INTERFACE;
 
-/// Whether `module`, of which `component` was made, is in all a rule of `world` that [`super::canonical`] can speak with.
+/// Whether `module`, of which `component` was made, is a rule of `world` in every point that [`super::canonical`] relies on.
 pub(crate) fn fits(module: &[u8], component: &[u8], resolve: &Resolve, world: WorldId) -> bool {
-    // A module that describes its world itself might describe another one; what does not fit this one word for word is left to
-    // those who can say why.
+    // A module that describes its world itself might describe another one. If it differs at all it is called as a component, where linking
+    // reports the difference.
     speaks_plainly(module)
         && lifts_plainly(component)
         && wit_component::targets(resolve, world, component).is_ok()
 }
 
-/// It imports at most the log, and its memory and allocator go by the names that are looked for.
+/// It imports at most the log, and its memory and allocator have the expected names.
 fn speaks_plainly(module: &[u8]) -> bool {
     let mut exports = Vec::new();
     for payload in Parser::new(0).parse_all(module) {
