@@ -1,4 +1,4 @@
-//! Advice: what is no mistake, and still worth a word before the daemon relies on it. It changes nothing and refuses nothing.
+//! Advice: warnings about a configuration without mistakes. It changes nothing and refuses nothing.
 
 mod passed_by;
 
@@ -33,7 +33,7 @@ fn missing_interfaces(config: &Config) -> Option<String> {
     Some(format!("not there now: {missing}; nobody can knock there until it comes; {here}"))
 }
 
-/// What `always` names that is no network and no interface either: a name of a host, perhaps.
+/// Items of `always` that are no network and no interface either: a host's name, perhaps.
 fn missing_trusted(config: &Config) -> Option<String> {
     let doors = config.doors.values().filter_map(|door| match &door.kind {
         DoorKind::Net(NetDoor::Guard(guard)) => Some(&guard.always),

@@ -32,17 +32,18 @@ use crate::signals::Signals;
 use crate::state;
 use start::Begun;
 
-/// How long a stop may take: a command gets its time to end, then the daemon goes all the same.
+/// How long a stop may take: commands may end within it, then the daemon ends all the same.
 const GRACE: Duration = Duration::from_secs(10);
 /// Of that, how long threads that capture and judge have to end: a rule in the middle of a call is stopped by its own limit.
 const LAST_CALL: Duration = Duration::from_secs(1);
-/// How long a new generation waits for the kernel to see its packets, before it is told all the same.
+/// How long the report of a new generation waits for the kernel's filters, before it is made all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
-/// Runs the daemon on `postern.toml` at `file` until it is told to stop; `trust` is whose files are taken, and `observer` hears what happens.
+/// Runs the daemon on `postern.toml` at `file` until a signal stops it; `trust` says which owners' files are accepted, and `observer` gets
+/// every report.
 ///
 /// # Errors
-/// If the system does not let it work. Mistakes in the configuration are told and are an [`Exit`].
+/// If the system does not let it work. Mistakes in the configuration are reported, and are an [`Exit`].
 pub fn run(file: &Path, trust: Trust, observer: Arc<dyn Observer>) -> anyhow::Result<Exit> {
     let goes_on = Box::new(|| true);
     let source = Arc::new(PosternToml::new(file.to_owned(), trust));
@@ -55,11 +56,11 @@ pub(crate) struct Ended {
     pub(crate) signal: Option<i32>,
 }
 
-/// Called once, when everything runs and every interface has been tried, be it in vain: what was to be said of the start has been said. The
-/// daemon ends if it returns false.
+/// Called once, when everything runs and every interface has been tried, with or without success: everything about the start has been
+/// reported. The daemon ends if it returns false.
 pub(crate) type Tried = Box<dyn FnOnce() -> bool>;
 
-/// What the daemon runs in. From its start on signals are caught: one that comes early is heard late, but does not kill.
+/// What the daemon runs in. From its start on signals are caught: an early one is handled late, but does not kill the process.
 pub(crate) struct Shell {
     runtime: tokio::runtime::Runtime,
     signals: Signals,
@@ -89,7 +90,7 @@ impl Shell {
                 Begun::Ended(ended) => Ok(ended),
             }
         });
-        // Whatever still runs had its time.
+        // What still runs has had its time to end.
         runtime.shutdown_background();
         ended
     }
@@ -107,9 +108,9 @@ struct App {
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
-    /// What is still to be called.
+    /// Called once everything was tried.
     tried: Option<Tried>,
-    /// Never read; it follows the changes of addresses and links as long as it lives.
+    /// Not read; it follows the changes of addresses and links as long as it lives.
     _local: Arc<LocalNetwork>,
 }
 
@@ -136,7 +137,7 @@ impl App {
                 () = until(let_go_at) => self.let_go().await,
                 () = self.listening.notified() => {
                     if let Some(tried) = self.tried.take_if(|_| self.captures.were_tried()) {
-                        // Who told it to stop before must not hear that it runs.
+                        // A daemon that was stopped before must not report that it runs.
                         let signal = self.signals.stop.came();
                         if signal.is_some() || !tried() {
                             break signal;
@@ -194,7 +195,7 @@ impl App {
         }
     }
 
-    /// Goes on with another generation. Doors come first: they are the only part that can still say no.
+    /// Goes on with another generation. Doors come first: they are the only part that can still refuse.
     async fn apply(
         &mut self,
         config: &Config,
@@ -207,7 +208,7 @@ impl App {
             return;
         }
         let plan = self.engine.plan(config);
-        // What is awaited may guard what this one does not.
+        // A newer configuration that is being prepared may guard ports that this one does not.
         let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
         if let Err(error) = self.engine.apply(&plan, release).await {
             let running = self.engine.generation();
@@ -224,8 +225,8 @@ impl App {
         generation.number = self.engine.replace(plan, config);
         let generation = Arc::new(generation);
         self.reloads.in_force(config, &generation);
-        // All its files were there when it was read, but for those of rules that a tenant only goes on with. If a newer one is awaited, that
-        // may be without what is suspended.
+        // All its files were there when it was read, but for those of rules that a refused tenant keeps. A newer one that is being prepared
+        // may be without the suspended rules.
         if !self.reloads.is_pending() {
             let goes_on = |rule: &&RuleFile| refused.iter().any(|of| of.tenant == rule.id.tenant);
             let rules = config.rules.iter().filter(goes_on).map(|rule| rule.id.clone()).collect();
@@ -238,7 +239,7 @@ impl App {
         if config.workers != self.running.workers {
             self.report(What::NextStart);
         }
-        // Whoever is told of the new generation may rely on its being seen by the kernel's filter.
+        // When the new generation is reported, the kernel's filters let its packets through.
         self.running.unreported = Some((InForce::of(config), Instant::now() + LISTENING));
         match self.engine.list().await {
             Ok(open) => self.engine.handle(Event::Listed(open)),
@@ -248,13 +249,13 @@ impl App {
         }
     }
 
-    /// Lets go of ports that the configuration does not guard any more: it has been left alone, so it is whole.
+    /// Releases ports that the configuration no longer guards: it has not changed for a while, so it is complete.
     async fn let_go(&mut self) {
         if self.reloads.is_being_written() {
             return self.reloads.release_timer.done(Release::Later, Instant::now());
         }
         let done = self.engine.let_go().await;
-        // What cannot be done now, for a set that is missing at the moment, is tried again.
+        // If it fails now, because a set is missing at the moment, it is tried again.
         let release = if done.is_ok() { Release::Now } else { Release::Later };
         self.reloads.release_timer.done(release, Instant::now());
         if let Err(error) = done {
@@ -296,14 +297,14 @@ impl App {
         self.observer.report(&Report::new(what));
     }
 
-    /// In order: no packet comes in, no rule runs, what was judged counts, and what nobody else would close is closed. Doors close in time
-    /// meanwhile.
+    /// In order: no packet comes in, no rule runs, what was judged counts, and command doors, which only this daemon can close, are closed.
+    /// Doors close on time meanwhile.
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         self.report(What::Stopping);
         let Self { observer, captures, pool, engine, mut happenings, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
-        // Or captures would end only when all that they have read is judged.
+        // Else captures would end only when all that they have read is judged.
         pool.halt();
         let mut threads = spawn_blocking(move || {
             let counts = captures.counts();

@@ -61,7 +61,7 @@ impl Daemon for Shell {
     }
 }
 
-/// Has knockd's log say what is not held back.
+/// Hands reports that are within the limits to knockd's log.
 struct KnockdLines(Box<dyn Observer>);
 
 impl Log for KnockdLines {

@@ -1,7 +1,7 @@
 //! Assembly: puts a generation together, each tenant's part by itself.
 //!
-//! Who has mistakes keeps the rules that it has in the generation in force, and everybody else goes on with what its files say now. What is
-//! kept are those rules themselves, not their files read once more. The host's mistakes are everybody's: they refuse the whole.
+//! A tenant with mistakes keeps the rules that it has in the generation in force, and every other tenant goes on with what its files say now.
+//! The kept rules are those in force, not their files read once more. A mistake of the host refuses the whole generation.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -89,7 +89,7 @@ pub(crate) fn assemble(
     Assembled { config: Some(config), generation, refused }
 }
 
-/// The generation of these parts. If together they ask for too much, whoever asks for more than before is refused, as far as that must be.
+/// The generation of these parts. If together they ask for too much, tenants that ask for more than before are refused, as far as necessary.
 fn fit(
     config: &Config,
     mut parts: Parts,
@@ -165,7 +165,7 @@ mod tests {
             fs::write(file, text).unwrap();
         }
 
-        /// The rules that run then, of the generation and of the configuration, and who was refused with how many rules left.
+        /// The rules that run then, of the generation and of the configuration, and which tenants were refused with how many rules left.
         #[track_caller]
         fn reload(&mut self, rules: &str, refused: &str) {
             let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);

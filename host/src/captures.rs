@@ -22,7 +22,7 @@ pub(crate) struct Captures {
     sightings: Sightings,
     observer: Arc<dyn Observer>,
     captures: BTreeMap<Place, (bool, LiveCapture)>,
-    /// Captures that were told to end. A rule may be in the middle of a call for one, and nobody waits for that here.
+    /// Captures that are ending. A rule may be in the middle of a call for one, which is not waited for here.
     ending: HashMap<Place, EndingCapture>,
 }
 
@@ -32,8 +32,8 @@ impl Captures {
         Self { network, sightings, observer, captures: BTreeMap::new(), ending: HashMap::new() }
     }
 
-    /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. Who waits for
-    /// `listening` may look again whether all are.
+    /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. `listening` is notified
+    /// when it may be that all are listening.
     pub(crate) fn follow(
         &mut self,
         config: &Config,
@@ -70,7 +70,7 @@ impl Captures {
                     listening: Arc::clone(listening),
                 };
                 let before = self.ending.remove(&place);
-                // Without it an interface is waited for in longer steps.
+                // Without it a missing interface is polled less often.
                 let changes = self.network.link_changes().ok();
                 let observer = Arc::clone(&self.observer);
                 let capture = LiveCapture::start_after(before, settings, filter, changes, observer, decoder)?;
@@ -96,7 +96,7 @@ impl Captures {
         endings.into_iter().for_each(EndingCapture::wait);
     }
 
-    /// Whether every capture has been tried, be it in vain.
+    /// Whether every capture has been tried, with or without success.
     pub(crate) fn were_tried(&self) -> bool {
         self.captures.values().all(|(_, capture)| capture.has_tried())
     }
@@ -132,7 +132,7 @@ fn filter(generation: &Generation, direction: Direction, observer: &dyn Observer
     Arc::new(filter)
 }
 
-/// What becomes of a capture's frames: decoded, held against this machine's addresses, and handed to the workers.
+/// What becomes of a capture's frames: decoded, compared with this machine's addresses, and handed to the workers.
 struct Decoder {
     submitter: Submitter,
     network: View,

@@ -13,11 +13,11 @@ use crate::exit::Exit;
 use crate::happening::Prepared;
 use crate::reload::prepare;
 
-/// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` is whose files are
-/// taken. What is no mistake but worth a word is told on standard error.
+/// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` says which
+/// owners' files are accepted. Warnings go to standard error.
 ///
 /// # Errors
-/// If the system does not let us check, or nobody can be told.
+/// If the system does not let us check, or standard output is closed.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
     let source = PosternToml::new(file.to_owned(), trust);

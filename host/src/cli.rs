@@ -10,7 +10,7 @@ use crate::observe::Format;
 
 const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 
-/// Keeps ports closed until somebody knocks right.
+/// Keeps ports closed until a client sends the right knock.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 pub struct Cli {
@@ -37,7 +37,7 @@ pub enum Command {
     Reset(ResetArgs),
 }
 
-/// Whose guard to remove.
+/// Which configuration's guard to remove.
 #[derive(Args, Debug)]
 pub struct ResetArgs {
     /// The configuration that the guard was put up for; it need not be there any more.
@@ -57,7 +57,7 @@ pub struct FileArgs {
 }
 
 impl FileArgs {
-    /// Whose files are taken.
+    /// Which owners' files are accepted.
     #[must_use]
     pub fn trust(&self) -> Trust {
         if self.no_strict_modes { Trust::Anybody } else { Trust::Strict }

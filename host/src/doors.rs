@@ -1,8 +1,8 @@
 //! Doors: carries the engine's orders to whatever can be opened, and the answers back.
 //!
 //! Doors in the packet filter have a thread of their own, since the kernel may keep it waiting; commands run as child
-//! processes. What is said to either is an [`Order`], fixed in size, and what comes back is a receipt, so that each can become a
-//! process of its own with less power than this one.
+//! processes. Either gets an [`Order`] and answers with a receipt, both plain values, so that each can become a process of
+//! its own with fewer privileges than this one.
 
 use std::collections::HashMap;
 use std::io;
@@ -81,8 +81,8 @@ impl Doors {
         self.numbers.plan(config)
     }
 
-    /// Closes what could be read of guard doors, before anything else is known of the configuration. Nobody can open them yet, and
-    /// what was guarded before stays so.
+    /// Closes what could be read of guard doors, before anything else is known of the configuration. They cannot be opened yet, and
+    /// ports that were guarded before stay so.
     pub(crate) fn guard(
         &self,
         guards: &[GuardDoor],
@@ -104,7 +104,7 @@ impl Doors {
         self.set_doors(self.in_place.clone(), release)
     }
 
-    /// Puts the doors of the newest plan in place once more, letting go of ports that none of them guards.
+    /// Puts the doors of the newest plan in place once more, and releases ports that none of them guards.
     pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         self.set_doors(self.in_place.clone(), Release::Now)
     }
@@ -112,12 +112,12 @@ impl Doors {
     /// What is open in the packet filter, from this run or an earlier one.
     pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, DoormanError>> + use<> {
         let (reply, answer) = oneshot::channel();
-        // Whoever does not wait any more does not miss the answer.
+        // If the caller does not wait any more, the answer is not needed.
         self.net.list(|listing| drop(reply.send(listing)));
         answered(answer)
     }
 
-    /// Has a door carry out an order. Its receipt comes as a happening, whatever becomes of it.
+    /// Has a door carry out an order. Its receipt comes as an event of the main loop, also if the order fails.
     pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
         match self.commands.get(&order.door) {
             Some(commands) => {
@@ -128,12 +128,12 @@ impl Doors {
         }
     }
 
-    /// Has the journal know for how long an opening lasts from now.
+    /// Notes in the journal for how long an opening lasts from now.
     pub(crate) fn note(&self, key: Key, lasts: Duration) {
         self.runner.note(key, lasts);
     }
 
-    /// Keeps in the journal what is there of an opening that nobody tries to close any more.
+    /// Keeps the journal's entry of an opening that the engine does not try to close any more.
     pub(crate) fn abandon(&self, key: Key) {
         self.runner.abandon(key);
     }
@@ -178,7 +178,7 @@ fn commands_of(door: &DoorKind) -> Option<Commands> {
     }
 }
 
-/// The answer of the packet filter's thread, or that there is none.
+/// The answer of the packet filter's thread, or the error that it is gone.
 async fn answered<T>(answer: oneshot::Receiver<Result<T, DoormanError>>) -> Result<T, DoormanError> {
     let gone = |_| DoormanError::Unreachable(io::Error::other("the thread of the packet filter has ended"));
     answer.await.map_err(gone)?

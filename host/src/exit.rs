@@ -11,7 +11,7 @@ pub enum Exit {
     Mistakes,
     /// The system does not let us work: missing capabilities, another daemon, no memory.
     CannotRun,
-    /// Stopped before everything was tidied up, because a second signal said so or it took too long.
+    /// Stopped before all doors were closed, because of a second signal or because it took too long.
     Untidy,
 }
 

@@ -1,4 +1,5 @@
-//! Guarding: how the guard goes up and lets go. It waits for another daemon that has the table, and for files that are being written.
+//! Guarding: when the guard is set up, and when it releases ports. It waits for another daemon that has the table, and for files that are
+//! being written.
 
 use std::time::Duration;
 
@@ -10,22 +11,21 @@ use crate::signals::Signals;
 
 /// When to try again while another daemon has the table.
 const RETRY: Duration = Duration::from_secs(1);
-/// How often it is told meanwhile that this one waits, in tries.
+/// After how many tries it is reported again that this daemon waits.
 const TOLD_EVERY: u32 = 60;
-/// For so long a configuration must have been left alone before ports are let go of that it does not guard any more: it may be half
-/// written.
+/// For so long a configuration must not have changed before ports are released that it no longer guards: it may be half written.
 const ALONE: Duration = Duration::from_secs(2);
 
-/// What came of trying.
+/// The outcome of trying.
 pub(crate) enum Attempt {
     /// The doors are in place.
     Done(Posture),
-    /// The daemon was told to stop meanwhile.
+    /// A signal stopped the daemon meanwhile.
     Stopped(i32),
 }
 
-/// Has the doors put in place, again and again while the table is another daemon's or another configuration's: it must not be possible that
-/// this one gives up and, when the other goes, nobody guards. Every attempt may read anew what it is to do.
+/// Has the doors put in place, again and again while the table is another daemon's or another configuration's: if this daemon gave up and
+/// the other one then ended, no daemon would guard the ports. Every attempt may read the configuration anew.
 ///
 /// # Errors
 /// Anything else that keeps the doors from being in place.
@@ -60,42 +60,42 @@ where
     unreachable!("tries do not end")
 }
 
-/// When ports are let go of that the configuration does not guard any more.
+/// When ports are released that the configuration no longer guards.
 #[derive(Debug, Default)]
 pub(crate) struct ReleaseTimer {
     at: Option<Instant>,
-    /// Somebody asked for the configuration that is read next.
+    /// A signal asked for the configuration that is read next.
     asked: bool,
 }
 
 impl ReleaseTimer {
-    /// A person asked for the configuration as it is now to be in force as a whole at once.
+    /// A signal asked for the configuration, as it is now, to be in force as a whole at once.
     pub(crate) fn ask(&mut self) {
         self.asked = true;
     }
 
-    /// The configuration is read from now on, as it is now; what is in force may be half of something. Whether a person asked for it.
+    /// The configuration is read from now on; the one in force may have been half written. Returns whether a signal asked for it.
     pub(crate) fn begin(&mut self) -> bool {
         self.at = None;
         std::mem::take(&mut self.asked)
     }
 
-    /// Files changed: what is in force may be half of something.
+    /// Files changed: the configuration in force may have been half written.
     pub(crate) fn note_change(&mut self) {
         self.at = None;
     }
 
-    /// How the doors of a configuration that was read are to be put in place, if it is right as a whole.
+    /// How the doors of a configuration that was read are to be put in place, if it has no mistake.
     pub(crate) fn release(is_asked: bool) -> Release {
         if is_asked { Release::Now } else { Release::Later }
     }
 
-    /// They are in place so.
+    /// The doors are in place.
     pub(crate) fn done(&mut self, release: Release, now: Instant) {
         self.at = (release == Release::Later).then(|| now + ALONE);
     }
 
-    /// When to put them in place once more, letting go.
+    /// When to put them in place once more, and release ports.
     pub(crate) fn due(&self) -> Option<Instant> {
         self.at
     }
@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ports_are_let_go_of_after_two_quiet_seconds() {
+    fn ports_are_released_after_two_quiet_seconds() {
         let now = Instant::now();
         let at = |seconds| Some(now + Duration::from_secs(seconds));
         let mut release_timer = ReleaseTimer::default();
         assert_eq!(release_timer.due(), None);
         release_timer.done(Release::Later, now);
         assert_eq!(release_timer.due(), at(2));
-        // It may be wrong now, and then nothing is let go of.
+        // It may have a mistake now, and then no port is released.
         release_timer.note_change();
         assert_eq!(release_timer.due(), None);
         release_timer.done(Release::Later, now);
@@ -122,14 +122,14 @@ mod tests {
     }
 
     #[test]
-    fn who_asks_means_the_configuration_as_it_is_when_they_ask() {
+    fn a_signal_asks_for_the_configuration_as_it_is_then() {
         let mut release_timer = ReleaseTimer::default();
-        // One is being read.
+        // A configuration is being read.
         assert_eq!(ReleaseTimer::release(release_timer.begin()), Release::Later);
         release_timer.ask();
         assert_eq!(ReleaseTimer::release(release_timer.begin()), Release::Now);
         assert_eq!(release_timer.due(), None);
-        // What comes after is not what was asked for.
+        // A later configuration is not the one that was asked for.
         assert_eq!(ReleaseTimer::release(release_timer.begin()), Release::Later);
     }
 }

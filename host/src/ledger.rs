@@ -9,8 +9,8 @@ use postern_ledger::{Answer, FileLedger, Ledger};
 use crate::happening::{Happening, Teller};
 use crate::state;
 
-/// Starts what keeps used tokens and counters; its answers come as happenings. What it needs is opened on its own thread, so that nothing
-/// waits for a disk.
+/// Starts what keeps used tokens and counters; its answers come as events of the main loop. It opens its file on its own thread, so that no other
+/// thread waits for a disk.
 ///
 /// # Errors
 /// If there can be no thread.

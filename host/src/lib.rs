@@ -1,6 +1,6 @@
 //! The daemon `posternd`: captures packets, has rules judge them, opens and closes doors.
 //!
-//! In the order of a packet's way: `postern-capture` makes a knock of a frame, [`rules`] judge it, `postern-core`
+//! In the order of a packet's way: `postern-capture` makes a knock of a frame, `postern-sandbox` has rules judge it, `postern-core`
 //! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
 
 mod doors;

@@ -12,7 +12,7 @@ use postern_sandbox::{
 };
 use postern_text::piece;
 
-/// The generation of a configuration: the modules of all its rules are loaded, and each rule is tried with its settings; `activity` tells others
+/// The generation of a configuration: the modules of all its rules are loaded, and each rule is tried with its settings; `activity` shows
 /// what is being done.
 ///
 /// # Errors

@@ -36,7 +36,7 @@ fn main() -> ExitCode {
         Command::Reset(reset) => check::reset(&reset.config),
     };
     let exit = done.unwrap_or_else(|error| {
-        // Not through the log, which may be what failed; if standard error is gone too nobody can be told.
+        // Not through the log, which may be what failed; if standard error is gone too, the exit code still says it.
         drop(terminal::err(format_args!("posternd: {}", chain(&*error))));
         Exit::CannotRun
     });

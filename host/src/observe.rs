@@ -1,7 +1,7 @@
-//! Observe: hears everything that happens, in one place, and passes it on: to the counters, and to the log.
+//! Observe: gets every report, in one place, and passes it on: to the counters, and to the log.
 //!
-//! **Invariant:** who makes a report knows nobody who hears it, and who hears it decides on its type alone. How many lines of what kind are
-//! written is decided here ([`limits`]), for each tenant by itself, and nowhere else.
+//! **Invariant:** the code that makes a report does not know the subscribers, and these decide by its type alone. How many lines of what
+//! kind are written is decided here ([`limits`]), for each tenant by itself, and nowhere else.
 
 mod counters;
 mod fields;
@@ -41,21 +41,21 @@ pub(crate) trait Log: Send + Sync {
 pub(crate) struct Context<'a> {
     /// How many lines of the kind and the tenant were held back before this one; none if this kind is never held back.
     pub(crate) suppressed: Option<u64>,
-    /// What came to nothing so far.
+    /// Drops so far.
     pub(crate) counters: &'a Counters,
 }
 
-/// Everybody who hears what happens.
+/// The subscribers of the reports.
 pub(crate) struct Observers<L> {
     counters: Counters,
     limits: Limits,
-    /// The least severe that is written; none: nothing is.
+    /// The least severe reports that are written; none: none are.
     least: Option<Severity>,
     log: L,
 }
 
 impl<L: Log> Observers<L> {
-    /// Writes what is at least so severe to `log`, and counts what comes to nothing.
+    /// Writes what is at least so severe to `log`, and counts drops.
     pub(crate) fn new(log: L, least: Option<Severity>) -> Self {
         Self { counters: Counters::default(), limits: Limits::default(), least, log }
     }
@@ -69,7 +69,7 @@ impl<L: Log> Observer for Observers<L> {
         if self.least.is_none_or(|least| report.what.severity() > least) {
             return;
         }
-        // Looking at the clock is more than most reports are worth.
+        // Reading the clock costs more than most reports.
         let suppressed = match self.limits.admit(report, Instant::now) {
             Admitted::Always => None,
             Admitted::After(suppressed) => Some(suppressed),

@@ -9,7 +9,7 @@ use tokio::runtime::Handle;
 
 use crate::happening::{Happening, Teller};
 
-/// Lines of one-time files, of which each is used once. A file may hang, so nobody waits here for one.
+/// Lines of one-time files, of which each is used once. A file may hang, so no file is waited for here.
 pub(crate) struct OneTimeLines {
     generation: u64,
     /// None once a line was claimed: the next one comes with the next generation.
@@ -38,7 +38,7 @@ impl OneTimeLines {
         let line = self.lines.get_mut(rule).filter(|_| is_there).and_then(Option::take);
         let teller = self.teller.clone();
         let answer = move |result| {
-            // Nobody waits for it at the end.
+            // The thread is not joined: it may hang.
             let _ = teller.send(Happening::CrossedOut { serial, result });
         };
         match line {

@@ -1,4 +1,4 @@
-//! Plan: numbers the doors of configurations, and says what each rule may do with them. It touches nothing but what it is given.
+//! Plan: numbers the doors of configurations, and says what each rule may do with them. It has no effect on the machine.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -13,7 +13,7 @@ use postern_doorman::RulesetMistake;
 pub struct Plan {
     /// The doors.
     pub doors: Vec<(DoorId, DoorKind)>,
-    /// What the engine is to hold verdicts to.
+    /// What the engine checks verdicts against.
     pub policy: Arc<Policy>,
 }
 

@@ -1,7 +1,7 @@
 //! Reload: prepares the next generation off the packet path, and off the main loop.
 //!
-//! Each preparing has a thread of its own. Reading a file may hang, and so may a compiler; then the next begins beside it, and what
-//! comes of the older is of no use any more once a newer one has come.
+//! Each preparation has a thread of its own. Reading a file may hang, and so may the compiler; then the next one begins in parallel, and the
+//! result of the older is dropped once a newer one is there.
 
 mod pace;
 
@@ -28,17 +28,17 @@ use crate::state;
 use crate::watch::{Noticed, Watch};
 use pace::Pace;
 
-/// How long a preparing may take before it is told what it waits for, and after how long once more.
+/// How long a preparation may take before it is reported what it waits for, and after how long that is reported again.
 pub(crate) const SLOW: Duration = Duration::from_secs(5);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// As many as may be stuck at once; what they are reading is not read by the next, which may be stuck as well and is the last.
+/// Most preparations that may hang at once. The next one does not read the files on which they hang; if it hangs as well, there is no further one.
 const MOST_STUCK: usize = 4;
-/// How long a rule whose file is gone may wait for the preparing that takes it away, and how often it is looked meanwhile.
+/// How long a rule whose file is gone may wait for the preparation that withdraws it, and how often its file is looked for meanwhile.
 const WITHDRAWN: Duration = Duration::from_secs(1);
 /// A configuration whose folders change while it is read is read again, but not for ever.
 const READINGS: u32 = 3;
 
-/// Prepares generations when it is time to.
+/// Prepares generations when files change or a signal asks for it.
 pub(crate) struct Reloads {
     source: Arc<dyn ConfigSource>,
     loader: Arc<Loader>,
@@ -47,36 +47,36 @@ pub(crate) struct Reloads {
     teller: Teller,
     observer: Arc<dyn Observer>,
     pace: Pace,
-    /// When ports are let go of.
+    /// When ports are released.
     pub(crate) release_timer: ReleaseTimer,
     /// The oldest first.
     under_way: Vec<Preparing>,
     /// How many have begun.
     begun: u64,
-    /// The newest that has come.
+    /// The newest that has ended.
     come: u64,
-    /// The newest that has come has mistakes.
+    /// The newest that has ended has mistakes.
     is_refused: bool,
-    /// Somebody has the journal; until then what needs it opens it.
+    /// The engine has the journal; until then each preparation that needs one opens it.
     pub(crate) has_journal: bool,
     in_force: Option<Watched>,
 }
 
-/// One that has begun and not come back.
+/// A preparation under way.
 struct Preparing {
     ticket: u64,
     began: Instant,
     activity: Activity,
-    /// When to tell what it waits for.
+    /// When to report what it waits for.
     tell_at: Instant,
-    /// A person asked for it, as it is now and as a whole.
+    /// A signal asked for it, as it is now and as a whole.
     is_asked: bool,
 }
 
 /// The rules in force, and when to look whether their files are still there.
 struct Watched {
     rules: Arc<RunningRules>,
-    /// Who looks may be stuck; then nobody else looks.
+    /// A check is under way. It may hang; then no other one begins.
     is_looking: bool,
     look_at: Option<Instant>,
 }
@@ -90,7 +90,7 @@ impl Reloads {
         observer: Arc<dyn Observer>,
     ) -> Self {
         let noticed = Arc::new(Noticed::default());
-        // What is not watched is reloaded by a signal alone, as knockd has it.
+        // A source that is not watched is reloaded by a signal only, as with knockd.
         let watch =
             source.watched().and_then(|_| Watch::start(&noticed, Arc::clone(&observer))).map(Arc::new);
         Self {
@@ -111,8 +111,8 @@ impl Reloads {
         }
     }
 
-    /// Waits for the next reason to do something about reloads, and does it. Never waits for a file, and nothing is lost if it is given up
-    /// in between. Rules that are suspended are looked for until they are back.
+    /// Waits for the next reason to do something about reloads, and does it. It never waits for a file, and is safe to cancel. The files of
+    /// suspended rules are looked for until they are back.
     pub(crate) async fn turn(&mut self, hangup: &mut Signal, is_any_suspended: bool) {
         self.look_as_needed(is_any_suspended);
         let has_room = self.under_way.len() <= MOST_STUCK;
@@ -149,12 +149,12 @@ impl Reloads {
         self.pace.ask(Instant::now());
     }
 
-    /// Whether somebody writes to a file at this moment.
+    /// Whether a file is being written at this moment.
     pub(crate) fn is_being_written(&self) -> bool {
         self.noticed.is_being_written()
     }
 
-    /// Takes what was prepared, and whether somebody asked for it as it is; none if it is of no use any more.
+    /// Takes what was prepared, and whether a signal asked for it; none if it was overtaken.
     pub(crate) fn accept(&mut self, mut prepared: Prepared) -> Option<(Prepared, bool)> {
         let place = self.under_way.iter().position(|preparing| preparing.ticket == prepared.ticket)?;
         let Preparing { ticket, activity, is_asked, .. } = self.under_way.remove(place);
@@ -163,10 +163,10 @@ impl Reloads {
         }
         let is_late = ticket < self.come;
         if is_late && self.is_refused {
-            // What hung has answered; maybe for want of that the newest was refused.
+            // A preparation that hung has ended. The newest may have been refused because of the files that it was reading.
             self.ask();
         }
-        // A newer one will tell the same mistakes, if they still are there.
+        // A newer one will report the same mistakes, if they are still there.
         let is_told_by_another = activity.is_overtaken() && prepared.generation.is_err();
         if is_late || is_told_by_another {
             return None;
@@ -188,7 +188,7 @@ impl Reloads {
         Some((prepared, is_asked))
     }
 
-    /// Whether something newer than what has come is being prepared.
+    /// Whether something newer than the newest that has ended is being prepared.
     pub(crate) fn is_pending(&self) -> bool {
         self.newest().is_some()
     }
@@ -209,14 +209,14 @@ impl Reloads {
         }
     }
 
-    /// Somebody has looked which files are gone.
+    /// A check which files are gone has ended.
     pub(crate) fn looked(&mut self) {
         if let Some(rules) = &mut self.in_force {
             rules.is_looking = false;
         }
     }
 
-    /// The doors of something that has come are in place so. Ports are let go of only if nothing newer is awaited: it may guard them.
+    /// The doors of a prepared configuration are in place. Ports are released only if no newer one is being prepared: it may guard them.
     pub(crate) fn in_place(&mut self, release: Release) {
         if self.is_pending() {
             self.release_timer.note_change();
@@ -233,7 +233,7 @@ impl Reloads {
         }
     }
 
-    /// The newest that is awaited; what is older than what has come is not.
+    /// The newest that is under way; one that is older than the newest that has ended does not count.
     fn newest(&self) -> Option<&Preparing> {
         self.under_way.last().filter(|newest| newest.ticket > self.come)
     }
@@ -261,13 +261,13 @@ impl Reloads {
         let work = move || {
             let watch = watch.as_deref();
             let mut prepared = prepare(&*source, ticket, &loader, &activity, watch, before, &*observer);
-            // What an earlier run left is taken over at the start; later only who needs a journal may wait for one.
+            // What an earlier run left is taken over at the start; later only a configuration that needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
             {
                 prepared.state = state::open(&*source, config, &activity, &observer);
             }
-            // Nobody waits for it at the end.
+            // The thread is not joined: it may hang.
             let _ = teller.send(Happening::Prepared(Box::new(prepared)));
         };
         let thread = thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK);
@@ -279,7 +279,7 @@ impl Reloads {
         }
     }
 
-    /// What the next does not read, since enough others wait for it.
+    /// The files that the next one does not read, since the others hang on them.
     fn avoided(&self) -> Vec<PathBuf> {
         if self.under_way.len() < MOST_STUCK {
             return Vec::new();
@@ -304,7 +304,7 @@ impl Reloads {
         self.observer.report(&Report::new(what));
     }
 
-    /// Has somebody look which files of rules in force are gone.
+    /// Starts a check which files of rules in force are gone.
     fn look(&mut self) {
         let Some(rules) = &mut self.in_force else { return };
         let (in_force, teller) = (Arc::clone(&rules.rules), self.teller.clone());
@@ -334,7 +334,7 @@ pub(crate) fn prepare(
 ) -> Prepared {
     let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
     if let Some((watch, file)) = watch {
-        // What is read may hang; that it is taken away must be noticed.
+        // Reading may hang; that the file is taken away then must be noticed.
         watch.precede(file, activity);
     }
     let mut reading = source.read(activity, observer);
@@ -361,7 +361,7 @@ pub(crate) fn prepare(
     Prepared { ticket, config, generation, refused, before, state: state::Opened::default() }
 }
 
-/// Without systemd nobody listens, and that is no failure.
+/// Without systemd there is no receiver, and that is no failure.
 pub(crate) fn notify_systemd(states: &[NotifyState<'_>]) {
     drop(sd_notify::notify(states));
 }

@@ -1,7 +1,7 @@
 //! SharedEngine: the engine behind a lock, and what carries out its actions.
 //!
-//! Judging threads come here themselves, so that a verdict is an order to a door before any other thread is woken. The main loop comes for
-//! everything that has time: answers of doors, deadlines, reloads. The engine decides; here events are handed in and actions carried out,
+//! Judging threads come here themselves, so that a verdict is an order to a door before any other thread is woken. The main loop comes with
+//! everything that is not urgent: answers of doors, deadlines, reloads. The engine decides; here events are handed in and actions carried out,
 //! and nothing waits for anything but the lock.
 
 use std::future::Future;
@@ -48,12 +48,12 @@ impl SharedEngine {
         Self { locked: Mutex::new(locked), clock }
     }
 
-    /// Something happened.
+    /// Hands an event to the engine.
     pub(crate) fn handle(&self, event: Event) {
         self.lock().handle(event, self.clock);
     }
 
-    /// The ledger said something: of a claim that the engine made, or of itself.
+    /// An answer of the ledger: to a claim that the engine made, or about the ledger itself.
     pub(crate) fn ledger_said(&self, answer: Answer) {
         let what = match answer {
             Answer::Claimed { serial, result } => return self.handle(Event::Claimed { serial, result }),
@@ -71,8 +71,8 @@ impl SharedEngine {
         locked.carry_out(actions);
     }
 
-    /// When something is due. What judging threads ask for changes that only with an answer, which the main loop hears; a claim without one
-    /// is forgotten when the loop wakes next, and opens nothing before.
+    /// When something is due. A request of a judging thread changes that only when its answer comes, and that wakes the main loop; a claim
+    /// without an answer is forgotten when the loop wakes next, and opens nothing before.
     pub(crate) fn next_deadline(&self) -> Option<std::time::Instant> {
         self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
     }
@@ -113,7 +113,7 @@ impl SharedEngine {
         self.lock().doors.apply(plan, release)
     }
 
-    /// Puts the doors in force in place once more, letting go of ports that none of them guards.
+    /// Puts the doors in force in place once more, and releases ports that none of them guards.
     pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
         self.lock().doors.let_go()
     }
@@ -132,13 +132,13 @@ impl SharedEngine {
         generation
     }
 
-    /// Whether every order was answered and nothing is left that stays open for ever if nobody closes it.
+    /// Whether every order was answered and no door is left that stays open until this daemon closes it.
     pub(crate) fn is_tidy(&self) -> bool {
         let locked = self.lock();
         locked.engine.is_settled() && locked.engine.left_to_close() == 0
     }
 
-    /// How many doors are open, and how many of them somebody must close by hand. Doors in the packet filter stay open for their time.
+    /// How many doors are open, and how many of them the operator must close by hand. Doors in the packet filter stay open for their time.
     pub(crate) fn close(&self) -> (usize, usize) {
         let mut locked = self.lock();
         locked.doors.stop();
@@ -157,7 +157,7 @@ impl Locked {
         self.carry_out(actions);
     }
 
-    /// Orders come first: people have time.
+    /// Orders come first: reports are for people, who can wait.
     fn carry_out(&mut self, actions: Vec<Action>) {
         let mut reports = Vec::new();
         for action in actions {

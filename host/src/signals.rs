@@ -1,4 +1,4 @@
-//! Signals: what the daemon is told by signals, caught from its first moment on.
+//! Signals: the signals that the daemon handles, caught from its first moment on.
 
 use std::io;
 use std::task::{Context, Poll, Waker};

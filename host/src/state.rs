@@ -1,4 +1,4 @@
-//! State: where the daemon keeps its journal and its ledger, who needs a journal, and what follows if there is none.
+//! State: where the daemon keeps its journal and its ledger, which configurations need a journal, and what follows if there is none.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ const STATE_DIR: &str = "/var/lib/postern";
 /// What came of opening the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
-    /// None if nobody needs it, or if there is an error.
+    /// None if it is not needed, or if there is an error.
     pub(crate) journal: Option<Journal>,
     /// What is still open of earlier runs, with its numbers.
     pub(crate) inherited: Vec<(u64, Record)>,

@@ -18,37 +18,37 @@ use tokio::time::Instant;
 
 use trail::Trails;
 
-/// What is notified of files.
+/// The notifications about files.
 #[derive(Debug, Default)]
 pub(crate) struct Noticed {
     /// One is different now.
     pub(crate) changed: Notify,
-    /// Somebody has begun to write to one.
+    /// A process has begun to write to one.
     pub(crate) written: Notify,
-    /// Those that somebody writes to and has not closed, and when they were last written to.
+    /// Files that are open for writing, and when they were last written to.
     unfinished: Mutex<HashMap<PathBuf, Instant>>,
 }
 
-/// Somebody who has not closed a file for so long after writing to it will not, or that was not heard of.
+/// A file that was not closed for so long after a write will not be closed, or its closing was missed.
 const UNFINISHED: Duration = Duration::from_secs(10);
 
 impl Noticed {
-    /// Whether somebody wrote to a file and has not closed it.
+    /// Whether a file was written to and not closed.
     pub(crate) fn is_being_written(&self) -> bool {
         !lock(&self.unfinished).is_empty()
     }
 
-    /// When to wait no longer for the file that was left alone longest.
+    /// When to wait no longer for the file whose last write is the oldest.
     pub(crate) fn patience(&self) -> Option<Instant> {
         lock(&self.unfinished).values().min().map(|written| *written + UNFINISHED)
     }
 
-    /// Waits no longer for those whose time is over.
+    /// Waits no longer for those that were not written to for too long.
     pub(crate) fn give_up(&self, now: Instant) {
         lock(&self.unfinished).retain(|_, written| *written + UNFINISHED > now);
     }
 
-    /// Waits for nobody in this folder: it is another one now.
+    /// Waits for no file in this folder: it is another one now.
     fn forget_folder(&self, dir: &Path) {
         lock(&self.unfinished).retain(|path, _| path.parent() != Some(dir));
     }
@@ -141,7 +141,7 @@ impl Watch {
     }
 
     /// Watches, besides what is watched, the file and the folders of rules that are about to be read, as far as they are known before: reading
-    /// may hang, and then somebody may take away what hangs.
+    /// may hang, and then the operator may take away what hangs.
     pub(crate) fn precede(&self, file: &Path, activity: &Activity) {
         let mut rules_dirs = lock(&self.watched).paths.rules_dirs.clone();
         if rules_dirs.is_empty() {
@@ -162,8 +162,8 @@ impl Watch {
         lock(&self.watched).add(dirs, &self.noticed);
     }
 
-    /// Watches what a configuration was read from: its folders, and whatever on the way to them may be replaced or turned around. If its
-    /// file could not be understood, what it said before is watched. True if something is watched now that was not before: it may
+    /// Watches what a configuration was read from: its folders, and every folder and link on the way to them that may be replaced. If its
+    /// file could not be parsed, what it named before is watched. True if something is watched now that was not before: it may
     /// have changed in between. A folder that cannot be watched is reported.
     pub(crate) fn follow(&self, file: &Path, reading: &Reading, activity: &Activity) -> bool {
         let paths = match &reading.config {
@@ -187,7 +187,7 @@ impl Watch {
         dirs.extend(rules_dirs.iter().cloned());
         let dirs = identified(dirs);
         if activity.is_overtaken() {
-            // The newer one knows better.
+            // A newer configuration is watched already.
             return false;
         }
         *lock(&self.of_interest) = OfInterest { names, rules_dirs };
@@ -257,7 +257,7 @@ impl OfInterest {
     }
 }
 
-/// What a panic leaves behind is as good as before.
+/// The watched folders, also after a panic: they are consistent between any two statements.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().past_panic()
 }

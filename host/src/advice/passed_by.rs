@@ -1,6 +1,8 @@
-//! Passed by: guarded ports that nobody serves here but a redirection leads to, elsewhere, from a port that is not guarded.
+//! Bypassed ports: guarded ports that no program of this machine serves, but that a redirection from an unguarded port leads to on another
+//! machine.
 //!
-//! That is what somebody writes who guards the port inside a container: the guard sees what is dialled, and lets it pass.
+//! That is how a configuration looks that guards the port inside a container: the guard sees the port that clients connect to, and lets it
+//! pass.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -12,7 +14,7 @@ use postern_doorman::{Redirection, redirections};
 
 type Ports = BTreeSet<(GuardProtocol, u16)>;
 
-/// A line for each such way in. None if the rules cannot be read: then no door can be opened either, and that is told elsewhere.
+/// A line for each such redirection. None if the rules cannot be read: then no door can be opened either, and that is reported elsewhere.
 pub(super) fn ways(config: &Config) -> Vec<String> {
     let guarded = guarded(config);
     if guarded.is_empty() {
@@ -65,7 +67,7 @@ fn is_own(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
 }
 
-/// Whether a program of this machine has the port, for the IP version that it likes.
+/// Whether a program of this machine listens on the port, over IPv4 or IPv6.
 fn is_served(protocol: GuardProtocol, port: u16) -> bool {
     ["", "6"].iter().any(|version| {
         let sockets = fs::read_to_string(format!("/proc/thread-self/net/{protocol}{version}"));
@@ -117,7 +119,7 @@ mod tests {
             ]
         );
         let nothing: [&str; 0] = [];
-        // Guarded where it is dialled; a server of this machine's is what was meant; not guarded at all.
+        // Guarded by the port that clients connect to; served by this machine; not guarded at all.
         assert_eq!(check(&[80, 8080], inside(), 22), nothing);
         assert_eq!(check(&[80], inside(), 80), nothing);
         assert_eq!(check(&[22], inside(), 22), nothing);

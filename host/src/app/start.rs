@@ -1,4 +1,4 @@
-//! Start: everything that runs is started here, in order; the guard first. Whatever may hang is waited for where signals are heard.
+//! Start: everything that runs is started here, in order; the guard first. What may hang is waited for where signals are handled, too.
 
 use std::panic::resume_unwind;
 use std::pin::pin;
@@ -50,7 +50,7 @@ impl App {
         let (teller, mut happenings) = channel();
         let mut doors = Doors::start(teller.clone(), Arc::clone(&observer), source.identity())?;
 
-        // The guard is up before anything else is so much as read, and stays up if the rest is wrong: closed is safe.
+        // The guard is up before anything else is read, and stays up if the rest is wrong: closed is safe.
         let reading = format!("reading {}", source.file().display());
         let guards = match off_loop(&mut signals, &*observer, &reading, guards_of(&source)).await {
             Ok(guards) => guards,
@@ -106,7 +106,7 @@ impl App {
         reloads.has_journal = journal.is_some();
         journal.into_iter().for_each(|journal| doors.use_journal(journal));
         let plan = doors.plan(&config);
-        // What was left of an earlier configuration is let go of only when this one has been left alone.
+        // Ports that only an earlier configuration guarded are released when this one has not changed for a while.
         let release = ReleaseTimer::release(false);
         match apply_when_free(&mut signals, &*observer, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
@@ -174,20 +174,20 @@ impl App {
 }
 
 impl Begun {
-    /// Somebody stopped the daemon before it was there.
+    /// A signal stopped the daemon before it ran.
     fn stopped(mut doors: Doors, signal: i32) -> Self {
         doors.stop();
         Self::Ended(Ended { exit: Exit::Success, signal: Some(signal) })
     }
 
-    /// The configuration has mistakes, which were told.
+    /// The configuration has mistakes, which were reported.
     fn refused(mut doors: Doors) -> Self {
         doors.stop();
         Self::Ended(Ended { exit: Exit::Mistakes, signal: None })
     }
 }
 
-/// The first configuration that could be prepared, whatever changes meanwhile; the signal if the daemon is told to stop.
+/// The first configuration that could be prepared, whatever changes meanwhile; the signal if one stops the daemon.
 async fn first(
     reloads: &mut Reloads,
     happenings: &mut UnboundedReceiver<Happening>,
@@ -213,7 +213,7 @@ fn guards_of(source: &Arc<dyn ConfigSource>) -> impl FnOnce() -> Vec<GuardDoor> 
     move || source.guards()
 }
 
-/// Has something done that may hang, and then that is reported; the signal if the daemon is told to stop meanwhile.
+/// Has something done that may hang, which is reported if it does; the signal if one stops the daemon meanwhile.
 async fn off_loop<T: Send + 'static>(
     signals: &mut Signals,
     observer: &dyn Observer,

@@ -1,4 +1,4 @@
-//! Counters: how much came to nothing, and why, for each tenant.
+//! Counters: drops by reason, for each tenant.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,12 +32,12 @@ impl Counters {
         self.0.with(tenant, |counts| counts.0[reason as usize].fetch_add(count, Ordering::Relaxed));
     }
 
-    /// How much came to nothing so far for this reason, of all tenants and of none.
+    /// Drops so far for this reason, of all tenants and of the machine.
     pub(crate) fn total(&self, reason: DropReason) -> u64 {
         self.0.fold(0, |sum, counts| sum + counts.of(reason))
     }
 
-    /// What came to nothing so far, by name, without what never happened.
+    /// Drops so far, by name, without reasons that never occurred.
     pub(super) fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
         let all = DropReason::ALL.iter().map(|reason| (reason.name(), self.total(*reason)));
         all.filter(|(_, count)| *count > 0)

@@ -1,4 +1,4 @@
-//! Fields: what programs read of a report. Their names are part of what users rely on.
+//! Fields: a report as fields, for programs. Their names are part of the interface that users rely on.
 
 use postern_capture::Shown;
 use postern_core::{Report, What, Why};
@@ -22,7 +22,7 @@ pub(super) fn fields(report: &Report<'_>, dropped: Option<Counts>, suppressed: O
     fields
 }
 
-/// What came to nothing so far, by reason, lines that were thrown away included, if the report is the daemon's last.
+/// Drops so far, by reason, lost log lines included, if the report is the daemon's last.
 pub(super) fn dropped(report: &Report<'_>, counters: &Counters, unsaid: u64) -> Option<Counts> {
     if !matches!(report.what, What::Stopped { .. }) {
         return None;
@@ -37,7 +37,7 @@ pub(super) fn shown(counts: &[(&str, u64)]) -> String {
     if counts.is_empty() { "none".to_owned() } else { counts.join(", ") }
 }
 
-/// Whom and what it is about.
+/// The tenant, rule, client and door that it is about.
 fn subject(report: &Report<'_>) -> Fields {
     // An opening always has these, also if no rule is known for it.
     let is_opening = matches!(
@@ -65,7 +65,7 @@ fn subject(report: &Report<'_>) -> Fields {
     fields
 }
 
-/// What it says of itself.
+/// The fields of its kind.
 fn own(what: &What<'_>) -> Fields {
     let text = |text: &str| Value::Text(text.to_owned());
     let count = |count: usize| Value::Unsigned(count as u64);

@@ -1,4 +1,4 @@
-//! Foreign: what the crates of others say through `tracing`, as lines.
+//! Foreign: the `tracing` events of other projects' crates, as lines.
 
 use std::fmt::{self, Debug};
 

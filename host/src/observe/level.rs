@@ -1,4 +1,4 @@
-//! Level: which lines somebody wants to read.
+//! Level: which lines are written.
 
 use postern_core::Severity;
 use tracing::Level;
@@ -7,15 +7,15 @@ use tracing_subscriber::filter::LevelFilter;
 /// With what the names of Postern's own crates begin.
 pub(super) const OURS: &str = "postern";
 
-/// The filter that somebody means by `level`. A level alone is that of Postern's own lines: the compiler alone would write thousands for
-/// each one that an operator looks for, so what is not Postern's is told from warnings on.
+/// The filter for `level`. A level alone is that of Postern's own lines: the compiler alone would write thousands for each one that an
+/// operator looks for, so other crates' lines are written from warnings on.
 pub(super) fn directives(level: &str) -> anyhow::Result<String> {
     let written = level.trim();
     // Nothing at all would be taken for `error`.
     let level = Some(written).filter(|written| !written.is_empty()).and_then(|written| written.parse().ok());
     if let Some(level) = level {
         let others = LevelFilter::WARN.min(level);
-        // It warns of watches that went with their folders.
+        // It warns about watches whose folders were removed.
         let notify = LevelFilter::ERROR.min(level);
         return Ok(format!("{others},notify={notify},{OURS}={level}"));
     }

@@ -16,7 +16,7 @@ const MOST_RULES: usize = 1024;
 /// Whether a line may be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Admitted {
-    /// Nobody outside can make many of its kind.
+    /// No outsider can cause many of its kind.
     Always,
     /// Yes, and so many of its kind were held back before it.
     After(u64),
@@ -29,13 +29,13 @@ pub(super) struct Limits(PerTenant<TenantLimits>);
 
 #[derive(Debug)]
 struct TenantLimits {
-    /// Progress of clients: anyone who knows a first port can make these lines.
+    /// Progress of clients: an outsider who knows a first port can cause these lines.
     progress: Mutex<RateLimit>,
     forgotten: Mutex<RateLimit>,
     faults: Mutex<RateLimit>,
     stuck: Mutex<RateLimit>,
     refusals: Mutex<RateLimit>,
-    /// Openings take a whole right knock each, so only somebody who knows it can make many.
+    /// Openings take a whole right knock each, so only a client that knows it can cause many.
     openings: Mutex<RateLimit>,
     /// What rules write, by rule; all instances of a rule together, so that a new one after a fault gets no new burst.
     says: Mutex<HashMap<Arc<str>, RateLimit>>,
@@ -84,7 +84,7 @@ impl Limits {
         self.0.with(report.tenant(), |limits| {
             let mut says = limits.says.lock().past_panic();
             if says.len() >= MOST_RULES && !says.contains_key(&name) {
-                // One that is at rest is as good as new.
+                // An idle limit is the same as a new one.
                 says.retain(|_, limit| !limit.is_idle(now));
                 if says.len() >= MOST_RULES {
                     return admit(&mut limits.other_says.lock().past_panic(), now);

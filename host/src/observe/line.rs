@@ -37,7 +37,7 @@ pub(super) enum Value {
 }
 
 impl Line {
-    /// The same as a report, for who writes no fields.
+    /// The same as a report, for a log without fields.
     pub(crate) fn as_library(&self) -> What<'_> {
         let severity = match self.level {
             "ERROR" => Severity::Error,

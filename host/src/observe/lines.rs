@@ -28,11 +28,11 @@ pub enum Format {
     Json,
 }
 
-/// Lines that may wait for whoever reads standard error; more are thrown away, so that a slow reader holds up no packet.
+/// Lines that may wait for the reader of standard error; more are dropped, so that a slow reader delays no packet.
 const WAITING: usize = 8192;
 
 /// Has log lines of `level` and above written to standard error, by a thread of its own. `level` may be a filter as `tracing-subscriber`
-/// takes it, too. Who comes back hears what happens; when the guard is dropped, it waits a moment for the last lines.
+/// takes it, too. Returns the observer, and a guard that waits a moment for the last lines when it is dropped.
 ///
 /// # Errors
 /// If `level` is neither, or logging was set up before.
@@ -52,19 +52,19 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Observer>, 
     Ok((Arc::new(Observers::new(lines, least())), guard))
 }
 
-/// A way to standard error.
+/// The queue to standard error.
 #[derive(Clone, Debug)]
 struct Lines {
     format: Format,
     has_colours: bool,
     writer: NonBlocking,
-    /// Counts lines that were thrown away because nobody read them in time.
+    /// Counts lines that were dropped because they were not read in time.
     unsaid: ErrorCounter,
 }
 
 impl Lines {
     fn put(&self, line: &Line) {
-        // When standard error is gone nobody can be told so.
+        // If standard error is gone there is no place left to say so.
         let _ = self.writer.clone().write_all(line.render(self.format, self.has_colours).as_bytes());
     }
 }
@@ -76,7 +76,7 @@ impl Log for Lines {
     }
 }
 
-/// The line about a report; so many lines were thrown away so far.
+/// The line about a report; so many lines were dropped so far.
 pub(super) fn line(report: &Report<'_>, context: &Context<'_>, unsaid: u64) -> Line {
     let level = match report.what.severity() {
         Severity::Error => "ERROR",

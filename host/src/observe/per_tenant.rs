@@ -1,4 +1,4 @@
-//! PerTenant: something that each tenant has for itself, so that none uses up another's.
+//! PerTenant: a value for each tenant, so that none uses up another's.
 
 use std::sync::Arc;
 

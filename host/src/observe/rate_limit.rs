@@ -1,8 +1,8 @@
-//! RateLimit: so that nothing that a packet or a guest can trigger fills the log.
+//! RateLimit: bounds lines a second, so that no packet or guest can fill the log.
 
 use std::time::{Duration, Instant};
 
-/// Lets lines through at a rate, with a burst, and counts the rest.
+/// Lets lines through at a rate, with a burst, and counts those that it holds back.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RateLimit {
     interval: Duration,

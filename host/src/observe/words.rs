@@ -1,4 +1,4 @@
-//! Words: what people read of a report.
+//! Words: a report as a sentence, for people.
 
 use std::borrow::Cow;
 use std::fmt::{self, Display};
@@ -11,7 +11,7 @@ use postern_text::{clean, duration};
 /// Characters of a rule's line that are written.
 const MAX_WRITTEN: usize = 400;
 
-/// A report in a sentence, without what comes from the side of whoever writes it.
+/// A report in a sentence, without what the log adds to it.
 pub(crate) fn words(report: &Report<'_>) -> String {
     let rule = report.rule().map_or_else(|| "-".to_owned(), RuleId::to_string);
     let door = report.door.as_deref().unwrap_or_default();

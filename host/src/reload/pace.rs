@@ -1,23 +1,23 @@
-//! Pace: when to prepare: not in the middle of somebody's writing, and not again and again while that takes its time.
+//! Pace: when to prepare the next generation: not while files are being written, and not repeatedly while that takes long.
 
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// Files are left in peace for so long after a change, and at most for so long in all, before they are read.
+/// Files are read when they have not changed for [`QUIET`], but at the latest [`PATIENCE`] after the first change.
 const QUIET: Duration = Duration::from_millis(100);
 const PATIENCE: Duration = Duration::from_secs(1);
-/// A preparing that takes longer is not waited for: the next begins beside it.
+/// A preparation that takes longer is not waited for: the next begins in parallel.
 const OVERTAKEN: Duration = Duration::from_secs(1);
 
 /// When to prepare the next generation.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    /// When files changed, first and last, since the newest preparing began.
+    /// When files changed, first and last, since the newest preparation began.
     changed: Option<(Instant, Instant)>,
-    /// When somebody asked for it.
+    /// When a signal asked for it.
     asked: Option<Instant>,
-    /// When the newest preparing began, as long as it is under way.
+    /// When the newest preparation began, while it is under way.
     began: Option<Instant>,
 }
 
@@ -27,7 +27,7 @@ impl Pace {
         self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
     }
 
-    /// Somebody wants it prepared without waiting for quiet.
+    /// It is to be prepared without waiting for quiet.
     pub(super) fn ask(&mut self, now: Instant) {
         self.asked.get_or_insert(now);
     }
@@ -39,12 +39,12 @@ impl Pace {
         Some(self.began.map_or(due, |began| due.max(began + OVERTAKEN)))
     }
 
-    /// Preparing begins.
+    /// A preparation begins.
     pub(super) fn begin(&mut self, now: Instant) {
         *self = Self { began: Some(now), ..Self::default() };
     }
 
-    /// The preparing that began last has ended.
+    /// The preparation that began last has ended.
     pub(super) fn end(&mut self) {
         self.began = None;
     }

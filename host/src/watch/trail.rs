@@ -50,7 +50,7 @@ impl Trails {
     fn step(&mut self, dir: &Path, name: &Path, links: usize) -> Option<PathBuf> {
         let here = dir.join(name);
         let is_link = here.symlink_metadata().map(|metadata| metadata.is_symlink());
-        // What lies in the root folder is not replaced, but links there are turned around.
+        // Folders in the root folder are not replaced, but links there may be changed.
         if dir.parent().is_some() || !matches!(is_link, Ok(false)) {
             self.dirs.insert(dir.to_owned());
         }
