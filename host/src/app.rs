@@ -24,7 +24,7 @@ use crate::captures::Captures;
 use crate::clock::until;
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
-use crate::happening::{Happening, Prepared};
+use crate::main_loop_event::{MainLoopEvent, Prepared};
 use crate::observe::{report_refused_reload, report_refused_tenant};
 use crate::reload::{Reloads, notify_systemd};
 use crate::shared_engine::SharedEngine;
@@ -100,7 +100,7 @@ impl Shell {
 struct App {
     source: Arc<dyn ConfigSource>,
     observer: Arc<dyn Observer>,
-    happenings: UnboundedReceiver<Happening>,
+    events: UnboundedReceiver<MainLoopEvent>,
     engine: Arc<SharedEngine>,
     pool: Pool,
     captures: Captures,
@@ -131,7 +131,7 @@ impl App {
             let let_go_at = self.reloads.release_timer.due();
             let is_any_suspended = self.engine.has_suspended();
             tokio::select! {
-                Some(happening) = self.happenings.recv() => self.handle(happening).await,
+                Some(event) = self.events.recv() => self.handle(event).await,
                 () = until(deadline.map(Instant::from_std)) => self.engine.handle_deadline(),
                 () = self.reloads.turn(&mut self.signals.hangup, is_any_suspended) => {}
                 () = until(let_go_at) => self.let_go().await,
@@ -152,13 +152,13 @@ impl App {
         Ended { exit: self.stop().await, signal }
     }
 
-    async fn handle(&mut self, happening: Happening) {
-        match happening {
-            Happening::Answered(receipt) => self.engine.handle(Event::Answered(receipt)),
-            Happening::Ledger(answer) => self.engine.ledger_said(answer),
-            Happening::RulesetChanged(open) => self.engine.handle(Event::Listed(open)),
-            Happening::Prepared(prepared) => self.prepared(*prepared).await,
-            Happening::CrossedOut { serial, result } => {
+    async fn handle(&mut self, event: MainLoopEvent) {
+        match event {
+            MainLoopEvent::Answered(receipt) => self.engine.handle(Event::Answered(receipt)),
+            MainLoopEvent::Ledger(answer) => self.engine.ledger_said(answer),
+            MainLoopEvent::RulesetChanged(open) => self.engine.handle(Event::Listed(open)),
+            MainLoopEvent::Prepared(prepared) => self.prepared(*prepared).await,
+            MainLoopEvent::CrossedOut { serial, result } => {
                 let is_used = result.is_ok();
                 self.engine.handle(Event::Claimed { serial, result });
                 if is_used {
@@ -166,7 +166,7 @@ impl App {
                     self.reloads.ask();
                 }
             }
-            Happening::Withdrawn(rules) => {
+            MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
                 self.engine.handle(Event::Withdrawn { rules, is_reloading });
@@ -302,7 +302,7 @@ impl App {
     async fn stop(self) -> Exit {
         notify_systemd(&[NotifyState::Stopping]);
         self.report(What::Stopping);
-        let Self { observer, captures, pool, engine, mut happenings, mut signals, .. } = self;
+        let Self { observer, captures, pool, engine, mut events, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);
         // Else captures would end only when all that they have read is judged.
         pool.halt();
@@ -326,10 +326,10 @@ impl App {
             tokio::select! {
                 ended = &mut threads, if counts.is_none() => counts = Some(ended.unwrap_or_default()),
                 () = sleep_until(last_call), if !is_stopping => {}
-                happening = happenings.recv() => match happening {
-                    Some(Happening::Answered(receipt)) => engine.handle(Event::Answered(receipt)),
-                    Some(Happening::Ledger(answer)) => engine.ledger_said(answer),
-                    Some(Happening::CrossedOut { serial, result }) => {
+                event = events.recv() => match event {
+                    Some(MainLoopEvent::Answered(receipt)) => engine.handle(Event::Answered(receipt)),
+                    Some(MainLoopEvent::Ledger(answer)) => engine.ledger_said(answer),
+                    Some(MainLoopEvent::CrossedOut { serial, result }) => {
                         engine.handle(Event::Claimed { serial, result });
                     }
                     Some(_) => {}

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, Mistake, Mistakes, Reading, RuleFile};
+use postern_config::{Activity, Config, ConfigReading, Mistake, Mistakes, RuleFile};
 use postern_core::{RuleId, TenantId};
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
@@ -47,12 +47,12 @@ type Parts = Vec<(TenantId, Vec<ReadyRule>)>;
 /// Puts the generation of a configuration together: all modules are loaded, and each rule is tried with its settings. `activity` tells others
 /// what is being done.
 pub(crate) fn assemble(
-    reading: Reading,
+    reading: ConfigReading,
     in_force: Option<&RunningRules>,
     loader: &Loader,
     activity: &Activity,
 ) -> Assembled {
-    let Reading { config, mut mistakes, mut mistakes_of_tenants, .. } = reading;
+    let ConfigReading { config, mut mistakes, mut mistakes_of_tenants, .. } = reading;
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };

@@ -14,16 +14,16 @@ use postern_sandbox::{Generation, Pool, Runtime, Submitter};
 use tokio::sync::Notify;
 
 /// An interface, and which way packets go there.
-type Place = (String, Direction);
+type CapturePlace = (String, Direction);
 
 /// The running captures, by interface and by which way their packets go.
 pub(crate) struct Captures {
     network: Arc<LocalNetwork>,
     sightings: Sightings,
     observer: Arc<dyn Observer>,
-    captures: BTreeMap<Place, (bool, LiveCapture)>,
+    captures: BTreeMap<CapturePlace, (bool, LiveCapture)>,
     /// Captures that are ending. A rule may be in the middle of a call for one, which is not waited for here.
-    ending: HashMap<Place, EndingCapture>,
+    ending: HashMap<CapturePlace, EndingCapture>,
 }
 
 impl Captures {
@@ -43,7 +43,7 @@ impl Captures {
     ) -> Result<(), CaptureError> {
         let wanted = wanted(config, generation, &*self.observer);
         self.ending.retain(|_, ending| !ending.is_over());
-        let is_over = |place: &Place, (promiscuous, _): &mut (bool, LiveCapture)| {
+        let is_over = |place: &CapturePlace, (promiscuous, _): &mut (bool, LiveCapture)| {
             !wanted.contains_key(place) || *promiscuous != config.promiscuous
         };
         for (place, (_, capture)) in self.captures.extract_if(.., is_over) {
@@ -109,7 +109,11 @@ impl Captures {
 }
 
 /// Where to capture, and with which filter. Of what leaves this machine nothing is captured on `any`: what it forwards has come in there.
-fn wanted(config: &Config, generation: &Generation, observer: &dyn Observer) -> BTreeMap<Place, Arc<Filter>> {
+fn wanted(
+    config: &Config,
+    generation: &Generation,
+    observer: &dyn Observer,
+) -> BTreeMap<CapturePlace, Arc<Filter>> {
     let incoming = filter(generation, Direction::Incoming, observer);
     let leaves = generation.dispatch.watches(Direction::Outgoing).next().is_some();
     let outgoing = leaves.then(|| filter(generation, Direction::Outgoing, observer));

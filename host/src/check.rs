@@ -10,7 +10,7 @@ use postern_text::{piece, terminal};
 
 use crate::advice::advice;
 use crate::exit::Exit;
-use crate::happening::Prepared;
+use crate::main_loop_event::Prepared;
 use crate::reload::prepare;
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` says which

@@ -19,7 +19,7 @@ use postern_doorman::{DoormanError, DoormanEvent, DoormanHandle, Posture, Releas
 use postern_runner::{Call, Commands, Journal, Record, Runner};
 use tokio::sync::oneshot;
 
-use crate::happening::{Happening, Teller};
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::plan::{DoorNumbers, Plan};
 
 /// All doors, by number.
@@ -35,18 +35,21 @@ pub(crate) struct Doors {
 impl Doors {
     /// Starts without any door and without a journal. Ports are guarded for the configuration that `identity` names; without one none is.
     pub(crate) fn start(
-        teller: Teller,
+        sender: MainLoopSender,
         observer: Arc<dyn Observer>,
         identity: Option<ConfigIdentity>,
     ) -> io::Result<Self> {
         let net = {
-            let teller = teller.clone();
-            let tell = move |event| teller.send(Happening::from(event)).is_ok();
+            let sender = sender.clone();
+            let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
             DoormanHandle::start(tell, Arc::clone(&observer), identity)?
         };
         Ok(Self {
             net,
-            runner: Runner::new(move |receipt| teller.send(Happening::Answered(receipt)).is_ok(), observer),
+            runner: Runner::new(
+                move |receipt| sender.send(MainLoopEvent::Answered(receipt)).is_ok(),
+                observer,
+            ),
             numbers: DoorNumbers::default(),
             commands: HashMap::new(),
             in_place: Vec::new(),
@@ -160,7 +163,7 @@ impl Doors {
     }
 }
 
-impl From<DoormanEvent> for Happening {
+impl From<DoormanEvent> for MainLoopEvent {
     fn from(event: DoormanEvent) -> Self {
         match event {
             DoormanEvent::Answered(receipt) => Self::Answered(receipt),

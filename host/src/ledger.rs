@@ -6,7 +6,7 @@ use postern_config::ConfigSource;
 use postern_core::{Claim, ClaimError};
 use postern_ledger::{Answer, FileLedger, Ledger};
 
-use crate::happening::{Happening, Teller};
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::state;
 
 /// Starts what keeps used tokens and counters; its answers come as events of the main loop. It opens its file on its own thread, so that no other
@@ -14,8 +14,8 @@ use crate::state;
 ///
 /// # Errors
 /// If there can be no thread.
-pub(crate) fn start(source: &dyn ConfigSource, teller: Teller) -> io::Result<Box<dyn Ledger>> {
-    let answers = Box::new(move |answer| drop(teller.send(Happening::Ledger(answer))));
+pub(crate) fn start(source: &dyn ConfigSource, sender: MainLoopSender) -> io::Result<Box<dyn Ledger>> {
+    let answers = Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer))));
     Ok(if source.uses_tokens() {
         Box::new(FileLedger::start(&state::folder(), answers)?)
     } else {

@@ -26,7 +26,7 @@ pub mod cli;
 pub mod clock;
 pub mod exit;
 mod guarding;
-mod happening;
+mod main_loop_event;
 pub mod observe;
 
 pub use load_rules::load_rules;

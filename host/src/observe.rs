@@ -29,7 +29,7 @@ pub use lines::{Format, start};
 pub(crate) use mistakes::{report_refused_reload, report_refused_start, report_refused_tenant};
 pub(crate) use words::words;
 
-use limits::{Admitted, Limits};
+use limits::{Admitted, LineLimits};
 
 /// Where admitted reports are written.
 pub(crate) trait Log: Send + Sync {
@@ -48,7 +48,7 @@ pub(crate) struct Context<'a> {
 /// The subscribers of the reports.
 pub(crate) struct Observers<L> {
     counters: Counters,
-    limits: Limits,
+    limits: LineLimits,
     /// The least severe reports that are written; none: none are.
     least: Option<Severity>,
     log: L,
@@ -57,7 +57,7 @@ pub(crate) struct Observers<L> {
 impl<L: Log> Observers<L> {
     /// Writes what is at least so severe to `log`, and counts drops.
     pub(crate) fn new(log: L, least: Option<Severity>) -> Self {
-        Self { counters: Counters::default(), limits: Limits::default(), least, log }
+        Self { counters: Counters::default(), limits: LineLimits::default(), least, log }
     }
 }
 

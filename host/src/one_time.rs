@@ -7,7 +7,7 @@ use postern_config::{Config, ConfigSource, OneTime};
 use postern_core::{ClaimError, RuleId};
 use tokio::runtime::Handle;
 
-use crate::happening::{Happening, Teller};
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 
 /// Lines of one-time files, of which each is used once. A file may hang, so no file is waited for here.
 pub(crate) struct OneTimeLines {
@@ -16,13 +16,13 @@ pub(crate) struct OneTimeLines {
     lines: HashMap<RuleId, Option<OneTime>>,
     source: Arc<dyn ConfigSource>,
     runtime: Handle,
-    teller: Teller,
+    sender: MainLoopSender,
 }
 
 impl OneTimeLines {
     /// Those of the first generation, which is number 1. `source` crosses them out; answers go to `teller`.
-    pub(crate) fn new(config: &Config, source: Arc<dyn ConfigSource>, teller: Teller) -> Self {
-        Self { generation: 1, lines: lines(config), source, runtime: Handle::current(), teller }
+    pub(crate) fn new(config: &Config, source: Arc<dyn ConfigSource>, sender: MainLoopSender) -> Self {
+        Self { generation: 1, lines: lines(config), source, runtime: Handle::current(), sender }
     }
 
     /// Those of another generation, instead of those that were not used.
@@ -31,15 +31,15 @@ impl OneTimeLines {
         self.lines = lines(config);
     }
 
-    /// Crosses out the line of a rule, as it was in a generation; that comes back as a [`Happening::CrossedOut`] with `serial`. No more are
+    /// Crosses out the line of a rule, as it was in a generation; that comes back as a [`MainLoopEvent::CrossedOut`] with `serial`. No more are
     /// under way than there are such rules in the generations that there were meanwhile.
     pub(crate) fn claim(&mut self, serial: u64, rule: &RuleId, generation: u64) {
         let is_there = generation == self.generation;
         let line = self.lines.get_mut(rule).filter(|_| is_there).and_then(Option::take);
-        let teller = self.teller.clone();
+        let sender = self.sender.clone();
         let answer = move |result| {
             // The thread is not joined: it may hang.
-            let _ = teller.send(Happening::CrossedOut { serial, result });
+            let _ = sender.send(MainLoopEvent::CrossedOut { serial, result });
         };
         match line {
             Some(line) => {

@@ -23,9 +23,9 @@ use tokio::time::Instant;
 use crate::assemble::{Assembled, RunningRules, assemble};
 use crate::clock::until;
 use crate::guarding::ReleaseTimer;
-use crate::happening::{Happening, Prepared, Teller};
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
 use crate::state;
-use crate::watch::{Noticed, Watch};
+use crate::watch::{FileWatch, Noticed};
 use pace::Pace;
 
 /// How long a preparation may take before it is reported what it waits for, and after how long that is reported again.
@@ -42,9 +42,9 @@ const READINGS: u32 = 3;
 pub(crate) struct Reloads {
     source: Arc<dyn ConfigSource>,
     loader: Arc<Loader>,
-    watch: Option<Arc<Watch>>,
+    watch: Option<Arc<FileWatch>>,
     noticed: Arc<Noticed>,
-    teller: Teller,
+    sender: MainLoopSender,
     observer: Arc<dyn Observer>,
     pace: Pace,
     /// When ports are released.
@@ -86,19 +86,19 @@ impl Reloads {
     pub(crate) fn new(
         source: Arc<dyn ConfigSource>,
         loader: Loader,
-        teller: Teller,
+        sender: MainLoopSender,
         observer: Arc<dyn Observer>,
     ) -> Self {
         let noticed = Arc::new(Noticed::default());
         // A source that is not watched is reloaded by a signal only, as with knockd.
         let watch =
-            source.watched().and_then(|_| Watch::start(&noticed, Arc::clone(&observer))).map(Arc::new);
+            source.watched().and_then(|_| FileWatch::start(&noticed, Arc::clone(&observer))).map(Arc::new);
         Self {
             source,
             loader: Arc::new(loader),
             watch,
             noticed,
-            teller,
+            sender,
             observer,
             pace: Pace::default(),
             release_timer: ReleaseTimer::default(),
@@ -254,8 +254,8 @@ impl Reloads {
         }
         let (source, loader, watch) =
             (Arc::clone(&self.source), Arc::clone(&self.loader), self.watch.clone());
-        let (teller, has_journal, is_start) =
-            (self.teller.clone(), self.has_journal, self.in_force.is_none());
+        let (sender, has_journal, is_start) =
+            (self.sender.clone(), self.has_journal, self.in_force.is_none());
         let observer = Arc::clone(&self.observer);
         let before = self.in_force.as_ref().map(|watched| Arc::clone(&watched.rules));
         let work = move || {
@@ -268,7 +268,7 @@ impl Reloads {
                 prepared.state = state::open(&*source, config, &activity, &observer);
             }
             // The thread is not joined: it may hang.
-            let _ = teller.send(Happening::Prepared(Box::new(prepared)));
+            let _ = sender.send(MainLoopEvent::Prepared(Box::new(prepared)));
         };
         let thread = thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK);
         if let Err(error) = thread.spawn(work) {
@@ -307,14 +307,14 @@ impl Reloads {
     /// Starts a check which files of rules in force are gone.
     fn look(&mut self) {
         let Some(rules) = &mut self.in_force else { return };
-        let (in_force, teller) = (Arc::clone(&rules.rules), self.teller.clone());
+        let (in_force, sender) = (Arc::clone(&rules.rules), self.sender.clone());
         let work = move || {
             let is_gone = |file: &PathBuf| {
                 let gone = [ErrorKind::NotFound, ErrorKind::NotADirectory];
                 file.symlink_metadata().is_err_and(|error| gone.contains(&error.kind()))
             };
             let gone = in_force.rules.iter().filter(|rule| is_gone(&rule.file)).map(|rule| rule.id.clone());
-            let _ = teller.send(Happening::Withdrawn(gone.collect()));
+            let _ = sender.send(MainLoopEvent::Withdrawn(gone.collect()));
         };
         rules.look_at = Some(Instant::now() + WITHDRAWN);
         rules.is_looking = thread::Builder::new().name("looker".to_owned()).spawn(work).is_ok();
@@ -328,7 +328,7 @@ pub(crate) fn prepare(
     ticket: u64,
     loader: &Loader,
     activity: &Activity,
-    watch: Option<&Watch>,
+    watch: Option<&FileWatch>,
     before: Option<Arc<RunningRules>>,
     observer: &dyn Observer,
 ) -> Prepared {

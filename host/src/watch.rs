@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
-use postern_config::{Activity, Reading};
+use postern_config::{Activity, ConfigReading};
 use postern_core::{Observer, Report, What};
 use postern_text::panic::PastPanic;
 use tokio::sync::Notify;
@@ -55,13 +55,13 @@ impl Noticed {
 }
 
 /// Watches folders rather than files, since editors replace a file by a new one.
-pub(crate) struct Watch {
-    watched: Mutex<Watched>,
+pub(crate) struct FileWatch {
+    watched: Mutex<WatchedFolders>,
     of_interest: Arc<Mutex<OfInterest>>,
     noticed: Arc<Noticed>,
 }
 
-struct Watched {
+struct WatchedFolders {
     watcher: RecommendedWatcher,
     observer: Arc<dyn Observer>,
     /// Each folder, and which one it was; none if it cannot be watched.
@@ -96,7 +96,7 @@ struct OfInterest {
     rules_dirs: HashSet<PathBuf>,
 }
 
-impl Watch {
+impl FileWatch {
     /// Watches nothing yet; `noticed` is notified of what it will find. That nothing can be watched is reported.
     pub(crate) fn start(noticed: &Arc<Noticed>, observer: Arc<dyn Observer>) -> Option<Self> {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
@@ -129,7 +129,8 @@ impl Watch {
         });
         match watcher {
             Ok(watcher) => {
-                let watched = Watched { watcher, observer, dirs: HashMap::new(), paths: Paths::default() };
+                let watched =
+                    WatchedFolders { watcher, observer, dirs: HashMap::new(), paths: Paths::default() };
                 Some(Self { watched: Mutex::new(watched), of_interest, noticed: Arc::clone(noticed) })
             }
             Err(error) => {
@@ -165,7 +166,7 @@ impl Watch {
     /// Watches what a configuration was read from: its folders, and every folder and link on the way to them that may be replaced. If its
     /// file could not be parsed, what it named before is watched. True if something is watched now that was not before: it may
     /// have changed in between. A folder that cannot be watched is reported.
-    pub(crate) fn follow(&self, file: &Path, reading: &Reading, activity: &Activity) -> bool {
+    pub(crate) fn follow(&self, file: &Path, reading: &ConfigReading, activity: &Activity) -> bool {
         let paths = match &reading.config {
             Some(config) => {
                 let modules = config.module_files().map(Path::to_owned);
@@ -198,7 +199,7 @@ impl Watch {
     }
 }
 
-impl Watched {
+impl WatchedFolders {
     /// Watches no other folders any more.
     fn keep_only(&mut self, dirs: &[(PathBuf, Option<Identity>)]) {
         let kept: HashSet<&PathBuf> = dirs.iter().map(|(dir, _)| dir).collect();

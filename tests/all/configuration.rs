@@ -160,7 +160,7 @@ fn files_that_others_can_write_are_not_read() {
     }
     let file = dir.path().join("postern.toml");
     let said = |trust| {
-        let postern_config::Reading { config, mistakes, .. } =
+        let postern_config::ConfigReading { config, mistakes, .. } =
             Config::read(&file, trust, &Activity::default());
         let built = config.filter(|_| mistakes.is_empty()).map(|config| {
             let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();

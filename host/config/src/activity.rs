@@ -14,11 +14,11 @@ use crate::trust::OpenError;
 /// The steps under way of preparing one configuration, on all its threads.
 #[derive(Clone, Debug, Default)]
 pub struct Activity {
-    shared: Arc<Shared>,
+    shared: Arc<ActivityState>,
 }
 
 #[derive(Debug, Default)]
-struct Shared {
+struct ActivityState {
     /// What has begun and not ended.
     doing: Mutex<Vec<Doing>>,
     /// Files that are not to be read, because other preparations wait for them already.
@@ -29,13 +29,13 @@ struct Shared {
 /// Something that has begun and not ended.
 #[derive(Clone, Debug)]
 pub struct Doing {
-    what: What,
+    what: ActivityKind,
     file: PathBuf,
     since: Instant,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum ActivityKind {
     Reading,
     Compiling,
     Opening,
@@ -43,15 +43,15 @@ enum What {
 
 /// A step is under way as long as this lives.
 struct During<'a> {
-    shared: &'a Shared,
-    what: What,
+    shared: &'a ActivityState,
+    what: ActivityKind,
     file: &'a Path,
 }
 
 impl Activity {
     /// One that does not read these files.
     pub fn avoiding(avoided: Vec<PathBuf>) -> Self {
-        Self { shared: Arc::new(Shared { avoided, ..Shared::default() }) }
+        Self { shared: Arc::new(ActivityState { avoided, ..ActivityState::default() }) }
     }
 
     /// Notes that a newer preparation has begun: the result of this one may be of no use any more.
@@ -69,23 +69,23 @@ impl Activity {
         if self.shared.avoided.iter().any(|avoided| avoided == file) {
             return Err(OpenError::Unanswered);
         }
-        let _during = self.begin(What::Reading, file);
+        let _during = self.begin(ActivityKind::Reading, file);
         read()
     }
 
     /// The module of this file is being compiled from now on.
     pub fn begin_compiling(&self, file: &Path) {
-        self.shared.begin(What::Compiling, file);
+        self.shared.begin(ActivityKind::Compiling, file);
     }
 
     /// The module of this file was compiled, or could not be.
     pub fn end_compiling(&self, file: &Path) {
-        self.shared.end(What::Compiling, file);
+        self.shared.end(ActivityKind::Compiling, file);
     }
 
     /// Has the journal in this folder opened, which another daemon may hold.
     pub fn open_journal<T>(&self, folder: &Path, open: impl FnOnce() -> T) -> T {
-        let _during = self.begin(What::Opening, folder);
+        let _during = self.begin(ActivityKind::Opening, folder);
         open()
     }
 
@@ -94,22 +94,22 @@ impl Activity {
         self.shared.lock().clone()
     }
 
-    fn begin<'a>(&'a self, what: What, file: &'a Path) -> During<'a> {
+    fn begin<'a>(&'a self, what: ActivityKind, file: &'a Path) -> During<'a> {
         self.shared.begin(what, file);
         During { shared: &self.shared, what, file }
     }
 }
 
-impl Shared {
+impl ActivityState {
     fn lock(&self) -> MutexGuard<'_, Vec<Doing>> {
         self.doing.lock().past_panic()
     }
 
-    fn begin(&self, what: What, file: &Path) {
+    fn begin(&self, what: ActivityKind, file: &Path) {
         self.lock().push(Doing { what, file: file.to_owned(), since: Instant::now() });
     }
 
-    fn end(&self, what: What, file: &Path) {
+    fn end(&self, what: ActivityKind, file: &Path) {
         let mut doing = self.lock();
         // Two threads at the same step are not told apart.
         if let Some(place) = doing.iter().position(|doing| doing.what == what && doing.file == file) {
@@ -127,16 +127,16 @@ impl Drop for During<'_> {
 impl Doing {
     /// The file that is being read, if that is what is done.
     pub fn reads(&self) -> Option<&Path> {
-        (self.what == What::Reading).then_some(&self.file)
+        (self.what == ActivityKind::Reading).then_some(&self.file)
     }
 }
 
 impl fmt::Display for Doing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let what = match self.what {
-            What::Reading => "reading",
-            What::Compiling => "compiling",
-            What::Opening => "opening the journal in",
+            ActivityKind::Reading => "reading",
+            ActivityKind::Compiling => "compiling",
+            ActivityKind::Opening => "opening the journal in",
         };
         write!(f, "{what} {}, for {} s now", self.file.display(), self.since.elapsed().as_secs())
     }
@@ -154,12 +154,15 @@ mod tests {
         };
         let read = activity.read(Path::new("/a"), || {
             activity.begin_compiling(Path::new("/b"));
-            assert_eq!(files(&activity), [(What::Reading, "/a".into()), (What::Compiling, "/b".into())]);
+            assert_eq!(
+                files(&activity),
+                [(ActivityKind::Reading, "/a".into()), (ActivityKind::Compiling, "/b".into())]
+            );
             let reads: Vec<_> =
                 activity.doing().iter().filter_map(Doing::reads).map(Path::to_owned).collect();
             assert_eq!(reads, [Path::new("/a")]);
             activity.end_compiling(Path::new("/b"));
-            assert_eq!(files(&activity), [(What::Reading, "/a".into())]);
+            assert_eq!(files(&activity), [(ActivityKind::Reading, "/a".into())]);
             Ok(7)
         });
         assert_eq!(read.unwrap(), 7);

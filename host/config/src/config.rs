@@ -19,7 +19,7 @@ use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::rule_file::RuleFile;
 use crate::rule_folder::Folders;
-use crate::table::{Source, Table};
+use crate::table::{Table, TomlSource};
 use crate::tenant::Tenant;
 use crate::trust::Trust;
 use crate::{guards, interfaces, memory, tenant};
@@ -63,7 +63,7 @@ pub struct Config {
 
 /// A configuration as it was read.
 #[derive(Clone, Debug, Default)]
-pub struct Reading {
+pub struct ConfigReading {
     /// What it says, if `postern.toml` is right itself, whatever is wrong with rule files: enough to know which files to watch. The rules
     /// are those that could be read.
     pub config: Option<Config>,
@@ -75,7 +75,7 @@ pub struct Reading {
     pub files: Vec<PathBuf>,
 }
 
-impl Reading {
+impl ConfigReading {
     /// Every mistake, whoever made it.
     #[must_use]
     pub fn all_mistakes(&self) -> Vec<Mistake> {
@@ -90,7 +90,7 @@ impl Config {
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
         match Self::read(file, Trust::Strict, &Activity::default()) {
-            Reading { config: Some(config), mistakes, mistakes_of_tenants, .. }
+            ConfigReading { config: Some(config), mistakes, mistakes_of_tenants, .. }
                 if mistakes.is_empty() && mistakes_of_tenants.is_empty() =>
             {
                 Ok(config)
@@ -99,12 +99,12 @@ impl Config {
         }
     }
 
-    /// As [`Config::load`], with what is right of it even if there are mistakes; see [`Reading`].
+    /// As [`Config::load`], with what is right of it even if there are mistakes; see [`ConfigReading`].
     ///
     /// `trust` says which owners' files are accepted. `postern.toml` may waive the check for the other files, but not for itself: a file that
     /// everybody can write must not decide that. `activity` shows what is being read.
     #[must_use]
-    pub fn read(file: &Path, trust: Trust, activity: &Activity) -> Reading {
+    pub fn read(file: &Path, trust: Trust, activity: &Activity) -> ConfigReading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let config = text(file, || trust.open(file), &mut mistakes, activity)
@@ -134,15 +134,15 @@ impl Config {
             }
         }
         let config = config.filter(|_| is_right).map(|config| Self { rules, trust, ..config });
-        Reading { config, mistakes, mistakes_of_tenants, files }
+        ConfigReading { config, mistakes, mistakes_of_tenants, files }
     }
 
     /// As [`Config::read`], of texts that are in no files yet: `text` is to be the one at `file`, and `rules` are to be those beside it.
-    pub fn of_texts(file: &Path, text: &str, rules: &[(PathBuf, String)]) -> Reading {
+    pub fn of_texts(file: &Path, text: &str, rules: &[(PathBuf, String)]) -> ConfigReading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let Some(config) = Self::from_text(file, text, &mut door_names, &mut mistakes) else {
-            return Reading { mistakes, ..Reading::default() };
+            return ConfigReading { mistakes, ..ConfigReading::default() };
         };
         let host = TenantId::host();
         let read = rules.iter().map(|(file, text)| RuleFile::read(&host, file, text, config.ceilings()));
@@ -150,7 +150,7 @@ impl Config {
         mistakes.extend(found.into_iter().flatten());
         let rules: Vec<_> = rules.into_iter().flatten().collect();
         config.check_rules(&rules, &door_names, &mut mistakes);
-        Reading { config: Some(Self { rules, ..config }), mistakes, ..Reading::default() }
+        ConfigReading { config: Some(Self { rules, ..config }), mistakes, ..ConfigReading::default() }
     }
 
     /// The guard doors that can be read from `postern.toml` at `file`, whatever else is wrong with it: enough to keep their ports closed,
@@ -202,7 +202,7 @@ impl Config {
         door_names: &mut Vec<String>,
         mistakes: &mut Vec<Mistake>,
     ) -> Option<Self> {
-        let source = Source::new(file, text);
+        let source = TomlSource::new(file, text);
         let document = source.parse();
         let config =
             document.as_ref().map(|table| Self::from_table(file, Table::root(&source, table), door_names));

@@ -7,13 +7,13 @@ use std::path::Path;
 use postern_text::Mistake;
 
 use crate::activity::Activity;
-use crate::trust::{Folder, OpenError, Trust};
+use crate::trust::{OpenError, Trust, TrustedFolder};
 
 /// Most bytes of a file; a longer one is a mistake, or an attack on the reader.
 const MAX_FILE: u64 = 1 << 20;
 
 /// The names of the rule files in a folder: `*.toml`, but not those whose name begins with a dot.
-pub(crate) fn rule_files(dir: &Folder) -> io::Result<Vec<std::ffi::OsString>> {
+pub(crate) fn rule_files(dir: &TrustedFolder) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = dir.names()?;
     names.retain(|name| {
         let is_hidden = name.as_encoded_bytes().starts_with(b".");

@@ -32,7 +32,7 @@ pub mod machine;
 mod trust;
 
 pub use activity::{Activity, Doing};
-pub use config::{Config, Reading};
+pub use config::{Config, ConfigReading};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use postern_toml::{PosternToml, config_identity};

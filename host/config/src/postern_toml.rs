@@ -6,7 +6,7 @@ use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
-use crate::config::{Config, Reading};
+use crate::config::{Config, ConfigReading};
 use crate::rule_file::OneTime;
 use crate::source::ConfigSource;
 use crate::trust::Trust;
@@ -27,7 +27,7 @@ impl PosternToml {
 }
 
 impl ConfigSource for PosternToml {
-    fn read(&self, activity: &Activity, _observer: &dyn Observer) -> Reading {
+    fn read(&self, activity: &Activity, _observer: &dyn Observer) -> ConfigReading {
         Config::read(&self.file, self.trust, activity)
     }
 

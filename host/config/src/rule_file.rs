@@ -13,7 +13,7 @@ use crate::door::prefixes;
 use crate::memory;
 use crate::name::{NAME_RULE, is_name};
 use crate::settings_places::SettingsPlaces;
-use crate::table::{At, Place, Source, Table};
+use crate::table::{At, Table, TomlSource, ValuePlace};
 
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug)]
@@ -44,11 +44,11 @@ pub struct RuleFile {
     pub settings: String,
     /// Where the one-time sequence stands that an opening uses up; none if the sequence may be used again.
     pub one_time: Option<OneTime>,
-    module_place: Place,
+    module_place: ValuePlace,
     settings_places: SettingsPlaces,
-    door_places: Vec<Place>,
-    prefixes_place: Place,
-    interface_places: Vec<Place>,
+    door_places: Vec<ValuePlace>,
+    prefixes_place: ValuePlace,
+    interface_places: Vec<ValuePlace>,
 }
 
 /// A sequence that opens once: crossing it out is part of opening.
@@ -79,7 +79,7 @@ impl RuleFile {
         text: &str,
         ceilings: Ceilings,
     ) -> (Option<Self>, Vec<Mistake>) {
-        let source = Source::new(file, text);
+        let source = TomlSource::new(file, text);
         let document = source.parse();
         let rule = document
             .as_ref()
@@ -97,7 +97,7 @@ impl RuleFile {
         has_target: bool,
         one_time: Option<OneTime>,
     ) -> Self {
-        let place = Place { line, key: String::new() };
+        let place = ValuePlace { line, key: String::new() };
         Self {
             id: RuleId { tenant: TenantId::host(), name: Arc::clone(name) },
             file: file.to_owned(),
@@ -179,13 +179,13 @@ impl RuleFile {
         self.mistake(&self.interface_places[n], what.into())
     }
 
-    fn mistake(&self, place: &Place, what: String) -> Mistake {
+    fn mistake(&self, place: &ValuePlace, what: String) -> Mistake {
         Mistake { file: self.file.clone(), line: Some(place.line), key: place.key.clone(), what }
     }
 
     fn from_table(tenant: &TenantId, file: &Path, table: Table<'_>, ceilings: Ceilings) -> Option<Self> {
         let stem = file.file_stem().and_then(|stem| stem.to_str()).unwrap_or("");
-        let start = Place { line: 1, key: String::new() };
+        let start = ValuePlace { line: 1, key: String::new() };
         if !is_name(stem) {
             table.mistake(&start, format!("the file's name is the rule's name: {}", NAME_RULE));
         }

@@ -1,6 +1,6 @@
 //! SettingsPlaces: where in a rule's file each setting stands, for the mistakes that its module reports.
 
-use crate::table::Place;
+use crate::table::ValuePlace;
 
 /// Most mistakes of one rule's settings that are reported.
 const MOST_MISTAKES: usize = 100;
@@ -11,26 +11,26 @@ const MOST_PLACES: usize = 1024;
 /// Where `[settings]` stands, and each setting in it.
 #[derive(Clone, Debug)]
 pub(crate) struct SettingsPlaces {
-    whole: Place,
+    whole: ValuePlace,
     /// Their keys begin with that of the whole.
-    each: Vec<Place>,
+    each: Vec<ValuePlace>,
 }
 
 impl SettingsPlaces {
-    pub(crate) fn of(whole: Place, mut each: Vec<Place>) -> Self {
+    pub(crate) fn of(whole: ValuePlace, mut each: Vec<ValuePlace>) -> Self {
         each.truncate(MOST_PLACES);
         Self { whole, each }
     }
 
     /// If nothing is known of single settings.
-    pub(crate) const fn whole(whole: Place) -> Self {
+    pub(crate) const fn whole(whole: ValuePlace) -> Self {
         Self { whole, each: Vec::new() }
     }
 
     /// What a module says is wrong: a mistake a line, at the setting that it begins with. A line that begins with a blank belongs to the
     /// one before.
-    pub(crate) fn mistakes(&self, refusal: &str) -> Vec<(&Place, String)> {
-        let mut mistakes: Vec<(&Place, String)> = Vec::new();
+    pub(crate) fn mistakes(&self, refusal: &str) -> Vec<(&ValuePlace, String)> {
+        let mut mistakes: Vec<(&ValuePlace, String)> = Vec::new();
         for line in refusal.lines().filter(|line| !line.trim().is_empty()) {
             let is_full = mistakes.len() == MOST_MISTAKES;
             match mistakes.last_mut() {
@@ -45,7 +45,7 @@ impl SettingsPlaces {
         mistakes
     }
 
-    fn placed(&self, line: &str) -> (&Place, String) {
+    fn placed(&self, line: &str) -> (&ValuePlace, String) {
         let found = line.split_once(": ").and_then(|(key, what)| {
             let (place, rest) = self.place(key)?;
             Some((place, if rest.is_empty() { what.to_owned() } else { format!("{rest}: {what}") }))
@@ -54,7 +54,7 @@ impl SettingsPlaces {
     }
 
     /// Where a setting stands, or else that in which it is, and what is left of its name then.
-    fn place<'a>(&self, key: &'a str) -> Option<(&Place, &'a str)> {
+    fn place<'a>(&self, key: &'a str) -> Option<(&ValuePlace, &'a str)> {
         let named = |key: &str| self.each.iter().find(|place| self.name(place) == Some(key));
         let parts = key.rmatch_indices(['[', '.']).map(|(at, _)| at);
         std::iter::once(key.len()).chain(parts).find_map(|at| {
@@ -63,7 +63,7 @@ impl SettingsPlaces {
         })
     }
 
-    fn name<'a>(&self, place: &'a Place) -> Option<&'a str> {
+    fn name<'a>(&self, place: &'a ValuePlace) -> Option<&'a str> {
         place.key.strip_prefix(&self.whole.key)?.strip_prefix('.')
     }
 }
@@ -74,7 +74,7 @@ mod tests {
 
     #[test]
     fn a_mistake_stands_at_the_setting_that_it_begins_with() {
-        let place = |line, key: &str| Place { line, key: key.to_owned() };
+        let place = |line, key: &str| ValuePlace { line, key: key.to_owned() };
         let each = [
             (5, "settings.within"),
             (6, "settings.sequence"),
@@ -84,7 +84,8 @@ mod tests {
         let each = each.map(|(line, key)| place(line, key)).to_vec();
         let places = SettingsPlaces::of(place(4, "settings"), each);
         let check = |refusal: &str, expected: &[&str]| {
-            let shown = |(place, what): (&Place, String)| format!("{} {}: {what}", place.line, place.key);
+            let shown =
+                |(place, what): (&ValuePlace, String)| format!("{} {}: {what}", place.line, place.key);
             let shown: Vec<_> = places.mistakes(refusal).into_iter().map(shown).collect();
             assert_eq!(shown, expected, "{refusal:?}");
         };

@@ -6,14 +6,14 @@ use std::path::Path;
 use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 
 use crate::activity::Activity;
-use crate::config::{Config, Reading};
+use crate::config::{Config, ConfigReading};
 use crate::rule_file::OneTime;
 
 /// Files that hold a configuration, in a format of their own.
 pub trait ConfigSource: fmt::Debug + Send + Sync {
     /// Reads it as it is now. What is right of it is there even if there are mistakes. `activity` shows what is being read, which may
     /// hang; `observer` gets reports of what is no mistake and still leaves something out.
-    fn read(&self, activity: &Activity, observer: &dyn Observer) -> Reading;
+    fn read(&self, activity: &Activity, observer: &dyn Observer) -> ConfigReading;
 
     /// Its guard doors as far as they can be read, whatever else is wrong.
     fn guards(&self) -> Vec<GuardDoor>;

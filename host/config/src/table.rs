@@ -19,7 +19,7 @@ use crate::values::{show_size, size};
 const MOST_MISTAKES: usize = 100;
 
 /// The text of a file, and the mistakes found in it.
-pub(crate) struct Source<'a> {
+pub(crate) struct TomlSource<'a> {
     file: PathBuf,
     text: &'a str,
     mistakes: RefCell<Vec<Mistake>>,
@@ -27,7 +27,7 @@ pub(crate) struct Source<'a> {
     line_ends: OnceCell<Vec<usize>>,
 }
 
-impl<'a> Source<'a> {
+impl<'a> TomlSource<'a> {
     pub(crate) fn new(file: &Path, text: &'a str) -> Self {
         Self { file: file.to_owned(), text, mistakes: RefCell::default(), line_ends: OnceCell::new() }
     }
@@ -70,7 +70,7 @@ impl<'a> Source<'a> {
 
 /// One table of a file.
 pub(crate) struct Table<'a> {
-    source: &'a Source<'a>,
+    source: &'a TomlSource<'a>,
     /// Where it stands in the file, such as `doors.ssh.`; empty for the file itself.
     prefix: String,
     line: usize,
@@ -80,7 +80,7 @@ pub(crate) struct Table<'a> {
 
 /// Where a value stands.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct ValuePlace {
     pub(crate) line: usize,
     pub(crate) key: String,
 }
@@ -88,26 +88,26 @@ pub(crate) struct Place {
 /// A value and where it stands.
 pub(crate) struct At<T> {
     pub(crate) value: T,
-    pub(crate) place: Place,
+    pub(crate) place: ValuePlace,
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn root(source: &'a Source<'a>, table: &'a DeTable<'a>) -> Self {
+    pub(crate) fn root(source: &'a TomlSource<'a>, table: &'a DeTable<'a>) -> Self {
         Self { source, prefix: String::new(), line: 1, table, known: RefCell::default() }
     }
 
     /// Where the table itself stands.
-    pub(crate) fn place(&self) -> Place {
-        Place { line: self.line, key: self.prefix.trim_end_matches('.').to_owned() }
+    pub(crate) fn place(&self) -> ValuePlace {
+        ValuePlace { line: self.line, key: self.prefix.trim_end_matches('.').to_owned() }
     }
 
     /// Where a key stands, or the table if there is no such key.
-    pub(crate) fn place_of(&self, key: &'static str) -> Place {
+    pub(crate) fn place_of(&self, key: &'static str) -> ValuePlace {
         self.value(key).map_or_else(|| self.place(), |(_, place)| place)
     }
 
     /// Notes a mistake down.
-    pub(crate) fn mistake(&self, place: &Place, what: impl Display) {
+    pub(crate) fn mistake(&self, place: &ValuePlace, what: impl Display) {
         self.source.report(Some(place.line), &place.key, what.to_string());
     }
 
@@ -137,7 +137,7 @@ impl<'a> Table<'a> {
                 let mut texts = Vec::with_capacity(items.len());
                 for (n, item) in items.iter().enumerate() {
                     let key = format!("{}[{n}]", place.key);
-                    let place = Place { line: self.source.line(&item.span()), key };
+                    let place = ValuePlace { line: self.source.line(&item.span()), key };
                     match item.get_ref() {
                         DeValue::String(text) => texts.push(At { value: &**text, place }),
                         other => self.wrong_type(&place, other, "a text in quotes")?,
@@ -214,7 +214,7 @@ impl<'a> Table<'a> {
         let mut tables = Vec::new();
         for (name, value) in outer.table {
             let key = format!("{}{}", outer.prefix, name.get_ref());
-            let place = Place { line: self.source.line(&name.span()), key };
+            let place = ValuePlace { line: self.source.line(&name.span()), key };
             match value.get_ref() {
                 DeValue::Table(table) => tables.push((&**name.get_ref(), self.inner(place, table))),
                 other => drop(self.wrong_type::<()>(&place, other, &format!("a table: [{}]", place.key))),
@@ -224,18 +224,17 @@ impl<'a> Table<'a> {
     }
 
     /// Where everything in it stands: keys, items of lists, and what is in tables within.
-    pub(crate) fn places(&self) -> Vec<Place> {
+    pub(crate) fn places(&self) -> Vec<ValuePlace> {
         let mut places = Vec::new();
         for (name, value) in self.table {
-            let place = Place {
+            let place = ValuePlace {
                 line: self.source.line(&name.span()),
                 key: format!("{}{}", self.prefix, name.get_ref()),
             };
             match value.get_ref() {
                 DeValue::Table(table) => places.extend(self.inner(place.clone(), table).places()),
-                DeValue::Array(items) => places.extend(items.iter().enumerate().map(|(n, item)| Place {
-                    line: self.source.line(&item.span()),
-                    key: format!("{}[{n}]", place.key),
+                DeValue::Array(items) => places.extend(items.iter().enumerate().map(|(n, item)| {
+                    ValuePlace { line: self.source.line(&item.span()), key: format!("{}[{n}]", place.key) }
                 })),
                 _ => {}
             }
@@ -254,7 +253,7 @@ impl<'a> Table<'a> {
         let known = self.known.borrow();
         for name in self.table.keys() {
             if !known.iter().any(|known| known == name.get_ref()) {
-                let place = Place {
+                let place = ValuePlace {
                     line: self.source.line(&name.span()),
                     key: format!("{}{}", self.prefix, name.get_ref()),
                 };
@@ -263,21 +262,21 @@ impl<'a> Table<'a> {
         }
     }
 
-    fn value(&self, key: &'static str) -> Option<(&'a DeValue<'a>, Place)> {
+    fn value(&self, key: &'static str) -> Option<(&'a DeValue<'a>, ValuePlace)> {
         if !self.known.borrow().contains(&key) {
             self.known.borrow_mut().push(key);
         }
         let (name, value) = self.table.iter().find(|(name, _)| name.get_ref() == key)?;
-        let place = Place { line: self.source.line(&name.span()), key: format!("{}{key}", self.prefix) };
+        let place = ValuePlace { line: self.source.line(&name.span()), key: format!("{}{key}", self.prefix) };
         Some((value.get_ref(), place))
     }
 
-    fn inner(&self, place: Place, table: &'a DeTable<'a>) -> Table<'a> {
+    fn inner(&self, place: ValuePlace, table: &'a DeTable<'a>) -> Table<'a> {
         let prefix = format!("{}.", place.key);
         Table { source: self.source, prefix, line: place.line, table, known: RefCell::default() }
     }
 
-    fn wrong_type<T>(&self, place: &Place, value: &DeValue<'_>, expected: &str) -> Option<T> {
+    fn wrong_type<T>(&self, place: &ValuePlace, value: &DeValue<'_>, expected: &str) -> Option<T> {
         let found = match value {
             DeValue::String(_) => "a text",
             DeValue::Integer(_) | DeValue::Float(_) => "a number",

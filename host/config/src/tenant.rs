@@ -115,7 +115,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use crate::activity::Activity;
-    use crate::config::{Config, Reading};
+    use crate::config::{Config, ConfigReading};
     use crate::trust::Trust;
 
     use super::*;
@@ -125,7 +125,7 @@ mod tests {
     const OF_A: &str = "[tenants.a]\nrules = \"a\"\ngrant.doors = [\"web\"]\n";
 
     /// What a configuration says, and where it is.
-    fn read(tenants: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, Reading) {
+    fn read(tenants: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, ConfigReading) {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["rules", "a", "b"] {
             fs::create_dir(dir.path().join(folder)).unwrap();

@@ -58,7 +58,7 @@ pub enum OpenError {
 
 /// A folder whose files are opened without walking the whole path again.
 #[derive(Debug)]
-pub(crate) struct Folder {
+pub(crate) struct TrustedFolder {
     walk: Walk,
 }
 
@@ -77,10 +77,10 @@ impl Trust {
     }
 
     /// Opens a folder.
-    pub(crate) fn open_folder(self, path: &Path) -> Result<Folder, OpenError> {
+    pub(crate) fn open_folder(self, path: &Path) -> Result<TrustedFolder, OpenError> {
         let mut walk = Walk::from_root(self)?;
         match walk.go(&absolute(path)?)? {
-            End::Folder => Ok(Folder { walk }),
+            End::Folder => Ok(TrustedFolder { walk }),
             End::File(_) => Err(OpenError::Io(io::ErrorKind::NotADirectory.into())),
         }
     }
@@ -94,7 +94,7 @@ impl Trust {
     }
 }
 
-impl Folder {
+impl TrustedFolder {
     /// The names of what is in it.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

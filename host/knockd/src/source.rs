@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, ConfigSource, Distrust, Mistake, OneTime, Reading, Trust};
+use postern_config::{Activity, Config, ConfigReading, ConfigSource, Distrust, Mistake, OneTime, Trust};
 use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use thiserror::Error;
 
@@ -47,9 +47,9 @@ enum Unspent {
 }
 
 impl ConfigSource for KnockdSource {
-    fn read(&self, _activity: &Activity, observer: &dyn Observer) -> Reading {
+    fn read(&self, _activity: &Activity, observer: &dyn Observer) -> ConfigReading {
         let (config, mistakes) = self.read_conf(observer);
-        Reading { config, mistakes, ..Reading::default() }
+        ConfigReading { config, mistakes, ..ConfigReading::default() }
     }
 
     fn guards(&self) -> Vec<GuardDoor> {

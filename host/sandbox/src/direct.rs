@@ -15,7 +15,7 @@ use wasmtime::{Caller, Engine, Extern, Instance, InstancePre, Linker, Memory, Mo
 
 pub(crate) use self::fits::fits;
 
-use self::canonical::{JudgeArguments, List, Reader};
+use self::canonical::{AnswerReader, GuestList, JudgeArguments};
 use crate::contract::{HOST_INTERFACE, types};
 use crate::guest::Guest;
 
@@ -41,11 +41,11 @@ pub(crate) struct DirectRule {
     instance: Instance,
     memory: Memory,
     realloc: Realloc,
-    judge: Entry<u32>,
+    judge: ExportedFunction<u32>,
 }
 
 /// An exported function; its answer is the place of the answer, which another function cleans up.
-struct Entry<Arguments> {
+struct ExportedFunction<Arguments> {
     call: TypedFunc<Arguments, u32>,
     after: Option<TypedFunc<u32, ()>>,
 }
@@ -70,7 +70,7 @@ impl DirectRulePre {
         Ok(DirectRule {
             memory: memory.ok_or_else(|| wasmtime::format_err!("it exports no memory"))?,
             realloc: instance.get_typed_func(&mut *store, export::REALLOC)?,
-            judge: Entry::find(instance, store, export::JUDGE, export::AFTER_JUDGE)?,
+            judge: ExportedFunction::find(instance, store, export::JUDGE, export::AFTER_JUDGE)?,
             instance,
         })
     }
@@ -82,11 +82,12 @@ impl DirectRule {
         store: &mut Store<Guest>,
         settings: &str,
     ) -> wasmtime::Result<Result<types::Interest, String>> {
-        let configure = Entry::find(self.instance, store, export::CONFIGURE, export::AFTER_CONFIGURE)?;
-        let List { place, length } = self.room_for(store, settings.as_bytes())?;
+        let configure =
+            ExportedFunction::find(self.instance, store, export::CONFIGURE, export::AFTER_CONFIGURE)?;
+        let GuestList { place, length } = self.room_for(store, settings.as_bytes())?;
         write(self.memory.data_mut(&mut *store), place, settings.as_bytes())?;
         let answer = configure.call.call(&mut *store, (place, length))?;
-        let interest = Reader::new(self.memory.data(&*store)).interest(answer)?;
+        let interest = AnswerReader::new(self.memory.data(&*store)).interest(answer)?;
         configure.clean_up(store, answer)?;
         Ok(interest)
     }
@@ -120,15 +121,15 @@ impl DirectRule {
             write(guest, list.place, bytes)?;
         }
         let answer = self.judge.call.call(&mut *store, place)?;
-        let verdict = Reader::new(self.memory.data(&*store)).verdict(answer)?;
+        let verdict = AnswerReader::new(self.memory.data(&*store)).verdict(answer)?;
         self.judge.clean_up(store, answer)?;
         Ok(verdict)
     }
 
     /// Allocates memory in the guest for a copy of `bytes`.
-    fn room_for(&self, store: &mut Store<Guest>, bytes: &[u8]) -> wasmtime::Result<List> {
+    fn room_for(&self, store: &mut Store<Guest>, bytes: &[u8]) -> wasmtime::Result<GuestList> {
         let place = self.allocate(store, 1, bytes.len())?;
-        Ok(List { place, length: u32::try_from(bytes.len())? })
+        Ok(GuestList { place, length: u32::try_from(bytes.len())? })
     }
 
     fn allocate(&self, store: &mut Store<Guest>, alignment: u32, size: usize) -> wasmtime::Result<u32> {
@@ -141,7 +142,7 @@ impl DirectRule {
     }
 }
 
-impl<Arguments: wasmtime::WasmParams> Entry<Arguments> {
+impl<Arguments: wasmtime::WasmParams> ExportedFunction<Arguments> {
     fn find(instance: Instance, store: &mut Store<Guest>, name: &str, after: &str) -> wasmtime::Result<Self> {
         let after = match instance.get_export(&mut *store, after) {
             Some(_) => Some(instance.get_typed_func(&mut *store, after)?),
@@ -174,8 +175,8 @@ fn log(mut caller: Caller<'_, Guest>, level: u32, place: u32, length: u32) -> wa
     let Some(Extern::Memory(memory)) = caller.get_export(export::MEMORY) else {
         wasmtime::bail!("it exports no memory");
     };
-    let reader = Reader::new(memory.data(&caller));
-    let (level, text) = (reader.level(level)?, reader.text(List { place, length })?);
+    let reader = AnswerReader::new(memory.data(&caller));
+    let (level, text) = (reader.level(level)?, reader.text(GuestList { place, length })?);
     caller.data().log.write(level, text);
     Ok(())
 }

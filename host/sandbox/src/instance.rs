@@ -14,7 +14,7 @@ use crate::fault::Fault;
 use crate::guest::Guest;
 use crate::limits::cpu_of_start;
 use crate::loader::Module;
-use crate::runtime::Running;
+use crate::runtime::RunPermit;
 use crate::store;
 
 /// Most bytes of what a rule says is wrong with its settings.
@@ -80,7 +80,7 @@ impl Instance {
     /// If the rule faults; the instance must be dropped then.
     pub fn judge(
         &mut self,
-        _running: &Running<'_>,
+        _running: &RunPermit<'_>,
         knock: &Knock,
         memory: Option<&[u8]>,
     ) -> Result<Verdict, Fault> {

@@ -48,7 +48,7 @@ pub use load_error::LoadError;
 pub use loader::{Loader, Module};
 pub use module_files::{ModuleFiles, ReadError};
 pub use problem::{Problem, ProblemKind};
-pub use runtime::{Running, Runtime};
+pub use runtime::{RunPermit, Runtime};
 pub use setup_error::SetupError;
 pub use shard::Shard;
 pub use worker::{Ask, IsLocal, Now, Pool, PoolContext, Submitter};

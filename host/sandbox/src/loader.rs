@@ -63,12 +63,12 @@ struct Cache {
 type Digest = [u8; 32];
 
 /// The right to compile something, until this is gone.
-struct Claim<'a> {
+struct CompilePermit<'a> {
     loader: &'a Loader,
     digest: Digest,
 }
 
-impl Drop for Claim<'_> {
+impl Drop for CompilePermit<'_> {
     fn drop(&mut self) {
         lock(&self.loader.cache).claimed.remove(&self.digest);
         self.loader.ended.notify_all();
@@ -171,14 +171,14 @@ impl Loader {
         &self,
         digest: Digest,
         files: &dyn ModuleFiles,
-    ) -> Result<Result<Arc<Module>, Claim<'_>>, LoadError> {
+    ) -> Result<Result<Arc<Module>, CompilePermit<'_>>, LoadError> {
         let mut cache = lock(&self.cache);
         loop {
             if let Some(module) = cache.known.get(&digest).and_then(Weak::upgrade) {
                 return Ok(Ok(module));
             }
             if cache.claimed.insert(digest) {
-                return Ok(Err(Claim { loader: self, digest }));
+                return Ok(Err(CompilePermit { loader: self, digest }));
             }
             if files.is_overtaken() {
                 return Err(LoadError::Overtaken);

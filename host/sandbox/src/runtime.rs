@@ -30,19 +30,19 @@ pub struct Runtime {
 }
 
 /// While this is alive the ticker ticks, so that a running rule is stopped in time. Every call of a rule needs one.
-pub struct Running<'a>(&'a Ticker);
+pub struct RunPermit<'a>(&'a Ticker);
 
 /// Counts the ticks.
-pub(crate) struct Ticks(Arc<Shared>);
+pub(crate) struct Ticks(Arc<TickerState>);
 
 /// Ticks while a rule runs. Its timer is armed when the first call begins, and fires a tick later: most calls are done by then, and the
 /// thread is not woken for them.
 struct Ticker {
-    shared: Arc<Shared>,
+    shared: Arc<TickerState>,
     thread: Option<JoinHandle<()>>,
 }
 
-struct Shared {
+struct TickerState {
     running: AtomicUsize,
     ticks: AtomicU64,
     is_over: AtomicBool,
@@ -86,15 +86,15 @@ impl Runtime {
 
     /// Permission to run rules; one serves many calls.
     #[must_use]
-    pub fn running(&self) -> Running<'_> {
+    pub fn running(&self) -> RunPermit<'_> {
         if self.ticker.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.ticker.shared.set(TICK);
         }
-        Running(&self.ticker)
+        RunPermit(&self.ticker)
     }
 }
 
-impl Drop for Running<'_> {
+impl Drop for RunPermit<'_> {
     fn drop(&mut self) {
         self.0.shared.running.fetch_sub(1, Ordering::SeqCst);
     }
@@ -107,7 +107,7 @@ impl Ticks {
     }
 }
 
-impl Shared {
+impl TickerState {
     /// Arms the timer to fire once, after this time.
     fn set(&self, after: Duration) {
         let once = Timespec { tv_sec: 0, tv_nsec: 0 };
@@ -124,7 +124,7 @@ impl Shared {
 impl Ticker {
     fn start(engine: Engine) -> io::Result<Self> {
         let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(TickerState {
             running: AtomicUsize::new(0),
             ticks: AtomicU64::new(0),
             is_over: AtomicBool::new(false),

@@ -12,7 +12,7 @@ use postern_core::{
 
 use crate::generation::{Generation, LoadedRule};
 use crate::instance::{Instance, StartError};
-use crate::runtime::Running;
+use crate::runtime::RunPermit;
 
 /// Instances at once, all shards together. Each takes 4 mappings of the 65,530 that Linux gives a process by default
 /// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more: a quarter is left for that.
@@ -148,7 +148,7 @@ impl Shard {
     /// [`DropReason::NotWatched`] if none asked for it; [`DropReason::SamePacket`] if all were shown a copy.
     pub fn judge(
         &mut self,
-        running: &Running<'_>,
+        running: &RunPermit<'_>,
         knock: &Knock,
         now: Moment,
         is_local: impl Fn(IpAddr) -> bool,
@@ -350,7 +350,7 @@ impl RuleState {
 
     fn judge(
         &mut self,
-        running: &Running<'_>,
+        running: &RunPermit<'_>,
         rule: &LoadedRule,
         memories: &mut Memories,
         knock: &Knock,

@@ -12,7 +12,7 @@ use postern_config::{Config, DoorKind};
 use postern_core::{GuardProtocol, NetDoor};
 use postern_doorman::{Redirection, redirections};
 
-type Ports = BTreeSet<(GuardProtocol, u16)>;
+type GuardedPorts = BTreeSet<(GuardProtocol, u16)>;
 
 /// A line for each such redirection. None if the rules cannot be read: then no door can be opened either, and that is reported elsewhere.
 pub(super) fn ways(config: &Config) -> Vec<String> {
@@ -24,7 +24,7 @@ pub(super) fn ways(config: &Config) -> Vec<String> {
     told(&guarded, &found, is_own, is_served)
 }
 
-fn guarded(config: &Config) -> Ports {
+fn guarded(config: &Config) -> GuardedPorts {
     let ports = config.doors.values().filter_map(|door| match &door.kind {
         DoorKind::Net(NetDoor::Guard(guard)) => Some(
             guard
@@ -38,7 +38,7 @@ fn guarded(config: &Config) -> Ports {
 }
 
 fn told(
-    guarded: &Ports,
+    guarded: &GuardedPorts,
     found: &[Redirection],
     is_own: impl Fn(IpAddr) -> bool,
     is_served: impl Fn(GuardProtocol, u16) -> bool,

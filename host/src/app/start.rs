@@ -23,8 +23,8 @@ use crate::clock::Clock;
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
-use crate::happening::{Happening, Prepared, Teller, channel};
 use crate::ledger;
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
 use crate::observe::{report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
 use crate::reload::{Reloads, SLOW, notify_systemd};
@@ -47,8 +47,8 @@ impl App {
         tried: Tried,
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
-        let (teller, mut happenings) = channel();
-        let mut doors = Doors::start(teller.clone(), Arc::clone(&observer), source.identity())?;
+        let (sender, mut events) = channel();
+        let mut doors = Doors::start(sender.clone(), Arc::clone(&observer), source.identity())?;
 
         // The guard is up before anything else is read, and stays up if the rest is wrong: closed is safe.
         let reading = format!("reading {}", source.file().display());
@@ -69,8 +69,8 @@ impl App {
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
         let mut reloads =
-            Reloads::new(Arc::clone(&source), loader, Teller::clone(&teller), Arc::clone(&observer));
-        let prepared = match first(&mut reloads, &mut happenings, &mut signals).await {
+            Reloads::new(Arc::clone(&source), loader, MainLoopSender::clone(&sender), Arc::clone(&observer));
+        let prepared = match first(&mut reloads, &mut events, &mut signals).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
@@ -118,9 +118,9 @@ impl App {
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
-        let ledger = ledger::start(&*source, Teller::clone(&teller))
+        let ledger = ledger::start(&*source, MainLoopSender::clone(&sender))
             .context("the ledger's thread cannot be started")?;
-        let one_time = OneTimeLines::new(&config, Arc::clone(&source), teller);
+        let one_time = OneTimeLines::new(&config, Arc::clone(&source), sender);
         let engine =
             Arc::new(SharedEngine::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
         let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
@@ -152,7 +152,7 @@ impl App {
         let app = Self {
             source,
             observer,
-            happenings,
+            events,
             engine,
             pool,
             captures,
@@ -190,14 +190,14 @@ impl Begun {
 /// The first configuration that could be prepared, whatever changes meanwhile; the signal if one stops the daemon.
 async fn first(
     reloads: &mut Reloads,
-    happenings: &mut UnboundedReceiver<Happening>,
+    events: &mut UnboundedReceiver<MainLoopEvent>,
     signals: &mut Signals,
 ) -> Result<Prepared, i32> {
     reloads.ask();
     loop {
         tokio::select! {
             // No door has an order yet, and what is open is looked at later.
-            Some(happening) = happenings.recv() => if let Happening::Prepared(prepared) = happening
+            Some(event) = events.recv() => if let MainLoopEvent::Prepared(prepared) = event
                 && let Some((prepared, _)) = reloads.accept(*prepared)
             {
                 return Ok(prepared);

@@ -7,10 +7,10 @@ use super::Counters;
 use super::line::Value;
 
 type Fields = Vec<(&'static str, Value)>;
-type Counts = Vec<(&'static str, u64)>;
+type NamedCounts = Vec<(&'static str, u64)>;
 
 /// The fields of the line about a report, `event` first; and of what else the line says.
-pub(super) fn fields(report: &Report<'_>, dropped: Option<Counts>, suppressed: Option<u64>) -> Fields {
+pub(super) fn fields(report: &Report<'_>, dropped: Option<NamedCounts>, suppressed: Option<u64>) -> Fields {
     let mut fields = vec![("event", Value::Text(report.what.name().to_owned()))];
     fields.extend(subject(report));
     fields.extend(own(&report.what));
@@ -23,7 +23,7 @@ pub(super) fn fields(report: &Report<'_>, dropped: Option<Counts>, suppressed: O
 }
 
 /// Drops so far, by reason, lost log lines included, if the report is the daemon's last.
-pub(super) fn dropped(report: &Report<'_>, counters: &Counters, unsaid: u64) -> Option<Counts> {
+pub(super) fn dropped(report: &Report<'_>, counters: &Counters, unsaid: u64) -> Option<NamedCounts> {
     if !matches!(report.what, What::Stopped { .. }) {
         return None;
     }

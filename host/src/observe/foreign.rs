@@ -23,15 +23,15 @@ impl<F> Debug for Foreign<F> {
 impl<S: Subscriber, F: Fn(&Line) + 'static> Layer<S> for Foreign<F> {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let level = event.metadata().level().as_str();
-        let mut fields = Fields(Line { level, words: String::new(), fields: Vec::new() });
+        let mut fields = EventFields(Line { level, words: String::new(), fields: Vec::new() });
         event.record(&mut fields);
         self.0(&fields.0);
     }
 }
 
-struct Fields(Line);
+struct EventFields(Line);
 
-impl Fields {
+impl EventFields {
     fn push(&mut self, field: &Field, value: Value) {
         match value {
             Value::Text(text) | Value::Plain(text) if field.name() == MESSAGE => self.0.words = text,
@@ -40,7 +40,7 @@ impl Fields {
     }
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_f64(&mut self, field: &Field, value: f64) {
         self.push(field, Value::Float(value));
     }

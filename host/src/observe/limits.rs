@@ -25,7 +25,7 @@ pub(super) enum Admitted {
 
 /// The limits of all tenants.
 #[derive(Debug, Default)]
-pub(super) struct Limits(PerTenant<TenantLimits>);
+pub(super) struct LineLimits(PerTenant<TenantLimits>);
 
 #[derive(Debug)]
 struct TenantLimits {
@@ -61,7 +61,7 @@ impl Default for TenantLimits {
 /// What one rule may write.
 const SAYS: RateLimit = RateLimit::per_second(5, 20);
 
-impl Limits {
+impl LineLimits {
     /// Whether a line about this may be written now; `now` is asked only if that matters.
     pub(super) fn admit(&self, report: &Report<'_>, now: impl FnOnce() -> Instant) -> Admitted {
         let limit: fn(&TenantLimits) -> &Mutex<RateLimit> = match &report.what {
@@ -111,14 +111,14 @@ mod tests {
     }
 
     /// How many of a hundred and one lines at one moment are written.
-    fn written(limits: &Limits, rule: &RuleId, what: &What<'static>, now: Instant) -> usize {
+    fn written(limits: &LineLimits, rule: &RuleId, what: &What<'static>, now: Instant) -> usize {
         let report = Report::of_rule(rule, what.clone());
         (0..101).filter(|_| limits.admit(&report, || now) != Admitted::Not).count()
     }
 
     #[test]
     fn one_tenants_lines_never_eat_anothers() {
-        let (limits, now) = (Limits::default(), Instant::now());
+        let (limits, now) = (LineLimits::default(), Instant::now());
         let stage = What::Stage { stage: 1 };
         assert_eq!(written(&limits, &rule("a", "x"), &stage, now), 100);
         assert_eq!(written(&limits, &rule("a", "y"), &stage, now), 0, "its rules share it");
@@ -128,7 +128,7 @@ mod tests {
 
     #[test]
     fn each_rule_writes_its_own_lines_and_the_rules_are_bounded() {
-        let (limits, now) = (Limits::default(), Instant::now());
+        let (limits, now) = (LineLimits::default(), Instant::now());
         let says = What::Says { severity: Severity::Info, text: "x".into() };
         assert_eq!(written(&limits, &rule("a", "x"), &says, now), 20);
         assert_eq!(written(&limits, &rule("a", "y"), &says, now), 20);

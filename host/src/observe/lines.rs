@@ -42,7 +42,7 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Observer>, 
     let (writer, guard) =
         NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log").finish(io::stderr());
     let has_colours = io::stderr().is_terminal();
-    let lines = Lines { format, has_colours, unsaid: writer.error_counter(), writer };
+    let lines = StderrLog { format, has_colours, unsaid: writer.error_counter(), writer };
     let foreign = Foreign({
         let lines = lines.clone();
         move |line: &Line| lines.put(line)
@@ -54,7 +54,7 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Observer>, 
 
 /// The queue to standard error.
 #[derive(Clone, Debug)]
-struct Lines {
+struct StderrLog {
     format: Format,
     has_colours: bool,
     writer: NonBlocking,
@@ -62,14 +62,14 @@ struct Lines {
     unsaid: ErrorCounter,
 }
 
-impl Lines {
+impl StderrLog {
     fn put(&self, line: &Line) {
         // If standard error is gone there is no place left to say so.
         let _ = self.writer.clone().write_all(line.render(self.format, self.has_colours).as_bytes());
     }
 }
 
-impl Log for Lines {
+impl Log for StderrLog {
     fn write(&self, report: &Report<'_>, context: &Context<'_>) {
         let unsaid = u64::try_from(self.unsaid.dropped_lines()).unwrap_or(u64::MAX);
         self.put(&line(report, context, unsaid));

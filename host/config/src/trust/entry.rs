@@ -26,7 +26,7 @@ static UNKNOWN_USER: LazyLock<Option<u32>> = LazyLock::new(|| {
 
 /// One file or folder, as its descriptor shows it.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
+pub(super) struct FileEntry {
     pub(super) owner: u32,
     pub(super) group: u32,
     pub(super) mode: u32,
@@ -44,7 +44,7 @@ pub(super) struct Insiders {
     unknown: Option<u32>,
 }
 
-impl Entry {
+impl FileEntry {
     /// `descriptor` may be one that only names the file (`O_PATH`).
     pub(super) fn of(stat: &Stat, descriptor: BorrowedFd<'_>) -> Self {
         let mode = stat.st_mode;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
-use super::entry::{Entry, Insiders, unknown_user};
+use super::entry::{FileEntry, Insiders, unknown_user};
 use super::{OpenError, Trust};
 
 /// A folder of ours in the common one for temporary files, with a file in it.
@@ -270,25 +270,25 @@ fn an_access_list_may_let_others_write() {
 /// The kinds that a test cannot make everywhere.
 #[test]
 fn owners_by_number() {
-    let file = Entry { owner: 0, group: 0, mode: 0o100_644, is_folder: false, has_list: false };
-    let folder = Entry { mode: 0o040_755, is_folder: true, ..file };
+    let file = FileEntry { owner: 0, group: 0, mode: 0o100_644, is_folder: false, has_list: false };
+    let folder = FileEntry { mode: 0o040_755, is_folder: true, ..file };
     let path = Path::new("x");
-    let said = |entry: Entry, insiders, in_shared| entry.check(path, insiders, in_shared).is_ok();
+    let said = |entry: FileEntry, insiders, in_shared| entry.check(path, insiders, in_shared).is_ok();
     let root = Insiders::new(0, None);
     let daemon = Insiders::new(990, None);
     for entry in [file, folder] {
         assert!(said(entry, root, false) && said(entry, daemon, true));
-        let own = Entry { owner: 990, ..entry };
+        let own = FileEntry { owner: 990, ..entry };
         assert!(said(own, daemon, false) && !said(own, root, false));
-        assert!(!said(Entry { owner: 65534, ..entry }, root, false));
+        assert!(!said(FileEntry { owner: 65534, ..entry }, root, false));
     }
     // Root of outside cannot be told from others outside: his folders are above ours, but files are ours.
     let inside = Insiders::new(0, Some(65534));
-    assert!(said(Entry { owner: 65534, ..folder }, inside, false));
-    assert!(!said(Entry { owner: 65534, ..folder }, inside, true));
-    assert!(!said(Entry { owner: 65534, ..file }, inside, false));
-    assert!(!said(Entry { owner: 65534, mode: 0o040_777, ..folder }, inside, false));
-    let listed = Entry { mode: 0o100_664, has_list: true, ..file };
+    assert!(said(FileEntry { owner: 65534, ..folder }, inside, false));
+    assert!(!said(FileEntry { owner: 65534, ..folder }, inside, true));
+    assert!(!said(FileEntry { owner: 65534, ..file }, inside, false));
+    assert!(!said(FileEntry { owner: 65534, mode: 0o040_777, ..folder }, inside, false));
+    let listed = FileEntry { mode: 0o100_664, has_list: true, ..file };
     let refused = listed.check(path, root, false).unwrap_err();
     assert_eq!(
         refused.what,

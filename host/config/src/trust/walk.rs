@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::entry::{Entry, Insiders};
+use super::entry::{FileEntry, Insiders};
 use super::{Distrust, OpenError, Trust};
 
 /// As many links as the kernel follows.
@@ -116,12 +116,12 @@ impl Walk {
         if kind(&stat) != FileType::RegularFile {
             return Err(OpenError::NotRegular);
         }
-        self.check(Entry::of(&stat, file.as_fd()), &self.path.join(name))?;
+        self.check(FileEntry::of(&stat, file.as_fd()), &self.path.join(name))?;
         Ok(file.into())
     }
 
     fn arrive(&mut self, dir: OwnedFd, path: PathBuf) -> Result<(), OpenError> {
-        let entry = Entry::of(&fstat(&dir)?, dir.as_fd());
+        let entry = FileEntry::of(&fstat(&dir)?, dir.as_fd());
         self.check(entry, &path)?;
         self.is_shared = entry.is_shared();
         (self.dir, self.path) = (dir, path);
@@ -140,7 +140,7 @@ impl Walk {
             return Err(Errno::LOOP.into());
         }
         // A link has no permissions: a user who can write the folder can change it. Its owner counts if other users may put files there.
-        let entry = Entry { mode: 0, ..Entry::of(&stat, link.as_fd()) };
+        let entry = FileEntry { mode: 0, ..FileEntry::of(&stat, link.as_fd()) };
         if self.is_shared {
             self.check(entry, &self.path.join(name))?;
         }
@@ -148,7 +148,7 @@ impl Walk {
         Ok(Some(OsString::from_vec(target.into_bytes()).into()))
     }
 
-    fn check(&self, entry: Entry, path: &Path) -> Result<(), Distrust> {
+    fn check(&self, entry: FileEntry, path: &Path) -> Result<(), Distrust> {
         match self.trust {
             Trust::Strict => entry.check(path, self.insiders, self.is_shared),
             Trust::Anybody => Ok(()),

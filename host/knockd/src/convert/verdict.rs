@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use postern_config::{Config, Mistake, Reading};
+use postern_config::{Config, ConfigReading, Mistake};
 
 use super::{Converted, POSTERN_TOML, convert};
 use crate::conf::Conf;
@@ -81,7 +81,8 @@ fn not_needed(conf: &Conf) -> Vec<&'static str> {
 /// What `posternd check` would find once the text is cut into files.
 fn mistakes(converted: &Converted, check_rules: CheckRules) -> Result<Vec<Mistake>, String> {
     let file = Path::new(POSTERN_TOML);
-    let Reading { config, mut mistakes, .. } = Config::of_texts(file, &converted.config, &converted.rules);
+    let ConfigReading { config, mut mistakes, .. } =
+        Config::of_texts(file, &converted.config, &converted.rules);
     if converted.rules.is_empty() {
         let what = "there is no rule, so nothing can be opened; see what is left out".to_owned();
         mistakes.push(Mistake { file: file.to_owned(), line: None, key: String::new(), what });

@@ -18,7 +18,7 @@ type Result<T> = wasmtime::Result<T>;
 
 /// Bytes, text, or consecutive records.
 #[derive(Clone, Copy)]
-pub(super) struct List {
+pub(super) struct GuestList {
     pub(super) place: u32,
     /// Of what the list holds, not of bytes.
     pub(super) length: u32,
@@ -28,9 +28,9 @@ pub(super) struct List {
 pub(super) struct JudgeArguments<'a> {
     pub(super) knock: &'a Knock,
     /// And where its options are.
-    pub(super) tcp_header: Option<(&'a TcpHeader, List)>,
-    pub(super) payload: List,
-    pub(super) memory: Option<List>,
+    pub(super) tcp_header: Option<(&'a TcpHeader, GuestList)>,
+    pub(super) payload: GuestList,
+    pub(super) memory: Option<GuestList>,
 }
 
 impl JudgeArguments<'_> {
@@ -73,7 +73,7 @@ impl JudgeArguments<'_> {
     }
 }
 
-impl List {
+impl GuestList {
     fn to_bytes(self) -> [u8; 8] {
         (u64::from(self.length) << 32 | u64::from(self.place)).to_le_bytes()
     }
@@ -96,13 +96,13 @@ fn address(address: IpAddr) -> [u8; 20] {
 }
 
 /// Reads answers out of a guest's memory.
-pub(super) struct Reader<'a> {
+pub(super) struct AnswerReader<'a> {
     memory: &'a [u8],
     /// Bytes that may still be copied.
     left: Cell<usize>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> AnswerReader<'a> {
     pub(super) const fn new(memory: &'a [u8]) -> Self {
         Self { memory, left: Cell::new(MAX_LIFTED) }
     }
@@ -160,20 +160,20 @@ impl<'a> Reader<'a> {
     }
 
     /// `string`.
-    pub(super) fn text(&self, list: List) -> Result<&'a str> {
+    pub(super) fn text(&self, list: GuestList) -> Result<&'a str> {
         Ok(std::str::from_utf8(self.bytes(list)?)?)
     }
 
-    fn remember(&self, progress: Record<'_, 32>) -> Result<Option<types::Progress>> {
+    fn remember(&self, progress: RecordBytes<'_, 32>) -> Result<Option<types::Progress>> {
         if progress.option(0)? { self.progress(progress.at(8)).map(Some) } else { Ok(None) }
     }
 
-    fn progress(&self, progress: Record<'_, 24>) -> Result<types::Progress> {
+    fn progress(&self, progress: RecordBytes<'_, 24>) -> Result<types::Progress> {
         let memory = self.bytes(progress.list(4))?.to_vec();
         Ok(types::Progress { stage: progress.u32(0), memory, until: progress.u64(16) })
     }
 
-    fn open_request(&self, request: Record<'_, 64>) -> Result<types::OpenRequest> {
+    fn open_request(&self, request: RecordBytes<'_, 64>) -> Result<types::OpenRequest> {
         Ok(types::OpenRequest {
             once: if request.option(0)? { Some(self.once(request.at(8))?) } else { None },
             door: self.door(request.at(40))?,
@@ -182,18 +182,18 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn close_request(&self, request: Record<'_, 16>) -> Result<types::CloseRequest> {
+    fn close_request(&self, request: RecordBytes<'_, 16>) -> Result<types::CloseRequest> {
         Ok(types::CloseRequest {
             door: self.door(request.at(0))?,
             prefix_length: request.option(12)?.then(|| request.0[13]),
         })
     }
 
-    fn door(&self, door: Record<'_, 12>) -> Result<Option<String>> {
+    fn door(&self, door: RecordBytes<'_, 12>) -> Result<Option<String>> {
         Ok(if door.option(0)? { Some(self.text(door.list(4))?.to_owned()) } else { None })
     }
 
-    fn once(&self, once: Record<'_, 32>) -> Result<types::Once> {
+    fn once(&self, once: RecordBytes<'_, 32>) -> Result<types::Once> {
         let bytes = || Ok::<_, wasmtime::Error>(self.bytes(once.list(8))?.to_vec());
         Ok(match once.case(0, 2)? {
             0 => types::Once::Token(types::Token {
@@ -207,23 +207,23 @@ impl<'a> Reader<'a> {
     /// A list of records of `SIZE` bytes.
     fn records<const SIZE: usize, T>(
         &self,
-        list: List,
+        list: GuestList,
         alignment: u32,
-        read: impl Fn(&Self, Record<'_, SIZE>) -> Result<T>,
+        read: impl Fn(&Self, RecordBytes<'_, SIZE>) -> Result<T>,
     ) -> Result<Vec<T>> {
         check_alignment(list.place, alignment)?;
         let size = u64::from(list.length) * SIZE as u64;
         let (records, _) = self.slice(list.place, size)?.as_chunks();
-        records.iter().map(|record| read(self, Record(record))).collect()
+        records.iter().map(|record| read(self, RecordBytes(record))).collect()
     }
 
-    fn record<const SIZE: usize>(&self, place: u32, alignment: u32) -> Result<Record<'a, SIZE>> {
+    fn record<const SIZE: usize>(&self, place: u32, alignment: u32) -> Result<RecordBytes<'a, SIZE>> {
         check_alignment(place, alignment)?;
         let bytes = self.slice(place, SIZE as u64)?;
-        Ok(Record(bytes.try_into()?))
+        Ok(RecordBytes(bytes.try_into()?))
     }
 
-    fn bytes(&self, list: List) -> Result<&'a [u8]> {
+    fn bytes(&self, list: GuestList) -> Result<&'a [u8]> {
         self.slice(list.place, list.length.into())
     }
 
@@ -241,16 +241,16 @@ impl<'a> Reader<'a> {
 
 /// A value of a known size; every place in it is known as well.
 #[derive(Clone, Copy)]
-struct Record<'a, const SIZE: usize>(&'a [u8; SIZE]);
+struct RecordBytes<'a, const SIZE: usize>(&'a [u8; SIZE]);
 
-impl<'a, const SIZE: usize> Record<'a, SIZE> {
+impl<'a, const SIZE: usize> RecordBytes<'a, SIZE> {
     fn array<const N: usize>(self, place: usize) -> &'a [u8; N] {
         const { assert!(N <= SIZE) };
         self.0[place..].first_chunk().unwrap_or(&[0; N])
     }
 
-    fn at<const N: usize>(self, place: usize) -> Record<'a, N> {
-        Record(self.array(place))
+    fn at<const N: usize>(self, place: usize) -> RecordBytes<'a, N> {
+        RecordBytes(self.array(place))
     }
 
     /// Which of so many cases.
@@ -276,8 +276,8 @@ impl<'a, const SIZE: usize> Record<'a, SIZE> {
         u64::from_le_bytes(*self.array(place))
     }
 
-    fn list(self, place: usize) -> List {
-        List { place: self.u32(place), length: self.u32(place + 4) }
+    fn list(self, place: usize) -> GuestList {
+        GuestList { place: self.u32(place), length: self.u32(place + 4) }
     }
 }
 
@@ -286,7 +286,7 @@ fn check_alignment(place: u32, alignment: u32) -> Result<()> {
     Ok(())
 }
 
-fn read_watch(watch: Record<'_, 8>) -> Result<types::Watch> {
+fn read_watch(watch: RecordBytes<'_, 8>) -> Result<types::Watch> {
     let transport = match watch.case(0, 4)? {
         0 => types::Transport::Tcp,
         1 => types::Transport::Udp,
@@ -298,7 +298,7 @@ fn read_watch(watch: Record<'_, 8>) -> Result<types::Watch> {
     Ok(types::Watch { transport, first_port, last_port, flags_set: flags(6), flags_clear: flags(7) })
 }
 
-fn read_prefix(prefix: Record<'_, 24>) -> Result<types::Prefix> {
+fn read_prefix(prefix: RecordBytes<'_, 24>) -> Result<types::Prefix> {
     let address = match prefix.case(0, 2)? {
         0 => types::Address::V4(prefix.u32(4)),
         _ => types::Address::V6((prefix.u32(4), prefix.u32(8), prefix.u32(12), prefix.u32(16))),

@@ -12,7 +12,7 @@ use crate::assemble::{RefusedTenant, RunningRules};
 use crate::state;
 
 /// What those tell who do the loop's bidding.
-pub(crate) enum Happening {
+pub(crate) enum MainLoopEvent {
     /// A door answered an order.
     Answered(Receipt),
     /// The ledger answered a claim, or works no more, or works again.
@@ -48,8 +48,8 @@ pub(crate) struct Prepared {
 /// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one
 /// before: an answer for each order and each claim, of which the engine bounds the number, one for each line of a one-time file, and a
 /// generation for each that is being prepared.
-pub(crate) type Teller = mpsc::UnboundedSender<Happening>;
+pub(crate) type MainLoopSender = mpsc::UnboundedSender<MainLoopEvent>;
 
-pub(crate) fn channel() -> (Teller, mpsc::UnboundedReceiver<Happening>) {
+pub(crate) fn channel() -> (MainLoopSender, mpsc::UnboundedReceiver<MainLoopEvent>) {
     mpsc::unbounded_channel()
 }
