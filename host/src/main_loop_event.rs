@@ -1,4 +1,4 @@
-//! Happening: everything that wakes the daemon's main loop, signals, timers and changed files aside.
+//! MainLoopEvent: what wakes the daemon's main loop, besides signals, timers and changed files.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use tokio::sync::mpsc;
 use crate::assemble::{RefusedTenant, RunningRules};
 use crate::state;
 
-/// What those tell who do the loop's bidding.
+/// What the other threads send to the main loop.
 pub(crate) enum MainLoopEvent {
     /// A door answered an order.
     Answered(Receipt),
-    /// The ledger answered a claim, or works no more, or works again.
+    /// The ledger answered a claim, cannot be used any more, or can be used again.
     Ledger(postern_ledger::Answer),
-    /// Somebody changed the packet filter; this is what is open now.
+    /// Another program changed the packet filter; this is what is open now.
     RulesetChanged(Listing),
     /// The next generation is ready, or why it is not.
     Prepared(Box<Prepared>),
@@ -31,9 +31,9 @@ pub(crate) enum MainLoopEvent {
     Withdrawn(HashSet<RuleId>),
 }
 
-/// What came of preparing a generation. The configuration is there if `postern.toml` is right, whatever else is not.
+/// The outcome of preparing a generation. The configuration is there if `postern.toml` is right, whatever else is not.
 pub(crate) struct Prepared {
-    /// Which of all, in the order in which they were begun.
+    /// Its number among all preparations, in the order in which they began.
     pub(crate) ticket: u64,
     pub(crate) config: Option<Config>,
     pub(crate) generation: Result<Generation, Mistakes>,
@@ -45,9 +45,9 @@ pub(crate) struct Prepared {
     pub(crate) state: state::Opened,
 }
 
-/// Nobody who tells ever waits, or the loop could wait for somebody who waits for it. There is no bound because there is one
-/// before: an answer for each order and each claim, of which the engine bounds the number, one for each line of a one-time file, and a
-/// generation for each that is being prepared.
+/// Sending never blocks, or the loop and a sender could deadlock. The queue itself has no bound, because its senders have one: an answer for
+/// each order and each claim, of which the engine bounds the number, one for each line of a one-time file, and a generation for each that is
+/// being prepared.
 pub(crate) type MainLoopSender = mpsc::UnboundedSender<MainLoopEvent>;
 
 pub(crate) fn channel() -> (MainLoopSender, mpsc::UnboundedReceiver<MainLoopEvent>) {

@@ -20,7 +20,7 @@ pub(crate) struct OneTimeLines {
 }
 
 impl OneTimeLines {
-    /// Those of the first generation, which is number 1. `source` crosses them out; answers go to `teller`.
+    /// Those of the first generation, which is number 1. `source` crosses them out; answers go to `sender`.
     pub(crate) fn new(config: &Config, source: Arc<dyn ConfigSource>, sender: MainLoopSender) -> Self {
         Self { generation: 1, lines: lines(config), source, runtime: Handle::current(), sender }
     }

@@ -1,8 +1,8 @@
 //! Log: knockd's messages, in its own words, on the channels that it uses.
 //!
 //! Every message is cleaned, since an outsider may have chosen a name in it. Saying one never fails, and waits for a slow channel for at most
-//! [`PATIENCE`] a piece of [`PIPE_PIECE`] bytes: what the channel does not take then is dropped and counted. Only a regular logfile on a disk that hangs can block the caller for longer. The texts are
-//! in [`message`]; when they are said is decided elsewhere.
+//! [`PATIENCE`] a piece of [`PIPE_PIECE`] bytes: what the channel does not take then is dropped and counted. Only a regular logfile on a disk
+//! that hangs can block the caller for longer. The texts are in [`message`]; when they are said is decided elsewhere.
 
 mod message;
 mod syslog;
