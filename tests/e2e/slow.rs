@@ -88,7 +88,7 @@ fn while_a_module_is_compiled_other_changes_count_and_a_deleted_rule_opens_nothi
     let took = withdrawn.since(removed);
     assert!(took < AT_ONCE, "{took:?}");
     lab.knock(CLIENT4, STEPS);
-    daemon.expect_story(CLIENT4, &["stage 1", "stage 2"]);
+    daemon.expect_story(CLIENT4, &["stage 1", "stage 2", "refuse ssh withdrawn"]);
     // The others work as ever.
     lab.knock(CLIENT6, "7001/udp 8001/tcp 9001/udp");
     daemon.expect_story(CLIENT6, &STORY);
