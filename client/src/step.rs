@@ -1,4 +1,4 @@
-//! Step: one port of a knock.
+//! KnockStep: one port of a knock.
 
 use std::fmt;
 

@@ -1,4 +1,4 @@
-//! Transport: what carries a step of a knock.
+//! StepTransport: what carries a step of a knock.
 
 use std::fmt;
 

@@ -125,7 +125,7 @@ typedef struct {
             uint64_t until;      /* the last moment at which the rule could accept it, on the clock of knock.time */
         } token;
         struct {               /* POSTERN_COUNTER */
-            postern_bytes key; /* whose counter; 1 to 64 bytes */
+            postern_bytes key; /* which counter; 1 to 64 bytes */
             uint64_t value;    /* at most 2^53 - 1 */
         } counter;
     };

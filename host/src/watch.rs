@@ -1,4 +1,4 @@
-//! Watch: notices that a file changed from which the configuration was read.
+//! FileWatch: notices that a file changed from which the configuration was read.
 
 mod trail;
 

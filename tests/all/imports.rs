@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// These know nothing of Postern, so everybody may import them.
 const LEAVES: [&str; 2] = ["postern-state", "postern-text"];
-/// Decides, and imports nobody.
+/// Decides, and imports no other crate of ours.
 const CORE: &str = "postern-core";
 /// What the configuration says; it imports core.
 const CONFIG: &str = "postern-config";

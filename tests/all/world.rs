@@ -36,7 +36,7 @@ pub(crate) struct World {
     pub(crate) out: String,
 }
 
-/// What came of one rule's judging a knock; an ignored knock comes to nothing.
+/// The outcome of a rule's judging a knock; an ignored knock has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Stage(u32),

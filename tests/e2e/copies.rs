@@ -25,7 +25,7 @@ fn ssh_on(interfaces: &str) -> String {
     SSH_2S.replace(r#""eth0""#, interfaces)
 }
 
-/// How many packets came to nothing because they were copies.
+/// How many packets were dropped because they were copies.
 #[track_caller]
 fn copies(log: &Log) -> u64 {
     let entries = log.entries();

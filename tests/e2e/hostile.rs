@@ -85,7 +85,7 @@ fn hit(wire: &mut Injector, sources: Range<u32>, ports: &[u16]) {
     }
 }
 
-/// How often something came to nothing for this reason, as the daemon says when it stops.
+/// How many drops there were for this reason, as the daemon says when it stops.
 fn count(log: &Log, reason: &str) -> u64 {
     let entries = log.entries();
     let stopped = entries.iter().rfind(|entry| entry.event() == "stop").expect("it says that it stops");

@@ -13,7 +13,7 @@ use postern_tests::{CLIENT4, CLIENT6, Lab, SERVER4, Signal, eventually, frame, s
 use crate::disk::Disk;
 use crate::{KNOCK, LATENESS, SOON, SSH_2S, STEPS, posternd};
 
-/// Writes what it is told to a file in its folder.
+/// Writes its arguments to a file in its folder.
 const SCRIPT: &str = r#"echo "$2 $3" >> "$1/ran""#;
 
 /// A command door; `more` is about it.

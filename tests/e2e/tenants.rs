@@ -137,7 +137,7 @@ fn both_judge_the_same_knocks_and_neither_opens_what_it_is_not_granted() {
     daemon
         .expect_none("open", |entry| entry.text("door") == "ssh" && entry.text("src") == CLIENT6.to_string());
 
-    // Nobody's any more.
+    // No tenant has it any more.
     let mark = daemon.log().mark();
     daemon.write("postern.toml", CONFIG.split("    [tenants.a]").next().unwrap());
     let reload = daemon.wait_since(mark, "reload", |_| true);

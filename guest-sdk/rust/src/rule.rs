@@ -7,8 +7,8 @@ use crate::{Interest, Knock, Memory, Verdict};
 
 /// A knock profile.
 ///
-/// The host may run many instances of a rule at once, on several threads, and may throw one away and make another
-/// between any two calls. So nothing may be kept in a rule that was not there after [`Rule::configure`].
+/// The host may run many instances of a rule at once, on several threads, and may drop one and make another
+/// between any two calls. So a rule must not change after [`Rule::configure`].
 pub trait Rule: Sized + 'static {
     /// What the rule's file holds under `[settings]`: `{}` if nothing. [`NoSettings`] for a rule without;
     /// [`serde_json::Map`] to look at the keys by hand, for example to report all mistakes at once.
@@ -21,7 +21,7 @@ pub trait Rule: Sized + 'static {
     ///
     /// # Errors
     ///
-    /// A text for the person who wrote the settings: what is wrong, and what would be right. Each line is a mistake of its own; it is shown at
+    /// A text for the author of the settings: what is wrong, and what would be right. Each line is a mistake of its own; it is shown at
     /// the setting that it begins with, as in `within: 2h is too long`.
     fn configure(settings: Self::Settings) -> Result<(Self, Interest), String>;
 
@@ -40,7 +40,7 @@ pub(crate) fn configure<R: Rule>(settings: &str) -> Result<(R, Interest), String
     R::configure(settings)
 }
 
-/// The error without `at line 1 column 9`, which would mean a text that the reader never wrote.
+/// The error without `at line 1 column 9`, which refers to JSON that the author of the settings never saw.
 fn without_place(error: &serde_json::Error) -> String {
     let text = error.to_string();
     match text.rfind(" at line ") {

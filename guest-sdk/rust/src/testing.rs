@@ -38,7 +38,7 @@ const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
 ///
 /// # Panics
 ///
-/// If a line of `knocks` means nothing.
+/// If a line of `knocks` cannot be parsed.
 #[must_use]
 pub fn rehearse<R: Rule>(settings: &str, knocks: &str) -> String {
     match Rehearsal::<R>::new(settings) {
@@ -103,7 +103,7 @@ impl<R: Rule> Rehearsal<R> {
     ///
     /// # Panics
     ///
-    /// If a line means nothing.
+    /// If a line cannot be parsed.
     pub fn play(&mut self, knocks: &str) -> String {
         let mut said = String::new();
         for (index, text) in knocks.lines().enumerate() {
@@ -149,7 +149,7 @@ impl<R: Rule> Rehearsal<R> {
         is_meant && self.interest.watches.iter().any(|watch| matches(watch, knock))
     }
 
-    /// Does to memory what the host would, and puts the verdict into words. A faulty verdict changes nothing.
+    /// Changes memory as the host would, and shows the verdict as a line. A faulty verdict changes nothing.
     fn obey(&mut self, now: Timestamp, source: (IpAddr, u32), verdict: Verdict<R::Memory>) -> String {
         if let Some(fault) = line::fault(&verdict, now) {
             return format!("fault: {fault}");

@@ -1,4 +1,4 @@
-//! Timestamp: the only time a rule knows. Nothing here reads a clock.
+//! Timestamp: the time of a packet, the only clock that a rule has. Nothing here reads a clock.
 
 use std::ops::Add;
 use std::time::Duration;
@@ -38,7 +38,7 @@ impl Timestamp {
     }
 }
 
-/// Stays at the end of time instead of wrapping.
+/// Saturates instead of wrapping.
 impl Add<Duration> for Timestamp {
     type Output = Self;
 

@@ -8,7 +8,7 @@ use crate::Timestamp;
 /// What a rule says of one knock. `M` is the rule's [`Rule::Memory`](crate::Rule::Memory).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict<M> {
-    /// Nothing happened; what is remembered of the client stays.
+    /// No change: what is remembered of the client stays.
     Ignore,
     /// Remember this of the client instead of what was.
     Remember(Progress<M>),
@@ -175,7 +175,7 @@ pub enum Once {
     },
     /// A number that must be above every one used before with this key.
     Counter {
-        /// Whose counter, 1 to 64 bytes.
+        /// Which counter, 1 to 64 bytes.
         key: Vec<u8>,
         /// At most 2^53 - 1.
         value: u64,

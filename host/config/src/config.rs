@@ -76,7 +76,7 @@ pub struct ConfigReading {
 }
 
 impl ConfigReading {
-    /// Every mistake, whoever made it.
+    /// Every mistake, of the host and of all tenants.
     #[must_use]
     pub fn all_mistakes(&self) -> Vec<Mistake> {
         self.mistakes.iter().chain(self.mistakes_of_tenants.values().flatten()).cloned().collect()

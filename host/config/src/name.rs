@@ -1,6 +1,6 @@
 //! Name: what a tenant, a rule or a door may be called.
 
-/// What a person is told whose name is none.
+/// The message about a name that is not valid.
 pub(crate) const NAME_RULE: &str = "a name is 1 to 64 letters, digits, `-` and `_`";
 
 /// Whether a tenant, a rule or a door may be called this.

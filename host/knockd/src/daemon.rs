@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postern_config::{Config, ConfigSource, Mistake};
 use postern_core::{Observer, Report};
 
-/// Runs any configuration until it is told to stop.
+/// Runs any configuration until a signal stops it.
 pub trait Daemon: Sized {
     /// Catches signals from now on: an early one is handled late, but does not kill the process.
     ///

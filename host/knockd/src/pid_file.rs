@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::OFlags;
 
-/// A daemon that was told to stop just before has this long to end.
+/// How long a daemon that was asked to stop just before may take to end.
 const PATIENCE: Duration = Duration::from_secs(11);
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the file may be taken away by one that ends while this one starts.

@@ -1,4 +1,4 @@
-//! Limits: how many lines of what kind may be written, for each tenant by itself.
+//! LineLimits: how many lines of what kind may be written, for each tenant by itself.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

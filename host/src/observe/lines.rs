@@ -1,4 +1,4 @@
-//! Lines: the log on standard error, with the same field names everywhere.
+//! StderrLog: the log on standard error, with the same field names everywhere.
 //!
 //! Payload bytes and settings are never logged. Each event is one line, and whatever comes from outside is clean in it: all of it passes
 //! [`Line::render`].

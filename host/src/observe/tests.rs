@@ -103,7 +103,7 @@ fn the_last_line_says_what_came_to_nothing() {
     assert!(fields.contains(&("dropped", Value::Counts(vec![("not-ip", 3), ("log-line", 2)]))), "{fields:?}");
 }
 
-/// Of what a text in it may be anybody's.
+/// Of each kind whose texts may come from outside.
 fn with_text(text: &str) -> Vec<What<'_>> {
     let text = Cow::Borrowed(text);
     let path = || Cow::Borrowed(Path::new(&*text));

@@ -1,8 +1,8 @@
-//! Family: which of the two kinds of addresses.
+//! ClientFamily: whether an address is of IPv4 or IPv6.
 
 use std::net::IpAddr;
 
-/// A kind of addresses.
+/// A family of addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ClientFamily {
     Ipv4,

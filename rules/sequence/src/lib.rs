@@ -1,6 +1,6 @@
-//! The stock rule: a client that hits certain ports in the right order, in time, gets the door.
+//! The stock rule: a client that hits certain ports in the right order, in time, has the door opened.
 //!
-//! It behaves as a door of knockd does, one sequence a rule. What it does not do is look at payloads or know of other rules.
+//! It behaves as a door of knockd does, one sequence a rule. It does not look at payloads, and knows of no other rule.
 
 mod family;
 mod progress;

@@ -1,4 +1,4 @@
-//! Progress: what is remembered of a client between two steps, and between two knocks.
+//! SequenceProgress: what is remembered of a client between two steps, and between two knocks.
 
 use postern_sdk::{Memory, Timestamp};
 

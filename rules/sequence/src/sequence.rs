@@ -1,4 +1,4 @@
-//! Sequence: the judge. It knows one client at a time, and of that one only its progress.
+//! Sequence: judges a knock. It sees one client at a time, and of that one only its progress.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -82,7 +82,7 @@ impl Sequence {
         progress: Option<SequenceProgress>,
         now: Timestamp,
     ) -> Verdict<SequenceProgress> {
-        // After a clock was set back the time starts now, or it would last too long.
+        // If the clock was set back, `within` counts from now, or it would last too long.
         let start = progress.map_or(now, |progress| progress.start.min(now));
         let gap = self.settings.gap.unwrap_or(Duration::MAX);
         let until = (start + self.settings.within).min(now + gap);

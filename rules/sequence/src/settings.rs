@@ -1,4 +1,4 @@
-//! Settings: the rule's settings as written turned into checked ones. Every mistake is found, not only the first.
+//! Settings: checks the rule's settings. Every mistake is found, not only the first.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Entry: which users could change one file or folder, by its owner and its permissions.
+//! FileEntry: which users could change one file or folder, by its owner and its permissions.
 
 use std::fs;
 use std::path::Path;

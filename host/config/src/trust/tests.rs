@@ -46,7 +46,7 @@ impl Files {
         fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
     }
 
-    /// Gives it to somebody else; false, and said, where that is not allowed.
+    /// Gives it to another user; false, with a message, where that is not allowed.
     fn give(&self, name: &str, user: u32) -> bool {
         let given = chown(self.path(name), Some(user), None);
         if let Err(error) = &given {
@@ -157,7 +157,7 @@ fn in_a_sticky_folder_the_owner_of_the_next_counts() {
             expect!["shared/inner: belongs to user 1234, who could put other files there; chown root shared/inner, or keep the files below a folder of root's, such as /etc/postern"],
         );
     }
-    // A link of somebody else's there leads wherever he likes, and he can turn it around later.
+    // Another user's link there leads wherever that user likes, and can be changed later.
     files.link("../a.toml", "shared/theirs");
     if std::os::unix::fs::lchown(files.path("shared/theirs"), Some(1234), None).is_ok() {
         files.check(
@@ -239,7 +239,7 @@ fn a_remedy_can_be_pasted() {
     assert!(said.ends_with(&format!("chmod go-w '{}'", quoted)), "{said}");
 }
 
-/// The group's bits are then the most that anybody in the list gets.
+/// The group's bits are then the most that any user in the list gets.
 #[test]
 fn an_access_list_may_let_others_write() {
     let files = Files::new();
@@ -282,7 +282,7 @@ fn owners_by_number() {
         assert!(said(own, daemon, false) && !said(own, root, false));
         assert!(!said(FileEntry { owner: 65534, ..entry }, root, false));
     }
-    // Root of outside cannot be told from others outside: his folders are above ours, but files are ours.
+    // Root outside cannot be told from other users outside: root's folders are above ours, but files are ours.
     let inside = Insiders::new(0, Some(65534));
     assert!(said(FileEntry { owner: 65534, ..folder }, inside, false));
     assert!(!said(FileEntry { owner: 65534, ..folder }, inside, true));

@@ -258,7 +258,7 @@ fn a_logfile_that_cannot_be_opened() {
     assert_eq!(channels.lost, 0);
 }
 
-// 11.1 and bug 19: a daemon that does not read holds nobody up, and one that is restarted is found again.
+// 11.1 and bug 19: a syslog daemon that does not read blocks no caller, and one that is restarted is found again.
 #[test]
 fn syslog_that_is_slow_or_restarted() {
     let dir = tempfile::tempdir().expect("a folder");

@@ -20,7 +20,7 @@ use crate::contract::{RulePre, add_to_linker};
 use crate::guest::Guest;
 use crate::{Runtime, stock, store};
 
-/// Does and says what it is told. Settings are text of two letters a byte, `aa` for 0 to `pp` for 255; they come to lie at 4096, where
+/// A guest that does and answers what its settings say. Settings are text of two letters a byte, `aa` for 0 to `pp` for 255; they come to lie at 4096, where
 /// the answer of `configure` is taken from. A payload comes to lie at 8192, and so many bytes behind that as the source port says is the
 /// answer of `judge` taken from, unless the payload is empty: then everything that the call was given is to be remembered.
 const PARROT: &str = r#"(module
