@@ -1,5 +1,6 @@
 //! Two owners of rules in one daemon: what one does wrong is that one's own.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use postern_tests::{CLIENT4, CLIENT6, Daemon, Entry, Lab, SERVER4, STRANGER4, Setup, frame};
@@ -147,6 +148,51 @@ fn both_judge_the_same_knocks_and_neither_opens_what_it_is_not_granted() {
 
 fn is_of_both(entry: &Entry, tenant: &str, door: &str) -> bool {
     entry.text("tenant") == tenant && entry.text("door") == door
+}
+
+#[test]
+fn a_folder_that_goes_keeps_its_rules_and_one_that_comes_is_read() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let daemon = setup(&lab).file("b/knock.toml", rule("web", "7100")).start();
+    let refused = daemon.wait_for("tenant-refused", is_of("a"));
+    assert_eq!(refused.number("rules"), Some(0.0), "{refused}");
+
+    let mark = daemon.log().mark();
+    fs::create_dir(daemon.dir().join("a")).expect("it is not there");
+    daemon.write("a/knock.toml", rule("ssh", "7000"));
+    daemon.wait_since(mark, "reload", |entry| entry.number("rules") == Some(2.0));
+    expect_open(&lab, &daemon, CLIENT4, STEPS, "a", "ssh");
+
+    let mark = daemon.log().mark();
+    fs::rename(daemon.dir().join("a"), daemon.dir().join("away")).expect("it is there");
+    let refused = daemon.wait_since(mark, "tenant-refused", is_of("a"));
+    assert_eq!(refused.number("rules"), Some(1.0), "{refused}");
+    daemon.wait_since(mark, "reload", |entry| entry.number("rules") == Some(2.0));
+
+    let mark = daemon.log().mark();
+    fs::rename(daemon.dir().join("away"), daemon.dir().join("a")).expect("it is there");
+    daemon.wait_since(mark, "reload", |_| true);
+    let mark = daemon.log().mark();
+    daemon.write("a/knock.toml", rule("ssh", "7300"));
+    daemon.wait_since(mark, "reload", |_| true);
+    expect_open(&lab, &daemon, STRANGER4, "7300/udp 8000/tcp 9000/udp", "a", "ssh");
+    daemon.stop();
+}
+
+#[test]
+fn check_shows_the_mistakes_of_all() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let good =
+        setup(&lab).file("a/knock.toml", rule("ssh", "7000")).file("b/knock.toml", rule("web", "7100"));
+    let output = good.check();
+    assert!(output.status.success(), "{output:?}");
+    let bad = good.file("a/knock.toml", GARBAGE).file("b/other.toml", rule("ssh", "7100"));
+    let output = bad.check();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    let told = String::from_utf8_lossy(&output.stderr);
+    for file in ["a/knock.toml", "b/other.toml"] {
+        assert!(told.contains(&*bad.dir().join(file).to_string_lossy()), "{file} in {told}");
+    }
 }
 
 #[test]
