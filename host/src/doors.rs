@@ -12,11 +12,11 @@ use std::time::Duration;
 use postern_capture::Shown;
 use postern_config::{Config, DoorKind};
 use postern_core::{
-    Again, ConfigIdentity, DoorId, DoorPolicy, Event, GuardDoor, Key, Listing, NetDoor, Observer, Order,
-    RuleId,
+    Again, ConfigIdentity, DoorId, DoorPolicy, Event, GuardDoor, Listing, NetDoor, Observer, OpeningKey,
+    Order, RuleId,
 };
 use postern_doorman::{DoormanError, DoormanEvent, DoormanHandle, Posture, Release};
-use postern_runner::{Call, Commands, Journal, Record, Runner};
+use postern_runner::{Call, Commands, Journal, JournalRecord, Runner};
 use tokio::sync::oneshot;
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
@@ -62,7 +62,7 @@ impl Doors {
     }
 
     /// Takes over what an earlier run opened and could not close; what the engine must know of it.
-    pub(crate) fn inherit(&mut self, row: u64, record: Record) -> Event {
+    pub(crate) fn inherit(&mut self, row: u64, record: JournalRecord) -> Event {
         let door = self.numbers.next();
         let (client, remaining) = (record.client, record.remaining());
         let name = record.door.as_str().into();
@@ -75,7 +75,7 @@ impl Doors {
             takes_links: true,
         };
         self.commands.insert(door, Commands::Recorded(Arc::new(record.clone())));
-        self.runner.inherit(Key { door, client, turn: 0 }, row, record);
+        self.runner.inherit(OpeningKey { door, client, occurrence: 0 }, row, record);
         Event::Inherited { door, policy, client, remaining }
     }
 
@@ -132,12 +132,12 @@ impl Doors {
     }
 
     /// Notes in the journal for how long an opening lasts from now.
-    pub(crate) fn note(&self, key: Key, lasts: Duration) {
+    pub(crate) fn note(&self, key: OpeningKey, lasts: Duration) {
         self.runner.note(key, lasts);
     }
 
     /// Keeps the journal's entry of an opening that the engine does not try to close any more.
-    pub(crate) fn abandon(&self, key: Key) {
+    pub(crate) fn abandon(&self, key: OpeningKey) {
         self.runner.abandon(key);
     }
 

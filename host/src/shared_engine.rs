@@ -11,7 +11,7 @@ use postern_config::Config;
 use postern_core::{Action, ClaimKind, Engine, Event, Listing, Observer, Report, What};
 use postern_doorman::{DoormanError, Posture, Release};
 use postern_ledger::{Answer, Ledger};
-use postern_runner::{Journal, Record};
+use postern_runner::{Journal, JournalRecord};
 use postern_text::panic::PastPanic;
 
 use crate::clock::Clock;
@@ -93,7 +93,7 @@ impl SharedEngine {
     }
 
     /// Takes over what an earlier run opened and could not close.
-    pub(crate) fn inherit(&self, row: u64, record: Record) {
+    pub(crate) fn inherit(&self, row: u64, record: JournalRecord) {
         let mut locked = self.lock();
         let event = locked.doors.inherit(row, record);
         locked.handle(event, self.clock);

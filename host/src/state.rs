@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistakes};
 use postern_core::{Observer, Report, What};
-use postern_runner::{Journal, JournalError, Record, journal};
+use postern_runner::{Journal, JournalError, JournalRecord, journal};
 use postern_text::chain;
 
 /// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
@@ -17,7 +17,7 @@ pub(crate) struct Opened {
     /// None if it is not needed, or if there is an error.
     pub(crate) journal: Option<Journal>,
     /// What is still open of earlier runs, with its numbers.
-    pub(crate) inherited: Vec<(u64, Record)>,
+    pub(crate) inherited: Vec<(u64, JournalRecord)>,
     /// Why it could not be opened.
     pub(crate) error: Option<JournalError>,
 }

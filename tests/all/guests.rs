@@ -153,7 +153,7 @@ fn a_rule_that_keeps_faulting_rests_longer_and_longer() {
         world.play(&format!("+{}.{} 192.0.2.1 udp/7", tenths / 10, tenths % 10));
     }
     let faults = world.out.lines().filter(|line| line.contains("fault")).count();
-    let rests = world.out.lines().filter(|line| line.contains("dropped: resting")).count();
+    let rests = world.out.lines().filter(|line| line.contains("dropped: backing-off")).count();
     assert_eq!((faults, faults + rests), (8, 30), "{}", world.out);
 }
 

@@ -35,7 +35,7 @@ pub struct Door {
 impl Door {
     /// A door of a knockd.conf: every knock has its own start and stop.
     pub const fn of_section(name: Arc<str>, lasts: Duration, commands: ShellDoor, line: usize) -> Self {
-        Self { name, lasts, kind: DoorKind::Shell(commands), again: Again::Run, line }
+        Self { name, lasts, kind: DoorKind::Shell(commands), again: Again::OpenAnother, line }
     }
 
     /// Widths of prefixes that it may be opened for.
@@ -102,7 +102,7 @@ pub(crate) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
     let again = match table.text("again") {
         None => Again::Extend,
         Some(At { value: "extend", .. }) => Again::Extend,
-        Some(At { value: "run", .. }) if kinds[2] => Again::Run,
+        Some(At { value: "run", .. }) if kinds[2] => Again::OpenAnother,
         Some(At { value: "run", place }) => {
             table.mistake(&place, "only a command can be run again; leave it out");
             Again::Extend

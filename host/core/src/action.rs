@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::claim::Claim;
-use crate::door::{Key, Order};
+use crate::door::{OpeningKey, Order};
 use crate::report::Report;
 use crate::tenant::RuleId;
 
@@ -24,7 +24,7 @@ pub enum Action {
     /// killed. Nothing is to be done at the door, and nobody answers.
     Note {
         /// Which opening.
-        key: Key,
+        key: OpeningKey,
         /// From now.
         lasts: Duration,
     },
@@ -32,7 +32,7 @@ pub enum Action {
     /// this run nobody tries again. Nobody answers.
     Abandon {
         /// Which opening.
-        key: Key,
+        key: OpeningKey,
     },
     /// Tell whoever wants to know.
     Tell(Report<'static>),

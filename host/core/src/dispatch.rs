@@ -31,12 +31,12 @@ pub struct Dispatch {
     /// For each transport, the list that each port leads to; no table: nobody watches the transport.
     tables: [Option<Box<[u32]>>; 4],
     /// The distinct lists; the first is empty.
-    lists: Vec<Box<[Entry]>>,
+    lists: Vec<Box<[DispatchEntry]>>,
     detail: Detail,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct Entry {
+struct DispatchEntry {
     rule: u32,
     set: u8,
     clear: u8,
@@ -67,8 +67,8 @@ impl Dispatch {
     /// # Panics
     /// With 2^32 rules or more.
     pub fn new(subscriptions: Vec<Subscription>) -> Result<Self, TooManyOverlaps> {
-        let mut lists: Vec<Box<[Entry]>> = vec![Box::default()];
-        let mut known: HashMap<Box<[Entry]>, u32> = HashMap::from([(Box::default(), 0)]);
+        let mut lists: Vec<Box<[DispatchEntry]>> = vec![Box::default()];
+        let mut known: HashMap<Box<[DispatchEntry]>, u32> = HashMap::from([(Box::default(), 0)]);
         let mut left = MAX_ENTRIES;
         let mut tables = [const { None }; 4];
         for transport in Transport::ALL {
@@ -137,7 +137,7 @@ impl Dispatch {
         self.subscriptions[rule].admits(knock, is_local)
     }
 
-    fn list(&self, knock: &Knock) -> &[Entry] {
+    fn list(&self, knock: &Knock) -> &[DispatchEntry] {
         let table = &self.tables[knock.transport as usize];
         table.as_ref().map_or(&[], |table| &self.lists[table[usize::from(knock.destination_port)] as usize])
     }
@@ -171,24 +171,24 @@ impl Subscription {
 /// Sweeps over the ports at which something begins or ends; between two of them the list is the same.
 fn table(
     watches: &[(u32, Watch)],
-    lists: &mut Vec<Box<[Entry]>>,
-    known: &mut HashMap<Box<[Entry]>, u32>,
+    lists: &mut Vec<Box<[DispatchEntry]>>,
+    known: &mut HashMap<Box<[DispatchEntry]>, u32>,
     left: &mut usize,
 ) -> Result<Option<Box<[u32]>>, TooManyOverlaps> {
     if watches.is_empty() {
         return Ok(None);
     }
-    let mut edges: Vec<(u32, bool, Entry)> = Vec::with_capacity(2 * watches.len());
+    let mut edges: Vec<(u32, bool, DispatchEntry)> = Vec::with_capacity(2 * watches.len());
     for (rule, watch) in watches {
-        let entry = Entry { rule: *rule, set: watch.set.0, clear: watch.clear.0 };
+        let entry = DispatchEntry { rule: *rule, set: watch.set.0, clear: watch.clear.0 };
         edges.push((u32::from(watch.first_port), true, entry));
         edges.push((u32::from(watch.last_port) + 1, false, entry));
     }
     // At one port ends come first: a watch that ends there and one that begins there are not both live.
     edges.sort_unstable();
     let mut table = vec![0; 1 << 16].into_boxed_slice();
-    let mut live: HashMap<Entry, u32> = HashMap::new();
-    let mut sorted: BTreeSet<Entry> = BTreeSet::new();
+    let mut live: HashMap<DispatchEntry, u32> = HashMap::new();
+    let mut sorted: BTreeSet<DispatchEntry> = BTreeSet::new();
     let mut edges = edges.into_iter().peekable();
     while let Some((port, begins, entry)) = edges.next() {
         let count = live.entry(entry).or_insert(0);
@@ -203,7 +203,7 @@ fn table(
         }
         match edges.peek() {
             Some((next, ..)) if *next > port && !sorted.is_empty() => {
-                let list: Box<[Entry]> = sorted.iter().copied().collect();
+                let list: Box<[DispatchEntry]> = sorted.iter().copied().collect();
                 let number = match known.get(&list) {
                     Some(number) => *number,
                     None => {

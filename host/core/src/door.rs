@@ -11,13 +11,13 @@ pub struct DoorId(pub u32);
 
 /// Which opening: one door, one client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Key {
+pub struct OpeningKey {
     /// The door.
     pub door: DoorId,
     /// For whom.
     pub client: Client,
     /// Which of several; 0 where opening again extends.
-    pub turn: u64,
+    pub occurrence: u64,
 }
 
 /// Something to do to a door.
@@ -30,7 +30,7 @@ pub struct Order {
     /// For whom.
     pub client: Client,
     /// Which of several openings of the door for this client; 0 where there is only one.
-    pub turn: u64,
+    pub occurrence: u64,
     /// What.
     pub act: Act,
 }

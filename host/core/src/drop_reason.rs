@@ -30,7 +30,7 @@ pub enum DropReason {
     /// The rule trapped, overran a limit or returned nonsense.
     Fault,
     /// The rule rests after repeated faults.
-    Resting,
+    BackingOff,
     /// No more clients could be remembered, and this one had come less far than all that are.
     MemoryFull,
     /// A client was forgotten before its time, since no more could be remembered and another came.
@@ -48,7 +48,7 @@ pub enum DropReason {
     /// Too many openings wait for their one-time token, or one has waited too long.
     LedgerBusy,
     /// The ledger or the line of waiting orders is full.
-    LedgerFull,
+    OpeningsFull,
     /// The door could not be opened.
     DoorFailed,
     /// What must be on the disk before could not be written there, how to close the door or that a token is used, so nothing was done.
@@ -76,7 +76,7 @@ impl DropReason {
         Self::NotWatched,
         Self::QueueFull,
         Self::Fault,
-        Self::Resting,
+        Self::BackingOff,
         Self::MemoryFull,
         Self::Evicted,
         Self::DoorNotGranted,
@@ -85,7 +85,7 @@ impl DropReason {
         Self::AlreadyUsed,
         Self::TokensFull,
         Self::LedgerBusy,
-        Self::LedgerFull,
+        Self::OpeningsFull,
         Self::DoorFailed,
         Self::NotRecorded,
         Self::Outdated,
@@ -109,7 +109,7 @@ impl DropReason {
             Self::NotWatched => "not-watched",
             Self::QueueFull => "queue-full",
             Self::Fault => "fault",
-            Self::Resting => "resting",
+            Self::BackingOff => "backing-off",
             Self::MemoryFull => "memory-full",
             Self::Evicted => "evicted",
             Self::DoorNotGranted => "door-not-granted",
@@ -118,7 +118,7 @@ impl DropReason {
             Self::AlreadyUsed => "already-used",
             Self::TokensFull => "tokens-full",
             Self::LedgerBusy => "ledger-busy",
-            Self::LedgerFull => "ledger-full",
+            Self::OpeningsFull => "openings-full",
             Self::DoorFailed => "door-failed",
             Self::NotRecorded => "not-recorded",
             Self::Outdated => "outdated",

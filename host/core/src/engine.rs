@@ -15,11 +15,11 @@ use std::time::Duration;
 use crate::action::{Action, Why};
 use crate::claim::ClaimKind;
 use crate::client::Client;
-use crate::door::{Act, DoorId, Key, Order, OrderError, Receipt};
+use crate::door::{Act, DoorId, OpeningKey, Order, OrderError, Receipt};
 use crate::drop_reason::DropReason;
 use crate::event::{Event, Request};
 use crate::moment::Moment;
-use crate::openings::{Opening, Openings, State};
+use crate::openings::{Opening, OpeningState, Openings};
 use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
@@ -54,11 +54,11 @@ pub struct Engine {
     suspended: HashSet<RuleId>,
     /// The policy's doors, and those of earlier policies that are still open for somebody.
     doors: HashMap<DoorId, DoorPolicy>,
-    ledger: Openings,
+    openings: Openings,
     claims: Claims,
     under_way: UnderWay,
     last_serial: u64,
-    last_turn: u64,
+    last_occurrence: u64,
     stopping: bool,
     actions: Vec<Action>,
 }
@@ -72,7 +72,7 @@ enum Purpose {
         until: Moment,
     },
     /// To open again what somebody else closed.
-    PutBack {
+    Reopen {
         until: Moment,
     },
     /// To keep open, instead of until `before`.
@@ -97,7 +97,7 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
         match event {
             Event::Judged { rule, generation, source, request } => {
-                let asker = Asker { rule: &rule, generation, source, has_paid: false };
+                let asker = Asker { rule: &rule, generation, source, has_claimed: false };
                 match request {
                     Request::Open(doors) => doors.into_iter().for_each(|door| self.open(asker, door, now)),
                     Request::Close(doors) => doors.iter().for_each(|door| self.close(asker, door, now)),
@@ -108,7 +108,7 @@ impl Engine {
             Event::Listed(listing) => self.listed(listing, now),
             Event::Inherited { door, policy, client, remaining } => {
                 self.doors.insert(door, policy);
-                self.found(Key { door, client, turn: 0 }, remaining, now);
+                self.found(OpeningKey { door, client, occurrence: 0 }, remaining, now);
             }
             Event::Withdrawn { rules, is_reloading } => self.suspend(rules, is_reloading),
             Event::PolicyChanged(policy) => self.change_policy(policy),
@@ -129,7 +129,7 @@ impl Engine {
     /// When [`Engine::handle_deadline`] must be called next; may change with every event.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Moment> {
-        self.ledger.next_deadline().into_iter().chain(self.claims.next_deadline()).min()
+        self.openings.next_deadline().into_iter().chain(self.claims.next_deadline()).min()
     }
 
     /// Whether every order was answered.
@@ -141,12 +141,12 @@ impl Engine {
     /// How many openings would stay open for ever if nobody closed them.
     #[must_use]
     pub fn left_to_close(&self) -> usize {
-        self.ledger.left_to_close()
+        self.openings.left_to_close()
     }
 
     /// What is open now, by door and client.
-    pub fn openings(&self) -> impl Iterator<Item = (Key, &Opening)> {
-        self.ledger.iter()
+    pub fn openings(&self) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        self.openings.iter()
     }
 
     /// A door's name; empty if there is no such door.
@@ -164,14 +164,14 @@ impl Engine {
     /// Does a piece of what is due.
     fn do_due(&mut self, now: Moment) {
         for _ in 0..DEADLINES_AT_ONCE {
-            let Some(key) = self.ledger.due(now) else { break };
-            let opening = self.ledger.find(key).map(|opening| (opening.state, opening.until));
+            let Some(key) = self.openings.due(now) else { break };
+            let opening = self.openings.find(key).map(|opening| (opening.state, opening.until));
             match opening {
-                Some((State::Closing { why, .. }, _)) => self.order_close(key, why, None, now),
+                Some((OpeningState::Closing { why, .. }, _)) => self.order_close(key, why, None, now),
                 // Its time is not over, so it is due for another reason.
-                Some((State::Open, until)) if until > now => self.put_back(key, now),
+                Some((OpeningState::Open, until)) if until > now => self.reopen(key, now),
                 _ if self.closes_without_us(key.door) => {
-                    let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+                    let rule = self.openings.remove(key).and_then(|opening| opening.rule);
                     self.tell(key, rule, What::Closed { why: Why::Expired });
                     self.retire(key.door);
                 }
@@ -188,14 +188,14 @@ impl Engine {
         };
         let door = &self.doors[&key.door];
         let grant = &self.policy.grants[rule];
-        let owes_sequence = grant.is_one_time && !asker.has_paid;
+        let needs_sequence = grant.is_one_time && !asker.has_claimed;
         let asked = request.lasts.or(grant.lasts).unwrap_or(door.lasts);
         let lasts = asked.min(self.policy.longest);
         let keeps_time = door.keeps_time;
-        let runs_again = door.again == Again::Run;
-        let before = if runs_again { None } else { self.ledger.find(key).cloned() };
+        let opens_another = door.again == Again::OpenAnother;
+        let before = if opens_another { None } else { self.openings.find(key).cloned() };
         // What waits for its claim has its place in the ledger already.
-        let openings = self.ledger.len() + self.claims.len();
+        let openings = self.openings.len() + self.claims.len();
         let refusal = if self.stopping {
             Some(DropReason::Stopping)
         } else if lasts.is_zero() {
@@ -203,23 +203,23 @@ impl Engine {
         } else if before.is_none() && openings >= self.policy.max_openings
             || self.under_way.len() >= self.policy.max_openings
         {
-            Some(DropReason::LedgerFull)
+            Some(DropReason::OpeningsFull)
         } else {
             None
         };
         if let Some(reason) = refusal {
             return self.tell(key, Some(rule.clone()), What::Refused { reason, detail: "".into() });
         }
-        if owes_sequence {
+        if needs_sequence {
             let sequence = ClaimKind::Sequence { generation: asker.generation };
-            return self.claim(Asker { has_paid: true, ..asker }, key, request, sequence, now);
+            return self.claim(Asker { has_claimed: true, ..asker }, key, request, sequence, now);
         }
         if let Some(once) = request.once.take() {
             return self.claim(asker, key, request, ClaimKind::Once(once), now);
         }
-        if runs_again {
-            self.last_turn += 1;
-            key.turn = self.last_turn;
+        if opens_another {
+            self.last_occurrence += 1;
+            key.occurrence = self.last_occurrence;
         }
         if lasts < asked {
             self.tell(key, Some(rule.clone()), What::Shortened { asked, lasts });
@@ -227,13 +227,13 @@ impl Engine {
         let until = now.plus(lasts);
         let rule = Some(rule.clone());
         match before {
-            Some(before @ Opening { state: State::Opening | State::Open, .. }) => {
+            Some(before @ Opening { state: OpeningState::Opening | OpeningState::Open, .. }) => {
                 // Opening again never takes time away.
                 let until = until.max(before.until);
                 let purpose = Purpose::Extend { until, before: before.until };
-                let is_awaited = before.state == State::Opening && !keeps_time;
+                let is_awaited = before.state == OpeningState::Opening && !keeps_time;
                 let due = if is_awaited { before.due } else { until };
-                self.ledger.put(key, Opening { rule: rule.clone(), until, due, ..before });
+                self.openings.put(key, Opening { rule: rule.clone(), until, due, ..before });
                 if keeps_time {
                     self.order(key, Act::Extend(until.since(now)), purpose, rule);
                 } else {
@@ -242,26 +242,27 @@ impl Engine {
                     self.tell(key, rule, What::Extended { lasts });
                 }
             }
-            Some(Opening { state: State::Closing { .. }, .. }) | None => {
+            Some(Opening { state: OpeningState::Closing { .. }, .. }) | None => {
                 // What a command opens is open when the command has ended, and not closed before.
                 let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
-                let opening = Opening::new(rule.clone(), State::Opening, until, due, keeps_time);
-                self.ledger.put(key, opening);
+                let opening = Opening::new(rule.clone(), OpeningState::Opening, until, due, keeps_time);
+                self.openings.put(key, opening);
                 self.order(key, Act::Open(lasts), Purpose::Open { lasts, until }, rule);
             }
         }
     }
 
     fn close(&mut self, asker: Asker<'_>, request: &CloseRequest, now: Moment) {
-        let Key { door, client, .. } =
+        let OpeningKey { door, client, .. } =
             match self.granted(asker, request.door.as_deref(), request.prefix_length) {
                 Ok(key) => key,
                 Err(refusal) => return self.refuse(asker, request.door.as_deref(), refusal),
             };
         let rule = asker.rule;
-        self.withdraw_claims(Key { door, client, turn: 0 });
-        let open = self.ledger.turns(door, client);
-        let open = open.filter(|(_, opening)| matches!(opening.state, State::Opening | State::Open));
+        self.withdraw_claims(OpeningKey { door, client, occurrence: 0 });
+        let open = self.openings.of_client(door, client);
+        let open =
+            open.filter(|(_, opening)| matches!(opening.state, OpeningState::Opening | OpeningState::Open));
         for key in open.map(|(key, _)| key).collect::<Vec<_>>() {
             self.order_close(key, Why::Asked, Some(rule.clone()), now);
         }
@@ -269,13 +270,13 @@ impl Engine {
 
     fn answered(&mut self, receipt: Receipt, now: Moment) {
         let Some(Awaited { key, purpose, rule }) = self.under_way.remove(receipt.serial) else { return };
-        let opening = self.ledger.find(key).cloned();
+        let opening = self.openings.find(key).cloned();
         // An answer to an older order changes nothing: the newest decides.
         let newest = opening.clone().filter(|opening| opening.newest_order == receipt.serial);
         match (purpose, receipt.outcome) {
             (Purpose::Close { why }, Ok(())) => {
                 if newest.is_some() {
-                    self.ledger.remove(key);
+                    self.openings.remove(key);
                 }
                 self.tell(key, rule, What::Closed { why });
             }
@@ -284,20 +285,20 @@ impl Engine {
             }
             (purpose, Ok(())) => {
                 let is_new = !matches!(purpose, Purpose::Extend { .. })
-                    || opening.as_ref().is_some_and(|opening| opening.state == State::Opening);
+                    || opening.as_ref().is_some_and(|opening| opening.state == OpeningState::Opening);
                 let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
                 let (mut until, lasts) = match purpose {
                     Purpose::Open { lasts, until } => (until, lasts),
-                    Purpose::PutBack { until } | Purpose::Extend { until, .. } => (until, until.since(now)),
+                    Purpose::Reopen { until } | Purpose::Extend { until, .. } => (until, until.since(now)),
                     Purpose::Close { .. } => (now, Duration::ZERO),
                 };
-                if let Some(opening @ Opening { state: State::Opening, .. }) = opening {
+                if let Some(opening @ Opening { state: OpeningState::Opening, .. }) = opening {
                     // The time of what a command opened begins when the command has ended.
                     let due = if keeps_time { opening.until } else { opening.until.max(now.plus(lasts)) };
                     until = if keeps_time { until } else { due };
-                    self.ledger.put(key, Opening { state: State::Open, until: due, due, ..opening });
+                    self.openings.put(key, Opening { state: OpeningState::Open, until: due, due, ..opening });
                 }
-                self.ledger.change(key, |opening| opening.is_missing = false);
+                self.openings.change(key, |opening| opening.is_missing = false);
                 let lasts = until.since(now);
                 if !keeps_time {
                     self.actions.push(Action::Note { key, lasts });
@@ -322,7 +323,7 @@ impl Engine {
     /// `is_untouched`: nothing was begun at the door, so there is nothing to undo.
     fn did_not_open(
         &mut self,
-        key: Key,
+        key: OpeningKey,
         purpose: Purpose,
         opening: Opening,
         is_untouched: bool,
@@ -330,16 +331,16 @@ impl Engine {
     ) {
         match (purpose, opening.state) {
             // Whoever closed it may let us open it later.
-            (Purpose::PutBack { .. }, State::Opening) => {
-                self.ledger.put(key, Opening { state: State::Open, is_missing: true, ..opening });
+            (Purpose::Reopen { .. }, OpeningState::Opening) => {
+                self.openings.put(key, Opening { state: OpeningState::Open, is_missing: true, ..opening });
             }
-            (_, State::Opening) if is_untouched || self.doors[&key.door].keeps_time => {
-                self.ledger.remove(key);
+            (_, OpeningState::Opening) if is_untouched || self.doors[&key.door].keeps_time => {
+                self.openings.remove(key);
             }
             // A command that failed may have done half of its work.
-            (_, State::Opening) => self.order_close(key, Why::Failed, None, now),
-            (Purpose::Extend { before, .. }, State::Open) => {
-                self.ledger.put(key, Opening { until: before, due: before, ..opening });
+            (_, OpeningState::Opening) => self.order_close(key, Why::Failed, None, now),
+            (Purpose::Extend { before, .. }, OpeningState::Open) => {
+                self.openings.put(key, Opening { until: before, due: before, ..opening });
             }
             _ => {}
         }
@@ -347,7 +348,7 @@ impl Engine {
 
     fn did_not_close(
         &mut self,
-        key: Key,
+        key: OpeningKey,
         why: Why,
         newest: Option<Opening>,
         rule: Option<RuleId>,
@@ -358,7 +359,9 @@ impl Engine {
         // A stop waits for nobody's next try.
         let is_last = self.stopping && !keeps_time;
         let again_in = match newest {
-            Some(Opening { state: State::Closing { tries, .. }, .. }) if tries < MAX_TRIES && !is_last => {
+            Some(Opening { state: OpeningState::Closing { tries, .. }, .. })
+                if tries < MAX_TRIES && !is_last =>
+            {
                 Some(FIRST_RETRY.saturating_mul(1 << tries.saturating_sub(1)))
             }
             _ => None,
@@ -366,16 +369,16 @@ impl Engine {
         if keeps_time && why == Why::Expired {
             // It has closed by its own clock, whatever became of our order.
             if newest.is_some() {
-                self.ledger.remove(key);
+                self.openings.remove(key);
             }
             return self.tell(key, rule, What::Closed { why });
         }
         match (again_in, newest) {
             (Some(pause), Some(opening)) => {
-                self.ledger.put(key, Opening { due: now.plus(pause), ..opening });
+                self.openings.put(key, Opening { due: now.plus(pause), ..opening });
             }
             (_, Some(_)) => {
-                self.ledger.remove(key);
+                self.openings.remove(key);
                 if !keeps_time {
                     self.actions.push(Action::Abandon { key });
                 }
@@ -389,10 +392,10 @@ impl Engine {
         self.stopping = true;
         self.stop_claims();
         let to_close: Vec<_> = self
-            .ledger
+            .openings
             .iter()
             .filter(|(key, opening)| {
-                let is_closing = matches!(opening.state, State::Closing { .. })
+                let is_closing = matches!(opening.state, OpeningState::Closing { .. })
                     && self.under_way.contains_key(&opening.newest_order);
                 !self.doors[&key.door].keeps_time && !is_closing
             })
@@ -403,14 +406,14 @@ impl Engine {
         }
     }
 
-    fn order_close(&mut self, key: Key, why: Why, asker: Option<RuleId>, now: Moment) {
+    fn order_close(&mut self, key: OpeningKey, why: Why, asker: Option<RuleId>, now: Moment) {
         let (mut rule, mut keeps_time) = (asker, false);
-        let is_there = self.ledger.change(key, |opening| {
+        let is_there = self.openings.change(key, |opening| {
             let tries = match opening.state {
-                State::Closing { tries, .. } => tries.saturating_add(1),
-                State::Opening | State::Open => 1,
+                OpeningState::Closing { tries, .. } => tries.saturating_add(1),
+                OpeningState::Opening | OpeningState::Open => 1,
             };
-            opening.state = State::Closing { tries, why };
+            opening.state = OpeningState::Closing { tries, why };
             opening.due = now.plus(ANSWER_LIMIT);
             keeps_time = opening.keeps_time;
             if rule.is_none() {
@@ -423,12 +426,12 @@ impl Engine {
         }
     }
 
-    fn order(&mut self, key: Key, act: Act, purpose: Purpose, rule: Option<RuleId>) {
+    fn order(&mut self, key: OpeningKey, act: Act, purpose: Purpose, rule: Option<RuleId>) {
         self.last_serial += 1;
         let serial = self.last_serial;
-        self.ledger.change(key, |opening| opening.newest_order = serial);
+        self.openings.change(key, |opening| opening.newest_order = serial);
         self.under_way.insert(serial, Awaited { key, purpose, rule: rule.clone() });
-        let order = Order { serial, door: key.door, client: key.client, turn: key.turn, act };
+        let order = Order { serial, door: key.door, client: key.client, occurrence: key.occurrence, act };
         self.actions.push(Action::Order { order, rule });
     }
 
@@ -439,7 +442,7 @@ impl Engine {
         self.report(&door, asker.source, Some(asker.rule.clone()), what);
     }
 
-    fn tell(&mut self, key: Key, rule: Option<RuleId>, what: What<'static>) {
+    fn tell(&mut self, key: OpeningKey, rule: Option<RuleId>, what: What<'static>) {
         let door = self.door_name(key.door);
         self.report(&door, key.client, rule, what);
     }

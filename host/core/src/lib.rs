@@ -14,10 +14,10 @@ mod likeness;
 mod verdict;
 
 // Which rules are called, and with what.
+mod backoff;
 mod copies;
 mod dispatch;
 mod memory;
-mod rest;
 
 // What rules and doors are, as the configuration describes them.
 mod command_door;
@@ -45,13 +45,14 @@ mod tenant;
 mod width;
 
 pub use action::{Action, Why};
+pub use backoff::Backoff;
 pub use claim::{Claim, ClaimError, ClaimKind};
 pub use client::{Client, NotAClient};
 pub use command_door::{CommandDoor, KNOCKD_DAEMON_VAR, PLACEHOLDERS, ShellDoor};
 pub use config_identity::ConfigIdentity;
 pub use copies::Copies;
 pub use dispatch::{Dispatch, Subscription, TooManyOverlaps};
-pub use door::{Act, DoorId, Key, Order, OrderError, Receipt};
+pub use door::{Act, DoorId, OpeningKey, Order, OrderError, Receipt};
 pub use door_mistake::{DoorMistake, check_doors};
 pub use drop_reason::DropReason;
 pub use engine::Engine;
@@ -69,10 +70,9 @@ pub use net_door::{
     GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
 };
 pub use once::{MAX_PER_RULE, UsedOnce};
-pub use openings::{Opening, Openings, State};
+pub use openings::{Opening, OpeningState, Openings};
 pub use port_range::{GuardProtocol, PortRange};
 pub use report::{Observer, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
-pub use rest::Rest;
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};

@@ -11,8 +11,8 @@ use hashbrown::HashTable;
 
 use self::client::ClientHasher;
 pub use self::client::HashedClient;
-use self::order::{Class, Order};
-use self::slots::{Bytes, ENTRY_OVERHEAD, Slot, Slots};
+use self::order::{Class, EvictionOrder};
+use self::slots::{Bytes, ClientSlot, ENTRY_OVERHEAD, Slots};
 use self::usage::Usage;
 use crate::knock::Timestamp;
 use crate::verdict::Progress;
@@ -79,7 +79,7 @@ pub struct Memories {
 struct Memory {
     bounds: Bounds,
     index: HashTable<Pointer>,
-    order: Order,
+    order: EvictionOrder,
     bytes: usize,
 }
 
@@ -115,7 +115,7 @@ impl Memories {
 
     /// One more rule, which remembers nobody yet.
     pub fn add(&mut self, bounds: Bounds) -> MemoryId {
-        let memory = Memory { bounds, index: HashTable::new(), order: Order::default(), bytes: 0 };
+        let memory = Memory { bounds, index: HashTable::new(), order: EvictionOrder::default(), bytes: 0 };
         if let Some(rule) = self.removed.pop() {
             self.rules[rule as usize] = memory;
             return MemoryId(rule);
@@ -134,8 +134,12 @@ impl Memories {
     /// Forgets all clients of a rule. Takes some nanoseconds for each.
     pub fn clear(&mut self, MemoryId(rule): MemoryId) {
         let memory = &mut self.rules[rule as usize];
-        let empty =
-            Memory { bounds: memory.bounds, index: HashTable::new(), order: Order::default(), bytes: 0 };
+        let empty = Memory {
+            bounds: memory.bounds,
+            index: HashTable::new(),
+            order: EvictionOrder::default(),
+            bytes: 0,
+        };
         let Memory { index, order, bytes, .. } = std::mem::replace(memory, empty);
         self.entries -= index.len();
         self.bytes -= bytes;
@@ -218,7 +222,7 @@ impl Memories {
             false => self.make_room(rule, Class::of(stage), cost, now),
         };
         if remembered.is_kept {
-            let at = self.slots.take(Slot::new(client.key, stage, until, Bytes::new(bytes)));
+            let at = self.slots.take(ClientSlot::new(client.key, stage, until, Bytes::new(bytes)));
             let memory = &mut self.rules[rule as usize];
             memory.order.insert(at, now, &mut self.slots);
             let pointer = Pointer { hash: client.hash, at };
@@ -232,7 +236,7 @@ impl Memories {
     /// Forgets `client` if its time was up at `now`; how far it had come, then.
     pub fn expire(&mut self, rule: MemoryId, client: HashedClient, now: Timestamp) -> Option<u32> {
         let at = self.find(rule.0, client)?;
-        let &Slot { stage, until, .. } = self.slots.get(at);
+        let &ClientSlot { stage, until, .. } = self.slots.get(at);
         (until <= now && self.forget(rule, client)).then_some(stage)
     }
 
@@ -240,7 +244,7 @@ impl Memories {
     /// [`Memories::remember`], and clients leave faster than they come, so that the dead never pile up.
     pub fn expire_next(&mut self, rule: MemoryId, now: Timestamp) -> Option<(IpAddr, u32)> {
         let at = self.rules[rule.0 as usize].order.expired(now, &self.slots)?;
-        let &Slot { client, stage, .. } = self.slots.get(at);
+        let &ClientSlot { client, stage, .. } = self.slots.get(at);
         self.forget_slot(rule.0, at);
         Some((client.address(), stage))
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::action::Why;
 use crate::client::Client;
-use crate::door::{DoorId, Key};
+use crate::door::{DoorId, OpeningKey};
 use crate::moment::Moment;
 use crate::tenant::RuleId;
 
@@ -14,7 +14,7 @@ pub struct Opening {
     /// The rule that opened it last; none if it was found open at start.
     pub rule: Option<RuleId>,
     /// How far it is.
-    pub state: State,
+    pub state: OpeningState,
     /// The number of the newest order for it; answers to older ones change nothing.
     pub newest_order: u64,
     /// Until when it should be open.
@@ -31,7 +31,7 @@ impl Opening {
     /// One without an order so far.
     pub(crate) const fn new(
         rule: Option<RuleId>,
-        state: State,
+        state: OpeningState,
         until: Moment,
         due: Moment,
         keeps_time: bool,
@@ -42,7 +42,7 @@ impl Opening {
 
 /// How far an opening is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
+pub enum OpeningState {
     /// The door was told to open and has not answered.
     Opening,
     /// The door said that it is open.
@@ -59,8 +59,8 @@ pub enum State {
 /// All openings, by door and client, with their deadlines in order.
 #[derive(Debug, Default)]
 pub struct Openings {
-    openings: BTreeMap<Key, Opening>,
-    deadlines: BTreeSet<(Moment, Key)>,
+    openings: BTreeMap<OpeningKey, Opening>,
+    deadlines: BTreeSet<(Moment, OpeningKey)>,
     /// How many openings only a command closes.
     left_to_close: usize,
 }
@@ -68,12 +68,12 @@ pub struct Openings {
 impl Openings {
     /// The opening of this door for this client.
     #[must_use]
-    pub fn find(&self, key: Key) -> Option<&Opening> {
+    pub fn find(&self, key: OpeningKey) -> Option<&Opening> {
         self.openings.get(&key)
     }
 
     /// Writes an opening down instead of the one with the same key.
-    pub fn put(&mut self, key: Key, opening: Opening) {
+    pub fn put(&mut self, key: OpeningKey, opening: Opening) {
         let (due, keeps_time) = (opening.due, opening.keeps_time);
         self.left_to_close += usize::from(!keeps_time);
         match self.openings.insert(key, opening) {
@@ -86,7 +86,7 @@ impl Openings {
     }
 
     /// Changes an opening where it is; false if there is none.
-    pub fn change(&mut self, key: Key, change: impl FnOnce(&mut Opening)) -> bool {
+    pub fn change(&mut self, key: OpeningKey, change: impl FnOnce(&mut Opening)) -> bool {
         let Some(opening) = self.openings.get_mut(&key) else { return false };
         let (before, kept_time) = (opening.due, opening.keeps_time);
         change(opening);
@@ -97,7 +97,7 @@ impl Openings {
         true
     }
 
-    fn move_deadline(&mut self, key: Key, before: Moment, after: Moment) {
+    fn move_deadline(&mut self, key: OpeningKey, before: Moment, after: Moment) {
         if before != after {
             self.deadlines.remove(&(before, key));
             self.deadlines.insert((after, key));
@@ -105,7 +105,7 @@ impl Openings {
     }
 
     /// Strikes an opening out.
-    pub fn remove(&mut self, key: Key) -> Option<Opening> {
+    pub fn remove(&mut self, key: OpeningKey) -> Option<Opening> {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
         self.left_to_close -= usize::from(!opening.keeps_time);
@@ -116,7 +116,7 @@ impl Openings {
     pub fn rename(&mut self, from: DoorId, to: DoorId) {
         let keys: Vec<_> = self.of_door(from).map(|(key, _)| key).collect();
         for key in keys {
-            let renamed = Key { door: to, ..key };
+            let renamed = OpeningKey { door: to, ..key };
             if let Some(opening) = self.remove(key)
                 && !self.openings.contains_key(&renamed)
             {
@@ -126,9 +126,9 @@ impl Openings {
     }
 
     /// Every opening of this door.
-    pub fn of_door(&self, door: DoorId) -> impl Iterator<Item = (Key, &Opening)> {
-        let first = Key { door, client: Client::FIRST, turn: 0 };
-        let last = Key { door, client: Client::LAST, turn: u64::MAX };
+    pub fn of_door(&self, door: DoorId) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        let first = OpeningKey { door, client: Client::FIRST, occurrence: 0 };
+        let last = OpeningKey { door, client: Client::LAST, occurrence: u64::MAX };
         self.openings.range(first..=last).map(|(key, opening)| (*key, opening))
     }
 
@@ -140,18 +140,18 @@ impl Openings {
 
     /// The opening that is due longest at `now`.
     #[must_use]
-    pub fn due(&self, now: Moment) -> Option<Key> {
+    pub fn due(&self, now: Moment) -> Option<OpeningKey> {
         self.deadlines.first().filter(|(due, _)| *due <= now).map(|(_, key)| *key)
     }
 
     /// Every opening of this door for this client.
-    pub fn turns(&self, door: DoorId, client: Client) -> impl Iterator<Item = (Key, &Opening)> {
-        let turn = |turn| Key { door, client, turn };
-        self.openings.range(turn(0)..=turn(u64::MAX)).map(|(key, opening)| (*key, opening))
+    pub fn of_client(&self, door: DoorId, client: Client) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        let key = |occurrence| OpeningKey { door, client, occurrence };
+        self.openings.range(key(0)..=key(u64::MAX)).map(|(key, opening)| (*key, opening))
     }
 
     /// All openings, by door and client.
-    pub fn iter(&self) -> impl Iterator<Item = (Key, &Opening)> {
+    pub fn iter(&self) -> impl Iterator<Item = (OpeningKey, &Opening)> {
         self.openings.iter().map(|(key, opening)| (*key, opening))
     }
 

@@ -114,5 +114,5 @@ pub enum Again {
     Extend,
     /// It is opened once more, and that opening is closed at its own time, as knockd does. Only for doors that do not keep the
     /// time themselves.
-    Run,
+    OpenAnother,
 }

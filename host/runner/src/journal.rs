@@ -6,7 +6,7 @@
 
 mod client_text;
 mod folder;
-mod slot;
+mod journal_file;
 mod writer;
 
 use std::io;
@@ -23,8 +23,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
 
-use self::folder::Folder;
-use self::writer::{Message, Writer};
+use self::folder::JournalFolder;
+use self::writer::{JournalRequest, Writer};
 
 pub use self::folder::is_any;
 
@@ -33,7 +33,7 @@ const FLUSH: Duration = Duration::from_secs(2);
 
 /// Something that a command has opened, or is about to, and how to close it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct JournalRecord {
     /// The door's name.
     pub door: String,
     /// For whom.
@@ -56,7 +56,7 @@ pub(crate) enum Close {
     Shell { line: Vec<u8> },
 }
 
-impl Record {
+impl JournalRecord {
     pub(crate) fn new(door: &str, client: Client, lasts: Duration, close: Close) -> Self {
         let mut record = Self { door: door.to_owned(), client, lasts: 0, until: 0, close };
         record.keep_for(lasts);
@@ -90,10 +90,10 @@ pub enum JournalError {
     /// As many daemons run in the folder as there may be.
     #[error(
         "the {} journals in {} are all held by other daemons that run; stop one, or give this one a folder of its own, by STATE_DIRECTORY",
-        folder::SLOTS,
+        folder::MAX_JOURNALS,
         .0.display()
     )]
-    NoSlot(PathBuf),
+    AllHeld(PathBuf),
     /// The file cannot be opened.
     #[error("the journal {} cannot be opened", .0.display())]
     File(PathBuf, #[source] io::Error),
@@ -111,7 +111,7 @@ pub enum JournalError {
 /// A way to the thread that writes. What comes while it writes is written together, so that many openings cost what one does.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    messages: Sender<Message>,
+    messages: Sender<JournalRequest>,
 }
 
 impl Journal {
@@ -127,8 +127,8 @@ impl Journal {
         folder: &Path,
         stem: &str,
         observer: Arc<dyn Observer>,
-    ) -> Result<(Self, Vec<(u64, Record)>), JournalError> {
-        let folder = Folder::enter(folder)?;
+    ) -> Result<(Self, Vec<(u64, JournalRecord)>), JournalError> {
+        let folder = JournalFolder::enter(folder)?;
         let mut own = folder.claim(stem, &*observer)?;
         let (database, rows) = match own.read() {
             Ok(read) => read,
@@ -177,31 +177,31 @@ impl Journal {
     ///
     /// # Errors
     /// In words, if it is not on the disk; it never will be then. A later call may succeed: a disk that was full may not be any more.
-    pub(crate) async fn put(&self, record: &Record) -> Result<u64, String> {
+    pub(crate) async fn put(&self, record: &JournalRecord) -> Result<u64, String> {
         let bytes = serde_json::to_vec(record).map_err(|error| error.to_string())?;
         let (done, written) = oneshot::channel();
         let ended = || "the journal's thread has ended".to_owned();
-        self.messages.send(Message::Put(bytes, done)).map_err(|_| ended())?;
+        self.messages.send(JournalRequest::Put(bytes, done)).map_err(|_| ended())?;
         written.await.map_err(|_| ended())?
     }
 
     /// Writes something else under a number that [`Journal::put`] gave. If that is lost in a crash, what was there stays.
-    pub(crate) fn rewrite(&self, id: u64, record: &Record) {
+    pub(crate) fn rewrite(&self, id: u64, record: &JournalRecord) {
         // It was JSON before, so it is again.
         if let Ok(bytes) = serde_json::to_vec(record) {
-            let _ = self.messages.send(Message::Rewrite(id, bytes));
+            let _ = self.messages.send(JournalRequest::Rewrite(id, bytes));
         }
     }
 
     /// Strikes a record out. If that is lost in a crash, something is closed twice.
     pub(crate) fn erase(&self, id: u64) {
-        let _ = self.messages.send(Message::Erase(id));
+        let _ = self.messages.send(JournalRequest::Erase(id));
     }
 
     /// Waits, at most two seconds, until what was asked for before was tried.
     pub(crate) fn flush(&self) {
         let (done, tried) = bounded(1);
-        if self.messages.send(Message::Flush(done)).is_ok() {
+        if self.messages.send(JournalRequest::Flush(done)).is_ok() {
             let _ = tried.recv_timeout(FLUSH);
         }
     }
@@ -213,7 +213,7 @@ fn wall() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn parse(bytes: &[u8], observer: &dyn Observer) -> Option<Record> {
+fn parse(bytes: &[u8], observer: &dyn Observer) -> Option<JournalRecord> {
     let record = serde_json::from_slice(bytes);
     if let Err(error) = &record {
         let error = error.to_string().into();

@@ -7,5 +7,5 @@
 pub mod journal;
 mod runner;
 
-pub use journal::{Journal, JournalError, Record};
+pub use journal::{Journal, JournalError, JournalRecord};
 pub use runner::{Call, Commands, Runner};

@@ -2,7 +2,7 @@
 
 mod argv;
 mod limits;
-mod rows;
+mod record_index;
 mod shell;
 
 use std::collections::{HashMap, VecDeque};
@@ -11,14 +11,14 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use postern_core::{
-    Act, CommandDoor, Key, Observer, Order, OrderError, Receipt, Report, RuleId, ShellDoor, What,
+    Act, CommandDoor, Observer, OpeningKey, Order, OrderError, Receipt, Report, RuleId, ShellDoor, What,
 };
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
-use self::limits::Limits;
-use self::rows::Rows;
-use crate::journal::{Close, Journal, Record};
+use self::limits::CommandLimits;
+use self::record_index::RecordIndex;
+use crate::journal::{Close, Journal, JournalRecord};
 
 /// The commands of a door.
 #[derive(Clone)]
@@ -28,7 +28,7 @@ pub enum Commands {
     /// As knockd runs them.
     Shell(Arc<ShellDoor>),
     /// Of a door of an earlier run.
-    Recorded(Arc<Record>),
+    Recorded(Arc<JournalRecord>),
 }
 
 /// An order to a door, and what its commands are told with it.
@@ -44,38 +44,38 @@ pub struct Call<'a> {
 }
 
 /// Takes the receipt of an order, and must not wait; false if nobody cares any more.
-type Listener = Arc<dyn Fn(Receipt) -> bool + Send + Sync>;
+type ReceiptListener = Arc<dyn Fn(Receipt) -> bool + Send + Sync>;
 
 /// Runs commands. As many wait as the engine gives orders, which the engine bounds.
 #[derive(Clone)]
 pub struct Runner {
     /// For each opening with a command under way, what comes after it.
-    lines: Arc<Mutex<Lines>>,
-    argv: Arc<Limits>,
-    shell: Arc<Limits>,
-    listener: Listener,
+    queues: Arc<Mutex<JobQueues>>,
+    argv: Arc<CommandLimits>,
+    shell: Arc<CommandLimits>,
+    listener: ReceiptListener,
     observer: Arc<dyn Observer>,
     /// Where commands are started, whoever asks for it.
     runtime: Handle,
     journal: Arc<OnceLock<Journal>>,
-    rows: Arc<Mutex<Rows>>,
+    records: Arc<Mutex<RecordIndex>>,
 }
 
-type Lines = HashMap<Key, VecDeque<Job>>;
+type JobQueues = HashMap<OpeningKey, VecDeque<Job>>;
 
 struct Job {
     serial: u64,
     act: Act,
-    run: Run,
+    run: JobCommand,
     door: Arc<str>,
     /// How to close what this opens.
-    record: Option<Record>,
+    record: Option<JournalRecord>,
 }
 
-enum Run {
-    Argv(argv::Run),
-    Shell(shell::Run),
-    Recorded(Arc<Record>),
+enum JobCommand {
+    Argv(argv::ArgvCommand),
+    Shell(shell::ShellCommand),
+    Recorded(Arc<JournalRecord>),
 }
 
 impl Runner {
@@ -89,14 +89,14 @@ impl Runner {
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self {
-            lines: Arc::default(),
-            argv: Arc::new(Limits::new(limits::ARGV)),
-            shell: Arc::new(Limits::new(limits::SHELL)),
+            queues: Arc::default(),
+            argv: Arc::new(CommandLimits::new(limits::ARGV)),
+            shell: Arc::new(CommandLimits::new(limits::SHELL)),
             listener: Arc::new(listener),
             observer,
             runtime: Handle::current(),
             journal: Arc::default(),
-            rows: Arc::default(),
+            records: Arc::default(),
         }
     }
 
@@ -107,28 +107,28 @@ impl Runner {
     }
 
     /// Knows that an opening is in the journal under this number.
-    pub fn inherit(&self, key: Key, row: u64, record: Record) {
-        self.rows().insert(key, row, record);
+    pub fn inherit(&self, key: OpeningKey, row: u64, record: JournalRecord) {
+        self.records().insert(key, row, record);
     }
 
     /// Corrects until when an opening lasts, if it is in the journal.
-    pub fn note(&self, key: Key, lasts: Duration) {
+    pub fn note(&self, key: OpeningKey, lasts: Duration) {
         if let Some(journal) = self.journal.get() {
-            self.rows().note(&key, lasts, journal);
+            self.records().note(&key, lasts, journal);
         }
     }
 
     /// Keeps what is in the journal of an opening that nobody tries to close any more.
-    pub fn abandon(&self, key: Key) {
+    pub fn abandon(&self, key: OpeningKey) {
         if let Some(journal) = self.journal.get() {
-            self.rows().abandon(&key, journal, &*self.observer);
+            self.records().abandon(&key, journal, &*self.observer);
         }
     }
 
     /// How many openings were given up and are still open.
     #[must_use]
     pub fn abandoned(&self) -> usize {
-        self.rows().abandoned()
+        self.records().abandoned()
     }
 
     /// Waits a moment until the journal is as it should be.
@@ -145,9 +145,9 @@ impl Runner {
             self.observer.report(&Report::of_door(name, What::Granted).with_client(order.client));
         }
         let run = match commands {
-            Commands::Argv(door) => Run::Argv(argv::Run::new(door, order.act, call)),
-            Commands::Shell(door) => Run::Shell(shell::Run::new(door, &order, name)),
-            Commands::Recorded(record) => Run::Recorded(Arc::clone(record)),
+            Commands::Argv(door) => JobCommand::Argv(argv::ArgvCommand::new(door, order.act, call)),
+            Commands::Shell(door) => JobCommand::Shell(shell::ShellCommand::new(door, &order, name)),
+            Commands::Recorded(record) => JobCommand::Recorded(Arc::clone(record)),
         };
         let close = match (commands, order.act) {
             (Commands::Argv(door), Act::Open(_)) => argv::close(door, call),
@@ -155,81 +155,86 @@ impl Runner {
             _ => None,
         };
         let record = match order.act {
-            Act::Open(lasts) => close.map(|close| Record::new(name, order.client, lasts, close)),
+            Act::Open(lasts) => close.map(|close| JournalRecord::new(name, order.client, lasts, close)),
             Act::Extend(_) | Act::Close | Act::Expire => None,
         };
         let job = Job { serial: order.serial, act: order.act, run, door: name.into(), record };
-        let line = Key { door: order.door, client: order.client, turn: order.turn };
+        let key = OpeningKey { door: order.door, client: order.client, occurrence: order.occurrence };
         {
-            let mut lines = self.lines();
-            if let Some(waiting) = lines.get_mut(&line) {
+            let mut queues = self.queues();
+            if let Some(waiting) = queues.get_mut(&key) {
                 return waiting.push_back(job);
             }
-            lines.insert(line, VecDeque::new());
+            queues.insert(key, VecDeque::new());
         }
         let runner = self.clone();
         self.runtime.spawn(async move {
             let mut next = Some(job);
             while let Some(job) = next {
                 let serial = job.serial;
-                let outcome = runner.perform(&line, job).await;
+                let outcome = runner.perform(&key, job).await;
                 if !(runner.listener)(Receipt { serial, outcome }) {
                     return;
                 }
-                let mut lines = runner.lines();
-                next = lines.get_mut(&line).and_then(VecDeque::pop_front);
+                let mut queues = runner.queues();
+                next = queues.get_mut(&key).and_then(VecDeque::pop_front);
                 if next.is_none() {
-                    lines.remove(&line);
+                    queues.remove(&key);
                 }
             }
         });
     }
 
     /// Writes down how to close before it opens, and strikes that out when it is closed.
-    async fn perform(&self, line: &Key, job: Job) -> Result<(), OrderError> {
+    async fn perform(&self, key: &OpeningKey, job: Job) -> Result<(), OrderError> {
         let is_close = matches!(job.act, Act::Close | Act::Expire);
         // What was not written down was not begun.
-        if is_close && matches!(job.run, Run::Argv(_)) && !self.rows().contains(line) {
+        if is_close && matches!(job.run, JobCommand::Argv(_)) && !self.records().contains(key) {
             return Ok(());
         }
         let limits = match job.run {
-            Run::Shell(_) => &self.shell,
-            Run::Argv(_) | Run::Recorded(_) => &self.argv,
+            JobCommand::Shell(_) => &self.shell,
+            JobCommand::Argv(_) | JobCommand::Recorded(_) => &self.argv,
         };
-        let Some(_slot) = limits.acquire(&job.door, is_close).await else {
+        let Some(_permit) = limits.acquire(&job.door, is_close).await else {
             return Err(OrderError::NotRecorded("the daemon is stopping".to_owned()));
         };
         if let Some(record) = &job.record {
-            self.write_down(line, record, &job.run).await?;
+            self.write_down(key, record, &job.run).await?;
         }
         let outcome = self.run_now(&job.run).await;
         if is_close
             && outcome.is_ok()
             && let Some(journal) = self.journal.get()
         {
-            self.rows().closed(line, journal);
+            self.records().closed(key, journal);
         }
         outcome.map_err(OrderError::Failed)
     }
 
     /// Has the journal know how an opening is closed. As knockd has none, a command of knockd's runs all the same.
-    async fn write_down(&self, line: &Key, record: &Record, run: &Run) -> Result<(), OrderError> {
+    async fn write_down(
+        &self,
+        key: &OpeningKey,
+        record: &JournalRecord,
+        run: &JobCommand,
+    ) -> Result<(), OrderError> {
         let Some(journal) = self.journal.get() else {
             return match run {
-                Run::Shell(_) => Ok(()),
+                JobCommand::Shell(_) => Ok(()),
                 _ => Err(OrderError::NotRecorded("there is no journal; nothing was run".to_owned())),
             };
         };
         // It was open before and did not close.
-        if self.rows().replace(line, record, journal) {
+        if self.records().replace(key, record, journal) {
             return Ok(());
         }
         match (journal.put(record).await, run) {
             (Ok(row), _) => {
-                self.rows().insert(*line, row, record.clone());
+                self.records().insert(*key, row, record.clone());
                 Ok(())
             }
-            (Err(why), Run::Shell(_)) => {
+            (Err(why), JobCommand::Shell(_)) => {
                 let what = What::NotRecorded { detail: why.into() };
                 self.observer.report(&Report::of_door(&record.door, what).with_client(record.client));
                 Ok(())
@@ -238,13 +243,13 @@ impl Runner {
         }
     }
 
-    async fn run_now(&self, run: &Run) -> Result<(), String> {
+    async fn run_now(&self, run: &JobCommand) -> Result<(), String> {
         match run {
-            Run::Argv(run) => run.perform().await,
-            Run::Shell(run) => run.perform(&*self.observer).await,
-            Run::Recorded(record) => match &record.close {
+            JobCommand::Argv(run) => run.perform().await,
+            JobCommand::Shell(run) => run.perform(&*self.observer).await,
+            JobCommand::Recorded(record) => match &record.close {
                 Close::Argv { argv, values, limit } => {
-                    argv::Run::recorded(argv, values, *limit).perform().await
+                    argv::ArgvCommand::recorded(argv, values, *limit).perform().await
                 }
                 Close::Shell { line } => {
                     shell::run_recorded(line, record.client.address(), &record.door, &*self.observer).await;
@@ -254,11 +259,11 @@ impl Runner {
         }
     }
 
-    fn rows(&self) -> MutexGuard<'_, Rows> {
-        self.rows.lock().past_panic()
+    fn records(&self) -> MutexGuard<'_, RecordIndex> {
+        self.records.lock().past_panic()
     }
 
-    fn lines(&self) -> MutexGuard<'_, Lines> {
-        self.lines.lock().past_panic()
+    fn queues(&self) -> MutexGuard<'_, JobQueues> {
+        self.queues.lock().past_panic()
     }
 }

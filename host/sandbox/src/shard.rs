@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, Client, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Observer,
-    Remembered, Report, Request, Rest, RuleId, Sighting, Timestamp, Verdict, What,
+    Backoff, Bounds, Client, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment,
+    Observer, Remembered, Report, Request, RuleId, Sighting, Timestamp, Verdict, What,
 };
 
 use crate::generation::{Generation, LoadedRule};
@@ -60,7 +60,7 @@ struct RuleState {
     memory: MemoryId,
     /// None until the first knock, and after a fault.
     instance: Option<Instance>,
-    rest: Rest,
+    backoff: Backoff,
 }
 
 /// The outcome of a rule's judging a knock, and of storing what it wanted to remember.
@@ -338,7 +338,7 @@ impl Judged {
 
 impl RuleState {
     fn new(memory: MemoryId) -> Self {
-        Self { memory, instance: None, rest: Rest::default() }
+        Self { memory, instance: None, backoff: Backoff::default() }
     }
 
     fn carry_over(self, old: &LoadedRule, new: &LoadedRule, memories: &mut Memories) -> Self {
@@ -357,8 +357,8 @@ impl RuleState {
         client: HashedClient,
         now: Moment,
     ) -> Judged {
-        if self.rest.is_resting(now) {
-            return Judged::only(Outcome::Dropped(DropReason::Resting));
+        if self.backoff.is_active(now) {
+            return Judged::only(Outcome::Dropped(DropReason::BackingOff));
         }
         let instance = match &mut self.instance {
             Some(instance) => instance,
@@ -399,7 +399,7 @@ impl RuleState {
     /// Drops the instance; what is remembered of clients stays.
     fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
         self.instance = None;
-        Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.rest.fault(now) })
+        Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.backoff.fault(now) })
     }
 }
 

@@ -54,12 +54,12 @@ mod tests {
         let counters = Counters::default();
         let (a, b) = (tenant("a"), tenant("b"));
         counters.count(None, DropReason::NotIp, 2);
-        counters.count(Some(&a), DropReason::Resting, 3);
-        counters.count(Some(&b), DropReason::Resting, 4);
-        counters.count(Some(&a), DropReason::Resting, 5);
-        let of = |tenant| counters.0.with(tenant, |counts| counts.of(DropReason::Resting));
+        counters.count(Some(&a), DropReason::BackingOff, 3);
+        counters.count(Some(&b), DropReason::BackingOff, 4);
+        counters.count(Some(&a), DropReason::BackingOff, 5);
+        let of = |tenant| counters.0.with(tenant, |counts| counts.of(DropReason::BackingOff));
         assert_eq!((of(Some(&a)), of(Some(&b)), of(None)), (8, 4, 0));
-        assert_eq!(counters.totals().collect::<Vec<_>>(), [("not-ip", 2), ("resting", 12)]);
+        assert_eq!(counters.totals().collect::<Vec<_>>(), [("not-ip", 2), ("backing-off", 12)]);
     }
 
     #[test]

@@ -215,12 +215,12 @@ fn what_is_not_severe_enough_is_counted_and_not_written() {
     let observers = Observers::new(Kept::default(), Some(Severity::Error));
     let rule = ssh();
     let refused = |reason| Report::of_rule(&rule, What::Refused { reason, detail: "".into() });
-    observers.report(&refused(DropReason::LedgerFull));
+    observers.report(&refused(DropReason::OpeningsFull));
     observers.report(&Report::of_rule(&rule, What::Fault { detail: "".into(), pause: Duration::ZERO }));
     observers.count_drops(None, DropReason::NotIp, 5);
     assert_eq!(*observers.log.0.lock().unwrap(), ["fault"]);
     let totals: Vec<_> = observers.counters.totals().collect();
-    assert_eq!(totals, [("not-ip", 5), ("fault", 1), ("ledger-full", 1)]);
+    assert_eq!(totals, [("not-ip", 5), ("fault", 1), ("openings-full", 1)]);
     let silent = Observers::new(Kept::default(), None);
     silent.report(&Report::new(What::Untidy { doors: 1 }));
     assert!(silent.log.0.lock().unwrap().is_empty());

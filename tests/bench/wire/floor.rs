@@ -135,6 +135,6 @@ fn open(doorman: &mut Doorman, frame: &[u8]) {
     if let Some(source) = source.filter(|_| port == Some(KNOCK[2])) {
         let client = Client::alone(Ipv4Addr::from(*source).into());
         let act = Act::Open(Duration::from_secs(60));
-        doorman.carry_out(&[Order { serial: 1, door: DoorId(1), client, turn: 0, act }]);
+        doorman.carry_out(&[Order { serial: 1, door: DoorId(1), client, occurrence: 0, act }]);
     }
 }

@@ -11,7 +11,7 @@ use super::generation::Asker;
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
 use crate::client::Client;
-use crate::door::Key;
+use crate::door::OpeningKey;
 use crate::drop_reason::DropReason;
 use crate::moment::Moment;
 use crate::report::What;
@@ -34,12 +34,12 @@ pub(super) struct Claims {
 struct Waiting {
     what: ClaimKind,
     /// Which opening it was to be when it was asked for.
-    key: Key,
+    key: OpeningKey,
     rule: RuleId,
     generation: u64,
     source: Client,
     /// Whether nothing but the answer is missing for the rule's sequence to be used up, if it has one.
-    has_paid: bool,
+    has_claimed: bool,
     /// Without what is claimed.
     request: OpenRequest,
     /// When it is forgotten.
@@ -48,8 +48,8 @@ struct Waiting {
 
 impl Waiting {
     fn asker(&self) -> Asker<'_> {
-        let Self { rule, generation, source, has_paid, .. } = self;
-        Asker { rule, generation: *generation, source: *source, has_paid: *has_paid }
+        let Self { rule, generation, source, has_claimed, .. } = self;
+        Asker { rule, generation: *generation, source: *source, has_claimed: *has_claimed }
     }
 }
 
@@ -74,13 +74,13 @@ impl Engine {
     pub(super) fn claim(
         &mut self,
         asker: Asker<'_>,
-        key: Key,
+        key: OpeningKey,
         request: OpenRequest,
         what: ClaimKind,
         now: Moment,
     ) {
         self.forget_claims(now);
-        let Asker { rule, generation, source, has_paid } = asker;
+        let Asker { rule, generation, source, has_claimed } = asker;
         let refusal = if self.claims.is_claimed(rule, &what) {
             Some(ClaimError::AlreadyUsed)
         } else if self.claims.len() >= MOST_WAITING {
@@ -96,7 +96,7 @@ impl Engine {
         let until = now.plus(LONGEST_WAIT);
         let rule = rule.clone();
         self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone() }));
-        let waiting = Waiting { what, key, rule, generation, source, has_paid, request, until };
+        let waiting = Waiting { what, key, rule, generation, source, has_claimed, request, until };
         self.claims.waiting.insert(serial, waiting);
     }
 
@@ -137,7 +137,7 @@ impl Engine {
     }
 
     /// Forgets what waits to open a door for a client, for which a rule says by now that it closes.
-    pub(super) fn withdraw_claims(&mut self, closed: Key) {
+    pub(super) fn withdraw_claims(&mut self, closed: OpeningKey) {
         let means_it = |waiting: &Waiting| {
             let request = &waiting.request;
             let means = self.granted(waiting.asker(), request.door.as_deref(), request.prefix_length);
@@ -150,7 +150,7 @@ impl Engine {
         }
     }
 
-    fn refuse_claim(&mut self, key: Key, rule: RuleId, what: &ClaimKind, error: ClaimError) {
+    fn refuse_claim(&mut self, key: OpeningKey, rule: RuleId, what: &ClaimKind, error: ClaimError) {
         let reason = error.reason();
         let detail = match (what, error) {
             // Its name says it.

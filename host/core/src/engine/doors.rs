@@ -20,7 +20,7 @@ impl Engine {
         let successors = self.successors(&gone);
         self.under_way.rename(&successors);
         for (door, successor) in successors {
-            self.ledger.rename(door, successor);
+            self.openings.rename(door, successor);
             self.strike_unfit(successor);
         }
         gone.into_iter().for_each(|door| self.retire(door));
@@ -34,9 +34,9 @@ impl Engine {
             _ => client.is_single() && (client.link() == 0 || policy.takes_links),
         };
         let unfit: Vec<_> =
-            self.ledger.of_door(door).map(|(key, _)| key).filter(|key| !fits(&key.client)).collect();
+            self.openings.of_door(door).map(|(key, _)| key).filter(|key| !fits(&key.client)).collect();
         for key in unfit {
-            let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+            let rule = self.openings.remove(key).and_then(|opening| opening.rule);
             self.tell(key, rule, What::Closed { why: Why::Changed });
         }
     }
@@ -61,7 +61,7 @@ impl Engine {
     /// Forgets a door that is in no policy any more once nothing of it is open.
     pub(super) fn retire(&mut self, door: DoorId) {
         let in_use = self.policy.doors.contains_key(&door)
-            || self.ledger.has_door(door)
+            || self.openings.has_door(door)
             || self.under_way.has_door(door);
         if !in_use {
             self.doors.remove(&door);

@@ -20,7 +20,7 @@ pub(super) struct Asker<'a> {
     /// The source of the knock.
     pub(super) source: Client,
     /// Whether its one-time sequence was used up for what it asks, if it has one.
-    pub(super) has_paid: bool,
+    pub(super) has_claimed: bool,
 }
 
 impl Engine {
@@ -41,13 +41,13 @@ impl Engine {
     /// Workers change to another generation a moment after the engine, so verdicts of the one before count for what the rule may do in both.
     /// Another sequence of a rule whose sequences are used once is another secret.
     pub(super) fn disregards(&self, asker: Asker<'_>) -> Option<DropReason> {
-        let Asker { rule, generation, has_paid, .. } = asker;
+        let Asker { rule, generation, has_claimed, .. } = asker;
         let is_in_force = generation == self.generation;
         let was_in_force = self.generation.checked_sub(1) == Some(generation);
         let may_do_the_same = || {
             let grant = self.policy.grants.get(rule);
             grant == self.policy_before.grants.get(rule)
-                && grant.is_some_and(|grant| has_paid || !grant.is_one_time)
+                && grant.is_some_and(|grant| has_claimed || !grant.is_one_time)
         };
         let counts = is_in_force || was_in_force && may_do_the_same();
         if !counts {

@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::Engine;
 use super::generation::Asker;
 use crate::client::Client;
-use crate::door::{DoorId, Key};
+use crate::door::{DoorId, OpeningKey};
 use crate::drop_reason::DropReason;
 use crate::tenant::{DoorPolicy, Grant, RuleId};
 use crate::width::Width;
@@ -44,7 +44,7 @@ impl Engine {
         asker: Asker<'_>,
         door: Option<&str>,
         prefix_length: Option<u8>,
-    ) -> Result<Key, Refusal> {
+    ) -> Result<OpeningKey, Refusal> {
         let Asker { rule, source, .. } = asker;
         if let Some(reason) = self.disregards(asker) {
             let name = door.map_or_else(|| self.first_door(rule), |name| Some(name.into()));
@@ -64,7 +64,7 @@ impl Engine {
         if client.is_link_local() {
             check_link(client, policy)?;
         }
-        Ok(Key { door, client, turn: 0 })
+        Ok(OpeningKey { door, client, occurrence: 0 })
     }
 
     /// The name of the door that a rule means when it names none.

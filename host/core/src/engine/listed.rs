@@ -1,10 +1,10 @@
 //! What is open in the packet filter, held against the openings that the engine knows.
 
 use super::Engine;
-use crate::door::Key;
+use crate::door::OpeningKey;
 use crate::listing::{ListedOpening, Listing};
 use crate::moment::Moment;
-use crate::openings::State;
+use crate::openings::OpeningState;
 
 impl Engine {
     /// Mends the difference, in one pass over both: it costs a look at each opening, and orders are given in pieces.
@@ -24,12 +24,12 @@ impl Engine {
                 found.push(there);
             }
             let is_there = listed.next_if(|there| place(there) == here).is_some();
-            if !is_there && opening.state == State::Open && self.keeps_time(key.door) {
+            if !is_there && opening.state == OpeningState::Open && self.keeps_time(key.door) {
                 gone.push(key);
             }
         }
         for ListedOpening { door, client, remaining } in found.into_iter().chain(listed) {
-            self.found(Key { door, client, turn: 0 }, remaining, now);
+            self.found(OpeningKey { door, client, occurrence: 0 }, remaining, now);
         }
         for key in gone {
             match lived_on.contains(&key.door) {

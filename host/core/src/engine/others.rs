@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{Engine, Purpose};
 use crate::action::Why;
-use crate::door::{Act, Key};
+use crate::door::{Act, OpeningKey};
 use crate::moment::Moment;
-use crate::openings::{Opening, State};
+use crate::openings::{Opening, OpeningState};
 use crate::report::What;
 use crate::tenant::DoorPolicy;
 
@@ -14,18 +14,18 @@ use crate::tenant::DoorPolicy;
 const LEFT_TO_THE_CLOCK: Duration = Duration::from_secs(1);
 
 impl Engine {
-    pub(super) fn found(&mut self, key: Key, remaining: Duration, now: Moment) {
+    pub(super) fn found(&mut self, key: OpeningKey, remaining: Duration, now: Moment) {
         let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
-        if self.ledger.find(key).is_none() {
+        if self.openings.find(key).is_none() {
             let until = now.plus(remaining);
-            self.ledger.put(key, Opening::new(None, State::Open, until, until, *keeps_time));
+            self.openings.put(key, Opening::new(None, OpeningState::Open, until, until, *keeps_time));
         }
     }
 
     /// An opening went with its set; it is due to be put back at once, which is done in pieces with whatever else is due.
-    pub(super) fn lost(&mut self, key: Key, now: Moment) {
-        self.ledger.change(key, |opening| {
-            if opening.state == State::Open && opening.until > now {
+    pub(super) fn lost(&mut self, key: OpeningKey, now: Moment) {
+        self.openings.change(key, |opening| {
+            if opening.state == OpeningState::Open && opening.until > now {
                 opening.is_missing = true;
                 opening.due = now;
             }
@@ -33,35 +33,35 @@ impl Engine {
     }
 
     /// Opens again what is missing, for the time that it has left.
-    pub(super) fn put_back(&mut self, key: Key, now: Moment) {
+    pub(super) fn reopen(&mut self, key: OpeningKey, now: Moment) {
         let may_open = self.policy.doors.contains_key(&key.door) && !self.stopping;
         let (mut until, mut rule) = (now, None);
-        self.ledger.change(key, |opening| {
+        self.openings.change(key, |opening| {
             opening.due = opening.until;
             if may_open {
-                opening.state = State::Opening;
+                opening.state = OpeningState::Opening;
                 (until, rule) = (opening.until, opening.rule.clone());
             }
         });
         if may_open {
-            self.order(key, Act::Open(until.since(now)), Purpose::PutBack { until }, rule);
+            self.order(key, Act::Open(until.since(now)), Purpose::Reopen { until }, rule);
         }
     }
 
     /// Somebody else closed an opening, and it stays closed. An order on its way opens it anew, or closes it anyway.
-    pub(super) fn removed(&mut self, key: Key, now: Moment) {
+    pub(super) fn removed(&mut self, key: OpeningKey, now: Moment) {
         let is_ours = |opening: &Opening| {
-            opening.state == State::Open
+            opening.state == OpeningState::Open
                 && !self.under_way.contains_key(&opening.newest_order)
                 // The door's own clock may be a little early.
                 && opening.until.since(now) > LEFT_TO_THE_CLOCK
         };
-        let Some(opening) = self.ledger.find(key).filter(|opening| is_ours(opening)) else { return };
+        let Some(opening) = self.openings.find(key).filter(|opening| is_ours(opening)) else { return };
         if opening.is_missing {
             // It went with its set, which is back by now; nobody removed it from there.
             return self.lost(key, now);
         }
-        let rule = self.ledger.remove(key).and_then(|opening| opening.rule);
+        let rule = self.openings.remove(key).and_then(|opening| opening.rule);
         self.tell(key, rule, What::Closed { why: Why::Removed });
     }
 }

@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use super::Purpose;
-use crate::door::{DoorId, Key};
+use crate::door::{DoorId, OpeningKey};
 use crate::tenant::RuleId;
 
 /// An order that has no answer yet.
 #[derive(Debug)]
 pub(super) struct Awaited {
-    pub(super) key: Key,
+    pub(super) key: OpeningKey,
     pub(super) purpose: Purpose,
     pub(super) rule: Option<RuleId>,
 }

@@ -1,10 +1,10 @@
-//! Order: which client of a rule goes next, for being expired or for others' sake.
+//! EvictionOrder: which client of a rule goes next, for being expired or for others' sake.
 //!
 //! Clients are in lists, by how far they have come and by the time when they expire, cut into pieces. The pieces are a sixteenth to an
 //! eighth of the time that the rule remembers its clients for, so a client may go before another that expires that much earlier,
 //! and that is all: nothing here is ever searched or sorted, however many clients there are.
 
-use super::slots::{List, Slot, Slots};
+use super::slots::{ClientSlot, SlotList, Slots};
 use crate::knock::Timestamp;
 
 /// How far a client has come, as far as it matters for who goes first; stages beyond the 63rd are as good as that. The last one has stage 0: it is no half-finished knock but
@@ -14,7 +14,7 @@ pub(super) struct Class(u32);
 
 /// One client of a rule after the other.
 #[derive(Debug, Default)]
-pub(super) struct Order {
+pub(super) struct EvictionOrder {
     /// By stage, as far as clients have come yet.
     stages: Vec<Stage>,
     /// A bit for each stage that has clients.
@@ -29,7 +29,7 @@ pub(super) struct Order {
 #[derive(Debug)]
 struct Stage {
     /// By the piece of time in which they expire, modulo their count.
-    lists: [List; PIECES],
+    lists: [SlotList; PIECES],
     /// A bit for each list that is not empty.
     occupied: u32,
 }
@@ -44,15 +44,15 @@ impl Class {
     }
 }
 
-impl Order {
+impl EvictionOrder {
     /// Puts in a client that is not there.
     pub(super) fn insert(&mut self, at: u32, now: Timestamp, slots: &mut Slots) {
-        let &Slot { stage, until, .. } = slots.get(at);
+        let &ClientSlot { stage, until, .. } = slots.get(at);
         self.make_fit(until, now, slots);
         let piece = self.piece(until);
         let stage = number(stage);
         if self.stages.len() <= stage {
-            self.stages.resize_with(stage + 1, || Stage { lists: [List::EMPTY; PIECES], occupied: 0 });
+            self.stages.resize_with(stage + 1, || Stage { lists: [SlotList::EMPTY; PIECES], occupied: 0 });
         }
         self.stages[stage].change(piece, |list| list.push(at, slots));
         self.occupied |= 1 << stage;
@@ -84,7 +84,7 @@ impl Order {
 
     /// Takes out a client that is there; its stage and time must be as they were when it came.
     pub(super) fn remove(&mut self, at: u32, slots: &mut Slots) {
-        let &Slot { stage, until, .. } = slots.get(at);
+        let &ClientSlot { stage, until, .. } = slots.get(at);
         let piece = self.piece(until);
         let stage = number(stage);
         self.stages[stage].change(piece, |list| list.unlink(at, slots));
@@ -116,7 +116,7 @@ impl Order {
     }
 
     /// All clients.
-    pub(super) fn into_lists(self) -> impl Iterator<Item = List> {
+    pub(super) fn into_lists(self) -> impl Iterator<Item = SlotList> {
         self.stages.into_iter().flat_map(|stage| stage.lists)
     }
 
@@ -164,7 +164,7 @@ impl Order {
     fn advance(&mut self, first: u64, slots: &mut Slots) {
         let over = self.first..first.min(self.first.saturating_add(PIECES as u64));
         for stage in &mut self.stages {
-            let mut list = List::EMPTY;
+            let mut list = SlotList::EMPTY;
             for piece in over.clone().chain([first]) {
                 list.append(stage.take(piece), slots);
             }
@@ -176,7 +176,7 @@ impl Order {
     /// Makes each piece twice as long.
     fn coarsen(&mut self, slots: &mut Slots) {
         for stage in &mut self.stages {
-            let mut coarse = Stage { lists: [List::EMPTY; PIECES], occupied: 0 };
+            let mut coarse = Stage { lists: [SlotList::EMPTY; PIECES], occupied: 0 };
             for piece in self.first..self.first.saturating_add(PIECES as u64) {
                 let list = stage.take(piece);
                 coarse.change(piece >> 1, |place| place.append(list, slots));
@@ -189,7 +189,7 @@ impl Order {
 }
 
 impl Stage {
-    fn change(&mut self, piece: u64, how: impl FnOnce(&mut List)) {
+    fn change(&mut self, piece: u64, how: impl FnOnce(&mut SlotList)) {
         let place = place_of(piece);
         how(&mut self.lists[place]);
         let bit = 1 << place;
@@ -200,9 +200,9 @@ impl Stage {
         }
     }
 
-    fn take(&mut self, piece: u64) -> List {
-        let mut list = List::EMPTY;
-        self.change(piece, |place| list = std::mem::replace(place, List::EMPTY));
+    fn take(&mut self, piece: u64) -> SlotList {
+        let mut list = SlotList::EMPTY;
+        self.change(piece, |place| list = std::mem::replace(place, SlotList::EMPTY));
         list
     }
 
@@ -217,7 +217,7 @@ impl Stage {
     }
 }
 
-/// Its place in [`Order::stages`].
+/// Its place in [`EvictionOrder::stages`].
 fn number(stage: u32) -> usize {
     stage.min(STAGES - 1) as usize
 }

@@ -13,14 +13,14 @@ pub(super) const ENTRY_OVERHEAD: usize = 128;
 /// the next one's, and no more is allocated than was ever in use at once.
 #[derive(Debug)]
 pub(super) struct Slots {
-    slots: Vec<Slot>,
+    slots: Vec<ClientSlot>,
     /// The first free one; the others follow as its `newer`.
     free: u32,
 }
 
 /// One client of one rule: one line of a processor's cache.
 #[derive(Debug)]
-pub(super) struct Slot {
+pub(super) struct ClientSlot {
     pub(super) client: ClientKey,
     pub(super) stage: u32,
     pub(super) until: Timestamp,
@@ -38,7 +38,7 @@ pub(super) enum Bytes {
 
 /// Slots one behind the other, the one that was written longest ago first.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct List {
+pub(super) struct SlotList {
     pub(super) oldest: u32,
     newest: u32,
 }
@@ -48,7 +48,7 @@ impl Slots {
         Self { slots: Vec::new(), free: NONE }
     }
 
-    pub(super) fn take(&mut self, slot: Slot) -> u32 {
+    pub(super) fn take(&mut self, slot: ClientSlot) -> u32 {
         if self.free == NONE {
             self.slots.push(slot);
             return u32::try_from(self.slots.len() - 1).expect("the ceiling on entries is below 2^32 - 1");
@@ -68,7 +68,7 @@ impl Slots {
         self.free = at;
     }
 
-    pub(super) fn release_all(&mut self, list: List) {
+    pub(super) fn release_all(&mut self, list: SlotList) {
         let mut next = list.oldest;
         while next != NONE {
             let at = next;
@@ -77,11 +77,11 @@ impl Slots {
         }
     }
 
-    pub(super) fn get(&self, at: u32) -> &Slot {
+    pub(super) fn get(&self, at: u32) -> &ClientSlot {
         &self.slots[at as usize]
     }
 
-    pub(super) fn get_mut(&mut self, at: u32) -> &mut Slot {
+    pub(super) fn get_mut(&mut self, at: u32) -> &mut ClientSlot {
         &mut self.slots[at as usize]
     }
 
@@ -92,7 +92,7 @@ impl Slots {
     }
 }
 
-impl Slot {
+impl ClientSlot {
     pub(super) const fn new(client: ClientKey, stage: u32, until: Timestamp, bytes: Bytes) -> Self {
         Self { client, stage, until, bytes, older: NONE, newer: NONE }
     }
@@ -125,7 +125,7 @@ impl Bytes {
     }
 }
 
-impl List {
+impl SlotList {
     pub(super) const EMPTY: Self = Self { oldest: NONE, newest: NONE };
 
     /// Makes one of its slots the newest.
@@ -153,7 +153,7 @@ impl List {
 
     /// Takes out a slot of this list.
     pub(super) fn unlink(&mut self, at: u32, slots: &mut Slots) {
-        let &Slot { older, newer, .. } = slots.get(at);
+        let &ClientSlot { older, newer, .. } = slots.get(at);
         match older {
             NONE => self.oldest = newer,
             older => slots.get_mut(older).newer = newer,

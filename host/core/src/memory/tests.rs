@@ -92,7 +92,7 @@ fn addresses_of_both_kinds_come_back_as_they_were() {
 
 #[test]
 fn few_bytes_and_many_come_back_as_they_were() {
-    assert_eq!(size_of::<Slot>(), 64);
+    assert_eq!(size_of::<ClientSlot>(), 64);
     let mut one = One::new(ROOMY);
     for length in 0..100 {
         let bytes: Vec<u8> = (1..=length).collect();

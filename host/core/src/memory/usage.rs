@@ -12,7 +12,7 @@ const WORDS: usize = LEVELS / u64::BITS as usize;
 #[derive(Debug)]
 pub(super) struct Usage {
     /// By number of the rule.
-    places: Vec<Place>,
+    places: Vec<RuleNode>,
     /// The first rule of each level.
     levels: Box<[u32; LEVELS]>,
     /// A bit for each level that has a rule.
@@ -20,7 +20,7 @@ pub(super) struct Usage {
 }
 
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RuleNode {
     /// None if it is in no list.
     level: Option<usize>,
     /// The least that would be in a higher level.
@@ -36,7 +36,7 @@ impl Usage {
 
     /// Makes place for a rule that uses nothing yet. Rules are added by number.
     pub(super) fn add(&mut self) {
-        self.places.push(Place { level: None, next: 1, before: NONE, after: NONE });
+        self.places.push(RuleNode { level: None, next: 1, before: NONE, after: NONE });
     }
 
     /// Notes that a rule uses so much now, which is more than before.
@@ -62,7 +62,7 @@ impl Usage {
 
     /// Moves a rule to the level where it belongs.
     fn set(&mut self, rule: u32, bytes: usize) {
-        let Place { level: old, before, after, .. } = self.places[rule as usize];
+        let RuleNode { level: old, before, after, .. } = self.places[rule as usize];
         if let Some(old) = old {
             match before {
                 NONE => self.levels[old] = after,
@@ -76,7 +76,7 @@ impl Usage {
             }
         }
         let level = level(bytes);
-        let mut place = Place { level, next: next(bytes), before: NONE, after: NONE };
+        let mut place = RuleNode { level, next: next(bytes), before: NONE, after: NONE };
         if let Some(level) = level {
             place.after = std::mem::replace(&mut self.levels[level], rule);
             if place.after != NONE {

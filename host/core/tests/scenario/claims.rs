@@ -69,8 +69,8 @@ fn what_waits_for_a_claim_has_its_place_in_the_ledger() {
             +0.0   -> claim knock token c
             +1.0   -> ssh open 10s 192.0.2.4
             +1.0 knock ssh 192.0.2.4: opened 10s
-            +1.0 knock ssh 192.0.2.5: refused ledger-full
-            +1.0 knock ssh 192.0.2.6: refused ledger-full
+            +1.0 knock ssh 192.0.2.5: refused openings-full
+            +1.0 knock ssh 192.0.2.6: refused openings-full
             +2.0   -> ssh open 10s 192.0.2.1
             +2.0   -> ssh open 10s 192.0.2.2
             +2.0   -> ssh open 10s 192.0.2.3

@@ -206,7 +206,7 @@ fn a_command_that_failed_to_open_is_closed_for_it_may_have_done_half() {
 }
 
 #[test]
-fn a_door_that_runs_again_has_an_opening_for_each_knock() {
+fn a_door_that_opens_another_has_an_opening_for_each_knock() {
     check(
         "+0 open knock 192.0.2.1 door=bell
          +4 open knock 192.0.2.1 door=bell
@@ -331,7 +331,7 @@ fn a_full_ledger_refuses_new_clients_and_still_extends_old_ones() {
             +0.0 knock ssh 192.0.2.3: opened 10s
             +0.0   -> ssh open 10s 192.0.2.4
             +0.0 knock ssh 192.0.2.4: opened 10s
-            +1.0 knock ssh 192.0.2.5: refused ledger-full
+            +1.0 knock ssh 192.0.2.5: refused openings-full
             +1.0   -> ssh extend 10s 192.0.2.4
             +1.0 knock ssh 192.0.2.4: extended 10s
             +10.0   -> ssh expire 192.0.2.1

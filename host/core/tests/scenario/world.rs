@@ -8,8 +8,8 @@ use std::time::Duration;
 use expect_test::Expect;
 use postern_core::{
     Act, Action, Again, Claim, ClaimError, ClaimKind, Client, CloseRequest, DoorId, DoorPolicy, Engine,
-    Event, Grant, Key, ListedOpening, Listing, Moment, Once, OpenRequest, Opening, OrderError, Policy,
-    Receipt, Request, RuleId, State, TenantId, UsedOnce, What,
+    Event, Grant, ListedOpening, Listing, Moment, Once, OpenRequest, Opening, OpeningKey, OpeningState,
+    OrderError, Policy, Receipt, Request, RuleId, TenantId, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -113,7 +113,7 @@ fn policy() -> Policy {
         doors: HashMap::from([
             (SSH, ssh),
             (LAMP, by_command("lamp", Again::Extend)),
-            (BELL, by_command("bell", Again::Run)),
+            (BELL, by_command("bell", Again::OpenAnother)),
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
@@ -254,7 +254,7 @@ impl World {
     fn list(&mut self, what: &str, words: &[&str]) {
         let (door, client) = (door(words[0]), words[1].parse().unwrap());
         let open = self.engine.openings().filter(|(key, _)| self.engine.keeps_time(key.door));
-        let listed = |(key, opening): (Key, &Opening)| ListedOpening {
+        let listed = |(key, opening): (OpeningKey, &Opening)| ListedOpening {
             door: key.door,
             client: key.client,
             remaining: opening.until.since(self.now),
@@ -363,7 +363,7 @@ impl World {
         let by_command = self.engine.openings().filter(|(_, opening)| !opening.keeps_time).count();
         assert_eq!(self.engine.left_to_close(), by_command, "what only a command closes is counted");
         for (key, opening) in self.engine.openings() {
-            assert!(opening.due > self.now || opening.state == State::Opening, "{key:?} is overdue");
+            assert!(opening.due > self.now || opening.state == OpeningState::Opening, "{key:?} is overdue");
         }
         let orders = self.answers.iter().filter(|(_, answer)| matches!(answer, Event::Answered(_)));
         assert_eq!(self.engine.is_settled(), orders.count() == 0, "every order waits for its answer");

@@ -192,7 +192,7 @@ fn one_bad_order_does_not_refuse_the_others() {
     let mut orders = Vec::new();
     let mut order = |door: u32, client: String, act| {
         let (serial, client) = (1000 + orders.len() as u64, client.parse().unwrap());
-        orders.push(Order { serial, door: DoorId(door), client, turn: 0, act });
+        orders.push(Order { serial, door: DoorId(door), client, occurrence: 0, act });
     };
     for number in 0..200 {
         order(1, format!("192.0.2.{number}"), Act::Open(MINUTE));
@@ -240,7 +240,7 @@ fn how_long_an_order_takes() {
                     let address =
                         std::net::Ipv4Addr::from_bits(0x0A00_0000 + round * orders_at_once + number);
                     let client = postern_core::Client::alone(address.into());
-                    Order { serial: 0, door, client, turn: 0, act }
+                    Order { serial: 0, door, client, occurrence: 0, act }
                 };
                 let orders: Vec<_> = (0..orders_at_once).map(order).collect();
                 let start = Instant::now();

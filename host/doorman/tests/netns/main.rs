@@ -58,7 +58,7 @@ fn set(sets: &[&str]) -> NetDoor {
 }
 
 fn order(door: DoorId, client: &str, act: Act) -> Order {
-    Order { serial: 7, door, client: client.parse().unwrap(), turn: 0, act }
+    Order { serial: 7, door, client: client.parse().unwrap(), occurrence: 0, act }
 }
 
 /// Gives one order and expects it to be carried out.

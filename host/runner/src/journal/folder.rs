@@ -1,4 +1,4 @@
-//! Folder: which journals of the state folder are whose.
+//! JournalFolder: which journals of the state folder are whose.
 //!
 //! A journal is one of a few files with fixed names. Who holds the lock on a file lives; a file that nobody holds was left by a daemon
 //! that died. A file that may not be ours is moved aside: what is in it would be run.
@@ -13,10 +13,10 @@ use postern_state::{StateFile, StateFolder, Taken};
 use postern_text::chain;
 
 use super::JournalError;
-use super::slot::Slot;
+use super::journal_file::JournalFile;
 
 /// Journals of one name, and so daemons that run commands beside each other in one folder.
-pub(super) const SLOTS: u32 = 16;
+pub(super) const MAX_JOURNALS: u32 = 16;
 /// The names that journals have: those of `run` and those of `knockd`.
 const STEMS: [&str; 2] = ["postern", "knockd"];
 /// Files that are kept beside each other because they cannot be used; one more takes the place of the last.
@@ -44,33 +44,33 @@ pub(super) fn set_aside(path: &Path, why: &dyn Display, observer: &dyn Observer)
 
 /// The state folder, as long as this daemon is the one that starts there.
 #[derive(Debug)]
-pub(super) struct Folder(StateFolder);
+pub(super) struct JournalFolder(StateFolder);
 
-impl Folder {
+impl JournalFolder {
     /// Makes the folder if it is not there, and waits until nobody else is starting there.
     pub(super) fn enter(path: &Path) -> Result<Self, JournalError> {
         Ok(Self(StateFolder::enter(path)?))
     }
 
     /// The first journal of this name that nobody holds; from now on this daemon does.
-    pub(super) fn claim(&self, stem: &str, observer: &dyn Observer) -> Result<Slot, JournalError> {
-        for number in 1..=SLOTS {
+    pub(super) fn claim(&self, stem: &str, observer: &dyn Observer) -> Result<JournalFile, JournalError> {
+        for number in 1..=MAX_JOURNALS {
             let path = self.0.path().join(name(stem, number));
             let taken =
                 take(&path, true, observer).map_err(|error| JournalError::File(path.clone(), error))?;
             if let Some(file) = taken {
-                return Ok(Slot::new(file));
+                return Ok(JournalFile::new(file));
             }
         }
-        Err(JournalError::NoSlot(self.0.path().to_owned()))
+        Err(JournalError::AllHeld(self.0.path().to_owned()))
     }
 
     /// All other journals that nobody holds. From now on this daemon does.
-    pub(super) fn orphans(&self, own: &Slot, observer: &dyn Observer) -> Vec<Slot> {
+    pub(super) fn orphans(&self, own: &JournalFile, observer: &dyn Observer) -> Vec<JournalFile> {
         let mut orphans = Vec::new();
         for path in paths(self.0.path()).filter(|path| path != own.path()) {
             match take(&path, false, observer) {
-                Ok(Some(file)) => orphans.push(Slot::new(file)),
+                Ok(Some(file)) => orphans.push(JournalFile::new(file)),
                 Ok(None) => {}
                 Err(error) => {
                     let detail = chain(&JournalError::File(path, error)).to_string().into();
@@ -83,7 +83,9 @@ impl Folder {
 }
 
 fn paths(folder: &Path) -> impl Iterator<Item = PathBuf> {
-    STEMS.into_iter().flat_map(move |stem| (1..=SLOTS).map(move |number| folder.join(name(stem, number))))
+    STEMS
+        .into_iter()
+        .flat_map(move |stem| (1..=MAX_JOURNALS).map(move |number| folder.join(name(stem, number))))
 }
 
 fn name(stem: &str, number: u32) -> String {

@@ -9,9 +9,9 @@ use redb::{Database, StorageBackend};
 
 use super::*;
 
-fn record(door: &str) -> Record {
+fn record(door: &str) -> JournalRecord {
     let close = Close::Shell { line: b"echo \xff".to_vec() };
-    Record::new(door, Client::alone([192, 0, 2, 1].into()), Duration::from_secs(60), close)
+    JournalRecord::new(door, Client::alone([192, 0, 2, 1].into()), Duration::from_secs(60), close)
 }
 
 fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -19,14 +19,14 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Opens a journal whose last writer may still be letting go of it: of the first slot, or no other.
-pub(crate) fn open(folder: &Path, stem: &str) -> (Journal, Vec<(u64, Record)>) {
+pub(crate) fn open(folder: &Path, stem: &str) -> (Journal, Vec<(u64, JournalRecord)>) {
     let file = fs::File::open(folder.join(format!("{stem}.redb"))).unwrap();
     file.lock().unwrap();
     drop(file);
     Journal::open(folder, stem, Arc::new(())).unwrap()
 }
 
-fn doors(records: &[(u64, Record)]) -> Vec<&str> {
+fn doors(records: &[(u64, JournalRecord)]) -> Vec<&str> {
     records.iter().map(|(_, record)| record.door.as_str()).collect()
 }
 
@@ -56,9 +56,9 @@ fn what_was_put_and_not_erased_is_there_at_the_next_start() {
 fn a_clock_that_was_set_back_gives_no_more_time_and_one_set_forward_gives_none() {
     let fresh = record("a");
     assert!(fresh.remaining() <= Duration::from_secs(60) && fresh.remaining() > Duration::from_secs(50));
-    let set_back = Record { until: fresh.until + 86_400_000, ..fresh.clone() };
+    let set_back = JournalRecord { until: fresh.until + 86_400_000, ..fresh.clone() };
     assert_eq!(set_back.remaining(), Duration::from_secs(60));
-    let set_forward = Record { until: fresh.until - 86_400_000, ..fresh };
+    let set_forward = JournalRecord { until: fresh.until - 86_400_000, ..fresh };
     assert_eq!(set_forward.remaining(), Duration::ZERO);
 }
 
@@ -286,7 +286,7 @@ impl StorageBackend for Loan {
 #[test]
 fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
     let shelf = Arc::new(Shelf::default());
-    let opener = || -> slot::Opener {
+    let opener = || -> journal_file::OpenDatabase {
         let shelf = Arc::clone(&shelf);
         Box::new(move || {
             shelf.opened.store(true, Ordering::Relaxed);
@@ -333,7 +333,7 @@ fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
         thread::sleep(Duration::from_millis(10));
         if Arc::strong_count(&shelf) == 1 {
             let database = opener()().unwrap();
-            break slot::rows(&database).unwrap();
+            break journal_file::rows(&database).unwrap();
         }
     };
     let doors: Vec<_> = rows.iter().map(|(id, bytes)| (*id, parse(bytes, &()).unwrap().door)).collect();
@@ -351,9 +351,9 @@ fn a_client_stands_in_a_record_as_people_write_it() {
         ("fe80::1%3", Client::on_link("fe80::1".parse().unwrap(), 3)),
         ("2001:db8::/64", Client::prefix("2001:db8::/64".parse().unwrap())),
     ] {
-        let written = Record { client, ..record("a") };
+        let written = JournalRecord { client, ..record("a") };
         let json = serde_json::to_string(&written).unwrap();
         assert!(json.contains(&format!(r#""client":"{text}""#)), "{json}");
-        assert_eq!(serde_json::from_str::<Record>(&json).unwrap(), written);
+        assert_eq!(serde_json::from_str::<JournalRecord>(&json).unwrap(), written);
     }
 }

@@ -17,7 +17,7 @@ use postern_core::{Observer, Report, What};
 use redb::Database;
 use tokio::sync::oneshot;
 
-use super::slot::{OPENINGS, Opener, Slot};
+use super::journal_file::{JournalFile, OPENINGS, OpenDatabase};
 
 /// How often writing is tried while something waits to be written.
 const RETRY: Duration = Duration::from_secs(1);
@@ -26,7 +26,7 @@ const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
 /// What the thread is asked for.
 #[derive(Debug)]
-pub(super) enum Message {
+pub(super) enum JournalRequest {
     /// Write a record; its number, or why it is not on the disk.
     Put(Vec<u8>, oneshot::Sender<Result<u64, String>>),
     Rewrite(u64, Vec<u8>),
@@ -43,14 +43,14 @@ pub(super) struct Writer {
     observer: Arc<dyn Observer>,
     /// None after an error, until it is opened again.
     database: Option<Database>,
-    open: Opener,
+    open: OpenDatabase,
     next: u64,
     /// What to write under which number, or none to strike it out; of rows that are there or taken over only, which bounds it.
     backlog: BTreeMap<u64, Option<Vec<u8>>>,
     /// The first and the last of the records that were said not to be on the disk, all of a row: a part may be there nevertheless.
     failed: Option<(u64, u64)>,
     /// Files that are superfluous once the backlog is written.
-    superfluous: Vec<Slot>,
+    superfluous: Vec<JournalFile>,
     trouble: Option<Trouble>,
 }
 
@@ -66,7 +66,7 @@ impl Writer {
         path: PathBuf,
         database: Option<Database>,
         next: u64,
-        open: Opener,
+        open: OpenDatabase,
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self {
@@ -90,8 +90,8 @@ impl Writer {
     }
 
     /// Removes another file once all that was taken over is on the disk.
-    pub(super) fn replaces(&mut self, slot: Slot) {
-        self.superfluous.push(slot);
+    pub(super) fn replaces(&mut self, file: JournalFile) {
+        self.superfluous.push(file);
     }
 
     /// Writes what waits to be written.
@@ -102,13 +102,13 @@ impl Writer {
     }
 
     /// Has a thread write until nobody is left who could give it something.
-    pub(super) fn start(mut self) -> io::Result<Sender<Message>> {
+    pub(super) fn start(mut self) -> io::Result<Sender<JournalRequest>> {
         let (messages, queue) = unbounded();
         thread::Builder::new().name("journal".to_owned()).spawn(move || self.run(&queue))?;
         Ok(messages)
     }
 
-    fn run(&mut self, queue: &Receiver<Message>) {
+    fn run(&mut self, queue: &Receiver<JournalRequest>) {
         loop {
             let first = if self.is_settled() {
                 queue.recv().map(Some).map_err(|_| RecvTimeoutError::Disconnected)
@@ -130,14 +130,14 @@ impl Writer {
             && self.superfluous.is_empty()
     }
 
-    fn write(&mut self, batch: Vec<Message>) {
+    fn write(&mut self, batch: Vec<JournalRequest>) {
         let (mut puts, mut waiting) = (Vec::new(), Vec::new());
         for message in batch {
             match message {
-                Message::Put(bytes, done) => puts.push((self.number(), bytes, done)),
-                Message::Rewrite(id, bytes) => drop(self.backlog.insert(id, Some(bytes))),
-                Message::Erase(id) => drop(self.backlog.insert(id, None)),
-                Message::Flush(done) => waiting.push(done),
+                JournalRequest::Put(bytes, done) => puts.push((self.number(), bytes, done)),
+                JournalRequest::Rewrite(id, bytes) => drop(self.backlog.insert(id, Some(bytes))),
+                JournalRequest::Erase(id) => drop(self.backlog.insert(id, None)),
+                JournalRequest::Flush(done) => waiting.push(done),
             }
         }
         let written = self.try_commit(&puts);
@@ -160,7 +160,7 @@ impl Writer {
     fn succeeded(&mut self) {
         self.backlog.clear();
         self.failed = None;
-        mem::take(&mut self.superfluous).into_iter().for_each(Slot::remove);
+        mem::take(&mut self.superfluous).into_iter().for_each(JournalFile::remove);
         if self.trouble.take().is_some() {
             self.observer.report(&Report::new(What::JournalWritable { path: self.path.as_path().into() }));
         }

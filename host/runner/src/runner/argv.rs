@@ -20,19 +20,19 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// How a door is closed for the client of a call; none if there is nothing to run.
 pub(super) fn close(door: &CommandDoor, call: &Call<'_>) -> Option<Close> {
-    let Run { argv, values, limit } = Run::new(door, Act::Close, call);
+    let ArgvCommand { argv, values, limit } = ArgvCommand::new(door, Act::Close, call);
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     (!argv.is_empty()).then(|| Close::Argv { argv, values: values.to_vec(), limit })
 }
 
 /// One run of a command.
-pub(super) struct Run {
+pub(super) struct ArgvCommand {
     argv: Vec<String>,
     values: [String; PLACEHOLDERS.len()],
     limit: Duration,
 }
 
-impl Run {
+impl ArgvCommand {
     /// What does `act` to the door of a call.
     pub(super) fn new(door: &CommandDoor, act: Act, call: &Call<'_>) -> Self {
         let (argv, seconds) = match act {
@@ -55,7 +55,7 @@ impl Run {
 
     pub(super) async fn perform(&self) -> Result<(), String> {
         let Some((program, arguments)) = self.argv.split_first() else { return Ok(()) };
-        let words = Words::new();
+        let words = StderrBuffer::new();
         let mut command = Command::new(program);
         command
             .args(arguments.iter().map(|argument| self.fill(argument)))
@@ -63,7 +63,7 @@ impl Run {
             .env("PATH", PATH)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(words.as_ref().map_or_else(Stdio::null, Words::writer))
+            .stderr(words.as_ref().map_or_else(Stdio::null, StderrBuffer::writer))
             // Its own group, so that what it starts can be ended with it.
             .process_group(0)
             .kill_on_drop(true);
@@ -82,7 +82,7 @@ impl Run {
         if status.success() {
             return Ok(());
         }
-        let words = words.map(Words::read).unwrap_or_default();
+        let words = words.map(StderrBuffer::read).unwrap_or_default();
         let separator = if words.is_empty() { "" } else { ": " };
         Err(format!("{program} failed ({status}){separator}{words}"))
     }
@@ -116,9 +116,9 @@ impl Run {
 
 /// The standard error of a command: a piece of memory that is full when it is full. Unlike a pipe it is no trouble to whatever
 /// the command leaves running, and nobody needs to read along.
-struct Words(File);
+struct StderrBuffer(File);
 
-impl Words {
+impl StderrBuffer {
     fn new() -> Option<Self> {
         let memory = memfd_create("words", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
         rustix::fs::ftruncate(&memory, MAX_WORDS as u64).ok()?;
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn placeholders_are_filled_once() {
         let values = ["2001:db8::1", "lamp", "{ip}", "60"].map(str::to_owned);
-        let run = Run { argv: vec![], values, limit: Duration::ZERO };
+        let run = ArgvCommand { argv: vec![], values, limit: Duration::ZERO };
         assert_eq!(run.fill("--from={ip} {door}/{rule} {seconds}s"), "--from=2001:db8::1 lamp/{ip} 60s");
         assert_eq!(run.fill("{other} {{ip} {"), "{other} {2001:db8::1 {");
     }

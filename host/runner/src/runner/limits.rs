@@ -1,4 +1,4 @@
-//! Limits: how many commands run at once.
+//! CommandLimits: how many commands run at once.
 //!
 //! Bounds are per door, and closing has its own, so that commands that hang keep neither another door's from running, nor any door
 //! from being closed on time. All doors together share what bounds the whole; of that, each has a few for itself that no other can take.
@@ -14,7 +14,7 @@ const ENOUGH_DOORS: usize = 1024;
 
 /// How many commands of one kind run at once, to open; and as many more to close.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Bounds {
+pub(super) struct CommandBounds {
     /// Of one door.
     door: usize,
     /// Of these, how many whatever other doors do.
@@ -24,22 +24,22 @@ pub(super) struct Bounds {
 }
 
 /// Commands of our own configuration; they have a time limit.
-pub(super) const ARGV: Bounds = Bounds { door: 32, own: 4, shared: 256 };
+pub(super) const ARGV: CommandBounds = CommandBounds { door: 32, own: 4, shared: 256 };
 /// knockd's commands; some sleep until it is time to close what they opened.
-pub(super) const SHELL: Bounds = Bounds { door: 1024, own: 16, shared: 4096 };
+pub(super) const SHELL: CommandBounds = CommandBounds { door: 1024, own: 16, shared: 4096 };
 
 /// Counts the commands of one kind.
 #[derive(Debug)]
-pub(super) struct Limits {
-    bounds: Bounds,
+pub(super) struct CommandLimits {
+    bounds: CommandBounds,
     opening: Arc<Semaphore>,
     closing: Arc<Semaphore>,
-    doors: Mutex<HashMap<Arc<str>, Arc<Door>>>,
+    doors: Mutex<HashMap<Arc<str>, Arc<DoorLimits>>>,
 }
 
 /// What one door may run.
 #[derive(Debug)]
-struct Door {
+struct DoorLimits {
     opening: Lane,
     closing: Lane,
 }
@@ -52,20 +52,20 @@ struct Lane {
 
 /// The right to run one command, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Slot {
-    _door: Arc<Door>,
+pub(super) struct CommandPermit {
+    _door: Arc<DoorLimits>,
     _all: OwnedSemaphorePermit,
     _one: OwnedSemaphorePermit,
 }
 
-impl Limits {
-    pub(super) fn new(bounds: Bounds) -> Self {
+impl CommandLimits {
+    pub(super) fn new(bounds: CommandBounds) -> Self {
         let shared = || Arc::new(Semaphore::new(bounds.shared));
         Self { bounds, opening: shared(), closing: shared(), doors: Mutex::default() }
     }
 
     /// Waits until one more command of a door may run, to open it or to close it. None if the daemon ends.
-    pub(super) async fn acquire(&self, door: &Arc<str>, is_closing: bool) -> Option<Slot> {
+    pub(super) async fn acquire(&self, door: &Arc<str>, is_closing: bool) -> Option<CommandPermit> {
         let door = self.door(door);
         let (lane, shared) = match is_closing {
             true => (&door.closing, &self.closing),
@@ -77,10 +77,10 @@ impl Limits {
             own = Arc::clone(&lane.own).acquire_owned() => own,
             shared = Arc::clone(shared).acquire_owned() => shared,
         };
-        Some(Slot { _all: all, _one: one.ok()?, _door: door })
+        Some(CommandPermit { _all: all, _one: one.ok()?, _door: door })
     }
 
-    fn door(&self, name: &Arc<str>) -> Arc<Door> {
+    fn door(&self, name: &Arc<str>) -> Arc<DoorLimits> {
         let mut doors = self.doors.lock().past_panic();
         if doors.len() >= ENOUGH_DOORS {
             doors.retain(|_, door| Arc::strong_count(door) > 1);
@@ -90,7 +90,7 @@ impl Limits {
             || Lane { all: Arc::new(Semaphore::new(bounds.door)), own: Arc::new(Semaphore::new(bounds.own)) };
         let door = doors
             .entry(Arc::clone(name))
-            .or_insert_with(|| Arc::new(Door { opening: lane(), closing: lane() }));
+            .or_insert_with(|| Arc::new(DoorLimits { opening: lane(), closing: lane() }));
         Arc::clone(door)
     }
 }
@@ -99,25 +99,25 @@ impl Limits {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { door: 4, own: 1, shared: 5 };
+    const BOUNDS: CommandBounds = CommandBounds { door: 4, own: 1, shared: 5 };
 
-    /// How many slots there are at once.
-    async fn count(limits: &Limits, door: &str, is_closing: bool) -> Vec<Slot> {
-        let mut slots = Vec::new();
+    /// How many permits there are at once.
+    async fn count(limits: &CommandLimits, door: &str, is_closing: bool) -> Vec<CommandPermit> {
+        let mut permits = Vec::new();
         let door = Arc::from(door);
         // What can be had is had at the first poll.
         loop {
             tokio::select! {
                 biased;
-                slot = tokio::task::unconstrained(limits.acquire(&door, is_closing)) => slots.extend(slot),
-                () = std::future::ready(()) => return slots,
+                permit = tokio::task::unconstrained(limits.acquire(&door, is_closing)) => permits.extend(permit),
+                () = std::future::ready(()) => return permits,
             }
         }
     }
 
     #[tokio::test]
     async fn a_door_has_its_bound_and_closing_another() {
-        let limits = Limits::new(BOUNDS);
+        let limits = CommandLimits::new(BOUNDS);
         let hung = count(&limits, "a", false).await;
         assert_eq!(hung.len(), 4);
         let closing = count(&limits, "a", true).await;
@@ -131,7 +131,7 @@ mod tests {
 
     #[tokio::test]
     async fn doors_whose_commands_hang_leave_every_other_its_own() {
-        let limits = Limits::new(BOUNDS);
+        let limits = CommandLimits::new(BOUNDS);
         let mut hung = Vec::new();
         for n in 0..100 {
             hung.extend(count(&limits, &format!("door {n}"), false).await);
@@ -144,7 +144,7 @@ mod tests {
 
     #[tokio::test]
     async fn doors_of_which_nothing_runs_are_forgotten() {
-        let limits = Limits::new(BOUNDS);
+        let limits = CommandLimits::new(BOUNDS);
         let held = limits.acquire(&"held".into(), false).await;
         for n in 0..3 * ENOUGH_DOORS {
             limits.acquire(&format!("door {n}").into(), false).await;

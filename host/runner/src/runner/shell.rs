@@ -28,14 +28,14 @@ pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str, observ
 }
 
 /// One run of a command.
-pub(super) struct Run {
+pub(super) struct ShellCommand {
     start: Option<OsString>,
     stop: Option<OsString>,
     order: Order,
     name: String,
 }
 
-impl Run {
+impl ShellCommand {
     pub(super) fn new(door: &ShellDoor, order: &Order, name: &str) -> Self {
         let (start, stop) = door.commands(order.client.address().is_ipv6());
         Self { start: start.cloned(), stop: stop.cloned(), order: *order, name: name.to_owned() }

@@ -1,4 +1,4 @@
-//! Rest: the growing pause of a rule that keeps faulting.
+//! Backoff: the growing pause of a rule that keeps faulting.
 
 use std::time::Duration;
 
@@ -16,16 +16,16 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(120);
 
 /// How often one rule faulted lately, and until when it rests for it.
 #[derive(Debug, Default)]
-pub struct Rest {
+pub struct Backoff {
     faults: u32,
     last_fault: Moment,
     until: Moment,
 }
 
-impl Rest {
+impl Backoff {
     /// Whether the rule must not be called now.
     #[must_use]
-    pub fn is_resting(&self, now: Moment) -> bool {
+    pub fn is_active(&self, now: Moment) -> bool {
         now < self.until
     }
 
@@ -55,8 +55,8 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_a_minute_and_no_further() {
-        let mut rest = Rest::default();
-        let pauses: Vec<_> = (0..16).map(|_| rest.fault(at(1)).as_millis()).collect();
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..16).map(|_| backoff.fault(at(1)).as_millis()).collect();
         assert_eq!(
             pauses,
             [0, 0, 0, 100, 200, 400, 800, 1600, 3200, 6400, 12800, 25600, 51200, 60000, 60000, 60000]
@@ -64,14 +64,14 @@ mod tests {
     }
 
     #[test]
-    fn rests_for_the_pause_and_is_forgiven_after_two_quiet_minutes() {
-        let mut rest = Rest::default();
+    fn backs_off_for_the_pause_and_is_forgiven_after_two_quiet_minutes() {
+        let mut backoff = Backoff::default();
         for _ in 0..20 {
-            rest.fault(at(10));
+            backoff.fault(at(10));
         }
-        assert!(rest.is_resting(at(69)));
-        assert!(!rest.is_resting(at(70)));
-        assert_eq!(rest.fault(at(129)), Duration::from_secs(60));
-        assert_eq!(rest.fault(at(300)), Duration::ZERO);
+        assert!(backoff.is_active(at(69)));
+        assert!(!backoff.is_active(at(70)));
+        assert_eq!(backoff.fault(at(129)), Duration::from_secs(60));
+        assert_eq!(backoff.fault(at(300)), Duration::ZERO);
     }
 }

@@ -1,4 +1,4 @@
-//! Slot: one journal file that this daemon holds, and what is written in it.
+//! JournalFile: one journal file that this daemon holds, and what is written in it.
 
 use std::path::Path;
 
@@ -13,16 +13,16 @@ pub(super) const OPENINGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::ne
 const CACHE: usize = 1 << 20;
 
 /// What a journal holds, by number, as it is written.
-pub(super) type Rows = Vec<(u64, Vec<u8>)>;
+pub(super) type JournalRows = Vec<(u64, Vec<u8>)>;
 
 /// Opens the database of a slot.
-pub(super) type Opener = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
+pub(super) type OpenDatabase = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 /// A journal file that this daemon has locked.
 #[derive(Debug)]
-pub(super) struct Slot(StateFile);
+pub(super) struct JournalFile(StateFile);
 
-impl Slot {
+impl JournalFile {
     pub(super) const fn new(file: StateFile) -> Self {
         Self(file)
     }
@@ -32,7 +32,7 @@ impl Slot {
     }
 
     /// What is in it, checked, and the database; none if the file is new and cannot be written yet.
-    pub(super) fn read(&self) -> Result<(Option<Database>, Rows), JournalError> {
+    pub(super) fn read(&self) -> Result<(Option<Database>, JournalRows), JournalError> {
         let opening = |error| JournalError::Open(self.path().to_owned(), error);
         let is_new = self.0.is_empty().map_err(|error| JournalError::File(self.path().to_owned(), error))?;
         let mut database = match self.0.open(CACHE) {
@@ -53,7 +53,7 @@ impl Slot {
     }
 
     /// Opens the database again after it was closed; the file stays ours meanwhile.
-    pub(super) fn opener(&self) -> Opener {
+    pub(super) fn opener(&self) -> OpenDatabase {
         let file = self.0.clone();
         Box::new(move || file.open(CACHE))
     }
@@ -64,7 +64,7 @@ impl Slot {
     }
 }
 
-pub(super) fn rows(database: &Database) -> Result<Rows, redb::Error> {
+pub(super) fn rows(database: &Database) -> Result<JournalRows, redb::Error> {
     let table = match database.begin_read()?.open_table(OPENINGS) {
         Err(TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
         opened => opened?,
