@@ -17,31 +17,31 @@ pub enum Action {
         /// On behalf of which rule; none if it was found open at start.
         rule: Option<RuleId>,
     },
-    /// Have something be used up before an opening is ordered, durably if that can be; the answer is an [`crate::Event::Claimed`]. Nobody may
-    /// wait for it who judges.
+    /// Have something used up before an opening is ordered, durably if possible; the answer is a [`crate::Event::Claimed`]. Judging must not
+    /// wait for it.
     Claim(Claim),
-    /// Write down that an opening of a door that does not keep the time lasts until then, so that the next run knows if this one is
-    /// killed. Nothing is to be done at the door, and nobody answers.
+    /// Record until when an opening lasts of a door that does not keep the time, so that the next run knows if this one is killed. Nothing is
+    /// done at the door, and there is no answer.
     Note {
         /// Which opening.
         key: OpeningKey,
         /// From now.
         lasts: Duration,
     },
-    /// Have what was written down of an opening stay there, for the operator and for the next run: its door did not close, and in
-    /// this run nobody tries again. Nobody answers.
+    /// Keep the record of an opening, for the operator and for the next run: its door did not close, and the engine does not try again. There
+    /// is no answer.
     Abandon {
         /// Which opening.
         key: OpeningKey,
     },
-    /// Tell whoever wants to know.
+    /// Report something to the observers.
     Tell(Report<'static>),
 }
 
 /// Why a door was closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// Its time was up.
+    /// It expired.
     Expired,
     /// A rule said so.
     Asked,
@@ -49,7 +49,7 @@ pub enum Why {
     Failed,
     /// The daemon stops.
     Stopping,
-    /// Somebody else closed it.
+    /// Another program or the operator closed it.
     Removed,
     /// The door was changed, and cannot be open for such a client any more.
     Changed,

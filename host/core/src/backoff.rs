@@ -4,17 +4,17 @@ use std::time::Duration;
 
 use crate::moment::Moment;
 
-/// Faults that are borne without a pause.
+/// Faults without a pause.
 const FREE_FAULTS: u32 = 3;
 /// The pause after the first fault too many; it doubles with each further one.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// No pause is longer.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// After this long without a fault all is forgiven. Above the longest pause, so that a rule that
-/// faults at once after each pause stays at the longest.
+/// After this long without a fault the count starts over. It is longer than the longest pause, so that a rule that faults at once after each
+/// pause stays at the longest.
 const FORGIVEN_AFTER: Duration = Duration::from_secs(120);
 
-/// How often one rule faulted lately, and until when it rests for it.
+/// How often one rule faulted lately, and until when it must not be called.
 #[derive(Debug, Default)]
 pub struct Backoff {
     faults: u32,

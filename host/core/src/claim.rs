@@ -6,7 +6,7 @@ use crate::drop_reason::DropReason;
 use crate::tenant::RuleId;
 use crate::verdict::Once;
 
-/// A request to use something up, for one opening. Whoever keeps what was used answers each with one [`crate::Event::Claimed`].
+/// A request to use something up, for one opening. The ledger answers each with one [`crate::Event::Claimed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Which claim; the answer carries the same number. No order has it.
@@ -52,7 +52,7 @@ pub enum ClaimError {
     AlreadyUsed,
     /// No more can be kept of this rule, or of all rules; forgetting one would make a recorded knock good again.
     Full,
-    /// Too many wait to be kept.
+    /// Too many claims wait to be recorded.
     Busy,
     /// It could not be made durable, in words for the log. It may count as used all the same.
     NotRecorded(String),

@@ -1,25 +1,26 @@
-//! Copies: one packet that was seen on several interfaces, and so is to count once.
+//! Copies: recognises one packet that is captured on several interfaces, so that it counts once.
 //!
 //! A packet shows on each interface that it passes on its way through this machine: on a port and on its bridge, on a bond, on the
-//! device of its VLAN. Who sees it first is a race between captures. So nothing is said of where packets pass: the same bytes on
-//! *another* interface are the same packet, and the same bytes once more on the same one are another packet. Of bytes that came
-//! twice on one interface and twice on another there were two.
+//! device of its VLAN. Which capture sees it first is a race. So the order of interfaces does not matter: the same bytes on
+//! *another* interface are the same packet, and the same bytes once more on the same interface are another packet. Bytes that came
+//! twice on one interface and twice on another were two packets.
 //!
-//! A copy that somebody else sends first, on another interface, is judged in the packet's place: it must be the same to the last byte, which
+//! A copy that an attacker sends first, on another interface, is judged in the packet's place: it must be the same to the last byte, which
 //! takes guessing what the client will send, and a rule that names its own interfaces is shown what comes there all the same.
 
 use std::time::Duration;
 
 use crate::knock::{Sighting, Timestamp};
 
-/// For how long bytes that are seen again elsewhere are the same packet, counted from when they were last seen.
+/// How long the same bytes on another interface are the same packet, counted from when they were last seen.
 const WINDOW: Duration = Duration::from_millis(50);
 /// Interfaces that one packet is followed over. On more than these it counts once more.
 const INTERFACES: usize = 6;
 /// Packets in a bucket. What comes to a full one takes the place of the oldest.
 const BUCKET: usize = 4;
 
-/// What was seen lately, in a table of fixed size. What is forgotten because it is full may count twice, and nothing else comes of it.
+/// The packets seen lately, in a table of fixed size that is allocated with the first packet. A packet that was evicted may count twice, which
+/// does no other harm.
 #[derive(Debug)]
 pub struct Copies {
     /// Empty until the first packet.
@@ -28,7 +29,7 @@ pub struct Copies {
     size: usize,
 }
 
-/// A few packets. What is looked at for each comes first, in one line of the processor's cache: in a flood none is there any more.
+/// A few packets. Keys and times come first, in one cache line: in a flood of new packets a look-up touches nothing else.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 struct Bucket {
@@ -53,13 +54,13 @@ impl Copies {
         Self { buckets: Vec::new(), size: packets.div_ceil(BUCKET).next_power_of_two() }
     }
 
-    /// Takes note of a packet, and says whether it is a copy of one that was seen on another interface. What is noted in different
-    /// `scopes` has nothing to do with each other.
+    /// Notes a packet, and says whether it is a copy of one that was seen on another interface. Packets of different `scope`s are never
+    /// copies of each other.
     pub fn is_copy(&mut self, sighting: Sighting, scope: u64, time: Timestamp) -> bool {
         if self.buckets.is_empty() {
             self.buckets = vec![Bucket::EMPTY; self.size];
         }
-        // Fingerprints are keyed, so nobody outside can aim at one bucket. The remainder always fits.
+        // Fingerprints are keyed hashes, so an attacker cannot aim at one bucket. The remainder always fits a usize.
         let key = sighting.fingerprint ^ scope;
         let bucket = usize::try_from(key % self.size as u64).unwrap_or_default();
         self.buckets[bucket].note(key, sighting.interface, time)

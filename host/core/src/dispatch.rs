@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::interest::{Destination, Interest, Watch};
 use crate::knock::{Detail, Direction, Knock, TcpFlags, Transport};
 
-/// What one rule asked for, as the host holds it to.
+/// What one rule asked for, limited to what the host lets it see.
 #[derive(Clone, Debug)]
 pub struct Subscription {
     /// What the module asked for.
@@ -28,7 +28,7 @@ pub struct Dispatch {
     subscriptions: Vec<Subscription>,
     /// For each of them, what [`Dispatch::scope`] says.
     scopes: Vec<u64>,
-    /// For each transport, the list that each port leads to; no table: nobody watches the transport.
+    /// For each transport, the list that each port leads to; no table if no rule watches the transport.
     tables: [Option<Box<[u32]>>; 4],
     /// The distinct lists; the first is empty.
     lists: Vec<Box<[DispatchEntry]>>,
@@ -42,8 +42,8 @@ struct DispatchEntry {
     clear: u8,
 }
 
-/// What all lists may hold together. A rule that names a port is in the list of every range of ports between two at which anything
-/// changes, so rules that overlap in many ways make lists that are many times as large as what they ask for.
+/// Entries in all lists together. A list belongs to a range of ports for which the same rules watch, and each rule is in the lists of all
+/// ranges that it covers. So rules that overlap in many ways need many times as many entries as they have watches.
 const MAX_ENTRIES: usize = 1 << 22;
 
 /// The rules' watches overlap in too many ways.

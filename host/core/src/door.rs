@@ -1,4 +1,5 @@
-//! What is said to a door and what it answers: small, fixed in size, fit to cross a process boundary.
+//! Orders to doors and their receipts: plain data that can be sent to another process. An order has a fixed size; a receipt may carry an
+//! error message.
 
 use std::fmt;
 use std::time::Duration;
@@ -16,7 +17,7 @@ pub struct OpeningKey {
     pub door: DoorId,
     /// For whom.
     pub client: Client,
-    /// Which of several; 0 where opening again extends.
+    /// Which of several openings at once ([`crate::Again::OpenAnother`]); 0 where opening again extends the first.
     pub occurrence: u64,
 }
 
@@ -29,13 +30,13 @@ pub struct Order {
     pub door: DoorId,
     /// For whom.
     pub client: Client,
-    /// Which of several openings of the door for this client; 0 where there is only one.
+    /// As in [`OpeningKey::occurrence`].
     pub occurrence: u64,
     /// What.
     pub act: Act,
 }
 
-/// What an order asks for. Each is harmless when repeated.
+/// What an order asks for. Repeating one does no harm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Act {
     /// Open for this long from now.
@@ -44,8 +45,8 @@ pub enum Act {
     Extend(Duration),
     /// Close now, if it is open.
     Close,
-    /// Its time is over: make sure that it is closed. Only for doors that keep the time themselves, which closed it unless their clock
-    /// is late.
+    /// The opening has expired: make sure that it is closed. Only for doors that keep the time themselves and have closed it already, unless
+    /// their clock is late.
     Expire,
 }
 
@@ -61,9 +62,9 @@ pub struct Receipt {
 /// Why an order was not carried out, in words for the log.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OrderError {
-    /// Nothing was begun: how to close the door could not be written down before. The door is as it was.
+    /// Nothing was done: how to close the door could not be recorded first. The door is as it was.
     NotRecorded(String),
-    /// It was begun, and a part of it may have been done.
+    /// It failed, and a part of it may have been done.
     Failed(String),
 }
 

@@ -1,4 +1,4 @@
-//! DropReason: why nothing happened.
+//! DropReason: why a packet or a verdict came to nothing.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use std::fmt;
 pub enum DropReason {
     /// The frame ended before its headers did.
     Truncated,
-    /// A header contradicts itself or its surroundings.
+    /// A header contradicts itself or another header.
     Malformed,
     /// Not IPv4 or IPv6.
     NotIp,
@@ -29,11 +29,11 @@ pub enum DropReason {
     QueueFull,
     /// The rule trapped, overran a limit or returned nonsense.
     Fault,
-    /// The rule rests after repeated faults.
+    /// The rule is not called for a while after repeated faults.
     BackingOff,
     /// No more clients could be remembered, and this one had come less far than all that are.
     MemoryFull,
-    /// A client was forgotten before its time, since no more could be remembered and another came.
+    /// A client was evicted from memory before its time, to make room for another.
     Evicted,
     /// The door is not one that the rule was granted.
     DoorNotGranted,
@@ -47,11 +47,11 @@ pub enum DropReason {
     TokensFull,
     /// Too many openings wait for their one-time token, or one has waited too long.
     LedgerBusy,
-    /// The ledger or the line of waiting orders is full.
+    /// The table of openings is full, or too many orders have no receipt yet.
     OpeningsFull,
     /// The door could not be opened.
     DoorFailed,
-    /// What must be on the disk before could not be written there, how to close the door or that a token is used, so nothing was done.
+    /// How to close the door, or that a token is used, could not be written to the disk first, so nothing was done.
     NotRecorded,
     /// The rule was changed since it judged.
     Outdated,

@@ -32,15 +32,14 @@ use under_way::{Awaited, UnderWay};
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 /// Tries to close a door, before it is left to its own clock or, if it has none, to the operator and the next run.
 const MAX_TRIES: u32 = 6;
-/// What is done in one call of [`Engine::handle_deadline`] at most. The shell holds a lock meanwhile, and a knock waits for it.
+/// Deadlines handled at most in one call of [`Engine::handle_deadline`]. The shell holds the engine's lock meanwhile, and knocks wait for it.
 const DEADLINES_AT_ONCE: usize = 256;
-/// The shell answers every order, a command's after hours perhaps; should it ever lose one, the opening is looked at
-/// again after this.
+/// The shell answers every order, that of a command perhaps after hours. If a receipt is ever lost, the opening is closed after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
 
-/// Holds verdicts to what was granted, keeps the ledger, and says what doors must do and when.
+/// Holds verdicts to what was granted, keeps the table of openings, and orders doors to open and close.
 ///
-/// The shell feeds it every [`Event`] as it happens, calls [`Engine::handle_deadline`] when [`Engine::next_deadline`] has
+/// The shell passes every [`Event`] to it, calls [`Engine::handle_deadline`] when [`Engine::next_deadline`] has
 /// come, carries out the actions of both in their order, and answers each [`Action::Order`] with an
 /// [`Event::Answered`] and each [`Action::Claim`] with an [`Event::Claimed`]. A call too early or too often does nothing.
 #[derive(Debug, Default)]
@@ -52,7 +51,7 @@ pub struct Engine {
     policy_before: Arc<Policy>,
     /// Rules of the policy that open and close nothing, since their files are gone.
     suspended: HashSet<RuleId>,
-    /// The policy's doors, and those of earlier policies that are still open for somebody.
+    /// The policy's doors, and those of earlier policies that are still open for a client.
     doors: HashMap<DoorId, DoorPolicy>,
     openings: Openings,
     claims: Claims,
@@ -71,7 +70,7 @@ enum Purpose {
         lasts: Duration,
         until: Moment,
     },
-    /// To open again what somebody else closed.
+    /// To open again what was lost with its set.
     Reopen {
         until: Moment,
     },
@@ -93,7 +92,7 @@ impl Engine {
         Self { generation: 1, policy, policy_before, doors, ..Self::default() }
     }
 
-    /// Takes note of an event; what must be done about it, in order.
+    /// Handles an event; returns the actions to carry out, in order.
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
         match event {
             Event::Judged { rule, generation, source, request } => {
@@ -117,9 +116,9 @@ impl Engine {
         std::mem::take(&mut self.actions)
     }
 
-    /// Does what is due at `now`; what must be done about it, in order.
+    /// Handles what is due at `now`; returns the actions to carry out, in order.
     ///
-    /// If very much is due the rest stays due: [`Engine::next_deadline`] is not after `now` then, and the next call goes on.
+    /// A call handles a bounded number of deadlines. If more are due, [`Engine::next_deadline`] is not after `now`, and the next call goes on.
     pub fn handle_deadline(&mut self, now: Moment) -> Vec<Action> {
         self.forget_claims(now);
         self.do_due(now);
@@ -138,7 +137,7 @@ impl Engine {
         self.under_way.is_empty()
     }
 
-    /// How many openings would stay open for ever if nobody closed them.
+    /// How many openings do not close by themselves: the engine must close them.
     #[must_use]
     pub fn left_to_close(&self) -> usize {
         self.openings.left_to_close()
@@ -161,14 +160,14 @@ impl Engine {
         self.policy.doors.get(&door).is_some_and(|door| door.keeps_time)
     }
 
-    /// Does a piece of what is due.
+    /// Handles at most [`DEADLINES_AT_ONCE`] of what is due.
     fn do_due(&mut self, now: Moment) {
         for _ in 0..DEADLINES_AT_ONCE {
             let Some(key) = self.openings.due(now) else { break };
             let opening = self.openings.find(key).map(|opening| (opening.state, opening.until));
             match opening {
                 Some((OpeningState::Closing { why, .. }, _)) => self.order_close(key, why, None, now),
-                // Its time is not over, so it is due for another reason.
+                // It has not expired, so it is due for another reason: to be opened again.
                 Some((OpeningState::Open, until)) if until > now => self.reopen(key, now),
                 _ if self.closes_without_us(key.door) => {
                     let rule = self.openings.remove(key).and_then(|opening| opening.rule);
@@ -194,7 +193,7 @@ impl Engine {
         let keeps_time = door.keeps_time;
         let opens_another = door.again == Again::OpenAnother;
         let before = if opens_another { None } else { self.openings.find(key).cloned() };
-        // What waits for its claim has its place in the ledger already.
+        // An opening that waits for its claim counts already.
         let openings = self.openings.len() + self.claims.len();
         let refusal = if self.stopping {
             Some(DropReason::Stopping)
@@ -228,7 +227,7 @@ impl Engine {
         let rule = Some(rule.clone());
         match before {
             Some(before @ Opening { state: OpeningState::Opening | OpeningState::Open, .. }) => {
-                // Opening again never takes time away.
+                // Opening again never shortens an opening.
                 let until = until.max(before.until);
                 let purpose = Purpose::Extend { until, before: before.until };
                 let is_awaited = before.state == OpeningState::Opening && !keeps_time;
@@ -243,7 +242,7 @@ impl Engine {
                 }
             }
             Some(Opening { state: OpeningState::Closing { .. }, .. }) | None => {
-                // What a command opens is open when the command has ended, and not closed before.
+                // A command's opening begins when the command has ended, and is not closed before that.
                 let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
                 let opening = Opening::new(rule.clone(), OpeningState::Opening, until, due, keeps_time);
                 self.openings.put(key, opening);
@@ -330,7 +329,7 @@ impl Engine {
         now: Moment,
     ) {
         match (purpose, opening.state) {
-            // Whoever closed it may let us open it later.
+            // The set may be back later; the listing after that opens it again.
             (Purpose::Reopen { .. }, OpeningState::Opening) => {
                 self.openings.put(key, Opening { state: OpeningState::Open, is_missing: true, ..opening });
             }
@@ -356,7 +355,7 @@ impl Engine {
         now: Moment,
     ) {
         let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
-        // A stop waits for nobody's next try.
+        // A stopping daemon does not wait for a retry.
         let is_last = self.stopping && !keeps_time;
         let again_in = match newest {
             Some(Opening { state: OpeningState::Closing { tries, .. }, .. })

@@ -14,7 +14,7 @@ use crate::verdict::{CloseRequest, OpenRequest};
 /// Everything that can happen.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// A rule said that doors should open or close.
+    /// A rule judged that doors should open or close.
     Judged {
         /// Which rule.
         rule: RuleId,
@@ -35,7 +35,7 @@ pub enum Event {
         /// Used up for this claim, or why not.
         result: Result<(), ClaimError>,
     },
-    /// This is open in the packet filter: when the daemon starts, after a reload, or because somebody else has changed the ruleset. To be
+    /// This is open in the packet filter: when the daemon starts, after a reload, or because another program has changed the ruleset. To be
     /// brought after the answers to all orders that were carried out before it was read, and before those to later ones.
     Listed(Listing),
     /// An earlier run opened a door that only a command closes, and could not close it.
@@ -58,7 +58,7 @@ pub enum Event {
     },
     /// A new generation of rules and doors is in force, with the next number.
     PolicyChanged(Arc<Policy>),
-    /// The daemon is asked to stop: nothing opens any more, and doors that no one else would close are closed.
+    /// The daemon is stopping: no door opens any more, and doors that do not close by themselves are closed.
     Stopping,
 }
 

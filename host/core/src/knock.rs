@@ -17,7 +17,7 @@ pub const MAX_TCP_OPTIONS: usize = 40;
 pub struct Knock {
     /// When the packet was captured.
     pub time: Timestamp,
-    /// Who sent it, or says so.
+    /// The source address, which may be spoofed.
     pub source: IpAddr,
     /// Source port; for ICMP and ICMPv6 the message code.
     pub source_port: u16,
@@ -43,7 +43,7 @@ pub struct Knock {
     pub link: u32,
     /// Whether it came in or went out there.
     pub direction: Direction,
-    /// By what a copy of it on another interface is known; none if there can be no copies.
+    /// Identifies copies of it on other interfaces; none if there can be no copies.
     pub sighting: Option<Sighting>,
     /// The first bytes behind the transport header, at most [`MAX_PAYLOAD`].
     pub payload: Box<[u8]>,
@@ -62,7 +62,7 @@ pub enum Direction {
 /// One packet on one interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sighting {
-    /// A keyed hash of its bytes: another packet has another one, as far as anybody outside can bring about.
+    /// A keyed hash of its bytes, so that an attacker cannot find another packet with the same one.
     pub fingerprint: u64,
     /// The index of the interface, and which way it was going there; never 0.
     pub interface: u32,
@@ -122,7 +122,7 @@ impl fmt::Display for Transport {
     }
 }
 
-/// What a TCP header says beyond ports and flags (RFC 9293, section 3.1). Nothing of it was held against a connection.
+/// What a TCP header says beyond ports and flags (RFC 9293, section 3.1). It is not checked against any connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct TcpHeader {
     /// Sequence number.

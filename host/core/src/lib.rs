@@ -5,7 +5,7 @@
 //! [`Action`]s: orders to doors, and a [`Report`] for each thing that happened. Every function gets the time as an argument, so that a
 //! scenario of an hour is a test of a millisecond.
 //!
-//! **Invariant:** nothing here reads a clock; `.clippy.toml` of this crate holds it.
+//! **Invariant:** nothing here reads a clock; `.clippy.toml` of this crate bans it.
 
 // What a packet says, and what a rule asks for and answers.
 mod interest;

@@ -1,10 +1,10 @@
-//! Likeness: which packets are one and the same.
+//! Likeness: which captured packets count as copies of one packet.
 
-/// How alike packets are that are one and the same.
+/// How alike copies of one packet are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Likeness {
-    /// Byte for byte. A packet that a router has passed on is another one.
+    /// Equal in every byte. A forwarded packet is another packet.
     Exact,
-    /// But for what routers change: for those who see packets come in and leave again.
+    /// Equal except in what routers change: for captures that see a packet come in and leave again.
     AcrossRouters,
 }

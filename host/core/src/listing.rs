@@ -9,10 +9,10 @@ use crate::door::DoorId;
 /// What is open in the packet filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Listing {
-    /// All of it, whoever opened it; sorted by door and client, or the engine sorts it while others wait for it.
+    /// All openings, also those that other programs made. Sorted by door and client, or the engine sorts them while it holds its lock.
     pub openings: Vec<ListedOpening>,
-    /// The doors whose sets are the same as when they were last listed: what was open there and is not any more was taken out by somebody,
-    /// or its time is over. Sets of any other door are gone, or were made anew.
+    /// The doors whose sets are the same as in the last listing: an opening that is missing there expired or was removed on purpose. The sets
+    /// of every other door are gone or were made anew.
     pub lived_on: BTreeSet<DoorId>,
 }
 

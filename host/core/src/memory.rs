@@ -17,11 +17,11 @@ use self::usage::Usage;
 use crate::knock::Timestamp;
 use crate::verdict::Progress;
 
-/// How many other rules are looked at for clients that expired, when one more client comes than may.
+/// How many other rules are searched for expired clients when the ceiling is reached.
 const RULES_SEARCHED: usize = 8;
-/// An index that has room for so many times its clients gives it back.
+/// An index with room for more than so many times its clients is shrunk.
 const SPARSE: usize = 8;
-/// Smaller ones are not worth it.
+/// Indexes with no more room than this are never shrunk.
 const SMALL: usize = 1024;
 
 /// How much may be kept.
@@ -37,28 +37,28 @@ pub struct Bounds {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MemoryId(u32);
 
-/// What became of a wish to remember a client.
+/// What became of remembering a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Remembered {
-    /// False if there was no room: all that are remembered have come further, or it is more than may be kept at all. The client is forgotten.
+    /// False if there was no room: all remembered clients have come further, or this one alone exceeds the bounds. The client is forgotten.
     pub is_kept: bool,
-    /// Clients that were forgotten before their time, to make room.
+    /// Clients that were evicted before their time, to make room.
     pub evicted: usize,
 }
 
 /// The half-finished knocks at all rules, by rule, source address and link.
 ///
 /// Every operation takes constant time however many clients and rules there are, and memory is allocated as it is used. A flood of
-/// made-up sources costs bounded memory, and nobody who has come further its place. When a rule's bounds are reached, one of its
-/// clients goes:
+/// spoofed sources uses bounded memory, and evicts no client that has come further. When a rule's bounds are reached, one of its clients is
+/// evicted:
 ///
-/// 1. one that expired;
-/// 2. of those that have come least far the one that expires first, but none that has come further than the new one: then the new
-///    one is not taken.
+/// 1. an expired one;
+/// 2. else the one that expires first among those that have come least far. If even that one has come further than the new client, the
+///    new client is not remembered.
 ///
-/// When the ceiling of all rules is reached, it is a client that expired, of whatever rule, or one of the rule that uses most, to an
-/// eighth; the rule that gets one more never pays with another's client if it uses more itself. So a flood of one rule costs
-/// another nothing that uses less, and a rule that uses little gets what it needs, even if those who use most have come further.
+/// When the ceiling of all rules is reached, an expired client of any rule is evicted, or else one of the rule that uses most memory (to an
+/// eighth). A rule that itself uses most evicts its own clients. So a flood at one rule costs nothing to rules that use less, and a rule
+/// that uses little gets what it needs, even if the clients of the rule that uses most have come further.
 #[derive(Debug)]
 pub struct Memories {
     ceiling: Bounds,
@@ -70,7 +70,7 @@ pub struct Memories {
     entries: usize,
     bytes: usize,
     usage: Usage,
-    /// Where the search for expired clients goes on.
+    /// The rule at which the next search for expired clients begins.
     searched: usize,
 }
 
@@ -113,7 +113,7 @@ impl Memories {
         self.hasher.client(address, link)
     }
 
-    /// One more rule, which remembers nobody yet.
+    /// Adds a rule, without clients.
     pub fn add(&mut self, bounds: Bounds) -> MemoryId {
         let memory = Memory { bounds, index: HashTable::new(), order: EvictionOrder::default(), bytes: 0 };
         if let Some(rule) = self.removed.pop() {
@@ -125,7 +125,7 @@ impl Memories {
         MemoryId(u32::try_from(self.rules.len() - 1).expect("there are fewer rules"))
     }
 
-    /// One rule less, with all that is remembered for it. Its id means nothing from then on.
+    /// Removes a rule and its clients. Its id is invalid from then on.
     pub fn remove(&mut self, rule: MemoryId) {
         self.clear(rule);
         self.removed.push(rule.0);
@@ -146,7 +146,7 @@ impl Memories {
         order.into_lists().for_each(|list| self.slots.release_all(list));
     }
 
-    /// Sets new bounds of a rule; whoever is beyond them goes. How many these are.
+    /// Sets new bounds of a rule and evicts the clients beyond them. Returns how many.
     pub fn set_bounds(&mut self, MemoryId(rule): MemoryId, bounds: Bounds) -> usize {
         self.rules[rule as usize].bounds = bounds;
         let mut evicted = 0;
@@ -160,7 +160,7 @@ impl Memories {
         evicted
     }
 
-    /// Sets a new ceiling; whoever is beyond it goes. How many these are.
+    /// Sets a new ceiling and evicts the clients beyond it. Returns how many.
     pub fn set_ceiling(&mut self, ceiling: Bounds) -> usize {
         self.ceiling = ceiling;
         let mut evicted = 0;
@@ -240,8 +240,8 @@ impl Memories {
         (until <= now && self.forget(rule, client)).then_some(stage)
     }
 
-    /// Forgets a client of the rule whose time was up at `now`; who it was, and how far it had come. Two of these for each
-    /// [`Memories::remember`], and clients leave faster than they come, so that the dead never pile up.
+    /// Forgets one client of the rule that expired by `now`; returns its address and stage. With two of these calls for each
+    /// [`Memories::remember`], expired clients are removed faster than new ones come, so they do not accumulate.
     pub fn expire_next(&mut self, rule: MemoryId, now: Timestamp) -> Option<(IpAddr, u32)> {
         let at = self.rules[rule.0 as usize].order.expired(now, &self.slots)?;
         let &ClientSlot { client, stage, .. } = self.slots.get(at);
@@ -270,7 +270,7 @@ impl Memories {
         self.entries
     }
 
-    /// Whether nobody is remembered.
+    /// Whether no client is remembered.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
         self.entries == 0
@@ -291,7 +291,7 @@ impl Memories {
         self.take_out(rule, at);
     }
 
-    /// Frees a slot that its index has no more.
+    /// Frees a slot that was removed from its index.
     fn take_out(&mut self, rule: u32, at: u32) {
         let cost = self.slots.get(at).cost();
         let memory = &mut self.rules[rule as usize];
@@ -340,7 +340,7 @@ impl Memories {
         Remembered { is_kept: self.has_room(rule, 1, cost), evicted }
     }
 
-    /// An expired client whose place helps: one of the rule itself if that is at its bounds, else one of any.
+    /// An expired client whose removal makes room: one of the rule itself if its own bounds are reached, else one of any rule.
     fn expired(&mut self, rule: u32, cost: usize, now: Timestamp) -> Option<(u32, u32)> {
         let most = self.most();
         let of = |rule: u32| self.rules[rule as usize].order.expired(now, &self.slots).map(|at| (rule, at));
@@ -352,7 +352,7 @@ impl Memories {
             return Some(found);
         }
         for _ in 0..self.rules.len().min(RULES_SEARCHED) {
-            // It stays where there was one, since there may be more.
+            // The next search begins at this rule again, since it may have more.
             let place = u32::try_from(self.searched).unwrap_or_default();
             if let Some(found) = of(place) {
                 return Some(found);
@@ -362,7 +362,7 @@ impl Memories {
         None
     }
 
-    /// The rule of which a client must go so that one more of `rule` can come.
+    /// The rule that must evict a client so that `rule` can remember one more.
     fn payer(&mut self, rule: u32, cost: usize) -> u32 {
         let most = self.most();
         let own = &self.rules[rule as usize];
@@ -405,7 +405,7 @@ impl Bounds {
     }
 }
 
-/// As many bits as the index wants: it takes the lowest for the place and the highest to compare.
+/// A 64-bit hash for the index: it uses the lowest bits for the position and the highest as a tag.
 fn spread(hash: u32) -> u64 {
     u64::from(hash) << 32 | u64::from(hash)
 }

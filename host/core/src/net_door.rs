@@ -74,10 +74,10 @@ pub enum Trusted {
 pub enum OnClose {
     /// They live on, as far as the kernel's connection tracking knows them.
     Keep,
-    /// Their packets are dropped like any other, also when the door closes because its time is over. This includes answers
+    /// Their packets are dropped like any other, also when the door closes because the opening expires. This includes answers
     /// to connections that this machine itself made *from* the port.
     Cut,
     /// As [`OnClose::Cut`]; and TCP connections of this machine are reset, so that both ends know at once, when the door is
-    /// closed by an order. When its time is over they are only cut.
+    /// closed by an order. When the opening expires they are only cut.
     Reset,
 }

@@ -1,4 +1,4 @@
-//! Openings: all that are open or on their way, and what is due next.
+//! Openings: the table of all openings that are open, opening or closing, with their deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,22 +13,22 @@ use crate::tenant::RuleId;
 pub struct Opening {
     /// The rule that opened it last; none if it was found open at start.
     pub rule: Option<RuleId>,
-    /// How far it is.
+    /// Its state.
     pub state: OpeningState,
     /// The number of the newest order for it; answers to older ones change nothing.
     pub newest_order: u64,
     /// Until when it should be open.
     pub until: Moment,
-    /// When something must be done about it: closing it, or trying again to close it.
+    /// When the engine must act on it next: close it, retry closing it, or open it again.
     pub due: Moment,
     /// Whether the door closes it by itself, as [`crate::DoorPolicy::keeps_time`] says; the same for all openings of a door.
     pub keeps_time: bool,
-    /// Whether it was found closed and could not be opened again so far.
+    /// Whether the door was found closed and has not been opened again so far.
     pub is_missing: bool,
 }
 
 impl Opening {
-    /// One without an order so far.
+    /// An opening without an order so far.
     pub(crate) const fn new(
         rule: Option<RuleId>,
         state: OpeningState,
@@ -40,14 +40,14 @@ impl Opening {
     }
 }
 
-/// How far an opening is.
+/// The state of an opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpeningState {
-    /// The door was told to open and has not answered.
+    /// The door was ordered to open; its receipt has not arrived.
     Opening,
-    /// The door said that it is open.
+    /// The door's receipt for opening has arrived.
     Open,
-    /// The door was told to close.
+    /// The door was ordered to close and has not confirmed it; after a failure the engine retries at [`Opening::due`].
     Closing {
         /// Orders to close so far.
         tries: u32,
@@ -72,7 +72,7 @@ impl Openings {
         self.openings.get(&key)
     }
 
-    /// Writes an opening down instead of the one with the same key.
+    /// Inserts an opening, or replaces the one with the same key.
     pub fn put(&mut self, key: OpeningKey, opening: Opening) {
         let (due, keeps_time) = (opening.due, opening.keeps_time);
         self.left_to_close += usize::from(!keeps_time);
@@ -104,7 +104,7 @@ impl Openings {
         }
     }
 
-    /// Strikes an opening out.
+    /// Removes an opening.
     pub fn remove(&mut self, key: OpeningKey) -> Option<Opening> {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
@@ -112,7 +112,7 @@ impl Openings {
         Some(opening)
     }
 
-    /// Has every opening of one door be one of another door, unless the other is open for that client already.
+    /// Moves every opening of one door to another door, unless that is open for the same client already.
     pub fn rename(&mut self, from: DoorId, to: DoorId) {
         let keys: Vec<_> = self.of_door(from).map(|(key, _)| key).collect();
         for key in keys {
@@ -161,7 +161,7 @@ impl Openings {
         self.of_door(door).next().is_some()
     }
 
-    /// How many would stay open for ever if nobody closed them.
+    /// How many do not close by themselves: the engine must close them.
     #[must_use]
     pub fn left_to_close(&self) -> usize {
         self.left_to_close

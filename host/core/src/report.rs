@@ -1,5 +1,4 @@
-//! Report: what happened, as data. Log lines, counters and every other telling are made from it; nothing here is words, and nothing that
-//! was put into words is read back.
+//! Report: what happened, as data. Log lines, counters and knockd's messages are made from it; no log text is ever parsed back.
 
 mod name;
 mod observer;
@@ -20,7 +19,7 @@ use crate::tenant::{RuleId, TenantId};
 pub struct Report<'a> {
     /// Whose it is.
     pub scope: Scope<'a>,
-    /// Who knocked, or for whom a door is.
+    /// The client that knocked, or that a door is opened for.
     pub client: Option<Client>,
     /// The name of the door that it is about.
     pub door: Option<Cow<'a, str>>,

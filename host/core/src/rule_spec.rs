@@ -14,7 +14,7 @@ pub struct RuleSpec {
     pub id: RuleId,
     /// The module it runs.
     pub module: ModuleSource,
-    /// What the module is told at its start, a JSON object.
+    /// The settings that the module gets at its start, a JSON object.
     pub settings: Arc<str>,
     /// What its instances may use.
     pub limits: RuleLimits,

@@ -94,8 +94,8 @@ pub struct DoorPolicy {
     pub name: Arc<str>,
     /// How long it stays open when neither the rule nor its file says.
     pub lasts: Duration,
-    /// Whether the door itself keeps the time, as a set element with a kernel timeout does. Such a door must be told of
-    /// an extension, and may be left open when the daemon stops. Any other is closed by the daemon or by nobody.
+    /// Whether the door itself keeps the time, as a set element with a kernel timeout does. Such a door is
+    /// ordered to extend, and may be left open when the daemon stops. Any other door stays open until the daemon closes it.
     pub keeps_time: bool,
     /// What opening it again for the same client does.
     pub again: Again,
@@ -112,7 +112,7 @@ pub enum Again {
     /// It stays open longer.
     #[default]
     Extend,
-    /// It is opened once more, and that opening is closed at its own time, as knockd does. Only for doors that do not keep the
-    /// time themselves.
+    /// It is opened once more beside the first, and that opening is closed at its own time, as knockd does (`again = "run"`). Only for doors
+    /// that do not keep the time themselves.
     OpenAnother,
 }

@@ -70,8 +70,8 @@ pub enum Once {
     Token {
         /// 1 to 64 of them.
         bytes: Box<[u8]>,
-        /// The last moment, on the clock of [`crate::Knock::time`], at which the rule could accept this token: what keeps used tokens may
-        /// forget it afterwards. None: the rule may accept it at any time, so it must never be forgotten.
+        /// The last moment, on the clock of [`crate::Knock::time`], at which the rule could accept this token: the ledger may forget it
+        /// afterwards. None: the rule may accept it at any time, so it must never be forgotten.
         until: Option<Timestamp>,
     },
     /// A number above every one used before with this key.

@@ -66,7 +66,7 @@ pub enum RulesetMistake {
     NotAddresses(SetName),
     /// A table that only its owner can change.
     #[error(
-        "the table of the set {0} is owned by another program, so nobody else can change it; use a table of your own"
+        "the table of the set {0} is owned by another program, so posternd cannot change it; use a table of your own"
     )]
     TableOwned(SetName),
     /// The set could not be looked at.

@@ -1,7 +1,7 @@
-//! Journal: what must be closed by a command, on the disk before it is opened.
+//! Journal: how to close what commands open, on the disk before it is opened.
 //!
-//! If the daemon is killed, or the machine loses power, the next start finds here what is still open and closes it on time. Doors in
-//! the packet filter need none of this: the kernel keeps their time. Each living daemon has a file of its own, see [`folder`]; it never
+//! If the daemon is killed, or the machine loses power, the next start finds here what is still open and closes it on time. Doors in the
+//! packet filter need no journal: the kernel removes their elements. Each running daemon has a file of its own, see [`folder`], and never
 //! writes into another's.
 
 mod client_text;
@@ -28,7 +28,7 @@ use self::writer::{JournalRequest, Writer};
 
 pub use self::folder::is_any;
 
-/// How long a stop waits until what was struck out is on the disk.
+/// How long a stopping daemon waits until its last changes are on the disk.
 const FLUSH: Duration = Duration::from_secs(2);
 
 /// Something that a command has opened, or is about to, and how to close it.
@@ -63,13 +63,13 @@ impl JournalRecord {
         record
     }
 
-    /// Has it stay open for so long from now.
+    /// Sets its time to so long from now.
     pub(crate) fn keep_for(&mut self, lasts: Duration) {
         self.lasts = u64::try_from(lasts.as_millis()).unwrap_or(u64::MAX);
         self.until = wall().saturating_add(self.lasts);
     }
 
-    /// How long it stays open from now. A clock that was set back gives no more than there was.
+    /// How long it stays open from now; at most as long as it was opened for, even if the clock was set back.
     #[must_use]
     pub fn remaining(&self) -> Duration {
         Duration::from_millis(self.until.saturating_sub(wall()).min(self.lasts))
@@ -84,10 +84,10 @@ impl JournalRecord {
 /// Why there is no journal.
 #[derive(Debug, Error)]
 pub enum JournalError {
-    /// The state folder cannot be had.
+    /// The state folder cannot be used.
     #[error(transparent)]
     Folder(#[from] StateError),
-    /// As many daemons run in the folder as there may be.
+    /// Every journal that there may be in the folder is held by a running daemon.
     #[error(
         "the {} journals in {} are all held by other daemons that run; stop one, or give this one a folder of its own, by STATE_DIRECTORY",
         folder::MAX_JOURNALS,
@@ -108,7 +108,7 @@ pub enum JournalError {
     Thread(#[source] io::Error),
 }
 
-/// A way to the thread that writes. What comes while it writes is written together, so that many openings cost what one does.
+/// A handle of the thread that writes. Requests that come while it writes are written together, so many openings cost one flush.
 #[derive(Clone, Debug)]
 pub struct Journal {
     messages: Sender<JournalRequest>,
@@ -116,8 +116,8 @@ pub struct Journal {
 
 impl Journal {
     /// Takes the first journal called after `stem` in `folder` that no living daemon holds, or makes one, and takes over what dead
-    /// daemons left in others. What is still open comes back with its numbers. A damaged file is moved aside. `observer` hears of that, and of
-    /// every trouble with the disk.
+    /// daemons left in others. What is still open comes back with its numbers. A damaged file is moved aside. That, and every
+    /// failure of the disk, is reported to `observer`.
     ///
     /// On a disk that is full it may begin without being able to write: see [`Journal::put`].
     ///
@@ -133,7 +133,7 @@ impl Journal {
         let (database, rows) = match own.read() {
             Ok(read) => read,
             Err(JournalError::Open(path, error)) if is_damage(&error) => {
-                // Nobody can read it, so nobody knows what is open; it is kept for whoever looks into it.
+                // It cannot be read, so what it held open is not known. The file is kept for the operator.
                 folder::set_aside(&path, &error, &*observer)
                     .map_err(|error| JournalError::File(path, error))?;
                 drop(own);
@@ -173,7 +173,7 @@ impl Journal {
         Ok((Self { messages }, records))
     }
 
-    /// Writes a record down, and comes back when it is on the disk, with its number.
+    /// Writes a record, and returns its number when it is on the disk.
     ///
     /// # Errors
     /// In words, if it is not on the disk; it never will be then. A later call may succeed: a disk that was full may not be any more.
@@ -185,7 +185,7 @@ impl Journal {
         written.await.map_err(|_| ended())?
     }
 
-    /// Writes something else under a number that [`Journal::put`] gave. If that is lost in a crash, what was there stays.
+    /// Replaces the record of this number, which [`Journal::put`] gave. If that is lost in a crash, the old record stays.
     pub(crate) fn rewrite(&self, id: u64, record: &JournalRecord) {
         // It was JSON before, so it is again.
         if let Ok(bytes) = serde_json::to_vec(record) {
@@ -193,12 +193,12 @@ impl Journal {
         }
     }
 
-    /// Strikes a record out. If that is lost in a crash, something is closed twice.
+    /// Erases a record. If that is lost in a crash, the next start closes its door once more.
     pub(crate) fn erase(&self, id: u64) {
         let _ = self.messages.send(JournalRequest::Erase(id));
     }
 
-    /// Waits, at most two seconds, until what was asked for before was tried.
+    /// Waits, at most two seconds, until all earlier requests were tried.
     pub(crate) fn flush(&self) {
         let (done, tried) = bounded(1);
         if self.messages.send(JournalRequest::Flush(done)).is_ok() {
@@ -207,7 +207,7 @@ impl Journal {
     }
 }
 
-/// The machine's clock, in milliseconds since 1970; it may be wrong, and may step. What outlives the daemon can have no other.
+/// The machine's clock, in milliseconds since 1970; it may be wrong, and may step. Records outlive the daemon, so no other clock will do.
 fn wall() -> u64 {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)

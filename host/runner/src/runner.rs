@@ -31,7 +31,7 @@ pub enum Commands {
     Recorded(Arc<JournalRecord>),
 }
 
-/// An order to a door, and what its commands are told with it.
+/// An order to a door, and the values that its commands get.
 pub struct Call<'a> {
     /// What to do.
     pub order: Order,
@@ -43,10 +43,10 @@ pub struct Call<'a> {
     pub client: &'a dyn Display,
 }
 
-/// Takes the receipt of an order, and must not wait; false if nobody cares any more.
+/// Takes the receipt of an order and must not block; false if the receiver of receipts is gone.
 type ReceiptListener = Arc<dyn Fn(Receipt) -> bool + Send + Sync>;
 
-/// Runs commands. As many wait as the engine gives orders, which the engine bounds.
+/// Runs commands. The engine bounds the number of orders, and so of jobs that wait here.
 #[derive(Clone)]
 pub struct Runner {
     /// For each opening with a command under way, what comes after it.
@@ -55,7 +55,7 @@ pub struct Runner {
     shell: Arc<CommandLimits>,
     listener: ReceiptListener,
     observer: Arc<dyn Observer>,
-    /// Where commands are started, whoever asks for it.
+    /// The runtime that commands are started on.
     runtime: Handle,
     journal: Arc<OnceLock<Journal>>,
     records: Arc<Mutex<RecordIndex>>,
@@ -79,8 +79,8 @@ enum JobCommand {
 }
 
 impl Runner {
-    /// Without a journal so far. Commands are started on the runtime that this is called on, whoever asks for it; `listener` is called with
-    /// the receipt of each order, must not wait, and says false when nobody cares any more.
+    /// Without a journal so far. Commands are started on the runtime that this is called on; `listener` is called with the receipt
+    /// of each order, must not block, and returns false when the receiver of receipts is gone.
     ///
     /// # Panics
     /// Outside a runtime of tokio's.
@@ -100,25 +100,25 @@ impl Runner {
         }
     }
 
-    /// Writes down in this journal what is opened from now on, if there was none.
+    /// Records openings in this journal from now on; without effect if there is one already.
     pub fn use_journal(&self, journal: Journal) {
-        // A second one would not be heard of.
+        // A second journal is ignored.
         let _ = self.journal.set(journal);
     }
 
-    /// Knows that an opening is in the journal under this number.
+    /// Notes that an opening of an earlier run is in the journal under this number.
     pub fn inherit(&self, key: OpeningKey, row: u64, record: JournalRecord) {
         self.records().insert(key, row, record);
     }
 
-    /// Corrects until when an opening lasts, if it is in the journal.
+    /// Updates until when an opening lasts, if it is in the journal.
     pub fn note(&self, key: OpeningKey, lasts: Duration) {
         if let Some(journal) = self.journal.get() {
             self.records().note(&key, lasts, journal);
         }
     }
 
-    /// Keeps what is in the journal of an opening that nobody tries to close any more.
+    /// Keeps the record of an opening that could not be closed, for the operator and for the next start.
     pub fn abandon(&self, key: OpeningKey) {
         if let Some(journal) = self.journal.get() {
             self.records().abandon(&key, journal, &*self.observer);
@@ -131,14 +131,14 @@ impl Runner {
         self.records().abandoned()
     }
 
-    /// Waits a moment until the journal is as it should be.
+    /// Waits, at most two seconds, until all changes of the journal were tried.
     pub fn flush(&self) {
         if let Some(journal) = self.journal.get() {
             journal.flush();
         }
     }
 
-    /// Runs what an order asks for, after what was asked for before for the same opening. Returns at once.
+    /// Runs the command of an order after those of earlier orders for the same opening. Returns at once.
     pub fn run(&self, commands: &Commands, call: &Call<'_>) {
         let Call { order, door: name, .. } = *call;
         if matches!((commands, order.act), (Commands::Shell(_), Act::Open(_))) {
@@ -185,10 +185,10 @@ impl Runner {
         });
     }
 
-    /// Writes down how to close before it opens, and strikes that out when it is closed.
+    /// Runs one job: records how to close the door before opening it, and erases the record when it is closed.
     async fn perform(&self, key: &OpeningKey, job: Job) -> Result<(), OrderError> {
         let is_close = matches!(job.act, Act::Close | Act::Expire);
-        // What was not written down was not begun.
+        // Without a record nothing was run to open it, so there is nothing to close.
         if is_close && matches!(job.run, JobCommand::Argv(_)) && !self.records().contains(key) {
             return Ok(());
         }
@@ -212,7 +212,7 @@ impl Runner {
         outcome.map_err(OrderError::Failed)
     }
 
-    /// Has the journal know how an opening is closed. As knockd has none, a command of knockd's runs all the same.
+    /// Records how an opening is closed. If that fails, nothing is run, except knockd's commands: knockd has no journal either.
     async fn write_down(
         &self,
         key: &OpeningKey,
@@ -225,7 +225,7 @@ impl Runner {
                 _ => Err(OrderError::NotRecorded("there is no journal; nothing was run".to_owned())),
             };
         };
-        // It was open before and did not close.
+        // It was opened before and could not be closed, so there is a record already.
         if self.records().replace(key, record, journal) {
             return Ok(());
         }

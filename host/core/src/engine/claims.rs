@@ -1,7 +1,7 @@
 //! Openings that wait until something is used up for them.
 //!
-//! All that can refuse an opening is looked at before its claim is made, so that nothing is used up in vain, and once more when the claim
-//! is answered, since that may be later.
+//! Everything that can refuse an opening is checked before its claim is made, so that no token is used up in vain, and once more when the
+//! claim is answered, since that may be later.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::verdict::OpenRequest;
 
 /// Openings that wait for the answer of a claim, all rules together.
 const MOST_WAITING: usize = 1024;
-/// How long an opening waits for its claim. Whoever knocked has knocked again by then, or has gone.
+/// How long an opening waits for its claim; a client knocks again or gives up before that.
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Openings that wait, by the number of their claim, which is the order in which they came.
@@ -153,10 +153,10 @@ impl Engine {
     fn refuse_claim(&mut self, key: OpeningKey, rule: RuleId, what: &ClaimKind, error: ClaimError) {
         let reason = error.reason();
         let detail = match (what, error) {
-            // Its name says it.
+            // The name of the reason says it all.
             (_, ClaimError::AlreadyUsed) => "".into(),
             (ClaimKind::Sequence { .. }, ClaimError::NotRecorded(detail)) => {
-                // The rule opens nothing any more, whoever knocks.
+                // The rule opens nothing any more, for any client.
                 return self.report_rule(rule, What::OneTimeFailed { detail: detail.into() });
             }
             (_, error) => error.to_string().into(),

@@ -26,7 +26,7 @@ impl Engine {
         gone.into_iter().for_each(|door| self.retire(door));
     }
 
-    /// Strikes out what a door was open for and cannot be open for as it is now: its element went with the set that it was in.
+    /// Removes a door's openings for clients that it cannot be opened for any more: their elements are gone with their set.
     fn strike_unfit(&mut self, door: DoorId) {
         let policy = &self.policy.doors[&door];
         let fits = |client: &Client| match Width::of(client.net()) {
@@ -53,7 +53,7 @@ impl Engine {
         gone.iter().filter_map(successor).collect()
     }
 
-    /// A door that is in no policy any more and keeps the time itself is left to its own clock.
+    /// Whether a door closes without an order: it is in no policy any more and keeps the time itself.
     pub(super) fn closes_without_us(&self, door: DoorId) -> bool {
         !self.policy.doors.contains_key(&door) && self.doors[&door].keeps_time
     }

@@ -19,7 +19,7 @@ pub(super) struct Asker<'a> {
     pub(super) generation: u64,
     /// The source of the knock.
     pub(super) source: Client,
-    /// Whether its one-time sequence was used up for what it asks, if it has one.
+    /// Whether its one-time sequence was claimed for this request, if it has one.
     pub(super) has_claimed: bool,
 }
 
@@ -36,7 +36,7 @@ impl Engine {
         !self.suspended.is_empty()
     }
 
-    /// Why nothing comes of what a rule asks, whatever it is.
+    /// Why a request of a rule is refused, whatever it asks for; none if it counts.
     ///
     /// Workers change to another generation a moment after the engine, so verdicts of the one before count for what the rule may do in both.
     /// Another sequence of a rule whose sequences are used once is another secret.
@@ -59,7 +59,7 @@ impl Engine {
         }
     }
 
-    /// Goes on with the policy of another generation; rules that it does not have are not suspended any more.
+    /// Puts the policy of the next generation in force; rules that it does not have are no longer suspended.
     pub(super) fn next_generation(&mut self, policy: Arc<Policy>) {
         self.generation += 1;
         self.policy_before = mem::replace(&mut self.policy, policy);
@@ -67,8 +67,8 @@ impl Engine {
         self.suspended.retain(|rule| grants.contains_key(rule));
     }
 
-    /// Suspends rules whose files are gone while it is not known yet what the files as a whole say, and lets those go on whose files are
-    /// back. If what would have taken a rule away was refused, the rule stays, unless it was suspended before.
+    /// Suspends rules whose files are gone until a reload has read all files, and resumes those whose files are back. If the reload that would
+    /// have removed a rule was refused, the rule stays in force, unless it was suspended before.
     pub(super) fn suspend(&mut self, mut gone: HashSet<RuleId>, is_reloading: bool) {
         gone.retain(|rule| {
             self.policy.grants.contains_key(rule) && (is_reloading || self.suspended.contains(rule))

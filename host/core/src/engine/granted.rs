@@ -22,7 +22,7 @@ pub(super) struct Refusal {
     pub(super) detail: &'static str,
 }
 
-/// What people are told of a client that was not granted.
+/// The words in the log for a client that was not granted.
 const NO_WIDTH: &str = "a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both";
 
 impl Refusal {
@@ -85,13 +85,14 @@ fn around(source: Client, length: u8, grant: &Grant, door: &DoorPolicy) -> Optio
     (is_granted && !stands_alone(source)).then(|| Client::prefix(net))
 }
 
-/// Whether a source's first bits say nothing of who its neighbours are: they are the same on every link, or an IPv4 address's.
+/// Whether no prefix around a source makes sense: a link-local address has the same prefix on every link, and an IPv4-mapped one is an IPv4
+/// address.
 fn stands_alone(source: Client) -> bool {
     let is_mapped = matches!(source.address(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some());
     source.is_link_local() || is_mapped
 }
 
-/// A link-local address is somebody else's on another link.
+/// Refuses a link-local address if the door or the knock does not tell its link: on another link it is another machine's.
 fn check_link(client: Client, door: &DoorPolicy) -> Result<(), Refusal> {
     let detail = if !door.takes_links {
         "the address is another machine's on another link, and the door cannot tell links apart"

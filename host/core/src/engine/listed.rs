@@ -7,10 +7,11 @@ use crate::moment::Moment;
 use crate::openings::OpeningState;
 
 impl Engine {
-    /// Mends the difference, in one pass over both: it costs a look at each opening, and orders are given in pieces.
+    /// Reconciles the table of openings with the listing, in one pass over both; orders are given in bounded pieces.
     ///
-    /// What should be open and is not was removed by somebody who meant it, unless its set is gone or went and came back: then it is lost,
-    /// and is opened again for the time that it has left. What is open and not known was opened by an earlier run.
+    /// An opening that is missing in the listing was removed on purpose, and stays closed, if its set is the same as before. If its set is gone
+    /// or was made anew, the opening is lost, and is opened again for its remaining time. A listed opening that is not known was made by an
+    /// earlier run.
     pub(super) fn listed(&mut self, listing: Listing, now: Moment) {
         let Listing { mut openings, lived_on } = listing;
         let place = |there: &ListedOpening| (there.door, there.client);

@@ -1,4 +1,4 @@
-//! What others did to doors: an earlier run that left them open, and whoever empties sets or takes elements out of them.
+//! What others did to doors: an earlier run left them open, or another program emptied sets or removed elements.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::openings::{Opening, OpeningState};
 use crate::report::What;
 use crate::tenant::DoorPolicy;
 
-/// What is closed this short before its time was closed by the door's own clock, and not by somebody.
+/// An opening that is missing this short before its end was closed by the door's own clock, which may be early, and was not removed.
 const LEFT_TO_THE_CLOCK: Duration = Duration::from_secs(1);
 
 impl Engine {
@@ -22,7 +22,7 @@ impl Engine {
         }
     }
 
-    /// An opening went with its set; it is due to be put back at once, which is done in pieces with whatever else is due.
+    /// An opening was lost with its set. It becomes due at once, so that it is opened again in a bounded piece with whatever else is due.
     pub(super) fn lost(&mut self, key: OpeningKey, now: Moment) {
         self.openings.change(key, |opening| {
             if opening.state == OpeningState::Open && opening.until > now {
@@ -32,7 +32,7 @@ impl Engine {
         });
     }
 
-    /// Opens again what is missing, for the time that it has left.
+    /// Opens a lost opening again for its remaining time.
     pub(super) fn reopen(&mut self, key: OpeningKey, now: Moment) {
         let may_open = self.policy.doors.contains_key(&key.door) && !self.stopping;
         let (mut until, mut rule) = (now, None);
@@ -48,7 +48,7 @@ impl Engine {
         }
     }
 
-    /// Somebody else closed an opening, and it stays closed. An order on its way opens it anew, or closes it anyway.
+    /// Another program or the operator removed an opening, and it stays closed, unless an order without a receipt decides about it anyway.
     pub(super) fn removed(&mut self, key: OpeningKey, now: Moment) {
         let is_ours = |opening: &Opening| {
             opening.state == OpeningState::Open
@@ -58,7 +58,7 @@ impl Engine {
         };
         let Some(opening) = self.openings.find(key).filter(|opening| is_ours(opening)) else { return };
         if opening.is_missing {
-            // It went with its set, which is back by now; nobody removed it from there.
+            // It was lost with its set, which is back by now, and was not removed on purpose.
             return self.lost(key, now);
         }
         let rule = self.openings.remove(key).and_then(|opening| opening.rule);

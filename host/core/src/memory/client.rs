@@ -1,9 +1,9 @@
-//! Client: who is remembered, and its hash.
+//! Client: the key of a remembered client, and its hash.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, Ipv6Addr};
 
-/// Hashes clients, with a key, so that nobody outside can have many fall together.
+/// Hashes clients with a random key, so that an attacker cannot cause collisions.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ClientHasher(RandomState);
 
@@ -32,7 +32,7 @@ impl ClientHasher {
     }
 
     pub(super) fn of(&self, key: ClientKey) -> HashedClient {
-        // As one number, which is hashed fastest. No more can fall together by it than there are links.
+        // As one number, which is hashed fastest. Only addresses on different links can collide by the XOR, so at most one per link.
         let hash = self.0.hash_one(u128::from_ne_bytes(key.address) ^ u128::from(key.link) << 64);
         HashedClient { key, hash: u32::try_from(hash & u64::from(u32::MAX)).unwrap_or_default() }
     }

@@ -1,14 +1,16 @@
-//! EvictionOrder: which client of a rule goes next, for being expired or for others' sake.
+//! EvictionOrder: which client of a rule is removed next, because it has expired or to make room.
 //!
-//! Clients are in lists, by how far they have come and by the time when they expire, cut into pieces. The pieces are a sixteenth to an
-//! eighth of the time that the rule remembers its clients for, so a client may go before another that expires that much earlier,
-//! and that is all: nothing here is ever searched or sorted, however many clients there are.
+//! A timer wheel for each stage: time is cut into pieces, and the clients that expire within a piece are in one doubly linked list. Pieces
+//! are a sixteenth to an eighth of the time for which the rule remembers its clients, so a client may be removed before another that expires
+//! up to that much earlier; in return nothing is ever searched or sorted. Every operation takes constant time: finding a list is a bit
+//! operation, and a client links and unlinks itself by its slot. A list is correct only if a client is unlinked from the list that it was
+//! linked into, so stage and time of a slot change only through [`EvictionOrder::change`].
 
 use super::slots::{ClientSlot, SlotList, Slots};
 use crate::knock::Timestamp;
 
-/// How far a client has come, as far as it matters for who goes first; stages beyond the 63rd are as good as that. The last one has stage 0: it is no half-finished knock but
-/// what is to be remembered beyond one, such as that it was right a moment ago.
+/// The rank of a stage in the order of eviction: lower ones go first, and stages beyond the 63rd rank as that. Stage 0 ranks highest: it is no
+/// half-finished knock but something to be remembered beyond one, such as a knock that was right a moment ago.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Class(u32);
 
@@ -19,9 +21,9 @@ pub(super) struct EvictionOrder {
     stages: Vec<Stage>,
     /// A bit for each stage that has clients.
     occupied: u64,
-    /// A piece of time is 2^this microseconds.
+    /// The length of a piece is 2^shift microseconds.
     shift: u32,
-    /// The first piece that has a list of its own; who expires earlier is in its list as well, in front if the clock was never set back.
+    /// The first piece with a list of its own. Clients that expire earlier are in its list as well, in front unless the clock was set back.
     first: u64,
 }
 
@@ -45,7 +47,7 @@ impl Class {
 }
 
 impl EvictionOrder {
-    /// Puts in a client that is not there.
+    /// Links a client that is in no list.
     pub(super) fn insert(&mut self, at: u32, now: Timestamp, slots: &mut Slots) {
         let &ClientSlot { stage, until, .. } = slots.get(at);
         self.make_fit(until, now, slots);
@@ -58,7 +60,7 @@ impl EvictionOrder {
         self.occupied |= 1 << stage;
     }
 
-    /// Changes the stage and the time of a client that is there.
+    /// Changes the stage and the time of a client that is linked.
     #[inline]
     pub(super) fn change(
         &mut self,
@@ -82,7 +84,7 @@ impl EvictionOrder {
         self.insert(at, now, slots);
     }
 
-    /// Takes out a client that is there; its stage and time must be as they were when it came.
+    /// Unlinks a client; its stage and time must be those with which it was linked.
     pub(super) fn remove(&mut self, at: u32, slots: &mut Slots) {
         let &ClientSlot { stage, until, .. } = slots.get(at);
         let piece = self.piece(until);
@@ -93,7 +95,7 @@ impl EvictionOrder {
         }
     }
 
-    /// A client whose time was up at `now`.
+    /// A client that expired by `now`.
     pub(super) fn expired(&self, now: Timestamp, slots: &Slots) -> Option<u32> {
         let mut stages = self.occupied;
         while stages != 0 {
@@ -106,7 +108,7 @@ impl EvictionOrder {
         None
     }
 
-    /// Who goes next for others' sake: of those that have come least far, the one that expires first.
+    /// The client to evict next: of those that have come least far, the one that expires first.
     pub(super) fn next(&self) -> Option<u32> {
         let stage = match self.occupied & !1 {
             0 => 0,
@@ -126,16 +128,16 @@ impl EvictionOrder {
         self.stages.iter().flat_map(|stage| stage.lists).flat_map(|list| list.iter(slots))
     }
 
-    /// The piece of time in whose list a client is that expires then.
+    /// The piece whose list holds clients that expire at `until`.
     fn piece(&self, until: Timestamp) -> u64 {
         (until.0 >> self.shift).max(self.first)
     }
 
-    /// Cuts time so that there is a list for who expires then.
+    /// Adjusts the pieces so that there is a list for clients that expire at `until`.
     #[inline]
     fn make_fit(&mut self, until: Timestamp, now: Timestamp, slots: &mut Slots) {
         if self.occupied == 0 {
-            // Nobody is there, so it can be cut as it suits this one, with room for as much again.
+            // No client is linked, so the pieces can be chosen for this one, with room for twice its time.
             let lasts = until.0.saturating_sub(now.0);
             self.shift = (u64::BITS - lasts.leading_zeros()).saturating_sub(PIECES.ilog2() - 1);
             self.first = now.0 >> self.shift;
@@ -144,7 +146,7 @@ impl EvictionOrder {
         }
     }
 
-    /// Lets go of pieces that are over, or makes them longer, until there is a list for who expires then.
+    /// Drops pieces that are past, or makes pieces longer, until there is a list for clients that expire at `until`.
     #[cold]
     fn move_on(&mut self, until: Timestamp, now: Timestamp, slots: &mut Slots) {
         loop {
@@ -160,7 +162,7 @@ impl EvictionOrder {
         }
     }
 
-    /// Lets the pieces begin at `first`. Who expires earlier, and so is expired, goes into that one's list, in front.
+    /// Moves the first piece to `first`. Clients of earlier pieces, which have expired, are put in front of its list.
     fn advance(&mut self, first: u64, slots: &mut Slots) {
         let over = self.first..first.min(self.first.saturating_add(PIECES as u64));
         for stage in &mut self.stages {

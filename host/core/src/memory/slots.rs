@@ -1,4 +1,4 @@
-//! Slots: where clients are, of all rules together, and the lists that run through them.
+//! Slots: the storage of all rules' clients, and the linked lists through it.
 
 use super::client::ClientKey;
 use crate::knock::Timestamp;
@@ -9,8 +9,8 @@ pub(super) const NONE: u32 = u32::MAX;
 /// What one entry costs beyond the rule's own bytes, roughly: counted against [`super::Bounds::bytes`].
 pub(super) const ENTRY_OVERHEAD: usize = 128;
 
-/// The slots in use, and those that are free again. All rules share them, so that what a flood of one rule took serves
-/// the next one's, and no more is allocated than was ever in use at once.
+/// The slots in use and the free ones. All rules share them, so memory that a flood at one rule used is reused by others, and no more is
+/// allocated than was ever in use at once.
 #[derive(Debug)]
 pub(super) struct Slots {
     slots: Vec<ClientSlot>,
@@ -18,7 +18,7 @@ pub(super) struct Slots {
     free: u32,
 }
 
-/// One client of one rule: one line of a processor's cache.
+/// One client of one rule, in one cache line.
 #[derive(Debug)]
 pub(super) struct ClientSlot {
     pub(super) client: ClientKey,
@@ -29,14 +29,15 @@ pub(super) struct ClientSlot {
     newer: u32,
 }
 
-/// What a rule remembers; the little that most do is within the slot.
+/// What a rule remembers; a few bytes are stored within the slot.
 #[derive(Debug)]
 pub(super) enum Bytes {
     Few { length: u8, bytes: [u8; Self::FEW] },
     Many(Box<[u8]>),
 }
 
-/// Slots one behind the other, the one that was written longest ago first.
+/// A doubly linked list of slots, the least recently written first. A slot is in one list at most, so one pair of links in
+/// it is enough. This value is only the two ends; after a change, older copies of it are invalid.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct SlotList {
     pub(super) oldest: u32,
@@ -59,7 +60,7 @@ impl Slots {
         at
     }
 
-    /// Of a slot that is in no list.
+    /// Frees a slot that is in no list.
     pub(super) fn release(&mut self, at: u32) {
         let free = self.free;
         let slot = self.get_mut(at);
@@ -140,7 +141,7 @@ impl SlotList {
         self.oldest == NONE
     }
 
-    /// Puts in a slot that is in no list.
+    /// Appends a slot that is in no list.
     pub(super) fn push(&mut self, at: u32, slots: &mut Slots) {
         let slot = slots.get_mut(at);
         (slot.older, slot.newer) = (self.newest, NONE);
@@ -151,7 +152,7 @@ impl SlotList {
         self.newest = at;
     }
 
-    /// Takes out a slot of this list.
+    /// Unlinks a slot of this list.
     pub(super) fn unlink(&mut self, at: u32, slots: &mut Slots) {
         let &ClientSlot { older, newer, .. } = slots.get(at);
         match older {
@@ -164,7 +165,7 @@ impl SlotList {
         }
     }
 
-    /// Puts all of `other` behind its own.
+    /// Appends all slots of `other`.
     pub(super) fn append(&mut self, other: Self, slots: &mut Slots) {
         match (self.newest, other.oldest) {
             (_, NONE) => return,

@@ -1,14 +1,15 @@
-//! Usage: which rule uses most.
+//! Usage: which rule uses most memory.
 //!
-//! Rules are in lists by how many bytes they use, to an eighth, so that the one that uses most is found at once however many there are.
+//! Rules are in lists by the bytes that they use, eight levels for each doubling, so the rule that uses most is found in constant
+//! time however many rules there are.
 
 use super::slots::NONE;
 
 const LEVELS: usize = u64::BITS as usize * 8;
 const WORDS: usize = LEVELS / u64::BITS as usize;
 
-/// The rules by what they use. One that comes to use less stays where it is until it is looked at, so that only growing costs
-/// anything, and that only where a level ends.
+/// The rules by their usage. A rule that uses less than before stays at its level until [`Usage::most`] visits it, so only growth beyond the end
+/// of a level costs anything.
 #[derive(Debug)]
 pub(super) struct Usage {
     /// By number of the rule.
@@ -34,7 +35,7 @@ impl Usage {
         Self { places: Vec::new(), levels: Box::new([NONE; LEVELS]), occupied: [0; WORDS] }
     }
 
-    /// Makes place for a rule that uses nothing yet. Rules are added by number.
+    /// Adds the rule with the next number, which uses nothing yet.
     pub(super) fn add(&mut self) {
         self.places.push(RuleNode { level: None, next: 1, before: NONE, after: NONE });
     }
@@ -46,7 +47,7 @@ impl Usage {
         }
     }
 
-    /// A rule that uses as much as any, to an eighth; `used` says what one uses now.
+    /// The rule that uses most, to an eighth; `used` gives the current usage of a rule.
     pub(super) fn most(&mut self, used: impl Fn(u32) -> usize) -> Option<u32> {
         loop {
             let (word, bits) = self.occupied.iter().enumerate().rfind(|(_, bits)| **bits != 0)?;

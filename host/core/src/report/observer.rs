@@ -1,11 +1,11 @@
-//! Observer: who hears what happened.
+//! Observer: receives reports.
 
 use super::Report;
 use crate::drop_reason::DropReason;
 use crate::tenant::TenantId;
 
-/// Hears what happens, on the thread on which it happens and perhaps while that holds a lock: it must return soon, must not call back, and
-/// must be right when called by several threads at once.
+/// Receives reports, on the thread that makes them and perhaps while that thread holds a lock: it must return soon, must not call back, and may
+/// be called by several threads at once.
 pub trait Observer: Send + Sync {
     /// Something happened. What comes to nothing by it ([`Report::drop_reason`]) needs no [`Observer::count_drops`].
     fn report(&self, report: &Report<'_>);
@@ -15,7 +15,7 @@ pub trait Observer: Send + Sync {
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64);
 }
 
-/// Nobody hears.
+/// Ignores all reports.
 impl Observer for () {
     fn report(&self, _: &Report<'_>) {}
 

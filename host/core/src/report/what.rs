@@ -1,4 +1,4 @@
-//! What: everything that can happen and that somebody may want to know.
+//! What: everything that can be reported.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -72,14 +72,14 @@ pub enum What<'a> {
         /// More about it, in words; may be empty.
         detail: Cow<'a, str>,
     },
-    /// A rule asked for more time than anybody gets, and got less.
+    /// A rule asked for a longer opening than the configuration allows, and got the longest allowed.
     Shortened {
         /// What it asked for.
         asked: Duration,
         /// What it got.
         lasts: Duration,
     },
-    /// A door did not close when told to; it is tried again unless this was the last try.
+    /// A door did not close when ordered to; the engine retries unless this was the last try.
     StuckOpen {
         /// What the door said.
         detail: Cow<'a, str>,
@@ -95,7 +95,7 @@ pub enum What<'a> {
         /// The line, with the address in place.
         line: Cow<'a, str>,
     },
-    /// The time of an opening of knockd's is over, so its stop command is run.
+    /// An opening of knockd's has expired, so its stop command is run.
     StopCommandDue,
     /// A command line of knockd's ended with another status than 0.
     CommandFailed {
@@ -135,7 +135,7 @@ pub enum What<'a> {
     JournalMissing {
         /// Why.
         detail: Cow<'a, str>,
-        /// Whether commands run all the same, of which nobody would know after a crash.
+        /// Whether commands run all the same; after a crash, what they opened stays open.
         runs_commands: bool,
     },
     /// A journal is damaged and was moved aside.
@@ -185,9 +185,9 @@ pub enum What<'a> {
     },
 
     // The packet filter.
-    /// Nobody else can change the table with the guarded ports.
+    /// The daemon owns the table with the guarded ports, so no other program can change it.
     TableOwned,
-    /// Anybody may flush the table with the guarded ports.
+    /// Any privileged program may flush the table with the guarded ports.
     TableUnprotected {
         /// Why.
         why: Unprotected,
@@ -197,12 +197,12 @@ pub enum What<'a> {
         /// Whose, and what to do.
         detail: Cow<'a, str>,
     },
-    /// The guard was taken away by somebody, and cannot be put up again; it is tried again.
+    /// Another program removed the guard, and it cannot be restored; the doorman retries.
     GuardDown {
         /// Why not.
         detail: Cow<'a, str>,
     },
-    /// Changes that others make to the packet filter cannot be heard of.
+    /// Changes that other programs make to the packet filter cannot be noticed.
     FilterUnwatched {
         /// Why.
         error: Cow<'a, str>,
@@ -377,7 +377,7 @@ pub enum What<'a> {
         seconds: u64,
         /// At what it is.
         detail: Cow<'a, str>,
-        /// Whether another can be begun beside it; none if nobody can ask for one yet.
+        /// Whether another can be begun beside it; none while no reload can be asked for yet.
         may_overtake: Option<bool>,
     },
     /// A reload cannot be begun for want of a thread; it is tried again.
@@ -447,7 +447,7 @@ pub enum Severity {
 pub enum Unprotected {
     /// The kernel does not know tables that are owned and outlive their owner; Linux 6.9 does.
     Kernel,
-    /// The table was there before, without an owner; the kernel lets nobody take it.
+    /// The table existed before, without an owner; the kernel does not let an owner be added.
     Found,
 }
 

@@ -1,4 +1,4 @@
-//! How a client stands in a record: as people write it, which for one address is what it was before there were others.
+//! How a client is written in a record: as its text, which for a single address is the same as in older journals.
 
 use postern_core::Client;
 use serde::de::Error;

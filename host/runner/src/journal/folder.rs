@@ -1,7 +1,7 @@
-//! JournalFolder: which journals of the state folder are whose.
+//! JournalFolder: which journal in the state folder belongs to which daemon.
 //!
-//! A journal is one of a few files with fixed names. Who holds the lock on a file lives; a file that nobody holds was left by a daemon
-//! that died. A file that may not be ours is moved aside: what is in it would be run.
+//! A journal is one of a few files with fixed names. A running daemon holds the lock on its file; a file that is not locked was left by a
+//! daemon that died. A file that another user may have written is moved aside, since the commands in it would be run.
 
 use std::fmt::Display;
 use std::fs;
@@ -19,7 +19,7 @@ use super::journal_file::JournalFile;
 pub(super) const MAX_JOURNALS: u32 = 16;
 /// The names that journals have: those of `run` and those of `knockd`.
 const STEMS: [&str; 2] = ["postern", "knockd"];
-/// Files that are kept beside each other because they cannot be used; one more takes the place of the last.
+/// How many unusable files are kept; a further one replaces the last.
 const MOST_ASIDE: u32 = 16;
 
 /// Whether there is any journal in this folder.
@@ -28,7 +28,7 @@ pub fn is_any(folder: &Path) -> bool {
     paths(folder).any(|path| path.exists())
 }
 
-/// Keeps a file that cannot be used for whoever looks into it, beside those that were kept before.
+/// Renames a file that cannot be used, so that the operator can look into it.
 pub(super) fn set_aside(path: &Path, why: &dyn Display, observer: &dyn Observer) -> io::Result<()> {
     let name = |number: u32| match number {
         1 => path.with_extension("damaged"),
@@ -42,17 +42,17 @@ pub(super) fn set_aside(path: &Path, why: &dyn Display, observer: &dyn Observer)
     Ok(())
 }
 
-/// The state folder, as long as this daemon is the one that starts there.
+/// The state folder, locked while this daemon starts.
 #[derive(Debug)]
 pub(super) struct JournalFolder(StateFolder);
 
 impl JournalFolder {
-    /// Makes the folder if it is not there, and waits until nobody else is starting there.
+    /// Creates the folder if it is missing, and waits until no other daemon is starting there.
     pub(super) fn enter(path: &Path) -> Result<Self, JournalError> {
         Ok(Self(StateFolder::enter(path)?))
     }
 
-    /// The first journal of this name that nobody holds; from now on this daemon does.
+    /// Locks the first free journal of this name.
     pub(super) fn claim(&self, stem: &str, observer: &dyn Observer) -> Result<JournalFile, JournalError> {
         for number in 1..=MAX_JOURNALS {
             let path = self.0.path().join(name(stem, number));
@@ -65,7 +65,7 @@ impl JournalFolder {
         Err(JournalError::AllHeld(self.0.path().to_owned()))
     }
 
-    /// All other journals that nobody holds. From now on this daemon does.
+    /// Locks all other free journals.
     pub(super) fn orphans(&self, own: &JournalFile, observer: &dyn Observer) -> Vec<JournalFile> {
         let mut orphans = Vec::new();
         for path in paths(self.0.path()).filter(|path| path != own.path()) {
@@ -95,7 +95,7 @@ fn name(stem: &str, number: u32) -> String {
     }
 }
 
-/// Takes a journal; none if somebody holds it, or if it is not there and is not to be made.
+/// Locks a journal; none if another process holds it, or if it is missing and `make` is false.
 fn take(path: &Path, make: bool, observer: &dyn Observer) -> io::Result<Option<StateFile>> {
     loop {
         match postern_state::take(path, make)? {

@@ -1,4 +1,4 @@
-//! JournalFile: one journal file that this daemon holds, and what is written in it.
+//! JournalFile: one journal file that this daemon has locked, and reading it.
 
 use std::path::Path;
 
@@ -7,15 +7,15 @@ use redb::{Database, DatabaseError, ReadableDatabase, ReadableTable, TableDefini
 
 use super::JournalError;
 
-/// By number, in the order in which they were written; a record as JSON.
+/// Records as JSON, by number, in the order in which they were written.
 pub(super) const OPENINGS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("openings");
-/// The whole file is a few pages.
+/// The database's cache in bytes; the whole file is a few pages.
 const CACHE: usize = 1 << 20;
 
-/// What a journal holds, by number, as it is written.
+/// The records of a journal as bytes, by number.
 pub(super) type JournalRows = Vec<(u64, Vec<u8>)>;
 
-/// Opens the database of a slot.
+/// Opens the database of a journal file.
 pub(super) type OpenDatabase = Box<dyn Fn() -> Result<Database, DatabaseError> + Send>;
 
 /// A journal file that this daemon has locked.
@@ -42,7 +42,7 @@ impl JournalFile {
         match database.check_integrity() {
             Ok(_) => {}
             Err(error) if is_damage(&error) => return Err(opening(error)),
-            // A disk that takes nothing can still be read.
+            // The check fails on a disk that cannot be written; its file can still be read.
             Err(_) => {
                 drop(database);
                 database = self.0.open(CACHE).map_err(opening)?;

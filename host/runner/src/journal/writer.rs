@@ -1,7 +1,7 @@
-//! Writer: the thread that writes the journal, and what it does while it cannot.
+//! Writer: the thread that writes the journal, and what it does while the disk fails.
 //!
-//! After an error of the disk the database takes nothing until it is opened again. That is tried with the next record, and every second
-//! as long as something waits to be written. What cannot be written is kept here, so that nothing of what the journal holds is lost.
+//! After an error the database accepts nothing until it is opened again. The writer retries with the next record, and every second as long as
+//! changes are pending. Pending changes of existing records are kept in memory (the backlog), so that none is lost.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -19,9 +19,9 @@ use tokio::sync::oneshot;
 
 use super::journal_file::{JournalFile, OPENINGS, OpenDatabase};
 
-/// How often writing is tried while something waits to be written.
+/// The pause between attempts while changes are pending.
 const RETRY: Duration = Duration::from_secs(1);
-/// However many records come while it cannot be written, it is tried no more often.
+/// The shortest time between two attempts, however many records come.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
 /// What the thread is asked for.
@@ -31,11 +31,11 @@ pub(super) enum JournalRequest {
     Put(Vec<u8>, oneshot::Sender<Result<u64, String>>),
     Rewrite(u64, Vec<u8>),
     Erase(u64),
-    /// Answer when what came before was tried.
+    /// Answer when all earlier requests were tried.
     Flush(Sender<()>),
 }
 
-/// A record that is to be written, with its number, and who waits for that.
+/// A record to be written, its number, and where to send the result.
 type Put = (u64, Vec<u8>, oneshot::Sender<Result<u64, String>>);
 
 pub(super) struct Writer {
@@ -45,23 +45,24 @@ pub(super) struct Writer {
     database: Option<Database>,
     open: OpenDatabase,
     next: u64,
-    /// What to write under which number, or none to strike it out; of rows that are there or taken over only, which bounds it.
+    /// Pending changes by number: a new record, or none to erase. Only of records that exist or were taken over, which bounds it.
     backlog: BTreeMap<u64, Option<Vec<u8>>>,
-    /// The first and the last of the records that were said not to be on the disk, all of a row: a part may be there nevertheless.
+    /// The first and the last number of the records that were reported as not written. Some may be on the disk nevertheless, so they are
+    /// removed with the next commit.
     failed: Option<(u64, u64)>,
-    /// Files that are superfluous once the backlog is written.
+    /// Files of dead daemons, to be removed once the backlog, with their records, is written.
     superfluous: Vec<JournalFile>,
     trouble: Option<Trouble>,
 }
 
-/// Why it cannot be written, and when it was tried last.
+/// Why the journal cannot be written, and when that was tried last.
 struct Trouble {
     words: String,
     tried: Instant,
 }
 
 impl Writer {
-    /// `next` is the first number that is free. Without a database it is opened as after an error.
+    /// `next` is the first free number. If there is no database, it is opened as after an error.
     pub(super) fn new(
         path: PathBuf,
         database: Option<Database>,
@@ -82,26 +83,26 @@ impl Writer {
         }
     }
 
-    /// Takes a record over; it is written with what comes next.
+    /// Takes over a record of another journal; it is written with the next commit.
     pub(super) fn adopt(&mut self, bytes: Vec<u8>) -> u64 {
         let id = self.number();
         self.backlog.insert(id, Some(bytes));
         id
     }
 
-    /// Removes another file once all that was taken over is on the disk.
+    /// Has another file removed once the records taken over from it are on the disk.
     pub(super) fn replaces(&mut self, file: JournalFile) {
         self.superfluous.push(file);
     }
 
-    /// Writes what waits to be written.
+    /// Writes pending changes.
     pub(super) fn settle(&mut self) {
         if !self.is_settled() {
             self.write(Vec::new());
         }
     }
 
-    /// Has a thread write until nobody is left who could give it something.
+    /// Starts the thread, which ends when every handle is dropped.
     pub(super) fn start(mut self) -> io::Result<Sender<JournalRequest>> {
         let (messages, queue) = unbounded();
         thread::Builder::new().name("journal".to_owned()).spawn(move || self.run(&queue))?;
@@ -183,7 +184,7 @@ impl Writer {
                 self.database = Some(database);
                 Ok(())
             }
-            // The database is closed with what it holds of the failure.
+            // The database was taken out above and is closed: it must be opened again after a failure.
             Err(error) => Err(self.note_trouble(&error)),
         }
     }
@@ -198,7 +199,7 @@ impl Writer {
         words
     }
 
-    /// In this order: a number that was given to a record that failed is given to none that counts.
+    /// Writes everything in one transaction. Records of failed writes are removed first; their numbers are never used again.
     fn commit(&self, database: &Database, puts: &[Put]) -> Result<(), redb::Error> {
         let transaction = database.begin_write()?;
         {

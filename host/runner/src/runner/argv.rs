@@ -1,4 +1,4 @@
-//! A command of Postern's own configuration: a program and its arguments, no shell, an environment of its own.
+//! A command of Postern's own configuration: a program and its arguments, without a shell, in a clean environment.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -14,7 +14,7 @@ use tokio::time::timeout;
 use super::Call;
 use crate::journal::Close;
 
-/// What is kept of a failed command's standard error, in bytes.
+/// Bytes that are kept of a failed command's standard error.
 const MAX_WORDS: usize = 400;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -33,12 +33,12 @@ pub(super) struct ArgvCommand {
 }
 
 impl ArgvCommand {
-    /// What does `act` to the door of a call.
+    /// The command that carries out `act` at the door of a call.
     pub(super) fn new(door: &CommandDoor, act: Act, call: &Call<'_>) -> Self {
         let (argv, seconds) = match act {
             Act::Open(lasts) => (door.open.clone(), lasts.as_secs().max(1)),
             Act::Close | Act::Expire => (door.close.clone(), 0),
-            // The engine extends a door that does not keep the time by itself.
+            // The engine itself keeps the time of such a door, so extending it runs nothing.
             Act::Extend(_) => (Vec::new(), 0),
         };
         let rule = call.rule.map_or_else(String::new, |rule| rule.to_string());
@@ -46,7 +46,7 @@ impl ArgvCommand {
         Self { argv, values, limit: door.timeout }
     }
 
-    /// A run that an earlier daemon wrote down.
+    /// A command that an earlier daemon recorded.
     pub(super) fn recorded(argv: &[String], values: &[String], limit: u64) -> Self {
         let value = |n: usize| values.get(n).cloned().unwrap_or_default();
         let limit = Duration::from_millis(limit);
@@ -114,8 +114,8 @@ impl ArgvCommand {
     }
 }
 
-/// The standard error of a command: a piece of memory that is full when it is full. Unlike a pipe it is no trouble to whatever
-/// the command leaves running, and nobody needs to read along.
+/// The standard error of a command: a sealed memory file of fixed size; further writes fail. Unlike a pipe it needs no reader, and does not
+/// break processes that the command leaves running.
 struct StderrBuffer(File);
 
 impl StderrBuffer {

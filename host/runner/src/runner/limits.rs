@@ -1,7 +1,7 @@
 //! CommandLimits: how many commands run at once.
 //!
-//! Bounds are per door, and closing has its own, so that commands that hang keep neither another door's from running, nor any door
-//! from being closed on time. All doors together share what bounds the whole; of that, each has a few for itself that no other can take.
+//! Bounds are per door, and closing has its own, so that commands that hang neither block another door's, nor keep any door from
+//! being closed on time. All doors share a common pool of permits; besides, each door has a few of its own.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use postern_text::panic::PastPanic;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Doors whose commands are counted before those of which none runs are forgotten.
+/// The number of counted doors from which on those without a running command are forgotten.
 const ENOUGH_DOORS: usize = 1024;
 
 /// How many commands of one kind run at once, to open; and as many more to close.
@@ -17,9 +17,9 @@ const ENOUGH_DOORS: usize = 1024;
 pub(super) struct CommandBounds {
     /// Of one door.
     door: usize,
-    /// Of these, how many whatever other doors do.
+    /// Of these, how many it can always run, whatever other doors do.
     own: usize,
-    /// Of all doors together, besides those that are their own.
+    /// In the pool that all doors share, besides their own.
     shared: usize,
 }
 

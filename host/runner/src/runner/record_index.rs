@@ -7,21 +7,21 @@ use postern_core::{Observer, OpeningKey, Report, What};
 
 use crate::journal::{Journal, JournalRecord};
 
-/// A record this near the truth is not written again: most commands take no time, and the disk does.
+/// A record whose time is off by no more than this is not rewritten: a rewrite costs a flush.
 const NEAR: Duration = Duration::from_secs(1);
-/// Records that are kept of what did not close; the oldest goes when one more comes.
+/// Records that are kept of openings that could not be closed; the oldest is dropped for a further one.
 const MOST_ABANDONED: usize = 1024;
 
 /// The records that are in the journal, with their numbers there.
 #[derive(Debug, Default)]
 pub(super) struct RecordIndex {
     open: HashMap<OpeningKey, (u64, JournalRecord)>,
-    /// Of openings that were given up: for the operator, and for the next start.
+    /// Of openings that could not be closed: for the operator, and for the next start.
     abandoned: VecDeque<(u64, JournalRecord)>,
 }
 
 impl RecordIndex {
-    /// Knows that an opening is in the journal under this number.
+    /// Notes that an opening is in the journal under this number.
     pub(super) fn insert(&mut self, key: OpeningKey, row: u64, record: JournalRecord) {
         self.open.insert(key, (row, record));
     }
@@ -30,7 +30,7 @@ impl RecordIndex {
         self.open.contains_key(key)
     }
 
-    /// Writes another record in the place of that of an opening; false if there is none.
+    /// Replaces the record of an opening; false if there is none.
     pub(super) fn replace(&mut self, key: &OpeningKey, record: &JournalRecord, journal: &Journal) -> bool {
         let Some((row, known)) = self.open.get_mut(key) else { return false };
         known.clone_from(record);
@@ -38,7 +38,7 @@ impl RecordIndex {
         true
     }
 
-    /// Corrects until when an opening lasts, if it is in the journal.
+    /// Updates until when an opening lasts, if it is in the journal.
     pub(super) fn note(&mut self, key: &OpeningKey, lasts: Duration, journal: &Journal) {
         if let Some((row, record)) = self.open.get_mut(key)
             && record.remaining().abs_diff(lasts) > NEAR
@@ -48,7 +48,7 @@ impl RecordIndex {
         }
     }
 
-    /// An opening was closed, and with it whatever the same command was to close.
+    /// Erases the record of an opening that was closed, and those of given-up openings that the same command closes.
     pub(super) fn closed(&mut self, key: &OpeningKey, journal: &Journal) {
         let Some((row, record)) = self.open.remove(key) else { return };
         journal.erase(row);
@@ -61,7 +61,7 @@ impl RecordIndex {
         });
     }
 
-    /// Nobody tries to close an opening any more; its record stays. One is enough for what the same command would close.
+    /// Keeps the record of an opening that could not be closed. One record is enough for all that the same command closes.
     pub(super) fn abandon(&mut self, key: &OpeningKey, journal: &Journal, observer: &dyn Observer) {
         let Some((row, record)) = self.open.remove(key) else { return };
         if self.abandoned.iter().any(|(_, other)| other.closes_as(&record)) {

@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::journal::Close;
 
-/// knockd runs no command line that is as long as this, in bytes.
+/// knockd does not run command lines of this many bytes or more.
 const TOO_LONG: usize = 4096;
 
 /// How a door is closed for the client of an order; none if nothing is run for it, or nothing to close it.
@@ -21,7 +21,7 @@ pub(super) fn close(door: &ShellDoor, order: &Order) -> Option<Close> {
     Some(Close::Shell { line: fill(stop?, order.client.address()).into_vec() })
 }
 
-/// Closes what an earlier daemon wrote down.
+/// Closes what an earlier daemon recorded.
 pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str, observer: &dyn Observer) {
     observer.report(&Report::of_door(door, What::StopCommandDue).with_client(Client::alone(client)));
     run(&OsString::from_vec(line.to_vec()), door, observer).await;
@@ -74,10 +74,10 @@ async fn run(line: &OsString, door: &str, observer: &dyn Observer) {
     let report = |what| observer.report(&Report::of_door(door, what));
     report(What::CommandRuns { line: line.to_string_lossy() });
     let mut command = Command::new("/bin/sh");
-    // Its own group, as knockd's children have a session of their own: a signal to the daemon's group spares it.
+    // A process group of its own, so that a signal to the daemon's group does not reach it; knockd's children have their own session.
     command.arg("-c").arg(line).process_group(0);
     if std::env::var_os(KNOCKD_DAEMON_VAR).is_some() {
-        // Standard input is what is left of its way to who launched it.
+        // The daemon's standard input is its pipe to the process that launched it; a command must not get it.
         command.env_remove(KNOCKD_DAEMON_VAR).stdin(Stdio::null());
     }
     match command.status().await {
