@@ -155,6 +155,9 @@ impl App {
     async fn handle(&mut self, event: MainLoopEvent) {
         match event {
             MainLoopEvent::Answered(receipt) => self.engine.handle(Event::Answered(receipt)),
+            MainLoopEvent::Recorded { serial, result } => {
+                self.engine.handle(Event::Recorded { serial, result });
+            }
             MainLoopEvent::Ledger(answer) => self.engine.ledger_said(answer),
             MainLoopEvent::RulesetChanged(open) => self.engine.handle(Event::Listed(open)),
             MainLoopEvent::Prepared(prepared) => self.prepared(*prepared).await,
@@ -328,6 +331,9 @@ impl App {
                 () = sleep_until(last_call), if !is_stopping => {}
                 event = events.recv() => match event {
                     Some(MainLoopEvent::Answered(receipt)) => engine.handle(Event::Answered(receipt)),
+                    Some(MainLoopEvent::Recorded { serial, result }) => {
+                        engine.handle(Event::Recorded { serial, result });
+                    }
                     Some(MainLoopEvent::Ledger(answer)) => engine.ledger_said(answer),
                     Some(MainLoopEvent::CrossedOut { serial, result }) => {
                         engine.handle(Event::Claimed { serial, result });

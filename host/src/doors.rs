@@ -12,11 +12,11 @@ use std::time::Duration;
 use postern_capture::Shown;
 use postern_config::{Config, DoorKind};
 use postern_core::{
-    Again, ConfigIdentity, DoorId, DoorPolicy, Event, GuardDoor, Listing, NetDoor, Observer, OpeningKey,
-    Order, RuleId,
+    Again, ConfigIdentity, DoorId, DoorPolicy, Durability, Event, GuardDoor, Listing, NetDoor, Observer,
+    OpeningKey, Order, RuleId,
 };
 use postern_doorman::{DoormanError, DoormanEvent, DoormanHandle, Posture, Release};
-use postern_runner::{Call, Commands, Journal, JournalRecord, Runner};
+use postern_runner::{Call, Commands, Journal, JournalRecord, Runner, RunnerEvent};
 use tokio::sync::oneshot;
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
@@ -46,10 +46,7 @@ impl Doors {
         };
         Ok(Self {
             net,
-            runner: Runner::new(
-                move |receipt| sender.send(MainLoopEvent::Answered(receipt)).is_ok(),
-                observer,
-            ),
+            runner: Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer),
             numbers: DoorNumbers::default(),
             commands: HashMap::new(),
             in_place: Vec::new(),
@@ -70,6 +67,8 @@ impl Doors {
             name,
             lasts: remaining,
             keeps_time: false,
+            // It is in the journal, and is never opened.
+            durability: Durability::None,
             again: Again::Extend,
             prefixes: Vec::new(),
             takes_links: true,
@@ -124,11 +123,27 @@ impl Doors {
     pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
         match self.commands.get(&order.door) {
             Some(commands) => {
-                let client = Shown(order.client);
-                self.runner.run(commands, &Call { order, rule, door, client: &client });
+                let Order { serial, door: id, client, occurrence, act } = order;
+                let (key, shown) = (OpeningKey { door: id, client, occurrence }, Shown(client));
+                self.runner.run(commands, serial, act, &Call { key, rule, door, client: &shown });
             }
             None => self.net.carry_out(order),
         }
+    }
+
+    /// Has the journal write down how to close an opening of a command door that will last so long. The answer comes as a
+    /// [`MainLoopEvent::Recorded`].
+    pub(crate) fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, door: &str) {
+        if let Some(commands) = self.commands.get(&key.door) {
+            let shown = Shown(key.client);
+            let call = Call { key, rule: Some(rule), door, client: &shown };
+            self.runner.record(commands, serial, lasts, &call);
+        }
+    }
+
+    /// Strikes out of the journal an opening that was recorded and will not be ordered.
+    pub(crate) fn strike_out(&self, key: OpeningKey) {
+        self.runner.strike_out(key);
     }
 
     /// Notes in the journal for how long an opening lasts from now.
@@ -168,6 +183,15 @@ impl From<DoormanEvent> for MainLoopEvent {
         match event {
             DoormanEvent::Answered(receipt) => Self::Answered(receipt),
             DoormanEvent::RulesetChanged(listing) => Self::RulesetChanged(listing),
+        }
+    }
+}
+
+impl From<RunnerEvent> for MainLoopEvent {
+    fn from(event: RunnerEvent) -> Self {
+        match event {
+            RunnerEvent::Answered(receipt) => Self::Answered(receipt),
+            RunnerEvent::Recorded { serial, result } => Self::Recorded { serial, result },
         }
     }
 }

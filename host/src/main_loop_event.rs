@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use postern_config::{Config, Mistakes};
-use postern_core::{ClaimError, Listing, Receipt, RuleId};
+use postern_core::{ClaimError, Listing, Receipt, RecordError, RuleId};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
@@ -15,6 +15,12 @@ use crate::state;
 pub(crate) enum MainLoopEvent {
     /// A door answered an order.
     Answered(Receipt),
+    /// How to close an opening is on the disk, or why it is not.
+    Recorded {
+        /// The number of the record.
+        serial: u64,
+        result: Result<(), RecordError>,
+    },
     /// The ledger answered a claim, cannot be used any more, or can be used again.
     Ledger(postern_ledger::Answer),
     /// Another program changed the packet filter; this is what is open now.
@@ -46,8 +52,8 @@ pub(crate) struct Prepared {
 }
 
 /// Sending never blocks, or the loop and a sender could deadlock. The queue itself has no bound, because its senders have one: an answer for
-/// each order and each claim, of which the engine bounds the number, one for each line of a one-time file, and a generation for each that is
-/// being prepared.
+/// each order, each record and each claim, of which the engine bounds the number, one for each line of a one-time file, and a generation for
+/// each that is being prepared.
 pub(crate) type MainLoopSender = mpsc::UnboundedSender<MainLoopEvent>;
 
 pub(crate) fn channel() -> (MainLoopSender, mpsc::UnboundedReceiver<MainLoopEvent>) {

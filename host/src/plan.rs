@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
-use postern_core::{DoorId, DoorPolicy, Grant, NetDoor, Policy};
+use postern_core::{DoorId, DoorPolicy, Durability, Grant, NetDoor, Policy};
 use postern_doorman::RulesetMistake;
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
@@ -97,6 +97,12 @@ fn policy(door: &Door) -> DoorPolicy {
         name: Arc::clone(&door.name),
         lasts: door.lasts,
         keeps_time: matches!(door.kind, DoorKind::Net(_)),
+        durability: match &door.kind {
+            DoorKind::Net(_) => Durability::None,
+            DoorKind::Command(_) => Durability::Required,
+            // knockd has no journal, and runs its commands.
+            DoorKind::Shell(_) => Durability::BestEffort,
+        },
         again: door.again,
         prefixes: door.prefixes().to_vec(),
         // A set of the user's own holds addresses and no interfaces; a command is given both.

@@ -72,7 +72,7 @@ impl SharedEngine {
     }
 
     /// When something is due. A request of a judging thread changes that only when its answer comes, and that wakes the main loop; a claim
-    /// without an answer is forgotten when the loop wakes next, and opens nothing before.
+    /// or a record without an answer is forgotten when the loop wakes next, and opens nothing before.
     pub(crate) fn next_deadline(&self) -> Option<std::time::Instant> {
         self.lock().engine.next_deadline().and_then(|moment| self.clock.instant(moment))
     }
@@ -172,6 +172,11 @@ impl Locked {
                         self.one_time.claim(claim.serial, &claim.rule, generation);
                     }
                 },
+                Action::Record { serial, key, rule, lasts } => {
+                    let door = self.engine.door_name(key.door);
+                    self.doors.record(serial, key, lasts, &rule, &door);
+                }
+                Action::StrikeOut { key } => self.doors.strike_out(key),
                 Action::Note { key, lasts } => self.doors.note(key, lasts),
                 Action::Abandon { key } => self.doors.abandon(key),
                 Action::Tell(report) => reports.push(report),

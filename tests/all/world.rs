@@ -221,7 +221,11 @@ impl World {
                     let actions = self.engine.handle(Event::Claimed { serial, result }, self.now);
                     self.act(actions);
                 }
-                Action::Note { .. } | Action::Abandon { .. } => {}
+                Action::Record { serial, .. } => {
+                    let actions = self.engine.handle(Event::Recorded { serial, result: Ok(()) }, self.now);
+                    self.act(actions);
+                }
+                Action::StrikeOut { .. } | Action::Note { .. } | Action::Abandon { .. } => {}
                 Action::Tell(report) => {
                     let (door, client) = (report.door.as_deref().unwrap(), report.client.unwrap());
                     let rule = report.rule().map_or_else(|| "-".to_owned(), RuleId::to_string);

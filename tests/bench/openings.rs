@@ -7,8 +7,8 @@ use std::time::Duration;
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use postern_core::{
-    Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, Moment, OpenRequest, Policy, Receipt,
-    Request, RuleId, TenantId,
+    Action, Again, Client, DoorId, DoorPolicy, Durability, Engine, Event, Grant, Moment, OpenRequest, Policy,
+    Receipt, Request, RuleId, TenantId,
 };
 
 const MANY: u32 = 100_000;
@@ -26,6 +26,7 @@ fn policy(doors: &[(DoorId, &str)]) -> Arc<Policy> {
         name: name.into(),
         lasts: ENDED.since(OPENED),
         keeps_time: true,
+        durability: Durability::None,
         again: Again::Extend,
         prefixes: Vec::new(),
         takes_links: true,

@@ -20,8 +20,25 @@ pub enum Action {
     /// Have something used up before an opening is ordered, durably if possible; the answer is a [`crate::Event::Claimed`]. Judging must not
     /// wait for it.
     Claim(Claim),
-    /// Record until when an opening lasts of a door that does not keep the time, so that the next run knows if this one is killed. Nothing is
-    /// done at the door, and there is no answer.
+    /// Have it on the disk how an opening is closed, before it is ordered, and after the orders that came before it for the same door and
+    /// client; the answer is an [`crate::Event::Recorded`]. If the opening is on the disk already, this takes the place of what is there.
+    Record {
+        /// Which record; the answer carries the same number. No order has it.
+        serial: u64,
+        /// Which opening.
+        key: OpeningKey,
+        /// On behalf of which rule.
+        rule: RuleId,
+        /// How long it will last.
+        lasts: Duration,
+    },
+    /// Have what was recorded of an opening struck out: it was not ordered and will not be. Nobody answers.
+    StrikeOut {
+        /// Which opening.
+        key: OpeningKey,
+    },
+    /// Write down that an opening of a door that does not keep the time lasts until then, so that the next run knows if this one is
+    /// killed. Nothing is to be done at the door, and nobody answers.
     Note {
         /// Which opening.
         key: OpeningKey,

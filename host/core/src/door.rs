@@ -59,24 +59,18 @@ pub struct Receipt {
     pub outcome: Result<(), OrderError>,
 }
 
-/// Why an order was not carried out, in words for the log.
+/// Why an order was not carried out, in words for the log. A part of it may have been done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OrderError {
-    /// Nothing was done: how to close the door could not be recorded first. The door is as it was.
-    NotRecorded(String),
-    /// It failed, and a part of it may have been done.
-    Failed(String),
-}
+pub struct OrderError(String);
 
 impl From<String> for OrderError {
     fn from(words: String) -> Self {
-        Self::Failed(words)
+        Self(words)
     }
 }
 
 impl fmt::Display for OrderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::NotRecorded(words) | Self::Failed(words)) = self;
-        f.write_str(words)
+        f.write_str(&self.0)
     }
 }

@@ -6,6 +6,7 @@ mod generation;
 mod granted;
 mod listed;
 mod others;
+mod records;
 mod under_way;
 
 use std::collections::{HashMap, HashSet};
@@ -15,8 +16,9 @@ use std::time::Duration;
 use crate::action::{Action, Why};
 use crate::claim::ClaimKind;
 use crate::client::Client;
-use crate::door::{Act, DoorId, OpeningKey, Order, OrderError, Receipt};
+use crate::door::{Act, DoorId, OpeningKey, Order, Receipt};
 use crate::drop_reason::DropReason;
+use crate::durability::Durability;
 use crate::event::{Event, Request};
 use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, Openings};
@@ -24,8 +26,9 @@ use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 use claims::Claims;
-use generation::Asker;
+use generation::{Asked, Asker};
 use granted::Refusal;
+use records::Records;
 use under_way::{Awaited, UnderWay};
 
 /// The pause before the second try to close a door; it doubles with each.
@@ -41,7 +44,8 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
 ///
 /// The shell passes every [`Event`] to it, calls [`Engine::handle_deadline`] when [`Engine::next_deadline`] has
 /// come, carries out the actions of both in their order, and answers each [`Action::Order`] with an
-/// [`Event::Answered`] and each [`Action::Claim`] with an [`Event::Claimed`]. A call too early or too often does nothing.
+/// [`Event::Answered`], each [`Action::Claim`] with an [`Event::Claimed`] and each [`Action::Record`] with an [`Event::Recorded`]. A call too
+/// early or too often does nothing.
 #[derive(Debug, Default)]
 pub struct Engine {
     /// The number of the generation in force.
@@ -55,6 +59,7 @@ pub struct Engine {
     doors: HashMap<DoorId, DoorPolicy>,
     openings: Openings,
     claims: Claims,
+    records: Records,
     under_way: UnderWay,
     last_serial: u64,
     last_occurrence: u64,
@@ -104,6 +109,7 @@ impl Engine {
             }
             Event::Answered(receipt) => self.answered(receipt, now),
             Event::Claimed { serial, result } => self.claimed(serial, result, now),
+            Event::Recorded { serial, result } => self.recorded(serial, result, now),
             Event::Listed(listing) => self.listed(listing, now),
             Event::Inherited { door, policy, client, remaining } => {
                 self.doors.insert(door, policy);
@@ -131,10 +137,10 @@ impl Engine {
         self.openings.next_deadline().into_iter().chain(self.claims.next_deadline()).min()
     }
 
-    /// Whether every order was answered.
+    /// Whether every order and every record was answered.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.under_way.is_empty()
+        self.under_way.is_empty() && self.records.is_empty()
     }
 
     /// How many openings do not close by themselves: the engine must close them.
@@ -166,6 +172,7 @@ impl Engine {
             let Some(key) = self.openings.due(now) else { break };
             let opening = self.openings.find(key).map(|opening| (opening.state, opening.until));
             match opening {
+                Some((OpeningState::Recording { .. }, _)) => self.forget_record(key, now),
                 Some((OpeningState::Closing { why, .. }, _)) => self.order_close(key, why, None, now),
                 // It has not expired, so it is due for another reason: to be opened again.
                 Some((OpeningState::Open, until)) if until > now => self.reopen(key, now),
@@ -190,7 +197,7 @@ impl Engine {
         let needs_sequence = grant.is_one_time && !asker.has_claimed;
         let asked = request.lasts.or(grant.lasts).unwrap_or(door.lasts);
         let lasts = asked.min(self.policy.longest);
-        let keeps_time = door.keeps_time;
+        let (keeps_time, durability) = (door.keeps_time, door.durability);
         let opens_another = door.again == Again::OpenAnother;
         let before = if opens_another { None } else { self.openings.find(key).cloned() };
         // An opening that waits for its claim counts already.
@@ -201,6 +208,7 @@ impl Engine {
             Some(DropReason::Fault)
         } else if before.is_none() && openings >= self.policy.max_openings
             || self.under_way.len() >= self.policy.max_openings
+            || durability != Durability::None && self.records.len() >= self.policy.max_openings
         {
             Some(DropReason::OpeningsFull)
         } else {
@@ -226,12 +234,18 @@ impl Engine {
         let until = now.plus(lasts);
         let rule = Some(rule.clone());
         match before {
-            Some(before @ Opening { state: OpeningState::Opening | OpeningState::Open, .. }) => {
-                // Opening again never shortens an opening.
+            Some(
+                before @ Opening {
+                    state: OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open,
+                    ..
+                },
+            ) => {
+                // Opening again never takes time away.
                 let until = until.max(before.until);
                 let purpose = Purpose::Extend { until, before: before.until };
-                let is_awaited = before.state == OpeningState::Opening && !keeps_time;
+                let is_awaited = before.state != OpeningState::Open && !keeps_time;
                 let due = if is_awaited { before.due } else { until };
+                self.ask_again(before.newest_order, asker, request, lasts);
                 self.openings.put(key, Opening { rule: rule.clone(), until, due, ..before });
                 if keeps_time {
                     self.order(key, Act::Extend(until.since(now)), purpose, rule);
@@ -240,6 +254,13 @@ impl Engine {
                     self.actions.push(Action::Note { key, lasts });
                     self.tell(key, rule, What::Extended { lasts });
                 }
+            }
+            before if durability != Durability::None => {
+                let unclosed = before.and_then(|before| match before.state {
+                    OpeningState::Closing { why, .. } => Some(why),
+                    OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open => None,
+                });
+                self.record(Asked::new(asker, request), key, lasts, unclosed, now);
             }
             Some(Opening { state: OpeningState::Closing { .. }, .. }) | None => {
                 // A command's opening begins when the command has ended, and is not closed before that.
@@ -260,10 +281,12 @@ impl Engine {
         let rule = asker.rule;
         self.withdraw_claims(OpeningKey { door, client, occurrence: 0 });
         let open = self.openings.of_client(door, client);
-        let open =
-            open.filter(|(_, opening)| matches!(opening.state, OpeningState::Opening | OpeningState::Open));
+        let open = open.filter(|(_, opening)| !matches!(opening.state, OpeningState::Closing { .. }));
         for key in open.map(|(key, _)| key).collect::<Vec<_>>() {
-            self.order_close(key, Why::Asked, Some(rule.clone()), now);
+            let why = Why::Asked;
+            if !self.withdraw_record(key, Some(rule.clone()), What::Closed { why }) {
+                self.order_close(key, why, Some(rule.clone()), now);
+            }
         }
     }
 
@@ -274,8 +297,9 @@ impl Engine {
         let newest = opening.clone().filter(|opening| opening.newest_order == receipt.serial);
         match (purpose, receipt.outcome) {
             (Purpose::Close { why }, Ok(())) => {
-                if newest.is_some() {
-                    self.openings.remove(key);
+                match newest {
+                    Some(_) => drop(self.openings.remove(key)),
+                    None => self.closed_before(key, now),
                 }
                 self.tell(key, rule, What::Closed { why });
             }
@@ -305,35 +329,23 @@ impl Engine {
                 self.tell(key, rule, if is_new { What::Opened { lasts } } else { What::Extended { lasts } });
             }
             (purpose, Err(error)) => {
-                let (reason, is_untouched) = match &error {
-                    OrderError::NotRecorded(_) => (DropReason::NotRecorded, true),
-                    OrderError::Failed(_) => (DropReason::DoorFailed, false),
-                };
-                let detail = error.to_string().into();
+                let (reason, detail) = (DropReason::DoorFailed, error.to_string().into());
                 self.tell(key, rule, What::Refused { reason, detail });
                 if let Some(opening) = newest {
-                    self.did_not_open(key, purpose, opening, is_untouched, now);
+                    self.did_not_open(key, purpose, opening, now);
                 }
             }
         }
         self.retire(key.door);
     }
 
-    /// `is_untouched`: nothing was begun at the door, so there is nothing to undo.
-    fn did_not_open(
-        &mut self,
-        key: OpeningKey,
-        purpose: Purpose,
-        opening: Opening,
-        is_untouched: bool,
-        now: Moment,
-    ) {
+    fn did_not_open(&mut self, key: OpeningKey, purpose: Purpose, opening: Opening, now: Moment) {
         match (purpose, opening.state) {
             // The set may be back later; the listing after that opens it again.
             (Purpose::Reopen { .. }, OpeningState::Opening) => {
                 self.openings.put(key, Opening { state: OpeningState::Open, is_missing: true, ..opening });
             }
-            (_, OpeningState::Opening) if is_untouched || self.doors[&key.door].keeps_time => {
+            (_, OpeningState::Opening) if self.doors[&key.door].keeps_time => {
                 self.openings.remove(key);
             }
             // A command that failed may have done half of its work.
@@ -401,7 +413,10 @@ impl Engine {
             .map(|(key, _)| key)
             .collect();
         for key in to_close {
-            self.order_close(key, Why::Stopping, None, now);
+            let what = What::Refused { reason: DropReason::Stopping, detail: "".into() };
+            if !self.withdraw_record(key, None, what) {
+                self.order_close(key, Why::Stopping, None, now);
+            }
         }
     }
 
@@ -410,7 +425,7 @@ impl Engine {
         let is_there = self.openings.change(key, |opening| {
             let tries = match opening.state {
                 OpeningState::Closing { tries, .. } => tries.saturating_add(1),
-                OpeningState::Opening | OpeningState::Open => 1,
+                OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open => 1,
             };
             opening.state = OpeningState::Closing { tries, why };
             opening.due = now.plus(ANSWER_LIMIT);

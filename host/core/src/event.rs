@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::claim::ClaimError;
 use crate::client::Client;
 use crate::door::{DoorId, Receipt};
+use crate::durability::RecordError;
 use crate::listing::Listing;
 use crate::tenant::{DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
@@ -35,7 +36,14 @@ pub enum Event {
         /// Used up for this claim, or why not.
         result: Result<(), ClaimError>,
     },
-    /// This is open in the packet filter: when the daemon starts, after a reload, or because another program has changed the ruleset. To be
+    /// An opening is on the disk, or is not.
+    Recorded {
+        /// The number of the record.
+        serial: u64,
+        /// Why it is not.
+        result: Result<(), RecordError>,
+    },
+    /// This is open in the packet filter: when the daemon starts, after a reload, or because somebody else has changed the ruleset. To be
     /// brought after the answers to all orders that were carried out before it was read, and before those to later ones.
     Listed(Listing),
     /// An earlier run opened a door that only a command closes, and could not close it.

@@ -43,7 +43,12 @@ impl Opening {
 /// The state of an opening.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OpeningState {
-    /// The door was ordered to open; its receipt has not arrived.
+    /// Nothing was ordered so far: it is being recorded how to close it.
+    Recording {
+        /// Why it was to be closed before, if it was open and may be so still.
+        unclosed: Option<Why>,
+    },
+    /// The door was told to open and has not answered.
     Opening,
     /// The door's receipt for opening has arrived.
     Open,

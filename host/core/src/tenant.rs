@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::door::DoorId;
+use crate::durability::Durability;
 use crate::width::Width;
 
 /// An owner of rules.
@@ -97,6 +98,8 @@ pub struct DoorPolicy {
     /// Whether the door itself keeps the time, as a set element with a kernel timeout does. Such a door is
     /// ordered to extend, and may be left open when the daemon stops. Any other door stays open until the daemon closes it.
     pub keeps_time: bool,
+    /// Whether an opening is recorded before it is ordered. Only for doors that do not keep the time themselves.
+    pub durability: Durability,
     /// What opening it again for the same client does.
     pub again: Again,
     /// How wide it can be opened, instead of for one address; at most [`Width::MOST`].

@@ -1,11 +1,11 @@
 //! Runs the commands of command doors, and keeps the journal of openings that only a command can close.
 //!
-//! A [`Runner`] runs the commands of an opening one after the other, and those of different openings in parallel. What only a command can
-//! close is in the [`Journal`] on the disk before it is opened; the next start takes over what is still there. This crate decides
-//! nothing: it does what orders say, and answers each with a receipt.
+//! A [`Runner`] runs the commands of an opening one after the other, and of different openings beside each other. What only a command can
+//! close is in the [`Journal`] on the disk before it is opened, if whoever gives orders asks for that first; the next start takes over what
+//! is still there. This crate decides nothing: it does what it is told, and answers with a [`RunnerEvent`].
 
 pub mod journal;
 mod runner;
 
 pub use journal::{Journal, JournalError, JournalRecord};
-pub use runner::{Call, Commands, Runner};
+pub use runner::{Call, Commands, Runner, RunnerEvent};

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use postern_core::{
-    Act, CommandDoor, Observer, OpeningKey, Order, OrderError, Receipt, Report, RuleId, ShellDoor, What,
+    Act, CommandDoor, Observer, OpeningKey, OrderError, Receipt, RecordError, Report, RuleId, ShellDoor, What,
 };
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
@@ -31,10 +31,10 @@ pub enum Commands {
     Recorded(Arc<JournalRecord>),
 }
 
-/// An order to a door, and the values that its commands get.
+/// An opening, and what commands are told of it.
 pub struct Call<'a> {
-    /// What to do.
-    pub order: Order,
+    /// Which opening.
+    pub key: OpeningKey,
     /// The rule that asked for it; none if the opening was found at the start.
     pub rule: Option<&'a RuleId>,
     /// The door's name.
@@ -43,8 +43,22 @@ pub struct Call<'a> {
     pub client: &'a dyn Display,
 }
 
-/// Takes the receipt of an order and must not block; false if the receiver of receipts is gone.
-type ReceiptListener = Arc<dyn Fn(Receipt) -> bool + Send + Sync>;
+/// What a [`Runner`] says.
+#[derive(Clone, Debug)]
+pub enum RunnerEvent {
+    /// An order was carried out, or not.
+    Answered(Receipt),
+    /// An opening is on the disk, or is not.
+    Recorded {
+        /// The number that [`Runner::record`] was given.
+        serial: u64,
+        /// Why it is not.
+        result: Result<(), RecordError>,
+    },
+}
+
+/// Takes what is said, and must not wait; false if nobody cares any more.
+type ReceiptListener = Arc<dyn Fn(RunnerEvent) -> bool + Send + Sync>;
 
 /// Runs commands. The engine bounds the number of orders, and so of jobs that wait here.
 #[derive(Clone)]
@@ -63,13 +77,19 @@ pub struct Runner {
 
 type JobQueues = HashMap<OpeningKey, VecDeque<Job>>;
 
-struct Job {
-    serial: u64,
-    act: Act,
-    run: JobCommand,
-    door: Arc<str>,
-    /// How to close what this opens.
-    record: Option<JournalRecord>,
+/// What is done for an opening when all that came before is done.
+enum Job {
+    Run {
+        serial: u64,
+        act: Act,
+        run: JobCommand,
+        door: Arc<str>,
+    },
+    Record {
+        serial: u64,
+        /// None if there is nothing to run that closes it.
+        record: Option<JournalRecord>,
+    },
 }
 
 enum JobCommand {
@@ -79,13 +99,13 @@ enum JobCommand {
 }
 
 impl Runner {
-    /// Without a journal so far. Commands are started on the runtime that this is called on; `listener` is called with the receipt
-    /// of each order, must not block, and returns false when the receiver of receipts is gone.
+    /// Without a journal so far. Commands are started on the runtime that this is called on, whoever asks for it; `listener` is called with
+    /// each answer, must not wait, and says false when nobody cares any more.
     ///
     /// # Panics
     /// Outside a runtime of tokio's.
     pub fn new(
-        listener: impl Fn(Receipt) -> bool + Send + Sync + 'static,
+        listener: impl Fn(RunnerEvent) -> bool + Send + Sync + 'static,
         observer: Arc<dyn Observer>,
     ) -> Self {
         Self {
@@ -118,7 +138,14 @@ impl Runner {
         }
     }
 
-    /// Keeps the record of an opening that could not be closed, for the operator and for the next start.
+    /// Strikes out what is in the journal of an opening that was recorded and is not ordered.
+    pub fn strike_out(&self, key: OpeningKey) {
+        if let Some(journal) = self.journal.get() {
+            self.records().strike_out(&key, journal);
+        }
+    }
+
+    /// Keeps what is in the journal of an opening that nobody tries to close any more.
     pub fn abandon(&self, key: OpeningKey) {
         if let Some(journal) = self.journal.get() {
             self.records().abandon(&key, journal, &*self.observer);
@@ -138,28 +165,38 @@ impl Runner {
         }
     }
 
-    /// Runs the command of an order after those of earlier orders for the same opening. Returns at once.
-    pub fn run(&self, commands: &Commands, call: &Call<'_>) {
-        let Call { order, door: name, .. } = *call;
-        if matches!((commands, order.act), (Commands::Shell(_), Act::Open(_))) {
-            self.observer.report(&Report::of_door(name, What::Granted).with_client(order.client));
+    /// Has the journal know how an opening that lasts so long is closed, after what was asked for before for the same opening. Returns at
+    /// once; what comes of it is told with `serial`.
+    pub fn record(&self, commands: &Commands, serial: u64, lasts: Duration, call: &Call<'_>) {
+        let client = call.key.client;
+        let close = match commands {
+            Commands::Argv(door) => argv::close(door, call),
+            Commands::Shell(door) => shell::close(door, client),
+            // It is in the journal, and is never opened.
+            Commands::Recorded(_) => None,
+        };
+        let record = close.map(|close| JournalRecord::new(call.door, client, lasts, close));
+        self.enqueue(call.key, Job::Record { serial, record });
+    }
+
+    /// Runs what an order asks for, after what was asked for before for the same opening. Returns at once; the receipt has the number
+    /// `serial`.
+    pub fn run(&self, commands: &Commands, serial: u64, act: Act, call: &Call<'_>) {
+        if matches!((commands, act), (Commands::Shell(_), Act::Open(_))) {
+            let report = Report::of_door(call.door, What::Granted);
+            self.observer.report(&report.with_client(call.key.client));
         }
         let run = match commands {
-            Commands::Argv(door) => JobCommand::Argv(argv::ArgvCommand::new(door, order.act, call)),
-            Commands::Shell(door) => JobCommand::Shell(shell::ShellCommand::new(door, &order, name)),
+            Commands::Argv(door) => JobCommand::Argv(argv::ArgvCommand::new(door, act, call)),
+            Commands::Shell(door) => {
+                JobCommand::Shell(shell::ShellCommand::new(door, call.key.client, act, call.door))
+            }
             Commands::Recorded(record) => JobCommand::Recorded(Arc::clone(record)),
         };
-        let close = match (commands, order.act) {
-            (Commands::Argv(door), Act::Open(_)) => argv::close(door, call),
-            (Commands::Shell(door), Act::Open(_)) => shell::close(door, &order),
-            _ => None,
-        };
-        let record = match order.act {
-            Act::Open(lasts) => close.map(|close| JournalRecord::new(name, order.client, lasts, close)),
-            Act::Extend(_) | Act::Close | Act::Expire => None,
-        };
-        let job = Job { serial: order.serial, act: order.act, run, door: name.into(), record };
-        let key = OpeningKey { door: order.door, client: order.client, occurrence: order.occurrence };
+        self.enqueue(call.key, Job::Run { serial, act, run, door: call.door.into() });
+    }
+
+    fn enqueue(&self, key: OpeningKey, job: Job) {
         {
             let mut queues = self.queues();
             if let Some(waiting) = queues.get_mut(&key) {
@@ -171,9 +208,16 @@ impl Runner {
         self.runtime.spawn(async move {
             let mut next = Some(job);
             while let Some(job) = next {
-                let serial = job.serial;
-                let outcome = runner.perform(&key, job).await;
-                if !(runner.listener)(Receipt { serial, outcome }) {
+                let event = match job {
+                    Job::Run { serial, act, run, door } => {
+                        let outcome = runner.perform(&key, act, &run, &door).await.map_err(OrderError::from);
+                        RunnerEvent::Answered(Receipt { serial, outcome })
+                    }
+                    Job::Record { serial, record } => {
+                        RunnerEvent::Recorded { serial, result: runner.write_down(&key, record).await }
+                    }
+                };
+                if !(runner.listener)(event) {
                     return;
                 }
                 let mut queues = runner.queues();
@@ -185,62 +229,42 @@ impl Runner {
         });
     }
 
-    /// Runs one job: records how to close the door before opening it, and erases the record when it is closed.
-    async fn perform(&self, key: &OpeningKey, job: Job) -> Result<(), OrderError> {
-        let is_close = matches!(job.act, Act::Close | Act::Expire);
-        // Without a record nothing was run to open it, so there is nothing to close.
-        if is_close && matches!(job.run, JobCommand::Argv(_)) && !self.records().contains(key) {
-            return Ok(());
-        }
-        let limits = match job.run {
+    /// Runs a command when there is room for one more; what was recorded of an opening is struck out when it is closed.
+    async fn perform(
+        &self,
+        key: &OpeningKey,
+        act: Act,
+        run: &JobCommand,
+        door: &Arc<str>,
+    ) -> Result<(), String> {
+        let is_close = matches!(act, Act::Close | Act::Expire);
+        let limits = match run {
             JobCommand::Shell(_) => &self.shell,
             JobCommand::Argv(_) | JobCommand::Recorded(_) => &self.argv,
         };
-        let Some(_permit) = limits.acquire(&job.door, is_close).await else {
-            return Err(OrderError::NotRecorded("the daemon is stopping".to_owned()));
+        let Some(_slot) = limits.acquire(door, is_close).await else {
+            return Err("the daemon is stopping".to_owned());
         };
-        if let Some(record) = &job.record {
-            self.write_down(key, record, &job.run).await?;
-        }
-        let outcome = self.run_now(&job.run).await;
+        let outcome = self.run_now(run).await;
         if is_close
             && outcome.is_ok()
             && let Some(journal) = self.journal.get()
         {
             self.records().closed(key, journal);
         }
-        outcome.map_err(OrderError::Failed)
+        outcome
     }
 
-    /// Records how an opening is closed. If that fails, nothing is run, except knockd's commands: knockd has no journal either.
-    async fn write_down(
-        &self,
-        key: &OpeningKey,
-        record: &JournalRecord,
-        run: &JobCommand,
-    ) -> Result<(), OrderError> {
-        let Some(journal) = self.journal.get() else {
-            return match run {
-                JobCommand::Shell(_) => Ok(()),
-                _ => Err(OrderError::NotRecorded("there is no journal; nothing was run".to_owned())),
-            };
-        };
-        // It was opened before and could not be closed, so there is a record already.
-        if self.records().replace(key, record, journal) {
+    async fn write_down(&self, key: &OpeningKey, record: Option<JournalRecord>) -> Result<(), RecordError> {
+        let Some(record) = record else { return Ok(()) };
+        let journal = self.journal.get().ok_or(RecordError::NoJournal)?;
+        // It was open before and did not close.
+        if self.records().replace(key, &record, journal) {
             return Ok(());
         }
-        match (journal.put(record).await, run) {
-            (Ok(row), _) => {
-                self.records().insert(*key, row, record.clone());
-                Ok(())
-            }
-            (Err(why), JobCommand::Shell(_)) => {
-                let what = What::NotRecorded { detail: why.into() };
-                self.observer.report(&Report::of_door(&record.door, what).with_client(record.client));
-                Ok(())
-            }
-            (Err(why), _) => Err(OrderError::NotRecorded(format!("nothing was run, since {why}"))),
-        }
+        let row = journal.put(&record).await.map_err(RecordError::Failed)?;
+        self.records().insert(*key, row, record);
+        Ok(())
     }
 
     async fn run_now(&self, run: &JobCommand) -> Result<(), String> {
@@ -267,3 +291,6 @@ impl Runner {
         self.queues.lock().past_panic()
     }
 }
+
+#[cfg(test)]
+mod tests;

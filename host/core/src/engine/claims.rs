@@ -7,10 +7,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::Engine;
-use super::generation::Asker;
+use super::generation::{Asked, Asker};
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
-use crate::client::Client;
 use crate::door::OpeningKey;
 use crate::drop_reason::DropReason;
 use crate::moment::Moment;
@@ -35,22 +34,10 @@ struct Waiting {
     what: ClaimKind,
     /// Which opening it was to be when it was asked for.
     key: OpeningKey,
-    rule: RuleId,
-    generation: u64,
-    source: Client,
-    /// Whether nothing but the answer is missing for the rule's sequence to be used up, if it has one.
-    has_claimed: bool,
-    /// Without what is claimed.
-    request: OpenRequest,
+    /// As it will be when nothing but the answer is missing.
+    asked: Asked,
     /// When it is forgotten.
     until: Moment,
-}
-
-impl Waiting {
-    fn asker(&self) -> Asker<'_> {
-        let Self { rule, generation, source, has_claimed, .. } = self;
-        Asker { rule, generation: *generation, source: *source, has_claimed: *has_claimed }
-    }
 }
 
 impl Claims {
@@ -65,7 +52,7 @@ impl Claims {
     }
 
     fn is_claimed(&self, rule: &RuleId, what: &ClaimKind) -> bool {
-        self.waiting.values().any(|waiting| waiting.rule == *rule && waiting.what.is_same(what))
+        self.waiting.values().any(|waiting| waiting.asked.rule == *rule && waiting.what.is_same(what))
     }
 }
 
@@ -80,7 +67,7 @@ impl Engine {
         now: Moment,
     ) {
         self.forget_claims(now);
-        let Asker { rule, generation, source, has_claimed } = asker;
+        let rule = asker.rule;
         let refusal = if self.claims.is_claimed(rule, &what) {
             Some(ClaimError::AlreadyUsed)
         } else if self.claims.len() >= MOST_WAITING {
@@ -94,9 +81,8 @@ impl Engine {
         self.last_serial += 1;
         let serial = self.last_serial;
         let until = now.plus(LONGEST_WAIT);
-        let rule = rule.clone();
         self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone() }));
-        let waiting = Waiting { what, key, rule, generation, source, has_claimed, request, until };
+        let waiting = Waiting { what, key, asked: Asked::new(asker, request), until };
         self.claims.waiting.insert(serial, waiting);
     }
 
@@ -106,12 +92,12 @@ impl Engine {
         let Some(mut waiting) = self.claims.waiting.remove(&serial) else { return };
         match result {
             Ok(()) => {
-                let request = std::mem::take(&mut waiting.request);
-                self.open(waiting.asker(), request, now);
+                let request = std::mem::take(&mut waiting.asked.request);
+                self.open(waiting.asked.asker(), request, now);
             }
             Err(error) => {
-                let Waiting { key, rule, what, .. } = waiting;
-                self.refuse_claim(key, rule, &what, error);
+                let Waiting { key, asked, what, .. } = waiting;
+                self.refuse_claim(key, asked.rule, &what, error);
             }
         }
     }
@@ -119,11 +105,11 @@ impl Engine {
     /// Forgets openings that have waited too long: an answer that comes later opens nothing.
     pub(super) fn forget_claims(&mut self, now: Moment) {
         while let Some(first) = self.claims.waiting.first_entry().filter(|first| first.get().until <= now) {
-            let Waiting { key, rule, .. } = first.remove();
+            let Waiting { key, asked, .. } = first.remove();
             let detail = format!("its one-time token was not recorded within {} s", LONGEST_WAIT.as_secs());
             self.tell(
                 key,
-                Some(rule),
+                Some(asked.rule),
                 What::Refused { reason: DropReason::LedgerBusy, detail: detail.into() },
             );
         }
@@ -131,22 +117,26 @@ impl Engine {
 
     /// Forgets every opening that waits: the daemon stops.
     pub(super) fn stop_claims(&mut self) {
-        for Waiting { key, rule, .. } in std::mem::take(&mut self.claims.waiting).into_values() {
-            self.tell(key, Some(rule), What::Refused { reason: DropReason::Stopping, detail: "".into() });
+        for Waiting { key, asked, .. } in std::mem::take(&mut self.claims.waiting).into_values() {
+            self.tell(
+                key,
+                Some(asked.rule),
+                What::Refused { reason: DropReason::Stopping, detail: "".into() },
+            );
         }
     }
 
     /// Forgets what waits to open a door for a client, for which a rule says by now that it closes.
     pub(super) fn withdraw_claims(&mut self, closed: OpeningKey) {
         let means_it = |waiting: &Waiting| {
-            let request = &waiting.request;
-            let means = self.granted(waiting.asker(), request.door.as_deref(), request.prefix_length);
+            let request = &waiting.asked.request;
+            let means = self.granted(waiting.asked.asker(), request.door.as_deref(), request.prefix_length);
             means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
         };
         let waiting = self.claims.waiting.iter().filter(|(_, waiting)| means_it(waiting));
         for serial in waiting.map(|(serial, _)| *serial).collect::<Vec<_>>() {
-            let Some(Waiting { rule, .. }) = self.claims.waiting.remove(&serial) else { continue };
-            self.tell(closed, Some(rule), What::Closed { why: Why::Asked });
+            let Some(Waiting { asked, .. }) = self.claims.waiting.remove(&serial) else { continue };
+            self.tell(closed, Some(asked.rule), What::Closed { why: Why::Asked });
         }
     }
 

@@ -10,6 +10,7 @@ use crate::client::Client;
 use crate::drop_reason::DropReason;
 use crate::report::{Report, What};
 use crate::tenant::{Policy, RuleId};
+use crate::verdict::OpenRequest;
 
 /// Who asks for something: a rule, as it was in one generation, that has judged a knock.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +22,29 @@ pub(super) struct Asker<'a> {
     pub(super) source: Client,
     /// Whether its one-time sequence was claimed for this request, if it has one.
     pub(super) has_claimed: bool,
+}
+
+/// An opening that waits, and who asked for it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub(super) rule: RuleId,
+    generation: u64,
+    source: Client,
+    has_claimed: bool,
+    /// Without what was claimed for it.
+    pub(super) request: OpenRequest,
+}
+
+impl Asked {
+    pub(super) fn new(asker: Asker<'_>, request: OpenRequest) -> Self {
+        let Asker { rule, generation, source, has_claimed } = asker;
+        Self { rule: rule.clone(), generation, source, has_claimed, request }
+    }
+
+    pub(super) const fn asker(&self) -> Asker<'_> {
+        let Self { rule, generation, source, has_claimed, .. } = self;
+        Asker { rule, generation: *generation, source: *source, has_claimed: *has_claimed }
+    }
 }
 
 impl Engine {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use expect_test::expect;
 use postern_core::{
-    Action, Again, Claim, ClaimError, Client, DoorId, DoorPolicy, DropReason, Engine, Event, Grant, Moment,
-    Once, OpenRequest, Policy, Report, Request, RuleId, TenantId, What,
+    Action, Again, Claim, ClaimError, Client, DoorId, DoorPolicy, DropReason, Durability, Engine, Event,
+    Grant, Moment, Once, OpenRequest, Policy, Report, Request, RuleId, TenantId, What,
 };
 
 use crate::world::check;
@@ -358,6 +358,7 @@ fn only_so_many_wait() {
         name: "ssh".into(),
         lasts: Duration::from_secs(10),
         keeps_time: true,
+        durability: Durability::None,
         again: Again::Extend,
         prefixes: Vec::new(),
         takes_links: false,

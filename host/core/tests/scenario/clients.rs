@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use expect_test::expect;
 use postern_core::{
-    Action, Again, DoorId, DoorPolicy, Engine, Event, ListedOpening, Listing, Moment, Policy, Report, What,
-    Why,
+    Action, Again, DoorId, DoorPolicy, Durability, Engine, Event, ListedOpening, Listing, Moment, Policy,
+    Report, What, Why,
 };
 
 use crate::world::check;
@@ -115,6 +115,7 @@ fn a_door_that_cannot_be_open_for_a_client_any_more_is_closed_for_it() {
             name: "ssh".into(),
             lasts: remaining,
             keeps_time: true,
+            durability: Durability::None,
             again: Again::Extend,
             prefixes: prefixes.iter().map(|width| width.parse().unwrap()).collect(),
             takes_links,

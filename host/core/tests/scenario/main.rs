@@ -7,6 +7,7 @@ mod clients;
 mod flood;
 mod generation;
 mod many;
+mod records;
 mod removed;
 mod tenants;
 mod unclosed;

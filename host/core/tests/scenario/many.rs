@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_core::{
-    Act, Action, Again, Client, DoorId, DoorPolicy, Engine, Event, Grant, ListedOpening, Listing, Moment,
-    OpenRequest, Order, Policy, Receipt, Request, RuleId, TenantId,
+    Act, Action, Again, Client, DoorId, DoorPolicy, Durability, Engine, Event, Grant, ListedOpening, Listing,
+    Moment, OpenRequest, Order, Policy, Receipt, Request, RuleId, TenantId,
 };
 
 /// Comes first in the ledger, so that a search for openings of another door meets all of its own.
@@ -28,6 +28,7 @@ fn policy(doors: &[(DoorId, &str, bool)]) -> Arc<Policy> {
             name: Arc::from(*name),
             lasts: Duration::from_secs(10),
             keeps_time: *keeps_time,
+            durability: Durability::None,
             again: Again::Extend,
             prefixes: Vec::new(),
             takes_links: false,
@@ -49,7 +50,12 @@ fn at(seconds: f64) -> Moment {
 fn orders(actions: Vec<Action>) -> Vec<Order> {
     let order = |action| match action {
         Action::Order { order, .. } => Some(order),
-        Action::Claim(_) | Action::Note { .. } | Action::Abandon { .. } | Action::Tell(_) => None,
+        Action::Claim(_)
+        | Action::Record { .. }
+        | Action::StrikeOut { .. }
+        | Action::Note { .. }
+        | Action::Abandon { .. }
+        | Action::Tell(_) => None,
     };
     actions.into_iter().filter_map(order).collect()
 }

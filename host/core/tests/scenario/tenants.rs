@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, Claim, ClaimKind, DoorId, DoorPolicy, DropReason, Engine, Event, Grant, Moment, Once,
-    OpenRequest, Policy, Receipt, Request, RuleId, TenantId, UsedOnce, What,
+    Action, Again, Claim, ClaimKind, DoorId, DoorPolicy, DropReason, Durability, Engine, Event, Grant,
+    Moment, Once, OpenRequest, Policy, Receipt, Request, RuleId, TenantId, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -21,6 +21,7 @@ fn policy() -> Policy {
         name: name.into(),
         lasts: Duration::from_secs(10),
         keeps_time: true,
+        durability: Durability::None,
         again: Again::Extend,
         prefixes: Vec::new(),
         takes_links: true,

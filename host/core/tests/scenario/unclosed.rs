@@ -127,8 +127,7 @@ fn what_could_not_be_written_down_was_not_opened_and_is_not_closed() {
          +4 open knock 192.0.2.1 door=lamp
          +30 end",
         expect![[r#"
-            +0.0   -> lamp open 10s 192.0.2.1
-            +0.0 knock lamp 192.0.2.1: refused not-recorded full
+            +0.0 knock lamp 192.0.2.1: refused not-recorded nothing was run, since full
             +1.0 end: 0 openings, settled true
             +2.0   -> lamp open 10s 192.0.2.1
             +2.0   -> journal lamp 10s 192.0.2.1

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use expect_test::Expect;
 use postern_core::{
-    Act, Action, Again, Claim, ClaimError, ClaimKind, Client, CloseRequest, DoorId, DoorPolicy, Engine,
-    Event, Grant, ListedOpening, Listing, Moment, Once, OpenRequest, Opening, OpeningKey, OpeningState,
-    OrderError, Policy, Receipt, Request, RuleId, TenantId, UsedOnce, What,
+    Act, Action, Again, Claim, ClaimError, ClaimKind, Client, CloseRequest, DoorId, DoorPolicy, Durability,
+    Engine, Event, Grant, ListedOpening, Listing, Moment, Once, OpenRequest, Opening, OpeningKey,
+    OpeningState, Policy, Receipt, RecordError, Request, RuleId, TenantId, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -23,6 +23,9 @@ struct World {
     delay: Duration,
     failing: HashSet<DoorId>,
     disk_is_full: bool,
+    /// How long a record takes, if it is shown; none: it is never answered.
+    record_delay: Option<Duration>,
+    shows_records: bool,
     tokens: Tokens,
     /// Answers of doors and to claims that are on their way.
     answers: Vec<(Moment, Event)>,
@@ -54,6 +57,7 @@ enum Mood {
 ///
 /// `+SECONDS open|close RULE CLIENT [door=NAME] [lasts=SECONDS] [prefix=LENGTH] [token=TEXT] [counter=N] [generation=N]`,
 /// `+SECONDS delay SECONDS`, `+SECONDS fail|mend DOOR`, `+SECONDS full|empty` (the journal's disk),
+/// `+SECONDS records SECONDS|never` (when records are answered; they are shown from now on),
 /// `+SECONDS tokens well|never|full|busy|broken [SECONDS]` (how and when claims are answered from now on),
 /// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]` (what differs in the packet filter),
 /// `+SECONDS gone|still-gone [RULE...]` (rules whose files are gone, while a generation is being prepared or not),
@@ -84,12 +88,14 @@ fn policy() -> Policy {
         name: name.into(),
         lasts,
         keeps_time: false,
+        durability: Durability::Required,
         again,
         prefixes: Vec::new(),
         takes_links: false,
     };
     let ssh = DoorPolicy {
         keeps_time: true,
+        durability: Durability::None,
         prefixes: widths(&["ipv6/64", "ipv6/48"]),
         takes_links: true,
         ..by_command("ssh", Again::Extend)
@@ -113,7 +119,10 @@ fn policy() -> Policy {
         doors: HashMap::from([
             (SSH, ssh),
             (LAMP, by_command("lamp", Again::Extend)),
-            (BELL, by_command("bell", Again::OpenAnother)),
+            (
+                BELL,
+                DoorPolicy { durability: Durability::BestEffort, ..by_command("bell", Again::OpenAnother) },
+            ),
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
@@ -128,6 +137,8 @@ impl World {
             delay: Duration::ZERO,
             failing: HashSet::new(),
             disk_is_full: false,
+            record_delay: Some(Duration::ZERO),
+            shows_records: false,
             tokens: Tokens::default(),
             answers: Vec::new(),
             out: String::new(),
@@ -168,6 +179,10 @@ impl World {
             "fail" => drop(self.failing.insert(door(words[0]))),
             "mend" => drop(self.failing.remove(&door(words[0]))),
             "full" | "empty" => self.disk_is_full = verb == "full",
+            "records" => {
+                self.shows_records = true;
+                self.record_delay = (words[0] != "never").then(|| seconds(words[0]));
+            }
             "tokens" => {
                 self.tokens.mood = match words[0] {
                     "well" => Mood::Well,
@@ -189,6 +204,7 @@ impl World {
                     name: "old".into(),
                     lasts: Duration::ZERO,
                     keeps_time: false,
+                    durability: Durability::None,
                     again: Again::Extend,
                     prefixes: Vec::new(),
                     takes_links: true,
@@ -278,11 +294,7 @@ impl World {
             match action {
                 Action::Order { order, .. } => {
                     let fails = self.failing.contains(&order.door);
-                    let outcome = match order.act {
-                        Act::Open(_) if self.disk_is_full => Err(OrderError::NotRecorded("full".to_owned())),
-                        _ if fails => Err(OrderError::Failed("broken".to_owned())),
-                        _ => Ok(()),
-                    };
+                    let outcome = if fails { Err("broken".to_owned().into()) } else { Ok(()) };
                     let act = match order.act {
                         Act::Open(lasts) => format!("open {lasts:?}"),
                         Act::Extend(lasts) => format!("extend {lasts:?}"),
@@ -295,6 +307,21 @@ impl World {
                     self.answers.push((self.now.plus(self.delay), Event::Answered(receipt)));
                 }
                 Action::Claim(claim) => self.claim(claim),
+                Action::Record { serial, key, rule: _, lasts } => {
+                    if self.shows_records {
+                        let door = self.engine.door_name(key.door);
+                        writeln!(self.out, "{}   -> record {door} {lasts:?} {}", self.at(), key.client)
+                            .unwrap();
+                    }
+                    let full = || RecordError::Failed("full".to_owned());
+                    let result = if self.disk_is_full { Err(full()) } else { Ok(()) };
+                    if let Some(delay) = self.record_delay {
+                        self.answers.push((self.now.plus(delay), Event::Recorded { serial, result }));
+                    }
+                }
+                Action::StrikeOut { key } => {
+                    writeln!(self.out, "{}   -> journal struck out {}", self.at(), key.client).unwrap();
+                }
                 Action::Note { key, lasts } => {
                     let door = self.engine.door_name(key.door);
                     writeln!(self.out, "{}   -> journal {door} {lasts:?} {}", self.at(), key.client).unwrap();
@@ -315,6 +342,7 @@ impl World {
                         }
                         What::Withdrawn => "withdrawn".to_owned(),
                         What::Back => "back".to_owned(),
+                        What::NotRecorded { detail } => format!("not recorded: {detail}"),
                         What::OneTimeFailed { detail } => format!("sequence not crossed out: {detail}"),
                         other => panic!("not the engine's to say: {other:?}"),
                     };
@@ -365,8 +393,11 @@ impl World {
         for (key, opening) in self.engine.openings() {
             assert!(opening.due > self.now || opening.state == OpeningState::Opening, "{key:?} is overdue");
         }
-        let orders = self.answers.iter().filter(|(_, answer)| matches!(answer, Event::Answered(_)));
-        assert_eq!(self.engine.is_settled(), orders.count() == 0, "every order waits for its answer");
+        let is_awaited = |answer: &Event| matches!(answer, Event::Answered(_) | Event::Recorded { .. });
+        let awaited = self.answers.iter().filter(|(_, answer)| is_awaited(answer)).count();
+        if self.record_delay.is_some() {
+            assert_eq!(self.engine.is_settled(), awaited == 0, "orders and records wait for their answers");
+        }
     }
 }
 

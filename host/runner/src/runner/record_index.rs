@@ -26,11 +26,7 @@ impl RecordIndex {
         self.open.insert(key, (row, record));
     }
 
-    pub(super) fn contains(&self, key: &OpeningKey) -> bool {
-        self.open.contains_key(key)
-    }
-
-    /// Replaces the record of an opening; false if there is none.
+    /// Writes another record in the place of that of an opening; false if there is none.
     pub(super) fn replace(&mut self, key: &OpeningKey, record: &JournalRecord, journal: &Journal) -> bool {
         let Some((row, known)) = self.open.get_mut(key) else { return false };
         known.clone_from(record);
@@ -61,7 +57,14 @@ impl RecordIndex {
         });
     }
 
-    /// Keeps the record of an opening that could not be closed. One record is enough for all that the same command closes.
+    /// An opening was recorded and is not ordered.
+    pub(super) fn strike_out(&mut self, key: &OpeningKey, journal: &Journal) {
+        if let Some((row, _)) = self.open.remove(key) {
+            journal.erase(row);
+        }
+    }
+
+    /// Nobody tries to close an opening any more; its record stays. One is enough for what the same command would close.
     pub(super) fn abandon(&mut self, key: &OpeningKey, journal: &Journal, observer: &dyn Observer) {
         let Some((row, record)) = self.open.remove(key) else { return };
         if self.abandoned.iter().any(|(_, other)| other.closes_as(&record)) {

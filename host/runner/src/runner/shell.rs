@@ -6,7 +6,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 
-use postern_core::{Act, Client, KNOCKD_DAEMON_VAR, Observer, Order, Report, ShellDoor, What};
+use postern_core::{Act, Client, KNOCKD_DAEMON_VAR, Observer, Report, ShellDoor, What};
 use tokio::process::Command;
 
 use crate::journal::Close;
@@ -14,11 +14,11 @@ use crate::journal::Close;
 /// knockd does not run command lines of this many bytes or more.
 const TOO_LONG: usize = 4096;
 
-/// How a door is closed for the client of an order; none if nothing is run for it, or nothing to close it.
-pub(super) fn close(door: &ShellDoor, order: &Order) -> Option<Close> {
-    let (start, stop) = door.commands(order.client.address().is_ipv6());
+/// How a door is closed for a client; none if nothing is run for it, or nothing to close it.
+pub(super) fn close(door: &ShellDoor, client: Client) -> Option<Close> {
+    let (start, stop) = door.commands(client.address().is_ipv6());
     start.filter(|start| !start.is_empty())?;
-    Some(Close::Shell { line: fill(stop?, order.client.address()).into_vec() })
+    Some(Close::Shell { line: fill(stop?, client.address()).into_vec() })
 }
 
 /// Closes what an earlier daemon recorded.
@@ -31,19 +31,20 @@ pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str, observ
 pub(super) struct ShellCommand {
     start: Option<OsString>,
     stop: Option<OsString>,
-    order: Order,
+    client: Client,
+    act: Act,
     name: String,
 }
 
 impl ShellCommand {
-    pub(super) fn new(door: &ShellDoor, order: &Order, name: &str) -> Self {
-        let (start, stop) = door.commands(order.client.address().is_ipv6());
-        Self { start: start.cloned(), stop: stop.cloned(), order: *order, name: name.to_owned() }
+    pub(super) fn new(door: &ShellDoor, client: Client, act: Act, name: &str) -> Self {
+        let (start, stop) = door.commands(client.address().is_ipv6());
+        Self { start: start.cloned(), stop: stop.cloned(), client, act, name: name.to_owned() }
     }
 
     /// Runs it. A command that fails is reported and changes nothing: what was started is stopped all the same.
     pub(super) async fn perform(&self, observer: &dyn Observer) -> Result<(), String> {
-        let ip = self.order.client.address();
+        let ip = self.client.address();
         let Some(start) = self.start.as_ref().filter(|start| !start.is_empty()) else { return Ok(()) };
         let (start, stop) = (fill(start, ip), self.stop.as_ref().map(|stop| fill(stop, ip)));
         let door = &*self.name;
@@ -52,13 +53,13 @@ impl ShellCommand {
             [(Some(&start), What::StartCommandTooLong), (stop.as_ref(), What::StopCommandTooLong)]
         {
             if line.is_some_and(|line| line.len() >= TOO_LONG) {
-                if matches!(self.order.act, Act::Open(_)) {
+                if matches!(self.act, Act::Open(_)) {
                     report(what);
                 }
                 return Ok(());
             }
         }
-        match (self.order.act, stop) {
+        match (self.act, stop) {
             (Act::Open(_), _) => run(&start, door, observer).await,
             (Act::Close | Act::Expire, Some(stop)) => {
                 report(What::StopCommandDue);
