@@ -11,9 +11,10 @@ use postern_state::{StateError, StateFile, StateFolder, Taken, is_damage, take};
 use redb::{Database, DatabaseError};
 use thiserror::Error;
 
-use crate::file_ledger::FILE;
 use crate::store::{Capacity, Store, StoreKind, VERSION};
 
+/// Its name in the state folder.
+pub const FILE: &str = "ledger.redb";
 /// The database's cache, in bytes.
 const CACHE: usize = 8 << 20;
 /// The file's name while it is created.

@@ -9,14 +9,10 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use postern_core::{Claim, ClaimError};
 
-use crate::keeper::{Keeper, OpenStore, QueuedClaim};
+use crate::file::FILE;
+use crate::keeper::{Keeper, MOST_WAITING, OpenStore, QueuedClaim};
 use crate::wanted::Wanted;
 use crate::{Answer, Answers, Ledger, file};
-
-/// Its name in the state folder.
-pub const FILE: &str = "ledger.redb";
-/// Claims that may wait for those before them to be written, and that are then written together.
-pub(crate) const MOST_WAITING: usize = 1024;
 
 /// The ledger in a file of the state folder.
 ///

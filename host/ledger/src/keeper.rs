@@ -12,11 +12,12 @@ use crossbeam_channel::Receiver;
 use postern_core::ClaimError;
 use postern_text::chain;
 
-use crate::file_ledger::MOST_WAITING;
 use crate::store::{Results, Store};
 use crate::wanted::Wanted;
 use crate::{Answer, Answers, LedgerError};
 
+/// Claims that may wait for those before them to be written, and that are then written together.
+pub(crate) const MOST_WAITING: usize = 1024;
 /// The shortest time between two attempts to open the store again.
 const RETRY: Duration = Duration::from_secs(1);
 /// The engine does not wait longer for a claim, so an older one is refused and its token is not used up.

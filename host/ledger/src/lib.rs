@@ -17,8 +17,8 @@ use std::path::PathBuf;
 
 use postern_core::{Claim, ClaimError};
 
-pub use file::LedgerError;
-pub use file_ledger::{FILE, FileLedger};
+pub use file::{FILE, LedgerError};
+pub use file_ledger::FileLedger;
 pub use store::MAX_TOTAL;
 
 /// What keeps the tokens and counters that were used: a file on this machine, or a store that many gateways share.
