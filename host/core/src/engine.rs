@@ -260,7 +260,7 @@ impl Engine {
                     OpeningState::Closing { why, .. } => Some(why),
                     OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open => None,
                 });
-                self.record(Asked::new(asker, request), key, lasts, unclosed, now);
+                self.record(Asked::new(asker, self.generation, request), key, lasts, unclosed, now);
             }
             Some(Opening { state: OpeningState::Closing { .. }, .. }) | None => {
                 // A command's opening begins when the command has ended, and is not closed before that.

@@ -51,6 +51,11 @@ impl Claims {
         self.waiting.first_key_value().map(|(_, first)| first.until)
     }
 
+    /// What waits.
+    pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
+        self.waiting.values_mut().map(|waiting| &mut waiting.asked)
+    }
+
     fn is_claimed(&self, rule: &RuleId, what: &ClaimKind) -> bool {
         self.waiting.values().any(|waiting| waiting.asked.rule == *rule && waiting.what.is_same(what))
     }
@@ -82,7 +87,7 @@ impl Engine {
         let serial = self.last_serial;
         let until = now.plus(LONGEST_WAIT);
         self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone() }));
-        let waiting = Waiting { what, key, asked: Asked::new(asker, request), until };
+        let waiting = Waiting { what, key, asked: Asked::new(asker, self.generation, request), until };
         self.claims.waiting.insert(serial, waiting);
     }
 
@@ -105,8 +110,12 @@ impl Engine {
     /// Forgets openings that have waited too long: an answer that comes later opens nothing.
     pub(super) fn forget_claims(&mut self, now: Moment) {
         while let Some(first) = self.claims.waiting.first_entry().filter(|first| first.get().until <= now) {
-            let Waiting { key, asked, .. } = first.remove();
-            let detail = format!("its one-time token was not recorded within {} s", LONGEST_WAIT.as_secs());
+            let Waiting { what, key, asked, .. } = first.remove();
+            let missing = match what {
+                ClaimKind::Sequence { .. } => "its one-time sequence was not crossed out",
+                ClaimKind::Once(_) => "its one-time token was not recorded",
+            };
+            let detail = format!("{missing} within {} s", LONGEST_WAIT.as_secs());
             self.tell(
                 key,
                 Some(asked.rule),

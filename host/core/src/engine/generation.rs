@@ -36,8 +36,9 @@ pub(super) struct Asked {
 }
 
 impl Asked {
-    pub(super) fn new(asker: Asker<'_>, request: OpenRequest) -> Self {
-        let Asker { rule, generation, source, has_claimed } = asker;
+    /// Of a verdict that counts in `generation`, the one in force.
+    pub(super) fn new(asker: Asker<'_>, generation: u64, request: OpenRequest) -> Self {
+        let Asker { rule, source, has_claimed, .. } = asker;
         Self { rule: rule.clone(), generation, source, has_claimed, request }
     }
 
@@ -45,6 +46,12 @@ impl Asked {
         let Self { rule, generation, source, has_claimed, .. } = self;
         Asker { rule, generation: *generation, source: *source, has_claimed: *has_claimed }
     }
+}
+
+/// Whether a rule has the same grant in two generations that follow each other.
+fn may_do_the_same(before: &Policy, after: &Policy, rule: &RuleId, has_claimed: bool) -> bool {
+    let grant = after.grants.get(rule);
+    grant == before.grants.get(rule) && grant.is_some_and(|grant| has_claimed || !grant.is_one_time)
 }
 
 impl Engine {
@@ -68,11 +75,7 @@ impl Engine {
         let Asker { rule, generation, has_claimed, .. } = asker;
         let is_in_force = generation == self.generation;
         let was_in_force = self.generation.checked_sub(1) == Some(generation);
-        let may_do_the_same = || {
-            let grant = self.policy.grants.get(rule);
-            grant == self.policy_before.grants.get(rule)
-                && grant.is_some_and(|grant| has_claimed || !grant.is_one_time)
-        };
+        let may_do_the_same = || may_do_the_same(&self.policy_before, &self.policy, rule, has_claimed);
         let counts = is_in_force || was_in_force && may_do_the_same();
         if !counts {
             Some(DropReason::Outdated)
@@ -84,9 +87,18 @@ impl Engine {
     }
 
     /// Puts the policy of the next generation in force; rules that it does not have are no longer suspended.
+    ///
+    /// What waits goes on if its rule may do in both what it asked for, so that it survives any number of reloads that change nothing for it.
     pub(super) fn next_generation(&mut self, policy: Arc<Policy>) {
         self.generation += 1;
         self.policy_before = mem::replace(&mut self.policy, policy);
+        for asked in self.claims.asked_mut().chain(self.records.asked_mut()) {
+            if asked.generation + 1 == self.generation
+                && may_do_the_same(&self.policy_before, &self.policy, &asked.rule, asked.has_claimed)
+            {
+                asked.generation = self.generation;
+            }
+        }
         let grants = &self.policy.grants;
         self.suspended.retain(|rule| grants.contains_key(rule));
     }

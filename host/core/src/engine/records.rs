@@ -46,6 +46,11 @@ impl Records {
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty()
     }
+
+    /// What waits.
+    pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
+        self.waiting.values_mut().map(|waiting| &mut waiting.asked)
+    }
 }
 
 impl Engine {
@@ -80,7 +85,7 @@ impl Engine {
     /// What is being recorded was asked for once more, perhaps by another rule.
     pub(super) fn ask_again(&mut self, serial: u64, asker: Asker<'_>, request: OpenRequest, lasts: Duration) {
         if let Some(waiting) = self.records.waiting.get_mut(&serial) {
-            waiting.asked = Asked::new(asker, request);
+            waiting.asked = Asked::new(asker, self.generation, request);
             waiting.lasts = waiting.lasts.max(lasts);
         }
     }

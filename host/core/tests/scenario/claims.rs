@@ -193,7 +193,7 @@ fn what_may_be_opened_is_looked_at_anew_when_the_claim_is_answered() {
 }
 
 #[test]
-fn a_reload_that_changes_nothing_for_the_rule_keeps_what_waits_and_any_other_does_not() {
+fn reloads_that_change_nothing_for_the_rule_keep_what_waits_and_others_do_not() {
     check(
         "+0 tokens well 2
          +0 open knock 192.0.2.1 token=a
@@ -208,7 +208,11 @@ fn a_reload_that_changes_nothing_for_the_rule_keeps_what_waits_and_any_other_doe
          +10.2 open knock 192.0.2.4 token=d
          +10.5 reload
          +11 reload
-         +13 end",
+         +14 open knock 192.0.2.5 token=e
+         +14.2 reload
+         +14.5 change ssh
+         +15 reload
+         +17 end",
         expect![[r#"
             +0.0   -> claim knock token a
             +2.0   -> ssh open 10s 192.0.2.1
@@ -222,8 +226,11 @@ fn a_reload_that_changes_nothing_for_the_rule_keeps_what_waits_and_any_other_doe
             +10.2   -> claim knock token d
             +12.0   -> ssh expire 192.0.2.1
             +12.0 knock ssh 192.0.2.1: closed Expired
-            +12.2 knock ssh 192.0.2.4: refused outdated
-            +13.0 end: 0 openings, settled true
+            +12.2   -> ssh open 10s 192.0.2.4
+            +12.2 knock ssh 192.0.2.4: opened 10s
+            +14.0   -> claim knock token e
+            +16.0 knock ssh 192.0.2.5: refused outdated
+            +17.0 end: 1 openings, settled true
         "#]],
     );
 }

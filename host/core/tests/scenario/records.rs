@@ -220,7 +220,7 @@ fn a_reload_that_revokes_the_rule_or_drops_the_door_strikes_it_out() {
 }
 
 #[test]
-fn a_reload_that_changes_nothing_for_the_rule_lets_it_open_and_a_second_one_does_not() {
+fn what_is_recorded_opens_over_reloads_that_change_nothing_for_its_rule() {
     check(
         "+0 records 2
          +0 open knock 192.0.2.1 door=lamp
@@ -237,9 +237,10 @@ fn a_reload_that_changes_nothing_for_the_rule_lets_it_open_and_a_second_one_does
             +2.0 knock lamp 192.0.2.1: opened 10s
             +3.0 end: 1 openings, settled true
             +4.0   -> record lamp 10s 192.0.2.2
-            +6.0 knock lamp 192.0.2.2: refused outdated
-            +6.0   -> journal struck out 192.0.2.2
-            +7.0 end: 1 openings, settled true
+            +6.0   -> lamp open 10s 192.0.2.2
+            +6.0   -> journal lamp 10s 192.0.2.2
+            +6.0 knock lamp 192.0.2.2: opened 10s
+            +7.0 end: 2 openings, settled true
         "#]],
     );
 }
