@@ -49,7 +49,8 @@ mod tests {
             assert_eq!(parse(text), Ok(Duration::from_micros(micros)), "{text}");
         }
         assert_eq!(parse("3600001").unwrap_err().to_string(), "3600001ms is out of range; use 0s to 1h");
-        for text in ["-1", "1m 5", "", "1e2", "inf"] {
+        assert_eq!(parse("-1"), Err(DurationError::Negative("-1".to_owned())));
+        for text in ["1m 5", "", "1e2", "inf"] {
             assert!(matches!(parse(text), Err(DurationError::Malformed(_))), "{text}");
         }
     }

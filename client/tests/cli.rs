@@ -126,7 +126,7 @@ fn what_makes_no_sense_is_said_and_nothing_is_sent() {
          postern: `7000:foo` is not a step; after the port comes :tcp, :udp or nothing\n",
     );
     let nonsense: [(&[&str], &str); 10] = [
-        (&["-d", "-1"], "`-1` is not a duration; write a number and a unit"),
+        (&["-d", "-1"], "`-1`: a duration cannot be negative; write a number and a unit"),
         (&["--timeout", "500"], "`500` has no unit; write ms, s, m, h or d behind it"),
         (&["--wait", "22"], "`22` is not a door; write tcp/PORT, such as tcp/22"),
         (&["--timeout", "1s"], "postern: timeout: is for a door, and none is waited for; add wait"),

@@ -16,6 +16,9 @@ const UNITS: [(&str, u128); 5] = [
     ("h", 3_600 * NANOS_A_SECOND),
     ("d", 86_400 * NANOS_A_SECOND),
 ];
+/// The units as people call them, the likeliest first.
+const UNIT_NAMES: [(&str, &str); 5] =
+    [("s", "seconds"), ("ms", "milliseconds"), ("m", "minutes"), ("h", "hours"), ("d", "days")];
 const NANOS_A_SECOND: u128 = 1_000_000_000;
 /// Digits behind the point that can make a nanosecond of difference in a day.
 const MOST_DECIMALS: usize = 14;
@@ -25,8 +28,10 @@ const MOST_DECIMALS: usize = 14;
 pub enum DurationError {
     /// It is not numbers with units.
     Malformed(String),
-    /// It is a number alone.
-    NoUnit(String),
+    /// It is a number alone, which this unit would make right.
+    NoUnit(String, &'static str),
+    /// It is a duration or a number below zero.
+    Negative(String),
     /// It is longer than a [`Duration`] can be.
     TooLong(String),
     /// It is a duration, but not one of these.
@@ -42,7 +47,12 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
     let too_long = || DurationError::TooLong(text.to_owned());
     let mut rest = text.trim();
     if is_number(rest) {
-        return Err(DurationError::NoUnit(rest.to_owned()));
+        return Err(DurationError::NoUnit(rest.to_owned(), "s"));
+    }
+    if let Some(positive) = rest.strip_prefix('-')
+        && matches!(parse(positive), Ok(_) | Err(DurationError::NoUnit(..)))
+    {
+        return Err(DurationError::Negative(rest.to_owned()));
     }
     let mut nanos = 0_u128;
     loop {
@@ -73,10 +83,19 @@ pub fn parse(text: &str) -> Result<Duration, DurationError> {
 /// # Errors
 /// What is wrong with it, and what would be right.
 pub fn parse_within(text: &str, range: RangeInclusive<Duration>) -> Result<Duration, DurationError> {
-    match parse(text)? {
-        duration if range.contains(&duration) => Ok(duration),
-        duration => Err(DurationError::OutOfRange(duration, range)),
+    let number = match parse(text) {
+        Ok(duration) if range.contains(&duration) => return Ok(duration),
+        Ok(duration) => return Err(DurationError::OutOfRange(duration, range)),
+        Err(DurationError::NoUnit(number, _)) => number,
+        Err(error) => return Err(error),
+    };
+    // What is suggested must be right itself.
+    for (unit, _) in UNIT_NAMES {
+        if parse(&format!("{number}{unit}")).is_ok_and(|duration| range.contains(&duration)) {
+            return Err(DurationError::NoUnit(number, unit));
+        }
     }
+    parse_within(&format!("{number}s"), range)
 }
 
 /// A duration as a person would write it: a number and the largest unit that needs no fraction. [`parse`] reads exactly it again.
@@ -108,9 +127,16 @@ impl Display for DurationError {
                 f,
                 r#"`{text}` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m""#
             ),
-            Self::NoUnit(number) => write!(
+            Self::NoUnit(number, unit) => {
+                let name = UNIT_NAMES.iter().find(|(known, _)| known == unit).map_or(*unit, |(_, name)| name);
+                write!(
+                    f,
+                    r#"`{number}` has no unit; write ms, s, m, h or d behind it: "{number}{unit}" are {number} {name}"#
+                )
+            }
+            Self::Negative(text) => write!(
                 f,
-                r#"`{number}` has no unit; write ms, s, m, h or d behind it: "{number}s" are {number} seconds"#
+                r#"`{text}`: a duration cannot be negative; write a number and a unit (ms, s, m, h or d), such as "90s""#
             ),
             Self::TooLong(text) => {
                 write!(f, "`{text}` is longer than any time that can be waited; shorten it")
@@ -170,7 +196,9 @@ mod tests {
             "s",
             "5x",
             "5S",
-            "-5s",
+            "--5s",
+            "-",
+            "-soon",
             "+5s",
             "1e3s",
             "5s3",
@@ -202,6 +230,13 @@ mod tests {
             );
             assert_eq!(said(text), expected);
         }
+        for text in ["-5s", "-5", " -1.5h ", "-0"] {
+            let expected = format!(
+                "`{}`: a duration cannot be negative; write a number and a unit (ms, s, m, h or d), such as \"90s\"",
+                text.trim()
+            );
+            assert_eq!(said(text), expected);
+        }
         for text in ["99999999999999999999s", "99999999999999999d", "18446744073709551615s 1s"] {
             assert_eq!(
                 said(text),
@@ -212,7 +247,22 @@ mod tests {
         let said = |text: &str| parse_within(text, range.clone()).unwrap_err().to_string();
         assert_eq!(said("0s"), "0s is out of range; use 1ms to 1h");
         assert_eq!(said("1h 1ms"), "3600001ms is out of range; use 1ms to 1h");
-        assert!(said("5").starts_with("`5` has no unit"));
+        for (number, unit, name) in [("3600", "s", "seconds"), ("5000", "ms", "milliseconds")] {
+            let expected = format!(
+                "`{number}` has no unit; write ms, s, m, h or d behind it: \"{number}{unit}\" are {number} {name}"
+            );
+            let range = Duration::from_millis(1)..=Duration::from_secs(3600);
+            assert_eq!(said(number), expected);
+            assert!(parse_within(&format!("{number}{unit}"), range).is_ok());
+        }
+        // No unit would make these right.
+        assert_eq!(said("0"), "0s is out of range; use 1ms to 1h");
+        assert_eq!(said("3600001"), "3600001s is out of range; use 1ms to 1h");
+        let said_of_long = |text: &str| {
+            let range = Duration::from_secs(3600)..=Duration::from_secs(86_400);
+            parse_within(text, range).unwrap_err().to_string()
+        };
+        assert!(said_of_long("2").ends_with("\"2h\" are 2 hours"));
         assert_eq!(parse_within("60m", range), Ok(Duration::from_secs(3600)));
     }
 

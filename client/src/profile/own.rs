@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::ops::Range;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::time::Duration;
 
@@ -80,7 +81,7 @@ impl<'a> TomlReader<'a> {
     fn profile(&mut self) -> Option<Profile> {
         let host = self.required("host", check_host);
         let steps = self.steps();
-        let interval = self.checked("interval", |text| parse_within(text, Duration::ZERO..=LONGEST));
+        let interval = self.duration("interval", Duration::ZERO..=LONGEST);
         let family = self.checked("family", |text| match text {
             "both" => Ok(AddressFamily::Both),
             "ipv4" => Ok(AddressFamily::V4),
@@ -90,7 +91,7 @@ impl<'a> TomlReader<'a> {
         let source = self.checked("source", check_source);
         let payload = self.payload();
         let wait = self.checked("wait", TcpDoor::parse);
-        let timeout = self.checked("timeout", |text| parse_within(text, Duration::from_millis(1)..=LONGEST));
+        let timeout = self.duration("timeout", Duration::from_millis(1)..=LONGEST);
         let then = self.checked("then", Then::parse);
         self.unknown_keys();
         if !self.mistakes.is_empty() {
@@ -178,6 +179,16 @@ impl<'a> TomlReader<'a> {
             return None;
         };
         check(text).map_err(|what| self.report(line, key, what)).ok()
+    }
+
+    /// What a number alone lacks is a unit, and not only the quotes.
+    fn duration(&mut self, key: &'static str, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let (text, line) = match self.value(key)? {
+            (DeValue::Integer(number), line) => (number.as_str(), line),
+            (DeValue::Float(number), line) => (number.as_str(), line),
+            _ => return self.checked(key, |text| parse_within(text, range.clone())),
+        };
+        parse_within(text, range).map_err(|what| self.report(line, key, what)).ok()
     }
 
     fn value(&mut self, key: &'static str) -> Option<(&'a DeValue<'a>, usize)> {
@@ -269,6 +280,8 @@ mod tests {
             [c]
             host  = "x"
             steps = []
+            interval = 200
+            timeout = -1.5
             "#,
             expect![[r#"
                 p.toml:2: stray: is not a profile; write a table: [stray]
@@ -287,6 +300,8 @@ mod tests {
                 p.toml:15: b.host: is missing
                 p.toml:15: b.steps: is missing; write a list, such as ["7000/udp", "8000/tcp"]
                 p.toml:18: c.steps: names no port; write at least one
+                p.toml:19: c.interval: `200` has no unit; write ms, s, m, h or d behind it: "200s" are 200 seconds
+                p.toml:20: c.timeout: `-1.5`: a duration cannot be negative; write a number and a unit (ms, s, m, h or d), such as "90s"
             "#]],
         );
     }

@@ -176,7 +176,7 @@ impl<'a> Table<'a> {
         key: &'static str,
         range: RangeInclusive<Duration>,
     ) -> Option<At<Duration>> {
-        let At { value: text, place } = self.text(key)?;
+        let At { value: text, place } = self.text_or_number(key)?;
         match duration::parse_within(text, range) {
             Ok(value) => Some(At { value, place }),
             Err(mistake) => {
@@ -187,7 +187,7 @@ impl<'a> Table<'a> {
     }
 
     pub(crate) fn size(&self, key: &'static str, range: RangeInclusive<u64>) -> Option<At<u64>> {
-        let At { value: text, place } = self.text(key)?;
+        let At { value: text, place } = self.text_or_number(key)?;
         match size(text) {
             Ok(value) if range.contains(&value) => return Some(At { value, place }),
             Ok(value) => {
@@ -197,6 +197,15 @@ impl<'a> Table<'a> {
             Err(what) => self.mistake(&place, what),
         }
         None
+    }
+
+    /// A text, or a number as it is written, for values with a unit: what a number lacks is that, and not only the quotes.
+    fn text_or_number(&self, key: &'static str) -> Option<At<&'a str>> {
+        match self.value(key)? {
+            (DeValue::Integer(number), place) => Some(At { value: number.as_str(), place }),
+            (DeValue::Float(number), place) => Some(At { value: number.as_str(), place }),
+            _ => self.text(key),
+        }
     }
 
     /// The table of this name, or an empty one if there is none.

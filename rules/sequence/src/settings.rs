@@ -207,7 +207,8 @@ fn steps(written: Option<&Value>, mistakes: &mut SettingsMistakes) -> Vec<Step> 
 fn time(written: &Map<String, Value>, key: &str, mistakes: &mut SettingsMistakes) -> Option<Duration> {
     let duration = match written.get(key)? {
         Value::String(text) => duration::parse_within(text, SHORTEST..=LONGEST),
-        Value::Number(number) => Err(DurationError::NoUnit(number.to_string())),
+        // Which is a mistake; which one, the grammar knows.
+        Value::Number(number) => duration::parse_within(&number.to_string(), SHORTEST..=LONGEST),
         other => Err(DurationError::Malformed(other.to_string())),
     };
     duration.map_err(|mistake| mistakes.push(format!("{key}: {mistake}"))).ok()
@@ -389,6 +390,18 @@ mod tests {
         for (json, mistake) in [
             ("25", r#"gap: `25` has no unit; write ms, s, m, h or d behind it: "25s" are 25 seconds"#),
             (r#""25""#, r#"gap: `25` has no unit; write ms, s, m, h or d behind it: "25s" are 25 seconds"#),
+            (
+                "5000",
+                r#"gap: `5000` has no unit; write ms, s, m, h or d behind it: "5000ms" are 5000 milliseconds"#,
+            ),
+            (
+                "-5",
+                r#"gap: `-5`: a duration cannot be negative; write a number and a unit (ms, s, m, h or d), such as "90s""#,
+            ),
+            (
+                r#""-5s""#,
+                r#"gap: `-5s`: a duration cannot be negative; write a number and a unit (ms, s, m, h or d), such as "90s""#,
+            ),
             (r#""0s""#, "gap: 0s is out of range; use 1ms to 1h"),
             (r#""1h1ms""#, "gap: 3600001ms is out of range; use 1ms to 1h"),
             (
