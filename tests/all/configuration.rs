@@ -43,6 +43,25 @@ fn what_is_right_is_taken() {
 }
 
 #[test]
+fn a_number_alone_is_told_what_it_lacks_and_an_empty_path_that_it_is_one() {
+    check(
+        "interfaces = [\"eth0\"]\nrules = \"\"\n[doors.ssh]\nguard = \"tcp/22\"\nfor = 5\n[limits]\nfor = -5\n[memory]\nbytes = 64\n",
+        &[(
+            "a.toml",
+            "module = \"sequence\"\ndoor = \"ssh\"\nfor = 1.5\n[limits]\ncpu = 20\n[settings]\nsequence = [\"1/udp\"]\n",
+        )],
+        expect![[r#"
+            postern.toml:2: rules: is empty; name a folder
+            postern.toml:5: doors.ssh.for: `5` has no unit; write ms, s, m, h or d behind it: "5s" are 5 seconds
+            postern.toml:7: limits.for: `-5`: a duration cannot be negative; write a number and a unit (ms, s, m, h or d), such as "90s"
+            postern.toml:9: memory.bytes: `64` is not a size; write a number and KiB, MiB or GiB, such as "16MiB"
+            rules/a.toml:3: for: `1.5` has no unit; write ms, s, m, h or d behind it: "1.5s" are 1.5 seconds
+            rules/a.toml:5: limits.cpu: `20` has no unit; write ms, s, m, h or d behind it: "20ms" are 20 milliseconds
+        "#]],
+    );
+}
+
+#[test]
 fn all_mistakes_of_all_files_come_at_once() {
     check(
         "interfaces = []\npromiscous = true\n[doors.ssh]\nguard = [\"tcp/22\", \"tcp/70000\"]\nfor = \"10\"\n[doors.web]\nset = \"web\"\n[limits]\nfor = \"1d\"\nopenings = 0\n",

@@ -18,7 +18,7 @@ use crate::ceilings::Ceilings;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::rule_file::RuleFile;
-use crate::rule_folder::Folders;
+use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::table::{Table, TomlSource};
 use crate::tenant::Tenant;
 use crate::trust::Trust;
@@ -64,7 +64,7 @@ pub struct Config {
 /// A configuration as it was read.
 #[derive(Clone, Debug, Default)]
 pub struct ConfigReading {
-    /// What it says, if `postern.toml` is right itself, whatever is wrong with rule files: enough to know which files to watch. The rules
+    /// What it says, if the text of `postern.toml` is right itself, whatever is wrong with folders and rule files: enough to know which files to watch. The rules
     /// are those that could be read.
     pub config: Option<Config>,
     /// Every mistake in `postern.toml` and in the host's own rules.
@@ -118,13 +118,27 @@ impl Config {
             .as_ref()
             .map_or((fallback, Ceilings::UNKNOWN), |config| (config.rules_dir.clone(), config.ceilings()));
         let folders = Folders { trust, ceilings, activity };
-        let (mut files, mut rules) = folders.read(&TenantId::host(), &rules_dir, &mut mistakes);
+        let FolderReading { identity, mut files, mut rules } =
+            folders.read(&TenantId::host(), &rules_dir, &mut mistakes);
         let mut mistakes_of_tenants = BTreeMap::new();
         if let Some(config) = &config {
             config.check_rules(&rules, &door_names, &mut mistakes);
+            // A file that two owners had would be two rules.
+            let mut taken: Vec<(FolderIdentity, String)> = Vec::new();
+            taken.extend(folders.identity(&file.with_file_name(".")).map(|id| (id, file_name(file))));
+            taken.push((identity, format!("tenant {}", TenantId::HOST)));
             for tenant in &config.tenants {
                 let mut found = Vec::new();
-                let (its_files, its_rules) = folders.read(&tenant.id, &tenant.rules_dir, &mut found);
+                let FolderReading { identity, files: its_files, rules: its_rules } =
+                    folders.read(&tenant.id, &tenant.rules_dir, &mut found);
+                if let Some((_, owner)) = taken.iter().find(|(known, _)| *known == identity) {
+                    mistakes.push(tenant.rules_mistake(
+                        file,
+                        format!("is the folder of {owner} already; give each tenant its own"),
+                    ));
+                    continue;
+                }
+                taken.push((identity, format!("tenant {}", tenant.id)));
                 config.check_rules_of(tenant, &its_rules, &mut found);
                 files.extend(its_files);
                 rules.extend(its_rules);
@@ -285,7 +299,8 @@ impl Config {
         let interfaces = interfaces::read(&table);
         let promiscuous = table.flag("promiscuous").unwrap_or(false);
         let workers = table.number("workers", 1..=MAX_WORKERS);
-        let rules_dir = file.with_file_name(table.text("rules").map_or("rules", |at| at.value));
+        let rules_dir = table.folder("rules").map_or("rules", |at| at.value);
+        let rules_dir = file.with_file_name(rules_dir);
         let is_strict = table.flag("strict_modes").unwrap_or(true);
         let limits = table.table("limits");
         let limit_range = Duration::from_secs(1)..=Ceilings::LONGEST;
@@ -302,7 +317,7 @@ impl Config {
             let Some(door) = door::read(name, inner, longest) else { continue };
             doors.insert(Arc::clone(&door.name), door);
         }
-        let tenants = tenant::read(file, &table, &rules_dir, door_names);
+        let tenants = tenant::read(file, &table, door_names);
         table.finish();
         Self {
             interfaces,
@@ -332,6 +347,11 @@ impl Config {
             ModuleSource::Stock(_) => None,
         })
     }
+}
+
+/// What a configuration's own file is called, for people.
+fn file_name(file: &Path) -> String {
+    file.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// `names` are all doors of postern.toml, those with mistakes included.

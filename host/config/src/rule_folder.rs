@@ -22,29 +22,59 @@ pub(crate) struct Folders<'a> {
     pub(crate) activity: &'a Activity,
 }
 
+/// A folder of rule files as it was read.
+pub(crate) struct FolderReading {
+    pub(crate) identity: FolderIdentity,
+    /// The rule files that are there.
+    pub(crate) files: Vec<PathBuf>,
+    /// What could be read of them.
+    pub(crate) rules: Vec<RuleFile>,
+}
+
+/// Which folder it is, however the path to it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum FolderIdentity {
+    /// One that could be opened: its device and inode.
+    Inode(u64, u64),
+    /// One that could not be: as it is written.
+    Path(PathBuf),
+}
+
+impl From<(u64, u64)> for FolderIdentity {
+    fn from((device, inode): (u64, u64)) -> Self {
+        Self::Inode(device, inode)
+    }
+}
+
 impl Folders<'_> {
-    /// The rule files of a tenant in `dir`, and what could be read of them.
-    pub(crate) fn read(
-        &self,
-        tenant: &TenantId,
-        dir: &Path,
-        mistakes: &mut Vec<Mistake>,
-    ) -> (Vec<PathBuf>, Vec<RuleFile>) {
+    /// Which folder the one at `dir` is; none if it cannot be opened.
+    pub(crate) fn identity(&self, dir: &Path) -> Option<FolderIdentity> {
+        let open = || Ok(self.trust.open_folder(dir)?.inode()?);
+        self.activity.read(dir, open).ok().map(FolderIdentity::from)
+    }
+
+    /// Reads the rule files of a tenant in `dir`.
+    pub(crate) fn read(&self, tenant: &TenantId, dir: &Path, mistakes: &mut Vec<Mistake>) -> FolderReading {
         let Self { trust, ceilings, activity } = *self;
         let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
         let listed = activity.read(dir, || {
             let folder = trust.open_folder(dir)?;
-            Ok((rule_files(&folder)?, folder))
+            Ok((folder.inode()?.into(), rule_files(&folder)?, folder))
         });
-        let (mut files, folder) = match listed {
+        let nothing = || FolderReading {
+            identity: FolderIdentity::Path(dir.to_owned()),
+            files: Vec::new(),
+            rules: Vec::new(),
+        };
+        let (identity, mut files, folder) = match listed {
             Ok(listed) => listed,
             Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
                 mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
-                return (Vec::new(), Vec::new());
+                return nothing();
             }
             Err(error) => {
                 mistakes.push(unreadable(dir, error));
-                return (Vec::new(), Vec::new());
+                return nothing();
             }
         };
         files.sort();
@@ -60,6 +90,6 @@ impl Folders<'_> {
             mistakes.extend(found);
             rules.extend(rule);
         }
-        (paths, rules)
+        FolderReading { identity, files: paths, rules }
     }
 }

@@ -124,6 +124,16 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// The path of a folder.
+    pub(crate) fn folder(&self, key: &'static str) -> Option<At<&'a str>> {
+        let at = self.text(key)?;
+        if at.value.is_empty() {
+            self.mistake(&at.place, "is empty; name a folder");
+            return None;
+        }
+        Some(at)
+    }
+
     /// One text or a list of them; at least one.
     pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<At<&'a str>>> {
         let (value, place) = self.value(key)?;

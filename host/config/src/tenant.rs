@@ -8,7 +8,7 @@ use postern_text::Mistake;
 
 use crate::name::{NAME_RULE, is_name};
 use crate::rule_file::RuleFile;
-use crate::table::{At, Table};
+use crate::table::{At, Table, ValuePlace};
 
 /// What is kept of each is bounded, and so are they.
 const MAX_TENANTS: usize = 1024;
@@ -22,9 +22,16 @@ pub struct Tenant {
     pub rules_dir: PathBuf,
     /// The doors that its rules may open, by name; none that is not here.
     pub doors: Vec<Arc<str>>,
+    rules_place: ValuePlace,
 }
 
 impl Tenant {
+    /// A mistake in what `postern.toml` at `file` says of its folder.
+    pub(crate) fn rules_mistake(&self, file: &Path, what: String) -> Mistake {
+        let ValuePlace { line, key } = self.rules_place.clone();
+        Mistake { file: file.to_owned(), line: Some(line), key, what }
+    }
+
     /// Whether one of its rules may open this door.
     pub(crate) fn may_open(&self, door: &str) -> bool {
         self.doors.iter().any(|granted| **granted == *door)
@@ -46,9 +53,8 @@ impl Tenant {
     }
 }
 
-/// Reads all of them from `postern.toml` at `file`, by name. `host_dir` is the folder of the host's own rules, and `door_names` are all doors,
-/// those with mistakes included.
-pub(crate) fn read(file: &Path, root: &Table<'_>, host_dir: &Path, door_names: &[String]) -> Vec<Tenant> {
+/// Reads all of them from `postern.toml` at `file`, by name. `door_names` are all doors, those with mistakes included.
+pub(crate) fn read(file: &Path, root: &Table<'_>, door_names: &[String]) -> Vec<Tenant> {
     let mut tenants: Vec<Tenant> = Vec::new();
     let tables = root.tables("tenants");
     if tables.len() > MAX_TENANTS {
@@ -64,7 +70,7 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, host_dir: &Path, door_names: &
         } else if !is_fit {
             table.mistake(&table.place(), NAME_RULE);
         }
-        let rules = table.text("rules");
+        let rules = table.folder("rules");
         if rules.is_none() && !table.has("rules") {
             table
                 .mistake(&table.place(), format!("no rules; say where they are: rules = \"tenants/{name}\""));
@@ -73,15 +79,7 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, host_dir: &Path, door_names: &
         table.finish();
         let Some(At { value, place }) = rules.filter(|_| is_fit) else { continue };
         let rules_dir = file.with_file_name(value);
-        let host = TenantId::host();
-        let others = tenants.iter().map(|tenant| (&*tenant.rules_dir, &tenant.id));
-        if let Some((_, other)) = others.chain([(host_dir, &host)]).find(|(dir, _)| **dir == *rules_dir) {
-            root.mistake(
-                &place,
-                format!("is the folder of tenant {other} already; give each tenant its own"),
-            );
-        }
-        tenants.push(Tenant { id: TenantId::new(name), rules_dir, doors });
+        tenants.push(Tenant { id: TenantId::new(name), rules_dir, doors, rules_place: place });
     }
     tenants.sort_by(|a, b| a.id.cmp(&b.id));
     tenants
@@ -111,6 +109,7 @@ fn grant(tenant: &Table<'_>, door_names: &[String]) -> Vec<Arc<str>> {
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::symlink;
 
     use expect_test::{Expect, expect};
 
@@ -166,13 +165,49 @@ mod tests {
                 postern.toml:13: tenants.c.grant.doors[2]: `web` is named twice
                 postern.toml:14: tenants.c.grant.watch: no such key; there are doors
                 postern.toml:11: tenants.c.user: no such key; there are rules, grant
+                postern.toml:6: tenants.host: is the owner of the rules that `rules` names, with every door; call this one something else
                 postern.toml:16: tenants.d.rules: is the folder of tenant host already; give each tenant its own
                 postern.toml:20: tenants.f.rules: is the folder of tenant e already; give each tenant its own
-                postern.toml:6: tenants.host: is the owner of the rules that `rules` names, with every door; call this one something else
                 e's: z: there is no such folder; make it and put a rule there
-                f's: z: there is no such folder; make it and put a rule there
             "#]],
         );
+    }
+
+    #[test]
+    fn each_has_a_folder_of_its_own_however_it_is_written() {
+        let (dir, _) = read("", &[]);
+        let other_way = dir.path().join("rules");
+        let tenants = [
+            ("a", "a"),
+            ("c", "b/../a/"),
+            ("d", "link"),
+            ("e", "../DIR/rules"),
+            ("f", "."),
+            ("g", ""),
+            ("h", "b"),
+        ];
+        let text: String = tenants
+            .iter()
+            .map(|(name, folder)| format!("[tenants.{name}]\nrules = \"{folder}\"\n"))
+            .collect();
+        let name = dir.path().file_name().unwrap().to_str().unwrap();
+        fs::write(
+            dir.path().join("postern.toml"),
+            format!("{GOOD}{}[tenants.i]\nrules = {other_way:?}\n", text.replace("DIR", name)),
+        )
+        .unwrap();
+        symlink("a", dir.path().join("link")).unwrap();
+        let reading = Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &Activity::default());
+        let told: String = reading.all_mistakes().iter().map(|mistake| format!("{mistake}\n")).collect();
+        expect![[r#"
+            postern.toml:17: tenants.g.rules: is empty; name a folder
+            postern.toml:9: tenants.c.rules: is the folder of tenant a already; give each tenant its own
+            postern.toml:11: tenants.d.rules: is the folder of tenant a already; give each tenant its own
+            postern.toml:13: tenants.e.rules: is the folder of tenant host already; give each tenant its own
+            postern.toml:15: tenants.f.rules: is the folder of postern.toml already; give each tenant its own
+            postern.toml:21: tenants.i.rules: is the folder of tenant host already; give each tenant its own
+        "#]]
+        .assert_eq(&told.replace(&format!("{}/", dir.path().display()), ""));
     }
 
     #[test]

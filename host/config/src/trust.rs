@@ -13,7 +13,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf, absolute};
 
 use postern_text::Mistake;
-use rustix::fs::{Dir, Mode, OFlags, openat};
+use rustix::fs::{Dir, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
 
 use walk::{End, Walk};
@@ -95,6 +95,12 @@ impl Trust {
 }
 
 impl TrustedFolder {
+    /// The device and the inode: which folder it is, however the path to it is written.
+    pub(crate) fn inode(&self) -> io::Result<(u64, u64)> {
+        let stat = fstat(self.walk.dir())?;
+        Ok((stat.st_dev, stat.st_ino))
+    }
+
     /// The names of what is in it.
     pub(crate) fn names(&self) -> io::Result<Vec<OsString>> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
