@@ -451,9 +451,10 @@ impl Engine {
 
     fn refuse(&mut self, asker: Asker<'_>, asked: Option<&str>, refusal: Refusal) {
         let Refusal { reason, door, detail } = refusal;
-        let door = door.map_or_else(|| asked.unwrap_or_default().to_owned(), |door| door.to_string());
+        let door = door.as_deref().or(asked).map(|door| door.to_owned().into());
         let what = What::Refused { reason, detail: detail.into() };
-        self.report(&door, asker.source, Some(asker.rule.clone()), what);
+        let (scope, client) = (Some(asker.rule.clone()).into(), Some(asker.source));
+        self.actions.push(Action::Tell(Report { scope, client, door, what }));
     }
 
     fn tell(&mut self, key: OpeningKey, rule: Option<RuleId>, what: What<'static>) {

@@ -32,7 +32,8 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Closed { why } => format!("{door} is closed for {src}: {}", because(*why)),
         What::Refused { reason, detail } => {
             let detail = if detail.is_empty() { reason.name() } else { detail };
-            format!("{door} is not opened for {src}: {detail}")
+            let (door, is) = if door.is_empty() { ("no door", "is") } else { (door, "is not") };
+            format!("{door} {is} opened for {src}: {detail}")
         }
         What::Shortened { asked, lasts } => format!(
             "{rule} asked for {} of {door}; it gets {}, the ceiling of limits.for",

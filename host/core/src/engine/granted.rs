@@ -24,6 +24,16 @@ pub(super) struct Refusal {
 
 /// The words in the log for a client that was not granted.
 const NO_WIDTH: &str = "a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both";
+/// Those for a length that no door and rule can allow.
+const NO_WIDTH_OF_IPV4: &str =
+    "no prefix around an IPv4 source has this length: use 8 to 31, or 32 for the address alone";
+const NO_WIDTH_OF_IPV6: &str =
+    "no prefix around an IPv6 source has this length: use 16 to 127, or 128 for the address alone";
+/// Those for a source whose prefixes mean nothing.
+const STANDS_ALONE: &str =
+    "there is no prefix around a link-local or IPv4-mapped source: leave prefix-length out";
+/// Those for a request that names no door, of a rule that has none.
+const NO_DOOR: &str = "none was named, and the rule may open none";
 
 impl Refusal {
     fn at(door: &DoorPolicy, reason: DropReason, detail: &'static str) -> Self {
@@ -50,16 +60,20 @@ impl Engine {
             let name = door.map_or_else(|| self.first_door(rule), |name| Some(name.into()));
             return Err(Refusal { door: name, ..reason.into() });
         }
-        let grant = self.policy.grants.get(rule).ok_or(DropReason::DoorNotGranted)?;
+        let no_door = || {
+            let detail = if door.is_none() { NO_DOOR } else { "" };
+            Refusal { detail, ..DropReason::DoorNotGranted.into() }
+        };
+        let grant = self.policy.grants.get(rule).ok_or_else(no_door)?;
         let named = |id: &DoorId| {
             let policy = self.policy.doors.get(id)?;
             door.is_none_or(|name| *policy.name == *name).then_some((*id, policy))
         };
-        let (door, policy) = grant.doors.iter().find_map(named).ok_or(DropReason::DoorNotGranted)?;
+        let (door, policy) = grant.doors.iter().find_map(named).ok_or_else(no_door)?;
         let client = match prefix_length {
             None => source,
             Some(length) => around(source, length, grant, policy)
-                .ok_or_else(|| Refusal::at(policy, DropReason::ClientNotGranted, NO_WIDTH))?,
+                .map_err(|detail| Refusal::at(policy, DropReason::ClientNotGranted, detail))?,
         };
         if client.is_link_local() {
             check_link(client, policy)?;
@@ -74,15 +88,19 @@ impl Engine {
     }
 }
 
-/// The source itself, or the prefix of this length around it if the door and the rule's file both allow such a one.
-fn around(source: Client, length: u8, grant: &Grant, door: &DoorPolicy) -> Option<Client> {
+/// The source itself, or the prefix of this length around it if the door and the rule's file both allow such a one; else why not.
+fn around(source: Client, length: u8, grant: &Grant, door: &DoorPolicy) -> Result<Client, &'static str> {
     if length == source.width() {
-        return Some(source);
+        return Ok(source);
     }
-    let net = IpNet::new(source.address(), length).ok()?;
-    let width = Width::of(net)?;
+    if stands_alone(source) {
+        return Err(STANDS_ALONE);
+    }
+    let no_width = if source.address().is_ipv4() { NO_WIDTH_OF_IPV4 } else { NO_WIDTH_OF_IPV6 };
+    let net = IpNet::new(source.address(), length).map_err(|_| no_width)?;
+    let width = Width::of(net).ok_or(no_width)?;
     let is_granted = door.prefixes.contains(&width) && grant.prefixes.contains(&width);
-    (is_granted && !stands_alone(source)).then(|| Client::prefix(net))
+    if is_granted { Ok(Client::prefix(net)) } else { Err(NO_WIDTH) }
 }
 
 /// Whether no prefix around a source makes sense: a link-local address has the same prefix on every link, and an IPv4-mapped one is an IPv4

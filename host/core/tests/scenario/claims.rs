@@ -222,7 +222,7 @@ fn reloads_that_change_nothing_for_the_rule_keep_what_waits_and_others_do_not() 
             +5.0 knock ssh 192.0.2.2: refused outdated
             +5.0   -> claim knock token c
             +6.0 end: 1 openings, settled true
-            +7.0 knock  192.0.2.3: refused outdated
+            +7.0 knock - 192.0.2.3: refused outdated
             +10.2   -> claim knock token d
             +12.0   -> ssh expire 192.0.2.1
             +12.0 knock ssh 192.0.2.1: closed Expired

@@ -48,17 +48,23 @@ fn no_prefix_opens_that_is_too_wide_or_impossible_or_not_granted() {
          +0 open knock 2001:db8::7 door=lamp prefix=64
          +0 open knock ::ffff:192.0.2.7 prefix=64
          +0 open knock 2001:db8::7 prefix=129
+         +0 open knock 192.0.2.7 prefix=0
+         +0 open knock 192.0.2.7 prefix=33
+         +0 open knock 192.0.2.7 prefix=128
          +0 end",
         expect![[r#"
             +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted no prefix around an IPv6 source has this length: use 16 to 127, or 128 for the address alone
             +0.0 knock ssh 192.0.2.7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 192.0.2.7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted no prefix around an IPv4 source has this length: use 8 to 31, or 32 for the address alone
             +0.0 brief ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +0.0 knock lamp 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
-            +0.0 knock ssh 2001:db8::7: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh ::ffff:192.0.2.7: refused client-not-granted there is no prefix around a link-local or IPv4-mapped source: leave prefix-length out
+            +0.0 knock ssh 2001:db8::7: refused client-not-granted no prefix around an IPv6 source has this length: use 16 to 127, or 128 for the address alone
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted no prefix around an IPv4 source has this length: use 8 to 31, or 32 for the address alone
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted no prefix around an IPv4 source has this length: use 8 to 31, or 32 for the address alone
+            +0.0 knock ssh 192.0.2.7: refused client-not-granted no prefix around an IPv4 source has this length: use 8 to 31, or 32 for the address alone
             +0.0 end: 0 openings, settled true
         "#]],
     );
@@ -99,7 +105,7 @@ fn a_link_local_client_is_refused_without_its_link_and_where_links_are_not_told_
         expect![[r#"
             +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
             +0.0 knock lamp fe80::1%3: refused link-local the address is another machine's on another link, and the door cannot tell links apart
-            +0.0 knock ssh fe80::1%3: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
+            +0.0 knock ssh fe80::1%3: refused client-not-granted there is no prefix around a link-local or IPv4-mapped source: leave prefix-length out
             +0.0 knock ssh fe80::1: refused link-local the address is another machine's on another link, and it is not known on which link it knocked
             +0.0 end: 0 openings, settled true
         "#]],

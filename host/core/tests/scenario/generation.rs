@@ -42,8 +42,8 @@ fn a_verdict_of_a_rule_that_was_changed_or_taken_away_is_outdated() {
             +0.0 knock ssh 192.0.2.1: refused outdated
             +0.0   -> ssh open 3s 192.0.2.2
             +0.0 brief ssh 192.0.2.2: opened 3s
-            +1.0 brief  192.0.2.3: refused outdated
-            +1.0 brief  192.0.2.3: refused door-not-granted
+            +1.0 brief - 192.0.2.3: refused outdated
+            +1.0 brief - 192.0.2.3: refused door-not-granted none was named, and the rule may open none
         "#]],
     );
 }

@@ -107,11 +107,11 @@ fn what_was_not_granted_is_refused() {
          +0 close stranger 192.0.2.1
          +0 open knock 192.0.2.1 prefix=32",
         expect![[r#"
-            +0.0 stranger  192.0.2.1: refused door-not-granted
+            +0.0 stranger - 192.0.2.1: refused door-not-granted none was named, and the rule may open none
             +0.0 brief lamp 192.0.2.1: refused door-not-granted
             +0.0 knock cellar 192.0.2.1: refused door-not-granted
             +0.0 knock ssh 192.0.2.1: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
-            +0.0 stranger  192.0.2.1: refused door-not-granted
+            +0.0 stranger - 192.0.2.1: refused door-not-granted none was named, and the rule may open none
             +0.0   -> ssh open 10s 192.0.2.1
             +0.0 knock ssh 192.0.2.1: opened 10s
         "#]],

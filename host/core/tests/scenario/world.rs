@@ -349,6 +349,7 @@ impl World {
                     let rule = report.rule().map_or("-", |rule| &*rule.name);
                     let at = match (report.door.as_deref(), report.client) {
                         (Some(door), Some(client)) => format!(" {door} {client}"),
+                        (None, Some(client)) => format!(" - {client}"),
                         (None, None) => String::new(),
                         _ => panic!("neither of a rule nor of an opening: {report:?}"),
                     };
