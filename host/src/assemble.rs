@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, ConfigReading, Mistake, Mistakes, RuleFile};
-use postern_core::{RuleId, TenantId};
+use postern_config::{Activity, Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile};
+use postern_core::TenantId;
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
 use crate::load_rules::{overlap, read_modules};
@@ -30,7 +30,7 @@ pub(crate) struct RefusedTenant {
     /// How many of its rules go on as before.
     pub(crate) kept: usize,
     /// Doors that rules of it could open before and cannot any more.
-    pub(crate) lost: Vec<(RuleId, Arc<str>)>,
+    pub(crate) lost: Vec<LostDoor>,
 }
 
 /// A generation, or what is wrong as a whole; and whose files are not in it.
@@ -134,6 +134,7 @@ mod tests {
     use std::fs;
 
     use postern_config::{ConfigSource, PosternToml, Trust};
+    use postern_core::RuleId;
     use postern_sandbox::Runtime;
 
     use super::*;

@@ -138,6 +138,12 @@ fn both_judge_the_same_knocks_and_neither_opens_what_it_is_not_granted() {
     daemon
         .expect_none("open", |entry| entry.text("door") == "ssh" && entry.text("src") == CLIENT6.to_string());
 
+    // Granted again it is opened again, though the tenant's file is still wrong.
+    let mark = daemon.log().mark();
+    daemon.write("postern.toml", CONFIG);
+    daemon.wait_since(mark, "reload", |_| true);
+    expect_open(&lab, &daemon, STRANGER4, STEPS, "a", "ssh");
+
     // No tenant has it any more.
     let mark = daemon.log().mark();
     daemon.write("postern.toml", CONFIG.split("    [tenants.a]").next().unwrap());

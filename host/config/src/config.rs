@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, RuleId, TenantId, check_doors as check_doors_of_net,
+    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, TenantId, check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
 
@@ -17,7 +17,7 @@ use crate::activity::Activity;
 use crate::ceilings::Ceilings;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
-use crate::rule_file::RuleFile;
+use crate::rule_file::{LostDoor, RuleFile};
 use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::table::{Table, TomlSource};
 use crate::tenant::Tenant;
@@ -255,13 +255,13 @@ impl Config {
         self.doors.contains_key(door) && (tenant.is_host() || is_granted())
     }
 
-    /// Has a tenant go on with the rules that it had in another configuration, in place of those here. They keep of their doors those that the
-    /// tenant may still open, and get no others; gives back each rule with a door that it lost. A tenant that is not here any more has no rules.
+    /// Has a tenant go on with the rules that it had in another configuration, in place of those here. Of the doors that their files named they
+    /// have those that the tenant may open now, and no others; gives back those that they lost. A tenant that is not here any more has no rules.
     pub fn keep_rules<'a>(
         &mut self,
         tenant: &TenantId,
         before: impl Iterator<Item = &'a RuleFile>,
-    ) -> Vec<(RuleId, Arc<str>)> {
+    ) -> Vec<LostDoor> {
         self.rules.retain(|rule| rule.id.tenant != *tenant);
         let mut lost = Vec::new();
         if !self.tenants.iter().any(|known| known.id == *tenant) {
@@ -269,8 +269,7 @@ impl Config {
         }
         for rule in before.filter(|rule| rule.id.tenant == *tenant) {
             let mut rule = rule.clone();
-            let doors = rule.keep_doors(|door| self.may_open(tenant, door));
-            lost.extend(doors.into_iter().map(|door| (rule.id.clone(), door)));
+            lost.extend(rule.keep_doors(|door| self.may_open(tenant, door)));
             self.rules.push(rule);
         }
         lost

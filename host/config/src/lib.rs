@@ -36,7 +36,7 @@ pub use config::{Config, ConfigReading};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use postern_toml::{PosternToml, config_identity};
-pub use rule_file::{OneTime, RuleFile};
+pub use rule_file::{LostDoor, OneTime, RuleFile};
 pub use source::ConfigSource;
 pub use tenant::Tenant;
 pub use trust::{Distrust, OpenError, Trust};

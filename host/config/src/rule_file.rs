@@ -24,8 +24,10 @@ pub struct RuleFile {
     pub file: PathBuf,
     /// The module it runs.
     pub module: ModuleSource,
-    /// The doors it may open, by name; at least one.
+    /// The doors it may open, by name: those that its file names, or fewer if the rule is kept in place of what its file says now.
     pub doors: Vec<Arc<str>>,
+    /// The doors that its file names; at least one.
+    doors_of_file: Vec<Arc<str>>,
     /// How long its openings last; none: as the door says.
     pub lasts: Option<Duration>,
     /// Widths of prefixes around a client that it may open its doors for, where they allow it.
@@ -49,6 +51,17 @@ pub struct RuleFile {
     door_places: Vec<ValuePlace>,
     prefixes_place: ValuePlace,
     interface_places: Vec<ValuePlace>,
+}
+
+/// A door that a rule could open before and cannot any more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostDoor {
+    /// The rule.
+    pub rule: RuleId,
+    /// The door.
+    pub door: Arc<str>,
+    /// The rule's first door, if this one is granted and lost only because that one is not; none if this one is not granted.
+    pub without: Option<Arc<str>>,
 }
 
 /// A sequence that opens once: crossing it out is part of opening.
@@ -103,6 +116,7 @@ impl RuleFile {
             file: file.to_owned(),
             module: ModuleSource::Stock("sequence"),
             doors: vec![Arc::clone(name)],
+            doors_of_file: vec![Arc::clone(name)],
             lasts: None,
             prefixes: Vec::new(),
             group: "knockd".into(),
@@ -136,20 +150,22 @@ impl RuleFile {
         }
     }
 
-    /// Keeps the doors that it `may_open`; gives back those that it loses. If the first is among them it loses all: what it opens without
-    /// naming a door must not become another.
-    pub(crate) fn keep_doors(&mut self, may_open: impl Fn(&str) -> bool) -> Vec<Arc<str>> {
-        let has_first = self.doors.first().is_some_and(|door| may_open(door));
-        let places = mem::take(&mut self.door_places);
-        let mut lost = Vec::new();
-        for (door, place) in mem::take(&mut self.doors).into_iter().zip(places) {
-            if has_first && may_open(&door) {
-                self.doors.push(door);
-                self.door_places.push(place);
-            } else {
-                lost.push(door);
-            }
-        }
+    /// Has, of the doors that its file names, those that it `may_open` now; gives back those that it had and has no more. If it may not open
+    /// the first it has none: what it opens without naming a door must not become another.
+    pub(crate) fn keep_doors(&mut self, may_open: impl Fn(&str) -> bool) -> Vec<LostDoor> {
+        let without = self.doors_of_file.first().filter(|first| !may_open(first));
+        let now: Vec<_> = match without {
+            None => self.doors_of_file.iter().filter(|door| may_open(door)).cloned().collect(),
+            Some(_) => Vec::new(),
+        };
+        let had = mem::take(&mut self.doors).into_iter();
+        let lost = had.filter(|door| !now.contains(door)).map(|door| LostDoor {
+            rule: self.id.clone(),
+            without: without.filter(|_| may_open(&door)).cloned(),
+            door,
+        });
+        let lost = lost.collect();
+        self.doors = now;
         lost
     }
 
@@ -204,6 +220,7 @@ impl RuleFile {
             table.mistake(&start, "no door; say which one the rule may open: door = \"ssh\"");
         }
         let door_places = doors.iter().map(|at| at.place.clone()).collect();
+        let doors: Vec<Arc<str>> = doors.iter().map(|at| at.value.into()).collect();
 
         let lasts = table.duration("for", Duration::from_millis(1)..=ceilings.longest).map(|at| at.value);
         let prefixes = prefixes(&table).unwrap_or_default();
@@ -223,7 +240,8 @@ impl RuleFile {
             id: RuleId { tenant: tenant.clone(), name: stem.into() },
             file: file.to_owned(),
             module: module?,
-            doors: doors.iter().map(|at| at.value.into()).collect(),
+            doors_of_file: doors.clone(),
+            doors,
             lasts,
             prefixes,
             group,

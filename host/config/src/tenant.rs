@@ -115,6 +115,7 @@ mod tests {
 
     use crate::activity::Activity;
     use crate::config::{Config, ConfigReading};
+    use crate::rule_file::LostDoor;
     use crate::trust::Trust;
 
     use super::*;
@@ -248,23 +249,38 @@ mod tests {
         let both = OF_A.replace("[\"web\"]", "[\"web\", \"ssh\"]");
         let (_, before) = read(&both, &[("a/both.toml", of_both), ("a/web.toml", &rule("web"))]);
         let before = before.config.unwrap().rules;
-        let kept = |tenants: &str| {
+        let host = "r [\"ssh\"]";
+        let kept = |tenants: &str, before: &[RuleFile]| {
             let (_, now) = read(tenants, &[("a/both.toml", "garbage"), ("rules/r.toml", &rule("ssh"))]);
             let mut config = now.config.unwrap();
             let lost = config.keep_rules(&TenantId::new("a"), before.iter());
-            let lost: Vec<_> = lost.iter().map(|(rule, door)| format!("{rule} {door}")).collect();
+            let lost = lost.iter().map(|LostDoor { rule, door, without }| match without {
+                None => format!("{rule} {door}"),
+                Some(first) => format!("{rule} {door} without {first}"),
+            });
+            let lost = lost.collect::<Vec<_>>().join(", ");
             let rules = config.rules.iter().map(|rule| format!("{} {:?}", rule.id, rule.doors));
-            (rules.collect::<Vec<_>>().join(", "), lost.join(", "))
+            (rules.collect::<Vec<_>>().join(", "), lost, config.rules)
         };
         let is = |tenants, rules: &str, lost: &str| {
-            assert_eq!(kept(tenants), (rules.to_owned(), lost.to_owned()), "{tenants}");
+            let (found, found_lost, now) = kept(tenants, &before);
+            assert_eq!((&*found, &*found_lost), (rules, lost), "{tenants}");
+            // What is granted again is opened again, however often the rules were kept meanwhile.
+            let (_, lost_again, now) = kept(tenants, &now);
+            assert_eq!(lost_again, "", "{tenants}");
+            let (found, _, _) = kept(&both, &now);
+            let all = format!("{host}, a/both [\"web\", \"ssh\"], a/web [\"web\"]");
+            assert_eq!(found, if tenants.is_empty() { host.to_owned() } else { all }, "{tenants}");
         };
-        let host = "r [\"ssh\"]";
         is(&both, &format!("{host}, a/both [\"web\", \"ssh\"], a/web [\"web\"]"), "");
         is(OF_A, &format!("{host}, a/both [\"web\"], a/web [\"web\"]"), "a/both ssh");
         // What it opens without naming a door must not become another.
         let only_ssh = OF_A.replace("web", "ssh");
-        is(&only_ssh, &format!("{host}, a/both [], a/web []"), "a/both web, a/both ssh, a/web web");
+        is(
+            &only_ssh,
+            &format!("{host}, a/both [], a/web []"),
+            "a/both web, a/both ssh without web, a/web web",
+        );
         is("", host, "");
     }
 }

@@ -140,6 +140,9 @@ fn own(what: &What<'_>) -> Fields {
             ("mistakes", count(*mistakes)),
             ("detail", text(detail)),
         ],
+        What::DoorLost { without } => {
+            without.as_deref().map(|first| ("without", text(first))).into_iter().collect()
+        }
         What::TenantRefused { rules, mistakes, detail } => {
             vec![("rules", count(*rules)), ("mistakes", count(*mistakes)), ("detail", text(detail))]
         }
@@ -165,7 +168,6 @@ fn own(what: &What<'_>) -> Fields {
         | What::StopCommandTooLong
         | What::OneTimeEmpty
         | What::Withdrawn
-        | What::DoorLost
         | What::Back
         | What::JournalWritable { .. }
         | What::JournalFull

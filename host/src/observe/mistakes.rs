@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use postern_config::Mistakes;
+use postern_config::{LostDoor, Mistakes};
 use postern_core::{Observer, Report, Scope, What};
 
 use crate::assemble::RefusedTenant;
@@ -28,8 +28,9 @@ pub(crate) fn report_refused_tenant(observer: &dyn Observer, refused: &RefusedTe
     let (number, detail) = each(observer, &scope, mistakes);
     let what = What::TenantRefused { rules: *kept, mistakes: number, detail: detail.into() };
     observer.report(&Report { scope, ..Report::new(what) });
-    for (rule, door) in lost {
-        observer.report(&Report { door: Some(Cow::Borrowed(door)), ..Report::of_rule(rule, What::DoorLost) });
+    for LostDoor { rule, door, without } in lost {
+        let what = What::DoorLost { without: without.as_deref().map(Cow::Borrowed) };
+        observer.report(&Report { door: Some(Cow::Borrowed(door)), ..Report::of_rule(rule, what) });
     }
 }
 

@@ -103,6 +103,26 @@ fn the_last_line_says_what_came_to_nothing() {
     assert!(fields.contains(&("dropped", Value::Counts(vec![("not-ip", 3), ("log-line", 2)]))), "{fields:?}");
 }
 
+#[test]
+fn what_is_not_opened_is_named_and_why() {
+    let rule = ssh();
+    let words = |door: Option<&'static str>, what| {
+        line(&Report { door: door.map(Cow::Borrowed), ..Report::of_rule(&rule, what).with_client(client()) })
+            .words
+    };
+    let refused = || What::Refused { reason: DropReason::DoorNotGranted, detail: "why".into() };
+    assert_eq!(words(Some("web"), refused()), "web is not opened for 192.0.2.7: why");
+    assert_eq!(words(None, refused()), "no door is opened for 192.0.2.7: why");
+    let lost = |without: Option<&'static str>| What::DoorLost { without: without.map(Cow::Borrowed) };
+    let start =
+        "acme/a \"b\" goes on as it was, but it cannot open ssh any more: postern.toml does not grant";
+    assert_eq!(words(Some("ssh"), lost(None)), format!("{start} it"));
+    assert_eq!(
+        words(Some("ssh"), lost(Some("web"))),
+        format!("{start} its first door, web, and without that one it opens none")
+    );
+}
+
 /// Of each kind whose texts may come from outside.
 fn with_text(text: &str) -> Vec<What<'_>> {
     let text = Cow::Borrowed(text);

@@ -70,8 +70,11 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Withdrawn => format!(
             "{rule} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet"
         ),
-        What::DoorLost => format!(
+        What::DoorLost { without: None } => format!(
             "{rule} goes on as it was, but it cannot open {door} any more: postern.toml does not grant it"
+        ),
+        What::DoorLost { without: Some(first) } => format!(
+            "{rule} goes on as it was, but it cannot open {door} any more: postern.toml does not grant its first door, {first}, and without that one it opens none"
         ),
         What::TenantRefused { rules, mistakes, .. } => {
             let tenant = report.tenant().map_or_else(|| "-".to_owned(), TenantId::to_string);
@@ -238,7 +241,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::OneTimeEmpty
         | What::OneTimeFailed { .. }
         | What::Withdrawn
-        | What::DoorLost
+        | What::DoorLost { .. }
         | What::TenantRefused { .. }
         | What::Back
         | What::JournalFull => return what.name().into(),

@@ -80,7 +80,7 @@ impl What<'_> {
             Self::StartRefused { .. } => "start-refused",
             Self::ReloadRefused { .. } => "reload-refused",
             Self::TenantRefused { .. } => "tenant-refused",
-            Self::DoorLost => "door-lost",
+            Self::DoorLost { .. } => "door-lost",
             Self::InForce { .. } => "reload",
             Self::NextStart => "next-start",
             Self::Advice { .. } => "advice",
@@ -134,7 +134,7 @@ impl What<'_> {
             Self::Refused { .. }
             | Self::Shortened { .. }
             | Self::Withdrawn
-            | Self::DoorLost
+            | Self::DoorLost { .. }
             | Self::TableUnprotected { .. }
             | Self::FilterUnwatched { .. }
             | Self::OpeningsUnread { .. }

@@ -350,7 +350,10 @@ pub enum What<'a> {
         detail: Cow<'a, str>,
     },
     /// A rule that its tenant goes on with could open this door before, and cannot any more.
-    DoorLost,
+    DoorLost {
+        /// The rule's first door, if this one is lost only because that one is not granted; none if this one is not granted.
+        without: Option<Cow<'a, str>>,
+    },
     /// A generation is in force.
     InForce {
         /// Its number.
