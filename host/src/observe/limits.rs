@@ -18,7 +18,7 @@ const MOST_RULES: usize = 1024;
 pub(super) enum Admitted {
     /// No outsider can cause many of its kind.
     Always,
-    /// Yes, and so many of its kind were held back before it.
+    /// Yes, and so many of its kind and tenant were held back before it.
     After(u64),
     Not,
 }
@@ -37,9 +37,18 @@ struct TenantLimits {
     refusals: Mutex<RateLimit>,
     /// Openings take a whole right knock each, so only a client that knows it can cause many.
     openings: Mutex<RateLimit>,
-    /// What rules write, by rule; all instances of a rule together, so that a new one after a fault gets no new burst.
-    says: Mutex<HashMap<Arc<str>, RateLimit>>,
-    other_says: Mutex<RateLimit>,
+    /// Rules whose files went or came, or that lost doors: a tenant may have thousands of rules, and remove them all at once.
+    rule_changes: Mutex<RateLimit>,
+    says: Mutex<SaysLimits>,
+}
+
+/// What the rules of a tenant write: each rule has a limit, and above these all of them have one together.
+#[derive(Debug)]
+struct SaysLimits {
+    /// By rule; all instances of a rule together, so that a new one after a fault gets no new burst.
+    rules: HashMap<Arc<str>, RateLimit>,
+    other_rules: RateLimit,
+    tenant: RateLimit,
 }
 
 impl Default for TenantLimits {
@@ -52,14 +61,22 @@ impl Default for TenantLimits {
             stuck: limit(5, 20),
             refusals: limit(5, 20),
             openings: limit(100, 1000),
+            rule_changes: limit(20, 100),
             says: Mutex::default(),
-            other_says: Mutex::new(SAYS),
         }
     }
 }
 
 /// What one rule may write.
 const SAYS: RateLimit = RateLimit::per_second(5, 20);
+/// What all rules of a tenant may write together.
+const TENANT_SAYS: RateLimit = RateLimit::per_second(50, 200);
+
+impl Default for SaysLimits {
+    fn default() -> Self {
+        Self { rules: HashMap::new(), other_rules: SAYS, tenant: TENANT_SAYS }
+    }
+}
 
 impl LineLimits {
     /// Whether a line about this may be written now; `now` is asked only if that matters.
@@ -73,25 +90,43 @@ impl LineLimits {
                 |limits| &limits.refusals
             }
             What::Opened { .. } | What::Extended { .. } | What::Closed { .. } => |limits| &limits.openings,
-            What::Says { .. } => return self.admit_says(report, now()),
+            What::Withdrawn | What::Back | What::DoorLost { .. } => |limits| &limits.rule_changes,
+            What::Says { .. } => {
+                let rule = report.rule().map_or_else(|| "".into(), |rule| Arc::clone(&rule.name));
+                return self
+                    .0
+                    .with(report.tenant(), |limits| limits.says.lock().past_panic().admit(rule, now()));
+            }
             _ => return Admitted::Always,
         };
         self.0.with(report.tenant(), |limits| admit(&mut limit(limits).lock().past_panic(), now()))
     }
+}
 
-    fn admit_says(&self, report: &Report<'_>, now: Instant) -> Admitted {
-        let name = report.rule().map_or_else(|| "".into(), |rule| Arc::clone(&rule.name));
-        self.0.with(report.tenant(), |limits| {
-            let mut says = limits.says.lock().past_panic();
-            if says.len() >= MOST_RULES && !says.contains_key(&name) {
-                // An idle limit is the same as a new one.
-                says.retain(|_, limit| !limit.is_idle(now));
-                if says.len() >= MOST_RULES {
-                    return admit(&mut limits.other_says.lock().past_panic(), now);
-                }
+impl SaysLimits {
+    fn admit(&mut self, rule: Arc<str>, now: Instant) -> Admitted {
+        let Some(of_rule) = self.of_rule(rule, now).admit(now) else { return Admitted::Not };
+        match self.tenant.admit(now) {
+            Some(of_tenant) => Admitted::After(of_rule + of_tenant),
+            None => {
+                self.tenant.add_suppressed(of_rule);
+                Admitted::Not
             }
-            admit(says.entry(name).or_insert(SAYS), now)
-        })
+        }
+    }
+
+    fn of_rule(&mut self, rule: Arc<str>, now: Instant) -> &mut RateLimit {
+        let Self { rules, other_rules, tenant } = self;
+        if rules.len() >= MOST_RULES && !rules.contains_key(&rule) {
+            // An idle limit lets through as many as a new one.
+            for (_, idle) in rules.extract_if(|_, limit| limit.is_idle(now)) {
+                tenant.add_suppressed(idle.suppressed());
+            }
+            if rules.len() >= MOST_RULES {
+                return other_rules;
+            }
+        }
+        rules.entry(rule).or_insert(SAYS)
     }
 }
 
@@ -101,7 +136,10 @@ fn admit(limit: &mut RateLimit, now: Instant) -> Admitted {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::{RuleId, Severity};
+    use std::borrow::Cow;
+    use std::time::Duration;
+
+    use postern_core::{RuleId, Severity, TenantId};
 
     use super::*;
     use crate::observe::tests::tenant;
@@ -123,21 +161,50 @@ mod tests {
         assert_eq!(written(&limits, &rule("a", "x"), &stage, now), 100);
         assert_eq!(written(&limits, &rule("a", "y"), &stage, now), 0, "its rules share it");
         assert_eq!(written(&limits, &rule("b", "x"), &stage, now), 100);
-        assert_eq!(written(&limits, &rule("a", "x"), &What::Withdrawn, now), 101);
+        assert_eq!(written(&limits, &rule("a", "x"), &What::Withdrawn, now), 100);
+        assert_eq!(written(&limits, &rule("a", "y"), &What::Back, now), 0, "its rules share it");
+        assert_eq!(written(&limits, &rule("b", "x"), &What::DoorLost { without: None }, now), 100);
+        assert_eq!(written(&limits, &rule("a", "x"), &What::Granted, now), 101);
+    }
+
+    const SAYS: What<'static> = What::Says { severity: Severity::Info, text: Cow::Borrowed("x") };
+
+    #[test]
+    fn each_rule_writes_its_own_lines_and_a_tenants_rules_share_a_limit() {
+        let (limits, now) = (LineLimits::default(), Instant::now());
+        for a in [TenantId::HOST, "a"] {
+            for n in 0..10 {
+                assert_eq!(written(&limits, &rule(a, &n.to_string()), &SAYS, now), 20);
+            }
+            for n in 10..1000 {
+                assert_eq!(written(&limits, &rule(a, &n.to_string()), &SAYS, now), 0, "200 for all of {a}");
+            }
+            assert_eq!(written(&limits, &rule("b", a), &SAYS, now), 20);
+        }
+        let (second, rule) = (now + Duration::from_secs(1), rule("a", "2000"));
+        let says = Report::of_rule(&rule, SAYS);
+        // Of 990 rules those lines that the rules' own limits would have let through; each rule tells the others itself.
+        assert_eq!(limits.admit(&says, || second), Admitted::After(990 * 20));
+        assert_eq!(limits.admit(&says, || second), Admitted::After(0));
     }
 
     #[test]
-    fn each_rule_writes_its_own_lines_and_the_rules_are_bounded() {
+    fn the_limits_of_rules_are_bounded_and_what_they_held_back_is_told() {
         let (limits, now) = (LineLimits::default(), Instant::now());
-        let says = What::Says { severity: Severity::Info, text: "x".into() };
-        assert_eq!(written(&limits, &rule("a", "x"), &says, now), 20);
-        assert_eq!(written(&limits, &rule("a", "y"), &says, now), 20);
-        for n in 2..MOST_RULES {
-            assert_eq!(written(&limits, &rule("a", &n.to_string()), &says, now), 20);
+        for n in 0..MOST_RULES {
+            written(&limits, &rule("a", &n.to_string()), &SAYS, now);
         }
-        assert_eq!(written(&limits, &rule("a", "one more"), &says, now), 20);
-        assert_eq!(written(&limits, &rule("a", "another"), &says, now), 0, "they share one");
-        let later = now + std::time::Duration::from_secs(60);
-        assert_eq!(written(&limits, &rule("a", "another"), &says, later), 20);
+        let later = now + Duration::from_secs(3);
+        assert_eq!(written(&limits, &rule("a", "one more"), &SAYS, later), 20);
+        assert_eq!(written(&limits, &rule("a", "another"), &SAYS, later), 0, "they share one");
+        let (minute, rule) = (now + Duration::from_secs(60), rule("a", "another"));
+        let held_back = (MOST_RULES * 101 - 200) as u64 + 81 + 101;
+        let Admitted::After(told) = limits.admit(&Report::of_rule(&rule, SAYS), || minute) else { panic!() };
+        let others = limits
+            .0
+            .with(Some(&rule.tenant), |limits| limits.says.lock().past_panic().other_rules.suppressed());
+        // The first line of `one more` told those of the tenant's limit; the others share a limit that tells the rest itself.
+        let first_told = (MOST_RULES * 20 - 200) as u64;
+        assert_eq!(told + others + first_told, held_back);
     }
 }

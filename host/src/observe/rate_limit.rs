@@ -34,6 +34,16 @@ impl RateLimit {
         Some(std::mem::take(&mut self.suppressed))
     }
 
+    /// Counts lines that somebody else held back, so that they are told, too.
+    pub(super) const fn add_suppressed(&mut self, lines: u64) {
+        self.suppressed += lines;
+    }
+
+    /// How many lines were held back since the last one that went out.
+    pub(super) const fn suppressed(&self) -> u64 {
+        self.suppressed
+    }
+
     /// Whether it would let through as many as a new one.
     pub(super) fn is_idle(&self, now: Instant) -> bool {
         self.paid_until.is_none_or(|until| until <= now)
