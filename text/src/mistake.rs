@@ -3,7 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use crate::{line, piece};
+use crate::clean::LONGEST_LINE;
+use crate::{clean, line, piece};
 
 /// Something that a person wrote in a file and the program cannot follow.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,10 +51,20 @@ impl Mistakes {
         self.0.iter()
     }
 
-    /// All of them in one line, for a log.
+    /// All of them in one line, for a log; what is longer than [`LONGEST_LINE`] characters is cut.
     #[must_use]
     pub fn in_one_line(&self) -> String {
-        self.0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+        let mut text = String::new();
+        for mistake in &self.0 {
+            // A character has at most four bytes, so these fill the line.
+            if text.len() > 4 * LONGEST_LINE {
+                break;
+            }
+            let separator = if text.is_empty() { "" } else { "; " };
+            text.push_str(separator);
+            text.push_str(&mistake.to_string());
+        }
+        clean(&text, LONGEST_LINE).into_owned()
     }
 
     /// How many, in words.
@@ -98,5 +109,17 @@ mod tests {
         assert_eq!(mistakes.to_string(), lines);
         assert_eq!(mistakes.in_one_line(), lines.replace('\n', "; "));
         assert_eq!(Mistakes::new(vec![mistake(None, "", "")]).count(), "1 mistake");
+    }
+
+    #[test]
+    fn one_line_holds_as_many_as_are_shown() {
+        for what in ["x", "\u{1f6aa}"] {
+            let many = (1..10_000).map(|number| mistake(Some(number), "", &what.repeat(100))).collect();
+            let mistakes = Mistakes::new(many);
+            let whole = mistakes.to_string().replace('\n', "; ");
+            let in_one_line = mistakes.in_one_line();
+            assert_eq!(in_one_line, line(whole).to_string());
+            assert!(in_one_line.ends_with("...") && in_one_line.chars().count() <= LONGEST_LINE);
+        }
     }
 }

@@ -95,6 +95,10 @@ impl KnockdLog {
             What::ReloadRefused { mistakes, .. } => {
                 KnockdMessage::ReloadRefused { path: self.known_conf.file.clone(), mistakes: *mistakes }
             }
+            // `posternd check` checks no knockd.conf.
+            What::MoreMistakes { mistakes } => {
+                KnockdMessage::Ours { text: format!("{mistakes} more mistakes") }
+            }
             What::Stopping => KnockdMessage::WaitingForChildren,
             // The warning before was said, so its end is, too.
             What::JournalWritable { .. } | What::LedgerUsable { .. } | What::ListeningAgain { .. } => {

@@ -157,6 +157,7 @@ fn own(what: &What<'_>) -> Fields {
             ("lost", Value::Unsigned(*lost)),
             ("open", count(*open)),
         ],
+        What::MoreMistakes { mistakes } => vec![("mistakes", count(*mistakes))],
         What::Untidy { doors } => vec![("doors", count(*doors))],
         What::Solved { .. }
         | What::Says { .. }

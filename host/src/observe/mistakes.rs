@@ -1,4 +1,5 @@
-//! The reports that a configuration with mistakes makes: one for each, and one of what follows.
+//! The reports that a configuration with mistakes makes: one for each of the first, one of how many more there are, and one of what
+//! follows.
 
 use std::borrow::Cow;
 
@@ -6,6 +7,10 @@ use postern_config::{LostDoor, Mistakes};
 use postern_core::{Observer, Report, Scope, What};
 
 use crate::assemble::RefusedTenant;
+
+/// Mistakes of a configuration, or of a tenant's files, that have a report each. A person mends no more at once, and a folder of broken files
+/// must not fill the log at each reload.
+const MOST: usize = 100;
 
 /// Nothing is started with this configuration; `guards` is the file for which ports are guarded all the same.
 pub(crate) fn report_refused_start(observer: &dyn Observer, mistakes: &Mistakes, guards: Option<&str>) {
@@ -34,11 +39,76 @@ pub(crate) fn report_refused_tenant(observer: &dyn Observer, refused: &RefusedTe
     }
 }
 
-/// Reports each; how many there are, and all in one line.
+/// Reports the first, and how many more there are; returns how many there are, and all in one line.
 fn each(observer: &dyn Observer, scope: &Scope<'_>, mistakes: &Mistakes) -> (usize, String) {
-    for mistake in mistakes.iter() {
-        let what = What::Mistake { detail: mistake.to_string().into() };
-        observer.report(&Report { scope: scope.clone(), ..Report::new(what) });
+    let report = |what| observer.report(&Report { scope: scope.clone(), ..Report::new(what) });
+    for mistake in mistakes.iter().take(MOST) {
+        report(What::Mistake { detail: mistake.to_string().into() });
     }
-    (mistakes.iter().count(), mistakes.in_one_line())
+    let number = mistakes.iter().count();
+    if number > MOST {
+        report(What::MoreMistakes { mistakes: number - MOST });
+    }
+    (number, mistakes.in_one_line())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use postern_config::Mistake;
+    use postern_core::{DropReason, TenantId};
+
+    use super::*;
+
+    /// Keeps whose each report is, its name and its number.
+    #[derive(Default)]
+    struct Told(Mutex<Vec<(Option<TenantId>, &'static str, usize)>>);
+
+    impl Observer for Told {
+        fn report(&self, report: &Report<'_>) {
+            let number = match report.what {
+                What::MoreMistakes { mistakes }
+                | What::ReloadRefused { mistakes, .. }
+                | What::TenantRefused { mistakes, .. } => mistakes,
+                _ => 1,
+            };
+            self.0.lock().unwrap().push((report.tenant().cloned(), report.what.name(), number));
+        }
+
+        fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
+    }
+
+    fn mistakes(number: usize) -> Mistakes {
+        let mistake = |line| Mistake {
+            file: "a.toml".into(),
+            line: Some(line),
+            key: String::new(),
+            what: "is wrong".to_owned(),
+        };
+        Mistakes::new((1..=number).map(mistake).collect())
+    }
+
+    #[test]
+    fn the_first_mistakes_are_told_and_the_others_are_counted() {
+        let told = Told::default();
+        report_refused_reload(&told, &mistakes(100), 1);
+        let mut expected = vec![(None, "mistake", 1); 100];
+        expected.push((None, "reload-refused", 100));
+        assert_eq!(*told.0.lock().unwrap(), expected);
+
+        let told = Told::default();
+        let tenant = Some(TenantId::new("a"));
+        let refused = RefusedTenant {
+            tenant: TenantId::new("a"),
+            mistakes: mistakes(12_000),
+            kept: 0,
+            lost: Vec::new(),
+        };
+        report_refused_tenant(&told, &refused);
+        let mut expected = vec![(tenant.clone(), "mistake", 1); 100];
+        expected.push((tenant.clone(), "more-mistakes", 11_900));
+        expected.push((tenant, "tenant-refused", 12_000));
+        assert_eq!(*told.0.lock().unwrap(), expected);
+    }
 }

@@ -180,6 +180,9 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::NetworkUnfollowed { error } => {
             format!("changes of addresses and links are no longer followed: {error}")
         }
+        What::MoreMistakes { mistakes } => {
+            format!("{} more; `posternd check` shows all", counted(*mistakes, "mistake"))
+        }
         What::StartRefused { mistakes, guards: None, .. } => {
             format!("{}; the daemon does not start", counted(*mistakes, "mistake"))
         }

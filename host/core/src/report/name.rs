@@ -77,6 +77,7 @@ impl What<'_> {
             Self::NetworkUnread { .. } => "network-unread",
             Self::NetworkUnfollowed { .. } => "network-unfollowed",
             Self::Mistake { .. } => "mistake",
+            Self::MoreMistakes { .. } => "more-mistakes",
             Self::StartRefused { .. } => "start-refused",
             Self::ReloadRefused { .. } => "reload-refused",
             Self::TenantRefused { .. } => "tenant-refused",
@@ -125,6 +126,7 @@ impl What<'_> {
             | Self::CaptureNotStarted { .. }
             | Self::FramePanicked { .. }
             | Self::Mistake { .. }
+            | Self::MoreMistakes { .. }
             | Self::StartRefused { .. }
             | Self::ReloadRefused { .. }
             | Self::TenantRefused { .. }

@@ -321,32 +321,37 @@ pub enum What<'a> {
         /// Where, what, and what to do.
         detail: Cow<'a, str>,
     },
-    /// The daemon does not start: its configuration has mistakes, each of which was reported.
+    /// A configuration has more mistakes than have a report each.
+    MoreMistakes {
+        /// How many more.
+        mistakes: usize,
+    },
+    /// The daemon does not start: its configuration has mistakes, which were reported.
     StartRefused {
         /// How many mistakes.
         mistakes: usize,
-        /// All of them in a line.
+        /// All of them in a line, which may be cut.
         detail: Cow<'a, str>,
         /// The file for which ports are guarded all the same; none if none are.
         guards: Option<Cow<'a, str>>,
     },
-    /// A new configuration has mistakes, each of which was reported; the running one goes on.
+    /// A new configuration has mistakes, which were reported; the running one goes on.
     ReloadRefused {
         /// The number of the generation that goes on.
         generation: u64,
         /// How many mistakes.
         mistakes: usize,
-        /// All of them in a line.
+        /// All of them in a line, which may be cut.
         detail: Cow<'a, str>,
     },
-    /// Rules of a tenant have mistakes, each of which was reported: the tenant goes on with those that it had, and others with what their
+    /// Rules of a tenant have mistakes, which were reported: the tenant goes on with those that it had, and others with what their
     /// files say.
     TenantRefused {
         /// How many rules it goes on with.
         rules: usize,
         /// How many mistakes.
         mistakes: usize,
-        /// All of them in a line.
+        /// All of them in a line, which may be cut.
         detail: Cow<'a, str>,
     },
     /// A rule that its tenant goes on with could open this door before, and cannot any more.
