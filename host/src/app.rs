@@ -315,10 +315,10 @@ impl App {
             pool.stop();
             counts
         });
-        let mut counts = None;
-        let mut is_stopping = false;
+        let mut packets = None;
+        let (mut have_ended, mut is_stopping) = (false, false);
         loop {
-            if !is_stopping && (counts.is_some() || Instant::now() >= last_call) {
+            if !is_stopping && (have_ended || Instant::now() >= last_call) {
                 is_stopping = true;
                 engine.handle(Event::Stopping);
             }
@@ -327,7 +327,10 @@ impl App {
             }
             let deadline = engine.next_deadline();
             tokio::select! {
-                ended = &mut threads, if counts.is_none() => counts = Some(ended.unwrap_or_default()),
+                counts = &mut threads, if !have_ended => {
+                    have_ended = true;
+                    packets = counts.unwrap_or_default();
+                }
                 () = sleep_until(last_call), if !is_stopping => {}
                 event = events.recv() => match event {
                     Some(MainLoopEvent::Answered(receipt)) => engine.handle(Event::Answered(receipt)),
@@ -346,9 +349,8 @@ impl App {
                 _ = signals.stop.recv() => break,
             }
         }
-        let (received, lost) = counts.unwrap_or_default();
         let (open, untidy) = engine.close();
-        observer.report(&Report::new(What::Stopped { received, lost, open }));
+        observer.report(&Report::new(What::Stopped { packets, open }));
         if untidy == 0 {
             return Exit::Success;
         }

@@ -9,7 +9,7 @@ use postern_capture::{
     Precision, Sightings, View, decode,
 };
 use postern_config::Config;
-use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer, Report, What};
+use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer, PacketCounts, Report, What};
 use postern_sandbox::{Generation, Pool, Runtime, Submitter};
 use tokio::sync::Notify;
 
@@ -101,10 +101,12 @@ impl Captures {
         self.captures.values().all(|(_, capture)| capture.has_tried())
     }
 
-    /// Packets captured, and lost because the daemon was too slow, on all interfaces.
-    pub(crate) fn counts(&self) -> (u64, u64) {
-        let stats = self.captures.values().map(|(_, capture)| capture.stats());
-        stats.fold((0, 0), |(received, dropped), stats| (received + stats.received, dropped + stats.dropped))
+    /// The packets on all interfaces; none if a capture does not say in time how many it has seen.
+    pub(crate) fn counts(&self) -> Option<PacketCounts> {
+        self.captures.values().try_fold(PacketCounts::default(), |sum, (_, capture)| {
+            let stats = capture.stats()?;
+            Some(PacketCounts { received: sum.received + stats.received, lost: sum.lost + stats.dropped })
+        })
     }
 }
 

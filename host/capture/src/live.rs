@@ -204,17 +204,17 @@ impl LiveCapture {
         self.shared.lock().tried
     }
 
-    /// What this capture has seen. Asks the thread, so it may take up to 200 ms while that is busy; then the answer is the last one
-    /// known.
+    /// What this capture has seen. Asks the thread, which may take up to 200 ms; none if it is busy for longer.
     #[must_use]
-    pub fn stats(&self) -> CaptureStats {
+    pub fn stats(&self) -> Option<CaptureStats> {
         let asked = {
             let mut state = self.shared.lock();
             state.stats_asked += 1;
             state.stats_asked
         };
         self.shared.wake();
-        self.shared.wait_until(STATS_WAIT, |state| state.stats_answered >= asked).0.stats
+        let (state, is_answered) = self.shared.wait_until(STATS_WAIT, |state| state.stats_answered >= asked);
+        is_answered.then_some(state.stats)
     }
 
     /// Ends the capture, and returns when the thread has ended. Frames not yet read are dropped.

@@ -74,7 +74,7 @@ pub use net_door::{
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use openings::{Opening, OpeningState, Openings};
 pub use port_range::{GuardProtocol, PortRange};
-pub use report::{Observer, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
+pub use report::{Observer, PacketCounts, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};

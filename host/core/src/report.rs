@@ -7,7 +7,7 @@ mod what;
 use std::borrow::Cow;
 
 pub use observer::Observer;
-pub use what::{Phase, Severity, ThreadKind, Unprotected, What};
+pub use what::{PacketCounts, Phase, Severity, ThreadKind, Unprotected, What};
 
 use crate::client::Client;
 use crate::tenant::{RuleId, TenantId};

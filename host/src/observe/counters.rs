@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use postern_core::{DropReason, TenantId};
 
+use super::fields::NamedCounts;
 use super::per_tenant::PerTenant;
 
 const REASONS: usize = DropReason::ALL.len();
@@ -39,9 +40,22 @@ impl Counters {
 
     /// Drops so far, by name, without reasons that never occurred.
     pub(super) fn totals(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        let all = DropReason::ALL.iter().map(|reason| (reason.name(), self.total(*reason)));
-        all.filter(|(_, count)| *count > 0)
+        named(|reason| self.total(reason))
     }
+
+    /// The same for each tenant, without tenants that had none. Those of the machine and of more tenants than are kept are not here.
+    pub(super) fn by_tenant(&self) -> Vec<(TenantId, NamedCounts)> {
+        let tenants = self.0.tenants();
+        let counts =
+            tenants.iter().map(|(id, counts)| (id.clone(), named(|reason| counts.of(reason)).collect()));
+        counts.filter(|(_, counts): &(_, NamedCounts)| !counts.is_empty()).collect()
+    }
+}
+
+/// The counts by name, without those that are zero.
+fn named(count: impl Fn(DropReason) -> u64) -> impl Iterator<Item = (&'static str, u64)> {
+    let all = DropReason::ALL.iter().map(move |reason| (reason.name(), count(*reason)));
+    all.filter(|(_, count)| *count > 0)
 }
 
 #[cfg(test)]
@@ -57,8 +71,8 @@ mod tests {
         counters.count(Some(&a), DropReason::BackingOff, 3);
         counters.count(Some(&b), DropReason::BackingOff, 4);
         counters.count(Some(&a), DropReason::BackingOff, 5);
-        let of = |tenant| counters.0.with(tenant, |counts| counts.of(DropReason::BackingOff));
-        assert_eq!((of(Some(&a)), of(Some(&b)), of(None)), (8, 4, 0));
+        let of_tenants = [(a, vec![("backing-off", 8)]), (b, vec![("backing-off", 4)])];
+        assert_eq!(counters.by_tenant(), of_tenants);
         assert_eq!(counters.totals().collect::<Vec<_>>(), [("not-ip", 2), ("backing-off", 12)]);
     }
 

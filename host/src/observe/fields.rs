@@ -1,34 +1,51 @@
 //! Fields: a report as fields, for programs. Their names are part of the interface that users rely on.
 
 use postern_capture::Shown;
-use postern_core::{Report, What, Why};
+use postern_core::{PacketCounts, Report, What, Why};
 
 use super::Counters;
 use super::line::Value;
 
 type Fields = Vec<(&'static str, Value)>;
-type NamedCounts = Vec<(&'static str, u64)>;
+/// Counts by name.
+pub(super) type NamedCounts = Vec<(&'static str, u64)>;
+
+/// Drops so far, by reason.
+pub(super) struct Drops {
+    /// All, lost log lines included.
+    pub(super) all: NamedCounts,
+    /// By tenant; empty unless there are some of a tenant besides the host.
+    by_tenant: Vec<(String, NamedCounts)>,
+}
 
 /// The fields of the line about a report, `event` first; and of what else the line says.
-pub(super) fn fields(report: &Report<'_>, dropped: Option<NamedCounts>, suppressed: Option<u64>) -> Fields {
+pub(super) fn fields(report: &Report<'_>, dropped: Option<Drops>, suppressed: Option<u64>) -> Fields {
     let mut fields = vec![("event", Value::Text(report.what.name().to_owned()))];
     fields.extend(subject(report));
     fields.extend(own(&report.what));
-    if let Some(counts) = dropped {
-        fields.push(("drops", Value::Text(shown(&counts))));
-        fields.push(("dropped", Value::Counts(counts)));
+    if let Some(Drops { all, by_tenant }) = dropped {
+        fields.push(("drops", Value::Text(shown(&all))));
+        fields.push(("dropped", Value::Counts(all)));
+        if !by_tenant.is_empty() {
+            fields.push(("dropped_by_tenant", Value::CountsByTenant(by_tenant)));
+        }
     }
     fields.extend(suppressed.map(|lines| ("suppressed", Value::Unsigned(lines))));
     fields
 }
 
-/// Drops so far, by reason, lost log lines included, if the report is the daemon's last.
-pub(super) fn dropped(report: &Report<'_>, counters: &Counters, unsaid: u64) -> Option<NamedCounts> {
+/// Drops so far if the report is the daemon's last; so many log lines were lost.
+pub(super) fn dropped(report: &Report<'_>, counters: &Counters, unsaid: u64) -> Option<Drops> {
     if !matches!(report.what, What::Stopped { .. }) {
         return None;
     }
     let lines = Some(("log-line", unsaid)).filter(|(_, count)| *count > 0);
-    Some(counters.totals().chain(lines).collect())
+    let mut by_tenant = counters.by_tenant();
+    if by_tenant.iter().all(|(tenant, _)| tenant.is_host()) {
+        by_tenant.clear();
+    }
+    let by_tenant = by_tenant.into_iter().map(|(tenant, counts)| (tenant.to_string(), counts)).collect();
+    Some(Drops { all: counters.totals().chain(lines).collect(), by_tenant })
 }
 
 /// Counts for people.
@@ -152,11 +169,12 @@ fn own(what: &What<'_>) -> Fields {
             ("doors", count(*doors)),
         ],
         What::Ready { generation } => vec![("generation", Value::Unsigned(*generation))],
-        What::Stopped { received, lost, open } => vec![
-            ("received", Value::Unsigned(*received)),
-            ("lost", Value::Unsigned(*lost)),
-            ("open", count(*open)),
-        ],
+        What::Stopped { packets, open } => {
+            let packets = packets.map(|PacketCounts { received, lost }| {
+                [("received", Value::Unsigned(received)), ("lost", Value::Unsigned(lost))]
+            });
+            packets.into_iter().flatten().chain([("open", count(*open))]).collect()
+        }
         What::MoreMistakes { mistakes } => vec![("mistakes", count(*mistakes))],
         What::Untidy { doors } => vec![("doors", count(*doors))],
         What::Solved { .. }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use super::fields::NamedCounts;
 use super::lines::Format;
 
 /// What a line says. Nothing in it is clean yet.
@@ -33,7 +34,9 @@ pub(super) enum Value {
     Float(f64),
     Bool(bool),
     /// Numbers by name, for programs alone.
-    Counts(Vec<(&'static str, u64)>),
+    Counts(NamedCounts),
+    /// The same for each tenant.
+    CountsByTenant(Vec<(String, NamedCounts)>),
 }
 
 impl Line {
@@ -71,9 +74,10 @@ impl Line {
                 Value::Signed(number) => (*number).into(),
                 Value::Float(number) => (*number).into(),
                 Value::Bool(value) => (*value).into(),
-                Value::Counts(counts) => counts
+                Value::Counts(counts) => object_of(counts),
+                Value::CountsByTenant(tenants) => tenants
                     .iter()
-                    .map(|(name, count)| ((*name).to_owned(), (*count).into()))
+                    .map(|(tenant, counts)| (line(tenant).to_string(), object_of(counts)))
                     .collect::<Map<_, _>>()
                     .into(),
             };
@@ -115,9 +119,13 @@ impl Value {
             Self::Signed(number) => number.to_string(),
             Self::Float(number) => format!("{number:?}"),
             Self::Bool(value) => value.to_string(),
-            Self::Counts(_) => return None,
+            Self::Counts(_) | Self::CountsByTenant(_) => return None,
         })
     }
+}
+
+fn object_of(counts: &NamedCounts) -> Json {
+    counts.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect::<Map<_, _>>().into()
 }
 
 fn quoted(text: &str) -> String {

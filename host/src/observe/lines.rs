@@ -5,10 +5,11 @@
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use clap::ValueEnum;
-use postern_core::{Observer, Report, Severity};
-use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
+use postern_core::{Observer, Report, Severity, What};
+use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -30,6 +31,8 @@ pub enum Format {
 
 /// Lines that may wait for the reader of standard error; more are dropped, so that a slow reader delays no packet.
 const WAITING: usize = 8192;
+/// Places beside them for the daemon's last lines, of which there are fewer: these are not dropped because others wait.
+const RESERVED: usize = 16;
 
 /// Has log lines of `level` and above written to standard error, by a thread of its own. `level` may be a filter as `tracing-subscriber`
 /// takes it, too. Returns the observer, and a guard that waits a moment for the last lines when it is dropped.
@@ -39,40 +42,104 @@ const WAITING: usize = 8192;
 #[expect(clippy::disallowed_methods, reason = "each line is clean: see `Line::render`")]
 pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Observer>, WorkerGuard)> {
     let filter = EnvFilter::try_new(directives(level)?)?;
-    let (writer, guard) =
-        NonBlockingBuilder::default().buffered_lines_limit(WAITING).thread_name("log").finish(io::stderr());
-    let has_colours = io::stderr().is_terminal();
-    let lines = StderrLog { format, has_colours, unsaid: writer.error_counter(), writer };
+    let (queue, guard) = LineQueue::start(io::stderr());
+    let lines = StderrLog { format, has_colours: io::stderr().is_terminal(), queue };
     let foreign = Foreign({
         let lines = lines.clone();
-        move |line: &Line| lines.put(line)
+        move |line: &Line| lines.put(line, WAITING)
     });
     let done = tracing_subscriber::registry().with(foreign.with_filter(filter)).try_init();
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
     Ok((Arc::new(Observers::new(lines, least())), guard))
 }
 
-/// The queue to standard error.
+/// The log on standard error.
 #[derive(Clone, Debug)]
 struct StderrLog {
     format: Format,
     has_colours: bool,
-    writer: NonBlocking,
-    /// Counts lines that were dropped because they were not read in time.
-    unsaid: ErrorCounter,
+    queue: LineQueue,
 }
 
 impl StderrLog {
-    fn put(&self, line: &Line) {
-        // If standard error is gone there is no place left to say so.
-        let _ = self.writer.clone().write_all(line.render(self.format, self.has_colours).as_bytes());
+    /// Has a line written unless so many wait.
+    fn put(&self, line: &Line, most: usize) {
+        self.queue.put(most, || line.render(self.format, self.has_colours));
     }
 }
 
 impl Log for StderrLog {
     fn write(&self, report: &Report<'_>, context: &Context<'_>) {
-        let unsaid = u64::try_from(self.unsaid.dropped_lines()).unwrap_or(u64::MAX);
-        self.put(&line(report, context, unsaid));
+        let most = if is_one_of_the_last(&report.what) { WAITING + RESERVED } else { WAITING };
+        self.put(&line(report, context, self.queue.counts.dropped.load(Ordering::Relaxed)), most);
+    }
+}
+
+/// Whether it is reported at most once, at the daemon's end.
+const fn is_one_of_the_last(what: &What<'_>) -> bool {
+    matches!(what, What::StartRefused { .. } | What::Stopping | What::Stopped { .. } | What::Untidy { .. })
+}
+
+/// Lines on their way to the thread that writes them.
+#[derive(Clone, Debug)]
+struct LineQueue {
+    writer: NonBlocking,
+    counts: Arc<LineCounts>,
+}
+
+#[derive(Debug, Default)]
+struct LineCounts {
+    /// Lines that are not written yet.
+    waiting: AtomicUsize,
+    /// Lines that were dropped because those before them were not read in time.
+    dropped: AtomicU64,
+}
+
+impl LineQueue {
+    /// Has lines written to `to` by a thread; the guard waits a moment for the last when it is dropped.
+    fn start(to: impl Write + Send + 'static) -> (Self, WorkerGuard) {
+        let counts = Arc::new(LineCounts::default());
+        let to = Counted { to, counts: Arc::clone(&counts) };
+        // One place more, for the guard's own message to the thread.
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(WAITING + RESERVED + 1)
+            .thread_name("log")
+            .finish(to);
+        (Self { writer, counts }, guard)
+    }
+
+    /// Has a line written, or counts it as dropped if `most` wait.
+    fn put(&self, most: usize, render: impl FnOnce() -> String) {
+        let more = |waiting| (waiting < most).then_some(waiting + 1);
+        if self.counts.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
+            self.counts.dropped.fetch_add(1, Ordering::Relaxed);
+            return;
+        }
+        // There is a place; if standard error is gone there is none left to say so.
+        let _ = self.writer.clone().write_all(render().as_bytes());
+    }
+}
+
+/// Counts the lines that are written.
+struct Counted<W> {
+    to: W,
+    counts: Arc<LineCounts>,
+}
+
+impl<W: Write> Write for Counted<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.to.write(bytes)
+    }
+
+    /// Gets a line, whole.
+    fn write_all(&mut self, line: &[u8]) -> io::Result<()> {
+        let done = self.to.write_all(line);
+        self.counts.waiting.fetch_sub(1, Ordering::Relaxed);
+        done
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.to.flush()
     }
 }
 
@@ -86,8 +153,53 @@ pub(super) fn line(report: &Report<'_>, context: &Context<'_>, unsaid: u64) -> L
     };
     let dropped = fields::dropped(report, context.counters, unsaid);
     let mut words = words(report);
-    if let Some(counts) = &dropped {
-        words = format!("{words}; came to nothing: {}", fields::shown(counts));
+    if let Some(drops) = &dropped {
+        words = format!("{words}; came to nothing: {}", fields::shown(&drops.all));
     }
     Line { level, words, fields: fields::fields(report, dropped, context.suppressed) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Mutex, mpsc};
+
+    use super::*;
+    use crate::observe::Counters;
+
+    /// Somebody who reads nothing until the sender is dropped.
+    struct SlowReader(mpsc::Receiver<()>, Arc<Mutex<Vec<String>>>);
+
+    impl Write for SlowReader {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let _ = self.0.recv();
+            self.1.lock().unwrap().push(String::from_utf8(bytes.to_vec()).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_last_lines_are_written_though_the_queue_is_full() {
+        let (reads, waits) = mpsc::channel();
+        let written = Arc::new(Mutex::new(Vec::new()));
+        let (queue, guard) = LineQueue::start(SlowReader(waits, Arc::clone(&written)));
+        let log = StderrLog { format: Format::Json, has_colours: false, queue };
+        let counters = Counters::default();
+        let write = |what| log.write(&Report::new(what), &Context { suppressed: None, counters: &counters });
+        (0..WAITING + 7).for_each(|_| write(What::Hangup));
+        write(What::Stopping);
+        write(What::Stopped { packets: None, open: 0 });
+        write(What::Untidy { doors: 1 });
+        drop(reads);
+        drop(guard);
+        let written: Vec<serde_json::Value> =
+            written.lock().unwrap().iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(written.len(), WAITING + 3);
+        let last: Vec<_> = written[WAITING - 1..].iter().map(|line| &line["event"]).collect();
+        assert_eq!(last, ["hangup", "stopping", "stop", "untidy"]);
+        assert_eq!(written[WAITING + 1]["dropped"], serde_json::json!({ "log-line": 7 }));
+    }
 }

@@ -38,6 +38,11 @@ impl<T: Default> PerTenant<T> {
         self.tenants.load().iter().fold(sum, |sum, (_, own)| act(sum, own))
     }
 
+    /// Those that have something of their own, in their order.
+    pub(super) fn tenants(&self) -> Arc<Vec<(TenantId, Arc<T>)>> {
+        self.tenants.load_full()
+    }
+
     fn add(&self, tenant: &TenantId) -> Option<Arc<T>> {
         let own = Arc::new(T::default());
         self.tenants.rcu(|tenants| {

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use postern_core::{Client, Direction, RuleId, What, Why};
+use postern_core::{Client, Direction, PacketCounts, RuleId, What, Why};
 use postern_tests::Random;
 use postern_text::clean::is_fit;
 use tracing_subscriber::layer::SubscriberExt;
@@ -94,7 +94,8 @@ fn what_a_rule_writes_is_cut() {
 
 #[test]
 fn the_last_line_says_what_came_to_nothing() {
-    let Line { words, fields, .. } = line(&Report::new(What::Stopped { received: 7, lost: 1, open: 2 }));
+    let packets = Some(PacketCounts { received: 7, lost: 1 });
+    let Line { words, fields, .. } = line(&Report::new(What::Stopped { packets, open: 2 }));
     assert_eq!(
         words,
         "stopped; 7 packets captured, 1 lost; 2 doors stay open for their time; came to nothing: not-ip 3, log-line 2"
@@ -121,6 +122,38 @@ fn what_is_not_opened_is_named_and_why() {
         words(Some("ssh"), lost(Some("web"))),
         format!("{start} its first door, web, and without that one it opens none")
     );
+}
+
+/// The line of the stop as a program reads it, after these drops.
+fn stopped(drops: &[(Option<&str>, u64)], packets: Option<PacketCounts>) -> serde_json::Value {
+    let counters = Counters::default();
+    for (name, count) in drops {
+        counters.count(name.map(tenant).as_ref(), DropReason::Fault, *count);
+    }
+    let context = Context { suppressed: None, counters: &counters };
+    let line = lines::line(&Report::new(What::Stopped { packets, open: 2 }), &context, 0);
+    serde_json::from_str(&line.render(Format::Json, false)).unwrap()
+}
+
+#[test]
+fn packets_that_nobody_counted_are_not_said_to_be_none() {
+    let known = stopped(&[], Some(PacketCounts { received: 0, lost: 0 }));
+    assert_eq!((known["received"].as_u64(), known["lost"].as_u64()), (Some(0), Some(0)));
+    let unknown = stopped(&[], None);
+    assert!(unknown.get("received").is_none() && unknown.get("lost").is_none(), "{unknown}");
+    assert_eq!(unknown["open"], 2);
+}
+
+#[test]
+fn what_came_to_nothing_is_told_for_each_tenant_if_there_are_any_besides_the_host() {
+    let host = Some(TenantId::HOST);
+    let alone = stopped(&[(None, 1), (host, 2)], None);
+    assert_eq!(alone["dropped"], serde_json::json!({ "fault": 3 }));
+    assert!(alone.get("dropped_by_tenant").is_none(), "{alone}");
+    let several = stopped(&[(None, 1), (host, 2), (Some("a\n"), 4)], None);
+    assert_eq!(several["dropped"], serde_json::json!({ "fault": 7 }));
+    let by_tenant = serde_json::json!({ "host": { "fault": 2 }, r"a\n": { "fault": 4 } });
+    assert_eq!(several["dropped_by_tenant"], by_tenant);
 }
 
 /// Of each kind whose texts may come from outside.

@@ -5,7 +5,9 @@ use std::fmt::{self, Display};
 use std::time::Duration;
 
 use postern_capture::Shown;
-use postern_core::{Client, Direction, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected, What, Why};
+use postern_core::{
+    Client, Direction, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected, What, Why,
+};
 use postern_text::{clean, duration};
 
 /// Characters of a rule's line that are written.
@@ -214,8 +216,11 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::Ready { .. } => return "listening on all interfaces".into(),
         What::Panicked { thread } => return panicked(*thread).into(),
         What::Stopping => return "stopping".into(),
-        What::Stopped { received, lost, open } => format!(
+        What::Stopped { packets: Some(PacketCounts { received, lost }), open } => format!(
             "stopped; {received} packets captured, {lost} lost; {open} doors stay open for their time"
+        ),
+        What::Stopped { packets: None, open } => format!(
+            "stopped; a capture was too busy to say how many packets were captured; {open} doors stay open for their time"
         ),
         What::Untidy { doors } => {
             format!("{doors} doors could not be closed by their commands; please close them by hand")

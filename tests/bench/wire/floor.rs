@@ -105,7 +105,7 @@ fn nap() {
     assert!(capture.ready(Duration::from_secs(10)), "eth0 cannot be opened");
     println!("listening");
     wait_for_the_end();
-    let stats = capture.stats();
+    let stats = capture.stats().expect("it answers");
     tell(stats.received, stats.dropped, odd.load(Ordering::Relaxed));
 }
 

@@ -423,10 +423,8 @@ pub enum What<'a> {
     Stopping,
     /// The daemon has stopped.
     Stopped {
-        /// Packets that were captured.
-        received: u64,
-        /// Packets that were lost, since the daemon was too slow.
-        lost: u64,
+        /// How many packets were captured; none if a capture was too busy to say so.
+        packets: Option<PacketCounts>,
         /// Doors that stay open for their time.
         open: usize,
     },
@@ -435,6 +433,15 @@ pub enum What<'a> {
         /// How many.
         doors: usize,
     },
+}
+
+/// Packets on all interfaces.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PacketCounts {
+    /// Those that were captured.
+    pub received: u64,
+    /// Those that were lost, since the daemon was too slow.
+    pub lost: u64,
 }
 
 /// How bad something is.
