@@ -169,6 +169,10 @@ impl Runner {
     /// once; what comes of it is told with `serial`.
     pub fn record(&self, commands: &Commands, serial: u64, lasts: Duration, call: &Call<'_>) {
         let client = call.key.client;
+        // Said now, as knockd does: the disk has no part in the order of its lines.
+        if matches!(commands, Commands::Shell(_)) {
+            self.observer.report(&Report::of_door(call.door, What::Granted).with_client(client));
+        }
         let close = match commands {
             Commands::Argv(door) => argv::close(door, call),
             Commands::Shell(door) => shell::close(door, client),
@@ -182,10 +186,6 @@ impl Runner {
     /// Runs what an order asks for, after what was asked for before for the same opening. Returns at once; the receipt has the number
     /// `serial`.
     pub fn run(&self, commands: &Commands, serial: u64, act: Act, call: &Call<'_>) {
-        if matches!((commands, act), (Commands::Shell(_), Act::Open(_))) {
-            let report = Report::of_door(call.door, What::Granted);
-            self.observer.report(&report.with_client(call.key.client));
-        }
         let run = match commands {
             Commands::Argv(door) => JobCommand::Argv(argv::ArgvCommand::new(door, act, call)),
             Commands::Shell(door) => {
