@@ -178,6 +178,8 @@ fn on_a_full_disk_tokens_are_refused_and_with_room_again_they_are_taken() {
     disk.free();
     let mut tries = 0..;
     eventually("a token is taken", || {
+        // The log has five refusals a second, and the ledger is opened anew once a second.
+        thread::sleep(Duration::from_millis(250));
         let text = format!("token {}", tries.next()?);
         (use_up(&daemon, &lab, &text) == "open").then_some(())
     });
