@@ -1,4 +1,5 @@
-//! UsedOnce: which one-time tokens and counters were used.
+//! UsedOnce: which one-time tokens and counters were used, in memory alone. Tests answer claims from it; the daemon keeps what was used in its
+//! ledger on the disk, with the same bound for each rule.
 
 use std::collections::{HashMap, HashSet};
 
