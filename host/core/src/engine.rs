@@ -40,6 +40,9 @@ const DEADLINES_AT_ONCE: usize = 256;
 /// The shell answers every order, that of a command perhaps after hours. If a receipt is ever lost, the opening is closed after this.
 const ANSWER_LIMIT: Duration = Duration::from_secs(25 * 3600);
 
+/// How long an opening waits for its claim or its record; the client knocks again or gives up before that.
+const LONGEST_WAIT: Duration = Duration::from_secs(10);
+
 /// Holds verdicts to what was granted, keeps the table of openings, and orders doors to open and close.
 ///
 /// The shell passes every [`Event`] to it, calls [`Engine::handle_deadline`] when [`Engine::next_deadline`] has

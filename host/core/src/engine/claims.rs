@@ -4,10 +4,9 @@
 //! claim is answered, since that may be later.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use super::Engine;
 use super::generation::{Asked, Asker};
+use super::{Engine, LONGEST_WAIT};
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
 use crate::door::OpeningKey;
@@ -19,8 +18,6 @@ use crate::verdict::OpenRequest;
 
 /// Openings that wait for the answer of a claim, all rules together.
 const MOST_WAITING: usize = 1024;
-/// How long an opening waits for its claim; a client knocks again or gives up before that.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Openings that wait, by the number of their claim, which is the order in which they came.
 #[derive(Debug, Default)]

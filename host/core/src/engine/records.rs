@@ -1,6 +1,6 @@
 //! Openings that are recorded before they are ordered.
 //!
-//! Such an opening has its place in the ledger at once, so that one more for the same door and client extends it. What it may do is
+//! Such an opening has its place among the openings at once, so that one more for the same door and client extends it. What it may do is
 //! looked at once more when it is recorded, since that may be later. A record that no order follows is struck out when it is answered, and
 //! not before: it may be on its way to the disk until then.
 
@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::generation::{Asked, Asker};
-use super::{ANSWER_LIMIT, Engine, Purpose};
+use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
 use crate::action::{Action, Why};
 use crate::door::{Act, OpeningKey};
 use crate::drop_reason::DropReason;
@@ -18,9 +18,6 @@ use crate::openings::{Opening, OpeningState};
 use crate::report::{Report, What};
 use crate::tenant::RuleId;
 use crate::verdict::OpenRequest;
-
-/// How long an opening waits for its record. Whoever knocked has knocked again by then, or has gone.
-const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Records that have no answer yet, by number. Some are of openings that are not wanted any more.
 #[derive(Debug, Default)]
