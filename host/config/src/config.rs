@@ -12,6 +12,7 @@ use postern_core::{
     Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, TenantId, check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
+use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
@@ -33,7 +34,7 @@ const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
 
 /// Everything that the configuration says, checked.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Config {
     /// Interfaces to capture on; at least one.
     pub interfaces: Vec<String>,
@@ -44,6 +45,7 @@ pub struct Config {
     /// Workers that run rules: 1 is each thread that captures, more are threads of their own.
     pub workers: usize,
     /// The folder of the host's own rule files.
+    #[serde(with = "postern_core::os_text")]
     pub rules_dir: PathBuf,
     /// The other owners of rules, by name.
     pub tenants: Vec<Tenant>,
@@ -62,16 +64,19 @@ pub struct Config {
 }
 
 /// A configuration as it was read.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct ConfigReading {
     /// What it says, if the text of `postern.toml` is right itself, whatever is wrong with folders and rule files: enough to know which files to watch. The rules
     /// are those that could be read.
     pub config: Option<Config>,
     /// Every mistake in `postern.toml` and in the host's own rules.
+    #[serde(with = "crate::mistake_list")]
     pub mistakes: Vec<Mistake>,
     /// Every mistake in the rules of each other tenant that made any. They are no reason to refuse what others say.
+    #[serde(with = "crate::mistake_list::by_tenant")]
     pub mistakes_of_tenants: BTreeMap<TenantId, Vec<Mistake>>,
     /// The rule files that are there, those with mistakes included.
+    #[serde(with = "postern_core::os_text::list")]
     pub files: Vec<PathBuf>,
 }
 
@@ -398,3 +403,6 @@ fn check_interfaces(rule: &RuleFile, captured: &[String], mistakes: &mut Vec<Mis
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,6 +9,7 @@ use postern_core::{
     ShellDoor, Width,
 };
 use postern_text::{Mistake, chain};
+use serde::{Deserialize, Serialize};
 
 use crate::name::{NAME_RULE, is_name};
 use crate::table::{At, Table};
@@ -19,7 +20,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 
 /// Something that can be opened for a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Door {
     /// Its name.
     pub name: Arc<str>,
@@ -60,7 +61,7 @@ impl Door {
 }
 
 /// What a door is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DoorKind {
     /// In the kernel's packet filter.
     Net(NetDoor),

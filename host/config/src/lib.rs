@@ -15,6 +15,7 @@ mod door;
 mod guards;
 mod interfaces;
 mod memory;
+pub mod mistake_list;
 mod name;
 mod rule_file;
 mod rule_folder;

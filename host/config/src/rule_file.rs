@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, Width};
 use postern_text::Mistake;
+use serde::{Deserialize, Serialize};
 
 use crate::ceilings::Ceilings;
 use crate::door::prefixes;
@@ -16,11 +17,12 @@ use crate::settings_places::SettingsPlaces;
 use crate::table::{At, Table, TomlSource, ValuePlace};
 
 /// One knock profile: a module, its settings, and the doors it may open.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RuleFile {
     /// Its tenant and name.
     pub id: RuleId,
     /// The file it stands in.
+    #[serde(with = "postern_core::os_text")]
     pub file: PathBuf,
     /// The module it runs.
     pub module: ModuleSource,
@@ -65,9 +67,10 @@ pub struct LostDoor {
 }
 
 /// A sequence that opens once: crossing it out is part of opening.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OneTime {
     /// The file.
+    #[serde(with = "postern_core::os_text")]
     pub path: PathBuf,
     /// The first byte of its line.
     pub offset: u64,

@@ -1,5 +1,7 @@
 //! SettingsPlaces: where in a rule's file each setting stands, for the mistakes that its module reports.
 
+use serde::{Deserialize, Serialize};
+
 use crate::table::ValuePlace;
 
 /// Most mistakes of one rule's settings that are reported.
@@ -9,7 +11,7 @@ const MOST_MISTAKES: usize = 100;
 const MOST_PLACES: usize = 1024;
 
 /// Where `[settings]` stands, and each setting in it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct SettingsPlaces {
     whole: ValuePlace,
     /// Their keys begin with that of the whole.

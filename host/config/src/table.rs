@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_text::{Mistake, duration};
+use serde::{Deserialize, Serialize};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -79,7 +80,7 @@ pub(crate) struct Table<'a> {
 }
 
 /// Where a value stands.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct ValuePlace {
     pub(crate) line: usize,
     pub(crate) key: String,

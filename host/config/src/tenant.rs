@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use postern_core::TenantId;
 use postern_text::Mistake;
+use serde::{Deserialize, Serialize};
 
 use crate::name::{NAME_RULE, is_name};
 use crate::rule_file::RuleFile;
@@ -14,11 +15,12 @@ use crate::table::{At, Table, ValuePlace};
 const MAX_TENANTS: usize = 1024;
 
 /// An owner of rules, with a folder of rule files and a grant.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Tenant {
     /// Who it is.
     pub id: TenantId,
     /// The folder of its rule files.
+    #[serde(with = "postern_core::os_text")]
     pub rules_dir: PathBuf,
     /// The doors that its rules may open, by name; none that is not here.
     pub doors: Vec<Arc<str>>,

@@ -15,11 +15,12 @@ use std::path::{Path, PathBuf, absolute};
 use postern_text::Mistake;
 use rustix::fs::{Dir, Mode, OFlags, fstat, openat};
 use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
 
 use walk::{End, Walk};
 
 /// Which owners' files are accepted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trust {
     /// Those that only root and the daemon's own user could have written: each folder on the way to the file counts as well.
     Strict,

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// What a command's argument may be filled with, in braces.
 pub const PLACEHOLDERS: [&str; 4] = ["ip", "door", "rule", "seconds"];
 
@@ -11,15 +13,19 @@ pub const PLACEHOLDERS: [&str; 4] = ["ip", "door", "rule", "seconds"];
 pub const KNOCKD_DAEMON_VAR: &str = "POSTERN_KNOCKD_DAEMON";
 
 /// Commands as knockd runs them: each a line for `/bin/sh`, none of them required.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShellDoor {
     /// Opens.
+    #[serde(with = "crate::os_text::optional")]
     pub start: Option<OsString>,
     /// Opens for IPv6 clients, instead.
+    #[serde(with = "crate::os_text::optional")]
     pub start_6: Option<OsString>,
     /// Closes.
+    #[serde(with = "crate::os_text::optional")]
     pub stop: Option<OsString>,
     /// Closes for IPv6 clients, instead.
+    #[serde(with = "crate::os_text::optional")]
     pub stop_6: Option<OsString>,
 }
 
@@ -37,7 +43,7 @@ impl ShellDoor {
 }
 
 /// A pair of commands. Each is a program and its arguments; no shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandDoor {
     /// Opens.
     pub open: Vec<String>,

@@ -24,6 +24,7 @@ mod command_door;
 mod config_identity;
 mod door_mistake;
 mod net_door;
+pub mod os_text;
 mod port_range;
 mod rule_spec;
 mod set_name;

@@ -1,7 +1,9 @@
 //! Likeness: which captured packets count as copies of one packet.
 
+use serde::{Deserialize, Serialize};
+
 /// How alike copies of one packet are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Likeness {
     /// Equal in every byte. A forwarded packet is another packet.
     Exact,

@@ -8,6 +8,7 @@ mod usage;
 use std::net::IpAddr;
 
 use hashbrown::HashTable;
+use serde::{Deserialize, Serialize};
 
 use self::client::ClientHasher;
 pub use self::client::HashedClient;
@@ -25,7 +26,7 @@ const SPARSE: usize = 8;
 const SMALL: usize = 1024;
 
 /// How much may be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Bounds {
     /// Clients at once; at least 1, below 2^32 - 1.
     pub entries: usize,

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 use crate::port_range::PortRange;
 use crate::set_name::SetName;
@@ -22,7 +23,7 @@ pub const MAX_ALWAYS: usize = 1024;
 pub const MAX_ALWAYS_IN_ALL: usize = 16_384;
 
 /// A door in the packet filter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum NetDoor {
     /// Ports that are closed in the table `inet postern` until they are opened for a client.
     Guard(GuardDoor),
@@ -35,7 +36,7 @@ pub enum NetDoor {
 }
 
 /// Ports that are closed until they are opened, all of them together, for a client.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GuardDoor {
     /// Its name, of which the names of its chain and sets are made: 1 to 64 letters, digits, `-` and `_`.
     pub name: Arc<str>,
@@ -61,7 +62,7 @@ impl GuardDoor {
 }
 
 /// Where packets come from that need no knock.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Trusted {
     /// From these addresses.
     Network(IpNet),
@@ -70,7 +71,7 @@ pub enum Trusted {
 }
 
 /// What becomes of established connections when a guard door closes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OnClose {
     /// They live on, as far as the kernel's connection tracking knows them.
     Keep,
@@ -80,4 +81,31 @@ pub enum OnClose {
     /// As [`OnClose::Cut`]; and TCP connections of this machine are reset, so that both ends know at once, when the door is
     /// closed by an order. When the opening expires they are only cut.
     Reset,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::port_range::GuardProtocol;
+
+    #[test]
+    fn is_read_as_it_is_written_and_held_to_its_types() {
+        let guard = GuardDoor {
+            name: "ssh".into(),
+            ports: vec![PortRange { protocol: GuardProtocol::Udp, first: 6000, last: 6100 }],
+            always: vec![
+                Trusted::Network("2001:db8::/32".parse().unwrap()),
+                Trusted::Interface("wg0".into()),
+            ],
+            prefixes: vec!["ipv6/64".parse().unwrap()],
+            on_close: OnClose::Reset,
+        };
+        let set = NetDoor::Set { sets: vec!["inet filter web".parse().unwrap()] };
+        for door in [NetDoor::Guard(guard), set] {
+            let written = serde_json::to_string(&door).unwrap();
+            assert_eq!(serde_json::from_str::<NetDoor>(&written).unwrap(), door, "{written}");
+        }
+        assert!(serde_json::from_str::<Width>("\"ipv6/128\"").is_err());
+        assert!(serde_json::from_str::<SetName>("\"arp a b\"").is_err());
+    }
 }

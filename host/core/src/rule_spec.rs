@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 use crate::memory::Bounds;
 use crate::tenant::RuleId;
 
@@ -44,8 +47,39 @@ impl ModuleSource {
     pub const STOCK: [&'static str; 1] = ["sequence"];
 }
 
+/// A [`ModuleSource`] on its way to another process.
+#[derive(Serialize, Deserialize)]
+enum SentSource {
+    Stock(String),
+    File(#[serde(with = "crate::os_text")] PathBuf),
+}
+
+impl Serialize for ModuleSource {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let sent = match self {
+            Self::Stock(name) => SentSource::Stock((*name).to_owned()),
+            Self::File(path) => SentSource::File(path.clone()),
+        };
+        sent.serialize(serializer)
+    }
+}
+
+// Not derived: the name of a stock module is not borrowed from the message.
+impl<'de> Deserialize<'de> for ModuleSource {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match SentSource::deserialize(deserializer)? {
+            SentSource::Stock(name) => {
+                let known = Self::STOCK.into_iter().find(|known| *known == name);
+                let unknown = || D::Error::custom(format_args!("there is no stock module `{name}`"));
+                known.map(Self::Stock).ok_or_else(unknown)
+            }
+            SentSource::File(path) => Ok(Self::File(path)),
+        }
+    }
+}
+
 /// What an instance of a rule may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleLimits {
     /// CPU time of one call, 1 to 100 ms. A call is stopped at the second look that finds it over, so up to 2 ms later.
     pub cpu: Duration,
@@ -56,5 +90,20 @@ pub struct RuleLimits {
 impl Default for RuleLimits {
     fn default() -> Self {
         Self { cpu: Duration::from_millis(2), memory: 16 << 20 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_module_is_read_as_it_is_written_and_no_stock_module_is_made_up() {
+        for module in [ModuleSource::Stock("sequence"), ModuleSource::File("/a/b.wasm".into())] {
+            let written = serde_json::to_string(&module).unwrap();
+            assert_eq!(serde_json::from_str::<ModuleSource>(&written).unwrap(), module);
+        }
+        let error = serde_json::from_str::<ModuleSource>("{\"Stock\":\"other\"}").unwrap_err();
+        assert!(error.to_string().starts_with("there is no stock module `other`"), "{error}");
     }
 }

@@ -3,11 +3,14 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 /// The most bytes of a table's or a set's name that a kernel takes (`NFT_NAME_MAXLEN` less the final zero).
 const MAX_NAME: usize = 255;
 
 /// A set by family, table and name; written and read as `inet filter web_allowed`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct SetName {
     /// The family of its table.
     pub family: Family,
@@ -45,6 +48,20 @@ pub enum SetNameError {
         "`{0}` is not a name: 1 to 255 letters, digits and any of `_ . / \\ -`, beginning with a letter or `_`"
     )]
     Name(String),
+}
+
+impl From<SetName> for String {
+    fn from(value: SetName) -> Self {
+        value.to_string()
+    }
+}
+
+impl TryFrom<String> for SetName {
+    type Error = SetNameError;
+
+    fn try_from(text: String) -> Result<Self, SetNameError> {
+        text.parse()
+    }
 }
 
 impl FromStr for SetName {

@@ -5,12 +5,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::door::DoorId;
 use crate::durability::Durability;
 use crate::width::Width;
 
 /// An owner of rules.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct TenantId(Arc<str>);
 
 impl TenantId {
@@ -43,7 +45,7 @@ impl fmt::Display for TenantId {
 }
 
 /// A rule's identity: it stays the same when the rule's file or module changes.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RuleId {
     /// Whose rule.
     pub tenant: TenantId,
@@ -110,7 +112,7 @@ pub struct DoorPolicy {
 }
 
 /// What opening a door again does, while it is open for the same client.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Again {
     /// It stays open longer.
     #[default]

@@ -6,12 +6,14 @@ use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
 
 const IPV4: RangeInclusive<u8> = 8..=31;
 const IPV6: RangeInclusive<u8> = 16..=127;
 
 /// An address family and a prefix length shorter than an address: 8 to 31 bits of IPv4, 16 to 127 of IPv6. Written `ipv6/64`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
 pub struct Width {
     is_ipv6: bool,
     length: u8,
@@ -77,6 +79,20 @@ impl fmt::Display for WidthError {
 }
 
 impl std::error::Error for WidthError {}
+
+impl From<Width> for String {
+    fn from(value: Width) -> Self {
+        value.to_string()
+    }
+}
+
+impl TryFrom<String> for Width {
+    type Error = WidthError;
+
+    fn try_from(text: String) -> Result<Self, WidthError> {
+        text.parse()
+    }
+}
 
 impl FromStr for Width {
     type Err = WidthError;

@@ -144,3 +144,29 @@ fn strike_out(one_time: &OneTime) -> Result<(), Unspent> {
     }
     one_time::mark_used(&mut file, one_time.offset).map_err(failed)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_the_same_in_another_process() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("lines"), " 7000,8000:udp\n").unwrap();
+        let conf = b"[options]\nUseSyslog\n[a]\nsequence=1,2:udp\ntarget=192.0.2.1\nstart_command=echo \xff \"%IP%\"\nstart_command_6=six\ncmd_timeout=-1\n[b]\nOne_Time_Sequences=lines\nstop_command=x\n";
+        let file = dir.path().join("knockd.conf");
+        fs::write(&file, conf).unwrap();
+        let source = KnockdSource {
+            options: Arc::new(Options::default()),
+            interface: "eth0".to_owned(),
+            known_conf: Arc::new(KnownConf::new(file, dir.path().to_owned())),
+        };
+        let reading = source.read(&Activity::default(), &());
+        assert_eq!(reading.mistakes, []);
+        let written = serde_json::to_vec(&reading).unwrap();
+        let read: ConfigReading = serde_json::from_slice(&written).unwrap();
+        assert_eq!(format!("{read:?}"), format!("{reading:?}"));
+        let config = read.config.unwrap();
+        assert_eq!(config.rules.iter().filter(|rule| rule.one_time.is_some()).count(), 1);
+    }
+}
