@@ -4,9 +4,10 @@ use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use postern_text::panic::PastPanic;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
@@ -95,7 +96,7 @@ impl TalkSender {
         let mut header = [0; HEADER];
         header[..4].copy_from_slice(&u32::try_from(body.len()).map_err(too_long)?.to_ne_bytes());
         header[4..].copy_from_slice(&u32::try_from(descriptors.len()).map_err(too_long)?.to_ne_bytes());
-        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.stream.lock().past_panic();
         let done = send_header(&stream, &header, descriptors).and_then(|()| (&*stream).write_all(&body));
         if done.is_err() {
             // Half a message may be on its way.
@@ -106,7 +107,7 @@ impl TalkSender {
 
     /// Ends the talk for both ends.
     pub fn end(&self) {
-        let stream = self.stream.lock().unwrap_or_else(PoisonError::into_inner);
+        let stream = self.stream.lock().past_panic();
         let _ = stream.shutdown(std::net::Shutdown::Both);
     }
 }
