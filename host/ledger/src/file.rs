@@ -5,6 +5,7 @@
 
 use std::fs;
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 use postern_state::{StateError, StateFile, StateFolder, Taken, is_damage, take};
@@ -61,30 +62,98 @@ pub enum LedgerError {
     /// It was opened, but a claim could not be written.
     #[error("the ledger {} cannot be written; see that its disk has room and can be written", .0.display())]
     Write(PathBuf, #[source] redb::Error),
+    /// Who keeps the file for this process does not hand it out.
+    #[error("{0}")]
+    Refused(String),
+}
+
+/// How the file is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LedgerRequest {
+    /// Make one if there is none.
+    pub make: bool,
+    /// A flush of the file failed: it is to be copied into a new one before anything is read, since what the kernel still has in memory is
+    /// perhaps not on the disk, and would never get there.
+    pub copy: bool,
+}
+
+/// Takes the ledger in a state folder, and locks it; none if there is none and it is not to be made. The descriptor is for another process, or for
+/// a ledger of this one; the lock lives as long as any copy of it. Nothing in the file is looked at.
+///
+/// # Errors
+/// If there is no fit file, another process has it, or it cannot be made or copied.
+pub fn take_file(folder: &Path, request: LedgerRequest) -> Result<Option<OwnedFd>, LedgerError> {
+    let path = folder.join(FILE);
+    let Some(file) = take_locked(folder, request)? else { return Ok(None) };
+    file.descriptor().map(Some).map_err(|error| LedgerError::File(path, error))
+}
+
+/// As [`take_file`].
+fn take_locked(folder: &Path, request: LedgerRequest) -> Result<Option<StateFile>, LedgerError> {
+    let path = folder.join(FILE);
+    let failed = |error| LedgerError::File(path.clone(), error);
+    if !request.make && is_missing(&path) {
+        return Ok(None);
+    }
+    let entered = StateFolder::enter(folder)?;
+    let file = match take(&path, false).map_err(failed)? {
+        Taken::Ours(file) if request.copy => copy(&entered, &file).map_err(failed)?,
+        Taken::Ours(file) => file,
+        Taken::Missing if request.make => begin(&entered, &path)?,
+        Taken::Missing => return Ok(None),
+        Taken::Held => return Err(LedgerError::Held(path)),
+        Taken::Unfit(why) => return Err(LedgerError::Unfit(path, why)),
+    };
+    Ok(Some(file))
 }
 
 /// Opens the ledger in a state folder; none if there is none and it is not to be made.
-pub(crate) fn open(folder: &Path, make: bool) -> Result<Option<Store>, LedgerError> {
-    let path = folder.join(FILE);
+pub(crate) fn open(folder: &Path, request: LedgerRequest) -> Result<Option<OpenLedger>, LedgerError> {
+    take_locked(folder, request)?.map(open_taken).transpose()
+}
+
+/// Opens the ledger that somebody else has taken; `path` is only for messages.
+pub(crate) fn open_descriptor(path: &Path, descriptor: OwnedFd) -> Result<OpenLedger, LedgerError> {
+    open_taken(StateFile::of_descriptor(path.to_owned(), descriptor))
+}
+
+/// A ledger's database, and whether its file can be trusted.
+pub(crate) struct OpenLedger {
+    pub(crate) store: Store,
+    /// Whether a flush of the file has failed; see [`LedgerRequest::copy`].
+    pub(crate) is_unsure: Box<dyn Fn() -> bool + Send>,
+}
+
+fn open_taken(file: StateFile) -> Result<OpenLedger, LedgerError> {
+    let path = file.path().to_owned();
     let failed = |error| LedgerError::File(path.clone(), error);
-    if !make && is_missing(&path) {
-        return Ok(None);
-    }
-    let file = {
-        let entered = StateFolder::enter(folder)?;
-        match take(&path, false).map_err(failed)? {
-            Taken::Ours(file) => file,
-            Taken::Missing if make => begin(&entered, &path)?,
-            Taken::Missing => return Ok(None),
-            Taken::Held => return Err(LedgerError::Held(path)),
-            Taken::Unfit(why) => return Err(LedgerError::Unfit(path, why)),
-        }
-    };
     if file.is_empty().map_err(failed)? {
         return Err(LedgerError::Damaged(path, "it is empty".to_owned()));
     }
+    // On a disk that takes nothing the database says so itself, in its own words.
+    let _ = file.forget_cached();
     let database = file.open(CACHE).map_err(|error| refused(&path, error))?;
-    check(&path, database).map(|database| Some(Store::new(database, Capacity::default())))
+    let store = Store::new(check(&path, database)?, Capacity::default());
+    Ok(OpenLedger { store, is_unsure: Box::new(move || file.is_unsure()) })
+}
+
+/// Puts a copy in the place of a file whose flush failed: each page of it is written once more, and is on the disk.
+fn copy(entered: &StateFolder, file: &StateFile) -> io::Result<StateFile> {
+    let beside = entered.path().join(BESIDE);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let Taken::Ours(new) = take(&beside, true)? else { return Err(io::ErrorKind::WouldBlock.into()) };
+    let copied = file.copy_into(&new).and_then(|()| fs::rename(&beside, file.path()));
+    if copied.is_err() {
+        let _ = fs::remove_file(&beside);
+    }
+    copied?;
+    // The lock is on the open file, so it survives the renaming.
+    let new = StateFile::of_descriptor(file.path().to_owned(), new.descriptor()?);
+    new.sync_name()?;
+    Ok(new)
 }
 
 fn is_missing(path: &Path) -> bool {
@@ -108,7 +177,8 @@ fn begin(entered: &StateFolder, path: &Path) -> Result<StateFile, LedgerError> {
     // The lock is on the open file, so it survives the renaming.
     fs::rename(&beside, path).map_err(failed)?;
     file.sync_name().map_err(failed)?;
-    Ok(file)
+    drop(database);
+    Ok(StateFile::of_descriptor(path.to_owned(), file.descriptor().map_err(failed)?))
 }
 
 /// Checks the whole database, since unnoticed damage could make a used token good again. 100,000 tokens take some 0.1 s.

@@ -1,6 +1,7 @@
 //! FileLedger: the ledger in a file of the state folder, with a thread of its own.
 
 use std::io;
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread;
@@ -9,10 +10,10 @@ use std::time::Instant;
 use crossbeam_channel::{Sender, TrySendError, bounded};
 use postern_core::{Claim, ClaimError};
 
-use crate::file::FILE;
+use crate::file::{FILE, LedgerRequest};
 use crate::keeper::{Keeper, MOST_WAITING, OpenStore, QueuedClaim};
 use crate::wanted::Wanted;
-use crate::{Answer, Answers, Ledger, file};
+use crate::{Answer, Answers, Ledger, LedgerError, file};
 
 /// The ledger in a file of the state folder.
 ///
@@ -32,7 +33,26 @@ impl FileLedger {
     pub fn start(folder: &Path, answers: Answers) -> io::Result<Self> {
         let path = folder.join(FILE);
         let folder = folder.to_owned();
-        Self::start_with(path, Box::new(move |make| file::open(&folder, make)), answers)
+        Self::start_with(path, Box::new(move |request| file::open(&folder, request)), answers)
+    }
+
+    /// As [`FileLedger::start`], for a process that may open no file: `files` hands out the file, taken by [`crate::take_file`] in another process
+    /// that keeps no copy of it; none if there is none and it is not to be made; or why not, in words. It is called on the ledger's thread, may
+    /// wait, and is called again when the file cannot be used any more; this process has closed it then. `path` is only for messages.
+    ///
+    /// # Errors
+    /// If the system cannot start another thread.
+    pub fn start_remote(
+        path: PathBuf,
+        mut files: impl FnMut(LedgerRequest) -> Result<Option<OwnedFd>, String> + Send + 'static,
+        answers: Answers,
+    ) -> io::Result<Self> {
+        let said = path.clone();
+        let open = move |request| {
+            let taken = files(request).map_err(LedgerError::Refused)?;
+            taken.map(|descriptor| file::open_descriptor(&said, descriptor)).transpose()
+        };
+        Self::start_with(path, Box::new(open), answers)
     }
 
     pub(crate) fn start_with(path: PathBuf, open: OpenStore, answers: Answers) -> io::Result<Self> {

@@ -2,6 +2,7 @@
 //!
 //! After an error the store accepts nothing until it is opened again, which is retried at most once a second, when a claim comes. Claims are
 //! refused meanwhile. A refused claim may be on the disk all the same: its token is then used up and has opened nothing, which fails closed.
+//! When it was a flush that failed, the file is copied before it is used again: see [`LedgerRequest::copy`].
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
@@ -12,7 +13,8 @@ use crossbeam_channel::Receiver;
 use postern_core::ClaimError;
 use postern_text::chain;
 
-use crate::store::{Results, Store};
+use crate::file::{LedgerRequest, OpenLedger};
+use crate::store::Results;
 use crate::wanted::Wanted;
 use crate::{Answer, Answers, LedgerError};
 
@@ -24,7 +26,7 @@ const RETRY: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(10);
 
 /// Opens the store; none if there is none and it is not to be made.
-pub(crate) type OpenStore = Box<dyn FnMut(bool) -> Result<Option<Store>, LedgerError> + Send>;
+pub(crate) type OpenStore = Box<dyn FnMut(LedgerRequest) -> Result<Option<OpenLedger>, LedgerError> + Send>;
 
 /// A claim, and when it was made.
 #[derive(Debug)]
@@ -37,7 +39,9 @@ pub(crate) struct Keeper {
     open: OpenStore,
     path: PathBuf,
     /// None before it is needed, and after an error.
-    store: Option<Store>,
+    store: Option<OpenLedger>,
+    /// Whether the file must be copied before it is opened again, since its disk did not take what was written.
+    is_unsure: bool,
     failure: Option<StoreFailure>,
     answers: Arc<Answers>,
 }
@@ -51,12 +55,12 @@ struct StoreFailure {
 impl Keeper {
     /// A keeper of the ledger at `path`; the path is only for messages.
     pub(crate) fn new(path: PathBuf, open: OpenStore, answers: Arc<Answers>) -> Self {
-        Self { open, path, store: None, failure: None, answers }
+        Self { open, path, store: None, is_unsure: false, failure: None, answers }
     }
 
     /// Answers claims until the ledger is dropped.
     pub(crate) fn run(&mut self, queue: &Receiver<QueuedClaim>) {
-        match self.attempt(|keeper| (keeper.open)(false)) {
+        match self.attempt(|keeper| (keeper.open)(LedgerRequest::default())) {
             Ok(store) => self.store = store,
             Err(words) => self.fail(words),
         }
@@ -93,15 +97,21 @@ impl Keeper {
             return Err(failure.words.clone());
         }
         let claimed = self.attempt(|keeper| {
-            let store = match keeper.store.take() {
-                Some(store) => store,
-                None => (keeper.open)(true)?.ok_or_else(|| {
-                    LedgerError::File(keeper.path.clone(), std::io::ErrorKind::NotFound.into())
-                })?,
+            let opened = match keeper.store.take() {
+                Some(opened) => opened,
+                None => {
+                    let request = LedgerRequest { make: true, copy: keeper.is_unsure };
+                    let missing =
+                        || LedgerError::File(keeper.path.clone(), std::io::ErrorKind::NotFound.into());
+                    let opened = (keeper.open)(request)?.ok_or_else(missing)?;
+                    keeper.is_unsure = false;
+                    opened
+                }
             };
-            let results =
-                store.claim(batch, wall()).map_err(|error| LedgerError::Write(keeper.path.clone(), error))?;
-            keeper.store = Some(store);
+            let results = opened.store.claim(batch, wall());
+            keeper.is_unsure |= (opened.is_unsure)();
+            let results = results.map_err(|error| LedgerError::Write(keeper.path.clone(), error))?;
+            keeper.store = Some(opened);
             Ok(results)
         });
         // After an error the store stays closed: it was taken out above.

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 
 use postern_core::{Claim, ClaimError};
 
-pub use file::{FILE, LedgerError};
+pub use file::{FILE, LedgerError, LedgerRequest, take_file};
 pub use file_ledger::FileLedger;
 pub use store::MAX_TOTAL;
 

@@ -1,8 +1,8 @@
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, unbounded};
@@ -10,6 +10,8 @@ use postern_core::{ClaimKind, Once, RuleId, TenantId};
 
 use super::*;
 use crate::LedgerError;
+use crate::file::OpenLedger;
+use crate::store::tests::Disk;
 
 /// Much longer than anything here takes.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -210,11 +212,11 @@ fn while_the_file_is_opened_claims_wait_in_a_bounded_line_and_each_is_answered_o
     let dir = tempfile::tempdir().unwrap();
     let is_held = Arc::new(AtomicBool::new(true));
     let (folder, held) = (dir.path().to_owned(), Arc::clone(&is_held));
-    let open: OpenStore = Box::new(move |make| {
+    let open: OpenStore = Box::new(move |request| {
         while held.load(Ordering::Relaxed) {
             thread::sleep(Duration::from_millis(1));
         }
-        file::open(&folder, make)
+        file::open(&folder, request)
     });
     let ledger = Kept::open(&dir.path().join(FILE), open);
     let begun = Instant::now();
@@ -243,9 +245,9 @@ fn a_panic_at_a_damaged_file_refuses_and_ends_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let panics = Arc::new(AtomicBool::new(true));
     let (folder, does) = (dir.path().to_owned(), Arc::clone(&panics));
-    let open: OpenStore = Box::new(move |make| {
+    let open: OpenStore = Box::new(move |request| {
         assert!(!does.load(Ordering::Relaxed), "of this test");
-        file::open(&folder, make)
+        file::open(&folder, request)
     });
     let ledger = Kept::open(&dir.path().join(FILE), open);
     assert!(ledger.first_words().contains("cannot be read"));
@@ -261,9 +263,9 @@ fn trouble_is_said_once_and_its_end_as_well() {
     let (path, folder) = (dir.path().join(FILE), dir.path().to_owned());
     let fails = Arc::new(AtomicBool::new(true));
     let (does, at) = (Arc::clone(&fails), path.clone());
-    let open: OpenStore = Box::new(move |make| match does.load(Ordering::Relaxed) {
+    let open: OpenStore = Box::new(move |request| match does.load(Ordering::Relaxed) {
         true => Err(LedgerError::File(at.clone(), io::ErrorKind::StorageFull.into())),
-        false => file::open(&folder, make),
+        false => file::open(&folder, request),
     });
     let ledger = Kept::open(&path, open);
     let until = Instant::now() + Duration::from_millis(1200);
@@ -288,4 +290,93 @@ fn trouble_is_said_once_and_its_end_as_well() {
         "fails: the ledger {path} cannot be opened; see that its disk can be read and written: no storage space"
     );
     assert_eq!(told, [fails, format!("works: {path}")]);
+}
+
+/// The other process: hands the file out, and keeps no copy.
+fn remote(folder: &Path, requests: &Arc<Mutex<Vec<LedgerRequest>>>) -> Kept {
+    let (say, said) = unbounded();
+    let answers = Box::new(move |answer| drop(say.send(answer)));
+    let (folder, requests) = (folder.to_owned(), Arc::clone(requests));
+    let files = move |request| {
+        requests.lock().unwrap().push(request);
+        file::take_file(&folder, request).map_err(|error| postern_text::chain(&error).to_string())
+    };
+    let ledger = FileLedger::start_remote("state/ledger.redb".into(), files, answers).unwrap();
+    Kept { ledger, said, serial: 0.into() }
+}
+
+#[test]
+fn a_ledger_by_descriptor_keeps_tokens_and_holds_the_file_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let requests = Arc::default();
+    let ledger = remote(dir.path(), &requests);
+    assert_eq!(ledger.claim("a"), Ok(()));
+    let (not_yet, made) = (LedgerRequest::default(), LedgerRequest { make: true, copy: false });
+    assert_eq!(*requests.lock().unwrap(), [not_yet, made]);
+    // The lock went with the descriptor, so nobody gets it while this one lives, and anybody does afterwards.
+    let second = remote(dir.path(), &Arc::default());
+    assert!(second.first_words().contains("another daemon has the ledger"));
+    assert!(second.refusal("b").contains("another daemon has the ledger"));
+    ledger.stop();
+    second.recovers();
+    assert_eq!(second.claim("a"), Err(ClaimError::AlreadyUsed));
+    second.stop();
+    // What is damaged stays where it is, and nothing is claimed.
+    let path = dir.path().join(FILE);
+    let length = fs::metadata(&path).unwrap().len();
+    fs::OpenOptions::new().write(true).open(&path).unwrap().set_len(length / 2).unwrap();
+    let third = remote(dir.path(), &Arc::default());
+    assert!(third.first_words().contains("is damaged"));
+    assert!(third.refusal("c").contains("is damaged"));
+    assert_eq!(fs::metadata(&path).unwrap().len(), length / 2);
+}
+
+#[test]
+fn after_a_failed_flush_the_file_is_a_copy_with_all_its_tokens() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(FILE);
+    let ledger = Kept::start(dir.path());
+    assert_eq!(ledger.claim("a"), Ok(()));
+    ledger.stop();
+    // Held, so that the copy does not get the file's number.
+    let held = fs::File::open(&path).unwrap();
+    let before = held.metadata().unwrap().ino();
+    // What a start that was killed left of an earlier copy.
+    fs::write(dir.path().join("ledger.new"), "half").unwrap();
+    let copied = file::take_file(dir.path(), LedgerRequest { make: true, copy: true }).unwrap();
+    assert!(copied.is_some());
+    assert_ne!(fs::metadata(&path).unwrap().ino(), before);
+    assert!(!dir.path().join("ledger.new").exists());
+    // The lock is on the copy.
+    let second = Kept::start(dir.path());
+    assert!(second.refusal("b").contains("another daemon has the ledger"));
+    drop(copied);
+    second.recovers();
+    assert_eq!(second.claim("a"), Err(ClaimError::AlreadyUsed));
+}
+
+#[test]
+fn a_flush_that_failed_has_the_file_copied_before_it_is_used_again_and_another_error_does_not() {
+    for is_unsure in [true, false] {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().to_owned();
+        let requests = Arc::new(Mutex::new(Vec::new()));
+        let asked = Arc::clone(&requests);
+        let open: OpenStore = Box::new(move |request| {
+            let mut asked = asked.lock().unwrap();
+            asked.push(request);
+            if asked.len() != 2 {
+                return file::open(&folder, request);
+            }
+            let disk = Disk::default();
+            let store = disk.open()?;
+            disk.fail_at(1);
+            Ok(Some(OpenLedger { store, is_unsure: Box::new(move || is_unsure) }))
+        });
+        let ledger = Kept::open(&dir.path().join(FILE), open);
+        assert!(ledger.refusal("a").contains("cannot be written"));
+        ledger.recovers();
+        let make = |copy| LedgerRequest { make: true, copy };
+        assert_eq!(requests.lock().unwrap()[1..], [make(false), make(is_unsure)]);
+    }
 }
