@@ -11,11 +11,17 @@ use posternd::{app, as_knockd, check, observe};
 
 /// The exit code of a wrong command line.
 const USAGE: u8 = 2;
+/// The exit code if a command cannot be executed as its account; shells have the same.
+const NOT_EXECUTED: u8 = 126;
 
 fn main() -> ExitCode {
     panic::say_cleanly("posternd");
     let mut arguments = std::env::args_os();
     let name = arguments.next().unwrap_or_default();
+    if let Some((user, command)) = postern_runner::role_of(std::env::args_os().skip(1)) {
+        drop(terminal::err(postern_runner::become_and_execute(&user, &command)));
+        return ExitCode::from(NOT_EXECUTED);
+    }
     if Path::new(&name).file_name().is_some_and(|name| name == "knockd") {
         return as_knockd::run(arguments);
     }

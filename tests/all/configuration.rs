@@ -132,7 +132,7 @@ fn doors() {
             postern.toml:11: doors.c: on_close is for guard doors only; leave it out
             postern.toml:12: doors.c.open[0]: `lamp`: name the program by its full path
             postern.toml:13: doors.c.close[1]: nothing is called {port}; there are {ip}, {door}, {rule}, {seconds}
-            postern.toml:15: doors.d: close and timeout are for command doors only; leave them out
+            postern.toml:15: doors.d: close, timeout and user are for command doors only; leave them out
             postern.toml:17: doors.d.on_close: `slam` is none of "keep", "cut" and "reset"
             postern.toml:19: doors.a b: a name is 1 to 64 letters, digits, `-` and `_`
             postern.toml:22: doors.e.set[0]: `inet a` does not name a set; write family, table and set, such as `inet filter web_allowed`

@@ -5,6 +5,7 @@
 mod capture;
 mod client;
 mod command_door;
+mod command_user;
 mod copies;
 mod differential;
 mod disk;

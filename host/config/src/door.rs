@@ -11,6 +11,7 @@ use postern_core::{
 use postern_text::{Mistake, chain};
 use serde::{Deserialize, Serialize};
 
+use crate::account;
 use crate::name::{NAME_RULE, is_name};
 use crate::table::{At, Table};
 use crate::values::{ports, trusted};
@@ -97,8 +98,8 @@ pub(crate) fn read(name: &str, table: Table<'_>, longest: Duration) -> Option<Do
             table.mistake(&table.place(), format!("{key} is for guard doors only; leave it out"));
         }
     }
-    if !kinds[2] && (table.has("close") || table.has("timeout")) {
-        table.mistake(&table.place(), "close and timeout are for command doors only; leave them out");
+    if !kinds[2] && ["close", "timeout", "user"].iter().any(|key| table.has(key)) {
+        table.mistake(&table.place(), "close, timeout and user are for command doors only; leave them out");
     }
     let again = match table.text("again") {
         None => Again::Extend,
@@ -195,7 +196,23 @@ fn command(table: &Table<'_>) -> Option<DoorKind> {
     let close = if table.has("close") { argv(table, "close") } else { Some(Vec::new()) };
     let limits = Duration::from_millis(10)..=LONGEST_TIMEOUT;
     let timeout = table.duration("timeout", limits).map_or(DEFAULT_TIMEOUT, |at| at.value);
-    Some(DoorKind::Command(CommandDoor { open: open?, close: close?, timeout }))
+    let user = account(table);
+    Some(DoorKind::Command(CommandDoor { open: open?, close: close?, timeout, user: user? }))
+}
+
+/// The account that commands run as, or none; nothing if that is wrong.
+fn account(table: &Table<'_>) -> Option<Option<String>> {
+    if !table.has("user") {
+        return Some(None);
+    }
+    let At { value, place } = table.text("user")?;
+    match account::refuse(value) {
+        None => Some(Some(value.to_owned())),
+        Some(why) => {
+            table.mistake(&place, why);
+            None
+        }
+    }
 }
 
 fn argv(table: &Table<'_>, key: &'static str) -> Option<Vec<String>> {

@@ -5,6 +5,7 @@
 //! opens no door, and changes nothing.
 
 // Where a configuration is said.
+mod account;
 mod postern_toml;
 mod source;
 

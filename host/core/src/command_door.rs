@@ -51,4 +51,6 @@ pub struct CommandDoor {
     pub close: Vec<String>,
     /// A command that runs longer is killed.
     pub timeout: Duration,
+    /// The account that the commands run as; none: the daemon's own user.
+    pub user: Option<String>,
 }

@@ -50,8 +50,14 @@ pub struct JournalRecord {
 /// What closes an opening, with everything filled in.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Close {
-    /// A program and its arguments, the values in its environment, and its time limit in milliseconds.
-    Argv { argv: Vec<String>, values: Vec<String>, limit: u64 },
+    /// A program and its arguments, the values in its environment, its time limit in milliseconds, and the account that it runs as.
+    Argv {
+        argv: Vec<String>,
+        values: Vec<String>,
+        limit: u64,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        user: Option<String>,
+    },
     /// A line for `/bin/sh`, as bytes.
     Shell { line: Vec<u8> },
 }

@@ -4,8 +4,10 @@
 //! close is in the [`Journal`] on the disk before it is opened, if whoever gives orders asks for that first; the next start takes over what
 //! is still there. This crate decides nothing: it does what it is told, and answers with a [`RunnerEvent`].
 
+mod as_user;
 pub mod journal;
 mod runner;
 
+pub use as_user::{become_and_execute, role_of};
 pub use journal::{Journal, JournalError, JournalRecord};
 pub use runner::{Call, Commands, Runner, RunnerEvent};

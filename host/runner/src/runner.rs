@@ -272,8 +272,8 @@ impl Runner {
             JobCommand::Argv(run) => run.perform().await,
             JobCommand::Shell(run) => run.perform(&*self.observer).await,
             JobCommand::Recorded(record) => match &record.close {
-                Close::Argv { argv, values, limit } => {
-                    argv::ArgvCommand::recorded(argv, values, *limit).perform().await
+                Close::Argv { argv, values, limit, user } => {
+                    argv::ArgvCommand::recorded(argv, values, *limit, user.clone()).perform().await
                 }
                 Close::Shell { line } => {
                     shell::run_recorded(line, record.client.address(), &record.door, &*self.observer).await;

@@ -12,6 +12,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::Call;
+use crate::as_user;
 use crate::journal::Close;
 
 /// Bytes that are kept of a failed command's standard error.
@@ -20,9 +21,9 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 
 /// How a door is closed for the client of a call; none if there is nothing to run.
 pub(super) fn close(door: &CommandDoor, call: &Call<'_>) -> Option<Close> {
-    let ArgvCommand { argv, values, limit } = ArgvCommand::new(door, Act::Close, call);
+    let ArgvCommand { argv, values, limit, user } = ArgvCommand::new(door, Act::Close, call);
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    (!argv.is_empty()).then(|| Close::Argv { argv, values: values.to_vec(), limit })
+    (!argv.is_empty()).then(|| Close::Argv { argv, values: values.to_vec(), limit, user })
 }
 
 /// One run of a command.
@@ -30,6 +31,8 @@ pub(super) struct ArgvCommand {
     argv: Vec<String>,
     values: [String; PLACEHOLDERS.len()],
     limit: Duration,
+    /// The account; none: this process's own user.
+    user: Option<String>,
 }
 
 impl ArgvCommand {
@@ -43,20 +46,23 @@ impl ArgvCommand {
         };
         let rule = call.rule.map_or_else(String::new, |rule| rule.to_string());
         let values = [call.client.to_string(), call.door.to_owned(), rule, seconds.to_string()];
-        Self { argv, values, limit: door.timeout }
+        Self { argv, values, limit: door.timeout, user: door.user.clone() }
     }
 
     /// A command that an earlier daemon recorded.
-    pub(super) fn recorded(argv: &[String], values: &[String], limit: u64) -> Self {
+    pub(super) fn recorded(argv: &[String], values: &[String], limit: u64, user: Option<String>) -> Self {
         let value = |n: usize| values.get(n).cloned().unwrap_or_default();
         let limit = Duration::from_millis(limit);
-        Self { argv: argv.to_vec(), values: std::array::from_fn(value), limit }
+        Self { argv: argv.to_vec(), values: std::array::from_fn(value), limit, user }
     }
 
     pub(super) async fn perform(&self) -> Result<(), String> {
         let Some((program, arguments)) = self.argv.split_first() else { return Ok(()) };
         let words = StderrBuffer::new();
-        let mut command = Command::new(program);
+        let mut command = match &self.user {
+            None => Command::new(program),
+            Some(user) => as_user::command(user, program).into(),
+        };
         command
             .args(arguments.iter().map(|argument| self.fill(argument)))
             .env_clear()
@@ -155,7 +161,7 @@ mod tests {
     #[test]
     fn placeholders_are_filled_once() {
         let values = ["2001:db8::1", "lamp", "{ip}", "60"].map(str::to_owned);
-        let run = ArgvCommand { argv: vec![], values, limit: Duration::ZERO };
+        let run = ArgvCommand { argv: vec![], values, limit: Duration::ZERO, user: None };
         assert_eq!(run.fill("--from={ip} {door}/{rule} {seconds}s"), "--from=2001:db8::1 lamp/{ip} 60s");
         assert_eq!(run.fill("{other} {{ip} {"), "{other} {2001:db8::1 {");
     }

@@ -19,7 +19,7 @@ fn runner(folder: &Path) -> (Runner, UnboundedReceiver<RunnerEvent>) {
 /// A door whose commands do nothing.
 fn lamp() -> Commands {
     let command = || vec!["true".to_owned()];
-    Commands::Argv(Arc::new(CommandDoor { open: command(), close: command(), timeout: MINUTE }))
+    Commands::Argv(Arc::new(CommandDoor { open: command(), close: command(), timeout: MINUTE, user: None }))
 }
 
 fn key() -> OpeningKey {
@@ -84,7 +84,7 @@ async fn without_a_journal_nothing_is_recorded_and_what_nothing_closes_needs_no_
         matches!(&event, Some(RunnerEvent::Recorded { result, .. }) if *result == no_journal),
         "{event:?}"
     );
-    let bell = CommandDoor { open: vec!["true".to_owned()], close: Vec::new(), timeout: MINUTE };
+    let bell = CommandDoor { open: vec!["true".to_owned()], close: Vec::new(), timeout: MINUTE, user: None };
     runner.record(&Commands::Argv(Arc::new(bell)), 2, MINUTE, &call());
     let event = events.recv().await;
     assert!(matches!(event, Some(RunnerEvent::Recorded { serial: 2, result: Ok(()) })), "{event:?}");
