@@ -6,7 +6,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// These know nothing of Postern, so everybody may import them.
-const LEAVES: [&str; 2] = ["postern-state", "postern-text"];
+const LEAVES: [&str; 3] = ["postern-confine", "postern-state", "postern-text"];
 /// Decides, and imports no other crate of ours.
 const CORE: &str = "postern-core";
 /// What the configuration says; it imports core.
