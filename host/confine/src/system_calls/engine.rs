@@ -19,6 +19,7 @@ pub(super) const LIST: &[&[Call]] = &[
     groups::READ_FILES,
     groups::NO_STRUCTURED_OPEN,
     groups::NO_CHANGES,
+    groups::NO_MEMORY_FILES,
     SOCKETS,
     DATABASE,
     groups::PROVED,
@@ -51,6 +52,7 @@ const SOCKETS: &[Call] = &[
         ],
         EPERM,
     ),
+    fail(SYS_connect, EPERM),
     // Clients of the control socket.
     allow(SYS_accept4),
 ];

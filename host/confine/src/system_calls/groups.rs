@@ -105,7 +105,25 @@ pub(super) const OPEN_DESCRIPTORS: &[Call] = &[
     allow(SYS_close),
     allow(SYS_dup),
     allow(SYS_dup3),
-    allow(SYS_fcntl),
+    // Copies, flags and locks, not who gets signals of a descriptor.
+    allow_if_or_fail(
+        SYS_fcntl,
+        &[
+            &[is(1, u(F_DUPFD))],
+            &[is(1, u(F_DUPFD_CLOEXEC))],
+            &[is(1, u(F_GETFD))],
+            &[is(1, u(F_SETFD))],
+            &[is(1, u(F_GETFL))],
+            &[is(1, u(F_SETFL))],
+            &[is(1, u(F_GETLK))],
+            &[is(1, u(F_SETLK))],
+            &[is(1, u(F_OFD_GETLK))],
+            &[is(1, u(F_OFD_SETLK))],
+            &[is(1, u(F_GET_SEALS))],
+            &[is(1, u(F_ADD_SEALS))],
+        ],
+        EPERM,
+    ),
     allow(SYS_fstat),
     #[cfg(target_arch = "x86_64")]
     allow(SYS_poll),
@@ -249,7 +267,6 @@ pub(super) const NO_CHANGES: &[Call] = &[
     fail(SYS_unlinkat, EACCES),
     fail(SYS_renameat2, EACCES),
     fail(SYS_mkdirat, EACCES),
-    fail(SYS_memfd_create, EACCES),
     #[cfg(target_arch = "x86_64")]
     fail(SYS_unlink, EACCES),
     #[cfg(target_arch = "x86_64")]
@@ -258,14 +275,16 @@ pub(super) const NO_CHANGES: &[Call] = &[
     fail(SYS_mkdir, EACCES),
 ];
 
-/// No new socket.
-pub(super) const NO_SOCKETS: &[Call] = &[fail(SYS_socket, EPERM)];
+/// No file without a name, which would be a place to write a program to.
+pub(super) const NO_MEMORY_FILES: &[Call] = &[fail(SYS_memfd_create, EACCES)];
+
+/// No new socket, and none of the old ones goes elsewhere.
+pub(super) const NO_SOCKETS: &[Call] = &[fail(SYS_socket, EPERM), fail(SYS_connect, EPERM)];
 
 /// What is tried at start to prove that it fails; it fails for everybody.
 pub(super) const PROVED: &[Call] = &[
     fail(SYS_execve, EPERM),
     fail(SYS_execveat, EPERM),
-    fail(SYS_connect, EPERM),
     fail(SYS_setresuid, EPERM),
     fail(SYS_capset, EPERM),
     fail(SYS_pidfd_open, EPERM),

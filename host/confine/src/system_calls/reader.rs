@@ -19,6 +19,7 @@ pub(super) const LIST: &[&[Call]] = &[
     groups::READ_FILES,
     BENEATH,
     groups::NO_CHANGES,
+    groups::NO_MEMORY_FILES,
     groups::NO_SOCKETS,
     groups::PROVED,
 ];
