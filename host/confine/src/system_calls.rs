@@ -47,11 +47,14 @@ impl SystemCalls {
         let own = rustix::process::getpid().as_raw_pid().cast_unsigned();
         let program = filter::assemble(self.list(), own)?;
         apply_filter_all_threads(&program).map_err(|error| match error {
-            seccompiler::Error::Seccomp(error) if error.raw_os_error() == Some(nix::libc::EINVAL) => {
-                "this kernel has none".to_owned()
-            }
+            seccompiler::Error::Seccomp(error) if is_unknown(&error) => "this kernel has none".to_owned(),
             seccompiler::Error::Seccomp(error) | seccompiler::Error::Prctl(error) => error.to_string(),
             other => other.to_string(),
         })
     }
+}
+
+/// The kernel's answer if it was built without filters, or without any of it.
+fn is_unknown(error: &std::io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(nix::libc::EINVAL | nix::libc::ENOSYS))
 }

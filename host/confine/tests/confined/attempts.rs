@@ -7,6 +7,7 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use postern_confine::{Account, Capabilities, CapabilitySet, Confinement, Files, Limits, SystemCalls};
+use seccompiler::{BpfProgram, SeccompAction, SeccompFilter};
 
 /// The arguments: `KEY=VALUE` of the confinement, then the attempt and its own argument.
 pub(crate) fn run(arguments: &[String]) -> ExitCode {
@@ -28,6 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
                 let address_space = Some(value.parse().unwrap());
                 confinement.limits = Limits { address_space, ..Limits::default() };
             }
+            "without" => lack(value),
             "threads" => {
                 std::thread::spawn(std::thread::park);
             }
@@ -61,6 +63,23 @@ fn kept(names: &str) -> Capabilities {
         "all" => Capabilities::All,
         other => panic!("no capability {other}"),
     }
+}
+
+/// From here on the kernel is one that does not have this.
+fn lack(what: &str) {
+    let (number, error) = match what {
+        "landlock" => (nix::libc::SYS_landlock_create_ruleset, nix::libc::ENOSYS),
+        "seccomp" => (nix::libc::SYS_seccomp, nix::libc::EINVAL),
+        other => panic!("no kernel without {other}"),
+    };
+    let filter = SeccompFilter::new(
+        [(number, Vec::new())].into(),
+        SeccompAction::Allow,
+        SeccompAction::Errno(error.cast_unsigned()),
+        std::env::consts::ARCH.try_into().unwrap(),
+    );
+    let program: BpfProgram = filter.unwrap().try_into().unwrap();
+    seccompiler::apply_filter(&program).unwrap();
 }
 
 fn list(name: &str) -> SystemCalls {

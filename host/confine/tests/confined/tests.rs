@@ -24,6 +24,7 @@ const TESTS: &[Test] = &[
     ),
     ("nothing_is_missing_on_this_machine", nothing_is_missing_on_this_machine),
     ("without_rights_the_user_stays_and_that_is_said", without_rights_the_user_stays_and_that_is_said),
+    ("what_the_kernel_lacks_is_said", what_the_kernel_lacks_is_said),
     ("a_second_thread_is_refused", a_second_thread_is_refused),
     ("contradictions_are_refused", contradictions_are_refused),
     ("files_outside_cannot_be_opened", files_outside_cannot_be_opened),
@@ -158,6 +159,23 @@ fn without_rights_the_user_stays_and_that_is_said() {
     assert!(said.contains("missing own user: runs as user 65533"), "{said}");
     let (_, said) = program.status(Some(SOMEBODY), "share=yes list=engine");
     assert!(!said.contains("own user"), "{said}");
+}
+
+fn what_the_kernel_lacks_is_said() {
+    let missing = |arguments: &str| {
+        let said = attempt(&format!("without={arguments} thread=")).said;
+        let lines = said.lines().filter_map(|line| line.strip_prefix("missing "));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    // The doorman opens no file by its list as well; the engine's list lets it read.
+    let none = "Landlock: this kernel has none";
+    assert_eq!(missing(&format!("landlock {}", strict("doorman")))[..], [none]);
+    let engine = missing(&format!("landlock {}", strict("engine")));
+    assert_eq!(engine[..], [none, "files: other files can be opened"]);
+    if has_landlock() {
+        let engine = missing(&format!("seccomp {}", strict("engine")));
+        assert_eq!(engine[..], ["seccomp: this kernel has none", "execution: processes can be started"]);
+    }
 }
 
 fn a_second_thread_is_refused() {
