@@ -12,6 +12,7 @@ mod live;
 
 mod decode;
 
+mod interface_name;
 mod link_changes;
 mod rtnetlink;
 

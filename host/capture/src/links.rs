@@ -9,10 +9,9 @@ use std::io;
 use std::net::IpAddr;
 
 use postern_core::Client;
-use rustix::net::netdevice::index_to_name;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
-use crate::rtnetlink::{self, DumpKind, RtnetlinkMessage, attributes, half, word};
+use crate::interface_name;
+use crate::rtnetlink::{self, DumpKind, RtnetlinkMessage, RtnetlinkRequests, attributes, half, word};
 
 /// The index of the loopback interface, the same in every network namespace.
 pub const LOOPBACK: u32 = 1;
@@ -35,15 +34,19 @@ pub const fn is_link_local(address: IpAddr) -> bool {
 #[derive(Clone, Copy, Debug)]
 pub struct Shown(pub Client);
 
+impl Shown {
+    /// Opens the socket on which the kernel is asked for names, for a process that may open none later. [`crate::LocalNetwork`] does it, too.
+    pub fn prepare() {
+        interface_name::prepare();
+    }
+}
+
 impl fmt::Display for Shown {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(client) = self;
         let name = match client.link() {
             0 => None,
-            link => {
-                let socket = socket_with(AddressFamily::UNIX, SocketType::DGRAM, SocketFlags::CLOEXEC, None);
-                socket.ok().and_then(|socket| index_to_name(&socket, link).ok())
-            }
+            link => interface_name::of(link),
         };
         match name {
             Some(name) => write!(f, "{}%{name}", client.address()),
@@ -98,8 +101,8 @@ impl Links {
     ///
     /// # Errors
     /// If it does not answer.
-    pub(crate) fn read() -> io::Result<Self> {
-        Ok(Self::new(rtnetlink::read_all(DumpKind::Links, Link::read)?))
+    pub(crate) fn read(requests: &mut RtnetlinkRequests) -> io::Result<Self> {
+        Ok(Self::new(requests.read_all(DumpKind::Links, Link::read)?))
     }
 
     fn new(mut all: Vec<Link>) -> Self {

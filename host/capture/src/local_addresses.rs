@@ -7,7 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::links::{LOOPBACK, is_link_local};
-use crate::rtnetlink::{self, DumpKind, RtnetlinkMessage, attributes, word};
+use crate::rtnetlink::{self, DumpKind, RtnetlinkMessage, RtnetlinkRequests, attributes, word};
 
 /// The addresses of this machine at one moment.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -26,8 +26,8 @@ impl LocalAddresses {
     ///
     /// # Errors
     /// If it does not answer.
-    pub(crate) fn read() -> io::Result<Self> {
-        Ok(Self::new(rtnetlink::read_all(DumpKind::Addresses, Assigned::read)?))
+    pub(crate) fn read(requests: &mut RtnetlinkRequests) -> io::Result<Self> {
+        Ok(Self::new(requests.read_all(DumpKind::Addresses, Assigned::read)?))
     }
 
     fn new(assigned: impl IntoIterator<Item = Assigned>) -> Self {

@@ -20,9 +20,9 @@ use thiserror::Error;
 use crate::decode::arrival;
 use crate::frame::Frame;
 use crate::link_changes::{LinkChanges, LinkWaiters};
-use crate::links::{LOOPBACK, Links, is_link_local};
+use crate::links::{LOOPBACK, Links, Shown, is_link_local};
 use crate::local_addresses::LocalAddresses;
-use crate::rtnetlink::{self, Changed};
+use crate::rtnetlink::{self, Changed, RtnetlinkRequests};
 
 /// The pause before a list that could not be read is tried again.
 const RETRY: Duration = Duration::from_secs(1);
@@ -70,9 +70,11 @@ impl LocalNetwork {
     ///
     /// If the kernel does not list them, or the thread cannot be started.
     pub fn follow(observer: Arc<dyn Observer>) -> Result<Self, LocalNetworkError> {
+        Shown::prepare();
         // Subscribed first, so that no change between reading and subscribing is missed.
         let notifications = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
-        let known = Known::read().map_err(LocalNetworkError::Read)?;
+        let mut requests = RtnetlinkRequests::open().map_err(LocalNetworkError::Subscribe)?;
+        let known = Known::read(&mut requests).map_err(LocalNetworkError::Read)?;
         let known = Arc::new(ArcSwap::from_pointee(known));
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
             .map_err(|errno| LocalNetworkError::Thread(errno.into()))?;
@@ -83,7 +85,7 @@ impl LocalNetwork {
             .spawn({
                 let (known, stop, observer) = (known.clone(), stop.clone(), observer.clone());
                 let waiters = waiters.clone();
-                move || keep(&known, &waiters, &notifications, &stop, &*observer)
+                move || keep(&known, &waiters, &notifications, requests, &stop, &*observer)
             })
             .map_err(LocalNetworkError::Thread)?;
         Ok(Self { observer, known, waiters, stop, thread: Some(thread) })
@@ -153,15 +155,20 @@ impl View {
 }
 
 impl Known {
-    fn read() -> io::Result<Self> {
-        Ok(Self { addresses: Arc::new(LocalAddresses::read()?), links: Arc::new(Links::read()?) })
+    fn read(requests: &mut RtnetlinkRequests) -> io::Result<Self> {
+        let addresses = Arc::new(LocalAddresses::read(requests)?);
+        Ok(Self { addresses, links: Arc::new(Links::read(requests)?) })
     }
 
     /// Reads anew the lists that have changed, and keeps the others.
-    fn renewed(&self, changed: Changed) -> io::Result<Self> {
-        let addresses =
-            if changed.addresses { Arc::new(LocalAddresses::read()?) } else { self.addresses.clone() };
-        let links = if changed.links { Arc::new(Links::read()?) } else { self.links.clone() };
+    fn renewed(&self, requests: &mut RtnetlinkRequests, changed: Changed) -> io::Result<Self> {
+        let (mut addresses, mut links) = (self.addresses.clone(), self.links.clone());
+        if changed.addresses {
+            addresses = Arc::new(LocalAddresses::read(requests)?);
+        }
+        if changed.links {
+            links = Arc::new(Links::read(requests)?);
+        }
         Ok(Self { addresses, links })
     }
 }
@@ -171,6 +178,7 @@ fn keep(
     known: &ArcSwap<Known>,
     waiters: &LinkWaiters,
     notifications: &OwnedFd,
+    mut requests: RtnetlinkRequests,
     stop: &OwnedFd,
     observer: &dyn Observer,
 ) {
@@ -196,7 +204,7 @@ fn keep(
             waiters.wake();
         }
         let changed = heard.and(missed);
-        retry = match known.load().renewed(changed) {
+        retry = match known.load().renewed(&mut requests, changed) {
             Ok(renewed) => {
                 let (addresses, links) = (renewed.addresses.count(), renewed.links.count());
                 observer.report(&Report::new(What::NetworkRead { addresses, links }));

@@ -1,51 +1,32 @@
-//! Rtnetlink: lists the kernel's addresses and links, and notifies when they change.
+//! Rtnetlink: what the kernel says of addresses and links, and notifications of their changes; [`requests`] asks for them.
 //!
 //! Only the few messages that matter here (linux/netlink.h, linux/rtnetlink.h); numbers are in this machine's byte order. After a
-//! notification the caller reads the whole list anew, so a lost message does no harm.
+//! notification the caller reads the whole list anew, so a lost message does no harm. Sockets stay open: a confined process may open no other.
+
+mod requests;
 
 use std::io;
-use std::time::Duration;
 
 use rustix::fd::OwnedFd;
 use rustix::io::Errno;
 use rustix::net::netlink::SocketAddrNetlink;
-use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{
-    AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recv, sendto, socket_with,
-};
+use rustix::net::{AddressFamily, RecvFlags, SocketFlags, SocketType, bind, recv, socket_with};
+
+pub(crate) use requests::{DumpKind, RtnetlinkRequests};
 
 /// Messages of links and of addresses.
 pub(crate) const NEW_LINK: u16 = 16;
 pub(crate) const NEW_ADDRESS: u16 = 20;
 const DELETED_LINK: u16 = 17;
-const GET_LINK: u16 = 18;
-const GET_ADDRESS: u16 = 22;
 
 /// Groups for changes of links, and of IPv4 and IPv6 addresses (RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR).
 const GROUPS: u32 = 0x1 | 0x10 | 0x100;
-/// How long to wait for an answer. The kernel answers at once; the limit only keeps a failure from blocking for ever.
-const ANSWER_WAIT: Duration = Duration::from_secs(2);
-/// Attempts to read a list that changes while it is read.
-const ATTEMPTS: usize = 8;
-/// Longer than any part of a list that the kernel sends.
-const BUFFER: usize = 64 << 10;
 
 const HEADER: usize = 16;
-const ERROR: u16 = 2;
-const DONE: u16 = 3;
-/// NLM_F_REQUEST, NLM_F_ROOT and NLM_F_MATCH: all there are.
-const DUMP: u16 = 0x301;
 /// NLM_F_DUMP_INTR.
 const INTERRUPTED: u16 = 0x10;
 /// Flags in the kind of an attribute (NLA_F_NESTED and NLA_F_NET_BYTEORDER), which say nothing about which one it is.
 const ATTRIBUTE_FLAGS: u16 = 0xc000;
-
-/// What to list (a dump, in netlink's word).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum DumpKind {
-    Addresses,
-    Links,
-}
 
 /// What has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +48,8 @@ impl Changed {
 /// A message from the kernel.
 pub(crate) struct RtnetlinkMessage<'a> {
     pub(crate) kind: u16,
+    /// The request that it answers; 0 for none.
+    sequence: u32,
     is_interrupted: bool,
     pub(crate) body: &'a [u8],
 }
@@ -96,71 +79,9 @@ pub(crate) fn drain(notifications: &OwnedFd) -> Changed {
     }
 }
 
-/// What `read` makes of each message of a list, in the kernel's order. The list is whole and of one moment.
-pub(crate) fn read_all<T>(
-    list: DumpKind,
-    read: impl Fn(&RtnetlinkMessage<'_>) -> Option<T>,
-) -> io::Result<Vec<T>> {
-    for _ in 0..ATTEMPTS {
-        if let Some(all) = read_once(list, &read)? {
-            return Ok(all);
-        }
-    }
-    Err(io::Error::new(io::ErrorKind::TimedOut, "they change faster than they can be read"))
-}
-
-/// The list, or none if it changed while it was read.
-fn read_once<T>(
-    list: DumpKind,
-    read: impl Fn(&RtnetlinkMessage<'_>) -> Option<T>,
-) -> io::Result<Option<Vec<T>>> {
-    let socket = open(SocketFlags::empty())?;
-    set_socket_timeout(&socket, Timeout::Recv, Some(ANSWER_WAIT))?;
-    sendto(&socket, &request(list), SendFlags::empty(), &SocketAddrNetlink::new(0, 0))?;
-    let mut all = Vec::new();
-    let mut buffer = vec![0_u8; BUFFER];
-    let mut is_consistent = true;
-    loop {
-        let (_, length) = recv(&socket, &mut buffer[..], RecvFlags::TRUNC)?;
-        let part = buffer.get(..length).ok_or_else(|| io::Error::from(io::ErrorKind::InvalidData))?;
-        for message in split(part) {
-            is_consistent &= !message.is_interrupted;
-            match message.kind {
-                DONE => return Ok(is_consistent.then_some(all)),
-                ERROR => {
-                    let code = message.body.first_chunk().map_or(0, |code| i32::from_ne_bytes(*code));
-                    return Err(io::Error::from_raw_os_error(code.saturating_neg()));
-                }
-                _ => all.extend(read(&message)),
-            }
-        }
-    }
-}
-
 fn open(flags: SocketFlags) -> io::Result<OwnedFd> {
     // Routing is netlink's protocol 0, the default.
     Ok(socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC | flags, None)?)
-}
-
-fn request(list: DumpKind) -> Vec<u8> {
-    /// struct ifaddrmsg, for all families.
-    const ADDRESSES: [u8; 8] = [0; 8];
-    /// struct ifinfomsg.
-    const LINKS: [u8; 16] = [0; 16];
-    /// IFLA_EXT_MASK, with RTEXT_FILTER_SKIP_STATS: counters are most of what is said of a link.
-    const EXTENSION_MASK: u16 = 29;
-    const WITHOUT_COUNTERS: u32 = 1 << 3;
-    const MASK_LENGTH: u16 = 8;
-    let (kind, body) = match list {
-        DumpKind::Addresses => (GET_ADDRESS, ADDRESSES.to_vec()),
-        DumpKind::Links => {
-            let mask = [&MASK_LENGTH.to_ne_bytes()[..], &EXTENSION_MASK.to_ne_bytes()].concat();
-            (GET_LINK, [&LINKS[..], &mask, &WITHOUT_COUNTERS.to_ne_bytes()].concat())
-        }
-    };
-    let length = u32::try_from(HEADER + body.len()).unwrap_or(u32::MAX);
-    // Sequence and port number may be zero: a socket asks once.
-    [&length.to_ne_bytes()[..], &kind.to_ne_bytes(), &DUMP.to_ne_bytes(), &[0; 8], &body].concat()
 }
 
 /// The messages in what was received; ends at the first that contradicts itself.
@@ -170,9 +91,10 @@ fn split(mut bytes: &[u8]) -> impl Iterator<Item = RtnetlinkMessage<'_>> {
         let message = bytes.get(..length)?;
         let kind = half(message, 4)?;
         let is_interrupted = half(message, 6)? & INTERRUPTED != 0;
+        let sequence = word(message, 8)?;
         let body = message.get(HEADER..)?;
         bytes = bytes.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some(RtnetlinkMessage { kind, is_interrupted, body })
+        Some(RtnetlinkMessage { kind, sequence, is_interrupted, body })
     })
 }
 
@@ -207,7 +129,7 @@ pub(crate) mod tests {
         body: &[u8],
         read: impl Fn(&RtnetlinkMessage<'_>) -> Option<T>,
     ) -> Vec<T> {
-        read(&RtnetlinkMessage { kind, is_interrupted: false, body }).into_iter().collect()
+        read(&RtnetlinkMessage { kind, sequence: 0, is_interrupted: false, body }).into_iter().collect()
     }
 
     #[test]
