@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::{
-    CaptureError, CaptureSettings, EndingCapture, Filter, Frame, FrameSink, LiveCapture, LocalNetwork,
-    Precision, Sightings, View, decode,
+    CaptureError, CaptureSettings, Devices, EndingCapture, Filter, Frame, FrameSink, LiveCapture,
+    LocalNetwork, Precision, Sightings, View, decode,
 };
 use postern_config::Config;
 use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer, PacketCounts, Report, What};
@@ -20,6 +20,7 @@ type CapturePlace = (String, Direction);
 pub(crate) struct Captures {
     network: Arc<LocalNetwork>,
     sightings: Sightings,
+    devices: Arc<Devices>,
     observer: Arc<dyn Observer>,
     captures: BTreeMap<CapturePlace, (bool, LiveCapture)>,
     /// Captures that are ending. A rule may be in the middle of a call for one, which is not waited for here.
@@ -27,9 +28,14 @@ pub(crate) struct Captures {
 }
 
 impl Captures {
-    /// No captures yet.
-    pub(crate) fn new(network: Arc<LocalNetwork>, sightings: Sightings, observer: Arc<dyn Observer>) -> Self {
-        Self { network, sightings, observer, captures: BTreeMap::new(), ending: HashMap::new() }
+    /// No captures yet; `devices` will open them.
+    pub(crate) fn new(
+        network: Arc<LocalNetwork>,
+        sightings: Sightings,
+        devices: Arc<Devices>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        Self { network, sightings, devices, observer, captures: BTreeMap::new(), ending: HashMap::new() }
     }
 
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. `listening` is notified
@@ -72,8 +78,9 @@ impl Captures {
                 let before = self.ending.remove(&place);
                 // Without it a missing interface is polled less often.
                 let changes = self.network.link_changes().ok();
-                let observer = Arc::clone(&self.observer);
-                let capture = LiveCapture::start_after(before, settings, filter, changes, observer, decoder)?;
+                let (devices, observer) = (Arc::clone(&self.devices), Arc::clone(&self.observer));
+                let capture =
+                    LiveCapture::start_after(before, settings, filter, devices, changes, observer, decoder)?;
                 self.captures.insert(place, (config.promiscuous, capture));
             }
         }

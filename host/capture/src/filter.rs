@@ -16,7 +16,7 @@ use socket2::SockFilter;
 use program::Instruction;
 use ranges::Ranges;
 
-/// What the kernel accepts in one program (BPF_MAXINSNS), with room for what may go in front of it.
+/// What the kernel accepts in one program (BPF_MAXINSNS), with room for the longest of what may go in front of it.
 const MAX_INSTRUCTIONS: usize = 4096 - program::HIDDEN_LENGTH;
 
 /// A kernel filter for a set of watches.
@@ -111,6 +111,19 @@ impl Filter {
             .iter()
             .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
             .collect()
+    }
+
+    /// What goes in front of any other program on a socket that sees all interfaces, to reject what others than this one see.
+    pub(crate) fn of_interface(index: u32) -> Vec<SockFilter> {
+        program::of_interface(index)
+            .iter()
+            .map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
+            .collect()
+    }
+
+    /// The program that passes no packet.
+    pub(crate) fn nothing() -> [SockFilter; 1] {
+        program::NOTHING.map(|instruction| instruction.socket_filter(NetworkHeader::At(0)))
     }
 
     fn within(direction: Direction, wanted: Ranges, budget: usize) -> Self {

@@ -28,5 +28,5 @@ pub use filter::{Filter, Precision};
 pub use frame::{Frame, LinkType};
 pub use link_changes::LinkChanges;
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
-pub use live::{CaptureError, CaptureSettings, CaptureStats, EndingCapture, FrameSink, LiveCapture};
+pub use live::{CaptureError, CaptureSettings, CaptureStats, Devices, EndingCapture, FrameSink, LiveCapture};
 pub use local_network::{LocalNetwork, LocalNetworkError, View};

@@ -5,9 +5,15 @@
 //! short intervals, so that one wake-up serves many frames (see [`moderation`]).
 
 mod device;
+mod devices;
 mod error;
+mod handle;
+mod link_lookup;
 mod moderation;
 mod outage;
+mod packet_options;
+mod parking;
+mod reserve;
 
 #[cfg(test)]
 mod tests;
@@ -27,6 +33,7 @@ use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::link_changes::LinkChanges;
 use device::Device;
+pub use devices::Devices;
 pub use error::CaptureError;
 use moderation::InterruptModeration;
 use outage::{Outage, Recovered};
@@ -37,6 +44,9 @@ const BATCH: usize = 256;
 const FULL_RING: usize = 64;
 /// How long to wait for the thread to say how many frames it saw.
 const STATS_WAIT: Duration = Duration::from_millis(200);
+
+/// How often an interface is looked at of which neither the socket nor anybody else says that it has changed.
+const LOOK_INTERVAL: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
 
 /// What to capture.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -136,11 +146,13 @@ impl LiveCapture {
         filter: Arc<Filter>,
         sink: S,
     ) -> Result<Self, CaptureError> {
-        Self::start_after(None, settings, filter, None, Arc::new(()), sink)
+        let devices = Arc::new(Devices::direct());
+        Self::start_after(None, settings, filter, devices, None, Arc::new(()), sink)
     }
 
-    /// As [`LiveCapture::start`], but captures nothing before another one has ended: no frame is handed on by both. Outages are
-    /// reported to `observer`. A missing interface is tried again when `changes` says that one has changed, and otherwise after at most 5 s.
+    /// As [`LiveCapture::start`], but captures nothing before another one has ended: no frame is handed on by both. The interface is opened by
+    /// `devices`. Outages are reported to `observer`. A missing interface is tried again when `changes` says that one has changed, and
+    /// otherwise after at most 5 s.
     ///
     /// # Errors
     ///
@@ -149,6 +161,7 @@ impl LiveCapture {
         before: Option<EndingCapture>,
         settings: CaptureSettings,
         filter: Arc<Filter>,
+        devices: Arc<Devices>,
         changes: Option<LinkChanges>,
         observer: Arc<dyn Observer>,
         sink: S,
@@ -175,7 +188,7 @@ impl LiveCapture {
                 let (shared, observer) = (shared.clone(), observer.clone());
                 move || {
                     before.into_iter().for_each(EndingCapture::wait);
-                    run(&shared, &settings, changes, &*observer, sink);
+                    run(&shared, &settings, &devices, changes, &*observer, sink);
                 }
             })
             .map_err(failed)?;
@@ -288,19 +301,21 @@ impl SharedCapture {
 fn run(
     shared: &SharedCapture,
     settings: &CaptureSettings,
+    devices: &Devices,
     changes: Option<LinkChanges>,
     observer: &dyn Observer,
     mut sink: impl FrameSink,
 ) {
     let mut outage = Outage::new(changes);
     while !shared.lock().stop {
-        let opened = Device::open(settings, observer);
+        let opened = devices.open(settings, observer);
         let failure = opened.and_then(|mut device| {
             let opened_at = Instant::now();
             let result = serve(shared, &mut device, &mut outage, observer, &mut sink);
             count(shared, &mut device);
             shared.update(|state| state.listening = None);
             outage.worked_for(opened_at.elapsed());
+            devices.put_back(device);
             result
         });
         if let Err(failure) = failure {
@@ -404,7 +419,12 @@ struct WokenBy {
 /// Waits for commands, for frames, and for changes of interfaces. With a poll interval (shorter than a second) frames do not end the wait;
 /// after the interval the ring is read whether there are frames or not.
 fn sleep(shared: &SharedCapture, device: &Device, outage: &Outage, interval: Option<Duration>) -> WokenBy {
-    let interval = interval.map(|interval| Timespec { tv_sec: 0, tv_nsec: interval.subsec_nanos().into() });
+    // With nobody to say that the interface has changed, it is looked at.
+    let is_unwatched = outage.changes().is_none() && !device.hears_of_loss();
+    let limit = match interval {
+        Some(interval) => Some(Timespec { tv_sec: 0, tv_nsec: interval.subsec_nanos().into() }),
+        None => is_unwatched.then_some(LOOK_INTERVAL),
+    };
     let mut descriptors = [
         PollFd::new(&shared.wake, PollFlags::IN),
         // Without notifications of changes: the same descriptor twice does no harm.
@@ -415,10 +435,11 @@ fn sleep(shared: &SharedCapture, device: &Device, outage: &Outage, interval: Opt
         PollFd::new(device.descriptor(), PollFlags::IN),
     ];
     let awaited = if interval.is_some() { &mut descriptors[..2] } else { &mut descriptors[..] };
-    match poll(awaited, interval.as_ref()) {
-        Ok(_) => WokenBy {
+    match poll(awaited, limit.as_ref()) {
+        Ok(woken) => WokenBy {
             commands: !descriptors[0].revents().is_empty(),
-            changes: !descriptors[1].revents().is_empty(),
+            changes: (is_unwatched && interval.is_none() && woken == 0)
+                || !descriptors[1].revents().is_empty(),
             frames: if interval.is_some() { PollFlags::IN } else { descriptors[2].revents() },
         },
         Err(Errno::INTR) => WokenBy { commands: false, frames: PollFlags::empty(), changes: false },

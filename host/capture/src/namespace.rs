@@ -62,6 +62,15 @@ pub(crate) fn ip(arguments: &str) {
     assert!(status.success(), "ip {arguments}");
 }
 
+/// Makes an interface, unless this kernel has none of its kind.
+pub(crate) fn made(arguments: &str) -> bool {
+    let made = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
+    if !made.status.success() {
+        eprintln!("skipped: ip {arguments}: {}", String::from_utf8_lossy(&made.stderr).trim());
+    }
+    made.status.success()
+}
+
 /// Puts a frame on the wire behind `interface` as it is.
 pub(crate) fn send_frame(interface: &str, hex: &str) {
     pcap::Capture::from_device(interface).unwrap().open().unwrap().sendpacket(from_hex(hex)).unwrap();

@@ -5,7 +5,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
-use postern_capture::{LocalNetwork, Sightings};
+use postern_capture::{Devices, LocalNetwork, Sightings};
 use postern_config::{ConfigSource, Mistakes};
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
 use postern_doorman::Posture;
@@ -139,8 +139,8 @@ impl App {
         let now = Arc::new(move || clock.now());
         let context = PoolContext { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(context, config.workers, Arc::clone(&generation))?;
-        let mut captures =
-            Captures::new(Arc::clone(&local), Sightings::new(source.likeness()), Arc::clone(&observer));
+        let (sightings, devices) = (Sightings::new(source.likeness()), Arc::new(Devices::direct()));
+        let mut captures = Captures::new(Arc::clone(&local), sightings, devices, Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
         captures.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config, &generation);

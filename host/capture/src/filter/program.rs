@@ -32,6 +32,7 @@ const _: () = assert!(LEAF_SIZES[3] * 3 < u8::MAX as usize);
 const MAX_KINDS_OF_TESTS: usize = 256;
 
 // Instruction codes (linux/bpf_common.h): class, size or operation, mode or source.
+pub(super) const LOAD_WORD: u16 = 0x20;
 pub(super) const LOAD_BYTE: u16 = 0x30;
 pub(super) const LOAD_HALF: u16 = 0x28;
 pub(super) const LOAD_BYTE_X: u16 = 0x50;
@@ -49,6 +50,8 @@ pub(super) const RETURN: u16 = 0x06;
 /// Loads at offsets from here on read the kernel's metadata of a packet (SKF_AD_OFF), which does not depend on the link layer.
 pub(super) const PROTOCOL: u32 = 0xffff_f000;
 pub(super) const PACKET_TYPE: u32 = 0xffff_f004;
+/// The index of the interface (SKF_AD_IFINDEX).
+pub(super) const INTERFACE: u32 = 0xffff_f008;
 /// The tag that was taken out of the frame, and whether one was (SKF_AD_VLAN_TAG and SKF_AD_VLAN_TAG_PRESENT).
 const TAG: u32 = 0xffff_f02c;
 const TAG_PRESENT: u32 = 0xffff_f030;
@@ -111,6 +114,21 @@ pub(super) fn everything(direction: Direction) -> [Instruction; 4] {
     ]
 }
 
+/// Passes no packet.
+pub(super) const NOTHING: [Instruction; 1] = [Instruction::new(RETURN, 0)];
+
+/// What goes in front of another program to reject packets that another interface than this one sees.
+pub(super) fn of_interface(index: u32) -> [Instruction; 3] {
+    [
+        Instruction::new(LOAD_WORD, INTERFACE),
+        // An offset of 1 skips the RETURN that rejects.
+        Instruction { if_true: 1, ..Instruction::new(JUMP_EQUAL, index) },
+        NOTHING[0],
+    ]
+}
+// The room that is left in front of a filter is for either.
+const _: () = assert!(HIDDEN_LENGTH >= 3);
+
 /// Instructions of [`without_hidden_link_local`].
 pub(super) const HIDDEN_LENGTH: usize = 15;
 
@@ -151,7 +169,7 @@ pub(super) fn without_hidden_link_local() -> [Instruction; HIDDEN_LENGTH] {
 /// The program for these ranges of what goes this way, with the shortest lists that fit; none if it takes more than `budget` instructions.
 pub(super) fn compile(direction: Direction, wanted: &Ranges, budget: usize) -> Option<Vec<Instruction>> {
     if wanted.is_empty() {
-        return Some(vec![Instruction::new(RETURN, 0)]);
+        return Some(NOTHING.to_vec());
     }
     let all = || Transport::ALL.into_iter().flat_map(|transport| wanted.of(transport));
     let kinds: BTreeSet<&[FlagTest]> = all().map(|range| range.tests.as_slice()).collect();

@@ -3,25 +3,25 @@
 use std::io;
 use std::sync::Arc;
 
-use pcap::{Active, Capture, Linktype, TimestampType};
+use pcap::{Active, Capture, Linktype};
 use postern_core::{ANY_INTERFACE, Direction, Observer, Report, Timestamp, What};
-use rustix::fd::{AsFd, OwnedFd};
-use rustix::io::{Errno, FdFlags, fcntl_getfd, fcntl_setfd};
+use rustix::fd::AsFd;
+use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use socket2::{SockFilter, SockRef};
 
-use super::{CaptureError, CaptureSettings};
+use super::link_lookup::LinkLookup;
+use super::{BATCH, CaptureError, CaptureSettings, FULL_RING, handle, packet_options};
 use crate::filter::{Filter, NetworkHeader};
 use crate::frame::{Frame, LinkType};
 
-/// The cooked header that says on which interface a frame came in (LINKTYPE_LINUX_SLL2).
-const COOKED_V2: Linktype = Linktype(276);
+/// The cooked header that shows VLAN tags (LINKTYPE_LINUX_SLL), and the one that says on which interface a frame came in
+/// (LINKTYPE_LINUX_SLL2).
+pub(super) const COOKED: Linktype = Linktype(113);
+pub(super) const COOKED_V2: Linktype = Linktype(276);
 
-/// Bytes kept of a frame: a full Ethernet frame with tags and long headers, and so that the kernel's ring holds two frames in a page.
-const SNAP_LENGTH: i32 = 1920;
 /// Bytes of the kernel's ring: 6144 frames, which a flood of 300,000 a second needs 20 ms to fill.
-const RING: i32 = 12 << 20;
+pub(super) const RING: i32 = 12 << 20;
 
 /// An open capture.
 pub(super) struct Device {
@@ -29,56 +29,118 @@ pub(super) struct Device {
     interface: Arc<str>,
     link: LinkType,
     direction: Direction,
-    /// The number of the interface; a later one of the same name has another. None for `any`.
-    index: Option<u32>,
+    scope: Scope,
+    origin: Origin,
+    /// The index of the interface that is promiscuous because of this device, and not of how libpcap opened it.
+    promiscuous: Option<u32>,
     /// The counts of the kernel when they were last looked at; they wrap.
     seen: (u32, u32),
+}
+
+/// Which interfaces a packet socket sees. They have numbers; a later one of the same name has another.
+#[derive(Debug)]
+pub(super) enum Scope {
+    /// All of them.
+    Every,
+    /// The one that it is bound to. The kernel reports if that goes down or away.
+    Bound { index: u32 },
+    /// All, but the filter passes only what one of them sees. Nobody reports anything of that; it must be asked for.
+    Filtered { index: u32, links: Arc<LinkLookup> },
+}
+
+/// Who opened it, and for what.
+#[derive(Debug)]
+pub(super) enum Origin {
+    /// For this use alone.
+    Direct,
+    /// The reserve, on this interface, with the kind of hardware that it had.
+    Own { hardware: Option<u16> },
+    /// The reserve, on `any`, for any use.
+    Spare,
 }
 
 impl Device {
     pub(super) fn open(settings: &CaptureSettings, observer: &dyn Observer) -> Result<Self, CaptureError> {
         let interface = &settings.interface;
-        let mut capture = Self::capture(settings).map_err(|source| why(interface, source))?;
+        let failed = |source| handle::why(interface, source);
+        let mut capture = handle::open(interface, settings.promiscuous, RING).map_err(failed)?;
+        handle::set_direction(&capture, settings.direction).map_err(failed)?;
         if interface == ANY_INTERFACE && capture.set_datalink(COOKED_V2).is_err() {
             // Before libpcap 1.10. The capture goes on with the older header, and links are not known.
             observer.report(&Report::new(What::LinksUnknown { interface: interface.into() }));
         }
-        let link = LinkType::from_number(capture.get_datalink().0);
-        let index = if interface == ANY_INTERFACE {
-            None
+        let scope = if interface == ANY_INTERFACE {
+            Scope::Every
         } else {
             let index = name_to_index(&capture, interface);
-            Some(index.map_err(|_| CaptureError::NoInterface { interface: interface.clone() })?)
+            let missing = |_| CaptureError::NoInterface { interface: interface.clone() };
+            Scope::Bound { index: index.map_err(missing)? }
         };
-        let (interface, direction) = (interface.as_str().into(), settings.direction);
-        Ok(Self { capture, interface, link, direction, index, seen: (0, 0) })
+        Ok(Self::new(capture, settings, scope, Origin::Direct))
     }
 
-    /// Whether this is still the interface of that name, and not one that is gone or renamed.
+    /// Goes on with a handle of the reserve. Nothing is in its ring of what came before.
+    pub(super) fn reserved(
+        capture: Capture<Active>,
+        settings: &CaptureSettings,
+        scope: Scope,
+        origin: Origin,
+    ) -> Result<Self, CaptureError> {
+        let mut device = Self::new(capture, settings, scope, origin);
+        for _ in 0..FULL_RING {
+            if !matches!(device.capture.dispatch(Some(BATCH), |_| {}), Ok(1..)) {
+                break;
+            }
+        }
+        device.seen();
+        let failed = |source| device.failed(source);
+        handle::set_direction(&device.capture, settings.direction).map_err(failed)?;
+        if let Some(index) = device.index().filter(|_| settings.promiscuous) {
+            let lost = |_| CaptureError::Lost { interface: settings.interface.clone() };
+            packet_options::set_promiscuous(&device.capture, index, true).map_err(lost)?;
+            device.promiscuous = Some(index);
+        }
+        Ok(device)
+    }
+
+    fn new(capture: Capture<Active>, settings: &CaptureSettings, scope: Scope, origin: Origin) -> Self {
+        let link = LinkType::from_number(capture.get_datalink().0);
+        let (interface, direction) = (settings.interface.as_str().into(), settings.direction);
+        Self { capture, interface, link, direction, scope, origin, promiscuous: None, seen: (0, 0) }
+    }
+
+    /// Its handle, for another use.
+    pub(super) fn into_handle(self) -> (Capture<Active>, Origin) {
+        if let Some(index) = self.promiscuous {
+            // It fails if the interface has gone, and then there is nothing to do.
+            let _ = packet_options::set_promiscuous(&self.capture, index, false);
+        }
+        (self.capture, self.origin)
+    }
+
+    /// Whether this is still the interface of that name, and not one that is gone or renamed; and whether it is up, if nobody else says that.
     pub(super) fn is_current(&self) -> bool {
-        self.index.is_none_or(|index| name_to_index(&self.capture, &self.interface) == Ok(index))
+        let has_index = |index| name_to_index(&self.capture, &self.interface) == Ok(index);
+        match &self.scope {
+            Scope::Every => true,
+            Scope::Bound { index } => has_index(*index),
+            Scope::Filtered { index, links } => match links.find(&self.interface) {
+                Ok(link) => link.is_some_and(|link| link.index == *index && link.is_up),
+                Err(_) => has_index(*index),
+            },
+        }
     }
 
-    fn capture(settings: &CaptureSettings) -> Result<Capture<Active>, pcap::Error> {
-        let capture = Capture::from_device(settings.interface.as_str())?
-            // Frames are delivered as soon as the kernel has them, not when a block of the ring is full.
-            .immediate_mode(true)
-            .promisc(settings.promiscuous && settings.interface != ANY_INTERFACE)
-            .snaplen(SNAP_LENGTH)
-            .buffer_size(RING)
-            .tstamp_type(TimestampType::Host)
-            .open()?
-            .setnonblock()?;
-        // libpcap does not set close-on-exec on its socket, and a door's command must not inherit it.
-        let flags = fcntl_getfd(&capture).map_err(io::Error::from)?;
-        fcntl_setfd(&capture, flags | FdFlags::CLOEXEC).map_err(io::Error::from)?;
-        // Our filter rejects packets of the other direction, but some may be in the ring before it is attached; libpcap drops those.
-        // Other unwanted packets from that moment do no harm, since dispatch checks again.
-        capture.direction(match settings.direction {
-            Direction::Incoming => pcap::Direction::In,
-            Direction::Outgoing => pcap::Direction::Out,
-        })?;
-        Ok(capture)
+    /// Whether the kernel reports on the socket that the interface goes down or away.
+    pub(super) const fn hears_of_loss(&self) -> bool {
+        !matches!(self.scope, Scope::Filtered { .. })
+    }
+
+    const fn index(&self) -> Option<u32> {
+        match self.scope {
+            Scope::Every => None,
+            Scope::Bound { index } | Scope::Filtered { index, .. } => Some(index),
+        }
     }
 
     pub(super) fn name(&self) -> &str {
@@ -125,12 +187,13 @@ impl Device {
         Ok(())
     }
 
-    /// The whole program: on `any` with the prologue that rejects hidden link-local packets.
+    /// The whole program: with a prologue that rejects hidden link-local packets if it is for `any`, or what other interfaces see.
     fn program(&self, filter: Vec<SockFilter>) -> Vec<SockFilter> {
-        if self.link != LinkType::CookedV2 {
-            return filter;
-        }
-        let mut program = Filter::without_hidden_link_local();
+        let mut program = match self.scope {
+            Scope::Every if self.link == LinkType::CookedV2 => Filter::without_hidden_link_local(),
+            Scope::Filtered { index, .. } => Filter::of_interface(index),
+            Scope::Every | Scope::Bound { .. } => Vec::new(),
+        };
         program.extend(filter);
         program
     }
@@ -142,14 +205,22 @@ impl Device {
         mut sink: impl FnMut(Frame<'_>),
     ) -> Result<usize, CaptureError> {
         let Self { link, direction, ref interface, .. } = *self;
-        let index = self.index.unwrap_or(0);
-        self.capture
-            .dispatch(Some(limit), |packet| {
-                let time = timestamp(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
-                let (length, bytes) = (packet.header.len, packet.data);
-                sink(Frame { time, link, length, interface, index, direction, bytes });
-            })
-            .map_err(|source| why(interface, source))
+        let index = self.index().unwrap_or(0);
+        let read = self.capture.dispatch(Some(limit), |packet| {
+            let time = timestamp(packet.header.ts.tv_sec, packet.header.ts.tv_usec);
+            let (length, bytes) = (packet.header.len, packet.data);
+            sink(Frame { time, link, length, interface, index, direction, bytes });
+        });
+        read.map_err(|source| self.failed(source))
+    }
+
+    /// Why libpcap failed on it. It may be that no other socket can be opened, so nothing is probed but with its own.
+    fn failed(&self, source: pcap::Error) -> CaptureError {
+        let interface = (*self.interface).to_owned();
+        if self.index().is_some() && name_to_index(&self.capture, &interface).is_err() {
+            return CaptureError::NoInterface { interface };
+        }
+        CaptureError::Pcap { interface, source }
     }
 
     /// Frames received, and those of them that were dropped, since the last call.
@@ -175,19 +246,4 @@ impl Device {
 fn timestamp(seconds: i64, micros: i64) -> Timestamp {
     let (seconds, micros) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(micros).unwrap_or(0));
     Timestamp(seconds.saturating_mul(1_000_000).saturating_add(micros))
-}
-
-/// libpcap gives its errors only as text, so the two common causes are found by probing.
-fn why(interface: &str, source: pcap::Error) -> CaptureError {
-    let interface = interface.to_owned();
-    let probe = |family, kind| socket_with(family, kind, SocketFlags::CLOEXEC, None);
-    if matches!(probe(AddressFamily::PACKET, SocketType::RAW), Err(Errno::PERM | Errno::ACCESS)) {
-        return CaptureError::NotPermitted { interface };
-    }
-    let exists = probe(AddressFamily::UNIX, SocketType::DGRAM)
-        .is_ok_and(|socket: OwnedFd| name_to_index(&socket, &interface).is_ok());
-    if interface != ANY_INTERFACE && !exists {
-        return CaptureError::NoInterface { interface };
-    }
-    CaptureError::Pcap { interface, source }
 }

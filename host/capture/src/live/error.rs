@@ -25,6 +25,34 @@ pub enum CaptureError {
         /// The interface.
         interface: String,
     },
+    /// It is there, but down.
+    #[error("{interface} is down")]
+    Down {
+        /// The interface.
+        interface: String,
+    },
+    /// The kernel does not say whether it is there.
+    #[error("cannot ask the kernel for {interface}")]
+    Lookup {
+        /// The interface.
+        interface: String,
+        /// What the kernel says.
+        source: io::Error,
+    },
+    /// All packet sockets that were opened ahead are in use, and this process can open no more.
+    #[error(
+        "no packet socket is left for {interface}: more new interfaces than spares; only a restart can open more"
+    )]
+    NoSpare {
+        /// The interface.
+        interface: String,
+    },
+    /// The packet sockets for later cannot be opened.
+    #[error("cannot open packet sockets for interfaces that come later")]
+    Reserve {
+        /// What the kernel says.
+        source: io::Error,
+    },
     /// libpcap failed.
     #[error("cannot capture on {interface}")]
     Pcap {

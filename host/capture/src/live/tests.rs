@@ -14,7 +14,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use super::device::Device;
 use super::outage::with_sources;
-use super::{CaptureSettings, LiveCapture};
+use super::{CaptureSettings, Devices, LiveCapture};
 use crate::decode::decode;
 use crate::filter::Filter;
 use crate::frame::{Frame, LinkType};
@@ -22,9 +22,9 @@ use crate::link_changes::LinkChanges;
 use crate::local_network::LocalNetwork;
 use crate::namespace::{Namespace, ip, send_frame};
 
-const LONG: Duration = Duration::from_secs(20);
+pub(super) const LONG: Duration = Duration::from_secs(20);
 
-fn udp(first_port: u16, last_port: u16) -> Watch {
+pub(super) fn udp(first_port: u16, last_port: u16) -> Watch {
     Watch { transport: Transport::Udp, first_port, last_port, set: TcpFlags(0), clear: TcpFlags(0) }
 }
 
@@ -32,16 +32,16 @@ fn syn(port: u16) -> Watch {
     Watch { transport: Transport::Tcp, set: TcpFlags::SYN, clear: TcpFlags::ACK, ..udp(port, port) }
 }
 
-fn filter(watches: &[Watch]) -> Arc<Filter> {
+pub(super) fn filter(watches: &[Watch]) -> Arc<Filter> {
     Arc::new(Filter::from_watches(watches))
 }
 
 /// What a capture handed on.
 #[derive(Clone, Default)]
-struct Seen(Arc<Mutex<Vec<(LinkType, Read)>>>);
+pub(super) struct Seen(pub(super) Arc<Mutex<Vec<(LinkType, Read)>>>);
 
 /// A knock, or why not and of what bytes.
-type Read = Result<Knock, String>;
+pub(super) type Read = Result<Knock, String>;
 
 impl Seen {
     fn capture(&self, interface: &str, watches: &[Watch]) -> LiveCapture {
@@ -71,10 +71,12 @@ impl Seen {
                 .map_err(|reason| format!("{reason}: {:02x?}", frame.bytes));
             seen.lock().unwrap().push((frame.link, knock));
         };
-        LiveCapture::start_after(None, settings, filter(watches), changes, Arc::new(()), sink).unwrap()
+        let devices = Arc::new(Devices::direct());
+        LiveCapture::start_after(None, settings, filter(watches), devices, changes, Arc::new(()), sink)
+            .unwrap()
     }
 
-    fn lines(&self) -> Vec<String> {
+    pub(super) fn lines(&self) -> Vec<String> {
         let seen = self.0.lock().unwrap();
         seen.iter()
             .map(|(_, knock)| match knock {
@@ -87,7 +89,7 @@ impl Seen {
     }
 
     /// Waits for these lines and no others.
-    fn expect(&self, lines: &[&str]) {
+    pub(super) fn expect(&self, lines: &[&str]) {
         until(|| self.lines().len() >= lines.len(), || format!("{:?}, not {lines:?}", self.lines()));
         assert_eq!(self.lines(), lines);
     }
@@ -98,7 +100,7 @@ impl Seen {
 }
 
 /// Runs a test where only its own packets are.
-fn in_namespace(test: impl FnOnce() + Send) {
+pub(super) fn in_namespace(test: impl FnOnce() + Send) {
     let Some(namespace) = Namespace::new() else { return };
     namespace.inside(|| {
         // Neighbour discovery has extension headers, so it would mix in. `lo` is there already and keeps its IPv6.
@@ -107,7 +109,7 @@ fn in_namespace(test: impl FnOnce() + Send) {
     });
 }
 
-fn until(mut done: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
+pub(super) fn until(mut done: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
     let end = Instant::now() + LONG;
     while !done() {
         assert!(Instant::now() < end, "{}", otherwise());
@@ -116,7 +118,7 @@ fn until(mut done: impl FnMut() -> bool, otherwise: impl Fn() -> String) {
 }
 
 /// Sends datagrams to closed ports.
-fn send(packets: &[(&str, &str)]) {
+pub(super) fn send(packets: &[(&str, &str)]) {
     for (to, payload) in packets {
         let from = if to.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
         UdpSocket::bind(from).unwrap().send_to(payload.as_bytes(), to).unwrap();
@@ -124,13 +126,14 @@ fn send(packets: &[(&str, &str)]) {
 }
 
 /// A pair of cables' ends, `a` and `b`; what is sent on `b` arrives at `a`.
-fn veth() {
+pub(super) fn veth() {
     ip("link add pe-a type veth peer name pe-b");
     ip("link set pe-a up");
     ip("link set pe-b up");
 }
 
-const UDP_2222: &str = "4500 001f 0001 0000 3f 11 0000 c0000201 c6336402 1234 08ae 000b 0000 616263";
+pub(super) const UDP_2222: &str =
+    "4500 001f 0001 0000 3f 11 0000 c0000201 c6336402 1234 08ae 000b 0000 616263";
 /// With destination options in front of the datagram.
 const UDP_2222_V6: &str =
     "60000000 0013 3c 39 20010db8000000000000000000000001 20010db8000000000000000000000002
@@ -188,38 +191,58 @@ fn ethernet_is_read_with_and_without_tags() {
 const TUNNEL: &str = "
 import fcntl, os, struct, sys
 tunnel = os.open('/dev/net/tun', os.O_RDWR)
-fcntl.ioctl(tunnel, 0x400454ca, struct.pack('16sH22x', b'pe-t', 0x1001))
+fcntl.ioctl(tunnel, 0x400454ca, struct.pack('16sH22x', sys.argv[1].encode(), 0x1001))
 print('ready', flush=True)
 for line in sys.stdin:
     os.write(tunnel, bytes.fromhex(line))
 ";
 
-#[test]
-fn raw_ip_from_a_tunnel_is_read() {
-    in_namespace(|| {
-        let tunnel =
-            Command::new("python3").args(["-c", TUNNEL]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+/// The far end of a tunnel; its interface goes when this is dropped.
+pub(super) struct Tunnel(Child);
+
+impl Tunnel {
+    /// One whose interface has this name and is up. None, with a word on stderr, if this machine has none. In CI that is a failure.
+    pub(super) fn open(interface: &str) -> Option<Self> {
+        let arguments = ["-c", TUNNEL, interface];
+        let child =
+            Command::new("python3").args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let is_ready = |child: &mut Child| {
             let mut line = String::new();
             BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).is_ok() && line == "ready\n"
         };
-        let Some(mut tunnel) = tunnel.ok().and_then(|mut child| is_ready(&mut child).then_some(child)) else {
+        let Some(child) = child.ok().and_then(|mut child| is_ready(&mut child).then_some(child)) else {
             assert!(std::env::var_os("CI").is_none(), "no tunnel");
             eprintln!("skipped: this test needs python3 and /dev/net/tun");
-            return;
+            return None;
         };
-        ip("link set pe-t up");
+        ip(&format!("link set {interface} up"));
+        Some(Self(child))
+    }
+
+    /// A packet comes out of it.
+    pub(super) fn send(&mut self, packet: &str) {
+        writeln!(self.0.stdin.as_mut().unwrap(), "{packet}").unwrap();
+    }
+}
+
+impl Drop for Tunnel {
+    fn drop(&mut self) {
+        drop(self.0.stdin.take());
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn raw_ip_from_a_tunnel_is_read() {
+    in_namespace(|| {
+        let Some(mut tunnel) = Tunnel::open("pe-t") else { return };
         let seen = Seen::default();
         let capture = seen.capture("pe-t", &[udp(2222, 2222)]);
-        let mut input = tunnel.stdin.take().unwrap();
-        for packet in [&UDP_2222.replace("08ae", "08af"), UDP_2222] {
-            writeln!(input, "{packet}").unwrap();
-        }
+        tunnel.send(&UDP_2222.replace("08ae", "08af"));
+        tunnel.send(UDP_2222);
         seen.expect(&["udp 2222 abc"]);
         assert_eq!(seen.link(), LinkType::Ip);
         assert_eq!(capture.stats().unwrap().received, 1);
-        drop(input);
-        tunnel.wait().unwrap();
     });
 }
 

@@ -1,7 +1,6 @@
 //! What is known of a real network as it changes, and where its packets are seen.
 
 use std::net::Ipv6Addr;
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Instant;
 
@@ -12,7 +11,7 @@ use crate::decode::decode;
 use crate::filter::Filter;
 use crate::links::LOOPBACK;
 use crate::live::{CaptureSettings, LiveCapture};
-use crate::namespace::{Namespace, ip, send_frame};
+use crate::namespace::{Namespace, ip, made, send_frame};
 
 const LONG: Duration = Duration::from_secs(20);
 
@@ -214,15 +213,6 @@ fn on_a_wire(test: impl FnOnce() + Send) {
         ip("link set pe-b up");
         test();
     });
-}
-
-/// Makes an interface, unless this kernel has none of its kind.
-fn made(arguments: &str) -> bool {
-    let made = Command::new("ip").args(arguments.split_whitespace()).output().unwrap();
-    if !made.status.success() {
-        eprintln!("skipped: ip {arguments}: {}", String::from_utf8_lossy(&made.stderr).trim());
-    }
-    made.status.success()
 }
 
 #[test]
