@@ -11,7 +11,7 @@ pub struct Devices(Mode);
 
 enum Mode {
     Direct,
-    Reserved(Reserve),
+    Reserved(Box<Reserve>),
 }
 
 impl Devices {
@@ -37,7 +37,8 @@ impl Devices {
         more: usize,
         when_exhausted: impl Fn() + Send + Sync + 'static,
     ) -> Result<Self, CaptureError> {
-        Ok(Self(Mode::Reserved(Reserve::open(places, more, Box::new(when_exhausted))?)))
+        let reserve = Reserve::open(places, more, Box::new(when_exhausted))?;
+        Ok(Self(Mode::Reserved(Box::new(reserve))))
     }
 
     pub(super) fn open(
