@@ -17,13 +17,13 @@ use postern_core::{Observer, Phase, Report, What};
 use postern_doorman::Release;
 use postern_sandbox::{Generation, Loader, Runtime};
 use sd_notify::NotifyState;
-use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
 use crate::assemble::{Assembled, RunningRules, assemble};
 use crate::clock::until;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
+use crate::signals::Hangups;
 use crate::state;
 use crate::watch::{FileWatch, Noticed};
 use pace::Pace;
@@ -113,7 +113,7 @@ impl Reloads {
 
     /// Waits for the next reason to do something about reloads, and does it. It never waits for a file, and is safe to cancel. The files of
     /// suspended rules are looked for until they are back.
-    pub(crate) async fn turn(&mut self, hangup: &mut Signal, is_any_suspended: bool) {
+    pub(crate) async fn turn(&mut self, hangup: &mut Hangups, is_any_suspended: bool) {
         self.look_as_needed(is_any_suspended);
         let has_room = self.under_way.len() <= MOST_STUCK;
         let due = self.pace.due().filter(|_| has_room);
@@ -126,7 +126,7 @@ impl Reloads {
                 self.release_timer.note_change();
                 self.pace.note_change(Instant::now());
             }
-            Some(()) = hangup.recv() => {
+            () = hangup.recv() => {
                 self.observer.report(&Report::new(What::Hangup));
                 self.release_timer.ask();
                 self.pace.ask(Instant::now());

@@ -23,6 +23,7 @@ mod log_level;
 mod module;
 mod names;
 mod reload;
+mod roles;
 mod set_door;
 mod slow;
 mod sources;

@@ -3,6 +3,7 @@
 //! If a test panics, everything needed to understand it is printed: the command, the files, the log.
 
 pub(crate) mod log;
+mod roles;
 
 use std::fmt::Write as _;
 use std::fs;
@@ -18,6 +19,7 @@ use tempfile::TempDir;
 use crate::deadline::{PATIENCE, eventually};
 use crate::lab::Lab;
 use log::{Entry, Log};
+pub use roles::ProcessStatus;
 
 /// A configuration that a daemon can be started with.
 #[derive(Debug)]
@@ -340,6 +342,12 @@ impl<'lab> Daemon<'lab> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
         number.expect("a running process has resident memory")
+    }
+
+    /// The number of its first process.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     fn pid(&self) -> Pid {

@@ -16,7 +16,7 @@ mod skip;
 pub mod frame;
 
 pub use daemon::log::{Entry, Log};
-pub use daemon::{Daemon, Setup};
+pub use daemon::{Daemon, ProcessStatus, Setup};
 pub use deadline::{PATIENCE, eventually, eventually_within, sleep_until};
 pub use lab::injector::Injector;
 pub use lab::namespace::Namespace;

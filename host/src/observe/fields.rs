@@ -120,7 +120,16 @@ fn own(what: &What<'_>) -> Fields {
         | What::Advice { text: detail }
         | What::Slow { detail, .. }
         | What::NoThread { error: detail }
+        | What::OneProcess { detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
+        What::Confined { role, detail } | What::BarrierMissing { role, detail } => {
+            vec![("role", text(role)), ("detail", text(detail))]
+        }
+        What::RoleEnded { role, detail, again_in } => vec![
+            ("role", text(role)),
+            ("detail", text(detail)),
+            ("again_s", Value::Float(again_in.as_secs_f64())),
+        ],
         What::StuckOpen { detail, again_in } => {
             let again = again_in.map(|pause| ("again_s", Value::Float(pause.as_secs_f64())));
             std::iter::once(("detail", text(detail))).chain(again).collect()

@@ -214,6 +214,12 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
             format!("file changes will not be noticed ({error}); send SIGHUP instead")
         }
         What::Ready { .. } => return "listening on all interfaces".into(),
+        What::Confined { role, detail } => format!("{role}: {detail}"),
+        What::BarrierMissing { role, detail } => format!("{role} runs without a barrier: {detail}"),
+        What::OneProcess { detail } => format!("everything runs in one process: {detail}"),
+        What::RoleEnded { role, detail, again_in } => {
+            format!("the {role} ended ({detail}); the next one starts in {}", duration::show(*again_in))
+        }
         What::Panicked { thread } => return panicked(*thread).into(),
         What::Stopping => return "stopping".into(),
         What::Stopped { packets: Some(PacketCounts { received, lost }), open } => format!(

@@ -88,6 +88,10 @@ impl What<'_> {
             Self::Hangup => "hangup",
             Self::Slow { .. } => "slow",
             Self::NoThread { .. } => "no-thread",
+            Self::Confined { .. } => "confined",
+            Self::BarrierMissing { .. } => "barrier-missing",
+            Self::OneProcess { .. } => "one-process",
+            Self::RoleEnded { .. } => "role-ended",
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
             Self::Panicked { .. } => "panic",
@@ -131,6 +135,7 @@ impl What<'_> {
             | Self::ReloadRefused { .. }
             | Self::TenantRefused { .. }
             | Self::NoThread { .. }
+            | Self::RoleEnded { .. }
             | Self::Panicked { .. }
             | Self::Untidy { .. } => Severity::Error,
             Self::Refused { .. }
@@ -150,6 +155,8 @@ impl What<'_> {
             | Self::NextStart
             | Self::Advice { .. }
             | Self::Slow { .. }
+            | Self::BarrierMissing { .. }
+            | Self::OneProcess { .. }
             | Self::NotWatched { .. } => Severity::Warn,
             Self::Stage { .. }
             | Self::Opened { .. }
@@ -165,6 +172,7 @@ impl What<'_> {
             | Self::InForce { .. }
             | Self::Hangup
             | Self::Ready { .. }
+            | Self::Confined { .. }
             | Self::Stopped { .. } => Severity::Info,
             // Where packets leave, the capture of those that come in says the same.
             Self::Listening { direction: Direction::Outgoing, .. }

@@ -407,6 +407,34 @@ pub enum What<'a> {
         /// The number of the generation in force.
         generation: u64,
     },
+    /// A process of the daemon has given up all that it does not need.
+    Confined {
+        /// Which: `engine`, `doorman`.
+        role: Cow<'a, str>,
+        /// What holds it now, in words.
+        detail: Cow<'a, str>,
+    },
+    /// Something that should hold a process of the daemon does not; it runs all the same.
+    BarrierMissing {
+        /// Which process.
+        role: Cow<'a, str>,
+        /// What does not, and why.
+        detail: Cow<'a, str>,
+    },
+    /// Everything runs in one process, which has every right that any part of it needs.
+    OneProcess {
+        /// Why, and what that leaves out.
+        detail: Cow<'a, str>,
+    },
+    /// A process of the daemon has ended that should not have.
+    RoleEnded {
+        /// Which.
+        role: Cow<'a, str>,
+        /// How: its status or the signal.
+        detail: Cow<'a, str>,
+        /// When the next one is started.
+        again_in: Duration,
+    },
     /// A thread of the daemon has panicked.
     Panicked {
         /// Which.
