@@ -13,6 +13,7 @@ mod lines;
 mod mistakes;
 mod per_tenant;
 mod rate_limit;
+mod relay;
 mod words;
 
 #[cfg(test)]
@@ -27,6 +28,8 @@ pub(crate) use foreign::Foreign;
 pub(crate) use line::Line;
 pub use lines::{Format, start};
 pub(crate) use mistakes::{report_refused_reload, report_refused_start, report_refused_tenant};
+pub use relay::Relay;
+pub(crate) use relay::{Told, tell_supervisor};
 pub(crate) use words::words;
 
 use limits::{Admitted, LineLimits};
@@ -41,6 +44,8 @@ pub(crate) trait Log: Send + Sync {
 pub(crate) struct Context<'a> {
     /// How many lines of the kind and the tenant were held back before this one; none if this kind is never held back.
     pub(crate) suppressed: Option<u64>,
+    /// Lines that were lost on their way here.
+    pub(crate) unsaid: u64,
     /// Drops so far.
     pub(crate) counters: &'a Counters,
 }
@@ -75,7 +80,7 @@ impl<L: Log> Observer for Observers<L> {
             Admitted::After(suppressed) => Some(suppressed),
             Admitted::Not => return,
         };
-        self.log.write(report, &Context { suppressed, counters: &self.counters });
+        self.log.write(report, &Context { suppressed, unsaid: 0, counters: &self.counters });
     }
 
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {

@@ -45,8 +45,10 @@ pub(crate) struct SignalTeller {
 impl Signals {
     /// Catches them from now on.
     pub(crate) fn catch() -> io::Result<Self> {
-        let stop =
-            Caught { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? };
+        let stop = Caught {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        };
         let hangup = Hangups(Source::Own(signal(SignalKind::hangup())?));
         Ok(Self { hangup, stop: StopSignals(Source::Own(stop)) })
     }

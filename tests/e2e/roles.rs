@@ -19,7 +19,8 @@ const NONE: &str = "0000000000000000";
 
 /// A door of commands beside the guarded port, and its own knock.
 fn lamp(dir: &std::path::Path) -> String {
-    let command = |verb: &str| format!(r#"["/bin/sh", "-c", "echo {verb} $0 >> {}/ran", "{{ip}}"]"#, dir.display());
+    let command =
+        |verb: &str| format!(r#"["/bin/sh", "-c", "echo {verb} $0 >> {}/ran", "{{ip}}"]"#, dir.display());
     format!("{SSH_2S}\n[doors.lamp]\nopen = {}\nclose = {}\nfor = \"1s\"\n", command("on"), command("off"))
 }
 
@@ -54,7 +55,8 @@ fn what_sees_packets_may_do_nothing_else() {
         };
         let links = fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").flatten();
         let targets = links.filter_map(|link| fs::read_link(link.path()).ok()?.to_str().map(str::to_owned));
-        let holds = targets.into_iter().any(|to| inodes.iter().any(|inode| to == format!("socket:[{inode}]")));
+        let holds =
+            targets.into_iter().any(|to| inodes.iter().any(|inode| to == format!("socket:[{inode}]")));
         if holds {
             holders += 1;
             let status = fs::read_to_string(format!("/proc/{pid}/status")).expect("it runs");

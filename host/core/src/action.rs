@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::claim::Claim;
 use crate::door::{OpeningKey, Order};
 use crate::report::Report;
@@ -56,7 +58,7 @@ pub enum Action {
 }
 
 /// Why a door was closed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Why {
     /// It expired.
     Expired,

@@ -5,6 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use ipnet::IpNet;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// For whom a door is opened: one address, on one link if it has a meaning there only, or all addresses of a prefix.
 ///
@@ -15,6 +17,20 @@ pub struct Client {
     address: IpAddr,
     width: u8,
     link: u32,
+}
+
+/// Written as its text.
+impl Serialize for Client {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Client {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|wrong| D::Error::custom(format!("{text:?} is {wrong}")))
+    }
 }
 
 impl Client {

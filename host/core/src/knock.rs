@@ -5,6 +5,8 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The most bytes of payload that a knock carries: what fits an Ethernet frame.
 pub const MAX_PAYLOAD: usize = 1500;
 
@@ -50,7 +52,7 @@ pub struct Knock {
 }
 
 /// Which way a packet was going when it was captured.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Direction {
     /// To this machine, as far as the interface can tell.
     #[default]

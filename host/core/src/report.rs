@@ -6,6 +6,8 @@ mod what;
 
 use std::borrow::Cow;
 
+use serde::{Deserialize, Serialize};
+
 pub use observer::Observer;
 pub use what::{PacketCounts, Phase, Severity, ThreadKind, Unprotected, What};
 
@@ -15,7 +17,7 @@ use crate::tenant::{RuleId, TenantId};
 /// Something that happened, and whom and what it is about.
 ///
 /// It borrows what its maker has at hand, so that making one costs no allocation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Report<'a> {
     /// Whose it is.
     pub scope: Scope<'a>,
@@ -28,7 +30,7 @@ pub struct Report<'a> {
 }
 
 /// Whose something is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Scope<'a> {
     /// The machine's.
     Machine,

@@ -43,6 +43,22 @@ impl Counters {
         named(|reason| self.total(reason))
     }
 
+    /// Every count that is not zero, by whose it is; those of tenants beyond the ones that are kept are the machine's.
+    pub(super) fn all(&self) -> Vec<(Option<TenantId>, DropReason, u64)> {
+        let tenants = self.0.tenants();
+        let mut all = Vec::new();
+        for reason in DropReason::ALL {
+            let mut rest = self.total(reason);
+            for (tenant, counts) in tenants.iter() {
+                let count = counts.of(reason);
+                rest = rest.saturating_sub(count);
+                all.extend((count > 0).then(|| (Some(tenant.clone()), reason, count)));
+            }
+            all.extend((rest > 0).then_some((None, reason, rest)));
+        }
+        all
+    }
+
     /// The same for each tenant, without tenants that had none. Those of the machine and of more tenants than are kept are not here.
     pub(super) fn by_tenant(&self) -> Vec<(TenantId, NamedCounts)> {
         let tenants = self.0.tenants();

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use clap::ValueEnum;
-use postern_core::{Observer, Report, Severity, What};
+use postern_core::{Report, Severity, What};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::foreign::Foreign;
 use super::level::{directives, least};
 use super::line::Line;
-use super::{Context, Log, Observers, fields, words};
+use super::{Context, Log, Observers, Relay, fields, words};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -30,9 +30,9 @@ pub enum Format {
 }
 
 /// Lines that may wait for the reader of standard error; more are dropped, so that a slow reader delays no packet.
-const WAITING: usize = 8192;
+pub(super) const WAITING: usize = 8192;
 /// Places beside them for the daemon's last lines, of which there are fewer: these are not dropped because others wait.
-const RESERVED: usize = 16;
+pub(super) const RESERVED: usize = 16;
 
 /// Has log lines of `level` and above written to standard error, by a thread of its own. `level` may be a filter as `tracing-subscriber`
 /// takes it, too. Returns the observer, and a guard that waits a moment for the last lines when it is dropped.
@@ -40,7 +40,7 @@ const RESERVED: usize = 16;
 /// # Errors
 /// If `level` is neither, or logging was set up before.
 #[expect(clippy::disallowed_methods, reason = "each line is clean: see `Line::render`")]
-pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Observer>, WorkerGuard)> {
+pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Relay>, WorkerGuard)> {
     let filter = EnvFilter::try_new(directives(level)?)?;
     let (queue, guard) = LineQueue::start(io::stderr());
     let lines = StderrLog { format, has_colours: io::stderr().is_terminal(), queue };
@@ -71,18 +71,19 @@ impl StderrLog {
 impl Log for StderrLog {
     fn write(&self, report: &Report<'_>, context: &Context<'_>) {
         let most = if is_one_of_the_last(&report.what) { WAITING + RESERVED } else { WAITING };
-        self.put(&line(report, context, self.queue.counts.dropped.load(Ordering::Relaxed)), most);
+        let unsaid = context.unsaid + self.queue.dropped();
+        self.put(&line(report, context, unsaid), most);
     }
 }
 
 /// Whether it is reported at most once, at the daemon's end.
-const fn is_one_of_the_last(what: &What<'_>) -> bool {
+pub(super) const fn is_one_of_the_last(what: &What<'_>) -> bool {
     matches!(what, What::StartRefused { .. } | What::Stopping | What::Stopped { .. } | What::Untidy { .. })
 }
 
 /// Lines on their way to the thread that writes them.
 #[derive(Clone, Debug)]
-struct LineQueue {
+pub(super) struct LineQueue {
     writer: NonBlocking,
     counts: Arc<LineCounts>,
 }
@@ -96,8 +97,13 @@ struct LineCounts {
 }
 
 impl LineQueue {
+    /// Lines that were dropped so far.
+    pub(super) fn dropped(&self) -> u64 {
+        self.counts.dropped.load(Ordering::Relaxed)
+    }
+
     /// Has lines written to `to` by a thread; the guard waits a moment for the last when it is dropped.
-    fn start(to: impl Write + Send + 'static) -> (Self, WorkerGuard) {
+    pub(super) fn start(to: impl Write + Send + 'static) -> (Self, WorkerGuard) {
         let counts = Arc::new(LineCounts::default());
         let to = Counted { to, counts: Arc::clone(&counts) };
         // One place more, for the guard's own message to the thread.
@@ -109,7 +115,7 @@ impl LineQueue {
     }
 
     /// Has a line written, or counts it as dropped if `most` wait.
-    fn put(&self, most: usize, render: impl FnOnce() -> String) {
+    pub(super) fn put(&self, most: usize, render: impl FnOnce() -> String) {
         let more = |waiting| (waiting < most).then_some(waiting + 1);
         if self.counts.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_err() {
             self.counts.dropped.fetch_add(1, Ordering::Relaxed);
@@ -188,7 +194,9 @@ mod tests {
         let (queue, guard) = LineQueue::start(SlowReader(waits, Arc::clone(&written)));
         let log = StderrLog { format: Format::Json, has_colours: false, queue };
         let counters = Counters::default();
-        let write = |what| log.write(&Report::new(what), &Context { suppressed: None, counters: &counters });
+        let write = |what| {
+            log.write(&Report::new(what), &Context { suppressed: None, unsaid: 0, counters: &counters })
+        };
         (0..WAITING + 7).for_each(|_| write(What::Hangup));
         write(What::Stopping);
         write(What::Stopped { packets: None, open: 0 });

@@ -34,7 +34,8 @@ impl Daemon<'_> {
     pub fn role(&self, role: &str) -> Option<Pid> {
         let wanted = format!("role\0{role}\0");
         let is_it = |pid: i32| {
-            let parent = status_of(pid).is_some_and(|status| status.field("PPid") == self.child.id().to_string());
+            let parent =
+                status_of(pid).is_some_and(|status| status.field("PPid") == self.child.id().to_string());
             let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             parent && arguments.ends_with(&wanted)
         };

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::action::Why;
 use crate::drop_reason::DropReason;
 use crate::knock::Direction;
@@ -11,7 +13,7 @@ use crate::knock::Direction;
 /// What happened. Texts in it are a rule's, the system's or a configuration's own, to be shown and nothing else.
 ///
 /// [`What::name`] is each one's name in logs; what comes with it is in the fields here and in those of [`super::Report`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What<'a> {
     // Judging. All of these have a rule.
     /// A client came this far.
@@ -464,7 +466,7 @@ pub enum What<'a> {
 }
 
 /// Packets on all interfaces.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PacketCounts {
     /// Those that were captured.
     pub received: u64,
@@ -473,7 +475,7 @@ pub struct PacketCounts {
 }
 
 /// How bad something is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Severity {
     /// A person must do something.
     Error,
@@ -486,7 +488,7 @@ pub enum Severity {
 }
 
 /// Why others can change the table with the guarded ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unprotected {
     /// The kernel does not know tables that are owned and outlive their owner; Linux 6.9 does.
     Kernel,
@@ -495,7 +497,7 @@ pub enum Unprotected {
 }
 
 /// For what a configuration is prepared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Phase {
     /// For the start; nothing runs yet.
     Start,
@@ -504,7 +506,7 @@ pub enum Phase {
 }
 
 /// A thread of the daemon that can panic without ending it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ThreadKind {
     /// It judges; it starts over without what it remembered of clients.
     Worker,
