@@ -29,7 +29,7 @@ pub(crate) use line::Line;
 pub use lines::{Format, start};
 pub(crate) use mistakes::{report_refused_reload, report_refused_start, report_refused_tenant};
 pub use relay::Relay;
-pub(crate) use relay::{Told, tell_supervisor};
+pub(crate) use relay::{relay_all, tell_supervisor};
 pub(crate) use words::words;
 
 use limits::{Admitted, LineLimits};

@@ -33,7 +33,7 @@ pub trait Relay: Observer {
 
 /// What a role tells.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum Told<'a> {
+enum Told<'a> {
     /// Something happened.
     Report {
         #[serde(borrow)]

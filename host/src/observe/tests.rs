@@ -21,7 +21,7 @@ pub(super) fn tenant(name: &str) -> TenantId {
 fn line(report: &Report<'_>) -> Line {
     let counters = Counters::default();
     counters.count(None, DropReason::NotIp, 3);
-    lines::line(report, &Context { suppressed: Some(0), counters: &counters }, 2)
+    lines::line(report, &Context { suppressed: Some(0), unsaid: 0, counters: &counters }, 2)
 }
 
 fn ssh() -> RuleId {
@@ -130,7 +130,7 @@ fn stopped(drops: &[(Option<&str>, u64)], packets: Option<PacketCounts>) -> serd
     for (name, count) in drops {
         counters.count(name.map(tenant).as_ref(), DropReason::Fault, *count);
     }
-    let context = Context { suppressed: None, counters: &counters };
+    let context = Context { suppressed: None, unsaid: 0, counters: &counters };
     let line = lines::line(&Report::new(What::Stopped { packets, open: 2 }), &context, 0);
     serde_json::from_str(&line.render(Format::Json, false)).unwrap()
 }
