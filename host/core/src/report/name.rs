@@ -59,6 +59,7 @@ impl What<'_> {
             Self::TableTaken { .. } => "table-taken",
             Self::GuardDown { .. } => "guard-down",
             Self::FilterUnwatched { .. } => "filter-unwatched",
+            Self::LinkBroken { .. } => "link-broken",
             Self::OpeningsUnread { .. } => "openings-unread",
             Self::DoorsRefused { .. } => "doors-refused",
             Self::NotReleased { .. } => "not-released",
@@ -134,6 +135,7 @@ impl What<'_> {
             | Self::StartRefused { .. }
             | Self::ReloadRefused { .. }
             | Self::TenantRefused { .. }
+            | Self::LinkBroken { .. }
             | Self::NoThread { .. }
             | Self::RoleEnded { .. }
             | Self::Panicked { .. }
