@@ -29,14 +29,11 @@ pub(crate) enum Attempt {
 ///
 /// # Errors
 /// Anything else that keeps the doors from being in place.
-pub(crate) async fn apply_when_free<F>(
+pub(crate) async fn apply_when_free(
     signals: &mut Signals,
     observer: &dyn Observer,
-    mut attempt: impl FnMut() -> F,
-) -> Result<Attempt, NotInPlace>
-where
-    F: Future<Output = Result<Posture, NotInPlace>>,
-{
+    mut attempt: impl AsyncFnMut() -> Result<Posture, NotInPlace>,
+) -> Result<Attempt, NotInPlace> {
     for tries in 0_u32.. {
         let tried = tokio::select! {
             tried = attempt() => tried,

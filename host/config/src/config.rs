@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
+use crate::confinement::Confinement;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::rule_file::{LostDoor, RuleFile};
@@ -23,7 +24,7 @@ use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::table::{Table, TomlSource};
 use crate::tenant::Tenant;
 use crate::trust::Trust;
-use crate::{guards, interfaces, memory, tenant};
+use crate::{confinement, guards, interfaces, memory, tenant};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
@@ -61,6 +62,8 @@ pub struct Config {
     pub rules: Vec<RuleFile>,
     /// Which owners' rule files and modules are accepted.
     pub trust: Trust,
+    /// How the daemon's processes are held.
+    pub confinement: Confinement,
 }
 
 /// A configuration as it was read.
@@ -211,6 +214,7 @@ impl Config {
             rules: Vec::new(),
             // knockd does not check owners, and a knockd.conf names no modules.
             trust: Trust::Anybody,
+            confinement: Confinement::of_machine(),
         }
     }
 
@@ -306,6 +310,7 @@ impl Config {
         let rules_dir = table.folder("rules").map_or("rules", |at| at.value);
         let rules_dir = file.with_file_name(rules_dir);
         let is_strict = table.flag("strict_modes").unwrap_or(true);
+        let confinement = confinement::read(&table);
         let limits = table.table("limits");
         let limit_range = Duration::from_secs(1)..=Ceilings::LONGEST;
         let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
@@ -336,6 +341,7 @@ impl Config {
             memory,
             rules: Vec::new(),
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
+            confinement,
         }
     }
 

@@ -12,6 +12,7 @@ mod source;
 // What it says.
 mod ceilings;
 mod config;
+mod confinement;
 mod door;
 mod guards;
 mod interfaces;
@@ -35,6 +36,7 @@ mod trust;
 
 pub use activity::{Activity, Doing};
 pub use config::{Config, ConfigReading};
+pub use confinement::{Account, Confinement};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use postern_toml::{PosternToml, config_identity};

@@ -1,0 +1,68 @@
+//! What the supervisor and the engine say to each other over the engine's standard input. What an engine says is bounded, and acted on only as
+//! far as a wrong engine may have it.
+
+use std::time::Duration;
+
+use postern_core::Direction;
+use serde::{Deserialize, Serialize};
+
+/// Most bytes of a message from the engine.
+pub(super) const MOST_FROM_ENGINE: usize = 64 << 10;
+/// Most bytes of a message to the engine.
+pub(super) const MOST_TO_ENGINE: usize = 1 << 20;
+
+/// To the engine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ToEngine {
+    /// The first message. With it come, in this order: the stream for its reports, the talk about configurations, the link to the doorman, and
+    /// the link to the runner.
+    Start(EngineStart),
+    /// A link to the next doorman, since the one before has ended.
+    Doorman,
+    /// A link to the next runner.
+    Runner,
+    /// The ledger's file, if a descriptor comes with it; else there is none, or it could not be opened, and this says why.
+    Ledger(Option<String>),
+    /// Read the configuration again.
+    Hangup,
+    /// Stop, because of this signal.
+    Stop(i32),
+}
+
+/// What an engine must know before it reads a configuration, because it gives up the means to act on it.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct EngineStart {
+    /// The filter of its log lines, as `tracing` has it.
+    pub(super) log_filter: String,
+    /// The user to become; none to stay.
+    pub(super) account: Option<(u32, u32)>,
+    /// After how long without [`FromEngine::Alive`] it is taken for hung; none if nobody asks.
+    pub(super) watchdog: Option<Duration>,
+    /// Where to capture, at least at first.
+    pub(super) captures: Vec<(String, Direction)>,
+}
+
+/// From the engine.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum FromEngine {
+    /// It has given up what it does not need: what holds, and what is missing.
+    Confined { held: String, missing: Vec<String> },
+    /// Every interface has been tried, with or without success.
+    Tried,
+    /// It runs, or goes on after a reload.
+    Ready,
+    /// A reload begins.
+    Reloading,
+    /// It begins to stop.
+    Stopping,
+    /// It needs the ledger's file, as [`postern_ledger::LedgerRequest`] has it; [`ToEngine::Ledger`] answers.
+    Ledger { make: bool, copy: bool },
+    /// It needs more packet sockets than it has: only another engine can open them.
+    Exhausted,
+    /// A synthetic knock went all the way.
+    Alive,
+    /// It ends now, as it should; with the number of its [`crate::exit::Exit`].
+    Ended { exit: u8, signal: Option<i32> },
+    /// It cannot run, and why.
+    CannotRun(String),
+}

@@ -1,0 +1,129 @@
+//! RoleProcess: one process of the daemon, as the supervisor sees it: what it says, and its end.
+
+use std::io;
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postern_link::TalkSender;
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::program::Program;
+use crate::observe::{Relay, relay_all};
+
+/// How long a role may leave the supervisor's messages unread before it is ended: it stands still.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A process that was started. It is killed when this is dropped, and reaped by a thread.
+#[derive(Debug)]
+pub(super) struct RoleProcess {
+    /// Counts those that the supervisor started: what an earlier one of the role said last is told from what this one says.
+    pub(super) number: u64,
+    pub(super) started: Instant,
+    pid: Option<Pid>,
+    sender: TalkSender,
+}
+
+/// What comes from a process.
+#[derive(Debug)]
+pub(super) enum FromRole<M> {
+    Message(M, Vec<OwnedFd>),
+    /// It has ended and was reaped.
+    Ended(String),
+}
+
+impl RoleProcess {
+    /// Starts the program as `role`. What it says, at most `most` bytes a message, and its end go to `events` with the number; they are called on
+    /// threads of their own.
+    ///
+    /// # Errors
+    /// If the system has no process or no thread for it.
+    pub(super) fn start<M: DeserializeOwned + 'static>(
+        program: &Program,
+        role: &str,
+        number: u64,
+        most: usize,
+        events: impl Fn(u64, FromRole<M>) + Send + 'static,
+    ) -> io::Result<Self> {
+        let (child, talk) = program.start(role)?;
+        let (sender, mut receiver) = talk.split(Some(PATIENCE))?;
+        let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
+        let process = Self { number, started: Instant::now(), pid, sender: sender.clone() };
+        thread::Builder::new().name(format!("from-{role}")).spawn(move || {
+            let mut child = child;
+            // A message that is none ends the talk as well: whoever sends it is not what it should be.
+            while let Ok(Some((message, descriptors))) = receiver.receive(most) {
+                events(number, FromRole::Message(message, descriptors));
+            }
+            sender.end();
+            events(number, FromRole::Ended(reap(&mut child)));
+        })?;
+        Ok(process)
+    }
+
+    /// Sends it a message; if it cannot be sent the process ends, and that is told.
+    pub(super) fn send(&self, message: &impl Serialize, descriptors: &[BorrowedFd<'_>]) {
+        if self.sender.send(message, descriptors).is_err() {
+            self.kill();
+        }
+    }
+
+    /// Asks it to end: its talk does.
+    pub(super) fn end(&self) {
+        self.sender.end();
+    }
+
+    /// Ends it at once.
+    pub(super) fn kill(&self) {
+        self.sender.end();
+        if let Some(pid) = self.pid {
+            // It may have ended, but is not reaped before its talk has.
+            let _ = kill_process(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Waits for the end of a process whose talk has ended; it is killed if it does not come.
+fn reap(child: &mut Child) -> String {
+    let until = Instant::now() + LAST;
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return how(status),
+            Err(error) => return error.to_string(),
+            Ok(None) if Instant::now() >= until => {
+                let _ = child.kill();
+                return child.wait().map_or_else(|error| error.to_string(), how);
+            }
+            Ok(None) => thread::sleep(Duration::from_millis(5)),
+        }
+    }
+}
+
+/// How long a process has to end when its talk has ended.
+const LAST: Duration = Duration::from_secs(3);
+
+fn how(status: ExitStatus) -> String {
+    match (status.signal(), status.code()) {
+        (Some(31), _) => "killed for a system call that is not on its list".to_owned(),
+        (Some(signal), _) => format!("signal {signal}"),
+        (None, Some(code)) => format!("status {code}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+/// A stream for the reports of a role, which are relayed from now on.
+///
+/// # Errors
+/// If there are too many open files, or there can be no thread.
+pub(super) fn report_stream(relay: &Arc<dyn Relay>) -> io::Result<UnixStream> {
+    let (ours, of_role) = UnixStream::pair()?;
+    let relay = Arc::clone(relay);
+    thread::Builder::new().name("reports".to_owned()).spawn(move || drop(relay_all(ours, &*relay)))?;
+    Ok(of_role)
+}

@@ -1,0 +1,193 @@
+//! Holders: gives the processes that keep doors each new table, and their successors those that still count.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use postern_config::{Door, DoorKind};
+use postern_core::{DoorsTable as NetTable, OrderLimits, Release};
+use postern_link::{CommandsTable, TabledCommands, TabledDoor, ToDoorman, ToRunner};
+use postern_text::panic::PastPanic;
+
+use crate::roles::process::RoleProcess;
+use crate::roles::{DoorsTable, TableHolders};
+
+/// How long a process may take to take a table; after that it stands still, and gets it when it goes on.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the runner may take to open the journal; it gives up by itself before.
+const JOURNAL: Duration = Duration::from_secs(20);
+/// Tables that are kept for a successor: the one in place, and those that may be put in place next.
+const MOST_TABLES: usize = 16;
+
+/// The processes that keep doors, and their tables.
+#[derive(Default)]
+pub(super) struct Holders {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    doorman: Option<Arc<RoleProcess>>,
+    runner: Option<Arc<RoleProcess>>,
+    tables: BTreeMap<u32, DoorsTable>,
+    /// The newest that was put in place.
+    in_place: Option<u32>,
+    last_ticket: u64,
+    waiting: HashMap<u64, SyncSender<JournalAnswer>>,
+    /// Who waits for which table to be taken by which process.
+    taking: Vec<(u64, u32, SyncSender<()>)>,
+    /// Whether a journal was opened or asked for.
+    journal: Option<bool>,
+}
+
+/// Whether there is a journal, or why not.
+type JournalAnswer = Result<bool, String>;
+
+impl Holders {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().past_panic()
+    }
+
+    /// This doorman keeps the doors of the packet filter from now on; it gets all tables, and puts the one in place that was.
+    pub(super) fn doorman(&self, doorman: Arc<RoleProcess>) {
+        let mut state = self.lock();
+        for table in state.tables.values() {
+            doorman.send(&ToDoorman::Table(net_table(table)), &[]);
+        }
+        if let Some(table) = state.in_place {
+            // Nobody waits for the answer: the engine looks at what is open then.
+            doorman.send(&ToDoorman::PutInPlace { ticket: 0, table, release: Release::Later }, &[]);
+        }
+        state.doorman = Some(doorman);
+    }
+
+    /// This runner runs commands from now on; it gets all tables, and the journal if there was one.
+    pub(super) fn runner(&self, runner: Arc<RoleProcess>) {
+        let mut state = self.lock();
+        for table in state.tables.values() {
+            runner.send(&ToRunner::Table(commands_table(table)), &[]);
+        }
+        if let Some(is_needed) = state.journal {
+            runner.send(&ToRunner::OpenJournal { ticket: 0, is_needed }, &[]);
+        }
+        state.runner = Some(runner);
+    }
+
+    /// The doorman or runner with this number has ended. Nobody waits for it any more.
+    pub(super) fn ended(&self, number: u64) {
+        let mut state = self.lock();
+        let is_it = |process: &mut Arc<RoleProcess>| process.number == number;
+        if state.runner.take_if(is_it).is_some() {
+            state.waiting.clear();
+        }
+        state.doorman.take_if(is_it);
+        state.taking.retain(|(process, ..)| *process != number);
+    }
+
+    /// A process has taken this table.
+    pub(super) fn took(&self, number: u64, table: u32) {
+        self.lock().taking.retain(|(process, taken, _)| (*process, *taken) != (number, table));
+    }
+
+    /// This table is in place; older ones are of no use any more.
+    pub(super) fn in_place(&self, table: u32) {
+        let mut state = self.lock();
+        state.in_place = state.in_place.max(Some(table));
+        let oldest = state.in_place;
+        state.tables.retain(|number, _| Some(*number) >= oldest);
+    }
+
+    /// What became of the journal.
+    pub(super) fn journal(&self, ticket: u64, answer: JournalAnswer) {
+        if let Some(waiting) = self.lock().waiting.remove(&ticket) {
+            let _ = waiting.try_send(answer);
+        }
+    }
+
+    /// Asks the runner to open the journal, and waits for the answer.
+    fn ask_for_journal(&self, is_needed: bool) -> JournalAnswer {
+        let (sender, answer) = sync_channel(1);
+        let runner = {
+            let mut state = self.lock();
+            state.last_ticket += 1;
+            let ticket = state.last_ticket;
+            state.waiting.insert(ticket, sender);
+            state.journal = Some(is_needed || state.journal == Some(true));
+            let Some(runner) = state.runner.clone() else {
+                return Err("the runner, which keeps it, is being restarted".to_owned());
+            };
+            drop(state);
+            runner.send(&ToRunner::OpenJournal { ticket, is_needed }, &[]);
+            runner
+        };
+        answer.recv_timeout(JOURNAL).unwrap_or_else(|_| {
+            drop(runner);
+            Err("the runner, which keeps it, does not answer".to_owned())
+        })
+    }
+}
+
+impl TableHolders for Holders {
+    fn give(&self, table: &DoorsTable) {
+        let mut taken = Vec::new();
+        let (doorman, runner) = {
+            let mut state = self.lock();
+            state.tables.insert(table.number, table.clone());
+            while state.tables.len() > MOST_TABLES {
+                // Not the one in place, which is the oldest.
+                let Some(oldest) = state.tables.keys().copied().find(|number| Some(*number) != state.in_place)
+                else {
+                    break;
+                };
+                state.tables.remove(&oldest);
+            }
+            let (doorman, runner) = (state.doorman.clone(), state.runner.clone());
+            for process in doorman.iter().chain(&runner) {
+                let (sender, receiver) = sync_channel(1);
+                state.taking.push((process.number, table.number, sender));
+                taken.push(receiver);
+            }
+            (doorman, runner)
+        };
+        if let Some(doorman) = doorman {
+            doorman.send(&ToDoorman::Table(net_table(table)), &[]);
+        }
+        if let Some(runner) = runner {
+            runner.send(&ToRunner::Table(commands_table(table)), &[]);
+        }
+        // The sender is dropped when it is taken, or when the process has ended.
+        taken.into_iter().for_each(|taken| drop(taken.recv_timeout(PATIENCE)));
+    }
+
+    fn open_journal(&self, table: &DoorsTable) -> Result<bool, String> {
+        self.ask_for_journal(table.command_doors().next().is_some())
+    }
+}
+
+fn net_table(table: &DoorsTable) -> NetTable {
+    let limits = OrderLimits {
+        longest: table.longest,
+        most_openings: table.max_openings,
+        orders_per_second: OrderLimits::ORDERS_PER_SECOND,
+    };
+    NetTable { number: table.number, doors: table.net_doors(), limits }
+}
+
+fn commands_table(table: &DoorsTable) -> CommandsTable {
+    let door = |door: &Door| {
+        let commands = match &door.kind {
+            DoorKind::Net(_) => return None,
+            DoorKind::Command(door) => TabledCommands::Argv(door.clone()),
+            DoorKind::Shell(door) => TabledCommands::Shell(door.clone()),
+        };
+        Some(TabledDoor { name: Arc::clone(&door.name), commands })
+    };
+    CommandsTable {
+        number: table.number,
+        doors: table.doors.iter().filter_map(|(id, of)| Some((*id, door(of)?))).collect(),
+        rules: table.rules.clone(),
+        longest: table.longest,
+        most_openings: table.max_openings,
+    }
+}
