@@ -52,8 +52,9 @@ pub(crate) fn lose_the_interface() -> String {
     let (mut lost, mut lo) = (open("lost"), open("lo"));
     let sender = UdpSocket::bind("127.0.0.1:0").unwrap();
     sender.connect("127.0.0.1:9").unwrap();
-    // Started now, since nothing is started later.
-    let mut end = Command::new("sh").args(["-c", "sleep 0.3; exec ip link del lost"]).spawn().unwrap();
+    // Started now, since nothing is started later, and left to a shell that is gone.
+    let end = ["-c", "(sleep 0.3; exec ip link del lost) &"];
+    assert!(Command::new("sh").args(end).status().unwrap().success());
     confine(SystemCalls::Engine);
     let error = loop {
         match next(&mut lost) {
@@ -64,7 +65,5 @@ pub(crate) fn lose_the_interface() -> String {
     assert!(!matches!(error, pcap::Error::TimeoutExpired), "{error}");
     sender.send(b"payload").unwrap();
     next(&mut lo).unwrap();
-    // A child of ours is waited for nowhere in this role; the namespace ends it.
-    let _ = end.stdin.take();
     "gone, and others go on".to_owned()
 }

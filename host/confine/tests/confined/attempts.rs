@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -103,6 +106,8 @@ fn make(attempt: &str, argument: &str) -> String {
         "write" => told(File::options().append(true).create(true).open(argument)),
         "remove" => told(std::fs::remove_file(argument)),
         "listen" => told(TcpListener::bind("127.0.0.1:0")),
+        "datagrams" => told(UnixDatagram::unbound().or_else(|_| UnixDatagram::pair().map(|(one, _)| one))),
+        "netlink" => told(netlink(argument.parse().unwrap())),
         "execute" => {
             let error = Command::new(argument).exec();
             told(Err::<(), _>(error))
@@ -130,6 +135,13 @@ fn make(attempt: &str, argument: &str) -> String {
         "runtime" => told(runtime()),
         other => panic!("no attempt {other}"),
     }
+}
+
+/// Opens a netlink socket of this family.
+fn netlink(family: u32) -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+    let family = NonZeroU32::new(family).map(Protocol::from_raw);
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, family)
 }
 
 /// What an asynchronous runtime is made of.
