@@ -11,7 +11,8 @@ use crate::confine;
 /// Every way in which a rule ends.
 const MODULE: &str = r#"(module
     (memory 1)
-    (func (export "well") (result i32) (i32.const 7))
+    (data (i32.const 65532) "\07\00\00\00")
+    (func (export "well") (result i32) (i32.load (i32.const 65532)))
     (func (export "out of bounds") (result i32) (i32.load (i32.const 0x7fffffff)))
     (func $overflow (export "overflow") (result i32) (i32.add (call $overflow) (i32.const 1)))
     (func (export "unreachable") (result i32) unreachable)

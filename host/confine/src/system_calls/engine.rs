@@ -19,7 +19,6 @@ pub(super) const LIST: &[&[Call]] = &[
     groups::READ_FILES,
     groups::NO_STRUCTURED_OPEN,
     groups::NO_CHANGES,
-    groups::NO_MEMORY_FILES,
     SOCKETS,
     DATABASE,
     groups::PROVED,
@@ -30,6 +29,8 @@ const CODE: &[Call] = &[
     allow(SYS_mmap),
     allow(SYS_mprotect),
     fail(SYS_pkey_mprotect, EACCES),
+    // The first contents of a guest's memory, shared by all its instances: kept in a file without a name.
+    allow(SYS_memfd_create),
     // Code that one thread wrote is seen by the others.
     allow(SYS_membarrier),
     // Are pages of a pool in memory.

@@ -28,6 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             "files" => confinement.files = Files::beneath([value]).unwrap(),
             "gain" => confinement.may_gain_privileges = value == "yes",
             "list" => confinement.system_calls = Some(list(value)),
+            "limits" => confinement.limits = Limits::AS_THEY_ARE,
             "memory" => {
                 let address_space = Some(value.parse().unwrap());
                 confinement.limits = Limits { address_space, ..Limits::default() };
@@ -125,6 +126,10 @@ fn make(attempt: &str, argument: &str) -> String {
                 Err(_) => "failed: no memory".to_owned(),
             }
         }
+        "core" => match rustix::process::getrlimit(rustix::process::Resource::Core).maximum {
+            Some(bytes) => bytes.to_string(),
+            None => "unlimited".to_owned(),
+        },
         "panic" => panic!("{argument}"),
         "abort" => std::process::abort(),
         // Known to every list, and on none.

@@ -36,6 +36,7 @@ const TESTS: &[Test] = &[
     ("what_a_runtime_needs_goes_on", what_a_runtime_needs_goes_on),
     ("a_panic_says_where", a_panic_says_where),
     ("memory_is_bounded", memory_is_bounded),
+    ("there_is_no_core_dump_but_of_what_a_runner_starts", there_is_no_core_dump_but_of_what_a_runner_starts),
     ("it_ends_with_its_parent", it_ends_with_its_parent),
     ("a_runner_starts_programs", a_runner_starts_programs),
 ];
@@ -295,6 +296,16 @@ fn memory_is_bounded() {
     };
     assert_eq!(end(more), "allocate: failed: no memory");
     assert_eq!(end(less), "allocate: done");
+}
+
+fn there_is_no_core_dump_but_of_what_a_runner_starts() {
+    on_every_list("core=", "core: 0");
+    let before = match rustix::process::getrlimit(rustix::process::Resource::Core).maximum {
+        Some(bytes) => bytes.to_string(),
+        None => "unlimited".to_owned(),
+    };
+    let outcome = attempt("share=yes keep=all gain=yes files=all limits=none core=");
+    assert!(outcome.said.ends_with(&format!("core: {before}\n")), "{}", outcome.said);
 }
 
 fn it_ends_with_its_parent() {
