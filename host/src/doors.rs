@@ -20,6 +20,7 @@ use postern_runner::{Call, Commands, Journal, JournalRecord, Runner, RunnerEvent
 use tokio::sync::oneshot;
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::origin::Numbers;
 use crate::plan::{DoorNumbers, Plan};
 
 /// All doors, by number.
@@ -78,9 +79,9 @@ impl Doors {
         Event::Inherited { door, policy, client, remaining }
     }
 
-    /// Numbers the doors of a configuration, and says what its rules may do with them.
-    pub(crate) fn plan(&mut self, config: &Config) -> Plan {
-        self.numbers.plan(config)
+    /// Numbers the doors of a configuration, unless they have `numbers`, and says what its rules may do with them.
+    pub(crate) fn plan(&mut self, config: &Config, numbers: Option<&Numbers>) -> Plan {
+        self.numbers.plan_numbered(config, numbers)
     }
 
     /// Closes what could be read of guard doors, before anything else is known of the configuration. They cannot be opened yet, and

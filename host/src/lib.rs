@@ -11,6 +11,7 @@ mod shared_engine;
 
 mod assemble;
 mod load_rules;
+mod origin;
 mod reload;
 mod watch;
 

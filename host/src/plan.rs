@@ -1,16 +1,22 @@
 //! Plan: numbers the doors of configurations, and says what each rule may do with them. It has no effect on the machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
-use postern_core::{DoorId, DoorPolicy, Durability, Grant, NetDoor, Policy};
+use postern_core::{DoorId, DoorPolicy, Durability, Grant, NetDoor, Policy, RuleId};
 use postern_doorman::RulesetMistake;
+
+use crate::origin::Numbers;
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// The number of the table that other processes have of these doors; 0 if there are none.
+    pub table: u32,
+    /// How other processes call its rules.
+    pub rules: HashMap<RuleId, u32>,
     /// The doors.
     pub doors: Vec<(DoorId, DoorKind)>,
     /// What the engine checks verdicts against.
@@ -18,6 +24,31 @@ pub struct Plan {
 }
 
 impl Plan {
+    fn new(table: u32, config: &Config, numbered: Vec<(DoorId, &Door)>) -> Self {
+        let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
+        let grants = config.rules.iter().map(|rule| {
+            let grant = Grant {
+                doors: rule.doors.iter().filter_map(|name| by_name.get(&**name).copied()).collect(),
+                lasts: rule.lasts,
+                prefixes: rule.prefixes.clone(),
+                is_one_time: rule.one_time.is_some(),
+            };
+            (rule.id.clone(), grant)
+        });
+        let policy = Policy {
+            grants: grants.collect(),
+            doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
+            longest: config.longest,
+            max_openings: config.max_openings,
+        };
+        Self {
+            table,
+            rules: config.rules.iter().map(|rule| (rule.id.clone(), rule.number)).collect(),
+            doors: numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect(),
+            policy: Arc::new(policy),
+        }
+    }
+
     /// The doors in the packet filter.
     pub(crate) fn net_doors(&self) -> Vec<(DoorId, NetDoor)> {
         let net_door = |(id, kind): &(DoorId, DoorKind)| match kind {
@@ -51,27 +82,26 @@ pub struct DoorNumbers {
 }
 
 impl DoorNumbers {
-    /// Plans a configuration.
+    /// Plans a configuration whose doors have no numbers yet.
     pub fn plan(&mut self, config: &Config) -> Plan {
-        let numbered: Vec<_> = config.doors.values().map(|door| (self.number(door), door)).collect();
-        let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
-        let grants = config.rules.iter().map(|rule| {
-            let grant = Grant {
-                doors: rule.doors.iter().filter_map(|name| by_name.get(&**name).copied()).collect(),
-                lasts: rule.lasts,
-                prefixes: rule.prefixes.clone(),
-                is_one_time: rule.one_time.is_some(),
-            };
-            (rule.id.clone(), grant)
-        });
-        let policy = Policy {
-            grants: grants.collect(),
-            doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
-            longest: config.longest,
-            max_openings: config.max_openings,
-        };
-        let doors = numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect();
-        Plan { doors, policy: Arc::new(policy) }
+        Plan::new(0, config, config.doors.values().map(|door| (self.number(door), door)).collect())
+    }
+
+    /// As [`DoorNumbers::plan`], of one whose doors may have numbers.
+    pub(crate) fn plan_numbered(&mut self, config: &Config, numbers: Option<&Numbers>) -> Plan {
+        match numbers {
+            // Each door has one.
+            Some(Numbers { table, doors }) => {
+                let numbered = config.doors.values().filter_map(|door| Some((*doors.get(&door.name)?, door)));
+                Plan::new(*table, config, numbered.collect())
+            }
+            None => self.plan(config),
+        }
+    }
+
+    /// The numbers of a configuration's doors.
+    pub(crate) fn of(&mut self, config: &Config) -> BTreeMap<Arc<str>, DoorId> {
+        config.doors.values().map(|door| (Arc::clone(&door.name), self.number(door))).collect()
     }
 
     /// A number for a door that is in no configuration.
