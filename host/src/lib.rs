@@ -30,4 +30,8 @@ mod guarding;
 mod main_loop_event;
 pub mod observe;
 
+// What is a process of its own.
+#[allow(dead_code, unused_imports, reason = "only tests use it until the daemon starts processes")]
+mod roles;
+
 pub use load_rules::load_rules;
