@@ -3,14 +3,7 @@
 mod passed_by;
 
 use postern_config::{Config, ConfigSource, DoorKind, machine};
-use postern_core::{NetDoor, Observer, Report, Trusted, What};
-
-/// Reports it.
-pub(crate) fn report(source: &dyn ConfigSource, config: &Config, observer: &dyn Observer) {
-    for advice in advice(source, config) {
-        observer.report(&Report::new(What::Advice { text: advice.into() }));
-    }
-}
+use postern_core::{NetDoor, Trusted};
 
 /// A line for each thing that the operator should know.
 pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> {

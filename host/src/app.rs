@@ -25,6 +25,8 @@ use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
 use crate::observe::{report_refused_reload, report_refused_tenant};
+use crate::origin::{LocalOrigin, Origin};
+use crate::plan::Plan;
 use crate::reload::{Reloads, notify_systemd};
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
@@ -82,9 +84,20 @@ impl Shell {
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Ended> {
+        let origin = LocalOrigin::new(source, Arc::clone(&observer));
+        self.run_on(Arc::new(origin), observer, tried)
+    }
+
+    /// As [`Shell::run`], on configurations from anywhere.
+    pub(crate) fn run_on(
+        self,
+        origin: Arc<dyn Origin>,
+        observer: Arc<dyn Observer>,
+        tried: Tried,
+    ) -> anyhow::Result<Ended> {
         let Self { runtime, signals } = self;
         let ended = runtime.block_on(async {
-            match App::start(source, signals, observer, tried).await? {
+            match App::start(origin, signals, observer, tried).await? {
                 Begun::App(app) => Ok(app.run().await),
                 Begun::Ended(ended) => Ok(ended),
             }
@@ -97,7 +110,7 @@ impl Shell {
 
 /// Everything that runs.
 struct App {
-    source: Arc<dyn ConfigSource>,
+    origin: Arc<dyn Origin>,
     observer: Arc<dyn Observer>,
     events: UnboundedReceiver<MainLoopEvent>,
     engine: Arc<SharedEngine>,
@@ -171,13 +184,15 @@ impl App {
             MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
-                self.engine.handle(Event::Withdrawn { rules, is_reloading });
+                if let Some(rules) = rules {
+                    self.engine.handle(Event::Withdrawn { rules, is_reloading });
+                }
             }
         }
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
-        let Some((Prepared { config, generation, refused, state, .. }, is_asked)) =
+        let Some((Prepared { config, numbers, generation, refused, state, .. }, is_asked)) =
             self.reloads.accept(prepared)
         else {
             return;
@@ -185,7 +200,10 @@ impl App {
         refused.iter().for_each(|tenant| report_refused_tenant(&*self.observer, tenant));
         match (config, generation) {
             (Some(config), Ok(generation)) => {
-                self.apply(&config, generation, &refused, state, is_asked).await;
+                if self.take_journal(&config, state) {
+                    let plan = self.engine.plan(&config, numbers.as_ref());
+                    self.apply(&config, plan, generation, &refused, is_asked).await;
+                }
             }
             (_, Err(mistakes)) => {
                 report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
@@ -201,21 +219,17 @@ impl App {
     async fn apply(
         &mut self,
         config: &Config,
+        plan: Plan,
         mut generation: Generation,
         refused: &[RefusedTenant],
-        state: state::Opened,
         is_asked: bool,
     ) {
-        if !self.take_journal(config, state) {
-            return;
-        }
-        let plan = self.engine.plan(config);
         // A newer configuration that is being prepared may guard ports that this one does not.
         let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
         if let Err(error) = self.engine.apply(&plan, release).await {
             let running = self.engine.generation();
             if error.why == WhyNotInPlace::Mistakes {
-                let mistakes = plan.mistakes(self.source.file(), config, error.mistakes);
+                let mistakes = plan.mistakes(&self.origin.facts().file, config, error.mistakes);
                 report_refused_reload(&*self.observer, &mistakes, running);
             } else {
                 let detail = error.text.into();
@@ -224,9 +238,10 @@ impl App {
             return;
         }
         self.reloads.in_place(release);
+        let table = plan.table;
         generation.number = self.engine.replace(plan, config);
         let generation = Arc::new(generation);
-        self.reloads.in_force(config, &generation);
+        self.reloads.in_force(config, &generation, table, refused);
         // All its files were there when it was read, but for those of rules that a refused tenant keeps. A newer one that is being prepared
         // may be without the suspended rules.
         if !self.reloads.is_pending() {
@@ -266,12 +281,14 @@ impl App {
 
     /// Takes the journal if this configuration is the first that needs it; false if it cannot do without.
     fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
-        let state::Opened { journal, inherited, error } = opened;
-        if let Some(mistakes) = state::without_journal(&*self.source, config, error, &*self.observer) {
+        let is_there = opened.is_there();
+        let state::Opened { journal, inherited, error, .. } = opened;
+        let facts = self.origin.facts();
+        if let Some(mistakes) = state::without_journal(facts, config, error, &*self.observer) {
             report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
             return false;
         }
-        self.reloads.has_journal |= journal.is_some();
+        self.reloads.has_journal |= is_there;
         journal.into_iter().for_each(|journal| self.engine.use_journal(journal));
         inherited.into_iter().for_each(|(row, record)| self.engine.inherit(row, record));
         true

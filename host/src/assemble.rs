@@ -7,11 +7,12 @@ use std::collections::BTreeMap;
 use std::mem;
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile};
+use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile};
 use postern_core::TenantId;
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
 use crate::load_rules::{overlap, read_modules};
+use crate::origin::Preparation;
 
 /// The rules in force, of which a tenant with mistakes keeps its own.
 pub(crate) struct RunningRules {
@@ -44,19 +45,19 @@ pub(crate) struct Assembled {
 /// The rules of each owner, the host first.
 type Parts = Vec<(TenantId, Vec<ReadyRule>)>;
 
-/// Puts the generation of a configuration together: all modules are loaded, and each rule is tried with its settings. `activity` tells others
-/// what is being done.
+/// Puts the generation of a configuration together: all modules are loaded, as `preparation` gets them, and each rule is tried with its
+/// settings.
 pub(crate) fn assemble(
     reading: ConfigReading,
     in_force: Option<&RunningRules>,
     loader: &Loader,
-    activity: &Activity,
+    preparation: &dyn Preparation,
 ) -> Assembled {
     let ConfigReading { config, mut mistakes, mut mistakes_of_tenants, .. } = reading;
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };
-    let (ready, found) = read_modules(&config, loader, activity);
+    let (ready, found) = read_modules(&config, loader, &*preparation.modules(&config));
     for (tenant, found) in found {
         if tenant.is_host() {
             mistakes.extend(found);
@@ -133,11 +134,12 @@ fn rules_before(in_force: Option<&RunningRules>, tenant: &TenantId) -> Vec<Ready
 mod tests {
     use std::fs;
 
-    use postern_config::{ConfigSource, PosternToml, Trust};
+    use postern_config::{PosternToml, Trust};
     use postern_core::RuleId;
     use postern_sandbox::Runtime;
 
     use super::*;
+    use crate::origin::LocalOrigin;
 
     const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"ssh\"]\n";
     const RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1/udp\"]\n";
@@ -166,14 +168,16 @@ mod tests {
             fs::write(file, text).unwrap();
         }
 
+        fn assemble(&self) -> Assembled {
+            let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
+            let preparation = LocalOrigin::unwatched(Arc::new(source), Arc::new(())).begin(false);
+            assemble(preparation.read_files(), self.running.as_ref(), &self.loader, &*preparation)
+        }
+
         /// The rules that run then, of the generation and of the configuration, and which tenants were refused with how many rules left.
         #[track_caller]
         fn reload(&mut self, rules: &str, refused: &str) {
-            let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
-            let activity = Activity::default();
-            let reading = source.read(&activity, &());
-            let Assembled { config, generation, refused: found } =
-                assemble(reading, self.running.as_ref(), &self.loader, &activity);
+            let Assembled { config, generation, refused: found } = self.assemble();
             let (config, generation) = (config.unwrap(), generation.unwrap());
             let names = |ids: &mut dyn Iterator<Item = &RuleId>| {
                 let mut ids: Vec<_> = ids.map(RuleId::to_string).collect();
@@ -227,9 +231,7 @@ mod tests {
         let world = World::new();
         world.write("rules/h.toml", "garbage");
         world.write("a/y.toml", "garbage");
-        let source = PosternToml::new(world.dir.path().join("postern.toml"), Trust::Anybody);
-        let activity = Activity::default();
-        let assembled = assemble(source.read(&activity, &()), None, &world.loader, &activity);
+        let assembled = world.assemble();
         let is_in = |folder: &str| {
             let folder = world.dir.path().join(folder);
             move |mistakes: &Mistakes| mistakes.iter().all(|mistake| mistake.file.parent() == Some(&folder))

@@ -3,14 +3,14 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use postern_config::{Activity, Mistakes, PosternToml, Trust, config_identity};
+use postern_config::{Mistakes, PosternToml, Trust, config_identity};
 use postern_doorman::check_sets;
 use postern_sandbox::{Loader, Runtime};
 use postern_text::{piece, terminal};
 
-use crate::advice::advice;
 use crate::exit::Exit;
 use crate::main_loop_event::Prepared;
+use crate::origin::LocalOrigin;
 use crate::reload::prepare;
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` says which
@@ -21,14 +21,15 @@ use crate::reload::prepare;
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
     let source = PosternToml::new(file.to_owned(), trust);
+    let origin = LocalOrigin::unwatched(Arc::new(source), Arc::new(()));
     let Prepared { config, generation, refused, .. } =
-        prepare(&source, 1, &loader, &Activity::default(), None, None, &());
+        prepare(&origin, &*origin.begin(false), 1, &loader, None);
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     mistakes.extend(refused.iter().flat_map(|tenant| tenant.mistakes.iter().cloned()));
     if let Some(config) = &config {
         mistakes.extend(config.door_mistakes(file, check_sets));
-        for advice in advice(&source, config) {
+        for advice in origin.advise(config) {
             terminal::err(format_args!("warning: {advice}"))?;
         }
     }

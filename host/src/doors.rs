@@ -22,6 +22,7 @@ use tokio::sync::oneshot;
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::net_doors::NetDoors;
+use crate::origin::Numbers;
 use crate::plan::{DoorNumbers, Plan};
 
 /// There is no answer any more.
@@ -83,9 +84,9 @@ impl Doors {
         Event::Inherited { door, policy, client, remaining }
     }
 
-    /// Numbers the doors of a configuration, and says what its rules may do with them.
-    pub(crate) fn plan(&mut self, config: &Config) -> Plan {
-        self.numbers.plan(config)
+    /// Numbers the doors of a configuration, unless they have `numbers`, and says what its rules may do with them.
+    pub(crate) fn plan(&mut self, config: &Config, numbers: Option<&Numbers>) -> Plan {
+        self.numbers.plan_numbered(config, numbers)
     }
 
     /// Closes what could be read of guard doors, before anything else is known of the configuration. They cannot be opened yet, and

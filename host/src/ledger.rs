@@ -2,21 +2,20 @@
 
 use std::io;
 
-use postern_config::ConfigSource;
 use postern_core::{Claim, ClaimError};
 use postern_ledger::{Answer, FileLedger, Ledger};
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::state;
 
-/// Starts what keeps used tokens and counters; its answers come as events of the main loop. It opens its file on its own thread, so that no other
+/// Starts what keeps used tokens and counters, if rules use any; its answers come as events of the main loop. It opens its file on its own thread, so that no other
 /// thread waits for a disk.
 ///
 /// # Errors
 /// If there can be no thread.
-pub(crate) fn start(source: &dyn ConfigSource, sender: MainLoopSender) -> io::Result<Box<dyn Ledger>> {
+pub(crate) fn start(uses_tokens: bool, sender: MainLoopSender) -> io::Result<Box<dyn Ledger>> {
     let answers = Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer))));
-    Ok(if source.uses_tokens() {
+    Ok(if uses_tokens {
         Box::new(FileLedger::start(&state::folder(), answers)?)
     } else {
         Box::new(NoTokens(answers))

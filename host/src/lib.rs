@@ -10,11 +10,14 @@ mod not_in_place;
 mod one_time;
 pub mod plan;
 pub mod remote_doorman;
+// What is a process of its own.
+#[allow(dead_code, unused_imports, reason = "wip")]
 pub mod roles;
 mod shared_engine;
 
 mod assemble;
 mod load_rules;
+mod origin;
 mod reload;
 mod watch;
 

@@ -23,22 +23,23 @@ pub fn load_rules(
     loader: &Loader,
     activity: &Activity,
 ) -> Result<Generation, Mistakes> {
-    let (rules, mistakes) = read_modules(config, loader, activity);
+    let files = ConfigFiles { trust: config.trust, activity };
+    let (rules, mistakes) = read_modules(config, loader, &files);
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
     Generation::of_rules(number, &rules, config.memory).map_err(|error| overlap(&config.rules_dir, error))
 }
 
-/// The rules of a configuration that could be loaded and started, in its order, and the mistakes in the others, by whose they are.
+/// The rules of a configuration that could be loaded and started, in its order, and the mistakes in the others, by whose they are. `files`
+/// reads their modules.
 pub(crate) fn read_modules(
     config: &Config,
     loader: &Loader,
-    activity: &Activity,
+    files: &dyn ModuleFiles,
 ) -> (Vec<ReadyRule>, BTreeMap<TenantId, Vec<Mistake>>) {
     let specs: Vec<_> = config.rules.iter().map(RuleFile::spec).collect();
-    let files = ConfigFiles { trust: config.trust, activity };
-    let (rules, problems) = ReadyRule::load_all(&specs, loader, &files);
+    let (rules, problems) = ReadyRule::load_all(&specs, loader, files);
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];
@@ -53,9 +54,9 @@ pub(crate) fn overlap(dir: &Path, error: TooManyOverlaps) -> Mistakes {
 }
 
 /// Files that a configuration names.
-struct ConfigFiles<'a> {
-    trust: Trust,
-    activity: &'a Activity,
+pub(crate) struct ConfigFiles<'a> {
+    pub(crate) trust: Trust,
+    pub(crate) activity: &'a Activity,
 }
 
 impl ModuleFiles for ConfigFiles<'_> {

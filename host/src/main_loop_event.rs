@@ -9,6 +9,7 @@ use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
 use crate::assemble::{RefusedTenant, RunningRules};
+use crate::origin::Numbers;
 use crate::state;
 
 /// What the other threads send to the main loop.
@@ -33,8 +34,8 @@ pub(crate) enum MainLoopEvent {
         serial: u64,
         result: Result<(), ClaimError>,
     },
-    /// Rules in force whose files are gone.
-    Withdrawn(HashSet<RuleId>),
+    /// Rules in force whose files are gone; none if that could not be found out.
+    Withdrawn(Option<HashSet<RuleId>>),
 }
 
 /// The outcome of preparing a generation. The configuration is there if `postern.toml` is right, whatever else is not.
@@ -42,6 +43,8 @@ pub(crate) struct Prepared {
     /// Its number among all preparations, in the order in which they began.
     pub(crate) ticket: u64,
     pub(crate) config: Option<Config>,
+    /// How other processes call its doors, if there are any.
+    pub(crate) numbers: Option<Numbers>,
     pub(crate) generation: Result<Generation, Mistakes>,
     /// Tenants whose files are not in it.
     pub(crate) refused: Vec<RefusedTenant>,

@@ -3,31 +3,35 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_config::{Config, ConfigSource, OneTime};
+use postern_config::{Config, OneTime, RuleFile};
 use postern_core::{ClaimError, RuleId};
 use tokio::runtime::Handle;
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::origin::Origin;
 
 /// Lines of one-time files, of which each is used once. A file may hang, so no file is waited for here.
 pub(crate) struct OneTimeLines {
     generation: u64,
-    /// None once a line was claimed: the next one comes with the next generation.
-    lines: HashMap<RuleId, Option<OneTime>>,
-    source: Arc<dyn ConfigSource>,
+    /// The doors table of the generation.
+    table: u32,
+    /// With the number of its rule; none once a line was claimed: the next one comes with the next generation.
+    lines: HashMap<RuleId, Option<(u32, OneTime)>>,
+    origin: Arc<dyn Origin>,
     runtime: Handle,
     sender: MainLoopSender,
 }
 
 impl OneTimeLines {
-    /// Those of the first generation, which is number 1. `source` crosses them out; answers go to `sender`.
-    pub(crate) fn new(config: &Config, source: Arc<dyn ConfigSource>, sender: MainLoopSender) -> Self {
-        Self { generation: 1, lines: lines(config), source, runtime: Handle::current(), sender }
+    /// Those of the first generation, which is number 1 and has the doors of `table`. `origin` crosses them out; answers go to `sender`.
+    pub(crate) fn new(config: &Config, table: u32, origin: Arc<dyn Origin>, sender: MainLoopSender) -> Self {
+        Self { generation: 1, table, lines: lines(config), origin, runtime: Handle::current(), sender }
     }
 
     /// Those of another generation, instead of those that were not used.
-    pub(crate) fn replace(&mut self, generation: u64, config: &Config) {
+    pub(crate) fn replace(&mut self, generation: u64, table: u32, config: &Config) {
         self.generation = generation;
+        self.table = table;
         self.lines = lines(config);
     }
 
@@ -42,9 +46,9 @@ impl OneTimeLines {
             let _ = sender.send(MainLoopEvent::CrossedOut { serial, result });
         };
         match line {
-            Some(line) => {
-                let source = Arc::clone(&self.source);
-                let claim = move || answer(source.claim(&line).map_err(ClaimError::NotRecorded));
+            Some((rule, line)) => {
+                let (origin, table) = (Arc::clone(&self.origin), self.table);
+                let claim = move || answer(origin.claim(table, rule, &line).map_err(ClaimError::NotRecorded));
                 drop(self.runtime.spawn_blocking(claim));
             }
             None => answer(Err(ClaimError::AlreadyUsed)),
@@ -52,7 +56,7 @@ impl OneTimeLines {
     }
 }
 
-fn lines(config: &Config) -> HashMap<RuleId, Option<OneTime>> {
-    let rules = config.rules.iter().filter(|rule| rule.one_time.is_some());
-    rules.map(|rule| (rule.id.clone(), rule.one_time.clone())).collect()
+fn lines(config: &Config) -> HashMap<RuleId, Option<(u32, OneTime)>> {
+    let line = |rule: &RuleFile| Some((rule.id.clone(), Some((rule.number, rule.one_time.clone()?))));
+    config.rules.iter().filter_map(line).collect()
 }

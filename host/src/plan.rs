@@ -1,17 +1,22 @@
 //! Plan: numbers the doors of configurations, and says what each rule may do with them. It has no effect on the machine.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
-use postern_core::{DoorId, DoorPolicy, DoorsTable, Durability, Grant, NetDoor, OrderLimits, Policy};
+use postern_core::{DoorId, DoorPolicy, DoorsTable, Durability, Grant, NetDoor, OrderLimits, Policy, RuleId};
+
+use crate::origin::Numbers;
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Its number, higher than that of every earlier one: orders to doors say by which plan they go.
-    pub number: u32,
+    /// The number of the table of these doors, higher than that of every earlier one: orders to doors say by which they go. Other processes
+    /// have it under the same number.
+    pub table: u32,
+    /// How other processes call its rules.
+    pub rules: HashMap<RuleId, u32>,
     /// The doors.
     pub doors: Vec<(DoorId, DoorKind)>,
     /// What the engine checks verdicts against.
@@ -27,7 +32,32 @@ impl Plan {
             most_openings: self.policy.max_openings,
             orders_per_second: OrderLimits::ORDERS_PER_SECOND,
         };
-        DoorsTable { number: self.number, doors: self.net_doors(), limits }
+        DoorsTable { number: self.table, doors: self.net_doors(), limits }
+    }
+
+    fn new(table: u32, config: &Config, numbered: Vec<(DoorId, &Door)>) -> Self {
+        let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
+        let grants = config.rules.iter().map(|rule| {
+            let grant = Grant {
+                doors: rule.doors.iter().filter_map(|name| by_name.get(&**name).copied()).collect(),
+                lasts: rule.lasts,
+                prefixes: rule.prefixes.clone(),
+                is_one_time: rule.one_time.is_some(),
+            };
+            (rule.id.clone(), grant)
+        });
+        let policy = Policy {
+            grants: grants.collect(),
+            doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
+            longest: config.longest,
+            max_openings: config.max_openings,
+        };
+        Self {
+            table,
+            rules: config.rules.iter().map(|rule| (rule.id.clone(), rule.number)).collect(),
+            doors: numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect(),
+            policy: Arc::new(policy),
+        }
     }
 
     /// The doors in the packet filter.
@@ -59,28 +89,28 @@ pub struct DoorNumbers {
 }
 
 impl DoorNumbers {
-    /// Plans a configuration.
+    /// Plans a configuration whose doors have no numbers yet.
     pub fn plan(&mut self, config: &Config) -> Plan {
-        let numbered: Vec<_> = config.doors.values().map(|door| (self.number(door), door)).collect();
-        let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
-        let grants = config.rules.iter().map(|rule| {
-            let grant = Grant {
-                doors: rule.doors.iter().filter_map(|name| by_name.get(&**name).copied()).collect(),
-                lasts: rule.lasts,
-                prefixes: rule.prefixes.clone(),
-                is_one_time: rule.one_time.is_some(),
-            };
-            (rule.id.clone(), grant)
-        });
-        let policy = Policy {
-            grants: grants.collect(),
-            doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
-            longest: config.longest,
-            max_openings: config.max_openings,
-        };
-        let doors = numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect();
         self.last_plan += 1;
-        Plan { number: self.last_plan, doors, policy: Arc::new(policy) }
+        let table = self.last_plan;
+        Plan::new(table, config, config.doors.values().map(|door| (self.number(door), door)).collect())
+    }
+
+    /// As [`DoorNumbers::plan`], of one whose doors may have numbers.
+    pub(crate) fn plan_numbered(&mut self, config: &Config, numbers: Option<&Numbers>) -> Plan {
+        match numbers {
+            // Each door has one.
+            Some(Numbers { table, doors }) => {
+                let numbered = config.doors.values().filter_map(|door| Some((*doors.get(&door.name)?, door)));
+                Plan::new(*table, config, numbered.collect())
+            }
+            None => self.plan(config),
+        }
+    }
+
+    /// The numbers of a configuration's doors.
+    pub(crate) fn of(&mut self, config: &Config) -> BTreeMap<Arc<str>, DoorId> {
+        config.doors.values().map(|door| (Arc::clone(&door.name), self.number(door))).collect()
     }
 
     /// A number for a door that is in no configuration.

@@ -5,43 +5,39 @@
 
 mod pace;
 
-use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes};
-use postern_core::{Observer, Phase, Release, Report, What};
+use postern_config::{Config, Mistake, Mistakes};
+use postern_core::{Observer, Phase, Release, Report, TenantId, What};
 use postern_sandbox::{Generation, Loader, Runtime};
 use sd_notify::NotifyState;
 use tokio::time::Instant;
 
-use crate::assemble::{Assembled, RunningRules, assemble};
+use crate::assemble::{Assembled, RefusedTenant, RunningRules, assemble};
 use crate::clock::until;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
+use crate::origin::{NumberedReading, Origin, Preparation};
 use crate::signals::Hangups;
 use crate::state;
-use crate::watch::{FileWatch, Noticed};
+use crate::watch::Noticed;
 use pace::Pace;
 
 /// How long a preparation may take before it is reported what it waits for, and after how long that is reported again.
 pub(crate) const SLOW: Duration = Duration::from_secs(5);
 const TOLD_EVERY: Duration = Duration::from_secs(60);
 /// Most preparations that may hang at once. The next one does not read the files on which they hang; if it hangs as well, there is no further one.
-const MOST_STUCK: usize = 4;
+pub(crate) const MOST_STUCK: usize = 4;
 /// How long a rule whose file is gone may wait for the preparation that withdraws it, and how often its file is looked for meanwhile.
 const WITHDRAWN: Duration = Duration::from_secs(1);
-/// A configuration whose folders change while it is read is read again, but not for ever.
-const READINGS: u32 = 3;
 
 /// Prepares generations when files change or a signal asks for it.
 pub(crate) struct Reloads {
-    source: Arc<dyn ConfigSource>,
+    origin: Arc<dyn Origin>,
     loader: Arc<Loader>,
-    watch: Option<Arc<FileWatch>>,
     noticed: Arc<Noticed>,
     sender: MainLoopSender,
     observer: Arc<dyn Observer>,
@@ -65,7 +61,7 @@ pub(crate) struct Reloads {
 struct Preparing {
     ticket: u64,
     began: Instant,
-    activity: Activity,
+    preparation: Arc<dyn Preparation>,
     /// When to report what it waits for.
     tell_at: Instant,
     /// A signal asked for it, as it is now and as a whole.
@@ -83,19 +79,15 @@ struct Watched {
 impl Reloads {
     /// Prepares nothing yet.
     pub(crate) fn new(
-        source: Arc<dyn ConfigSource>,
+        origin: Arc<dyn Origin>,
         loader: Loader,
         sender: MainLoopSender,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        let noticed = Arc::new(Noticed::default());
-        // A source that is not watched is reloaded by a signal only, as with knockd.
-        let watch =
-            source.watched().and_then(|_| FileWatch::start(&noticed, Arc::clone(&observer))).map(Arc::new);
+        let noticed = Arc::clone(origin.noticed());
         Self {
-            source,
+            origin,
             loader: Arc::new(loader),
-            watch,
             noticed,
             sender,
             observer,
@@ -156,7 +148,7 @@ impl Reloads {
     /// Takes what was prepared, and whether a signal asked for it; none if it was overtaken.
     pub(crate) fn accept(&mut self, mut prepared: Prepared) -> Option<(Prepared, bool)> {
         let place = self.under_way.iter().position(|preparing| preparing.ticket == prepared.ticket)?;
-        let Preparing { ticket, activity, is_asked, .. } = self.under_way.remove(place);
+        let Preparing { ticket, preparation, is_asked, .. } = self.under_way.remove(place);
         if ticket == self.begun {
             self.pace.end();
         }
@@ -166,7 +158,7 @@ impl Reloads {
             self.ask();
         }
         // A newer one will report the same mistakes, if they are still there.
-        let is_told_by_another = activity.is_overtaken() && prepared.generation.is_err();
+        let is_told_by_another = preparation.is_overtaken() && prepared.generation.is_err();
         if is_late || is_told_by_another {
             return None;
         }
@@ -180,7 +172,7 @@ impl Reloads {
             self.ask();
             return None;
         }
-        if activity.is_overtaken() {
+        if preparation.is_overtaken() {
             // As above; but what others change is in force until then.
             prepared.refused.clear();
         }
@@ -192,8 +184,18 @@ impl Reloads {
         self.newest().is_some()
     }
 
-    /// This generation is in force from now on, with the rules of this configuration.
-    pub(crate) fn in_force(&mut self, config: &Config, generation: &Arc<Generation>) {
+    /// This generation is in force from now on, with the rules of this configuration, whose doors are those of a table. Of refused tenants they
+    /// are those that they had.
+    pub(crate) fn in_force(
+        &mut self,
+        config: &Config,
+        generation: &Arc<Generation>,
+        table: u32,
+        refused: &[RefusedTenant],
+    ) {
+        let is_kept = |tenant: &TenantId| refused.iter().any(|of| of.tenant == *tenant);
+        let kept = config.rules.iter().filter(|rule| is_kept(&rule.id.tenant)).map(|rule| rule.number);
+        self.origin.in_force(table, &kept.collect::<Vec<_>>());
         let rules =
             Arc::new(RunningRules { rules: config.rules.clone(), generation: Arc::clone(generation) });
         let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);
@@ -242,29 +244,28 @@ impl Reloads {
         let is_asked = self.release_timer.begin();
         self.pace.begin(now);
         self.begun += 1;
-        self.under_way.iter().for_each(|older| older.activity.overtake());
-        let activity = Activity::avoiding(self.avoided());
+        self.under_way.iter().for_each(|older| older.preparation.overtake());
         let ticket = self.begun;
+        // The files on which the others hang are not read.
+        let preparation = self.origin.prepare(ticket, self.under_way.len() >= MOST_STUCK);
         let tell_at = now + SLOW;
-        let preparing = Preparing { ticket, began: now, activity: activity.clone(), tell_at, is_asked };
+        let preparing =
+            Preparing { ticket, began: now, preparation: Arc::clone(&preparation), tell_at, is_asked };
         self.under_way.push(preparing);
         if self.in_force.is_some() {
             notify_systemd(&[NotifyState::Reloading]);
         }
-        let (source, loader, watch) =
-            (Arc::clone(&self.source), Arc::clone(&self.loader), self.watch.clone());
+        let (origin, loader) = (Arc::clone(&self.origin), Arc::clone(&self.loader));
         let (sender, has_journal, is_start) =
             (self.sender.clone(), self.has_journal, self.in_force.is_none());
-        let observer = Arc::clone(&self.observer);
         let before = self.in_force.as_ref().map(|watched| Arc::clone(&watched.rules));
         let work = move || {
-            let watch = watch.as_deref();
-            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch, before, &*observer);
+            let mut prepared = prepare(&*origin, &*preparation, ticket, &loader, before);
             // What an earlier run left is taken over at the start; later only a configuration that needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
             {
-                prepared.state = state::open(&*source, config, &activity, &observer);
+                prepared.state = preparation.open_journal(config);
             }
             // The thread is not joined: it may hang.
             let _ = sender.send(MainLoopEvent::Prepared(Box::new(prepared)));
@@ -278,16 +279,6 @@ impl Reloads {
         }
     }
 
-    /// The files that the next one does not read, since the others hang on them.
-    fn avoided(&self) -> Vec<PathBuf> {
-        if self.under_way.len() < MOST_STUCK {
-            return Vec::new();
-        }
-        let doing: Vec<Doing> =
-            self.under_way.iter().flat_map(|preparing| preparing.activity.doing()).collect();
-        doing.iter().filter_map(Doing::reads).map(PathBuf::from).collect()
-    }
-
     /// Reports what the newest waits for.
     fn report_slow(&mut self) {
         let is_last = self.under_way.len() > MOST_STUCK;
@@ -295,69 +286,51 @@ impl Reloads {
         let Some(newest) = self.under_way.last_mut() else { return };
         let now = Instant::now();
         newest.tell_at = now + TOLD_EVERY;
-        let doing: Vec<_> = newest.activity.doing().iter().take(3).map(ToString::to_string).collect();
-        let detail = if doing.is_empty() { "starting rules".to_owned() } else { doing.join("; ") };
         let seconds = now.duration_since(newest.began).as_secs();
-        let may_overtake = Some(!is_last);
-        let what = What::Slow { phase, seconds, detail: detail.into(), may_overtake };
-        self.observer.report(&Report::new(what));
+        let observer = Arc::clone(&self.observer);
+        newest.preparation.doing(Box::new(move |doing| {
+            let detail = if doing.is_empty() {
+                "starting rules".to_owned()
+            } else {
+                doing[..doing.len().min(3)].join("; ")
+            };
+            let may_overtake = Some(!is_last);
+            let what = What::Slow { phase, seconds, detail: detail.into(), may_overtake };
+            observer.report(&Report::new(what));
+        }));
     }
 
     /// Starts a check which files of rules in force are gone.
     fn look(&mut self) {
         let Some(rules) = &mut self.in_force else { return };
         let (in_force, sender) = (Arc::clone(&rules.rules), self.sender.clone());
-        let work = move || {
-            let is_gone = |file: &PathBuf| {
-                let gone = [ErrorKind::NotFound, ErrorKind::NotADirectory];
-                file.symlink_metadata().is_err_and(|error| gone.contains(&error.kind()))
-            };
-            let gone = in_force.rules.iter().filter(|rule| is_gone(&rule.file)).map(|rule| rule.id.clone());
-            let _ = sender.send(MainLoopEvent::Withdrawn(gone.collect()));
-        };
+        let origin = Arc::clone(&self.origin);
+        let work = move || drop(sender.send(MainLoopEvent::Withdrawn(origin.gone(&in_force.rules))));
         rules.look_at = Some(Instant::now() + WITHDRAWN);
         rules.is_looking = thread::Builder::new().name("looker".to_owned()).spawn(work).is_ok();
     }
 }
 
-/// Reads, checks, compiles and tries everything. What it reads is watched from before it is read. A tenant with mistakes goes on with what it has
-/// in `before`, which is in force.
+/// Reads, checks, compiles and tries everything. A tenant with mistakes goes on with what it has in `before`, which is in force.
 pub(crate) fn prepare(
-    source: &dyn ConfigSource,
+    origin: &dyn Origin,
+    preparation: &dyn Preparation,
     ticket: u64,
     loader: &Loader,
-    activity: &Activity,
-    watch: Option<&FileWatch>,
     before: Option<Arc<RunningRules>>,
-    observer: &dyn Observer,
 ) -> Prepared {
-    let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
-    if let Some((watch, file)) = watch {
-        // Reading may hang; that the file is taken away then must be noticed.
-        watch.precede(file, activity);
-    }
-    let mut reading = source.read(activity, observer);
-    if let Some((watch, file)) = watch {
-        for _ in 1..READINGS {
-            // Even with mistakes: a module that is not there yet is a mistake until it is.
-            if !watch.follow(file, &reading, activity) {
-                break;
-            }
-            // It may have changed before it was watched.
-            reading = source.read(activity, observer);
-        }
-    }
+    let NumberedReading { reading, numbers } = preparation.read();
     let folder = reading.config.as_ref().map(|config| config.rules_dir.clone());
     // What goes wrong there must not be waited for.
-    let work = || assemble(reading, before.as_deref(), loader, activity);
+    let work = || assemble(reading, before.as_deref(), loader, preparation);
     let assembled = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let what = "preparing the rules panicked; see the standard error".to_owned();
-        let file = folder.unwrap_or_else(|| source.file().to_owned());
+        let file = folder.unwrap_or_else(|| origin.facts().file.clone());
         let mistake = Mistake { file, line: None, key: String::new(), what };
         Assembled { config: None, generation: Err(Mistakes::new(vec![mistake])), refused: Vec::new() }
     });
     let Assembled { config, generation, refused } = assembled;
-    Prepared { ticket, config, generation, refused, before, state: state::Opened::default() }
+    Prepared { ticket, config, numbers, generation, refused, before, state: state::Opened::default() }
 }
 
 /// Without systemd there is no receiver, and that is no failure.

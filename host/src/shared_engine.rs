@@ -17,6 +17,7 @@ use postern_text::panic::PastPanic;
 use crate::clock::Clock;
 use crate::doors::Doors;
 use crate::one_time::OneTimeLines;
+use crate::origin::Numbers;
 use crate::plan::Plan;
 
 /// The engine, and what carries out its actions.
@@ -100,8 +101,8 @@ impl SharedEngine {
     }
 
     /// A configuration's doors.
-    pub(crate) fn plan(&self, config: &Config) -> Plan {
-        self.lock().doors.plan(config)
+    pub(crate) fn plan(&self, config: &Config, numbers: Option<&Numbers>) -> Plan {
+        self.lock().doors.plan(config, numbers)
     }
 
     /// Puts the doors of a plan in place, from now on. If that fails nothing has changed.
@@ -126,9 +127,10 @@ impl SharedEngine {
     /// Goes on with the next generation, whose doors are in place; its number.
     pub(crate) fn replace(&self, plan: Plan, config: &Config) -> u64 {
         let mut locked = self.lock();
-        locked.handle(Event::PolicyChanged(plan.policy), self.clock);
+        let Plan { table, policy, .. } = plan;
+        locked.handle(Event::PolicyChanged(policy), self.clock);
         let generation = locked.engine.generation();
-        locked.one_time.replace(generation, config);
+        locked.one_time.replace(generation, table, config);
         generation
     }
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistakes};
 use postern_core::{Observer, Report, What};
-use postern_runner::{Journal, JournalError, JournalRecord, journal};
+use postern_runner::{Journal, JournalRecord, journal};
 use postern_text::chain;
+
+use crate::origin::OriginFacts;
 
 /// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
 const STATE_DIR: &str = "/var/lib/postern";
@@ -14,12 +16,21 @@ const STATE_DIR: &str = "/var/lib/postern";
 /// What came of opening the journal.
 #[derive(Debug, Default)]
 pub(crate) struct Opened {
-    /// None if it is not needed, or if there is an error.
+    /// None if it is not needed, if there is an error, or if another process keeps it.
     pub(crate) journal: Option<Journal>,
+    /// Whether another process keeps it.
+    pub(crate) is_elsewhere: bool,
     /// What is still open of earlier runs, with its numbers.
     pub(crate) inherited: Vec<(u64, JournalRecord)>,
-    /// Why it could not be opened.
-    pub(crate) error: Option<JournalError>,
+    /// Why it could not be opened, in words.
+    pub(crate) error: Option<String>,
+}
+
+impl Opened {
+    /// Whether there is a journal now.
+    pub(crate) const fn is_there(&self) -> bool {
+        self.journal.is_some() || self.is_elsewhere
+    }
 }
 
 /// The state folder.
@@ -40,31 +51,31 @@ pub(crate) fn open(
             return Opened::default();
         }
         match Journal::open(&folder, source.journal_stem(), Arc::clone(observer)) {
-            Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, error: None },
-            Err(error) => Opened { error: Some(error), ..Opened::default() },
+            Ok((journal, inherited)) => Opened { journal: Some(journal), inherited, ..Opened::default() },
+            Err(error) => Opened { error: Some(chain(&error).to_string()), ..Opened::default() },
         }
     })
 }
 
 /// What is wrong with a configuration if there is no journal. Commands of knockd's run as knockd runs them, and that is reported.
 pub(crate) fn without_journal(
-    source: &dyn ConfigSource,
+    facts: &OriginFacts,
     config: &Config,
-    error: Option<JournalError>,
+    error: Option<String>,
     observer: &dyn Observer,
 ) -> Option<Mistakes> {
-    let detail = chain(&error?).to_string();
+    let detail = error?;
     let missing = |detail: String, runs_commands| {
         observer.report(&Report::new(What::JournalMissing { detail: detail.into(), runs_commands }));
     };
-    if !source.needs_journal() {
+    if !facts.needs_journal {
         missing(detail, true);
         return None;
     }
     let closes = |kind: &DoorKind| matches!(kind, DoorKind::Command(command) if !command.close.is_empty());
     let doors = config.doors.values().filter(|door| closes(&door.kind));
     let mistake = |what: &str| format!("nobody would close it after a crash: {what}");
-    let mistakes: Vec<_> = doors.map(|door| door.mistake(source.file(), mistake(&detail))).collect();
+    let mistakes: Vec<_> = doors.map(|door| door.mistake(&facts.file, mistake(&detail))).collect();
     if mistakes.is_empty() {
         missing(detail, false);
         return None;

@@ -40,12 +40,30 @@ impl Noticed {
 
     /// When to wait no longer for the file whose last write is the oldest.
     pub(crate) fn patience(&self) -> Option<Instant> {
-        lock(&self.unfinished).values().min().map(|written| *written + UNFINISHED)
+        self.written_at().map(|written| written + UNFINISHED)
     }
 
     /// Waits no longer for those that were not written to for too long.
     pub(crate) fn give_up(&self, now: Instant) {
         lock(&self.unfinished).retain(|_, written| *written + UNFINISHED > now);
+    }
+
+    /// When the file that is being written and whose last write is the oldest was written to; none if none is being written.
+    pub(crate) fn written_at(&self) -> Option<Instant> {
+        lock(&self.unfinished).values().min().copied()
+    }
+
+    /// Is as another process's is: whether a file changed there, and its [`Noticed::written_at`].
+    pub(crate) fn replicate(&self, is_changed: bool, written_at: Option<Instant>) {
+        {
+            let mut unfinished = lock(&self.unfinished);
+            unfinished.clear();
+            unfinished.extend(written_at.map(|at| (PathBuf::new(), at)));
+        }
+        self.written.notify_one();
+        if is_changed {
+            self.changed.notify_one();
+        }
     }
 
     /// Waits for no file in this folder: it is another one now.

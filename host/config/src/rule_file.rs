@@ -21,6 +21,8 @@ use crate::table::{At, Table, TomlSource, ValuePlace};
 pub struct RuleFile {
     /// Its tenant and name.
     pub id: RuleId,
+    /// How processes that do not know its name call it: the same as long as its name and file are; 0 if nobody numbered it.
+    pub number: u32,
     /// The file it stands in.
     #[serde(with = "postern_core::os_text")]
     pub file: PathBuf,
@@ -116,6 +118,7 @@ impl RuleFile {
         let place = ValuePlace { line, key: String::new() };
         Self {
             id: RuleId { tenant: TenantId::host(), name: Arc::clone(name) },
+            number: 0,
             file: file.to_owned(),
             module: ModuleSource::Stock("sequence"),
             doors: vec![Arc::clone(name)],
@@ -241,6 +244,7 @@ impl RuleFile {
         table.finish();
         Some(Self {
             id: RuleId { tenant: tenant.clone(), name: stem.into() },
+            number: 0,
             file: file.to_owned(),
             module: module?,
             doors_of_file: doors.clone(),

@@ -3,9 +3,12 @@
 use rustix::io::Errno;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Limits that a process cannot raise again. What is `None` stays as it was. There is never a core dump: a dump is a copy of secrets.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Limits that a process, and whatever it starts, cannot raise again. What is `None` stays as it was. The default is that of a process that
+/// starts nothing: no core dump, which is a copy of secrets, and all else as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
+    /// Bytes of a core dump; 0 for none.
+    pub core_size: Option<u64>,
     /// Bytes of address space, mapped or only reserved. An engine for WebAssembly reserves far more than it uses.
     pub address_space: Option<u64>,
     /// Bytes that may be written to at all: heap, stacks and private mappings.
@@ -20,11 +23,28 @@ pub struct Limits {
     pub processes: Option<u64>,
 }
 
+impl Default for Limits {
+    fn default() -> Self {
+        Self { core_size: Some(0), ..Self::AS_THEY_ARE }
+    }
+}
+
 impl Limits {
+    /// None: for a process that starts programs, which are not ours to limit.
+    pub const AS_THEY_ARE: Self = Self {
+        core_size: None,
+        address_space: None,
+        data: None,
+        processor_seconds: None,
+        file_size: None,
+        open_files: None,
+        processes: None,
+    };
+
     /// Puts the limits on this process, and never one above what it has. Returns those that could not be put on.
     pub(crate) fn apply(&self) -> Vec<(&'static str, Errno)> {
         let limits = [
-            ("core dumps", Resource::Core, Some(0)),
+            ("core dumps", Resource::Core, self.core_size),
             ("address space", Resource::As, self.address_space),
             ("data", Resource::Data, self.data),
             ("processor time", Resource::Cpu, self.processor_seconds),

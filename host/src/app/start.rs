@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{Devices, LocalNetwork, Sightings};
-use postern_config::{ConfigSource, Mistakes};
+use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Posture, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
@@ -17,7 +17,6 @@ use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep};
 
 use super::{App, Ended, InForce, LISTENING, Running, Tried};
-use crate::advice;
 use crate::captures::Captures;
 use crate::clock::Clock;
 use crate::doors::Doors;
@@ -27,6 +26,7 @@ use crate::ledger;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
 use crate::observe::{report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
+use crate::origin::Origin;
 use crate::reload::{Reloads, SLOW, notify_systemd};
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
@@ -41,51 +41,46 @@ pub(super) enum Begun {
 impl App {
     /// Starts everything, in order, but for mistakes in the configuration.
     pub(super) async fn start(
-        source: Arc<dyn ConfigSource>,
+        origin: Arc<dyn Origin>,
         mut signals: Signals,
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
-        let mut doors = Doors::start(sender.clone(), Arc::clone(&observer), source.identity())?;
+        let facts = origin.facts();
+        let mut doors = Doors::start(sender.clone(), Arc::clone(&observer), facts.identity.clone())?;
 
         // The guard is up before anything else is read, and stays up if the rest is wrong: closed is safe.
-        let reading = format!("reading {}", source.file().display());
-        let guards = match off_loop(&mut signals, &*observer, &reading, guards_of(&source)).await {
-            Ok(guards) => guards,
-            Err(signal) => return Ok(Begun::stopped(doors, signal)),
+        let is_guarded = match facts.guarded {
+            Some(is_guarded) => is_guarded,
+            None => match guard(&origin, &doors, &mut signals, &*observer).await? {
+                Ok(is_guarded) => is_guarded,
+                Err(signal) => return Ok(Begun::stopped(doors, signal)),
+            },
         };
-        if !guards.is_empty() {
-            let guard = || async { doors.guard(&run(guards_of(&source)).await).await };
-            match apply_when_free(&mut signals, &*observer, guard)
-                .await
-                .context("the doors cannot be set up")?
-            {
-                Attempt::Done(posture) => report_posture(posture, &*observer),
-                Attempt::Stopped(signal) => return Ok(Begun::stopped(doors, signal)),
-            }
-        }
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
         let mut reloads =
-            Reloads::new(Arc::clone(&source), loader, MainLoopSender::clone(&sender), Arc::clone(&observer));
+            Reloads::new(Arc::clone(&origin), loader, MainLoopSender::clone(&sender), Arc::clone(&observer));
         let prepared = match first(&mut reloads, &mut events, &mut signals).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
-        let Prepared { config, generation, refused: tenants, state, .. } = prepared;
+        let Prepared { ticket, config, numbers, generation, refused: tenants, state, .. } = prepared;
         let refused = |mistakes: &Mistakes| {
-            let identity =
-                source.identity().filter(|_| !guards.is_empty()).map(|identity| identity.to_string());
+            let identity = facts.identity.as_ref().filter(|_| is_guarded).map(ToString::to_string);
             report_refused_start(&*observer, mistakes, identity.as_deref());
         };
         if let Some(config) = &config {
-            let (said, config, heard) = (Arc::clone(&source), config.clone(), Arc::clone(&observer));
-            let report = move || advice::report(&*said, &config, &*heard);
+            let (said, config) = (Arc::clone(&origin), config.clone());
+            let advise = move || said.advice(ticket, &config);
             let looking = "looking at what may lock you out";
-            if let Err(signal) = off_loop(&mut signals, &*observer, looking, report).await {
-                return Ok(Begun::stopped(doors, signal));
+            match off_loop(&mut signals, &*observer, looking, advise).await {
+                Ok(lines) => lines.into_iter().for_each(|line| {
+                    observer.report(&Report::new(What::Advice { text: line.into() }));
+                }),
+                Err(signal) => return Ok(Begun::stopped(doors, signal)),
             }
         }
         tenants.iter().for_each(|tenant| report_refused_tenant(&*observer, tenant));
@@ -98,29 +93,29 @@ impl App {
                 return Ok(Begun::refused(doors));
             }
         };
-        let state::Opened { journal, inherited, error: no_journal } = state;
-        if let Some(mistakes) = state::without_journal(&*source, &config, no_journal, &*observer) {
+        reloads.has_journal = state.is_there();
+        let state::Opened { journal, inherited, error: no_journal, .. } = state;
+        if let Some(mistakes) = state::without_journal(facts, &config, no_journal, &*observer) {
             refused(&mistakes);
             return Ok(Begun::refused(doors));
         }
-        reloads.has_journal = journal.is_some();
         journal.into_iter().for_each(|journal| doors.use_journal(journal));
-        let plan = doors.plan(&config);
+        let plan = doors.plan(&config, numbers.as_ref());
         // Ports that only an earlier configuration guarded are released when this one has not changed for a while.
         let release = ReleaseTimer::release(false);
         match apply_when_free(&mut signals, &*observer, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error) if error.why == WhyNotInPlace::Mistakes => {
-                let mistakes = plan.mistakes(source.file(), &config, error.mistakes);
+                let mistakes = plan.mistakes(&facts.file, &config, error.mistakes);
                 refused(&mistakes);
                 return Ok(Begun::refused(doors));
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
-        let ledger = ledger::start(&*source, MainLoopSender::clone(&sender))
+        let ledger = ledger::start(facts.uses_tokens, MainLoopSender::clone(&sender))
             .context("the ledger's thread cannot be started")?;
-        let one_time = OneTimeLines::new(&config, Arc::clone(&source), sender);
+        let one_time = OneTimeLines::new(&config, plan.table, Arc::clone(&origin), sender);
         let engine =
             Arc::new(SharedEngine::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
         let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
@@ -139,18 +134,18 @@ impl App {
         let now = Arc::new(move || clock.now());
         let context = PoolContext { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(context, config.workers, Arc::clone(&generation))?;
-        let (sightings, devices) = (Sightings::new(source.likeness()), Arc::new(Devices::direct()));
+        let (sightings, devices) = (Sightings::new(facts.likeness), Arc::new(Devices::direct()));
         let mut captures = Captures::new(Arc::clone(&local), sightings, devices, Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
         captures.follow(&config, &generation, &pool, &listening)?;
-        reloads.in_force(&config, &generation);
+        reloads.in_force(&config, &generation, plan.table, &tenants);
         let running = Running {
             workers: config.workers,
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
         let app = Self {
-            source,
+            origin,
             observer,
             events,
             engine,
@@ -209,9 +204,30 @@ async fn first(
     }
 }
 
-fn guards_of(source: &Arc<dyn ConfigSource>) -> impl FnOnce() -> Vec<GuardDoor> + Send + use<> {
-    let source = Arc::clone(source);
-    move || source.guards()
+/// Closes the ports of guard doors, as far as they can be read, and says whether there are any; the signal if one stops the daemon meanwhile.
+async fn guard(
+    origin: &Arc<dyn Origin>,
+    doors: &Doors,
+    signals: &mut Signals,
+    observer: &dyn Observer,
+) -> anyhow::Result<Result<bool, i32>> {
+    let reading = format!("reading {}", origin.facts().file.display());
+    match off_loop(signals, observer, &reading, guards_of(origin)).await {
+        Ok(guards) if guards.is_empty() => return Ok(Ok(false)),
+        Ok(_) => {}
+        Err(signal) => return Ok(Err(signal)),
+    }
+    let guard = || async { doors.guard(&run(guards_of(origin)).await).await };
+    match apply_when_free(signals, observer, guard).await.context("the doors cannot be set up")? {
+        Attempt::Done(posture) => report_posture(posture, observer),
+        Attempt::Stopped(signal) => return Ok(Err(signal)),
+    }
+    Ok(Ok(true))
+}
+
+fn guards_of(origin: &Arc<dyn Origin>) -> impl FnOnce() -> Vec<GuardDoor> + Send + use<> {
+    let origin = Arc::clone(origin);
+    move || origin.guards()
 }
 
 /// Has something done that may hang, which is reported if it does; the signal if one stops the daemon meanwhile.

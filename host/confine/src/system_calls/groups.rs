@@ -170,6 +170,9 @@ pub(super) const OPEN_SOCKETS: &[Call] = &[
     allow(SYS_shutdown),
 ];
 
+/// The bits of a socket's type that say what it is; the others say how it is opened.
+const SOCKET_KIND: u32 = 0xf;
+
 /// What an asynchronous runtime needs beside descriptors.
 pub(super) const RUNTIME: &[Call] = &[
     allow(SYS_epoll_create1),
@@ -181,8 +184,8 @@ pub(super) const RUNTIME: &[Call] = &[
     allow(SYS_timerfd_create),
     allow(SYS_timerfd_settime),
     allow(SYS_timerfd_gettime),
-    // Signals reach it through a pair of its own.
-    allow_if(SYS_socketpair, &[&[is(0, u(AF_UNIX))]]),
+    // Signals reach it through a pair of its own. Of streams: with one of datagrams every service that has a path could be written to.
+    allow_if_or_fail(SYS_socketpair, &[&[is(0, u(AF_UNIX)), bits(1, SOCKET_KIND, u(SOCK_STREAM))]], EPERM),
 ];
 
 /// Who and what this process is, and how much it uses.

@@ -3,6 +3,9 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::num::NonZeroU32;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
@@ -25,6 +28,7 @@ pub(crate) fn run(arguments: &[String]) -> ExitCode {
             "files" => confinement.files = Files::beneath([value]).unwrap(),
             "gain" => confinement.may_gain_privileges = value == "yes",
             "list" => confinement.system_calls = Some(list(value)),
+            "limits" => confinement.limits = Limits::AS_THEY_ARE,
             "memory" => {
                 let address_space = Some(value.parse().unwrap());
                 confinement.limits = Limits { address_space, ..Limits::default() };
@@ -103,6 +107,8 @@ fn make(attempt: &str, argument: &str) -> String {
         "write" => told(File::options().append(true).create(true).open(argument)),
         "remove" => told(std::fs::remove_file(argument)),
         "listen" => told(TcpListener::bind("127.0.0.1:0")),
+        "datagrams" => told(UnixDatagram::unbound().or_else(|_| UnixDatagram::pair().map(|(one, _)| one))),
+        "netlink" => told(netlink(argument.parse().unwrap())),
         "execute" => {
             let error = Command::new(argument).exec();
             told(Err::<(), _>(error))
@@ -120,6 +126,10 @@ fn make(attempt: &str, argument: &str) -> String {
                 Err(_) => "failed: no memory".to_owned(),
             }
         }
+        "core" => match rustix::process::getrlimit(rustix::process::Resource::Core).maximum {
+            Some(bytes) => bytes.to_string(),
+            None => "unlimited".to_owned(),
+        },
         "panic" => panic!("{argument}"),
         "abort" => std::process::abort(),
         // Known to every list, and on none.
@@ -130,6 +140,13 @@ fn make(attempt: &str, argument: &str) -> String {
         "runtime" => told(runtime()),
         other => panic!("no attempt {other}"),
     }
+}
+
+/// Opens a netlink socket of this family.
+fn netlink(family: u32) -> rustix::io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, Protocol, SocketFlags, SocketType, socket_with};
+    let family = NonZeroU32::new(family).map(Protocol::from_raw);
+    socket_with(AddressFamily::NETLINK, SocketType::RAW, SocketFlags::CLOEXEC, family)
 }
 
 /// What an asynchronous runtime is made of.

@@ -30,11 +30,13 @@ const TESTS: &[Test] = &[
     ("files_outside_cannot_be_opened", files_outside_cannot_be_opened),
     ("nothing_is_written", nothing_is_written),
     ("no_connection_is_made", no_connection_is_made),
+    ("only_the_kernel_is_asked_over_new_sockets", only_the_kernel_is_asked_over_new_sockets),
     ("no_program_is_started", no_program_is_started),
     ("an_unlisted_call_kills", an_unlisted_call_kills),
     ("what_a_runtime_needs_goes_on", what_a_runtime_needs_goes_on),
     ("a_panic_says_where", a_panic_says_where),
     ("memory_is_bounded", memory_is_bounded),
+    ("there_is_no_core_dump_but_of_what_a_runner_starts", there_is_no_core_dump_but_of_what_a_runner_starts),
     ("it_ends_with_its_parent", it_ends_with_its_parent),
     ("a_runner_starts_programs", a_runner_starts_programs),
 ];
@@ -203,7 +205,7 @@ fn files_outside_cannot_be_opened() {
     for (list, end) in [("engine", "done"), ("reader", "done"), ("compiler", "failed: PermissionDenied")] {
         let outcome = attempt(&format!("{} files={folder} read={file}", strict(list)));
         assert!(outcome.said.ends_with(&format!("read: {end}\n")), "{list}: {}", outcome.said);
-        assert!(!outcome.said.contains("missing Files"), "{list}: {}", outcome.said);
+        assert!(!outcome.said.contains("missing files"), "{list}: {}", outcome.said);
     }
 }
 
@@ -233,6 +235,21 @@ fn nothing_is_written() {
 
 fn no_connection_is_made() {
     on_every_list("listen=", "listen: failed: PermissionDenied");
+}
+
+fn only_the_kernel_is_asked_over_new_sockets() {
+    on_every_list("datagrams=", "datagrams: failed: PermissionDenied");
+    let (route, netfilter) = (0, 12);
+    for (list, family, end) in [
+        ("engine", route, "done"),
+        ("engine", netfilter, "failed: PermissionDenied"),
+        ("doorman", netfilter, "done"),
+        ("compiler", route, "failed: PermissionDenied"),
+        ("reader", route, "failed: PermissionDenied"),
+    ] {
+        let outcome = attempt(&format!("{} netlink={family}", strict(list)));
+        assert!(outcome.said.ends_with(&format!("netlink: {end}\n")), "{list} {family}: {}", outcome.said);
+    }
 }
 
 fn no_program_is_started() {
@@ -279,6 +296,16 @@ fn memory_is_bounded() {
     };
     assert_eq!(end(more), "allocate: failed: no memory");
     assert_eq!(end(less), "allocate: done");
+}
+
+fn there_is_no_core_dump_but_of_what_a_runner_starts() {
+    on_every_list("core=", "core: 0");
+    let before = match rustix::process::getrlimit(rustix::process::Resource::Core).maximum {
+        Some(bytes) => bytes.to_string(),
+        None => "unlimited".to_owned(),
+    };
+    let outcome = attempt("share=yes keep=all gain=yes files=all limits=none core=");
+    assert!(outcome.said.ends_with(&format!("core: {before}\n")), "{}", outcome.said);
 }
 
 fn it_ends_with_its_parent() {

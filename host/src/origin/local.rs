@@ -1,0 +1,200 @@
+//! LocalOrigin: configurations from files of this process.
+
+use std::collections::HashSet;
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock, Weak};
+
+use postern_config::{Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, RuleFile};
+use postern_core::{GuardDoor, Observer, RuleId};
+use postern_sandbox::ModuleFiles;
+use postern_text::panic::PastPanic;
+
+use super::{NumberedReading, Origin, OriginFacts, Preparation};
+use crate::advice::advice;
+use crate::load_rules::ConfigFiles;
+use crate::state;
+use crate::watch::{FileWatch, Noticed};
+
+/// A configuration whose folders change while it is read is read again, but not for ever.
+const READINGS: u32 = 3;
+
+/// Where configurations come from that are in files of this process.
+pub(crate) struct LocalOrigin {
+    shared: Arc<Shared>,
+    facts: OriginFacts,
+    under_way: Mutex<Vec<Weak<LocalPreparation>>>,
+}
+
+struct Shared {
+    source: Arc<dyn ConfigSource>,
+    observer: Arc<dyn Observer>,
+    noticed: Arc<Noticed>,
+    /// None inside if nothing is or can be watched; begun with the first preparation.
+    watch: OnceLock<Option<FileWatch>>,
+}
+
+/// A configuration that is being prepared from files of this process.
+pub(crate) struct LocalPreparation {
+    shared: Arc<Shared>,
+    activity: Activity,
+}
+
+impl LocalOrigin {
+    /// That of `source`; `observer` gets reports of what is left out of it, and of what cannot be watched. Nothing is read yet.
+    pub(crate) fn new(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
+        let facts = OriginFacts::of(&*source);
+        let (noticed, watch) = (Arc::default(), OnceLock::new());
+        let shared = Arc::new(Shared { source, observer, noticed, watch });
+        Self { shared, facts, under_way: Mutex::default() }
+    }
+
+    /// As [`LocalOrigin::new`], for one that is read once: its files are not watched.
+    pub(crate) fn unwatched(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
+        let origin = Self::new(source, observer);
+        let _ = origin.shared.watch.set(None);
+        origin
+    }
+
+    /// As [`Origin::prepare`].
+    pub(crate) fn begin(&self, avoids: bool) -> Arc<LocalPreparation> {
+        self.shared.watch.get_or_init(|| self.shared.start_watch());
+        let mut under_way = self.under_way.lock().past_panic();
+        under_way.retain(|preparation| preparation.strong_count() > 0);
+        let avoided = if avoids { read_by(&under_way) } else { Vec::new() };
+        let (shared, activity) = (Arc::clone(&self.shared), Activity::avoiding(avoided));
+        let preparation = Arc::new(LocalPreparation { shared, activity });
+        under_way.push(Arc::downgrade(&preparation));
+        preparation
+    }
+
+    /// How many preparations read a file at this moment, or hang there.
+    pub(crate) fn reading_now(&self) -> usize {
+        let under_way = self.under_way.lock().past_panic();
+        let reads = |preparation: &Arc<LocalPreparation>| {
+            preparation.doing_now().iter().any(|doing| doing.reads().is_some())
+        };
+        under_way.iter().filter_map(Weak::upgrade).filter(reads).count()
+    }
+
+    /// Warnings about a configuration, a line each. May never return.
+    pub(crate) fn advise(&self, config: &Config) -> Vec<String> {
+        advice(&*self.shared.source, config)
+    }
+
+    /// Uses a one-time sequence up. May never return.
+    ///
+    /// # Errors
+    /// If that cannot be done, in words.
+    pub(crate) fn use_up(&self, line: &OneTime) -> Result<(), String> {
+        self.shared.source.claim(line)
+    }
+}
+
+impl Origin for LocalOrigin {
+    fn facts(&self) -> &OriginFacts {
+        &self.facts
+    }
+
+    fn guards(&self) -> Vec<GuardDoor> {
+        self.shared.source.guards()
+    }
+
+    fn noticed(&self) -> &Arc<Noticed> {
+        &self.shared.noticed
+    }
+
+    fn prepare(&self, _ticket: u64, avoids: bool) -> Arc<dyn Preparation> {
+        self.begin(avoids)
+    }
+
+    fn advice(&self, _ticket: u64, config: &Config) -> Vec<String> {
+        self.advise(config)
+    }
+
+    fn in_force(&self, _table: u32, _kept: &[u32]) {}
+
+    fn gone(&self, rules: &[RuleFile]) -> Option<HashSet<RuleId>> {
+        Some(rules.iter().filter(|rule| is_gone(&rule.file)).map(|rule| rule.id.clone()).collect())
+    }
+
+    fn claim(&self, _table: u32, _rule: u32, line: &OneTime) -> Result<(), String> {
+        self.use_up(line)
+    }
+}
+
+impl Shared {
+    fn start_watch(&self) -> Option<FileWatch> {
+        // A source that is not watched is reloaded by a signal only, as with knockd.
+        self.source.watched().and_then(|_| FileWatch::start(&self.noticed, Arc::clone(&self.observer)))
+    }
+}
+
+impl LocalPreparation {
+    /// Reads the configuration as it is now; what it reads is watched from before it is read. May never return.
+    pub(crate) fn read_files(&self) -> ConfigReading {
+        let Self { shared, activity } = self;
+        let Shared { source, observer, watch, .. } = &**shared;
+        let watch = watch.get().and_then(Option::as_ref);
+        let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
+        if let Some((watch, file)) = watch {
+            // Reading may hang; that the file is taken away then must be noticed.
+            watch.precede(file, activity);
+        }
+        let mut reading = source.read(activity, &**observer);
+        if let Some((watch, file)) = watch {
+            for _ in 1..READINGS {
+                // Even with mistakes: a module that is not there yet is a mistake until it is.
+                if !watch.follow(file, &reading, activity) {
+                    break;
+                }
+                // It may have changed before it was watched.
+                reading = source.read(activity, &**observer);
+            }
+        }
+        reading
+    }
+
+    /// What has begun and not ended, the oldest first.
+    pub(crate) fn doing_now(&self) -> Vec<Doing> {
+        self.activity.doing()
+    }
+}
+
+impl Preparation for LocalPreparation {
+    fn read(&self) -> NumberedReading {
+        NumberedReading { reading: self.read_files(), numbers: None }
+    }
+
+    fn modules<'a>(&'a self, config: &Config) -> Box<dyn ModuleFiles + 'a> {
+        Box::new(ConfigFiles { trust: config.trust, activity: &self.activity })
+    }
+
+    fn open_journal(&self, config: &Config) -> state::Opened {
+        state::open(&*self.shared.source, config, &self.activity, &self.shared.observer)
+    }
+
+    fn doing(&self, tell: Box<dyn FnOnce(&[String]) + Send>) {
+        tell(&self.doing_now().iter().map(ToString::to_string).collect::<Vec<_>>());
+    }
+
+    fn overtake(&self) {
+        self.activity.overtake();
+    }
+
+    fn is_overtaken(&self) -> bool {
+        self.activity.is_overtaken()
+    }
+}
+
+/// The files that are being read, and may hang.
+fn read_by(under_way: &[Weak<LocalPreparation>]) -> Vec<PathBuf> {
+    let doing = under_way.iter().filter_map(Weak::upgrade).flat_map(|preparation| preparation.doing_now());
+    doing.filter_map(|doing| doing.reads().map(Path::to_owned)).collect()
+}
+
+/// Whether there is no such file any more.
+pub(crate) fn is_gone(file: &Path) -> bool {
+    let gone = [ErrorKind::NotFound, ErrorKind::NotADirectory];
+    file.symlink_metadata().is_err_and(|error| gone.contains(&error.kind()))
+}

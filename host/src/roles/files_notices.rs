@@ -1,0 +1,99 @@
+//! FilesNotices: tells an engine what the supervisor notices about files.
+
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use postern_link::{TalkSender, notify};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep};
+
+use super::reading_messages::FilesNotice;
+use crate::watch::Noticed;
+
+/// How often it is looked whether files are still being written.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Notices go to an engine as long as this lives.
+pub(super) struct FilesNotices {
+    /// Dropped, not sent.
+    _stop: oneshot::Sender<()>,
+}
+
+impl FilesNotices {
+    /// Sends what is noticed from now on to the engine at the other end of `sender`. What was noticed while there was no engine is sent as well.
+    ///
+    /// # Errors
+    /// If there can be no thread.
+    pub(super) fn start(noticed: Arc<Noticed>, sender: TalkSender) -> io::Result<Self> {
+        let (stop, stopped) = oneshot::channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let work = move || {
+            runtime.block_on(async {
+                tokio::select! {
+                    () = forward(&noticed, &sender) => {}
+                    _ = stopped => {}
+                }
+            });
+        };
+        thread::Builder::new().name("files-notices".to_owned()).spawn(work)?;
+        Ok(Self { _stop: stop })
+    }
+}
+
+/// Until the engine is gone.
+async fn forward(noticed: &Noticed, sender: &TalkSender) {
+    let mut told = None;
+    loop {
+        let mut is_changed = tokio::select! {
+            () = noticed.changed.notified() => true,
+            () = noticed.written.notified() => false,
+            () = sleep(LOOK), if told.is_some() => false,
+        };
+        let now = Instant::now();
+        if noticed.patience().is_some_and(|patience| patience <= now) {
+            noticed.give_up(now);
+            is_changed = true;
+        }
+        let written_at = noticed.written_at();
+        if !is_changed && written_at == told {
+            continue;
+        }
+        told = written_at;
+        let ago = |at| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
+        if notify(sender, &FilesNotice { is_changed, written_ago: written_at.map(ago) }).is_err() {
+            // For the engine after this one.
+            if is_changed {
+                noticed.changed.notify_one();
+            }
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_link::Talk;
+
+    use super::*;
+
+    #[test]
+    fn what_one_engine_is_not_told_the_next_one_is() {
+        let noticed = Arc::new(Noticed::default());
+        let sender = || {
+            let (one, other) = Talk::pair().unwrap();
+            (one.split(None).unwrap().0, other)
+        };
+        let (gone, other) = sender();
+        drop(other);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        noticed.replicate(true, None);
+        runtime.block_on(forward(&noticed, &gone));
+        let (sender, other) = sender();
+        let (_keep, mut notices) = other.split(None).unwrap();
+        let _notices = FilesNotices::start(Arc::clone(&noticed), sender).unwrap();
+        let first = notices.receive::<serde_json::Value>(100).unwrap().unwrap().0;
+        assert_eq!(first["Notice"]["is_changed"], true);
+    }
+}

@@ -1,0 +1,94 @@
+//! ReadingMessages: what an engine asks the supervisor about configurations, and what it is told.
+//!
+//! A request names everything by number, and is bounded; no path and no other text goes from the engine to the supervisor.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::origin::{NumberedReading, OriginFacts};
+
+/// Most bytes of a request.
+pub(super) const MOST_REQUEST: usize = 64 << 10;
+/// Most bytes of an answer. A reading is the largest: its size is about that of the files that were read.
+pub(super) const MOST_ANSWER: usize = 512 << 20;
+/// Most ranges of rules in a request.
+pub(super) const MOST_RANGES: usize = 1024;
+
+/// What an engine asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ReadingRequest {
+    /// What never changes.
+    Facts,
+    /// Read the configuration. Tickets grow.
+    Read {
+        /// The number of this reading.
+        ticket: u64,
+        /// Leave out files on which others hang.
+        avoids: bool,
+    },
+    /// What has begun of a reading, and not ended.
+    Doing { ticket: u64 },
+    /// The module of a rule.
+    Module {
+        ticket: u64,
+        /// The place of the rule among those that were read.
+        place: u32,
+    },
+    /// Have the journal opened.
+    Journal { ticket: u64 },
+    /// Warnings.
+    Advice { ticket: u64 },
+    /// This table is in force, with these rules besides those that were read for it; from the first number to the last. Not answered.
+    InForce { table: u32, kept: Vec<(u32, u32)> },
+    /// Which rules in force have lost their files.
+    Gone,
+    /// Use up the one-time sequence of a rule.
+    Claim { table: u32, rule: u32 },
+}
+
+/// What it is told.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ReadingAnswer {
+    Facts(OriginFacts),
+    Reading(Box<NumberedReading>),
+    Lines(Vec<String>),
+    Module(ModuleAnswer),
+    Journal {
+        /// Whether there is one.
+        is_there: bool,
+        /// Why it could not be opened.
+        error: Option<String>,
+    },
+    /// Numbers of rules.
+    Gone(Vec<u32>),
+    Claimed(Result<(), String>),
+    /// There is no such thing, or too much was asked for.
+    Refused(String),
+}
+
+/// A module.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum ModuleAnswer {
+    /// Its bytes are in a descriptor beside the answer.
+    Read,
+    /// The system refused to read it, with this number.
+    Os(i32),
+    /// It may not be read.
+    Unfit(String),
+    /// Others could have written it.
+    Distrusted {
+        #[serde(with = "postern_core::os_text")]
+        path: PathBuf,
+        what: String,
+    },
+}
+
+/// What the supervisor noticed about files.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct FilesNotice {
+    /// One is different now.
+    pub(super) is_changed: bool,
+    /// How long ago, in milliseconds, a file was last written to that is still being written; that of the oldest.
+    pub(super) written_ago: Option<u64>,
+}

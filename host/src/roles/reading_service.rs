@@ -1,0 +1,427 @@
+//! ReadingService: the supervisor's end of everything that an engine asks about configurations.
+//!
+//! It reads them, numbers their doors and rules, and gives the processes that keep doors their tables before the engine hears of them. It
+//! outlives engines, so no number is ever given twice, and what hangs while one engine asks for it is known to the next.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::Duration;
+
+use postern_config::{Config, ConfigSource, OneTime};
+use postern_core::{ModuleSource, Observer};
+use postern_link::{Reply, Talk, serve};
+use postern_sandbox::ReadError;
+use postern_text::panic::PastPanic;
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::doors_table::{DoorsTable, TableHolders};
+use super::files_notices::FilesNotices;
+use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
+use super::rule_numbers::RuleNumbers;
+use crate::origin::is_gone;
+use crate::origin::{
+    LocalOrigin, LocalPreparation, NumberedReading, Numbers, Origin as _, OriginFacts, Preparation as _,
+};
+use crate::plan::DoorNumbers;
+use crate::reload::MOST_STUCK;
+
+/// How long an engine may take nothing of what it asked for.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Most requests that are worked on at once, those of dead engines included: a disk may hang.
+const MOST_REQUESTS: usize = 128;
+/// Most of them that read configurations for one engine, as many as it would ask for.
+const MOST_UNDER_WAY: usize = MOST_STUCK + 1;
+/// Most readings of one engine that are kept: those that may hang, the newest, and the one in force.
+const MOST_READINGS: usize = MOST_UNDER_WAY + 3;
+/// Most bytes of a module.
+const MOST_MODULE: u64 = 64 << 20;
+
+/// Serves configurations to one engine after the other.
+pub(crate) struct ReadingService {
+    origin: LocalOrigin,
+    facts: OriginFacts,
+    holders: Arc<dyn TableHolders>,
+    state: Mutex<State>,
+    requests: Permits,
+}
+
+#[derive(Default)]
+struct State {
+    doors: DoorNumbers,
+    rules: RuleNumbers,
+    last_table: u32,
+    /// Which engine is served, from 1 on.
+    engine: u64,
+    /// How many configurations are being read for it.
+    under_way: Permits,
+    /// Of that engine, by ticket.
+    readings: BTreeMap<u64, Reading>,
+    /// The ticket of what is in force, and the ranges of rules that it has besides those that were read for it.
+    in_force: Option<(u64, Vec<(u32, u32)>)>,
+    /// What its files are watched by ends with the engine.
+    notices: Option<FilesNotices>,
+}
+
+struct Reading {
+    /// Its number, whether it gets a table or not.
+    table: u32,
+    preparation: Arc<LocalPreparation>,
+    /// As it was read, if it was.
+    config: Option<Arc<Config>>,
+    /// If it can be put in place.
+    doors: Option<Arc<DoorsTable>>,
+}
+
+impl ReadingService {
+    /// Serves the configurations of `source`, whose guard doors are in place already if `guarded` says whether there are any. `holders` are given
+    /// each table; `observer` gets reports of what is left out of a configuration. There is no engine yet.
+    pub(crate) fn start(
+        source: Arc<dyn ConfigSource>,
+        guarded: Option<bool>,
+        holders: Arc<dyn TableHolders>,
+        observer: Arc<dyn Observer>,
+    ) -> Arc<Self> {
+        let facts = OriginFacts { guarded, ..OriginFacts::of(&*source) };
+        Arc::new(Self {
+            origin: LocalOrigin::new(source, observer),
+            facts,
+            holders,
+            state: Mutex::default(),
+            requests: Permits::default(),
+        })
+    }
+
+    /// Serves another engine from now on, at the other end of `talk`, and no other. It ends when that does.
+    ///
+    /// # Errors
+    /// If there can be no thread, or too many files are open.
+    pub(crate) fn attach(self: &Arc<Self>, talk: Talk) -> io::Result<()> {
+        let (sender, receiver) = talk.split(Some(PATIENCE))?;
+        let engine = {
+            let mut state = self.lock();
+            state.engine += 1;
+            state.in_force = None;
+            state.under_way = Permits::default();
+            std::mem::take(&mut state.readings)
+                .into_values()
+                .for_each(|before| before.preparation.overtake());
+            // The one before ends first, so that it takes no notice that is for this engine.
+            state.notices = None;
+            let noticed = Arc::clone(self.origin.noticed());
+            state.notices = Some(FilesNotices::start(noticed, sender.clone())?);
+            state.engine
+        };
+        let service = Arc::clone(self);
+        thread::Builder::new().name("readings".to_owned()).spawn(move || {
+            // If the engine sent what is no request it has lost its talk, and ends.
+            let _ = serve(&sender, receiver, MOST_REQUEST, |request, reply| {
+                service.take(engine, request, reply);
+            });
+        })?;
+        Ok(())
+    }
+
+    /// The tables that may be in place or may be put in place, the oldest first: what a process must be given that keeps doors and has just
+    /// begun.
+    pub(crate) fn tables(&self) -> Vec<Arc<DoorsTable>> {
+        self.lock().readings.values().filter_map(|reading| reading.doors.clone()).collect()
+    }
+
+    /// Answers a request, or has a thread answer it.
+    fn take(self: &Arc<Self>, engine: u64, request: ReadingRequest, reply: Reply) {
+        let answer = match request {
+            ReadingRequest::Facts => ReadingAnswer::Facts(self.facts.clone()),
+            ReadingRequest::InForce { table, kept } => return self.note_in_force(engine, table, kept),
+            ReadingRequest::Doing { ticket } => ReadingAnswer::Lines(self.doing(engine, ticket)),
+            ReadingRequest::Read { ticket, avoids } => match self.begin(engine, ticket, avoids) {
+                Ok((preparation, permit)) => {
+                    return self.work(reply, move |service| {
+                        let _permit = permit;
+                        (ReadingAnswer::Reading(Box::new(service.read(engine, ticket, &preparation))), None)
+                    });
+                }
+                Err(why) => ReadingAnswer::Refused(why),
+            },
+            // Each of these may hang.
+            ReadingRequest::Module { ticket, place } => {
+                return self.work(reply, move |service| service.module(engine, ticket, place));
+            }
+            ReadingRequest::Journal { ticket } => {
+                return self.work(reply, move |service| (service.journal(engine, ticket), None));
+            }
+            ReadingRequest::Advice { ticket } => {
+                return self.work(reply, move |service| (service.advice(engine, ticket), None));
+            }
+            ReadingRequest::Gone => {
+                return self.work(reply, move |service| (ReadingAnswer::Gone(service.gone(engine)), None));
+            }
+            ReadingRequest::Claim { table, rule } => {
+                return self.work(reply, move |service| (service.claim(engine, table, rule), None));
+            }
+        };
+        reply.send(&answer, &[]);
+    }
+
+    /// Answers on a thread of its own, with a descriptor perhaps. The thread is not joined: it may hang.
+    fn work(
+        self: &Arc<Self>,
+        reply: Reply,
+        work: impl FnOnce(&Self) -> (ReadingAnswer, Option<OwnedFd>) + Send + 'static,
+    ) {
+        let Some(permit) = self.requests.take(MOST_REQUESTS) else {
+            let why = format!("{MOST_REQUESTS} requests are being worked on; a disk may hang");
+            return reply.send(&ReadingAnswer::Refused(why), &[]);
+        };
+        let service = Arc::clone(self);
+        let work = move || {
+            let _permit = permit;
+            let (answer, descriptor) = work(&service);
+            let descriptors: Vec<_> = descriptor.iter().map(OwnedFd::as_fd).collect();
+            reply.send(&answer, &descriptors);
+        };
+        // Without a thread the reply is dropped, which the engine is told.
+        drop(thread::Builder::new().name("reading".to_owned()).spawn(work));
+    }
+
+    fn begin(
+        &self,
+        engine: u64,
+        ticket: u64,
+        avoids: bool,
+    ) -> Result<(Arc<LocalPreparation>, Permit), String> {
+        let mut state = self.lock();
+        let is_newest = state.readings.last_key_value().is_none_or(|(newest, _)| *newest < ticket);
+        if state.engine != engine || !is_newest {
+            return Err("a newer configuration is being read".to_owned());
+        }
+        let hang = || format!("{MOST_UNDER_WAY} readings of it hang");
+        let permit = state.under_way.take(MOST_UNDER_WAY).ok_or_else(hang)?;
+        let table = state.last_table.checked_add(1).ok_or("there are no more numbers; restart the daemon")?;
+        state.last_table = table;
+        state.readings.values().for_each(|older| older.preparation.overtake());
+        // Those for engines before may hang as well.
+        let preparation = self.origin.begin(avoids || self.origin.reading_now() >= MOST_STUCK);
+        let reading = Reading { table, preparation: Arc::clone(&preparation), config: None, doors: None };
+        state.readings.insert(ticket, reading);
+        state.bound();
+        Ok((preparation, permit))
+    }
+
+    /// Reads a configuration, and gives its table to those who must have it before the engine.
+    fn read(&self, engine: u64, ticket: u64, preparation: &LocalPreparation) -> NumberedReading {
+        let mut reading = preparation.read_files();
+        let mut state = self.lock();
+        let State { doors, rules, readings, .. } = &mut *state;
+        let held = readings.get_mut(&ticket);
+        let (Some(config), Some(held)) = (&mut reading.config, held) else {
+            return NumberedReading { reading, numbers: None };
+        };
+        for rule in &mut config.rules {
+            rule.number = rules.number(&rule.id, &rule.file).unwrap_or(0);
+        }
+        let table = reading.mistakes.is_empty().then(|| {
+            let numbers = doors.of(config);
+            let by_number =
+                config.doors.values().filter_map(|door| Some((*numbers.get(&door.name)?, door.clone())));
+            let table = DoorsTable {
+                number: held.table,
+                doors: by_number.collect(),
+                rules: rules.names(),
+                longest: config.longest,
+                max_openings: config.max_openings,
+            };
+            (Arc::new(table), numbers)
+        });
+        held.config = Some(Arc::new(config.clone()));
+        held.doors = table.as_ref().map(|(table, _)| Arc::clone(table));
+        let is_served = state.engine == engine;
+        drop(state);
+        let numbers = table.filter(|_| is_served).map(|(table, doors)| {
+            self.holders.give(&table);
+            Numbers { table: table.number, doors }
+        });
+        NumberedReading { reading, numbers }
+    }
+
+    fn doing(&self, engine: u64, ticket: u64) -> Vec<String> {
+        let preparation = self.of_ticket(engine, ticket, |reading| Some(Arc::clone(&reading.preparation)));
+        let doing = preparation.map(|preparation| preparation.doing_now());
+        doing.into_iter().flatten().map(|doing| doing.to_string()).collect()
+    }
+
+    fn module(&self, engine: u64, ticket: u64, place: u32) -> (ReadingAnswer, Option<OwnedFd>) {
+        let found = self.of_ticket(engine, ticket, |reading| {
+            let config = reading.config.as_ref()?;
+            let rule = config.rules.get(usize::try_from(place).ok()?)?;
+            let ModuleSource::File(file) = &rule.module else { return None };
+            Some((Arc::clone(&reading.preparation), Arc::clone(config), file.clone()))
+        });
+        let Some((preparation, config, file)) = found else { return (unknown(), None) };
+        let read = preparation.modules(&config).read(&file, MOST_MODULE);
+        let answer = read.map_err(ModuleAnswer::from).and_then(|bytes| {
+            in_memory(&bytes).map_err(|error| ModuleAnswer::Os(error.raw_os_error().unwrap_or_default()))
+        });
+        match answer {
+            Ok(bytes) => (ReadingAnswer::Module(ModuleAnswer::Read), Some(bytes)),
+            Err(answer) => (ReadingAnswer::Module(answer), None),
+        }
+    }
+
+    fn journal(&self, engine: u64, ticket: u64) -> ReadingAnswer {
+        let Some(table) = self.of_ticket(engine, ticket, |reading| reading.doors.clone()) else {
+            return unknown();
+        };
+        match self.holders.open_journal(&table) {
+            Ok(is_there) => ReadingAnswer::Journal { is_there, error: None },
+            Err(error) => ReadingAnswer::Journal { is_there: false, error: Some(error) },
+        }
+    }
+
+    fn advice(&self, engine: u64, ticket: u64) -> ReadingAnswer {
+        match self.of_ticket(engine, ticket, |reading| reading.config.clone()) {
+            Some(config) => ReadingAnswer::Lines(self.origin.advise(&config)),
+            None => unknown(),
+        }
+    }
+
+    fn note_in_force(&self, engine: u64, table: u32, mut kept: Vec<(u32, u32)>) {
+        kept.truncate(MOST_RANGES);
+        let mut state = self.lock();
+        if state.engine != engine {
+            return;
+        }
+        let found =
+            state.readings.iter().find(|(_, reading)| reading.table == table && reading.doors.is_some());
+        let Some(ticket) = found.map(|(ticket, _)| *ticket) else { return };
+        // What is older is of no use any more.
+        state.readings.retain(|of, _| *of >= ticket);
+        state.in_force = Some((ticket, kept));
+        state.forget_rules();
+    }
+
+    fn gone(&self, engine: u64) -> Vec<u32> {
+        let files: Vec<(u32, PathBuf)> = {
+            let state = self.lock();
+            if state.engine != engine {
+                return Vec::new();
+            }
+            let known = |number| Some((number, state.rules.file(number)?.to_owned()));
+            state.rules_in_force().into_iter().filter_map(known).collect()
+        };
+        files.into_iter().filter(|(_, file)| is_gone(file)).map(|(number, _)| number).collect()
+    }
+
+    fn claim(&self, engine: u64, table: u32, rule: u32) -> ReadingAnswer {
+        let line: Option<OneTime> = {
+            let state = self.lock();
+            let reading = state.readings.values().find(|reading| reading.table == table);
+            let config =
+                reading.filter(|_| state.engine == engine).and_then(|reading| reading.config.as_ref());
+            let rule = config.and_then(|config| config.rules.iter().find(|known| known.number == rule));
+            rule.and_then(|rule| rule.one_time.clone())
+        };
+        match line {
+            Some(line) => ReadingAnswer::Claimed(self.origin.use_up(&line)),
+            None => ReadingAnswer::Claimed(Err("there is no such one-time sequence any more".to_owned())),
+        }
+    }
+
+    fn of_ticket<T>(&self, engine: u64, ticket: u64, find: impl FnOnce(&Reading) -> Option<T>) -> Option<T> {
+        let state = self.lock();
+        state.readings.get(&ticket).filter(|_| state.engine == engine).and_then(find)
+    }
+
+    /// The state, also after a panic: what is left half done is a reading without a table.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().past_panic()
+    }
+}
+
+impl State {
+    /// Forgets the oldest readings that are not in force, if there are too many.
+    fn bound(&mut self) {
+        let in_force = self.in_force.as_ref().map(|(ticket, _)| *ticket);
+        while self.readings.len() > MOST_READINGS {
+            let oldest = self.readings.keys().copied().find(|ticket| Some(*ticket) != in_force);
+            let Some(oldest) = oldest else { return };
+            self.readings.remove(&oldest);
+        }
+    }
+
+    fn rules_in_force(&self) -> Vec<u32> {
+        let Some((ticket, kept)) = &self.in_force else { return Vec::new() };
+        let config = self.readings.get(ticket).and_then(|reading| reading.config.as_ref());
+        let read = config.into_iter().flat_map(|config| &config.rules).map(|rule| rule.number);
+        let mut numbers: Vec<_> =
+            read.chain(kept.iter().flat_map(|(first, last)| self.rules.between(*first, *last))).collect();
+        numbers.sort_unstable();
+        numbers.dedup();
+        numbers
+    }
+
+    /// Forgets the numbers of rules that are neither in force nor in a newer configuration.
+    fn forget_rules(&mut self) {
+        let mut kept = self.rules_in_force();
+        let configs = self.readings.values().filter_map(|reading| reading.config.as_ref());
+        kept.extend(configs.flat_map(|config| &config.rules).map(|rule| rule.number));
+        kept.sort_unstable();
+        self.rules.keep(|number| kept.binary_search(&number).is_ok());
+    }
+}
+
+/// How many do something at once.
+#[derive(Clone, Default)]
+struct Permits(Arc<AtomicUsize>);
+
+/// The right to do it, until this is gone.
+struct Permit(Permits);
+
+impl Permits {
+    /// None if as many as `most` have one.
+    fn take(&self, most: usize) -> Option<Permit> {
+        let more = |count| (count < most).then_some(count + 1);
+        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
+        Some(Permit(self.clone()))
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        let Self(Permits(count)) = self;
+        count.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl From<ReadError> for ModuleAnswer {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Io(error) => match error.raw_os_error() {
+                Some(number) => Self::Os(number),
+                None => Self::Unfit(format!("cannot be read: {error}")),
+            },
+            ReadError::Unfit(what) => Self::Unfit(what),
+            ReadError::Distrusted { path, what } => Self::Distrusted { path, what },
+        }
+    }
+}
+
+fn unknown() -> ReadingAnswer {
+    ReadingAnswer::Refused("there is a newer configuration".to_owned())
+}
+
+/// A descriptor of these bytes.
+fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
+    let mut file = File::from(memfd_create("module", MemfdFlags::CLOEXEC)?);
+    file.write_all(bytes)?;
+    file.rewind()?;
+    Ok(file.into())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,542 @@
+//! Both ends in one process: what an engine makes of what the supervisor reads, beside what it would make of the files itself.
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::sync::Condvar;
+use std::time::Instant;
+
+use crate::signals::Signals;
+use postern_config::{Activity, ConfigReading, OpenError, PosternToml, RuleFile, Trust};
+use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId, TenantId};
+use postern_sandbox::{Loader, Runtime};
+use tempfile::TempDir;
+use tokio::time::timeout;
+
+use super::*;
+use crate::assemble::RunningRules;
+use crate::main_loop_event::{MainLoopEvent, Prepared, channel};
+use crate::origin::{Origin, Preparation};
+use crate::reload::{Reloads, prepare};
+use crate::roles::RemoteOrigin;
+use crate::state;
+
+const A_WHILE: Duration = Duration::from_secs(30);
+
+const CONFIG: &str = r#"interfaces = ["lo"]
+[doors.ssh]
+guard = "tcp/22"
+prefixes = ["ipv6/64"]
+[doors.web]
+set = "inet filter web"
+[doors.lamp]
+open = ["/bin/sh", "{ip}"]
+close = ["/bin/sh"]
+[tenants.a]
+rules = "a"
+grant.doors = ["ssh"]
+"#;
+const RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1/udp\"]\n";
+
+/// Keeps the tables that it was given.
+#[derive(Default)]
+struct Kept {
+    tables: Mutex<Vec<DoorsTable>>,
+    journal: Mutex<Option<String>>,
+}
+
+impl Kept {
+    fn numbers(&self) -> Vec<u32> {
+        self.tables.lock().unwrap().iter().map(|table| table.number).collect()
+    }
+
+    fn newest(&self) -> DoorsTable {
+        self.tables.lock().unwrap().last().unwrap().clone()
+    }
+}
+
+impl TableHolders for Kept {
+    fn give(&self, table: &DoorsTable) {
+        self.tables.lock().unwrap().push(table.clone());
+    }
+
+    fn open_journal(&self, table: &DoorsTable) -> Result<bool, String> {
+        match &*self.journal.lock().unwrap() {
+            Some(error) => Err(error.clone()),
+            None => Ok(table.command_doors().next().is_some()),
+        }
+    }
+}
+
+struct World {
+    dir: TempDir,
+    kept: Arc<Kept>,
+    service: Arc<ReadingService>,
+}
+
+impl World {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let kept = Arc::new(Kept::default());
+        let source = Arc::new(PosternToml::new(dir.path().join("postern.toml"), Trust::Anybody));
+        let holders: Arc<dyn TableHolders> = Arc::<Kept>::clone(&kept);
+        let service = ReadingService::start(source, Some(true), holders, Arc::new(()));
+        let world = Self { dir, kept, service };
+        world.write("postern.toml", CONFIG);
+        for file in ["rules/h.toml", "a/x.toml", "a/y.toml"] {
+            world.write(file, RULE);
+        }
+        world
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let file = self.dir.path().join(name);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, text).unwrap();
+    }
+
+    /// An engine's end.
+    fn engine(&self) -> RemoteOrigin {
+        engine(&self.service)
+    }
+
+    fn local(&self) -> LocalOrigin {
+        let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
+        LocalOrigin::unwatched(Arc::new(source), Arc::new(()))
+    }
+}
+
+fn engine(service: &Arc<ReadingService>) -> RemoteOrigin {
+    let (one, other) = Talk::pair().unwrap();
+    service.attach(other).unwrap();
+    RemoteOrigin::start(one, || {}).unwrap()
+}
+
+fn loader() -> Loader {
+    Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap()
+}
+
+fn prepared(
+    origin: &dyn Origin,
+    ticket: u64,
+    loader: &Loader,
+    before: Option<Arc<RunningRules>>,
+) -> Prepared {
+    prepare(origin, &*origin.prepare(ticket, false), ticket, loader, before)
+}
+
+/// Everything that is the same whoever read it.
+fn shown(prepared: &Prepared) -> String {
+    let Prepared { config, generation, refused, .. } = prepared;
+    let mut config = config.clone();
+    config.iter_mut().flat_map(|config| &mut config.rules).for_each(|rule| rule.number = 0);
+    let rules = |generation: &postern_sandbox::Generation| {
+        generation.rules.iter().map(|rule| rule.id.to_string()).collect::<Vec<_>>()
+    };
+    format!("{config:#?} {:#?} {refused:#?}", generation.as_ref().map(rules))
+}
+
+#[test]
+fn an_engine_makes_of_it_what_it_would_make_of_the_files() {
+    let world = World::new();
+    let (remote, local, loader) = (world.engine(), world.local(), loader());
+    assert_eq!(remote.facts().file, world.dir.path().join("postern.toml"));
+    assert_eq!((remote.facts().guarded, remote.facts().needs_journal), (Some(true), true));
+    let module =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/knock-wat/knock.wat")).unwrap();
+    let module = wat::parse_str(module).unwrap();
+    fs::write(world.dir.path().join("a/good.wasm"), module).unwrap();
+    let own = "module = \"./good.wasm\"\ndoor = \"ssh\"\n";
+    world.write("a/own.toml", own);
+    let mut ticket = 0;
+    let mut same = || {
+        ticket += 1;
+        let (far, near) = (prepared(&remote, ticket, &loader, None), prepared(&local, ticket, &loader, None));
+        assert_eq!(shown(&far), shown(&near));
+        (far, near)
+    };
+    let (good, _) = same();
+    assert_eq!(good.generation.as_ref().unwrap().rules.len(), 4);
+    assert!(good.refused.is_empty() && good.numbers.is_some());
+    // A module that is none, one that is not there, one that is a folder, one that is too long to be asked for by name.
+    world.write("a/bad.wasm", "garbage");
+    fs::create_dir(world.dir.path().join("a/folder.wasm")).unwrap();
+    for module in ["./bad.wasm", "./missing.wasm", "./folder.wasm"] {
+        world.write("a/own.toml", &own.replace("./good.wasm", module));
+        let (far, _) = same();
+        assert_eq!((far.refused.len(), far.generation.as_ref().unwrap().rules.len()), (1, 1), "{module}");
+    }
+    world.write("rules/h.toml", "garbage");
+    assert!(same().0.numbers.is_none());
+    world.write("postern.toml", "garbage");
+    assert!(same().0.config.is_none());
+}
+
+#[test]
+fn tables_are_given_before_the_engine_hears_of_them_and_numbers_are_never_given_twice() {
+    let world = World::new();
+    let number = |numbers: &Numbers, name: &str| numbers.doors[name];
+    let read = |engine: &RemoteOrigin, ticket| engine.prepare(ticket, false).read();
+    let first_engine = world.engine();
+    let first = read(&first_engine, 1);
+    let numbers = first.numbers.unwrap();
+    // It has all that they are held to, and the engine's plan has the same numbers.
+    let table = world.kept.newest();
+    assert_eq!((table.number, table.doors.len(), table.net_doors().len()), (numbers.table, 3, 2));
+    let config = first.reading.config.unwrap();
+    let plan = DoorNumbers::default().plan_numbered(&config, Some(&numbers));
+    assert_eq!(plan.table, table.number);
+    let ids = |doors: &mut dyn Iterator<Item = DoorId>| doors.collect::<HashSet<_>>();
+    assert_eq!(
+        ids(&mut plan.doors.iter().map(|(id, _)| *id)),
+        ids(&mut table.doors.iter().map(|(id, _)| *id))
+    );
+    for rule in &config.rules {
+        assert_eq!((table.rules[&rule.number].clone(), plan.rules[&rule.id]), (rule.id.clone(), rule.number));
+    }
+    // A door that did not change keeps its number; one that changed is another one, and does not come back.
+    world.write("postern.toml", &CONFIG.replace("tcp/22", "tcp/23"));
+    let second = read(&first_engine, 2).numbers.unwrap();
+    assert_eq!(number(&second, "web"), number(&numbers, "web"));
+    assert_ne!(number(&second, "ssh"), number(&numbers, "ssh"));
+    let tables = world.service.tables();
+    assert_eq!(tables.iter().map(|table| table.number).collect::<Vec<_>>(), world.kept.numbers());
+    // The next engine begins with its tickets anew, and not with its numbers.
+    let second_engine = world.engine();
+    world.write("rules/other.toml", RULE);
+    let third = read(&second_engine, 1);
+    let rules = third.reading.config.unwrap().rules;
+    let third = third.numbers.unwrap();
+    assert_eq!(number(&third, "ssh"), number(&second, "ssh"));
+    assert!(third.table > second.table && second.table > numbers.table);
+    assert_eq!(world.kept.numbers(), [numbers.table, second.table, third.table]);
+    let other = rules.iter().find(|rule| *rule.id.name == *"other").unwrap();
+    assert!(config.rules.iter().all(|rule| rule.number < other.number));
+    // The engine before is served no more.
+    let late = read(&first_engine, 3);
+    assert!(late.numbers.is_none() && late.reading.mistakes[0].to_string().contains("is not read"));
+    assert_eq!(world.kept.numbers().len(), 3);
+}
+
+#[test]
+fn rules_that_a_tenant_keeps_keep_their_numbers_and_are_missed_when_they_are_gone() {
+    let world = World::new();
+    let (engine, loader) = (world.engine(), loader());
+    let in_force = |prepared: Prepared| {
+        let config = prepared.config.unwrap();
+        let kept =
+            config.rules.iter().filter(|rule| prepared.refused.iter().any(|of| of.tenant == rule.id.tenant));
+        engine.in_force(prepared.numbers.unwrap().table, &kept.map(|rule| rule.number).collect::<Vec<_>>());
+        Arc::new(RunningRules { rules: config.rules, generation: Arc::new(prepared.generation.unwrap()) })
+    };
+    let number = |running: &RunningRules, name: &str| {
+        running.rules.iter().find(|rule| rule.id.to_string() == name).map(|rule| rule.number).unwrap()
+    };
+    let first = in_force(prepared(&engine, 1, &loader, None));
+    let gone = |running: &RunningRules| {
+        let mut gone: Vec<_> = engine.gone(&running.rules).unwrap().iter().map(RuleId::to_string).collect();
+        gone.sort();
+        gone.join(" ")
+    };
+    assert_eq!(gone(&first), "");
+    // One rule of the tenant's is wrong and the other one is gone; what runs is what ran before.
+    world.write("a/x.toml", "garbage");
+    fs::remove_file(world.dir.path().join("a/y.toml")).unwrap();
+    assert_eq!(gone(&first), "a/y");
+    for ticket in 2..5 {
+        let running = in_force(prepared(&engine, ticket, &loader, Some(Arc::clone(&first))));
+        assert_eq!(running.rules.len(), 3);
+        assert_eq!(number(&running, "a/y"), number(&first, "a/y"));
+        assert_eq!(gone(&running), "a/y");
+        assert!(world.kept.newest().rules.values().any(|rule| rule.to_string() == "a/y"));
+    }
+    // Once it does not run any more its number is forgotten.
+    world.write("a/x.toml", RULE);
+    let last = in_force(prepared(&engine, 5, &loader, Some(Arc::clone(&first))));
+    assert_eq!(last.rules.len(), 2);
+    world.write("a/y.toml", RULE);
+    let again = in_force(prepared(&engine, 6, &loader, Some(last)));
+    assert!(number(&again, "a/y") > number(&first, "a/y"));
+    assert_eq!(number(&again, "a/x"), number(&first, "a/x"));
+}
+
+#[test]
+fn the_journal_is_anothers_and_what_is_wrong_with_it_is_known() {
+    let world = World::new();
+    let (engine, loader) = (world.engine(), loader());
+    let preparation = engine.prepare(1, false);
+    let config = prepare(&engine, &*preparation, 1, &loader, None).config.unwrap();
+    let opened = preparation.open_journal(&config);
+    assert!(opened.is_there() && opened.journal.is_none() && opened.error.is_none());
+    *world.kept.journal.lock().unwrap() = Some("no room".to_owned());
+    let opened = preparation.open_journal(&config);
+    assert!(!opened.is_there());
+    let mistakes = state::without_journal(engine.facts(), &config, opened.error, &()).unwrap();
+    assert!(
+        mistakes.to_string().ends_with("doors.lamp: nobody would close it after a crash: no room"),
+        "{mistakes}"
+    );
+}
+
+#[tokio::test]
+async fn a_change_of_a_file_makes_the_engine_prepare_again() {
+    let world = World::new();
+    let engine = Arc::new(world.engine());
+    let (sender, mut events) = channel();
+    let origin: Arc<dyn Origin> = Arc::<RemoteOrigin>::clone(&engine);
+    let mut reloads = Reloads::new(origin, loader(), sender, Arc::new(()));
+    let mut hangup = Signals::catch().unwrap().hangup;
+    reloads.ask();
+    for (generation, rules) in [(1_u64, 3), (2, 4), (3, 5)] {
+        let next = async {
+            loop {
+                tokio::select! {
+                    Some(event) = events.recv() => if let MainLoopEvent::Prepared(prepared) = event
+                        && let Some((prepared, _)) = reloads.accept(*prepared)
+                        && prepared.config.as_ref().is_some_and(|config| config.rules.len() == rules)
+                    {
+                        return prepared;
+                    },
+                    () = reloads.turn(&mut hangup, false) => {}
+                }
+            }
+        };
+        let prepared = timeout(A_WHILE, next).await.unwrap();
+        let (config, made) = (prepared.config.unwrap(), Arc::new(prepared.generation.unwrap()));
+        let table = prepared.numbers.unwrap().table;
+        reloads.in_force(&config, &made, table, &prepared.refused);
+        assert!(!reloads.is_pending());
+        world.write(&format!("rules/n{generation}.toml"), RULE);
+    }
+    // A file that is not closed after a write is waited for, there as here.
+    let mut file = File::create(world.dir.path().join("rules/open.toml")).unwrap();
+    file.write_all(b"module").unwrap();
+    let until = Instant::now() + A_WHILE;
+    while !reloads.is_being_written() {
+        assert!(Instant::now() < until, "nothing is being written");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    drop(file);
+    while reloads.is_being_written() {
+        assert!(Instant::now() < until, "it is still being written");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// A source whose files hang while they are held, and whose rules open once.
+#[derive(Debug, Default)]
+struct Hanging {
+    /// The files that hang.
+    held: Mutex<HashSet<PathBuf>>,
+    let_go: Condvar,
+    claimed: Mutex<Vec<u64>>,
+}
+
+impl Hanging {
+    const FILES: [&'static str; 2] = ["/hangs/one", "/hangs/two"];
+
+    fn hold(&self, files: &[&str]) {
+        *self.held.lock().unwrap() = files.iter().map(PathBuf::from).collect();
+        self.let_go.notify_all();
+    }
+}
+
+impl ConfigSource for Hanging {
+    fn read(&self, activity: &Activity, _observer: &dyn Observer) -> ConfigReading {
+        let mut config = Config::of_knockd(vec!["lo".to_owned()], true, Duration::from_secs(9), 7);
+        let mut reading = ConfigReading::default();
+        for (n, file) in (1..).zip(Self::FILES.map(Path::new)) {
+            let read = activity.read(file, || {
+                let mut held = self.held.lock().unwrap();
+                while held.contains(file) {
+                    held = self.let_go.wait(held).unwrap();
+                }
+                Ok(())
+            });
+            match read {
+                Ok(()) => {
+                    let line = OneTime { path: file.to_owned(), offset: n, steps: "1".to_owned() };
+                    let name = format!("r{n}").as_str().into();
+                    config.rules.push(RuleFile::of_section(
+                        file,
+                        1,
+                        &name,
+                        "{}".to_owned(),
+                        false,
+                        Some(line),
+                    ));
+                }
+                Err(error) => {
+                    assert!(matches!(error, OpenError::Unanswered));
+                    reading.mistakes_of_tenants.entry(TenantId::new("unread")).or_default();
+                }
+            }
+        }
+        reading.config = Some(config);
+        reading
+    }
+
+    fn guards(&self) -> Vec<GuardDoor> {
+        Vec::new()
+    }
+
+    fn identity(&self) -> Option<ConfigIdentity> {
+        None
+    }
+
+    fn file(&self) -> &Path {
+        Path::new("/hangs")
+    }
+
+    fn watched(&self) -> Option<&Path> {
+        None
+    }
+
+    fn journal_stem(&self) -> &'static str {
+        "test"
+    }
+
+    fn needs_journal(&self) -> bool {
+        false
+    }
+
+    fn uses_tokens(&self) -> bool {
+        false
+    }
+
+    fn likeness(&self) -> Likeness {
+        Likeness::AcrossRouters
+    }
+
+    fn advice(&self, config: &Config) -> Vec<String> {
+        vec![format!("{} rules", config.rules.len())]
+    }
+
+    fn claim(&self, line: &OneTime) -> Result<(), String> {
+        self.claimed.lock().unwrap().push(line.offset);
+        if line.offset == 1 { Ok(()) } else { Err("not that one".to_owned()) }
+    }
+}
+
+fn hanging() -> (Arc<Hanging>, Arc<ReadingService>) {
+    let source = Arc::new(Hanging::default());
+    let service = ReadingService::start(
+        Arc::<Hanging>::clone(&source),
+        Some(false),
+        Arc::new(Kept::default()),
+        Arc::new(()),
+    );
+    (source, service)
+}
+
+fn doing(preparation: &dyn Preparation) -> Vec<String> {
+    let (told, lines) = std::sync::mpsc::channel();
+    preparation.doing(Box::new(move |lines| told.send(lines.to_vec()).unwrap()));
+    lines.recv_timeout(A_WHILE).unwrap()
+}
+
+fn rules(preparation: &dyn Preparation) -> usize {
+    preparation.read().reading.config.unwrap().rules.len()
+}
+
+#[test]
+fn what_hangs_is_named_and_avoided_also_by_the_next_engine() {
+    let (source, service) = hanging();
+    let first = engine(&service);
+    source.hold(&[Hanging::FILES[0]]);
+    let stuck: Vec<_> = (1..=4).map(|ticket| first.prepare(ticket, false)).collect();
+    let until = Instant::now() + A_WHILE;
+    for preparation in &stuck {
+        while doing(&**preparation).is_empty() {
+            assert!(Instant::now() < until);
+        }
+        let lines = doing(&**preparation);
+        assert!(lines.len() == 1 && lines[0].starts_with("reading /hangs/one, for "), "{lines:?}");
+    }
+    // Whether the engine says so or not: four hang.
+    assert_eq!(rules(&*first.prepare(5, true)), 1);
+    let second = engine(&service);
+    assert_eq!(rules(&*second.prepare(1, false)), 1);
+    source.hold(&[]);
+    // What hung has gone on, and is of no use to anybody.
+    for preparation in &stuck {
+        assert_eq!(rules(&**preparation), 2);
+        assert!(doing(&**preparation).is_empty());
+    }
+    assert_eq!(rules(&*second.prepare(2, false)), 2);
+}
+
+#[test]
+fn readings_that_hang_are_bounded_whatever_an_engine_asks() {
+    let (source, service) = hanging();
+    let engine = engine(&service);
+    source.hold(&Hanging::FILES);
+    let readings: Vec<_> = (1..=40).map(|ticket| engine.prepare(ticket, false)).collect();
+    // Those that may not even begin say so at once, while the others hang.
+    for refused in &readings[MOST_UNDER_WAY..] {
+        let NumberedReading { reading, numbers } = refused.read();
+        let mistakes: Vec<_> = reading.mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(mistakes, ["/hangs: is not read: 5 readings of it hang"]);
+        assert!(numbers.is_none());
+    }
+    assert!(service.lock().readings.len() <= MOST_READINGS);
+    source.hold(&[]);
+    assert!(readings[..MOST_UNDER_WAY].iter().all(|reading| rules(&**reading) > 0));
+}
+
+#[test]
+fn a_one_time_sequence_is_used_up_by_number() {
+    let (source, service) = hanging();
+    let engine = engine(&service);
+    let reading = engine.prepare(1, false).read();
+    let (table, config) = (reading.numbers.unwrap().table, reading.reading.config.unwrap());
+    let line = |n: usize| (config.rules[n].number, config.rules[n].one_time.clone().unwrap());
+    let claim = |table, n| {
+        let (rule, line) = line(n);
+        engine.claim(table, rule, &line)
+    };
+    assert_eq!(claim(table, 0), Ok(()));
+    assert_eq!(claim(table, 1), Err("not that one".to_owned()));
+    // Of another table, or no rule: nothing is used up.
+    let unknown = Err("there is no such one-time sequence any more".to_owned());
+    assert_eq!(claim(table + 1, 0), unknown);
+    assert_eq!(engine.claim(table, 77, &line(0).1), unknown);
+    assert_eq!(*source.claimed.lock().unwrap(), [1, 2]);
+    assert_eq!(engine.advice(1, &config), ["2 rules"]);
+    assert_eq!(engine.advice(2, &config), [""; 0]);
+}
+
+#[test]
+fn what_an_engine_may_not_ask_is_refused_and_the_service_goes_on() {
+    let world = World::new();
+    let (one, other) = Talk::pair().unwrap();
+    world.service.attach(other).unwrap();
+    let client: postern_link::RpcClient<ReadingRequest, ReadingAnswer> = postern_link::RpcClient::start(
+        one.split(None).unwrap(),
+        9,
+        1 << 20,
+        |_: super::super::reading_messages::FilesNotice| {},
+        || {},
+    )
+    .unwrap();
+    let ask = |request| client.call(&request).unwrap().0;
+    assert!(matches!(ask(ReadingRequest::Read { ticket: 7, avoids: false }), ReadingAnswer::Reading(_)));
+    let odd = [
+        ReadingRequest::Read { ticket: 7, avoids: false },
+        ReadingRequest::Read { ticket: 0, avoids: false },
+        ReadingRequest::Module { ticket: 7, place: 0 },
+        ReadingRequest::Module { ticket: 7, place: u32::MAX },
+        ReadingRequest::Module { ticket: u64::MAX, place: 0 },
+        ReadingRequest::Journal { ticket: 8 },
+        ReadingRequest::Advice { ticket: 8 },
+    ];
+    for request in odd {
+        assert!(matches!(ask(request.clone()), ReadingAnswer::Refused(_)), "{request:?}");
+    }
+    client.tell(&ReadingRequest::InForce { table: 99, kept: vec![(5, 1), (0, u32::MAX)] });
+    assert!(matches!(ask(ReadingRequest::Gone), ReadingAnswer::Gone(gone) if gone.is_empty()));
+    // What is too long ends the talk and nothing else.
+    client.tell(&ReadingRequest::InForce { table: 1, kept: vec![(1, 1); MOST_REQUEST] });
+    assert!(client.call(&ReadingRequest::Facts).is_err());
+    assert!(world.engine().prepare(1, false).read().numbers.is_some());
+}
