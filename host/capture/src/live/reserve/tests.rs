@@ -1,21 +1,17 @@
 //! Captures without capabilities, in network namespaces: interfaces that come, go and change after the last socket was opened.
 
-use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use nix::libc;
 use postern_core::{Detail, Direction, DropReason, Observer, Report, TenantId, What};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
-use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities};
-use seccompiler::{BpfProgram, SeccompAction, SeccompFilter, apply_filter};
+use rustix::thread::capabilities;
 
 use super::super::tests::{LONG, Seen, Tunnel, UDP_2222, filter, in_namespace, send, udp, until, veth};
 use super::super::{CaptureSettings, Devices, LiveCapture};
+use crate::confinement::confine;
 use crate::decode::{arrival, decode};
 use crate::filter::Filter;
 use crate::frame::{Frame, LinkType};
@@ -96,18 +92,6 @@ impl World {
 
 fn settings(interface: &str) -> CaptureSettings {
     CaptureSettings { interface: interface.to_owned(), direction: Direction::Incoming, promiscuous: false }
-}
-
-/// This thread and those that it starts have no capability from now on, and end if they open a socket.
-fn confine() {
-    let none = CapabilitySet::empty();
-    set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none }).unwrap();
-    let refused = socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None);
-    assert_eq!(refused.err(), Some(Errno::PERM), "the capability is gone");
-    let (allow, end) = (SeccompAction::Allow, SeccompAction::KillThread);
-    let rules = BTreeMap::from([(libc::SYS_socket, Vec::new())]);
-    let filter = SeccompFilter::new(rules, allow, end, std::env::consts::ARCH.try_into().unwrap()).unwrap();
-    apply_filter(&BpfProgram::try_from(filter).unwrap()).unwrap();
 }
 
 fn is_deaf(capture: &LiveCapture) {
