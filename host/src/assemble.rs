@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use postern_config::{Activity, Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile};
 use postern_core::TenantId;
-use postern_sandbox::{Generation, Loader, ReadyRule};
+use postern_sandbox::{Generation, ReadyRule};
 
 use crate::load_rules::{overlap, read_modules};
+use crate::module_code::Modules;
 
 /// The rules in force, of which a tenant with mistakes keeps its own.
 pub(crate) struct RunningRules {
@@ -49,14 +50,14 @@ type Parts = Vec<(TenantId, Vec<ReadyRule>)>;
 pub(crate) fn assemble(
     reading: ConfigReading,
     in_force: Option<&RunningRules>,
-    loader: &Loader,
+    modules: &Modules,
     activity: &Activity,
 ) -> Assembled {
     let ConfigReading { config, mut mistakes, mut mistakes_of_tenants, .. } = reading;
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };
-    let (ready, found) = read_modules(&config, loader, activity);
+    let (ready, found) = read_modules(&config, modules, activity);
     for (tenant, found) in found {
         if tenant.is_host() {
             mistakes.extend(found);
@@ -135,7 +136,7 @@ mod tests {
 
     use postern_config::{ConfigSource, PosternToml, Trust};
     use postern_core::RuleId;
-    use postern_sandbox::Runtime;
+    use postern_sandbox::{Loader, Runtime};
 
     use super::*;
 
@@ -144,7 +145,7 @@ mod tests {
 
     struct World {
         dir: tempfile::TempDir,
-        loader: Loader,
+        modules: Modules,
         running: Option<RunningRules>,
     }
 
@@ -152,8 +153,10 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("postern.toml"), CONFIG).unwrap();
-            let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
-            let world = Self { dir, loader, running: None };
+            let runtime = Runtime::start().unwrap();
+            let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
+            let modules = Modules::in_process(&runtime, loader).unwrap();
+            let world = Self { dir, modules, running: None };
             for file in ["rules/h.toml", "a/x.toml", "a/y.toml", "b/x.toml"] {
                 world.write(file, RULE);
             }
@@ -173,7 +176,7 @@ mod tests {
             let activity = Activity::default();
             let reading = source.read(&activity, &());
             let Assembled { config, generation, refused: found } =
-                assemble(reading, self.running.as_ref(), &self.loader, &activity);
+                assemble(reading, self.running.as_ref(), &self.modules, &activity);
             let (config, generation) = (config.unwrap(), generation.unwrap());
             let names = |ids: &mut dyn Iterator<Item = &RuleId>| {
                 let mut ids: Vec<_> = ids.map(RuleId::to_string).collect();
@@ -229,7 +232,7 @@ mod tests {
         world.write("a/y.toml", "garbage");
         let source = PosternToml::new(world.dir.path().join("postern.toml"), Trust::Anybody);
         let activity = Activity::default();
-        let assembled = assemble(source.read(&activity, &()), None, &world.loader, &activity);
+        let assembled = assemble(source.read(&activity, &()), None, &world.modules, &activity);
         let is_in = |folder: &str| {
             let folder = world.dir.path().join(folder);
             move |mistakes: &Mistakes| mistakes.iter().all(|mistake| mistake.file.parent() == Some(&folder))

@@ -9,8 +9,10 @@ use postern_sandbox::{Loader, Runtime};
 use postern_text::{piece, terminal};
 
 use crate::advice::advice;
+use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::main_loop_event::Prepared;
+use crate::module_code::Modules;
 use crate::reload::prepare;
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` says which
@@ -20,9 +22,11 @@ use crate::reload::prepare;
 /// If the system does not let us check, or standard output is closed.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
+    // Whether code can be kept is no matter of the configuration.
+    let modules = Modules { loader, code: Arc::new(CompileService::start(None, Arc::new(()))?) };
     let source = PosternToml::new(file.to_owned(), trust);
     let Prepared { config, generation, refused, .. } =
-        prepare(&source, 1, &loader, &Activity::default(), None, None, &());
+        prepare(&source, 1, &modules, &Activity::default(), None, None, &());
     let mut mistakes: Vec<_> =
         generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
     mistakes.extend(refused.iter().flat_map(|tenant| tenant.mistakes.iter().cloned()));

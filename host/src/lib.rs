@@ -10,7 +10,9 @@ pub mod plan;
 mod shared_engine;
 
 mod assemble;
+pub mod compile;
 mod load_rules;
+pub mod module_code;
 mod reload;
 mod watch;
 
@@ -28,5 +30,6 @@ pub mod exit;
 mod guarding;
 mod main_loop_event;
 pub mod observe;
+pub mod role;
 
 pub use load_rules::load_rules;

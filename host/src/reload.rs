@@ -15,7 +15,7 @@ use std::time::Duration;
 use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes};
 use postern_core::{Observer, Phase, Report, What};
 use postern_doorman::Release;
-use postern_sandbox::{Generation, Loader, Runtime};
+use postern_sandbox::{Generation, Runtime};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
@@ -24,6 +24,7 @@ use crate::assemble::{Assembled, RunningRules, assemble};
 use crate::clock::until;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
+use crate::module_code::Modules;
 use crate::state;
 use crate::watch::{FileWatch, Noticed};
 use pace::Pace;
@@ -41,7 +42,7 @@ const READINGS: u32 = 3;
 /// Prepares generations when files change or a signal asks for it.
 pub(crate) struct Reloads {
     source: Arc<dyn ConfigSource>,
-    loader: Arc<Loader>,
+    modules: Arc<Modules>,
     watch: Option<Arc<FileWatch>>,
     noticed: Arc<Noticed>,
     sender: MainLoopSender,
@@ -85,7 +86,7 @@ impl Reloads {
     /// Prepares nothing yet.
     pub(crate) fn new(
         source: Arc<dyn ConfigSource>,
-        loader: Loader,
+        modules: Modules,
         sender: MainLoopSender,
         observer: Arc<dyn Observer>,
     ) -> Self {
@@ -95,7 +96,7 @@ impl Reloads {
             source.watched().and_then(|_| FileWatch::start(&noticed, Arc::clone(&observer))).map(Arc::new);
         Self {
             source,
-            loader: Arc::new(loader),
+            modules: Arc::new(modules),
             watch,
             noticed,
             sender,
@@ -252,15 +253,15 @@ impl Reloads {
         if self.in_force.is_some() {
             notify_systemd(&[NotifyState::Reloading]);
         }
-        let (source, loader, watch) =
-            (Arc::clone(&self.source), Arc::clone(&self.loader), self.watch.clone());
+        let (source, modules, watch) =
+            (Arc::clone(&self.source), Arc::clone(&self.modules), self.watch.clone());
         let (sender, has_journal, is_start) =
             (self.sender.clone(), self.has_journal, self.in_force.is_none());
         let observer = Arc::clone(&self.observer);
         let before = self.in_force.as_ref().map(|watched| Arc::clone(&watched.rules));
         let work = move || {
             let watch = watch.as_deref();
-            let mut prepared = prepare(&*source, ticket, &loader, &activity, watch, before, &*observer);
+            let mut prepared = prepare(&*source, ticket, &modules, &activity, watch, before, &*observer);
             // What an earlier run left is taken over at the start; later only a configuration that needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
@@ -326,7 +327,7 @@ impl Reloads {
 pub(crate) fn prepare(
     source: &dyn ConfigSource,
     ticket: u64,
-    loader: &Loader,
+    modules: &Modules,
     activity: &Activity,
     watch: Option<&FileWatch>,
     before: Option<Arc<RunningRules>>,
@@ -350,7 +351,7 @@ pub(crate) fn prepare(
     }
     let folder = reading.config.as_ref().map(|config| config.rules_dir.clone());
     // What goes wrong there must not be waited for.
-    let work = || assemble(reading, before.as_deref(), loader, activity);
+    let work = || assemble(reading, before.as_deref(), modules, activity);
     let assembled = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let what = "preparing the rules panicked; see the standard error".to_owned();
         let file = folder.unwrap_or_else(|| source.file().to_owned());

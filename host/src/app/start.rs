@@ -20,11 +20,13 @@ use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::advice;
 use crate::captures::Captures;
 use crate::clock::Clock;
+use crate::compile::CompileService;
 use crate::doors::Doors;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
 use crate::ledger;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
+use crate::module_code::Modules;
 use crate::observe::{report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
 use crate::reload::{Reloads, SLOW, notify_systemd};
@@ -68,8 +70,10 @@ impl App {
         }
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
+        let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
+        let modules = Modules { loader, code };
         let mut reloads =
-            Reloads::new(Arc::clone(&source), loader, MainLoopSender::clone(&sender), Arc::clone(&observer));
+            Reloads::new(Arc::clone(&source), modules, MainLoopSender::clone(&sender), Arc::clone(&observer));
         let prepared = match first(&mut reloads, &mut events, &mut signals).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),

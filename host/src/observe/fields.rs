@@ -119,6 +119,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::Mistake { detail }
         | What::Advice { text: detail }
         | What::Slow { detail, .. }
+        | What::CodeNotKept { detail }
         | What::NoThread { error: detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
         What::StuckOpen { detail, again_in } => {

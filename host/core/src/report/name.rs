@@ -88,6 +88,7 @@ impl What<'_> {
             Self::Hangup => "hangup",
             Self::Slow { .. } => "slow",
             Self::NoThread { .. } => "no-thread",
+            Self::CodeNotKept { .. } => "code-not-kept",
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
             Self::Panicked { .. } => "panic",
@@ -150,6 +151,7 @@ impl What<'_> {
             | Self::NextStart
             | Self::Advice { .. }
             | Self::Slow { .. }
+            | Self::CodeNotKept { .. }
             | Self::NotWatched { .. } => Severity::Warn,
             Self::Stage { .. }
             | Self::Opened { .. }
