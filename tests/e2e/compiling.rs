@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use postern_tests::{CLIENT4, Lab, eventually};
+use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, eventually};
 use rustix::process::{Signal, kill_process};
 
 use crate::module::BY_HAND;
@@ -32,28 +32,22 @@ fn judging(locals: &str, code: &str) -> Vec<u8> {
     wat::parse_str(BY_HAND.replace(at, &format!("{at}{locals}\n{code}"))).expect("a module in good order")
 }
 
-/// A component of 3 KB with types within types, a thousand deep.
+/// A component of 60 KB with types within types, 20,000 deep: some 100 are all that anybody needs.
 fn nested_types() -> Vec<u8> {
-    let mut of = vec![0x70, 0x7d];
-    for _ in 0..1000 {
-        // An instance type that declares one type.
-        of.splice(0..0, [0x42, 0x01, 0x01]);
-    }
-    of.insert(0, 1);
-    let length = u16::try_from(of.len()).expect("it is short");
-    let leb = [
-        u8::try_from(length & 0x7f).expect("seven bits") | 0x80,
-        u8::try_from(length >> 7).expect("it is short"),
-    ];
-    [&b"\0asm\x0d\0\x01\0\x07"[..], &leb, &of].concat()
+    // A list of bytes, in an instance type that declares one type, in another, and so on.
+    let of = [&[0x01][..], &[0x42, 0x01, 0x01].repeat(20_000), &[0x70, 0x7d]].concat();
+    // The type is exported under the names that every rule must export, or nobody would look at it.
+    let export = |name: &str| [&[0, leb(name.len())[0]], name.as_bytes(), &[3, 0, 0]].concat();
+    let exports = [&[2][..], &export("configure"), &export("judge")].concat();
+    [&b"\0asm\x0d\0\x01\0\x07"[..], &leb(of.len()), &of, &[0x0b], &leb(exports.len()), &exports].concat()
 }
 
 /// Very many values that are alive at very many places: the compiler's tables are their product.
 fn eats_memory() -> Vec<u8> {
-    let locals = format!("(local {})", "i32 ".repeat(49_000));
+    let locals: String = (0..49_000).map(|n| format!("(local $v{n} i32)")).collect();
     let mut code = String::new();
     for n in 0..100_000 {
-        let _ = writeln!(code, "(if (local.get 0) (then (local.set {} (i32.const {n}))))", 2 + n % 49_000);
+        let _ = writeln!(code, "(if (local.get 0) (then (local.set $v{} (i32.const {n}))))", n % 49_000);
     }
     judging(&locals, &code)
 }
@@ -229,11 +223,15 @@ fn what_was_compiled_is_not_compiled_again_unless_it_is_damaged() {
     let mut damaged = good.clone();
     damaged[good.len() / 2] ^= 1;
     let mut setup = setup;
-    for (what, bytes) in [("damaged", &damaged[..]), ("cut", &good[..good.len() / 2]), ("foreign", b"code")] {
+    for (what, bytes, client) in [
+        ("damaged", &damaged[..], CLIENT4),
+        ("cut", &good[..good.len() / 2], CLIENT6),
+        ("foreign", b"code", STRANGER4),
+    ] {
         fs::write(entry, bytes).unwrap();
         let daemon = setup.start();
-        lab.knock(CLIENT4, STEPS);
-        daemon.expect_story(CLIENT4, &STORY);
+        lab.knock(client, STEPS);
+        daemon.expect_story(client, &STORY);
         daemon.expect_none("code-not-kept", |_| true);
         (setup, _) = daemon.stop();
         assert_eq!(fs::read(entry).unwrap().len(), good.len(), "{what}");
