@@ -1,6 +1,6 @@
 #!/bin/sh
 # Runs a command in fresh network, mount and process namespaces, so that whatever it does to interfaces and firewalls
-# happens to nobody else, and whatever it starts or puts in TMPDIR ends with it. `cargo` uses it as the runner of test binaries.
+# happens to nobody else, and whatever it starts, compiles or puts in TMPDIR ends with it. `cargo` uses it as the runner of test binaries.
 # As a normal user it needs unprivileged user namespaces. Where none can be made it runs the command as it
 # is: what needs them then says so itself.
 set -u
@@ -9,7 +9,7 @@ PATH=$PATH:/usr/sbin:/sbin
 umask 022
 
 # The shell stays: as the first process of its namespace it reaps orphans, which a test binary would not.
-inside='ip link set lo up; mount -t tmpfs tmpfs /run && mkdir -p /run/lock /run/netns /run/tmp && export TMPDIR=/run/tmp; "$@"; exit $?'
+inside='ip link set lo up; mount -t tmpfs tmpfs /run && mkdir -p /run/lock /run/netns /run/tmp && export TMPDIR=/run/tmp CACHE_DIRECTORY=/run/code; "$@"; exit $?'
 user=
 [ "$(id -u)" -eq 0 ] || user='--user --map-root-user'
 

@@ -1,6 +1,7 @@
-//! Builds what the sandbox embeds: the stock rules, and the WASI without power.
+//! Builds what the sandbox embeds: the stock rules, the WASI without power, and what tells this compiler from every other.
 
 use std::error::Error;
+use std::hash::{DefaultHasher, Hasher as _};
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -11,5 +12,30 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo::rerun-if-changed={}", adapter.display());
     let sequence = postern_sdk_build::build_rule_for_build_script("postern-rule-sequence")?;
     println!("cargo::rustc-env=POSTERN_RULE_SEQUENCE={}", sequence.display());
+    println!("cargo::rustc-env=POSTERN_COMPILER_SOURCE={:016x}", hash_of_sources()?);
     Ok(())
+}
+
+/// A hash of all that decides what becomes of a module before and after wasmtime compiles it: this crate, the contract, and the versions of
+/// all dependencies. Compiled code that was kept is not used by a daemon whose hash is another.
+#[allow(clippy::disallowed_methods, reason = "what the crate may not do is not meant for its build")]
+fn hash_of_sources() -> Result<u64, Box<dyn Error>> {
+    let mut folders = vec![PathBuf::from("src"), PathBuf::from("../../guest-sdk/wit")];
+    let mut files = vec![PathBuf::from("../../Cargo.lock")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let entry = entry?;
+            let into = if entry.file_type()?.is_dir() { &mut folders } else { &mut files };
+            into.push(entry.path());
+        }
+    }
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in ["src", "../../guest-sdk/wit", "../../Cargo.lock"] {
+        println!("cargo::rerun-if-changed={file}");
+    }
+    for file in files {
+        hasher.write(&fs::read(file)?);
+    }
+    Ok(hasher.finish())
 }

@@ -21,6 +21,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::assemble::RefusedTenant;
 use crate::captures::Captures;
 use crate::clock::until;
+use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
@@ -84,7 +85,8 @@ impl Shell {
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Ended> {
-        let origin = LocalOrigin::new(source, Arc::clone(&observer));
+        let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
+        let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
         self.run_on(Arc::new(origin), observer, tried)
     }
 

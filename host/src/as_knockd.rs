@@ -15,8 +15,10 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::app::{Ended, Shell};
+use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::load_rules::load_rules;
+use crate::module_code::Modules;
 use crate::observe::{Context, Foreign, Line, Log, Observers, words};
 
 /// Runs as knockd with these arguments, the program's name left out.
@@ -53,10 +55,12 @@ impl Daemon for Shell {
     }
 
     fn check_rules(config: &Config) -> Result<Vec<Mistake>, String> {
-        let loader = Runtime::start()
-            .and_then(|runtime| Loader::new(runtime, Arc::new(())))
-            .map_err(|error| chain(&error).to_string())?;
-        let loaded = load_rules(1, config, &loader, &Activity::default());
+        let modules = Runtime::start().and_then(|runtime| {
+            let loader = Loader::new(runtime, Arc::new(()))?;
+            Ok(Modules { loader, code: Arc::new(CompileService::start(None, Arc::new(()))?) })
+        });
+        let modules = modules.map_err(|error| chain(&error).to_string())?;
+        let loaded = load_rules(1, config, &modules, &Activity::default());
         Ok(loaded.err().map_or_else(Vec::new, |mistakes| mistakes.iter().cloned().collect()))
     }
 }

@@ -57,7 +57,7 @@ pub(crate) fn assemble(
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };
-    let (ready, found) = read_modules(&config, loader, &*preparation.modules(&config));
+    let (ready, found) = read_modules(&config, loader, &*preparation.code(&config));
     for (tenant, found) in found {
         if tenant.is_host() {
             mistakes.extend(found);
@@ -139,6 +139,7 @@ mod tests {
     use postern_sandbox::Runtime;
 
     use super::*;
+    use crate::module_code::{CodeProvider, Modules};
     use crate::origin::LocalOrigin;
 
     const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"ssh\"]\n";
@@ -147,6 +148,7 @@ mod tests {
     struct World {
         dir: tempfile::TempDir,
         loader: Loader,
+        code: Arc<dyn CodeProvider>,
         running: Option<RunningRules>,
     }
 
@@ -154,8 +156,10 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             fs::write(dir.path().join("postern.toml"), CONFIG).unwrap();
-            let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
-            let world = Self { dir, loader, running: None };
+            let runtime = Runtime::start().unwrap();
+            let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
+            let Modules { loader, code } = Modules::in_process(&runtime, loader).unwrap();
+            let world = Self { dir, loader, code, running: None };
             for file in ["rules/h.toml", "a/x.toml", "a/y.toml", "b/x.toml"] {
                 world.write(file, RULE);
             }
@@ -170,7 +174,8 @@ mod tests {
 
         fn assemble(&self) -> Assembled {
             let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
-            let preparation = LocalOrigin::unwatched(Arc::new(source), Arc::new(())).begin(false);
+            let preparation =
+                LocalOrigin::unwatched(Arc::new(source), Arc::clone(&self.code), Arc::new(())).begin(false);
             assemble(preparation.read_files(), self.running.as_ref(), &self.loader, &*preparation)
         }
 

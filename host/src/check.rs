@@ -8,6 +8,7 @@ use postern_doorman::check_sets;
 use postern_sandbox::{Loader, Runtime};
 use postern_text::{piece, terminal};
 
+use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::main_loop_event::Prepared;
 use crate::origin::LocalOrigin;
@@ -20,8 +21,10 @@ use crate::reload::prepare;
 /// If the system does not let us check, or standard output is closed.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
+    // Whether code can be kept is no matter of the configuration.
+    let code = Arc::new(CompileService::start(None, Arc::new(()))?);
     let source = PosternToml::new(file.to_owned(), trust);
-    let origin = LocalOrigin::unwatched(Arc::new(source), Arc::new(()));
+    let origin = LocalOrigin::unwatched(Arc::new(source), code, Arc::new(()));
     let Prepared { config, generation, refused, .. } =
         prepare(&origin, &*origin.begin(false), 1, &loader, None);
     let mut mistakes: Vec<_> =

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 use postern_config::Trust;
 
 use crate::observe::Format;
+use crate::role::Role;
 
 const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 
@@ -32,6 +33,12 @@ pub enum Command {
         /// As for knockd; -h says them.
         #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "OPTIONS")]
         options: Vec<OsString>,
+    },
+    /// Be one of the daemon's own processes; nobody calls this by hand.
+    #[command(hide = true)]
+    Role {
+        /// Which one.
+        role: Role,
     },
     /// Remove the guard that a stopped daemon left: every port that it guarded is open again.
     Reset(ResetArgs),

@@ -16,7 +16,9 @@ pub mod roles;
 mod shared_engine;
 
 mod assemble;
+pub mod compile;
 mod load_rules;
+pub mod module_code;
 mod origin;
 mod reload;
 mod watch;
@@ -35,5 +37,6 @@ pub mod exit;
 mod guarding;
 mod main_loop_event;
 pub mod observe;
+pub mod role;
 
 pub use load_rules::load_rules;

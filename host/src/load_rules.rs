@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use postern_config::{
-    Activity, Config, Mistake, Mistakes, NOT_REGULAR, OpenError, RuleFile, Trust, UNANSWERED, read_regular,
-};
+use postern_config::{Activity, Config, Mistake, Mistakes, RuleFile};
 use postern_core::{TenantId, TooManyOverlaps};
 use postern_sandbox::{
-    Generation, LoadError, Loader, ModuleFiles, Problem, ProblemKind, ReadError, ReadyRule, StartError,
+    CodeSource, Generation, LoadError, Loader, Problem, ProblemKind, ReadyRule, StartError,
 };
 use postern_text::piece;
+
+use crate::module_code::Modules;
 
 /// The generation of a configuration: the modules of all its rules are loaded, and each rule is tried with its settings; `activity` shows
 /// what is being done.
@@ -20,11 +20,11 @@ use postern_text::piece;
 pub fn load_rules(
     number: u64,
     config: &Config,
-    loader: &Loader,
+    modules: &Modules,
     activity: &Activity,
 ) -> Result<Generation, Mistakes> {
-    let files = ConfigFiles { trust: config.trust, activity };
-    let (rules, mistakes) = read_modules(config, loader, &files);
+    let code = modules.code.code_of(config, activity);
+    let (rules, mistakes) = read_modules(config, &modules.loader, &*code);
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
@@ -36,10 +36,10 @@ pub fn load_rules(
 pub(crate) fn read_modules(
     config: &Config,
     loader: &Loader,
-    files: &dyn ModuleFiles,
+    code: &dyn CodeSource,
 ) -> (Vec<ReadyRule>, BTreeMap<TenantId, Vec<Mistake>>) {
     let specs: Vec<_> = config.rules.iter().map(RuleFile::spec).collect();
-    let (rules, problems) = ReadyRule::load_all(&specs, loader, files);
+    let (rules, problems) = ReadyRule::load_all(&specs, loader, code);
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];
@@ -53,50 +53,18 @@ pub(crate) fn overlap(dir: &Path, error: TooManyOverlaps) -> Mistakes {
     Mistakes::new(vec![whole(dir.to_owned(), error.to_string())])
 }
 
-/// Files that a configuration names.
-pub(crate) struct ConfigFiles<'a> {
-    pub(crate) trust: Trust,
-    pub(crate) activity: &'a Activity,
-}
-
-impl ModuleFiles for ConfigFiles<'_> {
-    fn read(&self, file: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
-        match read_regular(file, most, self.trust, self.activity) {
-            Ok(read) => read.map_err(ReadError::Unfit),
-            Err(OpenError::Io(error)) => Err(ReadError::Io(error)),
-            Err(OpenError::Distrust(distrust)) => {
-                Err(ReadError::Distrusted { path: distrust.path, what: distrust.what })
-            }
-            Err(OpenError::NotRegular) => Err(ReadError::Unfit(NOT_REGULAR.to_owned())),
-            Err(OpenError::Unanswered) => Err(ReadError::Unfit(UNANSWERED.to_owned())),
-        }
-    }
-
-    fn begin_compiling(&self, file: &Path) {
-        self.activity.begin_compiling(file);
-    }
-
-    fn end_compiling(&self, file: &Path) {
-        self.activity.end_compiling(file);
-    }
-
-    fn is_overtaken(&self) -> bool {
-        self.activity.is_overtaken()
-    }
-}
-
 /// A problem is one mistake, or one for each setting that the module refuses.
 fn mistakes(rule: &RuleFile, problem: ProblemKind) -> Vec<Mistake> {
     match problem {
-        // About the module's file, or a folder, which many rules may share.
-        ProblemKind::Module(LoadError::Distrusted { path, what }) => vec![whole(path, what)],
-        ProblemKind::Module(error) => {
-            vec![rule.module_mistake(format!("the module {}; {}", piece(&error), error.remedy()))]
-        }
+        ProblemKind::Module(error) => match &*error {
+            // About the module's file, or a folder, which many rules may share.
+            LoadError::Distrusted { path, what } => vec![whole(path.clone(), what.clone())],
+            error => vec![rule.module_mistake(format!("the module {}; {}", piece(error), error.remedy()))],
+        },
         ProblemKind::Start(StartError::Refused(what)) => rule.settings_mistakes(&what),
         ProblemKind::Start(error) => vec![rule.module_mistake(error.to_string())],
         ProblemKind::Panicked => {
-            vec![rule.module_mistake("the module made the compiler panic; see the standard error")]
+            vec![rule.module_mistake("loading the module panicked; see the standard error")]
         }
     }
 }

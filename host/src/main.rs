@@ -35,6 +35,7 @@ fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     let done = match command_line.command {
+        Command::Role { role } => return role.run(),
         Command::Knockd { options } => return as_knockd::run(options.into_iter()),
         Command::Run(run) => observe::start(run.log_format, &run.log_level)
             .and_then(|(observer, _until_the_end)| app::run(&run.file.config, run.file.trust(), observer)),

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use postern_config::{Config, ConfigReading, ConfigSource, OneTime, RuleFile};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId};
-use postern_sandbox::ModuleFiles;
+use postern_sandbox::CodeSource;
 use serde::{Deserialize, Serialize};
 
 use crate::state;
@@ -55,8 +55,8 @@ pub(crate) trait Preparation: Send + Sync {
     /// Reads it, as it is now. May never return.
     fn read(&self) -> NumberedReading;
 
-    /// The modules of what was read.
-    fn modules<'a>(&'a self, config: &Config) -> Box<dyn ModuleFiles + 'a>;
+    /// The code of the modules of what was read.
+    fn code<'a>(&'a self, config: &'a Config) -> Box<dyn CodeSource + 'a>;
 
     /// Opens the journal, if `config` needs one or an earlier run left one. May never return.
     fn open_journal(&self, config: &Config) -> state::Opened;

@@ -3,12 +3,12 @@
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
-use std::sync::Arc;
 
 use expect_test::{Expect, expect};
 use postern_config::{Activity, Config, Mistakes, Trust};
-use postern_sandbox::{Loader, Runtime};
 use posternd::load_rules;
+
+use crate::world::modules;
 
 const GOOD: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
 const GOOD_RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1111/udp\"]\n";
@@ -21,10 +21,10 @@ fn mistakes(postern: &str, rules: &[(&str, &str)]) -> String {
     for (name, text) in rules {
         fs::write(dir.path().join("rules").join(name), text).unwrap();
     }
-    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
+    let modules = modules();
     let said = match Config::load(&dir.path().join("postern.toml")) {
         Err(mistakes) => format!("{mistakes}\n"),
-        Ok(config) => match load_rules(1, &config, &loader, &Activity::default()) {
+        Ok(config) => match load_rules(1, &config, &modules, &Activity::default()) {
             Err(mistakes) => format!("{mistakes}\n"),
             Ok(_) => String::new(),
         },
@@ -181,10 +181,9 @@ fn files_that_others_can_write_are_not_read() {
     let said = |trust| {
         let postern_config::ConfigReading { config, mistakes, .. } =
             Config::read(&file, trust, &Activity::default());
-        let built = config.filter(|_| mistakes.is_empty()).map(|config| {
-            let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
-            load_rules(1, &config, &loader, &Activity::default()).map(drop)
-        });
+        let built = config
+            .filter(|_| mistakes.is_empty())
+            .map(|config| load_rules(1, &config, &modules(), &Activity::default()).map(drop));
         let mistakes = match built {
             Some(Err(mistakes)) => mistakes,
             _ => Mistakes::new(mistakes),

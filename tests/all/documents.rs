@@ -1,11 +1,11 @@
 //! The examples in the documents, as a reader would copy them: each is taken as it stands.
 
 use std::fs;
-use std::sync::Arc;
 
 use postern_config::{Activity, Config};
-use postern_sandbox::{Loader, Runtime};
 use posternd::load_rules;
+
+use crate::world::modules;
 
 const README: &str = include_str!("../../README.md");
 const CONFIG: &str = include_str!("../../host/docs/config.md");
@@ -33,8 +33,7 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
     }
     let config = Config::load(&dir.path().join("postern.toml"))
         .unwrap_or_else(|mistakes| panic!("{mistakes}\n{postern}\n{rules:?}"));
-    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
-    if let Err(mistakes) = load_rules(1, &config, &loader, &Activity::default()) {
+    if let Err(mistakes) = load_rules(1, &config, &modules(), &Activity::default()) {
         panic!("{mistakes}\n{rules:?}");
     }
     config

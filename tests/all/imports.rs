@@ -47,8 +47,10 @@ fn may_import(part: &str, other: &str) -> bool {
 #[test]
 fn no_part_imports_what_it_may_not() {
     let imports = imports();
-    let parts =
-        ["capture", "config", "core", "doorman", "knockd", "ledger", "runner", "sandbox", "state", "text"];
+    let parts = [
+        "capture", "code", "config", "core", "doorman", "knockd", "ledger", "runner", "sandbox", "state",
+        "text",
+    ];
     for part in parts {
         assert!(imports.contains_key(&format!("postern-{part}")), "there is no postern-{part}: {imports:?}");
     }

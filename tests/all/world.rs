@@ -14,6 +14,7 @@ use postern_core::{
 };
 use postern_sandbox::{Generation, Loader, Runtime, Shard};
 use posternd::load_rules;
+use posternd::module_code::Modules;
 use posternd::plan::DoorNumbers;
 use tempfile::TempDir;
 
@@ -26,7 +27,7 @@ pub(crate) const POSTERN_TOML: &str =
 pub(crate) struct World {
     pub(crate) dir: TempDir,
     runtime: Runtime,
-    loader: Loader,
+    modules: Modules,
     shard: Shard,
     engine: Engine,
     numbers: DoorNumbers,
@@ -101,14 +102,15 @@ impl World {
         write(dir.path(), files);
         let runtime = Runtime::start().unwrap();
         let loader = Loader::new(runtime.clone(), observer).unwrap();
-        let (config, generation) = prepare(dir.path(), 1, &loader).unwrap();
+        let modules = Modules::in_process(&runtime, loader).unwrap();
+        let (config, generation) = prepare(dir.path(), 1, &modules).unwrap();
         let mut numbers = DoorNumbers::default();
         let engine = Engine::new(numbers.plan(&config).policy);
         let shard = Shard::new(Arc::new(generation), 1);
         Self {
             dir,
             runtime,
-            loader,
+            modules,
             shard,
             engine,
             numbers,
@@ -121,7 +123,7 @@ impl World {
     /// Writes files into the folder `rules` and goes on with what they say, if they are right.
     pub(crate) fn reload(&mut self, files: &[(&str, &[u8])]) -> Result<(), Mistakes> {
         write(self.dir.path(), files);
-        let (config, generation) = prepare(self.dir.path(), self.engine.generation() + 1, &self.loader)?;
+        let (config, generation) = prepare(self.dir.path(), self.engine.generation() + 1, &self.modules)?;
         self.shard.replace(Arc::new(generation), self.now);
         let actions = self.engine.handle(Event::PolicyChanged(self.numbers.plan(&config).policy), self.now);
         self.act(actions);
@@ -252,9 +254,16 @@ fn write(dir: &Path, files: &[(&str, &[u8])]) {
     }
 }
 
-fn prepare(dir: &Path, number: u64, loader: &Loader) -> Result<(Config, Generation), Mistakes> {
+/// Loads modules, and compiles them in this process.
+pub(crate) fn modules() -> Modules {
+    let runtime = Runtime::start().unwrap();
+    let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
+    Modules::in_process(&runtime, loader).unwrap()
+}
+
+fn prepare(dir: &Path, number: u64, modules: &Modules) -> Result<(Config, Generation), Mistakes> {
     let config = Config::load(&dir.join("postern.toml"))?;
-    let generation = load_rules(number, &config, loader, &Activity::default())?;
+    let generation = load_rules(number, &config, modules, &Activity::default())?;
     Ok((config, generation))
 }
 

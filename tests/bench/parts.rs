@@ -15,6 +15,7 @@ use postern_core::{
 use postern_sandbox::{Loader, Runtime, Shard};
 use postern_tests::frame::udp;
 use posternd::load_rules;
+use posternd::module_code::Modules;
 
 const RULE: &str = "module = \"sequence\"\ndoor = \"probe\"\n[settings]\nsequence = [\"7001/udp\", \"7002/udp\", \"7003/udp\"]\nwithin = \"10m\"\n";
 const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.probe]\nguard = \"udp/9999\"\n";
@@ -154,6 +155,7 @@ fn shard(rules: usize) -> (Runtime, Shard) {
     let runtime = Runtime::start().expect("this machine can");
     let loader = Loader::new(runtime.clone(), Arc::new(())).expect("the contract fits");
     let config = Config::load(&dir.path().join("postern.toml")).expect("it is right");
-    let generation = load_rules(1, &config, &loader, &Activity::default()).expect("it is right");
+    let modules = Modules::in_process(&runtime, loader).expect("this machine can");
+    let generation = load_rules(1, &config, &modules, &Activity::default()).expect("it is right");
     (runtime, Shard::new(Arc::new(generation), 1))
 }

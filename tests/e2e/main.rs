@@ -6,6 +6,7 @@ mod capture;
 mod client;
 mod command_door;
 mod command_user;
+mod compiling;
 mod copies;
 mod differential;
 mod disk;

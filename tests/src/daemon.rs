@@ -5,6 +5,7 @@
 pub(crate) mod log;
 mod roles;
 
+use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -27,6 +28,8 @@ pub struct Setup<'lab> {
     lab: &'lab Lab,
     program: PathBuf,
     folder: TempDir,
+    /// Whether compiled code is kept in its folder, and not where that of all tests is.
+    keeps_code: bool,
 }
 
 /// What is at the other end of a daemon's log.
@@ -57,7 +60,7 @@ impl<'lab> Setup<'lab> {
     pub fn new(lab: &'lab Lab, program: impl Into<PathBuf>) -> Self {
         let folder = TempDir::with_prefix("postern-").expect("a temporary folder");
         fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
-        Self { lab, program: program.into(), folder }
+        Self { lab, program: program.into(), folder, keeps_code: false }
     }
 
     /// With this as `postern.toml`.
@@ -84,6 +87,19 @@ impl<'lab> Setup<'lab> {
         self
     }
 
+    /// With a place of its own for compiled code, the folder `code`: what other tests compiled is compiled again.
+    #[must_use]
+    pub const fn own_code(mut self) -> Self {
+        self.keeps_code = true;
+        self
+    }
+
+    /// Where compiled code is kept, after [`Setup::own_code`].
+    #[must_use]
+    pub fn code(&self) -> PathBuf {
+        self.folder.path().join("code")
+    }
+
     /// The folder.
     #[must_use]
     pub fn dir(&self) -> &Path {
@@ -98,12 +114,11 @@ impl<'lab> Setup<'lab> {
     #[track_caller]
     pub fn check(&self) -> Output {
         let config = self.folder.path().join("postern.toml");
-        self.lab.server().exec(&[
-            self.program.as_os_str(),
-            "check".as_ref(),
-            "--config".as_ref(),
-            config.as_os_str(),
-        ])
+        let mut cache = OsString::from("CACHE_DIRECTORY=");
+        cache.push(self.code());
+        let own: &[&OsStr] = if self.keeps_code { &["env".as_ref(), &cache] } else { &[] };
+        let check = [self.program.as_os_str(), "check".as_ref(), "--config".as_ref(), config.as_os_str()];
+        self.lab.server().exec(&[own, &check].concat())
     }
 
     /// Starts the daemon and waits until it listens.
@@ -155,6 +170,9 @@ impl<'lab> Setup<'lab> {
             .args(["run", "--log-format", "json", "--config"])
             .arg(self.folder.path().join("postern.toml"));
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
+        if self.keeps_code {
+            command.env("CACHE_DIRECTORY", self.code());
+        }
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
@@ -348,6 +366,18 @@ impl<'lab> Daemon<'lab> {
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The processes that it has started and that run or have not been waited for.
+    #[must_use]
+    pub fn children(&self) -> Vec<Pid> {
+        let pid = self.child.id();
+        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
+        let pids: Vec<i32> = lists
+            .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+            .collect();
+        pids.into_iter().filter_map(Pid::from_raw).collect()
     }
 
     fn pid(&self) -> Pid {

@@ -21,6 +21,8 @@ mod local_addresses;
 mod local_network;
 
 #[cfg(test)]
+mod confinement;
+#[cfg(test)]
 mod namespace;
 
 pub use decode::{Sightings, decode};
@@ -29,4 +31,4 @@ pub use frame::{Frame, LinkType};
 pub use link_changes::LinkChanges;
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
 pub use live::{CaptureError, CaptureSettings, CaptureStats, Devices, EndingCapture, FrameSink, LiveCapture};
-pub use local_network::{LocalNetwork, LocalNetworkError, View};
+pub use local_network::{LocalNetwork, LocalNetworkError, LocalNetworkSockets, View};

@@ -36,6 +36,14 @@ pub struct LocalNetwork {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The sockets that it takes to follow changes. A process that gives up its powers, which are each thread's own, opens these before, and
+/// starts threads after.
+#[derive(Debug)]
+pub struct LocalNetworkSockets {
+    notifications: OwnedFd,
+    requests: RtnetlinkRequests,
+}
+
 /// What is known at one moment.
 #[derive(Debug)]
 struct Known {
@@ -70,10 +78,19 @@ impl LocalNetwork {
     ///
     /// If the kernel does not list them, or the thread cannot be started.
     pub fn follow(observer: Arc<dyn Observer>) -> Result<Self, LocalNetworkError> {
-        Shown::prepare();
-        // Subscribed first, so that no change between reading and subscribing is missed.
-        let notifications = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
-        let mut requests = RtnetlinkRequests::open().map_err(LocalNetworkError::Subscribe)?;
+        Self::follow_on(LocalNetworkSockets::open()?, observer)
+    }
+
+    /// The same on sockets that are open; no other is opened.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn follow_on(
+        sockets: LocalNetworkSockets,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, LocalNetworkError> {
+        let LocalNetworkSockets { notifications, mut requests } = sockets;
         let known = Known::read(&mut requests).map_err(LocalNetworkError::Read)?;
         let known = Arc::new(ArcSwap::from_pointee(known));
         let stop = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)
@@ -116,6 +133,20 @@ impl LocalNetwork {
     #[must_use]
     pub fn view(&self) -> View {
         View { known: Cache::new(Arc::clone(&self.known)) }
+    }
+}
+
+impl LocalNetworkSockets {
+    /// Subscribes to changes, so that none is missed from now on, and opens what else is needed, also for [`Shown`].
+    ///
+    /// # Errors
+    ///
+    /// [`LocalNetworkError::Subscribe`].
+    pub fn open() -> Result<Self, LocalNetworkError> {
+        Shown::prepare();
+        let notifications = rtnetlink::subscribe().map_err(LocalNetworkError::Subscribe)?;
+        let requests = RtnetlinkRequests::open().map_err(LocalNetworkError::Subscribe)?;
+        Ok(Self { notifications, requests })
     }
 }
 

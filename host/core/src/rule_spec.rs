@@ -34,7 +34,7 @@ pub struct RuleSpec {
 }
 
 /// Where a module comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum ModuleSource {
     /// Embedded in the daemon: one of [`ModuleSource::STOCK`].
     Stock(&'static str),

@@ -51,14 +51,13 @@ struct ExportedFunction<Arguments> {
 }
 
 impl DirectRulePre {
-    /// Compiles a module that [`fits`].
-    pub(crate) fn compile(engine: &Engine, module: &[u8]) -> wasmtime::Result<Self> {
-        let module = Module::new(engine, module)?;
+    /// Links a module that [`fits`].
+    pub(crate) fn link(engine: &Engine, module: &Module) -> wasmtime::Result<Self> {
         // Else the first start would do it, and the guest would pay for it.
         module.initialize_copy_on_write_image()?;
         let mut linker = Linker::new(engine);
         linker.func_wrap(HOST_INTERFACE, "log", log)?;
-        linker.instantiate_pre(&module).map(Self)
+        linker.instantiate_pre(module).map(Self)
     }
 
     pub(crate) fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<DirectRule> {

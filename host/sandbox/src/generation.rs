@@ -8,9 +8,9 @@ use postern_core::{
     Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TooManyOverlaps,
 };
 
+use crate::code_source::CodeSource;
 use crate::instance::{Instance, StartError};
-use crate::loader::{Loader, Module};
-use crate::module_files::ModuleFiles;
+use crate::loader::{Loaded, Loader, Module};
 use crate::problem::{Problem, ProblemKind};
 
 /// One immutable set of loaded rules.
@@ -66,19 +66,16 @@ pub struct ReadyRule {
 }
 
 impl ReadyRule {
-    /// Loads the modules of all rules, whose files `files` reads, and tries each rule with its settings. Those that are good, and what is
-    /// wrong with each of the others.
-    pub fn load_all(
-        specs: &[RuleSpec],
-        loader: &Loader,
-        files: &dyn ModuleFiles,
-    ) -> (Vec<Self>, Vec<Problem>) {
-        let _ahead = loader.load_ahead(specs.iter().map(|spec| &spec.module), files);
+    /// Loads the modules of all rules, whose code `code` gets, and tries each rule with its settings. Those that are good, and what is wrong
+    /// with each of the others.
+    pub fn load_all(specs: &[RuleSpec], loader: &Loader, code: &dyn CodeSource) -> (Vec<Self>, Vec<Problem>) {
+        let modules = loader.load_all(specs.iter().map(|spec| &spec.module), code);
         let mut problems = Vec::new();
         let mut rules = Vec::with_capacity(specs.len());
         for (n, spec) in specs.iter().enumerate() {
-            // A compiler is a large program, and what it is fed comes from outside.
-            let loaded = catch_unwind(AssertUnwindSafe(|| load(spec, loader, files)));
+            let module = modules.get(&spec.module).cloned().unwrap_or(Err(None));
+            // Wasmtime is a large program, and what it runs comes from outside.
+            let loaded = catch_unwind(AssertUnwindSafe(|| ready(spec, module, loader)));
             match loaded.unwrap_or(Err(ProblemKind::Panicked)) {
                 Ok(rule) => rules.push(rule),
                 Err(what) => problems.push(Problem { rule: n, what }),
@@ -128,8 +125,9 @@ impl Generation {
     }
 }
 
-fn load(spec: &RuleSpec, loader: &Loader, files: &dyn ModuleFiles) -> Result<ReadyRule, ProblemKind> {
-    let module = loader.load(&spec.module, files).map_err(ProblemKind::Module)?;
+/// Tries a rule.
+fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, ProblemKind> {
+    let module = module.map_err(|error| error.map_or(ProblemKind::Panicked, ProblemKind::Module))?;
     let observer = Arc::clone(&loader.observer);
     let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
     let (_, interest) = started.map_err(ProblemKind::Start)?;

@@ -3,6 +3,8 @@
 //! Owns everything that touches WebAssembly: the engine and its ticker, the contract, the limits of instances, loading, the
 //! generations of loaded rules, and the workers that call them. A rule decides; nothing here opens a door.
 //!
+//! Modules are looked at by the [`Compiler`] alone, which the daemon runs in processes of its own; a [`Loader`] gets compiled code.
+//!
 //! **Invariant:** it opens no file and reads no clock but the CPU time of a call; `.clippy.toml` of this crate holds it.
 //!
 //! **Invariant:** if a rule traps, loops or answers nonsense, the only effect is an ignored knock.
@@ -13,14 +15,19 @@ mod code;
 mod contract;
 mod direct;
 
-// From bytes to a module that can be started.
+// From bytes to compiled code.
+mod compiler;
 mod componentize;
+mod engine;
 mod features;
 mod file_kind;
 mod load_error;
-mod loader;
-mod module_files;
 pub mod stock;
+
+// From compiled code to a module that can be started.
+mod code_source;
+mod deserialize;
+mod loader;
 
 // One started module, and what bounds it.
 mod call_clock;
@@ -39,6 +46,8 @@ mod problem;
 mod shard;
 mod worker;
 
+pub use code_source::{CodeSource, FoundModule, ModuleDigest};
+pub use compiler::{Artifact, ArtifactCode, CodeKind, Compiler, MAX_MODULE};
 pub use fault::Fault;
 pub use features::Feature;
 pub use file_kind::FileKind;
@@ -46,7 +55,6 @@ pub use generation::{Generation, LoadedRule, ReadyRule};
 pub use instance::{Instance, StartError};
 pub use load_error::LoadError;
 pub use loader::{Loader, Module};
-pub use module_files::{ModuleFiles, ReadError};
 pub use problem::{Problem, ProblemKind};
 pub use runtime::{RunPermit, Runtime};
 pub use setup_error::SetupError;

@@ -8,7 +8,6 @@ use thiserror::Error;
 use crate::contract::{HOST_INTERFACE, PACKAGE};
 use crate::features::{Cause, Feature};
 use crate::file_kind::FileKind;
-use crate::module_files::ReadError;
 
 /// Why a module was not loaded.
 #[derive(Debug, Error)]
@@ -78,19 +77,17 @@ pub enum LoadError {
     /// The compiler refused it.
     #[error("cannot be compiled: {0}")]
     Compile(String),
-    /// Another load still compiles it, and there is a newer configuration by now.
+    /// What the compiler's process said, or what became of it.
+    #[error("{what}")]
+    Refused {
+        /// What is wrong, as the rest of a sentence about the module.
+        what: String,
+        /// What its author can do about it.
+        remedy: String,
+    },
+    /// It is not compiled yet, and there is a newer configuration by now.
     #[error("is still being compiled")]
     Overtaken,
-}
-
-impl From<ReadError> for LoadError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Io(error) => Self::Read(error),
-            ReadError::Unfit(what) => Self::File(what),
-            ReadError::Distrusted { path, what } => Self::Distrusted { path, what },
-        }
-    }
 }
 
 impl From<Cause> for LoadError {
@@ -131,6 +128,7 @@ impl LoadError {
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
             Self::Globals { .. } => "keep them in its memory".to_owned(),
+            Self::Refused { remedy, .. } => remedy.clone(),
             Self::Overtaken => "see what the newer configuration says".to_owned(),
             Self::Compile(_) => "make it smaller or simpler".to_owned(),
         }

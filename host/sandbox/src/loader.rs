@@ -1,31 +1,26 @@
-//! Loader: bytes to a module that can be started, compiled once for all rules that run it.
+//! Loader: compiled code to a module that can be started, one for all rules that run it.
 
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
-use std::time::Duration;
 
 use postern_core::{ModuleSource, Observer};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{Component, Linker};
+use wasmtime::component::Linker;
 
 use crate::code::Code;
-use crate::componentize::{Form, componentize};
+use crate::code_source::{CodeSource, ModuleDigest};
+use crate::compiler::{Artifact, CodeKind, Compiler};
 use crate::contract::{RulePre, add_to_linker};
+use crate::deserialize;
 use crate::direct::DirectRulePre;
 use crate::guest::Guest;
 use crate::load_error::LoadError;
-use crate::module_files::{Compiling, ModuleFiles, NoFiles};
 use crate::runtime::Runtime;
 use crate::setup_error::SetupError;
-use crate::{features, stock};
-
-/// Python rules are 18 MB; beyond this compiling would take minutes.
-const MAX_MODULE: u64 = 64 << 20;
 
 /// Most modules that are kept though no rule runs them any more; each takes a few hundred KiB.
 const RECENT: usize = 8;
@@ -36,43 +31,22 @@ pub struct Module {
     pub(crate) runtime: Runtime,
 }
 
-/// How often a load that waits for another's compiling checks whether it was overtaken.
-const LOOK: Duration = Duration::from_millis(100);
+/// What became of loading a module: the module, or why not; nothing is known if that panicked.
+pub(crate) type Loaded = Result<Arc<Module>, Option<Arc<LoadError>>>;
 
-/// Compiles modules, each distinct one once, also if several loads ask for it at the same time.
+/// Loads modules, each distinct one once.
 pub struct Loader {
     runtime: Runtime,
     pub(crate) observer: Arc<dyn Observer>,
     linker: Linker<Guest>,
-    cache: Mutex<Cache>,
-    /// Notified when a module was compiled, or failed to.
-    ended: Condvar,
+    known: Mutex<Known>,
 }
 
 #[derive(Default)]
-struct Cache {
-    known: HashMap<Digest, Weak<Module>>,
-    /// Modules that are being compiled.
-    claimed: HashSet<Digest>,
-    /// The digests of stock modules, which many rules run.
-    stock: HashMap<&'static str, Digest>,
-    /// Loaded last, newest at the end: a reload with earlier bytes waits for no compiler.
+struct Known {
+    modules: HashMap<ModuleDigest, Weak<Module>>,
+    /// Loaded last, newest at the end: a reload with earlier bytes needs no code.
     recent: VecDeque<Arc<Module>>,
-}
-
-type Digest = [u8; 32];
-
-/// The right to compile something, until this is gone.
-struct CompilePermit<'a> {
-    loader: &'a Loader,
-    digest: Digest,
-}
-
-impl Drop for CompilePermit<'_> {
-    fn drop(&mut self) {
-        lock(&self.loader.cache).claimed.remove(&self.digest);
-        self.loader.ended.notify_all();
-    }
 }
 
 impl Loader {
@@ -83,151 +57,121 @@ impl Loader {
     pub fn new(runtime: Runtime, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
         let mut linker = Linker::new(runtime.engine());
         add_to_linker(&mut linker).map_err(|error| SetupError::Contract(chain(&*error).to_string()))?;
-        Ok(Self { runtime, observer, linker, cache: Mutex::default(), ended: Condvar::new() })
+        Ok(Self { runtime, observer, linker, known: Mutex::default() })
     }
 
-    /// Compiles what [`Loader::load`] will be asked for, on all processors, and keeps it as long as the returned modules live. What cannot
-    /// be loaded is reported by that call.
-    pub(crate) fn load_ahead<'a>(
+    /// Loads these modules, each once, on all processors.
+    pub(crate) fn load_all<'a>(
         &self,
-        sources: impl Iterator<Item = &'a ModuleSource>,
-        files: &dyn ModuleFiles,
-    ) -> Vec<Arc<Module>> {
-        let paths: BTreeSet<&Path> = sources
-            .filter_map(|source| match source {
-                ModuleSource::File(path) => Some(path.as_path()),
-                ModuleSource::Stock(_) => None,
-            })
-            .collect();
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(paths.len());
-        let (paths, compiled) = (Mutex::new(paths.into_iter()), Mutex::new(Vec::new()));
-        let next = || lock(&paths).next();
+        modules: impl Iterator<Item = &'a ModuleSource>,
+        code: &dyn CodeSource,
+    ) -> HashMap<&'a ModuleSource, Loaded> {
+        let mut first_rules = HashMap::new();
+        for (rule, module) in modules.enumerate() {
+            first_rules.entry(module).or_insert(rule);
+        }
+        let mut wanted: Vec<_> = first_rules.into_iter().collect();
+        wanted.sort_by_key(|(_, rule)| *rule);
+        let workers = thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
+        let (wanted, loaded) = (Mutex::new(wanted.into_iter()), Mutex::new(HashMap::new()));
+        let next = || wanted.lock().past_panic().next();
         let work = || {
-            while let Some(path) = next() {
-                // One module that makes the compiler panic must not take the others with it.
-                let loaded = catch_unwind(AssertUnwindSafe(|| self.load_file(path, files)));
-                if let Ok(Ok(module)) = loaded {
-                    lock(&compiled).push(module);
-                }
+            while let Some((module, rule)) = next() {
+                // Wasmtime is a large program; what makes it panic must not take the others with it.
+                let done = catch_unwind(AssertUnwindSafe(|| self.load(rule, module, code)));
+                let done = done.map_or(Err(None), |done| done.map_err(|error| Some(Arc::new(error))));
+                loaded.lock().past_panic().insert(module, done);
             }
         };
         thread::scope(|scope| {
-            for _ in 0..workers {
-                // Without a thread it is compiled later, when it is asked for.
-                let builder = thread::Builder::new().name("compiler".to_owned()).stack_size(Runtime::STACK);
+            for _ in 1..workers {
+                // Without a thread the others do its work.
+                let builder = thread::Builder::new().name("loader".to_owned()).stack_size(Runtime::STACK);
                 drop(builder.spawn_scoped(scope, work));
             }
+            work();
         });
-        compiled.into_inner().past_panic()
+        loaded.into_inner().past_panic()
     }
 
-    /// The module at `source`, whose file `files` reads. If the same bytes are in use already, so is their code.
+    /// The module that the rule at the place `rule` runs. If the same bytes are in use already, so is their code.
     ///
     /// # Errors
-    /// If it cannot or may not be read, is not WebAssembly, or is not a rule; or if it is still being compiled when `files` was overtaken.
-    pub fn load(&self, source: &ModuleSource, files: &dyn ModuleFiles) -> Result<Arc<Module>, LoadError> {
-        match source {
-            ModuleSource::Stock(name) => {
-                let bytes = stock::bytes(name);
-                let digest =
-                    *lock(&self.cache).stock.entry(name).or_insert_with(|| Sha256::digest(bytes).into());
-                self.load_digested(digest, bytes, files)
-            }
-            ModuleSource::File(path) => self.load_file(path, files),
+    /// If it cannot or may not be read, is not WebAssembly, or is not a rule; or if it is still being compiled when that is of no use.
+    pub fn load(
+        &self,
+        rule: usize,
+        module: &ModuleSource,
+        code: &dyn CodeSource,
+    ) -> Result<Arc<Module>, LoadError> {
+        let found = code.find(rule, module)?;
+        let digest = found.digest();
+        if let Some(module) = self.known().get(&digest) {
+            return Ok(module);
         }
+        // What was kept may be for another daemon after all.
+        let module = match self.link(&found.code(false)?) {
+            Ok(module) => module,
+            Err(_) => self.link(&found.code(true)?)?,
+        };
+        Ok(self.known().add(digest, module))
     }
 
-    /// The module in `bytes`.
+    /// The module in `bytes`, compiled in this process: for tests and benchmarks, whose modules are no strangers.
     ///
     /// # Errors
     /// As [`Loader::load`].
     pub fn load_bytes(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        self.load_digested(Sha256::digest(bytes).into(), bytes, &NoFiles)
-    }
-
-    fn load_file(&self, path: &Path, files: &dyn ModuleFiles) -> Result<Arc<Module>, LoadError> {
-        let bytes = files.read(path, MAX_MODULE)?;
-        let _compiling = Compiling::begin(files, path);
-        self.load_digested(Sha256::digest(&bytes).into(), &bytes, files)
-    }
-
-    fn load_digested(
-        &self,
-        digest: Digest,
-        bytes: &[u8],
-        files: &dyn ModuleFiles,
-    ) -> Result<Arc<Module>, LoadError> {
-        let _claim = match self.known_or_claim(digest, files)? {
-            Ok(module) => return Ok(module),
-            Err(claim) => claim,
-        };
-        let module = self.compile(bytes)?;
-        lock(&self.cache).know(digest, &module);
-        Ok(module)
-    }
-
-    /// The compiled module, or else the right to compile it.
-    fn known_or_claim(
-        &self,
-        digest: Digest,
-        files: &dyn ModuleFiles,
-    ) -> Result<Result<Arc<Module>, CompilePermit<'_>>, LoadError> {
-        let mut cache = lock(&self.cache);
-        loop {
-            if let Some(module) = cache.known.get(&digest).and_then(Weak::upgrade) {
-                return Ok(Ok(module));
-            }
-            if cache.claimed.insert(digest) {
-                return Ok(Err(CompilePermit { loader: self, digest }));
-            }
-            if files.is_overtaken() {
-                return Err(LoadError::Overtaken);
-            }
-            let waited = self.ended.wait_timeout(cache, LOOK);
-            cache = waited.past_panic().0;
+        let digest = Sha256::digest(bytes).into();
+        if let Some(module) = self.known().get(&digest) {
+            return Ok(module);
         }
+        let compiler = Compiler::of(&self.runtime).map_err(|error| LoadError::Compile(error.to_string()))?;
+        let module = self.link(&compiler.compile(bytes)?)?;
+        Ok(self.known().add(digest, module))
     }
 
-    fn compile(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
-        let code = match componentize(bytes)? {
-            Form::Direct(module) => {
-                let compiled = DirectRulePre::compile(self.runtime.engine(), module);
-                Code::Direct(compiled.map_err(|error| refused(module, &error))?)
-            }
-            Form::Component(component) => Code::Component(self.compile_component(&component)?),
+    fn link(&self, artifact: &Artifact) -> Result<Arc<Module>, LoadError> {
+        let engine = self.runtime.engine();
+        let linked = match artifact.kind {
+            CodeKind::Module => deserialize::module(engine, &artifact.code)
+                .and_then(|module| DirectRulePre::link(engine, &module))
+                .map(Code::Direct),
+            CodeKind::Component => deserialize::component(engine, &artifact.code)
+                .and_then(|component| {
+                    // Else the first start would do it, and the guest would pay for it.
+                    component.initialize_copy_on_write_image()?;
+                    self.linker.instantiate_pre(&component)
+                })
+                .and_then(RulePre::new)
+                .map(Code::Component),
         };
+        let code = linked.map_err(|error| LoadError::Compile(chain(&*error).to_string()))?;
         Ok(Arc::new(Module { code, runtime: self.runtime.clone() }))
     }
 
-    fn compile_component(&self, component: &[u8]) -> Result<RulePre<Guest>, LoadError> {
-        let compiled = Component::new(self.runtime.engine(), component).and_then(|compiled| {
-            // Else the first start would do it, and the guest would pay for it.
-            compiled.initialize_copy_on_write_image()?;
-            Ok(compiled)
-        });
-        let compiled = compiled.map_err(|error| refused(component, &error))?;
-        let world = |error: wasmtime::Error| LoadError::World(chain(&*error).to_string());
-        self.linker.instantiate_pre(&compiled).and_then(RulePre::new).map_err(world)
+    /// What is known, also after a panic: each change of it leaves it consistent.
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().past_panic()
     }
 }
 
-impl Cache {
-    fn know(&mut self, digest: Digest, module: &Arc<Module>) {
+impl Known {
+    fn get(&self, digest: &ModuleDigest) -> Option<Arc<Module>> {
+        self.modules.get(digest).and_then(Weak::upgrade)
+    }
+
+    /// The module, or the same one if another load was faster.
+    fn add(&mut self, digest: ModuleDigest, module: Arc<Module>) -> Arc<Module> {
+        if let Some(same) = self.get(&digest) {
+            return same;
+        }
         if self.recent.len() == RECENT {
             self.recent.pop_front();
         }
-        self.recent.push_back(Arc::clone(module));
-        self.known.retain(|_, module| module.strong_count() > 0);
-        self.known.insert(digest, Arc::downgrade(module));
+        self.recent.push_back(Arc::clone(&module));
+        self.modules.retain(|_, module| module.strong_count() > 0);
+        self.modules.insert(digest, Arc::downgrade(&module));
+        module
     }
-}
-
-/// Why the compiler refused a module.
-fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
-    features::explain(module).map_or_else(|| LoadError::Compile(chain(&**error).to_string()), LoadError::from)
-}
-
-/// The cache, also after a panic: each change of it is a single insertion or removal, so it is always consistent.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().past_panic()
 }

@@ -1,5 +1,7 @@
 //! Problem: why a rule cannot be part of a generation.
 
+use std::sync::Arc;
+
 use crate::instance::StartError;
 use crate::load_error::LoadError;
 
@@ -15,10 +17,10 @@ pub struct Problem {
 /// How far a rule came.
 #[derive(Debug)]
 pub enum ProblemKind {
-    /// Its module was not loaded.
-    Module(LoadError),
+    /// Its module was not loaded; other rules may run the same.
+    Module(Arc<LoadError>),
     /// It was loaded and did not start.
     Start(StartError),
-    /// Its module made the compiler panic; the standard error says how.
+    /// Loading or starting it panicked; the standard error says how.
     Panicked,
 }

@@ -1,26 +1,23 @@
 //! Runtime: the wasmtime engine and the ticker that lets it stop a rule.
 
 use std::io;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use postern_text::chain;
 use rustix::fd::OwnedFd;
 use rustix::io::read;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, Timespec, timerfd_create, timerfd_settime,
 };
-use wasmtime::{Config, Engine};
+use wasmtime::Engine;
 
+use crate::engine::engine;
 use crate::setup_error::SetupError;
 
 /// How often a running rule is checked.
 const TICK: Duration = Duration::from_millis(1);
-/// Guests run on our threads' stacks; see [`Runtime::STACK`].
-const MAX_WASM_STACK: usize = 256 << 10;
 
 /// One engine for all rules.
 #[derive(Clone)]
@@ -58,19 +55,7 @@ impl Runtime {
     /// # Errors
     /// If this machine cannot run what the engine would compile, or no thread can be started.
     pub fn start() -> Result<Self, SetupError> {
-        let mut config = Config::new();
-        config
-            .epoch_interruption(true)
-            .max_wasm_stack(MAX_WASM_STACK)
-            .wasm_backtrace_max_frames(NonZeroUsize::new(16))
-            // The same knocks give the same verdicts on every machine.
-            .cranelift_nan_canonicalization(true)
-            .wasm_relaxed_simd(false)
-            .wasm_simd(false)
-            .wasm_memory64(false)
-            // Off would make wasmtime 48 panic on a component composed of several modules, as QuickJS rules are.
-            .wasm_multi_memory(true);
-        let engine = Engine::new(&config).map_err(|error| SetupError::Engine(chain(&*error).to_string()))?;
+        let engine = engine()?;
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(SetupError::Ticker)?);
         Ok(Self { engine, ticker })
     }

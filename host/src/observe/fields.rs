@@ -120,6 +120,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::Mistake { detail }
         | What::Advice { text: detail }
         | What::Slow { detail, .. }
+        | What::CodeNotKept { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],

@@ -208,6 +208,9 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::NoThread { error } => {
             format!("nothing can be reloaded at the moment: {error}; trying again")
         }
+        What::CodeNotKept { detail } => {
+            format!("compiled rules are not kept, so each start compiles them again: {detail}")
+        }
         What::NotWatched { folder: Some(folder), error } => {
             format!("changes in {} will not be noticed ({error}); send SIGHUP instead", folder.display())
         }

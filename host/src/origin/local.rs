@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use postern_config::{Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, RuleFile};
 use postern_core::{GuardDoor, Observer, RuleId};
-use postern_sandbox::ModuleFiles;
+use postern_sandbox::CodeSource;
 use postern_text::panic::PastPanic;
 
 use super::{NumberedReading, Origin, OriginFacts, Preparation};
 use crate::advice::advice;
-use crate::load_rules::ConfigFiles;
+use crate::module_code::CodeProvider;
 use crate::state;
 use crate::watch::{FileWatch, Noticed};
 
@@ -28,6 +28,7 @@ pub(crate) struct LocalOrigin {
 
 struct Shared {
     source: Arc<dyn ConfigSource>,
+    code: Arc<dyn CodeProvider>,
     observer: Arc<dyn Observer>,
     noticed: Arc<Noticed>,
     /// None inside if nothing is or can be watched; begun with the first preparation.
@@ -41,17 +42,25 @@ pub(crate) struct LocalPreparation {
 }
 
 impl LocalOrigin {
-    /// That of `source`; `observer` gets reports of what is left out of it, and of what cannot be watched. Nothing is read yet.
-    pub(crate) fn new(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
+    /// That of `source`, whose modules' code `code` provides; `observer` gets reports of what is left out of it, and of what cannot be watched. Nothing is read yet.
+    pub(crate) fn new(
+        source: Arc<dyn ConfigSource>,
+        code: Arc<dyn CodeProvider>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
         let facts = OriginFacts::of(&*source);
         let (noticed, watch) = (Arc::default(), OnceLock::new());
-        let shared = Arc::new(Shared { source, observer, noticed, watch });
+        let shared = Arc::new(Shared { source, code, observer, noticed, watch });
         Self { shared, facts, under_way: Mutex::default() }
     }
 
     /// As [`LocalOrigin::new`], for one that is read once: its files are not watched.
-    pub(crate) fn unwatched(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
-        let origin = Self::new(source, observer);
+    pub(crate) fn unwatched(
+        source: Arc<dyn ConfigSource>,
+        code: Arc<dyn CodeProvider>,
+        observer: Arc<dyn Observer>,
+    ) -> Self {
+        let origin = Self::new(source, code, observer);
         let _ = origin.shared.watch.set(None);
         origin
     }
@@ -166,8 +175,8 @@ impl Preparation for LocalPreparation {
         NumberedReading { reading: self.read_files(), numbers: None }
     }
 
-    fn modules<'a>(&'a self, config: &Config) -> Box<dyn ModuleFiles + 'a> {
-        Box::new(ConfigFiles { trust: config.trust, activity: &self.activity })
+    fn code<'a>(&'a self, config: &'a Config) -> Box<dyn CodeSource + 'a> {
+        self.shared.code.code_of(config, &self.activity)
     }
 
     fn open_journal(&self, config: &Config) -> state::Opened {

@@ -4,6 +4,7 @@
 
 use std::path::PathBuf;
 
+use postern_sandbox::ModuleDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::{NumberedReading, OriginFacts};
@@ -34,6 +35,8 @@ pub(super) enum ReadingRequest {
         ticket: u64,
         /// The place of the rule among those that were read.
         place: u32,
+        /// The code that was got before cannot be loaded.
+        anew: bool,
     },
     /// Have the journal opened.
     Journal { ticket: u64 },
@@ -70,8 +73,13 @@ pub(super) enum ReadingAnswer {
 /// A module.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ModuleAnswer {
-    /// Its bytes are in a descriptor beside the answer.
-    Read,
+    /// Its code is in a descriptor beside the answer.
+    Code {
+        /// The digest of the module's bytes.
+        digest: ModuleDigest,
+        /// How the code is called, as [`postern_sandbox::CodeKind::number`] has it.
+        kind: u8,
+    },
     /// The system refused to read it, with this number.
     Os(i32),
     /// It may not be read.
@@ -82,6 +90,15 @@ pub(super) enum ModuleAnswer {
         path: PathBuf,
         what: String,
     },
+    /// It is no rule, or cannot be compiled.
+    Refused {
+        /// What is wrong, as the rest of a sentence about the module.
+        what: String,
+        /// What its author can do about it.
+        remedy: String,
+    },
+    /// It was not compiled, since there is a newer configuration.
+    Overtaken,
 }
 
 /// What the supervisor noticed about files.

@@ -14,9 +14,9 @@ use std::thread;
 use std::time::Duration;
 
 use postern_config::{Config, ConfigSource, OneTime};
-use postern_core::{ModuleSource, Observer};
+use postern_core::Observer;
 use postern_link::{Reply, Talk, serve};
-use postern_sandbox::ReadError;
+use postern_sandbox::{Artifact, ArtifactCode, LoadError};
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -24,6 +24,7 @@ use super::doors_table::{DoorsTable, TableHolders};
 use super::files_notices::FilesNotices;
 use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
 use super::rule_numbers::RuleNumbers;
+use crate::module_code::CodeProvider;
 use crate::origin::is_gone;
 use crate::origin::{
     LocalOrigin, LocalPreparation, NumberedReading, Numbers, Origin as _, OriginFacts, Preparation as _,
@@ -39,8 +40,6 @@ const MOST_REQUESTS: usize = 128;
 const MOST_UNDER_WAY: usize = MOST_STUCK + 1;
 /// Most readings of one engine that are kept: those that may hang, the newest, and the one in force.
 const MOST_READINGS: usize = MOST_UNDER_WAY + 3;
-/// Most bytes of a module.
-const MOST_MODULE: u64 = 64 << 20;
 
 /// Serves configurations to one engine after the other.
 pub(crate) struct ReadingService {
@@ -83,13 +82,14 @@ impl ReadingService {
     /// each table; `observer` gets reports of what is left out of a configuration. There is no engine yet.
     pub(crate) fn start(
         source: Arc<dyn ConfigSource>,
+        code: Arc<dyn CodeProvider>,
         guarded: Option<bool>,
         holders: Arc<dyn TableHolders>,
         observer: Arc<dyn Observer>,
     ) -> Arc<Self> {
         let facts = OriginFacts { guarded, ..OriginFacts::of(&*source) };
         Arc::new(Self {
-            origin: LocalOrigin::new(source, observer),
+            origin: LocalOrigin::new(source, code, observer),
             facts,
             holders,
             state: Mutex::default(),
@@ -149,8 +149,8 @@ impl ReadingService {
                 Err(why) => ReadingAnswer::Refused(why),
             },
             // Each of these may hang.
-            ReadingRequest::Module { ticket, place } => {
-                return self.work(reply, move |service| service.module(engine, ticket, place));
+            ReadingRequest::Module { ticket, place, anew } => {
+                return self.work(reply, move |service| service.module(engine, ticket, place, anew));
             }
             ReadingRequest::Journal { ticket } => {
                 return self.work(reply, move |service| (service.journal(engine, ticket), None));
@@ -255,20 +255,25 @@ impl ReadingService {
         doing.into_iter().flatten().map(|doing| doing.to_string()).collect()
     }
 
-    fn module(&self, engine: u64, ticket: u64, place: u32) -> (ReadingAnswer, Option<OwnedFd>) {
+    fn module(&self, engine: u64, ticket: u64, place: u32, anew: bool) -> (ReadingAnswer, Option<OwnedFd>) {
         let found = self.of_ticket(engine, ticket, |reading| {
-            let config = reading.config.as_ref()?;
-            let rule = config.rules.get(usize::try_from(place).ok()?)?;
-            let ModuleSource::File(file) = &rule.module else { return None };
-            Some((Arc::clone(&reading.preparation), Arc::clone(config), file.clone()))
+            Some((Arc::clone(&reading.preparation), Arc::clone(reading.config.as_ref()?)))
         });
-        let Some((preparation, config, file)) = found else { return (unknown(), None) };
-        let read = preparation.modules(&config).read(&file, MOST_MODULE);
-        let answer = read.map_err(ModuleAnswer::from).and_then(|bytes| {
-            in_memory(&bytes).map_err(|error| ModuleAnswer::Os(error.raw_os_error().unwrap_or_default()))
+        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let Some((preparation, config)) = found else { return (unknown(), None) };
+        let Some(rule) = config.rules.get(place) else { return (unknown(), None) };
+        let code = preparation.code(&config);
+        let got = code.find(place, &rule.module).and_then(|module| Ok((module.digest(), module.code(anew)?)));
+        let answer = got.map_err(ModuleAnswer::from).and_then(|(digest, Artifact { kind, code })| {
+            let file = match code {
+                ArtifactCode::File(file) => Ok(OwnedFd::from(file)),
+                ArtifactCode::Bytes(bytes) => in_memory(&bytes),
+            };
+            let failed = |error: io::Error| ModuleAnswer::Os(error.raw_os_error().unwrap_or_default());
+            Ok((ModuleAnswer::Code { digest, kind: kind.number() }, file.map_err(failed)?))
         });
         match answer {
-            Ok(bytes) => (ReadingAnswer::Module(ModuleAnswer::Read), Some(bytes)),
+            Ok((answer, code)) => (ReadingAnswer::Module(answer), Some(code)),
             Err(answer) => (ReadingAnswer::Module(answer), None),
         }
     }
@@ -398,15 +403,17 @@ impl Drop for Permit {
     }
 }
 
-impl From<ReadError> for ModuleAnswer {
-    fn from(error: ReadError) -> Self {
+impl From<LoadError> for ModuleAnswer {
+    fn from(error: LoadError) -> Self {
         match error {
-            ReadError::Io(error) => match error.raw_os_error() {
+            LoadError::Read(error) => match error.raw_os_error() {
                 Some(number) => Self::Os(number),
                 None => Self::Unfit(format!("cannot be read: {error}")),
             },
-            ReadError::Unfit(what) => Self::Unfit(what),
-            ReadError::Distrusted { path, what } => Self::Distrusted { path, what },
+            LoadError::File(what) => Self::Unfit(what),
+            LoadError::Distrusted { path, what } => Self::Distrusted { path, what },
+            LoadError::Overtaken => Self::Overtaken,
+            other => Self::Refused { what: other.to_string(), remedy: other.remedy() },
         }
     }
 }

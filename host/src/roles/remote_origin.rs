@@ -3,9 +3,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
@@ -14,7 +14,7 @@ use std::time::Duration;
 use postern_config::{Config, ConfigReading, Mistake, OneTime, RuleFile};
 use postern_core::{GuardDoor, ModuleSource, RuleId};
 use postern_link::{Answered, CallError, RpcClient, Talk};
-use postern_sandbox::{ModuleFiles, ReadError};
+use postern_sandbox::{Artifact, ArtifactCode, CodeKind, CodeSource, FoundModule, LoadError, ModuleDigest};
 use postern_text::panic::PastPanic;
 use tokio::time::Instant;
 
@@ -142,12 +142,8 @@ impl Preparation for RemotePreparation {
         NumberedReading { reading, numbers: None }
     }
 
-    fn modules<'a>(&'a self, config: &Config) -> Box<dyn ModuleFiles + 'a> {
-        let places = (0..).zip(&config.rules).filter_map(|(place, rule)| match &rule.module {
-            ModuleSource::File(file) => Some((file.clone(), place)),
-            ModuleSource::Stock(_) => None,
-        });
-        Box::new(RemoteModules { preparation: self, places: places.collect() })
+    fn code<'a>(&'a self, _config: &'a Config) -> Box<dyn CodeSource + 'a> {
+        Box::new(RemoteCode { preparation: self, found: Mutex::default() })
     }
 
     fn open_journal(&self, _config: &Config) -> state::Opened {
@@ -179,46 +175,90 @@ impl Preparation for RemotePreparation {
     }
 }
 
-/// The modules that the rules of a reading name, by the place of the rule.
-struct RemoteModules<'a> {
+/// The code of the modules that the rules of a reading name.
+struct RemoteCode<'a> {
     preparation: &'a RemotePreparation,
-    places: HashMap<PathBuf, u32>,
+    /// What was got already: many rules may name one module, and all of them get the same.
+    found: Mutex<HashMap<ModuleSource, (ModuleDigest, Artifact)>>,
 }
 
-impl ModuleFiles for RemoteModules<'_> {
-    fn read(&self, file: &Path, most: u64) -> Result<Vec<u8>, ReadError> {
-        let Self { preparation, places } = self;
-        let Some(place) = places.get(file) else { return Err(ReadError::Io(io::ErrorKind::NotFound.into())) };
-        let request = ReadingRequest::Module { ticket: preparation.ticket, place: *place };
-        match preparation.client.call(&request) {
-            Ok((ReadingAnswer::Module(answer), descriptors)) => module(answer, descriptors, most),
-            Ok((ReadingAnswer::Refused(what), _)) => Err(ReadError::Unfit(format!("is not read: {what}"))),
-            other => Err(ReadError::Unfit(format!("is not read: {}", no_answer(other.err())))),
+/// One module.
+struct RemoteModule<'a> {
+    of: &'a RemoteCode<'a>,
+    place: u32,
+    digest: ModuleDigest,
+    artifact: Artifact,
+}
+
+impl CodeSource for RemoteCode<'_> {
+    fn find<'a>(
+        &'a self,
+        rule: usize,
+        module: &'a ModuleSource,
+    ) -> Result<Box<dyn FoundModule + 'a>, LoadError> {
+        let place = u32::try_from(rule).unwrap_or(u32::MAX);
+        let known = match self.found.lock().past_panic().get(module) {
+            Some((digest, artifact)) => Some((*digest, artifact.try_clone().map_err(LoadError::Read)?)),
+            None => None,
+        };
+        let (digest, artifact) = match known {
+            Some(known) => known,
+            None => {
+                let (digest, artifact) = self.ask(place, false)?;
+                let copy = artifact.try_clone().map_err(LoadError::Read)?;
+                self.found.lock().past_panic().insert(module.clone(), (digest, copy));
+                (digest, artifact)
+            }
+        };
+        Ok(Box::new(RemoteModule { of: self, place, digest, artifact }))
+    }
+}
+
+impl FoundModule for RemoteModule<'_> {
+    fn digest(&self) -> ModuleDigest {
+        self.digest
+    }
+
+    fn code(&self, anew: bool) -> Result<Artifact, LoadError> {
+        if !anew {
+            return self.artifact.try_clone().map_err(LoadError::Read);
+        }
+        let (digest, artifact) = self.of.ask(self.place, true)?;
+        // The file was changed meanwhile; what it is now will be read again.
+        if digest == self.digest { Ok(artifact) } else { Err(LoadError::Overtaken) }
+    }
+}
+
+impl RemoteCode<'_> {
+    /// Asks the supervisor for the code of a rule's module.
+    fn ask(&self, place: u32, anew: bool) -> Result<(ModuleDigest, Artifact), LoadError> {
+        let RemotePreparation { client, ticket, .. } = self.preparation;
+        if self.preparation.is_overtaken() {
+            return Err(LoadError::Overtaken);
+        }
+        match client.call(&ReadingRequest::Module { ticket: *ticket, place, anew }) {
+            Ok((ReadingAnswer::Module(answer), descriptors)) => module(answer, descriptors),
+            Ok((ReadingAnswer::Refused(what), _)) => Err(LoadError::File(format!("is not read: {what}"))),
+            other => Err(LoadError::File(format!("is not read: {}", no_answer(other.err())))),
         }
     }
-
-    fn begin_compiling(&self, _file: &Path) {}
-
-    fn end_compiling(&self, _file: &Path) {}
-
-    fn is_overtaken(&self) -> bool {
-        self.preparation.is_overtaken()
-    }
 }
 
-fn module(answer: ModuleAnswer, descriptors: Vec<OwnedFd>, most: u64) -> Result<Vec<u8>, ReadError> {
+fn module(answer: ModuleAnswer, descriptors: Vec<OwnedFd>) -> Result<(ModuleDigest, Artifact), LoadError> {
     match answer {
-        ModuleAnswer::Read => {
-            let Some(bytes) = descriptors.into_iter().next() else {
-                return Err(ReadError::Unfit("is not read: its bytes did not come".to_owned()));
-            };
-            let mut module = Vec::new();
-            File::from(bytes).take(most).read_to_end(&mut module).map_err(ReadError::Io)?;
-            Ok(module)
+        ModuleAnswer::Code { digest, kind } => {
+            match (descriptors.into_iter().next(), CodeKind::of_number(kind)) {
+                (Some(code), Some(kind)) => {
+                    Ok((digest, Artifact { kind, code: ArtifactCode::File(File::from(code)) }))
+                }
+                _ => Err(LoadError::File("is not read: its code did not come".to_owned())),
+            }
         }
-        ModuleAnswer::Os(number) => Err(ReadError::Io(io::Error::from_raw_os_error(number))),
-        ModuleAnswer::Unfit(what) => Err(ReadError::Unfit(what)),
-        ModuleAnswer::Distrusted { path, what } => Err(ReadError::Distrusted { path, what }),
+        ModuleAnswer::Os(number) => Err(LoadError::Read(io::Error::from_raw_os_error(number))),
+        ModuleAnswer::Unfit(what) => Err(LoadError::File(what)),
+        ModuleAnswer::Distrusted { path, what } => Err(LoadError::Distrusted { path, what }),
+        ModuleAnswer::Refused { what, remedy } => Err(LoadError::Refused { what, remedy }),
+        ModuleAnswer::Overtaken => Err(LoadError::Overtaken),
     }
 }
 

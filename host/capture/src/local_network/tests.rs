@@ -7,6 +7,7 @@ use std::time::Instant;
 use postern_core::{Detail, Direction, TcpFlags, Transport, Watch};
 
 use super::*;
+use crate::confinement::confine;
 use crate::decode::decode;
 use crate::filter::Filter;
 use crate::links::LOOPBACK;
@@ -96,6 +97,25 @@ fn sources_are_held_against_what_the_kernel_says() {
         until("10.0.0.3 is a broadcast address", || !can_send("10.0.0.3"));
         ip("addr del 10.0.0.1/30 dev pe-b");
         until("10.0.0.3 is none any more", || can_send("10.0.0.3"));
+    });
+}
+
+#[test]
+fn changes_are_followed_without_a_new_socket() {
+    let Some(namespace) = Namespace::new() else { return };
+    namespace.inside(|| {
+        let sockets = LocalNetworkSockets::open().unwrap();
+        let follow = || {
+            confine();
+            LocalNetwork::follow_on(sockets, Arc::new(())).unwrap()
+        };
+        let local = thread::scope(|scope| scope.spawn(follow).join().unwrap());
+        for _ in 0..3 {
+            ip("addr add 192.0.2.9/32 dev lo");
+            until_contains(&local, "192.0.2.9", true);
+            ip("addr delete 192.0.2.9/32 dev lo");
+            until_contains(&local, "192.0.2.9", false);
+        }
     });
 }
 

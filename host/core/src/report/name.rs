@@ -93,6 +93,7 @@ impl What<'_> {
             Self::BarrierMissing { .. } => "barrier-missing",
             Self::OneProcess { .. } => "one-process",
             Self::RoleEnded { .. } => "role-ended",
+            Self::CodeNotKept { .. } => "code-not-kept",
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
             Self::Panicked { .. } => "panic",
@@ -159,6 +160,7 @@ impl What<'_> {
             | Self::Slow { .. }
             | Self::BarrierMissing { .. }
             | Self::OneProcess { .. }
+            | Self::CodeNotKept { .. }
             | Self::NotWatched { .. } => Severity::Warn,
             Self::Stage { .. }
             | Self::Opened { .. }

@@ -400,6 +400,11 @@ pub enum What<'a> {
         /// The system's words.
         error: Cow<'a, str>,
     },
+    /// What is compiled cannot be kept, so the next start takes as long as the first.
+    CodeNotKept {
+        /// Why not.
+        detail: Cow<'a, str>,
+    },
     /// Changes of files will not be noticed.
     NotWatched {
         /// In which folder; none: anywhere.

@@ -94,7 +94,7 @@ impl Both {
         add_to_linker(&mut linker).unwrap();
         let component = Component::new(engine, encode_component(module).unwrap().component).unwrap();
         let component = linker.instantiate_pre(&component).and_then(RulePre::new).unwrap();
-        let direct = DirectRulePre::compile(engine, module).unwrap();
+        let direct = DirectRulePre::link(engine, &wasmtime::Module::new(engine, module).unwrap()).unwrap();
         Self { codes: [Code::Direct(direct), Code::Component(component)], runtime }
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Condvar;
 use std::time::Instant;
 
+use crate::module_code::Modules;
 use crate::signals::Signals;
 use postern_config::{Activity, ConfigReading, OpenError, PosternToml, RuleFile, Trust};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId, TenantId};
@@ -80,7 +81,7 @@ impl World {
         let kept = Arc::new(Kept::default());
         let source = Arc::new(PosternToml::new(dir.path().join("postern.toml"), Trust::Anybody));
         let holders: Arc<dyn TableHolders> = Arc::<Kept>::clone(&kept);
-        let service = ReadingService::start(source, Some(true), holders, Arc::new(()));
+        let service = ReadingService::start(source, code(), Some(true), holders, Arc::new(()));
         let world = Self { dir, kept, service };
         world.write("postern.toml", CONFIG);
         for file in ["rules/h.toml", "a/x.toml", "a/y.toml"] {
@@ -102,7 +103,7 @@ impl World {
 
     fn local(&self) -> LocalOrigin {
         let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
-        LocalOrigin::unwatched(Arc::new(source), Arc::new(()))
+        LocalOrigin::unwatched(Arc::new(source), code(), Arc::new(()))
     }
 }
 
@@ -110,6 +111,12 @@ fn engine(service: &Arc<ReadingService>) -> RemoteOrigin {
     let (one, other) = Talk::pair().unwrap();
     service.attach(other).unwrap();
     RemoteOrigin::start(one, || {}).unwrap()
+}
+
+fn code() -> Arc<dyn CodeProvider> {
+    let runtime = Runtime::start().unwrap();
+    let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
+    Modules::in_process(&runtime, loader).unwrap().code
 }
 
 fn loader() -> Loader {
@@ -422,6 +429,7 @@ fn hanging() -> (Arc<Hanging>, Arc<ReadingService>) {
     let source = Arc::new(Hanging::default());
     let service = ReadingService::start(
         Arc::<Hanging>::clone(&source),
+        code(),
         Some(false),
         Arc::new(Kept::default()),
         Arc::new(()),
@@ -524,9 +532,9 @@ fn what_an_engine_may_not_ask_is_refused_and_the_service_goes_on() {
     let odd = [
         ReadingRequest::Read { ticket: 7, avoids: false },
         ReadingRequest::Read { ticket: 0, avoids: false },
-        ReadingRequest::Module { ticket: 7, place: 0 },
-        ReadingRequest::Module { ticket: 7, place: u32::MAX },
-        ReadingRequest::Module { ticket: u64::MAX, place: 0 },
+        ReadingRequest::Module { ticket: 7, place: 99, anew: true },
+        ReadingRequest::Module { ticket: 7, place: u32::MAX, anew: false },
+        ReadingRequest::Module { ticket: u64::MAX, place: 0, anew: false },
         ReadingRequest::Journal { ticket: 8 },
         ReadingRequest::Advice { ticket: 8 },
     ];

@@ -1,0 +1,34 @@
+//! CodeSource: the trait through which a loader gets compiled code. Nothing here opens a file or compiles.
+
+use postern_core::ModuleSource;
+
+use crate::compiler::Artifact;
+use crate::load_error::LoadError;
+
+/// The SHA-256 digest of a module's bytes.
+pub type ModuleDigest = [u8; 32];
+
+/// Finds the modules of one configuration, and gets them compiled.
+pub trait CodeSource: Sync {
+    /// Finds out which module this is; may never return. `rule` is the place of a rule of the configuration that names it.
+    ///
+    /// # Errors
+    /// If it cannot or may not be read.
+    fn find<'a>(
+        &'a self,
+        rule: usize,
+        module: &'a ModuleSource,
+    ) -> Result<Box<dyn FoundModule + 'a>, LoadError>;
+}
+
+/// A module whose bytes are known.
+pub trait FoundModule {
+    /// The digest of its bytes.
+    fn digest(&self) -> ModuleDigest;
+
+    /// Its code, checked against the contract. `anew` says that the code which was got before cannot be loaded.
+    ///
+    /// # Errors
+    /// If it is no rule, or cannot be compiled; or if that was not done when it was of no use any more.
+    fn code(&self, anew: bool) -> Result<Artifact, LoadError>;
+}

@@ -1,0 +1,76 @@
+//! CompileLimits: what the compiler of one module may use.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use serde::{Deserialize, Serialize};
+
+const MIB: u64 = 1 << 20;
+/// What any module may take, and what more for each byte of it. A Python rule of 18 MB takes a fifth of both.
+const MEMORY: u64 = 640 * MIB;
+const MEMORY_FOR_BYTE: u64 = 64;
+const CPU: Duration = Duration::from_secs(30);
+const CPU_FOR_MIB: Duration = Duration::from_secs(10);
+/// How much longer than its CPU time a compiler may take: others use the processors as well.
+const WALL_FACTOR: u32 = 3;
+/// Descriptors: the standard ones, the link, module and code, and a few of the system's.
+const FILES: u64 = 32;
+
+/// What the compiler of one module may use.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CompileLimits {
+    /// Bytes of address space, and of the code.
+    pub(super) memory: u64,
+    /// Seconds of CPU time.
+    pub(super) cpu: u64,
+}
+
+impl CompileLimits {
+    /// Those of a module of so many bytes: compilers take as much as what they are fed is long, unless that is made to hurt them.
+    pub(super) fn for_module(bytes: u64) -> Self {
+        let mib = u32::try_from(bytes / MIB).unwrap_or(u32::MAX);
+        let cpu = CPU + CPU_FOR_MIB.saturating_mul(mib);
+        Self { memory: MEMORY + MEMORY_FOR_BYTE.saturating_mul(bytes), cpu: cpu.as_secs() }
+    }
+
+    /// How long it may take.
+    pub(super) fn wall(self) -> Duration {
+        Duration::from_secs(self.cpu).saturating_mul(WALL_FACTOR)
+    }
+
+    /// Puts them on this process for good.
+    ///
+    /// # Errors
+    /// If the system refuses one.
+    pub(super) fn impose(self) -> io::Result<()> {
+        for (resource, most) in [
+            (Resource::As, self.memory),
+            (Resource::Cpu, self.cpu),
+            (Resource::Core, 0),
+            (Resource::Nofile, FILES),
+            // The file of the code; it is memory.
+            (Resource::Fsize, self.memory),
+        ] {
+            // One that is lower already stays.
+            let own = getrlimit(resource);
+            let lower = |own: Option<u64>| Some(own.map_or(most, |own| own.min(most)));
+            setrlimit(resource, Rlimit { current: lower(own.current), maximum: lower(own.maximum) })?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn larger_modules_may_use_more() {
+        let small = CompileLimits::for_module(300_000);
+        assert_eq!((small.memory / MIB, small.cpu, small.wall().as_secs()), (658, 30, 90));
+        let python = CompileLimits::for_module(18 * MIB);
+        assert_eq!((python.memory / MIB, python.cpu), (640 + 18 * 64, 210));
+    }
+}

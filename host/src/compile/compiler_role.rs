@@ -1,0 +1,75 @@
+//! CompilerRole: what a compiler's process does. It gets one module, answers, and ends.
+
+use std::fs::File;
+use std::io::{Read as _, Write as _};
+use std::process::ExitCode;
+use std::thread;
+use std::time::Duration;
+
+use postern_link::{Talk, TalkReceiver};
+use postern_sandbox::{Artifact, ArtifactCode, Compiler, LoadError, MAX_MODULE};
+use postern_text::{chain, terminal};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::job::{Answer, Job, Refusal};
+
+/// How deep a module's types and blocks may be nested is a matter of this, in bytes.
+const STACK: usize = 8 << 20;
+/// How long the other end may take to read the answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Most bytes of a job.
+const MOST_JOB: usize = 1024;
+
+/// Compiles the module that comes over standard input.
+pub(crate) fn run() -> ExitCode {
+    match compile() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The other process reads it; if it is gone there is nobody to tell.
+            drop(terminal::err(chain(&*error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn compile() -> anyhow::Result<()> {
+    // Whoever waits for the answer is a thread of that process.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let (sender, receiver) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
+    let Some((limits, module, code)) = receive(receiver)? else { return Ok(()) };
+    limits.impose()?;
+    let mut bytes = Vec::new();
+    module.take(MAX_MODULE).read_to_end(&mut bytes)?;
+    let thread = thread::Builder::new().name("compiler".to_owned()).stack_size(STACK);
+    let work = move || answer(&bytes, code);
+    let Ok(answer) = thread.spawn(work)?.join() else { anyhow::bail!("the compiler panicked") };
+    Ok(sender.send(&answer?, &[])?)
+}
+
+fn receive(
+    mut receiver: TalkReceiver,
+) -> anyhow::Result<Option<(super::compile_limits::CompileLimits, File, File)>> {
+    let Some((job, descriptors)) = receiver.receive::<Job>(MOST_JOB)? else { return Ok(None) };
+    let mut files = descriptors.into_iter().map(File::from);
+    let (Some(module), Some(code)) = (files.next(), files.next()) else {
+        anyhow::bail!("a file is missing");
+    };
+    Ok(Some((job.limits, module, code)))
+}
+
+fn answer(bytes: &[u8], mut code: File) -> anyhow::Result<Answer> {
+    let Artifact { kind, code: compiled } = match Compiler::new()?.compile(bytes) {
+        Ok(artifact) => artifact,
+        Err(error) if is_for_want_of_memory(&error) => return Ok(Answer::NoMemory),
+        Err(error) => return Ok(Answer::Refused(Refusal::new(&error.to_string(), &error.remedy()))),
+    };
+    let ArtifactCode::Bytes(compiled) = compiled else { anyhow::bail!("the code is in a file already") };
+    code.write_all(&compiled)?;
+    Ok(Answer::Compiled { kind: kind.number(), length: u64::try_from(compiled.len())? })
+}
+
+/// Whether the system refused memory; an allocation that fails ends the process.
+fn is_for_want_of_memory(error: &LoadError) -> bool {
+    let errno = rustix::io::Errno::NOMEM.raw_os_error();
+    matches!(error, LoadError::Compile(what) if what.contains(&format!("(os error {errno})")))
+}

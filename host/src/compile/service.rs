@@ -1,0 +1,180 @@
+//! CompileService: compiled code of modules, out of the cache or from a compiler's process.
+
+use std::collections::VecDeque;
+use std::io;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use postern_code::{CacheError, CacheLimits, CodeCache, CodeKey, Entry};
+use postern_core::{Observer, Report, What};
+use postern_sandbox::{Artifact, ArtifactCode, CodeKind, Compiler, LoadError, ModuleDigest, SetupError};
+use postern_text::chain;
+use postern_text::panic::PastPanic;
+
+use super::Compile;
+use super::compile_limits::CompileLimits;
+use super::compiler_process::{Compiled, NotCompiled, compile};
+use super::job::Refusal;
+use super::jobs::Jobs;
+use crate::role::OwnProgram;
+
+/// Where compiled code is kept, unless the environment says otherwise, as systemd's `CacheDirectory=` makes it do.
+const CACHE_DIR: &str = "/var/cache/postern";
+/// Modules that ended their compilers and are not tried again, by the daemon that has seen it.
+const MOST_FATAL: usize = 256;
+
+/// Gets modules compiled, and keeps what comes of it.
+pub struct CompileService {
+    /// Or why no process can be started.
+    program: io::Result<OwnProgram>,
+    cache: Option<CodeCache>,
+    compiler: [u8; 16],
+    jobs: Jobs<CodeKey, Outcome>,
+    /// The oldest first.
+    fatal: Mutex<VecDeque<(CodeKey, Refusal)>>,
+    observer: Arc<dyn Observer>,
+    /// That code cannot be kept was reported.
+    is_reported: AtomicBool,
+}
+
+/// What several loads get that asked for the same.
+type Outcome = Arc<Result<Artifact, Refusal>>;
+
+impl CompileService {
+    /// Opens the cache. `readers` is the number of the group whose members load what is compiled, if that is not the user of this process.
+    /// `observer` gets a report if code cannot be kept.
+    ///
+    /// # Errors
+    /// If this machine cannot run what would be compiled.
+    pub fn start(readers: Option<u32>, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
+        let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
+        let mut service = Self {
+            program: OwnProgram::open(),
+            cache: None,
+            compiler: Compiler::identity()?,
+            jobs: Jobs::new(processors),
+            fatal: Mutex::default(),
+            observer,
+            is_reported: AtomicBool::new(false),
+        };
+        match CodeCache::open(&folder(), readers, CacheLimits::default()) {
+            Ok(cache) => service.cache = Some(cache),
+            Err(error) => service.report(&error),
+        }
+        Ok(service)
+    }
+
+    /// Reports, once, that code is compiled again by the next start.
+    fn report(&self, error: &CacheError) {
+        if !self.is_reported.swap(true, Ordering::Relaxed) {
+            let detail = chain(error).to_string();
+            self.observer.report(&Report::new(What::CodeNotKept { detail: detail.into() }));
+        }
+    }
+
+    fn find(&self, key: &CodeKey) -> Option<Artifact> {
+        artifact(self.cache.as_ref()?.find(key)?)
+    }
+
+    /// Compiles, and keeps what comes of it; none if nobody waits for it any more.
+    fn make(&self, key: &CodeKey, bytes: &[u8], is_wanted: &dyn Fn() -> bool) -> Option<Outcome> {
+        let limits = CompileLimits::for_module(bytes.len() as u64);
+        let done = match &self.program {
+            Ok(program) => compile(program, bytes, limits, is_wanted),
+            Err(error) => Err(io::Error::other(error.to_string())),
+        };
+        let refusal = match done {
+            Ok(Ok(compiled)) => return Some(Arc::new(Ok(self.keep(key, compiled)))),
+            Ok(Err(NotCompiled::Unwanted)) => return None,
+            Ok(Err(NotCompiled::Refused(refusal))) => refusal,
+            Ok(Err(NotCompiled::Died(death))) => {
+                let (refusal, is_lasting) = death.explain(limits);
+                if is_lasting {
+                    self.remember(*key, refusal.clone());
+                }
+                refusal
+            }
+            Err(error) => Refusal::new(
+                &format!("is not compiled: no process can be started for that: {error}"),
+                "look whether /proc is there, and whether there may be more processes and open files",
+            ),
+        };
+        Some(Arc::new(Err(refusal)))
+    }
+
+    fn keep(&self, key: &CodeKey, Compiled { kind, code, length }: Compiled) -> Artifact {
+        let stored = self.cache.as_ref().map(|cache| cache.store(key, kind.number(), &code, length));
+        match stored {
+            Some(Ok(entry)) => Artifact { kind, code: ArtifactCode::File(entry.file) },
+            Some(Err(error)) => {
+                self.report(&error);
+                Artifact { kind, code: ArtifactCode::File(code) }
+            }
+            None => Artifact { kind, code: ArtifactCode::File(code) },
+        }
+    }
+
+    fn remember(&self, key: CodeKey, refusal: Refusal) {
+        let mut fatal = self.fatal.lock().past_panic();
+        if fatal.len() == MOST_FATAL {
+            fatal.pop_front();
+        }
+        fatal.push_back((key, refusal));
+    }
+
+    /// Why this module is not tried again.
+    fn is_fatal(&self, key: &CodeKey) -> Option<Refusal> {
+        let fatal = self.fatal.lock().past_panic();
+        fatal.iter().find(|(of, _)| of == key).map(|(_, refusal)| refusal.clone())
+    }
+}
+
+impl Compile for CompileService {
+    fn compile(
+        &self,
+        digest: ModuleDigest,
+        bytes: &[u8],
+        anew: bool,
+        is_overtaken: &dyn Fn() -> bool,
+    ) -> Result<Artifact, LoadError> {
+        let key = CodeKey::new(digest, self.compiler);
+        if let (true, Some(cache)) = (anew, &self.cache) {
+            cache.remove(&key);
+        }
+        if let Some(artifact) = self.find(&key) {
+            return Ok(artifact);
+        }
+        if let Some(refusal) = self.is_fatal(&key) {
+            return Err(refusal.into());
+        }
+        let made = self.jobs.make(key, is_overtaken, |is_wanted| match self.find(&key) {
+            // Another load was faster.
+            Some(artifact) => Some(Arc::new(Ok(artifact))),
+            None => self.make(&key, bytes, is_wanted),
+        });
+        match made.as_deref() {
+            None => Err(LoadError::Overtaken),
+            Some(Err(refusal)) => Err(refusal.clone().into()),
+            Some(Ok(artifact)) => artifact.try_clone().map_err(LoadError::Read),
+        }
+    }
+}
+
+impl From<Refusal> for LoadError {
+    fn from(Refusal { what, remedy }: Refusal) -> Self {
+        Self::Refused { what, remedy }
+    }
+}
+
+fn artifact(Entry { file, label }: Entry) -> Option<Artifact> {
+    Some(Artifact { kind: CodeKind::of_number(label)?, code: ArtifactCode::File(file) })
+}
+
+/// The folder of the cache. systemd may name several; the first is ours.
+fn folder() -> PathBuf {
+    let named = std::env::var_os("CACHE_DIRECTORY").filter(|folder| !folder.is_empty());
+    named.and_then(|folders| std::env::split_paths(&folders).next()).unwrap_or_else(|| CACHE_DIR.into())
+}

@@ -1,0 +1,134 @@
+//! ModuleCode: how the rules of a configuration get the code of their modules: files are read as the configuration trusts them, and their
+//! bytes go to whoever compiles.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use postern_config::{Activity, Config, NOT_REGULAR, OpenError, Trust, UNANSWERED, read_regular};
+use postern_core::ModuleSource;
+use postern_sandbox::{
+    Artifact, CodeSource, Compiler, FoundModule, LoadError, Loader, MAX_MODULE, ModuleDigest, Runtime,
+    SetupError, stock,
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::compile::Compile;
+
+/// What loads the modules of configurations, one after the other.
+pub struct Modules {
+    /// Keeps what is loaded.
+    pub loader: Loader,
+    /// Where code comes from.
+    pub code: Arc<dyn CodeProvider>,
+}
+
+impl Modules {
+    /// Modules that are compiled in this process: for tests and benchmarks, whose modules are no strangers.
+    ///
+    /// # Errors
+    /// If this machine cannot run what is compiled.
+    pub fn in_process(runtime: &Runtime, loader: Loader) -> Result<Self, SetupError> {
+        Ok(Self { loader, code: Arc::new(InProcess(Compiler::of(runtime)?)) })
+    }
+}
+
+/// Where the code of a configuration's modules comes from.
+pub trait CodeProvider: Send + Sync {
+    /// The code of this configuration's modules; `activity` shows what is being done.
+    fn code_of<'a>(&'a self, config: &'a Config, activity: &'a Activity) -> Box<dyn CodeSource + 'a>;
+}
+
+impl<C: Compile> CodeProvider for C {
+    fn code_of<'a>(&'a self, config: &'a Config, activity: &'a Activity) -> Box<dyn CodeSource + 'a> {
+        Box::new(ConfigModules { trust: config.trust, activity, compiler: self })
+    }
+}
+
+/// Modules that one configuration names, in files that this process reads.
+struct ConfigModules<'a> {
+    trust: Trust,
+    activity: &'a Activity,
+    compiler: &'a dyn Compile,
+}
+
+/// One of them.
+struct ReadModule<'a> {
+    of: &'a ConfigModules<'a>,
+    /// None for a stock module.
+    file: Option<&'a Path>,
+    bytes: std::borrow::Cow<'a, [u8]>,
+    digest: ModuleDigest,
+}
+
+impl CodeSource for ConfigModules<'_> {
+    fn find<'a>(
+        &'a self,
+        _rule: usize,
+        module: &'a ModuleSource,
+    ) -> Result<Box<dyn FoundModule + 'a>, LoadError> {
+        let (file, bytes) = match module {
+            ModuleSource::Stock(name) => (None, stock::bytes(name).into()),
+            ModuleSource::File(file) => (Some(file.as_path()), read(file, self.trust, self.activity)?.into()),
+        };
+        let digest = Sha256::digest(&bytes).into();
+        Ok(Box::new(ReadModule { of: self, file, bytes, digest }))
+    }
+}
+
+impl FoundModule for ReadModule<'_> {
+    fn digest(&self) -> ModuleDigest {
+        self.digest
+    }
+
+    fn code(&self, anew: bool) -> Result<Artifact, LoadError> {
+        let ConfigModules { activity, compiler, .. } = self.of;
+        let _compiling = self.file.map(|file| Compiling::begin(activity, file));
+        compiler.compile(self.digest, &self.bytes, anew, &|| activity.is_overtaken())
+    }
+}
+
+fn read(file: &Path, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
+    match read_regular(file, MAX_MODULE, trust, activity) {
+        Ok(read) => read.map_err(LoadError::File),
+        Err(OpenError::Io(error)) => Err(LoadError::Read(error)),
+        Err(OpenError::Distrust(distrust)) => {
+            Err(LoadError::Distrusted { path: distrust.path, what: distrust.what })
+        }
+        Err(OpenError::NotRegular) => Err(LoadError::File(NOT_REGULAR.to_owned())),
+        Err(OpenError::Unanswered) => Err(LoadError::File(UNANSWERED.to_owned())),
+    }
+}
+
+/// The module of a file is being compiled as long as this lives.
+struct Compiling<'a> {
+    activity: &'a Activity,
+    file: &'a Path,
+}
+
+impl<'a> Compiling<'a> {
+    fn begin(activity: &'a Activity, file: &'a Path) -> Self {
+        activity.begin_compiling(file);
+        Self { activity, file }
+    }
+}
+
+impl Drop for Compiling<'_> {
+    fn drop(&mut self) {
+        self.activity.end_compiling(self.file);
+    }
+}
+
+/// Compiles in this process.
+struct InProcess(Compiler);
+
+impl Compile for InProcess {
+    fn compile(
+        &self,
+        _digest: ModuleDigest,
+        bytes: &[u8],
+        _anew: bool,
+        _is_overtaken: &dyn Fn() -> bool,
+    ) -> Result<Artifact, LoadError> {
+        self.0.compile(bytes)
+    }
+}
