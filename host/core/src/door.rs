@@ -64,16 +64,34 @@ pub struct Receipt {
 
 /// Why an order was not carried out, in words for the log. A part of it may have been done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OrderError(String);
+pub struct OrderError {
+    reason: DropReason,
+    words: String,
+}
+
+impl OrderError {
+    /// What it counts as if nothing comes of an opening, and more about it in words.
+    #[must_use]
+    pub fn new(reason: DropReason, words: impl Into<String>) -> Self {
+        Self { reason, words: words.into() }
+    }
+
+    /// What it counts as if nothing comes of an opening.
+    #[must_use]
+    pub const fn reason(&self) -> DropReason {
+        self.reason
+    }
+}
 
 impl From<String> for OrderError {
+    /// The door itself failed.
     fn from(words: String) -> Self {
-        Self(words)
+        Self::new(DropReason::DoorFailed, words)
     }
 }
 
 impl fmt::Display for OrderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(&self.words)
     }
 }

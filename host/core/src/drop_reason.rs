@@ -51,6 +51,14 @@ pub enum DropReason {
     OpeningsFull,
     /// The door could not be opened.
     DoorFailed,
+    /// The link to the process that keeps the door was full: it does not keep up.
+    LinkFull,
+    /// The process that keeps the door has ended, and is not back.
+    Restarting,
+    /// The process that keeps the door does not allow it: not this door, this client or so long, by its own table.
+    BeyondTable,
+    /// More orders in a second than the process that keeps the door allows.
+    OrdersTooFast,
     /// How to close the door, or that a token is used, could not be written to the disk first, so nothing was done.
     NotRecorded,
     /// The rule was changed since it judged.
@@ -63,7 +71,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 27] = [
+    pub const ALL: [Self; 31] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -87,6 +95,10 @@ impl DropReason {
         Self::LedgerBusy,
         Self::OpeningsFull,
         Self::DoorFailed,
+        Self::LinkFull,
+        Self::Restarting,
+        Self::BeyondTable,
+        Self::OrdersTooFast,
         Self::NotRecorded,
         Self::Outdated,
         Self::Withdrawn,
@@ -120,6 +132,10 @@ impl DropReason {
             Self::LedgerBusy => "ledger-busy",
             Self::OpeningsFull => "openings-full",
             Self::DoorFailed => "door-failed",
+            Self::LinkFull => "link-full",
+            Self::Restarting => "restarting",
+            Self::BeyondTable => "beyond-table",
+            Self::OrdersTooFast => "orders-too-fast",
             Self::NotRecorded => "not-recorded",
             Self::Outdated => "outdated",
             Self::Withdrawn => "withdrawn",

@@ -332,7 +332,7 @@ impl Engine {
                 self.tell(key, rule, if is_new { What::Opened { lasts } } else { What::Extended { lasts } });
             }
             (purpose, Err(error)) => {
-                let (reason, detail) = (DropReason::DoorFailed, error.to_string().into());
+                let (reason, detail) = (error.reason(), error.to_string().into());
                 self.tell(key, rule, What::Refused { reason, detail });
                 if let Some(opening) = newest {
                     self.did_not_open(key, purpose, opening, now);
