@@ -26,6 +26,8 @@ mod door_mistake;
 mod net_door;
 pub mod os_text;
 mod port_range;
+mod posture;
+mod release;
 mod rule_spec;
 mod set_name;
 
@@ -75,6 +77,8 @@ pub use net_door::{
 pub use once::{MAX_PER_RULE, UsedOnce};
 pub use openings::{Opening, OpeningState, Openings};
 pub use port_range::{GuardProtocol, PortRange};
+pub use posture::Posture;
+pub use release::Release;
 pub use report::{Observer, PacketCounts, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};

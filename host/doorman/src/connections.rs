@@ -12,7 +12,7 @@ use postern_core::{GuardProtocol, PortRange};
 
 use crate::connection::Connection;
 use crate::conntrack::Conntrack;
-use crate::posture::KeptConnections;
+use crate::kept_connections::KeptConnections;
 use crate::sock_diag::SockDiag;
 
 /// Lists connections and has them tracked.

@@ -3,15 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use postern_core::{Client, ConfigIdentity, DoorId, GuardDoor, ListedOpening, Listing, NetDoor, check_doors};
+use postern_core::{
+    Client, ConfigIdentity, DoorId, GuardDoor, ListedOpening, Listing, NetDoor, Posture, Release, check_doors,
+};
 
 use crate::attributes::find_u64;
 use crate::check::{CheckedDoor, look_up};
 use crate::door_set::DoorSet;
 use crate::elements::{self, read_address, read_interface_and_address};
 use crate::error::{DoormanError, RulesetMistake};
-use crate::guard::{Guard, Release};
-use crate::posture::{KeptConnections, Posture};
+use crate::guard::Guard;
+use crate::kept_connections::KeptConnections;
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
 use crate::table::{question, set_question};

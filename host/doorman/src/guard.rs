@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use netlink_packet_netfilter::nftables::TableFlags;
-use postern_core::{ConfigIdentity, Family, GuardDoor, OnClose, PortRange, Unprotected};
+use postern_core::{ConfigIdentity, Family, GuardDoor, OnClose, PortRange, Posture, Release, Unprotected};
 use rustix::io::Errno;
 
 use crate::attributes::find;
@@ -12,9 +12,9 @@ use crate::door_chain::{self, DoorChain, HELD, client_key};
 use crate::error::DoormanError;
 use crate::identity;
 use crate::inventory::{Inventory, find_table};
+use crate::kept_connections::KeptConnections;
 use crate::legacy::Legacy;
 use crate::port_map::{self, PortMap};
-use crate::posture::{KeptConnections, Posture};
 use crate::socket::{BatchError, Socket};
 use crate::table::{self, CHAINS};
 
@@ -23,15 +23,6 @@ const NFTA_RULE_CHAIN: u16 = 2;
 
 /// Never the owner flag alone: the kernel removes such a table with its owner, and every port would be open.
 const OWNED: TableFlags = TableFlags::Owner.union(TableFlags::Persisent);
-
-/// Whether ports that no door names any more are released.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Release {
-    /// At once. For a configuration that is right as a whole.
-    Now,
-    /// Not yet: all guarded ports stay guarded, and openings there last until their timeout if the table still has the door's chain.
-    Later,
-}
 
 /// The table, as far as we know.
 pub(crate) struct Guard {

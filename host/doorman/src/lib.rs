@@ -7,7 +7,6 @@
 
 mod doorman;
 mod orders;
-mod posture;
 mod thread;
 
 mod changes;
@@ -16,6 +15,7 @@ mod door_chain;
 mod guard;
 mod identity;
 mod inventory;
+mod kept_connections;
 mod legacy;
 mod port_map;
 mod table;
@@ -39,7 +39,7 @@ pub use changes::Changes;
 pub use check::check_sets;
 pub use doorman::{Doorman, reset};
 pub use error::{DoormanError, RulesetMistake};
-pub use guard::Release;
-pub use posture::{KeptConnections, Posture};
+pub use kept_connections::KeptConnections;
+pub use postern_core::{Posture, Release};
 pub use redirections::{Redirection, redirections};
 pub use thread::{DoormanEvent, DoormanHandle};

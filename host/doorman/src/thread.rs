@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use postern_core::{ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Receipt, Report, What};
+use postern_core::{
+    ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release, Report, What,
+};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -18,8 +20,7 @@ use rustix::fd::{AsFd, OwnedFd};
 use crate::changes::Changes;
 use crate::doorman::Doorman;
 use crate::error::DoormanError;
-use crate::guard::Release;
-use crate::posture::{KeptConnections, Posture};
+use crate::kept_connections::KeptConnections;
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;

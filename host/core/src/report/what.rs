@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::action::Why;
 use crate::drop_reason::DropReason;
 use crate::knock::Direction;
@@ -458,7 +460,7 @@ pub enum Severity {
 }
 
 /// Why others can change the table with the guarded ports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Unprotected {
     /// The kernel does not know tables that are owned and outlive their owner; Linux 6.9 does.
     Kernel,
