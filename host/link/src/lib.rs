@@ -1,10 +1,28 @@
 //! What goes from one of the daemon's processes to another, and the sockets that carry it.
 //!
 //! A [`Talk`] carries messages of any type, with descriptors, between a supervisor and what it started. It is as strict as JSON and serde
-//! make it, and bounded by whoever receives.
+//! make it, and bounded by whoever receives. An [`OrderLink`] carries [`LinkRequest`]s from the engine to a process that keeps doors, and
+//! [`LinkAnswer`]s back: of fixed sizes, with every byte accounted for, since the engine looks at what strangers send.
 
 mod rpc;
 mod talk;
 
+mod answer;
+mod bytes;
+mod hello;
+mod malformed;
+mod order_link;
+mod processor;
+mod request;
+
+pub use answer::{
+    ANSWER_SIZE, LARGEST_ANSWER, LinkAnswer, MOST_DOORS, MOST_LONG_TEXT, MOST_OPENINGS, MOST_TEXT,
+    WhyNotInPlace,
+};
+pub use hello::{BuildId, Hello, LAYOUT};
+pub use malformed::Malformed;
+pub use order_link::{OrderLink, Received, Sent};
+pub use processor::{ProcessorFollower, this_processor};
+pub use request::{LONGEST_MS, LinkRequest, REQUEST_SIZE};
 pub use rpc::{Answered, CallError, Reply, RpcClient, notify, serve};
 pub use talk::{MOST_DESCRIPTORS, Talk, TalkReceiver, TalkSender};

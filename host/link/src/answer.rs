@@ -1,0 +1,358 @@
+//! LinkAnswer: what a process that keeps doors sends to the engine. Of two sizes, with every field at a fixed place.
+
+use std::time::Duration;
+
+use postern_core::{DoorId, DropReason, ListedOpening, OrderError, Posture, Receipt, Unprotected};
+
+use crate::bytes::{are_zero, get, get_u32, get_u64, put};
+use crate::hello::{HELLO_END, Hello};
+use crate::malformed::Malformed;
+use crate::request::{LONGEST_MS, client_of, family, milliseconds};
+
+/// The size of most answers, in bytes.
+pub const ANSWER_SIZE: usize = 256;
+/// The size of those that list something, in bytes.
+pub const LARGEST_ANSWER: usize = 4096;
+
+const AT_KIND: usize = 0;
+const AT_OUTCOME: usize = 1;
+const AT_COUNT: usize = 2;
+const AT_DOOR: usize = 4;
+const AT_SERIAL: usize = 8;
+const AT_REST: usize = 16;
+
+/// Bytes of an opening in a list.
+const OPENING: usize = 40;
+const AT_OPENING_DOOR: usize = 0;
+const AT_OPENING_LINK: usize = 4;
+const AT_OPENING_MILLISECONDS: usize = 8;
+const AT_OPENING_ADDRESS: usize = 16;
+const AT_OPENING_FAMILY: usize = 32;
+const AT_OPENING_PREFIX: usize = 33;
+/// Bytes of a door in a list.
+const DOOR: usize = 4;
+
+/// Most openings in one answer.
+pub const MOST_OPENINGS: usize = (LARGEST_ANSWER - AT_REST) / OPENING;
+/// Most doors in one answer.
+pub const MOST_DOORS: usize = (LARGEST_ANSWER - AT_REST) / DOOR;
+/// Most bytes of the text of a small answer.
+pub const MOST_TEXT: usize = ANSWER_SIZE - AT_REST;
+/// Most bytes of the text of a large answer.
+pub const MOST_LONG_TEXT: usize = LARGEST_ANSWER - AT_REST;
+
+const HELLO: u8 = 1;
+const RECEIPT: u8 = 2;
+const IN_PLACE: u8 = 3;
+const MISTAKE: u8 = 4;
+const NOT_IN_PLACE: u8 = 5;
+const OPENINGS: u8 = 6;
+const LIVED_ON: u8 = 7;
+const LISTED: u8 = 8;
+const PROBED: u8 = 9;
+
+/// Something that a process that keeps doors tells the engine. Numbers are little-endian; bytes without a meaning are zero.
+///
+/// ```text
+///  0  u8   kind: 1 hello, 2 receipt, 3 in place, 4 mistake, 5 not in place, 6 openings, 7 doors that lived on, 8 end of a listing, 9 probed
+///  1  u8   outcome; 0 if it is done. Of a receipt: a reason's place in `DropReason::ALL`, plus 1. Of 3: 1 unguarded, 2 owned,
+///          3 the kernel has no owners, 4 found without one. Of 5: 1 mistakes, 2 another daemon's, 3 failed. Of 8: 1 failed
+///  2  u16  bytes of the text, or number of entries
+///  4  u32  door, of a mistake
+///  8  u64  serial of the order, or ticket of the request; 0 of a listing that nobody asked for
+/// 16       the text, in UTF-8; or the entries, of an opening:
+///               0  u32  door
+///               4  u32  link: index of an interface, 0 if it does not matter
+///               8  u64  milliseconds that remain
+///              16  16 × u8  address, an IPv4 one in the first four
+///              32  u8   its family: 4 or 6
+///              33  u8   how many of its bits count
+///              34  6 × u8  zero
+///          of a door that lived on: u32
+/// ```
+///
+/// Those of kind 4 to 7 have 4,096 bytes, all others 256.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkAnswer {
+    /// The first of all.
+    Hello(Hello),
+    /// A door answers an order. Its words are cut at [`MOST_TEXT`] bytes.
+    Receipt(Receipt),
+    /// The doors of a table are in place.
+    InPlace {
+        /// That of the request.
+        ticket: u64,
+        /// How well the guarded ports are protected now.
+        posture: Posture,
+    },
+    /// A door of a table that is not put in place is wrong; [`LinkAnswer::NotInPlace`] follows.
+    Mistake {
+        /// That of the request.
+        ticket: u64,
+        /// Which door.
+        door: DoorId,
+        /// What is wrong; cut at [`MOST_LONG_TEXT`] bytes.
+        text: String,
+    },
+    /// The doors of a table are not put in place, and nothing has changed.
+    NotInPlace {
+        /// That of the request.
+        ticket: u64,
+        /// Why.
+        why: WhyNotInPlace,
+        /// Why, in words; cut at [`MOST_LONG_TEXT`] bytes.
+        text: String,
+    },
+    /// These are open; more may follow, until [`LinkAnswer::Listed`].
+    Openings {
+        /// That of the request, or 0.
+        ticket: u64,
+        /// At most [`MOST_OPENINGS`]; their times are in whole milliseconds.
+        openings: Vec<ListedOpening>,
+    },
+    /// These doors have the sets that they had in the last listing; more may follow, until [`LinkAnswer::Listed`].
+    LivedOn {
+        /// That of the request, or 0.
+        ticket: u64,
+        /// At most [`MOST_DOORS`].
+        doors: Vec<DoorId>,
+    },
+    /// A listing is complete, or could not be made.
+    Listed {
+        /// That of the request; 0 if another program changed the ruleset.
+        ticket: u64,
+        /// Why it could not be made; cut at [`MOST_TEXT`] bytes.
+        outcome: Result<(), String>,
+    },
+    /// Everything that was sent before is done.
+    Probed {
+        /// That of the request.
+        ticket: u64,
+    },
+}
+
+/// Why doors were not put in place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhyNotInPlace {
+    /// Doors are wrong; each has a message of its own.
+    Mistakes,
+    /// The guard is another daemon's, or another configuration's; it may be free later.
+    Taken,
+    /// Anything else.
+    Failed,
+}
+
+impl LinkAnswer {
+    /// Its bytes.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        let mut bytes = vec![0; self.size()];
+        bytes[AT_KIND] = self.kind();
+        match self {
+            Self::Hello(hello) => hello.write(&mut bytes),
+            Self::Receipt(Receipt { serial, outcome }) => {
+                put(&mut bytes, AT_SERIAL, serial.to_le_bytes());
+                if let Err(error) = outcome {
+                    let place = DropReason::ALL.iter().position(|reason| *reason == error.reason());
+                    bytes[AT_OUTCOME] = place.and_then(|n| u8::try_from(n + 1).ok()).unwrap_or(u8::MAX);
+                    write_text(&mut bytes, &error.to_string());
+                }
+            }
+            Self::InPlace { ticket, posture } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                bytes[AT_OUTCOME] = match posture {
+                    Posture::Unguarded => 1,
+                    Posture::Owned => 2,
+                    Posture::Plain(Unprotected::Kernel) => 3,
+                    Posture::Plain(Unprotected::Found) => 4,
+                };
+            }
+            Self::Mistake { ticket, door, text } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                put(&mut bytes, AT_DOOR, door.0.to_le_bytes());
+                write_text(&mut bytes, text);
+            }
+            Self::NotInPlace { ticket, why, text } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                bytes[AT_OUTCOME] = match why {
+                    WhyNotInPlace::Mistakes => 1,
+                    WhyNotInPlace::Taken => 2,
+                    WhyNotInPlace::Failed => 3,
+                };
+                write_text(&mut bytes, text);
+            }
+            Self::Openings { ticket, openings } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                write_entries(&mut bytes, OPENING, openings, write_opening);
+            }
+            Self::LivedOn { ticket, doors } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                write_entries(&mut bytes, DOOR, doors, |entry, door| put(entry, 0, door.0.to_le_bytes()));
+            }
+            Self::Listed { ticket, outcome } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                if let Err(text) = outcome {
+                    bytes[AT_OUTCOME] = 1;
+                    write_text(&mut bytes, text);
+                }
+            }
+            Self::Probed { ticket } => put(&mut bytes, AT_SERIAL, ticket.to_le_bytes()),
+        }
+        bytes
+    }
+
+    /// What bytes say.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
+        if ![ANSWER_SIZE, LARGEST_ANSWER].contains(&bytes.len()) {
+            return Err(Malformed::Size(bytes.len()));
+        }
+        let (ticket, outcome) = (get_u64(bytes, AT_SERIAL), bytes[AT_OUTCOME]);
+        let answer = match bytes[AT_KIND] {
+            HELLO => Self::Hello(Hello::read(bytes)),
+            RECEIPT => Self::Receipt(Receipt { serial: ticket, outcome: read_outcome(bytes)? }),
+            IN_PLACE => {
+                let posture = match outcome {
+                    1 => Posture::Unguarded,
+                    2 => Posture::Owned,
+                    3 => Posture::Plain(Unprotected::Kernel),
+                    4 => Posture::Plain(Unprotected::Found),
+                    other => return Err(Malformed::Outcome(other)),
+                };
+                Self::InPlace { ticket, posture }
+            }
+            MISTAKE => {
+                Self::Mistake { ticket, door: DoorId(get_u32(bytes, AT_DOOR)), text: read_text(bytes)? }
+            }
+            NOT_IN_PLACE => {
+                let why = match outcome {
+                    1 => WhyNotInPlace::Mistakes,
+                    2 => WhyNotInPlace::Taken,
+                    3 => WhyNotInPlace::Failed,
+                    other => return Err(Malformed::Outcome(other)),
+                };
+                Self::NotInPlace { ticket, why, text: read_text(bytes)? }
+            }
+            OPENINGS => Self::Openings { ticket, openings: read_entries(bytes, OPENING, read_opening)? },
+            LIVED_ON => {
+                let door = |entry: &[u8]| Ok(DoorId(get_u32(entry, 0)));
+                Self::LivedOn { ticket, doors: read_entries(bytes, DOOR, door)? }
+            }
+            LISTED => match outcome {
+                0 => Self::Listed { ticket, outcome: Ok(()) },
+                1 => Self::Listed { ticket, outcome: Err(read_text(bytes)?) },
+                other => return Err(Malformed::Outcome(other)),
+            },
+            PROBED => Self::Probed { ticket },
+            other => return Err(Malformed::Kind(other)),
+        };
+        if answer.size() != bytes.len() {
+            return Err(Malformed::Size(bytes.len()));
+        }
+        // What it means has these bytes and no others.
+        if answer.encode() == bytes { Ok(answer) } else { Err(Malformed::Unused) }
+    }
+
+    const fn kind(&self) -> u8 {
+        match self {
+            Self::Hello(_) => HELLO,
+            Self::Receipt(_) => RECEIPT,
+            Self::InPlace { .. } => IN_PLACE,
+            Self::Mistake { .. } => MISTAKE,
+            Self::NotInPlace { .. } => NOT_IN_PLACE,
+            Self::Openings { .. } => OPENINGS,
+            Self::LivedOn { .. } => LIVED_ON,
+            Self::Listed { .. } => LISTED,
+            Self::Probed { .. } => PROBED,
+        }
+    }
+
+    const fn size(&self) -> usize {
+        match self {
+            Self::Mistake { .. } | Self::NotInPlace { .. } | Self::Openings { .. } | Self::LivedOn { .. } => {
+                LARGEST_ANSWER
+            }
+            Self::Hello(_)
+            | Self::Receipt(_)
+            | Self::InPlace { .. }
+            | Self::Listed { .. }
+            | Self::Probed { .. } => ANSWER_SIZE,
+        }
+    }
+}
+
+const _: () = assert!(HELLO_END <= ANSWER_SIZE);
+
+/// Writes as much of a text as there is room for.
+fn write_text(bytes: &mut [u8], text: &str) {
+    let text = &text[..text.floor_char_boundary(bytes.len() - AT_REST)];
+    put(bytes, AT_COUNT, u16::try_from(text.len()).unwrap_or_default().to_le_bytes());
+    bytes[AT_REST..AT_REST + text.len()].copy_from_slice(text.as_bytes());
+}
+
+fn read_text(bytes: &[u8]) -> Result<String, Malformed> {
+    let length = usize::from(u16::from_le_bytes(get(bytes, AT_COUNT)));
+    let text = bytes.get(AT_REST..AT_REST + length).ok_or(Malformed::Text)?;
+    Ok(std::str::from_utf8(text).map_err(|_| Malformed::Text)?.to_owned())
+}
+
+fn read_outcome(bytes: &[u8]) -> Result<Result<(), OrderError>, Malformed> {
+    let outcome = bytes[AT_OUTCOME];
+    let Some(place) = outcome.checked_sub(1) else { return Ok(Ok(())) };
+    let reason = DropReason::ALL.get(usize::from(place)).ok_or(Malformed::Outcome(outcome))?;
+    Ok(Err(OrderError::new(*reason, read_text(bytes)?)))
+}
+
+/// Writes as many entries as there is room for.
+fn write_entries<T>(bytes: &mut [u8], size: usize, entries: &[T], write: impl Fn(&mut [u8], &T)) {
+    let places = bytes[AT_REST..].chunks_exact_mut(size);
+    let count = entries.len().min(places.len());
+    places.zip(entries).for_each(|(place, entry)| write(place, entry));
+    put(bytes, AT_COUNT, u16::try_from(count).unwrap_or_default().to_le_bytes());
+}
+
+fn read_entries<T>(
+    bytes: &[u8],
+    size: usize,
+    read: impl Fn(&[u8]) -> Result<T, Malformed>,
+) -> Result<Vec<T>, Malformed> {
+    let count = u16::from_le_bytes(get(bytes, AT_COUNT));
+    let places = bytes[AT_REST..].chunks_exact(size);
+    if usize::from(count) > places.len() {
+        return Err(Malformed::Entries(count));
+    }
+    places.take(usize::from(count)).map(read).collect()
+}
+
+fn write_opening(entry: &mut [u8], opening: &ListedOpening) {
+    let ListedOpening { door, client, remaining } = opening;
+    put(entry, AT_OPENING_DOOR, door.0.to_le_bytes());
+    put(entry, AT_OPENING_LINK, client.link().to_le_bytes());
+    put(entry, AT_OPENING_MILLISECONDS, milliseconds(*remaining).to_le_bytes());
+    match client.address() {
+        std::net::IpAddr::V4(address) => put(entry, AT_OPENING_ADDRESS, address.octets()),
+        std::net::IpAddr::V6(address) => put(entry, AT_OPENING_ADDRESS, address.octets()),
+    }
+    entry[AT_OPENING_FAMILY] = family(client);
+    entry[AT_OPENING_PREFIX] = client.width();
+}
+
+fn read_opening(entry: &[u8]) -> Result<ListedOpening, Malformed> {
+    let milliseconds = get_u64(entry, AT_OPENING_MILLISECONDS);
+    if !(1..=LONGEST_MS).contains(&milliseconds) {
+        return Err(Malformed::Time(milliseconds));
+    }
+    if !are_zero(&entry[AT_OPENING_PREFIX + 1..]) {
+        return Err(Malformed::Unused);
+    }
+    let octets = get(entry, AT_OPENING_ADDRESS);
+    let link = get_u32(entry, AT_OPENING_LINK);
+    let client = client_of(entry[AT_OPENING_FAMILY], entry[AT_OPENING_PREFIX], octets, link)?;
+    let door = DoorId(get_u32(entry, AT_OPENING_DOOR));
+    Ok(ListedOpening { door, client, remaining: Duration::from_millis(milliseconds) })
+}
+
+#[cfg(test)]
+mod tests;
