@@ -39,13 +39,12 @@ impl BuildId {
 
     fn of_file(file: &Path) -> io::Result<Self> {
         let stat = stat(file)?;
-        let seconds = i64::from(stat.st_mtime).cast_unsigned();
-        let nanoseconds = u64::from(stat.st_mtime_nsec);
+        let seconds = stat.st_mtime.cast_unsigned();
         Ok(Self {
             device: stat.st_dev,
             inode: stat.st_ino,
             size: stat.st_size.cast_unsigned(),
-            changed: seconds.wrapping_mul(1_000_000_000).wrapping_add(nanoseconds),
+            changed: seconds.wrapping_mul(1_000_000_000).wrapping_add(stat.st_mtime_nsec),
         })
     }
 }

@@ -26,7 +26,6 @@ const AT_LINK: usize = 20;
 const AT_MILLISECONDS: usize = 24;
 const AT_OCCURRENCE: usize = 32;
 const AT_ADDRESS: usize = 40;
-const AT_RULE: usize = 56;
 const AT_PROCESSOR: usize = 60;
 
 const HELLO: u8 = 1;
