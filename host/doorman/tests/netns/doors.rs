@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use postern_core::{Act, DoorId, GuardProtocol, NetDoor, OnClose, Order, Trusted};
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, Reach, World, nft, wait_until};
-use crate::{MINUTE, SSH, guard, listen, must, remaining, set_doors, ssh, start};
+use crate::{MINUTE, SSH, guard, listen, must, order, remaining, set_doors, ssh, start};
 
 #[test]
 fn a_door_is_open_for_one_client_only() {
@@ -273,4 +273,25 @@ fn talk(ends: &mut (TcpStream, TcpStream), patience: u64) -> bool {
     ends.1.write_all(b"b").unwrap();
     ends.0.set_read_timeout(patience).unwrap();
     ends.0.read_exact(&mut [0]).is_ok()
+}
+
+#[test]
+fn orders_for_the_same_client_at_once_are_all_carried_out() {
+    let Some(world) = World::new() else { return };
+    let _listener = listen(22);
+    let (mut doorman, _) = start(&[ssh()]).unwrap();
+    let orders: Vec<_> = (0..100)
+        .map(|n| {
+            let act = if n % 10 == 9 { Act::Close } else { Act::Open(MINUTE + Duration::from_secs(n)) };
+            order(SSH, CLIENT4, act)
+        })
+        .chain([order(SSH, CLIENT4, Act::Extend(MINUTE))])
+        .collect();
+    let receipts = doorman.carry_out(&orders);
+    assert_eq!(receipts.len(), orders.len());
+    for receipt in receipts {
+        assert_eq!(receipt.outcome, Ok(()));
+    }
+    assert!(remaining(&mut doorman, SSH, CLIENT4).unwrap() <= MINUTE);
+    world.must_connect(CLIENT4, (HOST4, 22));
 }
