@@ -14,6 +14,7 @@ use crate::elements::{self, read_address, read_interface_and_address};
 use crate::error::{DoormanError, RulesetMistake};
 use crate::guard::Guard;
 use crate::kept_connections::KeptConnections;
+use crate::owner_socket::OwnerSocket;
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
 use crate::table::{question, set_question};
@@ -55,17 +56,27 @@ impl Doorman {
         doors: &[(DoorId, NetDoor)],
         release: Release,
     ) -> Result<(Self, KeptConnections), DoormanError> {
-        let socket = Socket::open().map_err(DoormanError::Unreachable)?;
-        let mut doorman = Self {
-            socket,
+        let socket = OwnerSocket::open().map_err(DoormanError::Unreachable)?;
+        let mut doorman = Self::without_doors(socket, identity);
+        let kept = doorman.set_doors(doors, release)?;
+        Ok((doorman, kept))
+    }
+
+    /// A doorman that has changed nothing so far, and works with this socket.
+    pub(crate) fn without_doors(socket: OwnerSocket, identity: Option<ConfigIdentity>) -> Self {
+        Self {
+            socket: socket.0,
             guard: Guard::new(identity),
             doors: BTreeMap::new(),
             guarded: Vec::new(),
             handles: BTreeMap::new(),
             connections: None,
-        };
-        let kept = doorman.set_doors(doors, release)?;
-        Ok((doorman, kept))
+        }
+    }
+
+    /// Gives the socket back.
+    pub(crate) fn into_socket(self) -> OwnerSocket {
+        OwnerSocket(self.socket)
     }
 
     /// Replaces the doors. A port that is guarded before and after stays closed all the while, and an opening stays open as long as there is a
@@ -152,6 +163,11 @@ impl Doorman {
         self.handles = handles;
         listing.openings.sort_unstable_by_key(|opening| (opening.door, opening.client));
         Ok(listing)
+    }
+
+    /// Has the next listing be the first one: no door has lived on in it.
+    pub fn forget_listing(&mut self) {
+        self.handles.clear();
     }
 
     /// Restores the table if another program removed or changed it. Openings in it are lost; the engine must order them again for their

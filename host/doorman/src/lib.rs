@@ -6,8 +6,14 @@
 //! asking the kernel to.
 
 mod doorman;
+mod keeper;
 mod orders;
+mod owner_socket;
 mod thread;
+
+mod order_policy;
+mod order_rate;
+mod tables;
 
 mod changes;
 mod check;
@@ -39,7 +45,11 @@ pub use changes::Changes;
 pub use check::check_sets;
 pub use doorman::{Doorman, reset};
 pub use error::{DoormanError, RulesetMistake};
+pub use keeper::GuardKeeper;
 pub use kept_connections::KeptConnections;
+pub use order_policy::OrderPolicy;
+pub use owner_socket::OwnerSocket;
 pub use postern_core::{Posture, Release};
 pub use redirections::{Redirection, redirections};
+pub use tables::{DoorsTables, TableRefused};
 pub use thread::{DoormanEvent, DoormanHandle};

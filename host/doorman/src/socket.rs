@@ -4,6 +4,7 @@
 
 use std::io;
 use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, OwnedFd};
 
 use netlink_packet_core::{
     NLM_F_DUMP, NLM_F_DUMP_INTR, NLMSG_ALIGNTO, NLMSG_DONE, NLMSG_ERROR, NetlinkBuffer,
@@ -14,12 +15,13 @@ use netlink_sys::SocketAddr;
 use netlink_sys::protocols::NETLINK_NETFILTER;
 use postern_core::Family;
 use rustix::io::Errno;
-use rustix::net::RecvFlags;
 use rustix::net::netdevice::{index_to_name, name_to_index};
+use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::sockopt::{
     set_socket_recv_buffer_size, set_socket_recv_buffer_size_force, set_socket_send_buffer_size,
     set_socket_send_buffer_size_force,
 };
+use rustix::net::{RecvFlags, SendFlags, getsockname, recvfrom, send};
 
 use crate::batch::{Batch, encode, netfilter_family};
 
@@ -35,12 +37,15 @@ const SEND_BUFFER: usize = 1 << 24;
 /// Attempts to read a list that changes while it is read.
 const LISTINGS: u32 = 8;
 
+/// Most datagrams that an adopted socket may have left to read: more than its receive buffer holds, and the rest of a long list.
+const MOST_LEFT: u32 = 1 << 16;
+
 /// How long the header of nf_tables is that stands before the attributes of a message (`struct nfgenmsg`).
 const NFTABLES_HEADER: usize = 4;
 
 /// A socket to nf_tables in the network namespace of the thread that opened it.
 pub(crate) struct Socket {
-    inner: netlink_sys::Socket,
+    inner: OwnedFd,
     port: u32,
     sequence: u32,
     inbox: Vec<u8>,
@@ -84,13 +89,37 @@ impl BatchError {
 impl Socket {
     pub(crate) fn open() -> io::Result<Self> {
         let mut inner = netlink_sys::Socket::new(NETLINK_NETFILTER)?;
-        let port = inner.bind_auto()?.port_number();
+        inner.bind_auto()?;
         inner.connect(&SocketAddr::new(0, 0))?;
         // Answers to a failed batch need not repeat its messages. Kernels before 4.2 do not know this, and work.
         let _ = inner.set_cap_ack(true);
         set_receive_buffer(&inner, RECEIVE_BUFFER)?;
         set_send_buffer(&inner, SEND_BUFFER)?;
+        Self::new(inner.as_fd().try_clone_to_owned()?)
+    }
+
+    /// A socket that another process opened here and does not use any more. It may have died between a question and the end of the answer.
+    pub(crate) fn adopt(inner: OwnedFd) -> io::Result<Self> {
+        let mut socket = Self::new(inner)?;
+        // The kernel asks nothing more of a list until what it has queued of it is read.
+        for _ in 0..MOST_LEFT {
+            match socket.receive() {
+                Err(Errno::AGAIN) => return Ok(socket),
+                Ok(_) | Err(Errno::NOBUFS | Errno::INTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Err(io::Error::other("the answers to another process do not end"))
+    }
+
+    fn new(inner: OwnedFd) -> io::Result<Self> {
+        let port = SocketAddrNetlink::try_from(getsockname(&inner)?)?.pid();
         Ok(Self { inner, port, sequence: 1, inbox: vec![0; INBOX], outbox: Vec::new() })
+    }
+
+    /// The socket once more, for another process that keeps it open.
+    pub(crate) fn copy(&self) -> io::Result<OwnedFd> {
+        self.inner.try_clone()
     }
 
     /// The port id of this socket: the kernel names it as the owner of a table and as the sender of a change.
@@ -126,7 +155,7 @@ impl Socket {
         if messages == 0 {
             return Ok(());
         }
-        self.inner.send(&self.outbox, 0).map_err(|error| BatchError::Whole(errno(&error)))?;
+        self.send_outbox().map_err(BatchError::Whole)?;
         let mut failed = Vec::new();
         loop {
             let length = self.receive().map_err(BatchError::Whole)?;
@@ -236,17 +265,21 @@ impl Socket {
             flags,
             sequence,
         );
-        self.inner.send(&self.outbox, 0).map_err(|error| errno(&error))?;
+        self.send_outbox()?;
         Ok(sequence)
+    }
+
+    fn send_outbox(&self) -> Result<(), Errno> {
+        send(&self.inner, &self.outbox, SendFlags::empty()).map(drop)
     }
 }
 
 /// The next datagram, if one is there, without waiting; only from the kernel.
-pub(crate) fn receive(socket: &netlink_sys::Socket, mut inbox: &mut [u8]) -> Result<usize, Errno> {
-    const FLAGS: i32 = RecvFlags::DONTWAIT.bits().cast_signed();
+pub(crate) fn receive(socket: &impl AsFd, inbox: &mut [u8]) -> Result<usize, Errno> {
     loop {
-        let (length, sender) = socket.recv_from(&mut inbox, FLAGS).map_err(|error| errno(&error))?;
-        if sender.port_number() == 0 {
+        let (_, length, sender) = recvfrom(socket, &mut *inbox, RecvFlags::DONTWAIT)?;
+        let sender = sender.map(SocketAddrNetlink::try_from).transpose()?;
+        if sender.is_some_and(|sender| sender.pid() == 0) {
             return Ok(length);
         }
     }
@@ -277,10 +310,6 @@ fn set_send_buffer(socket: &netlink_sys::Socket, size: usize) -> io::Result<()> 
         set_socket_send_buffer_size(socket, size)?;
     }
     Ok(())
-}
-
-fn errno(error: &io::Error) -> Errno {
-    Errno::from_io_error(error).unwrap_or(Errno::IO)
 }
 
 /// What an acknowledgement says; none if the message is something else.

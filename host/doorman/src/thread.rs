@@ -9,23 +9,17 @@ use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use postern_core::{
-    ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release, Report, What,
-};
-use postern_text::chain;
+use postern_core::{ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release};
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::OwnedFd;
 
-use crate::changes::Changes;
 use crate::doorman::Doorman;
 use crate::error::DoormanError;
-use crate::kept_connections::KeptConnections;
+use crate::keeper::GuardKeeper;
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
-/// The pause between attempts to restore a guard that is missing.
-const RETRY: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
 /// What the doorman reports to the daemon's engine.
 pub enum DoormanEvent {
@@ -93,14 +87,11 @@ impl DoormanHandle {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let shared = Arc::new(SharedDoorman::default());
         let owned = DoormanThread {
-            identity,
-            observer,
+            keeper: GuardKeeper::new(identity, observer),
             queue,
             wake: Arc::clone(&wake),
             listener: Arc::clone(&listener),
             shared: Arc::clone(&shared),
-            changes: None,
-            guard_is_down: false,
         };
         let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owned.run())?;
         Ok(Self { requests, wake, listener, shared, thread: Some(thread) })
@@ -165,15 +156,11 @@ impl DoormanHandle {
 
 /// What the thread owns.
 struct DoormanThread {
-    observer: Arc<dyn Observer>,
-    identity: Option<ConfigIdentity>,
+    keeper: GuardKeeper,
     queue: Receiver<DoormanRequest>,
     wake: Arc<OwnedFd>,
     listener: EventListener,
     shared: Arc<SharedDoorman>,
-    changes: Option<Changes>,
-    /// The guard was removed, and could not be restored so far.
-    guard_is_down: bool,
 }
 
 impl DoormanThread {
@@ -185,17 +172,17 @@ impl DoormanThread {
                 Err(Disconnected) => return,
             }
             let mut fds = vec![PollFd::new(&*self.wake, PollFlags::IN)];
-            if let Some(changes) = &self.changes {
-                fds.push(PollFd::from_borrowed_fd(changes.as_fd(), PollFlags::IN));
+            if let Some(changes) = self.keeper.changes() {
+                fds.push(PollFd::from_borrowed_fd(changes, PollFlags::IN));
             }
-            let timeout = self.guard_is_down.then_some(&RETRY);
-            if poll(&mut fds, timeout).is_err() {
+            let timeout = self.keeper.retry_in().and_then(|pause| Timespec::try_from(pause).ok());
+            if poll(&mut fds, timeout.as_ref()).is_err() {
                 continue;
             }
             let has_changes = fds.len() > 1 && !fds[1].revents().is_empty();
             let _ = rustix::io::read(&*self.wake, &mut [0_u8; 8]);
-            let is_changed = has_changes && self.changes.as_mut().is_some_and(Changes::drain);
-            if is_changed || self.guard_is_down {
+            let is_changed = has_changes && self.keeper.drain_changes();
+            if is_changed || self.keeper.retry_in().is_some_and(|pause| pause.is_zero()) {
                 self.ruleset_changed();
             }
         }
@@ -220,7 +207,7 @@ impl DoormanThread {
             done += self.carry_out(&mut doorman, &mut orders)? + usize::from(other.is_ok());
             match other {
                 Ok(DoormanRequest::SetDoors(doors, release, reply)) => {
-                    reply(self.set_doors(&mut doorman, &doors, release));
+                    reply(self.keeper.set_doors(&mut doorman, &doors, release));
                 }
                 Ok(DoormanRequest::List(reply)) => {
                     reply(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list));
@@ -265,80 +252,13 @@ impl DoormanThread {
         Ok(count)
     }
 
-    fn set_doors(
-        &mut self,
-        doorman: &mut Option<Doorman>,
-        doors: &[(DoorId, NetDoor)],
-        release: Release,
-    ) -> Result<Posture, DoormanError> {
-        match doorman {
-            Some(doorman) => {
-                self.report_kept(&doorman.set_doors(doors, release)?);
-                Ok(doorman.posture())
-            }
-            None => {
-                // Even without doors: a table that an earlier daemon left may have to release its ports.
-                let started = Doorman::start(self.identity.clone(), doors, release);
-                if started.is_err() && doors.is_empty() {
-                    return Ok(Posture::Unguarded);
-                }
-                let (started, kept) = started?;
-                self.report_kept(&kept);
-                let posture = started.posture();
-                self.changes = match Changes::watch(started.port_id()) {
-                    Ok(changes) => Some(changes),
-                    Err(error) => {
-                        let error = error.to_string().into();
-                        self.observer.report(&Report::new(What::FilterUnwatched { error }));
-                        None
-                    }
-                };
-                *doorman = Some(started);
-                Ok(posture)
-            }
-        }
-    }
-
-    /// Another program changed the ruleset: restores the guard if it may be gone, and sends what is open to the listener.
+    /// Another program may have changed the ruleset.
     fn ruleset_changed(&mut self) {
         let shared = Arc::clone(&self.shared);
         let mut doorman = shared.lock();
-        let Some(doorman) = &mut *doorman else { return };
-        // No other program can change a table that we own.
-        if doorman.posture() != Posture::Owned {
-            let restored = doorman.restore_table();
-            self.guard_is_down = restored.is_err();
-            match restored {
-                Ok((_, kept)) => self.report_kept(&kept),
-                Err(error) => {
-                    let detail = chain(&error).to_string().into();
-                    self.observer.report(&Report::new(What::GuardDown { detail }));
-                }
-            }
-        }
-        match doorman.list() {
-            // Sent before the lock is released, or the receipt of a later order could overtake this listing.
-            Ok(listing) => {
-                (self.listener)(DoormanEvent::RulesetChanged(listing));
-            }
-            Err(error) => {
-                let detail = chain(&error).to_string().into();
-                self.observer.report(&Report::new(What::OpeningsUnread { detail }));
-            }
-        }
-    }
-
-    /// Reports what became of connections whose port became guarded.
-    fn report_kept(&self, kept: &KeptConnections) {
-        let KeptConnections { connections, cut, failed } = kept;
-        if *cut > 0 {
-            self.observer.report(&Report::new(What::ConnectionsCut { connections: *cut }));
-        }
-        if let Some(error) = failed {
-            let error = error.to_string().into();
-            self.observer.report(&Report::new(What::ConnectionsUntracked { error }));
-        } else if *connections > 0 {
-            self.observer.report(&Report::new(What::ConnectionsKept { connections: *connections }));
+        // Sent before the lock is released, or the receipt of a later order could overtake this listing.
+        if let Some(listing) = self.keeper.look(&mut doorman) {
+            (self.listener)(DoormanEvent::RulesetChanged(listing));
         }
     }
 }
