@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postern_core::{DoorId, DropReason, ListedOpening, OrderError, Posture, Receipt, Unprotected};
+use serde::{Deserialize, Serialize};
 
 use crate::bytes::{are_zero, get, get_u32, get_u64, put};
 use crate::hello::{HELLO_END, Hello};
@@ -132,7 +133,7 @@ pub enum LinkAnswer {
 }
 
 /// Why doors were not put in place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WhyNotInPlace {
     /// Doors are wrong; each has a message of its own.
     Mistakes,

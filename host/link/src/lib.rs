@@ -3,12 +3,14 @@
 //! A [`Talk`] carries messages of any type, with descriptors, between a supervisor and what it started. It is as strict as JSON and serde
 //! make it, and bounded by whoever receives. An [`OrderLink`] carries [`LinkRequest`]s from the engine to a process that keeps doors, and
 //! [`LinkAnswer`]s back: of fixed sizes, with every byte accounted for, since the engine looks at what strangers send.
+//! [`ToDoorman`] and [`FromDoorman`] are what a supervisor and a doorman talk about.
 
 mod rpc;
 mod talk;
 
 mod answer;
 mod bytes;
+mod doorman_control;
 mod hello;
 mod malformed;
 mod order_link;
@@ -19,6 +21,7 @@ pub use answer::{
     ANSWER_SIZE, LARGEST_ANSWER, LinkAnswer, MOST_DOORS, MOST_LONG_TEXT, MOST_OPENINGS, MOST_TEXT,
     WhyNotInPlace,
 };
+pub use doorman_control::{FromDoorman, MOST_DOORMAN_BYTES, NotInPlace, ToDoorman};
 pub use hello::{BuildId, Hello, LAYOUT};
 pub use malformed::Malformed;
 pub use order_link::{OrderLink, Received, Sent};

@@ -110,6 +110,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::TableTaken { detail }
         | What::GuardDown { detail }
         | What::FilterUnwatched { error: detail }
+        | What::LinkBroken { detail }
         | What::OpeningsUnread { detail }
         | What::NotReleased { detail }
         | What::ConnectionsUntracked { error: detail }

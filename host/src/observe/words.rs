@@ -137,6 +137,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::FilterUnwatched { error } => {
             format!("changes that others make to the packet filter will not be noticed: {error}")
         }
+        What::LinkBroken { detail } => format!("a link between processes of this daemon is broken: {detail}"),
         What::OpeningsUnread { detail } => format!("what is open cannot be read back: {detail}"),
         What::DoorsRefused { generation, detail } => format!(
             "the doors cannot be changed: {detail}; the running configuration (generation {generation}) is unchanged"

@@ -59,6 +59,7 @@ impl What<'_> {
             Self::TableTaken { .. } => "table-taken",
             Self::GuardDown { .. } => "guard-down",
             Self::FilterUnwatched { .. } => "filter-unwatched",
+            Self::LinkBroken { .. } => "link-broken",
             Self::OpeningsUnread { .. } => "openings-unread",
             Self::DoorsRefused { .. } => "doors-refused",
             Self::NotReleased { .. } => "not-released",
@@ -130,6 +131,7 @@ impl What<'_> {
             | Self::StartRefused { .. }
             | Self::ReloadRefused { .. }
             | Self::TenantRefused { .. }
+            | Self::LinkBroken { .. }
             | Self::NoThread { .. }
             | Self::Panicked { .. }
             | Self::Untidy { .. } => Severity::Error,

@@ -209,6 +209,11 @@ pub enum What<'a> {
         /// Why.
         error: Cow<'a, str>,
     },
+    /// The link between two of the daemon's processes broke otherwise than by the end of one of them.
+    LinkBroken {
+        /// Which, and why.
+        detail: Cow<'a, str>,
+    },
     /// What is open in the packet filter cannot be read.
     OpeningsUnread {
         /// Why.

@@ -1,0 +1,84 @@
+//! What the supervisor and the doorman say to each other over a [`crate::Talk`]. The supervisor is trusted.
+
+use postern_core::{ConfigIdentity, DoorId, DoorsTable, GuardDoor, Posture, Release};
+use serde::{Deserialize, Serialize};
+
+use crate::answer::WhyNotInPlace;
+
+/// Most bytes of one message in either direction: some four times a table with everything that it may hold.
+pub const MOST_DOORMAN_BYTES: usize = 16 << 20;
+
+/// From the supervisor.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ToDoorman {
+    /// The first of all; [`FromDoorman::Started`] answers. With the owner socket of the doorman before, if there was one.
+    Start {
+        /// The configuration that the guard belongs to; without one nothing is guarded and no table removed.
+        identity: Option<ConfigIdentity>,
+        /// How log lines look, as on the command line.
+        log_format: String,
+        /// Which log lines there are, as on the command line.
+        log_level: String,
+    },
+    /// Close these ports before anything else is known of the configuration; [`FromDoorman::Done`] answers. Only before any table is in
+    /// place.
+    Guard {
+        /// The answer carries the same number.
+        ticket: u64,
+        /// Doors that cannot be opened yet. Ports that were guarded before stay so.
+        doors: Vec<GuardDoor>,
+    },
+    /// Take a table that the engine may have put in place later. Nothing answers.
+    Table(DoorsTable),
+    /// Put a table in place: the one that was in place when the doorman before this one ended. [`FromDoorman::Done`] answers.
+    PutInPlace {
+        /// The answer carries the same number.
+        ticket: u64,
+        /// Its number.
+        table: u32,
+        /// What becomes of ports that it does not guard.
+        release: Release,
+    },
+    /// Take orders from this engine, and from no other any more. With one end of an [`crate::OrderLink`].
+    Engine,
+}
+
+/// From the doorman.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum FromDoorman {
+    /// It is ready for tables. With a copy of its owner socket, to be passed to the next doorman: as long as anybody holds it the table stays
+    /// owned. Without one if nf_tables cannot be talked to.
+    Started,
+    /// A request is done, or why not.
+    Done {
+        /// That of the request.
+        ticket: u64,
+        /// How well the guarded ports are protected now.
+        outcome: Result<Posture, NotInPlace>,
+    },
+    /// The engine had a table put in place.
+    InPlace {
+        /// Its number.
+        table: u32,
+    },
+}
+
+/// Why doors were not put in place. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{text}")]
+pub struct NotInPlace {
+    /// Of what kind it is.
+    pub why: WhyNotInPlace,
+    /// In words for the operator.
+    pub text: String,
+    /// The doors that are wrong, each with what is wrong with it; empty unless that is why.
+    pub mistakes: Vec<(DoorId, String)>,
+}
+
+impl NotInPlace {
+    /// For another reason than the doors themselves.
+    #[must_use]
+    pub fn failed(text: impl Into<String>) -> Self {
+        Self { why: WhyNotInPlace::Failed, text: text.into(), mistakes: Vec::new() }
+    }
+}
