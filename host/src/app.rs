@@ -9,10 +9,9 @@ use std::time::Duration;
 
 use postern_capture::LocalNetwork;
 use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
-use postern_core::{Event, Observer, Report, What};
-use postern_doorman::{DoormanError, Release};
+use postern_core::{Event, Observer, Release, Report, What};
+use postern_link::WhyNotInPlace;
 use postern_sandbox::{Generation, Pool};
-use postern_text::chain;
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -215,11 +214,11 @@ impl App {
         let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
         if let Err(error) = self.engine.apply(&plan, release).await {
             let running = self.engine.generation();
-            if let DoormanError::Doors(found) = error {
-                let mistakes = plan.mistakes(self.source.file(), config, found);
+            if error.why == WhyNotInPlace::Mistakes {
+                let mistakes = plan.mistakes(self.source.file(), config, error.mistakes);
                 report_refused_reload(&*self.observer, &mistakes, running);
             } else {
-                let detail = chain(&error).to_string().into();
+                let detail = error.text.into();
                 self.report(What::DoorsRefused { generation: running, detail });
             }
             return;
@@ -246,9 +245,7 @@ impl App {
         self.running.unreported = Some((InForce::of(config), Instant::now() + LISTENING));
         match self.engine.list().await {
             Ok(open) => self.engine.handle(Event::Listed(open)),
-            Err(error) => {
-                self.report(What::OpeningsUnread { detail: error.to_string().into() });
-            }
+            Err(detail) => self.report(What::OpeningsUnread { detail: detail.into() }),
         }
     }
 
@@ -262,7 +259,7 @@ impl App {
         let release = if done.is_ok() { Release::Now } else { Release::Later };
         self.reloads.release_timer.done(release, Instant::now());
         if let Err(error) = done {
-            let detail = chain(&error).to_string().into();
+            let detail = error.text.into();
             self.report(What::NotReleased { detail });
         }
     }

@@ -12,24 +12,29 @@ use std::time::Duration;
 use postern_capture::Shown;
 use postern_config::{Config, DoorKind};
 use postern_core::{
-    Again, ConfigIdentity, DoorId, DoorPolicy, Durability, Event, GuardDoor, Listing, NetDoor, Observer,
-    OpeningKey, Order, RuleId,
+    Again, ConfigIdentity, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor,
+    Observer, OpeningKey, Order, OrderLimits, Posture, Release, RuleId,
 };
-use postern_doorman::{DoormanError, DoormanEvent, DoormanHandle, Posture, Release};
+use postern_doorman::{DoormanEvent, DoormanHandle};
+use postern_link::NotInPlace;
 use postern_runner::{Call, Commands, Journal, JournalRecord, Runner, RunnerEvent};
 use tokio::sync::oneshot;
 
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::net_doors::NetDoors;
 use crate::plan::{DoorNumbers, Plan};
+
+/// There is no answer any more.
+const GONE: &str = "the thread of the packet filter has ended";
 
 /// All doors, by number.
 pub(crate) struct Doors {
-    net: DoormanHandle,
+    net: Box<dyn NetDoors>,
     runner: Runner,
     numbers: DoorNumbers,
     commands: HashMap<DoorId, Commands>,
-    /// The doors of the packet filter in the newest plan.
-    in_place: Vec<(DoorId, NetDoor)>,
+    /// The newest plan's part for the packet filter.
+    in_place: Option<DoorsTable>,
 }
 
 impl Doors {
@@ -45,11 +50,11 @@ impl Doors {
             DoormanHandle::start(tell, Arc::clone(&observer), identity)?
         };
         Ok(Self {
-            net,
+            net: Box::new(net),
             runner: Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer),
             numbers: DoorNumbers::default(),
             commands: HashMap::new(),
-            in_place: Vec::new(),
+            in_place: None,
         })
     }
 
@@ -88,9 +93,12 @@ impl Doors {
     pub(crate) fn guard(
         &self,
         guards: &[GuardDoor],
-    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
+    ) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
         let doors = guards.iter().cloned().map(NetDoor::Guard);
-        self.set_doors((0..).map(DoorId).zip(doors).collect(), Release::Later)
+        // No order is for one of these.
+        let limits = OrderLimits { longest: Duration::ZERO, most_openings: 0, orders_per_second: 0 };
+        let doors = (0..).map(DoorId).zip(doors).collect();
+        self.put_in_place(&DoorsTable { number: 0, doors, limits }, Release::Later)
     }
 
     /// Puts the doors of a plan in place, from now on; what comes of it is known later. If it fails nothing has changed.
@@ -98,25 +106,28 @@ impl Doors {
         &mut self,
         plan: &Plan,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
+    ) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
         // Commands of doors that are gone stay: something may still be open that only they can close.
         let commands = plan.doors.iter().filter_map(|(id, kind)| Some((*id, commands_of(kind)?)));
         self.commands.extend(commands);
-        self.in_place = plan.net_doors();
-        self.set_doors(self.in_place.clone(), release)
+        let table = plan.doors_table();
+        let answer = self.put_in_place(&table, release);
+        self.in_place = Some(table);
+        answer
     }
 
     /// Puts the doors of the newest plan in place once more, and releases ports that none of them guards.
-    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
-        self.set_doors(self.in_place.clone(), Release::Now)
+    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
+        let answer = self.in_place.as_ref().map(|table| self.put_in_place(table, Release::Now));
+        async { answer.ok_or_else(|| NotInPlace::failed("no doors are in place so far"))?.await }
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, DoormanError>> + use<> {
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, String>> + use<> {
         let (reply, answer) = oneshot::channel();
         // If the caller does not wait any more, the answer is not needed.
-        self.net.list(|listing| drop(reply.send(listing)));
-        answered(answer)
+        self.net.list(Box::new(|listing| drop(reply.send(listing))));
+        async { answer.await.map_err(|_| GONE.to_owned())? }
     }
 
     /// Has a door carry out an order. Its receipt comes as an event of the main loop, also if the order fails.
@@ -167,14 +178,14 @@ impl Doors {
         self.runner.flush();
     }
 
-    fn set_doors(
+    fn put_in_place(
         &self,
-        doors: Vec<(DoorId, NetDoor)>,
+        table: &DoorsTable,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
+    ) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
         let (reply, answer) = oneshot::channel();
-        self.net.set_doors(doors, release, |posture| drop(reply.send(posture)));
-        answered(answer)
+        self.net.put_in_place(table, release, Box::new(|posture| drop(reply.send(posture))));
+        async { answer.await.map_err(|_| NotInPlace::failed(GONE))? }
     }
 }
 
@@ -203,10 +214,4 @@ fn commands_of(door: &DoorKind) -> Option<Commands> {
         DoorKind::Command(door) => Some(Commands::Argv(Arc::new(door.clone()))),
         DoorKind::Shell(door) => Some(Commands::Shell(Arc::new(door.clone()))),
     }
-}
-
-/// The answer of the packet filter's thread, or the error that it is gone.
-async fn answered<T>(answer: oneshot::Receiver<Result<T, DoormanError>>) -> Result<T, DoormanError> {
-    let gone = |_| DoormanError::Unreachable(io::Error::other("the thread of the packet filter has ended"));
-    answer.await.map_err(gone)?
 }

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use postern_core::{Observer, Report, What};
-use postern_doorman::{DoormanError, Posture, Release};
+use postern_core::{Observer, Posture, Release, Report, What};
+use postern_link::{NotInPlace, WhyNotInPlace};
 use tokio::time::{Instant, sleep};
 
 use crate::signals::Signals;
@@ -33,9 +33,9 @@ pub(crate) async fn apply_when_free<F>(
     signals: &mut Signals,
     observer: &dyn Observer,
     mut attempt: impl FnMut() -> F,
-) -> Result<Attempt, DoormanError>
+) -> Result<Attempt, NotInPlace>
 where
-    F: Future<Output = Result<Posture, DoormanError>>,
+    F: Future<Output = Result<Posture, NotInPlace>>,
 {
     for tries in 0_u32.. {
         let tried = tokio::select! {
@@ -44,9 +44,9 @@ where
         };
         match tried {
             Ok(posture) => return Ok(Attempt::Done(posture)),
-            Err(error @ (DoormanError::Owned(_) | DoormanError::OtherConfiguration(_))) => {
+            Err(error) if error.why == WhyNotInPlace::Taken => {
                 if tries.is_multiple_of(TOLD_EVERY) {
-                    let detail = error.to_string().into();
+                    let detail = error.text.into();
                     observer.report(&Report::new(What::TableTaken { detail }));
                 }
             }

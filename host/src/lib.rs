@@ -5,8 +5,12 @@
 
 mod doors;
 mod ledger;
+pub mod net_doors;
+mod not_in_place;
 mod one_time;
 pub mod plan;
+pub mod remote_doorman;
+pub mod roles;
 mod shared_engine;
 
 mod assemble;

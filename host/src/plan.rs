@@ -5,12 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
-use postern_core::{DoorId, DoorPolicy, Durability, Grant, NetDoor, Policy};
-use postern_doorman::RulesetMistake;
+use postern_core::{DoorId, DoorPolicy, DoorsTable, Durability, Grant, NetDoor, OrderLimits, Policy};
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
 #[derive(Clone, Debug)]
 pub struct Plan {
+    /// Its number, higher than that of every earlier one: orders to doors say by which plan they go.
+    pub number: u32,
     /// The doors.
     pub doors: Vec<(DoorId, DoorKind)>,
     /// What the engine checks verdicts against.
@@ -18,8 +19,19 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// The doors in the packet filter, and what a doorman lets the engine do with them.
+    #[must_use]
+    pub fn doors_table(&self) -> DoorsTable {
+        let limits = OrderLimits {
+            longest: self.policy.longest,
+            most_openings: self.policy.max_openings,
+            orders_per_second: OrderLimits::ORDERS_PER_SECOND,
+        };
+        DoorsTable { number: self.number, doors: self.net_doors(), limits }
+    }
+
     /// The doors in the packet filter.
-    pub(crate) fn net_doors(&self) -> Vec<(DoorId, NetDoor)> {
+    fn net_doors(&self) -> Vec<(DoorId, NetDoor)> {
         let net_door = |(id, kind): &(DoorId, DoorKind)| match kind {
             DoorKind::Net(door) => Some((*id, door.clone())),
             DoorKind::Command(_) | DoorKind::Shell(_) => None,
@@ -28,15 +40,10 @@ impl Plan {
     }
 
     /// What the doorman says is wrong with the doors of `config`, which `file` says and this plan is of, with their names.
-    pub(crate) fn mistakes(
-        &self,
-        file: &Path,
-        config: &Config,
-        found: Vec<(DoorId, RulesetMistake)>,
-    ) -> Mistakes {
+    pub(crate) fn mistakes(&self, file: &Path, config: &Config, found: Vec<(DoorId, String)>) -> Mistakes {
         let mistake = |(door, what)| {
             let name = &self.policy.doors.get(&door)?.name;
-            Some(config.doors.get(name)?.refused(file, what))
+            Some(config.doors.get(name)?.mistake(file, what))
         };
         Mistakes::new(found.into_iter().filter_map(mistake).collect())
     }
@@ -48,6 +55,7 @@ impl Plan {
 pub struct DoorNumbers {
     known: HashMap<Arc<str>, Vec<(DoorKind, DoorId)>>,
     last: u32,
+    last_plan: u32,
 }
 
 impl DoorNumbers {
@@ -71,7 +79,8 @@ impl DoorNumbers {
             max_openings: config.max_openings,
         };
         let doors = numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect();
-        Plan { doors, policy: Arc::new(policy) }
+        self.last_plan += 1;
+        Plan { number: self.last_plan, doors, policy: Arc::new(policy) }
     }
 
     /// A number for a door that is in no configuration.

@@ -13,8 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes};
-use postern_core::{Observer, Phase, Report, What};
-use postern_doorman::Release;
+use postern_core::{Observer, Phase, Release, Report, What};
 use postern_sandbox::{Generation, Loader, Runtime};
 use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;

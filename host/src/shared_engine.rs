@@ -8,9 +8,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use postern_config::Config;
-use postern_core::{Action, ClaimKind, Engine, Event, Listing, Observer, Report, What};
-use postern_doorman::{DoormanError, Posture, Release};
+use postern_core::{Action, ClaimKind, Engine, Event, Listing, Observer, Posture, Release, Report, What};
 use postern_ledger::{Answer, Ledger};
+use postern_link::NotInPlace;
 use postern_runner::{Journal, JournalRecord};
 use postern_text::panic::PastPanic;
 
@@ -109,17 +109,17 @@ impl SharedEngine {
         &self,
         plan: &Plan,
         release: Release,
-    ) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
+    ) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
         self.lock().doors.apply(plan, release)
     }
 
     /// Puts the doors in force in place once more, and releases ports that none of them guards.
-    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, DoormanError>> + use<> {
+    pub(crate) fn let_go(&self) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
         self.lock().doors.let_go()
     }
 
     /// What is open in the packet filter, from this run or an earlier one.
-    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, DoormanError>> + use<> {
+    pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, String>> + use<> {
         self.lock().doors.list()
     }
 

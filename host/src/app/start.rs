@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::Context;
 use postern_capture::{Devices, LocalNetwork, Sightings};
 use postern_config::{ConfigSource, Mistakes};
-use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
-use postern_doorman::Posture;
+use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Posture, Report, RuleId, What};
+use postern_link::WhyNotInPlace;
 use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
 use sd_notify::NotifyState;
 use tokio::sync::Notify;
@@ -111,8 +111,8 @@ impl App {
         match apply_when_free(&mut signals, &*observer, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
-            Err(postern_doorman::DoormanError::Doors(found)) => {
-                let mistakes = plan.mistakes(source.file(), &config, found);
+            Err(error) if error.why == WhyNotInPlace::Mistakes => {
+                let mistakes = plan.mistakes(source.file(), &config, error.mistakes);
                 refused(&mistakes);
                 return Ok(Begun::refused(doors));
             }
@@ -166,7 +166,8 @@ impl App {
         for (row, record) in inherited {
             app.engine.inherit(row, record);
         }
-        let open = app.engine.list().await.context("open doors cannot be read")?;
+        let open =
+            app.engine.list().await.map_err(anyhow::Error::msg).context("open doors cannot be read")?;
         app.engine.handle(Event::Listed(open));
         notify_systemd(&[NotifyState::Ready]);
         Ok(Begun::App(Box::new(app)))

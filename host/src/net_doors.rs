@@ -1,0 +1,45 @@
+//! NetDoors: the doors of the packet filter, wherever they are kept.
+
+use postern_core::{DoorsTable, Listing, Order, Posture, Release};
+use postern_doorman::{DoormanError, DoormanHandle};
+use postern_link::NotInPlace;
+use postern_text::chain;
+
+use crate::not_in_place::not_in_place;
+
+/// Takes the answer to a request, on any thread. It is dropped without a call only if the doors are stopped.
+pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+/// Keeps the doors of the packet filter. Nothing here waits but [`NetDoors::stop`].
+pub trait NetDoors: Send {
+    /// Carries out an order, now or soon; its receipt comes as an event, also if it fails. Calls do not overlap.
+    fn carry_out(&self, order: Order);
+
+    /// Puts the doors of a table in place, from now on: orders after this go by it. If it fails nothing has changed.
+    fn put_in_place(&self, table: &DoorsTable, release: Release, reply: Reply<Result<Posture, NotInPlace>>);
+
+    /// Says what is open in the packet filter, from this run or an earlier one, or in words why that is not known.
+    fn list(&self, reply: Reply<Result<Listing, String>>);
+
+    /// Ends it after everything that was asked before, within a second. Openings stay open until their timeout.
+    fn stop(&mut self);
+}
+
+/// Doors that this process keeps itself.
+impl NetDoors for DoormanHandle {
+    fn carry_out(&self, order: Order) {
+        Self::carry_out(self, order);
+    }
+
+    fn put_in_place(&self, table: &DoorsTable, release: Release, reply: Reply<Result<Posture, NotInPlace>>) {
+        self.set_doors(table.doors.clone(), release, |outcome| reply(outcome.map_err(not_in_place)));
+    }
+
+    fn list(&self, reply: Reply<Result<Listing, String>>) {
+        Self::list(self, |listing| reply(listing.map_err(|error: DoormanError| chain(&error).to_string())));
+    }
+
+    fn stop(&mut self) {
+        Self::stop(self);
+    }
+}

@@ -1,0 +1,3 @@
+//! What the processes of the daemon do that hold a power each: one file for each.
+
+pub mod doorman;

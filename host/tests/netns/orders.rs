@@ -1,0 +1,90 @@
+//! What the engine orders happens in the doorman's process.
+
+use postern_core::{Act, NetDoor, Posture, Unprotected};
+use postern_link::WhyNotInPlace;
+
+use crate::engine::{Engine, clients};
+use crate::supervisor::Supervisor;
+use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, World, nft, run};
+use crate::{MINUTE, SSH, table};
+
+#[test]
+fn the_guard_is_up_before_there_is_a_table_and_orders_open_it_then() {
+    let Some(world) = World::new() else { return };
+    let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
+    let mut supervisor = Supervisor::start();
+    let NetDoor::Guard(guard) = table(1).doors[0].1.clone() else { panic!() };
+    assert_ne!(supervisor.guard(vec![guard]).unwrap(), Posture::Unguarded);
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+
+    supervisor.give(table(1));
+    let mut engine = Engine::start(supervisor.link());
+    // The guard alone opens for nobody.
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Err("beyond-table"));
+    assert_ne!(engine.put_in_place(1).unwrap(), Posture::Unguarded);
+    assert_eq!(supervisor.hears_of(), 1);
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Ok(()));
+    assert_eq!(engine.say(SSH, CLIENT6, Act::Open(MINUTE)), Ok(()));
+    world.must_connect(CLIENT4, (HOST4, 22));
+    world.must_connect(CLIENT6, (HOST6, 22));
+    assert_eq!(clients(&engine.list().unwrap()), [CLIENT4.parse().unwrap(), CLIENT6.parse().unwrap()]);
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Close), Ok(()));
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+    world.must_connect(CLIENT6, (HOST6, 22));
+    // Its end takes nothing away.
+    assert!(supervisor.leave());
+    world.must_connect(CLIENT6, (HOST6, 22));
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+}
+
+#[test]
+fn a_table_that_cannot_be_put_in_place_leaves_the_one_before() {
+    let Some(_world) = World::new() else { return };
+    let supervisor = Supervisor::start();
+    let mut wrong = table(2);
+    wrong.doors[0].1 = NetDoor::Set { sets: vec!["inet filter missing".parse().unwrap()] };
+    supervisor.give(table(1));
+    supervisor.give(wrong);
+    let mut engine = Engine::start(supervisor.link());
+    engine.put_in_place(1).unwrap();
+    let refused = engine.put_in_place(2).unwrap_err();
+    assert_eq!(refused.why, WhyNotInPlace::Mistakes);
+    let (door, text) = &refused.mistakes[0];
+    assert!(*door == SSH && text.contains("there is no set inet filter missing"), "{refused:?}");
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Ok(()));
+}
+
+#[test]
+fn what_another_program_changes_is_told_to_the_engine() {
+    let Some(_world) = World::new() else { return };
+    let supervisor = Supervisor::start();
+    let mut with_set = table(1);
+    with_set.doors[0].1 = NetDoor::Set { sets: vec!["inet filter web".parse().unwrap()] };
+    nft("table inet filter { set web { type ipv4_addr; flags timeout; }; }");
+    supervisor.give(with_set);
+    let mut engine = Engine::start(supervisor.link());
+    engine.put_in_place(1).unwrap();
+    engine.list().unwrap();
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Ok(()));
+    run(&format!("nft delete element inet filter web {{ {CLIENT4} }}"));
+    let listing = engine.changed();
+    assert!(clients(&listing).is_empty() && listing.lived_on.contains(&SSH), "{listing:?}");
+}
+
+#[test]
+fn a_guard_without_an_owner_is_put_up_again() {
+    let Some(world) = World::new() else { return };
+    let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
+    // The kernel lets no owner be added to it.
+    nft("table inet postern { }");
+    let supervisor = Supervisor::start();
+    supervisor.give(table(1));
+    let mut engine = Engine::start(supervisor.link());
+    assert_eq!(engine.put_in_place(1).unwrap(), Posture::Plain(Unprotected::Found));
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Ok(()));
+    run("nft flush ruleset");
+    let listing = engine.changed();
+    assert!(clients(&listing).is_empty() && !listing.lived_on.contains(&SSH), "{listing:?}");
+    world.must_hear_nothing(CLIENT4, (HOST4, 22));
+}
