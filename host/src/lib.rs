@@ -25,6 +25,7 @@ mod watch;
 
 mod advice;
 mod captures;
+#[allow(dead_code, reason = "the supervisor comes next")]
 mod signals;
 mod state;
 

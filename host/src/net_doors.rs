@@ -8,7 +8,7 @@ use postern_text::chain;
 use crate::not_in_place::not_in_place;
 
 /// Takes the answer to a request, on any thread. It is dropped without a call only if the doors are stopped.
-pub type Reply<T> = Box<dyn FnOnce(T) + Send>;
+pub type DoorsReply<T> = Box<dyn FnOnce(T) + Send>;
 
 /// Keeps the doors of the packet filter. Nothing here waits but [`NetDoors::stop`].
 pub trait NetDoors: Send {
@@ -16,10 +16,15 @@ pub trait NetDoors: Send {
     fn carry_out(&self, order: Order);
 
     /// Puts the doors of a table in place, from now on: orders after this go by it. If it fails nothing has changed.
-    fn put_in_place(&self, table: &DoorsTable, release: Release, reply: Reply<Result<Posture, NotInPlace>>);
+    fn put_in_place(
+        &self,
+        table: &DoorsTable,
+        release: Release,
+        reply: DoorsReply<Result<Posture, NotInPlace>>,
+    );
 
     /// Says what is open in the packet filter, from this run or an earlier one, or in words why that is not known.
-    fn list(&self, reply: Reply<Result<Listing, String>>);
+    fn list(&self, reply: DoorsReply<Result<Listing, String>>);
 
     /// Ends it after everything that was asked before, within a second. Openings stay open until their timeout.
     fn stop(&mut self);
@@ -31,11 +36,16 @@ impl NetDoors for DoormanHandle {
         Self::carry_out(self, order);
     }
 
-    fn put_in_place(&self, table: &DoorsTable, release: Release, reply: Reply<Result<Posture, NotInPlace>>) {
+    fn put_in_place(
+        &self,
+        table: &DoorsTable,
+        release: Release,
+        reply: DoorsReply<Result<Posture, NotInPlace>>,
+    ) {
         self.set_doors(table.doors.clone(), release, |outcome| reply(outcome.map_err(not_in_place)));
     }
 
-    fn list(&self, reply: Reply<Result<Listing, String>>) {
+    fn list(&self, reply: DoorsReply<Result<Listing, String>>) {
         Self::list(self, |listing| reply(listing.map_err(|error: DoormanError| chain(&error).to_string())));
     }
 

@@ -19,6 +19,9 @@ use crate::watch::Noticed;
 
 pub(crate) use local::{LocalOrigin, LocalPreparation, is_gone};
 
+/// Takes lines.
+pub(crate) type TellLines = Box<dyn FnOnce(&[String]) + Send>;
+
 /// Where configurations come from.
 pub(crate) trait Origin: Send + Sync {
     /// What never changes.
@@ -62,7 +65,7 @@ pub(crate) trait Preparation: Send + Sync {
     fn open_journal(&self, config: &Config) -> state::Opened;
 
     /// Hands over what has begun and not ended, a line each, the oldest first; perhaps later, and on another thread.
-    fn doing(&self, tell: Box<dyn FnOnce(&[String]) + Send>);
+    fn doing(&self, tell: TellLines);
 
     /// Notes that a newer one has begun: this one may be of no use any more.
     fn overtake(&self);

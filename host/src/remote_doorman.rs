@@ -20,9 +20,9 @@ use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 
-use crate::net_doors::{NetDoors, Reply};
-use answers::{Answered, Answers};
-use queue::{Flushed, Queue, Waiting};
+use crate::net_doors::{DoorsReply, NetDoors};
+use answers::{DoormanAnswer, DoormanAnswers};
+use queue::{DoormanQueue, Flushed, QueuedMessage};
 
 /// For how long orders wait for a doorman that has ended to be back; after that they are refused.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -58,19 +58,19 @@ struct State {
     link: Option<Arc<OrderLink>>,
     /// Since when that is so.
     lost_at: Instant,
-    queue: Queue,
-    requests: HashMap<u64, Request>,
+    queue: DoormanQueue,
+    requests: HashMap<u64, AwaitedReply>,
     last_ticket: u64,
     is_stopped: bool,
 }
 
 /// A request that has no answer yet.
-enum Request {
-    PutInPlace(u32, Reply<Result<Posture, NotInPlace>>),
-    List(Reply<Result<Listing, String>>),
+enum AwaitedReply {
+    PutInPlace(u32, DoorsReply<Result<Posture, NotInPlace>>),
+    List(DoorsReply<Result<Listing, String>>),
     /// After a doorman's end: what its successor found open is for the engine.
     FindOpen,
-    Probe(Reply<()>),
+    Probe(DoorsReply<()>),
 }
 
 impl RemoteDoorman {
@@ -88,7 +88,7 @@ impl RemoteDoorman {
         let mut state = State {
             link: None,
             lost_at: Instant::now(),
-            queue: Queue::default(),
+            queue: DoormanQueue::default(),
             requests: HashMap::new(),
             last_ticket: 0,
             is_stopped: false,
@@ -127,9 +127,9 @@ impl Reconnector {
         let mut state = shared.lock();
         shared.lose(&mut state);
         state.attach(OrderLink::from(link), shared.hello);
-        let ticket = state.ask(Request::FindOpen);
+        let ticket = state.ask(AwaitedReply::FindOpen);
         // Before all that waits: it is about the time before.
-        state.queue.push_first(Waiting::List(ticket));
+        state.queue.push_first(QueuedMessage::List(ticket));
         shared.flush(&mut state);
         drop(state);
         shared.wake();
@@ -143,21 +143,26 @@ impl NetDoors for RemoteDoorman {
         if state.link.is_none() && state.lost_at.elapsed() > PATIENCE {
             return shared.refuse(order.serial, DropReason::Restarting, RESTARTING);
         }
-        if !state.queue.push(Waiting::Order(order)) {
+        if !state.queue.push(QueuedMessage::Order(order)) {
             let words = "too many orders wait for the doorman";
             return shared.refuse(order.serial, DropReason::LinkFull, words);
         }
         shared.flush_or_wake(&mut state);
     }
 
-    fn put_in_place(&self, table: &DoorsTable, release: Release, reply: Reply<Result<Posture, NotInPlace>>) {
+    fn put_in_place(
+        &self,
+        table: &DoorsTable,
+        release: Release,
+        reply: DoorsReply<Result<Posture, NotInPlace>>,
+    ) {
         let number = table.number;
-        let waiting = |ticket| Waiting::PutInPlace { ticket, table: number, release };
-        self.shared.request(Request::PutInPlace(number, reply), waiting);
+        let waiting = |ticket| QueuedMessage::PutInPlace { ticket, table: number, release };
+        self.shared.request(AwaitedReply::PutInPlace(number, reply), waiting);
     }
 
-    fn list(&self, reply: Reply<Result<Listing, String>>) {
-        self.shared.request(Request::List(reply), Waiting::List);
+    fn list(&self, reply: DoorsReply<Result<Listing, String>>) {
+        self.shared.request(AwaitedReply::List(reply), QueuedMessage::List);
     }
 
     fn stop(&mut self) {
@@ -166,7 +171,7 @@ impl NetDoors for RemoteDoorman {
         let reply = Box::new(move |()| {
             let _ = sender.try_send(());
         });
-        self.shared.request(Request::Probe(reply), Waiting::Probe);
+        self.shared.request(AwaitedReply::Probe(reply), QueuedMessage::Probe);
         let _ = answered.recv_timeout(LAST_ANSWER);
         self.shared.lock().is_stopped = true;
         self.shared.wake();
@@ -187,7 +192,7 @@ impl State {
         self.link = Some(Arc::new(link));
     }
 
-    fn ask(&mut self, request: Request) -> u64 {
+    fn ask(&mut self, request: AwaitedReply) -> u64 {
         self.last_ticket += 1;
         self.requests.insert(self.last_ticket, request);
         self.last_ticket
@@ -210,7 +215,7 @@ impl Shared {
         (self.listener)(DoormanEvent::Answered(Receipt { serial, outcome }));
     }
 
-    fn request(&self, request: Request, waiting: impl FnOnce(u64) -> Waiting) {
+    fn request(&self, request: AwaitedReply, waiting: impl FnOnce(u64) -> QueuedMessage) {
         let mut state = self.lock();
         let ticket = state.ask(request);
         let refusal = if state.link.is_none() && state.lost_at.elapsed() > PATIENCE || state.is_stopped {
@@ -246,7 +251,7 @@ impl Shared {
     /// The reader's thread: until it is stopped.
     fn read(&self) {
         let mut inbox = Box::new([0; LARGEST_ANSWER]);
-        let mut reading: Option<(Arc<OrderLink>, Answers)> = None;
+        let mut reading: Option<(Arc<OrderLink>, DoormanAnswers)> = None;
         loop {
             let (link, has_rest, timeout) = {
                 let mut state = self.lock();
@@ -261,7 +266,7 @@ impl Shared {
             };
             // Pieces of a listing that another doorman began are of no use.
             if reading.as_ref().map(|(link, _)| Arc::as_ptr(link)) != link.as_ref().map(Arc::as_ptr) {
-                reading = link.map(|link| (link, Answers::new(self.hello)));
+                reading = link.map(|link| (link, DoormanAnswers::new(self.hello)));
             }
             let mut fds = vec![PollFd::new(&self.wake, PollFlags::IN)];
             if let Some((link, _)) = &reading {
@@ -297,7 +302,7 @@ impl Shared {
     fn serve(
         &self,
         link: &Arc<OrderLink>,
-        answers: &mut Answers,
+        answers: &mut DoormanAnswers,
         inbox: &mut [u8; LARGEST_ANSWER],
     ) -> Result<(), Option<String>> {
         for _ in 0..ENOUGH {
@@ -321,42 +326,42 @@ impl Shared {
         Ok(())
     }
 
-    fn answered(&self, link: &Arc<OrderLink>, answered: Answered) {
+    fn answered(&self, link: &Arc<OrderLink>, answered: DoormanAnswer) {
         let mut state = self.lock();
         // What another doorman began was answered when it ended.
         if !state.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
             return;
         }
         match answered {
-            Answered::Receipt(receipt) => {
+            DoormanAnswer::Receipt(receipt) => {
                 if state.queue.answered(receipt.serial) {
                     (self.listener)(DoormanEvent::Answered(receipt));
                 }
             }
-            Answered::Changed(listing) => drop((self.listener)(DoormanEvent::RulesetChanged(listing))),
-            Answered::PutInPlace(ticket, outcome) => {
-                if let Some(Request::PutInPlace(table, reply)) = state.requests.remove(&ticket) {
+            DoormanAnswer::Changed(listing) => drop((self.listener)(DoormanEvent::RulesetChanged(listing))),
+            DoormanAnswer::PutInPlace(ticket, outcome) => {
+                if let Some(AwaitedReply::PutInPlace(table, reply)) = state.requests.remove(&ticket) {
                     state.queue.put_in_place(table, outcome.is_ok());
                     drop(state);
                     reply(outcome);
                 }
             }
-            Answered::Listed(ticket, outcome) => match (state.requests.remove(&ticket), outcome) {
-                (Some(Request::FindOpen), Ok(listing)) => {
+            DoormanAnswer::Listed(ticket, outcome) => match (state.requests.remove(&ticket), outcome) {
+                (Some(AwaitedReply::FindOpen), Ok(listing)) => {
                     (self.listener)(DoormanEvent::RulesetChanged(listing));
                 }
-                (Some(Request::FindOpen), Err(detail)) => {
+                (Some(AwaitedReply::FindOpen), Err(detail)) => {
                     drop(state);
                     self.observer.report(&Report::new(What::OpeningsUnread { detail: detail.into() }));
                 }
-                (Some(Request::List(reply)), outcome) => {
+                (Some(AwaitedReply::List(reply)), outcome) => {
                     drop(state);
                     reply(outcome);
                 }
                 _ => {}
             },
-            Answered::Probed(ticket) => {
-                if let Some(Request::Probe(reply)) = state.requests.remove(&ticket) {
+            DoormanAnswer::Probed(ticket) => {
+                if let Some(AwaitedReply::Probe(reply)) = state.requests.remove(&ticket) {
                     drop(state);
                     reply(());
                 }
@@ -386,7 +391,7 @@ impl Shared {
         }
         for waiting in state.queue.give_up() {
             match waiting {
-                Waiting::Order(order) => self.refuse(order.serial, DropReason::Restarting, RESTARTING),
+                QueuedMessage::Order(order) => self.refuse(order.serial, DropReason::Restarting, RESTARTING),
                 other => {
                     let request = other.ticket().and_then(|ticket| state.requests.remove(&ticket));
                     request.into_iter().for_each(|request| request.fail(RESTARTING));
@@ -402,7 +407,7 @@ impl Shared {
     }
 }
 
-impl Request {
+impl AwaitedReply {
     /// Replies that nothing comes of it. A reply must not come back here: the lock is held.
     fn fail(self, words: &str) {
         match self {

@@ -12,10 +12,11 @@ use std::process::{Command, ExitCode, Output};
 
 mod capture;
 mod database;
+mod doorman;
 mod runtime;
 mod wasm;
 
-use postern_confine::{Account, Confinement, SystemCalls};
+use postern_confine::{Account, Capabilities, CapabilitySet, Confinement, SystemCalls};
 
 /// A user that exists nowhere and owns nothing.
 const NOBODY: u32 = 65_534;
@@ -28,6 +29,7 @@ const WORK: &[Work] = &[
     ("wasm::cannot_load_what_it_compiles", wasm::cannot_load_what_it_compiles, "refused"),
     ("wasm::run", wasm::run, "7, out of bounds, overflow, unreachable, division, interrupt, 7"),
     ("database::commit", database::commit, "kept"),
+    ("doorman::guard", doorman::guard, "opened and closed"),
     ("runtime::turn", runtime::turn, "timer, stream, signal, blocking thread"),
     ("capture::read", capture::read, "payload"),
     ("capture::lose_the_interface", capture::lose_the_interface, "gone, and others go on"),
@@ -65,14 +67,20 @@ fn check(name: &str, end: &str) {
     assert_eq!(said.lines().last(), Some(end), "{name}: {status}\n{said}\n{complained}");
 }
 
-/// Confines this process as a role is.
+/// Confines this process as a role is that keeps no capability.
 fn confine(system_calls: SystemCalls) {
+    confine_but(CapabilitySet::empty(), system_calls);
+}
+
+/// Confines this process as a role is that keeps some.
+fn confine_but(kept: CapabilitySet, system_calls: SystemCalls) {
     let may_change_user = rustix::process::geteuid().is_root()
         && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
     let account = if may_change_user { Account { uid: NOBODY, gid: NOBODY } } else { Account::own() };
     let confinement = Confinement {
         account,
         may_share_user: !may_change_user,
+        capabilities: Capabilities::Only(kept),
         system_calls: Some(system_calls),
         ..Confinement::default()
     };

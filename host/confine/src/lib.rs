@@ -6,6 +6,21 @@
 //! **Everything here acts on the calling thread, and is inherited by threads that it starts later.** So it is applied before a second
 //! thread exists, which is before an asynchronous runtime is built; [`Confinement::apply`] counts the threads and refuses otherwise.
 //!
+//! ```no_run
+//! use postern_confine::{Account, Confinement, Files, SystemCalls};
+//!
+//! let confinement = Confinement {
+//!     account: Account { uid: 65_534, gid: 65_534 },
+//!     files: Files::beneath(["/var/cache/postern"])?,
+//!     system_calls: Some(SystemCalls::Engine),
+//!     ..Confinement::default()
+//! };
+//! for missing in confinement.apply()?.missing() {
+//!     println!("{missing}"); // Landlock: this kernel has none
+//! }
+//! # Ok::<_, Box<dyn std::error::Error>>(())
+//! ```
+//!
 //! Nothing here knows Postern: it is given numbers, descriptors and the name of a list.
 
 mod account;

@@ -104,8 +104,10 @@ impl Proof {
             must_fail(held, Barrier::Files, files.try_to_open(), "other files can be opened");
             self.try_outside(held);
         }
-        if self.has_list {
+        if self.has_list || self.files.is_some() {
             must_fail(held, Barrier::Tcp, try_tcp(), "connections can be made");
+        }
+        if self.has_list {
             try_to_start(held);
         }
     }

@@ -10,7 +10,7 @@ use postern_core::{GuardDoor, Observer, RuleId};
 use postern_sandbox::CodeSource;
 use postern_text::panic::PastPanic;
 
-use super::{NumberedReading, Origin, OriginFacts, Preparation};
+use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines};
 use crate::advice::advice;
 use crate::module_code::CodeProvider;
 use crate::state;
@@ -183,7 +183,7 @@ impl Preparation for LocalPreparation {
         state::open(&*self.shared.source, config, &self.activity, &self.shared.observer)
     }
 
-    fn doing(&self, tell: Box<dyn FnOnce(&[String]) + Send>) {
+    fn doing(&self, tell: TellLines) {
         tell(&self.doing_now().iter().map(ToString::to_string).collect::<Vec<_>>());
     }
 

@@ -1,4 +1,4 @@
-//! Answers: puts what the doorman says together again, and says what does not fit. It belongs to one link.
+//! DoormanAnswers: puts what the doorman says together again, and says what does not fit. It belongs to one link.
 
 use std::collections::HashMap;
 
@@ -12,7 +12,7 @@ const MOST_BEGUN: usize = 16;
 
 /// A whole answer.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Answered {
+pub(super) enum DoormanAnswer {
     Receipt(Receipt),
     PutInPlace(u64, Result<Posture, NotInPlace>),
     Listed(u64, Result<Listing, String>),
@@ -23,14 +23,14 @@ pub(super) enum Answered {
 
 /// What has come in pieces so far.
 #[derive(Debug)]
-pub(super) struct Answers {
+pub(super) struct DoormanAnswers {
     hello: Hello,
     is_known: bool,
     listings: HashMap<u64, Listing>,
     mistakes: HashMap<u64, Vec<(DoorId, String)>>,
 }
 
-impl Answers {
+impl DoormanAnswers {
     /// Expects the hello of this program.
     pub(super) fn new(hello: Hello) -> Self {
         Self { hello, is_known: false, listings: HashMap::new(), mistakes: HashMap::new() }
@@ -40,7 +40,7 @@ impl Answers {
     ///
     /// # Errors
     /// What does not fit, and then the link is of no use any more.
-    pub(super) fn take(&mut self, answer: LinkAnswer) -> Result<Option<Answered>, &'static str> {
+    pub(super) fn take(&mut self, answer: LinkAnswer) -> Result<Option<DoormanAnswer>, &'static str> {
         if self.listings.len() + self.mistakes.len() > MOST_BEGUN {
             return Err("it begins more than it ends");
         }
@@ -52,8 +52,8 @@ impl Answers {
             LinkAnswer::Hello(_) if self.is_known => return Err("it said hello twice"),
             LinkAnswer::Hello(_) => return Err("it is not the same program"),
             _ if !self.is_known => return Err("it did not say hello first"),
-            LinkAnswer::Receipt(receipt) => Answered::Receipt(receipt),
-            LinkAnswer::InPlace { ticket, posture } => Answered::PutInPlace(ticket, Ok(posture)),
+            LinkAnswer::Receipt(receipt) => DoormanAnswer::Receipt(receipt),
+            LinkAnswer::InPlace { ticket, posture } => DoormanAnswer::PutInPlace(ticket, Ok(posture)),
             LinkAnswer::Mistake { ticket, door, text } => {
                 let mistakes = self.mistakes.entry(ticket).or_default();
                 mistakes.push((door, text));
@@ -61,7 +61,7 @@ impl Answers {
             }
             LinkAnswer::NotInPlace { ticket, why, text } => {
                 let mistakes = self.mistakes.remove(&ticket).unwrap_or_default();
-                Answered::PutInPlace(ticket, Err(NotInPlace { why, text, mistakes }))
+                DoormanAnswer::PutInPlace(ticket, Err(NotInPlace { why, text, mistakes }))
             }
             LinkAnswer::Openings { ticket, openings } => {
                 let listing = self.listings.entry(ticket).or_default();
@@ -86,13 +86,13 @@ impl Answers {
                 // The engine relies on it, and sorts anew what is sorted already at no cost.
                 listing.openings.sort_by_key(|opening| (opening.door, opening.client));
                 match (ticket, outcome) {
-                    (0, Ok(())) => Answered::Changed(listing),
+                    (0, Ok(())) => DoormanAnswer::Changed(listing),
                     // The doorman has reported it.
                     (0, Err(_)) => return Ok(None),
-                    (ticket, outcome) => Answered::Listed(ticket, outcome.map(|()| listing)),
+                    (ticket, outcome) => DoormanAnswer::Listed(ticket, outcome.map(|()| listing)),
                 }
             }
-            LinkAnswer::Probed { ticket } => Answered::Probed(ticket),
+            LinkAnswer::Probed { ticket } => DoormanAnswer::Probed(ticket),
         }))
     }
 }
@@ -107,9 +107,9 @@ mod tests {
 
     use super::*;
 
-    fn answers() -> Answers {
+    fn answers() -> DoormanAnswers {
         let hello = Hello::of_this_process().unwrap();
-        let mut answers = Answers::new(hello);
+        let mut answers = DoormanAnswers::new(hello);
         assert_eq!(answers.take(LinkAnswer::Hello(hello)), Ok(None));
         answers
     }
@@ -135,10 +135,10 @@ mod tests {
             lived_on: BTreeSet::from([DoorId(1)]),
         };
         let end = LinkAnswer::Listed { ticket: 7, outcome: Ok(()) };
-        assert_eq!(answers.take(end.clone()), Ok(Some(Answered::Listed(7, Ok(listing)))));
-        assert_eq!(answers.take(end), Ok(Some(Answered::Listed(7, Ok(Listing::default())))));
+        assert_eq!(answers.take(end.clone()), Ok(Some(DoormanAnswer::Listed(7, Ok(listing)))));
+        assert_eq!(answers.take(end), Ok(Some(DoormanAnswer::Listed(7, Ok(Listing::default())))));
         let changed = LinkAnswer::Listed { ticket: 0, outcome: Ok(()) };
-        assert_eq!(answers.take(changed), Ok(Some(Answered::Changed(Listing::default()))));
+        assert_eq!(answers.take(changed), Ok(Some(DoormanAnswer::Changed(Listing::default()))));
     }
 
     #[test]
@@ -150,13 +150,13 @@ mod tests {
         let refusal = LinkAnswer::NotInPlace { ticket: 7, why, text: "wrong".to_owned() };
         let mistakes = vec![(DoorId(1), "no port".to_owned())];
         let expected = NotInPlace { why, text: "wrong".to_owned(), mistakes };
-        assert_eq!(answers.take(refusal), Ok(Some(Answered::PutInPlace(7, Err(expected)))));
+        assert_eq!(answers.take(refusal), Ok(Some(DoormanAnswer::PutInPlace(7, Err(expected)))));
     }
 
     #[test]
     fn nothing_counts_before_the_hello_of_the_same_program() {
         let hello = Hello::of_this_process().unwrap();
-        let mut fresh = Answers::new(hello);
+        let mut fresh = DoormanAnswers::new(hello);
         assert!(fresh.take(LinkAnswer::Probed { ticket: 1 }).is_err());
         assert!(fresh.take(LinkAnswer::Hello(Hello { layout: 0, ..hello })).is_err());
         let mut known = answers();

@@ -1,4 +1,4 @@
-//! Queue: what is to be sent to the doorman, what was sent and has no answer, and by which table orders go. Bounded, and it waits for nothing.
+//! DoormanQueue: what is to be sent to the doorman, what was sent and has no answer, and by which table orders go. Bounded, and it waits for nothing.
 
 use std::collections::{HashSet, VecDeque};
 
@@ -10,7 +10,7 @@ const MOST_WAITING: usize = 4096;
 
 /// Something to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiting {
+pub(super) enum QueuedMessage {
     Order(Order),
     PutInPlace { ticket: u64, table: u32, release: Release },
     List(u64),
@@ -28,8 +28,8 @@ pub(super) enum Flushed {
 
 /// The way to the doorman, in order.
 #[derive(Debug, Default)]
-pub(super) struct Queue {
-    waiting: VecDeque<Waiting>,
+pub(super) struct DoormanQueue {
+    waiting: VecDeque<QueuedMessage>,
     /// Orders without a receipt. The engine bounds their number.
     sent: HashSet<u64>,
     /// To be sent before anything else.
@@ -40,7 +40,7 @@ pub(super) struct Queue {
     asked: u32,
 }
 
-impl Queue {
+impl DoormanQueue {
     /// Begins with another doorman. What was in place is in place there, too.
     pub(super) fn begin(&mut self, hello: Hello) {
         self.hello = Some(hello);
@@ -48,7 +48,7 @@ impl Queue {
     }
 
     /// Appends something; false if too much waits.
-    pub(super) fn push(&mut self, waiting: Waiting) -> bool {
+    pub(super) fn push(&mut self, waiting: QueuedMessage) -> bool {
         let has_room = self.waiting.len() < MOST_WAITING;
         if has_room {
             self.waiting.push_back(waiting);
@@ -57,7 +57,7 @@ impl Queue {
     }
 
     /// Has something sent before all that waits.
-    pub(super) fn push_first(&mut self, waiting: Waiting) {
+    pub(super) fn push_first(&mut self, waiting: QueuedMessage) {
         self.waiting.push_front(waiting);
     }
 
@@ -75,23 +75,23 @@ impl Queue {
         }
         while let Some(waiting) = self.waiting.front().copied() {
             let request = match waiting {
-                Waiting::Order(order) => {
+                QueuedMessage::Order(order) => {
                     LinkRequest::Order { table: self.asked, processor: this_processor(), order }
                 }
-                Waiting::PutInPlace { ticket, table, release } => {
+                QueuedMessage::PutInPlace { ticket, table, release } => {
                     LinkRequest::PutInPlace { ticket, table, release }
                 }
-                Waiting::List(ticket) => LinkRequest::List { ticket },
-                Waiting::Probe(ticket) => LinkRequest::Probe { ticket },
+                QueuedMessage::List(ticket) => LinkRequest::List { ticket },
+                QueuedMessage::Probe(ticket) => LinkRequest::Probe { ticket },
             };
             if link.send(&request.encode()) != Sent::Sent {
                 return Flushed::Rest;
             }
             self.waiting.pop_front();
             match waiting {
-                Waiting::Order(order) => drop(self.sent.insert(order.serial)),
-                Waiting::PutInPlace { table, .. } => self.asked = table,
-                Waiting::List(_) | Waiting::Probe(_) => {}
+                QueuedMessage::Order(order) => drop(self.sent.insert(order.serial)),
+                QueuedMessage::PutInPlace { table, .. } => self.asked = table,
+                QueuedMessage::List(_) | QueuedMessage::Probe(_) => {}
             }
         }
         Flushed::All
@@ -120,16 +120,16 @@ impl Queue {
 
     /// The requests that wait.
     pub(super) fn tickets(&self) -> impl Iterator<Item = u64> {
-        self.waiting.iter().filter_map(Waiting::ticket)
+        self.waiting.iter().filter_map(QueuedMessage::ticket)
     }
 
     /// All that waits, which is not sent any more.
-    pub(super) fn give_up(&mut self) -> VecDeque<Waiting> {
+    pub(super) fn give_up(&mut self) -> VecDeque<QueuedMessage> {
         std::mem::take(&mut self.waiting)
     }
 }
 
-impl Waiting {
+impl QueuedMessage {
     /// The number of a request.
     pub(super) fn ticket(&self) -> Option<u64> {
         match self {
@@ -146,13 +146,13 @@ mod tests {
 
     use super::*;
 
-    fn order(serial: u64) -> Waiting {
+    fn order(serial: u64) -> QueuedMessage {
         let client = "192.0.2.7".parse().unwrap();
-        Waiting::Order(Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close })
+        QueuedMessage::Order(Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close })
     }
 
-    fn put(table: u32) -> Waiting {
-        Waiting::PutInPlace { ticket: u64::from(table), table, release: Release::Now }
+    fn put(table: u32) -> QueuedMessage {
+        QueuedMessage::PutInPlace { ticket: u64::from(table), table, release: Release::Now }
     }
 
     /// The serial and the table of the orders that arrive.
@@ -170,7 +170,7 @@ mod tests {
     #[test]
     fn an_order_goes_by_the_table_that_will_be_in_place_when_it_arrives() {
         let (own, other) = OrderLink::pair().unwrap();
-        let mut queue = Queue::default();
+        let mut queue = DoormanQueue::default();
         queue.begin(Hello::of_this_process().unwrap());
         for waiting in [put(1), order(1), put(2), order(2)] {
             assert!(queue.push(waiting));
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn a_full_link_fills_a_queue_that_is_bounded_and_sends_on_when_there_is_room() {
         let (own, other) = OrderLink::pair().unwrap();
-        let mut queue = Queue::default();
+        let mut queue = DoormanQueue::default();
         let mut pushed = 0;
         while queue.push(order(pushed)) {
             pushed += 1;

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::reading_messages::{
     FilesNotice, MOST_ANSWER, MOST_RANGES, ModuleAnswer, ReadingAnswer, ReadingRequest,
 };
-use crate::origin::{NumberedReading, Origin, OriginFacts, Preparation};
+use crate::origin::{NumberedReading, Origin, OriginFacts, Preparation, TellLines};
 use crate::state;
 use crate::watch::Noticed;
 
@@ -155,7 +155,7 @@ impl Preparation for RemotePreparation {
         }
     }
 
-    fn doing(&self, tell: Box<dyn FnOnce(&[String]) + Send>) {
+    fn doing(&self, tell: TellLines) {
         self.client.call_then(
             &ReadingRequest::Doing { ticket: self.ticket },
             move |answered| match answered {

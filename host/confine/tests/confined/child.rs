@@ -49,7 +49,20 @@ impl Program {
 
     /// What the kernel says of a process that is confined like this: `/proc/PID/status`. And what it says of itself.
     pub(crate) fn status(&self, user: Option<u32>, arguments: &str) -> (String, String) {
-        let mut child = self.command(user, arguments).spawn().unwrap();
+        Self::status_of(self.command(user, arguments), arguments)
+    }
+
+    /// The same of one that another program starts.
+    pub(crate) fn status_by(&self, starter: &str, arguments: &str) -> (String, String) {
+        let mut words = starter.split(' ').filter(|word| !word.is_empty());
+        let mut command = Command::new(words.next().unwrap());
+        command.args(words).arg(&self.file).arg("child").args(arguments.split(' '));
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Self::status_of(command, arguments)
+    }
+
+    fn status_of(mut command: Command, arguments: &str) -> (String, String) {
+        let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut said = String::new();
         for line in lines.by_ref().map_while(Result::ok).take_while(|line| line != "waiting") {

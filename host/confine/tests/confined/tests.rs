@@ -22,6 +22,7 @@ const TESTS: &[Test] = &[
         "a_capability_that_is_kept_outlives_the_change_of_user",
         a_capability_that_is_kept_outlives_the_change_of_user,
     ),
+    ("a_user_with_one_capability_keeps_it", a_user_with_one_capability_keeps_it),
     ("nothing_is_missing_on_this_machine", nothing_is_missing_on_this_machine),
     ("without_rights_the_user_stays_and_that_is_said", without_rights_the_user_stays_and_that_is_said),
     ("what_the_kernel_lacks_is_said", what_the_kernel_lacks_is_said),
@@ -122,6 +123,24 @@ fn a_capability_that_is_kept_outlives_the_change_of_user() {
     assert!(!said.contains("missing"), "{said}");
 }
 
+/// As in a container: no root, and what it needs as an ambient capability.
+fn a_user_with_one_capability_keeps_it() {
+    if !may_change_user() {
+        return skip("this user cannot become another");
+    }
+    let start = format!(
+        "setpriv --reuid {SOMEBODY} --regid {SOMEBODY} --clear-groups --inh-caps -all,+net_admin,+net_raw \
+         --ambient-caps -all,+net_admin,+net_raw"
+    );
+    let (status, said) = Program::new().status_by(&start, "share=yes keep=net_admin list=doorman");
+    for set in ["CapPrm", "CapEff"] {
+        assert_eq!(value(&status, set), "0000000000001000", "{set}\n{said}");
+    }
+    for set in ["CapInh", "CapAmb"] {
+        assert_eq!(value(&status, set), "0000000000000000", "{set}\n{said}");
+    }
+}
+
 fn nothing_is_missing_on_this_machine() {
     let program = Program::new();
     for list in LISTS {
@@ -174,6 +193,18 @@ fn what_the_kernel_lacks_is_said() {
     assert_eq!(missing(&format!("landlock {}", strict("doorman")))[..], [none]);
     let engine = missing(&format!("landlock {}", strict("engine")));
     assert_eq!(engine[..], [none, "files: other files can be opened"]);
+    // With neither, it all can be done, and the proof finds it: by the same user, whom the kernel would let signal the other.
+    let nothing = missing("landlock share=yes");
+    let all = [
+        none,
+        "files: other files can be opened",
+        "abstract UNIX sockets: those of others can be connected to",
+        "signals: the process that started it can be signalled",
+        "TCP: connections can be made",
+    ];
+    for line in all {
+        assert!(nothing.iter().any(|it| it == line), "{line}: {nothing:?}");
+    }
     if has_landlock() {
         let engine = missing(&format!("seccomp {}", strict("engine")));
         assert_eq!(engine[..], ["seccomp: this kernel has none", "execution: processes can be started"]);
