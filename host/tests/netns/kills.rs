@@ -66,12 +66,12 @@ fn orders_are_refused_by_name_while_no_doorman_comes() {
     let Some(_world) = World::new() else { return };
     let (mut supervisor, mut engine) = start();
     supervisor.kill();
-    let before = std::time::Instant::now();
+    let before = Instant::now();
     assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Err("restarting"));
     let waited = before.elapsed();
     assert!(waited > Duration::from_secs(1) && waited < Duration::from_secs(5), "{waited:?}");
     // Nothing waits any longer.
-    let before = std::time::Instant::now();
+    let before = Instant::now();
     assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Err("restarting"));
     assert!(engine.list().unwrap_err().contains("restarted"));
     assert!(engine.put_in_place(1).unwrap_err().text.contains("restarted"));
