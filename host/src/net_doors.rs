@@ -26,6 +26,9 @@ pub trait NetDoors: Send {
     /// Says what is open in the packet filter, from this run or an earlier one, or in words why that is not known.
     fn list(&self, reply: DoorsReply<Result<Listing, String>>);
 
+    /// Replies once everything that was asked before is done, or in words why that cannot be known: whether the doors are kept at all.
+    fn probe(&self, reply: DoorsReply<Result<(), String>>);
+
     /// Ends it after everything that was asked before, within a second. Openings stay open until their timeout.
     fn stop(&mut self);
 }
@@ -47,6 +50,10 @@ impl NetDoors for DoormanHandle {
 
     fn list(&self, reply: DoorsReply<Result<Listing, String>>) {
         Self::list(self, |listing| reply(listing.map_err(|error: DoormanError| chain(&error).to_string())));
+    }
+
+    fn probe(&self, reply: DoorsReply<Result<(), String>>) {
+        NetDoors::list(self, Box::new(|listing| reply(listing.map(drop))));
     }
 
     fn stop(&mut self) {

@@ -86,7 +86,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What became of a confinement: which barriers hold, which are missing.
+/// What became of a confinement: which barriers hold, which are missing. Displayed it is the names of those that hold.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "whoever confines a process reports what is missing"]
 pub struct Held {
@@ -135,6 +135,16 @@ impl Held {
     }
 }
 
+impl fmt::Display for Held {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, barrier) in self.holding.iter().enumerate() {
+            let comma = if index == 0 { "" } else { ", " };
+            write!(f, "{comma}{barrier}")?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +156,15 @@ mod tests {
         let lines: Vec<_> = held.missing().iter().map(ToString::to_string).collect();
         assert_eq!(lines, ["Landlock: this kernel has none"]);
         assert!(!held.is_complete());
+    }
+
+    #[test]
+    fn what_holds_is_a_list_of_names() {
+        let mut held = Held::default();
+        held.note(Barrier::Capabilities, Ok(()));
+        held.note(Barrier::SystemCalls, Ok(()));
+        held.note(Barrier::Capabilities, Ok(()));
+        assert_eq!(held.to_string(), "capabilities, seccomp");
     }
 
     #[test]

@@ -21,7 +21,7 @@ use crate::drop_reason::DropReason;
 use crate::durability::Durability;
 use crate::event::{Event, Request};
 use crate::moment::Moment;
-use crate::openings::{Opening, OpeningState, Openings};
+use crate::openings::{Opening, OpeningState, Openings, UnheardClose};
 use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
@@ -260,7 +260,9 @@ impl Engine {
             }
             before if durability != Durability::None => {
                 let unclosed = before.and_then(|before| match before.state {
-                    OpeningState::Closing { why, .. } => Some(why),
+                    OpeningState::Closing { why, tries } => {
+                        Some(UnheardClose { why, tries, order: before.newest_order })
+                    }
                     OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open => None,
                 });
                 self.record(Asked::new(asker, self.generation, request), key, lasts, unclosed, now);
@@ -424,6 +426,9 @@ impl Engine {
     }
 
     fn order_close(&mut self, key: OpeningKey, why: Why, asker: Option<RuleId>, now: Moment) {
+        if self.closes_already(key, now) {
+            return;
+        }
         let (mut rule, mut keeps_time) = (asker, false);
         let is_there = self.openings.change(key, |opening| {
             let tries = match opening.state {

@@ -77,7 +77,7 @@ pub use net_door::{
     GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
 };
 pub use once::{MAX_PER_RULE, UsedOnce};
-pub use openings::{Opening, OpeningState, Openings};
+pub use openings::{Opening, OpeningState, Openings, UnheardClose};
 pub use port_range::{GuardProtocol, PortRange};
 pub use posture::Posture;
 pub use release::Release;

@@ -45,8 +45,8 @@ impl Opening {
 pub enum OpeningState {
     /// Nothing was ordered so far: it is being recorded how to close it.
     Recording {
-        /// Why it was to be closed before, if it was open and may be so still.
-        unclosed: Option<Why>,
+        /// The close that it was to have before, if it was open and may be so still.
+        unclosed: Option<UnheardClose>,
     },
     /// The door was told to open and has not answered.
     Opening,
@@ -59,6 +59,17 @@ pub enum OpeningState {
         /// Why.
         why: Why,
     },
+}
+
+/// A close that had not been confirmed when its door was to be opened again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UnheardClose {
+    /// Why.
+    pub why: Why,
+    /// Orders to close so far.
+    pub tries: u32,
+    /// The number of the newest of them.
+    pub order: u64,
 }
 
 /// All openings, by door and client, with their deadlines in order.

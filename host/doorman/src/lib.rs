@@ -48,6 +48,7 @@ pub use error::{DoormanError, RulesetMistake};
 pub use keeper::GuardKeeper;
 pub use kept_connections::KeptConnections;
 pub use order_policy::OrderPolicy;
+pub use order_rate::OrderRate;
 pub use owner_socket::OwnerSocket;
 pub use postern_core::{Posture, Release};
 pub use redirections::{Redirection, redirections};

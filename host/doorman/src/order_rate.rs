@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 /// A bucket that fills at an even rate, and from which each order takes one token.
 #[derive(Debug)]
-pub(crate) struct OrderRate {
+pub struct OrderRate {
     per_second: u32,
     most: f64,
     tokens: f64,
@@ -12,20 +12,22 @@ pub(crate) struct OrderRate {
 }
 
 impl OrderRate {
-    /// A full bucket.
-    pub(crate) fn new(per_second: u32, most: u32, now: Instant) -> Self {
+    /// A full bucket of `most` tokens.
+    #[must_use]
+    pub fn new(per_second: u32, most: u32, now: Instant) -> Self {
         Self { per_second, most: f64::from(most), tokens: f64::from(most), filled_at: now }
     }
 
     /// Another rate and another size from now on. What is in the bucket stays, as far as it has room.
-    pub(crate) fn change(&mut self, per_second: u32, most: u32, now: Instant) {
+    pub fn change(&mut self, per_second: u32, most: u32, now: Instant) {
         self.fill(now);
         (self.per_second, self.most) = (per_second, f64::from(most));
         self.tokens = self.tokens.min(self.most);
     }
 
     /// Takes a token; false if there is none.
-    pub(crate) fn take(&mut self, now: Instant) -> bool {
+    #[must_use]
+    pub fn take(&mut self, now: Instant) -> bool {
         self.fill(now);
         let has_one = self.tokens >= 1.0;
         if has_one {

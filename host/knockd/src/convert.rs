@@ -27,7 +27,7 @@ const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 /// Most bytes of a name.
 const LONGEST_NAME: usize = 64;
 /// Where the text is to stand that names no rules.
-const POSTERN_TOML: &str = "postern.toml";
+pub(crate) const POSTERN_TOML: &str = "postern.toml";
 const TARGET: &str = "target";
 const SETTINGS: [&str; 5] = ["sequence", "within", "cooldown", "tcp_flags", TARGET];
 const IPV4: &str = "ipv4";
@@ -36,11 +36,11 @@ const IPV6: &str = "ipv6";
 const ADDRESS: &str = "%IP%";
 
 /// What a knockd.conf says, in Postern's own words.
-struct Converted {
+pub(crate) struct Converted {
     /// The text of `postern.toml`.
-    config: String,
+    pub(crate) config: String,
     /// The rule files, by their paths beside it.
-    rules: Vec<(PathBuf, String)>,
+    pub(crate) rules: Vec<(PathBuf, String)>,
     /// What opened doors in the knockd.conf and would not any more, or would open them otherwise.
     left_out: Vec<String>,
 }
@@ -54,7 +54,7 @@ impl fmt::Display for Converted {
 }
 
 /// `config`, read from `file`, as a configuration of Postern's own; `known_conf` has the names of its sections.
-fn convert(file: &Path, known_conf: &KnownConf, config: &Config) -> Converted {
+pub(crate) fn convert(file: &Path, known_conf: &KnownConf, config: &Config) -> Converted {
     let mut names = Vec::new();
     let section = |rule| ConvertedSection::read(rule, known_conf, config, &mut names);
     let sections: Vec<_> = config.rules.iter().map(section).collect();

@@ -24,5 +24,8 @@ mod background;
 mod daemon;
 mod pid_file;
 
+#[doc(hidden)]
+pub mod fuzzed;
+
 pub use daemon::Daemon;
 pub use run::run;

@@ -55,7 +55,8 @@ fn measure(how: &str) -> (Vec<u64>, Vec<u64>) {
         let request = LinkRequest::Order { table: 1, processor: this_processor(), order };
         let (start, sent_at) = (Instant::now(), now());
         assert_eq!(own.send(&request.encode()), Sent::Sent);
-        let LinkAnswer::Probed { ticket: arrived_at } = LinkAnswer::decode(&receive(&own).unwrap()).unwrap()
+        let LinkAnswer::Probed { ticket: arrived_at, .. } =
+            LinkAnswer::decode(&receive(&own).unwrap()).unwrap()
         else {
             panic!("another answer");
         };
@@ -74,7 +75,7 @@ fn answer(follows: bool) {
     while let Some(message) = receive(&link) {
         let ticket = now();
         let LinkRequest::Order { processor, .. } = LinkRequest::decode(&message).unwrap() else { return };
-        assert_eq!(link.send(&LinkAnswer::Probed { ticket }.encode()), Sent::Sent);
+        assert_eq!(link.send(&LinkAnswer::Probed { ticket, outcome: Ok(()) }.encode()), Sent::Sent);
         if follows {
             follower.follow(processor);
         }

@@ -57,7 +57,7 @@ const PROBED: u8 = 9;
 /// ```text
 ///  0  u8   kind: 1 hello, 2 receipt, 3 in place, 4 mistake, 5 not in place, 6 openings, 7 doors that lived on, 8 end of a listing, 9 probed
 ///  1  u8   outcome; 0 if it is done. Of a receipt: a reason's place in `DropReason::ALL`, plus 1. Of 3: 1 unguarded, 2 owned,
-///          3 the kernel has no owners, 4 found without one. Of 5: 1 mistakes, 2 another daemon's, 3 failed. Of 8: 1 failed
+///          3 the kernel has no owners, 4 found without one. Of 5: 1 mistakes, 2 another daemon's, 3 failed. Of 8 and 9: 1 failed
 ///  2  u16  bytes of the text, or number of entries
 ///  4  u32  door, of a mistake
 ///  8  u64  serial of the order, or ticket of the request; 0 of a listing that nobody asked for
@@ -129,6 +129,8 @@ pub enum LinkAnswer {
     Probed {
         /// That of the request.
         ticket: u64,
+        /// Why the packet filter does not answer; cut at [`MOST_TEXT`] bytes.
+        outcome: Result<(), String>,
     },
 }
 
@@ -190,14 +192,13 @@ impl LinkAnswer {
                 put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
                 write_entries(&mut bytes, DOOR, doors, |entry, door| put(entry, 0, door.0.to_le_bytes()));
             }
-            Self::Listed { ticket, outcome } => {
+            Self::Listed { ticket, outcome } | Self::Probed { ticket, outcome } => {
                 put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
                 if let Err(text) = outcome {
                     bytes[AT_OUTCOME] = 1;
                     write_text(&mut bytes, text);
                 }
             }
-            Self::Probed { ticket } => put(&mut bytes, AT_SERIAL, ticket.to_le_bytes()),
         }
         bytes
     }
@@ -241,12 +242,8 @@ impl LinkAnswer {
                 let door = |entry: &[u8]| Ok(DoorId(get_u32(entry, 0)));
                 Self::LivedOn { ticket, doors: read_entries(bytes, DOOR, door)? }
             }
-            LISTED => match outcome {
-                0 => Self::Listed { ticket, outcome: Ok(()) },
-                1 => Self::Listed { ticket, outcome: Err(read_text(bytes)?) },
-                other => return Err(Malformed::Outcome(other)),
-            },
-            PROBED => Self::Probed { ticket },
+            LISTED => Self::Listed { ticket, outcome: read_success(bytes)? },
+            PROBED => Self::Probed { ticket, outcome: read_success(bytes)? },
             other => return Err(Malformed::Kind(other)),
         };
         if answer.size() != bytes.len() {
@@ -304,6 +301,14 @@ fn read_outcome(bytes: &[u8]) -> Result<Result<(), OrderError>, Malformed> {
     let Some(place) = outcome.checked_sub(1) else { return Ok(Ok(())) };
     let reason = DropReason::ALL.get(usize::from(place)).ok_or(Malformed::Outcome(outcome))?;
     Ok(Err(OrderError::new(*reason, read_text(bytes)?)))
+}
+
+fn read_success(bytes: &[u8]) -> Result<Result<(), String>, Malformed> {
+    match bytes[AT_OUTCOME] {
+        0 => Ok(Ok(())),
+        1 => Ok(Err(read_text(bytes)?)),
+        other => Err(Malformed::Outcome(other)),
+    }
 }
 
 /// Writes as many entries as there is room for.

@@ -18,7 +18,7 @@ pub(super) enum DoormanAnswer {
     Listed(u64, Result<Listing, String>),
     /// Another program changed the ruleset.
     Changed(Listing),
-    Probed(u64),
+    Probed(u64, Result<(), String>),
 }
 
 /// What has come in pieces so far.
@@ -92,7 +92,7 @@ impl DoormanAnswers {
                     (ticket, outcome) => DoormanAnswer::Listed(ticket, outcome.map(|()| listing)),
                 }
             }
-            LinkAnswer::Probed { ticket } => DoormanAnswer::Probed(ticket),
+            LinkAnswer::Probed { ticket, outcome } => DoormanAnswer::Probed(ticket, outcome),
         }))
     }
 }
@@ -157,7 +157,7 @@ mod tests {
     fn nothing_counts_before_the_hello_of_the_same_program() {
         let hello = Hello::of_this_process().unwrap();
         let mut fresh = DoormanAnswers::new(hello);
-        assert!(fresh.take(LinkAnswer::Probed { ticket: 1 }).is_err());
+        assert!(fresh.take(LinkAnswer::Probed { ticket: 1, outcome: Ok(()) }).is_err());
         assert!(fresh.take(LinkAnswer::Hello(Hello { layout: 0, ..hello })).is_err());
         let mut known = answers();
         assert!(known.take(LinkAnswer::Hello(hello)).is_err());

@@ -9,16 +9,38 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use clap::ValueEnum as _;
 use postern_core::{GuardDoor, NetDoor, Observer, Report, What};
 use postern_doorman::OwnerSocket;
-use postern_link::{FromDoorman, MOST_DOORMAN_BYTES, OrderLink, Talk, TalkReceiver, TalkSender, ToDoorman};
+use postern_link::{
+    FromDoorman, Hello, MOST_DOORMAN_BYTES, OrderLink, Talk, TalkReceiver, TalkSender, ToDoorman,
+};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::observe::{self, Format};
 use engine_link::EngineLink;
 use keeping::Keeping;
 
 /// For how long the supervisor may leave a message of the doorman's unread before the doorman ends. It has to take a few in its whole life.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Is a doorman, until the supervisor at standard input is gone.
+///
+/// # Errors
+/// If the supervisor does not make sense, or nothing can be logged.
+pub fn run() -> anyhow::Result<()> {
+    let mut until_the_end = None;
+    let observe = |format: &str, level: &str| {
+        let format = Format::from_str(format, false).map_err(io::Error::other)?;
+        let (observer, guard) = observe::start(format, level).map_err(io::Error::other)?;
+        until_the_end = Some(guard);
+        Ok(observer)
+    };
+    let role = DoormanRole::start(Talk::of_standard_input()?, observe)?;
+    role.map_or(Ok(()), DoormanRole::serve)?;
+    drop(until_the_end);
+    Ok(())
+}
 
 /// The doorman of one supervisor.
 pub struct DoormanRole {
@@ -26,6 +48,8 @@ pub struct DoormanRole {
     supervisor: TalkSender,
     keeping: Keeping,
     engine: Option<EngineLink>,
+    /// Found out at the start: later this process may look at no file.
+    hello: Hello,
     observer: Arc<dyn Observer>,
 }
 
@@ -45,6 +69,7 @@ impl DoormanRole {
             return Err(unexpected("the first message does not start it"));
         };
         let observer = observe(&log_format, &log_level)?;
+        let hello = Hello::of_this_process()?;
         let socket = match sockets.into_iter().next() {
             Some(socket) => Some(OwnerSocket::adopt(socket)?),
             // Without nf_tables there may still be no door that needs it; if there is one, that says so.
@@ -54,7 +79,7 @@ impl DoormanRole {
         let sockets: Vec<_> = copy.iter().map(AsFd::as_fd).collect();
         supervisor.send(&FromDoorman::Started, &sockets)?;
         let keeping = Keeping::new(identity, socket, Arc::clone(&observer));
-        Ok(Some(Self { control, supervisor, keeping, engine: None, observer }))
+        Ok(Some(Self { control, supervisor, keeping, engine: None, hello, observer }))
     }
 
     /// Keeps the doors until the supervisor is gone. Guarded ports stay so then, and doors close on time.
@@ -133,11 +158,13 @@ impl DoormanRole {
             ToDoorman::Engine => {
                 let link = sockets.into_iter().next();
                 let link = link.ok_or_else(|| unexpected("the engine has no link"))?;
-                self.engine = Some(EngineLink::new(OrderLink::from(link))?);
+                self.engine = Some(EngineLink::new(OrderLink::from(link), self.hello));
                 return Ok(());
             }
             ToDoorman::Table(table) => {
-                return self.keeping.give(table).map_err(|refused| unexpected(&refused.to_string()));
+                // One that is too old is of no use any more; an engine that asks for it is told so.
+                let _ = self.keeping.give(table);
+                return Ok(());
             }
             ToDoorman::Guard { ticket, doors } => (ticket, self.keeping.guard(doors.into_iter().map(door))),
             ToDoorman::PutInPlace { ticket, table, release } => {

@@ -41,6 +41,21 @@ fn no_order_goes_beyond_the_table() {
     world.must_hear_nothing(CLIENT4, (HOST4, 22));
     let most = (0..5000).find(|_| engine.say(2, 1, CLIENT4, Act::Expire) == Err("orders-too-fast"));
     assert!(most.is_some(), "there is no limit to orders a second");
+    let is_refused = || {
+        engine.write(&LinkRequest::List { ticket: 1 }.encode());
+        loop {
+            match engine.read() {
+                Some(LinkAnswer::Listed { outcome, .. }) => break outcome.is_err(),
+                Some(LinkAnswer::Openings { .. } | LinkAnswer::LivedOn { .. }) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    };
+    assert!((0..5000).any(|_| is_refused()), "there is no limit to listings a second");
+    assert!(
+        matches!(engine.put_in_place(2), Some(LinkAnswer::NotInPlace { .. })),
+        "tables have the same limit"
+    );
 }
 
 #[test]
@@ -55,7 +70,7 @@ fn nonsense_ends_the_link_and_nothing_else() {
     {
         let engine = Hostile::start(supervisor.link());
         engine.write(&probe);
-        assert_eq!(engine.read(), Some(LinkAnswer::Probed { ticket: 1 }));
+        assert_eq!(engine.read(), Some(LinkAnswer::Probed { ticket: 1, outcome: Ok(()) }));
         engine.write(nonsense);
         assert_eq!(engine.read(), None, "{nonsense:?}");
     }

@@ -84,6 +84,14 @@ impl Engine {
         }
     }
 
+    /// The next receipt; none if there is none in time.
+    pub(crate) fn receipt_within(&self, patience: Duration) -> Option<Receipt> {
+        match self.events.recv_timeout(patience).ok()? {
+            DoormanEvent::Answered(receipt) => Some(receipt),
+            DoormanEvent::RulesetChanged(listing) => panic!("{listing:?}"),
+        }
+    }
+
     /// What is open after something changed.
     pub(crate) fn changed(&self) -> Listing {
         match self.event() {

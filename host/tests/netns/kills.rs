@@ -2,11 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_core::{Act, DropReason, Posture};
 use postern_doorman::DoormanEvent;
 use posternd::net_doors::NetDoors as _;
+use rustix::process::Signal;
 
 use crate::engine::{Engine, clients};
 use crate::supervisor::Supervisor;
@@ -29,7 +30,6 @@ fn a_killed_doorman_leaves_the_guard_up_and_owned_and_the_next_goes_on() {
     let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
     let (mut supervisor, mut engine) = start();
     let is_owned = engine.put_in_place(1).unwrap() == Posture::Owned;
-    assert_eq!(supervisor.hears_of(), 1);
     assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Ok(()));
     supervisor.kill();
     // No doorman is there.
@@ -42,7 +42,7 @@ fn a_killed_doorman_leaves_the_guard_up_and_owned_and_the_next_goes_on() {
     }
     // It waits for the next doorman.
     let serial = engine.order(SSH, NEIGHBOUR4, Act::Open(MINUTE));
-    let mut supervisor = supervisor.restart(table(1));
+    let supervisor = supervisor.restart(table(1));
     engine.reconnector.reconnect(OwnedFd::from(supervisor.link()));
     // What is open comes before the answers to what waited.
     let listing = engine.changed();
@@ -53,7 +53,6 @@ fn a_killed_doorman_leaves_the_guard_up_and_owned_and_the_next_goes_on() {
     world.must_connect(NEIGHBOUR4, (HOST4, 22));
     if is_owned {
         assert_eq!(engine.put_in_place(1).unwrap(), Posture::Owned, "the next doorman owns it, too");
-        assert_eq!(supervisor.hears_of(), 1);
         try_nft("delete table inet postern").unwrap_err();
     }
     // Once nobody holds the socket, the guard stays all the same.
@@ -67,12 +66,12 @@ fn orders_are_refused_by_name_while_no_doorman_comes() {
     let Some(_world) = World::new() else { return };
     let (mut supervisor, mut engine) = start();
     supervisor.kill();
-    let before = std::time::Instant::now();
+    let before = Instant::now();
     assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Err("restarting"));
     let waited = before.elapsed();
     assert!(waited > Duration::from_secs(1) && waited < Duration::from_secs(5), "{waited:?}");
     // Nothing waits any longer.
-    let before = std::time::Instant::now();
+    let before = Instant::now();
     assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Err("restarting"));
     assert!(engine.list().unwrap_err().contains("restarted"));
     assert!(engine.put_in_place(1).unwrap_err().text.contains("restarted"));
@@ -122,4 +121,36 @@ fn no_order_is_left_without_its_answer() {
         let are_listed = open.iter().all(|client| listed.contains(&client.parse().unwrap()));
         assert!(!open.is_empty() && are_listed, "{open:?} {listed:?}");
     }
+}
+
+/// A doorman that is stopped keeps no judging thread waiting, and what is too much is dropped by name.
+#[test]
+fn a_stopped_doorman_fills_a_bounded_queue() {
+    let Some(_world) = World::new() else { return };
+    let (supervisor, mut engine) = start();
+    supervisor.signal(Signal::STOP);
+    let before = Instant::now();
+    let mut orders: BTreeSet<_> =
+        (0..20_000).map(|_| engine.order(SSH, CLIENT4, Act::Open(MINUTE))).collect();
+    assert!(before.elapsed() < Duration::from_secs(5), "{:?}", before.elapsed());
+    let mut dropped = 0;
+    while let Some(receipt) = engine.receipt_within(Duration::from_millis(100)) {
+        let reason = receipt.outcome.as_ref().map_err(|error| error.reason());
+        assert_eq!(reason, Err(DropReason::LinkFull), "{receipt:?}");
+        assert!(orders.remove(&receipt.serial));
+        dropped += 1;
+    }
+    assert!(dropped > 10_000 && orders.len() > 4000, "{dropped} of 20,000");
+    supervisor.signal(Signal::CONT);
+    let mut done = 0;
+    while !orders.is_empty() {
+        let receipt = engine.receipt();
+        assert!(orders.remove(&receipt.serial));
+        match receipt.outcome.as_ref().map_err(|error| error.reason()) {
+            Ok(()) => done += 1,
+            Err(reason) => assert_eq!(reason, DropReason::OrdersTooFast),
+        }
+    }
+    assert!(done >= 1000, "{done}");
+    assert_eq!(clients(&engine.list().unwrap()), [CLIENT4.parse().unwrap()]);
 }

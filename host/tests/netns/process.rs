@@ -53,6 +53,10 @@ impl DoormanProcess {
         self.0.wait().unwrap().success()
     }
 
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
+    }
+
     /// As a lack of memory does it.
     pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();

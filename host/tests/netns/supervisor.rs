@@ -39,6 +39,11 @@ impl Supervisor {
         Self { process, sender, receiver, socket, tickets: 0 }
     }
 
+    /// Sends the doorman a signal.
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        self.process.signal(signal);
+    }
+
     /// Kills the doorman and does nothing else.
     pub(crate) fn kill(&mut self) {
         self.process.kill();

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use super::generation::{Asked, Asker};
 use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
-use crate::action::{Action, Why};
+use crate::action::Action;
 use crate::door::{Act, OpeningKey};
 use crate::drop_reason::DropReason;
 use crate::durability::{Durability, RecordError};
 use crate::moment::Moment;
-use crate::openings::{Opening, OpeningState};
+use crate::openings::{Opening, OpeningState, UnheardClose};
 use crate::report::{Report, What};
 use crate::tenant::RuleId;
 use crate::verdict::OpenRequest;
@@ -51,13 +51,13 @@ impl Records {
 }
 
 impl Engine {
-    /// Has an opening that nothing refuses recorded. `unclosed` says why it was to be closed, if it may be open still.
+    /// Has an opening that nothing refuses recorded. `unclosed` is the close that it was to have, if it may be open still.
     pub(super) fn record(
         &mut self,
         asked: Asked,
         key: OpeningKey,
         lasts: Duration,
-        unclosed: Option<Why>,
+        unclosed: Option<UnheardClose>,
         now: Moment,
     ) {
         self.last_serial += 1;
@@ -165,13 +165,33 @@ impl Engine {
             return;
         };
         match *unclosed {
-            Some(why) => {
+            Some(UnheardClose { why, .. }) => {
                 let rule = rule.clone();
                 self.tell(key, rule, what);
                 self.order_close(key, why, None, now);
             }
             None => drop(self.withdraw_record(key, None, what)),
         }
+    }
+
+    /// Whether an opening that is being recorded is being closed still, since it was open before. Then it only waits for that once more: one
+    /// opening is not closed twice.
+    pub(super) fn closes_already(&mut self, key: OpeningKey, now: Moment) -> bool {
+        let Some(Opening { state: OpeningState::Recording { unclosed: Some(close) }, .. }) =
+            self.openings.find(key)
+        else {
+            return false;
+        };
+        let UnheardClose { why, tries, order } = *close;
+        let is_under_way = self.under_way.contains_key(&order);
+        if is_under_way {
+            self.openings.change(key, |opening| {
+                opening.state = OpeningState::Closing { tries, why };
+                opening.newest_order = order;
+                opening.due = now.plus(ANSWER_LIMIT);
+            });
+        }
+        is_under_way
     }
 
     /// What was open before of an opening that is being recorded was closed.

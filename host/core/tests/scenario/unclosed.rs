@@ -165,3 +165,28 @@ fn a_door_of_an_earlier_run_that_does_not_close_is_kept_for_the_next() {
         "#]],
     );
 }
+
+/// One opening is closed once, whatever is asked while its command runs.
+#[test]
+fn a_close_under_way_is_not_ordered_again() {
+    check(
+        "+0 open knock 192.0.2.1 door=lamp
+         +1 delay 3
+         +1 records 5
+         +10 end
+         +11 open knock 192.0.2.1 door=lamp
+         +12 close knock 192.0.2.1 door=lamp
+         +20 end",
+        expect![[r#"
+            +0.0   -> lamp open 10s 192.0.2.1
+            +0.0   -> journal lamp 10s 192.0.2.1
+            +0.0 knock lamp 192.0.2.1: opened 10s
+            +10.0   -> lamp close 192.0.2.1
+            +10.0 end: 1 openings, settled false
+            +11.0   -> record lamp 10s 192.0.2.1
+            +13.0 knock lamp 192.0.2.1: closed Expired
+            +16.0   -> journal struck out 192.0.2.1
+            +20.0 end: 0 openings, settled true
+        "#]],
+    );
+}

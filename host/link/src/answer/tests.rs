@@ -81,7 +81,16 @@ fn every_field_has_its_place() {
         ANSWER_SIZE,
         &["08010200", "00000000", "0700000000000000", "6162"],
     );
-    check(&LinkAnswer::Probed { ticket }, ANSWER_SIZE, &["09000000", "00000000", "0700000000000000"]);
+    check(
+        &LinkAnswer::Probed { ticket, outcome: Ok(()) },
+        ANSWER_SIZE,
+        &["09000000", "00000000", "0700000000000000"],
+    );
+    check(
+        &LinkAnswer::Probed { ticket, outcome: Err("ab".to_owned()) },
+        ANSWER_SIZE,
+        &["09010200", "00000000", "0700000000000000", "6162"],
+    );
     let hello = LinkAnswer::Hello(Hello::of_this_process().unwrap());
     assert_eq!(LinkAnswer::decode(&hello.encode()), Ok(hello));
 }

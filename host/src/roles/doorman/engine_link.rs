@@ -1,11 +1,11 @@
 //! EngineLink: the doorman's end of the order link. It takes as much as it can answer, and drops nothing.
 
 use std::collections::VecDeque;
-use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use postern_core::Listing;
+use postern_doorman::OrderRate;
 use postern_link::{
     Hello, LARGEST_ANSWER, LinkAnswer, LinkRequest, MOST_DOORS, MOST_OPENINGS, NotInPlace, OrderLink,
     ProcessorFollower, Received, Sent,
@@ -23,6 +23,12 @@ const MOST_WAITING: usize = 256;
 /// Most openings that a listing tells of: more than the engine keeps.
 const MOST_LISTED: usize = 1 << 18;
 
+/// Tables to put in place and listings that an engine may ask for in a second, over time. It asks for two or three at a reload.
+const REQUESTS_PER_SECOND: u32 = 50;
+/// So many of them may come at once.
+const BURST_OF_REQUESTS: u32 = 200;
+const TOO_MANY: &str = "the engine asks for too many tables and listings";
+
 /// Why the link ended; none if the engine is gone.
 type End = Option<String>;
 
@@ -37,22 +43,24 @@ pub(super) struct EngineLink {
     /// Another program changed the ruleset while much waited; to be listed once there is room.
     is_changed: bool,
     hello: Hello,
+    /// What is asked besides orders costs more than they do.
+    requests: OrderRate,
     follower: ProcessorFollower,
 }
 
 impl EngineLink {
     /// Greets the engine.
-    pub(super) fn new(link: OrderLink) -> io::Result<Self> {
-        let hello = Hello::of_this_process()?;
-        Ok(Self {
+    pub(super) fn new(link: OrderLink, hello: Hello) -> Self {
+        Self {
             link,
             inbox: Box::new([0; LARGEST_ANSWER]),
             outbox: VecDeque::from([LinkAnswer::Hello(hello).encode()]),
             is_known: false,
             is_changed: false,
             hello,
+            requests: OrderRate::new(REQUESTS_PER_SECOND, BURST_OF_REQUESTS, Instant::now()),
             follower: ProcessorFollower::of_this_thread(),
-        })
+        }
     }
 
     /// For what to wait.
@@ -133,14 +141,23 @@ impl EngineLink {
                 return Err(Some("engine to doorman: it said hello twice".to_owned()));
             }
             LinkRequest::PutInPlace { ticket, table, release } => {
-                let outcome = keeping.put_in_place_for_engine(table, release, Instant::now());
+                let now = Instant::now();
+                let outcome = match self.requests.take(now) {
+                    true => keeping.put_in_place_for_engine(table, release, now),
+                    false => Err(NotInPlace::failed(TOO_MANY)),
+                };
                 self.outbox.extend(put_in_place_answers(ticket, outcome).iter().map(LinkAnswer::encode));
             }
             LinkRequest::List { ticket } => {
-                let listing = keeping.list();
+                let listing = match self.requests.take(Instant::now()) {
+                    true => keeping.list(),
+                    false => Err(TOO_MANY.to_owned()),
+                };
                 self.tell(ticket, listing.as_ref().map_err(String::clone));
             }
-            LinkRequest::Probe { ticket } => self.outbox.push_back(LinkAnswer::Probed { ticket }.encode()),
+            LinkRequest::Probe { ticket } => {
+                self.outbox.push_back(LinkAnswer::Probed { ticket, outcome: Ok(()) }.encode());
+            }
             LinkRequest::Order { .. } => {}
         }
         Ok(())

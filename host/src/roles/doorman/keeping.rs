@@ -120,8 +120,11 @@ impl Keeping {
         release: Release,
         now: Instant,
     ) -> Result<Posture, NotInPlace> {
+        let before = self.tables.in_place().map(|table| table.number);
         let posture = self.put_in_place(number, release, now)?;
-        self.put_in_place.push_back(number);
+        if before != Some(number) {
+            self.put_in_place.push_back(number);
+        }
         Ok(posture)
     }
 
