@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
-use postern_core::{DoorId, DoorPolicy, DoorsTable, Durability, Grant, NetDoor, OrderLimits, Policy};
+use postern_core::{DoorId, DoorPolicy, DoorsTable, Durability, Grant, NetDoor, OrderLimits, Policy, RuleId};
 
 /// A configuration's doors with their numbers, and what each rule may do with them.
 #[derive(Clone, Debug)]
 pub struct Plan {
     /// Its number, higher than that of every earlier one: orders to doors say by which plan they go.
     pub number: u32,
+    /// The numbers by which other processes know its rules; none of a rule that they do not know.
+    pub rules: HashMap<RuleId, u32>,
     /// The doors.
     pub doors: Vec<(DoorId, DoorKind)>,
     /// What the engine checks verdicts against.
@@ -80,7 +82,7 @@ impl DoorNumbers {
         };
         let doors = numbered.into_iter().map(|(id, door)| (id, door.kind.clone())).collect();
         self.last_plan += 1;
-        Plan { number: self.last_plan, doors, policy: Arc::new(policy) }
+        Plan { number: self.last_plan, rules: HashMap::new(), doors, policy: Arc::new(policy) }
     }
 
     /// A number for a door that is in no configuration.
