@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postern_capture::LocalNetwork;
 use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
-use postern_core::{Event, Observer, Release, Report, What};
+use postern_core::{Event, Observer, OpeningKey, Release, Report, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Generation, Pool};
 use sd_notify::NotifyState;
@@ -22,6 +22,7 @@ use crate::assemble::RefusedTenant;
 use crate::captures::Captures;
 use crate::clock::until;
 use crate::compile::CompileService;
+use crate::doors::policy_of_recorded;
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
@@ -171,6 +172,11 @@ impl App {
             MainLoopEvent::Answered(receipt) => self.engine.handle(Event::Answered(receipt)),
             MainLoopEvent::Recorded { serial, result } => {
                 self.engine.handle(Event::Recorded { serial, result });
+            }
+            MainLoopEvent::HandedOver { key, remaining, name } => {
+                let policy = policy_of_recorded(&name, remaining);
+                let OpeningKey { door, client, .. } = key;
+                self.engine.handle(Event::Inherited { door, policy, client, remaining });
             }
             MainLoopEvent::Ledger(answer) => self.engine.ledger_said(answer),
             MainLoopEvent::RulesetChanged(open) => self.engine.handle(Event::Listed(open)),

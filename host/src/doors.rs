@@ -4,26 +4,26 @@
 //! processes. Either gets an [`Order`] and answers with a receipt, both plain values, so that each can become a process of
 //! its own with fewer privileges than this one.
 
-use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_capture::Shown;
-use postern_config::{Config, DoorKind};
+use postern_config::Config;
 use postern_core::{
     Again, ConfigIdentity, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor,
     Observer, OpeningKey, Order, OrderLimits, Posture, Release, RuleId,
 };
 use postern_doorman::{DoormanEvent, DoormanHandle};
 use postern_link::NotInPlace;
-use postern_runner::{Call, Commands, Journal, JournalRecord, Runner, RunnerEvent};
+use postern_runner::{Journal, JournalRecord, Runner, RunnerEvent};
 use tokio::sync::oneshot;
 
+use crate::command_doors::{CommandDoors, LocalCommandDoors};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::net_doors::NetDoors;
 use crate::origin::Numbers;
 use crate::plan::{DoorNumbers, Plan};
+use crate::remote_runner::RemoteRunnerEvent;
 
 /// There is no answer any more.
 const GONE: &str = "the thread of the packet filter has ended";
@@ -31,9 +31,8 @@ const GONE: &str = "the thread of the packet filter has ended";
 /// All doors, by number.
 pub(crate) struct Doors {
     net: Box<dyn NetDoors>,
-    runner: Runner,
+    commands: Box<dyn CommandDoors>,
     numbers: DoorNumbers,
-    commands: HashMap<DoorId, Commands>,
     /// The newest plan's part for the packet filter.
     in_place: Option<DoorsTable>,
 }
@@ -50,37 +49,26 @@ impl Doors {
             let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
             DoormanHandle::start(tell, Arc::clone(&observer), identity)?
         };
+        let runner = Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer);
         Ok(Self {
             net: Box::new(net),
-            runner: Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer),
+            commands: Box::new(LocalCommandDoors::new(runner)),
             numbers: DoorNumbers::default(),
-            commands: HashMap::new(),
             in_place: None,
         })
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.
     pub(crate) fn use_journal(&self, journal: Journal) {
-        self.runner.use_journal(journal);
+        self.commands.use_journal(journal);
     }
 
     /// Takes over what an earlier run opened and could not close; what the engine must know of it.
     pub(crate) fn inherit(&mut self, row: u64, record: JournalRecord) -> Event {
         let door = self.numbers.next();
         let (client, remaining) = (record.client, record.remaining());
-        let name = record.door.as_str().into();
-        let policy = DoorPolicy {
-            name,
-            lasts: remaining,
-            keeps_time: false,
-            // It is in the journal, and is never opened.
-            durability: Durability::None,
-            again: Again::Extend,
-            prefixes: Vec::new(),
-            takes_links: true,
-        };
-        self.commands.insert(door, Commands::Recorded(Arc::new(record.clone())));
-        self.runner.inherit(OpeningKey { door, client, occurrence: 0 }, row, record);
+        let policy = policy_of_recorded(&record.door, remaining);
+        self.commands.inherit(OpeningKey { door, client, occurrence: 0 }, row, record);
         Event::Inherited { door, policy, client, remaining }
     }
 
@@ -108,9 +96,7 @@ impl Doors {
         plan: &Plan,
         release: Release,
     ) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
-        // Commands of doors that are gone stay: something may still be open that only they can close.
-        let commands = plan.doors.iter().filter_map(|(id, kind)| Some((*id, commands_of(kind)?)));
-        self.commands.extend(commands);
+        self.commands.follow(plan);
         let table = plan.doors_table();
         let answer = self.put_in_place(&table, release);
         self.in_place = Some(table);
@@ -133,50 +119,42 @@ impl Doors {
 
     /// Has a door carry out an order. Its receipt comes as an event of the main loop, also if the order fails.
     pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
-        match self.commands.get(&order.door) {
-            Some(commands) => {
-                let Order { serial, door: id, client, occurrence, act } = order;
-                let (key, shown) = (OpeningKey { door: id, client, occurrence }, Shown(client));
-                self.runner.run(commands, serial, act, &Call { key, rule, door, client: &shown });
-            }
-            None => self.net.carry_out(order),
+        match self.commands.has(order.door) {
+            true => self.commands.carry_out(order, rule, door),
+            false => self.net.carry_out(order),
         }
     }
 
     /// Has the journal write down how to close an opening of a command door that will last so long. The answer comes as a
     /// [`MainLoopEvent::Recorded`].
     pub(crate) fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, door: &str) {
-        if let Some(commands) = self.commands.get(&key.door) {
-            let shown = Shown(key.client);
-            let call = Call { key, rule: Some(rule), door, client: &shown };
-            self.runner.record(commands, serial, lasts, &call);
-        }
+        self.commands.record(serial, key, lasts, rule, door);
     }
 
     /// Strikes out of the journal an opening that was recorded and will not be ordered.
     pub(crate) fn strike_out(&self, key: OpeningKey) {
-        self.runner.strike_out(key);
+        self.commands.strike_out(key);
     }
 
     /// Notes in the journal for how long an opening lasts from now.
     pub(crate) fn note(&self, key: OpeningKey, lasts: Duration) {
-        self.runner.note(key, lasts);
+        self.commands.note(key, lasts);
     }
 
     /// Keeps the journal's entry of an opening that the engine does not try to close any more.
     pub(crate) fn abandon(&self, key: OpeningKey) {
-        self.runner.abandon(key);
+        self.commands.abandon(key);
     }
 
     /// How many openings of command doors were given up and are still open.
     pub(crate) fn abandoned(&self) -> usize {
-        self.runner.abandoned()
+        self.commands.abandoned()
     }
 
     /// Ends the thread of the packet filter, and has the journal written. Everything that is open there stays open for its time.
     pub(crate) fn stop(&mut self) {
         self.net.stop();
-        self.runner.flush();
+        self.commands.flush();
     }
 
     fn put_in_place(
@@ -199,6 +177,17 @@ impl From<DoormanEvent> for MainLoopEvent {
     }
 }
 
+impl From<RemoteRunnerEvent> for MainLoopEvent {
+    fn from(event: RemoteRunnerEvent) -> Self {
+        match event {
+            RemoteRunnerEvent::Runner(event) => event.into(),
+            RemoteRunnerEvent::HandedOver { key, remaining, name } => {
+                Self::HandedOver { key, remaining, name }
+            }
+        }
+    }
+}
+
 impl From<RunnerEvent> for MainLoopEvent {
     fn from(event: RunnerEvent) -> Self {
         match event {
@@ -208,11 +197,16 @@ impl From<RunnerEvent> for MainLoopEvent {
     }
 }
 
-/// The commands of a door; none if no command opens it.
-fn commands_of(door: &DoorKind) -> Option<Commands> {
-    match door {
-        DoorKind::Net(_) => None,
-        DoorKind::Command(door) => Some(Commands::Argv(Arc::new(door.clone()))),
-        DoorKind::Shell(door) => Some(Commands::Shell(Arc::new(door.clone()))),
+/// What there is to know of a door of which only the journal knows.
+pub(crate) fn policy_of_recorded(name: &str, remaining: Duration) -> DoorPolicy {
+    DoorPolicy {
+        name: name.into(),
+        lasts: remaining,
+        keeps_time: false,
+        // It is in the journal, and is never opened.
+        durability: Durability::None,
+        again: Again::Extend,
+        prefixes: Vec::new(),
+        takes_links: true,
     }
 }

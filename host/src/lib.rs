@@ -3,6 +3,7 @@
 //! In the order of a packet's way: `postern-capture` makes a knock of a frame, `postern-sandbox` has rules judge it, `postern-core`
 //! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
 
+pub mod command_doors;
 mod doors;
 mod ledger;
 pub mod net_doors;
@@ -10,6 +11,7 @@ mod not_in_place;
 mod one_time;
 pub mod plan;
 pub mod remote_doorman;
+pub mod remote_runner;
 // What is a process of its own.
 #[allow(dead_code, unused_imports, reason = "wip")]
 pub mod roles;

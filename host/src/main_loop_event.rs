@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use postern_config::{Config, Mistakes};
-use postern_core::{ClaimError, Listing, Receipt, RecordError, RuleId};
+use postern_core::{ClaimError, Listing, OpeningKey, Receipt, RecordError, RuleId};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
@@ -21,6 +22,14 @@ pub(crate) enum MainLoopEvent {
         /// The number of the record.
         serial: u64,
         result: Result<(), RecordError>,
+    },
+    /// Something is open that an earlier engine ordered; the runner's process knows how to close it.
+    HandedOver {
+        key: OpeningKey,
+        /// For how long from now.
+        remaining: Duration,
+        /// The door's name.
+        name: String,
     },
     /// The ledger answered a claim, cannot be used any more, or can be used again.
     Ledger(postern_ledger::Answer),

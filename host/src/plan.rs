@@ -15,7 +15,7 @@ pub struct Plan {
     /// The number of the table of these doors, higher than that of every earlier one: orders to doors say by which they go. Other processes
     /// have it under the same number.
     pub table: u32,
-    /// How other processes call its rules.
+    /// The numbers by which other processes know its rules; none of a rule that they do not know.
     pub rules: HashMap<RuleId, u32>,
     /// The doors.
     pub doors: Vec<(DoorId, DoorKind)>,

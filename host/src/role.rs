@@ -9,15 +9,23 @@ use std::process::{Command, ExitCode};
 
 use clap::ValueEnum;
 use postern_link::Talk;
+use postern_text::{chain, terminal};
 use rustix::fs::{Mode, OFlags, open};
 
 use crate::compile;
+use crate::roles::{doorman, engine, runner};
 
 /// What such a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
     /// Compiles one module.
     Compiler,
+    /// Keeps the doors of the packet filter.
+    Doorman,
+    /// Sees packets and runs rules.
+    Engine,
+    /// Runs commands.
+    Runner,
 }
 
 impl Role {
@@ -26,13 +34,30 @@ impl Role {
     pub fn run(self) -> ExitCode {
         match self {
             Self::Compiler => compile::run_compiler(),
+            Self::Doorman => status("doorman", doorman::run()),
+            Self::Engine => status("engine", engine::run()),
+            Self::Runner => status("runner", runner::run()),
         }
     }
 
     /// Its name on the command line.
-    const fn name(self) -> &'static str {
+    pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Compiler => "compiler",
+            Self::Doorman => "doorman",
+            Self::Engine => "engine",
+            Self::Runner => "runner",
+        }
+    }
+}
+
+/// The status of a role that ended; what it could not tell its supervisor is said on standard error.
+fn status(role: &str, done: anyhow::Result<()>) -> ExitCode {
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(terminal::err(format_args!("posternd: the {role} ends: {}", chain(&*error))));
+            ExitCode::FAILURE
         }
     }
 }
@@ -50,7 +75,7 @@ impl OwnProgram {
         Ok(Self(open("/proc/self/exe", OFlags::PATH | OFlags::CLOEXEC, Mode::empty())?))
     }
 
-    /// A command that runs it in a role, with nothing of this process's environment, and the other end of its link.
+    /// A command that runs it in a role, with nothing of this process's environment unless it runs commands, and the other end of its link.
     ///
     /// # Errors
     /// If there are too many open files.
@@ -58,7 +83,11 @@ impl OwnProgram {
         let (own, its) = Talk::pair()?;
         let mut command = Command::new(format!("/proc/self/fd/{}", self.0.as_fd().as_raw_fd()));
         command.arg0(format!("posternd: {}", role.name())).args(["role", role.name()]);
-        command.env_clear().current_dir("/").stdin(OwnedFd::from(its));
+        command.stdin(OwnedFd::from(its));
+        // Commands get what the daemon was started with.
+        if role != Role::Runner {
+            command.env_clear().current_dir("/");
+        }
         Ok((command, own))
     }
 }

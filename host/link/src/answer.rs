@@ -15,15 +15,15 @@ pub const ANSWER_SIZE: usize = 256;
 /// The size of those that list something, in bytes.
 pub const LARGEST_ANSWER: usize = 4096;
 
-const AT_KIND: usize = 0;
-const AT_OUTCOME: usize = 1;
+pub(crate) const AT_KIND: usize = 0;
+pub(crate) const AT_OUTCOME: usize = 1;
 const AT_COUNT: usize = 2;
 const AT_DOOR: usize = 4;
-const AT_SERIAL: usize = 8;
-const AT_REST: usize = 16;
+pub(crate) const AT_SERIAL: usize = 8;
+pub(crate) const AT_REST: usize = 16;
 
 /// Bytes of an opening in a list.
-const OPENING: usize = 40;
+pub(crate) const OPENING: usize = 40;
 const AT_OPENING_DOOR: usize = 0;
 const AT_OPENING_LINK: usize = 4;
 const AT_OPENING_MILLISECONDS: usize = 8;
@@ -153,14 +153,7 @@ impl LinkAnswer {
         bytes[AT_KIND] = self.kind();
         match self {
             Self::Hello(hello) => hello.write(&mut bytes),
-            Self::Receipt(Receipt { serial, outcome }) => {
-                put(&mut bytes, AT_SERIAL, serial.to_le_bytes());
-                if let Err(error) = outcome {
-                    let place = DropReason::ALL.iter().position(|reason| *reason == error.reason());
-                    bytes[AT_OUTCOME] = place.and_then(|n| u8::try_from(n + 1).ok()).unwrap_or(u8::MAX);
-                    write_text(&mut bytes, &error.to_string());
-                }
-            }
+            Self::Receipt(receipt) => write_receipt(&mut bytes, receipt),
             Self::InPlace { ticket, posture } => {
                 put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
                 bytes[AT_OUTCOME] = match posture {
@@ -214,7 +207,7 @@ impl LinkAnswer {
         let (ticket, outcome) = (get_u64(bytes, AT_SERIAL), bytes[AT_OUTCOME]);
         let answer = match bytes[AT_KIND] {
             HELLO => Self::Hello(Hello::read(bytes)),
-            RECEIPT => Self::Receipt(Receipt { serial: ticket, outcome: read_outcome(bytes)? }),
+            RECEIPT => Self::Receipt(read_receipt(bytes)?),
             IN_PLACE => {
                 let posture = match outcome {
                     1 => Posture::Unguarded,
@@ -285,15 +278,39 @@ const _: () = assert!(HELLO_END <= ANSWER_SIZE);
 
 /// Writes as much of a text as there is room for.
 fn write_text(bytes: &mut [u8], text: &str) {
-    let text = &text[..text.floor_char_boundary(bytes.len() - AT_REST)];
+    write_text_at(bytes, AT_REST, text);
+}
+
+/// Writes a text to the end of a message, from that place on; as much of it as there is room for.
+pub(crate) fn write_text_at(bytes: &mut [u8], at: usize, text: &str) {
+    let text = &text[..text.floor_char_boundary(bytes.len() - at)];
     put(bytes, AT_COUNT, u16::try_from(text.len()).unwrap_or_default().to_le_bytes());
-    bytes[AT_REST..AT_REST + text.len()].copy_from_slice(text.as_bytes());
+    bytes[at..at + text.len()].copy_from_slice(text.as_bytes());
 }
 
 fn read_text(bytes: &[u8]) -> Result<String, Malformed> {
+    read_text_at(bytes, AT_REST)
+}
+
+/// The text from that place on.
+pub(crate) fn read_text_at(bytes: &[u8], at: usize) -> Result<String, Malformed> {
     let length = usize::from(u16::from_le_bytes(get(bytes, AT_COUNT)));
-    let text = bytes.get(AT_REST..AT_REST + length).ok_or(Malformed::Text)?;
+    let text = bytes.get(at..at + length).ok_or(Malformed::Text)?;
     Ok(std::str::from_utf8(text).map_err(|_| Malformed::Text)?.to_owned())
+}
+
+/// Writes a receipt but for its kind.
+pub(crate) fn write_receipt(bytes: &mut [u8], Receipt { serial, outcome }: &Receipt) {
+    put(bytes, AT_SERIAL, serial.to_le_bytes());
+    if let Err(error) = outcome {
+        let place = DropReason::ALL.iter().position(|reason| *reason == error.reason());
+        bytes[AT_OUTCOME] = place.and_then(|n| u8::try_from(n + 1).ok()).unwrap_or(u8::MAX);
+        write_text(bytes, &error.to_string());
+    }
+}
+
+pub(crate) fn read_receipt(bytes: &[u8]) -> Result<Receipt, Malformed> {
+    Ok(Receipt { serial: get_u64(bytes, AT_SERIAL), outcome: read_outcome(bytes)? })
 }
 
 fn read_outcome(bytes: &[u8]) -> Result<Result<(), OrderError>, Malformed> {
@@ -332,7 +349,7 @@ fn read_entries<T>(
     places.take(usize::from(count)).map(read).collect()
 }
 
-fn write_opening(entry: &mut [u8], opening: &ListedOpening) {
+pub(crate) fn write_opening(entry: &mut [u8], opening: &ListedOpening) {
     let ListedOpening { door, client, remaining } = opening;
     put(entry, AT_OPENING_DOOR, door.0.to_le_bytes());
     put(entry, AT_OPENING_LINK, client.link().to_le_bytes());
@@ -345,7 +362,7 @@ fn write_opening(entry: &mut [u8], opening: &ListedOpening) {
     entry[AT_OPENING_PREFIX] = client.width();
 }
 
-fn read_opening(entry: &[u8]) -> Result<ListedOpening, Malformed> {
+pub(crate) fn read_opening(entry: &[u8]) -> Result<ListedOpening, Malformed> {
     let milliseconds = get_u64(entry, AT_OPENING_MILLISECONDS);
     if !(1..=LONGEST_MS).contains(&milliseconds) {
         return Err(Malformed::Time(milliseconds));

@@ -11,14 +11,14 @@ pub const MOST_DOORMAN_BYTES: usize = 16 << 20;
 /// From the supervisor.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ToDoorman {
-    /// The first of all; [`FromDoorman::Started`] answers. With the owner socket of the doorman before, if there was one.
+    /// The first of all; [`FromDoorman::Started`] answers. With a stream for reports, and the owner socket of the doorman before, if there was one.
     Start {
         /// The configuration that the guard belongs to; without one nothing is guarded and no table removed.
         identity: Option<ConfigIdentity>,
-        /// How log lines look, as on the command line.
-        log_format: String,
-        /// Which log lines there are, as on the command line.
-        log_level: String,
+        /// Which log lines there are: a filter as `tracing` has it.
+        log_filter: String,
+        /// The user and the group to become; none to stay.
+        account: Option<(u32, u32)>,
     },
     /// Close these ports before anything else is known of the configuration; [`FromDoorman::Done`] answers. Only before any table is in
     /// place.
@@ -28,7 +28,7 @@ pub enum ToDoorman {
         /// Doors that cannot be opened yet. Ports that were guarded before stay so.
         doors: Vec<GuardDoor>,
     },
-    /// Take a table that the engine may have put in place later. Nothing answers.
+    /// Take a table that the engine may have put in place later; [`FromDoorman::Took`] answers.
     Table(DoorsTable),
     /// Put a table in place: the one that was in place when the doorman before this one ended. [`FromDoorman::Done`] answers.
     PutInPlace {
@@ -55,6 +55,18 @@ pub enum FromDoorman {
         ticket: u64,
         /// How well the guarded ports are protected now.
         outcome: Result<Posture, NotInPlace>,
+    },
+    /// It has given up what it does not need.
+    Confined {
+        /// What holds, in a line.
+        held: String,
+        /// What is missing, a line each.
+        missing: Vec<String>,
+    },
+    /// A table was taken.
+    Took {
+        /// Its number.
+        table: u32,
     },
     /// The engine had a table put in place.
     InPlace {

@@ -8,6 +8,11 @@
 mod rpc;
 mod talk;
 
+mod commands_table;
+mod runner_answer;
+mod runner_control;
+mod runner_request;
+
 mod answer;
 mod bytes;
 mod doorman_control;
@@ -21,6 +26,7 @@ pub use answer::{
     ANSWER_SIZE, LARGEST_ANSWER, LinkAnswer, MOST_DOORS, MOST_LONG_TEXT, MOST_OPENINGS, MOST_TEXT,
     WhyNotInPlace,
 };
+pub use commands_table::{CommandsTable, TabledCommands, TabledDoor};
 pub use doorman_control::{FromDoorman, MOST_DOORMAN_BYTES, NotInPlace, ToDoorman};
 pub use hello::{BuildId, Hello, LAYOUT};
 pub use malformed::Malformed;
@@ -28,4 +34,7 @@ pub use order_link::{OrderLink, Received, Sent};
 pub use processor::{ProcessorFollower, this_processor};
 pub use request::{LONGEST_MS, LinkRequest, REQUEST_SIZE};
 pub use rpc::{Answered, CallError, Reply, RpcClient, notify, serve};
+pub use runner_answer::{MOST_NAME, RunnerAnswer};
+pub use runner_control::{FromRunner, MOST_RUNNER_BYTES, ToRunner};
+pub use runner_request::RunnerRequest;
 pub use talk::{MOST_DESCRIPTORS, Talk, TalkReceiver, TalkSender};

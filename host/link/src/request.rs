@@ -15,17 +15,18 @@ pub const REQUEST_SIZE: usize = 64;
 /// The longest time in a request: ten years, in milliseconds.
 pub const LONGEST_MS: u64 = 10 * 366 * 24 * 60 * 60 * 1000;
 
-const AT_KIND: usize = 0;
+pub(crate) const AT_KIND: usize = 0;
 const AT_ACT: usize = 1;
 const AT_FAMILY: usize = 2;
 const AT_PREFIX: usize = 3;
-const AT_TABLE: usize = 4;
-const AT_SERIAL: usize = 8;
-const AT_DOOR: usize = 16;
+pub(crate) const AT_TABLE: usize = 4;
+pub(crate) const AT_SERIAL: usize = 8;
+pub(crate) const AT_DOOR: usize = 16;
 const AT_LINK: usize = 20;
-const AT_MILLISECONDS: usize = 24;
-const AT_OCCURRENCE: usize = 32;
+pub(crate) const AT_MILLISECONDS: usize = 24;
+pub(crate) const AT_OCCURRENCE: usize = 32;
 const AT_ADDRESS: usize = 40;
+pub(crate) const AT_RULE: usize = 56;
 const AT_PROCESSOR: usize = 60;
 
 const HELLO: u8 = 1;
@@ -56,7 +57,7 @@ const IPV6: u8 = 6;
 /// 24  u64  milliseconds, for open and extend: 1 to ten years
 /// 32  u64  occurrence
 /// 40  16 × u8  address, an IPv4 one in the first four
-/// 56  u32  rule, for the runner
+/// 56  u32  zero; a rule in a [`crate::RunnerRequest`]
 /// 60  u32  processor that the sender ran on, plus 1; 0 if it does not say
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +129,10 @@ impl LinkRequest {
         let (ticket, table) = (get_u64(bytes, AT_SERIAL), get_u32(bytes, AT_TABLE));
         let request = match bytes[AT_KIND] {
             HELLO => Self::Hello(Hello::read(bytes)),
-            ORDER => read_order(bytes)?,
+            ORDER => {
+                let (table, processor, order) = read_order(bytes)?;
+                Self::Order { table, processor, order }
+            }
             PUT_IN_PLACE => {
                 let release = match bytes[AT_ACT] {
                     1 => Release::Now,
@@ -193,7 +197,8 @@ pub(crate) fn write_client(bytes: &mut [u8; REQUEST_SIZE], client: Client) {
     }
 }
 
-fn read_order(bytes: &[u8; REQUEST_SIZE]) -> Result<LinkRequest, Malformed> {
+/// The table, the processor that the sender ran on, and the order.
+pub(crate) fn read_order(bytes: &[u8; REQUEST_SIZE]) -> Result<(u32, Option<u32>, Order), Malformed> {
     let time = get_u64(bytes, AT_MILLISECONDS);
     let act = match bytes[AT_ACT] {
         OPEN => Act::Open(read_time(time)?),
@@ -211,7 +216,7 @@ fn read_order(bytes: &[u8; REQUEST_SIZE]) -> Result<LinkRequest, Malformed> {
         act,
     };
     let processor = get_u32(bytes, AT_PROCESSOR).checked_sub(1);
-    Ok(LinkRequest::Order { table: get_u32(bytes, AT_TABLE), processor, order })
+    Ok((get_u32(bytes, AT_TABLE), processor, order))
 }
 
 /// Reads for whom something is.

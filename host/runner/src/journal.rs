@@ -45,6 +45,20 @@ pub struct JournalRecord {
     until: u64,
     /// What closes it.
     pub(crate) close: Close,
+    /// Which opening it is to the engine that ordered it; none if this process holds that engine itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) of: Option<OrderedBy>,
+}
+
+/// Which engine ordered an opening, and as what, so that the next runner knows what that engine means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct OrderedBy {
+    /// The engine's number, which no other ever has.
+    pub(crate) engine: u64,
+    /// As in [`postern_core::OpeningKey`].
+    pub(crate) door: u32,
+    /// As in [`postern_core::OpeningKey`].
+    pub(crate) occurrence: u64,
 }
 
 /// What closes an opening, with everything filled in.
@@ -64,7 +78,7 @@ pub(crate) enum Close {
 
 impl JournalRecord {
     pub(crate) fn new(door: &str, client: Client, lasts: Duration, close: Close) -> Self {
-        let mut record = Self { door: door.to_owned(), client, lasts: 0, until: 0, close };
+        let mut record = Self { door: door.to_owned(), client, lasts: 0, until: 0, close, of: None };
         record.keep_for(lasts);
         record
     }

@@ -7,7 +7,9 @@
 mod as_user;
 pub mod journal;
 mod runner;
+mod running;
 
 pub use as_user::{become_and_execute, role_of};
 pub use journal::{Journal, JournalError, JournalRecord};
-pub use runner::{Call, Commands, Runner, RunnerEvent};
+pub use runner::{Call, Commands, Runner, RunnerEvent, is_handed_over};
+pub use running::RunningCommands;

@@ -3,10 +3,12 @@
 mod argv;
 mod limits;
 mod record_index;
+mod remote_engine;
 mod shell;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -18,7 +20,9 @@ use tokio::runtime::Handle;
 
 use self::limits::CommandLimits;
 use self::record_index::RecordIndex;
+pub use self::remote_engine::is_handed_over;
 use crate::journal::{Close, Journal, JournalRecord};
+use crate::running::RunningCommands;
 
 /// The commands of a door.
 #[derive(Clone)]
@@ -73,6 +77,10 @@ pub struct Runner {
     runtime: Handle,
     journal: Arc<OnceLock<Journal>>,
     records: Arc<Mutex<RecordIndex>>,
+    /// Where commands are noted that run, if the next runner is to know of them.
+    running: Arc<OnceLock<Arc<RunningCommands>>>,
+    /// The engine of another process that gives orders now; 0 if there is none, or it is in this process.
+    engine: Arc<AtomicU64>,
 }
 
 type JobQueues = HashMap<OpeningKey, VecDeque<Job>>;
@@ -89,6 +97,10 @@ enum Job {
         serial: u64,
         /// None if there is nothing to run that closes it.
         record: Option<JournalRecord>,
+    },
+    /// Close it as the journal says then.
+    CloseRecorded {
+        serial: u64,
     },
 }
 
@@ -117,6 +129,8 @@ impl Runner {
             runtime: Handle::current(),
             journal: Arc::default(),
             records: Arc::default(),
+            running: Arc::default(),
+            engine: Arc::default(),
         }
     }
 
@@ -128,7 +142,7 @@ impl Runner {
 
     /// Notes that an opening of an earlier run is in the journal under this number.
     pub fn inherit(&self, key: OpeningKey, row: u64, record: JournalRecord) {
-        self.records().insert(key, row, record);
+        self.records().insert(key, row, record, 0);
     }
 
     /// Updates until when an opening lasts, if it is in the journal.
@@ -179,7 +193,8 @@ impl Runner {
             // It is in the journal, and is never opened.
             Commands::Recorded(_) => None,
         };
-        let record = close.map(|close| JournalRecord::new(call.door, client, lasts, close));
+        let mut record = close.map(|close| JournalRecord::new(call.door, client, lasts, close));
+        self.sign(call.key, record.as_mut());
         self.enqueue(call.key, Job::Record { serial, record });
     }
 
@@ -211,6 +226,10 @@ impl Runner {
                 let event = match job {
                     Job::Run { serial, act, run, door } => {
                         let outcome = runner.perform(&key, act, &run, &door).await.map_err(OrderError::from);
+                        RunnerEvent::Answered(Receipt { serial, outcome })
+                    }
+                    Job::CloseRecorded { serial } => {
+                        let outcome = runner.perform_recorded(&key).await.map_err(OrderError::from);
                         RunnerEvent::Answered(Receipt { serial, outcome })
                     }
                     Job::Record { serial, record } => {
@@ -259,21 +278,24 @@ impl Runner {
         let Some(record) = record else { return Ok(()) };
         let journal = self.journal.get().ok_or(RecordError::NoJournal)?;
         // It was open before and did not close.
-        if self.records().replace(key, &record, journal) {
+        let engine = record.of.map_or(0, |of| of.engine);
+        if self.records().replace(key, &record, engine, journal) {
             return Ok(());
         }
         let row = journal.put(&record).await.map_err(RecordError::Failed)?;
-        self.records().insert(*key, row, record);
+        self.records().insert(*key, row, record, engine);
         Ok(())
     }
 
     async fn run_now(&self, run: &JobCommand) -> Result<(), String> {
         match run {
-            JobCommand::Argv(run) => run.perform().await,
+            JobCommand::Argv(run) => run.perform(self.running.get()).await,
             JobCommand::Shell(run) => run.perform(&*self.observer).await,
             JobCommand::Recorded(record) => match &record.close {
                 Close::Argv { argv, values, limit, user } => {
-                    argv::ArgvCommand::recorded(argv, values, *limit, user.clone()).perform().await
+                    argv::ArgvCommand::recorded(argv, values, *limit, user.clone())
+                        .perform(self.running.get())
+                        .await
                 }
                 Close::Shell { line } => {
                     shell::run_recorded(line, record.client.address(), &record.door, &*self.observer).await;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use clap::ValueEnum as _;
+use postern_confine::{Capabilities, CapabilitySet, Confinement, SystemCalls};
 use postern_core::{GuardDoor, NetDoor, Observer, Report, What};
 use postern_doorman::OwnerSocket;
 use postern_link::{
@@ -17,7 +17,7 @@ use postern_link::{
 };
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::observe::{self, Format};
+use super::begin::{RoleStart, WhatHolds, confine};
 use engine_link::EngineLink;
 use keeping::Keeping;
 
@@ -30,13 +30,18 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// If the supervisor does not make sense, or nothing can be logged.
 pub fn run() -> anyhow::Result<()> {
     let mut until_the_end = None;
-    let observe = |format: &str, level: &str| {
-        let format = Format::from_str(format, false).map_err(io::Error::other)?;
-        let (observer, guard) = observe::start(format, level).map_err(io::Error::other)?;
+    let begin = |start: RoleStart<'_>| {
+        let kept = Confinement {
+            capabilities: Capabilities::Only(CapabilitySet::NET_ADMIN),
+            system_calls: Some(SystemCalls::Doorman),
+            ..Confinement::default()
+        };
+        let held = confine(start.account, kept)?;
+        let (observer, guard) = start.observe()?;
         until_the_end = Some(guard);
-        Ok(observer)
+        Ok((observer, Some(held)))
     };
-    let role = DoormanRole::start(Talk::of_standard_input()?, observe)?;
+    let role = DoormanRole::start(Talk::of_standard_input()?, begin)?;
     role.map_or(Ok(()), DoormanRole::serve)?;
     drop(until_the_end);
     Ok(())
@@ -55,29 +60,34 @@ pub struct DoormanRole {
 
 impl DoormanRole {
     /// Waits for the supervisor's first message, and takes the table over from the doorman before; none if the supervisor is gone.
-    /// `observe` makes the observer, of the format and the level of the log.
+    /// `begin` gives up what is not needed, and makes the observer.
     ///
     /// # Errors
     /// If the supervisor says something else, or the observer cannot be made.
     pub fn start(
         control: Talk,
-        observe: impl FnOnce(&str, &str) -> io::Result<Arc<dyn Observer>>,
+        begin: impl FnOnce(RoleStart<'_>) -> io::Result<(Arc<dyn Observer>, Option<WhatHolds>)>,
     ) -> io::Result<Option<Self>> {
         let (supervisor, mut control) = control.split(Some(PATIENCE))?;
         let Some((message, sockets)) = control.receive(MOST_DOORMAN_BYTES)? else { return Ok(None) };
-        let ToDoorman::Start { identity, log_format, log_level } = message else {
+        let ToDoorman::Start { identity, log_filter, account } = message else {
             return Err(unexpected("the first message does not start it"));
         };
-        let observer = observe(&log_format, &log_level)?;
+        let mut sockets = sockets.into_iter();
+        let reports = sockets.next().ok_or_else(|| unexpected("there is no stream for its reports"))?;
         let hello = Hello::of_this_process()?;
-        let socket = match sockets.into_iter().next() {
+        let socket = match sockets.next() {
             Some(socket) => Some(OwnerSocket::adopt(socket)?),
             // Without nf_tables there may still be no door that needs it; if there is one, that says so.
             None => OwnerSocket::open().ok(),
         };
         let copy = socket.as_ref().map(OwnerSocket::copy).transpose()?;
         let sockets: Vec<_> = copy.iter().map(AsFd::as_fd).collect();
+        let (observer, holds) = begin(RoleStart { log_filter: &log_filter, account, reports })?;
         supervisor.send(&FromDoorman::Started, &sockets)?;
+        if let Some(WhatHolds { held, missing }) = holds {
+            supervisor.send(&FromDoorman::Confined { held, missing }, &[])?;
+        }
         let keeping = Keeping::new(identity, socket, Arc::clone(&observer));
         Ok(Some(Self { control, supervisor, keeping, engine: None, hello, observer }))
     }
@@ -162,9 +172,10 @@ impl DoormanRole {
                 return Ok(());
             }
             ToDoorman::Table(table) => {
+                let number = table.number;
                 // One that is too old is of no use any more; an engine that asks for it is told so.
                 let _ = self.keeping.give(table);
-                return Ok(());
+                return self.supervisor.send(&FromDoorman::Took { table: number }, &[]);
             }
             ToDoorman::Guard { ticket, doors } => (ticket, self.keeping.guard(doors.into_iter().map(door))),
             ToDoorman::PutInPlace { ticket, table, release } => {

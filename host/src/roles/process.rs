@@ -3,8 +3,8 @@
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::ExitStatusExt;
-use std::process::{Child, ExitStatus};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::program::Program;
 use crate::observe::{Relay, relay_all};
+use crate::role::{OwnProgram, Role};
 
 /// How long a role may leave the supervisor's messages unread before it is ended: it stands still.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -45,17 +45,20 @@ impl RoleProcess {
     /// # Errors
     /// If the system has no process or no thread for it.
     pub(super) fn start<M: DeserializeOwned + 'static>(
-        program: &Program,
-        role: &str,
+        program: &OwnProgram,
+        role: Role,
         number: u64,
         most: usize,
         events: impl Fn(u64, FromRole<M>) + Send + 'static,
     ) -> io::Result<Self> {
-        let (child, talk) = program.start(role)?;
+        let (mut command, talk) = program.command(role)?;
+        // A terminal's signals are the supervisor's. Dropping the command closes our copy of the role's end, so the talk ends with the role.
+        let child = command.stdout(Stdio::null()).process_group(0).spawn()?;
+        drop(command);
         let (sender, mut receiver) = talk.split(Some(PATIENCE))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = Self { number, started: Instant::now(), pid, sender: sender.clone() };
-        thread::Builder::new().name(format!("from-{role}")).spawn(move || {
+        thread::Builder::new().name(format!("from-{}", role.name())).spawn(move || {
             let mut child = child;
             // A message that is none ends the talk as well: whoever sends it is not what it should be.
             while let Ok(Some((message, descriptors))) = receiver.receive(most) {

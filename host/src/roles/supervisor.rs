@@ -12,8 +12,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use postern_config::{Account, Activity, Config, ConfigReading, ConfigSource};
-use postern_core::{ANY_INTERFACE, Direction, GuardDoor, Posture, Report, What};
+use postern_config::{Account, Activity, Config, ConfigReading, ConfigSource, Confinement};
+use postern_core::{ANY_INTERFACE, Direction, GuardDoor, Observer, Posture, Report, What};
 use postern_ledger::{LedgerRequest, take_file};
 use postern_link::{
     FromDoorman, FromRunner, MOST_DOORMAN_BYTES, MOST_RUNNER_BYTES, NotInPlace, OrderLink, Talk, ToDoorman,
@@ -27,13 +27,14 @@ use tokio::task::spawn_blocking;
 use super::ReadingService;
 use super::engine_messages::{EngineStart, FromEngine, MOST_FROM_ENGINE, ToEngine};
 use super::process::{FromRole, RoleProcess, report_stream};
-use super::program::Program;
 use super::restart::Restart;
 use crate::app::{Ended, Tried};
 use crate::clock::until;
+use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, apply_when_free};
 use crate::observe::{Relay, report_posture};
+use crate::role::{OwnProgram, Role};
 use crate::signals::Signals;
 use crate::state;
 use crate::systemd::{ServiceManager, take_stored, watchdog_timeout};
@@ -79,14 +80,15 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
     let (events, happenings) = unbounded_channel();
     let Supervised { source, relay, log_filter, tried, mut signals } = supervised;
     let mut supervisor = Supervisor {
-        program: Program::open().context("this program cannot be started again")?,
+        program: OwnProgram::open().context("this program cannot be started again")?,
         manager: ServiceManager::of_this_process(),
         holders: Arc::default(),
         readings: None,
-        doorman: Slot::new("doorman"),
-        runner: Slot::new("runner"),
-        engine: Slot::new("engine"),
+        doorman: Slot::new(Role::Doorman.name()),
+        runner: Slot::new(Role::Runner.name()),
+        engine: Slot::new(Role::Engine.name()),
         owner: None,
+        commands: None,
         needs: None,
         is_reading: false,
         started: 0,
@@ -142,7 +144,7 @@ impl Slot {
 }
 
 struct Supervisor {
-    program: Program,
+    program: OwnProgram,
     manager: ServiceManager,
     source: Arc<dyn ConfigSource>,
     relay: Arc<dyn Relay>,
@@ -155,6 +157,8 @@ struct Supervisor {
     engine: Slot,
     /// A copy of the doorman's socket: as long as it is held the table with the guard is owned, whatever happens to the doorman.
     owner: Option<OwnedFd>,
+    /// In which the runner notes the commands that it runs, for the next.
+    commands: Option<OwnedFd>,
     /// For the next engine.
     needs: Option<EngineNeeds>,
     is_reading: bool,
@@ -188,7 +192,8 @@ impl Supervisor {
         let holders = Arc::clone(&self.holders);
         let observer = Arc::clone(&self.relay);
         let source = Arc::clone(&self.source);
-        self.readings = Some(ReadingService::start(source, Some(guarded), holders, observer));
+        let code = Arc::new(CompileService::start(None, Arc::clone(&self.relay) as Arc<dyn Observer>)?);
+        self.readings = Some(ReadingService::start(source, code, Some(guarded), holders, observer));
         self.start_runner().context("the runner cannot be started")?;
         self.engine.due = Some(Instant::now());
         loop {
@@ -241,8 +246,8 @@ impl Supervisor {
                 self.holders.ended(number);
                 self.role_ended(|this| &mut this.runner, &how);
             }
-            Happening::Runner(number, FromRole::Message(message, _)) if self.runner.is(number) => {
-                self.heard_runner(number, message);
+            Happening::Runner(number, FromRole::Message(message, descriptors)) if self.runner.is(number) => {
+                self.heard_runner(number, message, descriptors);
             }
             Happening::Engine(number, FromRole::Ended(how)) if self.engine.is(number) => {
                 if let Some((signal, _)) = self.stopping {
@@ -284,9 +289,9 @@ impl Supervisor {
         }
     }
 
-    fn heard_runner(&mut self, number: u64, message: FromRunner) {
+    fn heard_runner(&mut self, number: u64, message: FromRunner, descriptors: Vec<OwnedFd>) {
         match message {
-            FromRunner::Started => {}
+            FromRunner::Started => self.commands = descriptors.into_iter().next(),
             FromRunner::Took { table } => self.holders.took(number, table),
             FromRunner::Journal { ticket, is_there, error } => {
                 self.holders.journal(ticket, error.map_or(Ok(is_there), Err));
@@ -401,12 +406,12 @@ impl Supervisor {
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Doorman(number, from)));
-        let doorman = RoleProcess::start(&self.program, "doorman", number, MOST_DOORMAN_BYTES, tell)?;
+        let doorman = RoleProcess::start(&self.program, Role::Doorman, number, MOST_DOORMAN_BYTES, tell)?;
         let reports = report_stream(&self.relay)?;
         let start = ToDoorman::Start {
             identity: self.source.identity(),
             log_filter: self.log_filter.clone(),
-            has_owner: self.owner.is_some(),
+            account: Confinement::of_machine().account.map(|of| (of.uid, of.gid)),
         };
         let sockets: Vec<_> =
             [reports.as_fd()].into_iter().chain(self.owner.as_ref().map(AsFd::as_fd)).collect();
@@ -426,7 +431,7 @@ impl Supervisor {
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Runner(number, from)));
-        let runner = RoleProcess::start(&self.program, "runner", number, MOST_RUNNER_BYTES, tell)?;
+        let runner = RoleProcess::start(&self.program, Role::Runner, number, MOST_RUNNER_BYTES, tell)?;
         let reports = report_stream(&self.relay)?;
         let has_engine = self.engine.process.is_some();
         let start = ToRunner::Start {
@@ -435,7 +440,9 @@ impl Supervisor {
             journal_stem: self.source.journal_stem().to_owned(),
             engine: has_engine.then_some(self.engine_number),
         };
-        runner.send(&start, &[reports.as_fd()]);
+        let descriptors: Vec<_> =
+            [reports.as_fd()].into_iter().chain(self.commands.as_ref().map(AsFd::as_fd)).collect();
+        runner.send(&start, &descriptors);
         let runner = Arc::new(runner);
         self.runner.process = Some(Arc::clone(&runner));
         self.holders.runner(runner);
@@ -465,7 +472,7 @@ impl Supervisor {
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Engine(number, from)));
-        let engine = RoleProcess::start(&self.program, "engine", number, MOST_FROM_ENGINE, tell)?;
+        let engine = RoleProcess::start(&self.program, Role::Engine, number, MOST_FROM_ENGINE, tell)?;
         let reports = report_stream(&self.relay)?;
         let (of_engine, readings) = Talk::pair()?;
         let ((to_doorman, of_doorman), (to_runner, of_runner)) = (OrderLink::pair()?, OrderLink::pair()?);

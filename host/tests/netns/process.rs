@@ -29,7 +29,7 @@ fn this_process_is_a_doorman_if_asked_to() {
         return;
     }
     let talk = Talk::of_standard_input().unwrap();
-    if let Some(role) = DoormanRole::start(talk, |_, _| Ok(Arc::new(Printer))).unwrap() {
+    if let Some(role) = DoormanRole::start(talk, |_| Ok((Arc::new(Printer), None))).unwrap() {
         role.serve().unwrap();
     }
     std::process::exit(0);

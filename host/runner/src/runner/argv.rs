@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{Act, CommandDoor, PLACEHOLDERS};
@@ -14,6 +15,7 @@ use tokio::time::timeout;
 use super::Call;
 use crate::as_user;
 use crate::journal::Close;
+use crate::running::RunningCommands;
 
 /// Bytes that are kept of a failed command's standard error.
 const MAX_WORDS: usize = 400;
@@ -56,7 +58,8 @@ impl ArgvCommand {
         Self { argv: argv.to_vec(), values: std::array::from_fn(value), limit, user }
     }
 
-    pub(super) async fn perform(&self) -> Result<(), String> {
+    /// Runs it to its end, and notes it there meanwhile.
+    pub(super) async fn perform(&self, running: Option<&Arc<RunningCommands>>) -> Result<(), String> {
         let Some((program, arguments)) = self.argv.split_first() else { return Ok(()) };
         let words = StderrBuffer::new();
         let mut command = match &self.user {
@@ -77,6 +80,7 @@ impl ArgvCommand {
             command.env(format!("POSTERN_{}", name.to_ascii_uppercase()), value);
         }
         let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
+        let _note = running.zip(child.id()).and_then(|(running, process)| running.note(process));
         let status = match timeout(self.limit, child.wait()).await {
             Ok(status) => status.map_err(|error| format!("{program} cannot be waited for: {error}"))?,
             Err(_) => {

@@ -1,4 +1,4 @@
-//! RecordIndex: which opening has which record in the journal.
+//! RecordIndex: which opening has which record in the journal, and which engine knows it.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -15,28 +15,82 @@ const MOST_ABANDONED: usize = 1024;
 /// The records that are in the journal, with their numbers there.
 #[derive(Debug, Default)]
 pub(super) struct RecordIndex {
-    open: HashMap<OpeningKey, (u64, JournalRecord)>,
+    open: HashMap<OpeningKey, IndexedRecord>,
     /// Of openings that could not be closed: for the operator, and for the next start.
     abandoned: VecDeque<(u64, JournalRecord)>,
 }
 
+#[derive(Debug)]
+struct IndexedRecord {
+    row: u64,
+    record: JournalRecord,
+    /// The engine that knows it under its key; 0 if it is this process's own, or nobody does.
+    engine: u64,
+}
+
 impl RecordIndex {
-    /// Notes that an opening is in the journal under this number.
-    pub(super) fn insert(&mut self, key: OpeningKey, row: u64, record: JournalRecord) {
-        self.open.insert(key, (row, record));
+    /// Notes that an opening is in the journal under this number, and that this engine knows of it.
+    pub(super) fn insert(&mut self, key: OpeningKey, row: u64, record: JournalRecord, engine: u64) {
+        self.open.insert(key, IndexedRecord { row, record, engine });
+    }
+
+    /// How many openings it knows, but for those that were given up.
+    pub(super) fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// The record of an opening.
+    pub(super) fn get(&self, key: &OpeningKey) -> Option<&JournalRecord> {
+        self.open.get(key).map(|known| &known.record)
+    }
+
+    /// Gives all that this engine does not know a key of its own by `key_of`, but for what `is_busy`: these, with their records, and whether
+    /// there was nothing busy among them.
+    pub(super) fn hand_over(
+        &mut self,
+        engine: u64,
+        is_busy: impl Fn(&OpeningKey) -> bool,
+        key_of: impl Fn(u64, &JournalRecord) -> OpeningKey,
+    ) -> (Vec<(OpeningKey, JournalRecord)>, bool) {
+        let is_new = |(_, known): &(&OpeningKey, &IndexedRecord)| known.engine != engine;
+        let new = self.open.iter().filter(is_new).map(|(key, _)| *key);
+        let (busy, new): (Vec<_>, Vec<_>) = new.partition(is_busy);
+        let mut handed = Vec::new();
+        for old in new {
+            let Some(IndexedRecord { row, record, .. }) = self.open.remove(&old) else { continue };
+            let key = key_of(row, &record);
+            handed.push((key, record.clone()));
+            self.open.insert(key, IndexedRecord { row, record, engine });
+        }
+        // As they are closed: the first first.
+        handed.sort_by_key(|(_, record)| record.remaining());
+        (handed, busy.is_empty())
+    }
+
+    /// What is to be closed by now.
+    pub(super) fn due(&self) -> Vec<OpeningKey> {
+        let due = self.open.iter().filter(|(_, known)| known.record.remaining().is_zero());
+        due.map(|(key, _)| *key).collect()
     }
 
     /// Writes another record in the place of that of an opening; false if there is none.
-    pub(super) fn replace(&mut self, key: &OpeningKey, record: &JournalRecord, journal: &Journal) -> bool {
-        let Some((row, known)) = self.open.get_mut(key) else { return false };
-        known.clone_from(record);
-        journal.rewrite(*row, record);
+    pub(super) fn replace(
+        &mut self,
+        key: &OpeningKey,
+        record: &JournalRecord,
+        engine: u64,
+        journal: &Journal,
+    ) -> bool {
+        let Some(known) = self.open.get_mut(key) else { return false };
+        known.record.clone_from(record);
+        known.engine = engine;
+        journal.rewrite(known.row, record);
         true
     }
 
     /// Updates until when an opening lasts, if it is in the journal.
     pub(super) fn note(&mut self, key: &OpeningKey, lasts: Duration, journal: &Journal) {
-        if let Some((row, record)) = self.open.get_mut(key)
+        if let Some(IndexedRecord { row, record, .. }) = self.open.get_mut(key)
             && record.remaining().abs_diff(lasts) > NEAR
         {
             record.keep_for(lasts);
@@ -46,7 +100,7 @@ impl RecordIndex {
 
     /// Erases the record of an opening that was closed, and those of given-up openings that the same command closes.
     pub(super) fn closed(&mut self, key: &OpeningKey, journal: &Journal) {
-        let Some((row, record)) = self.open.remove(key) else { return };
+        let Some(IndexedRecord { row, record, .. }) = self.open.remove(key) else { return };
         journal.erase(row);
         self.abandoned.retain(|(row, other)| {
             let is_closed = other.closes_as(&record);
@@ -59,14 +113,14 @@ impl RecordIndex {
 
     /// An opening was recorded and is not ordered.
     pub(super) fn strike_out(&mut self, key: &OpeningKey, journal: &Journal) {
-        if let Some((row, _)) = self.open.remove(key) {
+        if let Some(IndexedRecord { row, .. }) = self.open.remove(key) {
             journal.erase(row);
         }
     }
 
     /// Nobody tries to close an opening any more; its record stays. One is enough for what the same command would close.
     pub(super) fn abandon(&mut self, key: &OpeningKey, journal: &Journal, observer: &dyn Observer) {
-        let Some((row, record)) = self.open.remove(key) else { return };
+        let Some(IndexedRecord { row, record, .. }) = self.open.remove(key) else { return };
         if self.abandoned.iter().any(|(_, other)| other.closes_as(&record)) {
             return journal.erase(row);
         }
@@ -112,16 +166,16 @@ mod tests {
         let mut records = RecordIndex::default();
         let key = |occurrence, client| OpeningKey { door: DoorId(1), client, occurrence };
         for occurrence in 0..3 {
-            records.insert(key(occurrence, clients[0]), put(clients[0]), record(clients[0]));
+            records.insert(key(occurrence, clients[0]), put(clients[0]), record(clients[0]), 0);
             records.abandon(&key(occurrence, clients[0]), &journal, &());
         }
         assert_eq!(records.abandoned(), 1);
         // Closed by what closes a later opening of the same door and client.
-        records.insert(key(7, clients[0]), put(clients[0]), record(clients[0]));
+        records.insert(key(7, clients[0]), put(clients[0]), record(clients[0]), 0);
         records.closed(&key(7, clients[0]), &journal);
         assert_eq!(records.abandoned(), 0);
         for client in &clients {
-            records.insert(key(0, *client), put(*client), record(*client));
+            records.insert(key(0, *client), put(*client), record(*client), 0);
             records.abandon(&key(0, *client), &journal, &());
         }
         assert_eq!(records.abandoned(), MOST_ABANDONED);

@@ -1,0 +1,477 @@
+//! The runner's process: runs the commands of doors for an engine that may start no process, and keeps the journal of what they open. It holds
+//! every order to the tables that the supervisor gave it, and reads no configuration and no packet.
+//!
+//! It has all rights that the daemon was started with, since commands have them, and no `no_new_privs`, since commands may use sudo.
+//!
+//! **Death of either.** Without an engine, what is due is closed by the journal; the next engine is handed the rest. The next runner first ends
+//! the commands of the one before: nobody keeps their time any more, and an `open` must not go on after its `close`. Whatever was under way is
+//! answered with an error by the engine's side of the link, so that an opening is closed and a close is tried again. A close whose command had
+//! ended is not run again, since its record is erased with its end; one that was killed, or whose end was not on the disk yet, is run
+//! once more. A `knockd.conf` door is closed by its command whether the journal knows of it or not: knockd itself has none.
+
+mod engine_end;
+mod tables;
+
+use std::collections::HashMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postern_capture::Shown;
+use postern_core::{
+    Act, DropReason, ListedOpening, Observer, OpeningKey, Order, OrderError, Receipt, RecordError, Report,
+    What,
+};
+use postern_link::{
+    FromRunner, MOST_RUNNER_BYTES, OrderLink, RunnerAnswer, RunnerRequest, Talk, TalkReceiver, TalkSender,
+    ToRunner,
+};
+use postern_runner::{
+    Call, Journal, JournalError, JournalRecord, Runner, RunnerEvent, RunningCommands, journal,
+};
+use postern_text::chain;
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use tokio::sync::oneshot;
+
+use super::begin::RoleStart;
+use engine_end::EngineEnd;
+use tables::Tables;
+
+/// For how long the supervisor may leave a message of the runner's unread before the runner ends.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long there may be no engine before the runner closes by itself what is due: the next one is there sooner, if there is one.
+const ALONE: Duration = Duration::from_secs(2);
+/// How often it looks whether anything is due.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Is a runner, until the supervisor at standard input is gone. It keeps every right: commands have them.
+///
+/// # Errors
+/// If the supervisor does not make sense, or nothing can be logged.
+pub fn run() -> anyhow::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    let mut until_the_end = None;
+    let begin = |start: RoleStart<'_>| {
+        let (observer, guard) = start.observe()?;
+        until_the_end = Some(guard);
+        Ok(observer)
+    };
+    let role = RunnerRole::start(Talk::of_standard_input()?, begin)?;
+    role.map_or(Ok(()), RunnerRole::serve)?;
+    drop(until_the_end);
+    Ok(())
+}
+
+/// The runner of one supervisor.
+pub struct RunnerRole {
+    control: TalkReceiver,
+    supervisor: TalkSender,
+    observer: Arc<dyn Observer>,
+    running: Arc<RunningCommands>,
+    state_folder: PathBuf,
+    journal_stem: String,
+    engine: Option<u64>,
+}
+
+/// What it does, once it runs.
+struct Serving {
+    role: RunnerRole,
+    runner: Runner,
+    news: News,
+    /// On another thread.
+    is_opening_journal: bool,
+    has_journal: bool,
+    tables: Tables,
+    engine: Option<EngineEnd>,
+    /// Whether something may be open that the engine does not know.
+    is_handing_over: bool,
+    /// Since when there is none.
+    alone_since: Instant,
+    /// What is under way: by the number that the runner knows it by, for which engine, and the number that this knows it by.
+    under_way: HashMap<u64, (u64, u64)>,
+    last: u64,
+}
+
+/// A journal, and what is in it by number.
+type OpenedJournal = (Journal, Vec<(u64, JournalRecord)>);
+
+/// What other threads have to say.
+enum Heard {
+    Runner(RunnerEvent),
+    /// What became of the journal that was to be opened, by the ticket of the request.
+    Journal(u64, Box<Result<OpenedJournal, JournalError>>),
+}
+
+/// Where other threads say it. The queue has no bound of its own: there is an answer for each order under way, and these have one.
+#[derive(Clone)]
+struct News {
+    sender: Sender<Heard>,
+    wake: Arc<OwnedFd>,
+}
+
+impl RunnerRole {
+    /// Waits for the supervisor's first message, and ends what the runner before left running; none if the supervisor is gone. `begin`
+    /// makes the observer.
+    ///
+    /// # Errors
+    /// If the supervisor says something else, or the observer cannot be made.
+    pub fn start(
+        control: Talk,
+        begin: impl FnOnce(RoleStart<'_>) -> io::Result<Arc<dyn Observer>>,
+    ) -> io::Result<Option<Self>> {
+        let (supervisor, mut control) = control.split(Some(PATIENCE))?;
+        let Some((message, descriptors)) = control.receive(MOST_RUNNER_BYTES)? else { return Ok(None) };
+        let ToRunner::Start { log_filter, state_folder, journal_stem, engine } = message else {
+            return Err(unexpected("the first message does not start it"));
+        };
+        let mut descriptors = descriptors.into_iter();
+        let reports = descriptors.next().ok_or_else(|| unexpected("there is no stream for its reports"))?;
+        let observer = begin(RoleStart { log_filter: &log_filter, account: None, reports })?;
+        let running = match descriptors.next() {
+            Some(memory) => RunningCommands::of_descriptor(memory),
+            None => RunningCommands::new()?,
+        };
+        running.end_all();
+        supervisor.send(&FromRunner::Started, &[running.descriptor()?.as_fd()])?;
+        let running = Arc::new(running);
+        Ok(Some(Self { control, supervisor, observer, running, state_folder, journal_stem, engine }))
+    }
+
+    /// Runs commands until the supervisor is gone; the journal is written then, and what is still open is closed by the next start.
+    ///
+    /// # Errors
+    /// If the supervisor sends nonsense, or does not listen any more.
+    pub fn serve(self) -> io::Result<()> {
+        // Commands are waited for on a thread of their own; this one has the links.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let inside = runtime.handle().clone();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let commands = move || {
+            // An error is that this one has ended.
+            let _ = runtime.block_on(stopped);
+            runtime.shutdown_background();
+        };
+        let commands = thread::Builder::new().name("commands".to_owned()).spawn(commands)?;
+        let (wake, (news, heard)) =
+            (Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?), channel());
+        let news = News { sender: news, wake: Arc::clone(&wake) };
+        let runner = {
+            let (_inside, news) = (inside.enter(), news.clone());
+            Runner::new(move |event| news.tell(Heard::Runner(event)), Arc::clone(&self.observer))
+        };
+        runner.note_running(Arc::clone(&self.running));
+        runner.serve(self.engine.unwrap_or_default());
+        let mut serving = Serving {
+            role: self,
+            runner,
+            news,
+            is_opening_journal: false,
+            has_journal: false,
+            tables: Tables::default(),
+            engine: None,
+            is_handing_over: false,
+            alone_since: Instant::now(),
+            under_way: HashMap::new(),
+            last: 0,
+        };
+        let served = serving.run(&wake, &heard);
+        serving.runner.flush();
+        drop((serving, stop));
+        let _ = commands.join();
+        served
+    }
+}
+
+impl News {
+    /// False if nobody listens any more.
+    fn tell(&self, heard: Heard) -> bool {
+        let is_heard = self.sender.send(heard).is_ok();
+        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
+        is_heard
+    }
+}
+
+impl Serving {
+    fn run(&mut self, wake: &OwnedFd, heard: &Receiver<Heard>) -> io::Result<()> {
+        let mut looked = Instant::now();
+        loop {
+            let is_engine_ready = self.wait(wake);
+            let _ = rustix::io::read(wake, &mut [0; 8]);
+            while let Ok(heard) = heard.try_recv() {
+                self.hear(heard)?;
+            }
+            // First: an engine is never told of a table before the runner is, but may be quicker.
+            if !self.take_control()? {
+                return Ok(());
+            }
+            if is_engine_ready {
+                self.serve_engine();
+            }
+            if looked.elapsed() >= LOOK {
+                looked = Instant::now();
+                self.close_due();
+            }
+        }
+    }
+
+    /// Waits until there is something to do; whether the engine has something to say or to take.
+    fn wait(&self, wake: &OwnedFd) -> bool {
+        let mut fds = vec![PollFd::new(wake, PollFlags::IN), PollFd::new(&self.role.control, PollFlags::IN)];
+        if let Some(engine) = &self.engine {
+            fds.push(PollFd::new(engine, engine.wanted()));
+        }
+        let timeout = Timespec::try_from(LOOK).ok();
+        let _ = poll(&mut fds, timeout.as_ref());
+        fds.get(2).is_some_and(|fd| !fd.revents().is_empty())
+    }
+
+    fn hear(&mut self, heard: Heard) -> io::Result<()> {
+        match heard {
+            Heard::Runner(event) => self.tell(event),
+            Heard::Journal(ticket, opened) => {
+                self.is_opening_journal = false;
+                let error = match *opened {
+                    Ok((journal, rows)) => {
+                        self.runner.use_journal(journal);
+                        self.runner.take_over(rows);
+                        self.has_journal = true;
+                        self.is_handing_over = true;
+                        None
+                    }
+                    Err(error) => Some(chain(&error).to_string()),
+                };
+                self.answer_journal(ticket, error)?;
+                self.hand_over();
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes what the supervisor has sent: an engine is never told of a table before the runner is. False if the supervisor is gone.
+    fn take_control(&mut self) -> io::Result<bool> {
+        while is_readable(&self.role.control) {
+            let Some((message, descriptors)) = self.role.control.receive(MOST_RUNNER_BYTES)? else {
+                return Ok(false);
+            };
+            self.obey(message, descriptors)?;
+        }
+        Ok(true)
+    }
+
+    fn obey(&mut self, message: ToRunner, descriptors: Vec<OwnedFd>) -> io::Result<()> {
+        match message {
+            ToRunner::Start { .. } => return Err(unexpected("it has started already")),
+            ToRunner::Table(table) => {
+                let number = table.number;
+                self.tables.give(table);
+                return self.role.supervisor.send(&FromRunner::Took { table: number }, &[]);
+            }
+            ToRunner::OpenJournal { ticket, is_needed } => return self.open_journal(ticket, is_needed),
+            ToRunner::Engine { number } => {
+                let link = descriptors.into_iter().next();
+                let link = OrderLink::from(link.ok_or_else(|| unexpected("the engine has no link"))?);
+                self.runner.serve(number);
+                self.engine = Some(EngineEnd::new(number, link)?);
+                self.is_handing_over = true;
+                self.hand_over();
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the journal if it is not open, and if it is needed or there is one.
+    fn open_journal(&mut self, ticket: u64, is_needed: bool) -> io::Result<()> {
+        let folder = self.role.state_folder.clone();
+        if self.has_journal || !(is_needed || journal::is_any(&folder)) {
+            return self.answer_journal(ticket, None);
+        }
+        if self.is_opening_journal {
+            return self.answer_journal(ticket, Some("the journal is being opened already".to_owned()));
+        }
+        self.is_opening_journal = true;
+        let (stem, observer) = (self.role.journal_stem.clone(), Arc::clone(&self.role.observer));
+        let news = self.news.clone();
+        // It may have to wait for another daemon that starts, or for a disk.
+        let open = move || {
+            news.tell(Heard::Journal(ticket, Box::new(Journal::open(&folder, &stem, observer))));
+        };
+        thread::Builder::new().name("open-journal".to_owned()).spawn(open).map(drop)
+    }
+
+    fn answer_journal(&self, ticket: u64, error: Option<String>) -> io::Result<()> {
+        let is_there = self.has_journal;
+        self.role.supervisor.send(&FromRunner::Journal { ticket, is_there, error }, &[])
+    }
+
+    fn serve_engine(&mut self) {
+        let Some(mut engine) = self.engine.take() else { return };
+        let served = engine.serve(|number, request| self.answer(number, request));
+        match served {
+            Ok(()) => self.engine = Some(engine),
+            Err(end) => {
+                self.alone_since = Instant::now();
+                if let Some(detail) = end {
+                    self.role.observer.report(&Report::new(What::LinkBroken { detail: detail.into() }));
+                }
+            }
+        }
+    }
+
+    /// Does what an engine asks; what is to be said at once.
+    fn answer(&mut self, engine: u64, request: RunnerRequest) -> Option<RunnerAnswer> {
+        match request {
+            // Taken by the link.
+            RunnerRequest::Hello(_) => None,
+            RunnerRequest::Run { table, rule, order } => {
+                let serial = order.serial;
+                let outcome = self.run_order(engine, table, rule, order);
+                let refused = |error| RunnerAnswer::Receipt(Receipt { serial, outcome: Err(error) });
+                outcome.err().map(refused)
+            }
+            RunnerRequest::Record { table, rule, serial, key, lasts } => {
+                let outcome = self.record(engine, table, rule, (serial, key), lasts);
+                let failed = |error: OrderError| Err(RecordError::Failed(error.to_string()));
+                outcome.err().map(|error| RunnerAnswer::Recorded { serial, result: failed(error) })
+            }
+            RunnerRequest::StrikeOut(key) => {
+                self.runner.strike_out(key);
+                None
+            }
+            RunnerRequest::Note { key, lasts } => {
+                self.runner.note(key, lasts);
+                None
+            }
+            RunnerRequest::Abandon(key) => {
+                self.runner.abandon(key);
+                Some(RunnerAnswer::Abandoned { count: self.runner.abandoned() as u64 })
+            }
+        }
+    }
+
+    fn run_order(
+        &mut self,
+        engine: u64,
+        table: u32,
+        rule: Option<u32>,
+        order: Order,
+    ) -> Result<(), OrderError> {
+        let Order { serial, door, client, occurrence, act } = order;
+        let key = OpeningKey { door, client, occurrence };
+        let known = match act {
+            Act::Open(lasts) | Act::Extend(lasts) => {
+                let known = self.tables.opening(table, door, lasts)?;
+                self.check_room(self.under_way.len(), self.tables.most_under_way())?;
+                if known.must_be_recorded() && !self.runner.is_recorded(&key) {
+                    let words = "how to close it is not in the journal, so it is not opened";
+                    return Err(OrderError::new(DropReason::NotRecorded, words));
+                }
+                Some(known)
+            }
+            // By the journal, whatever table the engine goes by: it must be closed.
+            Act::Close | Act::Expire => self.tables.door(door).filter(|known| known.is_shell()),
+        };
+        let rule = self.tables.rule(table, rule)?.cloned();
+        let number = self.begin(engine, serial);
+        match known {
+            Some(known) => {
+                let shown = Shown(client);
+                let call = Call { key, rule: rule.as_ref(), door: &known.name, client: &shown };
+                self.runner.run(&known.commands, number, act, &call);
+            }
+            None => self.runner.close_recorded(number, key),
+        }
+        Ok(())
+    }
+
+    fn record(
+        &mut self,
+        engine: u64,
+        table: u32,
+        rule: Option<u32>,
+        (serial, key): (u64, OpeningKey),
+        lasts: Duration,
+    ) -> Result<(), OrderError> {
+        let known = self.tables.opening(table, key.door, lasts)?;
+        let rule = self.tables.rule(table, rule)?.cloned();
+        self.check_room(self.under_way.len(), self.tables.most_under_way())?;
+        if !self.runner.is_recorded(&key) {
+            self.check_room(self.runner.recorded(), self.tables.most_openings())?;
+        }
+        let number = self.begin(engine, serial);
+        let shown = Shown(key.client);
+        let call = Call { key, rule: rule.as_ref(), door: &known.name, client: &shown };
+        self.runner.record(&known.commands, number, lasts, &call);
+        Ok(())
+    }
+
+    fn check_room(&self, count: usize, most: usize) -> Result<(), OrderError> {
+        if count < most {
+            return Ok(());
+        }
+        Err(OrderError::new(DropReason::BeyondTable, format!("the runner allows {most} at once")))
+    }
+
+    /// A number of its own for what an engine asks: those of two engines are the same.
+    fn begin(&mut self, engine: u64, serial: u64) -> u64 {
+        self.last += 1;
+        self.under_way.insert(self.last, (engine, serial));
+        self.last
+    }
+
+    /// Passes an answer on to the engine that asked, if it is still there.
+    fn tell(&mut self, event: RunnerEvent) {
+        let (RunnerEvent::Answered(Receipt { serial, .. }) | RunnerEvent::Recorded { serial, .. }) = &event;
+        let asked = self.under_way.remove(serial);
+        if let Some((engine, serial)) = asked {
+            let answer = match event {
+                RunnerEvent::Answered(receipt) => RunnerAnswer::Receipt(Receipt { serial, ..receipt }),
+                RunnerEvent::Recorded { result, .. } => RunnerAnswer::Recorded { serial, result },
+            };
+            if let Some(end) = self.engine.as_mut().filter(|end| end.number() == engine) {
+                end.say(&answer);
+            }
+        }
+        // A command of an earlier engine may have ended, and not have closed what it was to close.
+        self.hand_over();
+    }
+
+    /// Tells the engine what is open that it does not know.
+    fn hand_over(&mut self) {
+        let Some(engine) = self.engine.as_mut().filter(|_| self.is_handing_over) else { return };
+        let (openings, is_complete) = self.runner.hand_over();
+        self.is_handing_over = !is_complete;
+        for (key, record) in openings {
+            let remaining = record.remaining().max(Duration::from_millis(1));
+            let opening = ListedOpening { door: key.door, client: key.client, remaining };
+            engine.say(&RunnerAnswer::HandedOver { opening, name: record.door });
+        }
+    }
+
+    /// Closes what is due if there has been no engine for a while.
+    fn close_due(&mut self) {
+        if self.engine.is_none() && self.alone_since.elapsed() >= ALONE {
+            self.last += 1;
+            self.runner.close_due(self.last);
+        }
+    }
+}
+
+/// Whether there is something to read at once, or the end.
+fn is_readable(end: &impl AsFd) -> bool {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    poll(&mut [PollFd::new(end, PollFlags::IN)], Some(&now)).is_ok_and(|count| count > 0)
+}
+
+fn unexpected(what: &str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the supervisor does not make sense to the runner: {what}"),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,342 @@
+//! The runner's process and the engine's end of its link, with everything real but that both are threads of one process.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{self, JoinHandle};
+
+use postern_config::DoorKind;
+use postern_core::{Client, CommandDoor, DoorId, Policy, RuleId, ShellDoor, TenantId};
+use postern_link::{CommandsTable, TabledCommands, TabledDoor};
+
+use super::*;
+use crate::command_doors::CommandDoors;
+use crate::plan::Plan;
+use crate::remote_runner::{RemoteRunner, RemoteRunnerEvent};
+
+/// Much longer than anything here takes.
+const LONG: Duration = Duration::from_secs(30);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A supervisor's end of a runner.
+struct Process {
+    supervisor: TalkSender,
+    answers: TalkReceiver,
+    ended: JoinHandle<()>,
+    memory: OwnedFd,
+}
+
+impl Process {
+    fn start(folder: &Path, engine: Option<u64>, memory: Option<&OwnedFd>) -> Self {
+        let (ours, its) = Talk::pair().unwrap();
+        let ended = thread::spawn(move || {
+            let role = RunnerRole::start(its, |_, _| Ok(Arc::new(()))).unwrap().unwrap();
+            role.serve().unwrap();
+        });
+        let (supervisor, mut answers) = ours.split(None).unwrap();
+        let start = ToRunner::Start {
+            log_filter: String::new(),
+            state_folder: folder.to_owned(),
+            journal_stem: "postern".to_owned(),
+            engine,
+        };
+        let memory: Vec<_> = memory.iter().map(|memory| memory.as_fd()).collect();
+        supervisor.send(&start, &memory).unwrap();
+        let (started, descriptors) = answers.receive::<FromRunner>(1000).unwrap().unwrap();
+        assert_eq!(started, FromRunner::Started);
+        let memory = descriptors.into_iter().next().unwrap();
+        Self { supervisor, answers, ended, memory }
+    }
+
+    fn open_journal(&mut self) -> (bool, Option<String>) {
+        self.supervisor.send(&ToRunner::OpenJournal { ticket: 3, is_needed: true }, &[]).unwrap();
+        match self.answers.receive(1000).unwrap().unwrap().0 {
+            FromRunner::Journal { ticket: 3, is_there, error } => (is_there, error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn give(&self, table: CommandsTable) {
+        self.supervisor.send(&ToRunner::Table(table), &[]).unwrap();
+    }
+
+    /// An engine's end of a new link.
+    fn link(&self, number: u64) -> OrderLink {
+        let (engine, runner) = OrderLink::pair().unwrap();
+        self.supervisor.send(&ToRunner::Engine { number }, &[OwnedFd::from(runner).as_fd()]).unwrap();
+        engine
+    }
+
+    /// Ends it, with everything that it runs.
+    fn end(self, folder: &Path) -> OwnedFd {
+        self.supervisor.end();
+        self.ended.join().unwrap();
+        // The thread of the journal lets go a little later.
+        let file = fs::File::open(folder.join("postern.redb")).unwrap();
+        file.lock().unwrap();
+        self.memory
+    }
+}
+
+/// An engine with its doors.
+struct TestEngine {
+    doors: RemoteRunner,
+    events: Receiver<RemoteRunnerEvent>,
+}
+
+impl TestEngine {
+    fn start(link: OrderLink, plan: &Plan) -> Self {
+        let (sender, events) = channel();
+        let listener = move |event| sender.send(event).is_ok();
+        let mut doors = RemoteRunner::start(link, listener, Arc::new(())).unwrap();
+        doors.follow(plan);
+        Self { doors, events }
+    }
+
+    fn next(&self) -> RemoteRunnerEvent {
+        self.events.recv_timeout(LONG).unwrap()
+    }
+
+    fn order(&self, serial: u64, door: u32, act: Act) {
+        let order = Order { serial, door: DoorId(door), client: client(), occurrence: 0, act };
+        self.doors.carry_out(order, Some(&rule()), "not for the runner");
+    }
+
+    /// Carries an order out; why not, if so.
+    fn ordered(&self, serial: u64, door: u32, act: Act) -> Result<(), OrderError> {
+        self.order(serial, door, act);
+        self.receipt(serial)
+    }
+
+    fn receipt(&self, expected: u64) -> Result<(), OrderError> {
+        match self.next() {
+            RemoteRunnerEvent::Runner(RunnerEvent::Answered(Receipt { serial, outcome })) => {
+                assert_eq!(serial, expected);
+                outcome
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn recorded(&self, serial: u64, door: u32) -> Result<(), RecordError> {
+        self.doors.record(serial, key(door), MINUTE, &rule(), "not for the runner");
+        match self.next() {
+            RemoteRunnerEvent::Runner(RunnerEvent::Recorded { serial: number, result }) => {
+                assert_eq!(number, serial);
+                result
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn client() -> Client {
+    Client::alone([192, 0, 2, 1].into())
+}
+
+fn key(door: u32) -> OpeningKey {
+    OpeningKey { door: DoorId(door), client: client(), occurrence: 0 }
+}
+
+fn rule() -> RuleId {
+    RuleId { tenant: TenantId::host(), name: "knock".into() }
+}
+
+/// Door 1 writes what it is told into a file, and takes its time if there is one called `slow`; door 2 is one of a knockd.conf.
+fn doors(folder: &Path) -> Vec<(DoorId, DoorKind)> {
+    let folder = folder.display();
+    let argv = |verb| {
+        let line = format!(
+            "[ ! -e {folder}/slow ] || {{ touch {folder}/runs; sleep 60; }}; echo {verb} $0 $1 $2 >> {folder}/ran"
+        );
+        ["/bin/sh", "-c", &line, "{ip}", "{door}", "{rule}"].map(str::to_owned).to_vec()
+    };
+    let command = CommandDoor { open: argv("on"), close: argv("off"), timeout: MINUTE, user: None };
+    let line = |verb| Some(format!("echo {verb} %IP% >> {folder}/ran").into());
+    let shell = ShellDoor { start: line("start"), stop: line("stop"), ..ShellDoor::default() };
+    vec![(DoorId(1), DoorKind::Command(command)), (DoorId(2), DoorKind::Shell(shell))]
+}
+
+fn plan(number: u32, folder: &Path) -> Plan {
+    let policy = Policy { grants: HashMap::new(), doors: HashMap::new(), longest: MINUTE, max_openings: 10 };
+    Plan { table: number, rules: [(rule(), 7)].into(), doors: doors(folder), policy: Arc::new(policy) }
+}
+
+fn table(number: u32, folder: &Path) -> CommandsTable {
+    let door = |(id, kind)| {
+        let (name, commands) = match kind {
+            DoorKind::Command(door) => ("lamp", TabledCommands::Argv(door)),
+            DoorKind::Shell(door) => ("bell", TabledCommands::Shell(door)),
+            DoorKind::Net(_) => panic!("it has no commands"),
+        };
+        (id, TabledDoor { name: name.into(), commands })
+    };
+    CommandsTable {
+        number,
+        doors: doors(folder).into_iter().map(door).collect(),
+        rules: [(7, rule())].into(),
+        longest: MINUTE,
+        most_openings: 10,
+    }
+}
+
+fn ran(folder: &Path) -> String {
+    fs::read_to_string(folder.join("ran")).unwrap_or_default()
+}
+
+fn reason(outcome: Result<(), OrderError>) -> DropReason {
+    outcome.unwrap_err().reason()
+}
+
+#[test]
+fn what_is_recorded_is_opened_with_names_of_the_table_and_nothing_beyond_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), None, None);
+    process.give(table(1, folder.path()));
+    let engine = TestEngine::start(process.link(11), &plan(1, folder.path()));
+    assert_eq!(engine.recorded(1, 1), Err(RecordError::NoJournal));
+    assert_eq!(reason(engine.ordered(2, 1, Act::Open(MINUTE))), DropReason::NotRecorded);
+    assert_eq!(process.open_journal(), (true, None));
+    assert_eq!(reason(engine.ordered(3, 1, Act::Open(MINUTE))), DropReason::NotRecorded);
+    assert_eq!(engine.recorded(4, 1), Ok(()));
+    let long = MINUTE + Duration::from_secs(1);
+    assert_eq!(reason(engine.ordered(5, 1, Act::Open(long))), DropReason::BeyondTable);
+    assert_eq!(reason(engine.ordered(6, 9, Act::Open(MINUTE))), DropReason::BeyondTable);
+    assert_eq!(ran(folder.path()), "");
+    for (serial, door, act) in [(7, 1, Act::Open(MINUTE)), (8, 1, Act::Close), (9, 1, Act::Close)] {
+        assert_eq!(engine.ordered(serial, door, act), Ok(()));
+    }
+    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n", "closed once");
+    assert_eq!(engine.recorded(10, 2), Ok(()));
+    assert_eq!(engine.ordered(11, 2, Act::Open(MINUTE)), Ok(()));
+    // A reload whose table the runner does not have.
+    let mut engine = engine;
+    engine.doors.follow(&plan(2, folder.path()));
+    assert_eq!(reason(engine.ordered(12, 1, Act::Open(MINUTE))), DropReason::BeyondTable);
+    assert_eq!(engine.ordered(13, 2, Act::Close), Ok(()), "what is open is closed all the same");
+    process.give(table(2, folder.path()));
+    assert_eq!(engine.recorded(14, 1), Ok(()));
+    engine.doors.follow(&plan(1, folder.path()));
+    assert!(engine.recorded(15, 1).is_err(), "the older table");
+    assert!(ran(folder.path()).ends_with("start 192.0.2.1\nstop 192.0.2.1\n"));
+    process.end(folder.path());
+}
+
+#[test]
+fn a_runner_that_dies_within_an_open_leaves_it_to_the_next_to_close_it_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut first = Process::start(folder.path(), None, None);
+    first.give(table(1, folder.path()));
+    first.open_journal();
+    let engine = TestEngine::start(first.link(11), &plan(1, folder.path()));
+    let reconnector = engine.doors.reconnector();
+    assert_eq!(engine.recorded(1, 1), Ok(()));
+    fs::write(folder.path().join("slow"), "").unwrap();
+    engine.order(2, 1, Act::Open(MINUTE));
+    let begun = Instant::now();
+    while !folder.path().join("runs").exists() {
+        assert!(begun.elapsed() < LONG, "it never runs");
+        thread::sleep(Duration::from_millis(2));
+    }
+    let memory = first.end(folder.path());
+    assert_eq!(reason(engine.receipt(2)), DropReason::Restarting);
+    // While there is none, what is asked waits.
+    engine.order(3, 1, Act::Close);
+    fs::remove_file(folder.path().join("slow")).unwrap();
+    let mut second = Process::start(folder.path(), Some(11), Some(&memory));
+    second.give(table(1, folder.path()));
+    assert_eq!(second.open_journal(), (true, None));
+    reconnector.reconnect(second.link(11).into());
+    assert_eq!(engine.receipt(3), Ok(()));
+    // Its receipt was lost, say.
+    assert_eq!(engine.ordered(4, 1, Act::Close), Ok(()));
+    assert_eq!(ran(folder.path()), "off 192.0.2.1 lamp knock\n");
+    assert!(engine.events.try_recv().is_err(), "nothing was handed over that the engine knows");
+    second.end(folder.path());
+}
+
+#[test]
+fn without_a_runner_requests_are_refused_by_name_after_a_while() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), None, None);
+    process.give(table(1, folder.path()));
+    process.open_journal();
+    let engine = TestEngine::start(process.link(11), &plan(1, folder.path()));
+    assert_eq!(engine.recorded(1, 1), Ok(()));
+    process.end(folder.path());
+    let begun = Instant::now();
+    assert_eq!(reason(engine.ordered(2, 1, Act::Close)), DropReason::Restarting);
+    assert!((Duration::from_secs(1)..LONG).contains(&begun.elapsed()));
+    let begun = Instant::now();
+    assert!(engine.recorded(3, 1).is_err());
+    assert!(begun.elapsed() < Duration::from_secs(1), "by now nothing waits");
+}
+
+#[test]
+fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), None, None);
+    process.give(table(1, folder.path()));
+    process.open_journal();
+    let first = TestEngine::start(process.link(11), &plan(1, folder.path()));
+    assert_eq!(first.recorded(1, 1), Ok(()));
+    assert_eq!(first.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
+    drop(first);
+    let second = TestEngine::start(process.link(12), &plan(1, folder.path()));
+    let RemoteRunnerEvent::HandedOver { key, remaining, name } = second.next() else { panic!("an opening") };
+    assert_eq!((key.client, name.as_str()), (client(), "lamp"));
+    assert!(second.doors.has(key.door) && remaining > MINUTE / 2);
+    second.doors.abandon(key);
+    let order = Order { serial: 1, door: key.door, client: client(), occurrence: 0, act: Act::Close };
+    assert_eq!(second.doors.abandoned(), 1);
+    // Given up, so it is for the operator and for the next start.
+    second.doors.carry_out(order, None, "lamp");
+    assert_eq!(second.receipt(1), Ok(()));
+    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\n");
+    process.end(folder.path());
+    let mut next = Process::start(folder.path(), None, None);
+    assert_eq!(next.open_journal(), (true, None));
+    let third = TestEngine::start(next.link(13), &plan(1, folder.path()));
+    let RemoteRunnerEvent::HandedOver { key, .. } = third.next() else { panic!("an opening") };
+    third.doors.carry_out(Order { door: key.door, ..order }, None, "lamp");
+    assert_eq!(third.receipt(1), Ok(()));
+    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
+    next.end(folder.path());
+}
+
+#[test]
+fn without_an_engine_what_is_due_is_closed_by_the_runner_itself() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut process = Process::start(folder.path(), None, None);
+    process.give(table(1, folder.path()));
+    process.open_journal();
+    let engine = TestEngine::start(process.link(11), &plan(1, folder.path()));
+    assert_eq!(engine.recorded(1, 1), Ok(()));
+    assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
+    engine.doors.note(key(1), Duration::from_millis(50));
+    drop(engine);
+    let begun = Instant::now();
+    while ran(folder.path()).lines().count() < 2 {
+        assert!(begun.elapsed() < LONG, "nobody closes it");
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert!(begun.elapsed() >= ALONE);
+    process.end(folder.path());
+    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
+}
+
+#[test]
+fn without_a_fit_folder_there_is_no_journal_and_the_reason_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    fs::write(&state, "").unwrap();
+    let mut process = Process::start(&state, None, None);
+    let (is_there, error) = process.open_journal();
+    let error = error.unwrap();
+    assert!(!is_there && error.contains("the state folder"), "{error}");
+    // Later it may be.
+    fs::remove_file(&state).unwrap();
+    assert_eq!(process.open_journal(), (true, None));
+    process.end(&state);
+}
