@@ -26,6 +26,10 @@ pub trait NetDoors: Send {
     /// Says what is open in the packet filter, from this run or an earlier one, or in words why that is not known.
     fn list(&self, reply: DoorsReply<Result<Listing, String>>);
 
+    /// Asks whether whoever keeps the doors works, and the kernel answers; nothing is changed. In words why not, if that is known: what hangs
+    /// does not answer.
+    fn probe(&self, reply: DoorsReply<Result<(), String>>);
+
     /// Ends it after everything that was asked before, within a second. Openings stay open until their timeout.
     fn stop(&mut self);
 }
@@ -47,6 +51,10 @@ impl NetDoors for DoormanHandle {
 
     fn list(&self, reply: DoorsReply<Result<Listing, String>>) {
         Self::list(self, |listing| reply(listing.map_err(|error: DoormanError| chain(&error).to_string())));
+    }
+
+    fn probe(&self, reply: DoorsReply<Result<(), String>>) {
+        Self::probe(self, |answer| reply(answer.map_err(|error: DoormanError| chain(&error).to_string())));
     }
 
     fn stop(&mut self) {

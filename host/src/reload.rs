@@ -15,7 +15,6 @@ use std::time::Duration;
 use postern_config::{Activity, Config, ConfigSource, Doing, Mistake, Mistakes};
 use postern_core::{Observer, Phase, Release, Report, What};
 use postern_sandbox::{Generation, Loader, Runtime};
-use sd_notify::NotifyState;
 use tokio::signal::unix::Signal;
 use tokio::time::Instant;
 
@@ -24,6 +23,7 @@ use crate::clock::until;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
 use crate::state;
+use crate::systemd::ServiceManager;
 use crate::watch::{FileWatch, Noticed};
 use pace::Pace;
 
@@ -249,7 +249,7 @@ impl Reloads {
         let preparing = Preparing { ticket, began: now, activity: activity.clone(), tell_at, is_asked };
         self.under_way.push(preparing);
         if self.in_force.is_some() {
-            notify_systemd(&[NotifyState::Reloading]);
+            ServiceManager::of_this_process().reloading();
         }
         let (source, loader, watch) =
             (Arc::clone(&self.source), Arc::clone(&self.loader), self.watch.clone());
@@ -358,9 +358,4 @@ pub(crate) fn prepare(
     });
     let Assembled { config, generation, refused } = assembled;
     Prepared { ticket, config, generation, refused, before, state: state::Opened::default() }
-}
-
-/// Without systemd there is no receiver, and that is no failure.
-pub(crate) fn notify_systemd(states: &[NotifyState<'_>]) {
-    drop(sd_notify::notify(states));
 }

@@ -70,7 +70,7 @@ enum AwaitedReply {
     List(DoorsReply<Result<Listing, String>>),
     /// After a doorman's end: what its successor found open is for the engine.
     FindOpen,
-    Probe(DoorsReply<()>),
+    Probe(DoorsReply<Result<(), String>>),
 }
 
 impl RemoteDoorman {
@@ -165,10 +165,14 @@ impl NetDoors for RemoteDoorman {
         self.shared.request(AwaitedReply::List(reply), QueuedMessage::List);
     }
 
+    fn probe(&self, reply: DoorsReply<Result<(), String>>) {
+        self.shared.request(AwaitedReply::Probe(reply), QueuedMessage::Probe);
+    }
+
     fn stop(&mut self) {
         let Some(reader) = self.reader.take() else { return };
         let (sender, answered) = sync_channel(1);
-        let reply = Box::new(move |()| {
+        let reply = Box::new(move |_| {
             let _ = sender.try_send(());
         });
         self.shared.request(AwaitedReply::Probe(reply), QueuedMessage::Probe);
@@ -363,7 +367,7 @@ impl Shared {
             DoormanAnswer::Probed(ticket) => {
                 if let Some(AwaitedReply::Probe(reply)) = state.requests.remove(&ticket) {
                     drop(state);
-                    reply(());
+                    reply(Ok(()));
                 }
             }
         }
@@ -413,7 +417,7 @@ impl AwaitedReply {
         match self {
             Self::PutInPlace(_, reply) => reply(Err(NotInPlace::failed(words))),
             Self::List(reply) => reply(Err(words.to_owned())),
-            Self::Probe(reply) => reply(()),
+            Self::Probe(reply) => reply(Err(words.to_owned())),
             Self::FindOpen => {}
         }
     }

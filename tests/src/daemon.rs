@@ -4,6 +4,7 @@
 
 pub(crate) mod log;
 
+use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -25,6 +26,7 @@ pub struct Setup<'lab> {
     lab: &'lab Lab,
     program: PathBuf,
     folder: TempDir,
+    environment: Vec<(String, OsString)>,
 }
 
 /// What is at the other end of a daemon's log.
@@ -55,7 +57,7 @@ impl<'lab> Setup<'lab> {
     pub fn new(lab: &'lab Lab, program: impl Into<PathBuf>) -> Self {
         let folder = TempDir::with_prefix("postern-").expect("a temporary folder");
         fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
-        Self { lab, program: program.into(), folder }
+        Self { lab, program: program.into(), folder, environment: Vec::new() }
     }
 
     /// With this as `postern.toml`.
@@ -79,6 +81,13 @@ impl<'lab> Setup<'lab> {
         let parent = self.folder.path().join(name).parent().map(fs::create_dir_all);
         parent.unwrap_or(Ok(())).unwrap_or_else(|e| panic!("{name}: {e}"));
         write(self.folder.path(), name, contents.as_ref());
+        self
+    }
+
+    /// With this in the daemon's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
         self
     }
 
@@ -153,6 +162,7 @@ impl<'lab> Setup<'lab> {
             .args(["run", "--log-format", "json", "--config"])
             .arg(self.folder.path().join("postern.toml"));
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
@@ -340,6 +350,12 @@ impl<'lab> Daemon<'lab> {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
         number.expect("a running process has resident memory")
+    }
+
+    /// Its number.
+    #[must_use]
+    pub fn process_id(&self) -> u32 {
+        self.child.id()
     }
 
     fn pid(&self) -> Pid {

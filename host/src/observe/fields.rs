@@ -121,6 +121,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::Advice { text: detail }
         | What::Slow { detail, .. }
         | What::NoThread { error: detail }
+        | What::ProbeMissing { detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
         What::StuckOpen { detail, again_in } => {
             let again = again_in.map(|pause| ("again_s", Value::Float(pause.as_secs_f64())));

@@ -91,6 +91,7 @@ impl What<'_> {
             Self::NoThread { .. } => "no-thread",
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
+            Self::ProbeMissing { .. } => "probe-missing",
             Self::Panicked { .. } => "panic",
             Self::Library { .. } => "library",
             Self::Stopping => "stopping",
@@ -133,6 +134,7 @@ impl What<'_> {
             | Self::TenantRefused { .. }
             | Self::LinkBroken { .. }
             | Self::NoThread { .. }
+            | Self::ProbeMissing { .. }
             | Self::Panicked { .. }
             | Self::Untidy { .. } => Severity::Error,
             Self::Refused { .. }

@@ -414,6 +414,11 @@ pub enum What<'a> {
         /// The number of the generation in force.
         generation: u64,
     },
+    /// A probe, the knock of nobody's that shows that the daemon works, has not come back in time, or came to nothing.
+    ProbeMissing {
+        /// For what it waits and for how long, or why it came to nothing.
+        detail: Cow<'a, str>,
+    },
     /// A thread of the daemon has panicked.
     Panicked {
         /// Which.

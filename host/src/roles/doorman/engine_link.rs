@@ -140,7 +140,12 @@ impl EngineLink {
                 let listing = keeping.list();
                 self.tell(ticket, listing.as_ref().map_err(String::clone));
             }
-            LinkRequest::Probe { ticket } => self.outbox.push_back(LinkAnswer::Probed { ticket }.encode()),
+            LinkRequest::Probe { ticket } => {
+                // Without an answer of the kernel there is none here: whoever asked takes this doorman for hung.
+                if keeping.probe() {
+                    self.outbox.push_back(LinkAnswer::Probed { ticket }.encode());
+                }
+            }
             LinkRequest::Order { .. } => {}
         }
         Ok(())
