@@ -12,7 +12,6 @@ use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
 use postern_core::{Event, Observer, OpeningKey, Release, Report, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Generation, Pool};
-use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
@@ -23,16 +22,20 @@ use crate::captures::Captures;
 use crate::clock::until;
 use crate::compile::CompileService;
 use crate::doors::policy_of_recorded;
+use crate::effects::{Effects, ServiceStatus};
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
-use crate::observe::{report_refused_reload, report_refused_tenant};
+use crate::observe::{LogOfAll, report_refused_reload, report_refused_tenant};
 use crate::origin::{LocalOrigin, Origin};
 use crate::plan::Plan;
-use crate::reload::{Reloads, notify_systemd};
+use crate::probing::Probing;
+use crate::reload::Reloads;
+use crate::roles::supervisor::{Supervised, supervise};
 use crate::shared_engine::SharedEngine;
-use crate::signals::Signals;
+use crate::signals::{SignalTeller, Signals};
 use crate::state;
+use crate::watchdog::{Due, Watchdog};
 use start::Begun;
 
 /// How long a stop may take: commands may end within it, then the daemon ends all the same.
@@ -42,15 +45,36 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long the report of a new generation waits for the kernel's filters, before it is made all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
-/// Runs the daemon on `postern.toml` at `file` until a signal stops it; `trust` says which owners' files are accepted, and `observer` gets
-/// every report.
+/// Runs the daemon on `postern.toml` at `file` until a signal stops it; `trust` says which owners' files are accepted, and `log` gets every
+/// report. With a process for each power, unless that is not wanted or cannot be had.
 ///
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are reported, and are an [`Exit`].
-pub fn run(file: &Path, trust: Trust, observer: Arc<dyn Observer>) -> anyhow::Result<Exit> {
+pub fn run(file: &Path, trust: Trust, one_process: bool, log: LogOfAll) -> anyhow::Result<Exit> {
     let goes_on = Box::new(|| true);
     let source = Arc::new(PosternToml::new(file.to_owned(), trust));
-    Ok(Shell::start()?.run(source, observer, goes_on)?.exit)
+    let shell = Shell::start()?;
+    let ended = match why_one_process(one_process) {
+        None => shell.supervise(source, log, goes_on)?,
+        Some(detail) => {
+            log.relay.report(&Report::new(What::OneProcess { detail: detail.into() }));
+            shell.run(source, log.relay, goes_on)?
+        }
+    };
+    Ok(ended.exit)
+}
+
+/// Why the daemon is one process; none if it is several.
+fn why_one_process(is_wanted: bool) -> Option<&'static str> {
+    if is_wanted {
+        return Some("as the command line says; what parses packets and runs rules may change the firewall");
+    }
+    if !rustix::process::geteuid().is_root() {
+        return Some(
+            "it was not started as root; what parses packets and runs rules may change the firewall",
+        );
+    }
+    None
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -88,19 +112,42 @@ impl Shell {
     ) -> anyhow::Result<Ended> {
         let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
         let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
-        self.run_on(Arc::new(origin), observer, tried)
+        self.run_with(Effects::at_hand(Arc::new(origin)), observer, tried)
     }
 
-    /// As [`Shell::run`], on configurations from anywhere.
-    pub(crate) fn run_on(
+    /// As [`Shell::start`], for a process whose supervisor catches the signals.
+    pub(crate) fn told() -> io::Result<(Self, SignalTeller)> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let (teller, signals) = {
+            let _inside = runtime.enter();
+            Signals::told()?
+        };
+        Ok((Self { runtime, signals }, teller))
+    }
+
+    /// Has other processes run the configurations of `source`.
+    pub(crate) fn supervise(
         self,
-        origin: Arc<dyn Origin>,
+        source: Arc<dyn ConfigSource>,
+        log: LogOfAll,
+        tried: Tried,
+    ) -> anyhow::Result<Ended> {
+        let Self { runtime, signals } = self;
+        let ended = runtime.block_on(supervise(Supervised { source, log, tried, signals }));
+        runtime.shutdown_background();
+        ended
+    }
+
+    /// As [`Shell::run`], wherever the effects are.
+    pub(crate) fn run_with(
+        self,
+        effects: Effects,
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Ended> {
         let Self { runtime, signals } = self;
         let ended = runtime.block_on(async {
-            match App::start(origin, signals, observer, tried).await? {
+            match App::start(effects, signals, observer, tried).await? {
                 Begun::App(app) => Ok(app.run().await),
                 Begun::Ended(ended) => Ok(ended),
             }
@@ -123,6 +170,9 @@ struct App {
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
+    status: Arc<dyn ServiceStatus>,
+    /// None if nobody restarts a daemon that hangs.
+    watchdog: Option<(Watchdog, Probing)>,
     /// Called once everything was tried.
     tried: Option<Tried>,
     /// Not read; it follows the changes of addresses and links as long as it lives.
@@ -144,6 +194,7 @@ impl App {
             let deadline = self.engine.next_deadline();
             let report_at = self.running.unreported.as_ref().map(|(_, patience)| *patience);
             let let_go_at = self.reloads.release_timer.due();
+            let probe_at = self.watchdog.as_ref().map(|(watchdog, _)| watchdog.due());
             let is_any_suspended = self.engine.has_suspended();
             tokio::select! {
                 Some(event) = self.events.recv() => self.handle(event).await,
@@ -161,6 +212,7 @@ impl App {
                     self.look();
                 }
                 () = until(report_at) => self.look(),
+                () = until(probe_at) => self.watch_over(),
                 signal = self.signals.stop.recv() => break Some(signal),
             }
         };
@@ -189,6 +241,7 @@ impl App {
                     self.reloads.ask();
                 }
             }
+            MainLoopEvent::Probed(result) => self.probed(result),
             MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
@@ -196,6 +249,29 @@ impl App {
                     self.engine.handle(Event::Withdrawn { rules, is_reloading });
                 }
             }
+        }
+    }
+
+    /// Begins the next probe, or says for what the last one waits.
+    fn watch_over(&mut self) {
+        let Some((watchdog, probing)) = &mut self.watchdog else { return };
+        match watchdog.turn(Instant::now()) {
+            Due::Probe => probing.begin(),
+            Due::Late(since) => {
+                let (seconds, waits_for) = (since.as_secs_f64(), probing.waits_for());
+                let detail = format!("it waits for {waits_for} since {seconds:.1} s").into();
+                self.report(What::ProbeMissing { detail });
+            }
+            Due::Wait => {}
+        }
+    }
+
+    /// A probe has gone all the way, and here the main loop shows that it works, too.
+    fn probed(&mut self, result: Result<(), String>) {
+        self.watchdog.iter_mut().for_each(|(watchdog, _)| watchdog.came_back());
+        match result {
+            Ok(()) => self.status.alive(),
+            Err(detail) => self.report(What::ProbeMissing { detail: detail.into() }),
         }
     }
 
@@ -219,7 +295,7 @@ impl App {
             (None, Ok(_)) => {}
         }
         if !self.reloads.is_pending() {
-            notify_systemd(&[NotifyState::Ready]);
+            self.status.ready();
         }
     }
 
@@ -325,7 +401,7 @@ impl App {
     /// In order: no packet comes in, no rule runs, what was judged counts, and command doors, which only this daemon can close, are closed.
     /// Doors close on time meanwhile.
     async fn stop(self) -> Exit {
-        notify_systemd(&[NotifyState::Stopping]);
+        self.status.stopping();
         self.report(What::Stopping);
         let Self { observer, captures, pool, engine, mut events, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);

@@ -77,6 +77,9 @@ pub struct RunArgs {
     /// Which configuration.
     #[command(flatten)]
     pub file: FileArgs,
+    /// Run everything in this process, with every right that any part of it needs, and not in one for each power.
+    #[arg(long)]
+    pub one_process: bool,
     /// How log lines look on standard error.
     #[arg(long, value_enum, default_value_t)]
     pub log_format: Format,

@@ -4,22 +4,20 @@
 //! processes. Either gets an [`Order`] and answers with a receipt, both plain values, so that each can become a process of
 //! its own with fewer privileges than this one.
 
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use postern_config::Config;
 use postern_core::{
-    Again, ConfigIdentity, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor,
-    Observer, OpeningKey, Order, OrderLimits, Posture, Release, RuleId,
+    Again, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor, OpeningKey, Order,
+    OrderLimits, Posture, Release, RuleId,
 };
-use postern_doorman::{DoormanEvent, DoormanHandle};
+use postern_doorman::DoormanEvent;
 use postern_link::NotInPlace;
-use postern_runner::{Journal, JournalRecord, Runner, RunnerEvent};
+use postern_runner::{Journal, JournalRecord, RunnerEvent};
 use tokio::sync::oneshot;
 
-use crate::command_doors::{CommandDoors, LocalCommandDoors};
-use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::command_doors::CommandDoors;
+use crate::main_loop_event::MainLoopEvent;
 use crate::net_doors::NetDoors;
 use crate::origin::Numbers;
 use crate::plan::{DoorNumbers, Plan};
@@ -38,24 +36,9 @@ pub(crate) struct Doors {
 }
 
 impl Doors {
-    /// Starts without any door and without a journal. Ports are guarded for the configuration that `identity` names; without one none is.
-    pub(crate) fn start(
-        sender: MainLoopSender,
-        observer: Arc<dyn Observer>,
-        identity: Option<ConfigIdentity>,
-    ) -> io::Result<Self> {
-        let net = {
-            let sender = sender.clone();
-            let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
-            DoormanHandle::start(tell, Arc::clone(&observer), identity)?
-        };
-        let runner = Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer);
-        Ok(Self {
-            net: Box::new(net),
-            commands: Box::new(LocalCommandDoors::new(runner)),
-            numbers: DoorNumbers::default(),
-            in_place: None,
-        })
+    /// Without any door and without a journal so far.
+    pub(crate) fn start(net: Box<dyn NetDoors>, commands: Box<dyn CommandDoors>) -> Self {
+        Self { net, commands, numbers: DoorNumbers::default(), in_place: None }
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.
@@ -115,6 +98,11 @@ impl Doors {
         // If the caller does not wait any more, the answer is not needed.
         self.net.list(Box::new(|listing| drop(reply.send(listing))));
         async { answer.await.map_err(|_| GONE.to_owned())? }
+    }
+
+    /// Asks whether the packet filter's thread and the kernel answer; nothing is changed.
+    pub(crate) fn probe(&self, reply: impl FnOnce(Result<(), String>) + Send + 'static) {
+        self.net.probe(Box::new(reply));
     }
 
     /// Has a door carry out an order. Its receipt comes as an event of the main loop, also if the order fails.

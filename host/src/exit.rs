@@ -15,13 +15,32 @@ pub enum Exit {
     Untidy,
 }
 
+impl Exit {
+    /// The exit code.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Mistakes => 1,
+            Self::CannotRun => 3,
+            Self::Untidy => 4,
+        }
+    }
+
+    /// The end with this exit code; any other code is that of a daemon that cannot run.
+    #[must_use]
+    pub const fn of_number(number: u8) -> Self {
+        match number {
+            0 => Self::Success,
+            1 => Self::Mistakes,
+            4 => Self::Untidy,
+            _ => Self::CannotRun,
+        }
+    }
+}
+
 impl Termination for Exit {
     fn report(self) -> ExitCode {
-        match self {
-            Self::Success => ExitCode::SUCCESS,
-            Self::Mistakes => ExitCode::from(1),
-            Self::CannotRun => ExitCode::from(3),
-            Self::Untidy => ExitCode::from(4),
-        }
+        ExitCode::from(self.number())
     }
 }

@@ -5,15 +5,17 @@
 
 pub mod command_doors;
 mod doors;
+mod effects;
+pub mod kept_socket;
 mod ledger;
 pub mod net_doors;
 mod not_in_place;
 mod one_time;
 pub mod plan;
+mod probing;
 pub mod remote_doorman;
 pub mod remote_runner;
 // What is a process of its own.
-#[allow(dead_code, unused_imports, reason = "wip")]
 pub mod roles;
 mod shared_engine;
 
@@ -27,9 +29,10 @@ mod watch;
 
 mod advice;
 mod captures;
-#[allow(dead_code, reason = "the supervisor comes next")]
 mod signals;
 mod state;
+pub mod systemd;
+mod watchdog;
 
 pub mod app;
 pub mod as_knockd;

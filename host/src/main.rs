@@ -37,8 +37,11 @@ fn main() -> ExitCode {
     let done = match command_line.command {
         Command::Role { role } => return role.run(),
         Command::Knockd { options } => return as_knockd::run(options.into_iter()),
-        Command::Run(run) => observe::start(run.log_format, &run.log_level)
-            .and_then(|(observer, _until_the_end)| app::run(&run.file.config, run.file.trust(), observer)),
+        Command::Run(run) => {
+            observe::start(run.log_format, &run.log_level).and_then(|(log, _until_the_end)| {
+                app::run(&run.file.config, run.file.trust(), run.one_process, log)
+            })
+        }
         Command::Check(file) => check::check(&file.config, file.trust()),
         Command::Reset(reset) => check::reset(&reset.config),
     };

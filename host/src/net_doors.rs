@@ -26,7 +26,8 @@ pub trait NetDoors: Send {
     /// Says what is open in the packet filter, from this run or an earlier one, or in words why that is not known.
     fn list(&self, reply: DoorsReply<Result<Listing, String>>);
 
-    /// Replies once everything that was asked before is done, or in words why that cannot be known: whether the doors are kept at all.
+    /// Asks whether whoever keeps the doors works, and the kernel answers; nothing is changed. In words why not, if that is known: what hangs
+    /// does not answer.
     fn probe(&self, reply: DoorsReply<Result<(), String>>);
 
     /// Ends it after everything that was asked before, within a second. Openings stay open until their timeout.
@@ -53,7 +54,7 @@ impl NetDoors for DoormanHandle {
     }
 
     fn probe(&self, reply: DoorsReply<Result<(), String>>) {
-        NetDoors::list(self, Box::new(|listing| reply(listing.map(drop))));
+        Self::probe(self, |answer| reply(answer.map_err(|error: DoormanError| chain(&error).to_string())));
     }
 
     fn stop(&mut self) {

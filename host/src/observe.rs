@@ -13,7 +13,6 @@ mod lines;
 mod mistakes;
 mod per_tenant;
 mod rate_limit;
-#[allow(dead_code, reason = "the supervisor comes next")]
 mod relay;
 mod words;
 
@@ -28,9 +27,10 @@ pub(crate) use counters::Counters;
 pub(crate) use foreign::Foreign;
 pub(crate) use line::Line;
 pub use lines::{Format, start};
-pub(crate) use mistakes::{report_refused_reload, report_refused_start, report_refused_tenant};
-pub use relay::Relay;
-#[allow(unused_imports, reason = "the supervisor comes next")]
+pub(crate) use mistakes::{
+    report_posture, report_refused_reload, report_refused_start, report_refused_tenant,
+};
+pub use relay::{LogOfAll, Relay};
 pub(crate) use relay::{relay_all, tell_supervisor};
 pub(crate) use words::words;
 

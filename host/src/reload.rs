@@ -13,11 +13,11 @@ use std::time::Duration;
 use postern_config::{Config, Mistake, Mistakes};
 use postern_core::{Observer, Phase, Release, Report, TenantId, What};
 use postern_sandbox::{Generation, Loader, Runtime};
-use sd_notify::NotifyState;
 use tokio::time::Instant;
 
 use crate::assemble::{Assembled, RefusedTenant, RunningRules, assemble};
 use crate::clock::until;
+use crate::effects::ServiceStatus;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
 use crate::origin::{NumberedReading, Origin, Preparation};
@@ -41,6 +41,7 @@ pub(crate) struct Reloads {
     noticed: Arc<Noticed>,
     sender: MainLoopSender,
     observer: Arc<dyn Observer>,
+    status: Arc<dyn ServiceStatus>,
     pace: Pace,
     /// When ports are released.
     pub(crate) release_timer: ReleaseTimer,
@@ -83,6 +84,7 @@ impl Reloads {
         loader: Loader,
         sender: MainLoopSender,
         observer: Arc<dyn Observer>,
+        status: Arc<dyn ServiceStatus>,
     ) -> Self {
         let noticed = Arc::clone(origin.noticed());
         Self {
@@ -91,6 +93,7 @@ impl Reloads {
             noticed,
             sender,
             observer,
+            status,
             pace: Pace::default(),
             release_timer: ReleaseTimer::default(),
             under_way: Vec::new(),
@@ -253,7 +256,7 @@ impl Reloads {
             Preparing { ticket, began: now, preparation: Arc::clone(&preparation), tell_at, is_asked };
         self.under_way.push(preparing);
         if self.in_force.is_some() {
-            notify_systemd(&[NotifyState::Reloading]);
+            self.status.reloading();
         }
         let (origin, loader) = (Arc::clone(&self.origin), Arc::clone(&self.loader));
         let (sender, has_journal, is_start) =
@@ -331,9 +334,4 @@ pub(crate) fn prepare(
     });
     let Assembled { config, generation, refused } = assembled;
     Prepared { ticket, config, numbers, generation, refused, before, state: state::Opened::default() }
-}
-
-/// Without systemd there is no receiver, and that is no failure.
-pub(crate) fn notify_systemd(states: &[NotifyState<'_>]) {
-    drop(sd_notify::notify(states));
 }

@@ -17,4 +17,3 @@ pub(crate) mod supervisor;
 
 pub(crate) use doors_table::{DoorsTable, TableHolders};
 pub(crate) use reading_service::ReadingService;
-pub(crate) use remote_origin::RemoteOrigin;

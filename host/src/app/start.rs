@@ -5,12 +5,11 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
-use postern_capture::{Devices, LocalNetwork, Sightings};
+use postern_capture::{LocalNetwork, Sightings};
 use postern_config::Mistakes;
-use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Posture, Report, RuleId, What};
+use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
-use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
@@ -20,17 +19,19 @@ use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::captures::Captures;
 use crate::clock::Clock;
 use crate::doors::Doors;
+use crate::effects::{Effects, ledger};
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
-use crate::ledger;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
-use crate::observe::{report_refused_start, report_refused_tenant};
+use crate::observe::{report_posture, report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
 use crate::origin::Origin;
-use crate::reload::{Reloads, SLOW, notify_systemd};
+use crate::probing::Probing;
+use crate::reload::{Reloads, SLOW};
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
 use crate::state;
+use crate::watchdog::Watchdog;
 
 /// What came of starting.
 pub(super) enum Begun {
@@ -41,15 +42,19 @@ pub(super) enum Begun {
 impl App {
     /// Starts everything, in order, but for mistakes in the configuration.
     pub(super) async fn start(
-        origin: Arc<dyn Origin>,
+        effects: Effects,
         mut signals: Signals,
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
+        let Effects { origin, mut keepers, devices, status, watchdog } = effects;
         let facts = origin.facts();
-        let mut doors = Doors::start(sender.clone(), Arc::clone(&observer), facts.identity.clone())?;
+        let mut doors = Doors::start(
+            keepers.net(sender.clone(), Arc::clone(&observer), facts.identity.clone())?,
+            keepers.commands(sender.clone(), Arc::clone(&observer))?,
+        );
 
         // The guard is up before anything else is read, and stays up if the rest is wrong: closed is safe.
         let is_guarded = match facts.guarded {
@@ -61,8 +66,13 @@ impl App {
         };
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
-        let mut reloads =
-            Reloads::new(Arc::clone(&origin), loader, MainLoopSender::clone(&sender), Arc::clone(&observer));
+        let mut reloads = Reloads::new(
+            Arc::clone(&origin),
+            loader,
+            MainLoopSender::clone(&sender),
+            Arc::clone(&observer),
+            Arc::clone(&status),
+        );
         let prepared = match first(&mut reloads, &mut events, &mut signals).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
@@ -113,9 +123,10 @@ impl App {
             }
             Err(error) => return Err(error).context("the doors cannot be set up"),
         }
-        let ledger = ledger::start(facts.uses_tokens, MainLoopSender::clone(&sender))
+        let ledger = ledger(&mut *keepers, facts.uses_tokens, MainLoopSender::clone(&sender))
             .context("the ledger's thread cannot be started")?;
-        let one_time = OneTimeLines::new(&config, plan.table, Arc::clone(&origin), sender);
+        let one_time =
+            OneTimeLines::new(&config, plan.table, Arc::clone(&origin), MainLoopSender::clone(&sender));
         let engine =
             Arc::new(SharedEngine::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
         let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
@@ -134,7 +145,14 @@ impl App {
         let now = Arc::new(move || clock.now());
         let context = PoolContext { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(context, config.workers, Arc::clone(&generation))?;
-        let (sightings, devices) = (Sightings::new(facts.likeness), Arc::new(Devices::direct()));
+        let watchdog = match watchdog {
+            None => None,
+            Some(timeout) => {
+                let probing = Probing::start(pool.prober()?, Arc::clone(&engine), sender)?;
+                Some((Watchdog::new(timeout, Instant::now()), probing))
+            }
+        };
+        let (sightings, devices) = (Sightings::new(facts.likeness), Arc::new(devices));
         let mut captures = Captures::new(Arc::clone(&local), sightings, devices, Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
         captures.follow(&config, &generation, &pool, &listening)?;
@@ -155,6 +173,8 @@ impl App {
             running,
             listening,
             signals,
+            status,
+            watchdog,
             tried: Some(tried),
             _local: local,
         };
@@ -164,7 +184,7 @@ impl App {
         let open =
             app.engine.list().await.map_err(anyhow::Error::msg).context("open doors cannot be read")?;
         app.engine.handle(Event::Listed(open));
-        notify_systemd(&[NotifyState::Ready]);
+        app.status.ready();
         Ok(Begun::App(Box::new(app)))
     }
 }
@@ -257,14 +277,4 @@ async fn off_loop<T: Send + 'static>(
 /// Has something done on another thread.
 async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     spawn_blocking(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
-}
-
-/// Reports how well the guarded ports are protected.
-fn report_posture(posture: Posture, observer: &dyn Observer) {
-    let what = match posture {
-        Posture::Unguarded => return,
-        Posture::Owned => What::TableOwned,
-        Posture::Plain(why) => What::TableUnprotected { why },
-    };
-    observer.report(&Report::new(what));
 }

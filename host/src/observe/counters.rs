@@ -44,7 +44,6 @@ impl Counters {
     }
 
     /// Every count that is not zero, by whose it is; those of tenants beyond the ones that are kept are the machine's.
-    #[allow(dead_code, reason = "the supervisor comes next")]
     pub(super) fn all(&self) -> Vec<(Option<TenantId>, DropReason, u64)> {
         let tenants = self.0.tenants();
         let mut all = Vec::new();

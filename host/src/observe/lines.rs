@@ -17,7 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::foreign::Foreign;
 use super::level::{directives, least};
 use super::line::Line;
-use super::{Context, Log, Observers, Relay, fields, words};
+use super::{Context, Log, LogOfAll, Observers, fields, words};
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -40,8 +40,9 @@ pub(super) const RESERVED: usize = 16;
 /// # Errors
 /// If `level` is neither, or logging was set up before.
 #[expect(clippy::disallowed_methods, reason = "each line is clean: see `Line::render`")]
-pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Relay>, WorkerGuard)> {
-    let filter = EnvFilter::try_new(directives(level)?)?;
+pub fn start(format: Format, level: &str) -> anyhow::Result<(LogOfAll, WorkerGuard)> {
+    let written = directives(level)?;
+    let filter = EnvFilter::try_new(&written)?;
     let (queue, guard) = LineQueue::start(io::stderr());
     let lines = StderrLog { format, has_colours: io::stderr().is_terminal(), queue };
     let foreign = Foreign({
@@ -50,7 +51,7 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<(Arc<dyn Relay>, Wor
     });
     let done = tracing_subscriber::registry().with(foreign.with_filter(filter)).try_init();
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
-    Ok((Arc::new(Observers::new(lines, least())), guard))
+    Ok((LogOfAll { relay: Arc::new(Observers::new(lines, least())), filter: written }, guard))
 }
 
 /// The log on standard error.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use postern_config::{LostDoor, Mistakes};
-use postern_core::{Observer, Report, Scope, What};
+use postern_core::{Observer, Posture, Report, Scope, What};
 
 use crate::assemble::RefusedTenant;
 
@@ -50,6 +50,16 @@ fn each(observer: &dyn Observer, scope: &Scope<'_>, mistakes: &Mistakes) -> (usi
         report(What::MoreMistakes { mistakes: number - MOST });
     }
     (number, mistakes.in_one_line())
+}
+
+/// Reports how well the guarded ports are protected.
+pub(crate) fn report_posture(posture: Posture, observer: &dyn Observer) {
+    let what = match posture {
+        Posture::Unguarded => return,
+        Posture::Owned => What::TableOwned,
+        Posture::Plain(why) => What::TableUnprotected { why },
+    };
+    observer.report(&Report::new(what));
 }
 
 #[cfg(test)]

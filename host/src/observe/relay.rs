@@ -31,6 +31,15 @@ pub trait Relay: Observer {
     fn relay(&self, line: &[u8]);
 }
 
+/// Where everything is reported, by whatever process.
+#[derive(Clone)]
+pub struct LogOfAll {
+    /// Takes this process's reports and those of the others.
+    pub relay: Arc<dyn Relay>,
+    /// Which lines the others write: a filter as `tracing` has it.
+    pub filter: String,
+}
+
 /// What a role tells.
 #[derive(Debug, Serialize, Deserialize)]
 enum Told<'a> {

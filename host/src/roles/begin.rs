@@ -45,5 +45,8 @@ impl RoleStart<'_> {
 pub(crate) fn confine(account: Option<(u32, u32)>, kept: Confinement) -> io::Result<WhatHolds> {
     let account = account.map_or_else(Account::own, |(uid, gid)| Account { uid, gid });
     let held = Confinement { account, ..kept }.apply().map_err(io::Error::other)?;
-    Ok(WhatHolds { missing: held.missing().iter().map(ToString::to_string).collect(), held: held.to_string() })
+    Ok(WhatHolds {
+        missing: held.missing().iter().map(ToString::to_string).collect(),
+        held: held.to_string(),
+    })
 }

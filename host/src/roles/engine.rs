@@ -1,0 +1,235 @@
+//! The engine's process: sees packets, runs rules and decides, without any capability, file or program. What it may ask for it asks of others.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::Duration;
+
+use postern_capture::{Devices, Shown};
+use postern_confine::{Confinement, SystemCalls};
+use postern_core::{ConfigIdentity, Observer};
+use postern_ledger::{FILE, FileLedger, Ledger, LedgerRequest};
+use postern_link::{OrderLink, Talk, TalkReceiver, TalkSender};
+use postern_text::chain;
+use postern_text::panic::PastPanic;
+
+use super::begin::{RoleStart, WhatHolds, confine};
+use super::engine_messages::{EngineStart, FromEngine, MOST_TO_ENGINE, ToEngine};
+use super::remote_origin::RemoteOrigin;
+use crate::app::{Ended, Shell};
+use crate::command_doors::CommandDoors;
+use crate::effects::{Effects, Keepers, ServiceStatus};
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::net_doors::NetDoors;
+use crate::remote_doorman::{Reconnector, RemoteDoorman};
+use crate::remote_runner::{RemoteRunner, RunnerReconnector};
+use crate::signals::SignalTeller;
+
+/// How long the supervisor may leave a message of the engine's unread before the engine ends.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Packet sockets beside those of the interfaces that are configured at the start: for interfaces that a reload names.
+const SPARES: usize = 4;
+
+/// Is an engine, until it is told to stop or the supervisor at standard input is gone.
+///
+/// # Errors
+/// If the supervisor does not make sense, or nothing can be reported.
+pub(crate) fn run() -> anyhow::Result<()> {
+    let (supervisor, mut control) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
+    let Some((ToEngine::Start(start), descriptors)) = control.receive(MOST_TO_ENGINE)? else {
+        anyhow::bail!("the supervisor does not start it");
+    };
+    let [reports, readings, doorman, runner] = <[OwnedFd; 4]>::try_from(descriptors)
+        .map_err(|_| anyhow::anyhow!("the supervisor does not give it its links"))?;
+    let EngineStart { log_filter, account, watchdog, captures } = start;
+
+    // With the rights that it was started with, and before there is another thread.
+    let exhausted = {
+        let supervisor = supervisor.clone();
+        move || drop(supervisor.send(&FromEngine::Exhausted, &[]))
+    };
+    let devices = match Devices::reserved(captures, SPARES, exhausted) {
+        Ok(devices) => devices,
+        Err(error) => {
+            supervisor.send(&FromEngine::CannotRun(chain(&error).to_string()), &[])?;
+            return Ok(());
+        }
+    };
+    Shown::prepare();
+    let kept = Confinement { system_calls: Some(SystemCalls::Engine), ..Confinement::default() };
+    let WhatHolds { held, missing } = confine(account, kept)?;
+    supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
+    let (observer, until_the_end) = RoleStart { log_filter: &log_filter, account, reports }.observe()?;
+
+    let links = Arc::new(Links::default());
+    let (files, ledger_files) = channel();
+    let (shell, teller) = Shell::told()?;
+    {
+        let links = Arc::clone(&links);
+        // Ends with the talk, and the process with it: nobody would start the next one.
+        thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
+            follow(&mut control, &links, &files, &teller);
+            std::process::exit(0);
+        })?;
+    }
+    let origin = Arc::new(RemoteOrigin::start(Talk::from(readings), || {})?);
+    let keepers = RemoteKeepers {
+        doorman: Some(OrderLink::from(doorman)),
+        runner: Some(OrderLink::from(runner)),
+        links,
+        supervisor: supervisor.clone(),
+        ledger_files: Some(ledger_files),
+    };
+    let status = Arc::new(Status(supervisor.clone()));
+    let effects = Effects { origin, keepers: Box::new(keepers), devices, status, watchdog };
+    let tried = {
+        let supervisor = supervisor.clone();
+        Box::new(move || supervisor.send(&FromEngine::Tried, &[]).is_ok())
+    };
+    let ended = shell.run_with(effects, observer, tried);
+    drop(until_the_end);
+    match ended {
+        Ok(Ended { exit, signal }) => {
+            supervisor.send(&FromEngine::Ended { exit: exit.number(), signal }, &[])?;
+        }
+        Err(error) => supervisor.send(&FromEngine::CannotRun(chain(&*error).to_string()), &[])?,
+    }
+    Ok(())
+}
+
+/// Takes what the supervisor says, until it is gone.
+fn follow(
+    control: &mut TalkReceiver,
+    links: &Links,
+    files: &Sender<Result<Option<OwnedFd>, String>>,
+    signals: &SignalTeller,
+) {
+    while let Ok(Some((message, descriptors))) = control.receive(MOST_TO_ENGINE) {
+        let descriptor = descriptors.into_iter().next();
+        match (message, descriptor) {
+            (ToEngine::Doorman, Some(link)) => links.doorman(link),
+            (ToEngine::Runner, Some(link)) => links.runner(link),
+            (ToEngine::Ledger(error), file) => {
+                // If nobody waits it is closed.
+                let _ = files.send(error.map_or(Ok(file), Err));
+            }
+            (ToEngine::Hangup, _) => signals.hangup(),
+            (ToEngine::Stop(signal), _) => signals.stop(signal),
+            (ToEngine::Doorman | ToEngine::Runner | ToEngine::Start(_), _) => return,
+        }
+    }
+}
+
+/// Where links to the next doorman and the next runner go.
+#[derive(Default)]
+struct Links(Mutex<Reconnectors>);
+
+#[derive(Default)]
+struct Reconnectors {
+    doorman: Option<Reconnector>,
+    runner: Option<RunnerReconnector>,
+    /// That came before there was anybody to take them.
+    early: (Option<OwnedFd>, Option<OwnedFd>),
+}
+
+impl Links {
+    fn doorman(&self, link: OwnedFd) {
+        let mut links = self.0.lock().past_panic();
+        match &links.doorman {
+            Some(reconnector) => reconnector.reconnect(link),
+            None => links.early.0 = Some(link),
+        }
+    }
+
+    fn runner(&self, link: OwnedFd) {
+        let mut links = self.0.lock().past_panic();
+        match &links.runner {
+            Some(reconnector) => reconnector.reconnect(link),
+            None => links.early.1 = Some(link),
+        }
+    }
+}
+
+/// Doors and the ledger, kept by other processes.
+struct RemoteKeepers {
+    doorman: Option<OrderLink>,
+    runner: Option<OrderLink>,
+    links: Arc<Links>,
+    supervisor: TalkSender,
+    ledger_files: Option<Receiver<Result<Option<OwnedFd>, String>>>,
+}
+
+fn taken_twice() -> io::Error {
+    io::Error::other("it was started already")
+}
+
+impl Keepers for RemoteKeepers {
+    fn net(
+        &mut self,
+        sender: MainLoopSender,
+        observer: Arc<dyn Observer>,
+        _identity: Option<ConfigIdentity>,
+    ) -> io::Result<Box<dyn NetDoors>> {
+        let link = self.doorman.take().ok_or_else(taken_twice)?;
+        let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
+        let doorman = RemoteDoorman::start(link, tell, observer)?;
+        let mut links = self.links.0.lock().past_panic();
+        let reconnector = doorman.reconnector();
+        links.early.0.take().into_iter().for_each(|link| reconnector.reconnect(link));
+        links.doorman = Some(reconnector);
+        Ok(Box::new(doorman))
+    }
+
+    fn commands(
+        &mut self,
+        sender: MainLoopSender,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Box<dyn CommandDoors>> {
+        let link = self.runner.take().ok_or_else(taken_twice)?;
+        let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
+        let runner = RemoteRunner::start(link, tell, observer)?;
+        let mut links = self.links.0.lock().past_panic();
+        let reconnector = runner.reconnector();
+        links.early.1.take().into_iter().for_each(|link| reconnector.reconnect(link));
+        links.runner = Some(reconnector);
+        Ok(Box::new(runner))
+    }
+
+    fn ledger(&mut self, sender: MainLoopSender) -> io::Result<Box<dyn Ledger>> {
+        let files = self.ledger_files.take().ok_or_else(taken_twice)?;
+        let supervisor = self.supervisor.clone();
+        let ask = move |LedgerRequest { make, copy }| {
+            supervisor
+                .send(&FromEngine::Ledger { make, copy }, &[])
+                .map_err(|error| format!("the supervisor cannot be asked for its file: {error}"))?;
+            files.recv().unwrap_or_else(|_| Err("the supervisor is gone".to_owned()))
+        };
+        let answers = Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer))));
+        // The path is for messages alone.
+        Ok(Box::new(FileLedger::start_remote(PathBuf::from(FILE), ask, answers)?))
+    }
+}
+
+/// Tells the supervisor, which tells systemd.
+struct Status(TalkSender);
+
+impl ServiceStatus for Status {
+    fn ready(&self) {
+        drop(self.0.send(&FromEngine::Ready, &[]));
+    }
+
+    fn reloading(&self) {
+        drop(self.0.send(&FromEngine::Reloading, &[]));
+    }
+
+    fn stopping(&self) {
+        drop(self.0.send(&FromEngine::Stopping, &[]));
+    }
+
+    fn alive(&self) {
+        drop(self.0.send(&FromEngine::Alive, &[]));
+    }
+}

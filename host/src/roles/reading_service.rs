@@ -127,12 +127,6 @@ impl ReadingService {
         Ok(())
     }
 
-    /// The tables that may be in place or may be put in place, the oldest first: what a process must be given that keeps doors and has just
-    /// begun.
-    pub(crate) fn tables(&self) -> Vec<Arc<DoorsTable>> {
-        self.lock().readings.values().filter_map(|reading| reading.doors.clone()).collect()
-    }
-
     /// Answers a request, or has a thread answer it.
     fn take(self: &Arc<Self>, engine: u64, request: ReadingRequest, reply: Reply) {
         let answer = match request {

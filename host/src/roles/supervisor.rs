@@ -33,7 +33,8 @@ use crate::clock::until;
 use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, apply_when_free};
-use crate::observe::{Relay, report_posture};
+use crate::kept_socket;
+use crate::observe::{LogOfAll, Relay, report_posture};
 use crate::role::{OwnProgram, Role};
 use crate::signals::Signals;
 use crate::state;
@@ -42,8 +43,6 @@ use holders::Holders;
 
 /// How long the engine has to stop: its own grace, and a little.
 const LAST: Duration = Duration::from_secs(13);
-/// The name under which systemd keeps the owner socket.
-const OWNER: &str = "owner";
 
 /// What the supervisor hears of its processes, each with the number of the one that said it.
 enum Happening {
@@ -64,9 +63,7 @@ struct EngineNeeds {
 /// What a supervisor runs.
 pub(crate) struct Supervised {
     pub(crate) source: Arc<dyn ConfigSource>,
-    pub(crate) relay: Arc<dyn Relay>,
-    /// The filter of the roles' log lines.
-    pub(crate) log_filter: String,
+    pub(crate) log: LogOfAll,
     /// Called once everything was tried.
     pub(crate) tried: Tried,
     pub(crate) signals: Signals,
@@ -78,7 +75,7 @@ pub(crate) struct Supervised {
 /// If the system does not let it work.
 pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
     let (events, happenings) = unbounded_channel();
-    let Supervised { source, relay, log_filter, tried, mut signals } = supervised;
+    let Supervised { source, log: LogOfAll { relay, filter: log_filter }, tried, mut signals } = supervised;
     let mut supervisor = Supervisor {
         program: OwnProgram::open().context("this program cannot be started again")?,
         manager: ServiceManager::of_this_process(),
@@ -182,7 +179,7 @@ impl Supervisor {
     async fn run(&mut self, signals: &mut Signals) -> anyhow::Result<Ended> {
         self.owner = take_stored()
             .ok()
-            .and_then(|stored| stored.into_iter().find(|(name, _)| name == OWNER))
+            .and_then(|stored| stored.into_iter().find(|(name, _)| name == kept_socket::NAME))
             .map(|(_, socket)| socket);
         self.start_doorman().context("the doorman cannot be started")?;
         let guarded = match self.guard(signals).await? {
@@ -213,8 +210,8 @@ impl Supervisor {
             () = signals.hangup.recv() => self.engine.send(&ToEngine::Hangup, &[]),
             signal = signals.stop.recv() => return Ok(self.stop(signal)),
             () = until(last.map(Into::into)) => {
-                let (signal, _) = self.stopping.unwrap_or_default();
-                return Ok(Some(Ended { exit: Exit::Untidy, signal: Some(signal) }));
+                let signal = self.stopping.map(|(signal, _)| signal);
+                return Ok(Some(Ended { exit: Exit::Untidy, signal }));
             }
         }
         Ok(None)
@@ -274,7 +271,7 @@ impl Supervisor {
             FromDoorman::Started => {
                 if let Some(socket) = sockets.into_iter().next() {
                     // Without systemd nothing is kept, and that is no failure.
-                    let _ = self.manager.store(OWNER, socket.as_fd());
+                    let _ = self.manager.store(kept_socket::NAME, socket.as_fd());
                     self.owner = Some(socket);
                 }
             }
@@ -389,7 +386,7 @@ impl Supervisor {
         }
     }
 
-    fn not_started(&mut self, slot: impl Fn(&mut Self) -> &mut Slot, error: &dyn std::error::Error) {
+    fn not_started(&mut self, slot: impl Fn(&mut Self) -> &mut Slot, error: &io::Error) {
         let how = format!("it cannot be started: {}", chain(error));
         self.role_ended(&slot, &how);
         let slot = slot(self);

@@ -29,8 +29,7 @@ impl Supervisor {
         let (process, talk) = DoormanProcess::start();
         let (sender, mut receiver) = talk.split(None).unwrap();
         let identity = Some(ConfigIdentity::new("00c0ffee", "/etc/postern/postern.toml"));
-        let start =
-            ToDoorman::Start { identity, log_filter: "info".to_owned(), account: None };
+        let start = ToDoorman::Start { identity, log_filter: "info".to_owned(), account: None };
         let sockets: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
         sender.send(&start, &sockets).unwrap();
         let (answer, sockets) = receiver.receive::<FromDoorman>(MOST_DOORMAN_BYTES).unwrap().unwrap();

@@ -156,7 +156,9 @@ impl EngineLink {
                 self.tell(ticket, listing.as_ref().map_err(String::clone));
             }
             LinkRequest::Probe { ticket } => {
-                self.outbox.push_back(LinkAnswer::Probed { ticket, outcome: Ok(()) }.encode());
+                let outcome =
+                    if keeping.probe() { Ok(()) } else { Err("the kernel does not answer".to_owned()) };
+                self.outbox.push_back(LinkAnswer::Probed { ticket, outcome }.encode());
             }
             LinkRequest::Order { .. } => {}
         }

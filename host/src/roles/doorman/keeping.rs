@@ -72,6 +72,11 @@ impl Keeping {
         doorman.list().map_err(|error| chain(&error).to_string())
     }
 
+    /// Whether the kernel answers.
+    pub(super) fn probe(&mut self) -> bool {
+        self.doorman.as_mut().is_none_or(|doorman| doorman.probe().is_ok())
+    }
+
     /// Closes ports before any table is in place; no door of theirs can be opened.
     pub(super) fn guard(&mut self, doors: impl Iterator<Item = NetDoor>) -> Result<Posture, NotInPlace> {
         if self.tables.in_place().is_some() {

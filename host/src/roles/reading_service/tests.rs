@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use crate::module_code::Modules;
 use crate::signals::Signals;
+use crate::systemd::ServiceManager;
 use postern_config::{Activity, ConfigReading, OpenError, PosternToml, RuleFile, Trust};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId, TenantId};
 use postern_sandbox::{Loader, Runtime};
@@ -291,7 +292,8 @@ async fn a_change_of_a_file_makes_the_engine_prepare_again() {
     let engine = Arc::new(world.engine());
     let (sender, mut events) = channel();
     let origin: Arc<dyn Origin> = Arc::<RemoteOrigin>::clone(&engine);
-    let mut reloads = Reloads::new(origin, loader(), sender, Arc::new(()));
+    let mut reloads =
+        Reloads::new(origin, loader(), sender, Arc::new(()), Arc::new(ServiceManager::of_this_process()));
     let mut hangup = Signals::catch().unwrap().hangup;
     reloads.ask();
     for (generation, rules) in [(1_u64, 3), (2, 4), (3, 5)] {

@@ -31,7 +31,7 @@ impl Process {
     fn start(folder: &Path, engine: Option<u64>, memory: Option<&OwnedFd>) -> Self {
         let (ours, its) = Talk::pair().unwrap();
         let ended = thread::spawn(move || {
-            let role = RunnerRole::start(its, |_, _| Ok(Arc::new(()))).unwrap().unwrap();
+            let role = RunnerRole::start(its, |_| Ok(Arc::new(()))).unwrap().unwrap();
             role.serve().unwrap();
         });
         let (supervisor, mut answers) = ours.split(None).unwrap();

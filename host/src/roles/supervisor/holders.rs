@@ -136,7 +136,8 @@ impl TableHolders for Holders {
             state.tables.insert(table.number, table.clone());
             while state.tables.len() > MOST_TABLES {
                 // Not the one in place, which is the oldest.
-                let Some(oldest) = state.tables.keys().copied().find(|number| Some(*number) != state.in_place)
+                let Some(oldest) =
+                    state.tables.keys().copied().find(|number| Some(*number) != state.in_place)
                 else {
                     break;
                 };
@@ -157,7 +158,9 @@ impl TableHolders for Holders {
             runner.send(&ToRunner::Table(commands_table(table)), &[]);
         }
         // The sender is dropped when it is taken, or when the process has ended.
-        taken.into_iter().for_each(|taken| drop(taken.recv_timeout(PATIENCE)));
+        for taken in taken {
+            let _ = taken.recv_timeout(PATIENCE);
+        }
     }
 
     fn open_journal(&self, table: &DoorsTable) -> Result<bool, String> {

@@ -1,0 +1,146 @@
+//! Effects: everything through which an engine acts on the machine, or is acted on. In one process that is at hand; an engine without power has
+//! it from other processes. The two are told apart nowhere else.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use postern_capture::Devices;
+use postern_core::{ConfigIdentity, Observer};
+use postern_doorman::DoormanHandle;
+use postern_ledger::{FileLedger, Ledger};
+use postern_runner::Runner;
+
+use crate::command_doors::{CommandDoors, LocalCommandDoors};
+use crate::kept_socket;
+use crate::ledger::NoTokens;
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::net_doors::NetDoors;
+use crate::origin::Origin;
+use crate::state;
+use crate::systemd::{ServiceManager, watchdog_timeout};
+
+/// Everything through which an engine acts.
+pub(crate) struct Effects {
+    /// Where configurations come from.
+    pub(crate) origin: Arc<dyn Origin>,
+    /// What can be opened, and the ledger of what is used up.
+    pub(crate) keepers: Box<dyn Keepers>,
+    /// Where captures get their sockets from.
+    pub(crate) devices: Devices,
+    /// Who is told how the daemon fares.
+    pub(crate) status: Arc<dyn ServiceStatus>,
+    /// After how long without [`ServiceStatus::alive`] the daemon is taken for hung; none if nobody asks.
+    pub(crate) watchdog: Option<Duration>,
+}
+
+/// Starts what keeps doors and the ledger. Each answers by events of the main loop. Called on the runtime, in this order, once each.
+pub(crate) trait Keepers: Send {
+    /// The doors of the packet filter. Ports are guarded for the configuration that `identity` names; without one none is.
+    fn net(
+        &mut self,
+        sender: MainLoopSender,
+        observer: Arc<dyn Observer>,
+        identity: Option<ConfigIdentity>,
+    ) -> io::Result<Box<dyn NetDoors>>;
+
+    /// The doors of commands.
+    fn commands(
+        &mut self,
+        sender: MainLoopSender,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Box<dyn CommandDoors>>;
+
+    /// The ledger, for rules that use tokens. It opens its file on its own thread, so that no other thread waits for a disk.
+    fn ledger(&mut self, sender: MainLoopSender) -> io::Result<Box<dyn Ledger>>;
+}
+
+/// Who is told how the daemon fares.
+pub(crate) trait ServiceStatus: Send + Sync {
+    /// The start, or a reload, is done.
+    fn ready(&self);
+    /// A reload begins.
+    fn reloading(&self);
+    /// The daemon begins to stop.
+    fn stopping(&self);
+    /// A probe has gone all the way.
+    fn alive(&self);
+}
+
+impl Effects {
+    /// Everything in this process.
+    pub(crate) fn at_hand(origin: Arc<dyn Origin>) -> Self {
+        Self {
+            origin,
+            keepers: Box::new(OwnKeepers),
+            devices: Devices::direct(),
+            status: Arc::new(ServiceManager::of_this_process()),
+            watchdog: watchdog_timeout(),
+        }
+    }
+}
+
+/// Starts the ledger, if rules use any.
+///
+/// # Errors
+/// If there can be no thread.
+pub(crate) fn ledger(
+    keepers: &mut dyn Keepers,
+    uses_tokens: bool,
+    sender: MainLoopSender,
+) -> io::Result<Box<dyn Ledger>> {
+    if uses_tokens {
+        return keepers.ledger(sender);
+    }
+    Ok(Box::new(NoTokens(Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer)))))))
+}
+
+/// This process keeps all of it.
+struct OwnKeepers;
+
+impl Keepers for OwnKeepers {
+    fn net(
+        &mut self,
+        sender: MainLoopSender,
+        observer: Arc<dyn Observer>,
+        identity: Option<ConfigIdentity>,
+    ) -> io::Result<Box<dyn NetDoors>> {
+        let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
+        // Who guards nothing owns no table.
+        let socket =
+            identity.as_ref().and_then(|_| kept_socket::take_or_open(&ServiceManager::of_this_process()));
+        Ok(Box::new(DoormanHandle::start(tell, observer, identity, socket)?))
+    }
+
+    fn commands(
+        &mut self,
+        sender: MainLoopSender,
+        observer: Arc<dyn Observer>,
+    ) -> io::Result<Box<dyn CommandDoors>> {
+        let runner = Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer);
+        Ok(Box::new(LocalCommandDoors::new(runner)))
+    }
+
+    fn ledger(&mut self, sender: MainLoopSender) -> io::Result<Box<dyn Ledger>> {
+        let answers = Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer))));
+        Ok(Box::new(FileLedger::start(&state::folder(), answers)?))
+    }
+}
+
+impl ServiceStatus for ServiceManager {
+    fn ready(&self) {
+        Self::ready(self);
+    }
+
+    fn reloading(&self) {
+        Self::reloading(self);
+    }
+
+    fn stopping(&self) {
+        Self::stopping(self);
+    }
+
+    fn alive(&self) {
+        Self::alive(self);
+    }
+}
