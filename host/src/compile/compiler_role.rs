@@ -1,7 +1,7 @@
 //! CompilerRole: what a compiler's process does. It gets one module, answers, and ends.
 
 use std::fs::File;
-use std::io::{Read as _, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::process::ExitCode;
 use std::thread;
 use std::time::Duration;
@@ -10,6 +10,7 @@ use postern_confine::{Account, Confinement, Limits, SystemCalls};
 use postern_link::{Talk, TalkReceiver};
 use postern_sandbox::{Artifact, ArtifactCode, Compiler, LoadError, MAX_MODULE};
 use postern_text::{chain, clean, terminal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, set_parent_process_death_signal};
 
 use super::compile_limits::CompileLimits;
@@ -39,13 +40,17 @@ pub(crate) fn run() -> ExitCode {
 fn compile() -> anyhow::Result<()> {
     // Whoever waits for the answer is a thread of that process.
     set_parent_process_death_signal(Some(Signal::KILL))?;
-    let (sender, receiver) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
-    let Some((limits, module, code)) = receive(receiver)? else { return Ok(()) };
+    let (sender, mut receiver) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
+    let Some((limits, module, code)) = receive(&mut receiver)? else { return Ok(()) };
     limits.impose()?;
     // Nothing of the module was looked at so far, and no thread was started.
     let held = confinement().apply()?;
     let missing = held.missing().iter().map(|missing| clean(&missing.to_string(), MOST_BARRIER).into_owned());
     let missing = missing.collect();
+    // If that process ended before the signal of its death was asked for, which a change of user forgets, there is none.
+    if is_over(&receiver)? {
+        return Ok(());
+    }
     let mut bytes = Vec::new();
     module.take(MAX_MODULE).read_to_end(&mut bytes)?;
     let thread = thread::Builder::new().name("compiler".to_owned()).stack_size(STACK);
@@ -66,7 +71,13 @@ fn confinement() -> Confinement {
     }
 }
 
-fn receive(mut receiver: TalkReceiver) -> anyhow::Result<Option<(CompileLimits, File, File)>> {
+/// Whether the other end of the link is gone: nothing more is sent over it.
+fn is_over(receiver: &TalkReceiver) -> io::Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(receiver, PollFlags::IN)], Some(&now))? > 0)
+}
+
+fn receive(receiver: &mut TalkReceiver) -> anyhow::Result<Option<(CompileLimits, File, File)>> {
     let Some((job, descriptors)) = receiver.receive::<Job>(MOST_JOB)? else { return Ok(None) };
     let mut files = descriptors.into_iter().map(File::from);
     let (Some(module), Some(code)) = (files.next(), files.next()) else {
