@@ -34,6 +34,8 @@ pub fn run() -> anyhow::Result<()> {
         let format = Format::from_str(format, false).map_err(io::Error::other)?;
         let (observer, guard) = observe::start(format, level).map_err(io::Error::other)?;
         until_the_end = Some(guard);
+        // What a doorman reports it writes itself; nothing is relayed through it.
+        let observer: Arc<dyn Observer> = observer;
         Ok(observer)
     };
     let role = DoormanRole::start(Talk::of_standard_input()?, observe)?;
