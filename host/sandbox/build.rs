@@ -1,4 +1,5 @@
-//! Builds what the sandbox embeds: the stock rules, the WASI without power, and what tells this compiler from every other.
+//! Builds what the sandbox embeds: the stock rules, the WASI without power, the watchdog's rule, and what tells this compiler from every
+//! other.
 
 use std::error::Error;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -7,9 +8,11 @@ use std::{env, fs};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let out_dir = PathBuf::from(env::var("OUT_DIR")?);
-    let adapter = Path::new("src/wasi_null_adapter.wat");
-    fs::write(out_dir.join("wasi_null_adapter.wasm"), wat::parse_file(adapter)?)?;
-    println!("cargo::rerun-if-changed={}", adapter.display());
+    for name in ["wasi_null_adapter", "probe"] {
+        let source = Path::new("src").join(name).with_extension("wat");
+        fs::write(out_dir.join(name).with_extension("wasm"), wat::parse_file(&source)?)?;
+        println!("cargo::rerun-if-changed={}", source.display());
+    }
     let sequence = postern_sdk_build::build_rule_for_build_script("postern-rule-sequence")?;
     println!("cargo::rustc-env=POSTERN_RULE_SEQUENCE={}", sequence.display());
     println!("cargo::rustc-env=POSTERN_COMPILER_SOURCE={:016x}", hash_of_sources()?);

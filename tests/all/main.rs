@@ -10,6 +10,7 @@ mod imports;
 mod languages;
 mod loading;
 mod modules;
+mod probe;
 mod reload;
 mod scenario;
 mod tenants;

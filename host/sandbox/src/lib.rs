@@ -42,6 +42,7 @@ mod store;
 
 // All rules together, and who calls them.
 mod generation;
+mod probe;
 mod problem;
 mod shard;
 mod worker;
@@ -58,6 +59,7 @@ pub use generation::{Generation, LoadedRule, ReadyRule};
 pub use instance::{Instance, StartError};
 pub use load_error::LoadError;
 pub use loader::{Loader, Module};
+pub use probe::{ProbeFault, Prober};
 pub use problem::{Problem, ProblemKind};
 pub use runtime::{RunPermit, Runtime};
 pub use setup_error::SetupError;

@@ -16,7 +16,9 @@ use postern_core::{Detail, DropReason, Knock, Moment, Observer, Report, Request,
 use postern_text::panic::PastPanic;
 
 use crate::generation::Generation;
+use crate::probe::{ProbeFault, ProbeRule, Prober};
 use crate::runtime::Runtime;
+use crate::setup_error::SetupError;
 use crate::shard::Shard;
 
 /// Knocks that may wait for one thread, however they are batched; what a flood brings beyond that is dropped and counted.
@@ -46,7 +48,7 @@ pub struct PoolContext {
 /// The workers and the generation that they run.
 pub struct Pool {
     workers: Arc<[Worker]>,
-    queues: Arc<[Sender<Vec<Knock>>]>,
+    queues: Arc<[Sender<Job>]>,
     generation: Arc<ArcSwap<Generation>>,
     hasher: RandomState,
     threads: Vec<JoinHandle<()>>,
@@ -57,14 +59,22 @@ pub struct Pool {
 pub struct Submitter {
     workers: Arc<[Worker]>,
     /// One for each worker that is a thread of its own.
-    queues: Arc<[Sender<Vec<Knock>>]>,
+    queues: Arc<[Sender<Job>]>,
     generation: Arc<ArcSwap<Generation>>,
     hasher: RandomState,
     /// What was handed in since the last [`Submitter::judge`], by worker.
     batches: Vec<Vec<Knock>>,
 }
 
-struct Worker {
+/// What a worker that is a thread of its own is sent.
+pub(crate) enum Job {
+    /// To be judged.
+    Knocks(Vec<Knock>),
+    /// To be judged by this rule, and answered.
+    Probe(Arc<ProbeRule>, Sender<Result<(), ProbeFault>>),
+}
+
+pub(crate) struct Worker {
     context: Arc<PoolContext>,
     generation: Arc<ArcSwap<Generation>>,
     shard: Mutex<Shard>,
@@ -92,14 +102,20 @@ impl Pool {
         let workers: Arc<[Worker]> = (0..workers).map(worker).collect();
         let (mut queues, mut threads) = (Vec::new(), Vec::new());
         for n in (0..workers.len()).filter(|_| workers.len() > 1) {
-            let (sender, queue): (_, Receiver<Vec<Knock>>) = unbounded();
+            let (sender, queue): (_, Receiver<Job>) = unbounded();
             queues.push(sender);
             let workers = Arc::clone(&workers);
             let builder = thread::Builder::new().name(format!("rules-{n}")).stack_size(Runtime::STACK);
             threads.push(builder.spawn(move || {
-                for mut knocks in queue {
-                    workers[n].waiting.fetch_sub(knocks.len(), Ordering::Relaxed);
-                    workers[n].judge(&mut knocks);
+                for job in queue {
+                    match job {
+                        Job::Knocks(mut knocks) => {
+                            workers[n].waiting.fetch_sub(knocks.len(), Ordering::Relaxed);
+                            workers[n].judge(&mut knocks);
+                        }
+                        // The prober may have given up.
+                        Job::Probe(rule, reply) => drop(reply.send(workers[n].probe(&rule))),
+                    }
                 }
             })?);
         }
@@ -117,6 +133,18 @@ impl Pool {
             hasher: self.hasher.clone(),
             batches: self.workers.iter().map(|_| Vec::new()).collect(),
         }
+    }
+
+    /// What hands probes to all workers.
+    ///
+    /// # Errors
+    /// If this machine cannot run what the engine would compile.
+    pub fn prober(&self) -> Result<Prober, SetupError> {
+        // All workers have the same context; a configuration has one worker at least.
+        let runtime = self.workers.first().map(|worker| &worker.context.runtime);
+        let rule = ProbeRule::new(runtime.expect("there is a worker"))?;
+        let (workers, queues) = (Arc::clone(&self.workers), Arc::downgrade(&self.queues));
+        Ok(Prober { rule: Arc::new(rule), workers, queues })
     }
 
     /// Has every worker go on with this generation, each between two batches.
@@ -181,7 +209,7 @@ impl Submitter {
                 continue;
             }
             worker.waiting.fetch_add(count, Ordering::Relaxed);
-            if let Err(SendError(lost)) = queue.send(std::mem::take(batch)) {
+            if let Err(SendError(Job::Knocks(lost))) = queue.send(Job::Knocks(std::mem::take(batch))) {
                 worker.count_drops(DropReason::Stopping, lost.len());
             }
         }
@@ -218,6 +246,15 @@ impl Worker {
             shard.start_over();
         }
         knocks.clear();
+    }
+
+    /// Judges a probe, when nothing else is being judged.
+    pub(crate) fn probe(&self, rule: &ProbeRule) -> Result<(), ProbeFault> {
+        let mut shard = self.shard.lock().past_panic();
+        self.keep_up(&mut shard);
+        let running = self.context.runtime.running();
+        let judged = catch_unwind(AssertUnwindSafe(|| rule.judge(&running)));
+        judged.unwrap_or_else(|_| Err("judging panicked; see the standard error".to_owned()))
     }
 
     fn keep_up(&self, shard: &mut Shard) {
