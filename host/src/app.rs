@@ -12,7 +12,6 @@ use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
 use postern_core::{Event, Observer, Release, Report, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Generation, Pool};
-use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
@@ -28,10 +27,13 @@ use crate::main_loop_event::{MainLoopEvent, Prepared};
 use crate::observe::{report_refused_reload, report_refused_tenant};
 use crate::origin::{LocalOrigin, Origin};
 use crate::plan::Plan;
-use crate::reload::{Reloads, notify_systemd};
+use crate::probing::Probing;
+use crate::reload::Reloads;
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
 use crate::state;
+use crate::systemd::ServiceManager;
+use crate::watchdog::{Due, Watchdog};
 use start::Begun;
 
 /// How long a stop may take: commands may end within it, then the daemon ends all the same.
@@ -122,6 +124,10 @@ struct App {
     running: Running,
     listening: Arc<Notify>,
     signals: Signals,
+    service_manager: ServiceManager,
+    probing: Probing,
+    /// None if nobody restarts a daemon that hangs.
+    watchdog: Option<Watchdog>,
     /// Called once everything was tried.
     tried: Option<Tried>,
     /// Not read; it follows the changes of addresses and links as long as it lives.
@@ -143,6 +149,7 @@ impl App {
             let deadline = self.engine.next_deadline();
             let report_at = self.running.unreported.as_ref().map(|(_, patience)| *patience);
             let let_go_at = self.reloads.release_timer.due();
+            let probe_at = self.watchdog.as_ref().map(Watchdog::due);
             let is_any_suspended = self.engine.has_suspended();
             tokio::select! {
                 Some(event) = self.events.recv() => self.handle(event).await,
@@ -160,6 +167,7 @@ impl App {
                     self.look();
                 }
                 () = until(report_at) => self.look(),
+                () = until(probe_at) => self.watch_over(),
                 signal = self.signals.stop.recv() => break Some(signal),
             }
         };
@@ -183,6 +191,7 @@ impl App {
                     self.reloads.ask();
                 }
             }
+            MainLoopEvent::Probed(result) => self.probed(result),
             MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
@@ -190,6 +199,28 @@ impl App {
                     self.engine.handle(Event::Withdrawn { rules, is_reloading });
                 }
             }
+        }
+    }
+
+    /// Begins the next probe, or says for what the last one waits.
+    fn watch_over(&mut self) {
+        match self.watchdog.as_mut().map(|watchdog| watchdog.turn(Instant::now())) {
+            Some(Due::Probe) => self.probing.begin(),
+            Some(Due::Late(since)) => {
+                let (seconds, waits_for) = (since.as_secs_f64(), self.probing.waits_for());
+                let detail = format!("it waits for {waits_for} since {seconds:.1} s").into();
+                self.report(What::ProbeMissing { detail });
+            }
+            Some(Due::Wait) | None => {}
+        }
+    }
+
+    /// A probe has gone all the way, and here the main loop shows that it works, too.
+    fn probed(&mut self, result: Result<(), String>) {
+        self.watchdog.iter_mut().for_each(Watchdog::came_back);
+        match result {
+            Ok(()) => self.service_manager.alive(),
+            Err(detail) => self.report(What::ProbeMissing { detail: detail.into() }),
         }
     }
 
@@ -213,7 +244,7 @@ impl App {
             (None, Ok(_)) => {}
         }
         if !self.reloads.is_pending() {
-            notify_systemd(&[NotifyState::Ready]);
+            self.service_manager.ready();
         }
     }
 
@@ -319,7 +350,7 @@ impl App {
     /// In order: no packet comes in, no rule runs, what was judged counts, and command doors, which only this daemon can close, are closed.
     /// Doors close on time meanwhile.
     async fn stop(self) -> Exit {
-        notify_systemd(&[NotifyState::Stopping]);
+        self.service_manager.stopping();
         self.report(What::Stopping);
         let Self { observer, captures, pool, engine, mut events, mut signals, .. } = self;
         let (grace, last_call) = (Instant::now() + GRACE, Instant::now() + LAST_CALL);

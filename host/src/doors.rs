@@ -20,10 +20,12 @@ use postern_link::NotInPlace;
 use postern_runner::{Call, Commands, Journal, JournalRecord, Runner, RunnerEvent};
 use tokio::sync::oneshot;
 
+use crate::kept_socket;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::net_doors::NetDoors;
 use crate::origin::Numbers;
 use crate::plan::{DoorNumbers, Plan};
+use crate::systemd::ServiceManager;
 
 /// There is no answer any more.
 const GONE: &str = "the thread of the packet filter has ended";
@@ -48,7 +50,10 @@ impl Doors {
         let net = {
             let sender = sender.clone();
             let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
-            DoormanHandle::start(tell, Arc::clone(&observer), identity)?
+            // Who guards nothing owns no table.
+            let socket =
+                identity.as_ref().and_then(|_| kept_socket::take_or_open(&ServiceManager::of_this_process()));
+            DoormanHandle::start(tell, Arc::clone(&observer), identity, socket)?
         };
         Ok(Self {
             net: Box::new(net),
@@ -129,6 +134,11 @@ impl Doors {
         // If the caller does not wait any more, the answer is not needed.
         self.net.list(Box::new(|listing| drop(reply.send(listing))));
         async { answer.await.map_err(|_| GONE.to_owned())? }
+    }
+
+    /// Asks whether the packet filter's thread and the kernel answer; nothing is changed.
+    pub(crate) fn probe(&self, reply: impl FnOnce(Result<(), String>) + Send + 'static) {
+        self.net.probe(Box::new(reply));
     }
 
     /// Has a door carry out an order. Its receipt comes as an event of the main loop, also if the order fails.

@@ -4,11 +4,13 @@
 //! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
 
 mod doors;
+pub mod kept_socket;
 mod ledger;
 pub mod net_doors;
 mod not_in_place;
 mod one_time;
 pub mod plan;
+mod probing;
 pub mod remote_doorman;
 // What is a process of its own.
 #[allow(dead_code, unused_imports, reason = "wip")]
@@ -28,6 +30,8 @@ mod captures;
 #[allow(dead_code, reason = "the supervisor comes next")]
 mod signals;
 mod state;
+pub mod systemd;
+mod watchdog;
 
 pub mod app;
 pub mod as_knockd;

@@ -34,6 +34,8 @@ pub(crate) enum MainLoopEvent {
         serial: u64,
         result: Result<(), ClaimError>,
     },
+    /// A probe has come back, or came to nothing because of this.
+    Probed(Result<(), String>),
     /// Rules in force whose files are gone; none if that could not be found out.
     Withdrawn(Option<HashSet<RuleId>>),
 }
@@ -55,8 +57,8 @@ pub(crate) struct Prepared {
 }
 
 /// Sending never blocks, or the loop and a sender could deadlock. The queue itself has no bound, because its senders have one: an answer for
-/// each order, each record and each claim, of which the engine bounds the number, one for each line of a one-time file, and a generation for
-/// each that is being prepared.
+/// each order, each record and each claim, of which the engine bounds the number, one for each line of a one-time file, a generation for each
+/// that is being prepared, and one probe.
 pub(crate) type MainLoopSender = mpsc::UnboundedSender<MainLoopEvent>;
 
 pub(crate) fn channel() -> (MainLoopSender, mpsc::UnboundedReceiver<MainLoopEvent>) {

@@ -53,7 +53,7 @@ impl NetDoors for DoormanHandle {
     }
 
     fn probe(&self, reply: DoorsReply<Result<(), String>>) {
-        NetDoors::list(self, Box::new(|listing| reply(listing.map(drop))));
+        Self::probe(self, |answer| reply(answer.map_err(|error: DoormanError| chain(&error).to_string())));
     }
 
     fn stop(&mut self) {

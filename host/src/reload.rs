@@ -13,7 +13,6 @@ use std::time::Duration;
 use postern_config::{Config, Mistake, Mistakes};
 use postern_core::{Observer, Phase, Release, Report, TenantId, What};
 use postern_sandbox::{Generation, Loader, Runtime};
-use sd_notify::NotifyState;
 use tokio::time::Instant;
 
 use crate::assemble::{Assembled, RefusedTenant, RunningRules, assemble};
@@ -23,6 +22,7 @@ use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
 use crate::origin::{NumberedReading, Origin, Preparation};
 use crate::signals::Hangups;
 use crate::state;
+use crate::systemd::ServiceManager;
 use crate::watch::Noticed;
 use pace::Pace;
 
@@ -253,7 +253,7 @@ impl Reloads {
             Preparing { ticket, began: now, preparation: Arc::clone(&preparation), tell_at, is_asked };
         self.under_way.push(preparing);
         if self.in_force.is_some() {
-            notify_systemd(&[NotifyState::Reloading]);
+            ServiceManager::of_this_process().reloading();
         }
         let (origin, loader) = (Arc::clone(&self.origin), Arc::clone(&self.loader));
         let (sender, has_journal, is_start) =
@@ -331,9 +331,4 @@ pub(crate) fn prepare(
     });
     let Assembled { config, generation, refused } = assembled;
     Prepared { ticket, config, numbers, generation, refused, before, state: state::Opened::default() }
-}
-
-/// Without systemd there is no receiver, and that is no failure.
-pub(crate) fn notify_systemd(states: &[NotifyState<'_>]) {
-    drop(sd_notify::notify(states));
 }

@@ -124,6 +124,18 @@ impl SharedEngine {
         self.lock().doors.list()
     }
 
+    /// Has the doorman answer a probe, to see that the engine's lock is free and the doorman works. `is_in` is called as soon as the engine
+    /// has it; the answer is dropped if the doorman's thread has ended.
+    pub(crate) fn probe(
+        &self,
+        is_in: impl FnOnce(),
+        reply: impl FnOnce(Result<(), String>) + Send + 'static,
+    ) {
+        let locked = self.lock();
+        is_in();
+        locked.doors.probe(reply);
+    }
+
     /// Goes on with the next generation, whose doors are in place; its number.
     pub(crate) fn replace(&self, plan: Plan, config: &Config) -> u64 {
         let mut locked = self.lock();

@@ -30,6 +30,7 @@ mod slow;
 mod sources;
 mod tenants;
 mod tokens;
+mod watchdog;
 
 use std::io::{Read, Write};
 use std::net::{IpAddr, TcpStream};

@@ -30,6 +30,7 @@ pub struct Setup<'lab> {
     folder: TempDir,
     /// Whether compiled code is kept in its folder, and not where that of all tests is.
     keeps_code: bool,
+    environment: Vec<(String, OsString)>,
 }
 
 /// What is at the other end of a daemon's log.
@@ -60,7 +61,7 @@ impl<'lab> Setup<'lab> {
     pub fn new(lab: &'lab Lab, program: impl Into<PathBuf>) -> Self {
         let folder = TempDir::with_prefix("postern-").expect("a temporary folder");
         fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
-        Self { lab, program: program.into(), folder, keeps_code: false }
+        Self { lab, program: program.into(), folder, keeps_code: false, environment: Vec::new() }
     }
 
     /// With this as `postern.toml`.
@@ -98,6 +99,13 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     pub fn code(&self) -> PathBuf {
         self.folder.path().join("code")
+    }
+
+    /// With this in the daemon's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: impl Into<OsString>) -> Self {
+        self.environment.push((name.to_owned(), value.into()));
+        self
     }
 
     /// The folder.
@@ -173,6 +181,7 @@ impl<'lab> Setup<'lab> {
         if self.keeps_code {
             command.env("CACHE_DIRECTORY", self.code());
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));

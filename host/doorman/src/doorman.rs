@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use postern_core::{
-    Client, ConfigIdentity, DoorId, GuardDoor, ListedOpening, Listing, NetDoor, Posture, Release, check_doors,
+    Client, ConfigIdentity, DoorId, Family, GuardDoor, ListedOpening, Listing, NetDoor, Posture, Release,
+    check_doors,
 };
 
 use crate::attributes::find_u64;
@@ -17,7 +18,7 @@ use crate::kept_connections::KeptConnections;
 use crate::owner_socket::OwnerSocket;
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
-use crate::table::{question, set_question};
+use crate::table::{TABLE, question, set_question};
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_TABLE_HANDLE: u16 = 4;
@@ -123,6 +124,16 @@ impl Doorman {
     #[must_use]
     pub fn port_id(&self) -> u32 {
         self.socket.port()
+    }
+
+    /// Asks the kernel something, to see that it answers and still lets this process ask; nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`DoormanError::Unreachable`].
+    pub fn probe(&mut self) -> Result<(), DoormanError> {
+        let answer = self.socket.ask(Family::Inet, question(TABLE), |_| ());
+        answer.map(drop).map_err(|errno| DoormanError::Unreachable(errno.into()))
     }
 
     /// All openings, also those that another program made. An element without a timeout is not an opening.

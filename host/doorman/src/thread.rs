@@ -17,6 +17,7 @@ use rustix::fd::OwnedFd;
 use crate::doorman::Doorman;
 use crate::error::DoormanError;
 use crate::keeper::GuardKeeper;
+use crate::owner_socket::OwnerSocket;
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
@@ -60,6 +61,7 @@ enum DoormanRequest {
     Order(Order),
     SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
     List(Reply<Listing>),
+    Probe(Reply<()>),
     Stop,
 }
 
@@ -72,7 +74,7 @@ impl SharedDoorman {
 impl DoormanHandle {
     /// `identity` is the configuration that the guard belongs to; without one the doorman guards nothing and removes no table. `listener` is
     /// called for every event that the daemon must act on; it must not block, and returns false when the receiver of events is gone. Everything
-    /// else is reported to `observer`.
+    /// else is reported to `observer`. The doorman works with `socket`, or else opens one.
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
@@ -80,6 +82,7 @@ impl DoormanHandle {
         listener: impl Fn(DoormanEvent) -> bool + Send + Sync + 'static,
         observer: Arc<dyn Observer>,
         identity: Option<ConfigIdentity>,
+        socket: Option<OwnerSocket>,
     ) -> io::Result<Self> {
         let listener: EventListener = Arc::new(listener);
         // The engine bounds the number of orders that have no answer yet, and so what waits here.
@@ -87,7 +90,10 @@ impl DoormanHandle {
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let shared = Arc::new(SharedDoorman::default());
         let owned = DoormanThread {
-            keeper: GuardKeeper::new(identity, observer),
+            keeper: match socket {
+                Some(socket) => GuardKeeper::with_socket(identity, observer, socket),
+                None => GuardKeeper::new(identity, observer),
+            },
             queue,
             wake: Arc::clone(&wake),
             listener: Arc::clone(&listener),
@@ -134,6 +140,12 @@ impl DoormanHandle {
     /// Asks what is open in the packet filter, from this run or an earlier one; `reply` as in [`DoormanHandle::set_doors`].
     pub fn list(&self, reply: impl FnOnce(Result<Listing, DoormanError>) + Send + 'static) {
         let _ = self.send(DoormanRequest::List(Box::new(reply)));
+    }
+
+    /// Asks whether the thread and the kernel answer, behind all earlier requests; nothing is changed. `reply` as in
+    /// [`DoormanHandle::set_doors`].
+    pub fn probe(&self, reply: impl FnOnce(Result<(), DoormanError>) + Send + 'static) {
+        let _ = self.send(DoormanRequest::Probe(Box::new(reply)));
     }
 
     /// Ends the thread after all earlier requests, and waits for its end. Openings stay open until their timeout.
@@ -212,6 +224,9 @@ impl DoormanThread {
                 Ok(DoormanRequest::List(reply)) => {
                     reply(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list));
                 }
+                Ok(DoormanRequest::Probe(reply)) => {
+                    reply(doorman.as_mut().map_or(Ok(()), Doorman::probe));
+                }
                 Ok(DoormanRequest::Stop) | Err(TryRecvError::Disconnected) => return Err(Disconnected),
                 Ok(DoormanRequest::Order(_)) | Err(TryRecvError::Empty) => {}
             }
@@ -265,3 +280,40 @@ impl DoormanThread {
 
 /// The handle or the listener is gone, so nothing is left to do.
 struct Disconnected;
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+    use std::time::Duration;
+
+    use postern_core::{Act, Client};
+
+    use super::*;
+
+    #[test]
+    fn a_probe_comes_back_only_from_a_thread_that_works() {
+        let (stuck, release) = channel();
+        let (entered, is_in) = channel();
+        let (stuck_until, entered) = (Mutex::new(release), Mutex::new(entered));
+        // A thread that hangs with the lock held, as it would in a call of the kernel.
+        let listener = move |_| {
+            entered.lock().past_panic().send(()).unwrap();
+            stuck_until.lock().past_panic().recv().is_ok()
+        };
+        let doorman = DoormanHandle::start(listener, Arc::new(()), None, None).unwrap();
+        let probe = || {
+            let (reply, answer) = channel();
+            doorman.probe(move |outcome| reply.send(outcome.is_ok()).unwrap_or_default());
+            answer
+        };
+        assert!(probe().recv().unwrap());
+
+        let client = Client::alone(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        doorman.carry_out(Order { serial: 1, door: DoorId(1), client, occurrence: 0, act: Act::Close });
+        is_in.recv().unwrap();
+        let answer = probe();
+        assert!(answer.recv_timeout(Duration::from_millis(50)).is_err());
+        stuck.send(()).unwrap();
+        assert!(answer.recv().unwrap());
+    }
+}

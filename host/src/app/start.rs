@@ -10,7 +10,6 @@ use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Posture, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
-use sd_notify::NotifyState;
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
@@ -27,10 +26,13 @@ use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
 use crate::observe::{report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
 use crate::origin::Origin;
-use crate::reload::{Reloads, SLOW, notify_systemd};
+use crate::probing::Probing;
+use crate::reload::{Reloads, SLOW};
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
 use crate::state;
+use crate::systemd::{ServiceManager, watchdog_timeout};
+use crate::watchdog::Watchdog;
 
 /// What came of starting.
 pub(super) enum Begun {
@@ -115,7 +117,8 @@ impl App {
         }
         let ledger = ledger::start(facts.uses_tokens, MainLoopSender::clone(&sender))
             .context("the ledger's thread cannot be started")?;
-        let one_time = OneTimeLines::new(&config, plan.table, Arc::clone(&origin), sender);
+        let one_time =
+            OneTimeLines::new(&config, plan.table, Arc::clone(&origin), MainLoopSender::clone(&sender));
         let engine =
             Arc::new(SharedEngine::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
         let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
@@ -134,6 +137,7 @@ impl App {
         let now = Arc::new(move || clock.now());
         let context = PoolContext { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(context, config.workers, Arc::clone(&generation))?;
+        let probing = Probing::start(pool.prober()?, Arc::clone(&engine), sender)?;
         let (sightings, devices) = (Sightings::new(facts.likeness), Arc::new(Devices::direct()));
         let mut captures = Captures::new(Arc::clone(&local), sightings, devices, Arc::clone(&observer));
         let listening = Arc::new(Notify::new());
@@ -155,6 +159,9 @@ impl App {
             running,
             listening,
             signals,
+            service_manager: ServiceManager::of_this_process(),
+            probing,
+            watchdog: watchdog_timeout().map(|timeout| Watchdog::new(timeout, Instant::now())),
             tried: Some(tried),
             _local: local,
         };
@@ -164,7 +171,7 @@ impl App {
         let open =
             app.engine.list().await.map_err(anyhow::Error::msg).context("open doors cannot be read")?;
         app.engine.handle(Event::Listed(open));
-        notify_systemd(&[NotifyState::Ready]);
+        app.service_manager.ready();
         Ok(Begun::App(Box::new(app)))
     }
 }

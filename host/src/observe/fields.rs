@@ -123,6 +123,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::CodeNotKept { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
+        | What::ProbeMissing { detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
         What::Confined { role, detail } | What::BarrierMissing { role, detail } => {
             vec![("role", text(role)), ("detail", text(detail))]

@@ -232,6 +232,9 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::Stopped { packets: None, open } => format!(
             "stopped; a capture was too busy to say how many packets were captured; {open} doors stay open for their time"
         ),
+        What::ProbeMissing { detail } => format!(
+            "the watchdog's knock has not come back: {detail}; a daemon that stays so is restarted if systemd watches over it"
+        ),
         What::Untidy { doors } => {
             format!("{doors} doors could not be closed by their commands; please close them by hand")
         }

@@ -96,6 +96,7 @@ impl What<'_> {
             Self::CodeNotKept { .. } => "code-not-kept",
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
+            Self::ProbeMissing { .. } => "probe-missing",
             Self::Panicked { .. } => "panic",
             Self::Library { .. } => "library",
             Self::Stopping => "stopping",
@@ -139,6 +140,7 @@ impl What<'_> {
             | Self::LinkBroken { .. }
             | Self::NoThread { .. }
             | Self::RoleEnded { .. }
+            | Self::ProbeMissing { .. }
             | Self::Panicked { .. }
             | Self::Untidy { .. } => Severity::Error,
             Self::Refused { .. }

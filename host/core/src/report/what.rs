@@ -447,6 +447,11 @@ pub enum What<'a> {
         /// When the next one is started.
         again_in: Duration,
     },
+    /// A probe, the knock of nobody's that shows that the daemon works, has not come back in time, or came to nothing.
+    ProbeMissing {
+        /// For what it waits and for how long, or why it came to nothing.
+        detail: Cow<'a, str>,
+    },
     /// A thread of the daemon has panicked.
     Panicked {
         /// Which.

@@ -156,7 +156,8 @@ impl EngineLink {
                 self.tell(ticket, listing.as_ref().map_err(String::clone));
             }
             LinkRequest::Probe { ticket } => {
-                self.outbox.push_back(LinkAnswer::Probed { ticket, outcome: Ok(()) }.encode());
+                let outcome = keeping.probe();
+                self.outbox.push_back(LinkAnswer::Probed { ticket, outcome }.encode());
             }
             LinkRequest::Order { .. } => {}
         }

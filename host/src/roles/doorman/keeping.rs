@@ -72,6 +72,12 @@ impl Keeping {
         doorman.list().map_err(|error| chain(&error).to_string())
     }
 
+    /// Asks whether the kernel answers, or in words why not.
+    pub(super) fn probe(&mut self) -> Result<(), String> {
+        let Some(doorman) = &mut self.doorman else { return Ok(()) };
+        doorman.probe().map_err(|error| chain(&error).to_string())
+    }
+
     /// Closes ports before any table is in place; no door of theirs can be opened.
     pub(super) fn guard(&mut self, doors: impl Iterator<Item = NetDoor>) -> Result<Posture, NotInPlace> {
         if self.tables.in_place().is_some() {
