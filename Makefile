@@ -9,7 +9,7 @@ inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
 windows := x86_64-pc-windows-gnu
 
-.PHONY: help demo test check bench deny deps toolchains
+.PHONY: help demo test check bench systemd deny deps toolchains
 
 help: # say what there is
 	@sed -n 's/^\([a-z]*\):.*# /  make \1\t/p' Makefile
@@ -27,6 +27,10 @@ test: check toolchains # everything: format, lints, all tests
 bench: deps # measure, beside knockd and a bare reader of libpcap; takes minutes
 	cargo bench -p posternd $(inside) --bench parts
 	cargo bench -p posternd $(inside) --bench wire
+
+systemd: deps # the unit under a real systemd: boots a Debian in a container; needs root, and the network the first time
+	cargo build --workspace --bins --examples
+	tests/systemd/run
 
 deny: # licences, sources and double versions of the dependencies; builds cargo-deny first if it is missing
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
