@@ -1,4 +1,5 @@
-//! Builds what the sandbox embeds: the stock rules, the WASI without power, the watchdog's rule, and what tells this compiler from every other.
+//! Builds what the sandbox embeds: the stock rules, the WASI without power, the watchdog's rule, and what tells this compiler from every
+//! other.
 
 use std::error::Error;
 use std::hash::{DefaultHasher, Hasher as _};

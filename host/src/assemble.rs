@@ -158,7 +158,7 @@ mod tests {
             fs::write(dir.path().join("postern.toml"), CONFIG).unwrap();
             let runtime = Runtime::start().unwrap();
             let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
-            let Modules { loader, code } = Modules::in_process(&runtime, loader).unwrap();
+            let Modules { loader, code } = Modules::in_process(&runtime, loader);
             let world = Self { dir, loader, code, running: None };
             for file in ["rules/h.toml", "a/x.toml", "a/y.toml", "b/x.toml"] {
                 world.write(file, RULE);

@@ -102,7 +102,7 @@ impl World {
         write(dir.path(), files);
         let runtime = Runtime::start().unwrap();
         let loader = Loader::new(runtime.clone(), observer).unwrap();
-        let modules = Modules::in_process(&runtime, loader).unwrap();
+        let modules = Modules::in_process(&runtime, loader);
         let (config, generation) = prepare(dir.path(), 1, &modules).unwrap();
         let mut numbers = DoorNumbers::default();
         let engine = Engine::new(numbers.plan(&config).policy);
@@ -258,7 +258,7 @@ fn write(dir: &Path, files: &[(&str, &[u8])]) {
 pub(crate) fn modules() -> Modules {
     let runtime = Runtime::start().unwrap();
     let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
-    Modules::in_process(&runtime, loader).unwrap()
+    Modules::in_process(&runtime, loader)
 }
 
 fn prepare(dir: &Path, number: u64, modules: &Modules) -> Result<(Config, Generation), Mistakes> {

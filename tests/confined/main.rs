@@ -33,6 +33,7 @@ const WORK: &[Work] = &[
     ("runtime::turn", runtime::turn, "timer, stream, signal, blocking thread"),
     ("capture::read", capture::read, "payload"),
     ("capture::lose_the_interface", capture::lose_the_interface, "gone, and others go on"),
+    ("capture::follow_interfaces", capture::follow_interfaces, "abcd"),
 ];
 
 fn main() -> ExitCode {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, eventually};
+use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, PATIENCE, STRANGER4, eventually};
 use rustix::process::{Signal, kill_process};
 
 use crate::module::BY_HAND;
@@ -129,7 +129,10 @@ fn refused(lab: &Lab, module: &[u8], words: &str) {
     let said = String::from_utf8_lossy(&checked.stderr).into_owned();
     assert_eq!(checked.status.code(), Some(1), "{said}");
     assert!(said.contains("guest/mine.toml") && said.contains(words), "{said}");
-    let daemon = setup.start();
+    let daemon = setup.launch();
+    // As long as the compiler may work on it.
+    let is_ready = |entries: &[Entry]| entries.iter().any(|entry| entry.event() == "ready").then_some(());
+    daemon.log().wait(PATIENCE * 9, is_ready).unwrap_or_else(|why| panic!("it is not ready {why}"));
     let mistake = daemon.wait_for("mistake", |_| true);
     assert!(mistake.text("detail").contains(words), "{mistake}");
     lab.knock(CLIENT4, STEPS);

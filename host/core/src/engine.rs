@@ -82,7 +82,7 @@ enum Purpose {
     Reopen {
         until: Moment,
     },
-    /// To keep open, instead of until `before`.
+    /// To keep open, instead of until `before`, which is known to be so.
     Extend {
         until: Moment,
         before: Moment,
@@ -245,7 +245,8 @@ impl Engine {
             ) => {
                 // Opening again never takes time away.
                 let until = until.max(before.until);
-                let purpose = Purpose::Extend { until, before: before.until };
+                let known = self.under_way.known_before(before.newest_order).unwrap_or(before.until);
+                let purpose = Purpose::Extend { until, before: known };
                 let is_awaited = before.state != OpeningState::Open && !keeps_time;
                 let due = if is_awaited { before.due } else { until };
                 self.ask_again(before.newest_order, asker, request, lasts);
@@ -327,6 +328,9 @@ impl Engine {
                     self.openings.put(key, Opening { state: OpeningState::Open, until: due, due, ..opening });
                 }
                 self.openings.change(key, |opening| opening.is_missing = false);
+                if let (Purpose::Extend { until, .. }, Some(newest)) = (purpose, self.openings.find(key)) {
+                    self.under_way.is_known(newest.newest_order, until);
+                }
                 let lasts = until.since(now);
                 if !keeps_time {
                     self.actions.push(Action::Note { key, lasts });

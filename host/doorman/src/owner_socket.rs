@@ -18,12 +18,13 @@ impl OwnerSocket {
         Socket::open().map(Self)
     }
 
-    /// That of another doorman, which has ended, in whatever state it left it.
+    /// That of another doorman, which has ended, in whatever state it left it. If it is of no use, a new one: it can own the table once
+    /// nobody holds the other any more.
     ///
     /// # Errors
-    /// If it is no socket to nf_tables.
+    /// As of [`OwnerSocket::open`].
     pub fn adopt(socket: OwnedFd) -> io::Result<Self> {
-        Socket::adopt(socket).map(Self)
+        Socket::adopt(socket).map(Self).or_else(|_| Self::open())
     }
 
     /// The same socket once more, for a process that does nothing but hold it, and pass it to the next doorman.

@@ -26,7 +26,7 @@ pub trait FoundModule {
     /// The digest of its bytes.
     fn digest(&self) -> ModuleDigest;
 
-    /// Its code, checked against the contract. `anew` says that the code which was got before cannot be loaded.
+    /// Its code. `anew` says that the code which was got before cannot be loaded.
     ///
     /// # Errors
     /// If it is no rule, or cannot be compiled; or if that was not done when it was of no use any more.

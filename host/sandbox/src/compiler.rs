@@ -8,14 +8,10 @@ use std::io;
 
 use postern_text::chain;
 use wasmtime::Engine;
-use wasmtime::component::{Component, Linker};
 
 use crate::componentize::{Form, componentize};
-use crate::contract::{RulePre, add_to_linker};
-use crate::direct::DirectRulePre;
 use crate::engine::{compiler_identity, engine};
 use crate::features;
-use crate::guest::Guest;
 use crate::load_error::LoadError;
 use crate::runtime::Runtime;
 use crate::setup_error::SetupError;
@@ -50,10 +46,9 @@ pub enum ArtifactCode {
     Bytes(Vec<u8>),
 }
 
-/// Compiles modules.
+/// Compiles modules. What comes of it is never made executable here: the process that does this may be one that cannot.
 pub struct Compiler {
     engine: Engine,
-    linker: Linker<Guest>,
 }
 
 impl Artifact {
@@ -97,21 +92,13 @@ impl Compiler {
     /// # Errors
     /// If this machine cannot run what the engine would compile.
     pub fn new() -> Result<Self, SetupError> {
-        Self::with_engine(engine()?)
+        Ok(Self { engine: engine()? })
     }
 
     /// One that shares the engine of a runtime.
-    ///
-    /// # Errors
-    /// If the contract cannot be linked, which would be our own mistake.
-    pub fn of(runtime: &Runtime) -> Result<Self, SetupError> {
-        Self::with_engine(runtime.engine().clone())
-    }
-
-    fn with_engine(engine: Engine) -> Result<Self, SetupError> {
-        let mut linker = Linker::new(&engine);
-        add_to_linker(&mut linker).map_err(|error| SetupError::Contract(chain(&*error).to_string()))?;
-        Ok(Self { engine, linker })
+    #[must_use]
+    pub fn of(runtime: &Runtime) -> Self {
+        Self { engine: runtime.engine().clone() }
     }
 
     /// What tells this compiler from every other whose code is not the same.
@@ -122,30 +109,20 @@ impl Compiler {
         Ok(compiler_identity(&engine()?))
     }
 
-    /// The code of the module in `bytes`, which fits the contract.
+    /// The code of the module in `bytes`. The types of a component are held against the contract when it is loaded.
     ///
     /// # Errors
     /// If it is not WebAssembly, is not a rule, or cannot be compiled.
     pub fn compile(&self, bytes: &[u8]) -> Result<Artifact, LoadError> {
-        let (kind, code) = match componentize(bytes)? {
-            Form::Direct(module) => {
-                let code = wasmtime::Module::new(&self.engine, module).and_then(|compiled| {
-                    let code = compiled.serialize()?;
-                    DirectRulePre::link(&self.engine, &compiled)?;
-                    Ok(code)
-                });
-                (CodeKind::Module, code.map_err(|error| refused(module, &error))?)
+        let form = componentize(bytes)?;
+        let (kind, wasm, code) = match &form {
+            Form::Direct(module) => (CodeKind::Module, *module, self.engine.precompile_module(module)),
+            Form::Component(component) => {
+                (CodeKind::Component, &**component, self.engine.precompile_component(component))
             }
-            Form::Component(component) => (CodeKind::Component, self.compile_component(&component)?),
         };
+        let code = code.map_err(|error| refused(wasm, &error))?;
         Ok(Artifact { kind, code: ArtifactCode::Bytes(code) })
-    }
-
-    fn compile_component(&self, component: &[u8]) -> Result<Vec<u8>, LoadError> {
-        let compiled = Component::new(&self.engine, component).map_err(|error| refused(component, &error))?;
-        let world = |error: wasmtime::Error| LoadError::World(chain(&*error).to_string());
-        self.linker.instantiate_pre(&compiled).and_then(RulePre::new).map_err(world)?;
-        compiled.serialize().map_err(|error| LoadError::Compile(chain(&*error).to_string()))
     }
 }
 

@@ -5,6 +5,8 @@
 //! after it, all by the canonical ABI ([`canonical`]). Its answer becomes the same types, checked against the same contract, and the same
 //! limits stop it. Components, and modules that do not fit, are called through the component model.
 
+#[cfg(any(test, feature = "both-ways"))]
+pub mod both_ways;
 mod canonical;
 mod fits;
 #[cfg(test)]

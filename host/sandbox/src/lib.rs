@@ -49,6 +49,9 @@ mod worker;
 
 pub use code_source::{CodeSource, FoundModule, ModuleDigest};
 pub use compiler::{Artifact, ArtifactCode, CodeKind, Compiler, MAX_MODULE};
+#[cfg(feature = "both-ways")]
+#[doc(hidden)]
+pub use direct::both_ways;
 pub use fault::Fault;
 pub use features::Feature;
 pub use file_kind::FileKind;

@@ -109,12 +109,12 @@ impl Loader {
         if let Some(module) = self.known().get(&digest) {
             return Ok(module);
         }
-        // What was kept may be for another daemon after all.
         let module = match self.link(&found.code(false)?) {
-            Ok(module) => module,
-            Err(_) => self.link(&found.code(true)?)?,
+            // What was kept may be for another daemon after all.
+            Err(NotLinked::Code(_)) => self.link(&found.code(true)?),
+            other => other,
         };
-        Ok(self.known().add(digest, module))
+        Ok(self.known().add(digest, module?))
     }
 
     /// The module in `bytes`, compiled in this process: for tests and benchmarks, whose modules are no strangers.
@@ -126,33 +126,58 @@ impl Loader {
         if let Some(module) = self.known().get(&digest) {
             return Ok(module);
         }
-        let compiler = Compiler::of(&self.runtime).map_err(|error| LoadError::Compile(error.to_string()))?;
-        let module = self.link(&compiler.compile(bytes)?)?;
+        let module = self.link(&Compiler::of(&self.runtime).compile(bytes)?)?;
         Ok(self.known().add(digest, module))
     }
 
-    fn link(&self, artifact: &Artifact) -> Result<Arc<Module>, LoadError> {
+    fn link(&self, artifact: &Artifact) -> Result<Arc<Module>, NotLinked> {
         let engine = self.runtime.engine();
-        let linked = match artifact.kind {
-            CodeKind::Module => deserialize::module(engine, &artifact.code)
-                .and_then(|module| DirectRulePre::link(engine, &module))
-                .map(Code::Direct),
-            CodeKind::Component => deserialize::component(engine, &artifact.code)
-                .and_then(|component| {
-                    // Else the first start would do it, and the guest would pay for it.
-                    component.initialize_copy_on_write_image()?;
-                    self.linker.instantiate_pre(&component)
-                })
-                .and_then(RulePre::new)
-                .map(Code::Component),
+        let code = match artifact.kind {
+            CodeKind::Module => {
+                let module = deserialize::module(engine, &artifact.code).map_err(NotLinked::code)?;
+                Code::Direct(DirectRulePre::link(engine, &module).map_err(NotLinked::contract)?)
+            }
+            CodeKind::Component => {
+                let component = deserialize::component(engine, &artifact.code).map_err(NotLinked::code)?;
+                // Else the first start would do it, and the guest would pay for it.
+                component.initialize_copy_on_write_image().map_err(NotLinked::code)?;
+                let linked = self.linker.instantiate_pre(&component).and_then(RulePre::new);
+                Code::Component(linked.map_err(NotLinked::contract)?)
+            }
         };
-        let code = linked.map_err(|error| LoadError::Compile(chain(&*error).to_string()))?;
         Ok(Arc::new(Module { code, runtime: self.runtime.clone() }))
     }
 
     /// What is known, also after a panic: each change of it leaves it consistent.
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().past_panic()
+    }
+}
+
+/// Why compiled code is no module, with everything that led to it.
+enum NotLinked {
+    /// It cannot be loaded.
+    Code(String),
+    /// Its types are not those of the contract.
+    Contract(String),
+}
+
+impl NotLinked {
+    fn code(error: wasmtime::Error) -> Self {
+        Self::Code(chain(&*error).to_string())
+    }
+
+    fn contract(error: wasmtime::Error) -> Self {
+        Self::Contract(chain(&*error).to_string())
+    }
+}
+
+impl From<NotLinked> for LoadError {
+    fn from(error: NotLinked) -> Self {
+        match error {
+            NotLinked::Code(what) => Self::Compile(what),
+            NotLinked::Contract(what) => Self::World(what),
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use rustix::net::sockopt::{Timeout, set_socket_timeout};
 
 use super::compile_limits::CompileLimits;
 use super::death::Death;
-use super::job::{Answer, Job, MOST_ANSWER, Refusal};
+use super::job::{Answer, Job, MOST_REPLY, Refusal, Reply};
 use crate::role::{OwnProgram, Role};
 
 /// How often is asked whether anybody still waits.
@@ -44,7 +44,7 @@ pub(super) enum NotCompiled {
     Unwanted,
 }
 
-/// Compiles a module in a process of its own, as long as `is_wanted`.
+/// Compiles a module in a process of its own, as long as `is_wanted`. `on_missing` is told which barriers were not around it.
 ///
 /// # Errors
 /// If no process can be started.
@@ -53,6 +53,7 @@ pub(super) fn compile(
     module: &[u8],
     limits: CompileLimits,
     is_wanted: &dyn Fn() -> bool,
+    on_missing: &dyn Fn(Vec<String>),
 ) -> io::Result<Result<Compiled, NotCompiled>> {
     let (input, code) = (sealed(module)?, empty_file()?);
     let (mut command, link) = program.command(Role::Compiler)?;
@@ -67,17 +68,20 @@ pub(super) fn compile(
     let said = process.ask(link, &[input.as_fd(), code.as_fd()], limits, is_wanted);
     // Whatever it said, it does nothing more; it has no descriptor of the code after this.
     let death = process.end();
-    let (kind, length) = match said {
-        Ok(Said::Answer(Answer::Compiled { kind, length })) => (CodeKind::of_number(kind), length),
-        Ok(Said::Answer(Answer::Refused(refusal))) => {
-            let refusal = Refusal::new(&refusal.what, &refusal.remedy);
-            return Ok(Err(NotCompiled::Refused(refusal)));
-        }
-        Ok(Said::Answer(Answer::NoMemory)) => return Ok(Err(NotCompiled::Died(Death::NoMemory))),
+    let Reply { missing, answer } = match said {
+        Ok(Said::Reply(reply)) => reply,
         Ok(Said::Nothing) => return Ok(Err(NotCompiled::Died(death))),
         Ok(Said::TooSlow) => return Ok(Err(NotCompiled::Died(Death::TooSlow))),
         Ok(Said::Unwanted) => return Ok(Err(NotCompiled::Unwanted)),
         Err(_) => return Ok(Err(NotCompiled::Died(Death::Nonsense))),
+    };
+    on_missing(missing);
+    let (kind, length) = match answer {
+        Answer::Compiled { kind, length } => (CodeKind::of_number(kind), length),
+        Answer::Refused(Refusal { what, remedy }) => {
+            return Ok(Err(NotCompiled::Refused(Refusal::new(&what, &remedy))));
+        }
+        Answer::NoMemory => return Ok(Err(NotCompiled::Died(Death::NoMemory))),
     };
     let is_whole = code.metadata()?.len() == length;
     let Some(kind) = kind.filter(|_| is_whole) else {
@@ -89,7 +93,7 @@ pub(super) fn compile(
 
 /// What came over the link.
 enum Said {
-    Answer(Answer),
+    Reply(Reply),
     /// The link ended.
     Nothing,
     TooSlow,
@@ -129,8 +133,8 @@ impl CompilerProcess {
                 return Ok(Said::TooSlow);
             }
         }
-        let answer = receiver.receive::<Answer>(MOST_ANSWER)?;
-        Ok(answer.map_or(Said::Nothing, |(answer, _)| Said::Answer(answer)))
+        let reply = receiver.receive::<Reply>(MOST_REPLY)?;
+        Ok(reply.map_or(Said::Nothing, |(reply, _)| Said::Reply(reply)))
     }
 
     /// Ends it; how it ended, if it had already.

@@ -5,7 +5,7 @@ use std::io;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 
 use postern_code::{CacheError, CacheLimits, CodeCache, CodeKey, Entry};
@@ -35,6 +35,8 @@ pub struct CompileService {
     jobs: Jobs<CodeKey, Outcome>,
     /// The oldest first.
     fatal: Mutex<VecDeque<(CodeKey, Refusal)>>,
+    /// Which barriers were not around the first compiler.
+    missing: OnceLock<Vec<String>>,
     observer: Arc<dyn Observer>,
     /// That code cannot be kept was reported.
     is_reported: AtomicBool,
@@ -57,6 +59,7 @@ impl CompileService {
             compiler: Compiler::identity()?,
             jobs: Jobs::new(processors),
             fatal: Mutex::default(),
+            missing: OnceLock::new(),
             observer,
             is_reported: AtomicBool::new(false),
         };
@@ -65,6 +68,12 @@ impl CompileService {
             Err(error) => service.report(&error),
         }
         Ok(service)
+    }
+
+    /// Which barriers are not around compilers, in words; none if nothing was compiled yet.
+    #[must_use]
+    pub fn missing_barriers(&self) -> Option<&[String]> {
+        self.missing.get().map(Vec::as_slice)
     }
 
     /// Reports, once, that code is compiled again by the next start.
@@ -83,7 +92,9 @@ impl CompileService {
     fn make(&self, key: &CodeKey, bytes: &[u8], is_wanted: &dyn Fn() -> bool) -> Option<Outcome> {
         let limits = CompileLimits::for_module(bytes.len() as u64);
         let done = match &self.program {
-            Ok(program) => compile(program, bytes, limits, is_wanted),
+            Ok(program) => compile(program, bytes, limits, is_wanted, &|missing| {
+                let _ = self.missing.set(missing);
+            }),
             Err(error) => Err(io::Error::other(error.to_string())),
         };
         let refusal = match done {

@@ -62,6 +62,22 @@ fn a_killed_doorman_leaves_the_guard_up_and_owned_and_the_next_goes_on() {
 }
 
 #[test]
+fn a_doorman_whose_socket_is_of_no_use_takes_the_table_with_another() {
+    let Some(world) = World::new() else { return };
+    let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
+    let (mut supervisor, mut engine) = start();
+    assert_eq!(engine.say(SSH, CLIENT4, Act::Open(MINUTE)), Ok(()));
+    supervisor.kill();
+    supervisor.lose_socket();
+    let supervisor = supervisor.restart(table(1));
+    engine.reconnector.reconnect(OwnedFd::from(supervisor.link()));
+    assert_eq!(clients(&engine.changed()), [CLIENT4.parse().unwrap()]);
+    world.must_connect(CLIENT4, (HOST4, 22));
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+    assert_eq!(engine.say(SSH, NEIGHBOUR4, Act::Open(MINUTE)), Ok(()));
+}
+
+#[test]
 fn orders_are_refused_by_name_while_no_doorman_comes() {
     let Some(_world) = World::new() else { return };
     let (mut supervisor, mut engine) = start();

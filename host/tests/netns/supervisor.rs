@@ -48,6 +48,11 @@ impl Supervisor {
         self.process.kill();
     }
 
+    /// Holds something else from now on that is no socket to nf_tables.
+    pub(crate) fn lose_socket(&mut self) {
+        self.socket = OrderLink::pair().unwrap().0.into();
+    }
+
     /// Starts another doorman, which adopts the owner socket, and puts a table in place there.
     pub(crate) fn restart(self, table: DoorsTable) -> Self {
         let mut next = Self::start_with(Some(self.socket));

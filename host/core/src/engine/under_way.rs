@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::Purpose;
 use crate::door::{DoorId, OpeningKey};
+use crate::moment::Moment;
 use crate::tenant::RuleId;
 
 /// An order that has no answer yet.
@@ -41,6 +42,21 @@ impl UnderWay {
 
     pub(super) fn contains_key(&self, serial: &u64) -> bool {
         self.orders.contains_key(serial)
+    }
+
+    /// Until when an opening is known to be open without this order, if that is one to keep it open.
+    pub(super) fn known_before(&self, serial: u64) -> Option<Moment> {
+        match self.orders.get(&serial)?.purpose {
+            Purpose::Extend { before, .. } => Some(before),
+            _ => None,
+        }
+    }
+
+    /// An opening is known to be open until then, whatever becomes of this later order to keep it open.
+    pub(super) fn is_known(&mut self, serial: u64, until: Moment) {
+        if let Some(Awaited { purpose: Purpose::Extend { before, .. }, .. }) = self.orders.get_mut(&serial) {
+            *before = until.max(*before);
+        }
     }
 
     /// Whether a door has an order without an answer.

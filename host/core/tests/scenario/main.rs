@@ -509,3 +509,45 @@ fn stopping_closes_what_nobody_else_would_and_opens_nothing() {
         "#]],
     );
 }
+
+/// Each counts from what is known, not from what an order before it was to bring about.
+#[test]
+fn extensions_that_fail_together_take_no_time_and_give_none() {
+    check(
+        "+0 open knock 192.0.2.1
+         +1 delay 2
+         +1 fail ssh
+         +1 open knock 192.0.2.1 lasts=20
+         +2 open knock 192.0.2.1
+         +4 mend ssh
+         +4 delay 0
+         +11 end
+         +20 open knock 192.0.2.2
+         +20 delay 2
+         +21 open knock 192.0.2.2 lasts=20
+         +22 fail ssh
+         +22 open knock 192.0.2.2 lasts=25
+         +30 mend ssh
+         +60 end",
+        expect![[r#"
+            +0.0   -> ssh open 10s 192.0.2.1
+            +0.0 knock ssh 192.0.2.1: opened 10s
+            +1.0   -> ssh extend 20s 192.0.2.1
+            +2.0   -> ssh extend 19s 192.0.2.1
+            +3.0 knock ssh 192.0.2.1: refused door-failed broken
+            +4.0 knock ssh 192.0.2.1: refused door-failed broken
+            +10.0   -> ssh expire 192.0.2.1
+            +10.0 knock ssh 192.0.2.1: closed Expired
+            +11.0 end: 0 openings, settled true
+            +20.0   -> ssh open 10s 192.0.2.2
+            +20.0 knock ssh 192.0.2.2: opened 10s
+            +21.0   -> ssh extend 20s 192.0.2.2
+            +22.0   -> ssh extend 25s 192.0.2.2
+            +23.0 knock ssh 192.0.2.2: extended 18s
+            +24.0 knock ssh 192.0.2.2: refused door-failed broken
+            +41.0   -> ssh expire 192.0.2.2
+            +43.0 knock ssh 192.0.2.2: closed Expired
+            +60.0 end: 0 openings, settled true
+        "#]],
+    );
+}

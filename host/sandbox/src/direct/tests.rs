@@ -1,145 +1,24 @@
 //! Each module is run both ways, directly and as a component, and must say the same: wasmtime's own canonical ABI is what ours is
 //! held against.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use postern_core::{
-    Detail, Direction, Knock, MAX_TCP_OPTIONS, RuleId, RuleLimits, TcpFlags, TcpHeader, TenantId, Timestamp,
-    Transport,
-};
+use postern_core::{Detail, Direction, Knock, MAX_TCP_OPTIONS, TcpFlags, TcpHeader, Timestamp, Transport};
 use postern_tests::Random;
-use wasmtime::Store;
-use wasmtime::component::{Component, Linker};
 use wit_component::{StringEncoding, embed_component_metadata};
 
-use super::DirectRulePre;
-use crate::code::{Code, Started};
+use super::both_ways::{Both, PARROT, Pair};
 use crate::componentize::{Encoded, Form, componentize, encode_component};
-use crate::contract::{RulePre, add_to_linker};
-use crate::guest::Guest;
-use crate::{Runtime, stock, store};
+use crate::stock;
 
-/// A guest that does and answers what its settings say. Settings are text of two letters a byte, `aa` for 0 to `pp` for 255; they come to lie at 4096, where
-/// the answer of `configure` is taken from. A payload comes to lie at 8192, and so many bytes behind that as the source port says is the
-/// answer of `judge` taken from, unless the payload is empty: then everything that the call was given is to be remembered.
-const PARROT: &str = r#"(module
-    (import "postern:rule/host@0.2.0" "log" (func $log (param i32 i32 i32)))
-    (memory (export "memory") 2)
-    (global $arena (mut i32) (i32.const 65536))
-    (global $cleaned (mut i32) (i32.const 0))
-    (func (export "_initialize") (i32.store (i32.const 16384) (i32.const 1)))
-    (func (export "cabi_realloc") (param i32 i32) (param $align i32) (param $size i32) (result i32)
-        (local $start i32)
-        (local.set $start (i32.and
-            (i32.sub (i32.add (global.get $arena) (local.get $align)) (i32.const 1))
-            (i32.sub (i32.const 0) (local.get $align))))
-        (global.set $arena (i32.add (local.get $start) (local.get $size)))
-        ;; What the canonical ABI leaves open, such as the rest of an IPv4 address, must not be what was there before.
-        (memory.fill (local.get $start) (i32.const 0) (local.get $size))
-        (local.get $start))
-    (func (export "cabi_post_judge") (param i32)
-        (global.set $cleaned (i32.add (global.get $cleaned) (i32.const 1))))
-    (func (export "configure") (param $settings i32) (param $length i32) (result i32)
-        (local $at i32)
-        (block $done (loop $more
-            (br_if $done (i32.ge_u (local.get $at) (local.get $length)))
-            (i32.store8
-                (i32.add (i32.const 4096) (i32.shr_u (local.get $at) (i32.const 1)))
-                (i32.add
-                    (i32.shl (i32.sub (i32.load8_u (i32.add (local.get $settings) (local.get $at))) (i32.const 97)) (i32.const 4))
-                    (i32.sub (i32.load8_u offset=1 (i32.add (local.get $settings) (local.get $at))) (i32.const 97))))
-            (local.set $at (i32.add (local.get $at) (i32.const 2)))
-            (br $more)))
-        (i32.const 4096))
-    (func (export "judge") (param $call i32) (result i32)
-        (if (i32.load offset=100 (local.get $call)) (then
-            (memory.copy (i32.const 8192) (i32.load offset=96 (local.get $call)) (i32.load offset=100 (local.get $call)))
-            (global.set $arena (i32.const 65536))
-            (return (i32.add (i32.const 8192) (i32.load16_u offset=32 (local.get $call))))))
-        ;; remember, and as the stage what `_initialize` left and how often the host cleaned up
-        (i64.store (i32.const 16400) (i64.const 1))
-        (i32.store (i32.const 16408) (i32.add (i32.load (i32.const 16384)) (i32.shl (global.get $cleaned) (i32.const 8))))
-        (i32.store (i32.const 16412) (local.get $call))
-        (i32.store (i32.const 16416) (i32.sub (global.get $arena) (local.get $call)))
-        (i64.store (i32.const 16424) (i64.load (local.get $call)))
-        (global.set $arena (i32.const 65536))
-        (call $log (i32.const 1) (i32.const 16408) (i32.const 1))
-        (i32.const 16400)))"#;
-
-/// Of one call; what is tested here is not time.
-const CPU: Duration = Duration::from_millis(100);
 /// Where the parrot's answers come to lie.
 const INTEREST: u32 = 4096;
 const VERDICT: u32 = 8192;
 
-/// A module both ways, started anew whenever it was thrown away.
-struct Both {
-    runtime: Runtime,
-    codes: [Code; 2],
-}
-
-/// Both ways started.
-type Pair = [(Started, Store<Guest>); 2];
-
-impl Both {
-    fn new(module: &[u8]) -> Self {
-        let runtime = Runtime::start().unwrap();
-        let engine = runtime.engine();
-        assert!(
-            matches!(componentize(module).unwrap(), Form::Direct(_)),
-            "it would be called as a component"
-        );
-        let mut linker = Linker::new(engine);
-        add_to_linker(&mut linker).unwrap();
-        let component = Component::new(engine, encode_component(module).unwrap().component).unwrap();
-        let component = linker.instantiate_pre(&component).and_then(RulePre::new).unwrap();
-        let direct = DirectRulePre::link(engine, &wasmtime::Module::new(engine, module).unwrap()).unwrap();
-        Self { codes: [Code::Direct(direct), Code::Component(component)], runtime }
-    }
-
-    fn start(&self) -> Pair {
-        [0, 1].map(|way| {
-            let rule = RuleId { tenant: TenantId::host(), name: "both".into() };
-            let guest = Guest::new(&self.runtime, rule, RuleLimits::default(), Arc::new(()));
-            let mut store = store::new(&self.runtime, guest);
-            (store::call(&mut store, CPU, |store| self.codes[way].start(store)).unwrap(), store)
-        })
-    }
-}
-
-/// What both ways said, which is the same; none if both refused it.
-fn agreed<T: std::fmt::Debug>(answers: [wasmtime::Result<T>; 2], question: &str) -> Option<String> {
-    let [direct, component] = answers.map(|answer| answer.map(|answer| format!("{answer:?}")));
-    match (direct, component) {
-        (Ok(direct), Ok(component)) => {
-            let differ = direct.bytes().zip(component.bytes()).position(|(a, b)| a != b);
-            let near = |text: &str| text[differ.unwrap_or_default()..].chars().take(100).collect::<String>();
-            assert!(
-                direct == component,
-                "{question}\n{differ:?}\ndirectly: {}\nas a component: {}",
-                near(&direct),
-                near(&component)
-            );
-            Some(direct)
-        }
-        (Err(_), Err(_)) => None,
-        (direct, component) => panic!("{question}\ndirectly: {direct:?}\nas a component: {component:?}"),
-    }
-}
-
 fn configure(pair: &mut Pair, settings: &str) -> Option<String> {
-    let answers = pair
-        .each_mut()
-        .map(|(started, store)| store::call(store, CPU, |store| started.call_configure(store, settings)));
-    agreed(answers, settings)
+    pair.configure(settings)
 }
 
 fn judge(pair: &mut Pair, knock: &Knock, detail: Detail, memory: Option<&[u8]>) -> Option<String> {
-    let answers = pair.each_mut().map(|(started, store)| {
-        store::call(store, CPU, |store| started.call_judge(store, knock, detail, memory))
-    });
-    agreed(answers, &format!("{knock:02x?} {memory:02x?}"))
+    pair.judge(knock, detail, memory)
 }
 
 fn parrot() -> Vec<u8> {

@@ -156,8 +156,7 @@ impl EngineLink {
                 self.tell(ticket, listing.as_ref().map_err(String::clone));
             }
             LinkRequest::Probe { ticket } => {
-                let outcome =
-                    if keeping.probe() { Ok(()) } else { Err("the kernel does not answer".to_owned()) };
+                let outcome = keeping.probe();
                 self.outbox.push_back(LinkAnswer::Probed { ticket, outcome }.encode());
             }
             LinkRequest::Order { .. } => {}

@@ -72,9 +72,10 @@ impl Keeping {
         doorman.list().map_err(|error| chain(&error).to_string())
     }
 
-    /// Whether the kernel answers.
-    pub(super) fn probe(&mut self) -> bool {
-        self.doorman.as_mut().is_none_or(|doorman| doorman.probe().is_ok())
+    /// Asks whether the kernel answers, or in words why not.
+    pub(super) fn probe(&mut self) -> Result<(), String> {
+        let Some(doorman) = &mut self.doorman else { return Ok(()) };
+        doorman.probe().map_err(|error| chain(&error).to_string())
     }
 
     /// Closes ports before any table is in place; no door of theirs can be opened.

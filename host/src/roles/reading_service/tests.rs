@@ -117,7 +117,7 @@ fn engine(service: &Arc<ReadingService>) -> RemoteOrigin {
 fn code() -> Arc<dyn CodeProvider> {
     let runtime = Runtime::start().unwrap();
     let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
-    Modules::in_process(&runtime, loader).unwrap().code
+    Modules::in_process(&runtime, loader).code
 }
 
 fn loader() -> Loader {
