@@ -224,7 +224,8 @@ impl Serving {
         if let Some(engine) = &self.engine {
             fds.push(PollFd::new(engine, engine.wanted()));
         }
-        let timeout = Timespec::try_from(LOOK).ok();
+        // An engine closes what is due itself; there is nothing to look for meanwhile.
+        let timeout = Timespec::try_from(LOOK).ok().filter(|_| self.engine.is_none());
         let _ = poll(&mut fds, timeout.as_ref());
         fds.get(2).is_some_and(|fd| !fd.revents().is_empty())
     }
