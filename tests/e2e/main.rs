@@ -24,6 +24,7 @@ mod log_level;
 mod module;
 mod names;
 mod reload;
+mod reload_load;
 mod roles;
 mod set_door;
 mod slow;

@@ -7,7 +7,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use serde::{Deserialize, Serialize};
 
 const MIB: u64 = 1 << 20;
-/// What any module may take, and what more for each byte of it. A Python rule of 18 MB takes a fifth of both.
+/// What any module may take, and what more for each byte of it: large modules are runtimes of a language.
 const MEMORY: u64 = 640 * MIB;
 const MEMORY_FOR_BYTE: u64 = 64;
 const CPU: Duration = Duration::from_secs(30);
