@@ -30,10 +30,16 @@ pub(super) enum ReadingRequest {
     },
     /// What has begun of a reading, and not ended.
     Doing { ticket: u64 },
-    /// The module of a rule.
-    Module {
+    /// Which module a rule runs.
+    FindModule {
         ticket: u64,
         /// The place of the rule among those that were read.
+        place: u32,
+    },
+    /// The code of the module that a rule runs.
+    Code {
+        ticket: u64,
+        /// As in [`ReadingRequest::FindModule`].
         place: u32,
         /// The code that was got before cannot be loaded.
         anew: bool,
@@ -73,6 +79,11 @@ pub(super) enum ReadingAnswer {
 /// A module.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ModuleAnswer {
+    /// It could be read.
+    Found {
+        /// The digest of its bytes.
+        digest: ModuleDigest,
+    },
     /// Its code is in a descriptor beside the answer.
     Code {
         /// The digest of the module's bytes.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use postern_config::{Config, ConfigSource, OneTime};
 use postern_core::Observer;
 use postern_link::{Reply, Talk, serve};
-use postern_sandbox::{Artifact, ArtifactCode, LoadError};
+use postern_sandbox::{Artifact, ArtifactCode, FoundModule, LoadError};
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -143,8 +143,17 @@ impl ReadingService {
                 Err(why) => ReadingAnswer::Refused(why),
             },
             // Each of these may hang.
-            ReadingRequest::Module { ticket, place, anew } => {
-                return self.work(reply, move |service| service.module(engine, ticket, place, anew));
+            ReadingRequest::FindModule { ticket, place } => {
+                return self.work(reply, move |service| {
+                    service.module(engine, ticket, place, |module| {
+                        Ok((ModuleAnswer::Found { digest: module.digest() }, None))
+                    })
+                });
+            }
+            ReadingRequest::Code { ticket, place, anew } => {
+                return self.work(reply, move |service| {
+                    service.module(engine, ticket, place, |module| code_of(module, anew))
+                });
             }
             ReadingRequest::Journal { ticket } => {
                 return self.work(reply, move |service| (service.journal(engine, ticket), None));
@@ -249,7 +258,14 @@ impl ReadingService {
         doing.into_iter().flatten().map(|doing| doing.to_string()).collect()
     }
 
-    fn module(&self, engine: u64, ticket: u64, place: u32, anew: bool) -> (ReadingAnswer, Option<OwnedFd>) {
+    /// Answers something about the module of a rule.
+    fn module(
+        &self,
+        engine: u64,
+        ticket: u64,
+        place: u32,
+        answer: impl FnOnce(&dyn FoundModule) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError>,
+    ) -> (ReadingAnswer, Option<OwnedFd>) {
         let found = self.of_ticket(engine, ticket, |reading| {
             Some((Arc::clone(&reading.preparation), Arc::clone(reading.config.as_ref()?)))
         });
@@ -257,19 +273,11 @@ impl ReadingService {
         let Some((preparation, config)) = found else { return (unknown(), None) };
         let Some(rule) = config.rules.get(place) else { return (unknown(), None) };
         let code = preparation.code(&config);
-        let got = code.find(place, &rule.module).and_then(|module| Ok((module.digest(), module.code(anew)?)));
-        let answer = got.map_err(ModuleAnswer::from).and_then(|(digest, Artifact { kind, code })| {
-            let file = match code {
-                ArtifactCode::File(file) => Ok(OwnedFd::from(file)),
-                ArtifactCode::Bytes(bytes) => in_memory(&bytes),
-            };
-            let failed = |error: io::Error| ModuleAnswer::Os(error.raw_os_error().unwrap_or_default());
-            Ok((ModuleAnswer::Code { digest, kind: kind.number() }, file.map_err(failed)?))
-        });
-        match answer {
-            Ok((answer, code)) => (ReadingAnswer::Module(answer), Some(code)),
-            Err(answer) => (ReadingAnswer::Module(answer), None),
-        }
+        let (answer, descriptor) = code
+            .find(place, &rule.module)
+            .and_then(|module| answer(&*module))
+            .unwrap_or_else(|error| (error.into(), None));
+        (ReadingAnswer::Module(answer), descriptor)
     }
 
     fn journal(&self, engine: u64, ticket: u64) -> ReadingAnswer {
@@ -410,6 +418,16 @@ impl From<LoadError> for ModuleAnswer {
             other => Self::Refused { what: other.to_string(), remedy: other.remedy() },
         }
     }
+}
+
+/// The code of a module, and a descriptor of it.
+fn code_of(module: &dyn FoundModule, anew: bool) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError> {
+    let Artifact { kind, code } = module.code(anew)?;
+    let file = match code {
+        ArtifactCode::File(file) => file.into(),
+        ArtifactCode::Bytes(bytes) => in_memory(&bytes).map_err(LoadError::Read)?,
+    };
+    Ok((ModuleAnswer::Code { digest: module.digest(), kind: kind.number() }, Some(file)))
 }
 
 fn unknown() -> ReadingAnswer {

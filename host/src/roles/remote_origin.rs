@@ -1,7 +1,7 @@
 //! RemoteOrigin: configurations for an engine that opens no file. It asks the supervisor, whose end is
 //! [`crate::roles::ReadingService`].
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
@@ -143,7 +143,7 @@ impl Preparation for RemotePreparation {
     }
 
     fn code<'a>(&'a self, _config: &'a Config) -> Box<dyn CodeSource + 'a> {
-        Box::new(RemoteCode { preparation: self, found: Mutex::default() })
+        Box::new(RemoteCode { preparation: self })
     }
 
     fn open_journal(&self, _config: &Config) -> state::Opened {
@@ -175,42 +175,30 @@ impl Preparation for RemotePreparation {
     }
 }
 
-/// The code of the modules that the rules of a reading name.
+/// The code of the modules that the rules of a reading name. A loader asks for each module once.
 struct RemoteCode<'a> {
     preparation: &'a RemotePreparation,
-    /// What was got already: many rules may name one module, and all of them get the same.
-    found: Mutex<HashMap<ModuleSource, (ModuleDigest, Artifact)>>,
 }
 
 /// One module.
 struct RemoteModule<'a> {
-    of: &'a RemoteCode<'a>,
+    preparation: &'a RemotePreparation,
     place: u32,
     digest: ModuleDigest,
-    artifact: Artifact,
 }
 
 impl CodeSource for RemoteCode<'_> {
     fn find<'a>(
         &'a self,
         rule: usize,
-        module: &'a ModuleSource,
+        _module: &'a ModuleSource,
     ) -> Result<Box<dyn FoundModule + 'a>, LoadError> {
+        let Self { preparation } = self;
         let place = u32::try_from(rule).unwrap_or(u32::MAX);
-        let known = match self.found.lock().past_panic().get(module) {
-            Some((digest, artifact)) => Some((*digest, artifact.try_clone().map_err(LoadError::Read)?)),
-            None => None,
-        };
-        let (digest, artifact) = match known {
-            Some(known) => known,
-            None => {
-                let (digest, artifact) = self.ask(place, false)?;
-                let copy = artifact.try_clone().map_err(LoadError::Read)?;
-                self.found.lock().past_panic().insert(module.clone(), (digest, copy));
-                (digest, artifact)
-            }
-        };
-        Ok(Box::new(RemoteModule { of: self, place, digest, artifact }))
+        match preparation.module(&ReadingRequest::FindModule { ticket: preparation.ticket, place })? {
+            (ModuleAnswer::Found { digest }, _) => Ok(Box::new(RemoteModule { preparation, place, digest })),
+            (other, _) => Err(other.into()),
+        }
     }
 }
 
@@ -220,45 +208,52 @@ impl FoundModule for RemoteModule<'_> {
     }
 
     fn code(&self, anew: bool) -> Result<Artifact, LoadError> {
-        if !anew {
-            return self.artifact.try_clone().map_err(LoadError::Read);
-        }
-        let (digest, artifact) = self.of.ask(self.place, true)?;
-        // The file was changed meanwhile; what it is now will be read again.
-        if digest == self.digest { Ok(artifact) } else { Err(LoadError::Overtaken) }
+        let Self { preparation, place, .. } = *self;
+        let request = ReadingRequest::Code { ticket: preparation.ticket, place, anew };
+        let (digest, kind, code) = match preparation.module(&request)? {
+            (ModuleAnswer::Code { digest, kind }, descriptors) => {
+                (digest, CodeKind::of_number(kind), descriptors.into_iter().next())
+            }
+            (other, _) => return Err(other.into()),
+        };
+        let (Some(kind), Some(code)) = (kind, code) else {
+            return Err(LoadError::File("is not read: its code did not come".to_owned()));
+        };
+        // Else the file was changed meanwhile; what it is now will be read again.
+        let is_same = digest == self.digest;
+        is_same
+            .then(|| Artifact { kind, code: ArtifactCode::File(File::from(code)) })
+            .ok_or(LoadError::Overtaken)
     }
 }
 
-impl RemoteCode<'_> {
-    /// Asks the supervisor for the code of a rule's module.
-    fn ask(&self, place: u32, anew: bool) -> Result<(ModuleDigest, Artifact), LoadError> {
-        let RemotePreparation { client, ticket, .. } = self.preparation;
-        if self.preparation.is_overtaken() {
+impl RemotePreparation {
+    /// Asks the supervisor something about a module.
+    fn module(&self, request: &ReadingRequest) -> Result<(ModuleAnswer, Vec<OwnedFd>), LoadError> {
+        if self.is_overtaken() {
             return Err(LoadError::Overtaken);
         }
-        match client.call(&ReadingRequest::Module { ticket: *ticket, place, anew }) {
-            Ok((ReadingAnswer::Module(answer), descriptors)) => module(answer, descriptors),
+        match self.client.call(request) {
+            Ok((ReadingAnswer::Module(answer), descriptors)) => Ok((answer, descriptors)),
             Ok((ReadingAnswer::Refused(what), _)) => Err(LoadError::File(format!("is not read: {what}"))),
             other => Err(LoadError::File(format!("is not read: {}", no_answer(other.err())))),
         }
     }
 }
 
-fn module(answer: ModuleAnswer, descriptors: Vec<OwnedFd>) -> Result<(ModuleDigest, Artifact), LoadError> {
-    match answer {
-        ModuleAnswer::Code { digest, kind } => {
-            match (descriptors.into_iter().next(), CodeKind::of_number(kind)) {
-                (Some(code), Some(kind)) => {
-                    Ok((digest, Artifact { kind, code: ArtifactCode::File(File::from(code)) }))
-                }
-                _ => Err(LoadError::File("is not read: its code did not come".to_owned())),
+/// Why there is no code.
+impl From<ModuleAnswer> for LoadError {
+    fn from(answer: ModuleAnswer) -> Self {
+        match answer {
+            ModuleAnswer::Os(number) => Self::Read(io::Error::from_raw_os_error(number)),
+            ModuleAnswer::Unfit(what) => Self::File(what),
+            ModuleAnswer::Distrusted { path, what } => Self::Distrusted { path, what },
+            ModuleAnswer::Refused { what, remedy } => Self::Refused { what, remedy },
+            ModuleAnswer::Overtaken => Self::Overtaken,
+            ModuleAnswer::Found { .. } | ModuleAnswer::Code { .. } => {
+                Self::File(format!("is not read: {}", no_answer(None)))
             }
         }
-        ModuleAnswer::Os(number) => Err(LoadError::Read(io::Error::from_raw_os_error(number))),
-        ModuleAnswer::Unfit(what) => Err(LoadError::File(what)),
-        ModuleAnswer::Distrusted { path, what } => Err(LoadError::Distrusted { path, what }),
-        ModuleAnswer::Refused { what, remedy } => Err(LoadError::Refused { what, remedy }),
-        ModuleAnswer::Overtaken => Err(LoadError::Overtaken),
     }
 }
 

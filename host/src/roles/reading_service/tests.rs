@@ -534,9 +534,9 @@ fn what_an_engine_may_not_ask_is_refused_and_the_service_goes_on() {
     let odd = [
         ReadingRequest::Read { ticket: 7, avoids: false },
         ReadingRequest::Read { ticket: 0, avoids: false },
-        ReadingRequest::Module { ticket: 7, place: 99, anew: true },
-        ReadingRequest::Module { ticket: 7, place: u32::MAX, anew: false },
-        ReadingRequest::Module { ticket: u64::MAX, place: 0, anew: false },
+        ReadingRequest::Code { ticket: 7, place: 99, anew: true },
+        ReadingRequest::FindModule { ticket: 7, place: u32::MAX },
+        ReadingRequest::Code { ticket: u64::MAX, place: 0, anew: false },
         ReadingRequest::Journal { ticket: 8 },
         ReadingRequest::Advice { ticket: 8 },
     ];
