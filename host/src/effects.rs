@@ -5,7 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_capture::Devices;
+use postern_capture::{Devices, LocalNetworkSockets};
 use postern_core::{ConfigIdentity, Observer};
 use postern_doorman::DoormanHandle;
 use postern_ledger::{FileLedger, Ledger};
@@ -28,6 +28,8 @@ pub(crate) struct Effects {
     pub(crate) keepers: Box<dyn Keepers>,
     /// Where captures get their sockets from.
     pub(crate) devices: Devices,
+    /// By which addresses and links are known; none to open them when they are needed.
+    pub(crate) network: Option<LocalNetworkSockets>,
     /// Who is told how the daemon fares.
     pub(crate) status: Arc<dyn ServiceStatus>,
     /// After how long without [`ServiceStatus::alive`] the daemon is taken for hung; none if nobody asks.
@@ -74,6 +76,7 @@ impl Effects {
             origin,
             keepers: Box::new(OwnKeepers),
             devices: Devices::direct(),
+            network: None,
             status: Arc::new(ServiceManager::of_this_process()),
             watchdog: watchdog_timeout(),
         }

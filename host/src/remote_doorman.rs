@@ -75,7 +75,8 @@ enum AwaitedReply {
 
 impl RemoteDoorman {
     /// Greets the doorman at the other end. `listener` is called for every event that the daemon must act on; it must not block, and returns
-    /// false when the receiver of events is gone. A link that breaks is reported to `observer`.
+    /// false when the receiver of events is gone. A link that breaks is reported to `observer`. `hello` is
+    /// this process's own, found out while it could open files.
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
@@ -83,8 +84,8 @@ impl RemoteDoorman {
         link: OrderLink,
         listener: impl Fn(DoormanEvent) -> bool + Send + Sync + 'static,
         observer: Arc<dyn Observer>,
+        hello: Hello,
     ) -> io::Result<Self> {
-        let hello = Hello::of_this_process()?;
         let mut state = State {
             link: None,
             lost_at: Instant::now(),

@@ -49,7 +49,7 @@ impl App {
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
-        let Effects { origin, mut keepers, devices, status, watchdog } = effects;
+        let Effects { origin, mut keepers, devices, network, status, watchdog } = effects;
         let facts = origin.facts();
         let mut doors = Doors::start(
             keepers.net(sender.clone(), Arc::clone(&observer), facts.identity.clone())?,
@@ -129,7 +129,10 @@ impl App {
             OneTimeLines::new(&config, plan.table, Arc::clone(&origin), MainLoopSender::clone(&sender));
         let engine =
             Arc::new(SharedEngine::new(doors, ledger, one_time, &plan, clock, Arc::clone(&observer)));
-        let local = Arc::new(LocalNetwork::follow(Arc::clone(&observer))?);
+        let local = Arc::new(match network {
+            Some(sockets) => LocalNetwork::follow_on(sockets, Arc::clone(&observer))?,
+            None => LocalNetwork::follow(Arc::clone(&observer))?,
+        });
         let is_local = {
             let local = Arc::clone(&local);
             Arc::new(move |address| local.contains(address))

@@ -8,11 +8,11 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use postern_capture::{Devices, Shown};
+use postern_capture::{Devices, LocalNetworkSockets, Shown};
 use postern_confine::{Confinement, SystemCalls};
 use postern_core::{ConfigIdentity, Observer};
 use postern_ledger::{FILE, FileLedger, Ledger, LedgerRequest};
-use postern_link::{OrderLink, Talk, TalkReceiver, TalkSender};
+use postern_link::{Hello, OrderLink, Talk, TalkReceiver, TalkSender};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 
@@ -59,6 +59,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         }
     };
     Shown::prepare();
+    let (network, hello) = (LocalNetworkSockets::open()?, Hello::of_this_process()?);
     let kept = Confinement { system_calls: Some(SystemCalls::Engine), ..Confinement::default() };
     let WhatHolds { held, missing } = confine(account, kept)?;
     supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
@@ -80,11 +81,13 @@ pub(crate) fn run() -> anyhow::Result<()> {
         doorman: Some(OrderLink::from(doorman)),
         runner: Some(OrderLink::from(runner)),
         links,
+        hello,
         supervisor: supervisor.clone(),
         ledger_files: Some(ledger_files),
     };
     let status = Arc::new(Status(supervisor.clone()));
-    let effects = Effects { origin, keepers: Box::new(keepers), devices, status, watchdog };
+    let effects =
+        Effects { origin, keepers: Box::new(keepers), devices, network: Some(network), status, watchdog };
     let tried = {
         let supervisor = supervisor.clone();
         Box::new(move || supervisor.send(&FromEngine::Tried, &[]).is_ok())
@@ -158,6 +161,7 @@ struct RemoteKeepers {
     doorman: Option<OrderLink>,
     runner: Option<OrderLink>,
     links: Arc<Links>,
+    hello: Hello,
     supervisor: TalkSender,
     ledger_files: Option<Receiver<Result<Option<OwnedFd>, String>>>,
 }
@@ -175,7 +179,7 @@ impl Keepers for RemoteKeepers {
     ) -> io::Result<Box<dyn NetDoors>> {
         let link = self.doorman.take().ok_or_else(taken_twice)?;
         let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
-        let doorman = RemoteDoorman::start(link, tell, observer)?;
+        let doorman = RemoteDoorman::start(link, tell, observer, self.hello)?;
         let mut links = self.links.0.lock().past_panic();
         let reconnector = doorman.reconnector();
         links.early.0.take().into_iter().for_each(|link| reconnector.reconnect(link));
@@ -190,7 +194,7 @@ impl Keepers for RemoteKeepers {
     ) -> io::Result<Box<dyn CommandDoors>> {
         let link = self.runner.take().ok_or_else(taken_twice)?;
         let tell = move |event| sender.send(MainLoopEvent::from(event)).is_ok();
-        let runner = RemoteRunner::start(link, tell, observer)?;
+        let runner = RemoteRunner::start(link, tell, observer, self.hello)?;
         let mut links = self.links.0.lock().past_panic();
         let reconnector = runner.reconnector();
         links.early.1.take().into_iter().for_each(|link| reconnector.reconnect(link));

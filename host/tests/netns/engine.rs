@@ -39,7 +39,9 @@ impl Engine {
     pub(crate) fn start(link: OrderLink) -> Self {
         let (sender, events) = channel();
         let listener = move |event| sender.send(event).is_ok();
-        let doorman = RemoteDoorman::start(link, listener, Arc::new(Silence)).unwrap();
+        let doorman =
+            RemoteDoorman::start(link, listener, Arc::new(Silence), Hello::of_this_process().unwrap())
+                .unwrap();
         let reconnector = doorman.reconnector();
         Self { doorman, reconnector, events, serial: 0 }
     }

@@ -20,7 +20,7 @@ use crate::assemble::RunningRules;
 use crate::main_loop_event::{MainLoopEvent, Prepared, channel};
 use crate::origin::{Origin, Preparation};
 use crate::reload::{Reloads, prepare};
-use crate::roles::RemoteOrigin;
+use crate::roles::remote_origin::RemoteOrigin;
 use crate::state;
 
 const A_WHILE: Duration = Duration::from_secs(30);

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use postern_config::DoorKind;
 use postern_core::{Client, CommandDoor, DoorId, Policy, RuleId, ShellDoor, TenantId};
-use postern_link::{CommandsTable, TabledCommands, TabledDoor};
+use postern_link::{CommandsTable, Hello, TabledCommands, TabledDoor};
 
 use super::*;
 use crate::command_doors::CommandDoors;
@@ -89,7 +89,8 @@ impl TestEngine {
     fn start(link: OrderLink, plan: &Plan) -> Self {
         let (sender, events) = channel();
         let listener = move |event| sender.send(event).is_ok();
-        let mut doors = RemoteRunner::start(link, listener, Arc::new(())).unwrap();
+        let mut doors =
+            RemoteRunner::start(link, listener, Arc::new(()), Hello::of_this_process().unwrap()).unwrap();
         doors.follow(plan);
         Self { doors, events }
     }
