@@ -332,7 +332,10 @@ impl Supervisor {
                 let exit = Exit::of_number(exit);
                 // A configuration that is refused after a restart of the engine may be half written.
                 if self.stopping.is_some() || !self.has_run {
-                    return Some(Ended { exit, signal: signal.or(self.stopping.map(|(signal, _)| signal)) });
+                    return Some(Ended {
+                        exit,
+                        signal: signal.or_else(|| self.stopping.map(|(signal, _)| signal)),
+                    });
                 }
             }
             FromEngine::CannotRun(why) => {
