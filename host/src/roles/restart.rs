@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 /// The pause before the second start in a row.
-const FIRST: Duration = Duration::from_millis(200);
+const FIRST: Duration = Duration::from_millis(100);
 /// The longest pause.
 const LONGEST: Duration = Duration::from_secs(30);
 /// A process that ran for so long did not end because of how it was started.
-const RAN: Duration = Duration::from_secs(10);
+const RAN: Duration = Duration::from_secs(1);
 
 /// Counts how often a process ended soon after it was started.
 #[derive(Clone, Copy, Debug, Default)]
@@ -39,7 +39,7 @@ mod tests {
         let mut restart = Restart::default();
         let start = Instant::now();
         let pauses: Vec<_> = (0..12).map(|_| restart.ended(start, start).as_millis()).collect();
-        assert_eq!(pauses[..5], [0, 200, 400, 800, 1600]);
+        assert_eq!(pauses[..5], [0, 100, 200, 400, 800]);
         assert_eq!(pauses[11], 30_000);
         assert_eq!(restart.ended(start, start + RAN), Duration::ZERO, "it ran for a while");
         assert_eq!(restart.ended(start, start), FIRST);
