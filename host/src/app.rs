@@ -65,7 +65,7 @@ pub fn run(file: &Path, trust: Trust, one_process: bool, log: LogOfAll) -> anyho
 }
 
 /// Why the daemon is one process; none if it is several.
-fn why_one_process(is_wanted: bool) -> Option<&'static str> {
+pub(crate) fn why_one_process(is_wanted: bool) -> Option<&'static str> {
     if is_wanted {
         return Some("as the command line says; what parses packets and runs rules may change the firewall");
     }

@@ -14,12 +14,15 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::app::{Ended, Shell};
+use crate::app::{Ended, Shell, why_one_process};
 use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::load_rules::load_rules;
 use crate::module_code::Modules;
-use crate::observe::{Context, Foreign, Line, Log, Observers, words};
+use crate::observe::{Context, Foreign, Line, Log, LogOfAll, Observers, words};
+
+/// What the daemon's other processes report: everything, since knockd's own words are made of it.
+const ROLES_LOG: &str = "warn,postern=debug";
 
 /// Runs as knockd with these arguments, the program's name left out.
 #[must_use]
@@ -45,7 +48,11 @@ impl Daemon for Shell {
         };
         let heard = tracing_subscriber::registry().with(foreign.with_filter(LevelFilter::WARN)).try_init();
         heard.map_err(|error| error.to_string())?;
-        let ended = Self::run(self, source, observer, tried);
+        let ended = if why_one_process(false).is_none() {
+            self.supervise(source, LogOfAll { relay: observer, filter: ROLES_LOG.to_owned() }, tried)
+        } else {
+            Self::run(self, source, observer, tried)
+        };
         let Ended { exit, signal } = ended.map_err(|error| chain(&*error).to_string())?;
         Ok(signal.filter(|_| exit == Exit::Success))
     }
