@@ -73,7 +73,8 @@ impl App {
             Arc::clone(&observer),
             Arc::clone(&status),
         );
-        let prepared = match first(&mut reloads, &mut events, &mut signals).await {
+        let mut handed_over = Vec::new();
+        let prepared = match first(&mut reloads, &mut events, &mut signals, &mut handed_over).await {
             Ok(prepared) => prepared,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
@@ -165,7 +166,7 @@ impl App {
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };
-        let app = Self {
+        let mut app = Self {
             origin,
             observer,
             events,
@@ -187,6 +188,9 @@ impl App {
         let open =
             app.engine.list().await.map_err(anyhow::Error::msg).context("open doors cannot be read")?;
         app.engine.handle(Event::Listed(open));
+        for event in handed_over {
+            app.handle(event).await;
+        }
         app.status.ready();
         Ok(Begun::App(Box::new(app)))
     }
@@ -206,20 +210,27 @@ impl Begun {
     }
 }
 
-/// The first configuration that could be prepared, whatever changes meanwhile; the signal if one stops the daemon.
+/// The first configuration that could be prepared, whatever changes meanwhile; the signal if one stops the daemon. What is handed over meanwhile is
+/// kept.
 async fn first(
     reloads: &mut Reloads,
     events: &mut UnboundedReceiver<MainLoopEvent>,
     signals: &mut Signals,
+    handed_over: &mut Vec<MainLoopEvent>,
 ) -> Result<Prepared, i32> {
     reloads.ask();
     loop {
         tokio::select! {
-            // No door has an order yet, and what is open is looked at later.
-            Some(event) = events.recv() => if let MainLoopEvent::Prepared(prepared) = event
-                && let Some((prepared, _)) = reloads.accept(*prepared)
-            {
-                return Ok(prepared);
+            Some(event) = events.recv() => match event {
+                MainLoopEvent::Prepared(prepared) => {
+                    if let Some((prepared, _)) = reloads.accept(*prepared) {
+                        return Ok(prepared);
+                    }
+                }
+                // It is open, and comes once.
+                MainLoopEvent::HandedOver { .. } => handed_over.push(event),
+                // No door has an order yet, and what is open in the packet filter is looked at later.
+                _ => {}
             },
             () = reloads.turn(&mut signals.hangup, false) => {}
             signal = signals.stop.recv() => return Err(signal),

@@ -11,7 +11,7 @@ use std::time::Duration;
 use postern_capture::{Devices, LocalNetworkSockets, Shown};
 use postern_confine::{Confinement, SystemCalls};
 use postern_core::{ConfigIdentity, Observer};
-use postern_ledger::{FILE, FileLedger, Ledger, LedgerRequest};
+use postern_ledger::{FileLedger, Ledger, LedgerRequest};
 use postern_link::{Hello, OrderLink, Talk, TalkReceiver, TalkSender};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
@@ -44,7 +44,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     };
     let [reports, readings, doorman, runner] = <[OwnedFd; 4]>::try_from(descriptors)
         .map_err(|_| anyhow::anyhow!("the supervisor does not give it its links"))?;
-    let EngineStart { log_filter, account, watchdog, captures } = start;
+    let EngineStart { log_filter, ledger, account, watchdog, captures } = start;
 
     // With the rights that it was started with, and before there is another thread.
     let exhausted = {
@@ -82,6 +82,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         runner: Some(OrderLink::from(runner)),
         links,
         hello,
+        ledger,
         supervisor: supervisor.clone(),
         ledger_files: Some(ledger_files),
     };
@@ -162,6 +163,8 @@ struct RemoteKeepers {
     runner: Option<OrderLink>,
     links: Arc<Links>,
     hello: Hello,
+    /// For messages.
+    ledger: PathBuf,
     supervisor: TalkSender,
     ledger_files: Option<Receiver<Result<Option<OwnedFd>, String>>>,
 }
@@ -212,8 +215,7 @@ impl Keepers for RemoteKeepers {
             files.recv().unwrap_or_else(|_| Err("the supervisor is gone".to_owned()))
         };
         let answers = Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer))));
-        // The path is for messages alone.
-        Ok(Box::new(FileLedger::start_remote(PathBuf::from(FILE), ask, answers)?))
+        Ok(Box::new(FileLedger::start_remote(self.ledger.clone(), ask, answers)?))
     }
 }
 

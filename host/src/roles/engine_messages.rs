@@ -1,6 +1,7 @@
 //! What the supervisor and the engine say to each other over the engine's standard input. What an engine says is bounded, and acted on only as
 //! far as a wrong engine may have it.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_core::Direction;
@@ -34,6 +35,9 @@ pub(super) enum ToEngine {
 pub(super) struct EngineStart {
     /// The filter of its log lines, as `tracing` has it.
     pub(super) log_filter: String,
+    /// Where the ledger's file is, for messages.
+    #[serde(with = "postern_core::os_text")]
+    pub(super) ledger: PathBuf,
     /// The user to become; none to stay.
     pub(super) account: Option<(u32, u32)>,
     /// After how long without [`FromEngine::Alive`] it is taken for hung; none if nobody asks.

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use postern_config::{Account, Activity, Config, ConfigReading, ConfigSource, Confinement};
 use postern_core::{ANY_INTERFACE, Direction, GuardDoor, Observer, Posture, Report, What};
-use postern_ledger::{LedgerRequest, take_file};
+use postern_ledger::{FILE, LedgerRequest, take_file};
 use postern_link::{
     FromDoorman, FromRunner, MOST_DOORMAN_BYTES, MOST_RUNNER_BYTES, NotInPlace, OrderLink, Talk, ToDoorman,
     ToRunner,
@@ -478,6 +478,7 @@ impl Supervisor {
         let ((to_doorman, of_doorman), (to_runner, of_runner)) = (OrderLink::pair()?, OrderLink::pair()?);
         let start = EngineStart {
             log_filter: self.log_filter.clone(),
+            ledger: state::folder().join(FILE),
             account,
             captures,
             watchdog: watchdog_timeout(),
