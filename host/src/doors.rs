@@ -4,9 +4,10 @@
 //! processes. Either gets an [`Order`] and answers with a receipt, both plain values, so that each can become a process of
 //! its own with fewer privileges than this one.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
-use postern_config::Config;
+use postern_config::{Config, DoorKind};
 use postern_core::{
     Again, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor, OpeningKey, Order,
     OrderLimits, Posture, Release, RuleId,
@@ -31,6 +32,8 @@ pub(crate) struct Doors {
     net: Box<dyn NetDoors>,
     commands: Box<dyn CommandDoors>,
     numbers: DoorNumbers,
+    /// Doors whose commands are knockd's, of all plans.
+    shell: HashSet<DoorId>,
     /// The newest plan's part for the packet filter.
     in_place: Option<DoorsTable>,
 }
@@ -38,7 +41,7 @@ pub(crate) struct Doors {
 impl Doors {
     /// Without any door and without a journal so far.
     pub(crate) fn start(net: Box<dyn NetDoors>, commands: Box<dyn CommandDoors>) -> Self {
-        Self { net, commands, numbers: DoorNumbers::default(), in_place: None }
+        Self { net, commands, numbers: DoorNumbers::default(), shell: HashSet::new(), in_place: None }
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.
@@ -80,6 +83,8 @@ impl Doors {
         release: Release,
     ) -> impl Future<Output = Result<Posture, NotInPlace>> + use<> {
         self.commands.follow(plan);
+        let is_shell = |kind: &DoorKind| matches!(kind, DoorKind::Shell(_));
+        self.shell.extend(plan.doors.iter().filter(|(_, kind)| is_shell(kind)).map(|(id, _)| *id));
         let table = plan.doors_table();
         let answer = self.put_in_place(&table, release);
         self.in_place = Some(table);
@@ -117,6 +122,11 @@ impl Doors {
     /// [`MainLoopEvent::Recorded`].
     pub(crate) fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, door: &str) {
         self.commands.record(serial, key, lasts, rule, door);
+    }
+
+    /// Whether the commands of a door are run as knockd runs them.
+    pub(crate) fn is_shell(&self, door: DoorId) -> bool {
+        self.shell.contains(&door)
     }
 
     /// Strikes out of the journal an opening that was recorded and will not be ordered.

@@ -188,6 +188,11 @@ impl Locked {
                 },
                 Action::Record { serial, key, rule, lasts } => {
                     let door = self.engine.door_name(key.door);
+                    // Said now, as knockd does: the disk has no part in the order of its lines.
+                    if self.doors.is_shell(key.door) {
+                        let granted = Report::of_door(&door, What::Granted).with_client(key.client);
+                        self.observer.report(&granted);
+                    }
                     self.doors.record(serial, key, lasts, &rule, &door);
                 }
                 Action::StrikeOut { key } => self.doors.strike_out(key),

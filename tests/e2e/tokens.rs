@@ -215,6 +215,8 @@ fn a_damaged_ledger_refuses_tokens_and_nothing_else_until_it_is_moved_away() {
     fs::rename(&path, path.with_extension("damaged")).expect("it is ours");
     let mut tries = 0..;
     eventually("a token is taken", || {
+        // The log has five refusals a second, and the ledger is opened anew once a second.
+        thread::sleep(Duration::from_millis(250));
         let text = format!("token new-{}", tries.next()?);
         (use_up(&daemon, &lab, &text) == "extend").then_some(())
     });

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use postern_core::{
-    Act, CommandDoor, Observer, OpeningKey, OrderError, Receipt, RecordError, Report, RuleId, ShellDoor, What,
+    Act, CommandDoor, Observer, OpeningKey, OrderError, Receipt, RecordError, RuleId, ShellDoor,
 };
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
@@ -183,10 +183,6 @@ impl Runner {
     /// once; what comes of it is told with `serial`.
     pub fn record(&self, commands: &Commands, serial: u64, lasts: Duration, call: &Call<'_>) {
         let client = call.key.client;
-        // Said now, as knockd does: the disk has no part in the order of its lines.
-        if matches!(commands, Commands::Shell(_)) {
-            self.observer.report(&Report::of_door(call.door, What::Granted).with_client(client));
-        }
         let close = match commands {
             Commands::Argv(door) => argv::close(door, call),
             Commands::Shell(door) => shell::close(door, client),

@@ -140,6 +140,8 @@ pub(super) const OPEN_DESCRIPTORS: &[Call] = &[
             &[is(1, IOCTL_FIONREAD)],
             &[is(1, IOCTL_FIOCLEX)],
             &[is(1, IOCTL_SIOCGIFNAME)],
+            // libpcap looks whether an interface that fails is down or gone.
+            &[is(1, IOCTL_SIOCGIFFLAGS)],
             &[is(1, IOCTL_SIOCGIFINDEX)],
         ],
         EPERM,
@@ -153,6 +155,7 @@ const IOCTL_FIONREAD: u32 = 0x541b;
 const IOCTL_FIONBIO: u32 = 0x5421;
 const IOCTL_FIOCLEX: u32 = 0x5451;
 const IOCTL_SIOCGIFNAME: u32 = 0x8910;
+const IOCTL_SIOCGIFFLAGS: u32 = 0x8913;
 const IOCTL_SIOCGIFINDEX: u32 = 0x8933;
 
 /// Sending and receiving on sockets that are open already.
