@@ -31,7 +31,7 @@ pub(crate) use mistakes::{
     report_posture, report_refused_reload, report_refused_start, report_refused_tenant,
 };
 pub use relay::{LogOfAll, Relay};
-pub(crate) use relay::{relay_all, tell_supervisor};
+pub(crate) use relay::{Marker, relay_all, tell_supervisor};
 pub(crate) use words::words;
 
 use limits::{Admitted, LineLimits};

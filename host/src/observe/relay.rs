@@ -26,9 +26,9 @@ const LONGEST: u64 = 256 << 10;
 
 /// An observer that also takes what other processes report.
 pub trait Relay: Observer {
-    /// Writes what a role told, a line of it. What is no report is not written.
+    /// Writes what a role told, a line of it. What is no report is not written. True for a mark.
     #[doc(hidden)]
-    fn relay(&self, line: &[u8]);
+    fn relay(&self, line: &[u8]) -> bool;
 }
 
 /// Where everything is reported, by whatever process.
@@ -54,27 +54,44 @@ enum Told<'a> {
         /// All drops since the role began, with the last report alone.
         drops: Vec<(Option<TenantId>, DropReason, u64)>,
     },
+    /// Everything before was reported: what the supervisor is told besides may count on it.
+    Mark,
+}
+
+/// Marks a place in what a role tells.
+#[derive(Clone, Debug)]
+pub(crate) struct Marker(LineQueue);
+
+impl Marker {
+    /// Marks the place behind all that was reported so far.
+    pub(crate) fn mark(&self) {
+        self.0.put(WAITING + RESERVED, || {
+            let mut line = serde_json::to_string(&Told::Mark).unwrap_or_default();
+            line.push('\n');
+            line
+        });
+    }
 }
 
 /// Has everything that is reported in this process told over `stream`, by a thread of its own; lines of libraries as far as `filter` lets them.
-/// Returns the observer, and a guard that waits a moment for the last lines when it is dropped.
+/// Returns the observer, what marks a place behind its reports, and a guard that waits a moment for the last lines when it is dropped.
 ///
 /// # Errors
 /// If the filter is none, or this was done before.
 pub(crate) fn tell_supervisor(
     stream: UnixStream,
     filter: &str,
-) -> anyhow::Result<(Arc<dyn Observer>, WorkerGuard)> {
+) -> anyhow::Result<(Arc<dyn Observer>, Marker, WorkerGuard)> {
     let filter = EnvFilter::try_new(filter)?;
     let (queue, guard) = LineQueue::start(stream);
-    let teller = Teller(queue);
+    let (marker, teller) = (Marker(queue.clone()), Teller(queue));
     let foreign = Foreign({
         let teller = teller.clone();
         move |line: &Line| teller.tell(&Report::new(line.as_library()), None, 0, Vec::new())
     });
     let done = tracing_subscriber::registry().with(foreign.with_filter(filter)).try_init();
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
-    Ok((Arc::new(Observers::new(teller, least())), guard))
+    Ok((Arc::new(Observers::new(teller, least())), marker, guard))
 }
 
 /// The log of a role.
@@ -114,25 +131,27 @@ impl Log for Teller {
 }
 
 impl<L: Log> Relay for Observers<L> {
-    fn relay(&self, line: &[u8]) {
-        let Ok(Told::Report { report, suppressed, unsaid, drops }) = serde_json::from_slice(line) else {
-            return;
+    fn relay(&self, line: &[u8]) -> bool {
+        let (report, suppressed, unsaid, drops) = match serde_json::from_slice(line) {
+            Ok(Told::Report { report, suppressed, unsaid, drops }) => (report, suppressed, unsaid, drops),
+            Ok(Told::Mark) => return true,
+            Err(_) => return false,
         };
         for (tenant, reason, count) in drops {
             self.counters.count(tenant.as_ref(), reason, count);
         }
-        if self.least.is_none_or(|least| report.what.severity() > least) {
-            return;
+        if self.least.is_some_and(|least| report.what.severity() <= least) {
+            self.log.write(&report, &Context { suppressed, unsaid, counters: &self.counters });
         }
-        self.log.write(&report, &Context { suppressed, unsaid, counters: &self.counters });
+        false
     }
 }
 
-/// Reads what a role tells until it ends, and has each line relayed.
+/// Reads what a role tells until it ends, and has each line relayed; `mark` is called for each mark.
 ///
 /// # Errors
 /// If a line is too long, or the stream breaks.
-pub(crate) fn relay_all(stream: UnixStream, relay: &dyn Relay) -> io::Result<()> {
+pub(crate) fn relay_all(stream: UnixStream, relay: &dyn Relay, mark: impl Fn()) -> io::Result<()> {
     let mut reader = BufReader::new(stream);
     let mut line = Vec::new();
     loop {
@@ -140,7 +159,11 @@ pub(crate) fn relay_all(stream: UnixStream, relay: &dyn Relay) -> io::Result<()>
         let length = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
         match line.last() {
             None => return Ok(()),
-            Some(b'\n') => relay.relay(&line),
+            Some(b'\n') => {
+                if relay.relay(&line) {
+                    mark();
+                }
+            }
             Some(_) if u64::try_from(length).is_ok_and(|length| length < LONGEST) => return Ok(()),
             Some(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "a report is too long")),
         }
@@ -182,7 +205,7 @@ mod tests {
         drop((role, guard));
         let kept = Arc::new(Kept::default());
         let observers = Observers::new(Arc::clone(&kept), Some(postern_core::Severity::Debug));
-        relay_all(ours, &observers).unwrap();
+        relay_all(ours, &observers, || {}).unwrap();
         let kept = kept.0.lock().unwrap();
         assert_eq!(kept.len(), 3, "{kept:?}");
         assert!(kept[0].contains("stage 2"), "{kept:?}");
@@ -196,10 +219,10 @@ mod tests {
         let (ours, mut of_role) = UnixStream::pair().unwrap();
         of_role.write_all(b"{\"Report\":1}\n\n\xff\n{\"Re").unwrap();
         drop(of_role);
-        relay_all(ours, &observers).unwrap();
+        relay_all(ours, &observers, || {}).unwrap();
         let (ours, mut of_role) = UnixStream::pair().unwrap();
         let flood = std::thread::spawn(move || while of_role.write_all(&[b'x'; 4096]).is_ok() {});
-        assert!(relay_all(ours, &observers).is_err());
+        assert!(relay_all(ours, &observers, || {}).is_err());
         flood.join().unwrap();
         assert!(kept.0.lock().unwrap().is_empty());
     }

@@ -9,7 +9,7 @@ use postern_confine::{Account, Confinement};
 use postern_core::Observer;
 use tracing_appender::non_blocking::WorkerGuard;
 
-use crate::observe::tell_supervisor;
+use crate::observe::{Marker, tell_supervisor};
 
 /// What the supervisor says to a role first.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ pub struct WhatHolds {
 
 impl RoleStart<'_> {
     /// The observer whose reports go to the supervisor. From now on there is another thread.
-    pub(crate) fn observe(self) -> io::Result<(Arc<dyn Observer>, WorkerGuard)> {
+    pub(crate) fn observe(self) -> io::Result<(Arc<dyn Observer>, Marker, WorkerGuard)> {
         tell_supervisor(UnixStream::from(self.reports), self.log_filter).map_err(io::Error::other)
     }
 }

@@ -37,7 +37,7 @@ pub fn run() -> anyhow::Result<()> {
             ..Confinement::default()
         };
         let held = confine(start.account, kept)?;
-        let (observer, guard) = start.observe()?;
+        let (observer, _, guard) = start.observe()?;
         until_the_end = Some(guard);
         Ok((observer, Some(held)))
     };

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use postern_capture::{Devices, LocalNetworkSockets, Shown};
+use postern_capture::{CaptureError, Devices, LocalNetworkSockets, Shown};
 use postern_confine::{Confinement, SystemCalls};
 use postern_core::{ConfigIdentity, Observer};
 use postern_ledger::{FileLedger, Ledger, LedgerRequest};
@@ -53,6 +53,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     };
     let devices = match Devices::reserved(captures, SPARES, exhausted) {
         Ok(devices) => devices,
+        // Each capture says so, and the rest of the daemon works.
+        Err(CaptureError::NotPermitted { .. }) => Devices::direct(),
         Err(error) => {
             supervisor.send(&FromEngine::CannotRun(chain(&error).to_string()), &[])?;
             return Ok(());
@@ -63,7 +65,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let kept = Confinement { system_calls: Some(SystemCalls::Engine), ..Confinement::default() };
     let WhatHolds { held, missing } = confine(account, kept)?;
     supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
-    let (observer, until_the_end) = RoleStart { log_filter: &log_filter, account, reports }.observe()?;
+    let (observer, marker, until_the_end) =
+        RoleStart { log_filter: &log_filter, account, reports }.observe()?;
 
     let links = Arc::new(Links::default());
     let (files, ledger_files) = channel();
@@ -89,10 +92,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let status = Arc::new(Status(supervisor.clone()));
     let effects =
         Effects { origin, keepers: Box::new(keepers), devices, network: Some(network), status, watchdog };
-    let tried = {
-        let supervisor = supervisor.clone();
-        Box::new(move || supervisor.send(&FromEngine::Tried, &[]).is_ok())
-    };
+    // Behind the reports of what was tried.
+    let tried = Box::new(move || {
+        marker.mark();
+        true
+    });
     let ended = shell.run_with(effects, observer, tried);
     drop(until_the_end);
     match ended {

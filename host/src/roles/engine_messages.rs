@@ -51,8 +51,6 @@ pub(super) struct EngineStart {
 pub(super) enum FromEngine {
     /// It has given up what it does not need: what holds, and what is missing.
     Confined { held: String, missing: Vec<String> },
-    /// Every interface has been tried, with or without success.
-    Tried,
     /// It runs, or goes on after a reload.
     Ready,
     /// A reload begins.

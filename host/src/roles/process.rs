@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use postern_link::TalkSender;
@@ -120,13 +120,18 @@ fn how(status: ExitStatus) -> String {
     }
 }
 
-/// A stream for the reports of a role, which are relayed from now on.
+/// A stream for the reports of a role, which are relayed from now on, and the thread that does it; `mark` is called for each mark in them.
 ///
 /// # Errors
 /// If there are too many open files, or there can be no thread.
-pub(super) fn report_stream(relay: &Arc<dyn Relay>) -> io::Result<UnixStream> {
+pub(super) fn report_stream(
+    relay: &Arc<dyn Relay>,
+    mark: impl Fn() + Send + 'static,
+) -> io::Result<(UnixStream, JoinHandle<()>)> {
     let (ours, of_role) = UnixStream::pair()?;
     let relay = Arc::clone(relay);
-    thread::Builder::new().name("reports".to_owned()).spawn(move || drop(relay_all(ours, &*relay)))?;
-    Ok(of_role)
+    let relaying = thread::Builder::new()
+        .name("reports".to_owned())
+        .spawn(move || drop(relay_all(ours, &*relay, mark)))?;
+    Ok((of_role, relaying))
 }

@@ -56,7 +56,7 @@ pub fn run() -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let mut until_the_end = None;
     let begin = |start: RoleStart<'_>| {
-        let (observer, guard) = start.observe()?;
+        let (observer, _, guard) = start.observe()?;
         until_the_end = Some(guard);
         Ok(observer)
     };

@@ -8,7 +8,9 @@ mod holders;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -23,6 +25,7 @@ use postern_text::chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use super::ReadingService;
 use super::engine_messages::{EngineStart, FromEngine, MOST_FROM_ENGINE, ToEngine};
@@ -43,12 +46,16 @@ use holders::Holders;
 
 /// How long the engine has to stop: its own grace, and a little.
 const LAST: Duration = Duration::from_secs(13);
+/// How long the last reports of roles are waited for.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// What the supervisor hears of its processes, each with the number of the one that said it.
 enum Happening {
     Doorman(u64, FromRole<FromDoorman>),
     Runner(u64, FromRole<FromRunner>),
     Engine(u64, FromRole<FromEngine>),
+    /// Every interface of this engine has been tried, with or without success, and that was reported.
+    Tried(u64),
     /// What an engine must have before it gives its rights up was read.
     Read(EngineNeeds),
 }
@@ -95,6 +102,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         tried: Some(tried),
         stopping: None,
         has_run: false,
+        relaying: Vec::new(),
         source,
         relay,
         log_filter,
@@ -171,6 +179,8 @@ struct Supervisor {
     stopping: Option<(i32, Instant)>,
     /// Whether an engine has run: then a refused configuration is no reason to end.
     has_run: bool,
+    /// The threads that relay reports of roles, of those that have ended as well until all is said.
+    relaying: Vec<JoinHandle<()>>,
     events: UnboundedSender<Happening>,
     happenings: UnboundedReceiver<Happening>,
 }
@@ -255,13 +265,20 @@ impl Supervisor {
             Happening::Engine(number, FromRole::Message(message, _)) if self.engine.is(number) => {
                 return self.heard_engine(message);
             }
+            Happening::Tried(number) if self.engine.is(number) => {
+                if let Some(tried) = self.tried.take()
+                    && !tried()
+                {
+                    return Some(Ended { exit: Exit::Success, signal: None });
+                }
+            }
             Happening::Read(needs) => {
                 self.is_reading = false;
                 self.needs = Some(needs);
                 self.engine.due = Some(Instant::now());
             }
             // What a process before the one that has the role now said.
-            Happening::Doorman(..) | Happening::Runner(..) | Happening::Engine(..) => {}
+            Happening::Doorman(..) | Happening::Runner(..) | Happening::Engine(..) | Happening::Tried(_) => {}
         }
         None
     }
@@ -305,13 +322,6 @@ impl Supervisor {
                     let detail = "sandbox = \"strict\", and a barrier is missing: see the lines before";
                     self.report(What::Mistake { detail: detail.into() });
                     return Some(Ended { exit: Exit::Mistakes, signal: None });
-                }
-            }
-            FromEngine::Tried => {
-                if let Some(tried) = self.tried.take()
-                    && !tried()
-                {
-                    return Some(Ended { exit: Exit::Success, signal: None });
                 }
             }
             FromEngine::Ready => {
@@ -402,12 +412,20 @@ impl Supervisor {
         self.started
     }
 
+    /// A stream for the reports of a role.
+    fn reports(&mut self, mark: impl Fn() + Send + 'static) -> io::Result<UnixStream> {
+        let (stream, relaying) = report_stream(&self.relay, mark)?;
+        self.relaying.retain(|thread| !thread.is_finished());
+        self.relaying.push(relaying);
+        Ok(stream)
+    }
+
     fn start_doorman(&mut self) -> io::Result<()> {
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Doorman(number, from)));
         let doorman = RoleProcess::start(&self.program, Role::Doorman, number, MOST_DOORMAN_BYTES, tell)?;
-        let reports = report_stream(&self.relay)?;
+        let reports = self.reports(|| {})?;
         let start = ToDoorman::Start {
             identity: self.source.identity(),
             log_filter: self.log_filter.clone(),
@@ -432,7 +450,7 @@ impl Supervisor {
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Runner(number, from)));
         let runner = RoleProcess::start(&self.program, Role::Runner, number, MOST_RUNNER_BYTES, tell)?;
-        let reports = report_stream(&self.relay)?;
+        let reports = self.reports(|| {})?;
         let has_engine = self.engine.process.is_some();
         let start = ToRunner::Start {
             log_filter: self.log_filter.clone(),
@@ -473,7 +491,8 @@ impl Supervisor {
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Engine(number, from)));
         let engine = RoleProcess::start(&self.program, Role::Engine, number, MOST_FROM_ENGINE, tell)?;
-        let reports = report_stream(&self.relay)?;
+        let events = self.events.clone();
+        let reports = self.reports(move || drop(events.send(Happening::Tried(number))))?;
         let (of_engine, readings) = Talk::pair()?;
         let ((to_doorman, of_doorman), (to_runner, of_runner)) = (OrderLink::pair()?, OrderLink::pair()?);
         let start = EngineStart {
@@ -572,6 +591,13 @@ impl Supervisor {
         for slot in [&self.engine, &self.runner, &self.doorman] {
             if let Some(process) = slot.process.as_ref().filter(|process| left.contains(&process.number)) {
                 process.kill();
+            }
+        }
+        // What they said last is in the streams, which end with them.
+        for relaying in self.relaying.drain(..) {
+            let said = spawn_blocking(move || drop(relaying.join()));
+            if timeout(LAST_WORDS, said).await.is_err() {
+                break;
             }
         }
     }
