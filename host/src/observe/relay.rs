@@ -1,16 +1,19 @@
 //! Relay: what other processes of the daemon report, on its way to the one log.
 //!
-//! A role has no log of its own. Its reports pass the limits there, and are then a line of JSON each on a stream to the supervisor, which
-//! writes them as if they were its own: in one order, to sinks that only the supervisor holds. A role that was taken over can say no more
-//! than reports say, and the supervisor reads no faster than its own limits let lines through.
+//! A role has no log of its own. Its reports pass the limits there, and are then a message of JSON each to the supervisor, which writes them as if
+//! they were its own, to sinks that only the supervisor holds. A role that was taken over can say no more than reports say.
+//!
+//! A report is sent by the thread that makes it, before that does anything else, and one thread takes the reports of all roles in the order of
+//! their time. So what one process did because of what another said is never written before it.
 
-use std::io::{self, BufRead, BufReader, Read};
-use std::os::unix::net::UnixStream;
+mod gathering;
+mod tube;
+
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use postern_core::{DropReason, Observer, Report, TenantId, What};
 use serde::{Deserialize, Serialize};
-use tracing_appender::non_blocking::WorkerGuard;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
@@ -18,17 +21,17 @@ use tracing_subscriber::util::SubscriberInitExt;
 use super::foreign::Foreign;
 use super::level::least;
 use super::line::Line;
-use super::lines::{LineQueue, RESERVED, WAITING, is_one_of_the_last};
+use super::lines::is_one_of_the_last;
 use super::{Context, Log, Observers, words};
 
-/// The longest line; a report with all that a rule may write into it is shorter.
-const LONGEST: u64 = 256 << 10;
+pub(crate) use gathering::Gathering;
+pub(crate) use tube::ReportTube;
 
 /// An observer that also takes what other processes report.
 pub trait Relay: Observer {
-    /// Writes what a role told, a line of it. What is no report is not written. True for a mark.
+    /// Writes what a role told in a message. What is no report is not written. True for a mark.
     #[doc(hidden)]
-    fn relay(&self, line: &[u8]) -> bool;
+    fn relay(&self, message: &[u8]) -> bool;
 }
 
 /// Where everything is reported, by whatever process.
@@ -42,6 +45,7 @@ pub struct LogOfAll {
 
 /// What a role tells.
 #[derive(Debug, Serialize, Deserialize)]
+#[allow(clippy::large_enum_variant, reason = "nearly all are the large one")]
 enum Told<'a> {
     /// Something happened.
     Report {
@@ -60,43 +64,37 @@ enum Told<'a> {
 
 /// Marks a place in what a role tells.
 #[derive(Clone, Debug)]
-pub(crate) struct Marker(LineQueue);
+pub(crate) struct Marker(ReportTube);
 
 impl Marker {
     /// Marks the place behind all that was reported so far.
     pub(crate) fn mark(&self) {
-        self.0.put(WAITING + RESERVED, || {
-            let mut line = serde_json::to_string(&Told::Mark).unwrap_or_default();
-            line.push('\n');
-            line
-        });
+        // It cannot fail: there is nothing in it.
+        self.0.send(true, |message| drop(serde_json::to_writer(message, &Told::Mark)));
     }
 }
 
-/// Has everything that is reported in this process told over `stream`, by a thread of its own; lines of libraries as far as `filter` lets them.
-/// Returns the observer, what marks a place behind its reports, and a guard that waits a moment for the last lines when it is dropped.
+/// Has everything that is reported in this process told over `socket`; lines of libraries as far as `filter` lets them. Returns the observer, and
+/// what marks a place behind its reports.
 ///
 /// # Errors
 /// If the filter is none, or this was done before.
-pub(crate) fn tell_supervisor(
-    stream: UnixStream,
-    filter: &str,
-) -> anyhow::Result<(Arc<dyn Observer>, Marker, WorkerGuard)> {
+pub(crate) fn tell_supervisor(socket: OwnedFd, filter: &str) -> anyhow::Result<(Arc<dyn Observer>, Marker)> {
     let filter = EnvFilter::try_new(filter)?;
-    let (queue, guard) = LineQueue::start(stream);
-    let (marker, teller) = (Marker(queue.clone()), Teller(queue));
+    let tube = ReportTube::of_role(socket);
+    let (marker, teller) = (Marker(tube.clone()), Teller(tube));
     let foreign = Foreign({
         let teller = teller.clone();
         move |line: &Line| teller.tell(&Report::new(line.as_library()), None, 0, Vec::new())
     });
     let done = tracing_subscriber::registry().with(foreign.with_filter(filter)).try_init();
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
-    Ok((Arc::new(Observers::new(teller, least())), marker, guard))
+    Ok((Arc::new(Observers::new(teller, least())), marker))
 }
 
 /// The log of a role.
 #[derive(Clone, Debug)]
-struct Teller(LineQueue);
+struct Teller(ReportTube);
 
 impl Teller {
     fn tell(
@@ -106,18 +104,17 @@ impl Teller {
         unsaid: u64,
         drops: Vec<(Option<TenantId>, DropReason, u64)>,
     ) {
-        let most = if is_one_of_the_last(&report.what) { WAITING + RESERVED } else { WAITING };
-        self.0.put(most, || {
-            let told = Told::Report { report: report.clone(), suppressed, unsaid, drops };
-            let mut line = serde_json::to_string(&told).unwrap_or_else(|_| {
+        let told = Told::Report { report: report.clone(), suppressed, unsaid, drops };
+        self.0.send(is_one_of_the_last(&report.what), |message| {
+            let length = message.len();
+            if serde_json::to_writer(&mut *message, &told).is_err() {
                 // A path that is not Unicode. Its words are.
+                message.truncate(length);
                 let (severity, text) = (report.what.severity(), words(report).into());
                 let report = Report::new(What::Library { severity, text });
                 let told = Told::Report { report, suppressed, unsaid, drops: Vec::new() };
-                serde_json::to_string(&told).unwrap_or_default()
-            });
-            line.push('\n');
-            line
+                drop(serde_json::to_writer(message, &told));
+            }
         });
     }
 }
@@ -147,35 +144,13 @@ impl<L: Log> Relay for Observers<L> {
     }
 }
 
-/// Reads what a role tells until it ends, and has each line relayed; `mark` is called for each mark.
-///
-/// # Errors
-/// If a line is too long, or the stream breaks.
-pub(crate) fn relay_all(stream: UnixStream, relay: &dyn Relay, mark: impl Fn()) -> io::Result<()> {
-    let mut reader = BufReader::new(stream);
-    let mut line = Vec::new();
-    loop {
-        line.clear();
-        let length = reader.by_ref().take(LONGEST).read_until(b'\n', &mut line)?;
-        match line.last() {
-            None => return Ok(()),
-            Some(b'\n') => {
-                if relay.relay(&line) {
-                    mark();
-                }
-            }
-            Some(_) if u64::try_from(length).is_ok_and(|length| length < LONGEST) => return Ok(()),
-            Some(_) => return Err(io::Error::new(io::ErrorKind::InvalidData, "a report is too long")),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
     use std::sync::Mutex;
+    use std::time::Duration;
 
-    use postern_core::RuleId;
+    use postern_core::{RuleId, Severity};
+    use rustix::net::{SendFlags, send};
 
     use super::*;
 
@@ -189,23 +164,37 @@ mod tests {
         }
     }
 
+    fn gathering() -> (Arc<Kept>, Gathering) {
+        let kept = Arc::new(Kept::default());
+        let observers = Observers::new(Arc::clone(&kept), Some(Severity::Debug));
+        (kept, Gathering::start(Arc::new(observers)).unwrap())
+    }
+
+    fn role(gathering: &Gathering, mark: impl Fn() + Send + 'static) -> (Observers<Teller>, Marker) {
+        let (ours, of_role) = ReportTube::pair().unwrap();
+        gathering.add(ours, mark);
+        let tube = ReportTube::of_role(of_role);
+        (Observers::new(Teller(tube.clone()), Some(Severity::Info)), Marker(tube))
+    }
+
+    fn stage(stage: u32) -> What<'static> {
+        What::Stage { stage }
+    }
+
     #[test]
     fn what_a_role_reports_is_written_as_if_it_were_our_own() {
-        let (ours, of_role) = UnixStream::pair().unwrap();
-        let (queue, guard) = LineQueue::start(of_role);
-        let role = Observers::new(Teller(queue), Some(postern_core::Severity::Info));
+        let (kept, gathering) = gathering();
+        let (role, marker) = role(&gathering, || {});
         let rule = RuleId { tenant: TenantId::new("web"), name: "knock".into() };
         role.count_drops(Some(&rule.tenant), DropReason::Evicted, 3);
-        role.report(&Report::of_rule(&rule, What::Stage { stage: 2 }));
+        role.report(&Report::of_rule(&rule, stage(2)));
         // Not severe enough there.
         role.report(&Report::of_rule(&rule, What::TimedOut { stage: 2 }));
         let path = std::path::Path::new(std::ffi::OsStr::new("/tmp/\u{e9}"));
         role.report(&Report::new(What::JournalWritable { path: path.into() }));
         role.report(&Report::new(What::Stopped { packets: None, open: 1 }));
-        drop((role, guard));
-        let kept = Arc::new(Kept::default());
-        let observers = Observers::new(Arc::clone(&kept), Some(postern_core::Severity::Debug));
-        relay_all(ours, &observers, || {}).unwrap();
+        drop((role, marker));
+        gathering.finish(Duration::from_secs(10));
         let kept = kept.0.lock().unwrap();
         assert_eq!(kept.len(), 3, "{kept:?}");
         assert!(kept[0].contains("stage 2"), "{kept:?}");
@@ -213,17 +202,53 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_report_is_passed_over_and_what_never_ends_breaks_the_talk() {
-        let kept = Arc::new(Kept::default());
-        let observers = Observers::new(Arc::clone(&kept), Some(postern_core::Severity::Debug));
-        let (ours, mut of_role) = UnixStream::pair().unwrap();
-        of_role.write_all(b"{\"Report\":1}\n\n\xff\n{\"Re").unwrap();
+    fn reports_of_two_roles_are_written_in_the_order_in_which_they_were_made() {
+        let (kept, gathering) = gathering();
+        let marked = Arc::new(Mutex::new(0));
+        let counted = Arc::clone(&marked);
+        let (one, marker) = role(&gathering, move || *counted.lock().unwrap() += 1);
+        let (other, _) = role(&gathering, || {});
+        for n in 0..500 {
+            one.log.write(&Report::new(stage(2 * n)), &context(&one));
+            other.log.write(&Report::new(stage(2 * n + 1)), &context(&other));
+        }
+        marker.mark();
+        drop((one, marker, other));
+        gathering.finish(Duration::from_secs(10));
+        let kept = kept.0.lock().unwrap();
+        let numbers: Vec<u32> =
+            kept.iter().map(|line| line.rsplit(' ').next().unwrap().parse().unwrap()).collect();
+        assert_eq!(numbers, (0..1000).collect::<Vec<_>>());
+        assert_eq!(*marked.lock().unwrap(), 1);
+    }
+
+    fn context<L: Log>(observers: &Observers<L>) -> Context<'_> {
+        Context { suppressed: None, unsaid: 0, counters: &observers.counters }
+    }
+
+    #[test]
+    fn what_is_no_report_is_passed_over() {
+        let (kept, gathering) = gathering();
+        let (ours, of_role) = ReportTube::pair().unwrap();
+        gathering.add(ours, || panic!("it is no mark"));
+        let long = vec![b'x'; 200 << 10];
+        for message in [&b"short"[..], b"12345678", b"12345678{\"Report\":1}", b"12345678\xff", &long] {
+            let _ = send(&of_role, message, SendFlags::NOSIGNAL);
+        }
         drop(of_role);
-        relay_all(ours, &observers, || {}).unwrap();
-        let (ours, mut of_role) = UnixStream::pair().unwrap();
-        let flood = std::thread::spawn(move || while of_role.write_all(&[b'x'; 4096]).is_ok() {});
-        assert!(relay_all(ours, &observers, || {}).is_err());
-        flood.join().unwrap();
+        gathering.finish(Duration::from_secs(10));
         assert!(kept.0.lock().unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_role_whose_reports_nobody_takes_goes_on_and_counts_what_it_drops() {
+        let (_ours, of_role) = ReportTube::pair().unwrap();
+        let role = Observers::new(Teller(ReportTube::of_role(of_role)), Some(Severity::Info));
+        let text = "x".repeat(60 << 10);
+        let says = || What::Library { severity: Severity::Error, text: text.as_str().into() };
+        for _ in 0..500 {
+            role.log.write(&Report::new(says()), &context(&role));
+        }
+        assert!(role.log.0.dropped() > 100, "{}", role.log.0.dropped());
     }
 }

@@ -2,12 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use postern_confine::{Account, Confinement};
 use postern_core::Observer;
-use tracing_appender::non_blocking::WorkerGuard;
 
 use crate::observe::{Marker, tell_supervisor};
 
@@ -32,9 +30,9 @@ pub struct WhatHolds {
 }
 
 impl RoleStart<'_> {
-    /// The observer whose reports go to the supervisor. From now on there is another thread.
-    pub(crate) fn observe(self) -> io::Result<(Arc<dyn Observer>, Marker, WorkerGuard)> {
-        tell_supervisor(UnixStream::from(self.reports), self.log_filter).map_err(io::Error::other)
+    /// The observer whose reports go to the supervisor.
+    pub(crate) fn observe(self) -> io::Result<(Arc<dyn Observer>, Marker)> {
+        tell_supervisor(self.reports, self.log_filter).map_err(io::Error::other)
     }
 }
 

@@ -29,7 +29,6 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the supervisor does not make sense, or nothing can be logged.
 pub fn run() -> anyhow::Result<()> {
-    let mut until_the_end = None;
     let begin = |start: RoleStart<'_>| {
         let kept = Confinement {
             capabilities: Capabilities::Only(CapabilitySet::NET_ADMIN),
@@ -37,13 +36,11 @@ pub fn run() -> anyhow::Result<()> {
             ..Confinement::default()
         };
         let held = confine(start.account, kept)?;
-        let (observer, _, guard) = start.observe()?;
-        until_the_end = Some(guard);
+        let (observer, _) = start.observe()?;
         Ok((observer, Some(held)))
     };
     let role = DoormanRole::start(Talk::of_standard_input()?, begin)?;
     role.map_or(Ok(()), DoormanRole::serve)?;
-    drop(until_the_end);
     Ok(())
 }
 

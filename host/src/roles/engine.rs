@@ -65,8 +65,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let kept = Confinement { system_calls: Some(SystemCalls::Engine), ..Confinement::default() };
     let WhatHolds { held, missing } = confine(account, kept)?;
     supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
-    let (observer, marker, until_the_end) =
-        RoleStart { log_filter: &log_filter, account, reports }.observe()?;
+    let (observer, marker) = RoleStart { log_filter: &log_filter, account, reports }.observe()?;
 
     let links = Arc::new(Links::default());
     let (files, ledger_files) = channel();
@@ -98,7 +97,6 @@ pub(crate) fn run() -> anyhow::Result<()> {
         true
     });
     let ended = shell.run_with(effects, observer, tried);
-    drop(until_the_end);
     match ended {
         Ok(Ended { exit, signal }) => {
             supervisor.send(&FromEngine::Ended { exit: exit.number(), signal }, &[])?;

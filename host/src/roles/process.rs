@@ -2,11 +2,9 @@
 
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::process::{Child, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_link::TalkSender;
@@ -14,7 +12,6 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::observe::{Relay, relay_all};
 use crate::role::{OwnProgram, Role};
 
 /// How long a role may leave the supervisor's messages unread before it is ended: it stands still.
@@ -118,20 +115,4 @@ fn how(status: ExitStatus) -> String {
         (None, Some(code)) => format!("status {code}"),
         (None, None) => status.to_string(),
     }
-}
-
-/// A stream for the reports of a role, which are relayed from now on, and the thread that does it; `mark` is called for each mark in them.
-///
-/// # Errors
-/// If there are too many open files, or there can be no thread.
-pub(super) fn report_stream(
-    relay: &Arc<dyn Relay>,
-    mark: impl Fn() + Send + 'static,
-) -> io::Result<(UnixStream, JoinHandle<()>)> {
-    let (ours, of_role) = UnixStream::pair()?;
-    let relay = Arc::clone(relay);
-    let relaying = thread::Builder::new()
-        .name("reports".to_owned())
-        .spawn(move || drop(relay_all(ours, &*relay, mark)))?;
-    Ok((of_role, relaying))
 }

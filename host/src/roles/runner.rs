@@ -54,15 +54,9 @@ const LOOK: Duration = Duration::from_millis(500);
 /// If the supervisor does not make sense, or nothing can be logged.
 pub fn run() -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let mut until_the_end = None;
-    let begin = |start: RoleStart<'_>| {
-        let (observer, _, guard) = start.observe()?;
-        until_the_end = Some(guard);
-        Ok(observer)
-    };
+    let begin = |start: RoleStart<'_>| start.observe().map(|(observer, _)| observer);
     let role = RunnerRole::start(Talk::of_standard_input()?, begin)?;
     role.map_or(Ok(()), RunnerRole::serve)?;
-    drop(until_the_end);
     Ok(())
 }
 

@@ -8,9 +8,7 @@ mod holders;
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -25,11 +23,10 @@ use postern_text::chain;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
 use super::ReadingService;
 use super::engine_messages::{EngineStart, FromEngine, MOST_FROM_ENGINE, ToEngine};
-use super::process::{FromRole, RoleProcess, report_stream};
+use super::process::{FromRole, RoleProcess};
 use super::restart::Restart;
 use crate::app::{Ended, Tried};
 use crate::clock::until;
@@ -37,7 +34,7 @@ use crate::compile::CompileService;
 use crate::exit::Exit;
 use crate::guarding::{Attempt, apply_when_free};
 use crate::kept_socket;
-use crate::observe::{LogOfAll, Relay, report_posture};
+use crate::observe::{Gathering, LogOfAll, Relay, ReportTube, report_posture};
 use crate::role::{OwnProgram, Role};
 use crate::signals::Signals;
 use crate::state;
@@ -102,7 +99,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         tried: Some(tried),
         stopping: None,
         has_run: false,
-        relaying: Vec::new(),
+        gathering: Gathering::start(Arc::clone(&relay)).context("reports cannot be gathered")?,
         source,
         relay,
         log_filter,
@@ -179,8 +176,8 @@ struct Supervisor {
     stopping: Option<(i32, Instant)>,
     /// Whether an engine has run: then a refused configuration is no reason to end.
     has_run: bool,
-    /// The threads that relay reports of roles, of those that have ended as well until all is said.
-    relaying: Vec<JoinHandle<()>>,
+    /// Relays the reports of roles.
+    gathering: Gathering,
     events: UnboundedSender<Happening>,
     happenings: UnboundedReceiver<Happening>,
 }
@@ -412,12 +409,11 @@ impl Supervisor {
         self.started
     }
 
-    /// A stream for the reports of a role.
-    fn reports(&mut self, mark: impl Fn() + Send + 'static) -> io::Result<UnixStream> {
-        let (stream, relaying) = report_stream(&self.relay, mark)?;
-        self.relaying.retain(|thread| !thread.is_finished());
-        self.relaying.push(relaying);
-        Ok(stream)
+    /// Where a role reports; `mark` is called for each mark in its reports.
+    fn reports(&self, mark: impl Fn() + Send + 'static) -> io::Result<OwnedFd> {
+        let (ours, of_role) = ReportTube::pair()?;
+        self.gathering.add(ours, mark);
+        Ok(of_role)
     }
 
     fn start_doorman(&mut self) -> io::Result<()> {
@@ -593,13 +589,9 @@ impl Supervisor {
                 process.kill();
             }
         }
-        // What they said last is in the streams, which end with them.
-        for relaying in self.relaying.drain(..) {
-            let said = spawn_blocking(move || drop(relaying.join()));
-            if timeout(LAST_WORDS, said).await.is_err() {
-                break;
-            }
-        }
+        // What they said last is on its way, and ends with them.
+        let gathering = self.gathering.clone();
+        drop(spawn_blocking(move || gathering.finish(LAST_WORDS)).await);
     }
 }
 

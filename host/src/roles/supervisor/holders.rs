@@ -1,9 +1,9 @@
 //! Holders: gives the processes that keep doors each new table, and their successors those that still count.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use postern_config::{Door, DoorKind};
 use postern_core::{DoorsTable as NetTable, OrderLimits, Release};
@@ -24,6 +24,8 @@ const MOST_TABLES: usize = 16;
 #[derive(Default)]
 pub(super) struct Holders {
     state: Mutex<State>,
+    /// Notified when there is a runner.
+    has_runner: Condvar,
 }
 
 #[derive(Default)]
@@ -72,6 +74,7 @@ impl Holders {
             runner.send(&ToRunner::OpenJournal { ticket: 0, is_needed }, &[]);
         }
         state.runner = Some(runner);
+        self.has_runner.notify_all();
     }
 
     /// The doorman or runner with this number has ended. Nobody waits for it any more.
@@ -105,26 +108,36 @@ impl Holders {
         }
     }
 
-    /// Asks the runner to open the journal, and waits for the answer.
+    /// Asks the runner to open the journal, and waits for the answer; if the runner ends meanwhile, for that of the next.
     fn ask_for_journal(&self, is_needed: bool) -> JournalAnswer {
-        let (sender, answer) = sync_channel(1);
-        let runner = {
+        let until = Instant::now() + JOURNAL;
+        loop {
+            let (sender, answer) = sync_channel(1);
             let mut state = self.lock();
+            state.journal = Some(is_needed || state.journal == Some(true));
+            let left = until.saturating_duration_since(Instant::now());
+            state = self
+                .has_runner
+                .wait_timeout_while(state, left, |state| state.runner.is_none())
+                .past_panic()
+                .0;
+            let Some(runner) = state.runner.clone() else {
+                return Err("the runner, which keeps it, cannot be started".to_owned());
+            };
             state.last_ticket += 1;
             let ticket = state.last_ticket;
             state.waiting.insert(ticket, sender);
-            state.journal = Some(is_needed || state.journal == Some(true));
-            let Some(runner) = state.runner.clone() else {
-                return Err("the runner, which keeps it, is being restarted".to_owned());
-            };
             drop(state);
             runner.send(&ToRunner::OpenJournal { ticket, is_needed }, &[]);
-            runner
-        };
-        answer.recv_timeout(JOURNAL).unwrap_or_else(|_| {
-            drop(runner);
-            Err("the runner, which keeps it, does not answer".to_owned())
-        })
+            match answer.recv_timeout(until.saturating_duration_since(Instant::now())) {
+                Ok(answer) => return answer,
+                // It has ended.
+                Err(RecvTimeoutError::Disconnected) => {}
+                Err(RecvTimeoutError::Timeout) => {
+                    return Err("the runner, which keeps it, does not answer".to_owned());
+                }
+            }
+        }
     }
 }
 
