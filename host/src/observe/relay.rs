@@ -42,6 +42,7 @@ pub struct LogOfAll {
 
 /// What a role tells.
 #[derive(Debug, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "it is sent at once, and nearly all are reports")]
 enum Told<'a> {
     /// Something happened.
     Report {

@@ -601,7 +601,7 @@ impl Supervisor {
             self.account = account;
             if self.doorman.process.is_none() && self.doorman.due.is_none() {
                 self.start_doorman().map_err(|error| {
-                    NotInPlace::failed(&format!("the doorman cannot be started: {}", chain(&error)))
+                    NotInPlace::failed(format!("the doorman cannot be started: {}", chain(&error)))
                 })?;
             }
             self.guard_once(guards).await
