@@ -112,6 +112,7 @@ impl Shell {
     ) -> anyhow::Result<Ended> {
         let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
         let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
+        origin.lacks(vec!["more than one process".to_owned()]);
         self.run_with(Effects::at_hand(Arc::new(origin)), observer, tried)
     }
 

@@ -3,11 +3,11 @@
 
 use std::time::Duration;
 
-use postern_core::{Observer, Posture, Release, Report, What};
+use postern_core::{Observer, Release, Report, What};
 use postern_link::{NotInPlace, WhyNotInPlace};
 use tokio::time::{Instant, sleep};
 
-use crate::signals::Signals;
+use crate::signals::StopSignals;
 
 /// When to try again while another daemon has the table.
 const RETRY: Duration = Duration::from_secs(1);
@@ -17,9 +17,9 @@ const TOLD_EVERY: u32 = 60;
 const ALONE: Duration = Duration::from_secs(2);
 
 /// The outcome of trying.
-pub(crate) enum Attempt {
+pub(crate) enum Attempt<T> {
     /// The doors are in place.
-    Done(Posture),
+    Done(T),
     /// A signal stopped the daemon meanwhile.
     Stopped(i32),
 }
@@ -29,18 +29,18 @@ pub(crate) enum Attempt {
 ///
 /// # Errors
 /// Anything else that keeps the doors from being in place.
-pub(crate) async fn apply_when_free(
-    signals: &mut Signals,
+pub(crate) async fn apply_when_free<T>(
+    stop: &mut StopSignals,
     observer: &dyn Observer,
-    mut attempt: impl AsyncFnMut() -> Result<Posture, NotInPlace>,
-) -> Result<Attempt, NotInPlace> {
+    mut attempt: impl AsyncFnMut() -> Result<T, NotInPlace>,
+) -> Result<Attempt<T>, NotInPlace> {
     for tries in 0_u32.. {
         let tried = tokio::select! {
             tried = attempt() => tried,
-            signal = signals.stop.recv() => return Ok(Attempt::Stopped(signal)),
+            signal = stop.recv() => return Ok(Attempt::Stopped(signal)),
         };
         match tried {
-            Ok(posture) => return Ok(Attempt::Done(posture)),
+            Ok(done) => return Ok(Attempt::Done(done)),
             Err(error) if error.why == WhyNotInPlace::Taken => {
                 if tries.is_multiple_of(TOLD_EVERY) {
                     let detail = error.text.into();
@@ -51,7 +51,7 @@ pub(crate) async fn apply_when_free(
         }
         tokio::select! {
             () = sleep(RETRY) => {}
-            signal = signals.stop.recv() => return Ok(Attempt::Stopped(signal)),
+            signal = stop.recv() => return Ok(Attempt::Stopped(signal)),
         }
     }
     unreachable!("tries do not end")

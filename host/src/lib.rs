@@ -24,6 +24,7 @@ pub mod compile;
 mod load_rules;
 pub mod module_code;
 mod origin;
+mod patience;
 mod reload;
 mod watch;
 

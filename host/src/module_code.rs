@@ -63,6 +63,9 @@ impl CodeSource for ConfigModules<'_> {
         _rule: usize,
         module: &'a ModuleSource,
     ) -> Result<Box<dyn FoundModule + 'a>, LoadError> {
+        if self.activity.is_outdated() {
+            return Err(LoadError::Overtaken);
+        }
         let (file, bytes) = match module {
             ModuleSource::Stock(name) => (None, stock::bytes(name).into()),
             ModuleSource::File(file) => (Some(file.as_path()), read(file, self.trust, self.activity)?.into()),
@@ -79,8 +82,11 @@ impl FoundModule for ReadModule<'_> {
 
     fn code(&self, anew: bool) -> Result<Artifact, LoadError> {
         let ConfigModules { activity, compiler, .. } = self.of;
+        if activity.is_outdated() {
+            return Err(LoadError::Overtaken);
+        }
         let _compiling = self.file.map(|file| Compiling::begin(activity, file));
-        compiler.compile(self.digest, &self.bytes, anew, &|| activity.is_overtaken())
+        compiler.compile(self.digest, &self.bytes, anew, &|| activity.is_outdated())
     }
 }
 

@@ -6,10 +6,10 @@
 mod local;
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postern_config::{Config, ConfigReading, ConfigSource, OneTime, RuleFile};
+use postern_config::{Config, ConfigReading, ConfigSource, Mistake, OneTime, RuleFile};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId};
 use postern_sandbox::CodeSource;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 use crate::state;
 use crate::watch::Noticed;
 
-pub(crate) use local::{LocalOrigin, LocalPreparation, is_gone};
+pub(crate) use local::{FirstLook, LocalOrigin, LocalPreparation, is_gone};
 
 /// Takes lines.
 pub(crate) type TellLines = Box<dyn FnOnce(&[String]) + Send>;
@@ -26,10 +26,6 @@ pub(crate) type TellLines = Box<dyn FnOnce(&[String]) + Send>;
 pub(crate) trait Origin: Send + Sync {
     /// What never changes.
     fn facts(&self) -> &OriginFacts;
-
-    /// The guard doors as far as they can be read, whatever else is wrong. May never return. Not asked for if [`OriginFacts::guarded`] says
-    /// that they are in place.
-    fn guards(&self) -> Vec<GuardDoor>;
 
     /// The notifications about its files.
     fn noticed(&self) -> &Arc<Noticed>;
@@ -55,6 +51,10 @@ pub(crate) trait Origin: Send + Sync {
 
 /// One configuration that is being prepared.
 pub(crate) trait Preparation: Send + Sync {
+    /// The guard doors as far as they can be read, whatever else is wrong. May never return. Not asked for if [`OriginFacts::guarded`] says
+    /// that they are in place.
+    fn guards(&self) -> Vec<GuardDoor>;
+
     /// Reads it, as it is now. May never return.
     fn read(&self) -> NumberedReading;
 
@@ -104,6 +104,14 @@ impl OriginFacts {
             guarded: None,
         }
     }
+}
+
+/// The mistake of a configuration that wants every barrier, if some are missing.
+pub(crate) fn mistake_of_strict(file: &Path, missing: &[String]) -> Option<Mistake> {
+    let (first, rest) = missing.split_first()?;
+    let more = if rest.is_empty() { String::new() } else { format!(" and {} more", rest.len()) };
+    let what = format!("\"strict\" is not possible here, for want of {first}{more}");
+    Some(Mistake { file: file.to_owned(), line: None, key: "sandbox".to_owned(), what })
 }
 
 /// A configuration as it was read, and its numbers.

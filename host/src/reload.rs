@@ -21,16 +21,12 @@ use crate::effects::ServiceStatus;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
 use crate::origin::{NumberedReading, Origin, Preparation};
+use crate::patience::{MOST_STUCK, SLOW, TOLD_EVERY, report_slow};
 use crate::signals::Hangups;
 use crate::state;
 use crate::watch::Noticed;
 use pace::Pace;
 
-/// How long a preparation may take before it is reported what it waits for, and after how long that is reported again.
-pub(crate) const SLOW: Duration = Duration::from_secs(5);
-const TOLD_EVERY: Duration = Duration::from_secs(60);
-/// Most preparations that may hang at once. The next one does not read the files on which they hang; if it hangs as well, there is no further one.
-pub(crate) const MOST_STUCK: usize = 4;
 /// How long a rule whose file is gone may wait for the preparation that withdraws it, and how often its file is looked for meanwhile.
 const WITHDRAWN: Duration = Duration::from_secs(1);
 
@@ -287,20 +283,9 @@ impl Reloads {
         let is_last = self.under_way.len() > MOST_STUCK;
         let phase = if self.in_force.is_some() { Phase::Reload } else { Phase::Start };
         let Some(newest) = self.under_way.last_mut() else { return };
-        let now = Instant::now();
-        newest.tell_at = now + TOLD_EVERY;
-        let seconds = now.duration_since(newest.began).as_secs();
-        let observer = Arc::clone(&self.observer);
-        newest.preparation.doing(Box::new(move |doing| {
-            let detail = if doing.is_empty() {
-                "starting rules".to_owned()
-            } else {
-                doing[..doing.len().min(3)].join("; ")
-            };
-            let may_overtake = Some(!is_last);
-            let what = What::Slow { phase, seconds, detail: detail.into(), may_overtake };
-            observer.report(&Report::new(what));
-        }));
+        newest.tell_at = Instant::now() + TOLD_EVERY;
+        let began = (phase, newest.began);
+        report_slow(&self.observer, began, &*newest.preparation, "starting rules".to_owned(), !is_last);
     }
 
     /// Starts a check which files of rules in force are gone.

@@ -162,7 +162,7 @@ fn a_module_that_compiles_for_ever_holds_up_nothing_once_it_is_gone() {
     let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
     daemon.write("rules/mine.wasm", endless());
     daemon.write("rules/mine.toml", RULE);
-    eventually("the compiler", || (!daemon.children().is_empty()).then_some(()));
+    eventually("the compiler", || (!daemon.compilers().is_empty()).then_some(()));
     daemon.remove("rules/mine.toml");
     let began = Instant::now();
     daemon.change_rule("knock", &KNOCK.replace("7000/udp", "7001/udp"));
@@ -171,10 +171,10 @@ fn a_module_that_compiles_for_ever_holds_up_nothing_once_it_is_gone() {
     lab.knock(CLIENT4, &STEPS.replace("7000", "7001"));
     daemon.expect_story(CLIENT4, &STORY);
     // Nobody waits for it any more.
-    eventually("the end of the compiler", || daemon.children().is_empty().then_some(()));
+    eventually("the end of the compiler", || daemon.compilers().is_empty().then_some(()));
     // A stop waits for no compiler, and takes it along.
     daemon.write("rules/mine.toml", RULE);
-    let compilers = eventually("the compiler", || Some(daemon.children()).filter(|found| !found.is_empty()));
+    let compilers = eventually("the compiler", || Some(daemon.compilers()).filter(|found| !found.is_empty()));
     let began = Instant::now();
     daemon.stop();
     assert!(began.elapsed() < SOON, "{:?}", began.elapsed());
@@ -190,7 +190,7 @@ fn a_compiler_that_is_killed_is_its_modules_mistake() {
     let mark = daemon.log().mark();
     daemon.write("rules/mine.wasm", endless());
     daemon.write("rules/mine.toml", RULE);
-    let compilers = eventually("the compiler", || Some(daemon.children()).filter(|found| !found.is_empty()));
+    let compilers = eventually("the compiler", || Some(daemon.compilers()).filter(|found| !found.is_empty()));
     compilers.iter().for_each(|pid| kill_process(*pid, Signal::KILL).unwrap());
     daemon.wait_for_refusal(mark);
     let mistake = daemon.wait_since(mark, "mistake", |_| true);

@@ -29,6 +29,7 @@ mod roles;
 mod set_door;
 mod slow;
 mod sources;
+mod strict;
 mod tenants;
 mod tokens;
 mod watchdog;

@@ -51,9 +51,9 @@ struct HeldThread(Child);
 
 impl HeldThread {
     /// None where no process may hold another's threads.
-    fn hold(daemon: &Daemon<'_>, name: &str) -> Option<Self> {
+    fn hold(thread: &str) -> Option<Self> {
         let mut command = Command::new("python3");
-        command.args(["-c", include_str!("watchdog/hold_thread.py"), &thread_of(daemon, name)]);
+        command.args(["-c", include_str!("watchdog/hold_thread.py"), thread]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut held = Self(command.spawn().expect("python3 is there"));
         let mut line = String::new();
@@ -73,11 +73,19 @@ impl Drop for HeldThread {
     }
 }
 
-fn thread_of(daemon: &Daemon<'_>, name: &str) -> String {
-    let threads = fs::read_dir(format!("/proc/{}/task", daemon.id())).expect("it runs");
+/// The number of a thread of a process of the daemon's: of its main thread if `name` is empty.
+fn thread_of(daemon: &Daemon<'_>, role: &str, name: &str) -> String {
+    let process = match role {
+        "supervisor" => daemon.id().to_string(),
+        role => daemon.role(role).unwrap_or_else(|| panic!("no {role} runs")).as_raw_nonzero().to_string(),
+    };
+    if name.is_empty() {
+        return process;
+    }
+    let threads = fs::read_dir(format!("/proc/{process}/task")).expect("it runs");
     let is_it = |thread: &Path| fs::read_to_string(thread.join("comm")).is_ok_and(|comm| comm.trim() == name);
     let found = threads.flatten().map(|thread| thread.path()).find(|thread| is_it(thread));
-    let found = found.unwrap_or_else(|| panic!("it has no thread {name}"));
+    let found = found.unwrap_or_else(|| panic!("the {role} has no thread {name}"));
     found.file_name().expect("a number").to_string_lossy().into_owned()
 }
 
@@ -113,14 +121,17 @@ fn an_idle_daemon_feeds_the_watchdog_and_one_of_which_a_part_hangs_does_not() {
     // No packet comes, and it works all the same.
     systemd.waits_for("WATCHDOG=1\n");
     assert!(systemd.pings_within(2 * TIMEOUT) >= 2);
-    for (thread, waits_for) in
-        [("rules-1", "a thread that judges knocks"), ("doorman", "the packet filter"), ("posternd", "")]
-    {
+    for (role, thread, waits_for) in [
+        ("engine", "rules-1", "a thread that judges knocks"),
+        ("doorman", "", "the packet filter"),
+        ("engine", "", ""),
+        ("supervisor", "", ""),
+    ] {
         let mark = daemon.log().mark();
-        let Some(held) = HeldThread::hold(&daemon, thread) else { return };
+        let Some(held) = HeldThread::hold(&thread_of(&daemon, role, thread)) else { return };
         // What came back just before.
         systemd.pings_within(TIMEOUT / 3);
-        assert_eq!(systemd.pings_within(2 * TIMEOUT), 0, "{thread}");
+        assert_eq!(systemd.pings_within(2 * TIMEOUT), 0, "{role} {thread}");
         if !waits_for.is_empty() {
             daemon.wait_since(mark, "probe-missing", |entry| entry.text("detail").contains(waits_for));
         }

@@ -30,6 +30,7 @@ pub struct Setup<'lab> {
     folder: TempDir,
     /// Whether compiled code is kept in its folder, and not where that of all tests is.
     keeps_code: bool,
+    is_one_process: bool,
     environment: Vec<(String, OsString)>,
 }
 
@@ -61,7 +62,14 @@ impl<'lab> Setup<'lab> {
     pub fn new(lab: &'lab Lab, program: impl Into<PathBuf>) -> Self {
         let folder = TempDir::with_prefix("postern-").expect("a temporary folder");
         fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
-        Self { lab, program: program.into(), folder, keeps_code: false, environment: Vec::new() }
+        Self {
+            lab,
+            program: program.into(),
+            folder,
+            keeps_code: false,
+            is_one_process: false,
+            environment: Vec::new(),
+        }
     }
 
     /// With this as `postern.toml`.
@@ -92,6 +100,13 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     pub const fn own_code(mut self) -> Self {
         self.keeps_code = true;
+        self
+    }
+
+    /// In one process.
+    #[must_use]
+    pub const fn one_process(mut self) -> Self {
+        self.is_one_process = true;
         self
     }
 
@@ -177,6 +192,7 @@ impl<'lab> Setup<'lab> {
         command
             .args(["run", "--log-format", "json", "--config"])
             .arg(self.folder.path().join("postern.toml"));
+        command.args(self.is_one_process.then_some("--one-process"));
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
         if self.keeps_code {
             command.env("CACHE_DIRECTORY", self.code());
@@ -358,35 +374,10 @@ impl<'lab> Daemon<'lab> {
         self.release().0
     }
 
-    /// Its resident memory in KiB.
-    ///
-    /// # Panics
-    /// If it has ended.
-    #[must_use]
-    #[track_caller]
-    pub fn resident_kib(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let number = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse().ok());
-        number.expect("a running process has resident memory")
-    }
-
     /// The number of its first process.
     #[must_use]
     pub fn id(&self) -> u32 {
         self.child.id()
-    }
-
-    /// The processes that it has started and that run or have not been waited for.
-    #[must_use]
-    pub fn children(&self) -> Vec<Pid> {
-        let pid = self.child.id();
-        let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-        let lists = tasks.filter_map(|task| fs::read_to_string(task.path().join("children")).ok());
-        let pids: Vec<i32> = lists
-            .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
-            .collect();
-        pids.into_iter().filter_map(Pid::from_raw).collect()
     }
 
     fn pid(&self) -> Pid {

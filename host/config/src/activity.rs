@@ -24,6 +24,7 @@ struct ActivityState {
     /// Files that are not to be read, because other preparations wait for them already.
     avoided: Vec<PathBuf>,
     is_overtaken: AtomicBool,
+    is_outdated: AtomicBool,
 }
 
 /// Something that has begun and not ended.
@@ -62,6 +63,17 @@ impl Activity {
     /// Whether a newer preparation has begun.
     pub fn is_overtaken(&self) -> bool {
         self.shared.is_overtaken.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a newer preparation has read its configuration: nobody waits for the modules of this one any more. As long as the newer one
+    /// only hangs this one may still be what comes in force.
+    pub fn outdate(&self) {
+        self.shared.is_outdated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a newer preparation has read its configuration.
+    pub fn is_outdated(&self) -> bool {
+        self.shared.is_outdated.load(Ordering::Relaxed)
     }
 
     /// Has a file or folder read, which may never return: a disk may hang, and a file of procfs or tracefs may block until there is data.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
-use crate::confinement::Confinement;
+use crate::confinement::{Account, Confinement};
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::rule_file::{LostDoor, RuleFile};
@@ -180,6 +180,13 @@ impl Config {
     #[must_use]
     pub fn guards(file: &Path, trust: Trust) -> Vec<GuardDoor> {
         trust.open(file).map(files::lossy_text).map_or_else(|_| Vec::new(), |text| guards::read(&text))
+    }
+
+    /// The user that `postern.toml` at `file` names, or else the default one, whatever else is wrong; none if there is no such account.
+    #[must_use]
+    pub fn account(file: &Path, trust: Trust) -> Option<Account> {
+        let text = trust.open(file).map(files::lossy_text);
+        text.map_or_else(|_| Confinement::of_machine().account, |text| confinement::account_of(&text))
     }
 
     /// What no rule may go beyond.

@@ -2,6 +2,7 @@
 
 use nix::unistd::User;
 use serde::{Deserialize, Serialize};
+use toml::de::DeTable;
 
 use crate::table::{At, Table};
 
@@ -61,7 +62,28 @@ pub(crate) fn read(table: &Table<'_>) -> Confinement {
     Confinement { account, is_strict }
 }
 
+/// The account that a text names, whatever else is wrong with it, or else the default one.
+pub(crate) fn account_of(text: &str) -> Option<Account> {
+    let (document, _) = DeTable::parse_recoverable(text);
+    let named = document.get_ref().get("user").and_then(|user| user.get_ref().as_str());
+    account(named.unwrap_or(DEFAULT_USER))
+}
+
 fn account(name: &str) -> Option<Account> {
     let user = User::from_name(name).ok().flatten()?;
     Some(Account { uid: user.uid.as_raw(), gid: user.gid.as_raw() })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_account_is_read_whatever_else_is_wrong() {
+        let nobody = account("nobody");
+        assert!(nobody.is_some(), "every machine has it");
+        assert_eq!(account_of("user = \"nobody\"\ninterfaces = 7\n[doors.ssh\n"), nobody);
+        assert_eq!(account_of("user = 7\n"), account(DEFAULT_USER));
+        assert_eq!(account_of(""), account(DEFAULT_USER));
+    }
 }

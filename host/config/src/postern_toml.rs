@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
+use crate::confinement::Account;
 use crate::rule_file::OneTime;
 use crate::source::ConfigSource;
 use crate::trust::Trust;
@@ -33,6 +34,10 @@ impl ConfigSource for PosternToml {
 
     fn guards(&self) -> Vec<GuardDoor> {
         Config::guards(&self.file, self.trust)
+    }
+
+    fn account(&self) -> Option<Account> {
+        Config::account(&self.file, self.trust)
     }
 
     fn identity(&self) -> Option<ConfigIdentity> {

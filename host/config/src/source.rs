@@ -7,6 +7,7 @@ use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
+use crate::confinement::{Account, Confinement};
 use crate::rule_file::OneTime;
 
 /// Files that hold a configuration, in a format of their own.
@@ -17,6 +18,11 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
 
     /// Its guard doors as far as they can be read, whatever else is wrong.
     fn guards(&self) -> Vec<GuardDoor>;
+
+    /// The user that its processes become, as far as it can be read, whatever else is wrong; none if there is no such account.
+    fn account(&self) -> Option<Account> {
+        Confinement::of_machine().account
+    }
 
     /// How the guard names it; none if it can have no guard doors.
     fn identity(&self) -> Option<ConfigIdentity>;

@@ -1,19 +1,17 @@
 //! Start: everything that runs is started here, in order; the guard first. What may hang is waited for where signals are handled, too.
 
 use std::panic::resume_unwind;
-use std::pin::pin;
 use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
 use postern_config::Mistakes;
-use postern_core::{Client, Event, GuardDoor, Knock, Observer, Phase, Report, RuleId, What};
+use postern_core::{Client, Event, GuardDoor, Knock, Observer, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::task::spawn_blocking;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::captures::Captures;
@@ -26,8 +24,9 @@ use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
 use crate::observe::{report_posture, report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
 use crate::origin::Origin;
+use crate::patience::{PatientReading, off_loop};
 use crate::probing::Probing;
-use crate::reload::{Reloads, SLOW};
+use crate::reload::Reloads;
 use crate::shared_engine::SharedEngine;
 use crate::signals::Signals;
 use crate::state;
@@ -59,7 +58,7 @@ impl App {
         // The guard is up before anything else is read, and stays up if the rest is wrong: closed is safe.
         let is_guarded = match facts.guarded {
             Some(is_guarded) => is_guarded,
-            None => match guard(&origin, &doors, &mut signals, &*observer).await? {
+            None => match guard(&origin, &doors, &mut signals, &observer).await? {
                 Ok(is_guarded) => is_guarded,
                 Err(signal) => return Ok(Begun::stopped(doors, signal)),
             },
@@ -87,7 +86,7 @@ impl App {
             let (said, config) = (Arc::clone(&origin), config.clone());
             let advise = move || said.advice(ticket, &config);
             let looking = "looking at what may lock you out";
-            match off_loop(&mut signals, &*observer, looking, advise).await {
+            match off_loop(&mut signals.stop, &*observer, looking, advise).await {
                 Ok(lines) => lines.into_iter().for_each(|line| {
                     observer.report(&Report::new(What::Advice { text: line.into() }));
                 }),
@@ -114,7 +113,7 @@ impl App {
         let plan = doors.plan(&config, numbers.as_ref());
         // Ports that only an earlier configuration guarded are released when this one has not changed for a while.
         let release = ReleaseTimer::release(false);
-        match apply_when_free(&mut signals, &*observer, || doors.apply(&plan, release)).await {
+        match apply_when_free(&mut signals.stop, &*observer, || doors.apply(&plan, release)).await {
             Ok(Attempt::Done(_)) => reloads.in_place(release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error) if error.why == WhyNotInPlace::Mistakes => {
@@ -243,52 +242,29 @@ async fn guard(
     origin: &Arc<dyn Origin>,
     doors: &Doors,
     signals: &mut Signals,
-    observer: &dyn Observer,
+    observer: &Arc<dyn Observer>,
 ) -> anyhow::Result<Result<bool, i32>> {
-    let reading = format!("reading {}", origin.facts().file.display());
-    match off_loop(signals, observer, &reading, guards_of(origin)).await {
-        Ok(guards) if guards.is_empty() => return Ok(Ok(false)),
-        Ok(_) => {}
-        Err(signal) => return Ok(Err(signal)),
-    }
-    let guard = || async { doors.guard(&run(guards_of(origin)).await).await };
-    match apply_when_free(signals, observer, guard).await.context("the doors cannot be set up")? {
-        Attempt::Done(posture) => report_posture(posture, observer),
+    let Signals { hangup, stop } = signals;
+    let mut is_any = false;
+    let guard = async || {
+        let begin = {
+            let origin = Arc::clone(origin);
+            move |_| {
+                let preparation = origin.prepare(0, false);
+                let reads = Arc::clone(&preparation);
+                (preparation, Box::new(move || reads.guards()) as Box<dyn FnOnce() -> _ + Send>)
+            }
+        };
+        let idle = format!("reading {}", origin.facts().file.display());
+        let mut reading = PatientReading::start(begin, origin.noticed(), observer, idle);
+        let guards: Vec<GuardDoor> = reading.done(hangup).await.unwrap_or_else(|panic| resume_unwind(panic));
+        is_any = !guards.is_empty();
+        if is_any { doors.guard(&guards).await.map(Some) } else { Ok(None) }
+    };
+    match apply_when_free(stop, &**observer, guard).await.context("the doors cannot be set up")? {
+        Attempt::Done(Some(posture)) => report_posture(posture, &**observer),
+        Attempt::Done(None) => {}
         Attempt::Stopped(signal) => return Ok(Err(signal)),
     }
-    Ok(Ok(true))
-}
-
-fn guards_of(origin: &Arc<dyn Origin>) -> impl FnOnce() -> Vec<GuardDoor> + Send + use<> {
-    let origin = Arc::clone(origin);
-    move || origin.guards()
-}
-
-/// Has something done that may hang, which is reported if it does; the signal if one stops the daemon meanwhile.
-async fn off_loop<T: Send + 'static>(
-    signals: &mut Signals,
-    observer: &dyn Observer,
-    detail: &str,
-    work: impl FnOnce() -> T + Send + 'static,
-) -> Result<T, i32> {
-    let mut work = pin!(run(work));
-    let mut patience = pin!(sleep(SLOW));
-    let mut is_reported = false;
-    loop {
-        tokio::select! {
-            done = &mut work => return Ok(done),
-            signal = signals.stop.recv() => return Err(signal),
-            () = &mut patience, if !is_reported => {
-                is_reported = true;
-                let (phase, seconds) = (Phase::Start, SLOW.as_secs());
-                let what = What::Slow { phase, seconds, detail: detail.into(), may_overtake: None };
-                observer.report(&Report::new(what));
-            }
-        }
-    }
-}
-
-/// Has something done on another thread.
-async fn run<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    spawn_blocking(work).await.unwrap_or_else(|error| resume_unwind(error.into_panic()))
+    Ok(Ok(is_any))
 }

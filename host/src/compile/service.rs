@@ -76,6 +76,16 @@ impl CompileService {
         self.missing.get().map(Vec::as_slice)
     }
 
+    /// Reports, once, around what compilers run.
+    fn note_missing(&self, missing: Vec<String>) {
+        if self.missing.set(missing).is_ok() {
+            for missing in self.missing_barriers().into_iter().flatten() {
+                let (role, detail) = ("compiler".into(), missing.as_str().into());
+                self.observer.report(&Report::new(What::BarrierMissing { role, detail }));
+            }
+        }
+    }
+
     /// Reports, once, that code is compiled again by the next start.
     fn report(&self, error: &CacheError) {
         if !self.is_reported.swap(true, Ordering::Relaxed) {
@@ -92,9 +102,7 @@ impl CompileService {
     fn make(&self, key: &CodeKey, bytes: &[u8], is_wanted: &dyn Fn() -> bool) -> Option<Outcome> {
         let limits = CompileLimits::for_module(bytes.len() as u64);
         let done = match &self.program {
-            Ok(program) => compile(program, bytes, limits, is_wanted, &|missing| {
-                let _ = self.missing.set(missing);
-            }),
+            Ok(program) => compile(program, bytes, limits, is_wanted, &|missing| self.note_missing(missing)),
             Err(error) => Err(io::Error::other(error.to_string())),
         };
         let refusal = match done {

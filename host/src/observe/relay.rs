@@ -45,7 +45,7 @@ pub struct LogOfAll {
 
 /// What a role tells.
 #[derive(Debug, Serialize, Deserialize)]
-#[allow(clippy::large_enum_variant, reason = "nearly all are the large one")]
+#[expect(clippy::large_enum_variant, reason = "it is sent at once, and nearly all are reports")]
 enum Told<'a> {
     /// Something happened.
     Report {

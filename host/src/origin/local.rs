@@ -5,12 +5,12 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use postern_config::{Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, RuleFile};
+use postern_config::{Account, Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, RuleFile};
 use postern_core::{GuardDoor, Observer, RuleId};
 use postern_sandbox::CodeSource;
 use postern_text::panic::PastPanic;
 
-use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines};
+use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines, mistake_of_strict};
 use crate::advice::advice;
 use crate::module_code::CodeProvider;
 use crate::state;
@@ -28,9 +28,12 @@ pub(crate) struct LocalOrigin {
 
 struct Shared {
     source: Arc<dyn ConfigSource>,
-    code: Arc<dyn CodeProvider>,
+    /// Given before anything is loaded.
+    code: OnceLock<Arc<dyn CodeProvider>>,
     observer: Arc<dyn Observer>,
     noticed: Arc<Noticed>,
+    /// Barriers whose want refuses a configuration that wants all.
+    missing: OnceLock<Vec<String>>,
     /// None inside if nothing is or can be watched; begun with the first preparation.
     watch: OnceLock<Option<FileWatch>>,
 }
@@ -39,6 +42,17 @@ struct Shared {
 pub(crate) struct LocalPreparation {
     shared: Arc<Shared>,
     activity: Activity,
+    /// Those that had begun when this one did.
+    older: Vec<Weak<LocalPreparation>>,
+}
+
+/// What must be known before anything runs.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FirstLook {
+    /// The guard doors as far as they can be read, whatever else is wrong.
+    pub(crate) guards: Vec<GuardDoor>,
+    /// As which user processes run, as far as it can be read.
+    pub(crate) account: Option<Account>,
 }
 
 impl LocalOrigin {
@@ -48,10 +62,27 @@ impl LocalOrigin {
         code: Arc<dyn CodeProvider>,
         observer: Arc<dyn Observer>,
     ) -> Self {
+        let origin = Self::without_code(source, observer);
+        origin.compile_by(code);
+        origin
+    }
+
+    /// As [`LocalOrigin::new`], for a start: [`LocalOrigin::compile_by`] says before anything is loaded where code comes from.
+    pub(crate) fn without_code(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
         let facts = OriginFacts::of(&*source);
-        let (noticed, watch) = (Arc::default(), OnceLock::new());
-        let shared = Arc::new(Shared { source, code, observer, noticed, watch });
+        let (code, missing, watch) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
+        let shared = Arc::new(Shared { source, code, observer, noticed: Arc::default(), missing, watch });
         Self { shared, facts, under_way: Mutex::default() }
+    }
+
+    /// Code comes from there, if nothing was said before.
+    pub(crate) fn compile_by(&self, code: Arc<dyn CodeProvider>) {
+        let _ = self.shared.code.set(code);
+    }
+
+    /// Refuses, from now on, configurations that want every barrier: these are missing.
+    pub(crate) fn lacks(&self, missing: Vec<String>) {
+        let _ = self.shared.missing.set(missing);
     }
 
     /// As [`LocalOrigin::new`], for one that is read once: its files are not watched.
@@ -72,7 +103,8 @@ impl LocalOrigin {
         under_way.retain(|preparation| preparation.strong_count() > 0);
         let avoided = if avoids { read_by(&under_way) } else { Vec::new() };
         let (shared, activity) = (Arc::clone(&self.shared), Activity::avoiding(avoided));
-        let preparation = Arc::new(LocalPreparation { shared, activity });
+        let older = under_way.clone();
+        let preparation = Arc::new(LocalPreparation { shared, activity, older });
         under_way.push(Arc::downgrade(&preparation));
         preparation
     }
@@ -103,10 +135,6 @@ impl LocalOrigin {
 impl Origin for LocalOrigin {
     fn facts(&self) -> &OriginFacts {
         &self.facts
-    }
-
-    fn guards(&self) -> Vec<GuardDoor> {
-        self.shared.source.guards()
     }
 
     fn noticed(&self) -> &Arc<Noticed> {
@@ -142,14 +170,11 @@ impl Shared {
 impl LocalPreparation {
     /// Reads the configuration as it is now; what it reads is watched from before it is read. May never return.
     pub(crate) fn read_files(&self) -> ConfigReading {
-        let Self { shared, activity } = self;
+        let Self { shared, activity, .. } = self;
         let Shared { source, observer, watch, .. } = &**shared;
         let watch = watch.get().and_then(Option::as_ref);
         let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
-        if let Some((watch, file)) = watch {
-            // Reading may hang; that the file is taken away then must be noticed.
-            watch.precede(file, activity);
-        }
+        self.precede();
         let mut reading = source.read(activity, &**observer);
         if let Some((watch, file)) = watch {
             for _ in 1..READINGS {
@@ -161,7 +186,45 @@ impl LocalPreparation {
                 reading = source.read(activity, &**observer);
             }
         }
+        self.outdate_older();
+        if reading.config.as_ref().is_some_and(|config| config.confinement.is_strict) {
+            let missing = shared.missing.get().map_or(&[][..], Vec::as_slice);
+            reading.mistakes.extend(mistake_of_strict(source.file(), missing));
+        }
         reading
+    }
+
+    /// Reads what must be known before anything runs. Nothing is reported, for it will be read again. May never return.
+    pub(crate) fn first_look(&self) -> FirstLook {
+        self.precede();
+        let source = &self.shared.source;
+        // It must not be avoided by one that looks for guard doors: there would be none.
+        let look = || Ok(FirstLook { guards: source.guards(), account: source.account() });
+        self.activity.read(source.file(), look).unwrap_or_default()
+    }
+
+    /// Reads the configuration as it is now, and reports nothing, for it will be read again. May never return.
+    pub(crate) fn glance(&self) -> ConfigReading {
+        self.precede();
+        self.shared.source.read(&self.activity, &())
+    }
+
+    /// Nobody waits any more for the modules that this one has.
+    pub(crate) fn outdate(&self) {
+        self.activity.outdate();
+    }
+
+    /// What is wanted now is known.
+    fn outdate_older(&self) {
+        self.older.iter().filter_map(Weak::upgrade).for_each(|older| older.outdate());
+    }
+
+    /// Watches what is about to be read: reading may hang, and that the file is taken away then must be noticed.
+    fn precede(&self) {
+        let Shared { source, watch, .. } = &*self.shared;
+        if let (Some(Some(watch)), Some(file)) = (watch.get(), source.watched()) {
+            watch.precede(file, &self.activity);
+        }
     }
 
     /// What has begun and not ended, the oldest first.
@@ -171,12 +234,17 @@ impl LocalPreparation {
 }
 
 impl Preparation for LocalPreparation {
+    fn guards(&self) -> Vec<GuardDoor> {
+        self.first_look().guards
+    }
+
     fn read(&self) -> NumberedReading {
         NumberedReading { reading: self.read_files(), numbers: None }
     }
 
     fn code<'a>(&'a self, config: &'a Config) -> Box<dyn CodeSource + 'a> {
-        self.shared.code.code_of(config, &self.activity)
+        let code = self.shared.code.get().expect("what is loaded is loaded after the start");
+        code.code_of(config, &self.activity)
     }
 
     fn open_journal(&self, config: &Config) -> state::Opened {

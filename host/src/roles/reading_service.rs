@@ -13,8 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::Duration;
 
-use postern_config::{Config, ConfigSource, OneTime};
-use postern_core::Observer;
+use postern_config::{Config, OneTime};
 use postern_link::{Reply, Talk, serve};
 use postern_sandbox::{Artifact, ArtifactCode, FoundModule, LoadError};
 use postern_text::panic::PastPanic;
@@ -24,13 +23,13 @@ use super::doors_table::{DoorsTable, TableHolders};
 use super::files_notices::FilesNotices;
 use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
 use super::rule_numbers::RuleNumbers;
-use crate::module_code::CodeProvider;
 use crate::origin::is_gone;
 use crate::origin::{
     LocalOrigin, LocalPreparation, NumberedReading, Numbers, Origin as _, OriginFacts, Preparation as _,
+    mistake_of_strict,
 };
+use crate::patience::MOST_STUCK;
 use crate::plan::DoorNumbers;
-use crate::reload::MOST_STUCK;
 
 /// How long an engine may take nothing of what it asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -43,18 +42,25 @@ const MOST_READINGS: usize = MOST_UNDER_WAY + 3;
 
 /// Serves configurations to one engine after the other.
 pub(crate) struct ReadingService {
-    origin: LocalOrigin,
+    origin: Arc<LocalOrigin>,
     facts: OriginFacts,
     holders: Arc<dyn TableHolders>,
     state: Mutex<State>,
     requests: Permits,
+    /// Which barriers are missing around processes.
+    missing: MissingBarriers,
 }
+
+/// Which barriers are missing around the daemon's processes, as far as that is known, a line each.
+pub(crate) type MissingBarriers = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 #[derive(Default)]
 struct State {
     doors: DoorNumbers,
     rules: RuleNumbers,
     last_table: u32,
+    /// Whether any configuration has been in force.
+    has_run: bool,
     /// Which engine is served, from 1 on.
     engine: u64,
     /// How many configurations are being read for it.
@@ -78,19 +84,19 @@ struct Reading {
 }
 
 impl ReadingService {
-    /// Serves the configurations of `source`, whose guard doors are in place already if `guarded` says whether there are any. `holders` are given
-    /// each table; `observer` gets reports of what is left out of a configuration. There is no engine yet.
+    /// Serves the configurations of `origin`, whose guard doors are in place already if `guarded` says whether there are any. `holders` are given
+    /// each table; what is `missing` refuses a configuration that wants every barrier, once one has been in force. There is no engine yet.
     pub(crate) fn start(
-        source: Arc<dyn ConfigSource>,
-        code: Arc<dyn CodeProvider>,
+        origin: Arc<LocalOrigin>,
         guarded: Option<bool>,
         holders: Arc<dyn TableHolders>,
-        observer: Arc<dyn Observer>,
+        missing: MissingBarriers,
     ) -> Arc<Self> {
-        let facts = OriginFacts { guarded, ..OriginFacts::of(&*source) };
+        let facts = OriginFacts { guarded, ..origin.facts().clone() };
         Arc::new(Self {
-            origin: LocalOrigin::new(source, code, observer),
+            origin,
             facts,
+            missing,
             holders,
             state: Mutex::default(),
             requests: Permits::default(),
@@ -108,9 +114,10 @@ impl ReadingService {
             state.engine += 1;
             state.in_force = None;
             state.under_way = Permits::default();
-            std::mem::take(&mut state.readings)
-                .into_values()
-                .for_each(|before| before.preparation.overtake());
+            std::mem::take(&mut state.readings).into_values().for_each(|before| {
+                before.preparation.overtake();
+                before.preparation.outdate();
+            });
             // The one before ends first, so that it takes no notice that is for this engine.
             state.notices = None;
             let noticed = Arc::clone(self.origin.noticed());
@@ -219,6 +226,10 @@ impl ReadingService {
     /// Reads a configuration, and gives its table to those who must have it before the engine.
     fn read(&self, engine: u64, ticket: u64, preparation: &LocalPreparation) -> NumberedReading {
         let mut reading = preparation.read_files();
+        let has_run = self.lock().has_run;
+        if has_run && reading.config.as_ref().is_some_and(|config| config.confinement.is_strict) {
+            reading.mistakes.extend(mistake_of_strict(&self.facts.file, &(self.missing)()));
+        }
         let mut state = self.lock();
         let State { doors, rules, readings, .. } = &mut *state;
         let held = readings.get_mut(&ticket);
@@ -272,12 +283,22 @@ impl ReadingService {
         let place = usize::try_from(place).unwrap_or(usize::MAX);
         let Some((preparation, config)) = found else { return (unknown(), None) };
         let Some(rule) = config.rules.get(place) else { return (unknown(), None) };
+        let is_strict = config.confinement.is_strict;
         let code = preparation.code(&config);
         let (answer, descriptor) = code
             .find(place, &rule.module)
             .and_then(|module| answer(&*module))
+            .and_then(|answer| if is_strict { self.held_strictly(answer) } else { Ok(answer) })
             .unwrap_or_else(|error| (error.into(), None));
         (ReadingAnswer::Module(answer), descriptor)
+    }
+
+    /// Refuses what was compiled without a barrier: until then no compiler has said what is missing.
+    fn held_strictly<T>(&self, answer: T) -> Result<T, LoadError> {
+        match mistake_of_strict(&self.facts.file, &(self.missing)()) {
+            Some(mistake) => Err(LoadError::File(format!("is not run: {}: {}", mistake.key, mistake.what))),
+            None => Ok(answer),
+        }
     }
 
     fn journal(&self, engine: u64, ticket: u64) -> ReadingAnswer {
@@ -308,6 +329,7 @@ impl ReadingService {
         let Some(ticket) = found.map(|(ticket, _)| *ticket) else { return };
         // What is older is of no use any more.
         state.readings.retain(|of, _| *of >= ticket);
+        state.has_run = true;
         state.in_force = Some((ticket, kept));
         state.forget_rules();
     }

@@ -79,11 +79,6 @@ impl Origin for RemoteOrigin {
         &self.facts
     }
 
-    /// They are in place before there is an engine.
-    fn guards(&self) -> Vec<GuardDoor> {
-        Vec::new()
-    }
-
     fn noticed(&self) -> &Arc<Noticed> {
         &self.noticed
     }
@@ -128,6 +123,11 @@ impl Origin for RemoteOrigin {
 }
 
 impl Preparation for RemotePreparation {
+    /// They are in place before there is an engine.
+    fn guards(&self) -> Vec<GuardDoor> {
+        Vec::new()
+    }
+
     fn read(&self) -> NumberedReading {
         let answered = self.reading.lock().past_panic().take().map(|reading| reading.recv());
         let what = match answered {
@@ -230,9 +230,6 @@ impl FoundModule for RemoteModule<'_> {
 impl RemotePreparation {
     /// Asks the supervisor something about a module.
     fn module(&self, request: &ReadingRequest) -> Result<(ModuleAnswer, Vec<OwnedFd>), LoadError> {
-        if self.is_overtaken() {
-            return Err(LoadError::Overtaken);
-        }
         match self.client.call(request) {
             Ok((ReadingAnswer::Module(answer), descriptors)) => Ok((answer, descriptors)),
             Ok((ReadingAnswer::Refused(what), _)) => Err(LoadError::File(format!("is not read: {what}"))),

@@ -3,17 +3,19 @@
 //! It is what posternd is started as, with the rights that this was given. It sees no packet and runs no rule, and what an engine asks of it is
 //! a number.
 
+mod barriers;
 mod holders;
 
 use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
-use postern_config::{Account, Activity, Config, ConfigReading, ConfigSource, Confinement};
-use postern_core::{ANY_INTERFACE, Direction, GuardDoor, Observer, Posture, Report, What};
+use postern_config::{Account, Config, ConfigSource, Confinement};
+use postern_core::{ANY_INTERFACE, ConfigIdentity, Direction, GuardDoor, Observer, Posture, Report, What};
 use postern_ledger::{FILE, LedgerRequest, take_file};
 use postern_link::{
     FromDoorman, FromRunner, MOST_DOORMAN_BYTES, MOST_RUNNER_BYTES, NotInPlace, OrderLink, Talk, ToDoorman,
@@ -35,10 +37,13 @@ use crate::exit::Exit;
 use crate::guarding::{Attempt, apply_when_free};
 use crate::kept_socket;
 use crate::observe::{Gathering, LogOfAll, Relay, ReportTube, report_posture};
+use crate::origin::{FirstLook, LocalOrigin, LocalPreparation, Origin as _, Preparation, mistake_of_strict};
+use crate::patience::PatientReading;
 use crate::role::{OwnProgram, Role};
-use crate::signals::Signals;
+use crate::signals::{Hangups, Signals};
 use crate::state;
 use crate::systemd::{ServiceManager, take_stored, watchdog_timeout};
+use barriers::Barriers;
 use holders::Holders;
 
 /// How long the engine has to stop: its own grace, and a little.
@@ -53,11 +58,10 @@ enum Happening {
     Engine(u64, FromRole<FromEngine>),
     /// Every interface of this engine has been tried, with or without success, and that was reported.
     Tried(u64),
-    /// What an engine must have before it gives its rights up was read.
-    Read(EngineNeeds),
 }
 
 /// What an engine must have before it gives its rights up, as the configuration says it now.
+#[derive(Default)]
 struct EngineNeeds {
     captures: Vec<(String, Direction)>,
     account: Option<Account>,
@@ -80,6 +84,7 @@ pub(crate) struct Supervised {
 pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
     let (events, happenings) = unbounded_channel();
     let Supervised { source, log: LogOfAll { relay, filter: log_filter }, tried, mut signals } = supervised;
+    let facts = SourceFacts { identity: source.identity(), journal_stem: source.journal_stem() };
     let mut supervisor = Supervisor {
         program: OwnProgram::open().context("this program cannot be started again")?,
         manager: ServiceManager::of_this_process(),
@@ -91,7 +96,11 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         owner: None,
         commands: None,
         needs: None,
-        is_reading: false,
+        reading: None,
+        origin: Arc::new(LocalOrigin::without_code(source, Arc::clone(&relay) as Arc<dyn Observer>)),
+        account: None,
+        barriers: Arc::default(),
+        is_strict: false,
         started: 0,
         engine_number: 0,
         guards: HashMap::new(),
@@ -100,7 +109,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         stopping: None,
         has_run: false,
         gathering: Gathering::start(Arc::clone(&relay)).context("reports cannot be gathered")?,
-        source,
+        facts,
         relay,
         log_filter,
         events,
@@ -145,10 +154,17 @@ impl Slot {
     }
 }
 
+/// What never changes of a source, for the other processes.
+struct SourceFacts {
+    identity: Option<ConfigIdentity>,
+    journal_stem: &'static str,
+}
+
 struct Supervisor {
     program: OwnProgram,
     manager: ServiceManager,
-    source: Arc<dyn ConfigSource>,
+    facts: SourceFacts,
+    origin: Arc<LocalOrigin>,
     relay: Arc<dyn Relay>,
     log_filter: String,
     holders: Arc<Holders>,
@@ -163,7 +179,13 @@ struct Supervisor {
     commands: Option<OwnedFd>,
     /// For the next engine.
     needs: Option<EngineNeeds>,
-    is_reading: bool,
+    /// Of these needs, which may hang.
+    reading: Option<PatientReading<EngineNeeds>>,
+    /// The user that the next process becomes.
+    account: Option<Account>,
+    barriers: Arc<Barriers>,
+    /// Whether a missing barrier keeps the daemon from starting, as the configuration said last.
+    is_strict: bool,
     /// How many processes were started.
     started: u64,
     /// By which the runner tells engines apart.
@@ -188,16 +210,19 @@ impl Supervisor {
             .ok()
             .and_then(|stored| stored.into_iter().find(|(name, _)| name == kept_socket::NAME))
             .map(|(_, socket)| socket);
-        self.start_doorman().context("the doorman cannot be started")?;
         let guarded = match self.guard(signals).await? {
             Ok(guarded) => guarded,
             Err(signal) => return Ok(Ended { exit: Exit::Success, signal: Some(signal) }),
         };
         let holders = Arc::clone(&self.holders);
-        let observer = Arc::clone(&self.relay);
-        let source = Arc::clone(&self.source);
-        let code = Arc::new(CompileService::start(None, Arc::clone(&self.relay) as Arc<dyn Observer>)?);
-        self.readings = Some(ReadingService::start(source, code, Some(guarded), holders, observer));
+        let observer = Arc::clone(&self.relay) as Arc<dyn Observer>;
+        let code = Arc::new(CompileService::start(None, observer)?);
+        self.barriers.compile_by(Arc::clone(&code));
+        self.origin.compile_by(code);
+        let barriers = Arc::clone(&self.barriers);
+        let missing = Box::new(move || barriers.missing());
+        let origin = Arc::clone(&self.origin);
+        self.readings = Some(ReadingService::start(origin, Some(guarded), holders, missing));
         self.start_runner().context("the runner cannot be started")?;
         self.engine.due = Some(Instant::now());
         loop {
@@ -211,11 +236,21 @@ impl Supervisor {
     async fn turn(&mut self, signals: &mut Signals) -> anyhow::Result<Option<Ended>> {
         let due = [&self.doorman, &self.runner, &self.engine].iter().filter_map(|slot| slot.due).min();
         let last = self.stopping.map(|(_, last)| last);
+        let is_refused = self.engine.due.is_some() && self.reading.is_none();
+        let Signals { hangup, stop } = signals;
         tokio::select! {
             Some(happening) = self.happenings.recv() => return Ok(self.handle(happening)),
             () = until(due.map(Into::into)) => self.start_due(),
-            () = signals.hangup.recv() => self.engine.send(&ToEngine::Hangup, &[]),
-            signal = signals.stop.recv() => return Ok(self.stop(signal)),
+            // An engine that ended because it was refused need not wait for its time.
+            () = self.origin.noticed().changed.notified(), if is_refused => {
+                self.engine.due = Some(Instant::now());
+            }
+            asked = hangup_or_read(self.reading.as_mut(), hangup) => match asked {
+                HangupOrRead::Hangup if is_refused => self.engine.due = Some(Instant::now()),
+                HangupOrRead::Hangup => self.engine.send(&ToEngine::Hangup, &[]),
+                HangupOrRead::Read(needs) => return Ok(self.read(needs)),
+            },
+            signal = stop.recv() => return Ok(self.stop(signal)),
             () = until(last.map(Into::into)) => {
                 let signal = self.stopping.map(|(signal, _)| signal);
                 return Ok(Some(Ended { exit: Exit::Untidy, signal }));
@@ -244,7 +279,7 @@ impl Supervisor {
                 self.role_ended(|this| &mut this.doorman, &how);
             }
             Happening::Doorman(number, FromRole::Message(message, sockets)) if self.doorman.is(number) => {
-                self.heard_doorman(number, message, sockets);
+                return self.heard_doorman(number, message, sockets);
             }
             Happening::Runner(number, FromRole::Ended(how)) if self.runner.is(number) => {
                 self.holders.ended(number);
@@ -269,18 +304,13 @@ impl Supervisor {
                     return Some(Ended { exit: Exit::Success, signal: None });
                 }
             }
-            Happening::Read(needs) => {
-                self.is_reading = false;
-                self.needs = Some(needs);
-                self.engine.due = Some(Instant::now());
-            }
             // What a process before the one that has the role now said.
             Happening::Doorman(..) | Happening::Runner(..) | Happening::Engine(..) | Happening::Tried(_) => {}
         }
         None
     }
 
-    fn heard_doorman(&mut self, number: u64, message: FromDoorman, sockets: Vec<OwnedFd>) {
+    fn heard_doorman(&mut self, number: u64, message: FromDoorman, sockets: Vec<OwnedFd>) -> Option<Ended> {
         match message {
             FromDoorman::Started => {
                 if let Some(socket) = sockets.into_iter().next() {
@@ -296,8 +326,9 @@ impl Supervisor {
             }
             FromDoorman::InPlace { table } => self.holders.in_place(table),
             FromDoorman::Took { table } => self.holders.took(number, table),
-            FromDoorman::Confined { held, missing } => self.confined("doorman", &held, &missing),
+            FromDoorman::Confined { held, missing } => return self.confined("doorman", &held, missing),
         }
+        None
     }
 
     fn heard_runner(&mut self, number: u64, message: FromRunner, descriptors: Vec<OwnedFd>) {
@@ -313,13 +344,7 @@ impl Supervisor {
     fn heard_engine(&mut self, message: FromEngine) -> Option<Ended> {
         match message {
             FromEngine::Confined { held, missing } => {
-                self.confined("engine", &held, &missing);
-                let is_strict = self.needs.take().is_some_and(|needs| needs.is_strict);
-                if is_strict && !missing.is_empty() {
-                    let detail = "sandbox = \"strict\", and a barrier is missing: see the lines before";
-                    self.report(What::Mistake { detail: detail.into() });
-                    return Some(Ended { exit: Exit::Mistakes, signal: None });
-                }
+                return self.confined("engine", &held, missing);
             }
             FromEngine::Ready => {
                 self.has_run = true;
@@ -356,11 +381,35 @@ impl Supervisor {
         None
     }
 
-    fn confined(&self, role: &'static str, held: &str, missing: &[String]) {
+    /// Notes how a process is held, and ends if that is not enough for a start.
+    fn confined(&mut self, role: &'static str, held: &str, missing: Vec<String>) -> Option<Ended> {
         self.report(What::Confined { role: role.into(), detail: held.into() });
-        for missing in missing {
+        for missing in &missing {
             self.report(What::BarrierMissing { role: role.into(), detail: missing.as_str().into() });
         }
+        self.barriers.note(role, missing);
+        self.refused_as_strict()
+    }
+
+    /// Ends a start that must not be without a barrier, and says which. Later the configuration is refused when it is read: whatever a reload or
+    /// another engine wants, ports stay guarded.
+    fn refused_as_strict(&self) -> Option<Ended> {
+        if self.has_run || !self.is_strict {
+            return None;
+        }
+        let mistake = mistake_of_strict(&self.origin.facts().file, &self.barriers.missing())?;
+        self.report(What::Mistake { detail: mistake.to_string().into() });
+        Some(Ended { exit: Exit::Mistakes, signal: None })
+    }
+
+    /// The next engine is started with what was read.
+    fn read(&mut self, needs: EngineNeeds) -> Option<Ended> {
+        self.reading = None;
+        self.account = needs.account;
+        self.is_strict = needs.is_strict;
+        self.needs = Some(needs);
+        self.engine.due = Some(Instant::now());
+        self.refused_as_strict()
     }
 
     fn report(&self, what: What<'_>) {
@@ -423,9 +472,9 @@ impl Supervisor {
         let doorman = RoleProcess::start(&self.program, Role::Doorman, number, MOST_DOORMAN_BYTES, tell)?;
         let reports = self.reports(|| {})?;
         let start = ToDoorman::Start {
-            identity: self.source.identity(),
+            identity: self.facts.identity.clone(),
             log_filter: self.log_filter.clone(),
-            account: Confinement::of_machine().account.map(|of| (of.uid, of.gid)),
+            account: self.account.map(|of| (of.uid, of.gid)),
         };
         let sockets: Vec<_> =
             [reports.as_fd()].into_iter().chain(self.owner.as_ref().map(AsFd::as_fd)).collect();
@@ -451,7 +500,7 @@ impl Supervisor {
         let start = ToRunner::Start {
             log_filter: self.log_filter.clone(),
             state_folder: state::folder(),
-            journal_stem: self.source.journal_stem().to_owned(),
+            journal_stem: self.facts.journal_stem.to_owned(),
             engine: has_engine.then_some(self.engine_number),
         };
         let descriptors: Vec<_> =
@@ -470,19 +519,34 @@ impl Supervisor {
 
     /// Has read what the next engine needs; a disk may hang.
     fn read_needs(&mut self) {
-        if std::mem::replace(&mut self.is_reading, true) {
-            return;
+        if self.reading.is_none() {
+            let glance =
+                |preparation: &LocalPreparation| EngineNeeds::of(preparation.glance().config.as_ref());
+            self.reading = Some(self.patiently(true, glance));
         }
-        let (source, events) = (Arc::clone(&self.source), self.events.clone());
-        drop(spawn_blocking(move || {
-            let ConfigReading { config, .. } = source.read(&Activity::default(), &());
-            let _ = events.send(Happening::Read(EngineNeeds::of(config.as_ref())));
-        }));
+    }
+
+    /// Begins to read something. Files on which others hang are left out if that `may_avoid` them.
+    fn patiently<T: Send + 'static>(
+        &self,
+        may_avoid: bool,
+        read: impl Fn(&LocalPreparation) -> T + Copy + Send + 'static,
+    ) -> PatientReading<T> {
+        let origin = Arc::clone(&self.origin);
+        let begin = move |avoids| {
+            let preparation = origin.begin(may_avoid && avoids);
+            let shown = Arc::clone(&preparation) as Arc<dyn Preparation>;
+            (shown, Box::new(move || read(&preparation)) as Box<dyn FnOnce() -> T + Send>)
+        };
+        let observer = Arc::clone(&self.relay) as Arc<dyn Observer>;
+        let idle = format!("reading {}", self.origin.facts().file.display());
+        PatientReading::start(begin, self.origin.noticed(), &observer, idle)
     }
 
     fn start_engine(&mut self) -> io::Result<()> {
-        let Some(EngineNeeds { captures, account, .. }) = &self.needs else { return Ok(()) };
-        let (captures, account) = (captures.clone(), account.map(|of| (of.uid, of.gid)));
+        // The one after this reads them anew: they may have changed, and they may be why this one ends.
+        let Some(EngineNeeds { captures, account, .. }) = self.needs.take() else { return Ok(()) };
+        let account = account.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| drop(events.send(Happening::Engine(number, from)));
@@ -521,15 +585,21 @@ impl Supervisor {
         }));
     }
 
-    /// Has the doorman close what could be read of guard doors, before anything else is known of the configuration; whether there are any, or
-    /// the signal that stops the daemon meanwhile.
+    /// Starts the doorman, and has it close what could be read of guard doors, before anything else is known of the configuration; whether there
+    /// are any, or the signal that stops the daemon meanwhile.
     async fn guard(&mut self, signals: &mut Signals) -> anyhow::Result<Result<bool, i32>> {
-        let (source, relay) = (Arc::clone(&self.source), Arc::clone(&self.relay));
+        let relay = Arc::clone(&self.relay);
+        let Signals { hangup, stop } = signals;
         let mut is_any = false;
-        let attempt = apply_when_free(signals, &*relay, async || {
-            let source = Arc::clone(&source);
-            let guards = spawn_blocking(move || source.guards()).await.unwrap_or_default();
+        let attempt = apply_when_free(stop, &*relay, async || {
+            let FirstLook { guards, account } = self.first_look(hangup).await;
             is_any = !guards.is_empty();
+            self.account = account;
+            if self.doorman.process.is_none() && self.doorman.due.is_none() {
+                self.start_doorman().map_err(|error| {
+                    NotInPlace::failed(format!("the doorman cannot be started: {}", chain(&error)))
+                })?;
+            }
             self.guard_once(guards).await
         });
         match attempt.await.map_err(anyhow::Error::new).context("the doors cannot be set up")? {
@@ -537,6 +607,20 @@ impl Supervisor {
             Attempt::Stopped(signal) => return Ok(Err(signal)),
         }
         Ok(Ok(is_any))
+    }
+
+    /// Reads what must be known first; processes are watched meanwhile.
+    async fn first_look(&mut self, hangup: &mut Hangups) -> FirstLook {
+        let mut reading = self.patiently(false, LocalPreparation::first_look);
+        loop {
+            let due = self.doorman.due;
+            tokio::select! {
+                // What panics here would leave ports unguarded.
+                look = reading.done(hangup) => return look.unwrap_or_else(|panic| resume_unwind(panic)),
+                Some(happening) = self.happenings.recv() => drop(self.handle(happening)),
+                () = until(due.map(Into::into)) => self.start_due(),
+            }
+        }
     }
 
     async fn guard_once(&mut self, doors: Vec<GuardDoor>) -> Result<Posture, NotInPlace> {
@@ -595,11 +679,32 @@ impl Supervisor {
     }
 }
 
+/// What ends waiting.
+enum HangupOrRead {
+    Hangup,
+    Read(EngineNeeds),
+}
+
+/// Waits for a hangup, or for what is being read, which takes it as a wish to read again. If reading panics, nothing is needed: the engine will
+/// say what is wrong.
+async fn hangup_or_read(
+    reading: Option<&mut PatientReading<EngineNeeds>>,
+    hangup: &mut Hangups,
+) -> HangupOrRead {
+    match reading {
+        Some(reading) => HangupOrRead::Read(reading.done(hangup).await.unwrap_or_default()),
+        None => {
+            hangup.recv().await;
+            HangupOrRead::Hangup
+        }
+    }
+}
+
 impl EngineNeeds {
     /// A configuration that cannot be read needs nothing: the engine will say what is wrong with it.
     fn of(config: Option<&Config>) -> Self {
         let Some(config) = config else {
-            return Self { captures: Vec::new(), account: None, is_strict: false };
+            return Self { account: Confinement::of_machine().account, ..Self::default() };
         };
         let mut captures: Vec<_> =
             config.interfaces.iter().map(|interface| (interface.clone(), Direction::Incoming)).collect();

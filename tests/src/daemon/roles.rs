@@ -23,8 +23,11 @@ impl ProcessStatus {
     #[must_use]
     #[track_caller]
     pub fn field(&self, name: &str) -> &str {
-        let value = self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-        value.unwrap_or_else(|| panic!("no {name} in {}", self.0)).trim()
+        self.find(name).unwrap_or_else(|| panic!("no {name} in {}", self.0))
+    }
+
+    fn find(&self, name: &str) -> Option<&str> {
+        self.0.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
     }
 }
 
@@ -32,16 +35,47 @@ impl Daemon<'_> {
     /// The process of this role, if there is one now.
     #[must_use]
     pub fn role(&self, role: &str) -> Option<Pid> {
-        let wanted = format!("role\0{role}\0");
-        let is_it = |pid: i32| {
-            let parent =
-                status_of(pid).is_some_and(|status| status.field("PPid") == self.child.id().to_string());
-            let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            parent && arguments.ends_with(&wanted)
+        self.roles().into_iter().find_map(|(name, pid)| (name == role).then_some(pid))
+    }
+
+    /// The processes that compile at this moment.
+    #[must_use]
+    pub fn compilers(&self) -> Vec<Pid> {
+        let roles = self.roles().into_iter();
+        roles.filter_map(|(name, pid)| (name == "compiler").then_some(pid)).collect()
+    }
+
+    /// The resident memory of all its processes in KiB, the commands of its doors left out. What several of them have in common counts
+    /// several times.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    #[track_caller]
+    pub fn resident_kib(&self) -> u64 {
+        let first = i32::try_from(self.id()).expect("a process number");
+        let others = self.roles().into_iter().map(|(_, pid)| pid.as_raw_nonzero().get());
+        let of = |pid| -> Option<u64> { status_of(pid)?.find("VmRSS")?.strip_suffix(" kB")?.parse().ok() };
+        // One that ends meanwhile has none any more.
+        of(first).expect("it runs") + others.filter_map(of).sum::<u64>()
+    }
+
+    /// The processes that it has started in a role, and which ones.
+    fn roles(&self) -> Vec<(String, Pid)> {
+        let parent = self.id().to_string();
+        let role_of = |pid: Pid| {
+            let number = pid.as_raw_nonzero();
+            let is_child = status_of(number.get())?.find("PPid")? == parent;
+            let arguments = fs::read_to_string(format!("/proc/{number}/cmdline")).ok()?;
+            let words: Vec<_> = arguments.split_terminator('\0').collect();
+            match words[..] {
+                [.., "role", role] if is_child => Some((role.to_owned(), pid)),
+                _ => None,
+            }
         };
         let processes = fs::read_dir("/proc").expect("procfs is there").flatten();
-        let mut pids = processes.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-        pids.find(|pid| is_it(*pid)).and_then(Pid::from_raw)
+        let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+        pids.filter_map(role_of).collect()
     }
 
     /// What the kernel says of the process of this role.

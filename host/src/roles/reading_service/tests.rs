@@ -6,11 +6,11 @@ use std::path::Path;
 use std::sync::Condvar;
 use std::time::Instant;
 
-use crate::module_code::Modules;
+use crate::module_code::{CodeProvider, Modules};
 use crate::signals::Signals;
 use crate::systemd::ServiceManager;
-use postern_config::{Activity, ConfigReading, OpenError, PosternToml, RuleFile, Trust};
-use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId, TenantId};
+use postern_config::{Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, Trust};
+use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, Observer, RuleId, TenantId};
 use postern_sandbox::{Loader, Runtime};
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -82,7 +82,8 @@ impl World {
         let kept = Arc::new(Kept::default());
         let source = Arc::new(PosternToml::new(dir.path().join("postern.toml"), Trust::Anybody));
         let holders: Arc<dyn TableHolders> = Arc::<Kept>::clone(&kept);
-        let service = ReadingService::start(source, code(), Some(true), holders, Arc::new(()));
+        let origin = Arc::new(LocalOrigin::new(source, code(), Arc::new(())));
+        let service = ReadingService::start(origin, Some(true), holders, Box::new(Vec::new));
         let world = Self { dir, kept, service };
         world.write("postern.toml", CONFIG);
         for file in ["rules/h.toml", "a/x.toml", "a/y.toml"] {
@@ -428,13 +429,9 @@ impl ConfigSource for Hanging {
 
 fn hanging() -> (Arc<Hanging>, Arc<ReadingService>) {
     let source = Arc::new(Hanging::default());
-    let service = ReadingService::start(
-        Arc::<Hanging>::clone(&source),
-        code(),
-        Some(false),
-        Arc::new(Kept::default()),
-        Arc::new(()),
-    );
+    let origin = LocalOrigin::new(Arc::<Hanging>::clone(&source), code(), Arc::new(()));
+    let holders = Arc::new(Kept::default());
+    let service = ReadingService::start(Arc::new(origin), Some(false), holders, Box::new(Vec::new));
     (source, service)
 }
 
