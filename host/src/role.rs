@@ -32,6 +32,8 @@ impl Role {
     /// Does it; the process ends then.
     #[must_use]
     pub fn run(self) -> ExitCode {
+        // It was executed by a descriptor, and is called after its number.
+        let _ = std::fs::write("/proc/self/comm", format!("postern-{}", self.name()));
         match self {
             Self::Compiler => compile::run_compiler(),
             Self::Doorman => status("doorman", doorman::run()),
