@@ -12,6 +12,8 @@ use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
 use postern_core::{Event, Observer, OpeningKey, Release, Report, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Generation, Pool};
+use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
@@ -27,6 +29,7 @@ use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
 use crate::observe::{LogOfAll, report_refused_reload, report_refused_tenant};
+use crate::open_files;
 use crate::origin::{LocalOrigin, Origin};
 use crate::plan::Plan;
 use crate::probing::Probing;
@@ -65,16 +68,20 @@ pub fn run(file: &Path, trust: Trust, one_process: bool, log: LogOfAll) -> anyho
 }
 
 /// Why the daemon is one process; none if it is several.
-pub(crate) fn why_one_process(is_wanted: bool) -> Option<&'static str> {
-    if is_wanted {
-        return Some("as the command line says; what parses packets and runs rules may change the firewall");
-    }
-    if !rustix::process::geteuid().is_root() {
-        return Some(
-            "it was not started as root; what parses packets and runs rules may change the firewall",
-        );
-    }
-    None
+pub(crate) fn why_one_process(is_wanted: bool) -> Option<String> {
+    let user = geteuid();
+    let why = match (is_wanted, user.is_root()) {
+        (true, _) => "as the command line says",
+        (false, false) => "it was not started as root",
+        (false, true) => return None,
+    };
+    let may_filter = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+    let change = if may_filter { "change the packet filter, " } else { "" };
+    Some(format!(
+        "{why}. What parses packets and runs rules has no process and no user of its own, no Landlock, no list of system calls and no \
+         no_new_privs: it may {change}run programs, and read and write files, as user {}",
+        user.as_raw()
+    ))
 }
 
 /// How the daemon ended, and which signal made it end.
@@ -110,6 +117,7 @@ impl Shell {
         observer: Arc<dyn Observer>,
         tried: Tried,
     ) -> anyhow::Result<Ended> {
+        open_files::raise_limit();
         let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
         let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
         origin.lacks(vec!["more than one process".to_owned()]);

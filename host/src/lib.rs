@@ -30,6 +30,7 @@ mod watch;
 
 mod advice;
 mod captures;
+mod open_files;
 mod signals;
 mod state;
 pub mod systemd;

@@ -55,7 +55,7 @@ fn rule() -> String {
 }
 
 /// Whether other users' ids can be had here.
-fn has_users() -> bool {
+pub(crate) fn has_users() -> bool {
     fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"))
 }
 

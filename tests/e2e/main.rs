@@ -32,6 +32,7 @@ mod sources;
 mod strict;
 mod tenants;
 mod tokens;
+mod unprivileged;
 mod watchdog;
 
 use std::io::{Read, Write};

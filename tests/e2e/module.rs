@@ -1,5 +1,7 @@
 //! Modules from files: replaced while clients knock, and misbehaving.
 
+use std::fs;
+
 use postern_tests::{CLIENT4, Lab};
 
 use crate::{KNOCK, SSH_2S, STEPS, STORY, posternd};
@@ -8,6 +10,33 @@ use crate::{KNOCK, SSH_2S, STEPS, STORY, posternd};
 pub(crate) const BY_HAND: &str = include_str!("../../rules/knock-wat/knock.wat");
 const RULE: &str = "module = \"knock.wasm\"\ndoor = \"ssh\"\n";
 pub(crate) const BY_HAND_STEPS: &str = "1111/udp 2222/udp 3333/tcp";
+
+/// Under systemd a service may have 1,024 open files until it asks for more.
+#[test]
+fn more_modules_run_than_files_may_be_open_at_first() {
+    const MODULES: u8 = 80;
+    const FILES: u32 = 64;
+    for is_one_process in [false, true] {
+        let Some(lab) = Lab::if_possible() else { return };
+        let mut setup = posternd(&lab).config(SSH_2S).open_files(FILES);
+        if is_one_process {
+            setup = setup.one_process();
+        }
+        for n in 0..MODULES {
+            // With a custom section, so that no two are the same.
+            let bytes = [module(BY_HAND), vec![0, 3, 1, b'n', n]].concat();
+            let rule = format!("module = \"{n}.wasm\"\ndoor = \"ssh\"\n");
+            setup = setup.file(&format!("rules/{n}.wasm"), bytes).rule(&format!("r{n}"), &rule);
+        }
+        let daemon = setup.start();
+        let engine = daemon
+            .role("engine")
+            .map_or_else(|| i32::try_from(daemon.id()), |pid| Ok(pid.as_raw_nonzero().get()));
+        let open = fs::read_dir(format!("/proc/{}/fd", engine.expect("the kernel's numbers are small")));
+        assert!(open.expect("it runs").count() > FILES as usize, "each takes one");
+        daemon.stop();
+    }
+}
 
 fn module(wat: &str) -> Vec<u8> {
     wat::parse_str(wat).expect("a module in good order")

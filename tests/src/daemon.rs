@@ -7,7 +7,7 @@ mod roles;
 
 use std::ffi::{OsStr, OsString};
 use std::fmt::Write as _;
-use std::fs;
+use std::fs::{self, File};
 use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -32,6 +32,8 @@ pub struct Setup<'lab> {
     keeps_code: bool,
     is_one_process: bool,
     environment: Vec<(String, OsString)>,
+    /// A command that executes the one behind it, in another way than this process would; none if it is empty.
+    through: Vec<String>,
 }
 
 /// What is at the other end of a daemon's log.
@@ -69,6 +71,7 @@ impl<'lab> Setup<'lab> {
             keeps_code: false,
             is_one_process: false,
             environment: Vec::new(),
+            through: Vec::new(),
         }
     }
 
@@ -114,6 +117,26 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     pub fn code(&self) -> PathBuf {
         self.folder.path().join("code")
+    }
+
+    /// As another user, which has these capabilities, named without `CAP_`. The folders that the daemon writes to must be that user's.
+    #[must_use]
+    pub fn user(mut self, user: u32, capabilities: &[&str]) -> Self {
+        let mut kept = String::from("-all");
+        for capability in capabilities {
+            let _ = write!(kept, ",+{capability}");
+        }
+        let to = [format!("--reuid={user}"), format!("--regid={user}"), "--clear-groups".to_owned()];
+        let sets = ["inh-caps", "ambient-caps", "bounding-set"].map(|set| format!("--{set}={kept}"));
+        self.through = ["setpriv".to_owned()].into_iter().chain(to).chain(sets).collect();
+        self
+    }
+
+    /// With a limit of open files that it may raise.
+    #[must_use]
+    pub fn open_files(mut self, most_at_first: u32) -> Self {
+        self.through = vec!["prlimit".to_owned(), format!("--nofile={most_at_first}:")];
+        self
     }
 
     /// With this in the daemon's environment.
@@ -186,9 +209,24 @@ impl<'lab> Setup<'lab> {
         self.spawn(Hearing::Sleeps)
     }
 
+    /// The program, as whom it is to run.
+    #[track_caller]
+    fn command(&self) -> Command {
+        let Some((first, arguments)) = self.through.split_first() else {
+            let mut command = Command::new(&self.program);
+            command.stdin(Stdio::null());
+            return command;
+        };
+        // By a descriptor: another user may have no way to where it was built.
+        let program = File::open(&self.program).unwrap_or_else(|e| panic!("{}: {e}", self.program.display()));
+        let mut command = Command::new(first);
+        command.args(arguments).arg("/proc/self/fd/0").stdin(program);
+        command
+    }
+
     #[track_caller]
     fn spawn(self, hearing: Hearing) -> Daemon<'lab> {
-        let mut command = Command::new(&self.program);
+        let mut command = self.command();
         command
             .args(["run", "--log-format", "json", "--config"])
             .arg(self.folder.path().join("postern.toml"));
@@ -198,7 +236,7 @@ impl<'lab> Setup<'lab> {
             command.env("CACHE_DIRECTORY", self.code());
         }
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
         let (log, tail) = match (hearing, child.stderr.take()) {

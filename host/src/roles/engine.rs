@@ -24,14 +24,16 @@ use crate::command_doors::CommandDoors;
 use crate::effects::{Effects, Keepers, ServiceStatus};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::net_doors::NetDoors;
+use crate::open_files;
 use crate::remote_doorman::{Reconnector, RemoteDoorman};
 use crate::remote_runner::{RemoteRunner, RunnerReconnector};
 use crate::signals::SignalTeller;
 
 /// How long the supervisor may leave a message of the engine's unread before the engine ends.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Packet sockets beside those of the interfaces that are configured at the start: for interfaces that a reload names.
-const SPARES: usize = 4;
+/// Packet sockets beside those of the interfaces that are configured at the start: for an interface that a reload names. If it names more, or
+/// another one does, the next engine begins with one for each. Each costs 2 MiB from the start.
+const SPARES: usize = 1;
 
 /// Is an engine, until it is told to stop or the supervisor at standard input is gone.
 ///
@@ -47,6 +49,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let EngineStart { log_filter, ledger, account, watchdog, captures } = start;
 
     // With the rights that it was started with, and before there is another thread.
+    open_files::raise_limit();
     let exhausted = {
         let supervisor = supervisor.clone();
         move || drop(supervisor.send(&FromEngine::Exhausted, &[]))

@@ -14,7 +14,7 @@ use crate::{MINUTE, SSH, table};
 fn no_order_goes_beyond_the_table() {
     let Some(world) = World::new() else { return };
     let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
-    let supervisor = Supervisor::start();
+    let mut supervisor = Supervisor::start();
     (1..=3).for_each(|number| supervisor.give(table(number)));
     let engine = Hostile::start(supervisor.link());
     let open = Act::Open(MINUTE);
@@ -61,7 +61,7 @@ fn no_order_goes_beyond_the_table() {
 #[test]
 fn nonsense_ends_the_link_and_nothing_else() {
     let Some(_world) = World::new() else { return };
-    let supervisor = Supervisor::start();
+    let mut supervisor = Supervisor::start();
     supervisor.give(table(1));
     let probe = LinkRequest::Probe { ticket: 1 }.encode();
     let unknown = [0xff; REQUEST_SIZE];
@@ -85,7 +85,7 @@ fn nonsense_ends_the_link_and_nothing_else() {
 #[test]
 fn an_engine_that_reads_nothing_stops_no_other() {
     let Some(_world) = World::new() else { return };
-    let supervisor = Supervisor::start();
+    let mut supervisor = Supervisor::start();
     supervisor.give(table(1));
     let deaf = supervisor.link();
     let hello = LinkRequest::Hello(postern_link::Hello::of_this_process().unwrap());

@@ -41,7 +41,7 @@ fn the_guard_is_up_before_there_is_a_table_and_orders_open_it_then() {
 #[test]
 fn a_table_that_cannot_be_put_in_place_leaves_the_one_before() {
     let Some(_world) = World::new() else { return };
-    let supervisor = Supervisor::start();
+    let mut supervisor = Supervisor::start();
     let mut wrong = table(2);
     wrong.doors[0].1 = NetDoor::Set { sets: vec!["inet filter missing".parse().unwrap()] };
     supervisor.give(table(1));
@@ -58,7 +58,7 @@ fn a_table_that_cannot_be_put_in_place_leaves_the_one_before() {
 #[test]
 fn what_another_program_changes_is_told_to_the_engine() {
     let Some(_world) = World::new() else { return };
-    let supervisor = Supervisor::start();
+    let mut supervisor = Supervisor::start();
     let mut with_set = table(1);
     with_set.doors[0].1 = NetDoor::Set { sets: vec!["inet filter web".parse().unwrap()] };
     nft("table inet filter { set web { type ipv4_addr; flags timeout; }; }");
@@ -78,7 +78,7 @@ fn a_guard_without_an_owner_is_put_up_again() {
     let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
     // The kernel lets no owner be added to it.
     nft("table inet postern { }");
-    let supervisor = Supervisor::start();
+    let mut supervisor = Supervisor::start();
     supervisor.give(table(1));
     let mut engine = Engine::start(supervisor.link());
     assert_eq!(engine.put_in_place(1).unwrap(), Posture::Plain(Unprotected::Found));

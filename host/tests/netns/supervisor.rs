@@ -1,6 +1,7 @@
 //! The supervisor's side of a doorman, as little of it as these tests need.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 
 use postern_core::{ConfigIdentity, DoorsTable, GuardDoor, Posture, Release};
 use postern_link::{
@@ -30,7 +31,9 @@ impl Supervisor {
         let (sender, mut receiver) = talk.split(None).unwrap();
         let identity = Some(ConfigIdentity::new("00c0ffee", "/etc/postern/postern.toml"));
         let start = ToDoorman::Start { identity, log_filter: "info".to_owned(), account: None };
-        let sockets: Vec<_> = socket.iter().map(AsFd::as_fd).collect();
+        // The doorman of this test prints its reports.
+        let (reports, _) = UnixStream::pair().unwrap();
+        let sockets: Vec<_> = [reports.as_fd()].into_iter().chain(socket.iter().map(AsFd::as_fd)).collect();
         sender.send(&start, &sockets).unwrap();
         let (answer, sockets) = receiver.receive::<FromDoorman>(MOST_DOORMAN_BYTES).unwrap().unwrap();
         assert_eq!(answer, FromDoorman::Started);
@@ -68,8 +71,10 @@ impl Supervisor {
     }
 
     /// Gives a table.
-    pub(crate) fn give(&self, table: DoorsTable) {
+    pub(crate) fn give(&mut self, table: DoorsTable) {
+        let number = table.number;
         self.sender.send(&ToDoorman::Table(table), &[]).unwrap();
+        assert_eq!(self.receive(), FromDoorman::Took { table: number });
     }
 
     /// Has a table put in place.

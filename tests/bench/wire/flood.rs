@@ -6,12 +6,15 @@ use crate::blast::Blast;
 use crate::floor::Floor;
 use crate::process::Process;
 use crate::report::Report;
-use crate::{KNOCK, lab, subject};
+use crate::subject::{self, Processes};
+use crate::{KNOCK, lab};
 
 const RATE: f64 = 300_000.0;
 const MANY: usize = 1_500_000;
 /// Sources of a flood in which nothing comes again within 200 ms.
 const SPOOFED: u32 = 60_000;
+/// Floods of each, roles and one process in turn.
+const ROUNDS: usize = 5;
 /// A port that no rule watches.
 const UNWATCHED: u16 = 7777;
 /// Rules of so many steps each, at every second port from here on.
@@ -30,6 +33,7 @@ pub(crate) fn measure(report: &mut Report) {
         report.add(&format!("libpcap, {}", mode.name()), "CPU a packet", cost, "ns", &remark);
         cost
     });
+    roles_beside_one_process(report, &blast());
     let mut one = f64::NAN;
     for workers in [1, 2] {
         let lab = lab();
@@ -51,6 +55,34 @@ pub(crate) fn measure(report: &mut Report) {
     }
     on_any(report);
     unwatched(report);
+}
+
+/// Both in turn, and the median of each; every other round begins with the other.
+fn roles_beside_one_process(report: &mut Report, blast: &Blast) {
+    let mut costs = [Vec::new(), Vec::new()];
+    let mut lost = [0.0; 2];
+    for round in 0..ROUNDS {
+        for turn in 0..2 {
+            let at = (round + turn) % 2;
+            let lab = lab();
+            let subject = subject::postern_in(&lab, Processes::ALL[at], &subject::probe());
+            costs[at].push(cost(&lab, &subject.process, blast).0);
+            lost[at] += subject.lost();
+        }
+    }
+    let medians = [0, 1].map(|at| {
+        costs[at].sort_by(f64::total_cmp);
+        let median = costs[at][ROUNDS / 2];
+        let remark = format!(
+            "{:.0} to {:.0} in {ROUNDS} runs, {} lost",
+            costs[at][0],
+            costs[at][ROUNDS - 1],
+            lost[at]
+        );
+        report.add(Processes::ALL[at].name(), "CPU a packet, in turn", median, "ns", &remark);
+        median
+    });
+    report.compare("posternd", medians[0], "one process", medians[1]);
 }
 
 /// Where a packet could show on several interfaces, so that each must be remembered for a while; no two of them are equal.

@@ -5,19 +5,20 @@ use std::time::{Duration, Instant};
 
 use postern_tests::sleep_until;
 
+use crate::lab;
 use crate::process::Process;
 use crate::report::{Report, mib, micros};
-use crate::{lab, subject};
+use crate::subject::{self, Processes};
 
 const WHILE: Duration = Duration::from_secs(10);
 
 pub(crate) fn measure(report: &mut Report) {
-    {
+    for processes in Processes::ALL {
         let lab = lab();
-        let subject = subject::postern(&lab, "", &subject::probe());
-        tell(report, "posternd", &subject.process);
+        let subject = subject::postern_in(&lab, processes, &subject::probe());
+        tell(report, processes.name(), &subject.process);
     }
-    let size = fs::metadata(env!("CARGO_BIN_EXE_posternd")).expect("cargo built it").len();
+    let size = fs::metadata(subject::posternd()).expect("cargo built it").len();
     report.add("posternd", "size of the binary", mib(size), "MiB", "");
     let lab = lab();
     if let Some(subject) = subject::knockd(&lab) {
@@ -34,4 +35,6 @@ fn tell(report: &mut Report, who: &str, process: &Process) {
     report.add(who, "wake-ups", (process.naps() - naps) as f64 / seconds, "a second", "");
     report.add(who, "CPU", micros(process.cpu() - cpu) / seconds, "us/s", "");
     report.add(who, "memory", mib(process.resident()), "MiB", "");
+    report.add(who, "memory, what is shared divided", mib(process.proportional()), "MiB", "");
+    report.add(who, "open files", process.descriptors() as f64, "", "");
 }

@@ -25,6 +25,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Times to the first packet let through, sorted, and how many knocks opened nothing.
+#[derive(Default)]
 pub(crate) struct Times {
     sorted: Vec<Duration>,
     pub(crate) lost: usize,
@@ -36,10 +37,10 @@ pub(crate) fn knock(lab: &Lab, clients: Range<u32>, gap: Duration) -> Times {
     let mut wire = lab.injector();
     let start = Instant::now();
     // The number of the newest client whose packet came through, and when that was sent, in nanoseconds from the start.
-    let (seen, at) = (AtomicU32::new(0), AtomicU64::new(0));
+    let (seen, at) = (AtomicU32::new(clients.start.wrapping_sub(1)), AtomicU64::new(0));
     let over = AtomicBool::new(false);
     port.set_read_timeout(Some(PAUSE)).expect("not zero");
-    let mut times = Times { sorted: Vec::new(), lost: 0 };
+    let mut times = Times::default();
     // Or each sleep would take 50 us longer.
     rustix::thread::set_current_timer_slack(NonZeroU64::new(1)).expect("it only concerns this thread");
     thread::scope(|scope| {
@@ -113,6 +114,13 @@ impl Probe {
 }
 
 impl Times {
+    /// These and those.
+    pub(crate) fn add(&mut self, those: Self) {
+        self.sorted.extend(those.sorted);
+        self.sorted.sort();
+        self.lost += those.lost;
+    }
+
     /// The time that so many of a hundred knocks do not exceed.
     pub(crate) fn percentile(&self, percent: usize) -> Duration {
         let last = self.sorted.len().saturating_sub(1);

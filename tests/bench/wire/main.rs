@@ -1,6 +1,6 @@
 //! Measures the daemon on a wire, always beside its peers in the same run: Debian's `knockd`, and the least that a reader of libpcap can do.
 //!
-//! `cargo bench --bench wire -- [PART...]`, best by `make bench`. It needs network namespaces, as the tests do. Everything is real: two
+//! `cargo bench --bench wire -- [PART...]`, best by `make bench`; with `POSTERND` of another build than cargo's. It needs network namespaces, as the tests do. Everything is real: two
 //! machines on one wire, raw packets, the packet filter; CPU time is what the kernel says of the process. Machines are shared and noisy,
 //! so what counts is a ratio to a peer, not a figure.
 

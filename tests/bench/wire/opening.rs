@@ -13,11 +13,14 @@ use crate::blast::Blast;
 use crate::floor::Floor;
 use crate::knocker::{QUICK, SLOW, Times, knock};
 use crate::report::{Report, micros};
-use crate::{KNOCK, lab, subject};
+use crate::subject::{self, Processes};
+use crate::{KNOCK, lab};
 
 /// Knocks at the fast ones, and at the slow ones, which take as long.
-const MANY: u32 = 300;
+const MANY: u32 = 301;
 const FEW: u32 = 60;
+/// Knocks at one of two, before the other has its turn.
+const IN_TURN: u32 = 10;
 /// Knocks that take seconds each.
 const SLOW_ONES: u32 = 11;
 /// Made-up first knocks a second, of as many clients.
@@ -25,12 +28,7 @@ const STORM: f64 = 200_000.0;
 const STORMERS: u32 = 1 << 20;
 
 pub(crate) fn measure(report: &mut Report) {
-    let own = {
-        let lab = lab();
-        let _postern = subject::postern(&lab, "", &subject::probe());
-        let times = knock(&lab, 1..MANY, QUICK);
-        tell(report, "posternd, guard door", &times)
-    };
+    let own = roles_beside_one_process(report);
     {
         let lab = lab();
         let _floor = subject::floor(&lab, Floor::Opener);
@@ -55,6 +53,25 @@ pub(crate) fn measure(report: &mut Report) {
     }
 }
 
+/// Both in turn, so that what else the machine does meets both; the median of the first.
+fn roles_beside_one_process(report: &mut Report) -> f64 {
+    let mut both = Processes::ALL.map(|processes| {
+        let lab = lab();
+        let subject = subject::postern_in(&lab, processes, &subject::probe());
+        (lab, subject, Times::default())
+    });
+    for first in (1..MANY).step_by(IN_TURN as usize) {
+        for (lab, _, times) in &mut both {
+            times.add(knock(lab, first..first + IN_TURN, QUICK));
+        }
+    }
+    let [(.., roles), (.., one)] = &both;
+    let [roles, one] = [(Processes::Roles, roles), (Processes::One, one)]
+        .map(|(processes, times)| tell(report, &format!("{}, guard door", processes.name()), times));
+    report.add("", "median, beyond one process", roles - one, "us", "");
+    roles
+}
+
 /// What the disk takes for the least that a token could cost: a page, and a flush.
 fn flush(report: &mut Report, folder: &Path) {
     let mut file = File::create(folder.join("flush")).expect("the folder is ours");
@@ -70,14 +87,17 @@ fn flush(report: &mut Report, folder: &Path) {
 }
 
 pub(crate) fn measure_in_a_storm(report: &mut Report) {
-    let [own, _] =
-        [("posternd, guard door", MANY, QUICK), ("posternd, a second between steps", SLOW_ONES, SLOW)].map(
-            |(who, clients, gap)| {
-                let lab = lab();
-                let _postern = subject::postern(&lab, "", &subject::probe());
-                knock_in_a_storm(report, who, &lab, clients, gap)
-            },
-        );
+    let [own, one] = Processes::ALL.map(|processes| {
+        let lab = lab();
+        let _postern = subject::postern_in(&lab, processes, &subject::probe());
+        knock_in_a_storm(report, &format!("{}, guard door", processes.name()), &lab, MANY, QUICK)
+    });
+    report.compare("median", own, "one process", one);
+    {
+        let lab = lab();
+        let _postern = subject::postern(&lab, "", &subject::probe());
+        knock_in_a_storm(report, "posternd, a second between steps", &lab, SLOW_ONES, SLOW);
+    }
     let lab = lab();
     let _floor = subject::floor(&lab, Floor::Opener);
     let least = knock_in_a_storm(report, "libpcap and netlink", &lab, MANY, QUICK);

@@ -1,7 +1,8 @@
-//! Process: a process under measurement, and what the kernel accounts to it.
+//! Process: a program under measurement with all processes that it has started, and what the kernel accounts to them.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -15,7 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(600);
 const QUIET: Duration = Duration::from_micros(500);
 const LOOK: Duration = Duration::from_millis(200);
 
-/// A running process; killed when dropped.
+/// A running program; killed when dropped, and its other processes end with the first.
 pub(crate) struct Process {
     child: Child,
     lines: Receiver<String>,
@@ -60,9 +61,8 @@ impl Process {
 
     /// CPU time of all its threads so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let nanos = tasks.flatten().filter_map(|task| {
-            let statistics = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        let nanos = self.tasks().into_iter().filter_map(|task| {
+            let statistics = fs::read_to_string(task.join("schedstat")).ok()?;
             statistics.split(' ').next()?.parse::<u64>().ok()
         });
         Duration::from_nanos(nanos.sum())
@@ -70,9 +70,8 @@ impl Process {
 
     /// Times that any of its threads went to sleep of itself, so far.
     pub(crate) fn naps(&self) -> u64 {
-        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("it runs");
-        let naps = tasks.flatten().filter_map(|task| {
-            let status = fs::read_to_string(task.path().join("status")).ok()?;
+        let naps = self.tasks().into_iter().filter_map(|task| {
+            let status = fs::read_to_string(task.join("status")).ok()?;
             status
                 .lines()
                 .find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"))?
@@ -97,11 +96,49 @@ impl Process {
         }
     }
 
-    /// Resident memory in bytes.
+    /// Resident memory in bytes. What processes share counts for each of them.
     pub(crate) fn resident(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-        1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+        self.kibibytes("status", "VmRSS:")
+    }
+
+    /// The same, but what `n` processes share counts a nth for each.
+    pub(crate) fn proportional(&self) -> u64 {
+        self.kibibytes("smaps_rollup", "Pss:")
+    }
+
+    fn kibibytes(&self, file: &str, field: &str) -> u64 {
+        let of = |pid| {
+            let text = fs::read_to_string(format!("/proc/{pid}/{file}")).expect("it runs");
+            let line = text.lines().find_map(|line| line.strip_prefix(field)).expect("it has memory");
+            1024 * line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number")
+        };
+        self.processes().into_iter().map(of).sum()
+    }
+
+    /// Open files of all its processes.
+    pub(crate) fn descriptors(&self) -> usize {
+        let of = |pid| fs::read_dir(format!("/proc/{pid}/fd")).expect("it runs").count();
+        self.processes().into_iter().map(of).sum()
+    }
+
+    /// The process that was started, and those that it and they have started.
+    fn processes(&self) -> Vec<u32> {
+        let mut found = vec![self.child.id()];
+        let mut next = 0;
+        while let Some(pid) = found.get(next) {
+            let lists =
+                tasks(*pid).into_iter().filter_map(|task| fs::read_to_string(task.join("children")).ok());
+            let children: Vec<u32> = lists
+                .flat_map(|list| list.split(' ').filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+                .collect();
+            found.extend(children);
+            next += 1;
+        }
+        found
+    }
+
+    fn tasks(&self) -> Vec<PathBuf> {
+        self.processes().into_iter().flat_map(tasks).collect()
     }
 
     /// Closes its standard input and waits for a line with `words` in it.
@@ -124,6 +161,12 @@ impl Drop for Process {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The folders of the threads of a process, if there is such a process.
+fn tasks(pid: u32) -> Vec<PathBuf> {
+    let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
+    tasks.flatten().map(|task| task.path()).collect()
 }
 
 fn follow(source: impl std::io::Read + Send + 'static, sender: mpsc::Sender<String>) {

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::blast::Blast;
 use crate::flood::cost;
 use crate::report::{Report, mib, millis};
-use crate::subject::{self, Subject, rule};
+use crate::subject::{self, Processes, Subject, rule};
 use crate::{KNOCK, lab};
 
 const RATE: f64 = 200_000.0;
@@ -64,8 +64,12 @@ pub(crate) fn measure_modules(report: &mut Report) {
     report.add(&who, "CPU a packet, to each module in turn", all, "ns", "");
     let Subject { process, folder } = subject;
     drop(process);
-    let again = subject::start_postern(&lab, folder.path());
-    report.add(&who, "from start to listening, once more", millis(again.ready_after), "ms", "");
+    for processes in Processes::ALL {
+        let who = format!("{}, {MODULES} modules", processes.name());
+        let again = subject::start_postern(&lab, processes, folder.path());
+        report.add(&who, "from start to listening, once more", millis(again.ready_after), "ms", "");
+        report.add(&who, "open files", again.descriptors() as f64, "", "");
+    }
 }
 
 fn memory(report: &mut Report, who: &str, subject: &Subject, base: u64, rules: u16) {

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use postern_core::Bounds;
@@ -27,6 +27,27 @@ const PEER: &str = "table inet peer {
 /// Room for all that rules want to remember here.
 const MEMORY: &str = "[memory]\nentries = 2000000\nbytes = \"2GiB\"\n";
 
+/// What Postern is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// One for each power, as it is started by root.
+    Roles,
+    /// One for all.
+    One,
+}
+
+impl Processes {
+    /// Both, to be measured in turn.
+    pub(crate) const ALL: [Self; 2] = [Self::Roles, Self::One];
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Roles => "posternd",
+            Self::One => "posternd, one process",
+        }
+    }
+}
+
 /// A process and the folder with its configuration.
 pub(crate) struct Subject {
     pub(crate) process: Process,
@@ -47,21 +68,30 @@ pub(crate) fn postern(lab: &Lab, settings: &str, rules: &[(String, String)]) -> 
     postern_on(lab, "eth0", settings, rules)
 }
 
+/// The same in these processes.
+pub(crate) fn postern_in(lab: &Lab, processes: Processes, rules: &[(String, String)]) -> Subject {
+    postern_at(folder(), lab, processes, "eth0", "", rules)
+}
+
 /// The same with captures on another interface.
 pub(crate) fn postern_on(lab: &Lab, interface: &str, settings: &str, rules: &[(String, String)]) -> Subject {
-    let folder = TempDir::with_prefix("postern-bench-").expect("a temporary folder");
-    postern_in(folder, lab, interface, settings, rules)
+    postern_at(folder(), lab, Processes::Roles, interface, settings, rules)
 }
 
 /// The same with its files, its state among them, on the disk that cargo builds on: other temporary folders may be in memory.
 pub(crate) fn postern_on_disk(lab: &Lab, rules: &[(String, String)]) -> Subject {
     let folder = TempDir::with_prefix_in("postern-bench-", env!("CARGO_TARGET_TMPDIR"));
-    postern_in(folder.expect("cargo made it"), lab, "eth0", "", rules)
+    postern_at(folder.expect("cargo made it"), lab, Processes::Roles, "eth0", "", rules)
 }
 
-fn postern_in(
+fn folder() -> TempDir {
+    TempDir::with_prefix("postern-bench-").expect("a temporary folder")
+}
+
+fn postern_at(
     folder: TempDir,
     lab: &Lab,
+    processes: Processes,
     interface: &str,
     settings: &str,
     rules: &[(String, String)],
@@ -74,16 +104,24 @@ fn postern_in(
     for (name, text) in rules {
         fs::write(folder.path().join(format!("rules/{name}.toml")), text).expect("the folder is ours");
     }
-    let process = start_postern(lab, folder.path());
+    let process = start_postern(lab, processes, folder.path());
     Subject { process, folder }
 }
 
 /// Postern once more, on the configuration in a folder.
-pub(crate) fn start_postern(lab: &Lab, folder: &Path) -> Process {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_posternd"));
+pub(crate) fn start_postern(lab: &Lab, processes: Processes, folder: &Path) -> Process {
+    let mut command = Command::new(posternd());
     command.args(["run", "--log-format", "json", "--config"]).arg(folder.join("postern.toml"));
+    if processes == Processes::One {
+        command.arg("--one-process");
+    }
     command.env("STATE_DIRECTORY", folder.join("state"));
     Process::start(lab.server(), command, "\"event\":\"ready\"")
+}
+
+/// The daemon: what cargo built with this program, or the file that `POSTERND` names.
+pub(crate) fn posternd() -> PathBuf {
+    std::env::var_os("POSTERND").map_or_else(|| env!("CARGO_BIN_EXE_posternd").into(), PathBuf::from)
 }
 
 /// A rule with the stock module for these UDP ports, which remembers as many clients as `entries` says.

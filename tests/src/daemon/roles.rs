@@ -89,6 +89,17 @@ impl Daemon<'_> {
         status_of(pid.as_raw_nonzero().get()).expect("it runs")
     }
 
+    /// What the kernel says of its first process.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    #[track_caller]
+    pub fn status(&self) -> ProcessStatus {
+        let id = self.child.id().try_into().expect("the kernel's numbers are positive");
+        status_of(id).expect("it runs")
+    }
+
     /// Sends a signal to the process of this role.
     ///
     /// # Panics

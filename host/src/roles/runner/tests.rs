@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread::{self, JoinHandle};
@@ -41,8 +42,11 @@ impl Process {
             journal_stem: "postern".to_owned(),
             engine,
         };
-        let memory: Vec<_> = memory.iter().map(|memory| memory.as_fd()).collect();
-        supervisor.send(&start, &memory).unwrap();
+        // What it reports is not looked at here.
+        let (reports, _) = UnixStream::pair().unwrap();
+        let descriptors: Vec<_> =
+            [reports.as_fd()].into_iter().chain(memory.iter().map(|memory| memory.as_fd())).collect();
+        supervisor.send(&start, &descriptors).unwrap();
         let (started, descriptors) = answers.receive::<FromRunner>(1000).unwrap().unwrap();
         assert_eq!(started, FromRunner::Started);
         let memory = descriptors.into_iter().next().unwrap();
@@ -57,8 +61,11 @@ impl Process {
         }
     }
 
-    fn give(&self, table: CommandsTable) {
+    fn give(&mut self, table: CommandsTable) {
+        let number = table.number;
         self.supervisor.send(&ToRunner::Table(table), &[]).unwrap();
+        let (took, _) = self.answers.receive::<FromRunner>(1000).unwrap().unwrap();
+        assert_eq!(took, FromRunner::Took { table: number });
     }
 
     /// An engine's end of a new link.
