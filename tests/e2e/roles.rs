@@ -174,15 +174,18 @@ fn any_process_may_die_at_any_moment() {
         flood.join().expect("it only sends");
     });
     println!("{} tries of strangers over {rounds} kill -9", tries.load(Ordering::Relaxed));
+    let mut all = 0;
     for client in [CLIENT4, CLIENT6] {
         let closed = eventually("what was opened is closed", || {
             let ran = fs::read_to_string(dir.join("ran")).unwrap_or_default();
             let verbs: Vec<_> =
                 ran.lines().filter_map(|line| line.strip_suffix(&format!(" {client}"))).collect();
             let twice = verbs.windows(2).filter(|pair| *pair == ["off", "off"]).count();
-            (verbs.last() == Some(&"off")).then_some((verbs.len(), twice))
+            // All that it knocked for may have been refused.
+            (verbs.last() != Some(&"on")).then_some((verbs.len(), twice))
         });
         let (commands, twice) = closed;
+        all += commands;
         println!(
             "{client}: {commands} commands; closed twice {twice} times over {runners} deaths of runners"
         );
@@ -190,5 +193,6 @@ fn any_process_may_die_at_any_moment() {
         assert!(twice <= runners, "{twice}");
         eventually("the client's time is over", || lab.tcp(client, 22, A_WHILE).is_silence().then_some(()));
     }
+    assert!(all > 0, "the lamp was never lit");
     daemon.stop();
 }

@@ -76,8 +76,8 @@ struct Serving {
     role: RunnerRole,
     runner: Runner,
     news: News,
-    /// On another thread.
-    is_opening_journal: bool,
+    /// Who is answered when the journal is open, or cannot be: that is found out on another thread while there are any.
+    opening_journal: Vec<u64>,
     has_journal: bool,
     tables: Tables,
     engine: Option<EngineEnd>,
@@ -96,8 +96,8 @@ type OpenedJournal = (Journal, Vec<(u64, JournalRecord)>);
 /// What other threads have to say.
 enum Heard {
     Runner(RunnerEvent),
-    /// What became of the journal that was to be opened, by the ticket of the request.
-    Journal(u64, Box<Result<OpenedJournal, JournalError>>),
+    /// What became of the journal that was to be opened.
+    Journal(Box<Result<OpenedJournal, JournalError>>),
 }
 
 /// Where other threads say it. The queue has no bound of its own: there is an answer for each order under way, and these have one.
@@ -163,7 +163,7 @@ impl RunnerRole {
             role: self,
             runner,
             news,
-            is_opening_journal: false,
+            opening_journal: Vec::new(),
             has_journal: false,
             tables: Tables::default(),
             engine: None,
@@ -227,8 +227,7 @@ impl Serving {
     fn hear(&mut self, heard: Heard) -> io::Result<()> {
         match heard {
             Heard::Runner(event) => self.tell(event),
-            Heard::Journal(ticket, opened) => {
-                self.is_opening_journal = false;
+            Heard::Journal(opened) => {
                 let error = match *opened {
                     Ok((journal, rows)) => {
                         self.runner.use_journal(journal);
@@ -239,7 +238,9 @@ impl Serving {
                     }
                     Err(error) => Some(chain(&error).to_string()),
                 };
-                self.answer_journal(ticket, error)?;
+                for ticket in std::mem::take(&mut self.opening_journal) {
+                    self.answer_journal(ticket, error.clone())?;
+                }
                 self.hand_over();
             }
         }
@@ -284,15 +285,15 @@ impl Serving {
         if self.has_journal || !(is_needed || journal::is_any(&folder)) {
             return self.answer_journal(ticket, None);
         }
-        if self.is_opening_journal {
-            return self.answer_journal(ticket, Some("the journal is being opened already".to_owned()));
+        self.opening_journal.push(ticket);
+        if self.opening_journal.len() > 1 {
+            return Ok(());
         }
-        self.is_opening_journal = true;
         let (stem, observer) = (self.role.journal_stem.clone(), Arc::clone(&self.role.observer));
         let news = self.news.clone();
         // It may have to wait for another daemon that starts, or for a disk.
         let open = move || {
-            news.tell(Heard::Journal(ticket, Box::new(Journal::open(&folder, &stem, observer))));
+            news.tell(Heard::Journal(Box::new(Journal::open(&folder, &stem, observer))));
         };
         thread::Builder::new().name("open-journal".to_owned()).spawn(open).map(drop)
     }

@@ -44,7 +44,7 @@ use crate::signals::{Hangups, Signals};
 use crate::state;
 use crate::systemd::{ServiceManager, take_stored, watchdog_timeout};
 use barriers::Barriers;
-use holders::Holders;
+use holders::{AwaitsJournal, Holders, OF_NEXT_RUNNER};
 
 /// How long the engine has to stop: its own grace, and a little.
 const LAST: Duration = Duration::from_secs(13);
@@ -335,6 +335,14 @@ impl Supervisor {
         match message {
             FromRunner::Started => self.commands = descriptors.into_iter().next(),
             FromRunner::Took { table } => self.holders.took(number, table),
+            FromRunner::Journal { ticket: OF_NEXT_RUNNER, .. } => {
+                // There may be none: then the engine is told so with each opening.
+                if self.engine.process.is_some()
+                    && let Err(error) = self.link_runner()
+                {
+                    self.report(What::LinkBroken { detail: error.to_string().into() });
+                }
+            }
             FromRunner::Journal { ticket, is_there, error } => {
                 self.holders.journal(ticket, error.map_or(Ok(is_there), Err));
             }
@@ -508,12 +516,18 @@ impl Supervisor {
         runner.send(&start, &descriptors);
         let runner = Arc::new(runner);
         self.runner.process = Some(Arc::clone(&runner));
-        self.holders.runner(runner);
-        if has_engine {
-            let (of_engine, of_runner) = OrderLink::pair()?;
-            self.runner.send(&ToRunner::Engine { number: self.engine_number }, &[of_runner.as_fd()]);
-            self.engine.send(&ToEngine::Runner, &[of_engine.as_fd()]);
+        // What the engine has recorded waits until there is a journal again, if there was one.
+        match self.holders.runner(runner) {
+            AwaitsJournal::No if has_engine => self.link_runner(),
+            _ => Ok(()),
         }
+    }
+
+    /// Gives the engine and the runner a link.
+    fn link_runner(&self) -> io::Result<()> {
+        let (of_engine, of_runner) = OrderLink::pair()?;
+        self.runner.send(&ToRunner::Engine { number: self.engine_number }, &[of_runner.as_fd()]);
+        self.engine.send(&ToEngine::Runner, &[of_engine.as_fd()]);
         Ok(())
     }
 

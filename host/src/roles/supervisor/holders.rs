@@ -20,6 +20,16 @@ const JOURNAL: Duration = Duration::from_secs(20);
 /// Tables that are kept for a successor: the one in place, and those that may be put in place next.
 const MOST_TABLES: usize = 16;
 
+/// The ticket of a journal that the next runner opens.
+pub(super) const OF_NEXT_RUNNER: u64 = 0;
+
+/// Whether a runner has a journal to open first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AwaitsJournal {
+    Yes,
+    No,
+}
+
 /// The processes that keep doors, and their tables.
 #[derive(Default)]
 pub(super) struct Holders {
@@ -64,17 +74,20 @@ impl Holders {
         state.doorman = Some(doorman);
     }
 
-    /// This runner runs commands from now on; it gets all tables, and the journal if there was one.
-    pub(super) fn runner(&self, runner: Arc<RoleProcess>) {
+    /// This runner runs commands from now on; it gets all tables, and opens the journal if there was one. That is answered with the ticket
+    /// [`OF_NEXT_RUNNER`].
+    pub(super) fn runner(&self, runner: Arc<RoleProcess>) -> AwaitsJournal {
         let mut state = self.lock();
         for table in state.tables.values() {
             runner.send(&ToRunner::Table(commands_table(table)), &[]);
         }
         if let Some(is_needed) = state.journal {
-            runner.send(&ToRunner::OpenJournal { ticket: 0, is_needed }, &[]);
+            runner.send(&ToRunner::OpenJournal { ticket: OF_NEXT_RUNNER, is_needed }, &[]);
         }
+        let awaits = if state.journal.is_some() { AwaitsJournal::Yes } else { AwaitsJournal::No };
         state.runner = Some(runner);
         self.has_runner.notify_all();
+        awaits
     }
 
     /// The doorman or runner with this number has ended. Nobody waits for it any more.
