@@ -30,4 +30,9 @@ pub trait Compile: Send + Sync {
         anew: bool,
         is_overtaken: &dyn Fn() -> bool,
     ) -> Result<Artifact, LoadError>;
+
+    /// The code of a module with this digest, if it was kept. Nothing is compiled.
+    fn kept(&self, _digest: ModuleDigest) -> Option<Artifact> {
+        None
+    }
 }

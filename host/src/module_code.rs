@@ -73,6 +73,10 @@ impl CodeSource for ConfigModules<'_> {
         let digest = Sha256::digest(&bytes).into();
         Ok(Box::new(ReadModule { of: self, file, bytes, digest }))
     }
+
+    fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
+        self.compiler.kept(digest)
+    }
 }
 
 impl FoundModule for ReadModule<'_> {

@@ -19,6 +19,11 @@ pub trait CodeSource: Sync {
         rule: usize,
         module: &'a ModuleSource,
     ) -> Result<Box<dyn FoundModule + 'a>, LoadError>;
+
+    /// The code of a module with this digest, if it is at hand and the module need not be read for it.
+    fn kept(&self, _digest: ModuleDigest) -> Option<Artifact> {
+        None
+    }
 }
 
 /// A module whose bytes are known.

@@ -180,6 +180,10 @@ impl Compile for CompileService {
             Some(Ok(artifact)) => artifact.try_clone().map_err(LoadError::Read),
         }
     }
+
+    fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
+        self.find(&CodeKey::new(digest, self.compiler))
+    }
 }
 
 impl From<Refusal> for LoadError {

@@ -3,7 +3,7 @@
 //! It reads them, numbers their doors and rules, and gives the processes that keep doors their tables before the engine hears of them. It
 //! outlives engines, so no number is ever given twice, and what hangs while one engine asks for it is known to the next.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, OwnedFd};
@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use postern_config::{Config, OneTime};
 use postern_link::{Reply, Talk, serve};
-use postern_sandbox::{Artifact, ArtifactCode, FoundModule, LoadError};
+use postern_sandbox::{Artifact, ArtifactCode, CodeSource, FoundModule, LoadError, ModuleDigest};
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, memfd_create};
 
@@ -54,6 +54,9 @@ pub(crate) struct ReadingService {
 /// Which barriers are missing around the daemon's processes, as far as that is known, a line each.
 pub(crate) type MissingBarriers = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
+/// Finds the module of a rule.
+type FindModule<'a> = &'a dyn Fn() -> Result<Box<dyn FoundModule + 'a>, LoadError>;
+
 #[derive(Default)]
 struct State {
     doors: DoorNumbers,
@@ -81,6 +84,8 @@ struct Reading {
     config: Option<Arc<Config>>,
     /// If it can be put in place.
     doors: Option<Arc<DoorsTable>>,
+    /// Which modules its rules run, by the rules' places, as far as that was asked for.
+    modules: HashMap<u32, ModuleDigest>,
 }
 
 impl ReadingService {
@@ -152,14 +157,23 @@ impl ReadingService {
             // Each of these may hang.
             ReadingRequest::FindModule { ticket, place } => {
                 return self.work(reply, move |service| {
-                    service.module(engine, ticket, place, |module| {
-                        Ok((ModuleAnswer::Found { digest: module.digest() }, None))
+                    service.module(engine, ticket, place, |_, find| {
+                        let digest = find()?.digest();
+                        service.note_module(engine, ticket, place, digest);
+                        Ok((ModuleAnswer::Found { digest }, None))
                     })
                 });
             }
             ReadingRequest::Code { ticket, place, anew } => {
                 return self.work(reply, move |service| {
-                    service.module(engine, ticket, place, |module| code_of(module, anew))
+                    // What was read a moment ago is not read again if what it is suffices.
+                    let found = service.found(engine, ticket, place).filter(|_| !anew);
+                    service.module(engine, ticket, place, |code, find| {
+                        match found.and_then(|digest| Some((digest, code.kept(digest)?))) {
+                            Some((digest, kept)) => with_code(digest, kept),
+                            None => find().and_then(|module| with_code(module.digest(), module.code(anew)?)),
+                        }
+                    })
                 });
             }
             ReadingRequest::Journal { ticket } => {
@@ -217,7 +231,13 @@ impl ReadingService {
         state.readings.values().for_each(|older| older.preparation.overtake());
         // Those for engines before may hang as well.
         let preparation = self.origin.begin(avoids || self.origin.reading_now() >= MOST_STUCK);
-        let reading = Reading { table, preparation: Arc::clone(&preparation), config: None, doors: None };
+        let reading = Reading {
+            table,
+            preparation: Arc::clone(&preparation),
+            config: None,
+            doors: None,
+            modules: HashMap::new(),
+        };
         state.readings.insert(ticket, reading);
         state.bound();
         Ok((preparation, permit))
@@ -269,13 +289,27 @@ impl ReadingService {
         doing.into_iter().flatten().map(|doing| doing.to_string()).collect()
     }
 
-    /// Answers something about the module of a rule.
+    /// Which module the rule at this place was found to run.
+    fn found(&self, engine: u64, ticket: u64, place: u32) -> Option<ModuleDigest> {
+        self.of_ticket(engine, ticket, |reading| reading.modules.get(&place).copied())
+    }
+
+    fn note_module(&self, engine: u64, ticket: u64, place: u32, digest: ModuleDigest) {
+        let mut state = self.lock();
+        if state.engine == engine
+            && let Some(reading) = state.readings.get_mut(&ticket)
+        {
+            reading.modules.insert(place, digest);
+        }
+    }
+
+    /// Answers something about the module of a rule; `answer` gets what finds it.
     fn module(
         &self,
         engine: u64,
         ticket: u64,
         place: u32,
-        answer: impl FnOnce(&dyn FoundModule) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError>,
+        answer: impl FnOnce(&dyn CodeSource, FindModule<'_>) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError>,
     ) -> (ReadingAnswer, Option<OwnedFd>) {
         let found = self.of_ticket(engine, ticket, |reading| {
             Some((Arc::clone(&reading.preparation), Arc::clone(reading.config.as_ref()?)))
@@ -285,9 +319,7 @@ impl ReadingService {
         let Some(rule) = config.rules.get(place) else { return (unknown(), None) };
         let is_strict = config.confinement.is_strict;
         let code = preparation.code(&config);
-        let (answer, descriptor) = code
-            .find(place, &rule.module)
-            .and_then(|module| answer(&*module))
+        let (answer, descriptor) = answer(&*code, &|| code.find(place, &rule.module))
             .and_then(|answer| if is_strict { self.held_strictly(answer) } else { Ok(answer) })
             .unwrap_or_else(|error| (error.into(), None));
         (ReadingAnswer::Module(answer), descriptor)
@@ -443,13 +475,15 @@ impl From<LoadError> for ModuleAnswer {
 }
 
 /// The code of a module, and a descriptor of it.
-fn code_of(module: &dyn FoundModule, anew: bool) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError> {
-    let Artifact { kind, code } = module.code(anew)?;
+fn with_code(
+    digest: ModuleDigest,
+    Artifact { kind, code }: Artifact,
+) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError> {
     let file = match code {
         ArtifactCode::File(file) => file.into(),
         ArtifactCode::Bytes(bytes) => in_memory(&bytes).map_err(LoadError::Read)?,
     };
-    Ok((ModuleAnswer::Code { digest: module.digest(), kind: kind.number() }, Some(file)))
+    Ok((ModuleAnswer::Code { digest, kind: kind.number() }, Some(file)))
 }
 
 fn unknown() -> ReadingAnswer {

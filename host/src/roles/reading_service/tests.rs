@@ -6,12 +6,13 @@ use std::path::Path;
 use std::sync::Condvar;
 use std::time::Instant;
 
+use crate::compile::Compile;
 use crate::module_code::{CodeProvider, Modules};
 use crate::signals::Signals;
 use crate::systemd::ServiceManager;
 use postern_config::{Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, Trust};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, Observer, RuleId, TenantId};
-use postern_sandbox::{Loader, Runtime};
+use postern_sandbox::{Compiler, Loader, Runtime};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -143,6 +144,56 @@ fn shown(prepared: &Prepared) -> String {
         generation.rules.iter().map(|rule| rule.id.to_string()).collect::<Vec<_>>()
     };
     format!("{config:#?} {:#?} {refused:#?}", generation.as_ref().map(rules))
+}
+
+/// Compiles in this process, and keeps the code of the module that came last.
+struct KeepsLast(Compiler, Mutex<Option<(ModuleDigest, Artifact)>>);
+
+impl Compile for KeepsLast {
+    fn compile(
+        &self,
+        digest: ModuleDigest,
+        bytes: &[u8],
+        _anew: bool,
+        _is_overtaken: &dyn Fn() -> bool,
+    ) -> Result<Artifact, LoadError> {
+        let artifact = self.0.compile(bytes)?;
+        *self.1.lock().unwrap() = Some((digest, artifact.try_clone().map_err(LoadError::Read)?));
+        Ok(artifact)
+    }
+
+    fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
+        let kept = self.1.lock().unwrap();
+        kept.as_ref().filter(|(of, _)| *of == digest).and_then(|(_, artifact)| artifact.try_clone().ok())
+    }
+}
+
+#[test]
+fn a_module_whose_code_is_kept_is_read_once() {
+    let dir = tempfile::tempdir().unwrap();
+    let module = dir.path().join("mine.wasm");
+    let restore = || fs::write(&module, postern_sandbox::stock::bytes("sequence")).unwrap();
+    let remove = || fs::remove_file(&module).unwrap();
+    fs::create_dir(dir.path().join("rules")).unwrap();
+    fs::write(dir.path().join("postern.toml"), CONFIG.split("[tenants").next().unwrap()).unwrap();
+    fs::write(dir.path().join("rules/h.toml"), RULE.replace("\"sequence\"", &format!("{module:?}"))).unwrap();
+    restore();
+    let source = Arc::new(PosternToml::new(dir.path().join("postern.toml"), Trust::Anybody));
+    let code = Arc::new(KeepsLast(Compiler::new().unwrap(), Mutex::default()));
+    let origin = Arc::new(LocalOrigin::new(source, code, Arc::new(())));
+    let service = ReadingService::start(origin, Some(true), Arc::new(Kept::default()), Box::new(Vec::new));
+    let origin = engine(&service);
+    let preparation = origin.prepare(1, false);
+    let config = preparation.read().reading.config.unwrap();
+    let code = preparation.code(&config);
+    let found = code.find(0, &config.rules[0].module).unwrap();
+    remove();
+    assert!(found.code(false).is_err(), "nothing is kept yet");
+    restore();
+    assert!(found.code(false).is_ok());
+    remove();
+    assert!(found.code(false).is_ok(), "it need not be read for that");
+    assert!(found.code(true).is_err(), "what was kept is no good");
 }
 
 #[test]
