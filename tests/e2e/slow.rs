@@ -305,6 +305,23 @@ fn a_start_from_a_disk_that_hangs_is_told_and_can_be_stopped() {
 }
 
 #[test]
+fn what_hangs_before_the_guard_is_up_is_replaced_without_a_signal() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let setup = posternd(&lab).rule("knock", KNOCK);
+    let Some(disk) = HungDisk::mount("") else { return };
+    symlink(disk.file(), setup.dir().join("postern.toml")).expect("the folder is ours");
+    let daemon = setup.launch();
+    daemon.wait_for("slow", |_| true);
+    daemon.write("postern.toml", SSH_2S);
+    daemon.wait_for("ready", |_| true);
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    daemon.stop();
+}
+
+#[test]
 fn what_a_newer_change_may_guard_is_not_let_go_of() {
     let Some(lab) = Lab::if_possible() else { return };
     let _web = lab.tcp_service(80);

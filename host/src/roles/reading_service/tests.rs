@@ -524,6 +524,50 @@ fn what_hangs_is_named_and_avoided_also_by_the_next_engine() {
 }
 
 #[test]
+fn modules_are_given_up_once_a_newer_configuration_was_read_and_not_before() {
+    let source = Arc::new(Hanging::default());
+    let origin = LocalOrigin::new(Arc::<Hanging>::clone(&source), code(), Arc::new(()));
+    let older = origin.begin(false);
+    let config = older.read_files().config.unwrap();
+    let find = || older.code(&config).find(0, &config.rules[0].module).map(drop);
+    source.hold(&["/hangs/one"]);
+    let newer = origin.begin(false);
+    older.overtake();
+    thread::scope(|scope| {
+        let reading = scope.spawn(|| newer.read_files());
+        while newer.doing_now().is_empty() {
+            thread::yield_now();
+        }
+        let found = find();
+        source.hold(&[]);
+        reading.join().unwrap();
+        assert!(found.is_ok(), "the newer one may hang for ever");
+    });
+    assert!(matches!(find(), Err(LoadError::Overtaken)));
+}
+
+#[test]
+fn a_configuration_that_wants_every_barrier_is_refused_once_one_has_run() {
+    let world = World::new();
+    world.write("postern.toml", &format!("sandbox = \"strict\"\n{CONFIG}"));
+    let source = Arc::new(PosternToml::new(world.dir.path().join("postern.toml"), Trust::Anybody));
+    let origin = Arc::new(LocalOrigin::new(source, code(), Arc::new(())));
+    let missing = Box::new(|| vec!["engine: own user".to_owned(), "doorman: own user".to_owned()]);
+    let service = ReadingService::start(origin, Some(true), Arc::<Kept>::clone(&world.kept), missing);
+    let remote = engine(&service);
+    // The supervisor ends a start.
+    let numbers = remote.prepare(1, false).read().numbers.expect("a table");
+    remote.in_force(numbers.table, &[]);
+    let refused = |remote: &RemoteOrigin| {
+        let mistakes = remote.prepare(2, false).read().reading.mistakes;
+        let [mistake] = &mistakes[..] else { panic!("{mistakes:?}") };
+        assert!(mistake.to_string().ends_with("for want of engine: own user and 1 more"), "{mistake}");
+    };
+    refused(&remote);
+    refused(&engine(&service));
+}
+
+#[test]
 fn readings_that_hang_are_bounded_whatever_an_engine_asks() {
     let (source, service) = hanging();
     let engine = engine(&service);
