@@ -45,6 +45,8 @@ use tables::Tables;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// How long there may be no engine before the runner closes by itself what is due: the next one is there sooner, if there is one.
 const ALONE: Duration = Duration::from_secs(2);
+/// How soon it looks again whether what a command runs for can be handed over.
+const SOON: Duration = Duration::from_millis(20);
 /// How often it looks whether anything is due.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -205,6 +207,7 @@ impl Serving {
             if is_engine_ready {
                 self.serve_engine();
             }
+            self.hand_over();
             if looked.elapsed() >= LOOK {
                 looked = Instant::now();
                 self.close_due();
@@ -219,7 +222,13 @@ impl Serving {
             fds.push(PollFd::new(engine, engine.wanted()));
         }
         // An engine closes what is due itself; there is nothing to look for meanwhile.
-        let timeout = Timespec::try_from(LOOK).ok().filter(|_| self.engine.is_none());
+        let pause = match &self.engine {
+            // A command has ended, but its place among those that run is given up a little later.
+            Some(_) if self.is_handing_over => Some(SOON),
+            Some(_) => None,
+            None => Some(LOOK),
+        };
+        let timeout = pause.and_then(|pause| Timespec::try_from(pause).ok());
         let _ = poll(&mut fds, timeout.as_ref());
         fds.get(2).is_some_and(|fd| !fd.revents().is_empty())
     }
