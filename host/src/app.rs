@@ -2,18 +2,14 @@
 
 mod start;
 
-use std::io;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
-use postern_config::{Config, ConfigSource, PosternToml, RuleFile, Trust};
+use postern_config::{Config, RuleFile};
 use postern_core::{Event, Observer, OpeningKey, Release, Report, What};
 use postern_link::WhyNotInPlace;
 use postern_sandbox::{Generation, Pool};
-use rustix::process::geteuid;
-use rustix::thread::{CapabilitySet, capabilities};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::task::spawn_blocking;
@@ -22,21 +18,19 @@ use tokio::time::{Instant, sleep_until};
 use crate::assemble::RefusedTenant;
 use crate::captures::Captures;
 use crate::clock::until;
-use crate::compile::CompileService;
 use crate::doors::policy_of_recorded;
 use crate::effects::{Effects, ServiceStatus};
+use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::guarding::ReleaseTimer;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
-use crate::observe::{LogOfAll, report_refused_reload, report_refused_tenant};
-use crate::open_files;
-use crate::origin::{LocalOrigin, Origin};
+use crate::observe::{report_refused_reload, report_refused_tenant};
+use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::probing::Probing;
 use crate::reload::Reloads;
-use crate::roles::supervisor::{Supervised, supervise};
 use crate::shared_engine::SharedEngine;
-use crate::signals::{SignalTeller, Signals};
+use crate::signals::Signals;
 use crate::state;
 use crate::watchdog::{Due, Watchdog};
 use start::Begun;
@@ -48,122 +42,19 @@ const LAST_CALL: Duration = Duration::from_secs(1);
 /// How long the report of a new generation waits for the kernel's filters, before it is made all the same.
 const LISTENING: Duration = Duration::from_secs(1);
 
-/// Runs the daemon on `postern.toml` at `file` until a signal stops it; `trust` says which owners' files are accepted, and `log` gets every
-/// report. With a process for each power, unless that is not wanted or cannot be had.
+/// Runs until a signal stops it, or the configuration is refused at the start. `tried` is called once everything was tried.
 ///
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are reported, and are an [`Exit`].
-pub fn run(file: &Path, trust: Trust, one_process: bool, log: LogOfAll) -> anyhow::Result<Exit> {
-    let goes_on = Box::new(|| true);
-    let source = Arc::new(PosternToml::new(file.to_owned(), trust));
-    let shell = Shell::start()?;
-    let ended = match why_one_process(one_process) {
-        None => shell.supervise(source, log, goes_on)?,
-        Some(detail) => {
-            log.relay.report(&Report::new(What::OneProcess { detail: detail.into() }));
-            shell.run(source, log.relay, goes_on)?
-        }
-    };
-    Ok(ended.exit)
-}
-
-/// Why the daemon is one process; none if it is several.
-pub(crate) fn why_one_process(is_wanted: bool) -> Option<String> {
-    let user = geteuid();
-    let why = match (is_wanted, user.is_root()) {
-        (true, _) => "as the command line says",
-        (false, false) => "it was not started as root",
-        (false, true) => return None,
-    };
-    let may_filter = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
-    let change = if may_filter { "change the packet filter, " } else { "" };
-    Some(format!(
-        "{why}. What parses packets and runs rules has no process and no user of its own, no Landlock, no list of system calls and no \
-         no_new_privs: it may {change}run programs, and read and write files, as user {}",
-        user.as_raw()
-    ))
-}
-
-/// How the daemon ended, and which signal made it end.
-pub(crate) struct Ended {
-    pub(crate) exit: Exit,
-    pub(crate) signal: Option<i32>,
-}
-
-/// Called once, when everything runs and every interface has been tried, with or without success: everything about the start has been
-/// reported. The daemon ends if it returns false.
-pub(crate) type Tried = Box<dyn FnOnce() -> bool>;
-
-/// What the daemon runs in. From its start on signals are caught: an early one is handled late, but does not kill the process.
-pub(crate) struct Shell {
-    runtime: tokio::runtime::Runtime,
+pub(crate) async fn run(
+    effects: Effects,
     signals: Signals,
-}
-
-impl Shell {
-    pub(crate) fn start() -> io::Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let signals = {
-            let _inside = runtime.enter();
-            Signals::catch()?
-        };
-        Ok(Self { runtime, signals })
-    }
-
-    /// Runs the daemon on any configuration; as [`run`].
-    pub(crate) fn run(
-        self,
-        source: Arc<dyn ConfigSource>,
-        observer: Arc<dyn Observer>,
-        tried: Tried,
-    ) -> anyhow::Result<Ended> {
-        open_files::raise_limit();
-        let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
-        let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
-        origin.lacks(vec!["more than one process".to_owned()]);
-        self.run_with(Effects::at_hand(Arc::new(origin)), observer, tried)
-    }
-
-    /// As [`Shell::start`], for a process whose supervisor catches the signals.
-    pub(crate) fn told() -> io::Result<(Self, SignalTeller)> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let (teller, signals) = {
-            let _inside = runtime.enter();
-            Signals::told()?
-        };
-        Ok((Self { runtime, signals }, teller))
-    }
-
-    /// Has other processes run the configurations of `source`.
-    pub(crate) fn supervise(
-        self,
-        source: Arc<dyn ConfigSource>,
-        log: LogOfAll,
-        tried: Tried,
-    ) -> anyhow::Result<Ended> {
-        let Self { runtime, signals } = self;
-        let ended = runtime.block_on(supervise(Supervised { source, log, tried, signals }));
-        runtime.shutdown_background();
-        ended
-    }
-
-    /// As [`Shell::run`], wherever the effects are.
-    pub(crate) fn run_with(
-        self,
-        effects: Effects,
-        observer: Arc<dyn Observer>,
-        tried: Tried,
-    ) -> anyhow::Result<Ended> {
-        let Self { runtime, signals } = self;
-        let ended = runtime.block_on(async {
-            match App::start(effects, signals, observer, tried).await? {
-                Begun::App(app) => Ok(app.run().await),
-                Begun::Ended(ended) => Ok(ended),
-            }
-        });
-        // What still runs has had its time to end.
-        runtime.shutdown_background();
-        ended
+    observer: Arc<dyn Observer>,
+    tried: Tried,
+) -> anyhow::Result<Ended> {
+    match App::start(effects, signals, observer, tried).await? {
+        Begun::App(app) => Ok(app.run().await),
+        Begun::Ended(ended) => Ok(ended),
     }
 }
 

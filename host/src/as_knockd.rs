@@ -14,12 +14,14 @@ use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::app::{Ended, Shell, why_one_process};
 use crate::compile::CompileService;
+use crate::ended::Ended;
 use crate::exit::Exit;
 use crate::load_rules::load_rules;
 use crate::module_code::Modules;
 use crate::observe::{Context, Foreign, Line, Log, LogOfAll, Observers, words};
+use crate::run::{run_source, why_one_process};
+use crate::shell::Shell;
 
 /// What the daemon's other processes report: everything, since knockd's own words are made of it.
 const ROLES_LOG: &str = "warn,postern=debug";
@@ -48,11 +50,8 @@ impl Daemon for Shell {
         };
         let heard = tracing_subscriber::registry().with(foreign.with_filter(LevelFilter::WARN)).try_init();
         heard.map_err(|error| error.to_string())?;
-        let ended = if why_one_process(false).is_none() {
-            self.supervise(source, LogOfAll { relay: observer, filter: ROLES_LOG.to_owned() }, tried)
-        } else {
-            Self::run(self, source, observer, tried)
-        };
+        let log = LogOfAll { relay: observer, filter: ROLES_LOG.to_owned() };
+        let ended = run_source(self, source, log, tried, why_one_process(false).is_some());
         let Ended { exit, signal } = ended.map_err(|error| chain(&*error).to_string())?;
         Ok(signal.filter(|_| exit == Exit::Success))
     }

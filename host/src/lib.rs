@@ -1,7 +1,7 @@
 //! The daemon `posternd`: captures packets, has rules judge them, opens and closes doors.
 //!
 //! In the order of a packet's way: `postern-capture` makes a knock of a frame, `postern-sandbox` has rules judge it, `postern-core`
-//! decides what becomes of the verdict, and the doors carry it out. [`app`] owns all of it.
+//! decides what becomes of the verdict, and the doors carry it out. `app` owns all of it.
 
 pub mod command_doors;
 mod doors;
@@ -36,15 +36,18 @@ mod state;
 pub mod systemd;
 mod watchdog;
 
-pub mod app;
+mod app;
 pub mod as_knockd;
 pub mod check;
 pub mod cli;
 pub mod clock;
+mod ended;
 pub mod exit;
 mod guarding;
 mod main_loop_event;
 pub mod observe;
 pub mod role;
+pub mod run;
+mod shell;
 
 pub use load_rules::load_rules;

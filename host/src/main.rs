@@ -7,7 +7,7 @@ use clap::Parser;
 use postern_text::{chain, panic, terminal};
 use posternd::cli::{Cli, Command};
 use posternd::exit::Exit;
-use posternd::{app, as_knockd, check, observe};
+use posternd::{as_knockd, check, observe, roles, run};
 
 /// The exit code of a wrong command line.
 const USAGE: u8 = 2;
@@ -35,11 +35,11 @@ fn main() -> ExitCode {
         Err(help) => help.exit(),
     };
     let done = match command_line.command {
-        Command::Role { role } => return role.run(),
+        Command::Role { role } => return roles::run(role),
         Command::Knockd { options } => return as_knockd::run(options.into_iter()),
-        Command::Run(run) => {
-            observe::start(run.log_format, &run.log_level).and_then(|(log, _until_the_end)| {
-                app::run(&run.file.config, run.file.trust(), run.one_process, log)
+        Command::Run(args) => {
+            observe::start(args.log_format, &args.log_level).and_then(|(log, _until_the_end)| {
+                run::run(&args.file.config, args.file.trust(), args.one_process, log)
             })
         }
         Command::Check(file) => check::check(&file.config, file.trust()),

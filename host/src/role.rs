@@ -1,19 +1,15 @@
-//! Role: what a process of the daemon's own does that is not the first: `posternd role NAME`, which nobody calls by hand.
+//! Role: what a process of the daemon does that is not the first, and how it is started: `posternd role NAME`, which nobody calls by hand.
 //!
 //! Standard input of such a process is its link to the one that started it.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::Command;
 
 use clap::ValueEnum;
 use postern_link::Talk;
-use postern_text::{chain, terminal};
 use rustix::fs::{Mode, OFlags, open};
-
-use crate::compile;
-use crate::roles::{doorman, engine, runner};
 
 /// What such a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -29,19 +25,6 @@ pub enum Role {
 }
 
 impl Role {
-    /// Does it; the process ends then.
-    #[must_use]
-    pub fn run(self) -> ExitCode {
-        // It was executed by a descriptor, and is called after its number.
-        let _ = std::fs::write("/proc/self/comm", format!("postern-{}", self.name()));
-        match self {
-            Self::Compiler => compile::run_compiler(),
-            Self::Doorman => status("doorman", doorman::run()),
-            Self::Engine => status("engine", engine::run()),
-            Self::Runner => status("runner", runner::run()),
-        }
-    }
-
     /// Its name on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -49,17 +32,6 @@ impl Role {
             Self::Doorman => "doorman",
             Self::Engine => "engine",
             Self::Runner => "runner",
-        }
-    }
-}
-
-/// The status of a role that ended; what it could not tell its supervisor is said on standard error.
-fn status(role: &str, done: anyhow::Result<()>) -> ExitCode {
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            drop(terminal::err(format_args!("posternd: the {role} ends: {}", chain(&*error))));
-            ExitCode::FAILURE
         }
     }
 }

@@ -15,5 +15,34 @@ mod rule_numbers;
 pub mod runner;
 pub(crate) mod supervisor;
 
+use std::fs;
+use std::process::ExitCode;
+
+use postern_text::{chain, terminal};
+
+use crate::compile;
+use crate::role::Role;
+
 pub(crate) use doors_table::{DoorsTable, TableHolders};
 pub(crate) use reading_service::ReadingService;
+
+/// Does what a role does; the process ends then.
+#[must_use]
+pub fn run(role: Role) -> ExitCode {
+    // It was executed by a descriptor, and is called after its number.
+    let _ = fs::write("/proc/self/comm", format!("postern-{}", role.name()));
+    let done = match role {
+        Role::Compiler => return compile::run_compiler(),
+        Role::Doorman => doorman::run(),
+        Role::Engine => engine::run(),
+        Role::Runner => runner::run(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // What could not be told to the supervisor; if standard error is gone nobody can be told.
+            drop(terminal::err(format_args!("posternd: the {} ends: {}", role.name(), chain(&*error))));
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -19,14 +19,16 @@ use postern_text::panic::PastPanic;
 use super::begin::{RoleStart, WhatHolds, confine};
 use super::engine_messages::{EngineStart, FromEngine, MOST_TO_ENGINE, ToEngine};
 use super::remote_origin::RemoteOrigin;
-use crate::app::{Ended, Shell};
+use crate::app;
 use crate::command_doors::CommandDoors;
 use crate::effects::{Effects, Keepers, ServiceStatus};
+use crate::ended::Ended;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::net_doors::NetDoors;
 use crate::open_files;
 use crate::remote_doorman::{Reconnector, RemoteDoorman};
 use crate::remote_runner::{RemoteRunner, RunnerReconnector};
+use crate::shell::Shell;
 use crate::signals::SignalTeller;
 
 /// How long the supervisor may leave a message of the engine's unread before the engine ends.
@@ -99,7 +101,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         marker.mark();
         true
     });
-    let ended = shell.run_with(effects, observer, tried);
+    let ended = shell.run(|signals| app::run(effects, signals, observer, tried));
     match ended {
         Ok(Ended { exit, signal }) => {
             supervisor.send(&FromEngine::Ended { exit: exit.number(), signal }, &[])?;

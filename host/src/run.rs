@@ -1,0 +1,72 @@
+//! Run: a daemon of several processes, or of one where that is wanted or nothing else can be had.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use postern_config::{ConfigSource, PosternToml, Trust};
+use postern_core::{Observer, Report, What};
+use rustix::process::geteuid;
+use rustix::thread::{CapabilitySet, capabilities};
+
+use crate::app;
+use crate::compile::CompileService;
+use crate::effects::Effects;
+use crate::ended::{Ended, Tried};
+use crate::exit::Exit;
+use crate::observe::LogOfAll;
+use crate::open_files;
+use crate::origin::LocalOrigin;
+use crate::roles::supervisor::{Supervised, supervise};
+use crate::shell::Shell;
+
+/// Runs the daemon on `postern.toml` at `file` until a signal stops it; `trust` says which owners' files are accepted, and `log` gets every
+/// report. With a process for each power, unless that is not wanted or cannot be had.
+///
+/// # Errors
+/// If the system does not let it work. Mistakes in the configuration are reported, and are an [`Exit`].
+pub fn run(file: &Path, trust: Trust, one_process: bool, log: LogOfAll) -> anyhow::Result<Exit> {
+    let source = Arc::new(PosternToml::new(file.to_owned(), trust));
+    let one_process = why_one_process(one_process);
+    if let Some(why) = &one_process {
+        log.relay.report(&Report::new(What::OneProcess { detail: why.into() }));
+    }
+    let ended = run_source(Shell::start()?, source, log, Box::new(|| true), one_process.is_some())?;
+    Ok(ended.exit)
+}
+
+/// Runs the daemon on any configuration; as [`run`].
+pub(crate) fn run_source(
+    shell: Shell,
+    source: Arc<dyn ConfigSource>,
+    log: LogOfAll,
+    tried: Tried,
+    one_process: bool,
+) -> anyhow::Result<Ended> {
+    if !one_process {
+        return shell.run(|signals| supervise(Supervised { source, log, tried, signals }));
+    }
+    open_files::raise_limit();
+    let observer: Arc<dyn Observer> = log.relay;
+    let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
+    let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
+    origin.lacks(vec!["more than one process".to_owned()]);
+    let effects = Effects::at_hand(Arc::new(origin));
+    shell.run(|signals| app::run(effects, signals, observer, tried))
+}
+
+/// Why the daemon is one process; none if it is several.
+pub(crate) fn why_one_process(is_wanted: bool) -> Option<String> {
+    let user = geteuid();
+    let why = match (is_wanted, user.is_root()) {
+        (true, _) => "as the command line says",
+        (false, false) => "it was not started as root",
+        (false, true) => return None,
+    };
+    let may_filter = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::NET_ADMIN));
+    let change = if may_filter { "change the packet filter, " } else { "" };
+    Some(format!(
+        "{why}. What parses packets and runs rules has no process and no user of its own, no Landlock, no list of system calls and no \
+         no_new_privs: it may {change}run programs, and read and write files, as user {}",
+        user.as_raw()
+    ))
+}
