@@ -41,7 +41,7 @@ impl Daemon for Shell {
         self,
         source: Arc<dyn ConfigSource>,
         log: Box<dyn Observer>,
-        tried: Box<dyn FnOnce() -> bool>,
+        tried: Box<dyn FnOnce() -> bool + Send>,
     ) -> Result<Option<i32>, String> {
         let observer = Arc::new(Observers::new(KnockdLines(log), Some(Severity::Debug)));
         let foreign = {

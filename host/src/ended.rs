@@ -10,4 +10,4 @@ pub(crate) struct Ended {
 
 /// Called once, when everything runs and every interface has been tried, with or without success: everything about the start has been
 /// reported. The daemon ends if it returns false.
-pub(crate) type Tried = Box<dyn FnOnce() -> bool>;
+pub(crate) type Tried = Box<dyn FnOnce() -> bool + Send>;

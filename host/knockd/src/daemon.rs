@@ -23,7 +23,7 @@ pub trait Daemon: Sized {
         self,
         source: Arc<dyn ConfigSource>,
         log: Box<dyn Observer>,
-        tried: Box<dyn FnOnce() -> bool>,
+        tried: Box<dyn FnOnce() -> bool + Send>,
     ) -> Result<Option<i32>, String>;
 
     /// A report in the daemon's own words, for what knockd has no message for.

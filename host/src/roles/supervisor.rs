@@ -10,7 +10,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -22,6 +22,7 @@ use postern_link::{
     ToRunner,
 };
 use postern_text::chain;
+use postern_text::panic::PastPanic;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -56,8 +57,8 @@ enum Happening {
     Doorman(u64, FromRole<FromDoorman>),
     Runner(u64, FromRole<FromRunner>),
     Engine(u64, FromRole<FromEngine>),
-    /// Every interface of this engine has been tried, with or without success, and that was reported.
-    Tried(u64),
+    /// Everything was tried, and nobody wants the daemon any more.
+    NotWanted,
 }
 
 /// What an engine must have before it gives its rights up, as the configuration says it now.
@@ -105,7 +106,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         engine_number: 0,
         guards: HashMap::new(),
         last_ticket: 0,
-        tried: Some(tried),
+        tried: Arc::new(Mutex::new(Some(tried))),
         stopping: None,
         has_run: false,
         gathering: Gathering::start(Arc::clone(&relay)).context("reports cannot be gathered")?,
@@ -193,7 +194,8 @@ struct Supervisor {
     /// Who waits for the guard doors of a request.
     guards: HashMap<u64, oneshot::Sender<Result<Posture, NotInPlace>>>,
     last_ticket: u64,
-    tried: Option<Tried>,
+    /// Called between the reports of what was tried and all that come later.
+    tried: Arc<Mutex<Option<Tried>>>,
     /// The signal that stops the daemon, and until when its engine may take.
     stopping: Option<(i32, Instant)>,
     /// Whether an engine has run: then a refused configuration is no reason to end.
@@ -297,15 +299,9 @@ impl Supervisor {
             Happening::Engine(number, FromRole::Message(message, _)) if self.engine.is(number) => {
                 return self.heard_engine(message);
             }
-            Happening::Tried(number) if self.engine.is(number) => {
-                if let Some(tried) = self.tried.take()
-                    && !tried()
-                {
-                    return Some(Ended { exit: Exit::Success, signal: None });
-                }
-            }
+            Happening::NotWanted => return Some(Ended { exit: Exit::Success, signal: None }),
             // What a process before the one that has the role now said.
-            Happening::Doorman(..) | Happening::Runner(..) | Happening::Engine(..) | Happening::Tried(_) => {}
+            Happening::Doorman(..) | Happening::Runner(..) | Happening::Engine(..) => {}
         }
         None
     }
@@ -566,7 +562,14 @@ impl Supervisor {
         let tell = move |number, from| drop(events.send(Happening::Engine(number, from)));
         let engine = RoleProcess::start(&self.program, Role::Engine, number, MOST_FROM_ENGINE, tell)?;
         let events = self.events.clone();
-        let reports = self.reports(move || drop(events.send(Happening::Tried(number))))?;
+        let tried = Arc::clone(&self.tried);
+        let reports = self.reports(move || {
+            if let Some(tried) = tried.lock().past_panic().take()
+                && !tried()
+            {
+                let _ = events.send(Happening::NotWanted);
+            }
+        })?;
         let (of_engine, readings) = Talk::pair()?;
         let ((to_doorman, of_doorman), (to_runner, of_runner)) = (OrderLink::pair()?, OrderLink::pair()?);
         let start = EngineStart {
