@@ -46,6 +46,7 @@ pub mod exit;
 mod guarding;
 mod main_loop_event;
 pub mod observe;
+mod pace;
 pub mod role;
 pub mod run;
 mod shell;

@@ -155,6 +155,19 @@ fn the_articles_configuration_runs_both_commands_for_both_kinds_of_address() {
 }
 
 #[test]
+fn commands_get_no_link_of_the_daemon() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let conf =
+        ARTICLE.replace("DIR/iptables -I INPUT", "ls -l /proc/self/fd > DIR/files; DIR/iptables -I INPUT");
+    let knockd = Knockd::start(&lab, &conf, &[], &[]);
+    lab.knock(CLIENT4, "1111/udp 2222/udp");
+    knockd.lines("journal", 1);
+    let files = knockd.read("files");
+    assert!(files.contains(" 0 -> /dev/null\n") && !files.contains("socket:"), "{files}");
+    assert_eq!(knockd.end(Signal::TERM).code(), Some(15));
+}
+
+#[test]
 fn which_commands_run_depends_on_the_kind_of_address_and_on_what_is_there() {
     let Some(lab) = Lab::if_possible() else { return };
     let conf = "\

@@ -15,6 +15,7 @@ mod files;
 mod guard_door;
 mod guarding;
 mod hostile;
+mod hostile_engine;
 mod journal;
 mod kills;
 mod knock;

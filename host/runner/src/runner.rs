@@ -286,7 +286,7 @@ impl Runner {
     async fn run_now(&self, run: &JobCommand) -> Result<(), String> {
         match run {
             JobCommand::Argv(run) => run.perform(self.running.get()).await,
-            JobCommand::Shell(run) => run.perform(&*self.observer).await,
+            JobCommand::Shell(run) => run.perform(&*self.observer, self.input()).await,
             JobCommand::Recorded(record) => match &record.close {
                 Close::Argv { argv, values, limit, user } => {
                     argv::ArgvCommand::recorded(argv, values, *limit, user.clone())
@@ -294,10 +294,19 @@ impl Runner {
                         .await
                 }
                 Close::Shell { line } => {
-                    shell::run_recorded(line, record.client.address(), &record.door, &*self.observer).await;
+                    let (client, door) = (record.client.address(), record.door.as_str());
+                    shell::run_recorded(line, client, door, &*self.observer, self.input()).await;
                     Ok(())
                 }
             },
+        }
+    }
+
+    /// Commands that are noted for the next runner are those of a process of its own, whose standard input is a link.
+    fn input(&self) -> shell::CommandInput {
+        match self.running.get() {
+            Some(_) => shell::CommandInput::None,
+            None => shell::CommandInput::Inherited,
         }
     }
 

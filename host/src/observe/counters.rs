@@ -23,6 +23,14 @@ impl Default for Counts {
 }
 
 impl Counts {
+    /// A role may tell of any number: the count stays at the largest.
+    fn add(&self, reason: DropReason, more: u64) {
+        let before = self.0[reason as usize].fetch_add(more, Ordering::Relaxed);
+        if before.checked_add(more).is_none() {
+            self.0[reason as usize].store(u64::MAX, Ordering::Relaxed);
+        }
+    }
+
     fn of(&self, reason: DropReason) -> u64 {
         self.0[reason as usize].load(Ordering::Relaxed)
     }
@@ -30,12 +38,12 @@ impl Counts {
 
 impl Counters {
     pub(super) fn count(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
-        self.0.with(tenant, |counts| counts.0[reason as usize].fetch_add(count, Ordering::Relaxed));
+        self.0.with(tenant, |counts| counts.add(reason, count));
     }
 
     /// Drops so far for this reason, of all tenants and of the machine.
     pub(crate) fn total(&self, reason: DropReason) -> u64 {
-        self.0.fold(0, |sum, counts| sum + counts.of(reason))
+        self.0.fold(0, |sum, counts| counts.of(reason).saturating_add(sum))
     }
 
     /// Drops so far, by name, without reasons that never occurred.

@@ -24,7 +24,7 @@ use super::line::Line;
 use super::lines::is_one_of_the_last;
 use super::{Context, Log, Observers, words};
 
-pub(crate) use gathering::Gathering;
+pub(crate) use gathering::{Gathering, ReportPace};
 pub(crate) use tube::ReportTube;
 
 /// An observer that also takes what other processes report.
@@ -33,6 +33,9 @@ pub trait Relay: Observer {
     #[doc(hidden)]
     fn relay(&self, message: &[u8]) -> bool;
 }
+
+/// The longest name of a tenant: it is that of a folder.
+const LONGEST_TENANT: usize = 255;
 
 /// Where everything is reported, by whatever process.
 #[derive(Clone)]
@@ -135,7 +138,9 @@ impl<L: Log> Relay for Observers<L> {
             Err(_) => return false,
         };
         for (tenant, reason, count) in drops {
-            self.counters.count(tenant.as_ref(), reason, count);
+            // A name of any length must not be kept.
+            let tenant = tenant.as_ref().filter(|tenant| tenant.to_string().len() <= LONGEST_TENANT);
+            self.counters.count(tenant, reason, count);
         }
         if self.least.is_some_and(|least| report.what.severity() <= least) {
             self.log.write(&report, &Context { suppressed, unsaid, counters: &self.counters });
@@ -147,7 +152,7 @@ impl<L: Log> Relay for Observers<L> {
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use postern_core::{RuleId, Severity};
     use rustix::net::{SendFlags, send};
@@ -172,7 +177,7 @@ mod tests {
 
     fn role(gathering: &Gathering, mark: impl Fn() + Send + 'static) -> (Observers<Teller>, Marker) {
         let (ours, of_role) = ReportTube::pair().unwrap();
-        gathering.add(ours, mark);
+        gathering.add(ours, &ReportPace::default(), mark);
         let tube = ReportTube::of_role(of_role);
         (Observers::new(Teller(tube.clone()), Some(Severity::Info)), Marker(tube))
     }
@@ -227,10 +232,52 @@ mod tests {
     }
 
     #[test]
+    fn a_role_that_reports_without_end_is_left_to_wait_also_if_it_is_started_anew() {
+        const SECONDS: u32 = 3;
+        let (kept, gathering) = gathering();
+        let pace = ReportPace::default();
+        let line = |text: &str| {
+            let report = Report::new(What::Library { severity: Severity::Error, text: text.into() });
+            let told = Told::Report { report, suppressed: None, unsaid: 0, drops: Vec::new() };
+            [b"12345678", &*serde_json::to_vec(&told).unwrap()].concat()
+        };
+        let (other, _marker) = role(&gathering, || {});
+        let begun = Instant::now();
+        for n in 1..=SECONDS {
+            let (ours, of_role) = ReportTube::pair().unwrap();
+            gathering.add(ours, &pace, || {});
+            while begun.elapsed() < Duration::from_secs(n.into()) {
+                if send(&of_role, &line("flood"), SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_err() {
+                    std::thread::yield_now();
+                }
+            }
+        }
+        other.report(&Report::new(stage(7)));
+        let waited = Instant::now();
+        while !kept.0.lock().unwrap().iter().any(|line| line.ends_with("stage 7")) {
+            assert!(waited.elapsed() < Duration::from_secs(10), "the other is not heard");
+        }
+        let floods = kept.0.lock().unwrap().iter().filter(|line| line.ends_with("flood")).count();
+        // A burst, what time brings, and what each process has taken at once.
+        let most = 4096 + 300 * begun.elapsed().as_secs() + 300 + u64::from(SECONDS) * 1024;
+        assert!((4096..most).contains(&(floods as u64)), "{floods} lines, {most} at most");
+        // What is taken at once is bounded in bytes as well.
+        let (ours, of_role) = ReportTube::pair().unwrap();
+        gathering.add(ours, &ReportPace::default(), || {});
+        let long = line(&"x".repeat(100 << 10));
+        let until = Instant::now() + Duration::from_secs(1);
+        while Instant::now() < until {
+            let _ = send(&of_role, &long, SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
+        let lines = kept.0.lock().unwrap().iter().filter(|line| line.contains("xxx")).count();
+        assert!((1..100).contains(&lines), "{lines} of 100 KiB");
+    }
+
+    #[test]
     fn what_is_no_report_is_passed_over() {
         let (kept, gathering) = gathering();
         let (ours, of_role) = ReportTube::pair().unwrap();
-        gathering.add(ours, || panic!("it is no mark"));
+        gathering.add(ours, &ReportPace::default(), || panic!("it is no mark"));
         let long = vec![b'x'; 200 << 10];
         for message in [&b"short"[..], b"12345678", b"12345678{\"Report\":1}", b"12345678\xff", &long] {
             let _ = send(&of_role, message, SendFlags::NOSIGNAL);

@@ -8,14 +8,26 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_link::TalkSender;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::pace::Pace;
 use crate::role::{OwnProgram, Role};
 
-/// How long a role may leave the supervisor's messages unread before it is ended: it stands still.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// What a role may send, and how long it may leave unread what it is sent.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Manners {
+    /// Most bytes of a message.
+    pub(super) most: usize,
+    /// After so long with a message unread it is ended: it stands still.
+    pub(super) patience: Duration,
+}
+
+/// No role has so much to say: one that does is left to wait.
+const PACE: Pace = Pace::per_second(200, 2000);
 
 /// A process that was started. It is killed when this is dropped, and reaped by a thread.
 #[derive(Debug)]
@@ -36,8 +48,8 @@ pub(super) enum FromRole<M> {
 }
 
 impl RoleProcess {
-    /// Starts the program as `role`. What it says, at most `most` bytes a message, and its end go to `events` with the number; they are called on
-    /// threads of their own.
+    /// Starts the program as `role`. What it says and its end go to `events` with the number; it is called on a thread of its own, and may wait
+    /// there: then the role waits.
     ///
     /// # Errors
     /// If the system has no process or no thread for it.
@@ -45,20 +57,30 @@ impl RoleProcess {
         program: &OwnProgram,
         role: Role,
         number: u64,
-        most: usize,
+        Manners { most, patience }: Manners,
         events: impl Fn(u64, FromRole<M>) + Send + 'static,
     ) -> io::Result<Self> {
         let (mut command, talk) = program.command(role)?;
         // A terminal's signals are the supervisor's. Dropping the command closes our copy of the role's end, so the talk ends with the role.
         let child = command.stdout(Stdio::null()).process_group(0).spawn()?;
         drop(command);
-        let (sender, mut receiver) = talk.split(Some(PATIENCE))?;
+        let (sender, mut receiver) = talk.split(Some(patience))?;
         let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
         let process = Self { number, started: Instant::now(), pid, sender: sender.clone() };
+        if let Some(pid) = pid {
+            let (process, sender) = (pidfd_open(pid, PidfdFlags::empty())?, sender.clone());
+            // Somebody else may have its end of the talk, which goes on then.
+            thread::Builder::new().name(format!("end-of-{}", role.name())).spawn(move || {
+                while poll(&mut [PollFd::new(&process, PollFlags::IN)], None) == Err(Errno::INTR) {}
+                sender.end();
+            })?;
+        }
         thread::Builder::new().name(format!("from-{}", role.name())).spawn(move || {
             let mut child = child;
+            let mut pace = PACE;
             // A message that is none ends the talk as well: whoever sends it is not what it should be.
             while let Ok(Some((message, descriptors))) = receiver.receive(most) {
+                thread::sleep(pace.take(1, Instant::now()));
                 events(number, FromRole::Message(message, descriptors));
             }
             sender.end();

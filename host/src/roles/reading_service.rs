@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_config::{Config, OneTime};
 use postern_link::{Reply, Talk, serve};
@@ -28,13 +28,19 @@ use crate::origin::{
     LocalOrigin, LocalPreparation, NumberedReading, Numbers, Origin as _, OriginFacts, Preparation as _,
     mistake_of_strict,
 };
+use crate::pace::Pace;
 use crate::patience::MOST_STUCK;
 use crate::plan::DoorNumbers;
 
 /// How long an engine may take nothing of what it asked for.
 const PATIENCE: Duration = Duration::from_secs(60);
-/// Most requests that are worked on at once, those of dead engines included: a disk may hang.
+/// Most requests of one engine that are worked on at once: a disk may hang.
 const MOST_REQUESTS: usize = 128;
+/// Most of all engines, those that are dead included.
+const MOST_OF_ALL: usize = 4 * MOST_REQUESTS;
+/// How often a configuration is read, however often an engine asks; and code made anew, which takes processors for seconds.
+const READS: Pace = Pace::per_second(50, 500);
+const MADE_ANEW: Pace = Pace::per_second(2, 2000);
 /// Most of them that read configurations for one engine, as many as it would ask for.
 const MOST_UNDER_WAY: usize = MOST_STUCK + 1;
 /// Most readings of one engine that are kept: those that may hang, the newest, and the one in force.
@@ -49,6 +55,8 @@ pub(crate) struct ReadingService {
     requests: Permits,
     /// Which barriers are missing around processes.
     missing: MissingBarriers,
+    /// Of readings, and of code that is made anew; of all engines together.
+    paces: Mutex<(Pace, Pace)>,
 }
 
 /// Which barriers are missing around the daemon's processes, as far as that is known, a line each.
@@ -68,6 +76,8 @@ struct State {
     engine: u64,
     /// How many configurations are being read for it.
     under_way: Permits,
+    /// How many requests of it are worked on.
+    requests: Permits,
     /// Of that engine, by ticket.
     readings: BTreeMap<u64, Reading>,
     /// The ticket of what is in force, and the ranges of rules that it has besides those that were read for it.
@@ -105,6 +115,7 @@ impl ReadingService {
             holders,
             state: Mutex::default(),
             requests: Permits::default(),
+            paces: Mutex::new((READS, MADE_ANEW)),
         })
     }
 
@@ -119,6 +130,7 @@ impl ReadingService {
             state.engine += 1;
             state.in_force = None;
             state.under_way = Permits::default();
+            state.requests = Permits::default();
             std::mem::take(&mut state.readings).into_values().for_each(|before| {
                 before.preparation.overtake();
                 before.preparation.outdate();
@@ -147,8 +159,10 @@ impl ReadingService {
             ReadingRequest::Doing { ticket } => ReadingAnswer::Lines(self.doing(engine, ticket)),
             ReadingRequest::Read { ticket, avoids } => match self.begin(engine, ticket, avoids) {
                 Ok((preparation, permit)) => {
-                    return self.work(reply, move |service| {
+                    let pause = self.paces.lock().past_panic().0.take(1, Instant::now());
+                    return self.work(engine, reply, move |service| {
                         let _permit = permit;
+                        thread::sleep(pause);
                         (ReadingAnswer::Reading(Box::new(service.read(engine, ticket, &preparation))), None)
                     });
                 }
@@ -156,7 +170,7 @@ impl ReadingService {
             },
             // Each of these may hang.
             ReadingRequest::FindModule { ticket, place } => {
-                return self.work(reply, move |service| {
+                return self.work(engine, reply, move |service| {
                     service.module(engine, ticket, place, |_, find| {
                         let digest = find()?.digest();
                         service.note_module(engine, ticket, place, digest);
@@ -164,8 +178,11 @@ impl ReadingService {
                     })
                 });
             }
+            ReadingRequest::Code { anew: true, .. } if !self.may_make_anew() => {
+                ReadingAnswer::Refused("too much code was made anew".to_owned())
+            }
             ReadingRequest::Code { ticket, place, anew } => {
-                return self.work(reply, move |service| {
+                return self.work(engine, reply, move |service| {
                     // What was read a moment ago is not read again if what it is suffices.
                     let found = service.found(engine, ticket, place).filter(|_| !anew);
                     service.module(engine, ticket, place, |code, find| {
@@ -177,16 +194,17 @@ impl ReadingService {
                 });
             }
             ReadingRequest::Journal { ticket } => {
-                return self.work(reply, move |service| (service.journal(engine, ticket), None));
+                return self.work(engine, reply, move |service| (service.journal(engine, ticket), None));
             }
             ReadingRequest::Advice { ticket } => {
-                return self.work(reply, move |service| (service.advice(engine, ticket), None));
+                return self.work(engine, reply, move |service| (service.advice(engine, ticket), None));
             }
             ReadingRequest::Gone => {
-                return self.work(reply, move |service| (ReadingAnswer::Gone(service.gone(engine)), None));
+                return self
+                    .work(engine, reply, move |service| (ReadingAnswer::Gone(service.gone(engine)), None));
             }
             ReadingRequest::Claim { table, rule } => {
-                return self.work(reply, move |service| (service.claim(engine, table, rule), None));
+                return self.work(engine, reply, move |service| (service.claim(engine, table, rule), None));
             }
         };
         reply.send(&answer, &[]);
@@ -195,22 +213,34 @@ impl ReadingService {
     /// Answers on a thread of its own, with a descriptor perhaps. The thread is not joined: it may hang.
     fn work(
         self: &Arc<Self>,
+        engine: u64,
         reply: Reply,
         work: impl FnOnce(&Self) -> (ReadingAnswer, Option<OwnedFd>) + Send + 'static,
     ) {
-        let Some(permit) = self.requests.take(MOST_REQUESTS) else {
+        let permits = {
+            let state = self.lock();
+            let of_engine = (state.engine == engine).then(|| state.requests.take(MOST_REQUESTS)).flatten();
+            of_engine.zip(self.requests.take(MOST_OF_ALL))
+        };
+        let Some(permits) = permits else {
             let why = format!("{MOST_REQUESTS} requests are being worked on; a disk may hang");
             return reply.send(&ReadingAnswer::Refused(why), &[]);
         };
         let service = Arc::clone(self);
         let work = move || {
-            let _permit = permit;
+            let _permits = permits;
             let (answer, descriptor) = work(&service);
             let descriptors: Vec<_> = descriptor.iter().map(OwnedFd::as_fd).collect();
             reply.send(&answer, &descriptors);
         };
         // Without a thread the reply is dropped, which the engine is told.
         drop(thread::Builder::new().name("reading".to_owned()).spawn(work));
+    }
+
+    /// Whether code may be made anew once more.
+    fn may_make_anew(&self) -> bool {
+        let (_, pace) = &mut *self.paces.lock().past_panic();
+        pace.try_take(Instant::now())
     }
 
     fn begin(
@@ -350,8 +380,8 @@ impl ReadingService {
         }
     }
 
-    fn note_in_force(&self, engine: u64, table: u32, mut kept: Vec<(u32, u32)>) {
-        kept.truncate(MOST_RANGES);
+    fn note_in_force(&self, engine: u64, table: u32, kept: Vec<(u32, u32)>) {
+        let kept = merged(kept);
         let mut state = self.lock();
         if state.engine != engine {
             return;
@@ -434,6 +464,21 @@ impl State {
         kept.sort_unstable();
         self.rules.keep(|number| kept.binary_search(&number).is_ok());
     }
+}
+
+/// The same numbers, in as few ranges as there can be.
+fn merged(mut ranges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
+    ranges.truncate(MOST_RANGES);
+    ranges.retain(|(first, last)| first <= last);
+    ranges.sort_unstable();
+    ranges.dedup_by(|(first, last), (_, before)| {
+        let is_within = *first <= before.saturating_add(1);
+        if is_within {
+            *before = (*last).max(*before);
+        }
+        is_within
+    });
+    ranges
 }
 
 /// How many do something at once.

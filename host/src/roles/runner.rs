@@ -49,6 +49,8 @@ const ALONE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(20);
 /// How often it looks whether anything is due.
 const LOOK: Duration = Duration::from_millis(500);
+/// So many may always be closed at once, also what the runner does not know to be open.
+const CLOSING: usize = 512;
 
 /// Is a runner, until the supervisor at standard input is gone. It keeps every right: commands have them.
 ///
@@ -204,7 +206,7 @@ impl Serving {
             if !self.take_control()? {
                 return Ok(());
             }
-            if is_engine_ready {
+            if is_engine_ready && self.opening_journal.is_empty() {
                 self.serve_engine();
             }
             self.hand_over();
@@ -218,7 +220,8 @@ impl Serving {
     /// Waits until there is something to do; whether the engine has something to say or to take.
     fn wait(&self, wake: &OwnedFd) -> bool {
         let mut fds = vec![PollFd::new(wake, PollFlags::IN), PollFd::new(&self.role.control, PollFlags::IN)];
-        if let Some(engine) = &self.engine {
+        // Until the journal is open it is not known what is: nothing is opened or closed that it does not know.
+        if let Some(engine) = self.engine.as_ref().filter(|_| self.opening_journal.is_empty()) {
             fds.push(PollFd::new(engine, engine.wanted()));
         }
         // An engine closes what is due itself; there is nothing to look for meanwhile.
@@ -347,7 +350,9 @@ impl Serving {
                 None
             }
             RunnerRequest::Note { key, lasts } => {
-                self.runner.note(key, lasts);
+                // No longer than it may have been opened for.
+                let most = self.tables.longest().max(self.runner.remaining(&key));
+                self.runner.note(key, lasts.min(most));
                 None
             }
             RunnerRequest::Abandon(key) => {
@@ -377,9 +382,15 @@ impl Serving {
                 Some(known)
             }
             // By the journal, whatever table the engine goes by: it must be closed.
-            Act::Close | Act::Expire => self.tables.door(door).filter(|known| known.is_shell()),
+            Act::Close | Act::Expire => {
+                self.check_room(self.under_way.len(), self.most_closing())?;
+                self.tables.door(door).filter(|known| known.is_shell())
+            }
         };
         let rule = self.tables.rule(table, rule)?.cloned();
+        if matches!(act, Act::Open(_) | Act::Extend(_)) {
+            self.runner.ordered(&key);
+        }
         let number = self.begin(engine, serial);
         match known {
             Some(known) => {
@@ -411,6 +422,11 @@ impl Serving {
         let call = Call { key, rule: rule.as_ref(), door: &known.name, client: &shown };
         self.runner.record(&known.commands, number, lasts, &call);
         Ok(())
+    }
+
+    /// Most that may be under way if one more is to be closed: there is room for closing everything while as much is being opened.
+    fn most_closing(&self) -> usize {
+        self.tables.most_under_way().saturating_add(2 * self.runner.recorded().max(CLOSING))
     }
 
     fn check_room(&self, count: usize, most: usize) -> Result<(), OrderError> {

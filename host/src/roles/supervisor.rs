@@ -10,7 +10,9 @@ use std::collections::HashMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::panic::resume_unwind;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
@@ -23,13 +25,13 @@ use postern_link::{
 };
 use postern_text::chain;
 use postern_text::panic::PastPanic;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 
 use super::ReadingService;
 use super::engine_messages::{EngineStart, FromEngine, MOST_FROM_ENGINE, ToEngine};
-use super::process::{FromRole, RoleProcess};
+use super::process::{FromRole, Manners, RoleProcess};
 use super::restart::Restart;
 use crate::clock::until;
 use crate::compile::CompileService;
@@ -37,8 +39,9 @@ use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::guarding::{Attempt, apply_when_free};
 use crate::kept_socket;
-use crate::observe::{Gathering, LogOfAll, Relay, ReportTube, report_posture};
+use crate::observe::{Gathering, LogOfAll, Relay, ReportPace, ReportTube, report_posture};
 use crate::origin::{FirstLook, LocalOrigin, LocalPreparation, Origin as _, Preparation, mistake_of_strict};
+use crate::pace::Pace;
 use crate::patience::PatientReading;
 use crate::role::{OwnProgram, Role};
 use crate::signals::{Hangups, Signals};
@@ -51,6 +54,15 @@ use holders::{AwaitsJournal, Holders, OF_NEXT_RUNNER};
 const LAST: Duration = Duration::from_secs(13);
 /// How long the last reports of roles are waited for.
 const LAST_WORDS: Duration = Duration::from_secs(1);
+/// What waits to be handled; a role that has more to say waits.
+const MOST_HAPPENINGS: usize = 64;
+/// How the doorman may be: it may take a while for a large table.
+const DOORMAN: Manners = Manners { most: MOST_DOORMAN_BYTES, patience: Duration::from_secs(20) };
+const RUNNER: Manners = Manners { most: MOST_RUNNER_BYTES, patience: Duration::from_secs(20) };
+/// What an engine is told fits into its link many times over. This waits for one that reads nothing, and must not wait for long.
+const ENGINE: Manners = Manners { most: MOST_FROM_ENGINE, patience: Duration::from_secs(2) };
+/// How often an engine is given the ledger's file: after a start, and after each failure of the disk.
+const LEDGERS: Pace = Pace::one_each(Duration::from_secs(1), 8);
 
 /// What the supervisor hears of its processes, each with the number of the one that said it.
 enum Happening {
@@ -83,7 +95,7 @@ pub(crate) struct Supervised {
 /// # Errors
 /// If the system does not let it work.
 pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
-    let (events, happenings) = unbounded_channel();
+    let (events, happenings) = channel(MOST_HAPPENINGS);
     let Supervised { source, log: LogOfAll { relay, filter: log_filter }, tried, mut signals } = supervised;
     let facts = SourceFacts { identity: source.identity(), journal_stem: source.journal_stem() };
     let mut supervisor = Supervisor {
@@ -103,6 +115,9 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         barriers: Arc::default(),
         is_strict: false,
         started: 0,
+        is_engine_confined: false,
+        is_giving_ledger: Arc::default(),
+        ledgers: LEDGERS,
         engine_number: 0,
         guards: HashMap::new(),
         last_ticket: 0,
@@ -128,11 +143,13 @@ struct Slot {
     restart: Restart,
     /// When the next one is started.
     due: Option<Instant>,
+    /// How fast its reports are relayed.
+    reports: ReportPace,
 }
 
 impl Slot {
     fn new(role: &'static str) -> Self {
-        Self { role, process: None, restart: Restart::default(), due: None }
+        Self { role, process: None, restart: Restart::default(), due: None, reports: ReportPace::default() }
     }
 
     fn is(&self, number: u64) -> bool {
@@ -189,6 +206,11 @@ struct Supervisor {
     is_strict: bool,
     /// How many processes were started.
     started: u64,
+    /// Whether the engine that runs has said what it gave up.
+    is_engine_confined: bool,
+    /// Whether the engine that runs waits for the ledger's file.
+    is_giving_ledger: Arc<AtomicBool>,
+    ledgers: Pace,
     /// By which the runner tells engines apart.
     engine_number: u64,
     /// Who waits for the guard doors of a request.
@@ -202,8 +224,8 @@ struct Supervisor {
     has_run: bool,
     /// Relays the reports of roles.
     gathering: Gathering,
-    events: UnboundedSender<Happening>,
-    happenings: UnboundedReceiver<Happening>,
+    events: Sender<Happening>,
+    happenings: Receiver<Happening>,
 }
 
 impl Supervisor {
@@ -347,7 +369,11 @@ impl Supervisor {
 
     fn heard_engine(&mut self, message: FromEngine) -> Option<Ended> {
         match message {
+            FromEngine::Confined { .. } if self.is_engine_confined => {
+                self.end_odd_engine("it says twice what it has given up");
+            }
             FromEngine::Confined { held, missing } => {
+                self.is_engine_confined = true;
                 return self.confined("engine", &held, missing);
             }
             FromEngine::Ready => {
@@ -355,7 +381,9 @@ impl Supervisor {
                 self.manager.ready();
             }
             FromEngine::Reloading => self.manager.reloading(),
-            FromEngine::Stopping => self.manager.stopping(),
+            // It is not for the engine to say that the daemon stops.
+            FromEngine::Stopping if self.stopping.is_some() => self.manager.stopping(),
+            FromEngine::Stopping => {}
             FromEngine::Ledger { make, copy } => self.give_ledger(LedgerRequest { make, copy }),
             FromEngine::Exhausted => {
                 // It ends, and the next one opens what it needs.
@@ -373,6 +401,7 @@ impl Supervisor {
                         signal: signal.or_else(|| self.stopping.map(|(signal, _)| signal)),
                     });
                 }
+                self.engine_said_its_last();
             }
             FromEngine::CannotRun(why) => {
                 if !self.has_run {
@@ -380,9 +409,25 @@ impl Supervisor {
                     return Some(Ended { exit: Exit::CannotRun, signal: None });
                 }
                 self.report(What::CaptureNotStarted { detail: why.into() });
+                self.engine_said_its_last();
             }
         }
         None
+    }
+
+    /// It ends by itself, or is ended: it says nothing more.
+    fn engine_said_its_last(&self) {
+        if let Some(process) = &self.engine.process {
+            process.end();
+        }
+    }
+
+    /// Ends an engine that does what none of ours does.
+    fn end_odd_engine(&self, what: &str) {
+        self.report(What::LinkBroken { detail: format!("engine to supervisor: {what}").into() });
+        if let Some(process) = &self.engine.process {
+            process.kill();
+        }
     }
 
     /// Notes how a process is held, and ends if that is not enough for a start.
@@ -462,19 +507,19 @@ impl Supervisor {
         self.started
     }
 
-    /// Where a role reports; `mark` is called for each mark in its reports.
-    fn reports(&self, mark: impl Fn() + Send + 'static) -> io::Result<OwnedFd> {
+    /// Where a role reports, no faster than `pace` has it; `mark` is called for each mark in its reports.
+    fn reports(&self, pace: &ReportPace, mark: impl Fn() + Send + 'static) -> io::Result<OwnedFd> {
         let (ours, of_role) = ReportTube::pair()?;
-        self.gathering.add(ours, mark);
+        self.gathering.add(ours, pace, mark);
         Ok(of_role)
     }
 
     fn start_doorman(&mut self) -> io::Result<()> {
         let number = self.next_number();
         let events = self.events.clone();
-        let tell = move |number, from| drop(events.send(Happening::Doorman(number, from)));
-        let doorman = RoleProcess::start(&self.program, Role::Doorman, number, MOST_DOORMAN_BYTES, tell)?;
-        let reports = self.reports(|| {})?;
+        let tell = move |number, from| drop(events.blocking_send(Happening::Doorman(number, from)));
+        let doorman = RoleProcess::start(&self.program, Role::Doorman, number, DOORMAN, tell)?;
+        let reports = self.reports(&self.doorman.reports, || {})?;
         let start = ToDoorman::Start {
             identity: self.facts.identity.clone(),
             log_filter: self.log_filter.clone(),
@@ -497,9 +542,9 @@ impl Supervisor {
     fn start_runner(&mut self) -> io::Result<()> {
         let number = self.next_number();
         let events = self.events.clone();
-        let tell = move |number, from| drop(events.send(Happening::Runner(number, from)));
-        let runner = RoleProcess::start(&self.program, Role::Runner, number, MOST_RUNNER_BYTES, tell)?;
-        let reports = self.reports(|| {})?;
+        let tell = move |number, from| drop(events.blocking_send(Happening::Runner(number, from)));
+        let runner = RoleProcess::start(&self.program, Role::Runner, number, RUNNER, tell)?;
+        let reports = self.reports(&self.runner.reports, || {})?;
         let has_engine = self.engine.process.is_some();
         let start = ToRunner::Start {
             log_filter: self.log_filter.clone(),
@@ -559,17 +604,26 @@ impl Supervisor {
         let account = account.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
-        let tell = move |number, from| drop(events.send(Happening::Engine(number, from)));
-        let engine = RoleProcess::start(&self.program, Role::Engine, number, MOST_FROM_ENGINE, tell)?;
+        let tell = move |number, from| {
+            let from = match from {
+                // It has none to give; they must not wait here, open.
+                FromRole::Message(message, _) => FromRole::Message(message, Vec::new()),
+                ended @ FromRole::Ended(_) => ended,
+            };
+            drop(events.blocking_send(Happening::Engine(number, from)));
+        };
+        let engine = RoleProcess::start(&self.program, Role::Engine, number, ENGINE, tell)?;
         let events = self.events.clone();
         let tried = Arc::clone(&self.tried);
-        let reports = self.reports(move || {
+        // It comes once, however often an engine says it.
+        let tried = move || {
             if let Some(tried) = tried.lock().past_panic().take()
                 && !tried()
             {
-                let _ = events.send(Happening::NotWanted);
+                drop(events.blocking_send(Happening::NotWanted));
             }
-        })?;
+        };
+        let reports = self.reports(&self.engine.reports, tried)?;
         let (of_engine, readings) = Talk::pair()?;
         let ((to_doorman, of_doorman), (to_runner, of_runner)) = (OrderLink::pair()?, OrderLink::pair()?);
         let start = EngineStart {
@@ -583,6 +637,7 @@ impl Supervisor {
         let links = [reports.as_fd(), of_engine.as_fd(), to_doorman.as_fd(), to_runner.as_fd()];
         engine.send(&ToEngine::Start(start), &links);
         self.engine.process = Some(Arc::new(engine));
+        (self.is_engine_confined, self.is_giving_ledger) = (false, Arc::default());
         self.engine_number = micros();
         if let Some(service) = &self.readings {
             service.attach(readings)?;
@@ -592,13 +647,23 @@ impl Supervisor {
         Ok(())
     }
 
-    /// Opens the ledger's file for the engine, off this thread; no copy is kept.
-    fn give_ledger(&self, request: LedgerRequest) {
+    /// Opens the ledger's file for the engine, off this thread; no copy is kept. An engine waits for one before it asks for another.
+    fn give_ledger(&mut self, request: LedgerRequest) {
         let Some(engine) = self.engine.process.clone() else { return };
-        drop(spawn_blocking(move || match take_file(&state::folder(), request) {
-            Ok(Some(file)) => engine.send(&ToEngine::Ledger(None), &[file.as_fd()]),
-            Ok(None) => engine.send(&ToEngine::Ledger(None), &[]),
-            Err(error) => engine.send(&ToEngine::Ledger(Some(chain(&error).to_string())), &[]),
+        let is_giving = Arc::clone(&self.is_giving_ledger);
+        if is_giving.swap(true, Ordering::AcqRel) {
+            return self.end_odd_engine("it asks for the ledger while it is given it");
+        }
+        let pause = self.ledgers.take(1, Instant::now());
+        drop(spawn_blocking(move || {
+            thread::sleep(pause);
+            let taken = take_file(&state::folder(), request);
+            is_giving.store(false, Ordering::Release);
+            match taken {
+                Ok(Some(file)) => engine.send(&ToEngine::Ledger(None), &[file.as_fd()]),
+                Ok(None) => engine.send(&ToEngine::Ledger(None), &[]),
+                Err(error) => engine.send(&ToEngine::Ledger(Some(chain(&error).to_string())), &[]),
+            }
         }));
     }
 

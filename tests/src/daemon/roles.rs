@@ -1,9 +1,14 @@
 //! The processes that a daemon consists of.
 
+use std::collections::HashSet;
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::fs::fstat;
+use rustix::net::AddressFamily;
+use rustix::net::sockopt::socket_domain;
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, Signal, kill_process, pidfd_getfd, pidfd_open};
 
 use super::Daemon;
 use crate::deadline::eventually_within;
@@ -119,6 +124,45 @@ impl Daemon<'_> {
     #[track_caller]
     pub fn wait_for_next(&self, role: &str, before: Pid) -> Pid {
         eventually_within(BACK, role, || self.role(role).filter(|pid| *pid != before))
+    }
+}
+
+impl Daemon<'_> {
+    /// How many descriptors the daemon's first process has open.
+    ///
+    /// # Panics
+    /// If it has ended.
+    #[must_use]
+    #[track_caller]
+    pub fn open_files(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it runs").count()
+    }
+
+    /// Has the process of this role stand still for good, and takes copies of its UNIX sockets, in the order in which it got them: who has them can say
+    /// to the others what that process could.
+    ///
+    /// # Panics
+    /// If there is no such process, or its descriptors cannot be taken.
+    #[must_use]
+    #[track_caller]
+    pub fn take_over(&self, role: &str) -> (Pid, Vec<OwnedFd>) {
+        let pid = self.signal_role(role, Signal::STOP);
+        let process = pidfd_open(pid, PidfdFlags::empty()).expect("it runs");
+        let links = fs::read_dir(format!("/proc/{}/fd", pid.as_raw_nonzero())).expect("it runs").flatten();
+        let mut numbers: Vec<i32> =
+            links.filter_map(|link| link.file_name().to_str()?.parse().ok()).collect();
+        numbers.sort_unstable();
+        let mut known = HashSet::new();
+        let is_new_socket = |taken: &OwnedFd| {
+            let is_unix = socket_domain(taken).is_ok_and(|domain| domain == AddressFamily::UNIX);
+            // A copy is no other socket.
+            is_unix && known.insert(fstat(taken).expect("it is open").st_ino)
+        };
+        let take = |number| {
+            let taken = pidfd_getfd(&process, number, PidfdGetfdFlags::empty());
+            taken.unwrap_or_else(|error| panic!("descriptor {number} of {role}: {error}"))
+        };
+        (pid, numbers.into_iter().map(take).filter(is_new_socket).collect())
     }
 }
 

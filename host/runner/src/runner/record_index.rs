@@ -26,12 +26,21 @@ struct IndexedRecord {
     record: JournalRecord,
     /// The engine that knows it under its key; 0 if it is this process's own, or nobody does.
     engine: u64,
+    /// Whether it may be open.
+    is_ordered: bool,
 }
 
 impl RecordIndex {
     /// Notes that an opening is in the journal under this number, and that this engine knows of it.
     pub(super) fn insert(&mut self, key: OpeningKey, row: u64, record: JournalRecord, engine: u64) {
-        self.open.insert(key, IndexedRecord { row, record, engine });
+        self.open.insert(key, IndexedRecord { row, record, engine, is_ordered: false });
+    }
+
+    /// Notes that it may be open from now on, if it is in the journal.
+    pub(super) fn ordered(&mut self, key: &OpeningKey) {
+        if let Some(known) = self.open.get_mut(key) {
+            known.is_ordered = true;
+        }
     }
 
     /// How many openings it knows, but for those that were given up.
@@ -58,9 +67,11 @@ impl RecordIndex {
         let mut handed = Vec::new();
         for old in new {
             let Some(IndexedRecord { row, record, .. }) = self.open.remove(&old) else { continue };
+            // The engine that could have said that it is not has ended.
+            let is_ordered = true;
             let key = key_of(row, &record);
             handed.push((key, record.clone()));
-            self.open.insert(key, IndexedRecord { row, record, engine });
+            self.open.insert(key, IndexedRecord { row, record, engine, is_ordered });
         }
         // As they are closed: the first first.
         handed.sort_by_key(|(_, record)| record.remaining());
@@ -111,8 +122,11 @@ impl RecordIndex {
         });
     }
 
-    /// An opening was recorded and is not ordered.
+    /// An opening was recorded and is not ordered. What was ordered stays: it must be closed, whatever an engine says.
     pub(super) fn strike_out(&mut self, key: &OpeningKey, journal: &Journal) {
+        if self.open.get(key).is_some_and(|known| known.is_ordered) {
+            return;
+        }
         if let Some(IndexedRecord { row, .. }) = self.open.remove(key) {
             journal.erase(row);
         }

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use postern_core::{Act, DoorId, OpeningKey};
 
@@ -98,6 +99,17 @@ impl Runner {
     #[must_use]
     pub fn is_recorded(&self, key: &OpeningKey) -> bool {
         self.records().get(key).is_some()
+    }
+
+    /// Notes that an opening was ordered that the journal knows of: from now on only a close erases its record.
+    pub fn ordered(&self, key: &OpeningKey) {
+        self.records().ordered(key);
+    }
+
+    /// For how long the journal says that an opening lasts; zero if it knows none.
+    #[must_use]
+    pub fn remaining(&self, key: &OpeningKey) -> Duration {
+        self.records().get(key).map_or(Duration::ZERO, JournalRecord::remaining)
     }
 
     /// Notes in a record which opening it is to the engine that is served.

@@ -22,9 +22,24 @@ pub(super) fn close(door: &ShellDoor, client: Client) -> Option<Close> {
 }
 
 /// Closes what an earlier daemon recorded.
-pub(super) async fn run_recorded(line: &[u8], client: IpAddr, door: &str, observer: &dyn Observer) {
+pub(super) async fn run_recorded(
+    line: &[u8],
+    client: IpAddr,
+    door: &str,
+    observer: &dyn Observer,
+    stdin: CommandInput,
+) {
     observer.report(&Report::of_door(door, What::StopCommandDue).with_client(Client::alone(client)));
-    run(&OsString::from_vec(line.to_vec()), door, observer).await;
+    run(&OsString::from_vec(line.to_vec()), door, observer, stdin).await;
+}
+
+/// What a command gets as its standard input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CommandInput {
+    /// This process's.
+    Inherited,
+    /// Nothing: this process's is its link to the one that started it.
+    None,
 }
 
 /// One run of a command.
@@ -43,7 +58,7 @@ impl ShellCommand {
     }
 
     /// Runs it. A command that fails is reported and changes nothing: what was started is stopped all the same.
-    pub(super) async fn perform(&self, observer: &dyn Observer) -> Result<(), String> {
+    pub(super) async fn perform(&self, observer: &dyn Observer, stdin: CommandInput) -> Result<(), String> {
         let ip = self.client.address();
         let Some(start) = self.start.as_ref().filter(|start| !start.is_empty()) else { return Ok(()) };
         let (start, stop) = (fill(start, ip), self.stop.as_ref().map(|stop| fill(stop, ip)));
@@ -60,10 +75,10 @@ impl ShellCommand {
             }
         }
         match (self.act, stop) {
-            (Act::Open(_), _) => run(&start, door, observer).await,
+            (Act::Open(_), _) => run(&start, door, observer, stdin).await,
             (Act::Close | Act::Expire, Some(stop)) => {
                 report(What::StopCommandDue);
-                run(&stop, door, observer).await;
+                run(&stop, door, observer, stdin).await;
             }
             (Act::Close | Act::Expire, None) | (Act::Extend(_), _) => {}
         }
@@ -71,7 +86,7 @@ impl ShellCommand {
     }
 }
 
-async fn run(line: &OsString, door: &str, observer: &dyn Observer) {
+async fn run(line: &OsString, door: &str, observer: &dyn Observer, stdin: CommandInput) {
     let report = |what| observer.report(&Report::of_door(door, what));
     report(What::CommandRuns { line: line.to_string_lossy() });
     let mut command = Command::new("/bin/sh");
@@ -80,6 +95,9 @@ async fn run(line: &OsString, door: &str, observer: &dyn Observer) {
     if std::env::var_os(KNOCKD_DAEMON_VAR).is_some() {
         // The daemon's standard input is its pipe to the process that launched it; a command must not get it.
         command.env_remove(KNOCKD_DAEMON_VAR).stdin(Stdio::null());
+    }
+    if stdin == CommandInput::None {
+        command.stdin(Stdio::null());
     }
     match command.status().await {
         Ok(status) if status.success() => {}

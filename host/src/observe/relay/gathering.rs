@@ -7,15 +7,41 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_text::panic::PastPanic;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, eventfd, poll};
+use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 
 use super::Relay;
 use super::tube::{LONGEST, TIME};
+use crate::pace::Pace;
 
 /// Most messages of one role that are taken at once: one that floods must not hold the others up.
 const MOST: usize = 512;
+/// Most bytes of one role that are taken at once, and a message more.
+const MOST_BYTES: usize = 1 << 20;
+/// How fast the reports of a role are relayed, over time, and at once after a silence. What is more waits in the role, which drops it and counts it:
+/// less than a journal takes of a service, and than fits into the queue of the log beside what the others report.
+const PACE: Pace = Pace::per_second(300, 4096);
+/// Bytes of a report that counts for one.
+const SHORT: usize = 1024;
+
+/// How fast the reports of a role are relayed, whichever process has it.
+#[derive(Clone, Debug)]
+pub(crate) struct ReportPace(Arc<Mutex<Pace>>);
+
+impl Default for ReportPace {
+    fn default() -> Self {
+        Self(Arc::new(Mutex::new(PACE)))
+    }
+}
+
+impl ReportPace {
+    /// From when on more may be taken, after so many.
+    fn take(&self, count: u32) -> Instant {
+        let now = Instant::now();
+        now + self.0.lock().past_panic().take(count, now)
+    }
+}
 
 /// Where the reports of roles come together.
 #[derive(Clone)]
@@ -37,6 +63,9 @@ struct Shared {
 struct Source {
     socket: OwnedFd,
     mark: Mark,
+    pace: ReportPace,
+    /// It may have sent more than is taken until then.
+    free_at: Instant,
 }
 
 /// A message, its time, and which source it is of.
@@ -62,10 +91,10 @@ impl Gathering {
         Ok(Self { shared })
     }
 
-    /// Gathers what comes here as well; `mark` is called on the thread for each mark, behind all that came before it.
-    pub(crate) fn add(&self, socket: OwnedFd, mark: impl Fn() + Send + 'static) {
+    /// Gathers what comes here as well, no faster than `pace` has it; `mark` is called on the thread for each mark, behind all that came before it.
+    pub(crate) fn add(&self, socket: OwnedFd, pace: &ReportPace, mark: impl Fn() + Send + 'static) {
         let mut new = self.shared.lock();
-        new.0.push(Source { socket, mark: Box::new(mark) });
+        new.0.push(Source { socket, mark: Box::new(mark), pace: pace.clone(), free_at: pace.take(0) });
         new.1 += 1;
         drop(new);
         // It fails only if the counter is full, and then the thread is awake.
@@ -98,19 +127,23 @@ impl Shared {
         loop {
             sources.append(&mut self.lock().0);
             if kept.is_empty() {
+                let now = Instant::now();
+                let (free, held): (Vec<_>, Vec<_>) = sources.iter().partition(|source| source.free_at <= now);
                 let mut fds: Vec<_> =
-                    sources.iter().map(|source| PollFd::new(&source.socket, PollFlags::IN)).collect();
+                    free.iter().map(|source| PollFd::new(&source.socket, PollFlags::IN)).collect();
+                let soonest = held.iter().map(|source| source.free_at - now).min();
+                let timeout = soonest.and_then(|pause| Timespec::try_from(pause).ok());
                 fds.push(PollFd::new(&self.wake, PollFlags::IN));
-                let _ = poll(&mut fds, None);
+                let _ = poll(&mut fds, timeout.as_ref());
                 let _ = rustix::io::read(&self.wake, &mut [0; 8]);
                 sources.append(&mut self.lock().0);
             }
             let mut ended = vec![false; sources.len()];
             let mut messages = std::mem::take(&mut kept);
-            take(&sources, &mut inbox, &mut messages, &mut ended);
+            take(&mut sources, &mut inbox, &mut messages, &mut ended);
             // What led to any of these was sent before it, and is there by now.
             let newest = messages.iter().map(|message| message.time).max().unwrap_or(0);
-            take(&sources, &mut inbox, &mut messages, &mut ended);
+            take(&mut sources, &mut inbox, &mut messages, &mut ended);
             messages.sort_by_key(|message| message.time);
             let later = messages.partition_point(|message| message.time <= newest);
             kept = messages.split_off(later);
@@ -136,10 +169,12 @@ impl Shared {
     }
 }
 
-/// Takes what is there of each source, at most [`MOST`] messages.
-fn take(sources: &[Source], inbox: &mut [u8], messages: &mut Vec<Message>, ended: &mut [bool]) {
-    for (n, source) in sources.iter().enumerate() {
-        for _ in 0..MOST {
+/// Takes what is there of each source that may be heard, at most [`MOST`] messages.
+fn take(sources: &mut [Source], inbox: &mut [u8], messages: &mut Vec<Message>, ended: &mut [bool]) {
+    let now = Instant::now();
+    for (n, source) in sources.iter_mut().enumerate().filter(|(_, source)| source.free_at <= now) {
+        let (mut count, mut bytes) = (0, 0);
+        while count < MOST && bytes < MOST_BYTES {
             match recv(&source.socket, &mut *inbox, RecvFlags::DONTWAIT | RecvFlags::TRUNC) {
                 Ok((_, 0)) => {
                     ended[n] = true;
@@ -147,6 +182,7 @@ fn take(sources: &[Source], inbox: &mut [u8], messages: &mut Vec<Message>, ended
                 }
                 // One that is too long, or too short for its time, is none.
                 Ok((_, length)) => {
+                    (count, bytes) = (count + 1, bytes + length);
                     let Some((time, body)) = inbox.get(..length).and_then(<[u8]>::split_first_chunk::<TIME>)
                     else {
                         continue;
@@ -165,5 +201,6 @@ fn take(sources: &[Source], inbox: &mut [u8], messages: &mut Vec<Message>, ended
                 }
             }
         }
+        source.free_at = source.pace.take(u32::try_from(count + bytes / SHORT).unwrap_or(u32::MAX));
     }
 }

@@ -636,6 +636,10 @@ fn what_an_engine_may_not_ask_is_refused_and_the_service_goes_on() {
     }
     client.tell(&ReadingRequest::InForce { table: 99, kept: vec![(5, 1), (0, u32::MAX)] });
     assert!(matches!(ask(ReadingRequest::Gone), ReadingAnswer::Gone(gone) if gone.is_empty()));
+    // All rules a thousand times: each is looked for once.
+    let ranges = (0..1024).map(|n| (n % 7, u32::MAX - n)).chain([(9, 3)]).collect();
+    assert_eq!(merged(ranges), [(0, u32::MAX)]);
+    assert_eq!(merged(vec![(8, 9), (1, 2), (3, 4), (6, 6)]), [(1, 4), (6, 6), (8, 9)]);
     // What is too long ends the talk and nothing else.
     client.tell(&ReadingRequest::InForce { table: 1, kept: vec![(1, 1); MOST_REQUEST] });
     assert!(client.call(&ReadingRequest::Facts).is_err());

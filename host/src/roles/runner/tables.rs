@@ -118,6 +118,11 @@ impl Tables {
         given.rules.get(&rule).map(Some).ok_or_else(|| OrderError::new(DropReason::BeyondTable, words()))
     }
 
+    /// No opening of any table that is still here lasts longer.
+    pub(super) fn longest(&self) -> Duration {
+        self.tables.values().map(|table| table.longest).max().unwrap_or_default()
+    }
+
     /// Most openings at once.
     pub(super) fn most_openings(&self) -> usize {
         self.tables.get(&self.in_use).map_or(0, |table| table.most_openings)
