@@ -1,8 +1,8 @@
 //! The parts of the daemon that are processes of their own, and what they say to each other.
 
 pub(crate) mod begin;
+mod config_table;
 pub mod doorman;
-mod doors_table;
 pub(crate) mod engine;
 mod engine_messages;
 mod files_notices;
@@ -23,7 +23,7 @@ use postern_text::{chain, terminal};
 use crate::compile;
 use crate::role::Role;
 
-pub(crate) use doors_table::{DoorsTable, TableHolders};
+pub(crate) use config_table::{ConfigTable, TableHolders};
 pub(crate) use reading_service::ReadingService;
 
 /// Does what a role does; the process ends then.

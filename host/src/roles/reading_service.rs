@@ -19,7 +19,7 @@ use postern_sandbox::{Artifact, ArtifactCode, CodeSource, FoundModule, LoadError
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::doors_table::{DoorsTable, TableHolders};
+use super::config_table::{ConfigTable, TableHolders};
 use super::files_notices::FilesNotices;
 use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
 use super::rule_numbers::RuleNumbers;
@@ -93,7 +93,7 @@ struct Reading {
     /// As it was read, if it was.
     config: Option<Arc<Config>>,
     /// If it can be put in place.
-    doors: Option<Arc<DoorsTable>>,
+    doors: Option<Arc<ConfigTable>>,
     /// Which modules its rules run, by the rules' places, as far as that was asked for.
     modules: HashMap<u32, ModuleDigest>,
 }
@@ -293,7 +293,7 @@ impl ReadingService {
             let numbers = doors.of(config);
             let by_number =
                 config.doors.values().filter_map(|door| Some((*numbers.get(&door.name)?, door.clone())));
-            let table = DoorsTable {
+            let table = ConfigTable {
                 number: held.table,
                 doors: by_number.collect(),
                 rules: rules.names(),

@@ -44,7 +44,7 @@ const RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence 
 /// Keeps the tables that it was given.
 #[derive(Default)]
 struct Kept {
-    tables: Mutex<Vec<DoorsTable>>,
+    tables: Mutex<Vec<ConfigTable>>,
     journal: Mutex<Option<String>>,
 }
 
@@ -53,17 +53,17 @@ impl Kept {
         self.tables.lock().unwrap().iter().map(|table| table.number).collect()
     }
 
-    fn newest(&self) -> DoorsTable {
+    fn newest(&self) -> ConfigTable {
         self.tables.lock().unwrap().last().unwrap().clone()
     }
 }
 
 impl TableHolders for Kept {
-    fn give(&self, table: &DoorsTable) {
+    fn give(&self, table: &ConfigTable) {
         self.tables.lock().unwrap().push(table.clone());
     }
 
-    fn open_journal(&self, table: &DoorsTable) -> Result<bool, String> {
+    fn open_journal(&self, table: &ConfigTable) -> Result<bool, String> {
         match &*self.journal.lock().unwrap() {
             Some(error) => Err(error.clone()),
             None => Ok(table.command_doors().next().is_some()),

@@ -11,7 +11,7 @@ use postern_link::{CommandsTable, TabledCommands, TabledDoor, ToDoorman, ToRunne
 use postern_text::panic::PastPanic;
 
 use crate::roles::process::RoleProcess;
-use crate::roles::{DoorsTable, TableHolders};
+use crate::roles::{ConfigTable, TableHolders};
 
 /// How long a process may take to take a table; after that it stands still, and gets it when it goes on.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ pub(super) struct Holders {
 struct State {
     doorman: Option<Arc<RoleProcess>>,
     runner: Option<Arc<RoleProcess>>,
-    tables: BTreeMap<u32, DoorsTable>,
+    tables: BTreeMap<u32, ConfigTable>,
     /// The newest that was put in place.
     in_place: Option<u32>,
     last_ticket: u64,
@@ -155,7 +155,7 @@ impl Holders {
 }
 
 impl TableHolders for Holders {
-    fn give(&self, table: &DoorsTable) {
+    fn give(&self, table: &ConfigTable) {
         let mut taken = Vec::new();
         let (doorman, runner) = {
             let mut state = self.lock();
@@ -189,12 +189,12 @@ impl TableHolders for Holders {
         }
     }
 
-    fn open_journal(&self, table: &DoorsTable) -> Result<bool, String> {
+    fn open_journal(&self, table: &ConfigTable) -> Result<bool, String> {
         self.ask_for_journal(table.command_doors().next().is_some())
     }
 }
 
-fn net_table(table: &DoorsTable) -> NetTable {
+fn net_table(table: &ConfigTable) -> NetTable {
     let limits = OrderLimits {
         longest: table.longest,
         most_openings: table.max_openings,
@@ -203,7 +203,7 @@ fn net_table(table: &DoorsTable) -> NetTable {
     NetTable { number: table.number, doors: table.net_doors(), limits }
 }
 
-fn commands_table(table: &DoorsTable) -> CommandsTable {
+fn commands_table(table: &ConfigTable) -> CommandsTable {
     let door = |door: &Door| {
         let commands = match &door.kind {
             DoorKind::Net(_) => return None,

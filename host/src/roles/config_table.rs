@@ -1,4 +1,4 @@
-//! DoorsTable: the doors of one configuration by number, as processes that keep doors are given them by the supervisor.
+//! ConfigTable: the doors of one configuration by number: what the processes that keep doors are given of them by the supervisor.
 //!
 //! What an engine orders is held to it, so it never comes from an engine.
 
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// The doors of a configuration, and what holds for all of them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct DoorsTable {
+pub(crate) struct ConfigTable {
     /// Which table; that of a configuration whose reading began later has a higher number. Never given twice.
     pub(crate) number: u32,
     /// The doors. A door that did not change has the number that it had in earlier tables, and no other door ever gets that.
@@ -24,7 +24,7 @@ pub(crate) struct DoorsTable {
     pub(crate) max_openings: usize,
 }
 
-impl DoorsTable {
+impl ConfigTable {
     /// The doors in the packet filter.
     pub(crate) fn net_doors(&self) -> Vec<(DoorId, NetDoor)> {
         let net_door = |(id, door): &(DoorId, Door)| match &door.kind {
@@ -44,12 +44,12 @@ impl DoorsTable {
 pub(crate) trait TableHolders: Send + Sync {
     /// Gives them a table, and comes back when each of them that runs has it. Called from several threads at once, so an older table may
     /// come after a newer one.
-    fn give(&self, table: &DoorsTable);
+    fn give(&self, table: &ConfigTable);
 
     /// Has the journal opened, if it is not: because a door of this table needs it, or an earlier run left one. May never return. Whether there
     /// is one then.
     ///
     /// # Errors
     /// Why there is none, in words.
-    fn open_journal(&self, table: &DoorsTable) -> Result<bool, String>;
+    fn open_journal(&self, table: &ConfigTable) -> Result<bool, String>;
 }
