@@ -187,9 +187,10 @@ fn any_process_may_die_at_any_moment() {
         let (commands, twice) = closed;
         all += commands;
         println!(
-            "{client}: {commands} commands; closed twice {twice} times over {runners} deaths of runners"
+            "{client}: {commands} commands; {twice} times `off` without an `on` before, over {runners} deaths of runners"
         );
-        // A runner that is killed between the end of a command and the note of it has it run once more.
+        // An opening that was recorded is closed, whether its command had begun or not; and a runner that is killed between the end of a
+        // command and the note of it has it run once more.
         assert!(twice <= runners, "{twice}");
         eventually("the client's time is over", || lab.tcp(client, 22, A_WHILE).is_silence().then_some(()));
     }

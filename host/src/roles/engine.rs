@@ -9,7 +9,7 @@ use std::thread;
 use std::time::Duration;
 
 use postern_capture::{CaptureError, Devices, LocalNetworkSockets, Shown};
-use postern_confine::{Confinement, SystemCalls};
+use postern_confine::{Confinement, Limits, SystemCalls};
 use postern_core::{ConfigIdentity, Observer};
 use postern_ledger::{FileLedger, Ledger, LedgerRequest};
 use postern_link::{Hello, OrderLink, Talk, TalkReceiver, TalkSender};
@@ -31,6 +31,8 @@ use crate::remote_runner::{RemoteRunner, RunnerReconnector};
 use crate::shell::Shell;
 use crate::signals::SignalTeller;
 
+/// The largest file that an engine writes, in bytes: the ledger, many times over. One that was taken over must not fill the disk.
+const LARGEST_FILE: u64 = 1 << 30;
 /// How long the supervisor may leave a message of the engine's unread before the engine ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Packet sockets beside those of the interfaces that are configured at the start: for an interface that a reload names. If it names more, or
@@ -67,7 +69,8 @@ pub(crate) fn run() -> anyhow::Result<()> {
     };
     Shown::prepare();
     let (network, hello) = (LocalNetworkSockets::open()?, Hello::of_this_process()?);
-    let kept = Confinement { system_calls: Some(SystemCalls::Engine), ..Confinement::default() };
+    let limits = Limits { file_size: Some(LARGEST_FILE), ..Limits::default() };
+    let kept = Confinement { system_calls: Some(SystemCalls::Engine), limits, ..Confinement::default() };
     let WhatHolds { held, missing } = confine(account, kept)?;
     supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
     let (observer, marker) = RoleStart { log_filter: &log_filter, account, reports }.observe()?;
