@@ -52,15 +52,20 @@ fn eats_memory() -> Vec<u8> {
     judging(&locals, &code)
 }
 
-/// Loops within loops, for which a compiler takes many minutes.
+/// Functions of loops within loops. Each takes a compiler seconds and little memory, so that their number alone says how long it works:
+/// minutes, on any machine.
 fn endless() -> Vec<u8> {
-    let depth = 100_000;
+    let (functions, depth) = (60, 10_000);
+    let whole = BY_HAND.trim_end().strip_suffix(')').expect("a module");
+    let functions = "(func (loop (nop)))".repeat(functions);
+    let mut module = wat::parse_str(format!("{whole}{functions})")).expect("a module in good order");
     // The text format would be parsed recursively.
-    let plain = judging("", "(loop (nop))");
     let body = [0x03, 0x40, 0x01, 0x0b];
-    let at = plain.windows(body.len()).position(|bytes| bytes == body).expect("the loop is there");
     let nested = [[0x03, 0x40].repeat(depth), [0x0b].repeat(depth)].concat();
-    with_longer_code(&plain, at, body.len(), &nested)
+    while let Some(at) = module.windows(body.len()).position(|bytes| bytes == body) {
+        module = with_longer_code(&module, at, body.len(), &nested);
+    }
+    module
 }
 
 /// The module with other instructions in place of `length` bytes at `at` of its code section.
@@ -154,6 +159,16 @@ fn types_within_types_end_their_compiler_alone() {
 fn a_module_that_eats_memory_gets_no_more_than_there_is_for_one() {
     let Some(lab) = Lab::if_possible() else { return };
     refused(&lab, &eats_memory(), " MiB of memory to be compiled; make it smaller");
+}
+
+#[test]
+fn a_module_that_takes_too_long_is_told_so() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab).own_code().config(SSH_2S).rule("mine", RULE);
+    let checked = setup.file("rules/mine.wasm", endless()).check();
+    let said = String::from_utf8_lossy(&checked.stderr).into_owned();
+    assert_eq!(checked.status.code(), Some(1), "{said}");
+    assert!(said.contains(" s of CPU time to be compiled; make it smaller or simpler"), "{said}");
 }
 
 #[test]

@@ -17,6 +17,9 @@ const CPU: Duration = Duration::from_secs(30);
 const CPU_FOR_MIB: Duration = Duration::from_secs(10);
 /// How much longer than its CPU time a compiler may take: others use the processors as well.
 const WALL_FACTOR: u32 = 3;
+/// Seconds of CPU time between the signal that says what is wrong and the kill. Were both limits the same, Linux would kill at once, and that
+/// looks like a kill for want of memory.
+const LAST_CPU: u64 = 2;
 /// Descriptors: the standard ones, the link, module and code, and a few of the system's.
 const FILES: u64 = 32;
 
@@ -48,18 +51,19 @@ impl CompileLimits {
     /// # Errors
     /// If the system refuses one.
     pub(super) fn impose(self) -> io::Result<()> {
-        for (resource, most) in [
-            (Resource::As, self.memory),
-            (Resource::Cpu, self.cpu),
-            (Resource::Core, 0),
-            (Resource::Nofile, FILES),
+        for (resource, current, maximum) in [
+            (Resource::As, self.memory, self.memory),
+            (Resource::Cpu, self.cpu, self.cpu + LAST_CPU),
+            (Resource::Core, 0, 0),
+            (Resource::Nofile, FILES, FILES),
             // The file of the code; it is memory.
-            (Resource::Fsize, self.memory),
+            (Resource::Fsize, self.memory, self.memory),
         ] {
             // One that is lower already stays.
             let own = getrlimit(resource);
-            let lower = |own: Option<u64>| Some(own.map_or(most, |own| own.min(most)));
-            setrlimit(resource, Rlimit { current: lower(own.current), maximum: lower(own.maximum) })?;
+            let lower = |own: Option<u64>, most: u64| Some(own.map_or(most, |own| own.min(most)));
+            let both = Rlimit { current: lower(own.current, current), maximum: lower(own.maximum, maximum) };
+            setrlimit(resource, both)?;
         }
         Ok(())
     }
