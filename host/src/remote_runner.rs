@@ -100,23 +100,7 @@ impl RemoteRunner {
         observer: Arc<dyn Observer>,
         hello: Hello,
     ) -> io::Result<Self> {
-        let mut state = State {
-            link: None,
-            lost_at: Instant::now(),
-            requests: Requests::default(),
-            handed_over: HashSet::new(),
-            abandoned: 0,
-            being_abandoned: 0,
-            is_over: false,
-        };
-        state.attach(link, hello);
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            hello,
-            listener: Box::new(listener),
-            observer,
-        });
+        let shared = Arc::new(Shared::greet(link, Box::new(listener), observer, hello)?);
         let reader = Arc::clone(&shared);
         thread::Builder::new().name("runner-link".to_owned()).spawn(move || reader.read())?;
         Ok(Self { shared, table: 0, doors: HashSet::new(), rules: HashMap::new() })
@@ -214,34 +198,60 @@ impl State {
         let _ = link.send(&RunnerRequest::Hello(hello).encode());
         self.link = Some(Arc::new(link));
     }
+
+    /// For how much longer something waits for a runner that is to be refused if none comes. What is only noted waits for as long as it takes.
+    fn patience(&self) -> Option<Duration> {
+        let is_limited = self.link.is_none() && self.requests.is_any_asked();
+        is_limited.then(|| PATIENCE.saturating_sub(self.lost_at.elapsed()))
+    }
 }
 
 impl Shared {
+    fn greet(
+        link: OrderLink,
+        listener: EventListener,
+        observer: Arc<dyn Observer>,
+        hello: Hello,
+    ) -> io::Result<Self> {
+        let mut state = State {
+            link: None,
+            lost_at: Instant::now(),
+            requests: Requests::default(),
+            handed_over: HashSet::new(),
+            abandoned: 0,
+            being_abandoned: 0,
+            is_over: false,
+        };
+        state.attach(link, hello);
+        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
+        Ok(Self { state: Mutex::new(state), wake, hello, listener, observer })
+    }
+
     /// Sends a request now or when there is room, or refuses it.
     fn ask(&self, state: &mut State, request: RunnerRequest) {
         if state.link.is_none() && state.lost_at.elapsed() >= PATIENCE {
             return self.refuse(state, &request, DropReason::Restarting, RESTARTING);
         }
         match state.requests.push(request) {
-            // The reader keeps the time of what waits for a runner.
-            Ok(()) if state.link.is_none() => self.wake(),
-            Ok(()) => self.flush(state),
+            // The reader sends the rest, and keeps the time of what waits for a runner.
+            Ok(()) if !self.flush(state) => self.wake(),
+            Ok(()) => {}
             Err(request) => self.refuse(state, &request, DropReason::LinkFull, FULL),
         }
     }
 
-    /// Sends what waits, as far as there is room.
-    fn flush(&self, state: &mut State) {
-        while let Some(link) = state.link.clone()
-            && let Some(request) = state.requests.next()
-        {
+    /// Sends what waits, as far as there is room; whether nothing waits any more. The reader is not woken: it calls this as well, and would
+    /// never sleep.
+    fn flush(&self, state: &mut State) -> bool {
+        while let Some(request) = state.requests.next() {
+            let Some(link) = state.link.clone() else { return false };
             match link.send(&request.encode()) {
                 Sent::Sent => state.requests.sent(),
-                // The reader waits until there is room.
-                Sent::Full => return self.wake(),
+                Sent::Full => return false,
                 Sent::Ended => self.lose(state),
             }
         }
+        true
     }
 
     /// The runner is gone, or there is another one: what was sent and not answered never is.
@@ -296,10 +306,7 @@ impl Shared {
                 if state.is_over {
                     return;
                 }
-                let has_waiting = !state.requests.is_empty();
-                let rest = PATIENCE.saturating_sub(state.lost_at.elapsed());
-                let patience = (state.link.is_none() && has_waiting).then_some(rest);
-                (state.link.clone(), has_waiting, patience)
+                (state.link.clone(), !state.requests.is_empty(), state.patience())
             };
             self.wait(link.as_deref(), has_waiting, patience);
             let _ = rustix::io::read(&self.wake, &mut [0; 8]);
@@ -388,5 +395,55 @@ impl Shared {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().past_panic()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use postern_core::{Act, Client};
+
+    use super::*;
+
+    fn key() -> OpeningKey {
+        OpeningKey { door: DoorId(1), client: Client::alone([192, 0, 2, 1].into()), occurrence: 1 }
+    }
+
+    /// One whose reader is not started, and the runner's end of its link.
+    fn shared() -> (Shared, OrderLink) {
+        let (link, other) = OrderLink::pair().unwrap();
+        let hello = Hello::of_this_process().unwrap();
+        (Shared::greet(link, Box::new(|_| true), Arc::new(()), hello).unwrap(), other)
+    }
+
+    fn is_woken(shared: &Shared) -> bool {
+        rustix::io::read(&shared.wake, &mut [0; 8]).is_ok()
+    }
+
+    #[test]
+    fn a_runner_that_reads_nothing_wakes_the_reader_with_each_request_and_not_by_itself() {
+        let (shared, _runner) = shared();
+        let mut state = shared.lock();
+        while !is_woken(&shared) {
+            shared.ask(&mut state, RunnerRequest::Abandon(key()));
+        }
+        assert!(!shared.flush(&mut state), "it is full");
+        assert!(!is_woken(&shared));
+    }
+
+    #[test]
+    fn notes_wait_for_a_runner_without_an_end_and_orders_do_not() {
+        let (shared, runner) = shared();
+        let mut state = shared.lock();
+        drop(runner);
+        shared.ask(&mut state, RunnerRequest::StrikeOut(key()));
+        assert!(is_woken(&shared) && state.link.is_none());
+        assert_eq!(state.patience(), None);
+        let OpeningKey { door, client, occurrence } = key();
+        let order = Order { serial: 1, door, client, occurrence, act: Act::Close };
+        shared.ask(&mut state, RunnerRequest::Run { table: 1, rule: None, order });
+        assert!(state.patience().is_some_and(|left| left <= PATIENCE));
+        state.requests.take_waiting();
+        assert_eq!(state.patience(), None);
+        assert!(!state.requests.is_empty(), "the note is for the next runner");
     }
 }

@@ -66,6 +66,11 @@ impl Requests {
         self.waiting.is_empty()
     }
 
+    /// Whether anything that waits to be sent is to be answered.
+    pub(super) fn is_any_asked(&self) -> bool {
+        self.waiting.iter().any(is_asked)
+    }
+
     /// The runner is gone: what was sent is not answered any more. The next one is first asked to strike out what may have been recorded, since
     /// the engine takes it for not recorded, and does not open it.
     pub(super) fn lose(&mut self) -> Vec<Unanswered> {
@@ -86,14 +91,15 @@ impl Requests {
 
     /// Takes out all that waits for an answer; the rest goes on waiting for a runner.
     pub(super) fn take_waiting(&mut self) -> Vec<RunnerRequest> {
-        let is_asked = |request: &RunnerRequest| {
-            matches!(request, RunnerRequest::Run { .. } | RunnerRequest::Record { .. })
-        };
         let (asked, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(is_asked);
         self.waiting = rest.into();
         asked
     }
+}
+
+fn is_asked(request: &RunnerRequest) -> bool {
+    matches!(request, RunnerRequest::Run { .. } | RunnerRequest::Record { .. })
 }
 
 #[cfg(test)]
