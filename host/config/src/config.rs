@@ -16,15 +16,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
-use crate::confinement::{Account, Confinement};
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
+use crate::process_user::ProcessUser;
 use crate::rule_file::{LostDoor, RuleFile};
 use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
+use crate::sandbox_settings::SandboxSettings;
 use crate::table::{Table, TomlSource};
 use crate::tenant::Tenant;
 use crate::trust::Trust;
-use crate::{confinement, guards, interfaces, memory, tenant};
+use crate::{guards, interfaces, memory, sandbox_settings, tenant};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
@@ -63,7 +64,7 @@ pub struct Config {
     /// Which owners' rule files and modules are accepted.
     pub trust: Trust,
     /// How the daemon's processes are held.
-    pub confinement: Confinement,
+    pub sandbox: SandboxSettings,
 }
 
 /// A configuration as it was read.
@@ -184,9 +185,9 @@ impl Config {
 
     /// The user that `postern.toml` at `file` names, or else the default one, whatever else is wrong; none if there is no such account.
     #[must_use]
-    pub fn account(file: &Path, trust: Trust) -> Option<Account> {
+    pub fn process_user(file: &Path, trust: Trust) -> Option<ProcessUser> {
         let text = trust.open(file).map(files::lossy_text);
-        text.map_or_else(|_| Confinement::of_machine().account, |text| confinement::account_of(&text))
+        text.map_or_else(|_| SandboxSettings::of_machine().user, |text| sandbox_settings::user_of(&text))
     }
 
     /// What no rule may go beyond.
@@ -221,7 +222,7 @@ impl Config {
             rules: Vec::new(),
             // knockd does not check owners, and a knockd.conf names no modules.
             trust: Trust::Anybody,
-            confinement: Confinement::of_machine(),
+            sandbox: SandboxSettings::of_machine(),
         }
     }
 
@@ -317,7 +318,7 @@ impl Config {
         let rules_dir = table.folder("rules").map_or("rules", |at| at.value);
         let rules_dir = file.with_file_name(rules_dir);
         let is_strict = table.flag("strict_modes").unwrap_or(true);
-        let confinement = confinement::read(&table);
+        let sandbox = sandbox_settings::read(&table);
         let limits = table.table("limits");
         let limit_range = Duration::from_secs(1)..=Ceilings::LONGEST;
         let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
@@ -348,7 +349,7 @@ impl Config {
             memory,
             rules: Vec::new(),
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
-            confinement,
+            sandbox,
         }
     }
 

@@ -12,15 +12,16 @@ mod source;
 // What it says.
 mod ceilings;
 mod config;
-mod confinement;
 mod door;
 mod guards;
 mod interfaces;
 mod memory;
 pub mod mistake_list;
 mod name;
+mod process_user;
 mod rule_file;
 mod rule_folder;
+mod sandbox_settings;
 mod tenant;
 
 // How a file is read key by key.
@@ -36,11 +37,12 @@ mod trust;
 
 pub use activity::{Activity, Doing};
 pub use config::{Config, ConfigReading};
-pub use confinement::{Account, Confinement};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
 pub use postern_toml::{PosternToml, config_identity};
+pub use process_user::ProcessUser;
 pub use rule_file::{LostDoor, OneTime, RuleFile};
+pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
 pub use tenant::Tenant;
 pub use trust::{Distrust, OpenError, Trust};

@@ -7,7 +7,7 @@ use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
-use crate::confinement::Account;
+use crate::process_user::ProcessUser;
 use crate::rule_file::OneTime;
 use crate::source::ConfigSource;
 use crate::trust::Trust;
@@ -36,8 +36,8 @@ impl ConfigSource for PosternToml {
         Config::guards(&self.file, self.trust)
     }
 
-    fn account(&self) -> Option<Account> {
-        Config::account(&self.file, self.trust)
+    fn process_user(&self) -> Option<ProcessUser> {
+        Config::process_user(&self.file, self.trust)
     }
 
     fn identity(&self) -> Option<ConfigIdentity> {

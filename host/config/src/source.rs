@@ -7,8 +7,9 @@ use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
-use crate::confinement::{Account, Confinement};
+use crate::process_user::ProcessUser;
 use crate::rule_file::OneTime;
+use crate::sandbox_settings::SandboxSettings;
 
 /// Files that hold a configuration, in a format of their own.
 pub trait ConfigSource: fmt::Debug + Send + Sync {
@@ -20,8 +21,8 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
     fn guards(&self) -> Vec<GuardDoor>;
 
     /// The user that its processes become, as far as it can be read, whatever else is wrong; none if there is no such account.
-    fn account(&self) -> Option<Account> {
-        Confinement::of_machine().account
+    fn process_user(&self) -> Option<ProcessUser> {
+        SandboxSettings::of_machine().user
     }
 
     /// How the guard names it; none if it can have no guard doors.

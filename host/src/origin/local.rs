@@ -5,7 +5,7 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use postern_config::{Account, Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, RuleFile};
+use postern_config::{Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, ProcessUser, RuleFile};
 use postern_core::{GuardDoor, Observer, RuleId};
 use postern_sandbox::CodeSource;
 use postern_text::panic::PastPanic;
@@ -52,7 +52,7 @@ pub(crate) struct FirstLook {
     /// The guard doors as far as they can be read, whatever else is wrong.
     pub(crate) guards: Vec<GuardDoor>,
     /// As which user processes run, as far as it can be read.
-    pub(crate) account: Option<Account>,
+    pub(crate) user: Option<ProcessUser>,
 }
 
 impl LocalOrigin {
@@ -187,7 +187,7 @@ impl LocalPreparation {
             }
         }
         self.outdate_older();
-        if reading.config.as_ref().is_some_and(|config| config.confinement.is_strict) {
+        if reading.config.as_ref().is_some_and(|config| config.sandbox.is_strict) {
             let missing = shared.missing.get().map_or(&[][..], Vec::as_slice);
             reading.mistakes.extend(mistake_of_strict(source.file(), missing));
         }
@@ -199,7 +199,7 @@ impl LocalPreparation {
         self.precede();
         let source = &self.shared.source;
         // It must not be avoided by one that looks for guard doors: there would be none.
-        let look = || Ok(FirstLook { guards: source.guards(), account: source.account() });
+        let look = || Ok(FirstLook { guards: source.guards(), user: source.process_user() });
         self.activity.read(source.file(), look).unwrap_or_default()
     }
 

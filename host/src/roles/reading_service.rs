@@ -277,7 +277,7 @@ impl ReadingService {
     fn read(&self, engine: u64, ticket: u64, preparation: &LocalPreparation) -> NumberedReading {
         let mut reading = preparation.read_files();
         let has_run = self.lock().has_run;
-        if has_run && reading.config.as_ref().is_some_and(|config| config.confinement.is_strict) {
+        if has_run && reading.config.as_ref().is_some_and(|config| config.sandbox.is_strict) {
             reading.mistakes.extend(mistake_of_strict(&self.facts.file, &(self.missing)()));
         }
         let mut state = self.lock();
@@ -347,7 +347,7 @@ impl ReadingService {
         let place = usize::try_from(place).unwrap_or(usize::MAX);
         let Some((preparation, config)) = found else { return (unknown(), None) };
         let Some(rule) = config.rules.get(place) else { return (unknown(), None) };
-        let is_strict = config.confinement.is_strict;
+        let is_strict = config.sandbox.is_strict;
         let code = preparation.code(&config);
         let (answer, descriptor) = answer(&*code, &|| code.find(place, &rule.module))
             .and_then(|answer| if is_strict { self.held_strictly(answer) } else { Ok(answer) })

@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use postern_config::{Account, ConfigSource};
+use postern_config::{ConfigSource, ProcessUser};
 use postern_core::{ConfigIdentity, Observer, Posture, Report, What};
 use postern_link::{FromDoorman, FromRunner, NotInPlace};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -93,7 +93,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         needs: None,
         reading: None,
         origin: Arc::new(LocalOrigin::without_code(source, Arc::clone(&relay) as Arc<dyn Observer>)),
-        account: None,
+        user: None,
         barriers: Arc::default(),
         is_strict: false,
         started: 0,
@@ -146,7 +146,7 @@ struct Supervisor {
     /// Of these needs, which may hang.
     reading: Option<PatientReading<EngineNeeds>>,
     /// The user that the next process becomes.
-    account: Option<Account>,
+    user: Option<ProcessUser>,
     barriers: Arc<Barriers>,
     /// Whether a missing barrier keeps the daemon from starting, as the configuration said last.
     is_strict: bool,

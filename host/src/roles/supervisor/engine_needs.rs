@@ -1,13 +1,13 @@
 //! EngineNeeds: what an engine must have before it gives its rights up.
 
-use postern_config::{Account, Config, Confinement};
+use postern_config::{Config, ProcessUser, SandboxSettings};
 use postern_core::{ANY_INTERFACE, Direction};
 
 /// What an engine must have before it gives its rights up, as the configuration says it now.
 #[derive(Default)]
 pub(super) struct EngineNeeds {
     pub(super) captures: Vec<(String, Direction)>,
-    pub(super) account: Option<Account>,
+    pub(super) user: Option<ProcessUser>,
     pub(super) is_strict: bool,
 }
 
@@ -15,7 +15,7 @@ impl EngineNeeds {
     /// A configuration that cannot be read needs nothing: the engine will say what is wrong with it.
     pub(super) fn of(config: Option<&Config>) -> Self {
         let Some(config) = config else {
-            return Self { account: Confinement::of_machine().account, ..Self::default() };
+            return Self { user: SandboxSettings::of_machine().user, ..Self::default() };
         };
         let mut captures: Vec<_> =
             config.interfaces.iter().map(|interface| (interface.clone(), Direction::Incoming)).collect();
@@ -23,7 +23,7 @@ impl EngineNeeds {
             let named = config.interfaces.iter().filter(|interface| **interface != ANY_INTERFACE);
             captures.extend(named.map(|interface| (interface.clone(), Direction::Outgoing)));
         }
-        let confinement = &config.confinement;
-        Self { captures, account: confinement.account, is_strict: confinement.is_strict }
+        let sandbox = &config.sandbox;
+        Self { captures, user: sandbox.user, is_strict: sandbox.is_strict }
     }
 }

@@ -24,9 +24,9 @@ impl Supervisor {
         let Signals { hangup, stop } = signals;
         let mut is_any = false;
         let attempt = apply_when_free(stop, &*relay, async || {
-            let FirstLook { guards, account } = self.first_look(hangup).await;
+            let FirstLook { guards, user } = self.first_look(hangup).await;
             is_any = !guards.is_empty();
-            self.account = account;
+            self.user = user;
             if self.doorman.process.is_none() && self.doorman.due.is_none() {
                 self.start_doorman().map_err(|error| {
                     NotInPlace::failed(format!("the doorman cannot be started: {}", chain(&error)))

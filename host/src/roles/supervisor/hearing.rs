@@ -182,7 +182,7 @@ impl Supervisor {
     /// The next engine is started with what was read.
     pub(super) fn read(&mut self, needs: EngineNeeds) -> Option<Ended> {
         self.reading = None;
-        self.account = needs.account;
+        self.user = needs.user;
         self.is_strict = needs.is_strict;
         self.needs = Some(needs);
         self.engine.due = Some(Instant::now());

@@ -86,7 +86,7 @@ impl Supervisor {
         let start = ToDoorman::Start {
             identity: self.facts.identity.clone(),
             log_filter: self.log_filter.clone(),
-            account: self.account.map(|of| (of.uid, of.gid)),
+            account: self.user.map(|of| (of.uid, of.gid)),
         };
         let sockets: Vec<_> =
             [reports.as_fd()].into_iter().chain(self.owner.as_ref().map(AsFd::as_fd)).collect();
@@ -163,8 +163,8 @@ impl Supervisor {
 
     pub(super) fn start_engine(&mut self) -> io::Result<()> {
         // The one after this reads them anew: they may have changed, and they may be why this one ends.
-        let Some(EngineNeeds { captures, account, .. }) = self.needs.take() else { return Ok(()) };
-        let account = account.map(|of| (of.uid, of.gid));
+        let Some(EngineNeeds { captures, user, .. }) = self.needs.take() else { return Ok(()) };
+        let account = user.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| {
