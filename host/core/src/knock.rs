@@ -85,7 +85,7 @@ impl Timestamp {
 }
 
 /// What carries a knock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub enum Transport {
     /// RFC 9293.
     Tcp,

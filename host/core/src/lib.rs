@@ -12,6 +12,7 @@ mod interest;
 mod knock;
 mod likeness;
 mod verdict;
+mod watch_grant;
 
 // Which rules are called, and with what.
 mod backoff;
@@ -47,6 +48,7 @@ mod once;
 mod openings;
 mod report;
 mod tenant;
+mod tenant_limits;
 mod width;
 
 pub use action::{Action, Why};
@@ -85,7 +87,9 @@ pub use report::{Observer, PacketCounts, Phase, Report, Scope, Severity, ThreadK
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
+pub use tenant_limits::{CpuShare, TenantLimits};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
+pub use watch_grant::{BeyondGrant, WatchGrant, WatchedPorts};
 pub use width::{Width, WidthError};
 
 pub use ipnet::IpNet;
