@@ -1,0 +1,168 @@
+use std::fs;
+use std::os::unix::fs::symlink;
+
+use expect_test::{Expect, expect};
+
+use crate::activity::Activity;
+use crate::config::{Config, ConfigReading};
+use crate::rule_file::LostDoor;
+use crate::trust::Trust;
+
+use super::*;
+
+const GOOD: &str =
+    "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[doors.web]\nguard = \"tcp/80\"\n";
+const OF_A: &str = "[tenants.a]\nrules = \"a\"\ngrant.doors = [\"web\"]\n";
+
+/// What a configuration says, and where it is.
+fn read(tenants: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, ConfigReading) {
+    let dir = tempfile::tempdir().unwrap();
+    for folder in ["rules", "a", "b"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    fs::write(dir.path().join("postern.toml"), format!("{GOOD}{tenants}")).unwrap();
+    for (name, text) in files {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let reading = Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &Activity::default());
+    (dir, reading)
+}
+
+/// The mistakes of the whole and of each tenant, without the folder.
+fn check(tenants: &str, files: &[(&str, &str)], expected: Expect) {
+    let (dir, reading) = read(tenants, files);
+    let of_tenants = reading
+        .mistakes_of_tenants
+        .iter()
+        .flat_map(|(tenant, found)| found.iter().map(move |mistake| format!("{tenant}'s: {mistake}\n")));
+    let told: String =
+        reading.mistakes.iter().map(|mistake| format!("{mistake}\n")).chain(of_tenants).collect();
+    expected.assert_eq(&told.replace(&format!("{}/", dir.path().display()), ""));
+}
+
+fn rule(door: &str) -> String {
+    format!("module = \"sequence\"\ndoor = \"{door}\"\n[settings]\nsequence = [\"1/udp\"]\n")
+}
+
+#[test]
+fn a_tenant_has_rules_and_a_grant_and_nothing_else_yet() {
+    check(
+        "[tenants.host]\nrules = \"x\"\n[tenants.\"a b\"]\nrules = \"y\"\n[tenants.c]\nuser = \"c\"\n[tenants.c.grant]\ndoors = [\"web\", \"shh\", \"web\"]\nwatch = [\"tcp/1\"]\n[tenants.d]\nrules = \"rules\"\n[tenants.e]\nrules = \"z\"\n[tenants.f]\nrules = \"z\"\n",
+        &[],
+        expect![[r#"
+            postern.toml:8: tenants.a b: a name is 1 to 64 letters, digits, `-` and `_`
+            postern.toml:10: tenants.c: no rules; say where they are: rules = "tenants/c"
+            postern.toml:13: tenants.c.grant.doors[1]: there is no door `shh`; there are ssh, web
+            postern.toml:13: tenants.c.grant.doors[2]: `web` is named twice
+            postern.toml:14: tenants.c.grant.watch: no such key; there are doors
+            postern.toml:11: tenants.c.user: no such key; there are rules, grant
+            postern.toml:6: tenants.host: is the owner of the rules that `rules` names, with every door; call this one something else
+            postern.toml:16: tenants.d.rules: is the folder of tenant host already; give each tenant its own
+            postern.toml:20: tenants.f.rules: is the folder of tenant e already; give each tenant its own
+            e's: z: there is no such folder; make it and put a rule there
+        "#]],
+    );
+}
+
+#[test]
+fn each_has_a_folder_of_its_own_however_it_is_written() {
+    let (dir, _) = read("", &[]);
+    let other_way = dir.path().join("rules");
+    let tenants = [
+        ("a", "a"),
+        ("c", "b/../a/"),
+        ("d", "link"),
+        ("e", "../DIR/rules"),
+        ("f", "."),
+        ("g", ""),
+        ("h", "b"),
+    ];
+    let text: String =
+        tenants.iter().map(|(name, folder)| format!("[tenants.{name}]\nrules = \"{folder}\"\n")).collect();
+    let name = dir.path().file_name().unwrap().to_str().unwrap();
+    fs::write(
+        dir.path().join("postern.toml"),
+        format!("{GOOD}{}[tenants.i]\nrules = {other_way:?}\n", text.replace("DIR", name)),
+    )
+    .unwrap();
+    symlink("a", dir.path().join("link")).unwrap();
+    let reading = Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &Activity::default());
+    let told: String = reading.all_mistakes().iter().map(|mistake| format!("{mistake}\n")).collect();
+    expect![[r#"
+        postern.toml:17: tenants.g.rules: is empty; name a folder
+        postern.toml:9: tenants.c.rules: is the folder of tenant a already; give each tenant its own
+        postern.toml:11: tenants.d.rules: is the folder of tenant a already; give each tenant its own
+        postern.toml:13: tenants.e.rules: is the folder of tenant host already; give each tenant its own
+        postern.toml:15: tenants.f.rules: is the folder of postern.toml already; give each tenant its own
+        postern.toml:21: tenants.i.rules: is the folder of tenant host already; give each tenant its own
+    "#]]
+    .assert_eq(&told.replace(&format!("{}/", dir.path().display()), ""));
+}
+
+#[test]
+fn a_rule_outside_its_tenants_grant_is_that_tenants_mistake() {
+    let (ssh, web) = (rule("ssh"), rule("web"));
+    check(
+        &format!("{OF_A}[tenants.b]\nrules = \"b\"\n"),
+        &[("rules/r.toml", &ssh), ("a/r.toml", &ssh), ("a/s.toml", &web), ("b/r.toml", &web)],
+        expect![[r#"
+            a's: a/r.toml:2: door: tenant a is not granted `ssh`; it may open web, as [tenants.a.grant] in postern.toml says
+            b's: b/r.toml:2: door: tenant b is not granted `web`; it may open none, as [tenants.b.grant] in postern.toml says
+        "#]],
+    );
+}
+
+#[test]
+fn a_tenants_files_are_read_as_the_hosts_are() {
+    check(
+        "[tenants.a]\nrules = \"a\"\n[tenants.b]\nrules = \"nowhere\"\n",
+        &[("a/r.toml", "modul = 1\n")],
+        expect![[r#"
+            a's: a/r.toml:1: no module; say which one: module = "sequence"
+            a's: a/r.toml:1: no door; say which one the rule may open: door = "ssh"
+            a's: a/r.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, memory, limits, settings
+            b's: nowhere: there is no such folder; make it and put a rule there
+        "#]],
+    );
+    let web = rule("web");
+    let (_, reading) = read(OF_A, &[("rules/r.toml", &web), ("a/r.toml", &web)]);
+    let ids: Vec<_> = reading.config.unwrap().rules.iter().map(|rule| rule.id.to_string()).collect();
+    assert_eq!(ids, ["r", "a/r"]);
+}
+
+#[test]
+fn rules_that_are_kept_lose_doors_and_never_get_one() {
+    let of_both = "module = \"sequence\"\ndoors = [\"web\", \"ssh\"]\n[settings]\nsequence = [\"1/udp\"]\n";
+    let both = OF_A.replace("[\"web\"]", "[\"web\", \"ssh\"]");
+    let (_, before) = read(&both, &[("a/both.toml", of_both), ("a/web.toml", &rule("web"))]);
+    let before = before.config.unwrap().rules;
+    let host = "r [\"ssh\"]";
+    let kept = |tenants: &str, before: &[RuleFile]| {
+        let (_, now) = read(tenants, &[("a/both.toml", "garbage"), ("rules/r.toml", &rule("ssh"))]);
+        let mut config = now.config.unwrap();
+        let lost = config.keep_rules(&TenantId::new("a"), before.iter());
+        let lost = lost.iter().map(|LostDoor { rule, door, without }| match without {
+            None => format!("{rule} {door}"),
+            Some(first) => format!("{rule} {door} without {first}"),
+        });
+        let lost = lost.collect::<Vec<_>>().join(", ");
+        let rules = config.rules.iter().map(|rule| format!("{} {:?}", rule.id, rule.doors));
+        (rules.collect::<Vec<_>>().join(", "), lost, config.rules)
+    };
+    let is = |tenants, rules: &str, lost: &str| {
+        let (found, found_lost, now) = kept(tenants, &before);
+        assert_eq!((&*found, &*found_lost), (rules, lost), "{tenants}");
+        // What is granted again is opened again, however often the rules were kept meanwhile.
+        let (_, lost_again, now) = kept(tenants, &now);
+        assert_eq!(lost_again, "", "{tenants}");
+        let (found, _, _) = kept(&both, &now);
+        let all = format!("{host}, a/both [\"web\", \"ssh\"], a/web [\"web\"]");
+        assert_eq!(found, if tenants.is_empty() { host.to_owned() } else { all }, "{tenants}");
+    };
+    is(&both, &format!("{host}, a/both [\"web\", \"ssh\"], a/web [\"web\"]"), "");
+    is(OF_A, &format!("{host}, a/both [\"web\"], a/web [\"web\"]"), "a/both ssh");
+    // What it opens without naming a door must not become another.
+    let only_ssh = OF_A.replace("web", "ssh");
+    is(&only_ssh, &format!("{host}, a/both [], a/web []"), "a/both web, a/both ssh without web, a/web web");
+    is("", host, "");
+}
