@@ -3,12 +3,12 @@
 //! A tenant with mistakes keeps the rules that it has in the generation in force, and every other tenant goes on with what its files say now.
 //! The kept rules are those in force, not their files read once more. A mistake of the host refuses the whole generation.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::Arc;
 
 use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile};
-use postern_core::TenantId;
+use postern_core::{RuleId, TenantId};
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
 use crate::load_rules::{overlap, read_modules};
@@ -73,7 +73,7 @@ pub(crate) fn assemble(
         }
     }
     for (tenant, rules) in parts.iter_mut().filter(|(tenant, _)| mistakes_of_tenants.contains_key(tenant)) {
-        *rules = rules_before(in_force, tenant);
+        *rules = rules_before(in_force, &config, tenant);
     }
     let generation = if mistakes.is_empty() {
         fit(&config, parts, in_force, &mut mistakes_of_tenants)
@@ -108,7 +108,7 @@ fn fit(
     let wanted: Vec<_> = parts
         .iter_mut()
         .skip(1)
-        .map(|(tenant, rules)| mem::replace(rules, rules_before(in_force, tenant)))
+        .map(|(tenant, rules)| mem::replace(rules, rules_before(in_force, config, tenant)))
         .collect();
     let mut generation = of(&parts).map_err(|error| overlap(&config.rules_dir, error))?;
     for ((n, wanted), tenant) in (1..).zip(wanted).zip(&config.tenants) {
@@ -125,9 +125,19 @@ fn fit(
     Ok(generation)
 }
 
-/// What a tenant has in the generation in force.
-fn rules_before(in_force: Option<&RunningRules>, tenant: &TenantId) -> Vec<ReadyRule> {
-    in_force.map_or_else(Vec::new, |before| before.generation.rules_of(tenant))
+/// What a tenant has in the generation in force, without what it is not granted any more.
+fn rules_before(in_force: Option<&RunningRules>, config: &Config, id: &TenantId) -> Vec<ReadyRule> {
+    let (Some(RunningRules { rules, generation }), Some(tenant)) = (in_force, config.tenant(id)) else {
+        return Vec::new();
+    };
+    let named: HashMap<&RuleId, &[Arc<str>]> =
+        rules.iter().map(|rule| (&rule.id, &*rule.interfaces)).collect();
+    let mut before = generation.rules_of(id);
+    for rule in &mut before {
+        let named = named.get(rule.id()).copied().unwrap_or_default();
+        rule.hold_to(&tenant.grant.watch, tenant.grant.interfaces_of(named), tenant.ceilings.instance);
+    }
+    before
 }
 
 #[cfg(test)]
@@ -142,7 +152,7 @@ mod tests {
     use crate::module_code::{CodeProvider, Modules};
     use crate::origin::LocalOrigin;
 
-    const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"ssh\"]\n";
+    const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\ngrant.any_port = true\ngrant.interfaces = [\"any\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"ssh\"]\ngrant.any_port = true\ngrant.interfaces = [\"any\"]\n";
     const RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1/udp\"]\n";
 
     struct World {
@@ -220,6 +230,48 @@ mod tests {
         let (without_a, _) = CONFIG.split_once("[tenants.a]").unwrap();
         world.write("postern.toml", without_a);
         world.reload("h h2", "");
+    }
+
+    #[test]
+    fn what_goes_on_sees_and_uses_no_more_than_is_granted_now() {
+        let mut world = World::new();
+        world.reload("a/x a/y b/x h", "");
+        world.write("a/x.toml", &RULE.replace("1/udp", "1/udp:2/udp"));
+        for (from, to, watched) in [
+            ("", "", 1),
+            ("grant.any_port = true\n", "", 0),
+            ("grant.any_port = true\n", "grant.watch = [\"udp/1\"]\n", 1),
+            ("[\"any\"]", "[\"lo\"]", 1),
+        ] {
+            world.write("postern.toml", &CONFIG.replacen(from, to, 1));
+            world.write("a/y.toml", "garbage");
+            let Assembled { generation, refused, .. } = world.assemble();
+            assert_eq!(refused.len(), 1);
+            let generation = generation.unwrap();
+            let of_a = |rule: &usize| generation.rules[*rule].id.tenant == TenantId::new("a");
+            for rule in (0..generation.rules.len()).filter(of_a) {
+                let subscription = generation.dispatch.subscription(rule);
+                assert_eq!(subscription.interest.watches.len(), watched, "{to}");
+                let interfaces: &[Arc<str>] = if to.contains("lo") { &["lo".into()] } else { &[] };
+                assert_eq!((&*subscription.interfaces, subscription.is_local_only), (interfaces, true));
+            }
+        }
+    }
+
+    #[test]
+    fn a_module_that_asks_to_see_more_than_is_granted_is_its_tenants_mistake() {
+        let mut world = World::new();
+        world.write(
+            "postern.toml",
+            &CONFIG.replacen("grant.any_port = true", "grant.watch = [\"udp/2-9\"]", 1),
+        );
+        let Assembled { refused, .. } = world.assemble();
+        let told: Vec<_> =
+            refused.iter().flat_map(|of| of.mistakes.iter().map(ToString::to_string)).collect();
+        assert_eq!(told.len(), 2);
+        let what = "x.toml:1: module: with these settings it asks for udp/1; it may watch udp/2-9, as [tenants.a.grant] in postern.toml says";
+        assert!(told.iter().any(|told| told.ends_with(what)), "{told:?}");
+        world.reload("b/x h", "a 0");
     }
 
     #[test]

@@ -38,8 +38,7 @@ pub(crate) fn read_modules(
     loader: &Loader,
     code: &dyn CodeSource,
 ) -> (Vec<ReadyRule>, BTreeMap<TenantId, Vec<Mistake>>) {
-    let specs: Vec<_> = config.rules.iter().map(RuleFile::spec).collect();
-    let (rules, problems) = ReadyRule::load_all(&specs, loader, code);
+    let (rules, problems) = ReadyRule::load_all(&config.specs(), loader, code);
     let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];
@@ -63,6 +62,12 @@ fn mistakes(rule: &RuleFile, problem: ProblemKind) -> Vec<Mistake> {
         },
         ProblemKind::Start(StartError::Refused(what)) => rule.settings_mistakes(&what),
         ProblemKind::Start(error) => vec![rule.module_mistake(error.to_string())],
+        ProblemKind::Beyond(beyond) => {
+            let tenant = &rule.id.tenant;
+            vec![rule.module_mistake(format!(
+                "with these settings it {beyond}, as [tenants.{tenant}.grant] in postern.toml says"
+            ))]
+        }
         ProblemKind::Panicked => {
             vec![rule.module_mistake("loading the module panicked; see the standard error")]
         }

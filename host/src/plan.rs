@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
-use postern_core::{DoorId, DoorPolicy, DoorsTable, Durability, Grant, NetDoor, OrderLimits, Policy, RuleId};
+use postern_core::{
+    DoorId, DoorPolicy, DoorsTable, Durability, Grant, Longest, NetDoor, OrderLimits, Policy, RuleId, Width,
+};
 
 use crate::origin::Numbers;
 
@@ -38,10 +40,17 @@ impl Plan {
     fn new(table: u32, config: &Config, numbered: Vec<(DoorId, &Door)>) -> Self {
         let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
         let grants = config.rules.iter().map(|rule| {
+            let tenant = config.tenant(&rule.id.tenant).map(|tenant| &tenant.grant);
+            let may_widen = |width: &&Width| tenant.is_none_or(|tenant| tenant.prefixes.contains(width));
             let grant = Grant {
                 doors: rule.doors.iter().filter_map(|name| by_name.get(&**name).copied()).collect(),
                 lasts: rule.lasts,
-                prefixes: rule.prefixes.clone(),
+                longest: match tenant.map(|tenant| tenant.longest) {
+                    None => Longest::AsAny,
+                    Some(None) => Longest::AsDoor,
+                    Some(Some(longest)) => Longest::For(longest),
+                },
+                prefixes: rule.prefixes.iter().filter(may_widen).copied().collect(),
                 is_one_time: rule.one_time.is_some(),
             };
             (rule.id.clone(), grant)
@@ -51,6 +60,7 @@ impl Plan {
             doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
             longest: config.longest,
             max_openings: config.max_openings,
+            tenants: config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.limits)).collect(),
         };
         Self {
             table,

@@ -5,6 +5,7 @@
 mod asked;
 mod configuration;
 mod documents;
+mod grants;
 mod guests;
 mod imports;
 mod languages;

@@ -6,7 +6,7 @@ use expect_test::expect;
 
 use crate::world::World;
 
-const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n[doors.web]\nguard = \"tcp/80\"\nfor = \"10s\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"web\"]\n";
+const CONFIG: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"10s\"\n[doors.web]\nguard = \"tcp/80\"\nfor = \"10s\"\n[tenants.a]\nrules = \"a\"\ngrant.doors = [\"ssh\"]\ngrant.any_port = true\ngrant.interfaces = [\"any\"]\n[tenants.b]\nrules = \"b\"\ngrant.doors = [\"web\"]\ngrant.any_port = true\ngrant.interfaces = [\"any\"]\n";
 
 fn rule(door: &str, sequence: &str) -> String {
     format!(

@@ -217,7 +217,7 @@ impl World {
                     let actions = self.engine.handle(Event::Answered(receipt), self.now);
                     self.act(actions);
                 }
-                Action::Claim(Claim { serial, rule, what }) => {
+                Action::Claim(Claim { serial, rule, what, .. }) => {
                     let ClaimKind::Once(once) = what else { panic!("no rule here is one-time: {rule}") };
                     let result = self.used.claim(&rule, &once);
                     let actions = self.engine.handle(Event::Claimed { serial, result }, self.now);

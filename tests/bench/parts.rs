@@ -82,7 +82,8 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
         detail: Detail::LEAST,
         memory_format: 0,
     };
-    let subscription = Subscription { interest, interfaces: Vec::new(), sees_outgoing: false };
+    let subscription =
+        Subscription { interest, interfaces: Vec::new(), sees_outgoing: false, is_local_only: false };
     let dispatch = Dispatch::new(vec![subscription; rules]).expect("they overlap in one way only");
     let knock = read(&bytes(7001), &Arc::from("eth0"), 0);
     bencher.bench_local(|| dispatch.wanted(black_box(&knock), |_| true).next());

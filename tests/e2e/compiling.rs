@@ -22,6 +22,8 @@ const WITH_TENANT: &str = r#"
     [tenants.guest]
     rules = "guest"
     grant.doors = ["ssh"]
+    grant.any_port = true
+    grant.interfaces = ["any"]
 "#;
 const RULE: &str = "module = \"mine.wasm\"\ndoor = \"ssh\"\n";
 

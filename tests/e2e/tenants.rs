@@ -19,9 +19,13 @@ const CONFIG: &str = r#"
     [tenants.a]
     rules = "a"
     grant.doors = ["ssh"]
+    grant.any_port = true
+    grant.interfaces = ["any"]
     [tenants.b]
     rules = "b"
     grant.doors = ["web"]
+    grant.any_port = true
+    grant.interfaces = ["any"]
 "#;
 const GARBAGE: &str = "module = sequence";
 

@@ -1,21 +1,38 @@
-//! Ceilings: what no rule can go beyond.
+//! Ceilings: what no rule of an owner can go beyond.
 
 use std::time::Duration;
 
-use postern_core::Bounds;
+use postern_core::{Bounds, RuleLimits};
 
-/// What no rule can go beyond.
+use crate::rule_file::{CPU, INSTANCE_MEMORY};
+use crate::rule_folder::MAX_RULES;
+
+/// What no rule of an owner can go beyond.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ceilings {
+    /// No opening lasts longer.
     pub(crate) longest: Duration,
+    /// What is remembered for all of them together.
     pub(crate) memory: Bounds,
+    /// How many rule files there may be.
+    pub(crate) rules: usize,
+    /// What an instance may use.
+    pub(crate) instance: RuleLimits,
 }
 
 impl Ceilings {
+    /// The shortest opening.
+    pub(crate) const SHORTEST: Duration = Duration::from_millis(1);
     /// The longest opening that `postern.toml` can allow.
     pub(crate) const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
     /// Those of a postern.toml that cannot be read: nothing is beyond them that may not be.
     pub(crate) const UNKNOWN: Self =
-        Self { longest: Self::LONGEST, memory: Bounds { entries: usize::MAX, bytes: usize::MAX } };
+        Self::of_host(Self::LONGEST, Bounds { entries: usize::MAX, bytes: usize::MAX });
+
+    /// Those of the host's own rules.
+    pub(crate) const fn of_host(longest: Duration, memory: Bounds) -> Self {
+        let instance = RuleLimits { cpu: *CPU.end(), memory: *INSTANCE_MEMORY.end() };
+        Self { longest, memory, rules: MAX_RULES, instance }
+    }
 }

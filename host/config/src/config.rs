@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, TenantId, check_doors as check_doors_of_net,
+    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, RuleSpec, TenantId, WatchGrant,
+    check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
 use serde::{Deserialize, Serialize};
@@ -23,7 +24,7 @@ use crate::rule_file::{LostDoor, RuleFile};
 use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::sandbox_settings::SandboxSettings;
 use crate::table::{Table, TomlSource};
-use crate::tenant::Tenant;
+use crate::tenant::{Machine, Tenant};
 use crate::trust::Trust;
 use crate::{guards, interfaces, memory, sandbox_settings, tenant};
 
@@ -126,9 +127,9 @@ impl Config {
         let (rules_dir, ceilings) = config
             .as_ref()
             .map_or((fallback, Ceilings::UNKNOWN), |config| (config.rules_dir.clone(), config.ceilings()));
-        let folders = Folders { trust, ceilings, activity };
+        let folders = Folders { trust, activity };
         let FolderReading { identity, mut files, mut rules } =
-            folders.read(&TenantId::host(), &rules_dir, &mut mistakes);
+            folders.read(&TenantId::host(), &rules_dir, ceilings, &mut mistakes);
         let mut mistakes_of_tenants = BTreeMap::new();
         if let Some(config) = &config {
             config.check_rules(&rules, &door_names, &mut mistakes);
@@ -139,7 +140,7 @@ impl Config {
             for tenant in &config.tenants {
                 let mut found = Vec::new();
                 let FolderReading { identity, files: its_files, rules: its_rules } =
-                    folders.read(&tenant.id, &tenant.rules_dir, &mut found);
+                    folders.read(&tenant.id, &tenant.rules_dir, tenant.ceilings(config.longest), &mut found);
                 if let Some((_, owner)) = taken.iter().find(|(known, _)| *known == identity) {
                     mistakes.push(tenant.rules_mistake(
                         file,
@@ -190,9 +191,9 @@ impl Config {
         text.map_or_else(|_| SandboxSettings::of_machine().user, |text| sandbox_settings::user_of(&text))
     }
 
-    /// What no rule may go beyond.
+    /// What no rule of the host may go beyond.
     const fn ceilings(&self) -> Ceilings {
-        Ceilings { longest: self.longest, memory: self.memory }
+        Ceilings::of_host(self.longest, self.memory)
     }
 
     /// Whether any door is opened by a command.
@@ -257,18 +258,42 @@ impl Config {
     /// What a tenant's rules say that does not fit to what is said here of all and of the tenant.
     fn check_rules_of(&self, tenant: &Tenant, rules: &[RuleFile], mistakes: &mut Vec<Mistake>) {
         for rule in rules {
-            tenant.check_doors(rule, mistakes);
+            tenant.check(rule, mistakes);
             check_doors_once(rule, mistakes);
-            check_interfaces(rule, &self.interfaces, mistakes);
-            if rule.doors.iter().all(|door| tenant.may_open(door)) {
+            let may_open = |door: &Arc<str>| tenant.grant.has_door(door);
+            let may_widen = |width| tenant.grant.prefixes.contains(width);
+            if rule.doors.iter().all(may_open) && rule.prefixes.iter().all(may_widen) {
                 check_prefixes(rule, &self.doors, mistakes);
             }
         }
     }
 
+    /// A tenant of this configuration; none if it has none of that name, or if it is the host.
+    #[must_use]
+    pub fn tenant(&self, id: &TenantId) -> Option<&Tenant> {
+        // They are in the order of their names.
+        let place = self.tenants.binary_search_by(|tenant| tenant.id.cmp(id)).ok()?;
+        self.tenants.get(place)
+    }
+
+    /// What the sandbox needs to load each rule, in their order.
+    #[must_use]
+    pub fn specs(&self) -> Vec<RuleSpec> {
+        let everything = Arc::new(WatchGrant::EVERYTHING);
+        let mut grants: BTreeMap<&TenantId, Arc<WatchGrant>> = BTreeMap::new();
+        let mut spec = |rule: &'_ RuleFile| match self.tenant(&rule.id.tenant) {
+            None => rule.spec(Arc::clone(&everything), rule.interfaces.clone()),
+            Some(tenant) => {
+                let watch = grants.entry(&tenant.id).or_insert_with(|| Arc::new(tenant.grant.watch.clone()));
+                rule.spec(Arc::clone(watch), tenant.grant.interfaces_of(&rule.interfaces))
+            }
+        };
+        self.rules.iter().map(&mut spec).collect()
+    }
+
     /// Whether a rule of this tenant may open this door.
     fn may_open(&self, tenant: &TenantId, door: &str) -> bool {
-        let is_granted = || self.tenants.iter().any(|known| known.id == *tenant && known.may_open(door));
+        let is_granted = || self.tenant(tenant).is_some_and(|known| known.grant.has_door(door));
         self.doors.contains_key(door) && (tenant.is_host() || is_granted())
     }
 
@@ -281,7 +306,7 @@ impl Config {
     ) -> Vec<LostDoor> {
         self.rules.retain(|rule| rule.id.tenant != *tenant);
         let mut lost = Vec::new();
-        if !self.tenants.iter().any(|known| known.id == *tenant) {
+        if self.tenant(tenant).is_none() {
             return lost;
         }
         for rule in before.filter(|rule| rule.id.tenant == *tenant) {
@@ -334,7 +359,9 @@ impl Config {
             let Some(door) = door::read(name, inner, longest) else { continue };
             doors.insert(Arc::clone(&door.name), door);
         }
-        let tenants = tenant::read(file, &table, door_names);
+        let openings = openings.unwrap_or(DEFAULT_OPENINGS);
+        let machine = Machine { doors: door_names, interfaces: &interfaces, longest, openings, memory };
+        let tenants = tenant::read(file, &table, machine);
         table.finish();
         Self {
             interfaces,
@@ -345,7 +372,7 @@ impl Config {
             tenants,
             doors,
             longest,
-            max_openings: openings.unwrap_or(DEFAULT_OPENINGS),
+            max_openings: openings,
             memory,
             rules: Vec::new(),
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },

@@ -44,7 +44,8 @@ pub use process_user::ProcessUser;
 pub use rule_file::{LostDoor, OneTime, RuleFile};
 pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
-pub use tenant::Tenant;
+pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
 pub use trust::{Distrust, OpenError, Trust};
+pub use values::show_size;
 
 pub use postern_text::{Mistake, Mistakes};

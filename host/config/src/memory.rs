@@ -2,7 +2,7 @@
 
 use std::ops::RangeInclusive;
 
-use postern_core::Bounds;
+use postern_core::{Bounds, TenantId};
 
 use crate::table::Table;
 use crate::values::show_size;
@@ -15,14 +15,31 @@ pub(crate) fn of_all_rules(table: &Table<'_>) -> Bounds {
     read(table, Bounds::OF_ALL_RULES, |_, _| ())
 }
 
-/// What a rule's file says, which can only be less than `all` may have together. Its default is lowered to that.
-pub(crate) fn of_a_rule(table: &Table<'_>, all: Bounds) -> Bounds {
+/// What postern.toml says of the rules of a tenant, which can only be less than `all` rules may have together.
+pub(crate) fn of_a_tenant(table: &Table<'_>, all: Bounds) -> Bounds {
+    of_a_part(table, Bounds::OF_A_RULE, all, "all rules together may have", "memory")
+}
+
+/// What a rule's file says, which can only be less than `all` rules of its owner may have together.
+pub(crate) fn of_a_rule(table: &Table<'_>, owner: &TenantId, all: Bounds) -> Bounds {
+    let (have, key) = if owner.is_host() {
+        ("all rules together may have".to_owned(), "memory".to_owned())
+    } else {
+        (format!("the rules of tenant {owner} may have together"), format!("tenants.{owner}.memory"))
+    };
+    of_a_part(table, Bounds::OF_A_RULE, all, &have, &key)
+}
+
+/// What a part may have at most of what all `have`, as `of` in postern.toml says. Its default is lowered to that.
+fn of_a_part(table: &Table<'_>, default: Bounds, all: Bounds, have: &str, of: &str) -> Bounds {
     let told = |memory: &Table<'_>, written: Bounds| {
         let mistake = |key, written: String, most: String| {
             let place = memory.place_of(key);
             memory.mistake(
                 &place,
-                format!("{written} is more than all rules together may have; use at most {most}, or raise memory.{key} in postern.toml"),
+                format!(
+                    "{written} is more than {have}; use at most {most}, or raise {of}.{key} in postern.toml"
+                ),
             );
         };
         if written.entries > all.entries {
@@ -33,7 +50,7 @@ pub(crate) fn of_a_rule(table: &Table<'_>, all: Bounds) -> Bounds {
             mistake("bytes", show(written.bytes), show(all.bytes));
         }
     };
-    read(table, Bounds::OF_A_RULE.min(all), told)
+    read(table, default.min(all), told)
 }
 
 /// `default` is for a missing key; a value that is there goes, with its table, to `check`.

@@ -1,11 +1,12 @@
 //! RuleFile: one knock profile as its file describes it.
 
 use std::mem;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, Width};
+use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, WatchGrant, Width};
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
@@ -15,6 +16,11 @@ use crate::memory;
 use crate::name::{NAME_RULE, is_name};
 use crate::settings_places::SettingsPlaces;
 use crate::table::{At, Table, TomlSource, ValuePlace};
+
+/// CPU time of a call.
+pub(crate) const CPU: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(100);
+/// Bytes of an instance.
+pub(crate) const INSTANCE_MEMORY: RangeInclusive<usize> = 64 << 10..=256 << 20;
 
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -32,7 +38,7 @@ pub struct RuleFile {
     pub doors: Vec<Arc<str>>,
     /// The doors that its file names; at least one.
     doors_of_file: Vec<Arc<str>>,
-    /// How long its openings last; none: as the door says.
+    /// How long its openings last, and at most; none: as the door says.
     pub lasts: Option<Duration>,
     /// Widths of prefixes around a client that it may open its doors for, where they allow it.
     pub prefixes: Vec<Width>,
@@ -53,6 +59,7 @@ pub struct RuleFile {
     module_place: ValuePlace,
     settings_places: SettingsPlaces,
     door_places: Vec<ValuePlace>,
+    lasts_place: ValuePlace,
     prefixes_place: ValuePlace,
     interface_places: Vec<ValuePlace>,
 }
@@ -135,14 +142,14 @@ impl RuleFile {
             module_place: place.clone(),
             settings_places: SettingsPlaces::whole(place.clone()),
             door_places: vec![place.clone()],
+            lasts_place: place.clone(),
             prefixes_place: place,
             interface_places: Vec::new(),
         }
     }
 
-    /// What the sandbox needs to load it.
-    #[must_use]
-    pub fn spec(&self) -> RuleSpec {
+    /// What the sandbox needs to load it, as a rule that may watch what `watch` says on these interfaces.
+    pub(crate) fn spec(&self, watch: Arc<WatchGrant>, interfaces: Vec<Arc<str>>) -> RuleSpec {
         RuleSpec {
             id: self.id.clone(),
             module: self.module.clone(),
@@ -150,7 +157,8 @@ impl RuleFile {
             limits: self.limits,
             bounds: self.bounds,
             group: Arc::clone(&self.group),
-            interfaces: self.interfaces.clone(),
+            watch,
+            interfaces,
             sees_outgoing: self.sees_outgoing,
             memory_epoch: self.one_time.as_ref().map_or(0, OneTime::memory_epoch),
         }
@@ -191,6 +199,16 @@ impl RuleFile {
         self.mistake(&self.door_places[n], what.into())
     }
 
+    /// A mistake in how long it opens its doors.
+    pub(crate) fn lasts_mistake(&self, what: impl Into<String>) -> Mistake {
+        self.mistake(&self.lasts_place, what.into())
+    }
+
+    /// A mistake in no key of its own.
+    pub(crate) fn whole_mistake(&self, what: impl Into<String>) -> Mistake {
+        self.mistake(&ValuePlace { line: 1, key: String::new() }, what.into())
+    }
+
     /// A mistake in the prefixes that the rule may open its doors for.
     pub(crate) fn prefixes_mistake(&self, what: impl Into<String>) -> Mistake {
         self.mistake(&self.prefixes_place, what.into())
@@ -228,13 +246,14 @@ impl RuleFile {
         let door_places = doors.iter().map(|at| at.place.clone()).collect();
         let doors: Vec<Arc<str>> = doors.iter().map(|at| at.value.into()).collect();
 
-        let lasts = table.duration("for", Duration::from_millis(1)..=ceilings.longest).map(|at| at.value);
+        let lasts = table.duration("for", Ceilings::SHORTEST..=ceilings.longest).map(|at| at.value);
+        let lasts_place = table.place_of("for");
         let prefixes = prefixes(&table).unwrap_or_default();
         let prefixes_place = table.place_of("prefixes");
         let group = table.text("group").map_or(stem, |at| at.value).into();
         let interfaces = table.texts("interfaces").unwrap_or_default();
-        let bounds = memory::of_a_rule(&table, ceilings.memory);
-        let limits = Self::limits(&table);
+        let bounds = memory::of_a_rule(&table, tenant, ceilings.memory);
+        let limits = Self::limits(&table, ceilings.instance);
         let settings = table.table("settings");
         let settings_places = settings.as_ref().map_or_else(
             || SettingsPlaces::whole(start),
@@ -261,6 +280,7 @@ impl RuleFile {
             module_place,
             settings_places,
             door_places,
+            lasts_place,
             prefixes_place,
             interface_places: interfaces.iter().map(|at| at.place.clone()).collect(),
         })
@@ -281,18 +301,17 @@ impl RuleFile {
         stock.map(|name| ModuleSource::Stock(name))
     }
 
-    fn limits(table: &Table<'_>) -> RuleLimits {
+    /// What is written, up to `most`; what is not is a default, or that.
+    fn limits(table: &Table<'_>, most: RuleLimits) -> RuleLimits {
+        let default = RuleLimits::default().min(most);
         let limits = table.table("limits");
-        let cpu_range = Duration::from_millis(1)..=Duration::from_millis(100);
-        let cpu = limits.as_ref().and_then(|limits| limits.duration("cpu", cpu_range));
-        let memory = limits.as_ref().and_then(|limits| limits.size("memory", 64 << 10..=256 << 20));
+        let cpu = limits.as_ref().and_then(|limits| limits.duration("cpu", *CPU.start()..=most.cpu));
+        let memory_range = *INSTANCE_MEMORY.start() as u64..=most.memory as u64;
+        let memory = limits.as_ref().and_then(|limits| limits.size("memory", memory_range));
         if let Some(limits) = limits {
             limits.finish();
         }
-        let default = RuleLimits::default();
-        RuleLimits {
-            cpu: cpu.map_or(default.cpu, |at| at.value),
-            memory: memory.map_or(default.memory, |at| usize::try_from(at.value).unwrap_or(usize::MAX)),
-        }
+        let memory = memory.map(|at| usize::try_from(at.value).unwrap_or(usize::MAX));
+        RuleLimits { cpu: cpu.map_or(default.cpu, |at| at.value), memory: memory.unwrap_or(default.memory) }
     }
 }

@@ -12,13 +12,13 @@ use crate::files::{rule_files, text, unreadable};
 use crate::rule_file::RuleFile;
 use crate::trust::{OpenError, Trust};
 
-const MAX_RULES: usize = 65_536;
+/// Most rule files of one owner.
+pub(crate) const MAX_RULES: usize = 65_536;
 
 /// Reads folders of rule files.
 #[derive(Debug)]
 pub(crate) struct Folders<'a> {
     pub(crate) trust: Trust,
-    pub(crate) ceilings: Ceilings,
     pub(crate) activity: &'a Activity,
 }
 
@@ -54,8 +54,14 @@ impl Folders<'_> {
     }
 
     /// Reads the rule files of a tenant in `dir`.
-    pub(crate) fn read(&self, tenant: &TenantId, dir: &Path, mistakes: &mut Vec<Mistake>) -> FolderReading {
-        let Self { trust, ceilings, activity } = *self;
+    pub(crate) fn read(
+        &self,
+        tenant: &TenantId,
+        dir: &Path,
+        ceilings: Ceilings,
+        mistakes: &mut Vec<Mistake>,
+    ) -> FolderReading {
+        let Self { trust, activity } = *self;
         let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
         let listed = activity.read(dir, || {
             let folder = trust.open_folder(dir)?;
@@ -78,8 +84,9 @@ impl Folders<'_> {
             }
         };
         files.sort();
-        if files.len() > MAX_RULES {
-            mistakes.push(whole(format!("{} rules; at most {MAX_RULES}", files.len())));
+        let most = ceilings.rules;
+        if files.len() > most {
+            mistakes.push(whole(format!("{} rules; at most {most}", files.len())));
             files.clear();
         }
         let mut rules = Vec::with_capacity(files.len());

@@ -182,6 +182,17 @@ impl<'a> Table<'a> {
         }
     }
 
+    /// A share such as `25%`, of 1 to 100 hundredths.
+    pub(crate) fn percent(&self, key: &'static str) -> Option<u32> {
+        let At { value: text, place } = self.text_or_number(key)?;
+        let hundredths = text.trim().strip_suffix('%').and_then(|number| number.trim().parse().ok());
+        let hundredths = hundredths.filter(|hundredths| (1..=100).contains(hundredths));
+        if hundredths.is_none() {
+            self.mistake(&place, format!("`{text}` is not a share; write \"1%\" to \"100%\""));
+        }
+        hundredths
+    }
+
     pub(crate) fn duration(
         &self,
         key: &'static str,

@@ -1,15 +1,22 @@
 //! Tenant: an owner of rules besides the host, as `[tenants.NAME]` says it.
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
+mod grant;
+mod limits;
 
-use postern_core::TenantId;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use postern_core::{Bounds, TenantId, TenantLimits};
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
+use crate::ceilings::Ceilings;
 use crate::name::{NAME_RULE, is_name};
 use crate::rule_file::RuleFile;
 use crate::table::{At, Table, ValuePlace};
+
+pub use grant::{GrantedInterfaces, TenantGrant};
+pub use limits::TenantCeilings;
 
 /// What is kept of each is bounded, and so are they.
 const MAX_TENANTS: usize = 1024;
@@ -22,8 +29,12 @@ pub struct Tenant {
     /// The folder of its rule files.
     #[serde(with = "postern_core::os_text")]
     pub rules_dir: PathBuf,
-    /// The doors that its rules may open, by name; none that is not here.
-    pub doors: Vec<Arc<str>>,
+    /// What its rules may watch and open.
+    pub grant: TenantGrant,
+    /// What it may have.
+    pub ceilings: TenantCeilings,
+    /// What its rules may use together.
+    pub limits: TenantLimits,
     rules_place: ValuePlace,
 }
 
@@ -34,29 +45,35 @@ impl Tenant {
         Mistake { file: file.to_owned(), line: Some(line), key, what }
     }
 
-    /// Whether one of its rules may open this door.
-    pub(crate) fn may_open(&self, door: &str) -> bool {
-        self.doors.iter().any(|granted| **granted == *door)
+    /// What none of its rules can go beyond, where no opening lasts longer than `longest`.
+    pub(crate) fn ceilings(&self, longest: Duration) -> Ceilings {
+        let TenantCeilings { rules, instance, .. } = self.ceilings;
+        Ceilings { longest, memory: self.limits.memory, rules, instance }
     }
 
-    /// The rule's doors that are outside the grant. What doors there are besides is none of the tenant's business.
-    pub(crate) fn check_doors(&self, rule: &RuleFile, mistakes: &mut Vec<Mistake>) {
-        let granted = match self.doors.join(", ") {
-            none if none.is_empty() => "it may open none".to_owned(),
-            granted => format!("it may open {granted}"),
-        };
-        for (n, door) in rule.doors.iter().enumerate().filter(|(_, door)| !self.may_open(door)) {
-            let id = &self.id;
-            let what = format!(
-                "tenant {id} is not granted `{door}`; {granted}, as [tenants.{id}.grant] in postern.toml says"
-            );
-            mistakes.push(rule.door_mistake(n, what));
-        }
+    /// What a rule's file asks for beyond the grant.
+    pub(crate) fn check(&self, rule: &RuleFile, mistakes: &mut Vec<Mistake>) {
+        self.grant.check(&self.id.to_string(), rule, mistakes);
     }
 }
 
-/// Reads all of them from `postern.toml` at `file`, by name. `door_names` are all doors, those with mistakes included.
-pub(crate) fn read(file: &Path, root: &Table<'_>, door_names: &[String]) -> Vec<Tenant> {
+/// What of the machine tenants get a part of.
+#[derive(Clone, Copy)]
+pub(crate) struct Machine<'a> {
+    /// The names of all doors, those with mistakes included.
+    pub(crate) doors: &'a [String],
+    /// The interfaces that are captured on.
+    pub(crate) interfaces: &'a [String],
+    /// No opening lasts longer.
+    pub(crate) longest: Duration,
+    /// Openings at once.
+    pub(crate) openings: usize,
+    /// What is remembered for all rules together.
+    pub(crate) memory: Bounds,
+}
+
+/// Reads all of them from `postern.toml` at `file`, by name.
+pub(crate) fn read(file: &Path, root: &Table<'_>, machine: Machine<'_>) -> Vec<Tenant> {
     let mut tenants: Vec<Tenant> = Vec::new();
     let tables = root.tables("tenants");
     if tables.len() > MAX_TENANTS {
@@ -77,35 +94,16 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, door_names: &[String]) -> Vec<
             table
                 .mistake(&table.place(), format!("no rules; say where they are: rules = \"tenants/{name}\""));
         }
-        let doors = grant(&table, door_names);
+        let grant = TenantGrant::read(&table, machine);
+        let (ceilings, limits) = limits::read(&table, machine);
         table.finish();
         let Some(At { value, place }) = rules.filter(|_| is_fit) else { continue };
         let rules_dir = file.with_file_name(value);
-        tenants.push(Tenant { id: TenantId::new(name), rules_dir, doors, rules_place: place });
+        let id = TenantId::new(name);
+        tenants.push(Tenant { id, rules_dir, grant, ceilings, limits, rules_place: place });
     }
     tenants.sort_by(|a, b| a.id.cmp(&b.id));
     tenants
-}
-
-/// `[tenants.NAME.grant]`. What is left out is refused.
-fn grant(tenant: &Table<'_>, door_names: &[String]) -> Vec<Arc<str>> {
-    let Some(grant) = tenant.table("grant") else { return Vec::new() };
-    let mut doors: Vec<Arc<str>> = Vec::new();
-    for At { value, place } in grant.texts("doors").unwrap_or_default() {
-        if !door_names.iter().any(|name| name == value) {
-            let known = match door_names.join(", ") {
-                none if none.is_empty() => "there is none".to_owned(),
-                known => format!("there are {known}"),
-            };
-            grant.mistake(&place, format!("there is no door `{value}`; {known}"));
-        } else if doors.iter().any(|door| **door == *value) {
-            grant.mistake(&place, format!("`{value}` is named twice"));
-        } else {
-            doors.push(value.into());
-        }
-    }
-    grant.finish();
-    doors
 }
 
 #[cfg(test)]

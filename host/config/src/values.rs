@@ -1,8 +1,9 @@
 //! Values that are written as text: sizes, ports, networks.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 
-use postern_core::{GuardProtocol, IpNet, PortRange, Trusted};
+use postern_core::{GuardProtocol, IpNet, PortRange, Transport, Trusted, WatchedPorts};
 
 /// A number of bytes, such as `64KiB` or `16MiB`.
 pub(crate) fn size(text: &str) -> Result<u64, String> {
@@ -20,7 +21,8 @@ pub(crate) fn size(text: &str) -> Result<u64, String> {
 }
 
 /// A number of bytes as a person would write it.
-pub(crate) fn show_size(bytes: u64) -> String {
+#[must_use]
+pub fn show_size(bytes: u64) -> String {
     match bytes {
         n if n >= 1 << 30 && n % (1 << 30) == 0 => format!("{}GiB", n >> 30),
         n if n >= 1 << 20 && n % (1 << 20) == 0 => format!("{}MiB", n >> 20),
@@ -35,8 +37,7 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
             "`{text}` is not a port; write tcp/PORT or udp/PORT, such as \"tcp/22\", or a range such as \"udp/60000-61000\""
         )
     };
-    let (protocol, numbers) = text.trim().split_once('/').ok_or_else(wrong)?;
-    let (protocol, numbers) = (protocol.trim(), numbers.trim());
+    let (protocol, numbers) = halves(text).ok_or_else(wrong)?;
     let protocol = match protocol {
         "tcp" => GuardProtocol::Tcp,
         "udp" => GuardProtocol::Udp,
@@ -46,19 +47,49 @@ pub(crate) fn ports(text: &str) -> Result<PortRange, String> {
         }
         _ => return Err(wrong()),
     };
-    let port = |number: &str| {
-        let number: u64 = number.trim().parse().map_err(|_| wrong())?;
-        match u16::try_from(number) {
-            Ok(number @ 1..) => Ok(number),
-            _ => Err(format!("{number} is not a port; use 1 to 65535")),
-        }
+    let (first, last) = range(numbers, 1..=u16::MAX, "port").unwrap_or_else(|| Err(wrong()))?;
+    Ok(PortRange { protocol, first, last })
+}
+
+/// Ports whose packets may be watched, such as `tcp/7000-7999`, or types of ICMP, such as `icmp/8`.
+pub(crate) fn watched_ports(text: &str) -> Result<WatchedPorts, String> {
+    let wrong = || {
+        format!(
+            "`{text}` is neither ports nor a type; write such as \"tcp/7000-7999\", \"udp/62201\", \"icmp/8\" or \"icmpv6/128\""
+        )
     };
-    let (first, last) = numbers.split_once('-').unwrap_or((numbers, numbers));
-    let range = PortRange { protocol, first: port(first)?, last: port(last)? };
-    if range.last < range.first {
-        return Err(format!("{range} ends before it begins; write the lower port first"));
+    let (transport, numbers) = halves(text).ok_or_else(wrong)?;
+    let transport =
+        Transport::ALL.into_iter().find(|known| known.to_string() == transport).ok_or_else(wrong)?;
+    let found = match transport {
+        Transport::Tcp | Transport::Udp => range(numbers, 0..=u16::MAX, "port"),
+        Transport::Icmp | Transport::Icmpv6 => range(numbers, 0..=u16::from(u8::MAX), "type"),
+    };
+    let (first, last) = found.unwrap_or_else(|| Err(wrong()))?;
+    Ok(WatchedPorts { transport, first, last })
+}
+
+/// What stands before and behind the slash.
+fn halves(text: &str) -> Option<(&str, &str)> {
+    let (before, behind) = text.trim().split_once('/')?;
+    Some((before.trim(), behind.trim()))
+}
+
+/// A number or a range of them, each of a `kind`; none if it is neither.
+fn range(text: &str, allowed: RangeInclusive<u16>, kind: &str) -> Option<Result<(u16, u16), String>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let (first, last): (u64, u64) = (first.trim().parse().ok()?, last.trim().parse().ok()?);
+    let fit = |number: u64| u16::try_from(number).ok().filter(|number| allowed.contains(number));
+    for number in [first, last] {
+        if fit(number).is_none() {
+            let (least, most) = (allowed.start(), allowed.end());
+            return Some(Err(format!("{number} is not a {kind}; use {least} to {most}")));
+        }
     }
-    Ok(range)
+    if last < first {
+        return Some(Err(format!("{first}-{last} ends before it begins; write the lower {kind} first")));
+    }
+    Some(Ok((fit(first)?, fit(last)?)))
 }
 
 /// A source that needs no knock: a network, an address, or the name of an interface.
@@ -132,6 +163,24 @@ mod tests {
         let told = ports("60000-61000/udp").unwrap_err();
         assert_eq!(told, "`60000-61000/udp` is the wrong way around; write \"udp/60000-61000\"");
         assert!(ports("ssh/ftp").unwrap_err().contains("write tcp/PORT or udp/PORT"));
+    }
+
+    #[test]
+    fn what_may_be_watched() {
+        for text in ["tcp/7000-7999", "udp/62201", "icmp/8", "icmpv6/0-255", "tcp/0"] {
+            assert_eq!(watched_ports(text).unwrap().to_string(), text);
+        }
+        for (text, what) in [
+            ("icmp/256", "256 is not a type; use 0 to 255"),
+            ("udp/65536", "65536 is not a port; use 0 to 65535"),
+            ("tcp/9-5", "9-5 ends before it begins; write the lower port first"),
+            (
+                "sctp/9",
+                "`sctp/9` is neither ports nor a type; write such as \"tcp/7000-7999\", \"udp/62201\", \"icmp/8\" or \"icmpv6/128\"",
+            ),
+        ] {
+            assert_eq!(watched_ports(text).unwrap_err(), what);
+        }
     }
 
     #[test]

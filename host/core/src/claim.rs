@@ -15,6 +15,8 @@ pub struct Claim {
     pub rule: RuleId,
     /// What is to be used.
     pub what: ClaimKind,
+    /// How many tokens and counters may be kept of all rules of its tenant; none: as many as of all.
+    pub most: Option<usize>,
 }
 
 /// What can be used once.

@@ -18,6 +18,8 @@ pub struct Subscription {
     pub interfaces: Vec<Arc<str>>,
     /// Whether it may also see packets that leave this machine; else it sees none of them.
     pub sees_outgoing: bool,
+    /// Whether it sees packets to addresses of this machine alone, whatever its module asked for.
+    pub is_local_only: bool,
 }
 
 /// An index from a packet's transport and port to the rules that asked for it.
@@ -162,7 +164,8 @@ impl Subscription {
         self.sees(knock.direction)
             && (self.interfaces.is_empty() || self.interfaces.contains(&knock.interface))
             && match &self.interest.destination {
-                Destination::Anywhere => true,
+                Destination::Anywhere if !self.is_local_only => true,
+                Destination::Within(_) if self.is_local_only && !is_local(knock.destination) => false,
                 destination => destination.includes(knock.destination, is_local),
             }
     }
@@ -242,7 +245,7 @@ mod tests {
             detail: Detail::LEAST,
             memory_format: 0,
         };
-        Subscription { interest, interfaces: Vec::new(), sees_outgoing: false }
+        Subscription { interest, interfaces: Vec::new(), sees_outgoing: false, is_local_only: false }
     }
 
     fn knock(transport: Transport, port: u16, flags: u8) -> Knock {

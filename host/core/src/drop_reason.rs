@@ -43,6 +43,8 @@ pub enum DropReason {
     ClientNotGranted,
     /// The client's address has a meaning on one link only, and the door cannot tell links apart or the link is not known.
     LinkLocal,
+    /// What should be closed was opened by another owner's rule as well.
+    NotItsOwn,
     /// The one-time token or counter was used before.
     AlreadyUsed,
     /// No more one-time tokens and counters can be kept.
@@ -73,7 +75,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 31] = [
+    pub const ALL: [Self; 32] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -92,6 +94,7 @@ impl DropReason {
         Self::DoorNotGranted,
         Self::ClientNotGranted,
         Self::LinkLocal,
+        Self::NotItsOwn,
         Self::AlreadyUsed,
         Self::TokensFull,
         Self::LedgerBusy,
@@ -129,6 +132,7 @@ impl DropReason {
             Self::DoorNotGranted => "door-not-granted",
             Self::ClientNotGranted => "client-not-granted",
             Self::LinkLocal => "link-local",
+            Self::NotItsOwn => "not-its-own",
             Self::AlreadyUsed => "already-used",
             Self::TokensFull => "tokens-full",
             Self::LedgerBusy => "ledger-busy",

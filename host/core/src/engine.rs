@@ -6,7 +6,10 @@ mod generation;
 mod granted;
 mod listed;
 mod others;
+mod owners;
 mod records;
+mod request_rates;
+mod tenant_counts;
 mod under_way;
 
 use std::collections::{HashMap, HashSet};
@@ -19,7 +22,7 @@ use crate::client::Client;
 use crate::door::{Act, DoorId, OpeningKey, Order, Receipt};
 use crate::drop_reason::DropReason;
 use crate::durability::Durability;
-use crate::event::{Event, Request};
+use crate::event::Event;
 use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, Openings, UnheardClose};
 use crate::report::{Report, What};
@@ -29,6 +32,8 @@ use claims::Claims;
 use generation::{Asked, Asker};
 use granted::Refusal;
 use records::Records;
+use request_rates::RequestRates;
+pub(crate) use tenant_counts::TenantCounts;
 use under_way::{Awaited, UnderWay};
 
 /// The pause before the second try to close a door; it doubles with each.
@@ -64,6 +69,7 @@ pub struct Engine {
     claims: Claims,
     records: Records,
     under_way: UnderWay,
+    request_rates: RequestRates,
     last_serial: u64,
     last_occurrence: u64,
     stopping: bool,
@@ -105,10 +111,7 @@ impl Engine {
         match event {
             Event::Judged { rule, generation, source, request } => {
                 let asker = Asker { rule: &rule, generation, source, has_claimed: false };
-                match request {
-                    Request::Open(doors) => doors.into_iter().for_each(|door| self.open(asker, door, now)),
-                    Request::Close(doors) => doors.iter().for_each(|door| self.close(asker, door, now)),
-                }
+                self.judged(asker, request, now);
             }
             Event::Answered(receipt) => self.answered(receipt, now),
             Event::Claimed { serial, result } => self.claimed(serial, result, now),
@@ -199,19 +202,21 @@ impl Engine {
         let grant = &self.policy.grants[rule];
         let needs_sequence = grant.is_one_time && !asker.has_claimed;
         let asked = request.lasts.or(grant.lasts).unwrap_or(door.lasts);
-        let lasts = asked.min(self.policy.longest);
+        let most = grant.lasts.unwrap_or(Duration::MAX).min(grant.longest.at(door.lasts));
+        let lasts = asked.min(most).min(self.policy.longest);
         let (keeps_time, durability) = (door.keeps_time, door.durability);
         let opens_another = door.again == Again::OpenAnother;
         let before = if opens_another { None } else { self.openings.find(key).cloned() };
-        // An opening that waits for its claim counts already.
-        let openings = self.openings.len() + self.claims.len();
+        let is_of_other = |before: &Opening| {
+            before.is_shared || before.rule.as_ref().is_none_or(|other| other.tenant != rule.tenant)
+        };
+        let is_shared = before.as_ref().is_some_and(is_of_other);
         let refusal = if self.stopping {
             Some(DropReason::Stopping)
         } else if lasts.is_zero() {
             Some(DropReason::Fault)
-        } else if before.is_none() && openings >= self.policy.max_openings
-            || self.under_way.len() >= self.policy.max_openings
-            || durability != Durability::None && self.records.len() >= self.policy.max_openings
+        } else if self.is_full(before.is_none(), durability)
+            || self.is_tenants_full(rule, before.as_ref(), durability)
         {
             Some(DropReason::OpeningsFull)
         } else {
@@ -250,7 +255,7 @@ impl Engine {
                 let is_awaited = before.state != OpeningState::Open && !keeps_time;
                 let due = if is_awaited { before.due } else { until };
                 self.ask_again(before.newest_order, asker, request, lasts);
-                self.openings.put(key, Opening { rule: rule.clone(), until, due, ..before });
+                self.openings.put(key, Opening { rule: rule.clone(), until, due, is_shared, ..before });
                 if keeps_time {
                     self.order(key, Act::Extend(until.since(now)), purpose, rule);
                 } else {
@@ -285,10 +290,17 @@ impl Engine {
                 Err(refusal) => return self.refuse(asker, request.door.as_deref(), refusal),
             };
         let rule = asker.rule;
-        self.withdraw_claims(OpeningKey { door, client, occurrence: 0 });
+        self.withdraw_claims(OpeningKey { door, client, occurrence: 0 }, &rule.tenant);
         let open = self.openings.of_client(door, client);
         let open = open.filter(|(_, opening)| !matches!(opening.state, OpeningState::Closing { .. }));
-        for key in open.map(|(key, _)| key).collect::<Vec<_>>() {
+        let open: Vec<_> =
+            open.map(|(key, opening)| (key, self.may_close(&rule.tenant, door, opening))).collect();
+        for (key, may_close) in open {
+            if !may_close {
+                let what = What::Refused { reason: DropReason::NotItsOwn, detail: "".into() };
+                self.tell(key, Some(rule.clone()), what);
+                continue;
+            }
             let why = Why::Asked;
             if !self.withdraw_record(key, Some(rule.clone()), What::Closed { why }) {
                 self.order_close(key, why, Some(rule.clone()), now);

@@ -78,7 +78,7 @@ pub use moment::Moment;
 pub use net_door::{
     GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
 };
-pub use once::{MAX_PER_RULE, UsedOnce};
+pub use once::{MAX_PER_RULE, MAX_TOKENS, UsedOnce};
 pub use openings::{Opening, OpeningState, Openings, UnheardClose};
 pub use port_range::{GuardProtocol, PortRange};
 pub use posture::Posture;
@@ -86,7 +86,7 @@ pub use release::Release;
 pub use report::{Observer, PacketCounts, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
-pub use tenant::{Again, DoorPolicy, Grant, Policy, RuleId, TenantId};
+pub use tenant::{Again, DoorPolicy, Grant, Longest, Policy, RuleId, TenantId};
 pub use tenant_limits::{CpuShare, TenantLimits};
 pub use verdict::{CloseRequest, Once, OpenRequest, Progress, Verdict};
 pub use watch_grant::{BeyondGrant, WatchGrant, WatchedPorts};

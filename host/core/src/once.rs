@@ -10,6 +10,8 @@ use crate::verdict::Once;
 /// The most tokens and counter keys that are kept of one rule. When they are used up the rule opens nothing more that
 /// needs one: forgetting a token would make a recorded knock good again.
 pub const MAX_PER_RULE: usize = 65_536;
+/// The most that are kept of all rules. They are then about 180 MiB on the disk.
+pub const MAX_TOKENS: usize = 1 << 20;
 
 /// The tokens and counters that each rule has used.
 #[derive(Debug, Default)]

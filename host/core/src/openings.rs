@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::Why;
 use crate::client::Client;
 use crate::door::{DoorId, OpeningKey};
+use crate::engine::TenantCounts;
 use crate::moment::Moment;
-use crate::tenant::RuleId;
+use crate::tenant::{RuleId, TenantId};
 
 /// One door open for one client until a time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct Opening {
     pub keeps_time: bool,
     /// Whether the door was found closed and has not been opened again so far.
     pub is_missing: bool,
+    /// Whether rules of more than one tenant opened it: none of them closes it then before its time.
+    pub is_shared: bool,
 }
 
 impl Opening {
@@ -36,7 +39,7 @@ impl Opening {
         due: Moment,
         keeps_time: bool,
     ) -> Self {
-        Self { rule, state, newest_order: 0, until, due, keeps_time, is_missing: false }
+        Self { rule, state, newest_order: 0, until, due, keeps_time, is_missing: false, is_shared: false }
     }
 }
 
@@ -79,6 +82,7 @@ pub struct Openings {
     deadlines: BTreeSet<(Moment, OpeningKey)>,
     /// How many openings only a command closes.
     left_to_close: usize,
+    per_tenant: TenantCounts,
 }
 
 impl Openings {
@@ -92,8 +96,10 @@ impl Openings {
     pub fn put(&mut self, key: OpeningKey, opening: Opening) {
         let (due, keeps_time) = (opening.due, opening.keeps_time);
         self.left_to_close += usize::from(!keeps_time);
+        self.per_tenant.add(opening.rule.as_ref());
         match self.openings.insert(key, opening) {
             Some(before) => {
+                self.per_tenant.remove(before.rule.as_ref());
                 self.left_to_close -= usize::from(!before.keeps_time);
                 self.move_deadline(key, before.due, due);
             }
@@ -101,7 +107,7 @@ impl Openings {
         }
     }
 
-    /// Changes an opening where it is; false if there is none.
+    /// Changes an opening where it is, but not whose it is; false if there is none.
     pub fn change(&mut self, key: OpeningKey, change: impl FnOnce(&mut Opening)) -> bool {
         let Some(opening) = self.openings.get_mut(&key) else { return false };
         let (before, kept_time) = (opening.due, opening.keeps_time);
@@ -125,6 +131,7 @@ impl Openings {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
         self.left_to_close -= usize::from(!opening.keeps_time);
+        self.per_tenant.remove(opening.rule.as_ref());
         Some(opening)
     }
 
@@ -181,6 +188,12 @@ impl Openings {
     #[must_use]
     pub fn left_to_close(&self) -> usize {
         self.left_to_close
+    }
+
+    /// How many a tenant has; 0 for the host.
+    #[must_use]
+    pub fn of_tenant(&self, tenant: &TenantId) -> usize {
+        self.per_tenant.of(tenant)
     }
 
     /// How many there are.

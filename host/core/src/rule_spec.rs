@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::memory::Bounds;
 use crate::tenant::RuleId;
+use crate::watch_grant::WatchGrant;
 
 /// What must be known of a rule to load and run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +26,8 @@ pub struct RuleSpec {
     pub bounds: Bounds,
     /// The rules of its tenant that it shares progress with have the same.
     pub group: Arc<str>,
+    /// Which packets it may ask to see.
+    pub watch: Arc<WatchGrant>,
     /// Interfaces whose packets it sees; empty: all.
     pub interfaces: Vec<Arc<str>>,
     /// Whether it also sees packets that leave this machine.
@@ -85,6 +88,14 @@ pub struct RuleLimits {
     pub cpu: Duration,
     /// Bytes of linear memory, all its memories together.
     pub memory: usize,
+}
+
+impl RuleLimits {
+    /// The lower of each.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        Self { cpu: self.cpu.min(other.cpu), memory: self.memory.min(other.memory) }
+    }
 }
 
 impl Default for RuleLimits {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::door::DoorId;
 use crate::durability::Durability;
+use crate::tenant_limits::TenantLimits;
 use crate::width::Width;
 
 /// An owner of rules.
@@ -74,6 +75,8 @@ pub struct Policy {
     pub longest: Duration,
     /// Openings at once, all doors together; also the bound on orders under way.
     pub max_openings: usize,
+    /// What each tenant but the host may use.
+    pub tenants: HashMap<TenantId, TenantLimits>,
 }
 
 /// What one rule may open.
@@ -81,13 +84,38 @@ pub struct Policy {
 pub struct Grant {
     /// Its doors; the first is the one meant when it names none.
     pub doors: Vec<DoorId>,
-    /// How long its openings last when it does not say; none: as the door says.
+    /// How long its openings last when it does not say, and at most; none: as the door says.
     pub lasts: Option<Duration>,
+    /// How long they last at most, whatever is said here.
+    pub longest: Longest,
     /// How wide it may open them around the source of a knock, where the door allows that too; at most [`Width::MOST`].
     pub prefixes: Vec<Width>,
     /// Whether its sequence opens once, as a line of a one-time file of knockd's does: an opening costs the sequence as it is in the
     /// generation, which is claimed first. Closing costs nothing.
     pub is_one_time: bool,
+}
+
+/// How long a rule's openings last at most.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Longest {
+    /// As long as any may: [`Policy::longest`].
+    #[default]
+    AsAny,
+    /// As long as the door says that it stays open.
+    AsDoor,
+    /// So long.
+    For(Duration),
+}
+
+impl Longest {
+    /// How long a door that stays open for `door` does so at most.
+    pub(crate) fn at(self, door: Duration) -> Duration {
+        match self {
+            Self::AsAny => Duration::MAX,
+            Self::AsDoor => door,
+            Self::For(longest) => longest,
+        }
+    }
 }
 
 /// What the engine must know of a door.

@@ -19,7 +19,6 @@ use postern_core::{Claim, ClaimError};
 
 pub use file::{FILE, LedgerError, LedgerRequest, take_file};
 pub use file_ledger::FileLedger;
-pub use store::MAX_TOTAL;
 
 /// What keeps the tokens and counters that were used: a file on this machine, or a store that many gateways share.
 ///

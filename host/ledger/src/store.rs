@@ -14,7 +14,7 @@
 
 use std::collections::BTreeMap;
 
-use postern_core::{ClaimError, MAX_PER_RULE, RuleId};
+use postern_core::{ClaimError, MAX_PER_RULE, MAX_TOKENS, RuleId};
 use redb::{
     Database, Durability, Error, ReadableDatabase, ReadableTable, ReadableTableMetadata, Table,
     TableDefinition, TableError, WriteTransaction,
@@ -22,8 +22,6 @@ use redb::{
 
 use crate::wanted::{Fingerprint, Wanted, WantedOnce};
 
-/// The most tokens and counter keys that are kept of all rules. They are then about 180 MiB on the disk.
-pub const MAX_TOTAL: u64 = 1 << 20;
 /// The layout that this version writes.
 pub(crate) const VERSION: u64 = 1;
 /// A knock may be judged this long after it came, in microseconds. A token is kept so much longer.
@@ -32,6 +30,8 @@ const LATE: u64 = 60_000_000;
 const FORGOTTEN_AT_ONCE: usize = 16;
 /// Tokens that are forgotten at most when there is no room otherwise.
 const FORGOTTEN_FOR_ROOM: usize = 4096;
+/// Rules of a tenant of which something is kept, those that are gone included: each claim counts what is kept of all of them.
+const MOST_RULES_OF_TENANT: usize = 4096;
 /// Until when a token is kept that is never forgotten.
 const FOR_EVER: u64 = u64::MAX;
 
@@ -54,7 +54,7 @@ pub(crate) struct Capacity {
 
 impl Default for Capacity {
     fn default() -> Self {
-        Self { of_a_rule: MAX_PER_RULE as u64, in_all: MAX_TOTAL }
+        Self { of_a_rule: MAX_PER_RULE as u64, in_all: MAX_TOKENS as u64 }
     }
 }
 
@@ -185,7 +185,7 @@ impl<'t> Tables<'t> {
                 if was_used || until <= number(&self.meta, "forgotten")? {
                     return Ok(Err(ClaimError::AlreadyUsed));
                 }
-                let Some(rule) = self.count(&wanted.rule, now)? else { return Ok(Err(ClaimError::Full)) };
+                let Some(rule) = self.count(wanted, now)? else { return Ok(Err(ClaimError::Full)) };
                 self.tokens.insert((rule, token), until)?;
                 if until != FOR_EVER {
                     self.ends.insert((until, rule, token), ())?;
@@ -199,7 +199,7 @@ impl<'t> Tables<'t> {
                 let rule = match last {
                     Some((_, last)) if value <= last => return Ok(Err(ClaimError::AlreadyUsed)),
                     Some((rule, _)) => Some(rule),
-                    None => self.count(&wanted.rule, now)?,
+                    None => self.count(wanted, now)?,
                 };
                 let Some(rule) = rule else { return Ok(Err(ClaimError::Full)) };
                 self.counters.insert((rule, key), value)?;
@@ -214,13 +214,14 @@ impl<'t> Tables<'t> {
     }
 
     /// Counts one more entry of a rule and returns the rule's number; none if no more can be kept.
-    fn count(&mut self, rule: &RuleId, now: u64) -> Result<Option<u32>, Error> {
-        if !self.has_room(rule)? {
+    fn count(&mut self, wanted: &Wanted, now: u64) -> Result<Option<u32>, Error> {
+        if !self.has_room(wanted)? {
             self.forget(now, FORGOTTEN_FOR_ROOM)?;
-            if !self.has_room(rule)? {
+            if !self.has_room(wanted)? {
                 return Ok(None);
             }
         }
+        let rule = &wanted.rule;
         let (tenant, name) = (rule.tenant.to_string(), &*rule.name);
         let number = match self.rule(rule)? {
             Some(known) => known,
@@ -237,10 +238,28 @@ impl<'t> Tables<'t> {
         Ok(Some(number))
     }
 
-    fn has_room(&self, rule: &RuleId) -> Result<bool, Error> {
+    fn has_room(&self, Wanted { rule, most, .. }: &Wanted) -> Result<bool, Error> {
         let of_rule = self.rule(rule)?.map_or(Ok(0), |rule| self.kept_of(rule))?;
         let in_all = self.tokens.len()? + self.counters.len()?;
-        Ok(of_rule < self.room.of_a_rule && in_all < self.room.in_all)
+        let has_room = of_rule < self.room.of_a_rule && in_all < self.room.in_all;
+        Ok(has_room && most.map_or(Ok(true), |most| self.has_tenant_room(rule, most.into()))?)
+    }
+
+    /// Whether less than so much is kept of all rules of a rule's tenant.
+    fn has_tenant_room(&self, rule: &RuleId, most: u64) -> Result<bool, Error> {
+        let tenant = rule.tenant.to_string();
+        let mut kept = 0;
+        for (n, row) in self.rules.range((&*tenant, "")..)?.enumerate() {
+            let (key, number) = row?;
+            if key.value().0 != tenant {
+                break;
+            }
+            kept += self.kept_of(number.value())?;
+            if kept >= most || n + 1 >= MOST_RULES_OF_TENANT {
+                return Ok(false);
+            }
+        }
+        Ok(kept < most)
     }
 
     fn kept_of(&self, rule: u32) -> Result<u64, Error> {

@@ -13,6 +13,8 @@ pub(crate) struct Wanted {
     pub(crate) serial: u64,
     pub(crate) rule: RuleId,
     pub(crate) once: WantedOnce,
+    /// How much may be kept of all rules of its tenant; none: as much as of all.
+    pub(crate) most: Option<u32>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -30,15 +32,16 @@ pub(crate) enum WantedOnce {
 
 impl Wanted {
     /// What a claim asks for; none if it is for a one-time sequence, which is crossed out in a file of its own.
-    pub(crate) fn of(Claim { serial, rule, what }: Claim) -> Option<Self> {
+    pub(crate) fn of(Claim { serial, rule, what, most }: Claim) -> Option<Self> {
         let ClaimKind::Once(once) = what else { return None };
+        let most = most.map(|most| u32::try_from(most).unwrap_or(u32::MAX));
         let once = match once {
             Once::Token { bytes, until } => {
                 WantedOnce::Token { token: fingerprint(&bytes), until: until.map(|until| until.0) }
             }
             Once::Counter { key, value } => WantedOnce::Counter { key: fingerprint(&key), value },
         };
-        Some(Self { serial, rule, once })
+        Some(Self { serial, rule, once, most })
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use postern_core::{
     Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TooManyOverlaps,
+    WatchGrant,
 };
 
 use crate::code_source::CodeSource;
@@ -84,6 +85,21 @@ impl ReadyRule {
         (rules, problems)
     }
 
+    /// Takes from a rule that was loaded before what it may not see or use any more. Its instances are started anew if they may use less.
+    pub fn hold_to(&mut self, watch: &WatchGrant, interfaces: Vec<Arc<str>>, limits: RuleLimits) {
+        let Self { rule, subscription } = self;
+        watch.cut(&mut subscription.interest);
+        subscription.interfaces = interfaces;
+        subscription.is_local_only = !watch.anywhere;
+        rule.limits = rule.limits.min(limits);
+    }
+
+    /// Which rule it is.
+    #[must_use]
+    pub const fn id(&self) -> &RuleId {
+        &self.rule.id
+    }
+
     /// Whose rule it is.
     #[must_use]
     pub const fn tenant(&self) -> &TenantId {
@@ -131,6 +147,7 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
     let observer = Arc::clone(&loader.observer);
     let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
     let (_, interest) = started.map_err(ProblemKind::Start)?;
+    spec.watch.check(&interest).map_err(ProblemKind::Beyond)?;
     let rule = LoadedRule {
         id: spec.id.clone(),
         module,
@@ -142,6 +159,11 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
         group: 0,
         observer,
     };
-    let (interfaces, sees_outgoing) = (spec.interfaces.clone(), spec.sees_outgoing);
-    Ok(ReadyRule { rule, subscription: Subscription { interest, interfaces, sees_outgoing } })
+    let subscription = Subscription {
+        interest,
+        interfaces: spec.interfaces.clone(),
+        sees_outgoing: spec.sees_outgoing,
+        is_local_only: !spec.watch.anywhere,
+    };
+    Ok(ReadyRule { rule, subscription })
 }

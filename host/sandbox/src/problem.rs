@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use postern_core::BeyondGrant;
+
 use crate::instance::StartError;
 use crate::load_error::LoadError;
 
@@ -21,6 +23,8 @@ pub enum ProblemKind {
     Module(Arc<LoadError>),
     /// It was loaded and did not start.
     Start(StartError),
+    /// It was started, and asks to see what it may not.
+    Beyond(BeyondGrant),
     /// Loading or starting it panicked; the standard error says how.
     Panicked,
 }

@@ -33,9 +33,31 @@ entries = 5000
 bytes = "4GiB"
 [tenants.a]
 rules = "a"
-grant.doors = ["web", "lamp"]
+[tenants.a.grant]
+watch = ["tcp/7000-7999", "icmpv6/128"]
+any_port = true
+anywhere = true
+interfaces = ["wg0"]
+payload = 512
+doors = ["web", "lamp"]
+for = "1h"
+prefixes = ["ipv6/64"]
+[tenants.a.limits]
+rules = 40
+module = "8MiB"
+compile = "1m"
+cpu = "5ms"
+share = "10%"
+memory = "32MiB"
+openings = 7
+tokens = 0
+log = 3
+[tenants.a.memory]
+entries = 10
+bytes = "64KiB"
 [tenants.b]
 rules = "b"
+grant.interfaces = ["any"]
 "#;
 
 const RULE: &str = r#"module = "sequence"

@@ -12,7 +12,7 @@ use super::*;
 
 const GOOD: &str =
     "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n[doors.web]\nguard = \"tcp/80\"\n";
-const OF_A: &str = "[tenants.a]\nrules = \"a\"\ngrant.doors = [\"web\"]\n";
+const OF_A: &str = "[tenants.a]\nrules = \"a\"\ngrant.interfaces = [\"any\"]\ngrant.doors = [\"web\"]\n";
 
 /// What a configuration says, and where it is.
 fn read(tenants: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, ConfigReading) {
@@ -45,20 +45,37 @@ fn rule(door: &str) -> String {
 }
 
 #[test]
-fn a_tenant_has_rules_and_a_grant_and_nothing_else_yet() {
+fn every_mistake_in_what_is_said_of_a_tenant_is_told() {
     check(
-        "[tenants.host]\nrules = \"x\"\n[tenants.\"a b\"]\nrules = \"y\"\n[tenants.c]\nuser = \"c\"\n[tenants.c.grant]\ndoors = [\"web\", \"shh\", \"web\"]\nwatch = [\"tcp/1\"]\n[tenants.d]\nrules = \"rules\"\n[tenants.e]\nrules = \"z\"\n[tenants.f]\nrules = \"z\"\n",
+        "[tenants.host]\nrules = \"x\"\n[tenants.\"a b\"]\nrules = \"y\"\n[tenants.c]\nusr = \"c\"\n[tenants.c.grant]\ndoors = [\"web\", \"shh\", \"web\"]\nwatch = [\"tcp/1\", \"22/tcp\"]\ninterfaces = [\"eth1\"]\nfor = \"25h\"\npayload = 1501\nprefixes = [\"ipv6/0\"]\nwatches = 1\n[tenants.c.limits]\nrules = 0\nmodule = \"65MiB\"\ncompile = \"1h\"\ncpu = \"1s\"\nshare = \"101%\"\nmemory = \"1KiB\"\nopenings = 65537\ntokens = -1\nlog = 1001\nlogs = 1\n[tenants.c.memory]\nentries = 2000000\nbytes = \"300MiB\"\n[tenants.d]\nrules = \"rules\"\n[tenants.e]\nrules = \"z\"\n[tenants.f]\nrules = \"z\"\n",
         &[],
         expect![[r#"
             postern.toml:8: tenants.a b: a name is 1 to 64 letters, digits, `-` and `_`
             postern.toml:10: tenants.c: no rules; say where they are: rules = "tenants/c"
+            postern.toml:14: tenants.c.grant.watch[1]: `22/tcp` is neither ports nor a type; write such as "tcp/7000-7999", "udp/62201", "icmp/8" or "icmpv6/128"
+            postern.toml:17: tenants.c.grant.payload: 1501 is out of range; use 0 to 1500
+            postern.toml:15: tenants.c.grant.interfaces[0]: there is no captured interface `eth1`; there are eth0
             postern.toml:13: tenants.c.grant.doors[1]: there is no door `shh`; there are ssh, web
             postern.toml:13: tenants.c.grant.doors[2]: `web` is named twice
-            postern.toml:14: tenants.c.grant.watch: no such key; there are doors
-            postern.toml:11: tenants.c.user: no such key; there are rules, grant
+            postern.toml:16: tenants.c.grant.for: 25h is out of range; use 1ms to 1d
+            postern.toml:18: tenants.c.grant.prefixes[0]: not a width; write one such as "ipv6/64" or "ipv4/24"
+            postern.toml:19: tenants.c.grant.watches: no such key; there are watch, any_port, anywhere, payload, interfaces, doors, for, prefixes
+            postern.toml:32: tenants.c.memory.entries: 2000000 is more than all rules together may have; use at most 1048576, or raise memory.entries in postern.toml
+            postern.toml:33: tenants.c.memory.bytes: 300MiB is more than all rules together may have; use at most 256MiB, or raise memory.bytes in postern.toml
+            postern.toml:21: tenants.c.limits.rules: 0 is out of range; use 1 to 65536
+            postern.toml:22: tenants.c.limits.module: 65MiB is out of range; use 1KiB to 64MiB
+            postern.toml:23: tenants.c.limits.compile: 1h is out of range; use 1s to 10m
+            postern.toml:24: tenants.c.limits.cpu: 1s is out of range; use 1ms to 100ms
+            postern.toml:26: tenants.c.limits.memory: 1KiB is out of range; use 64KiB to 256MiB
+            postern.toml:25: tenants.c.limits.share: `101%` is not a share; write "1%" to "100%"
+            postern.toml:27: tenants.c.limits.openings: 65537 is out of range; use 1 to 65536
+            postern.toml:28: tenants.c.limits.tokens: -1 is out of range; use 0 to 1048576
+            postern.toml:29: tenants.c.limits.log: 1001 is out of range; use 0 to 1000
+            postern.toml:30: tenants.c.limits.logs: no such key; there are rules, module, compile, cpu, memory, share, openings, tokens, log
+            postern.toml:11: tenants.c.usr: no such key; there are rules, grant, memory, limits
             postern.toml:6: tenants.host: is the owner of the rules that `rules` names, with every door; call this one something else
-            postern.toml:16: tenants.d.rules: is the folder of tenant host already; give each tenant its own
-            postern.toml:20: tenants.f.rules: is the folder of tenant e already; give each tenant its own
+            postern.toml:35: tenants.d.rules: is the folder of tenant host already; give each tenant its own
+            postern.toml:39: tenants.f.rules: is the folder of tenant e already; give each tenant its own
             e's: z: there is no such folder; make it and put a rule there
         "#]],
     );
@@ -103,7 +120,7 @@ fn each_has_a_folder_of_its_own_however_it_is_written() {
 fn a_rule_outside_its_tenants_grant_is_that_tenants_mistake() {
     let (ssh, web) = (rule("ssh"), rule("web"));
     check(
-        &format!("{OF_A}[tenants.b]\nrules = \"b\"\n"),
+        &format!("{OF_A}[tenants.b]\nrules = \"b\"\ngrant.interfaces = [\"eth0\"]\n"),
         &[("rules/r.toml", &ssh), ("a/r.toml", &ssh), ("a/s.toml", &web), ("b/r.toml", &web)],
         expect![[r#"
             a's: a/r.toml:2: door: tenant a is not granted `ssh`; it may open web, as [tenants.a.grant] in postern.toml says

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use super::generation::{Asked, Asker};
+use super::tenant_counts::TenantCounts;
 use super::{Engine, LONGEST_WAIT};
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
@@ -13,16 +14,18 @@ use crate::door::OpeningKey;
 use crate::drop_reason::DropReason;
 use crate::moment::Moment;
 use crate::report::What;
-use crate::tenant::RuleId;
+use crate::tenant::{RuleId, TenantId};
 use crate::verdict::OpenRequest;
 
-/// Openings that wait for the answer of a claim, all rules together.
+/// Openings that wait for the answer of a claim, all rules together. A tenant has its part of it to itself: others may be waiting in all
+/// places.
 const MOST_WAITING: usize = 1024;
 
 /// Openings that wait, by the number of their claim, which is the order in which they came.
 #[derive(Debug, Default)]
 pub(super) struct Claims {
     waiting: BTreeMap<u64, Waiting>,
+    per_tenant: TenantCounts,
 }
 
 /// An opening that waits for the answer of a claim.
@@ -40,6 +43,29 @@ struct Waiting {
 impl Claims {
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many are of a tenant's rules.
+    pub(super) fn of_tenant(&self, tenant: &TenantId) -> usize {
+        self.per_tenant.of(tenant)
+    }
+
+    fn insert(&mut self, serial: u64, waiting: Waiting) {
+        self.per_tenant.add(Some(&waiting.asked.rule));
+        self.waiting.insert(serial, waiting);
+    }
+
+    fn remove(&mut self, serial: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&serial)?;
+        self.per_tenant.remove(Some(&waiting.asked.rule));
+        Some(waiting)
+    }
+
+    /// The first that has waited until `now`, which does not wait any more.
+    fn expire_next(&mut self, now: Moment) -> Option<Waiting> {
+        let (serial, first) = self.waiting.first_key_value()?;
+        let serial = (first.until <= now).then_some(*serial)?;
+        self.remove(serial)
     }
 
     /// When the first is to be forgotten.
@@ -72,7 +98,7 @@ impl Engine {
         let rule = asker.rule;
         let refusal = if self.claims.is_claimed(rule, &what) {
             Some(ClaimError::AlreadyUsed)
-        } else if self.claims.len() >= MOST_WAITING {
+        } else if self.has_most_claims(rule) {
             Some(ClaimError::Busy)
         } else {
             None
@@ -83,15 +109,16 @@ impl Engine {
         self.last_serial += 1;
         let serial = self.last_serial;
         let until = now.plus(LONGEST_WAIT);
-        self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone() }));
+        let most = self.policy.tenants.get(&rule.tenant).map(|limits| limits.tokens);
+        self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone(), most }));
         let waiting = Waiting { what, key, asked: Asked::new(asker, self.generation, request), until };
-        self.claims.waiting.insert(serial, waiting);
+        self.claims.insert(serial, waiting);
     }
 
     /// Opens what waited, if that may still be opened; its time begins now.
     pub(super) fn claimed(&mut self, serial: u64, result: Result<(), ClaimError>, now: Moment) {
         self.forget_claims(now);
-        let Some(mut waiting) = self.claims.waiting.remove(&serial) else { return };
+        let Some(mut waiting) = self.claims.remove(serial) else { return };
         match result {
             Ok(()) => {
                 let request = std::mem::take(&mut waiting.asked.request);
@@ -106,8 +133,7 @@ impl Engine {
 
     /// Forgets openings that have waited too long: an answer that comes later opens nothing.
     pub(super) fn forget_claims(&mut self, now: Moment) {
-        while let Some(first) = self.claims.waiting.first_entry().filter(|first| first.get().until <= now) {
-            let Waiting { what, key, asked, .. } = first.remove();
+        while let Some(Waiting { what, key, asked, .. }) = self.claims.expire_next(now) {
             let missing = match what {
                 ClaimKind::Sequence { .. } => "its one-time sequence was not crossed out",
                 ClaimKind::Once(_) => "its one-time token was not recorded",
@@ -123,7 +149,7 @@ impl Engine {
 
     /// Forgets every opening that waits: the daemon stops.
     pub(super) fn stop_claims(&mut self) {
-        for Waiting { key, asked, .. } in std::mem::take(&mut self.claims.waiting).into_values() {
+        for Waiting { key, asked, .. } in std::mem::take(&mut self.claims).waiting.into_values() {
             self.tell(
                 key,
                 Some(asked.rule),
@@ -132,18 +158,28 @@ impl Engine {
         }
     }
 
-    /// Forgets what waits to open a door for a client, for which a rule says by now that it closes.
-    pub(super) fn withdraw_claims(&mut self, closed: OpeningKey) {
+    /// Forgets what waits to open a door for a client, for which a rule of `closer` says by now that it closes.
+    pub(super) fn withdraw_claims(&mut self, closed: OpeningKey, closer: &TenantId) {
         let means_it = |waiting: &Waiting| {
+            if !closer.is_host() && waiting.asked.rule.tenant != *closer {
+                return false;
+            }
             let request = &waiting.asked.request;
             let means = self.granted(waiting.asked.asker(), request.door.as_deref(), request.prefix_length);
             means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
         };
         let waiting = self.claims.waiting.iter().filter(|(_, waiting)| means_it(waiting));
         for serial in waiting.map(|(serial, _)| *serial).collect::<Vec<_>>() {
-            let Some(Waiting { asked, .. }) = self.claims.waiting.remove(&serial) else { continue };
+            let Some(Waiting { asked, .. }) = self.claims.remove(serial) else { continue };
             self.tell(closed, Some(asked.rule), What::Closed { why: Why::Asked });
         }
+    }
+
+    /// Whether no more claims of this rule's owner may wait: none of anybody's, beyond what each owner has for itself.
+    fn has_most_claims(&self, rule: &RuleId) -> bool {
+        let own = if rule.tenant.is_host() { None } else { Some(self.claims.of_tenant(&rule.tenant)) };
+        let each = MOST_WAITING / (self.policy.tenants.len() + 1);
+        self.claims.len() >= MOST_WAITING && own.is_none_or(|own| own >= each)
     }
 
     fn refuse_claim(&mut self, key: OpeningKey, rule: RuleId, what: &ClaimKind, error: ClaimError) {

@@ -57,8 +57,7 @@ impl Engine {
     ) -> Result<OpeningKey, Refusal> {
         let Asker { rule, source, .. } = asker;
         if let Some(reason) = self.disregards(asker) {
-            let name = door.map_or_else(|| self.first_door(rule), |name| Some(name.into()));
-            return Err(Refusal { door: name, ..reason.into() });
+            return Err(Refusal { door: self.meant_door(rule, door), ..reason.into() });
         }
         let no_door = || {
             let detail = if door.is_none() { NO_DOOR } else { "" };
@@ -81,8 +80,11 @@ impl Engine {
         Ok(OpeningKey { door, client, occurrence: 0 })
     }
 
-    /// The name of the door that a rule means when it names none.
-    fn first_door(&self, rule: &RuleId) -> Option<Arc<str>> {
+    /// The name of the door that a rule means by this name, or without one; it may not be granted.
+    pub(super) fn meant_door(&self, rule: &RuleId, door: Option<&str>) -> Option<Arc<str>> {
+        if let Some(name) = door {
+            return Some(name.into());
+        }
         let first = self.policy.grants.get(rule)?.doors.first()?;
         Some(Arc::clone(&self.policy.doors.get(first)?.name))
     }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::generation::{Asked, Asker};
+use super::tenant_counts::TenantCounts;
 use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
 use crate::action::Action;
 use crate::door::{Act, OpeningKey};
@@ -16,13 +17,14 @@ use crate::durability::{Durability, RecordError};
 use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, UnheardClose};
 use crate::report::{Report, What};
-use crate::tenant::RuleId;
+use crate::tenant::{RuleId, TenantId};
 use crate::verdict::OpenRequest;
 
 /// Records that have no answer yet, by number. Some are of openings that are not wanted any more.
 #[derive(Debug, Default)]
 pub(super) struct Records {
     waiting: HashMap<u64, Waiting>,
+    per_tenant: TenantCounts,
 }
 
 /// An opening that is being recorded.
@@ -38,6 +40,29 @@ struct Waiting {
 impl Records {
     pub(super) fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// How many are of a tenant's rules.
+    pub(super) fn of_tenant(&self, tenant: &TenantId) -> usize {
+        self.per_tenant.of(tenant)
+    }
+
+    fn insert(&mut self, serial: u64, waiting: Waiting) {
+        self.per_tenant.add(Some(&waiting.asked.rule));
+        self.waiting.insert(serial, waiting);
+    }
+
+    fn remove(&mut self, serial: u64) -> Option<Waiting> {
+        let waiting = self.waiting.remove(&serial)?;
+        self.per_tenant.remove(Some(&waiting.asked.rule));
+        Some(waiting)
+    }
+
+    /// What waits was asked for once more, perhaps by another rule.
+    fn ask_again(&mut self, serial: u64, asked: Asked, lasts: Duration) {
+        if let Some(Waiting { key, lasts: before, .. }) = self.remove(serial) {
+            self.insert(serial, Waiting { key, asked, lasts: lasts.max(before) });
+        }
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -75,21 +100,18 @@ impl Engine {
             )
         };
         self.openings.put(key, opening);
-        self.records.waiting.insert(serial, Waiting { key, asked, lasts });
+        self.records.insert(serial, Waiting { key, asked, lasts });
         self.actions.push(Action::Record { serial, key, rule, lasts });
     }
 
     /// What is being recorded was asked for once more, perhaps by another rule.
     pub(super) fn ask_again(&mut self, serial: u64, asker: Asker<'_>, request: OpenRequest, lasts: Duration) {
-        if let Some(waiting) = self.records.waiting.get_mut(&serial) {
-            waiting.asked = Asked::new(asker, self.generation, request);
-            waiting.lasts = waiting.lasts.max(lasts);
-        }
+        self.records.ask_again(serial, Asked::new(asker, self.generation, request), lasts);
     }
 
     /// Orders what was recorded, if that may still be opened.
     pub(super) fn recorded(&mut self, serial: u64, result: Result<(), RecordError>, now: Moment) {
-        let Some(waiting) = self.records.waiting.remove(&serial) else { return };
+        let Some(waiting) = self.records.remove(serial) else { return };
         let key = waiting.key;
         let is_recorded = result.is_ok();
         let is_waiting = |opening: &&Opening| {

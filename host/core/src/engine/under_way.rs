@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::Purpose;
+use super::tenant_counts::TenantCounts;
 use crate::door::{DoorId, OpeningKey};
 use crate::moment::Moment;
-use crate::tenant::RuleId;
+use crate::tenant::{RuleId, TenantId};
 
 /// An order that has no answer yet.
 #[derive(Debug)]
@@ -21,16 +22,19 @@ pub(super) struct UnderWay {
     orders: HashMap<u64, Awaited>,
     /// Doors without any are not here.
     per_door: HashMap<DoorId, usize>,
+    per_tenant: TenantCounts,
 }
 
 impl UnderWay {
     pub(super) fn insert(&mut self, serial: u64, order: Awaited) {
         *self.per_door.entry(order.key.door).or_default() += 1;
+        self.per_tenant.add(order.rule.as_ref());
         self.orders.insert(serial, order);
     }
 
     pub(super) fn remove(&mut self, serial: u64) -> Option<Awaited> {
         let order = self.orders.remove(&serial)?;
+        self.per_tenant.remove(order.rule.as_ref());
         if let Some(count) = self.per_door.get_mut(&order.key.door) {
             *count -= 1;
             if *count == 0 {
@@ -79,6 +83,11 @@ impl UnderWay {
                 *self.per_door.entry(*to).or_default() += count;
             }
         }
+    }
+
+    /// How many are of a tenant's rules.
+    pub(super) fn of_tenant(&self, tenant: &TenantId) -> usize {
+        self.per_tenant.of(tenant)
     }
 
     pub(super) fn len(&self) -> usize {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Action, Again, Claim, ClaimKind, DoorId, DoorPolicy, DropReason, Durability, Engine, Event, Grant,
-    Moment, Once, OpenRequest, Policy, Receipt, Request, RuleId, TenantId, UsedOnce, What,
+    Action, Again, Bounds, Claim, ClaimKind, CloseRequest, CpuShare, DoorId, DoorPolicy, DropReason,
+    Durability, Engine, Event, Grant, Moment, Once, OpenRequest, Policy, Receipt, Request, RuleId, TenantId,
+    TenantLimits, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -32,17 +33,24 @@ fn policy() -> Policy {
         doors: HashMap::from([(SSH, door("ssh")), (WEB, door("web"))]),
         longest: Duration::from_secs(3600),
         max_openings: 8,
+        tenants: HashMap::new(),
     }
 }
 
 struct World {
     engine: Engine,
     used: UsedOnce,
+    now: Moment,
 }
 
 impl World {
     fn new() -> Self {
-        Self { engine: Engine::new(Arc::new(policy())), used: UsedOnce::default() }
+        Self::of(policy())
+    }
+
+    fn of(policy: Policy) -> Self {
+        let now = Moment(Duration::from_secs(60));
+        Self { engine: Engine::new(Arc::new(policy)), used: UsedOnce::default(), now }
     }
 
     /// Has a tenant's rule open a door; what was told of it, and of whose rule.
@@ -55,22 +63,31 @@ impl World {
         self.feed(Event::Judged { rule: rule(tenant), generation, source, request })
     }
 
+    /// Has a tenant's rule close a door; as for opening.
+    fn close(&mut self, tenant: &str, client: &str) -> Vec<String> {
+        let request = Request::Close(vec![CloseRequest::default()]);
+        let (generation, source) = (self.engine.generation(), client.parse().unwrap());
+        self.feed(Event::Judged { rule: rule(tenant), generation, source, request })
+    }
+
     fn feed(&mut self, event: Event) -> Vec<String> {
         let mut told = Vec::new();
-        for action in self.engine.handle(event, Moment::default()) {
+        for action in self.engine.handle(event, self.now) {
             match action {
                 Action::Order { order, .. } => {
                     told.extend(
                         self.feed(Event::Answered(Receipt { serial: order.serial, outcome: Ok(()) })),
                     );
                 }
-                Action::Claim(Claim { serial, rule, what: ClaimKind::Once(once) }) => {
+                Action::Claim(Claim { serial, rule, what: ClaimKind::Once(once), .. }) => {
                     let result = self.used.claim(&rule, &once);
                     told.extend(self.feed(Event::Claimed { serial, result }));
                 }
                 Action::Tell(report) => {
                     let what = match &report.what {
                         What::Opened { .. } => "opened".to_owned(),
+                        What::Extended { .. } => "extended".to_owned(),
+                        What::Closed { .. } => "closed".to_owned(),
                         What::Refused { reason, .. } => reason.name().to_owned(),
                         other => panic!("not of this: {other:?}"),
                     };
@@ -101,4 +118,97 @@ fn a_token_that_one_has_used_is_new_to_the_other() {
     assert_eq!(world.open("a", "192.0.2.1", None, Some("t")), ["a/knock ssh opened"]);
     assert_eq!(world.open("a", "192.0.2.2", None, Some("t")), [format!("a/knock ssh {used}")]);
     assert_eq!(world.open("b", "192.0.2.1", None, Some("t")), ["b/knock web opened"]);
+}
+
+/// Two tenants and the host may open the same door; each tenant may have `openings`.
+fn shared(openings: usize) -> Policy {
+    let limits =
+        TenantLimits { share: CpuShare::UNLIMITED, memory: Bounds::OF_A_RULE, openings, tokens: 10, log: 10 };
+    let grant = || Grant { doors: vec![SSH], ..Grant::default() };
+    Policy {
+        grants: ["a", "b", "host"].map(|tenant| (rule(tenant), grant())).into(),
+        tenants: ["a", "b"].map(|tenant| (TenantId::new(tenant), limits)).into(),
+        max_openings: 100,
+        ..policy()
+    }
+}
+
+#[test]
+fn a_tenant_has_as_many_openings_as_it_may_and_takes_none_from_others() {
+    let mut world = World::of(shared(2));
+    let full = |tenant: &str| vec![format!("{tenant}/knock ssh {}", DropReason::OpeningsFull)];
+    for n in 1..=2 {
+        assert_eq!(world.open("a", &format!("192.0.2.{n}"), None, None), ["a/knock ssh opened"]);
+    }
+    assert_eq!(world.open("a", "192.0.2.3", None, None), full("a"));
+    assert_eq!(world.open("a", "192.0.2.3", None, Some("t")), full("a"), "and no token is used up in vain");
+    assert_eq!(
+        world.open("a", "192.0.2.1", None, None),
+        ["a/knock ssh extended"],
+        "what is its own is no new one"
+    );
+    assert_eq!(world.open("b", "192.0.2.3", None, None), ["b/knock ssh opened"]);
+    assert_eq!(world.open("host", "192.0.2.4", None, None), ["knock ssh opened"]);
+    // Another's becomes its own if it keeps it open.
+    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh extended"]);
+    assert_eq!(world.open("b", "192.0.2.2", None, None), full("b"));
+    assert_eq!(world.open("a", "192.0.2.5", None, None), ["a/knock ssh opened"]);
+    assert_eq!(world.close("a", "192.0.2.5"), ["a/knock ssh closed"]);
+    assert_eq!(
+        world.open("a", "192.0.2.3", None, None),
+        ["a/knock ssh extended"],
+        "b's, of which a has room for one"
+    );
+}
+
+#[test]
+fn nobody_but_the_host_closes_what_another_opened() {
+    let mut world = World::of(shared(10));
+    let not_its_own = |tenant: &str| vec![format!("{tenant}/knock ssh {}", DropReason::NotItsOwn)];
+    assert_eq!(world.open("a", "192.0.2.1", None, None), ["a/knock ssh opened"]);
+    assert_eq!(world.close("b", "192.0.2.1"), not_its_own("b"));
+    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh extended"]);
+    for tenant in ["a", "b"] {
+        assert_eq!(world.close(tenant, "192.0.2.1"), not_its_own(tenant));
+    }
+    assert_eq!(world.open("host", "192.0.2.2", None, None), ["knock ssh opened"]);
+    assert_eq!(world.close("a", "192.0.2.2"), not_its_own("a"));
+    for client in ["192.0.2.1", "192.0.2.2"] {
+        assert_eq!(world.close("host", client), ["knock ssh closed"]);
+    }
+    assert_eq!(world.open("a", "192.0.2.1", None, None), ["a/knock ssh opened"], "it begins anew");
+    assert_eq!(world.close("a", "192.0.2.1"), ["a/knock ssh closed"]);
+}
+
+#[test]
+fn what_was_found_open_is_closed_by_a_tenant_only_if_nobody_else_opens_the_door() {
+    let found = |world: &mut World, policy: &Policy| {
+        let client = "192.0.2.9".parse().unwrap();
+        let (door, policy) = (SSH, policy.doors[&SSH].clone());
+        let told = world.feed(Event::Inherited { door, policy, client, remaining: Duration::from_secs(9) });
+        assert_eq!(told, [""; 0]);
+    };
+    let mut alone = shared(10);
+    alone.grants.retain(|rule, _| *rule.tenant.to_string() == *"a");
+    for (policy, expected) in [(alone, "a/knock ssh closed"), (shared(10), "a/knock ssh not-its-own")] {
+        let mut world = World::of(policy.clone());
+        found(&mut world, &policy);
+        assert_eq!(world.close("a", "192.0.2.9"), [expected]);
+    }
+}
+
+#[test]
+fn a_tenant_that_asks_too_often_delays_nobody() {
+    let mut world = World::of(shared(10));
+    let too_fast = format!("a/knock ssh {}", DropReason::OrdersTooFast);
+    let asked = |world: &mut World| {
+        let mut told: Vec<_> = (0..700).flat_map(|_| world.open("a", "192.0.2.1", None, None)).collect();
+        told.extend((0..700).flat_map(|_| world.close("a", "192.0.2.1")));
+        1400 - told.iter().filter(|line| **line == too_fast).count()
+    };
+    assert_eq!(asked(&mut world), 1000);
+    assert_eq!(world.open("b", "192.0.2.1", None, None).len(), 1);
+    assert_eq!(world.open("host", "192.0.2.2", None, None), ["knock ssh opened"]);
+    world.now = world.now.plus(Duration::from_secs(1));
+    assert_eq!(asked(&mut world), 500);
 }

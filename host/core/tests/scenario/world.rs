@@ -126,6 +126,7 @@ fn policy() -> Policy {
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
+        tenants: HashMap::new(),
     }
 }
 
@@ -359,7 +360,7 @@ impl World {
         }
     }
 
-    fn claim(&mut self, Claim { serial, rule, what }: Claim) {
+    fn claim(&mut self, Claim { serial, rule, what, .. }: Claim) {
         let words = match &what {
             ClaimKind::Once(Once::Token { bytes, .. }) => format!("token {}", String::from_utf8_lossy(bytes)),
             ClaimKind::Once(Once::Counter { value, .. }) => format!("counter {value}"),

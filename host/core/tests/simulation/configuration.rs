@@ -72,6 +72,7 @@ impl Plan {
             doors: ids.iter().map(|(door, id)| (*id, door_policy(*door, setup))).collect::<HashMap<_, _>>(),
             longest: LONGEST,
             max_openings: MAX_OPENINGS,
+            tenants: HashMap::new(),
         };
         Self { policy: Arc::new(policy), setup, ids }
     }
@@ -94,7 +95,8 @@ fn grant(rule: usize, setup: Setup, ids: &BTreeMap<usize, DoorId>) -> Grant {
     let prefixes = vec!["ipv6/64".parse().expect("a width")];
     let may = |door: &usize| if rule == 0 { setup.grants >> (3 + door) & 1 == 1 } else { *door == SSH };
     let doors = ids.iter().filter(|(door, _)| may(door)).map(|(_, id)| *id).collect();
-    Grant { doors, lasts: (rule == 1).then(|| Duration::from_secs(3)), prefixes, is_one_time: rule == ONCE }
+    let lasts = (rule == 1).then(|| Duration::from_secs(3));
+    Grant { doors, lasts, prefixes, is_one_time: rule == ONCE, ..Grant::default() }
 }
 
 fn door_policy(door: usize, setup: Setup) -> DoorPolicy {

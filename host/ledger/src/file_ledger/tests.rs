@@ -41,7 +41,7 @@ impl Kept {
         self.serial.set(self.serial.get() + 1);
         let rule = RuleId { tenant: TenantId::host(), name: "spa".into() };
         let what = ClaimKind::Once(once(token));
-        self.ledger.claim(Claim { serial: self.serial.get(), rule, what });
+        self.ledger.claim(Claim { serial: self.serial.get(), rule, what, most: None });
         self.serial.get()
     }
 

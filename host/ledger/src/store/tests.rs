@@ -122,8 +122,7 @@ impl StorageBackend for Disk {
     }
 }
 
-fn rule(tenant: &str, name: &str) -> RuleId {
-    assert_eq!(tenant, "host");
+fn rule(name: &str) -> RuleId {
     RuleId { tenant: TenantId::host(), name: name.into() }
 }
 
@@ -134,11 +133,11 @@ fn print(n: u32) -> Fingerprint {
 }
 
 fn token(name: &str, n: u32, until: Option<u64>) -> Wanted {
-    Wanted { serial: 0, rule: rule("host", name), once: WantedOnce::Token { token: print(n), until } }
+    Wanted { serial: 0, rule: rule(name), once: WantedOnce::Token { token: print(n), until }, most: None }
 }
 
 fn counter(name: &str, key: u32, value: u64) -> Wanted {
-    Wanted { serial: 0, rule: rule("host", name), once: WantedOnce::Counter { key: print(key), value } }
+    Wanted { serial: 0, rule: rule(name), once: WantedOnce::Counter { key: print(key), value }, most: None }
 }
 
 /// What became of claims that come one after the other, in letters: granted, used, full.
@@ -442,4 +441,27 @@ fn damage_of_the_newest_commit_after_a_crash_makes_no_used_token_good_again() {
     }
     assert!(refused > 3, "{refused}");
     drop(store);
+}
+
+#[test]
+fn what_a_tenant_may_keep_is_counted_over_all_its_rules_and_nobody_elses() {
+    let disk = Disk::default();
+    let store = disk.open().unwrap();
+    let of = |tenant: &str, name: &str, n| {
+        let rule = RuleId { tenant: TenantId::new(tenant), name: name.into() };
+        Wanted { rule, most: Some(3), ..token("", n, Some(NOW + u64::from(n))) }
+    };
+    let first = [of("a", "x", 1), of("a", "y", 1), of("a", "y", 2), of("a", "z", 1), of("a", "x", 9)];
+    assert_eq!(claim(&store, NOW, &first), "gggff");
+    // Names that begin like it, before and behind it.
+    assert_eq!(claim(&store, NOW, &[of("aa", "x", 1), of("A", "x", 1), token("x", 1, None)]), "ggg");
+    let counter = Wanted { rule: first[0].rule.clone(), most: Some(3), ..counter("", 1, 1) };
+    assert_eq!(claim(&store, NOW, std::slice::from_ref(&counter)), "f");
+    // Once its own are forgotten there is room again.
+    assert_eq!(claim(&store, NOW + LATE + 2, &[counter, of("a", "w", 1000)]), "gg");
+    assert_eq!(
+        claim(&store, NOW, &[Wanted { most: None, ..of("a", "v", 1001) }]),
+        "g",
+        "the limit is the claim's"
+    );
 }

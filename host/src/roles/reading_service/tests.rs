@@ -38,6 +38,8 @@ close = ["/bin/sh"]
 [tenants.a]
 rules = "a"
 grant.doors = ["ssh"]
+grant.any_port = true
+grant.interfaces = ["any"]
 "#;
 const RULE: &str = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"1/udp\"]\n";
 

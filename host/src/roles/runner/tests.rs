@@ -1,6 +1,5 @@
 //! The runner's process and the engine's end of its link, with everything real but that both are threads of one process.
 
-use std::collections::HashMap;
 use std::fs;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -173,7 +172,7 @@ fn doors(folder: &Path) -> Vec<(DoorId, DoorKind)> {
 }
 
 fn plan(number: u32, folder: &Path) -> Plan {
-    let policy = Policy { grants: HashMap::new(), doors: HashMap::new(), longest: MINUTE, max_openings: 10 };
+    let policy = Policy { longest: MINUTE, max_openings: 10, ..Policy::default() };
     Plan { table: number, rules: [(rule(), 7)].into(), doors: doors(folder), policy: Arc::new(policy) }
 }
 
