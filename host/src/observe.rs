@@ -88,4 +88,8 @@ impl<L: Log> Observer for Observers<L> {
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
         self.counters.count(tenant, reason, count);
     }
+
+    fn limit_lines(&self, tenant: &TenantId, lines: u32) {
+        self.limits.limit(tenant, lines);
+    }
 }

@@ -8,7 +8,9 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use postern_config::Config;
-use postern_core::{Action, ClaimKind, Engine, Event, Listing, Observer, Posture, Release, Report, What};
+use postern_core::{
+    Action, ClaimKind, Engine, Event, Listing, Observer, Policy, Posture, Release, Report, What,
+};
 use postern_ledger::{Answer, Ledger};
 use postern_link::NotInPlace;
 use postern_runner::{Journal, JournalRecord};
@@ -45,6 +47,7 @@ impl SharedEngine {
         observer: Arc<dyn Observer>,
     ) -> Self {
         let engine = Engine::new(Arc::clone(&plan.policy));
+        limit_lines(&*observer, &plan.policy);
         let locked = Locked { engine, doors, ledger, one_time, observer };
         Self { locked: Mutex::new(locked), clock }
     }
@@ -140,6 +143,7 @@ impl SharedEngine {
     pub(crate) fn replace(&self, plan: Plan, config: &Config) -> u64 {
         let mut locked = self.lock();
         let Plan { table, policy, .. } = plan;
+        limit_lines(&*locked.observer, &policy);
         locked.handle(Event::PolicyChanged(policy), self.clock);
         let generation = locked.engine.generation();
         locked.one_time.replace(generation, table, config);
@@ -202,5 +206,12 @@ impl Locked {
             }
         }
         reports.iter().for_each(|report| self.observer.report(report));
+    }
+}
+
+/// Has the log hold each tenant's rules to what they may write.
+fn limit_lines(observer: &dyn Observer, policy: &Policy) {
+    for (tenant, limits) in &policy.tenants {
+        observer.limit_lines(tenant, limits.log);
     }
 }

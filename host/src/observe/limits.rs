@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use postern_core::{Report, What};
+use postern_core::{Report, TenantId, What};
 use postern_text::panic::PastPanic;
 
 use super::per_tenant::PerTenant;
@@ -69,8 +69,10 @@ impl Default for TenantLimits {
 
 /// What one rule may write.
 const SAYS: RateLimit = RateLimit::per_second(5, 20);
-/// What all rules of a tenant may write together.
-const TENANT_SAYS: RateLimit = RateLimit::per_second(50, 200);
+/// What all rules of a tenant may write together, unless something else is said of it.
+const TENANT_SAYS: RateLimit = RateLimit::per_second(50, 50 * TENANT_BURST);
+/// How many times the lines of a second may come at once.
+const TENANT_BURST: u32 = 4;
 
 impl Default for SaysLimits {
     fn default() -> Self {
@@ -79,6 +81,15 @@ impl Default for SaysLimits {
 }
 
 impl LineLimits {
+    /// What all rules of a tenant may write together from now on: so many lines a second.
+    pub(super) fn limit(&self, tenant: &TenantId, lines: u32) {
+        let lines = lines.max(1);
+        let change = |limits: &TenantLimits| {
+            limits.says.lock().past_panic().tenant.change(lines, lines.saturating_mul(TENANT_BURST));
+        };
+        self.0.with(Some(tenant), change);
+    }
+
     /// Whether a line about this may be written now; `now` is asked only if that matters.
     pub(super) fn admit(&self, report: &Report<'_>, now: impl FnOnce() -> Instant) -> Admitted {
         let limit: fn(&TenantLimits) -> &Mutex<RateLimit> = match &report.what {
@@ -139,7 +150,7 @@ mod tests {
     use std::borrow::Cow;
     use std::time::Duration;
 
-    use postern_core::{RuleId, Severity, TenantId};
+    use postern_core::{RuleId, Severity};
 
     use super::*;
     use crate::observe::tests::tenant;
@@ -206,5 +217,19 @@ mod tests {
         // The first line of `one more` told those of the tenant's limit; the others share a limit that tells the rest itself.
         let first_told = (MOST_RULES * 20 - 200) as u64;
         assert_eq!(told + others + first_told, held_back);
+    }
+
+    #[test]
+    fn what_a_tenants_rules_write_together_can_be_limited_and_nothing_else() {
+        let (limits, now) = (LineLimits::default(), Instant::now());
+        let says = What::Says { severity: Severity::Info, text: Cow::Borrowed("hello") };
+        limits.limit(&tenant("a"), 3);
+        let of = |tenant_name: &str, now| {
+            (0..40).map(|n| written(&limits, &rule(tenant_name, &n.to_string()), &says, now)).sum::<usize>()
+        };
+        assert_eq!((of("a", now), of("b", now)), (12, 200));
+        limits.limit(&tenant("a"), 6);
+        assert_eq!(of("a", now + Duration::from_secs(60)), 24);
+        assert_eq!(written(&limits, &rule("a", "x"), &What::Stage { stage: 1 }, now), 100);
     }
 }

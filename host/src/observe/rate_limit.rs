@@ -23,6 +23,12 @@ impl RateLimit {
         }
     }
 
+    /// Goes on at another rate; what was used is used.
+    pub(super) const fn change(&mut self, lines: u32, burst: u32) {
+        let Self { interval, burst: most, .. } = Self::per_second(lines, burst);
+        (self.interval, self.burst) = (interval, most);
+    }
+
     /// Whether a line may go out now, and how many were held back before it.
     pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
         let paid_until = self.paid_until.map_or(now, |until| until.max(now));

@@ -13,6 +13,9 @@ pub trait Observer: Send + Sync {
     /// So many packets, verdicts or remembered clients of a tenant, or of none yet, came to nothing. A flood is nothing but this, so no
     /// [`Report`] is made of it.
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64);
+
+    /// From now on all rules of a tenant together may write so many lines a second, at least 1.
+    fn limit_lines(&self, _tenant: &TenantId, _lines: u32) {}
 }
 
 /// Ignores all reports.
