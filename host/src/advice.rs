@@ -1,6 +1,7 @@
 //! Advice: warnings about a configuration without mistakes. It changes nothing and refuses nothing.
 
 mod passed_by;
+mod promises;
 
 use postern_config::{Config, ConfigSource, DoorKind, machine};
 use postern_core::{NetDoor, Trusted};
@@ -14,6 +15,7 @@ pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> 
         .chain(missing_interfaces(config))
         .chain(trusted)
         .chain(passed_by::ways(config))
+        .chain(promises::beyond(config))
         .collect()
 }
 

@@ -1,0 +1,81 @@
+//! What tenants are promised together, where it is more than there is: then one that takes its part leaves less to others.
+
+use std::thread;
+
+use postern_config::{Config, show_size};
+use postern_core::{MAX_TOKENS, TenantLimits};
+
+/// A line for each thing of which more is promised than there is.
+pub(super) fn beyond(config: &Config) -> Vec<String> {
+    told(config, thread::available_parallelism().map_or(1, usize::from))
+}
+
+/// The same on a machine of so many processors.
+fn told(config: &Config, processors: usize) -> Vec<String> {
+    let sum = |of: fn(&TenantLimits) -> usize| -> usize {
+        config.tenants.iter().map(|tenant| of(&tenant.limits)).fold(0, usize::saturating_add)
+    };
+    let number = |promised: usize, most: usize, of: &str, remedy: &str| {
+        (promised > most).then(|| {
+            format!("tenants are promised {promised} {of} together, of {most} that there are; {remedy}")
+        })
+    };
+    let bytes = sum(|limits| limits.memory.bytes);
+    let micros = config.tenants.iter().filter_map(|tenant| tenant.limits.share.micros_a_second());
+    let percent = micros.sum::<u64>() / 10_000;
+    // One worker is the thread that captures, of which each interface has one.
+    let threads = if config.workers == 1 { config.interfaces.len() } else { config.workers };
+    let hundredths = 100 * threads.min(processors) as u64;
+    [
+        number(sum(|limits| limits.openings), config.max_openings, "openings", "lower their limits.openings, or raise limits.openings"),
+        number(sum(|limits| limits.tokens), MAX_TOKENS, "one-time tokens", "lower their limits.tokens"),
+        number(sum(|limits| limits.memory.entries), config.memory.entries, "remembered clients", "lower their memory.entries, or raise memory.entries"),
+        (bytes > config.memory.bytes).then(|| {
+            let (promised, most) = (show_size(bytes as u64), show_size(config.memory.bytes as u64));
+            format!("tenants are promised {promised} for remembered clients together, of {most} that there are; lower their memory.bytes, or raise memory.bytes")
+        }),
+        (percent > hundredths).then(|| {
+            format!("tenants are promised {percent}% of a processor together, of {hundredths}% on which rules run; lower their limits.share, or raise workers")
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(text: &str, expected: Expect) {
+        let text = format!("interfaces = [\"lo\"]\nworkers = 2\n{text}");
+        let reading = Config::of_texts(Path::new("/etc/postern/postern.toml"), &text, &[]);
+        assert_eq!(reading.mistakes, []);
+        let lines: String =
+            told(&reading.config.unwrap(), 8).iter().map(|line| format!("{line}\n")).collect();
+        expected.assert_eq(&lines);
+    }
+
+    #[test]
+    fn what_is_promised_is_there_or_it_is_said() {
+        let tenant = |name: &str, limits: &str| format!("[tenants.{name}]\nrules = \"{name}\"\n{limits}");
+        let all = "limits.share = \"100%\"\nlimits.openings = 32768\nlimits.tokens = 524288\nmemory.entries = 524288\nmemory.bytes = \"128MiB\"\n";
+        let (a, b) = (tenant("a", all), tenant("b", all));
+        check(&format!("{a}{b}"), expect![[""]]);
+        let c = tenant("c", "");
+        check(
+            &format!("{a}{b}{c}"),
+            expect![[r#"
+            tenants are promised 66560 openings together, of 65536 that there are; lower their limits.openings, or raise limits.openings
+            tenants are promised 1114112 one-time tokens together, of 1048576 that there are; lower their limits.tokens
+            tenants are promised 1310720 remembered clients together, of 1048576 that there are; lower their memory.entries, or raise memory.entries
+            tenants are promised 320MiB for remembered clients together, of 256MiB that there are; lower their memory.bytes, or raise memory.bytes
+            tenants are promised 225% of a processor together, of 200% on which rules run; lower their limits.share, or raise workers
+        "#]],
+        );
+    }
+}
