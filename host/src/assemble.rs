@@ -130,12 +130,13 @@ fn rules_before(in_force: Option<&RunningRules>, config: &Config, id: &TenantId)
     let (Some(RunningRules { rules, generation }), Some(tenant)) = (in_force, config.tenant(id)) else {
         return Vec::new();
     };
-    let named: HashMap<&RuleId, &[Arc<str>]> =
-        rules.iter().map(|rule| (&rule.id, &*rule.interfaces)).collect();
+    let files: HashMap<&RuleId, &RuleFile> = rules.iter().map(|rule| (&rule.id, rule)).collect();
     let mut before = generation.rules_of(id);
     for rule in &mut before {
-        let named = named.get(rule.id()).copied().unwrap_or_default();
-        rule.hold_to(&tenant.grant.watch, tenant.grant.interfaces_of(named), tenant.ceilings.instance);
+        let file = files.get(rule.id());
+        let interfaces = tenant.grant.interfaces_of(file.map_or(&[], |file| &file.interfaces));
+        let is_trial = file.is_none_or(|file| config.is_on_trial(file));
+        rule.hold_to(&tenant.grant.watch, interfaces, tenant.ceilings.instance, is_trial);
     }
     before
 }

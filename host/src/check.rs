@@ -42,7 +42,8 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     terminal::out(format_args!("{}: no mistakes", file.display()))?;
     for rule in &config.rules {
         let doors: Vec<_> = rule.doors.iter().map(|door| &**door).collect();
-        terminal::out(format_args!("  rule {} opens {}", piece(&rule.id), doors.join(", ")))?;
+        let opens = if config.is_on_trial(rule) { "is on trial, and would open" } else { "opens" };
+        terminal::out(format_args!("  rule {} {opens} {}", piece(&rule.id), doors.join(", ")))?;
     }
     Ok(Exit::Success)
 }

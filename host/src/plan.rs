@@ -51,6 +51,7 @@ impl Plan {
                     Some(Some(longest)) => Longest::For(longest),
                 },
                 prefixes: rule.prefixes.iter().filter(may_widen).copied().collect(),
+                is_trial: config.is_on_trial(rule),
                 is_one_time: rule.one_time.is_some(),
             };
             (rule.id.clone(), grant)

@@ -57,3 +57,42 @@ fn rules_of_a_group_of_one_tenant_share_progress_as_ever() {
     "#]]
     .assert_eq(&world.out);
 }
+
+#[test]
+fn a_rule_on_trial_takes_no_packet_from_others_of_its_group() {
+    let long = rule("ssh", r#"["1/udp", "2/udp", "3/udp"]"#);
+    // In the group of the running one it would hold the client half way, and the running one would see nothing.
+    let trial = format!("trial = true\n{}", rule("ssh", r#"["1/udp", "2/udp"]"#));
+    let files = [("../a/long.toml", long.as_bytes()), ("../a/trial.toml", trial.as_bytes())];
+    let mut world = World::configured(CONFIG, &[&files[..], &[("../b/.keep", b"")]].concat(), Arc::new(()));
+    let knock = "+0 192.0.2.1 udp/1\n+1 192.0.2.1 udp/2\n+2 192.0.2.1 udp/3\n+13 end";
+    world.play(knock);
+    expect![[r#"
+        +0.0 a/long 192.0.2.1 stage 1
+        +0.0 a/trial 192.0.2.1 stage 1
+        +1.0 a/long 192.0.2.1 stage 2
+        +1.0 a/trial ssh 192.0.2.1 WouldOpen { lasts: 10s }
+        +2.0 open ssh 192.0.2.1 10s
+        +12.0 close ssh 192.0.2.1 Expired
+    "#]]
+    .assert_eq(&world.out);
+    // What one has tried is taken into use by taking one line out; a tenant that is on trial has no rule that opens.
+    world.out.clear();
+    let files = [("../a/trial.toml", &trial.as_bytes()["trial = true\n".len()..])];
+    world.reload(&files).unwrap();
+    let on_trial = CONFIG.replace("rules = \"a\"", "rules = \"a\"\ntrial = true");
+    world.play("+20 192.0.2.2 udp/1\n+21 192.0.2.2 udp/2");
+    world.reload(&[("../postern.toml", on_trial.as_bytes())]).unwrap();
+    world.play("+22 192.0.2.3 udp/1\n+23 192.0.2.3 udp/2\n+24 192.0.2.3 udp/3\n+25 end");
+    expect![[r#"
+        +20.0 a/long 192.0.2.2 stage 1
+        +20.0 a/trial 192.0.2.2 stage 1
+        +21.0 a/long 192.0.2.2 stage 2
+        +21.0 open ssh 192.0.2.2 10s
+        +22.0 a/long 192.0.2.3 stage 1
+        +22.0 a/trial 192.0.2.3 stage 1
+        +23.0 a/long 192.0.2.3 stage 2
+        +23.0 a/trial ssh 192.0.2.3 WouldOpen { lasts: 10s }
+        +24.0 a/long ssh 192.0.2.3 WouldOpen { lasts: 10s }
+    "#]].assert_eq(&world.out);
+}

@@ -276,16 +276,26 @@ impl Config {
         self.tenants.get(place)
     }
 
+    /// Whether nothing is opened or closed for a rule, but told what would be: its own file says so, or all rules of its tenant are on trial.
+    #[must_use]
+    pub fn is_on_trial(&self, rule: &RuleFile) -> bool {
+        rule.is_trial || self.tenant(&rule.id.tenant).is_some_and(|tenant| tenant.is_trial)
+    }
+
     /// What the sandbox needs to load each rule, in their order.
     #[must_use]
     pub fn specs(&self) -> Vec<RuleSpec> {
         let everything = Arc::new(WatchGrant::EVERYTHING);
         let mut grants: BTreeMap<&TenantId, Arc<WatchGrant>> = BTreeMap::new();
         let mut spec = |rule: &'_ RuleFile| match self.tenant(&rule.id.tenant) {
-            None => rule.spec(Arc::clone(&everything), rule.interfaces.clone()),
+            None => rule.spec(Arc::clone(&everything), rule.interfaces.clone(), rule.is_trial),
             Some(tenant) => {
                 let watch = grants.entry(&tenant.id).or_insert_with(|| Arc::new(tenant.grant.watch.clone()));
-                rule.spec(Arc::clone(watch), tenant.grant.interfaces_of(&rule.interfaces))
+                rule.spec(
+                    Arc::clone(watch),
+                    tenant.grant.interfaces_of(&rule.interfaces),
+                    self.is_on_trial(rule),
+                )
             }
         };
         self.rules.iter().map(&mut spec).collect()

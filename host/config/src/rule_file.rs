@@ -46,6 +46,8 @@ pub struct RuleFile {
     pub group: Arc<str>,
     /// Interfaces whose packets it sees; empty: all.
     pub interfaces: Vec<Arc<str>>,
+    /// Whether its file says that it is on trial; see [`crate::Config::is_on_trial`].
+    pub is_trial: bool,
     /// Whether it also sees packets that leave this machine.
     pub sees_outgoing: bool,
     /// What the host remembers for it, all workers together.
@@ -134,6 +136,7 @@ impl RuleFile {
             prefixes: Vec::new(),
             group: "knockd".into(),
             interfaces: Vec::new(),
+            is_trial: false,
             sees_outgoing: has_target,
             bounds: Bounds::OF_A_RULE,
             limits: RuleLimits::default(),
@@ -149,7 +152,7 @@ impl RuleFile {
     }
 
     /// What the sandbox needs to load it, as a rule that may watch what `watch` says on these interfaces.
-    pub(crate) fn spec(&self, watch: Arc<WatchGrant>, interfaces: Vec<Arc<str>>) -> RuleSpec {
+    pub(crate) fn spec(&self, watch: Arc<WatchGrant>, interfaces: Vec<Arc<str>>, is_trial: bool) -> RuleSpec {
         RuleSpec {
             id: self.id.clone(),
             module: self.module.clone(),
@@ -160,6 +163,7 @@ impl RuleFile {
             watch,
             interfaces,
             sees_outgoing: self.sees_outgoing,
+            is_trial,
             memory_epoch: self.one_time.as_ref().map_or(0, OneTime::memory_epoch),
         }
     }
@@ -252,6 +256,7 @@ impl RuleFile {
         let prefixes_place = table.place_of("prefixes");
         let group = table.text("group").map_or(stem, |at| at.value).into();
         let interfaces = table.texts("interfaces").unwrap_or_default();
+        let is_trial = table.flag("trial").unwrap_or(false);
         let bounds = memory::of_a_rule(&table, tenant, ceilings.memory);
         let limits = Self::limits(&table, ceilings.instance);
         let settings = table.table("settings");
@@ -272,6 +277,7 @@ impl RuleFile {
             prefixes,
             group,
             interfaces: interfaces.iter().map(|at| at.value.into()).collect(),
+            is_trial,
             sees_outgoing: false,
             bounds,
             limits,

@@ -31,6 +31,8 @@ pub struct Tenant {
     pub rules_dir: PathBuf,
     /// What its rules may watch and open.
     pub grant: TenantGrant,
+    /// Whether all its rules are on trial.
+    pub is_trial: bool,
     /// What it may have.
     pub ceilings: TenantCeilings,
     /// What its rules may use together.
@@ -94,13 +96,14 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, machine: Machine<'_>) -> Vec<T
             table
                 .mistake(&table.place(), format!("no rules; say where they are: rules = \"tenants/{name}\""));
         }
+        let is_trial = table.flag("trial").unwrap_or(false);
         let grant = TenantGrant::read(&table, machine);
         let (ceilings, limits) = limits::read(&table, machine);
         table.finish();
         let Some(At { value, place }) = rules.filter(|_| is_fit) else { continue };
         let rules_dir = file.with_file_name(value);
         let id = TenantId::new(name);
-        tenants.push(Tenant { id, rules_dir, grant, ceilings, limits, rules_place: place });
+        tenants.push(Tenant { id, rules_dir, grant, is_trial, ceilings, limits, rules_place: place });
     }
     tenants.sort_by(|a, b| a.id.cmp(&b.id));
     tenants

@@ -43,6 +43,8 @@ pub enum DropReason {
     ClientNotGranted,
     /// The client's address has a meaning on one link only, and the door cannot tell links apart or the link is not known.
     LinkLocal,
+    /// The rule is on trial, and its doors stay as they are.
+    Trial,
     /// What should be closed was opened by another owner's rule as well.
     NotItsOwn,
     /// The one-time token or counter was used before.
@@ -75,7 +77,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -94,6 +96,7 @@ impl DropReason {
         Self::DoorNotGranted,
         Self::ClientNotGranted,
         Self::LinkLocal,
+        Self::Trial,
         Self::NotItsOwn,
         Self::AlreadyUsed,
         Self::TokensFull,
@@ -132,6 +135,7 @@ impl DropReason {
             Self::DoorNotGranted => "door-not-granted",
             Self::ClientNotGranted => "client-not-granted",
             Self::LinkLocal => "link-local",
+            Self::Trial => "trial",
             Self::NotItsOwn => "not-its-own",
             Self::AlreadyUsed => "already-used",
             Self::TokensFull => "tokens-full",

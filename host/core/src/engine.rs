@@ -204,6 +204,9 @@ impl Engine {
         let asked = request.lasts.or(grant.lasts).unwrap_or(door.lasts);
         let most = grant.lasts.unwrap_or(Duration::MAX).min(grant.longest.at(door.lasts));
         let lasts = asked.min(most).min(self.policy.longest);
+        if grant.is_trial && !lasts.is_zero() {
+            return self.tell(key, Some(rule.clone()), What::WouldOpen { lasts });
+        }
         let (keeps_time, durability) = (door.keeps_time, door.durability);
         let opens_another = door.again == Again::OpenAnother;
         let before = if opens_another { None } else { self.openings.find(key).cloned() };
@@ -290,6 +293,10 @@ impl Engine {
                 Err(refusal) => return self.refuse(asker, request.door.as_deref(), refusal),
             };
         let rule = asker.rule;
+        if self.policy.grants[rule].is_trial {
+            let key = OpeningKey { door, client, occurrence: 0 };
+            return self.tell(key, Some(rule.clone()), What::WouldClose);
+        }
         self.withdraw_claims(OpeningKey { door, client, occurrence: 0 }, &rule.tenant);
         let open = self.openings.of_client(door, client);
         let open = open.filter(|(_, opening)| !matches!(opening.state, OpeningState::Closing { .. }));

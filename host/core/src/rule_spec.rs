@@ -32,6 +32,8 @@ pub struct RuleSpec {
     pub interfaces: Vec<Arc<str>>,
     /// Whether it also sees packets that leave this machine.
     pub sees_outgoing: bool,
+    /// Whether it is on trial: then it shares no progress with rules that are not, whatever their group.
+    pub is_trial: bool,
     /// Half-finished knocks of a rule with another number are begun anew, even if the module says that they mean the same.
     pub memory_epoch: u32,
 }

@@ -90,6 +90,8 @@ pub struct Grant {
     pub longest: Longest,
     /// How wide it may open them around the source of a knock, where the door allows that too; at most [`Width::MOST`].
     pub prefixes: Vec<Width>,
+    /// Whether nothing is opened or closed for it, but told what would be.
+    pub is_trial: bool,
     /// Whether its sequence opens once, as a line of a one-time file of knockd's does: an opening costs the sequence as it is in the
     /// generation, which is claimed first. Closing costs nothing.
     pub is_one_time: bool,

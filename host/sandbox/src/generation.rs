@@ -40,6 +40,8 @@ pub struct LoadedRule {
     pub(crate) memory_format: u32,
     /// The name of its group, which is one of its tenant's.
     group_name: Arc<str>,
+    /// Whether it is on trial.
+    is_trial: bool,
     /// The number of its group in its generation.
     pub(crate) group: usize,
     observer: Arc<dyn Observer>,
@@ -86,12 +88,19 @@ impl ReadyRule {
     }
 
     /// Takes from a rule that was loaded before what it may not see or use any more. Its instances are started anew if they may use less.
-    pub fn hold_to(&mut self, watch: &WatchGrant, interfaces: Vec<Arc<str>>, limits: RuleLimits) {
+    pub fn hold_to(
+        &mut self,
+        watch: &WatchGrant,
+        interfaces: Vec<Arc<str>>,
+        limits: RuleLimits,
+        is_trial: bool,
+    ) {
         let Self { rule, subscription } = self;
         watch.cut(&mut subscription.interest);
         subscription.interfaces = interfaces;
         subscription.is_local_only = !watch.anywhere;
         rule.limits = rule.limits.min(limits);
+        rule.is_trial = is_trial;
     }
 
     /// Which rule it is.
@@ -113,12 +122,14 @@ impl Generation {
     /// # Errors
     /// If together they ask for too much.
     pub fn of_rules(number: u64, ready: &[ReadyRule], memory: Bounds) -> Result<Self, TooManyOverlaps> {
-        // Tenants may call their groups the same; they share nothing all the same.
-        let mut group_numbers: HashMap<(&TenantId, &str), usize> = HashMap::new();
+        // Tenants may call their groups the same; they share nothing all the same, nor does a rule on trial with one that opens doors.
+        let mut group_numbers: HashMap<(&TenantId, &str, bool), usize> = HashMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
         let mut rules = Vec::with_capacity(ready.len());
         for (n, ReadyRule { rule, .. }) in ready.iter().enumerate() {
-            let group = *group_numbers.entry((&rule.id.tenant, &rule.group_name)).or_insert(groups.len());
+            let group = *group_numbers
+                .entry((&rule.id.tenant, &rule.group_name, rule.is_trial))
+                .or_insert(groups.len());
             if group == groups.len() {
                 groups.push(Vec::new());
             }
@@ -156,6 +167,7 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
         bounds: spec.bounds,
         memory_format: interest.memory_format ^ spec.memory_epoch,
         group_name: Arc::clone(&spec.group),
+        is_trial: spec.is_trial,
         group: 0,
         observer,
     };

@@ -63,6 +63,8 @@ fn subject(report: &Report<'_>) -> Fields {
             | What::Extended { .. }
             | What::Closed { .. }
             | What::Refused { .. }
+            | What::WouldOpen { .. }
+            | What::WouldClose
             | What::Shortened { .. }
             | What::StuckOpen { .. }
     );
@@ -91,7 +93,7 @@ fn own(what: &What<'_>) -> Fields {
             vec![("stage", Value::Unsigned((*stage).into()))]
         }
         What::Forgot { reason } => vec![("reason", text(reason))],
-        What::Opened { lasts } | What::Extended { lasts } => {
+        What::Opened { lasts } | What::Extended { lasts } | What::WouldOpen { lasts } => {
             vec![("lasts_s", Value::Float(lasts.as_secs_f64()))]
         }
         What::Closed { why } => vec![("reason", text(reason(*why)))],
@@ -192,6 +194,7 @@ fn own(what: &What<'_>) -> Fields {
         What::Solved { .. }
         | What::Says { .. }
         | What::Library { .. }
+        | What::WouldClose
         | What::Shortened { .. }
         | What::Granted
         | What::StopCommandDue

@@ -100,7 +100,11 @@ impl LineLimits {
             What::Refused { .. } | What::Shortened { .. } | What::NotRecorded { .. } => {
                 |limits| &limits.refusals
             }
-            What::Opened { .. } | What::Extended { .. } | What::Closed { .. } => |limits| &limits.openings,
+            What::Opened { .. }
+            | What::Extended { .. }
+            | What::Closed { .. }
+            | What::WouldOpen { .. }
+            | What::WouldClose => |limits| &limits.openings,
             What::Withdrawn | What::Back | What::DoorLost { .. } => |limits| &limits.rule_changes,
             What::Says { .. } => {
                 let rule = report.rule().map_or_else(|| "".into(), |rule| Arc::clone(&rule.name));

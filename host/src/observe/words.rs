@@ -37,8 +37,12 @@ pub(crate) fn words(report: &Report<'_>) -> String {
             let (door, is) = if door.is_empty() { ("no door", "is") } else { (door, "is not") };
             format!("{door} {is} opened for {src}: {detail}")
         }
+        What::WouldOpen { lasts } => {
+            format!("{rule} is on trial: {door} would be open for {src} for {}", as_asked(*lasts))
+        }
+        What::WouldClose => format!("{rule} is on trial: {door} would be closed for {src}"),
         What::Shortened { asked, lasts } => format!(
-            "{rule} asked for {} of {door}; it gets {}, the ceiling of limits.for",
+            "{rule} asked for {} of {door}; it gets {}, the longest that it may have",
             duration::show(*asked),
             duration::show(*lasts)
         ),
@@ -249,6 +253,8 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::Extended { .. }
         | What::Closed { .. }
         | What::Refused { .. }
+        | What::WouldOpen { .. }
+        | What::WouldClose
         | What::Shortened { .. }
         | What::StuckOpen { .. }
         | What::Granted

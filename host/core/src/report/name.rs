@@ -11,6 +11,7 @@ impl Report<'_> {
         match &self.what {
             What::Fault { .. } => Some(DropReason::Fault),
             What::Refused { reason, .. } => Some(*reason),
+            What::WouldOpen { .. } | What::WouldClose => Some(DropReason::Trial),
             _ => None,
         }
     }
@@ -32,6 +33,8 @@ impl What<'_> {
             Self::Extended { .. } => "extend",
             Self::Closed { .. } => "close",
             Self::Refused { .. } => "refuse",
+            Self::WouldOpen { .. } => "would-open",
+            Self::WouldClose => "would-close",
             Self::Shortened { .. } => "shorten",
             Self::StuckOpen { .. } => "stuck",
             Self::Granted => "granted",
@@ -168,6 +171,8 @@ impl What<'_> {
             | Self::Opened { .. }
             | Self::Extended { .. }
             | Self::Closed { .. }
+            | Self::WouldOpen { .. }
+            | Self::WouldClose
             | Self::Back
             | Self::JournalWritable { .. }
             | Self::LedgerUsable { .. }

@@ -74,6 +74,13 @@ pub enum What<'a> {
         /// More about it, in words; may be empty.
         detail: Cow<'a, str>,
     },
+    /// A rule on trial would have opened a door.
+    WouldOpen {
+        /// For how long.
+        lasts: Duration,
+    },
+    /// A rule on trial would have closed a door, if that was open for the client.
+    WouldClose,
     /// A rule asked for a longer opening than the configuration allows, and got the longest allowed.
     Shortened {
         /// What it asked for.

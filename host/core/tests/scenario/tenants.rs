@@ -88,6 +88,8 @@ impl World {
                         What::Opened { .. } => "opened".to_owned(),
                         What::Extended { .. } => "extended".to_owned(),
                         What::Closed { .. } => "closed".to_owned(),
+                        What::WouldOpen { lasts } => format!("would open for {lasts:?}"),
+                        What::WouldClose => "would close".to_owned(),
                         What::Refused { reason, .. } => reason.name().to_owned(),
                         other => panic!("not of this: {other:?}"),
                     };
@@ -211,4 +213,22 @@ fn a_tenant_that_asks_too_often_delays_nobody() {
     assert_eq!(world.open("host", "192.0.2.2", None, None), ["knock ssh opened"]);
     world.now = world.now.plus(Duration::from_secs(1));
     assert_eq!(asked(&mut world), 500);
+}
+
+#[test]
+fn a_rule_on_trial_opens_closes_and_uses_up_nothing_and_says_what_it_would_do() {
+    let mut policy = shared(1);
+    policy.grants.get_mut(&rule("a")).unwrap().is_trial = true;
+    let mut world = World::of(policy);
+    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh opened"]);
+    for _ in 0..3 {
+        let told = world.open("a", "192.0.2.1", None, Some("t"));
+        assert_eq!(told, ["a/knock ssh would open for 10s"], "of any number, with the same token");
+    }
+    assert_eq!(world.close("a", "192.0.2.1"), ["a/knock ssh would close"]);
+    let refused = DropReason::DoorNotGranted.name();
+    assert_eq!(world.open("a", "192.0.2.1", Some("web"), None), [format!("a/knock web {refused}")]);
+    let open: Vec<_> = world.engine.openings().map(|(_, opening)| opening.rule.clone().unwrap()).collect();
+    assert_eq!(open, [rule("b")]);
+    assert_eq!(world.close("b", "192.0.2.1"), ["b/knock ssh closed"], "it was b's alone");
 }
