@@ -25,6 +25,7 @@ mod load_rules;
 pub mod module_code;
 mod origin;
 mod patience;
+mod readers;
 mod reload;
 mod watch;
 

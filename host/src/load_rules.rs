@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use postern_config::{Activity, Config, Mistake, Mistakes, RuleFile};
+use postern_config::{Activity, Config, Mistake, Mistakes, OwnFiles, RuleFile};
 use postern_core::{TenantId, TooManyOverlaps};
 use postern_sandbox::{
     CodeSource, Generation, LoadError, Loader, Problem, ProblemKind, ReadyRule, StartError,
@@ -23,7 +23,7 @@ pub fn load_rules(
     modules: &Modules,
     activity: &Activity,
 ) -> Result<Generation, Mistakes> {
-    let code = modules.code.code_of(config, activity);
+    let code = modules.code.code_of(config, &OwnFiles, activity);
     let (rules, mistakes) = read_modules(config, &modules.loader, &*code);
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));

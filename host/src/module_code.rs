@@ -4,7 +4,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, NOT_REGULAR, OpenError, Trust, UNANSWERED, read_regular};
+use postern_config::{
+    Activity, Config, NOT_REGULAR, OpenError, TenantFiles, TenantFolder, Trust, UNANSWERED, Unread,
+    read_regular,
+};
 use postern_core::ModuleSource;
 use postern_sandbox::{
     Artifact, CodeSource, Compiler, FoundModule, LoadError, Loader, MAX_MODULE, ModuleDigest, Runtime, stock,
@@ -31,19 +34,30 @@ impl Modules {
 
 /// Where the code of a configuration's modules comes from.
 pub trait CodeProvider: Send + Sync {
-    /// The code of this configuration's modules; `activity` shows what is being done.
-    fn code_of<'a>(&'a self, config: &'a Config, activity: &'a Activity) -> Box<dyn CodeSource + 'a>;
+    /// The code of this configuration's modules; `files` reads those of tenants with users of their own, and `activity` shows what is being done.
+    fn code_of<'a>(
+        &'a self,
+        config: &'a Config,
+        files: &'a dyn TenantFiles,
+        activity: &'a Activity,
+    ) -> Box<dyn CodeSource + 'a>;
 }
 
 impl<C: Compile> CodeProvider for C {
-    fn code_of<'a>(&'a self, config: &'a Config, activity: &'a Activity) -> Box<dyn CodeSource + 'a> {
-        Box::new(ConfigModules { trust: config.trust, activity, compiler: self })
+    fn code_of<'a>(
+        &'a self,
+        config: &'a Config,
+        files: &'a dyn TenantFiles,
+        activity: &'a Activity,
+    ) -> Box<dyn CodeSource + 'a> {
+        Box::new(ConfigModules { config, files, activity, compiler: self })
     }
 }
 
 /// Modules that one configuration names, in files that this process reads.
 struct ConfigModules<'a> {
-    trust: Trust,
+    config: &'a Config,
+    files: &'a dyn TenantFiles,
     activity: &'a Activity,
     compiler: &'a dyn Compile,
 }
@@ -60,7 +74,7 @@ struct ReadModule<'a> {
 impl CodeSource for ConfigModules<'_> {
     fn find<'a>(
         &'a self,
-        _rule: usize,
+        rule: usize,
         module: &'a ModuleSource,
     ) -> Result<Box<dyn FoundModule + 'a>, LoadError> {
         if self.activity.is_outdated() {
@@ -68,7 +82,7 @@ impl CodeSource for ConfigModules<'_> {
         }
         let (file, bytes) = match module {
             ModuleSource::Stock(name) => (None, stock::bytes(name).into()),
-            ModuleSource::File(file) => (Some(file.as_path()), read(file, self.trust, self.activity)?.into()),
+            ModuleSource::File(file) => (Some(file.as_path()), self.read(rule, file)?.into()),
         };
         let digest = Sha256::digest(&bytes).into();
         Ok(Box::new(ReadModule { of: self, file, bytes, digest }))
@@ -76,6 +90,32 @@ impl CodeSource for ConfigModules<'_> {
 
     fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
         self.compiler.kept(digest)
+    }
+}
+
+impl ConfigModules<'_> {
+    /// Reads the module's file of a rule, as its tenant's files are read.
+    fn read(&self, rule: usize, file: &Path) -> Result<Vec<u8>, LoadError> {
+        let Self { config, files, activity, .. } = *self;
+        let tenant = config.rules.get(rule).and_then(|rule| config.tenant(&rule.id.tenant));
+        let Some((tenant, user)) = tenant.and_then(|tenant| Some((tenant, tenant.user.as_ref()?))) else {
+            return read(file, config.trust, activity);
+        };
+        let dir = &tenant.rules_dir;
+        let (Some(name), true) = (file.file_name(), file.parent() == Some(dir)) else {
+            return Err(LoadError::Refused {
+                what: "is not in the folder of the rule".to_owned(),
+                remedy: "put it there, and name it by its name alone, as in ./knock.wasm".to_owned(),
+            });
+        };
+        let read = || {
+            let (folder, _) = TenantFolder::open(dir, user, config.trust)?;
+            Ok(files.module(&folder, name, MAX_MODULE))
+        };
+        match activity.read(file, read) {
+            Ok(read) => read.map_err(|Unread { what, remedy }| LoadError::Refused { what, remedy }),
+            Err(error) => Err(not_opened(error)),
+        }
     }
 }
 
@@ -97,12 +137,16 @@ impl FoundModule for ReadModule<'_> {
 fn read(file: &Path, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
     match read_regular(file, MAX_MODULE, trust, activity) {
         Ok(read) => read.map_err(LoadError::File),
-        Err(OpenError::Io(error)) => Err(LoadError::Read(error)),
-        Err(OpenError::Distrust(distrust)) => {
-            Err(LoadError::Distrusted { path: distrust.path, what: distrust.what })
-        }
-        Err(OpenError::NotRegular) => Err(LoadError::File(NOT_REGULAR.to_owned())),
-        Err(OpenError::Unanswered) => Err(LoadError::File(UNANSWERED.to_owned())),
+        Err(error) => Err(not_opened(error)),
+    }
+}
+
+fn not_opened(error: OpenError) -> LoadError {
+    match error {
+        OpenError::Io(error) => LoadError::Read(error),
+        OpenError::Distrust(distrust) => LoadError::Distrusted { path: distrust.path, what: distrust.what },
+        OpenError::NotRegular => LoadError::File(NOT_REGULAR.to_owned()),
+        OpenError::Unanswered => LoadError::File(UNANSWERED.to_owned()),
     }
 }
 

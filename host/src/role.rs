@@ -20,6 +20,8 @@ pub enum Role {
     Doorman,
     /// Sees packets and runs rules.
     Engine,
+    /// Reads what is in the folder of one tenant, as its user.
+    Reader,
     /// Runs commands.
     Runner,
 }
@@ -31,6 +33,7 @@ impl Role {
             Self::Compiler => "compiler",
             Self::Doorman => "doorman",
             Self::Engine => "engine",
+            Self::Reader => "reader",
             Self::Runner => "runner",
         }
     }

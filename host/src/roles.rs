@@ -20,8 +20,8 @@ use std::process::ExitCode;
 
 use postern_text::{chain, terminal};
 
-use crate::compile;
 use crate::role::Role;
+use crate::{compile, readers};
 
 pub(crate) use config_table::{ConfigTable, TableHolders};
 pub(crate) use reading_service::ReadingService;
@@ -35,6 +35,7 @@ pub fn run(role: Role) -> ExitCode {
         Role::Compiler => return compile::run_compiler(),
         Role::Doorman => doorman::run(),
         Role::Engine => engine::run(),
+        Role::Reader => return readers::run_reader(),
         Role::Runner => runner::run(),
     };
     match done {

@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use expect_test::{Expect, expect};
-use postern_config::{Activity, Config, Mistakes, Trust};
+use postern_config::{Activity, Config, Mistakes, OwnFiles, Trust};
 use posternd::load_rules;
 
 use crate::world::modules;
@@ -180,7 +180,7 @@ fn files_that_others_can_write_are_not_read() {
     let file = dir.path().join("postern.toml");
     let said = |trust| {
         let postern_config::ConfigReading { config, mistakes, .. } =
-            Config::read(&file, trust, &Activity::default());
+            Config::read(&file, trust, &OwnFiles, &Activity::default());
         let built = config
             .filter(|_| mistakes.is_empty())
             .map(|config| load_rules(1, &config, &modules(), &Activity::default()).map(drop));

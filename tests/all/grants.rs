@@ -7,7 +7,7 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::{Activity, Config, Trust};
+use postern_config::{Activity, Config, OwnFiles, Trust};
 use postern_core::{
     Act, Action, CloseRequest, DoorId, Engine, Event, Moment, OpenRequest, Receipt, Request, RuleId, TenantId,
 };
@@ -128,7 +128,7 @@ fn read(text: &str, tenants: &[Tenant; 2]) -> (Config, Vec<usize>) {
     }
     let file = dir.path().join("postern.toml");
     fs::write(&file, text).unwrap();
-    let reading = Config::read(&file, Trust::Anybody, &Activity::default());
+    let reading = Config::read(&file, Trust::Anybody, &OwnFiles, &Activity::default());
     assert_eq!(reading.mistakes, []);
     let refused = |n: &usize| reading.mistakes_of_tenants.contains_key(&TenantId::new(&format!("t{n}")));
     let loaded = (0..2).filter(|n| !refused(n)).collect();

@@ -94,5 +94,6 @@ fn a_rule_on_trial_takes_no_packet_from_others_of_its_group() {
         +23.0 a/long 192.0.2.3 stage 2
         +23.0 a/trial ssh 192.0.2.3 WouldOpen { lasts: 10s }
         +24.0 a/long ssh 192.0.2.3 WouldOpen { lasts: 10s }
-    "#]].assert_eq(&world.out);
+    "#]]
+    .assert_eq(&world.out);
 }

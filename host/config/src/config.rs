@@ -25,8 +25,9 @@ use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::sandbox_settings::SandboxSettings;
 use crate::table::{Table, TomlSource};
 use crate::tenant::{Machine, Tenant};
+use crate::tenant_files::{OwnFiles, TenantFiles};
 use crate::trust::Trust;
-use crate::{guards, interfaces, memory, sandbox_settings, tenant};
+use crate::{guards, interfaces, memory, sandbox_settings, tenant, tenant_user};
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
@@ -99,7 +100,7 @@ impl Config {
     /// # Errors
     /// Every mistake in any of them.
     pub fn load(file: &Path) -> Result<Self, Mistakes> {
-        match Self::read(file, Trust::Strict, &Activity::default()) {
+        match Self::read(file, Trust::Strict, &OwnFiles, &Activity::default()) {
             ConfigReading { config: Some(config), mistakes, mistakes_of_tenants, .. }
                 if mistakes.is_empty() && mistakes_of_tenants.is_empty() =>
             {
@@ -112,9 +113,9 @@ impl Config {
     /// As [`Config::load`], with what is right of it even if there are mistakes; see [`ConfigReading`].
     ///
     /// `trust` says which owners' files are accepted. `postern.toml` may waive the check for the other files, but not for itself: a file that
-    /// everybody can write must not decide that. `activity` shows what is being read.
+    /// everybody can write must not decide that. `files` reads those of tenants with users of their own. `activity` shows what is being read.
     #[must_use]
-    pub fn read(file: &Path, trust: Trust, activity: &Activity) -> ConfigReading {
+    pub fn read(file: &Path, trust: Trust, files: &dyn TenantFiles, activity: &Activity) -> ConfigReading {
         let mut mistakes = Vec::new();
         let mut door_names = Vec::new();
         let config = text(file, || trust.open(file), &mut mistakes, activity)
@@ -127,7 +128,7 @@ impl Config {
         let (rules_dir, ceilings) = config
             .as_ref()
             .map_or((fallback, Ceilings::UNKNOWN), |config| (config.rules_dir.clone(), config.ceilings()));
-        let folders = Folders { trust, activity };
+        let folders = Folders { trust, activity, files };
         let FolderReading { identity, mut files, mut rules } =
             folders.read(&TenantId::host(), &rules_dir, ceilings, &mut mistakes);
         let mut mistakes_of_tenants = BTreeMap::new();
@@ -137,10 +138,9 @@ impl Config {
             let mut taken: Vec<(FolderIdentity, String)> = Vec::new();
             taken.extend(folders.identity(&file.with_file_name(".")).map(|id| (id, file_name(file))));
             taken.push((identity, format!("tenant {}", TenantId::HOST)));
-            for tenant in &config.tenants {
-                let mut found = Vec::new();
-                let FolderReading { identity, files: its_files, rules: its_rules } =
-                    folders.read(&tenant.id, &tenant.rules_dir, tenant.ceilings(config.longest), &mut found);
+            let readings = folders.read_all(&config.tenants, |tenant| tenant.ceilings(config.longest));
+            for (tenant, (reading, mut found)) in config.tenants.iter().zip(readings) {
+                let FolderReading { identity, files: its_files, rules: its_rules } = reading;
                 if let Some((_, owner)) = taken.iter().find(|(known, _)| *known == identity) {
                     mistakes.push(tenant.rules_mistake(
                         file,
@@ -242,6 +242,8 @@ impl Config {
         mistakes.extend(source.into_mistakes());
         if let Some(config) = &config {
             mistakes.extend(config.door_mistakes(file, check_doors_of_net));
+            let processes = config.sandbox.user.map(|user| user.uid);
+            mistakes.extend(tenant_user::conflicts(file, &config.tenants, processes));
         }
         config
     }

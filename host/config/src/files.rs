@@ -1,5 +1,6 @@
 //! Files: reads the files of a configuration, bounded in bytes. It knows nothing of what is in them.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
@@ -10,16 +11,19 @@ use crate::activity::Activity;
 use crate::trust::{OpenError, Trust, TrustedFolder};
 
 /// Most bytes of a file; a longer one is a mistake, or an attack on the reader.
-const MAX_FILE: u64 = 1 << 20;
+pub(crate) const MAX_FILE: u64 = 1 << 20;
 
 /// The names of the rule files in a folder: `*.toml`, but not those whose name begins with a dot.
 pub(crate) fn rule_files(dir: &TrustedFolder) -> io::Result<Vec<std::ffi::OsString>> {
     let mut names = dir.names()?;
-    names.retain(|name| {
-        let is_hidden = name.as_encoded_bytes().starts_with(b".");
-        !is_hidden && Path::new(name).extension().is_some_and(|extension| extension == "toml")
-    });
+    names.retain(|name| is_rule_file(name));
     Ok(names)
+}
+
+/// Whether a file of this name is a rule file.
+pub(crate) fn is_rule_file(name: &OsStr) -> bool {
+    let is_hidden = name.as_encoded_bytes().starts_with(b".");
+    !is_hidden && Path::new(name).extension().is_some_and(|extension| extension == "toml")
 }
 
 /// The text of the file named `path`, opened by `open`; a mistake if it cannot be read.
@@ -87,6 +91,6 @@ fn read(file: File, most: u64) -> Result<Result<Vec<u8>, String>, OpenError> {
     Ok(Ok(bytes))
 }
 
-fn whole(path: &Path, what: String) -> Mistake {
+pub(crate) fn whole(path: &Path, what: String) -> Mistake {
     Mistake { file: path.to_owned(), line: None, key: String::new(), what }
 }

@@ -23,6 +23,7 @@ mod rule_file;
 mod rule_folder;
 mod sandbox_settings;
 mod tenant;
+mod tenant_user;
 
 // How a file is read key by key.
 mod settings_places;
@@ -32,19 +33,24 @@ mod values;
 // Which files are opened, which users may have written them, and what is waited for.
 mod activity;
 mod files;
+mod folder_files;
 pub mod machine;
+mod tenant_files;
 mod trust;
 
 pub use activity::{Activity, Doing};
 pub use config::{Config, ConfigReading};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, read_regular};
+pub use folder_files::FolderFiles;
 pub use postern_toml::{PosternToml, config_identity};
 pub use process_user::ProcessUser;
 pub use rule_file::{LostDoor, OneTime, RuleFile};
 pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
 pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
+pub use tenant_files::{FolderBounds, OwnFiles, RuleText, TenantFiles, TenantFolder, Unread};
+pub use tenant_user::TenantUser;
 pub use trust::{Distrust, OpenError, Trust};
 pub use values::show_size;
 

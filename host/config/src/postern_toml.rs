@@ -10,6 +10,7 @@ use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
 use crate::rule_file::OneTime;
 use crate::source::ConfigSource;
+use crate::tenant_files::TenantFiles;
 use crate::trust::Trust;
 
 /// `postern.toml` and its rules, and which owners' files are accepted.
@@ -28,8 +29,8 @@ impl PosternToml {
 }
 
 impl ConfigSource for PosternToml {
-    fn read(&self, activity: &Activity, _observer: &dyn Observer) -> ConfigReading {
-        Config::read(&self.file, self.trust, activity)
+    fn read(&self, files: &dyn TenantFiles, activity: &Activity, _observer: &dyn Observer) -> ConfigReading {
+        Config::read(&self.file, self.trust, files, activity)
     }
 
     fn guards(&self) -> Vec<GuardDoor> {

@@ -1,25 +1,38 @@
 //! RuleFolder: the rule files of one tenant, all that are in its folder.
 
+use std::collections::HashSet;
 use std::io;
+use std::panic::resume_unwind;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use postern_core::TenantId;
 use postern_text::Mistake;
 
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
-use crate::files::{rule_files, text, unreadable};
+use crate::files::{is_rule_file, rule_files, text, unreadable, whole};
 use crate::rule_file::RuleFile;
+use crate::tenant::Tenant;
+use crate::tenant_files::{FolderBounds, RuleText, TenantFiles, TenantFolder, Unread};
+use crate::tenant_user::TenantUser;
 use crate::trust::{OpenError, Trust};
 
 /// Most rule files of one owner.
 pub(crate) const MAX_RULES: usize = 65_536;
+/// Bytes of all rule files of a tenant with a user of its own.
+const MAX_BYTES: u64 = 64 << 20;
+/// Tenants whose folders are read at once.
+const MOST_AT_ONCE: usize = 16;
 
 /// Reads folders of rule files.
 #[derive(Debug)]
 pub(crate) struct Folders<'a> {
     pub(crate) trust: Trust,
     pub(crate) activity: &'a Activity,
+    /// Reads those of tenants with users of their own.
+    pub(crate) files: &'a dyn TenantFiles,
 }
 
 /// A folder of rule files as it was read.
@@ -53,7 +66,7 @@ impl Folders<'_> {
         self.activity.read(dir, open).ok().map(FolderIdentity::from)
     }
 
-    /// Reads the rule files of a tenant in `dir`.
+    /// Reads the rule files of a tenant in `dir` as the host's own are read.
     pub(crate) fn read(
         &self,
         tenant: &TenantId,
@@ -61,32 +74,19 @@ impl Folders<'_> {
         ceilings: Ceilings,
         mistakes: &mut Vec<Mistake>,
     ) -> FolderReading {
-        let Self { trust, activity } = *self;
-        let whole = |what: String| Mistake { file: dir.to_owned(), line: None, key: String::new(), what };
+        let Self { trust, activity, .. } = *self;
         let listed = activity.read(dir, || {
             let folder = trust.open_folder(dir)?;
             Ok((folder.inode()?.into(), rule_files(&folder)?, folder))
         });
-        let nothing = || FolderReading {
-            identity: FolderIdentity::Path(dir.to_owned()),
-            files: Vec::new(),
-            rules: Vec::new(),
-        };
         let (identity, mut files, folder) = match listed {
             Ok(listed) => listed,
-            Err(OpenError::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
-                mistakes.push(whole("there is no such folder; make it and put a rule there".to_owned()));
-                return nothing();
-            }
-            Err(error) => {
-                mistakes.push(unreadable(dir, error));
-                return nothing();
-            }
+            Err(error) => return FolderReading::not_opened(dir, error, mistakes),
         };
         files.sort();
         let most = ceilings.rules;
         if files.len() > most {
-            mistakes.push(whole(format!("{} rules; at most {most}", files.len())));
+            mistakes.push(whole(dir, format!("{} rules; at most {most}", files.len())));
             files.clear();
         }
         let mut rules = Vec::with_capacity(files.len());
@@ -98,5 +98,119 @@ impl Folders<'_> {
             rules.extend(rule);
         }
         FolderReading { identity, files: paths, rules }
+    }
+
+    /// Reads the rule files of a tenant with the rights of this user.
+    pub(crate) fn read_as(
+        &self,
+        user: &TenantUser,
+        tenant: &Tenant,
+        ceilings: Ceilings,
+        mistakes: &mut Vec<Mistake>,
+    ) -> FolderReading {
+        let Self { trust, activity, files } = *self;
+        let (tenant, dir) = (&tenant.id, &*tenant.rules_dir);
+        let (folder, inode) = match activity.read(dir, || TenantFolder::open(dir, user, trust)) {
+            Ok(opened) => opened,
+            Err(error) => return FolderReading::not_opened(dir, error, mistakes),
+        };
+        let identity = inode.into();
+        let bounds = FolderBounds { files: ceilings.rules, bytes: MAX_BYTES };
+        let texts = match activity.read(dir, || Ok(files.rules(&folder, bounds).and_then(checked))) {
+            Ok(Ok(texts)) => texts,
+            Ok(Err(unread)) => {
+                mistakes.push(whole(dir, unread.to_string()));
+                return FolderReading { identity, files: Vec::new(), rules: Vec::new() };
+            }
+            Err(error) => {
+                return FolderReading { identity, ..FolderReading::not_opened(dir, error, mistakes) };
+            }
+        };
+        let mut read = FolderReading { identity, files: Vec::with_capacity(texts.len()), rules: Vec::new() };
+        for RuleText { name, text } in texts {
+            let file = dir.join(name);
+            match text {
+                Ok(text) => {
+                    let (rule, found) = RuleFile::read(tenant, &file, &text, ceilings);
+                    mistakes.extend(found);
+                    read.rules.extend(rule);
+                }
+                Err(unread) => mistakes.push(whole(&file, unread.to_string())),
+            }
+            read.files.push(file);
+        }
+        read
+    }
+
+    /// Reads the folders of all these tenants, in their order, with the mistakes in each. One that is slow to be read, as its user, delays no other for longer
+    /// than itself.
+    pub(crate) fn read_all(
+        &self,
+        tenants: &[Tenant],
+        ceilings: impl Fn(&Tenant) -> Ceilings + Sync,
+    ) -> Vec<(FolderReading, Vec<Mistake>)> {
+        let read = |tenant: &Tenant| {
+            let mut mistakes = Vec::new();
+            let reading = match &tenant.user {
+                Some(user) => self.read_as(user, tenant, ceilings(tenant), &mut mistakes),
+                None => self.read(&tenant.id, &tenant.rules_dir, ceilings(tenant), &mut mistakes),
+            };
+            (reading, mistakes)
+        };
+        let with_user = tenants.iter().filter(|tenant| tenant.user.is_some()).count();
+        if with_user < 2 {
+            return tenants.iter().map(read).collect();
+        }
+        let next = AtomicUsize::new(0);
+        let work = || {
+            let mut done = Vec::new();
+            while let Some((n, tenant)) =
+                Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|n| Some((n, tenants.get(n)?)))
+            {
+                done.push((n, read(tenant)));
+            }
+            done
+        };
+        let mut done = thread::scope(|scope| {
+            let others = (1..with_user.min(MOST_AT_ONCE))
+                // With fewer threads it takes longer.
+                .filter_map(|_| {
+                    thread::Builder::new().name("tenants".to_owned()).spawn_scoped(scope, work).ok()
+                });
+            let others: Vec<_> = others.collect();
+            let mut done = work();
+            for other in others {
+                done.extend(other.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+            done
+        });
+        done.sort_by_key(|(n, _)| *n);
+        done.into_iter().map(|(_, read)| read).collect()
+    }
+}
+
+/// As no folder can have it otherwise, whoever has read it.
+fn checked(texts: Vec<RuleText>) -> Result<Vec<RuleText>, Unread> {
+    let mut names = HashSet::new();
+    let is_right = texts.iter().all(|RuleText { name, .. }| {
+        is_rule_file(name) && !name.as_encoded_bytes().contains(&b'/') && names.insert(name)
+    });
+    if is_right {
+        Ok(texts)
+    } else {
+        Err(Unread::new("is not read: what was read makes no sense", "look at what this tenant's user runs"))
+    }
+}
+
+impl FolderReading {
+    /// One that could not be opened, which is a mistake.
+    fn not_opened(dir: &Path, error: OpenError, mistakes: &mut Vec<Mistake>) -> Self {
+        mistakes.push(match error {
+            OpenError::Io(error) if error.kind() == io::ErrorKind::NotFound => {
+                whole(dir, "there is no such folder; make it and put a rule there".to_owned())
+            }
+            error => unreadable(dir, error),
+        });
+        Self { identity: FolderIdentity::Path(dir.to_owned()), files: Vec::new(), rules: Vec::new() }
     }
 }

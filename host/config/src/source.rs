@@ -10,12 +10,13 @@ use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
 use crate::rule_file::OneTime;
 use crate::sandbox_settings::SandboxSettings;
+use crate::tenant_files::TenantFiles;
 
 /// Files that hold a configuration, in a format of their own.
 pub trait ConfigSource: fmt::Debug + Send + Sync {
-    /// Reads it as it is now. What is right of it is there even if there are mistakes. `activity` shows what is being read, which may
-    /// hang; `observer` gets reports of what is no mistake and still leaves something out.
-    fn read(&self, activity: &Activity, observer: &dyn Observer) -> ConfigReading;
+    /// Reads it as it is now. What is right of it is there even if there are mistakes. `files` reads those of tenants with users of their own.
+    /// `activity` shows what is being read, which may hang; `observer` gets reports of what is no mistake and still leaves something out.
+    fn read(&self, files: &dyn TenantFiles, activity: &Activity, observer: &dyn Observer) -> ConfigReading;
 
     /// Its guard doors as far as they can be read, whatever else is wrong.
     fn guards(&self) -> Vec<GuardDoor>;

@@ -14,6 +14,7 @@ use crate::ceilings::Ceilings;
 use crate::name::{NAME_RULE, is_name};
 use crate::rule_file::RuleFile;
 use crate::table::{At, Table, ValuePlace};
+use crate::tenant_user::{self, TenantUser, UserKey};
 
 pub use grant::{GrantedInterfaces, TenantGrant};
 pub use limits::TenantCeilings;
@@ -37,6 +38,8 @@ pub struct Tenant {
     pub ceilings: TenantCeilings,
     /// What its rules may use together.
     pub limits: TenantLimits,
+    /// As whom its files are read; none: as the host's are.
+    pub user: Option<TenantUser>,
     rules_place: ValuePlace,
 }
 
@@ -99,11 +102,17 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, machine: Machine<'_>) -> Vec<T
         let is_trial = table.flag("trial").unwrap_or(false);
         let grant = TenantGrant::read(&table, machine);
         let (ceilings, limits) = limits::read(&table, machine);
+        let user = tenant_user::read(&table);
         table.finish();
         let Some(At { value, place }) = rules.filter(|_| is_fit) else { continue };
+        let user = match user {
+            UserKey::Unsaid => None,
+            UserKey::Is(user) => Some(user),
+            UserKey::Wrong => continue,
+        };
         let rules_dir = file.with_file_name(value);
         let id = TenantId::new(name);
-        tenants.push(Tenant { id, rules_dir, grant, is_trial, ceilings, limits, rules_place: place });
+        tenants.push(Tenant { id, rules_dir, grant, is_trial, ceilings, limits, user, rules_place: place });
     }
     tenants.sort_by(|a, b| a.id.cmp(&b.id));
     tenants

@@ -13,10 +13,12 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::path::{Path, PathBuf, absolute};
 
 use postern_text::Mistake;
-use rustix::fs::{Dir, Mode, OFlags, fstat, openat};
+use rustix::fd::OwnedFd;
+use rustix::fs::{AtFlags, Dir, Mode, OFlags, StatxFlags, fstat, makedev, openat, statx};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use entry::quoted;
 use walk::{End, Walk};
 
 /// Which owners' files are accepted.
@@ -84,6 +86,19 @@ impl Trust {
             End::Folder => Ok(TrustedFolder { walk }),
             End::File(_) => Err(OpenError::Io(io::ErrorKind::NotADirectory.into())),
         }
+    }
+
+    /// Opens, by its name alone (`O_PATH`), a folder that may belong to anybody, if no other users could have put it where it is; and which
+    /// one it is, by its device and inode. Nothing is asked of the file system that it is the root of, which may be its owner's.
+    ///
+    /// # Errors
+    /// If it is no folder, or others could have put it there.
+    pub fn open_others_folder(self, path: &Path) -> Result<(OwnedFd, (u64, u64)), OpenError> {
+        let dir = Walk::from_root(self)?.go_to_others_folder(&absolute(path)?)?;
+        let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
+        let stat = statx(&dir, "", flags, StatxFlags::INO)?;
+        let inode = (makedev(stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino);
+        Ok((dir, inode))
     }
 
     /// Which other users could write the file at `path`; none if there are none, or if it cannot be known.

@@ -5,7 +5,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, ConfigReading, ConfigSource, Distrust, Mistake, OneTime, Trust};
+use postern_config::{
+    Activity, Config, ConfigReading, ConfigSource, Distrust, Mistake, OneTime, TenantFiles, Trust,
+};
 use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use thiserror::Error;
 
@@ -47,7 +49,7 @@ enum Unspent {
 }
 
 impl ConfigSource for KnockdSource {
-    fn read(&self, _activity: &Activity, observer: &dyn Observer) -> ConfigReading {
+    fn read(&self, _files: &dyn TenantFiles, _activity: &Activity, observer: &dyn Observer) -> ConfigReading {
         let (config, mistakes) = self.read_conf(observer);
         ConfigReading { config, mistakes, ..ConfigReading::default() }
     }

@@ -13,6 +13,7 @@ use postern_text::panic::PastPanic;
 use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines, mistake_of_strict};
 use crate::advice::advice;
 use crate::module_code::CodeProvider;
+use crate::readers::Readers;
 use crate::state;
 use crate::watch::{FileWatch, Noticed};
 
@@ -28,6 +29,8 @@ pub(crate) struct LocalOrigin {
 
 struct Shared {
     source: Arc<dyn ConfigSource>,
+    /// Reads the files of tenants with users of their own.
+    readers: Readers,
     /// Given before anything is loaded.
     code: OnceLock<Arc<dyn CodeProvider>>,
     observer: Arc<dyn Observer>,
@@ -71,7 +74,9 @@ impl LocalOrigin {
     pub(crate) fn without_code(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
         let facts = OriginFacts::of(&*source);
         let (code, missing, watch) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let shared = Arc::new(Shared { source, code, observer, noticed: Arc::default(), missing, watch });
+        let readers = Readers::new(Arc::clone(&observer));
+        let shared =
+            Arc::new(Shared { source, readers, code, observer, noticed: Arc::default(), missing, watch });
         Self { shared, facts, under_way: Mutex::default() }
     }
 
@@ -107,6 +112,11 @@ impl LocalOrigin {
         let preparation = Arc::new(LocalPreparation { shared, activity, older });
         under_way.push(Arc::downgrade(&preparation));
         preparation
+    }
+
+    /// Which barriers are not around those who read tenants' files, in words; none if nothing was read by one yet.
+    pub(crate) fn missing_around_readers(&self) -> Option<&[String]> {
+        self.shared.readers.missing_barriers()
     }
 
     /// How many preparations read a file at this moment, or hang there.
@@ -171,11 +181,11 @@ impl LocalPreparation {
     /// Reads the configuration as it is now; what it reads is watched from before it is read. May never return.
     pub(crate) fn read_files(&self) -> ConfigReading {
         let Self { shared, activity, .. } = self;
-        let Shared { source, observer, watch, .. } = &**shared;
+        let Shared { source, readers, observer, watch, .. } = &**shared;
         let watch = watch.get().and_then(Option::as_ref);
         let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
         self.precede();
-        let mut reading = source.read(activity, &**observer);
+        let mut reading = source.read(readers, activity, &**observer);
         if let Some((watch, file)) = watch {
             for _ in 1..READINGS {
                 // Even with mistakes: a module that is not there yet is a mistake until it is.
@@ -183,7 +193,7 @@ impl LocalPreparation {
                     break;
                 }
                 // It may have changed before it was watched.
-                reading = source.read(activity, &**observer);
+                reading = source.read(readers, activity, &**observer);
             }
         }
         self.outdate_older();
@@ -206,7 +216,7 @@ impl LocalPreparation {
     /// Reads the configuration as it is now, and reports nothing, for it will be read again. May never return.
     pub(crate) fn glance(&self) -> ConfigReading {
         self.precede();
-        self.shared.source.read(&self.activity, &())
+        self.shared.source.read(&self.shared.readers, &self.activity, &())
     }
 
     /// Nobody waits any more for the modules that this one has.
@@ -244,7 +254,7 @@ impl Preparation for LocalPreparation {
 
     fn code<'a>(&'a self, config: &'a Config) -> Box<dyn CodeSource + 'a> {
         let code = self.shared.code.get().expect("what is loaded is loaded after the start");
-        code.code_of(config, &self.activity)
+        code.code_of(config, &self.shared.readers, &self.activity)
     }
 
     fn open_journal(&self, config: &Config) -> state::Opened {

@@ -189,6 +189,7 @@ impl Supervisor {
         let code = Arc::new(CompileService::start(None, observer)?);
         self.barriers.compile_by(Arc::clone(&code));
         self.origin.compile_by(code);
+        self.barriers.read_by(Arc::clone(&self.origin));
         let barriers = Arc::clone(&self.barriers);
         let missing = Box::new(move || barriers.missing());
         let origin = Arc::clone(&self.origin);

@@ -94,7 +94,7 @@ fn read(dir: &Path, text: &str, files: &[(&OsStr, &str)]) -> ConfigReading {
     for (name, text) in files {
         fs::write(dir.join(name), text).unwrap();
     }
-    Config::read(&dir.join("postern.toml"), Trust::Anybody, &Activity::default())
+    Config::read(&dir.join("postern.toml"), Trust::Anybody, &OwnFiles, &Activity::default())
 }
 
 #[test]

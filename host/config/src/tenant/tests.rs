@@ -6,6 +6,7 @@ use expect_test::{Expect, expect};
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
 use crate::rule_file::LostDoor;
+use crate::tenant_files::OwnFiles;
 use crate::trust::Trust;
 
 use super::*;
@@ -24,7 +25,8 @@ fn read(tenants: &str, files: &[(&str, &str)]) -> (tempfile::TempDir, ConfigRead
     for (name, text) in files {
         fs::write(dir.path().join(name), text).unwrap();
     }
-    let reading = Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &Activity::default());
+    let reading =
+        Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &OwnFiles, &Activity::default());
     (dir, reading)
 }
 
@@ -103,7 +105,8 @@ fn each_has_a_folder_of_its_own_however_it_is_written() {
     )
     .unwrap();
     symlink("a", dir.path().join("link")).unwrap();
-    let reading = Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &Activity::default());
+    let reading =
+        Config::read(&dir.path().join("postern.toml"), Trust::Anybody, &OwnFiles, &Activity::default());
     let told: String = reading.all_mistakes().iter().map(|mistake| format!("{mistake}\n")).collect();
     expect![[r#"
         postern.toml:17: tenants.g.rules: is empty; name a folder

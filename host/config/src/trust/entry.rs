@@ -137,7 +137,7 @@ fn has_list(descriptor: BorrowedFd<'_>) -> bool {
 }
 
 /// A path, quoted for a shell.
-fn quoted(path: &Path) -> String {
+pub(crate) fn quoted(path: &Path) -> String {
     let path = path.display().to_string();
     let is_plain = path.chars().all(|c| c.is_alphanumeric() || "/._-+@%:,".contains(c));
     if is_plain { path } else { format!("'{}'", path.replace('\'', r"'\''")) }

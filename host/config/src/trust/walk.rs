@@ -30,6 +30,8 @@ pub(super) struct Walk {
     /// Whether others may put files into the folder.
     is_shared: bool,
     links: usize,
+    /// Whether it is no matter who could write the folder where the walk ends.
+    is_last_unchecked: bool,
 }
 
 /// Where a walk ended.
@@ -56,18 +58,29 @@ impl Walk {
             path: PathBuf::from("/"),
             is_shared: false,
             links: 0,
+            is_last_unchecked: false,
         };
         walk.arrive(root()?, PathBuf::from("/"))?;
         Ok(walk)
     }
 
     pub(super) fn try_clone(&self) -> Result<Self, OpenError> {
-        let Self { trust, insiders, is_shared, links, .. } = *self;
-        Ok(Self { trust, insiders, dir: self.dir.try_clone()?, path: self.path.clone(), is_shared, links })
+        let Self { trust, insiders, is_shared, links, is_last_unchecked, .. } = *self;
+        let (dir, path) = (self.dir.try_clone()?, self.path.clone());
+        Ok(Self { trust, insiders, dir, path, is_shared, links, is_last_unchecked })
     }
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
         self.dir.as_fd()
+    }
+
+    /// Goes along `path` to a folder that may belong to anybody; the way there may not.
+    pub(super) fn go_to_others_folder(mut self, path: &Path) -> Result<OwnedFd, OpenError> {
+        self.is_last_unchecked = true;
+        match self.go(path)? {
+            End::Folder => Ok(self.dir),
+            End::File(_) => Err(Errno::NOTDIR.into()),
+        }
     }
 
     /// Goes along `path`.
@@ -88,6 +101,7 @@ impl Walk {
                 Part::Name(name) => {
                     // Opened as a folder, so that an automount is mounted.
                     match openat(&self.dir, &name, NAMES | OFlags::DIRECTORY, Mode::empty()) {
+                        Ok(folder) if ahead.is_empty() && self.is_last_unchecked => self.dir = folder,
                         Ok(folder) => self.arrive(folder, self.path.join(&name))?,
                         Err(Errno::NOTDIR | Errno::LOOP) => match self.link(&name)? {
                             Some(target) => parts(&target).rev().for_each(|part| ahead.push_front(part)),

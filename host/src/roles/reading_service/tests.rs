@@ -10,7 +10,9 @@ use crate::compile::Compile;
 use crate::module_code::{CodeProvider, Modules};
 use crate::signals::Signals;
 use crate::systemd::ServiceManager;
-use postern_config::{Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, Trust};
+use postern_config::{
+    Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, TenantFiles, Trust,
+};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, Observer, RuleId, TenantId};
 use postern_sandbox::{Compiler, Loader, Runtime};
 use tempfile::TempDir;
@@ -404,7 +406,7 @@ impl Hanging {
 }
 
 impl ConfigSource for Hanging {
-    fn read(&self, activity: &Activity, _observer: &dyn Observer) -> ConfigReading {
+    fn read(&self, _files: &dyn TenantFiles, activity: &Activity, _observer: &dyn Observer) -> ConfigReading {
         let mut config = Config::of_knockd(vec!["lo".to_owned()], true, Duration::from_secs(9), 7);
         let mut reading = ConfigReading::default();
         for (n, file) in (1..).zip(Self::FILES.map(Path::new)) {

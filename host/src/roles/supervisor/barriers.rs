@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex};
 use postern_text::panic::PastPanic;
 
 use crate::compile::CompileService;
+use crate::origin::LocalOrigin;
 
-/// What the processes of each role have said last; a compiler says it with what it compiled.
+/// What the processes of each role have said last; a compiler and a reader say it with what they do.
 #[derive(Default)]
 pub(super) struct Barriers {
     roles: Mutex<BTreeMap<&'static str, Vec<String>>>,
     compilers: Mutex<Option<Arc<CompileService>>>,
+    readers: Mutex<Option<Arc<LocalOrigin>>>,
 }
 
 impl Barriers {
@@ -25,6 +27,11 @@ impl Barriers {
         *self.compilers.lock().past_panic() = Some(service);
     }
 
+    /// Readers are started by this from now on.
+    pub(super) fn read_by(&self, origin: Arc<LocalOrigin>) {
+        *self.readers.lock().past_panic() = Some(origin);
+    }
+
     /// All that are known to be missing, a line each.
     pub(super) fn missing(&self) -> Vec<String> {
         let line = |role: &str, missing: &String| format!("{role}: {missing}");
@@ -34,6 +41,9 @@ impl Barriers {
         let compilers = self.compilers.lock().past_panic();
         let of_compilers = compilers.iter().filter_map(|service| service.missing_barriers()).flatten();
         lines.extend(of_compilers.map(|missing| line("compiler", missing)));
+        let readers = self.readers.lock().past_panic();
+        let of_readers = readers.iter().filter_map(|origin| origin.missing_around_readers()).flatten();
+        lines.extend(of_readers.map(|missing| line("reader", missing)));
         lines
     }
 }

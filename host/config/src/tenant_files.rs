@@ -1,0 +1,151 @@
+//! TenantFiles: how the files are read of a tenant that has a user of its own: with that user's rights, whoever does it.
+//!
+//! What reads them is made for it elsewhere: this crate starts no process. [`OwnFiles`] reads with the rights of this process, and only if
+//! these are that user's.
+
+use std::collections::HashSet;
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::process::geteuid;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::folder_files::FolderFiles;
+use crate::tenant_user::TenantUser;
+use crate::trust::{OpenError, Trust};
+
+/// The folder of a tenant, held by its name alone (`O_PATH`): what is in it is for its user to read.
+#[derive(Debug)]
+pub struct TenantFolder {
+    /// As `postern.toml` names it, for people.
+    pub path: PathBuf,
+    /// The folder.
+    pub dir: OwnedFd,
+    /// Whose it is.
+    pub user: TenantUser,
+    /// Whether files count that other users could write.
+    pub trust: Trust,
+}
+
+impl TenantFolder {
+    /// Opens the one at `path`, which may be this user's; the way there may not. And which one it is, by its device and inode.
+    ///
+    /// # Errors
+    /// If there is no such folder, or others could have put it there.
+    pub fn open(path: &Path, user: &TenantUser, trust: Trust) -> Result<(Self, (u64, u64)), OpenError> {
+        let (dir, inode) = trust.open_others_folder(path)?;
+        Ok((Self { path: path.to_owned(), dir, user: user.clone(), trust }, inode))
+    }
+}
+
+/// How much is read of a folder of rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FolderBounds {
+    /// Most rule files.
+    pub files: usize,
+    /// Most bytes of all of them together.
+    pub bytes: u64,
+}
+
+/// A rule file as it was read.
+#[derive(Debug)]
+pub struct RuleText {
+    /// Its name in the folder.
+    pub name: OsString,
+    /// What it says, or why it was not read.
+    pub text: Result<String, Unread>,
+}
+
+/// Why something was not read: the rest of a sentence about it, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[error("{what}; {remedy}")]
+pub struct Unread {
+    /// What is wrong.
+    pub what: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+/// Reads the files of tenants that have users of their own.
+///
+/// What comes back is at most what a tenant could have written there; whoever gets it bounds and checks it as such.
+pub trait TenantFiles: fmt::Debug + Send + Sync {
+    /// The rule files of a folder, by name. None is read if there are too many.
+    ///
+    /// # Errors
+    /// If the folder cannot be read as a whole, or not in the time that there is for it.
+    fn rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread>;
+
+    /// The bytes of a file of this name in the folder.
+    ///
+    /// # Errors
+    /// If it cannot be read, has more bytes than `most`, or is not read in the time that there is for it.
+    fn module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread>;
+
+    /// The names of the rule files of a folder, if there are not too many. Nothing of them is read.
+    ///
+    /// # Errors
+    /// As [`TenantFiles::rules`].
+    fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread>;
+}
+
+/// Reads with the rights of this process, and only what belongs to the user of this process.
+#[derive(Clone, Copy, Debug)]
+pub struct OwnFiles;
+
+impl OwnFiles {
+    fn of(folder: &TenantFolder) -> Result<FolderFiles<'_>, Unread> {
+        let TenantUser { name, uid, .. } = &folder.user;
+        let own = geteuid().as_raw();
+        if own != *uid {
+            return Err(Unread::new(
+                &format!("is not read as `{name}`: this process is user {own} and cannot become another"),
+                "run posternd as root, or leave the tenant's user out",
+            ));
+        }
+        Ok(FolderFiles {
+            dir: folder.dir.as_fd(),
+            path: &folder.path,
+            user: name,
+            uid: *uid,
+            trust: folder.trust,
+        })
+    }
+}
+
+impl TenantFiles for OwnFiles {
+    fn rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
+        let files = Self::of(folder)?;
+        let names = files.names(bounds)?;
+        let mut left = bounds.bytes;
+        let read = names.into_iter().map(|name| {
+            let text = files.text(&name, left);
+            left -= text.as_ref().map_or(0, |text| text.len() as u64);
+            RuleText { name, text }
+        });
+        Ok(read.collect())
+    }
+
+    fn module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread> {
+        let mut bytes = Vec::new();
+        Self::of(folder)?.copy(name, most, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
+        Ok(Self::of(folder)?.names(bounds)?.into_iter().collect())
+    }
+}
+
+impl Unread {
+    /// What is wrong, and what to do.
+    #[must_use]
+    pub fn new(what: &str, remedy: &str) -> Self {
+        Self { what: what.to_owned(), remedy: remedy.to_owned() }
+    }
+}

@@ -1,0 +1,135 @@
+//! ReaderRole: what a reader's process does. It becomes the user of a tenant, reads what it is told to of that tenant's folder, and ends.
+
+use std::fs::File;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use postern_config::{FolderFiles, Unread};
+use postern_confine::{Account, Barrier, Confinement, Files, Held, Limits, SystemCalls};
+use postern_link::{Talk, TalkReceiver, TalkSender};
+use postern_text::{chain, clean, terminal};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Signal, set_parent_process_death_signal};
+
+use super::reader_messages::{FromReader, MOST_START, MOST_TEXT, ReaderJob, ReaderStart};
+
+/// How long the other end may take to take an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// Bytes of heap and stack: the largest rule file, as it is and as a message, many times over.
+const MEMORY: u64 = 128 << 20;
+/// Seconds of CPU time, should nobody be there any more to end it.
+const CPU: u64 = 12;
+/// Descriptors: the standard ones, the link, the folder, a module's copy, a file, and a few of the system's.
+const FILES: u64 = 24;
+/// More bytes than `most` are written before a file is found to be too long.
+const BEYOND: u64 = 1 << 20;
+
+/// Reads what the process at the other end of standard input asks for.
+pub(crate) fn run() -> ExitCode {
+    match read() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The other process reads it; if it is gone there is nobody to tell.
+            drop(terminal::err(chain(&*error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn read() -> anyhow::Result<()> {
+    // Whoever waits for the answer is a thread of that process.
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    let (sender, mut receiver) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
+    let Some((start, descriptors)) = receiver.receive::<ReaderStart>(MOST_START)? else { return Ok(()) };
+    let mut descriptors = descriptors.into_iter();
+    let Some(folder) = descriptors.next() else { anyhow::bail!("it is given no folder") };
+    let copy = descriptors.next().map(File::from);
+    let held = become_user(&start, folder.try_clone()?)?;
+    // If that process ended before the signal of its death was asked for, which a change of user forgets, there is none.
+    if is_over(&receiver)? {
+        return Ok(());
+    }
+    let missing = held.missing().iter().map(|missing| clean(&missing.to_string(), MOST_TEXT).into_owned());
+    sender.send(&FromReader::Confined { missing: missing.collect() }, &[])?;
+    let ReaderStart { path, user, account: (uid, _), trust, job } = start;
+    let files = FolderFiles { dir: folder.as_fd(), path: &path, user: &user, uid, trust };
+    answer(&sender, files, job, copy)
+}
+
+/// Gives up everything but the folder.
+///
+/// # Errors
+/// If it has any other rights than the user's then: the rest of what is missing is for the other process to judge.
+fn become_user(start: &ReaderStart, folder: OwnedFd) -> anyhow::Result<Held> {
+    let (uid, gid) = start.account;
+    let account = Account { uid, gid };
+    let limits = Limits {
+        data: Some(MEMORY),
+        processor_seconds: Some(CPU),
+        open_files: Some(FILES),
+        file_size: Some(match start.job {
+            ReaderJob::Module { most, .. } => most.saturating_add(BEYOND),
+            ReaderJob::Rules(_) | ReaderJob::Names(_) => 0,
+        }),
+        ..Limits::default()
+    };
+    let kept = Confinement {
+        account,
+        may_share_user: account == Account::own(),
+        files: Files::Readable(vec![folder]),
+        system_calls: Some(SystemCalls::Reader),
+        limits,
+        ..Confinement::default()
+    };
+    let held = kept.apply()?;
+    anyhow::ensure!(account == Account::own(), "it cannot become user {uid}");
+    anyhow::ensure!(held.holding().contains(&Barrier::Capabilities), "it keeps capabilities");
+    Ok(held)
+}
+
+fn answer(
+    sender: &TalkSender,
+    files: FolderFiles<'_>,
+    job: ReaderJob,
+    copy: Option<File>,
+) -> anyhow::Result<()> {
+    let bounds = match job {
+        ReaderJob::Rules(bounds) | ReaderJob::Names(bounds) => bounds,
+        ReaderJob::Module { name, most } => {
+            let Some(mut copy) = copy else { anyhow::bail!("it is given no file for the module") };
+            let length = files.copy(&name, most, &mut copy).map_err(bounded);
+            return Ok(sender.send(&FromReader::Module(length), &[])?);
+        }
+    };
+    let names = match files.names(bounds) {
+        Ok(names) => names,
+        Err(unread) => return Ok(sender.send(&FromReader::Refused(bounded(unread)), &[])?),
+    };
+    sender.send(&FromReader::Count(names.len()), &[])?;
+    if matches!(job, ReaderJob::Names(_)) {
+        for name in names {
+            sender.send(&FromReader::Name(name), &[])?;
+        }
+        return Ok(());
+    }
+    let mut left = bounds.bytes;
+    for name in names {
+        // Said before it is read, which may hang.
+        sender.send(&FromReader::Name(name.clone()), &[])?;
+        let text = files.text(&name, left);
+        left -= text.as_ref().map_or(0, |text| text.len() as u64);
+        sender.send(&FromReader::Text(text.map_err(bounded)), &[])?;
+    }
+    Ok(())
+}
+
+fn bounded(Unread { what, remedy }: Unread) -> Unread {
+    Unread { what: clean(&what, MOST_TEXT).into_owned(), remedy: clean(&remedy, MOST_TEXT).into_owned() }
+}
+
+/// Whether the other end of the link is gone: nothing more is sent over it.
+fn is_over(receiver: &TalkReceiver) -> std::io::Result<bool> {
+    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+    Ok(poll(&mut [PollFd::new(receiver, PollFlags::IN)], Some(&now))? > 0)
+}
