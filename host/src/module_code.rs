@@ -109,7 +109,7 @@ impl ConfigModules<'_> {
             });
         };
         let read = || {
-            let (folder, _) = TenantFolder::open(dir, user, config.trust)?;
+            let folder = TenantFolder::open(dir, user, config.trust)?;
             Ok(files.module(&folder, name, MAX_MODULE))
         };
         match activity.read(file, read) {

@@ -4,6 +4,7 @@
 //! [`crate::roles::RemoteOrigin`]. The two are told apart nowhere else.
 
 mod local;
+mod presence;
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use crate::state;
 use crate::watch::Noticed;
 
-pub(crate) use local::{FirstLook, LocalOrigin, LocalPreparation, is_gone};
+pub(crate) use local::{FirstLook, LocalOrigin, LocalPreparation};
 
 /// Takes lines.
 pub(crate) type TellLines = Box<dyn FnOnce(&[String]) + Send>;

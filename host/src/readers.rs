@@ -4,6 +4,7 @@
 //! their deaths mean. **Invariant:** nothing beneath such a tenant's folder is opened, listed or looked at by a process with more rights than
 //! the tenant's user has; and what a reader says is held for what the tenant says.
 
+mod again;
 mod places;
 mod reader_messages;
 mod reader_process;
@@ -11,22 +12,24 @@ mod reader_role;
 
 pub(crate) use reader_role::run as run_reader;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use postern_config::{FolderBounds, RuleText, TenantFiles, TenantFolder, Unread};
+use postern_config::{Config, FolderBounds, RuleText, TenantFiles, TenantFolder, Unread};
 use postern_confine::Account;
-use postern_core::{Observer, Report, What};
+use postern_core::{ModuleSource, Observer, Report, What};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::role::OwnProgram;
-use places::{Place, Places};
+use crate::watch::{Noticed, UserFolders};
+use again::Again;
+use places::{Place, Places, SLOW_FOR};
 use reader_messages::{ReaderJob, ReaderStart};
 use reader_process::{ModuleCopy, ReaderProcess};
 
@@ -38,12 +41,52 @@ pub(crate) struct Readers {
     /// Which barriers were not around the first reader.
     missing: OnceLock<Vec<String>>,
     observer: Arc<dyn Observer>,
+    /// Has what was not read in time read again.
+    again: Again,
+    /// Notices what changes in the folders, if anybody wants to know.
+    folders: OnceLock<UserFolders>,
 }
 
 impl Readers {
-    /// Starts none yet. `observer` gets a report of each barrier that is not around the first.
-    pub(crate) fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { program: OwnProgram::open(), places: Arc::default(), missing: OnceLock::new(), observer }
+    /// Starts none yet. `observer` gets a report of each barrier that is not around the first; `read_again` is called a while after something was
+    /// not read in time.
+    pub(crate) fn new(observer: Arc<dyn Observer>, read_again: impl Fn() + Send + Sync + 'static) -> Self {
+        Self {
+            program: OwnProgram::open(),
+            places: Arc::default(),
+            missing: OnceLock::new(),
+            observer,
+            again: Again::new(SLOW_FOR, read_again),
+            folders: OnceLock::new(),
+        }
+    }
+
+    /// Has each folder watched, from before it is read the next time; `noticed` is notified.
+    ///
+    /// # Errors
+    /// If there are too many open files, or there can be no thread.
+    pub(crate) fn watch(&self, noticed: &Arc<Noticed>) -> io::Result<()> {
+        let folders = UserFolders::start(Arc::clone(noticed))?;
+        // There is one already, if this fails.
+        let _ = self.folders.set(folders);
+        Ok(())
+    }
+
+    /// Watches the folders that this configuration names, and no others.
+    pub(crate) fn follow(&self, config: &Config) {
+        let Some(folders) = self.folders.get() else { return };
+        let with_user = config.tenants.iter().filter(|tenant| tenant.user.is_some());
+        let mut modules: HashMap<_, HashSet<_>> =
+            with_user.map(|tenant| (tenant.rules_dir.clone(), HashSet::new())).collect();
+        for rule in &config.rules {
+            if let ModuleSource::File(module) = &rule.module
+                && let Some((dir, name)) = module.parent().zip(module.file_name())
+                && let Some(modules) = modules.get_mut(dir)
+            {
+                modules.insert(name.to_owned());
+            }
+        }
+        folders.keep_only(&modules);
     }
 
     /// Which barriers are not around readers, in words; none if nothing was read yet.
@@ -56,7 +99,7 @@ impl Readers {
         &self,
         folder: &TenantFolder,
         job: ReaderJob,
-        copy: Option<&ModuleCopy>,
+        beside: Option<BorrowedFd<'_>>,
     ) -> Result<ReaderProcess, Unread> {
         let user = &folder.user;
         let account = account_of(folder)?;
@@ -69,7 +112,7 @@ impl Readers {
             job,
         };
         let program = self.program.as_ref().map_err(|error| not_started(error))?;
-        let mut process = ReaderProcess::start(program, place, &start, folder.dir.as_fd(), copy)
+        let mut process = ReaderProcess::start(program, place, &start, folder.dir.as_fd(), beside)
             .map_err(|error| not_started(&error))?;
         let missing = process.confined()?;
         if self.missing.set(missing).is_ok() {
@@ -82,10 +125,16 @@ impl Readers {
     }
 }
 
-impl TenantFiles for Readers {
-    fn rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
-        let mut process = self.start(folder, ReaderJob::Rules(bounds), None)?;
-        let count = process.count(bounds)?;
+impl Readers {
+    fn read_rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
+        let inotify = self.folders.get().map(|folders| folders.descriptor(&folder.path, folder.inode));
+        let inotify = inotify.transpose().unwrap_or_else(|error| {
+            self.report_not_watched(folder, &error.to_string());
+            None
+        });
+        let beside = inotify.as_ref().map(|inotify| inotify.as_fd());
+        let mut process = self.start(folder, ReaderJob::Rules(bounds), beside)?;
+        let count = process.count(bounds, |why| self.report_not_watched(folder, why))?;
         let mut left = bounds.bytes;
         let mut texts = Vec::with_capacity(count);
         for _ in 0..count {
@@ -97,21 +146,48 @@ impl TenantFiles for Readers {
         Ok(texts)
     }
 
-    fn module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread> {
+    fn read_module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread> {
         let copy = ModuleCopy::new().map_err(|error| not_started(&error))?;
         let job = ReaderJob::Module { name: name.to_owned(), most };
-        let mut process = self.start(folder, job, Some(&copy))?;
+        let mut process = self.start(folder, job, Some(copy.as_fd()))?;
         let length = process.module_length()?;
         process.done();
         copy.sealed(length?, most)
     }
 
-    fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
+    fn read_names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
         let mut process = self.start(folder, ReaderJob::Names(bounds), None)?;
-        let count = process.count(bounds)?;
+        let count = process.count(bounds, |_| {})?;
         let names = (0..count).map(|_| process.name()).collect::<Result<_, _>>()?;
         process.done();
         Ok(names)
+    }
+
+    fn report_not_watched(&self, folder: &TenantFolder, error: &str) {
+        let (folder, error) = (Some(folder.path.clone().into()), error.into());
+        self.observer.report(&Report::new(What::NotWatched { folder, error }));
+    }
+
+    /// Has what was not read for want of time read again later.
+    fn or_again<T>(&self, folder: &TenantFolder, read: Result<T, Unread>) -> Result<T, Unread> {
+        if read.is_err() && self.places.is_slow(folder.user.uid) {
+            self.again.ask();
+        }
+        read
+    }
+}
+
+impl TenantFiles for Readers {
+    fn rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
+        self.or_again(folder, self.read_rules(folder, bounds))
+    }
+
+    fn module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread> {
+        self.or_again(folder, self.read_module(folder, name, most))
+    }
+
+    fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
+        self.read_names(folder, bounds)
     }
 }
 

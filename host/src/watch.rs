@@ -1,22 +1,24 @@
 //! FileWatch: notices that a file changed from which the configuration was read.
 
 mod trail;
+mod user_folders;
 
 use std::collections::{HashMap, HashSet};
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
-use postern_config::{Activity, ConfigReading};
-use postern_core::{Observer, Report, What};
+use postern_config::{Activity, Config, ConfigReading, OpenError};
+use postern_core::{ModuleSource, Observer, Report, What};
 use postern_text::panic::PastPanic;
+use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use trail::Trails;
+pub(crate) use user_folders::{UserFolders, WATCHED};
 
 /// The notifications about files.
 #[derive(Debug, Default)]
@@ -66,6 +68,28 @@ impl Noticed {
         }
     }
 
+    /// Anything may have changed.
+    fn note_loss(&self) {
+        lock(&self.unfinished).clear();
+        self.changed.notify_one();
+    }
+
+    /// These are different now.
+    fn note_change(&self, paths: &[PathBuf]) {
+        lock(&self.unfinished).retain(|path, _| !paths.contains(path));
+        self.changed.notify_one();
+    }
+
+    /// A process has written to these, and may write more.
+    fn note_writing(&self, paths: impl IntoIterator<Item = PathBuf>) {
+        let now = Instant::now();
+        let was_none = self.patience().is_none();
+        lock(&self.unfinished).extend(paths.into_iter().map(|path| (path, now)));
+        if was_none {
+            self.written.notify_one();
+        }
+    }
+
     /// Waits for no file in this folder: it is another one now.
     fn forget_folder(&self, dir: &Path) {
         lock(&self.unfinished).retain(|path, _| path.parent() != Some(dir));
@@ -94,6 +118,37 @@ struct Paths {
     /// The folders of rules, one for each tenant.
     rules_dirs: Vec<PathBuf>,
     files: Vec<PathBuf>,
+    /// Of tenants with users of their own: only the way there is watched here, and what is in them by [`UserFolders`].
+    user_dirs: Vec<PathBuf>,
+}
+
+impl Paths {
+    fn of(config: &Config, reading: &ConfigReading) -> Self {
+        let mut paths = Self::default();
+        paths.rules_dirs.push(config.rules_dir.clone());
+        for tenant in &config.tenants {
+            let dir = tenant.rules_dir.clone();
+            if tenant.user.is_none() {
+                paths.rules_dirs.push(dir);
+            } else if !matches!(config.trust.open_others_folder(&dir), Err(OpenError::Distrust(_))) {
+                paths.user_dirs.push(dir);
+            }
+            // Else the way to it may be its user's, who could have it lead anywhere.
+        }
+        let is_of_user = |file: &Path| {
+            let is_in = |dir: &Path| config.tenants.iter().any(|of| of.user.is_some() && of.rules_dir == dir);
+            file.parent().is_some_and(is_in)
+        };
+        for rule in &config.rules {
+            if let ModuleSource::File(module) = &rule.module
+                && config.tenant(&rule.id.tenant).is_none_or(|tenant| tenant.user.is_none())
+            {
+                paths.files.push(module.clone());
+            }
+        }
+        paths.files.extend(reading.files.iter().filter(|file| !is_of_user(file)).cloned());
+        paths
+    }
 }
 
 /// Which folder it is: another of the same name is another.
@@ -102,7 +157,7 @@ struct Identity {
     device: u64,
     inode: u64,
     /// The numbers of one that was removed may be another's.
-    created: Option<SystemTime>,
+    created: Option<(i64, u32)>,
 }
 
 /// Which files in the watched folders matter.
@@ -124,8 +179,7 @@ impl FileWatch {
                 // If events were lost, anything may have changed.
                 let is_lost = event.as_ref().map_or(true, Event::need_rescan);
                 if is_lost {
-                    lock(&noticed.unfinished).clear();
-                    return noticed.changed.notify_one();
+                    return noticed.note_loss();
                 }
                 let Ok(event) = event else { return };
                 let of_interest = lock(&of_interest);
@@ -133,15 +187,9 @@ impl FileWatch {
                     return;
                 }
                 if is_change(&event.kind) {
-                    lock(&noticed.unfinished).retain(|path, _| !event.paths.contains(path));
-                    noticed.changed.notify_one();
+                    noticed.note_change(&event.paths);
                 } else if is_writing(&event.kind) {
-                    let now = Instant::now();
-                    let was_none = noticed.patience().is_none();
-                    lock(&noticed.unfinished).extend(event.paths.into_iter().map(|path| (path, now)));
-                    if was_none {
-                        noticed.written.notify_one();
-                    }
+                    noticed.note_writing(event.paths);
                 }
             }
         });
@@ -187,10 +235,8 @@ impl FileWatch {
     pub(crate) fn follow(&self, file: &Path, reading: &ConfigReading, activity: &Activity) -> bool {
         let paths = match &reading.config {
             Some(config) => {
-                let modules = config.module_files().map(Path::to_owned);
-                let files = modules.chain(reading.files.iter().cloned()).collect();
-                let rules_dirs = config.rules_dirs().map(Path::to_owned).collect();
-                Paths { rules_dirs, files }
+                let of = || Ok(Paths::of(config, reading));
+                activity.read(file, of).unwrap_or_else(|_| lock(&self.watched).paths.clone())
             }
             None => lock(&self.watched).paths.clone(),
         };
@@ -201,6 +247,9 @@ impl FileWatch {
         let rules_dirs: HashSet<_> = paths.rules_dirs.iter().filter_map(|dir| follow(dir)).collect();
         for path in &paths.files {
             follow(path);
+        }
+        for dir in &paths.user_dirs {
+            follow(dir);
         }
         let Trails { names, mut dirs, .. } = trails;
         dirs.extend(rules_dirs.iter().cloned());
@@ -259,9 +308,15 @@ fn identified(dirs: HashSet<PathBuf>) -> Vec<(PathBuf, Option<Identity>)> {
 }
 
 impl Identity {
+    /// Without asking a disk that may hang: none of this changes.
     fn of(dir: &Path) -> Option<Self> {
-        let metadata = dir.metadata().ok()?;
-        Some(Self { device: metadata.dev(), inode: metadata.ino(), created: metadata.created().ok() })
+        let stat = statx(CWD, dir, AtFlags::STATX_DONT_SYNC, StatxFlags::INO | StatxFlags::BTIME).ok()?;
+        let created = (stat.stx_mask & StatxFlags::BTIME.bits() != 0).then_some(stat.stx_btime);
+        Some(Self {
+            device: makedev(stat.stx_dev_major, stat.stx_dev_minor),
+            inode: stat.stx_ino,
+            created: created.map(|at| (at.tv_sec, at.tv_nsec)),
+        })
     }
 }
 

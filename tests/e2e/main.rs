@@ -31,6 +31,7 @@ mod set_door;
 mod slow;
 mod sources;
 mod strict;
+mod tenant_user;
 mod tenants;
 mod tokens;
 mod unprivileged;

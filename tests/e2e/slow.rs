@@ -206,18 +206,33 @@ fn a_folder_that_is_replaced_is_noticed_and_so_is_what_changes_in_the_new_one() 
 }
 
 /// A disk that hangs; mounted as long as this lives.
-struct HungDisk {
+pub(crate) struct HungDisk {
     server: Child,
     folder: TempDir,
+}
+
+/// What becomes of what is waiting for a disk that hangs, if it is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiter {
+    /// It ends: the disk never took its request.
+    Ends,
+    /// It stays until the disk answers.
+    Stays,
 }
 
 impl HungDisk {
     /// None where no file system in user space can be mounted.
     fn mount(contents: &str) -> Option<Self> {
+        Self::mount_for(contents, Waiter::Ends)
+    }
+
+    /// None where no file system in user space can be mounted.
+    pub(crate) fn mount_for(contents: &str, waiter: Waiter) -> Option<Self> {
         let folder = TempDir::with_prefix("postern-hung-").expect("a temporary folder");
         let server = include_str!("slow/hung_disk.py");
         let mut command = Command::new("python3");
         command.args(["-c", server]).arg(folder.path()).arg(contents).stdout(Stdio::piped());
+        command.args((waiter == Waiter::Stays).then_some("takes"));
         let mut disk = Self { server: command.spawn().expect("python3 is there"), folder };
         let mut line = String::new();
         let told = BufReader::new(disk.server.stdout.as_mut().expect("it is ours")).read_line(&mut line);
@@ -235,13 +250,18 @@ impl HungDisk {
 }
 
 impl HungDisk {
+    /// Where it is mounted.
+    pub(crate) fn dir(&self) -> &Path {
+        self.folder.path()
+    }
+
     /// The path of a file on it.
     fn file(&self) -> PathBuf {
         self.folder.path().join("a.toml")
     }
 
     /// It answers again.
-    fn thaw(&self) {
+    pub(crate) fn thaw(&self) {
         kill_process(Pid::from_child(&self.server), Signal::USR1).expect("it runs");
     }
 }

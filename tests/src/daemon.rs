@@ -22,6 +22,9 @@ use crate::lab::Lab;
 use log::{Entry, Log};
 pub use roles::ProcessStatus;
 
+/// The longest file that is shown, in bytes.
+const MOST_SHOWN: u64 = 1 << 20;
+
 /// A configuration that a daemon can be started with.
 #[derive(Debug)]
 pub struct Setup<'lab> {
@@ -473,6 +476,8 @@ fn show(path: &Path, text: &mut String) {
         let mut files: Vec<_> = files.flatten().map(|file| file.path()).collect();
         files.sort();
         files.iter().for_each(|file| show(file, text));
+    } else if path.metadata().is_ok_and(|file| !file.is_file() || file.len() > MOST_SHOWN) {
+        let _ = writeln!(text, "--- {} is no file, or a long one", path.display());
     } else if let Ok(contents) = fs::read_to_string(path) {
         let _ = write!(text, "--- {}\n{contents}\n", path.display());
     }

@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, RuleSpec, TenantId, WatchGrant,
-    check_doors as check_doors_of_net,
+    Bounds, DoorId, GuardDoor, NetDoor, RuleSpec, TenantId, WatchGrant, check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
 use serde::{Deserialize, Serialize};
@@ -390,19 +389,6 @@ impl Config {
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
             sandbox,
         }
-    }
-
-    /// The folders of all tenants' rule files, the host's first.
-    pub fn rules_dirs(&self) -> impl Iterator<Item = &Path> {
-        [&*self.rules_dir].into_iter().chain(self.tenants.iter().map(|tenant| &*tenant.rules_dir))
-    }
-
-    /// Every file that this configuration was read from or names: what to watch for changes.
-    pub fn module_files(&self) -> impl Iterator<Item = &Path> {
-        self.rules.iter().filter_map(|rule| match &rule.module {
-            ModuleSource::File(path) => Some(path.as_path()),
-            ModuleSource::Stock(_) => None,
-        })
     }
 }
 

@@ -21,7 +21,8 @@ pub(crate) fn rule_files(dir: &TrustedFolder) -> io::Result<Vec<std::ffi::OsStri
 }
 
 /// Whether a file of this name is a rule file.
-pub(crate) fn is_rule_file(name: &OsStr) -> bool {
+#[must_use]
+pub fn is_rule_file(name: &OsStr) -> bool {
     let is_hidden = name.as_encoded_bytes().starts_with(b".");
     !is_hidden && Path::new(name).extension().is_some_and(|extension| extension == "toml")
 }

@@ -186,3 +186,159 @@ fn not_regular() -> Unread {
 fn link() -> Unread {
     Unread::new("is a link, and none is followed in a tenant's folder", "put the file itself there")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::fd::AsFd as _;
+    use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+
+    use rustix::fs::{CWD, mknodat};
+    use rustix::process::geteuid;
+
+    use super::*;
+
+    const BOUNDS: FolderBounds = FolderBounds { files: 3, bytes: 2 << 20 };
+
+    /// A folder, and one beside it.
+    struct Folder {
+        dir: tempfile::TempDir,
+    }
+
+    impl Folder {
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            for name in ["a", "b", "a/sub"] {
+                fs::create_dir(dir.path().join(name)).unwrap();
+                fs::set_permissions(dir.path().join(name), Permissions::from_mode(0o755)).unwrap();
+            }
+            let folder = Self { dir };
+            folder.write("a/x.toml", b"text");
+            folder.write("b/y.toml", b"text");
+            folder
+        }
+
+        fn at(&self, name: &str) -> std::path::PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) {
+            fs::write(self.at(name), bytes).unwrap();
+            self.set(name, 0o644);
+        }
+
+        fn set(&self, name: &str, mode: u32) {
+            fs::set_permissions(self.at(name), Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn with<T>(&self, trust: Trust, read: impl FnOnce(FolderFiles<'_>) -> T) -> T {
+            let path = self.at("a");
+            let (dir, _) = Trust::Anybody.open_others_folder(&path).unwrap();
+            let uid = geteuid().as_raw();
+            read(FolderFiles { dir: dir.as_fd(), path: &path, user: "web", uid, trust })
+        }
+
+        /// What a rule file says, or what is said of it.
+        fn text(&self, name: impl AsRef<OsStr>) -> String {
+            let text = self.with(Trust::Strict, |files| files.text(name.as_ref(), u64::MAX));
+            let said = text.unwrap_or_else(|unread| unread.to_string());
+            said.replace(&format!("{}/", self.dir.path().display()), "")
+        }
+
+        fn names(&self, bounds: FolderBounds) -> Result<Vec<OsString>, String> {
+            let said =
+                |unread: Unread| unread.to_string().replace(&format!("{}/", self.dir.path().display()), "");
+            self.with(Trust::Strict, |files| files.names(bounds)).map_err(said)
+        }
+    }
+
+    #[test]
+    fn what_is_in_the_folder_is_read_and_nothing_else() {
+        let folder = Folder::new();
+        assert_eq!(folder.text("x.toml"), "text");
+        for (name, target) in
+            [("out", "../b/y.toml"), ("away", "/etc/passwd"), ("in", "x.toml"), ("none", "no")]
+        {
+            symlink(target, folder.at("a").join(name)).unwrap();
+            let link = "is a link, and none is followed in a tenant's folder; put the file itself there";
+            assert_eq!(folder.text(name), link, "{name}");
+        }
+        // Of more than one part it is no name, wherever it leads to.
+        for name in ["../b/y.toml", "/etc/passwd"] {
+            assert!(folder.text(name).starts_with("cannot be read"), "{name}: {}", folder.text(name));
+        }
+        symlink("../b", folder.at("a/way")).unwrap();
+        assert!(folder.text("way/y.toml").starts_with("is a link"), "{}", folder.text("way/y.toml"));
+        assert!(folder.text("no.toml").ends_with("; check its name"), "{}", folder.text("no.toml"));
+    }
+
+    #[test]
+    fn only_regular_files_are_opened_and_none_that_is_too_long() {
+        let folder = Folder::new();
+        mknodat(CWD, folder.at("a/pipe"), FileType::Fifo, Mode::RUSR | Mode::WUSR, 0).unwrap();
+        std::os::unix::net::UnixListener::bind(folder.at("a/socket")).unwrap();
+        for name in ["pipe", "socket", "sub", ".", ".."] {
+            assert_eq!(folder.text(name), "is not a regular file; put a file there", "{name}");
+        }
+        folder.write("a/long", b"");
+        File::options().write(true).open(folder.at("a/long")).unwrap().set_len(4 << 30).unwrap();
+        assert_eq!(folder.text("long"), "is longer than 1048576 bytes; make it shorter");
+        let left = folder.with(Trust::Strict, |files| files.text("x.toml".as_ref(), 3));
+        assert_eq!(left.unwrap_err().what, "is longer than 3 bytes");
+        folder.write("a/bytes", b"\xff");
+        assert_eq!(folder.text("bytes"), "is not UTF-8 text; write it as UTF-8");
+        // One that says that it is empty and is not, as those of procfs.
+        let mut copied = Vec::new();
+        let (dir, _) = Trust::Anybody.open_others_folder(Path::new("/proc/self")).unwrap();
+        let files =
+            FolderFiles { dir: dir.as_fd(), path: Path::new("/"), user: "", uid: 0, trust: Trust::Anybody };
+        let read = files.copy("status".as_ref(), 100, &mut copied);
+        assert_eq!(read.unwrap_err().what, "is longer than 100 bytes");
+        assert_eq!(copied.len(), 101);
+    }
+
+    #[test]
+    fn counts_and_sizes_are_looked_at_before_anything_is_read() {
+        let folder = Folder::new();
+        let odd = OsString::from_vec(b"n\n\x1b[31m\xff.toml".to_vec());
+        fs::write(folder.at("a").join(&odd), "").unwrap();
+        for name in ["a/.hidden.toml", "a/readme"] {
+            folder.write(name, b"");
+        }
+        fs::create_dir(folder.at("a/folder.toml")).unwrap();
+        let names = ["folder.toml".into(), odd, "x.toml".into()];
+        assert_eq!(folder.names(BOUNDS).unwrap(), names);
+        folder.write("a/z.toml", b"");
+        assert_eq!(folder.names(BOUNDS).unwrap_err(), "has more than 3 rules; take some away");
+        fs::remove_file(folder.at("a/z.toml")).unwrap();
+        folder.write("a/x.toml", &[b'#'; 1 << 20]);
+        assert_eq!(folder.names(BOUNDS).unwrap().len(), 3);
+        let less = FolderBounds { bytes: (1 << 20) - 1, ..BOUNDS };
+        let refused =
+            "has rule files of more than 1048575 bytes together; take some away, or make them shorter";
+        assert_eq!(folder.names(less).unwrap_err(), refused);
+    }
+
+    #[test]
+    fn what_others_could_write_is_not_read() {
+        let folder = Folder::new();
+        folder.set("a/x.toml", 0o646);
+        let refused = "others than its owner may write it, and could change who gets in; chmod go-w a/x.toml";
+        assert_eq!(folder.text("x.toml"), refused);
+        assert_eq!(folder.with(Trust::Anybody, |files| files.text("x.toml".as_ref(), 9)).unwrap(), "text");
+        folder.set("a/x.toml", 0o664);
+        assert_eq!(folder.text("x.toml"), refused);
+        folder.set("a", 0o775);
+        let refused = "others than its owner may write it, and could put other files there; chmod go-w a";
+        assert_eq!(
+            folder.names(BOUNDS).unwrap_err().replace(&folder.at("a").display().to_string(), "a"),
+            refused
+        );
+        folder.set("a", 0o755);
+        if chown(folder.at("a/x.toml"), Some(1234), None).is_ok() {
+            folder.set("a/x.toml", 0o644);
+            let refused = "belongs to user 1234, who could change who gets in; chown web a/x.toml";
+            assert_eq!(folder.text("x.toml"), refused);
+        }
+    }
+}

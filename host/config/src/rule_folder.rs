@@ -20,9 +20,7 @@ use crate::tenant_user::TenantUser;
 use crate::trust::{OpenError, Trust};
 
 /// Most rule files of one owner.
-pub(crate) const MAX_RULES: usize = 65_536;
-/// Bytes of all rule files of a tenant with a user of its own.
-const MAX_BYTES: u64 = 64 << 20;
+pub(crate) const MAX_RULES: usize = FolderBounds::LARGEST.files;
 /// Tenants whose folders are read at once.
 const MOST_AT_ONCE: usize = 16;
 
@@ -110,12 +108,12 @@ impl Folders<'_> {
     ) -> FolderReading {
         let Self { trust, activity, files } = *self;
         let (tenant, dir) = (&tenant.id, &*tenant.rules_dir);
-        let (folder, inode) = match activity.read(dir, || TenantFolder::open(dir, user, trust)) {
+        let folder = match activity.read(dir, || TenantFolder::open(dir, user, trust)) {
             Ok(opened) => opened,
             Err(error) => return FolderReading::not_opened(dir, error, mistakes),
         };
-        let identity = inode.into();
-        let bounds = FolderBounds { files: ceilings.rules, bytes: MAX_BYTES };
+        let identity = folder.inode.into();
+        let bounds = FolderBounds { files: ceilings.rules, ..FolderBounds::LARGEST };
         let texts = match activity.read(dir, || Ok(files.rules(&folder, bounds).and_then(checked))) {
             Ok(Ok(texts)) => texts,
             Ok(Err(unread)) => {

@@ -24,6 +24,8 @@ pub struct TenantFolder {
     pub path: PathBuf,
     /// The folder.
     pub dir: OwnedFd,
+    /// Which one it is: its device and inode.
+    pub inode: (u64, u64),
     /// Whose it is.
     pub user: TenantUser,
     /// Whether files count that other users could write.
@@ -31,13 +33,13 @@ pub struct TenantFolder {
 }
 
 impl TenantFolder {
-    /// Opens the one at `path`, which may be this user's; the way there may not. And which one it is, by its device and inode.
+    /// Opens the one at `path`, which may be this user's; the way there may not.
     ///
     /// # Errors
     /// If there is no such folder, or others could have put it there.
-    pub fn open(path: &Path, user: &TenantUser, trust: Trust) -> Result<(Self, (u64, u64)), OpenError> {
+    pub fn open(path: &Path, user: &TenantUser, trust: Trust) -> Result<Self, OpenError> {
         let (dir, inode) = trust.open_others_folder(path)?;
-        Ok((Self { path: path.to_owned(), dir, user: user.clone(), trust }, inode))
+        Ok(Self { path: path.to_owned(), dir, inode, user: user.clone(), trust })
     }
 }
 
@@ -49,6 +51,11 @@ pub struct FolderBounds {
     pub files: usize,
     /// Most bytes of all of them together.
     pub bytes: u64,
+}
+
+impl FolderBounds {
+    /// No folder may have more.
+    pub const LARGEST: Self = Self { files: 65_536, bytes: 64 << 20 };
 }
 
 /// A rule file as it was read.
@@ -92,6 +99,24 @@ pub trait TenantFiles: fmt::Debug + Send + Sync {
     /// # Errors
     /// As [`TenantFiles::rules`].
     fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread>;
+}
+
+/// Reads nothing: to every folder there is no rule.
+#[derive(Clone, Copy, Debug)]
+pub struct NoFiles;
+
+impl TenantFiles for NoFiles {
+    fn rules(&self, _folder: &TenantFolder, _bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
+        Ok(Vec::new())
+    }
+
+    fn module(&self, _folder: &TenantFolder, _name: &OsStr, _most: u64) -> Result<Vec<u8>, Unread> {
+        Err(Unread::new("is not read", "read the configuration as a whole"))
+    }
+
+    fn names(&self, _folder: &TenantFolder, _bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
+        Ok(HashSet::new())
+    }
 }
 
 /// Reads with the rights of this process, and only what belongs to the user of this process.

@@ -100,3 +100,86 @@ pub(crate) fn conflicts(file: &Path, tenants: &[Tenant], processes: Option<u32>)
     }
     mistakes
 }
+
+#[cfg(test)]
+mod tests {
+    use postern_core::TenantId;
+
+    use super::*;
+    use crate::activity::Activity;
+    use crate::config::Config;
+    use crate::tenant_files::OwnFiles;
+    use crate::trust::Trust;
+
+    const START: &str = "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\n";
+
+    /// The mistakes in the text of a postern.toml.
+    fn check(text: &str, expected: &[&str]) {
+        let reading = Config::of_texts(Path::new("postern.toml"), text, &[]);
+        let said: Vec<_> = reading.mistakes.iter().map(ToString::to_string).collect();
+        assert_eq!(said, expected, "{text}");
+    }
+
+    #[test]
+    fn each_tenant_has_an_account_that_nobody_else_has() {
+        let of = |name: &str, user: &str| format!("[tenants.{name}]\nrules = \"{name}\"\nuser = {user}\n");
+        check(&format!("{START}{}{}", of("a", "\"daemon\""), of("b", "\"bin\"")), &[]);
+        check(
+            &format!("{START}{}", of("a", "\"nobody-of-postern\"")),
+            &[
+                "postern.toml:6: tenants.a.user: this machine has no account `nobody-of-postern`; make one, or leave the key out",
+            ],
+        );
+        check(
+            &format!("{START}{}{}", of("a", "\"root\""), of("b", "\"nobody\"")),
+            &[
+                "postern.toml:6: tenants.a.user: `root` may read every file of this machine; name an account of the tenant's own",
+                "postern.toml:9: tenants.b.user: as `nobody` modules of all tenants are compiled; name an account of the tenant's own",
+            ],
+        );
+        check(
+            &format!("{START}{}{}", of("a", "\"daemon\""), of("b", "\"daemon\"")),
+            &[
+                "postern.toml:9: tenants.b.user: `daemon` is the user of tenant a already, and either could write the other's rules; give each its own",
+            ],
+        );
+        check(
+            &format!("user = \"daemon\"\n{START}{}", of("a", "\"daemon\"")),
+            &[
+                "postern.toml:7: tenants.a.user: `daemon` is the user of the daemon's own processes; name an account of the tenant's own",
+            ],
+        );
+        check(
+            &format!("{START}{}", of("a", "7")),
+            &["postern.toml:6: tenants.a.user: is a number; write a text in quotes"],
+        );
+    }
+
+    #[test]
+    fn who_cannot_be_had_is_nobody_as_whom_anything_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        for folder in ["rules", "a"] {
+            std::fs::create_dir(at(folder)).unwrap();
+        }
+        std::fs::write(at("a/x.toml"), "garbage").unwrap();
+        let read = |user: &str| {
+            let text = format!("{START}[tenants.a]\nrules = \"a\"\nuser = \"{user}\"\n");
+            std::fs::write(at("postern.toml"), text).unwrap();
+            Config::read(&at("postern.toml"), Trust::Anybody, &OwnFiles, &Activity::default())
+        };
+        // A mistake in the key: the folder is not read as the host's is.
+        let wrong = read("nobody-of-postern");
+        assert_eq!((wrong.mistakes.len(), wrong.all_mistakes().len()), (1, 1), "{:?}", wrong.mistakes);
+        // No mistake, and not to be had here: that tenant's alone.
+        let other = read("daemon");
+        assert!(other.mistakes.is_empty() && other.files.is_empty());
+        let of_a = &other.mistakes_of_tenants[&TenantId::new("a")];
+        assert_eq!(of_a.len(), 1);
+        assert!(
+            of_a[0].what.starts_with("is not read as `daemon`: this process is user"),
+            "{}",
+            of_a[0].what
+        );
+    }
+}

@@ -1,15 +1,17 @@
 //! LocalOrigin: configurations from files of this process.
 
 use std::collections::HashSet;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
-use postern_config::{Activity, Config, ConfigReading, ConfigSource, Doing, OneTime, ProcessUser, RuleFile};
-use postern_core::{GuardDoor, Observer, RuleId};
+use postern_config::{
+    Activity, Config, ConfigReading, ConfigSource, Doing, NoFiles, OneTime, ProcessUser, RuleFile,
+};
+use postern_core::{GuardDoor, Observer, Report, RuleId, What};
 use postern_sandbox::CodeSource;
 use postern_text::panic::PastPanic;
 
+use super::presence::Presence;
 use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines, mistake_of_strict};
 use crate::advice::advice;
 use crate::module_code::CodeProvider;
@@ -31,6 +33,7 @@ struct Shared {
     source: Arc<dyn ConfigSource>,
     /// Reads the files of tenants with users of their own.
     readers: Readers,
+    presence: Presence,
     /// Given before anything is loaded.
     code: OnceLock<Arc<dyn CodeProvider>>,
     observer: Arc<dyn Observer>,
@@ -74,9 +77,14 @@ impl LocalOrigin {
     pub(crate) fn without_code(source: Arc<dyn ConfigSource>, observer: Arc<dyn Observer>) -> Self {
         let facts = OriginFacts::of(&*source);
         let (code, missing, watch) = (OnceLock::new(), OnceLock::new(), OnceLock::new());
-        let readers = Readers::new(Arc::clone(&observer));
-        let shared =
-            Arc::new(Shared { source, readers, code, observer, noticed: Arc::default(), missing, watch });
+        let noticed: Arc<Noticed> = Arc::default();
+        let readers = {
+            let noticed = Arc::clone(&noticed);
+            // Nothing changes when a disk answers again.
+            Readers::new(Arc::clone(&observer), move || noticed.changed.notify_one())
+        };
+        let presence = Presence::default();
+        let shared = Arc::new(Shared { source, readers, presence, code, observer, noticed, missing, watch });
         Self { shared, facts, under_way: Mutex::default() }
     }
 
@@ -117,6 +125,11 @@ impl LocalOrigin {
     /// Which barriers are not around those who read tenants' files, in words; none if nothing was read by one yet.
     pub(crate) fn missing_around_readers(&self) -> Option<&[String]> {
         self.shared.readers.missing_barriers()
+    }
+
+    /// Which of these files of rules are not there any more. May never return.
+    pub(crate) fn gone_of(&self, files: &[PathBuf]) -> Vec<bool> {
+        self.shared.presence.gone(files, &self.shared.readers)
     }
 
     /// How many preparations read a file at this moment, or hang there.
@@ -162,7 +175,9 @@ impl Origin for LocalOrigin {
     fn in_force(&self, _table: u32, _kept: &[u32]) {}
 
     fn gone(&self, rules: &[RuleFile]) -> Option<HashSet<RuleId>> {
-        Some(rules.iter().filter(|rule| is_gone(&rule.file)).map(|rule| rule.id.clone()).collect())
+        let files: Vec<_> = rules.iter().map(|rule| rule.file.clone()).collect();
+        let gone = rules.iter().zip(self.gone_of(&files)).filter(|(_, is_gone)| *is_gone);
+        Some(gone.map(|(rule, _)| rule.id.clone()).collect())
     }
 
     fn claim(&self, _table: u32, _rule: u32, line: &OneTime) -> Result<(), String> {
@@ -173,7 +188,12 @@ impl Origin for LocalOrigin {
 impl Shared {
     fn start_watch(&self) -> Option<FileWatch> {
         // A source that is not watched is reloaded by a signal only, as with knockd.
-        self.source.watched().and_then(|_| FileWatch::start(&self.noticed, Arc::clone(&self.observer)))
+        self.source.watched()?;
+        if let Err(error) = self.readers.watch(&self.noticed) {
+            let error = error.to_string().into();
+            self.observer.report(&Report::new(What::NotWatched { folder: None, error }));
+        }
+        FileWatch::start(&self.noticed, Arc::clone(&self.observer))
     }
 }
 
@@ -197,6 +217,12 @@ impl LocalPreparation {
             }
         }
         self.outdate_older();
+        if let Some(config) = &reading.config {
+            shared.presence.note(config);
+            if !activity.is_overtaken() {
+                readers.follow(config);
+            }
+        }
         if reading.config.as_ref().is_some_and(|config| config.sandbox.is_strict) {
             let missing = shared.missing.get().map_or(&[][..], Vec::as_slice);
             reading.mistakes.extend(mistake_of_strict(source.file(), missing));
@@ -213,10 +239,11 @@ impl LocalPreparation {
         self.activity.read(source.file(), look).unwrap_or_default()
     }
 
-    /// Reads the configuration as it is now, and reports nothing, for it will be read again. May never return.
+    /// Reads the configuration as it is now, but for the rules of tenants with users of their own; and reports nothing, for it will be read again.
+    /// May never return.
     pub(crate) fn glance(&self) -> ConfigReading {
         self.precede();
-        self.shared.source.read(&self.shared.readers, &self.activity, &())
+        self.shared.source.read(&NoFiles, &self.activity, &())
     }
 
     /// Nobody waits any more for the modules that this one has.
@@ -278,10 +305,4 @@ impl Preparation for LocalPreparation {
 fn read_by(under_way: &[Weak<LocalPreparation>]) -> Vec<PathBuf> {
     let doing = under_way.iter().filter_map(Weak::upgrade).flat_map(|preparation| preparation.doing_now());
     doing.filter_map(|doing| doing.reads().map(Path::to_owned)).collect()
-}
-
-/// Whether there is no such file any more.
-pub(crate) fn is_gone(file: &Path) -> bool {
-    let gone = [ErrorKind::NotFound, ErrorKind::NotADirectory];
-    file.symlink_metadata().is_err_and(|error| gone.contains(&error.kind()))
 }

@@ -16,11 +16,11 @@ const MOST_OF_USER: usize = 4;
 /// Of one user, those that were killed and are still there.
 const MOST_STUCK: usize = 2;
 /// How long a reader may take: thousands of files on a busy machine, many times over.
-const WALL: Duration = Duration::from_secs(10);
+const WALL: Duration = Duration::from_secs(5);
 /// How long if one of the same user took longer than that a moment ago: each reload waits for it, with what others changed.
 const WALL_AFTER_SLOW: Duration = Duration::from_secs(2);
-/// How long such a moment is.
-const SLOW_FOR: Duration = Duration::from_secs(60);
+/// How long such a moment is, and after how long what was not read in time is read again.
+pub(super) const SLOW_FOR: Duration = Duration::from_secs(60);
 
 /// Who reads at this moment.
 #[derive(Debug, Default)]
@@ -76,8 +76,9 @@ impl Place {
             }
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
-                let what = "is not read: other files are being read, and take too long".to_owned();
-                return Err(Unread::new(&what, "see to the disks that tenants' files are on"));
+                state.user(uid).slow_since = Some(now);
+                let what = "is not read: other files are being read, and take too long";
+                return Err(Unread::new(what, "see to the disks that tenants' files are on"));
             };
             state = places.freed.wait_timeout(state, left).past_panic().0;
         }
@@ -123,6 +124,11 @@ impl Drop for Place {
 }
 
 impl Places {
+    /// Whether a reader of this user took too long, or found no place, and none has been in time since.
+    pub(super) fn is_slow(&self, uid: u32) -> bool {
+        self.lock().users.get(&uid).is_some_and(|of_user| of_user.slow_since.is_some() || of_user.stuck > 0)
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().past_panic()
     }

@@ -15,7 +15,8 @@ pub(super) const MOST_TEXT: usize = 1000;
 /// Most barriers.
 pub(super) const MOST_BARRIERS: usize = 32;
 
-/// What is to be done, and as whom. Beside it stand the folder's descriptor and, for a module, that of an empty file for its bytes.
+/// What is to be done, and as whom. Beside it stand the folder's descriptor and, for rules, an inotify descriptor that is to watch it if there is
+/// one; for a module, that of an empty file for its bytes.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReaderStart {
@@ -54,6 +55,8 @@ pub(super) enum ReaderJob {
 pub(super) enum FromReader {
     /// First of all: it is the user, and these barriers are not around it.
     Confined { missing: Vec<String> },
+    /// The folder is not watched.
+    NotWatched(String),
     /// So many rule files are there.
     Count(usize),
     /// The next of them is being read, or was found.

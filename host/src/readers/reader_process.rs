@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, PipeReader, Read as _, Seek as _, pipe};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -56,7 +56,7 @@ struct Alarm {
 pub(super) struct ModuleCopy(File);
 
 impl ReaderProcess {
-    /// Starts one in a folder, with a file for a module's bytes if it is to read one.
+    /// Starts one in a folder, with what its job needs beside that.
     ///
     /// # Errors
     /// If the system has no process or no thread for it.
@@ -65,7 +65,7 @@ impl ReaderProcess {
         place: Place,
         start: &ReaderStart,
         folder: BorrowedFd<'_>,
-        copy: Option<&ModuleCopy>,
+        beside: Option<BorrowedFd<'_>>,
     ) -> io::Result<Self> {
         let (mut command, link) = program.command(Role::Reader)?;
         let (words, its_words) = pipe()?;
@@ -88,7 +88,7 @@ impl ReaderProcess {
             alarm,
         };
         process.alarm = Alarm::set(process.pidfd()?, sender.clone(), deadline)?;
-        let descriptors: Vec<_> = [folder].into_iter().chain(copy.map(|copy| copy.0.as_fd())).collect();
+        let descriptors: Vec<_> = [folder].into_iter().chain(beside).collect();
         // If it died before it could read, that is found when it should answer.
         let _ = sender.send(start, &descriptors);
         Ok(process)
@@ -104,9 +104,20 @@ impl ReaderProcess {
         }
     }
 
-    /// How many rule files there are.
-    pub(super) fn count(&mut self, bounds: FolderBounds) -> Result<usize, Unread> {
-        match self.receive()? {
+    /// How many rule files there are; before, `not_watched` is told why the folder is not watched, if it is not.
+    pub(super) fn count(
+        &mut self,
+        bounds: FolderBounds,
+        not_watched: impl FnOnce(&str),
+    ) -> Result<usize, Unread> {
+        let answer = match self.receive()? {
+            FromReader::NotWatched(why) => {
+                not_watched(&clean(&why, MOST_TEXT));
+                self.receive()?
+            }
+            answer => answer,
+        };
+        match answer {
             FromReader::Count(count) if count <= bounds.files => Ok(count),
             FromReader::Refused(unread) => {
                 self.done();
@@ -230,6 +241,12 @@ impl Alarm {
 
     fn rang(&self) -> bool {
         self.rang.load(Ordering::Acquire)
+    }
+}
+
+impl AsFd for ModuleCopy {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

@@ -1,18 +1,21 @@
 //! ReaderRole: what a reader's process does. It becomes the user of a tenant, reads what it is told to of that tenant's folder, and ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use postern_config::{FolderFiles, Unread};
+use postern_config::{FolderBounds, FolderFiles, Unread};
 use postern_confine::{Account, Barrier, Confinement, Files, Held, Limits, SystemCalls};
 use postern_link::{Talk, TalkReceiver, TalkSender};
 use postern_text::{chain, clean, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::fs::inotify::add_watch;
+use rustix::process::{Signal, fchdir, set_parent_process_death_signal};
 
 use super::reader_messages::{FromReader, MOST_START, MOST_TEXT, ReaderJob, ReaderStart};
+use crate::watch::WATCHED;
 
 /// How long the other end may take to take an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -44,7 +47,7 @@ fn read() -> anyhow::Result<()> {
     let Some((start, descriptors)) = receiver.receive::<ReaderStart>(MOST_START)? else { return Ok(()) };
     let mut descriptors = descriptors.into_iter();
     let Some(folder) = descriptors.next() else { anyhow::bail!("it is given no folder") };
-    let copy = descriptors.next().map(File::from);
+    let beside = descriptors.next();
     let held = become_user(&start, folder.try_clone()?)?;
     // If that process ended before the signal of its death was asked for, which a change of user forgets, there is none.
     if is_over(&receiver)? {
@@ -54,7 +57,48 @@ fn read() -> anyhow::Result<()> {
     sender.send(&FromReader::Confined { missing: missing.collect() }, &[])?;
     let ReaderStart { path, user, account: (uid, _), trust, job } = start;
     let files = FolderFiles { dir: folder.as_fd(), path: &path, user: &user, uid, trust };
-    answer(&sender, files, job, copy)
+    match job {
+        ReaderJob::Module { name, most } => {
+            let Some(copy) = beside else { anyhow::bail!("it is given no file for the module") };
+            let length = files.copy(&name, most, &mut File::from(copy)).map_err(bounded);
+            Ok(sender.send(&FromReader::Module(length), &[])?)
+        }
+        ReaderJob::Names(bounds) => list(&sender, files, bounds, |_| Ok(())),
+        ReaderJob::Rules(bounds) => {
+            // Before it is read: what changes later is noticed.
+            if let Some(inotify) = beside
+                && let Err(error) = fchdir(&folder).and_then(|()| add_watch(inotify, ".", WATCHED))
+            {
+                sender.send(&FromReader::NotWatched(error.to_string()), &[])?;
+            }
+            let mut left = bounds.bytes;
+            list(&sender, files, bounds, |name| {
+                let text = files.text(name, left);
+                left -= text.as_ref().map_or(0, |text| text.len() as u64);
+                Ok(sender.send(&FromReader::Text(text.map_err(bounded)), &[])?)
+            })
+        }
+    }
+}
+
+/// Says which rule files there are, and has something done with each.
+fn list(
+    sender: &TalkSender,
+    files: FolderFiles<'_>,
+    bounds: FolderBounds,
+    mut each: impl FnMut(&OsStr) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let names = match files.names(bounds) {
+        Ok(names) => names,
+        Err(unread) => return Ok(sender.send(&FromReader::Refused(bounded(unread)), &[])?),
+    };
+    sender.send(&FromReader::Count(names.len()), &[])?;
+    for name in names {
+        // Said before it is read, which may hang.
+        sender.send(&FromReader::Name(name.clone()), &[])?;
+        each(&name)?;
+    }
+    Ok(())
 }
 
 /// Gives up everything but the folder.
@@ -86,42 +130,6 @@ fn become_user(start: &ReaderStart, folder: OwnedFd) -> anyhow::Result<Held> {
     anyhow::ensure!(account == Account::own(), "it cannot become user {uid}");
     anyhow::ensure!(held.holding().contains(&Barrier::Capabilities), "it keeps capabilities");
     Ok(held)
-}
-
-fn answer(
-    sender: &TalkSender,
-    files: FolderFiles<'_>,
-    job: ReaderJob,
-    copy: Option<File>,
-) -> anyhow::Result<()> {
-    let bounds = match job {
-        ReaderJob::Rules(bounds) | ReaderJob::Names(bounds) => bounds,
-        ReaderJob::Module { name, most } => {
-            let Some(mut copy) = copy else { anyhow::bail!("it is given no file for the module") };
-            let length = files.copy(&name, most, &mut copy).map_err(bounded);
-            return Ok(sender.send(&FromReader::Module(length), &[])?);
-        }
-    };
-    let names = match files.names(bounds) {
-        Ok(names) => names,
-        Err(unread) => return Ok(sender.send(&FromReader::Refused(bounded(unread)), &[])?),
-    };
-    sender.send(&FromReader::Count(names.len()), &[])?;
-    if matches!(job, ReaderJob::Names(_)) {
-        for name in names {
-            sender.send(&FromReader::Name(name), &[])?;
-        }
-        return Ok(());
-    }
-    let mut left = bounds.bytes;
-    for name in names {
-        // Said before it is read, which may hang.
-        sender.send(&FromReader::Name(name.clone()), &[])?;
-        let text = files.text(&name, left);
-        left -= text.as_ref().map_or(0, |text| text.len() as u64);
-        sender.send(&FromReader::Text(text.map_err(bounded)), &[])?;
-    }
-    Ok(())
 }
 
 fn bounded(Unread { what, remedy }: Unread) -> Unread {

@@ -23,7 +23,6 @@ use super::config_table::{ConfigTable, TableHolders};
 use super::files_notices::FilesNotices;
 use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
 use super::rule_numbers::RuleNumbers;
-use crate::origin::is_gone;
 use crate::origin::{
     LocalOrigin, LocalPreparation, NumberedReading, Numbers, Origin as _, OriginFacts, Preparation as _,
     mistake_of_strict,
@@ -397,15 +396,16 @@ impl ReadingService {
     }
 
     fn gone(&self, engine: u64) -> Vec<u32> {
-        let files: Vec<(u32, PathBuf)> = {
+        let (numbers, files): (Vec<u32>, Vec<PathBuf>) = {
             let state = self.lock();
             if state.engine != engine {
                 return Vec::new();
             }
             let known = |number| Some((number, state.rules.file(number)?.to_owned()));
-            state.rules_in_force().into_iter().filter_map(known).collect()
+            state.rules_in_force().into_iter().filter_map(known).unzip()
         };
-        files.into_iter().filter(|(_, file)| is_gone(file)).map(|(number, _)| number).collect()
+        let gone = numbers.into_iter().zip(self.origin.gone_of(&files)).filter(|(_, is_gone)| *is_gone);
+        gone.map(|(number, _)| number).collect()
     }
 
     fn claim(&self, engine: u64, table: u32, rule: u32) -> ReadingAnswer {

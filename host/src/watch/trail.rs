@@ -4,6 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{AtFlags, CWD, FileType, StatxFlags, statx};
+use rustix::io::Errno;
+
 /// As many links as the kernel follows.
 const MOST_LINKS: usize = 40;
 
@@ -49,7 +52,7 @@ impl Trails {
     /// One name in a folder without links on the way to it.
     fn step(&mut self, dir: &Path, name: &Path, links: usize) -> Option<PathBuf> {
         let here = dir.join(name);
-        let is_link = here.symlink_metadata().map(|metadata| metadata.is_symlink());
+        let is_link = is_link(&here);
         // Folders in the root folder are not replaced, but links there may be changed.
         if dir.parent().is_some() || !matches!(is_link, Ok(false)) {
             self.dirs.insert(dir.to_owned());
@@ -64,6 +67,13 @@ impl Trails {
             _ => None,
         }
     }
+}
+
+/// Whether it is a link; that is never another thing later, so a disk that may hang need not be asked again.
+fn is_link(path: &Path) -> Result<bool, Errno> {
+    let flags = AtFlags::SYMLINK_NOFOLLOW | AtFlags::STATX_DONT_SYNC;
+    let stat = statx(CWD, path, flags, StatxFlags::TYPE)?;
+    Ok(FileType::from_raw_mode(stat.stx_mode.into()) == FileType::Symlink)
 }
 
 #[cfg(test)]

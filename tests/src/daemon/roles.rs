@@ -50,6 +50,13 @@ impl Daemon<'_> {
         roles.filter_map(|(name, pid)| (name == "compiler").then_some(pid)).collect()
     }
 
+    /// The processes that read for tenants at this moment.
+    #[must_use]
+    pub fn readers(&self) -> Vec<Pid> {
+        let roles = self.roles().into_iter();
+        roles.filter_map(|(name, pid)| (name == "reader").then_some(pid)).collect()
+    }
+
     /// The resident memory of all its processes in KiB, the commands of its doors left out. What several of them have in common counts
     /// several times.
     ///

@@ -304,3 +304,42 @@ fn whom_a_user_namespace_does_not_know() {
     assert_eq!(unknown_user(65534, ""), Some(65534));
     assert_eq!(unknown_user(65534, "what is this\n"), None);
 }
+
+#[test]
+fn a_folder_of_anybody_is_opened_if_nobody_could_have_put_another_there() {
+    let files = Files::new();
+    files.folder("tenant", 0o777);
+    files.folder("tenant/inner", 0o755);
+    files.folder("shared", 0o1777);
+    files.folder("shared/theirs", 0o700);
+    files.link("tenant", "link");
+    let said = |name: &str| match Trust::Strict.open_others_folder(&files.path(name)) {
+        Ok((_, inode)) => {
+            let stat = rustix::fs::stat(files.path(name)).unwrap();
+            assert_eq!(inode, (stat.st_dev, stat.st_ino), "{name}");
+            String::new()
+        }
+        Err(OpenError::Distrust(distrust)) => {
+            distrust.path.strip_prefix(files.dir.path()).unwrap().display().to_string()
+        }
+        Err(OpenError::Io(error)) => error.kind().to_string(),
+        Err(other) => panic!("{other:?}"),
+    };
+    for name in ["tenant", "link", "tenant/", "shared/theirs", "shared/../tenant"] {
+        assert_eq!(said(name), "", "{name}");
+    }
+    for name in ["tenant/inner", "tenant/../shared", "link/inner", "tenant/inner/."] {
+        assert_eq!(said(name), "tenant", "{name}");
+    }
+    assert_eq!((&*said("a.toml"), &*said("none")), ("not a directory", "entity not found"));
+    for name in ["tenant", "shared/theirs"] {
+        if files.give(name, 1234) {
+            assert_eq!(said(name), "", "{name}");
+        }
+    }
+    // A link there is whoever's it is, who could have it lead elsewhere.
+    files.link("../tenant", "shared/way");
+    if std::os::unix::fs::lchown(files.path("shared/way"), Some(1234), None).is_ok() {
+        assert_eq!(said("shared/way"), "shared/way");
+    }
+}

@@ -28,4 +28,7 @@ const BENEATH: &[Call] = &[
     // Beneath a folder only. Its flags stand in memory, where a filter cannot look: that nothing is written is for Landlock to say, and for
     // the user that it runs as.
     allow(SYS_openat2),
+    // Into its folder, and to have a descriptor that is open already told of changes there. What it can name it could also open.
+    allow(SYS_fchdir),
+    allow(SYS_inotify_add_watch),
 ];
