@@ -13,10 +13,11 @@ use std::process::{Command, ExitCode, Output};
 mod capture;
 mod database;
 mod doorman;
+mod reader;
 mod runtime;
 mod wasm;
 
-use postern_confine::{Account, Capabilities, CapabilitySet, Confinement, SystemCalls};
+use postern_confine::{Account, Capabilities, CapabilitySet, Confinement, Files, SystemCalls};
 
 /// A user that exists nowhere and owns nothing.
 const NOBODY: u32 = 65_534;
@@ -30,6 +31,8 @@ const WORK: &[Work] = &[
     ("wasm::run", wasm::run, "7, out of bounds, overflow, unreachable, division, interrupt, 7"),
     ("database::commit", database::commit, "kept"),
     ("doorman::guard", doorman::guard, "opened and closed"),
+    ("reader::read", reader::read, "a.toml: text, and a module"),
+    ("reader::reach_nothing_else", reader::reach_nothing_else, "nothing"),
     ("runtime::turn", runtime::turn, "timer, stream, signal, blocking thread"),
     ("capture::read", capture::read, "payload"),
     ("capture::lose_the_interface", capture::lose_the_interface, "gone, and others go on"),
@@ -75,17 +78,32 @@ fn confine(system_calls: SystemCalls) {
 
 /// Confines this process as a role is that keeps some.
 fn confine_but(kept: CapabilitySet, system_calls: SystemCalls) {
-    let may_change_user = rustix::process::geteuid().is_root()
-        && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"));
+    confine_to_all(Files::NONE, kept, system_calls);
+}
+
+/// Confines this process as a role is that keeps no capability but some files.
+fn confine_to(files: Files, system_calls: SystemCalls) {
+    confine_to_all(files, CapabilitySet::empty(), system_calls);
+}
+
+fn confine_to_all(files: Files, kept: CapabilitySet, system_calls: SystemCalls) {
+    let may_change_user = may_change_user();
     let account = if may_change_user { Account { uid: NOBODY, gid: NOBODY } } else { Account::own() };
     let confinement = Confinement {
         account,
         may_share_user: !may_change_user,
         capabilities: Capabilities::Only(kept),
+        files,
         system_calls: Some(system_calls),
         ..Confinement::default()
     };
     for missing in confinement.apply().unwrap().missing() {
         println!("missing {missing}");
     }
+}
+
+/// Whether there are other users here.
+fn may_change_user() -> bool {
+    rustix::process::geteuid().is_root()
+        && std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.contains("4294967295"))
 }
