@@ -98,19 +98,17 @@ impl ConfigModules<'_> {
     fn read(&self, rule: usize, file: &Path) -> Result<Vec<u8>, LoadError> {
         let Self { config, files, activity, .. } = *self;
         let tenant = config.rules.get(rule).and_then(|rule| config.tenant(&rule.id.tenant));
+        let most = tenant.map_or(MAX_MODULE, |tenant| tenant.ceilings.module.min(MAX_MODULE));
         let Some((tenant, user)) = tenant.and_then(|tenant| Some((tenant, tenant.user.as_ref()?))) else {
-            return read(file, config.trust, activity);
+            return read(file, most, config.trust, activity);
         };
         let dir = &tenant.rules_dir;
         let (Some(name), true) = (file.file_name(), file.parent() == Some(dir)) else {
-            return Err(LoadError::Refused {
-                what: "is not in the folder of the rule".to_owned(),
-                remedy: "put it there, and name it by its name alone, as in ./knock.wasm".to_owned(),
-            });
+            return Err(LoadError::File("is not in its tenant's folder".to_owned()));
         };
         let read = || {
             let folder = TenantFolder::open(dir, user, config.trust)?;
-            Ok(files.module(&folder, name, MAX_MODULE))
+            Ok(files.module(&folder, name, most))
         };
         match activity.read(file, read) {
             Ok(read) => read.map_err(|Unread { what, remedy }| LoadError::Refused { what, remedy }),
@@ -134,8 +132,8 @@ impl FoundModule for ReadModule<'_> {
     }
 }
 
-fn read(file: &Path, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
-    match read_regular(file, MAX_MODULE, trust, activity) {
+fn read(file: &Path, most: u64, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
+    match read_regular(file, most, trust, activity) {
         Ok(read) => read.map_err(LoadError::File),
         Err(error) => Err(not_opened(error)),
     }

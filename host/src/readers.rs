@@ -111,7 +111,7 @@ impl Readers {
             trust: folder.trust,
             job,
         };
-        let program = self.program.as_ref().map_err(|error| not_started(error))?;
+        let program = self.program.as_ref().map_err(not_started)?;
         let mut process = ReaderProcess::start(program, place, &start, folder.dir.as_fd(), beside)
             .map_err(|error| not_started(&error))?;
         let missing = process.confined()?;

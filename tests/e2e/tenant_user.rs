@@ -127,9 +127,9 @@ const MISCHIEF: &[Mischief] = &[
     ("x.toml", |at| private(at), "cannot be read: Permission denied"),
     ("x.toml", |at| writable(at), "others than its owner may write it"),
     ("n\n{\"event\":\"ready\"}\x1b[31m.toml", |at| fs::write(at, GARBAGE).expect("ours"), "n\\n{"),
-    ("x.toml", |at| module(at, "../b/knock.wasm"), "the module is not in the folder of the rule"),
-    ("x.toml", |at| module(at, "/etc/passwd"), "the module is not in the folder of the rule"),
-    ("x.toml", |at| module(at, "sub/rule.wasm"), "the module is not in the folder of the rule"),
+    ("x.toml", |at| module(at, "../b/knock.wasm"), "x.toml:1: module: is not in the folder of the rule"),
+    ("x.toml", |at| module(at, "/etc/passwd"), "x.toml:1: module: is not in the folder of the rule"),
+    ("x.toml", |at| module(at, "sub/rule.wasm"), "x.toml:1: module: is not in the folder of the rule"),
     (
         "x.toml",
         |at| with_module(at, |wasm| symlink("/etc/passwd", wasm).expect("ours")),

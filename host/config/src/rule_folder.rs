@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
-use postern_core::TenantId;
+use postern_core::{ModuleSource, TenantId};
 use postern_text::Mistake;
 
 use crate::activity::Activity;
@@ -131,7 +131,10 @@ impl Folders<'_> {
                 Ok(text) => {
                     let (rule, found) = RuleFile::read(tenant, &file, &text, ceilings);
                     mistakes.extend(found);
-                    read.rules.extend(rule);
+                    // Here, since a module of the same path that another may read is loaded once for both.
+                    let elsewhere = rule.as_ref().and_then(module_elsewhere);
+                    read.rules.extend(rule.filter(|_| elsewhere.is_none()));
+                    mistakes.extend(elsewhere);
                 }
                 Err(unread) => mistakes.push(whole(&file, unread.to_string())),
             }
@@ -185,6 +188,15 @@ impl Folders<'_> {
         done.sort_by_key(|(n, _)| *n);
         done.into_iter().map(|(_, read)| read).collect()
     }
+}
+
+/// The mistake of a rule whose module is not in its own folder.
+fn module_elsewhere(rule: &RuleFile) -> Option<Mistake> {
+    let ModuleSource::File(module) = &rule.module else { return None };
+    let is_beside = module.parent() == rule.file.parent() && module.file_name().is_some();
+    let what =
+        "is not in the folder of the rule; put it there, and name it by its name alone, as in ./knock.wasm";
+    (!is_beside).then(|| rule.module_mistake(what))
 }
 
 /// As no folder can have it otherwise, whoever has read it.

@@ -149,6 +149,8 @@ fn strike_out(one_time: &OneTime) -> Result<(), Unspent> {
 
 #[cfg(test)]
 mod tests {
+    use postern_config::NoFiles;
+
     use super::*;
 
     #[test]
@@ -163,7 +165,7 @@ mod tests {
             interface: "eth0".to_owned(),
             known_conf: Arc::new(KnownConf::new(file, dir.path().to_owned())),
         };
-        let reading = source.read(&Activity::default(), &());
+        let reading = source.read(&NoFiles, &Activity::default(), &());
         assert_eq!(reading.mistakes, []);
         let written = serde_json::to_vec(&reading).unwrap();
         let read: ConfigReading = serde_json::from_slice(&written).unwrap();
