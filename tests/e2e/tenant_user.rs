@@ -38,10 +38,14 @@ fn config(dir_of_a: &str) -> String {
     rules = "{dir_of_a}"
     user = "daemon"
     grant.doors = ["ssh"]
+    grant.any_port = true
+    grant.interfaces = ["any"]
     [tenants.b]
     rules = "b"
     user = "bin"
     grant.doors = ["web"]
+    grant.any_port = true
+    grant.interfaces = ["any"]
 "#
     )
 }
@@ -72,10 +76,15 @@ fn setup(lab: &Lab) -> Setup<'_> {
     setup
 }
 
+/// The number of an account.
+fn number(user: &str) -> u32 {
+    let output = Command::new("id").args(["-u", user]).output().expect("there is an id");
+    String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number")
+}
+
 /// Makes it this user's.
 fn give(path: &Path, user: &str) {
-    let output = Command::new("id").args(["-u", user]).output().expect("there is an id");
-    let uid = String::from_utf8_lossy(&output.stdout).trim().parse().expect("a number");
+    let uid = number(user);
     chown(path, Some(uid), Some(uid)).expect("this is root");
 }
 
@@ -254,12 +263,11 @@ fn a_folder_that_is_closed_or_gone_or_full_is_its_tenants_trouble_and_one_that_c
     give(&dir_of_a, "daemon");
 
     let mark = daemon.log().mark();
-    fs::create_dir(dir_of_a.join("sub")).expect("ours");
     for n in 0..5000 {
         fs::write(dir_of_a.join(format!("r{n}.toml")), GARBAGE).expect("ours");
     }
     change_b(&lab, &daemon, 7103, SOON);
-    refused(mark, "r0.toml");
+    refused(mark, "a: has more than 32 rules");
 
     // Gone, and made anew with something else in it.
     let mark = daemon.log().mark();
@@ -333,6 +341,13 @@ fn a_module_of_a_tenant_is_read_as_its_user_and_noticed_when_it_changes() {
     daemon.write("a/own.wasm", &wasm);
     daemon.wait_since(mark, "reload", |_| true);
     daemon.expect_none("tenant-refused", is_of("b"));
+    // By no path does another tenant come to what it could not read: it is refused before the module that both name is loaded for one.
+    mode(&daemon.dir().join("a"), 0o700);
+    let mark = daemon.log().mark();
+    let path = daemon.dir().join("a/own.wasm");
+    daemon.write("b/theirs.toml", format!("module = {path:?}\ndoor = \"web\"\n"));
+    let words = "b/theirs.toml:1: module: is not in the folder of the rule";
+    daemon.wait_since(mark, "mistake", |entry| entry.text("detail").contains(words));
     daemon.stop();
 }
 
@@ -377,7 +392,7 @@ fn what_waits_for_a_disk_and_cannot_be_killed_is_left_behind() {
 }
 
 #[test]
-fn one_process_reads_as_the_user_too_and_one_that_cannot_says_so() {
+fn one_process_reads_as_the_user_too() {
     let Some(lab) = lab() else { return };
     let setup = setup(&lab).one_process();
     private(&setup.dir().join("a/x.toml"));
@@ -387,5 +402,29 @@ fn one_process_reads_as_the_user_too_and_one_that_cannot_says_so() {
     });
     lab.knock(CLIENT4, &STEPS.replace("7000", "7100"));
     daemon.wait_for("open", is_of("b"));
+    daemon.stop();
+}
+
+#[test]
+fn who_is_no_root_reads_as_itself_and_says_of_whom_else_it_cannot() {
+    let Some(lab) = lab() else { return };
+    let setup = setup(&lab).own_code().user(number("daemon"), &["net_raw", "net_admin"]);
+    mode(setup.dir(), 0o755);
+    for name in ["state", "code"] {
+        fs::create_dir(setup.dir().join(name)).expect("the folder is ours");
+        mode(&setup.dir().join(name), 0o700);
+        give(&setup.dir().join(name), "daemon");
+    }
+    let daemon = setup.start();
+    let refused = daemon.wait_for("mistake", |_| true);
+    assert_eq!(refused.text("tenant"), "b", "{refused}");
+    assert!(refused.text("detail").contains("b: is not read as `bin`: posternd is user"), "{refused}");
+    expect_open(&lab, &daemon, CLIENT4, 7000, "a");
+    // Also by what it reads with: no more than what the user could.
+    let mark = daemon.log().mark();
+    private(&daemon.dir().join("a/x.toml"));
+    daemon.wait_since(mark, "mistake", |entry| {
+        entry.text("detail").contains("x.toml: cannot be read: Permission")
+    });
     daemon.stop();
 }

@@ -224,3 +224,22 @@ impl FolderReading {
         Self { identity: FolderIdentity::Path(dir.to_owned()), files: Vec::new(), rules: Vec::new() }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_folder_has_is_not_taken_from_whoever_says_it() {
+        let is_taken = |names: &[&str]| {
+            let texts = names.iter().map(|name| RuleText { name: name.into(), text: Ok(String::new()) });
+            checked(texts.collect()).is_ok()
+        };
+        assert!(is_taken(&[]) && is_taken(&["a.toml", "b.toml"]));
+        for odd in
+            [&["a.toml", "a.toml"][..], &["a"], &[".a.toml"], &["../a.toml"], &["/a.toml"], &["b/a.toml"]]
+        {
+            assert!(!is_taken(odd), "{odd:?}");
+        }
+    }
+}

@@ -13,7 +13,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_config::{FolderBounds, Unread};
-use postern_link::{TalkReceiver, TalkSender};
+use postern_link::{Talk, TalkReceiver, TalkSender};
 use postern_text::clean;
 use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_setfl, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -72,10 +72,19 @@ impl ReaderProcess {
         // A process that writes without end must neither wait for us nor be waited for.
         fcntl_setfl(&its_words, OFlags::NONBLOCK)?;
         fcntl_setfl(&words, OFlags::NONBLOCK)?;
-        let (sender, receiver) = link.split(Some(PATIENCE))?;
         let child = command.stdout(Stdio::null()).stderr(its_words).spawn()?;
         // Ours would keep the link and the pipe open.
         drop(command);
+        let (process, sender) = Self::of(child, link, words, place)?;
+        let descriptors: Vec<_> = [folder].into_iter().chain(beside).collect();
+        // If it died before it could read, that is found when it should answer.
+        let _ = sender.send(start, &descriptors);
+        Ok(process)
+    }
+
+    /// One that was started, and where it is told what to do.
+    fn of(child: Child, link: Talk, words: PipeReader, place: Place) -> io::Result<(Self, TalkSender)> {
+        let (sender, receiver) = link.split(Some(PATIENCE))?;
         let deadline = place.deadline;
         let alarm = Alarm::off();
         let mut process = Self {
@@ -88,10 +97,7 @@ impl ReaderProcess {
             alarm,
         };
         process.alarm = Alarm::set(process.pidfd()?, sender.clone(), deadline)?;
-        let descriptors: Vec<_> = [folder].into_iter().chain(beside).collect();
-        // If it died before it could read, that is found when it should answer.
-        let _ = sender.send(start, &descriptors);
-        Ok(process)
+        Ok((process, sender))
     }
 
     /// Waits until it is the user; which barriers are not around it.
@@ -321,6 +327,69 @@ mod tests {
         ] {
             assert_eq!(explained(raw, words), format!("is not read: the process for that {end}"));
         }
+    }
+
+    /// A process that does nothing, and the other end of its link, for a test that says what it says.
+    fn reader(time: Duration) -> (ReaderProcess, TalkSender) {
+        let mut place = Place::take(&Arc::default(), 1001, Instant::now()).unwrap();
+        place.deadline = Instant::now() + time;
+        let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let (own, its) = Talk::pair().unwrap();
+        let (process, _) = ReaderProcess::of(child, own, pipe().unwrap().0, place).unwrap();
+        (process, its.split(None).unwrap().0)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_reader_that_was_taken_over_says_no_more_than_a_tenant() {
+        let bounds = FolderBounds { files: 2, bytes: 10 };
+        let is_nonsense = |said: FromReader, hear: &dyn Fn(&mut ReaderProcess) -> Result<(), Unread>| {
+            let (mut process, its) = reader(LONG);
+            its.send(&said, &[]).unwrap();
+            assert_eq!(hear(&mut process), Err(nonsense()), "{said:?}");
+        };
+        let count = |process: &mut ReaderProcess| process.count(bounds, |_| {}).map(drop);
+        is_nonsense(FromReader::Count(3), &count);
+        is_nonsense(FromReader::Text(Ok(String::new())), &count);
+        let name = |process: &mut ReaderProcess| process.name().map(drop);
+        for odd in ["", ".", "..", "../x.toml", "/etc/x.toml", "a/b.toml", "a\0.toml"] {
+            is_nonsense(FromReader::Name(odd.into()), &name);
+        }
+        let text = |process: &mut ReaderProcess| process.text(&mut 10).map(drop);
+        is_nonsense(FromReader::Text(Ok("x".repeat(11))), &text);
+        is_nonsense(FromReader::Module(Ok(1)), &text);
+        let missing = vec![String::new(); MOST_BARRIERS + 1];
+        is_nonsense(FromReader::Confined { missing }, &|process| process.confined().map(drop));
+        is_nonsense(FromReader::Count(0), &|process| process.module_length().map(drop));
+        // What it says of a file is bounded, and fit to be shown.
+        let (mut process, its) = reader(LONG);
+        let words = "\u{1b}[31m\n".repeat(MOST_TEXT);
+        its.send(&FromReader::Text(Err(Unread::new(&words, &words))), &[]).unwrap();
+        let said = process.text(&mut 10).unwrap().unwrap_err().to_string();
+        assert!(said.len() < 9 * MOST_TEXT && !said.contains(['\n', '\u{1b}']), "{}", said.len());
+        // And so are all of these together.
+        process.left_to_refuse = 10;
+        its.send(&FromReader::Text(Err(Unread::new("too", "many words"))), &[]).unwrap();
+        assert_eq!(process.text(&mut 10).map(drop), Err(nonsense()));
+    }
+
+    #[test]
+    fn one_that_says_nothing_or_too_slowly_has_its_time_and_no_more() {
+        let time = Duration::from_millis(200);
+        let begin = Instant::now();
+        let (mut process, its) = reader(time);
+        process.reads = Some("x\n.toml".into());
+        let said = process.count(FolderBounds::LARGEST, |_| {}).unwrap_err();
+        assert!(begin.elapsed() >= time, "{:?}", begin.elapsed());
+        assert_eq!(said.what, "is not read: reading x\\n.toml in it takes too long");
+        // It was killed, and nobody can say anything in its place.
+        assert!(process.child.as_mut().unwrap().wait().unwrap().signal() == Some(Signal::KILL.as_raw()));
+        assert!(its.send(&FromReader::Count(0), &[]).is_err());
+        // One that ends says how.
+        let (mut process, its) = reader(LONG);
+        its.end();
+        assert!(process.name().unwrap_err().what.ends_with("closed its link"));
     }
 
     #[test]
