@@ -72,9 +72,9 @@ fn every_mistake_in_what_is_said_of_a_tenant_is_told() {
             postern.toml:25: tenants.c.limits.share: `101%` is not a share; write "1%" to "100%"
             postern.toml:27: tenants.c.limits.openings: 65537 is out of range; use 1 to 65536
             postern.toml:28: tenants.c.limits.tokens: -1 is out of range; use 0 to 1048576
-            postern.toml:29: tenants.c.limits.log: 1001 is out of range; use 0 to 1000
+            postern.toml:29: tenants.c.limits.log: 1001 is out of range; use 1 to 1000
             postern.toml:30: tenants.c.limits.logs: no such key; there are rules, module, compile, cpu, memory, share, openings, tokens, log
-            postern.toml:11: tenants.c.usr: no such key; there are rules, grant, memory, limits
+            postern.toml:11: tenants.c.usr: no such key; there are rules, trial, grant, memory, limits, user
             postern.toml:6: tenants.host: is the owner of the rules that `rules` names, with every door; call this one something else
             postern.toml:35: tenants.d.rules: is the folder of tenant host already; give each tenant its own
             postern.toml:39: tenants.f.rules: is the folder of tenant e already; give each tenant its own
@@ -140,7 +140,7 @@ fn a_tenants_files_are_read_as_the_hosts_are() {
         expect![[r#"
             a's: a/r.toml:1: no module; say which one: module = "sequence"
             a's: a/r.toml:1: no door; say which one the rule may open: door = "ssh"
-            a's: a/r.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, memory, limits, settings
+            a's: a/r.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, trial, memory, limits, settings
             b's: nowhere: there is no such folder; make it and put a rule there
         "#]],
     );
