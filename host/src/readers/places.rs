@@ -17,8 +17,10 @@ const MOST_OF_USER: usize = 4;
 const MOST_STUCK: usize = 2;
 /// How long a reader may take: thousands of files on a busy machine, many times over.
 const WALL: Duration = Duration::from_secs(5);
-/// How long if one of the same user took longer than that a moment ago: each reload waits for it, with what others changed.
+/// How long if one of the same user took longer than that a moment ago: each reload waits for it, with what others changed. Half as long after
+/// the next that does, and so on; so however many files hang, together they take little longer than the first.
 const WALL_AFTER_SLOW: Duration = Duration::from_secs(2);
+const LEAST_WALL: Duration = Duration::from_millis(250);
 /// How long such a moment is, and after how long what was not read in time is read again.
 pub(super) const SLOW_FOR: Duration = Duration::from_secs(60);
 
@@ -39,8 +41,8 @@ struct State {
 struct OfUser {
     reading: usize,
     stuck: usize,
-    /// When one of it took too long, if none after it did not.
-    slow_since: Option<Instant>,
+    /// When one of it last took too long, and how many did, if none after them did not.
+    slow: Option<(Instant, u32)>,
 }
 
 /// The right to read, until it is dropped.
@@ -76,7 +78,7 @@ impl Place {
             }
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
-                state.user(uid).slow_since = Some(now);
+                state.user(uid).note_slow(now);
                 let what = "is not read: other files are being read, and take too long";
                 return Err(Unread::new(what, "see to the disks that tenants' files are on"));
             };
@@ -86,12 +88,12 @@ impl Place {
 
     /// The reader took too long.
     pub(super) fn was_slow(&self, now: Instant) {
-        self.places.lock().user(self.uid).slow_since = Some(now);
+        self.places.lock().user(self.uid).note_slow(now);
     }
 
     /// The reader came to an end by itself.
     pub(super) fn was_in_time(&self) {
-        self.places.lock().user(self.uid).slow_since = None;
+        self.places.lock().user(self.uid).slow = None;
     }
 
     /// The process was killed and is still there.
@@ -116,7 +118,7 @@ impl Drop for Place {
         } else {
             of_user.reading -= 1;
         }
-        if (of_user.reading, of_user.stuck, of_user.slow_since) == (0, 0, None) {
+        if (of_user.reading, of_user.stuck, of_user.slow) == (0, 0, None) {
             state.users.remove(&self.uid);
         }
         self.places.freed.notify_all();
@@ -126,7 +128,7 @@ impl Drop for Place {
 impl Places {
     /// Whether a reader of this user took too long, or found no place, and none has been in time since.
     pub(super) fn is_slow(&self, uid: u32) -> bool {
-        self.lock().users.get(&uid).is_some_and(|of_user| of_user.slow_since.is_some() || of_user.stuck > 0)
+        self.lock().users.get(&uid).is_some_and(|of_user| of_user.slow.is_some() || of_user.stuck > 0)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -142,8 +144,18 @@ impl State {
 
 impl OfUser {
     fn wall(&self, now: Instant) -> Duration {
-        let was_slow = |since: Instant| now.saturating_duration_since(since) < SLOW_FOR;
-        if self.slow_since.is_some_and(was_slow) { WALL_AFTER_SLOW } else { WALL }
+        match self.slow {
+            Some((last, times)) if now.saturating_duration_since(last) < SLOW_FOR => {
+                let halved = 2_u32.saturating_pow(times.saturating_sub(1));
+                (WALL_AFTER_SLOW / halved).max(LEAST_WALL)
+            }
+            _ => WALL,
+        }
+    }
+
+    fn note_slow(&mut self, now: Instant) {
+        let before = self.slow.filter(|(last, _)| now.saturating_duration_since(*last) < SLOW_FOR);
+        self.slow = Some((now, before.map_or(0, |(_, times)| times).saturating_add(1)));
     }
 }
 
@@ -202,12 +214,24 @@ mod tests {
         let places: Arc<Places> = Arc::default();
         let now = Instant::now();
         let wall = |uid, now| places.lock().user(uid).wall(now);
-        let place = take(&places, A).unwrap();
-        place.was_slow(now);
-        drop(place);
+        let be_slow = |now| {
+            let place = take(&places, A).unwrap();
+            place.was_slow(now);
+        };
+        be_slow(now);
         assert_eq!((wall(A, now), wall(B, now)), (WALL_AFTER_SLOW, WALL));
         assert_eq!(wall(A, now + SLOW_FOR - Duration::from_millis(1)), WALL_AFTER_SLOW);
         assert_eq!(wall(A, now + SLOW_FOR), WALL);
+        be_slow(now + SLOW_FOR);
+        assert_eq!(wall(A, now + SLOW_FOR), WALL_AFTER_SLOW);
+        let walls: Vec<_> = (0..40)
+            .map(|_| {
+                be_slow(now + SLOW_FOR);
+                wall(A, now + SLOW_FOR)
+            })
+            .collect();
+        assert_eq!(walls[..3], [1000, 500, 250].map(Duration::from_millis));
+        assert!(walls[3..].iter().all(|wall| *wall == LEAST_WALL));
         take(&places, A).unwrap().was_in_time();
         assert_eq!(wall(A, now), WALL);
     }
