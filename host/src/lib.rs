@@ -26,6 +26,7 @@ pub mod module_code;
 mod origin;
 mod patience;
 mod readers;
+mod peer_link;
 mod reload;
 mod watch;
 

@@ -9,7 +9,7 @@ use std::io;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_core::{
     DoorsTable, DropReason, Listing, Observer, Order, OrderError, Posture, Receipt, Release, Report, What,
@@ -17,19 +17,15 @@ use postern_core::{
 use postern_doorman::DoormanEvent;
 use postern_link::{Hello, LARGEST_ANSWER, LinkAnswer, NotInPlace, OrderLink, Received};
 use postern_text::panic::PastPanic;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 
 use crate::net_doors::{DoorsReply, NetDoors};
+use crate::peer_link::{ENOUGH, PeerLink};
 use answers::{DoormanAnswer, DoormanAnswers};
 use queue::{DoormanQueue, Flushed, QueuedMessage};
 
-/// For how long orders wait for a doorman that has ended to be back; after that they are refused.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// For how long a stop waits for the answers to everything that was asked before.
 const LAST_ANSWER: Duration = Duration::from_secs(1);
-/// Most answers that are taken before the queue is looked at again.
-const ENOUGH: usize = 256;
 
 const RESTARTING: &str = "the doorman is being restarted";
 const ENDED: &str = "the doorman ended before it answered";
@@ -47,17 +43,13 @@ type EventListener = Box<dyn Fn(DoormanEvent) -> bool + Send + Sync>;
 
 struct Shared {
     state: Mutex<State>,
-    wake: OwnedFd,
     hello: Hello,
     listener: EventListener,
     observer: Arc<dyn Observer>,
 }
 
 struct State {
-    /// None while no doorman is there.
-    link: Option<Arc<OrderLink>>,
-    /// Since when that is so.
-    lost_at: Instant,
+    link: PeerLink,
     queue: DoormanQueue,
     requests: HashMap<u64, AwaitedReply>,
     last_ticket: u64,
@@ -86,22 +78,7 @@ impl RemoteDoorman {
         observer: Arc<dyn Observer>,
         hello: Hello,
     ) -> io::Result<Self> {
-        let mut state = State {
-            link: None,
-            lost_at: Instant::now(),
-            queue: DoormanQueue::default(),
-            requests: HashMap::new(),
-            last_ticket: 0,
-            is_stopped: false,
-        };
-        state.attach(link, hello);
-        let shared = Arc::new(Shared {
-            state: Mutex::new(state),
-            wake: eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?,
-            hello,
-            listener: Box::new(listener),
-            observer,
-        });
+        let shared = Arc::new(Shared::greet(link, Box::new(listener), observer, hello)?);
         let reader = {
             let shared = Arc::clone(&shared);
             thread::Builder::new().name("doorman-link".to_owned()).spawn(move || shared.read())?
@@ -122,18 +99,9 @@ pub struct Reconnector(Arc<Shared>);
 
 impl Reconnector {
     /// Goes on with the doorman at the other end of this link: in the place of the one that has ended, whether that was noticed already or
-    /// not. What waited is sent to it, and what it found open comes as an event.
+    /// not. What that said last is read first. Then what waited is sent to the next, and what it found open comes as an event.
     pub fn reconnect(&self, link: OwnedFd) {
-        let shared = &*self.0;
-        let mut state = shared.lock();
-        shared.lose(&mut state);
-        state.attach(OrderLink::from(link), shared.hello);
-        let ticket = state.ask(AwaitedReply::FindOpen);
-        // Before all that waits: it is about the time before.
-        state.queue.push_first(QueuedMessage::List(ticket));
-        shared.flush(&mut state);
-        drop(state);
-        shared.wake();
+        self.0.lock().link.follow_with(OrderLink::from(link));
     }
 }
 
@@ -141,14 +109,14 @@ impl NetDoors for RemoteDoorman {
     fn carry_out(&self, order: Order) {
         let shared = &*self.shared;
         let mut state = shared.lock();
-        if state.link.is_none() && state.lost_at.elapsed() > PATIENCE {
+        if state.link.is_given_up() || state.is_stopped {
             return shared.refuse(order.serial, DropReason::Restarting, RESTARTING);
         }
         if !state.queue.push(QueuedMessage::Order(order)) {
             let words = "too many orders wait for the doorman";
             return shared.refuse(order.serial, DropReason::LinkFull, words);
         }
-        shared.flush_or_wake(&mut state);
+        Shared::flush_or_wake(&mut state);
     }
 
     fn put_in_place(
@@ -177,25 +145,18 @@ impl NetDoors for RemoteDoorman {
             let _ = sender.try_send(());
         }));
         let _ = answered.recv_timeout(LAST_ANSWER);
-        self.shared.lock().is_stopped = true;
-        self.shared.wake();
+        self.shared.end();
         drop(reader.join());
     }
 }
 
 impl Drop for RemoteDoorman {
     fn drop(&mut self) {
-        self.shared.lock().is_stopped = true;
-        self.shared.wake();
+        self.shared.end();
     }
 }
 
 impl State {
-    fn attach(&mut self, link: OrderLink, hello: Hello) {
-        self.queue.begin(hello);
-        self.link = Some(Arc::new(link));
-    }
-
     fn ask(&mut self, request: AwaitedReply) -> u64 {
         self.last_ticket += 1;
         self.requests.insert(self.last_ticket, request);
@@ -204,14 +165,32 @@ impl State {
 }
 
 impl Shared {
+    fn greet(
+        link: OrderLink,
+        listener: EventListener,
+        observer: Arc<dyn Observer>,
+        hello: Hello,
+    ) -> io::Result<Self> {
+        let mut queue = DoormanQueue::default();
+        queue.begin(hello);
+        let state = State {
+            link: PeerLink::new(link)?,
+            queue,
+            requests: HashMap::new(),
+            last_ticket: 0,
+            is_stopped: false,
+        };
+        Ok(Self { state: Mutex::new(state), hello, listener, observer })
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().past_panic()
     }
 
-    /// Has the reader look at everything anew.
-    fn wake(&self) {
-        // Writing fails only if the counter is full, and then the reader is awake already.
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
+    fn end(&self) {
+        let mut state = self.lock();
+        state.is_stopped = true;
+        state.link.wake();
     }
 
     fn refuse(&self, serial: u64, reason: DropReason, words: &str) {
@@ -222,7 +201,7 @@ impl Shared {
     fn request(&self, request: AwaitedReply, waiting: impl FnOnce(u64) -> QueuedMessage) {
         let mut state = self.lock();
         let ticket = state.ask(request);
-        let refusal = if state.link.is_none() && state.lost_at.elapsed() > PATIENCE || state.is_stopped {
+        let refusal = if state.link.is_given_up() || state.is_stopped {
             Some(RESTARTING)
         } else if !state.queue.push(waiting(ticket)) {
             Some("too much waits for the doorman")
@@ -235,107 +214,95 @@ impl Shared {
                 drop(state);
                 request.into_iter().for_each(|request| request.fail(words));
             }
-            None => self.flush_or_wake(&mut state),
+            None => Self::flush_or_wake(&mut state),
         }
     }
 
     /// Sends what waits, and has the reader send the rest.
-    fn flush_or_wake(&self, state: &mut State) {
-        if !self.flush(state) {
-            self.wake();
+    fn flush_or_wake(state: &mut State) {
+        if !Self::flush(state) {
+            state.link.wake();
         }
     }
 
     /// Sends what waits; whether nothing waits any more. The end of a link is left to the reader, which has yet to read what came before it.
-    fn flush(&self, state: &mut State) -> bool {
-        let Some(link) = state.link.clone() else { return false };
-        state.queue.flush(&link) == Flushed::All
+    fn flush(state: &mut State) -> bool {
+        let State { link, queue, .. } = state;
+        link.current().is_some_and(|link| queue.flush(link) == Flushed::All)
     }
 
     /// The reader's thread: until it is stopped.
     fn read(&self) {
         let mut inbox = Box::new([0; LARGEST_ANSWER]);
-        let mut reading: Option<(Arc<OrderLink>, DoormanAnswers)> = None;
+        let mut answers = DoormanAnswers::new(self.hello);
         loop {
-            let (link, has_rest, timeout) = {
+            let wait = {
                 let mut state = self.lock();
                 if state.is_stopped {
                     return self.stop(&mut state);
                 }
-                self.refuse_what_waited_long(&mut state);
                 let is_waiting = !state.queue.is_empty();
-                let is_lost = state.link.is_none();
-                let left = PATIENCE.saturating_sub(state.lost_at.elapsed());
-                (state.link.clone(), is_waiting && !is_lost, (is_waiting && is_lost).then_some(left))
+                state.link.wait_for(is_waiting, is_waiting)
             };
-            // Pieces of a listing that another doorman began are of no use.
-            if reading.as_ref().map(|(link, _)| Arc::as_ptr(link)) != link.as_ref().map(Arc::as_ptr) {
-                reading = link.map(|link| (link, DoormanAnswers::new(self.hello)));
-            }
-            let mut fds = vec![PollFd::new(&self.wake, PollFlags::IN)];
-            if let Some((link, _)) = &reading {
-                let mut wanted = PollFlags::IN;
-                wanted.set(PollFlags::OUT, has_rest);
-                fds.push(PollFd::new(&**link, wanted));
-            }
-            // A moment more, or it would be too early by less than a clock tick again and again.
-            let timeout = timeout.and_then(|left| Timespec::try_from(left + Duration::from_millis(1)).ok());
-            let _ = poll(&mut fds, timeout.as_ref());
-            let _ = rustix::io::read(&self.wake, &mut [0_u8; 8]);
-            if let Some((link, answers)) = &mut reading
-                && let Err(detail) = self.serve(link, answers, &mut inbox)
-            {
-                let mut state = self.lock();
-                // Unless there is another one already.
-                if state.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-                    self.lose(&mut state);
-                }
-                drop(state);
-                reading = None;
-                if let Some(detail) = detail {
-                    self.observer.report(&Report::new(What::LinkBroken { detail: detail.into() }));
-                }
-            }
+            wait.wait();
+            self.serve(&mut answers, &mut inbox);
         }
     }
 
-    /// Takes answers, and sends what waits.
+    /// Takes what has come, notices the end of the link, and sends what waits, or refuses it.
+    fn serve(&self, answers: &mut DoormanAnswers, inbox: &mut [u8; LARGEST_ANSWER]) {
+        if let Err(detail) = self.receive(answers, inbox) {
+            // Pieces of a listing that another doorman began are of no use.
+            *answers = DoormanAnswers::new(self.hello);
+            self.lose(&mut self.lock());
+            if let Some(detail) = detail {
+                self.observer.report(&Report::new(What::LinkBroken { detail: detail.into() }));
+            }
+        }
+        let mut state = self.lock();
+        if state.link.current().is_none() {
+            self.go_on(&mut state);
+        }
+        Self::flush(&mut state);
+        if state.link.is_given_up() {
+            self.refuse_waiting(&mut state);
+        }
+    }
+
+    /// Takes answers.
     ///
     /// # Errors
     /// If the link has ended, and why if the doorman itself has not.
-    fn serve(
+    fn receive(
         &self,
-        link: &Arc<OrderLink>,
         answers: &mut DoormanAnswers,
         inbox: &mut [u8; LARGEST_ANSWER],
     ) -> Result<(), Option<String>> {
         for _ in 0..ENOUGH {
-            let length = match link.receive(inbox) {
+            let (received, has_next) = {
+                let state = self.lock();
+                let Some(link) = state.link.current() else { return Ok(()) };
+                (link.receive(inbox), state.link.has_next())
+            };
+            let length = match received {
                 Received::Message(length) => length,
-                Received::Nothing => break,
-                Received::Ended => return Err(None),
+                Received::Nothing if !has_next => break,
+                // There is no more to come from one whose successor is here, whoever has its end.
+                Received::Nothing | Received::Ended => return Err(None),
             };
             let odd = |what: String| Some(format!("doorman to engine: {what}"));
             let message = inbox.get(..length).unwrap_or(&inbox[..]);
             let answer = LinkAnswer::decode(message).map_err(|error| odd(error.to_string()))?;
             let answered = answers.take(answer).map_err(|what| odd(what.to_owned()))?;
             if let Some(answered) = answered {
-                self.answered(link, answered);
+                self.answered(answered);
             }
-        }
-        let mut state = self.lock();
-        if state.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            self.flush(&mut state);
         }
         Ok(())
     }
 
-    fn answered(&self, link: &Arc<OrderLink>, answered: DoormanAnswer) {
+    fn answered(&self, answered: DoormanAnswer) {
         let mut state = self.lock();
-        // What another doorman began was answered when it ended.
-        if !state.link.as_ref().is_some_and(|current| Arc::ptr_eq(current, link)) {
-            return;
-        }
         match answered {
             DoormanAnswer::Receipt(receipt) => {
                 if state.queue.answered(receipt.serial) {
@@ -373,11 +340,10 @@ impl Shared {
         }
     }
 
-    /// The doorman is gone: what it was asked gets no other answer. What was not sent to it waits for the next.
+    /// The doorman is gone, and everything that it said was read: what it was asked gets no other answer. What was not sent to it waits for
+    /// the next.
     fn lose(&self, state: &mut State) {
-        if state.link.take().is_some() {
-            state.lost_at = Instant::now();
-        }
+        state.link.lose();
         for serial in state.queue.lose() {
             self.refuse(serial, DropReason::Restarting, ENDED);
         }
@@ -389,10 +355,19 @@ impl Shared {
         sent.into_values().for_each(|request| request.fail(ENDED));
     }
 
-    fn refuse_what_waited_long(&self, state: &mut State) {
-        if state.link.is_some() || state.lost_at.elapsed() <= PATIENCE {
+    /// Greets the next doorman, if there is one, and asks it what it found open.
+    fn go_on(&self, state: &mut State) {
+        if !state.link.go_on() {
             return;
         }
+        state.queue.begin(self.hello);
+        let ticket = state.ask(AwaitedReply::FindOpen);
+        // Before all that waits: it is about the time before.
+        state.queue.push_first(QueuedMessage::List(ticket));
+    }
+
+    /// Refuses what waits for a doorman.
+    fn refuse_waiting(&self, state: &mut State) {
         for waiting in state.queue.give_up() {
             match waiting {
                 QueuedMessage::Order(order) => self.refuse(order.serial, DropReason::Restarting, RESTARTING),
@@ -406,8 +381,7 @@ impl Shared {
 
     fn stop(&self, state: &mut State) {
         self.lose(state);
-        state.lost_at = Instant::now().checked_sub(2 * PATIENCE).unwrap_or(state.lost_at);
-        self.refuse_what_waited_long(state);
+        self.refuse_waiting(state);
     }
 }
 
@@ -420,5 +394,63 @@ impl AwaitedReply {
             Self::Probe(reply) => reply(Err(words.to_owned())),
             Self::FindOpen => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use postern_core::{Act, DoorId};
+    use postern_link::{LinkRequest, Sent};
+
+    use super::*;
+
+    #[test]
+    fn what_a_dying_doorman_said_last_counts_whoever_notices_its_end_first() {
+        let (sender, events) = channel();
+        let (link, doorman) = OrderLink::pair().unwrap();
+        let hello = Hello::of_this_process().unwrap();
+        let listener = move |event| sender.send(event).is_ok();
+        let shared = Shared::greet(link, Box::new(listener), Arc::new(()), hello).unwrap();
+        // The reader is not started.
+        let remote = RemoteDoorman { shared: Arc::new(shared), reader: None };
+        let order = |serial| {
+            let client = "192.0.2.7".parse().unwrap();
+            Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close }
+        };
+        let mut answers = DoormanAnswers::new(hello);
+        for serial in 1..=3 {
+            remote.carry_out(order(serial));
+        }
+        let receipt = |serial| LinkAnswer::Receipt(Receipt { serial, outcome: Ok(()) });
+        for answer in [LinkAnswer::Hello(hello), receipt(1), receipt(2)] {
+            assert_eq!(doorman.send(&answer.encode()), Sent::Sent);
+        }
+        drop(doorman);
+        // It cannot be sent any more, and the next doorman is there before anything was read.
+        remote.carry_out(order(4));
+        let (link, next) = OrderLink::pair().unwrap();
+        remote.reconnector().reconnect(link.into());
+        remote.shared.serve(&mut answers, &mut [0; LARGEST_ANSWER]);
+        let mut answered: Vec<_> = events
+            .try_iter()
+            .map(|event| match event {
+                DoormanEvent::Answered(receipt) => {
+                    (receipt.serial, receipt.outcome.map_err(|error| error.reason()))
+                }
+                _ => panic!("no answer to an order"),
+            })
+            .collect();
+        answered.sort_unstable_by_key(|(serial, _)| *serial);
+        assert_eq!(answered, [(1, Ok(())), (2, Ok(())), (3, Err(DropReason::Restarting))]);
+        let mut inbox = [0; LARGEST_ANSWER];
+        let mut heard = || match next.receive(&mut inbox) {
+            Received::Message(length) => LinkRequest::decode(&inbox[..length]).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(heard(), LinkRequest::Hello(_)));
+        assert!(matches!(heard(), LinkRequest::List { .. }));
+        assert!(matches!(heard(), LinkRequest::Order { order, .. } if order.serial == 4));
     }
 }

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use postern_config::DoorKind;
 use postern_core::{
@@ -16,17 +16,12 @@ use postern_core::{
 use postern_link::{Hello, LARGEST_ANSWER, OrderLink, Received, RunnerAnswer, RunnerRequest, Sent};
 use postern_runner::{Journal, JournalRecord, RunnerEvent, is_handed_over};
 use postern_text::panic::PastPanic;
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
 
 use crate::command_doors::CommandDoors;
+use crate::peer_link::{ENOUGH, PeerLink};
 use crate::plan::Plan;
 use requests::{Requests, Unanswered};
-
-/// For how long requests wait for a runner that has ended to be back; after that they are refused.
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Most answers that are taken before the queue is looked at again.
-const ENOUGH: usize = 256;
 
 const RESTARTING: &str = "the runner is being restarted";
 const ENDED: &str = "the runner ended before it answered";
@@ -62,17 +57,13 @@ type EventListener = Box<dyn Fn(RemoteRunnerEvent) -> bool + Send + Sync>;
 
 struct Shared {
     state: Mutex<State>,
-    wake: OwnedFd,
     hello: Hello,
     listener: EventListener,
     observer: Arc<dyn Observer>,
 }
 
 struct State {
-    /// None while no runner is there.
-    link: Option<Arc<OrderLink>>,
-    /// Since when that is so.
-    lost_at: Instant,
+    link: PeerLink,
     requests: Requests,
     /// Openings that were handed over, so that the next runner hands none over once more.
     handed_over: HashSet<DoorId>,
@@ -125,15 +116,10 @@ impl RemoteRunner {
 
 impl RunnerReconnector {
     /// Goes on with the runner at the other end of this link: in the place of the one that has ended, whether that was noticed already or
-    /// not. What waited is sent to it; what was under way is answered with an error by name, since nobody knows how far it got.
+    /// not. What that said last is read first; what it did not answer is answered with an error by name, since nobody knows how far it
+    /// got. What waited is sent to the next.
     pub fn reconnect(&self, link: OwnedFd) {
-        let shared = &*self.0;
-        let mut state = shared.lock();
-        shared.lose(&mut state);
-        state.attach(OrderLink::from(link), shared.hello);
-        shared.flush(&mut state);
-        drop(state);
-        shared.wake();
+        self.0.lock().link.follow_with(OrderLink::from(link));
     }
 }
 
@@ -187,22 +173,16 @@ impl CommandDoors for RemoteRunner {
 
 impl Drop for RemoteRunner {
     fn drop(&mut self) {
-        self.shared.lock().is_over = true;
-        self.shared.wake();
+        let mut state = self.shared.lock();
+        state.is_over = true;
+        state.link.wake();
     }
 }
 
 impl State {
-    fn attach(&mut self, link: OrderLink, hello: Hello) {
+    fn greet(&self, hello: Hello) {
         // A new link has room for a message.
-        let _ = link.send(&RunnerRequest::Hello(hello).encode());
-        self.link = Some(Arc::new(link));
-    }
-
-    /// For how much longer something waits for a runner that is to be refused if none comes. What is only noted waits for as long as it takes.
-    fn patience(&self) -> Option<Duration> {
-        let is_limited = self.link.is_none() && self.requests.is_any_asked();
-        is_limited.then(|| PATIENCE.saturating_sub(self.lost_at.elapsed()))
+        let _ = self.link.current().map(|link| link.send(&RunnerRequest::Hello(hello).encode()));
     }
 }
 
@@ -213,58 +193,59 @@ impl Shared {
         observer: Arc<dyn Observer>,
         hello: Hello,
     ) -> io::Result<Self> {
-        let mut state = State {
-            link: None,
-            lost_at: Instant::now(),
+        let state = State {
+            link: PeerLink::new(link)?,
             requests: Requests::default(),
             handed_over: HashSet::new(),
             abandoned: 0,
             being_abandoned: 0,
             is_over: false,
         };
-        state.attach(link, hello);
-        let wake = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { state: Mutex::new(state), wake, hello, listener, observer })
+        state.greet(hello);
+        Ok(Self { state: Mutex::new(state), hello, listener, observer })
     }
 
     /// Sends a request now or when there is room, or refuses it.
     fn ask(&self, state: &mut State, request: RunnerRequest) {
-        if state.link.is_none() && state.lost_at.elapsed() >= PATIENCE {
+        if state.link.is_given_up() {
             return self.refuse(state, &request, DropReason::Restarting, RESTARTING);
         }
         match state.requests.push(request) {
             // The reader sends the rest, and keeps the time of what waits for a runner.
-            Ok(()) if !self.flush(state) => self.wake(),
+            Ok(()) if !Self::flush(state) => state.link.wake(),
             Ok(()) => {}
             Err(request) => self.refuse(state, &request, DropReason::LinkFull, FULL),
         }
     }
 
-    /// Sends what waits, as far as there is room; whether nothing waits any more. The reader is not woken: it calls this as well, and would
-    /// never sleep.
-    fn flush(&self, state: &mut State) -> bool {
+    /// Sends what waits, as far as there is room; whether nothing waits any more. The end of a link is left to the reader, which has yet to
+    /// read what came before it.
+    fn flush(state: &mut State) -> bool {
         while let Some(request) = state.requests.next() {
-            let Some(link) = state.link.clone() else { return false };
-            match link.send(&request.encode()) {
-                Sent::Sent => state.requests.sent(),
-                Sent::Full => return false,
-                Sent::Ended => self.lose(state),
+            if state.link.current().map(|link| link.send(&request.encode())) != Some(Sent::Sent) {
+                return false;
             }
+            state.requests.sent();
         }
         true
     }
 
-    /// The runner is gone, or there is another one: what was sent and not answered never is.
+    /// The runner is gone, and everything that it said was read: what it was sent and has not answered it never will. If there is another
+    /// one, it is greeted.
     fn lose(&self, state: &mut State) {
-        if state.link.take().is_none() {
-            return;
-        }
-        state.lost_at = Instant::now();
+        state.link.lose();
         for unanswered in state.requests.lose() {
             match unanswered {
                 Unanswered::Order(serial) => self.answer(serial, DropReason::Restarting, ENDED),
                 Unanswered::Record(serial) => self.record_failed(serial, ENDED),
             }
+        }
+        self.go_on(state);
+    }
+
+    fn go_on(&self, state: &mut State) {
+        if state.link.go_on() {
+            state.greet(self.hello);
         }
     }
 
@@ -301,46 +282,38 @@ impl Shared {
     fn read(&self) {
         let mut inbox = Box::new([0; LARGEST_ANSWER]);
         loop {
-            let (link, has_waiting, patience) = {
+            let wait = {
                 let state = self.lock();
                 if state.is_over {
                     return;
                 }
-                (state.link.clone(), !state.requests.is_empty(), state.patience())
+                // What is only noted waits for a runner for as long as it takes.
+                state.link.wait_for(!state.requests.is_empty(), state.requests.is_any_asked())
             };
-            self.wait(link.as_deref(), has_waiting, patience);
-            let _ = rustix::io::read(&self.wake, &mut [0; 8]);
-            let mut state = self.lock();
-            if let Some(link) = link
-                && state.link.as_ref().is_some_and(|now| Arc::ptr_eq(now, &link))
-            {
-                self.receive(&mut state, &link, &mut inbox);
-            }
-            self.flush(&mut state);
-            if state.link.is_none() && state.lost_at.elapsed() >= PATIENCE {
-                for request in state.requests.take_waiting() {
-                    self.refuse(&mut state, &request, DropReason::Restarting, RESTARTING);
-                }
+            wait.wait();
+            self.serve(&mut self.lock(), &mut inbox);
+        }
+    }
+
+    /// Takes what has come, notices the end of the link, and sends what waits, or refuses it.
+    fn serve(&self, state: &mut State, inbox: &mut [u8; LARGEST_ANSWER]) {
+        self.receive(state, inbox);
+        Self::flush(state);
+        if state.link.is_given_up() {
+            for request in state.requests.take_waiting() {
+                self.refuse(state, &request, DropReason::Restarting, RESTARTING);
             }
         }
     }
 
-    fn wait(&self, link: Option<&OrderLink>, has_waiting: bool, patience: Option<Duration>) {
-        let mut fds = vec![PollFd::new(&self.wake, PollFlags::IN)];
-        if let Some(link) = link {
-            let wanted = if has_waiting { PollFlags::IN | PollFlags::OUT } else { PollFlags::IN };
-            fds.push(PollFd::new(link, wanted));
-        }
-        let timeout = patience.and_then(|pause| Timespec::try_from(pause).ok());
-        let _ = poll(&mut fds, timeout.as_ref());
-    }
-
-    fn receive(&self, state: &mut State, link: &OrderLink, inbox: &mut [u8; LARGEST_ANSWER]) {
+    fn receive(&self, state: &mut State, inbox: &mut [u8; LARGEST_ANSWER]) {
         for _ in 0..ENOUGH {
+            let Some(link) = state.link.current() else { return self.go_on(state) };
             let answer = match link.receive(inbox) {
                 Received::Message(length) => RunnerAnswer::decode(inbox.get(..length).unwrap_or(&inbox[..])),
-                Received::Nothing => return,
-                Received::Ended => return self.lose(state),
+                Received::Nothing if !state.link.has_next() => return,
+                // There is no more to come from one whose successor is here, whoever has its end.
+                Received::Nothing | Received::Ended => return self.lose(state),
             };
             let broken = match answer {
                 Ok(answer) => self.take(state, answer).err(),
@@ -389,10 +362,6 @@ impl Shared {
         Ok(())
     }
 
-    fn wake(&self) {
-        let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().past_panic()
     }
@@ -409,41 +378,80 @@ mod tests {
     }
 
     /// One whose reader is not started, and the runner's end of its link.
-    fn shared() -> (Shared, OrderLink) {
+    fn shared(listener: impl Fn(RemoteRunnerEvent) -> bool + Send + Sync + 'static) -> (Shared, OrderLink) {
         let (link, other) = OrderLink::pair().unwrap();
         let hello = Hello::of_this_process().unwrap();
-        (Shared::greet(link, Box::new(|_| true), Arc::new(()), hello).unwrap(), other)
+        (Shared::greet(link, Box::new(listener), Arc::new(()), hello).unwrap(), other)
     }
 
-    fn is_woken(shared: &Shared) -> bool {
-        rustix::io::read(&shared.wake, &mut [0; 8]).is_ok()
+    fn order(serial: u64) -> RunnerRequest {
+        let OpeningKey { door, client, occurrence } = key();
+        let order = Order { serial, door, client, occurrence, act: Act::Close };
+        RunnerRequest::Run { table: 1, rule: None, order }
     }
 
     #[test]
     fn a_runner_that_reads_nothing_wakes_the_reader_with_each_request_and_not_by_itself() {
-        let (shared, _runner) = shared();
+        let (shared, _runner) = shared(|_| true);
         let mut state = shared.lock();
-        while !is_woken(&shared) {
+        while !state.link.is_woken() {
             shared.ask(&mut state, RunnerRequest::Abandon(key()));
         }
-        assert!(!shared.flush(&mut state), "it is full");
-        assert!(!is_woken(&shared));
+        assert!(!Shared::flush(&mut state), "it is full");
+        assert!(!state.link.is_woken());
     }
 
     #[test]
     fn notes_wait_for_a_runner_without_an_end_and_orders_do_not() {
-        let (shared, runner) = shared();
+        let (shared, runner) = shared(|_| true);
         let mut state = shared.lock();
         drop(runner);
         shared.ask(&mut state, RunnerRequest::StrikeOut(key()));
-        assert!(is_woken(&shared) && state.link.is_none());
-        assert_eq!(state.patience(), None);
-        let OpeningKey { door, client, occurrence } = key();
-        let order = Order { serial: 1, door, client, occurrence, act: Act::Close };
-        shared.ask(&mut state, RunnerRequest::Run { table: 1, rule: None, order });
-        assert!(state.patience().is_some_and(|left| left <= PATIENCE));
+        assert!(state.link.is_woken(), "the reader is to notice the end");
+        shared.serve(&mut state, &mut [0; LARGEST_ANSWER]);
+        assert!(state.link.current().is_none());
+        assert!(!state.requests.is_any_asked());
+        shared.ask(&mut state, order(1));
+        assert!(state.requests.is_any_asked());
         state.requests.take_waiting();
-        assert_eq!(state.patience(), None);
+        assert!(!state.requests.is_any_asked());
         assert!(!state.requests.is_empty(), "the note is for the next runner");
+    }
+
+    #[test]
+    fn what_a_dying_runner_said_last_counts_whoever_notices_its_end_first() {
+        let receipt = |serial| Receipt { serial, outcome: Ok(()) };
+        let (sender, events) = std::sync::mpsc::channel();
+        let (shared, runner) = shared(move |event| sender.send(event).is_ok());
+        let mut state = shared.lock();
+        for serial in 1..=3 {
+            shared.ask(&mut state, order(serial));
+        }
+        for serial in 1..=2 {
+            assert_eq!(runner.send(&RunnerAnswer::Receipt(receipt(serial)).encode()), Sent::Sent);
+        }
+        drop(runner);
+        // It cannot be sent any more, and the next runner is there before anything was read.
+        shared.ask(&mut state, order(4));
+        let (link, next) = OrderLink::pair().unwrap();
+        state.link.follow_with(link);
+        shared.serve(&mut state, &mut [0; LARGEST_ANSWER]);
+        let answered: Vec<_> = events
+            .try_iter()
+            .map(|event| match event {
+                RemoteRunnerEvent::Runner(RunnerEvent::Answered(receipt)) => {
+                    (receipt.serial, receipt.outcome.map_err(|error| error.reason()))
+                }
+                other => panic!("{other:?}"),
+            })
+            .collect();
+        assert_eq!(answered, [(1, Ok(())), (2, Ok(())), (3, Err(DropReason::Restarting))]);
+        let mut inbox = [0; LARGEST_ANSWER];
+        let mut heard = || match next.receive(&mut inbox) {
+            Received::Message(length) => RunnerRequest::decode(&inbox[..length]).unwrap(),
+            other => panic!("{other:?}"),
+        };
+        assert!(matches!(heard(), RunnerRequest::Hello(_)));
+        assert_eq!(heard(), order(4));
     }
 }
