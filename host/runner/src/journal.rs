@@ -7,6 +7,7 @@
 mod client_text;
 mod folder;
 mod journal_file;
+mod queue;
 mod writer;
 
 use std::io;
@@ -14,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::bounded;
 use postern_core::{Client, Observer, Report, What};
 use postern_state::{StateError, is_damage};
 use postern_text::chain;
@@ -24,7 +25,8 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 
 use self::folder::JournalFolder;
-use self::writer::{JournalRequest, Writer};
+use self::queue::{Change, JournalQueue, NewRecord};
+use self::writer::Writer;
 
 pub use self::folder::is_any;
 
@@ -131,8 +133,12 @@ pub enum JournalError {
 /// A handle of the thread that writes. Requests that come while it writes are written together, so many openings cost one flush.
 #[derive(Clone, Debug)]
 pub struct Journal {
-    messages: Sender<JournalRequest>,
+    handle: Arc<Handle>,
 }
+
+/// Has the thread end when it is dropped.
+#[derive(Debug)]
+struct Handle(Arc<JournalQueue>);
 
 impl Journal {
     /// Takes the first journal called after `stem` in `folder` that no living daemon holds, or makes one, and takes over what dead
@@ -189,41 +195,53 @@ impl Journal {
         }
         let records = all.iter().filter_map(|(id, bytes)| Some((*id, parse(bytes, &*observer)?))).collect();
         writer.settle();
-        let messages = writer.start().map_err(JournalError::Thread)?;
-        Ok((Self { messages }, records))
+        Ok((Self::write_by(writer).map_err(JournalError::Thread)?, records))
+    }
+
+    fn write_by(writer: Writer) -> io::Result<Self> {
+        Ok(Self { handle: Arc::new(Handle(writer.start()?)) })
     }
 
     /// Writes a record, and returns its number when it is on the disk.
     ///
     /// # Errors
-    /// In words, if it is not on the disk; it never will be then. A later call may succeed: a disk that was full may not be any more.
+    /// In words, if it is not on the disk, or too many wait for that; it never will be then. A later call may succeed: a disk that was
+    /// full may not be any more.
     pub(crate) async fn put(&self, record: &JournalRecord) -> Result<u64, String> {
         let bytes = serde_json::to_vec(record).map_err(|error| error.to_string())?;
         let (done, written) = oneshot::channel();
-        let ended = || "the journal's thread has ended".to_owned();
-        self.messages.send(JournalRequest::Put(bytes, done)).map_err(|_| ended())?;
-        written.await.map_err(|_| ended())?
+        self.queue().put(NewRecord { bytes, done })?;
+        written.await.map_err(|_| "the journal's thread has ended".to_owned())?
     }
 
     /// Replaces the record of this number, which [`Journal::put`] gave. If that is lost in a crash, the old record stays.
     pub(crate) fn rewrite(&self, id: u64, record: &JournalRecord) {
         // It was JSON before, so it is again.
         if let Ok(bytes) = serde_json::to_vec(record) {
-            let _ = self.messages.send(JournalRequest::Rewrite(id, bytes));
+            self.queue().change(id, Change { bytes: Some(bytes) });
         }
     }
 
     /// Erases a record. If that is lost in a crash, the next start closes its door once more.
     pub(crate) fn erase(&self, id: u64) {
-        let _ = self.messages.send(JournalRequest::Erase(id));
+        self.queue().change(id, Change { bytes: None });
     }
 
     /// Waits, at most two seconds, until all earlier requests were tried.
     pub(crate) fn flush(&self) {
         let (done, tried) = bounded(1);
-        if self.messages.send(JournalRequest::Flush(done)).is_ok() {
-            let _ = tried.recv_timeout(FLUSH);
-        }
+        self.queue().flush(done);
+        let _ = tried.recv_timeout(FLUSH);
+    }
+
+    fn queue(&self) -> &JournalQueue {
+        &self.handle.0
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 

@@ -295,7 +295,7 @@ fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
     };
     let database = opener()().unwrap();
     let writer = Writer::new("state/postern.redb".into(), Some(database), 1, opener(), Arc::new(()));
-    let journal = Journal { messages: writer.start().unwrap() };
+    let journal = Journal::write_by(writer).unwrap();
     let put = |door: &str| block_on(journal.put(&record(door)));
     let (lamp, bell, horn) = (put("lamp").unwrap(), put("bell").unwrap(), put("horn").unwrap());
 

@@ -12,31 +12,19 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use postern_core::{Observer, Report, What};
 use redb::Database;
-use tokio::sync::oneshot;
 
 use super::journal_file::{JournalFile, OPENINGS, OpenDatabase};
+use super::queue::{Batch, Change, JournalQueue, NewRecord};
 
 /// The pause between attempts while changes are pending.
 const RETRY: Duration = Duration::from_secs(1);
 /// The shortest time between two attempts, however many records come.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
-/// What the thread is asked for.
-#[derive(Debug)]
-pub(super) enum JournalRequest {
-    /// Write a record; its number, or why it is not on the disk.
-    Put(Vec<u8>, oneshot::Sender<Result<u64, String>>),
-    Rewrite(u64, Vec<u8>),
-    Erase(u64),
-    /// Answer when all earlier requests were tried.
-    Flush(Sender<()>),
-}
-
-/// A record to be written, its number, and where to send the result.
-type Put = (u64, Vec<u8>, oneshot::Sender<Result<u64, String>>);
+/// A record to be written, and its number.
+type Put = (u64, NewRecord);
 
 pub(super) struct Writer {
     path: PathBuf,
@@ -45,8 +33,8 @@ pub(super) struct Writer {
     database: Option<Database>,
     open: OpenDatabase,
     next: u64,
-    /// Pending changes by number: a new record, or none to erase. Only of records that exist or were taken over, which bounds it.
-    backlog: BTreeMap<u64, Option<Vec<u8>>>,
+    /// Pending changes by number. Only of records that exist or were taken over, which bounds it.
+    backlog: BTreeMap<u64, Change>,
     /// The first and the last number of the records that were reported as not written. Some may be on the disk nevertheless, so they are
     /// removed with the next commit.
     failed: Option<(u64, u64)>,
@@ -86,7 +74,7 @@ impl Writer {
     /// Takes over a record of another journal; it is written with the next commit.
     pub(super) fn adopt(&mut self, bytes: Vec<u8>) -> u64 {
         let id = self.number();
-        self.backlog.insert(id, Some(bytes));
+        self.backlog.insert(id, Change { bytes: Some(bytes) });
         id
     }
 
@@ -98,30 +86,23 @@ impl Writer {
     /// Writes pending changes.
     pub(super) fn settle(&mut self) {
         if !self.is_settled() {
-            self.write(Vec::new());
+            self.write(Batch::default());
         }
     }
 
-    /// Starts the thread, which ends when every handle is dropped.
-    pub(super) fn start(mut self) -> io::Result<Sender<JournalRequest>> {
-        let (messages, queue) = unbounded();
-        thread::Builder::new().name("journal".to_owned()).spawn(move || self.run(&queue))?;
-        Ok(messages)
+    /// Starts the thread, which ends when nothing more comes.
+    pub(super) fn start(mut self) -> io::Result<Arc<JournalQueue>> {
+        let queue = Arc::new(JournalQueue::default());
+        let asked = Arc::clone(&queue);
+        thread::Builder::new().name("journal".to_owned()).spawn(move || self.run(&asked))?;
+        Ok(queue)
     }
 
-    fn run(&mut self, queue: &Receiver<JournalRequest>) {
-        loop {
-            let first = if self.is_settled() {
-                queue.recv().map(Some).map_err(|_| RecvTimeoutError::Disconnected)
-            } else {
-                match queue.recv_timeout(RETRY) {
-                    Err(RecvTimeoutError::Timeout) => Ok(None),
-                    received => received.map(Some),
-                }
-            };
-            let Ok(first) = first else { return self.settle() };
-            self.write(first.into_iter().chain(queue.try_iter()).collect());
+    fn run(&mut self, queue: &JournalQueue) {
+        while let Some(batch) = queue.next((!self.is_settled()).then_some(RETRY)) {
+            self.write(batch);
         }
+        self.settle();
     }
 
     fn is_settled(&self) -> bool {
@@ -131,29 +112,22 @@ impl Writer {
             && self.superfluous.is_empty()
     }
 
-    fn write(&mut self, batch: Vec<JournalRequest>) {
-        let (mut puts, mut waiting) = (Vec::new(), Vec::new());
-        for message in batch {
-            match message {
-                JournalRequest::Put(bytes, done) => puts.push((self.number(), bytes, done)),
-                JournalRequest::Rewrite(id, bytes) => drop(self.backlog.insert(id, Some(bytes))),
-                JournalRequest::Erase(id) => drop(self.backlog.insert(id, None)),
-                JournalRequest::Flush(done) => waiting.push(done),
-            }
-        }
+    fn write(&mut self, batch: Batch) {
+        let puts: Vec<Put> = batch.new.into_iter().map(|new| (self.number(), new)).collect();
+        self.backlog.extend(batch.changes);
         let written = self.try_commit(&puts);
         match &written {
             Ok(()) => self.succeeded(),
             Err(_) => {
-                if let (Some((first, ..)), Some((last, ..))) = (puts.first(), puts.last()) {
+                if let (Some((first, _)), Some((last, _))) = (puts.first(), puts.last()) {
                     self.failed = Some((self.failed.map_or(*first, |(first, _)| first), *last));
                 }
             }
         }
-        for (id, _, done) in puts {
-            let _ = done.send(written.clone().map(|()| id));
+        for (id, new) in puts {
+            let _ = new.done.send(written.clone().map(|()| id));
         }
-        for done in waiting {
+        for done in batch.flushes {
             let _ = done.send(());
         }
     }
@@ -207,14 +181,14 @@ impl Writer {
             if let Some((first, last)) = self.failed {
                 table.retain_in(first..=last, |_, _| false)?;
             }
-            for (id, bytes) in &self.backlog {
-                match bytes {
+            for (id, change) in &self.backlog {
+                match &change.bytes {
                     Some(bytes) => drop(table.insert(id, bytes.as_slice())?),
                     None => drop(table.remove(id)?),
                 }
             }
-            for (id, bytes, _) in puts {
-                table.insert(id, bytes.as_slice())?;
+            for (id, new) in puts {
+                table.insert(id, new.bytes.as_slice())?;
             }
         }
         transaction.commit()?;
