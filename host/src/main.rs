@@ -22,6 +22,9 @@ fn main() -> ExitCode {
         drop(terminal::err(postern_runner::become_and_execute(&user, &command)));
         return ExitCode::from(NOT_EXECUTED);
     }
+    if let Some(shim) = postern_runner::ShimCommand::of(std::env::args_os().skip(1)) {
+        return ExitCode::from(shim.run());
+    }
     if Path::new(&name).file_name().is_some_and(|name| name == "knockd") {
         return as_knockd::run(arguments);
     }

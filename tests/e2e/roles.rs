@@ -174,26 +174,32 @@ fn any_process_may_die_at_any_moment() {
         flood.join().expect("it only sends");
     });
     println!("{} tries of strangers over {rounds} kill -9", tries.load(Ordering::Relaxed));
-    let mut all = 0;
+    let commands = |client: IpAddr| {
+        let ran = fs::read_to_string(dir.join("ran")).unwrap_or_default();
+        let verbs = ran.lines().filter_map(|line| line.strip_suffix(&format!(" {client}")));
+        verbs.map(str::to_owned).collect::<Vec<_>>()
+    };
     for client in [CLIENT4, CLIENT6] {
-        let closed = eventually("what was opened is closed", || {
-            let ran = fs::read_to_string(dir.join("ran")).unwrap_or_default();
-            let verbs: Vec<_> =
-                ran.lines().filter_map(|line| line.strip_suffix(&format!(" {client}"))).collect();
-            let twice = verbs.windows(2).filter(|pair| *pair == ["off", "off"]).count();
+        eventually("what was opened is closed", || {
+            let verbs = commands(client);
             // All that it knocked for may have been refused.
-            (verbs.last() != Some(&"on")).then_some((verbs.len(), twice))
+            (verbs.iter().filter(|verb| *verb == "on").count() * 2 == verbs.len()).then_some(())
         });
-        let (commands, twice) = closed;
-        all += commands;
-        println!(
-            "{client}: {commands} commands; {twice} times `off` without an `on` before, over {runners} deaths of runners"
-        );
-        // An opening that was recorded is closed, whether its command had begun or not; and a runner that is killed between the end of a
-        // command and the note of it has it run once more.
-        assert!(twice <= runners, "{twice}");
         eventually("the client's time is over", || lab.tcp(client, 22, A_WHILE).is_silence().then_some(()));
     }
+    // Nothing is left to be closed.
+    let (_setup, _) = daemon.stop();
+    let mut all = 0;
+    for client in [CLIENT4, CLIENT6] {
+        let verbs = commands(client);
+        let mut open = 0_i32;
+        for (n, verb) in verbs.iter().enumerate() {
+            open += if verb == "on" { 1 } else { -1 };
+            assert!(open >= 0, "{client}: command {n} closes what is not open: {verbs:?}");
+        }
+        assert_eq!(open, 0, "{client}: each opening is closed once: {verbs:?}");
+        println!("{client}: {} commands over {runners} deaths of runners", verbs.len());
+        all += verbs.len();
+    }
     assert!(all > 0, "the lamp was never lit");
-    daemon.stop();
 }

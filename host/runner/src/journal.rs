@@ -27,6 +27,7 @@ use tokio::sync::oneshot;
 use self::folder::JournalFolder;
 use self::queue::{Change, JournalQueue, NewRecord};
 use self::writer::Writer;
+use crate::notes::Note;
 
 pub use self::folder::is_any;
 
@@ -50,6 +51,9 @@ pub struct JournalRecord {
     /// Which opening it is to the engine that ordered it; none if this process holds that engine itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) of: Option<OrderedBy>,
+    /// Its number in the runner's [`crate::Notes`]; none if it has none there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) noted: Option<u64>,
 }
 
 /// Which engine ordered an opening, and as what, so that the next runner knows what that engine means.
@@ -80,7 +84,8 @@ pub(crate) enum Close {
 
 impl JournalRecord {
     pub(crate) fn new(door: &str, client: Client, lasts: Duration, close: Close) -> Self {
-        let mut record = Self { door: door.to_owned(), client, lasts: 0, until: 0, close, of: None };
+        let mut record =
+            Self { door: door.to_owned(), client, lasts: 0, until: 0, close, of: None, noted: None };
         record.keep_for(lasts);
         record
     }
@@ -134,6 +139,7 @@ pub enum JournalError {
 #[derive(Clone, Debug)]
 pub struct Journal {
     handle: Arc<Handle>,
+    number: u32,
 }
 
 /// Has the thread end when it is dropped.
@@ -154,8 +160,22 @@ impl Journal {
         stem: &str,
         observer: Arc<dyn Observer>,
     ) -> Result<(Self, Vec<(u64, JournalRecord)>), JournalError> {
+        Self::open_after(None, folder, stem, observer)
+    }
+
+    /// As [`Journal::open`], for a process that goes on for one that has ended: it takes the journal that this had, by its
+    /// [`Journal::number`], and waits for it for a moment if it must.
+    ///
+    /// # Errors
+    /// As [`Journal::open`].
+    pub fn open_after(
+        left: Option<u32>,
+        folder: &Path,
+        stem: &str,
+        observer: Arc<dyn Observer>,
+    ) -> Result<(Self, Vec<(u64, JournalRecord)>), JournalError> {
         let folder = JournalFolder::enter(folder)?;
-        let mut own = folder.claim(stem, &*observer)?;
+        let (mut number, mut own) = folder.claim(stem, left, &*observer)?;
         let (database, rows) = match own.read() {
             Ok(read) => read,
             Err(JournalError::Open(path, error)) if is_damage(&error) => {
@@ -163,7 +183,7 @@ impl Journal {
                 folder::set_aside(&path, &error, &*observer)
                     .map_err(|error| JournalError::File(path, error))?;
                 drop(own);
-                own = folder.claim(stem, &*observer)?;
+                (number, own) = folder.claim(stem, left, &*observer)?;
                 own.read()?
             }
             Err(error) => return Err(error),
@@ -195,22 +215,33 @@ impl Journal {
         }
         let records = all.iter().filter_map(|(id, bytes)| Some((*id, parse(bytes, &*observer)?))).collect();
         writer.settle();
-        Ok((Self::write_by(writer).map_err(JournalError::Thread)?, records))
+        Ok((Self::write_by(writer, number).map_err(JournalError::Thread)?, records))
     }
 
-    fn write_by(writer: Writer) -> io::Result<Self> {
-        Ok(Self { handle: Arc::new(Handle(writer.start()?)) })
+    fn write_by(writer: Writer, number: u32) -> io::Result<Self> {
+        Ok(Self { handle: Arc::new(Handle(writer.start()?)), number })
     }
 
-    /// Writes a record, and returns its number when it is on the disk.
+    /// Which of the journals that there may be in the folder it is, from 1 on.
+    #[must_use]
+    pub const fn number(&self) -> u32 {
+        self.number
+    }
+
+    /// Writes a record, and returns its number when it is on the disk. A note that it is not open is kept until then and comes back; if it is not on
+    /// the disk, until it is sure that it never will be.
     ///
     /// # Errors
     /// In words, if it is not on the disk, or too many wait for that; it never will be then. A later call may succeed: a disk that was
     /// full may not be any more.
-    pub(crate) async fn put(&self, record: &JournalRecord) -> Result<u64, String> {
+    pub(crate) async fn put(
+        &self,
+        record: &JournalRecord,
+        note: Option<Note>,
+    ) -> Result<(u64, Option<Note>), String> {
         let bytes = serde_json::to_vec(record).map_err(|error| error.to_string())?;
         let (done, written) = oneshot::channel();
-        self.queue().put(NewRecord { bytes, done })?;
+        self.queue().put(NewRecord { bytes, done, note })?;
         written.await.map_err(|_| "the journal's thread has ended".to_owned())?
     }
 
@@ -218,13 +249,14 @@ impl Journal {
     pub(crate) fn rewrite(&self, id: u64, record: &JournalRecord) {
         // It was JSON before, so it is again.
         if let Ok(bytes) = serde_json::to_vec(record) {
-            self.queue().change(id, Change { bytes: Some(bytes) });
+            self.queue().change(id, Change { bytes: Some(bytes), _note: None });
         }
     }
 
-    /// Erases a record. If that is lost in a crash, the next start closes its door once more.
-    pub(crate) fn erase(&self, id: u64) {
-        self.queue().change(id, Change { bytes: None });
+    /// Erases a record. A note that it is not open is kept until that is on the disk. If the erasure is lost in a crash, and there is none, the
+    /// next start closes its door once more.
+    pub(crate) fn erase(&self, id: u64, note: Option<Note>) {
+        self.queue().change(id, Change { bytes: None, _note: note });
     }
 
     /// Waits, at most two seconds, until all earlier requests were tried.

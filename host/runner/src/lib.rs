@@ -6,10 +6,13 @@
 
 mod as_user;
 pub mod journal;
+mod left_running;
+mod notes;
 mod runner;
-mod running;
+mod shim;
 
 pub use as_user::{become_and_execute, role_of};
 pub use journal::{Journal, JournalError, JournalRecord};
+pub use notes::{InheritedNotes, Notes};
 pub use runner::{Call, Commands, Runner, RunnerEvent, is_handed_over};
-pub use running::RunningCommands;
+pub use shim::ShimCommand;

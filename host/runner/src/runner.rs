@@ -8,6 +8,7 @@ mod shell;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
@@ -22,7 +23,7 @@ use self::limits::CommandLimits;
 use self::record_index::RecordIndex;
 pub use self::remote_engine::is_handed_over;
 use crate::journal::{Close, Journal, JournalRecord};
-use crate::running::RunningCommands;
+use crate::notes::{Note, NotedAct, Notes};
 
 /// The commands of a door.
 #[derive(Clone)]
@@ -77,13 +78,22 @@ pub struct Runner {
     runtime: Handle,
     journal: Arc<OnceLock<Journal>>,
     records: Arc<Mutex<RecordIndex>>,
-    /// Where commands are noted that run, if the next runner is to know of them.
-    running: Arc<OnceLock<Arc<RunningCommands>>>,
+    /// How commands run on if this process is killed, if there is another runner then.
+    succession: Arc<OnceLock<Succession>>,
+    /// What the runner before noted of openings that were not found in the journal so far, by the number of their record.
+    inherited: Arc<Mutex<HashMap<u64, Note>>>,
     /// The engine of another process that gives orders now; 0 if there is none, or it is in this process.
     engine: Arc<AtomicU64>,
 }
 
 type JobQueues = HashMap<OpeningKey, VecDeque<Job>>;
+
+/// What the next runner learns from, and what this one has commands run by.
+struct Succession {
+    notes: Arc<Notes>,
+    /// The program that is the shim of a command.
+    shim: PathBuf,
+}
 
 /// What is done for an opening when all that came before is done.
 enum Job {
@@ -102,6 +112,8 @@ enum Job {
     CloseRecorded {
         serial: u64,
     },
+    /// Wait for a command that the runner before left running.
+    Adopted(Note),
 }
 
 enum JobCommand {
@@ -129,7 +141,8 @@ impl Runner {
             runtime: Handle::current(),
             journal: Arc::default(),
             records: Arc::default(),
-            running: Arc::default(),
+            succession: Arc::default(),
+            inherited: Arc::default(),
             engine: Arc::default(),
         }
     }
@@ -142,7 +155,7 @@ impl Runner {
 
     /// Notes that an opening of an earlier run is in the journal under this number.
     pub fn inherit(&self, key: OpeningKey, row: u64, record: JournalRecord) {
-        self.records().insert(key, row, record, 0);
+        self.records().adopt(key, row, record, 0, None);
     }
 
     /// Updates until when an opening lasts, if it is in the journal.
@@ -220,19 +233,24 @@ impl Runner {
             let mut next = Some(job);
             while let Some(job) = next {
                 let event = match job {
+                    Job::Adopted(note) => {
+                        runner.wait_for_adopted(&key, note).await;
+                        None
+                    }
                     Job::Run { serial, act, run, door } => {
                         let outcome = runner.perform(&key, act, &run, &door).await.map_err(OrderError::from);
-                        RunnerEvent::Answered(Receipt { serial, outcome })
+                        Some(RunnerEvent::Answered(Receipt { serial, outcome }))
                     }
                     Job::CloseRecorded { serial } => {
                         let outcome = runner.perform_recorded(&key).await.map_err(OrderError::from);
-                        RunnerEvent::Answered(Receipt { serial, outcome })
+                        Some(RunnerEvent::Answered(Receipt { serial, outcome }))
                     }
                     Job::Record { serial, record } => {
-                        RunnerEvent::Recorded { serial, result: runner.write_down(&key, record).await }
+                        let result = runner.write_down(&key, record).await;
+                        Some(RunnerEvent::Recorded { serial, result })
                     }
                 };
-                if !(runner.listener)(event) {
+                if event.is_some_and(|event| !(runner.listener)(event)) {
                     return;
                 }
                 let mut queues = runner.queues();
@@ -244,7 +262,8 @@ impl Runner {
         });
     }
 
-    /// Runs a command when there is room for one more; what was recorded of an opening is struck out when it is closed.
+    /// Runs a command when there is room for one more; what was recorded of an opening is struck out when it is closed. What was recorded and never
+    /// begun is closed without a command.
     async fn perform(
         &self,
         key: &OpeningKey,
@@ -260,38 +279,67 @@ impl Runner {
         let Some(_slot) = limits.acquire(door, is_close).await else {
             return Err("the daemon is stopping".to_owned());
         };
-        let outcome = self.run_now(run).await;
+        if is_close
+            && let Some(journal) = self.journal.get()
+            && self.records().is_unbegun(key)
+        {
+            self.records().closed(key, journal, None);
+            return Ok(());
+        }
+        // Noted before it begins: what is killed from here on is known to the next runner.
+        let note = match run {
+            JobCommand::Argv(run) if run.is_nothing() => None,
+            JobCommand::Argv(_) | JobCommand::Recorded(_) => self.begin(key, is_close),
+            // It has no shim, so nobody knows from here on whether it is open.
+            JobCommand::Shell(_) => {
+                drop(self.records().begin(key));
+                None
+            }
+        };
+        let outcome = self.run_now(run, note.as_ref()).await;
         if is_close
             && outcome.is_ok()
             && let Some(journal) = self.journal.get()
         {
-            self.records().closed(key, journal);
+            self.records().closed(key, journal, note);
         }
         outcome
     }
 
+    /// The note of a command that is about to begin; none if there is no next runner, or no room.
+    fn begin(&self, key: &OpeningKey, is_close: bool) -> Option<Note> {
+        let Succession { notes, .. } = self.succession.get()?;
+        let mut records = self.records();
+        let unbegun = if is_close { None } else { records.begin(key) };
+        let record = records.get(key).and_then(|record| record.noted);
+        let act = if is_close { NotedAct::Close } else { NotedAct::Open };
+        unbegun.or_else(|| notes.asked(record, act))
+    }
+
     async fn write_down(&self, key: &OpeningKey, record: Option<JournalRecord>) -> Result<(), RecordError> {
-        let Some(record) = record else { return Ok(()) };
+        let Some(mut record) = record else { return Ok(()) };
         let journal = self.journal.get().ok_or(RecordError::NoJournal)?;
         // It was open before and did not close.
         let engine = record.of.map_or(0, |of| of.engine);
         if self.records().replace(key, &record, engine, journal) {
             return Ok(());
         }
-        let row = journal.put(&record).await.map_err(RecordError::Failed)?;
-        self.records().insert(*key, row, record, engine);
+        // Before it is on the disk, or a runner that is killed in between would leave it as one that may be open.
+        let note = self.succession.get().and_then(|succession| succession.notes.recorded());
+        record.noted = note.as_ref().map(Note::record);
+        let (row, note) = journal.put(&record, note).await.map_err(RecordError::Failed)?;
+        self.records().insert(*key, row, record, engine, note);
         Ok(())
     }
 
-    async fn run_now(&self, run: &JobCommand) -> Result<(), String> {
+    async fn run_now(&self, run: &JobCommand, note: Option<&Note>) -> Result<(), String> {
+        let shim = self.succession.get().and_then(|succession| Some((succession.shim.as_path(), note?)));
         match run {
-            JobCommand::Argv(run) => run.perform(self.running.get()).await,
+            JobCommand::Argv(run) => run.perform(shim).await,
             JobCommand::Shell(run) => run.perform(&*self.observer, self.input()).await,
             JobCommand::Recorded(record) => match &record.close {
                 Close::Argv { argv, values, limit, user } => {
-                    argv::ArgvCommand::recorded(argv, values, *limit, user.clone())
-                        .perform(self.running.get())
-                        .await
+                    argv::ArgvCommand::recorded(argv, values, *limit, user.clone()).perform(shim).await
                 }
                 Close::Shell { line } => {
                     let (client, door) = (record.client.address(), record.door.as_str());
@@ -302,9 +350,9 @@ impl Runner {
         }
     }
 
-    /// Commands that are noted for the next runner are those of a process of its own, whose standard input is a link.
+    /// A runner that has a next one is a process of its own, whose standard input is a link.
     fn input(&self) -> shell::CommandInput {
-        match self.running.get() {
+        match self.succession.get() {
             Some(_) => shell::CommandInput::None,
             None => shell::CommandInput::Inherited,
         }

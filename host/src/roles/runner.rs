@@ -3,11 +3,11 @@
 //!
 //! It has all rights that the daemon was started with, since commands have them, and no `no_new_privs`, since commands may use sudo.
 //!
-//! **Death of either.** Without an engine, what is due is closed by the journal; the next engine is handed the rest. The next runner first ends
-//! the commands of the one before: nobody keeps their time any more, and an `open` must not go on after its `close`. Whatever was under way is
-//! answered with an error by the engine's side of the link, so that an opening is closed and a close is tried again. A close whose command had
-//! ended is not run again, since its record is erased with its end; one that was killed, or whose end was not on the disk yet, is run
-//! once more. A `knockd.conf` door is closed by its command whether the journal knows of it or not: knockd itself has none.
+//! **Death of either.** Without an engine, what is due is closed by the journal; the next engine is handed the rest. A runner notes for the next
+//! one what was recorded, begun and closed ([`Notes`]), and has each command run by a shim that lives on: the next runner waits for it. What was
+//! under way is answered with an error by the engine's side of the link, so that an opening is closed and a close is tried again; then what had
+//! not begun is struck out, what is open is closed, and what is closed is not closed again. A `knockd.conf` door is closed by its command
+//! whether the journal knows of it or not, and its commands have no shim: knockd itself has neither.
 
 mod engine_end;
 mod tables;
@@ -31,7 +31,7 @@ use postern_link::{
     ToRunner,
 };
 use postern_runner::{
-    Call, Journal, JournalError, JournalRecord, Runner, RunnerEvent, RunningCommands, journal,
+    Call, InheritedNotes, Journal, JournalError, JournalRecord, Notes, Runner, RunnerEvent, journal,
 };
 use postern_text::chain;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
@@ -49,6 +49,8 @@ const ALONE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(20);
 /// How often it looks whether anything is due.
 const LOOK: Duration = Duration::from_millis(500);
+/// This binary, whatever has become of its file: it is the shim of each command as well.
+const OWN_BINARY: &str = "/proc/self/exe";
 /// So many may always be closed at once, also what the runner does not know to be open.
 const CLOSING: usize = 512;
 
@@ -59,7 +61,7 @@ const CLOSING: usize = 512;
 pub fn run() -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let begin = |start: RoleStart<'_>| start.observe().map(|(observer, _)| observer);
-    let role = RunnerRole::start(Talk::of_standard_input()?, begin)?;
+    let role = RunnerRole::start(Talk::of_standard_input()?, OWN_BINARY.into(), begin)?;
     role.map_or(Ok(()), RunnerRole::serve)?;
     Ok(())
 }
@@ -69,7 +71,11 @@ pub struct RunnerRole {
     control: TalkReceiver,
     supervisor: TalkSender,
     observer: Arc<dyn Observer>,
-    running: Arc<RunningCommands>,
+    notes: Arc<Notes>,
+    /// Until they are taken over.
+    inherited: InheritedNotes,
+    /// What is executed as the shim of a command.
+    shim: PathBuf,
     state_folder: PathBuf,
     journal_stem: String,
     engine: Option<u64>,
@@ -112,13 +118,14 @@ struct News {
 }
 
 impl RunnerRole {
-    /// Waits for the supervisor's first message, and ends what the runner before left running; none if the supervisor is gone. `begin`
-    /// makes the observer.
+    /// Waits for the supervisor's first message, and ends what the runner before left running that no record is of; none if the supervisor
+    /// is gone. Commands are run by `shim`, which is posternd's binary. `begin` makes the observer.
     ///
     /// # Errors
     /// If the supervisor says something else, or the observer cannot be made.
     pub fn start(
         control: Talk,
+        shim: PathBuf,
         begin: impl FnOnce(RoleStart<'_>) -> io::Result<Arc<dyn Observer>>,
     ) -> io::Result<Option<Self>> {
         let (supervisor, mut control) = control.split(Some(PATIENCE))?;
@@ -129,21 +136,30 @@ impl RunnerRole {
         let mut descriptors = descriptors.into_iter();
         let reports = descriptors.next().ok_or_else(|| unexpected("there is no stream for its reports"))?;
         let observer = begin(RoleStart { log_filter: &log_filter, account: None, reports })?;
-        let running = match descriptors.next() {
-            Some(memory) => RunningCommands::of_descriptor(memory),
-            None => RunningCommands::new()?,
+        let (notes, mut inherited) = match descriptors.next() {
+            Some(memory) => Notes::inherit(memory)?,
+            None => (Notes::new()?, InheritedNotes::default()),
         };
-        running.end_all();
-        supervisor.send(&FromRunner::Started, &[running.descriptor()?.as_fd()])?;
-        let running = Arc::new(running);
-        Ok(Some(Self { control, supervisor, observer, running, state_folder, journal_stem, engine }))
+        inherited.end_unrecorded();
+        supervisor.send(&FromRunner::Started, &[notes.descriptor()?.as_fd()])?;
+        Ok(Some(Self {
+            control,
+            supervisor,
+            observer,
+            notes,
+            inherited,
+            shim,
+            state_folder,
+            journal_stem,
+            engine,
+        }))
     }
 
     /// Runs commands until the supervisor is gone; the journal is written then, and what is still open is closed by the next start.
     ///
     /// # Errors
     /// If the supervisor sends nonsense, or does not listen any more.
-    pub fn serve(self) -> io::Result<()> {
+    pub fn serve(mut self) -> io::Result<()> {
         // Commands are waited for on a thread of their own; this one has the links.
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let inside = runtime.handle().clone();
@@ -161,7 +177,7 @@ impl RunnerRole {
             let (_inside, news) = (inside.enter(), news.clone());
             Runner::new(move |event| news.tell(Heard::Runner(event)), Arc::clone(&self.observer))
         };
-        runner.note_running(Arc::clone(&self.running));
+        runner.succeed(Arc::clone(&self.notes), std::mem::take(&mut self.inherited), self.shim.clone());
         runner.serve(self.engine.unwrap_or_default());
         let mut serving = Serving {
             role: self,
@@ -242,13 +258,18 @@ impl Serving {
             Heard::Journal(opened) => {
                 let error = match *opened {
                     Ok((journal, rows)) => {
+                        self.role.notes.note_journal(journal.number());
                         self.runner.use_journal(journal);
                         self.runner.take_over(rows);
                         self.has_journal = true;
                         self.is_handing_over = true;
                         None
                     }
-                    Err(error) => Some(chain(&error).to_string()),
+                    Err(error) => {
+                        // Nobody keeps the time of what the runner before left running.
+                        self.runner.end_unknown();
+                        Some(chain(&error).to_string())
+                    }
                 };
                 for ticket in std::mem::take(&mut self.opening_journal) {
                     self.answer_journal(ticket, error.clone())?;
@@ -302,10 +323,10 @@ impl Serving {
             return Ok(());
         }
         let (stem, observer) = (self.role.journal_stem.clone(), Arc::clone(&self.role.observer));
-        let news = self.news.clone();
+        let (news, left) = (self.news.clone(), self.role.notes.journal());
         // It may have to wait for another daemon that starts, or for a disk.
         let open = move || {
-            news.tell(Heard::Journal(Box::new(Journal::open(&folder, &stem, observer))));
+            news.tell(Heard::Journal(Box::new(Journal::open_after(left, &folder, &stem, observer))));
         };
         thread::Builder::new().name("open-journal".to_owned()).spawn(open).map(drop)
     }
@@ -493,6 +514,3 @@ fn unexpected(what: &str) -> io::Error {
         format!("the supervisor does not make sense to the runner: {what}"),
     )
 }
-
-#[cfg(test)]
-mod tests;

@@ -7,6 +7,8 @@ use std::fmt::Display;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use postern_core::{Observer, Report, What};
 use postern_state::{StateFile, StateFolder, Taken};
@@ -19,6 +21,9 @@ use super::journal_file::JournalFile;
 pub(super) const MAX_JOURNALS: u32 = 16;
 /// The names that journals have: those of `run` and those of `knockd`.
 const STEMS: [&str; 2] = ["postern", "knockd"];
+/// How long the journal of a process that has ended is waited for. A command that it was starting has a copy of all its descriptors until it is
+/// executed.
+const LETTING_GO: Duration = Duration::from_secs(2);
 /// How many unusable files are kept; a further one replaces the last.
 const MOST_ASIDE: u32 = 16;
 
@@ -52,17 +57,32 @@ impl JournalFolder {
         Ok(Self(StateFolder::enter(path)?))
     }
 
-    /// Locks the first free journal of this name.
-    pub(super) fn claim(&self, stem: &str, observer: &dyn Observer) -> Result<JournalFile, JournalError> {
-        for number in 1..=MAX_JOURNALS {
+    /// Locks the first free journal of this name; before any other the one of this number, if a process that has just ended had it: whatever
+    /// that was starting may hold its lock for a moment.
+    pub(super) fn claim(
+        &self,
+        stem: &str,
+        left: Option<u32>,
+        observer: &dyn Observer,
+    ) -> Result<(u32, JournalFile), JournalError> {
+        let claim = |number| {
             let path = self.0.path().join(name(stem, number));
-            let taken =
-                take(&path, true, observer).map_err(|error| JournalError::File(path.clone(), error))?;
-            if let Some(file) = taken {
-                return Ok(JournalFile::new(file));
+            let taken = take(&path, true, observer).map_err(|error| JournalError::File(path, error))?;
+            Ok::<_, JournalError>(taken.map(|file| (number, JournalFile::new(file))))
+        };
+        if let Some(left) = left.filter(|number| (1..=MAX_JOURNALS).contains(number)) {
+            let until = Instant::now() + LETTING_GO;
+            loop {
+                match claim(left)? {
+                    Some(claimed) => return Ok(claimed),
+                    // Another daemon that started meanwhile has it, and what is in it.
+                    None if Instant::now() >= until => break,
+                    None => thread::sleep(Duration::from_millis(2)),
+                }
             }
         }
-        Err(JournalError::AllHeld(self.0.path().to_owned()))
+        let free = (1..=MAX_JOURNALS).find_map(|number| claim(number).transpose());
+        free.unwrap_or_else(|| Err(JournalError::AllHeld(self.0.path().to_owned())))
     }
 
     /// Locks all other free journals.

@@ -12,6 +12,8 @@ use crossbeam_channel::Sender;
 use postern_text::panic::PastPanic;
 use tokio::sync::oneshot;
 
+use crate::notes::Note;
+
 /// Most new records that wait. An engine has fewer under way unless its configuration allows thousands of openings.
 pub(super) const MOST_NEW: usize = 4096;
 
@@ -19,13 +21,17 @@ pub(super) const MOST_NEW: usize = 4096;
 #[derive(Debug)]
 pub(super) struct NewRecord {
     pub(super) bytes: Vec<u8>,
-    pub(super) done: oneshot::Sender<Result<u64, String>>,
+    pub(super) done: oneshot::Sender<Result<(u64, Option<Note>), String>>,
+    /// That it is not open.
+    pub(super) note: Option<Note>,
 }
 
 /// What becomes of a record: it is written anew, or erased if there are no bytes.
 #[derive(Debug)]
 pub(super) struct Change {
     pub(super) bytes: Option<Vec<u8>>,
+    /// That it is not open, or not any more. Dropped when the change is on the disk.
+    pub(super) _note: Option<Note>,
 }
 
 /// What is written together.
@@ -114,7 +120,7 @@ mod tests {
     use super::*;
 
     fn put(queue: &JournalQueue) -> Result<(), String> {
-        queue.put(NewRecord { bytes: Vec::new(), done: oneshot::channel().0 })
+        queue.put(NewRecord { bytes: Vec::new(), done: oneshot::channel().0, note: None })
     }
 
     #[test]
@@ -125,9 +131,9 @@ mod tests {
         let refused = put(&queue).unwrap_err();
         assert_eq!(refused, "the journal's disk does not keep up: 4096 records wait for it");
         for n in 0..10_000_u64 {
-            queue.change(n % 7, Change { bytes: Some(n.to_ne_bytes().to_vec()) });
+            queue.change(n % 7, Change { bytes: Some(n.to_ne_bytes().to_vec()), _note: None });
         }
-        queue.change(3, Change { bytes: None });
+        queue.change(3, Change { bytes: None, _note: None });
         let batch = queue.next(None).unwrap();
         assert_eq!((batch.new.len(), batch.changes.len()), (MOST_NEW, 7));
         assert!(batch.changes[&3].bytes.is_none() && batch.changes[&4].bytes.is_some(), "the last counts");
@@ -137,7 +143,7 @@ mod tests {
     #[test]
     fn what_came_before_the_end_is_still_written() {
         let queue = JournalQueue::default();
-        queue.change(1, Change { bytes: None });
+        queue.change(1, Change { bytes: None, _note: None });
         queue.end();
         assert_eq!(queue.next(None).unwrap().changes.len(), 1);
         assert!(queue.next(None).is_none());

@@ -41,15 +41,15 @@ fn what_was_put_and_not_erased_is_there_at_the_next_start() {
     let (journal, records) = Journal::open(&folder, "postern", Arc::new(())).unwrap();
     assert_eq!(records, []);
     let (a, b) = block_on(async {
-        (journal.put(&record("a")).await.unwrap(), journal.put(&record("z")).await.unwrap())
+        (journal.put(&record("a"), None).await.unwrap().0, journal.put(&record("z"), None).await.unwrap().0)
     });
-    journal.erase(a);
+    journal.erase(a, None);
     journal.rewrite(b, &record("b"));
     drop(journal);
     let (journal, records) = open(&folder, "postern");
     assert_eq!(records.iter().map(|(id, r)| (*id, r.door.as_str())).collect::<Vec<_>>(), [(b, "b")]);
     assert_eq!(records[0].1.close, record("b").close);
-    assert!(block_on(journal.put(&record("c"))).unwrap() > b, "numbers are not used again");
+    assert!(block_on(journal.put(&record("c"), None)).unwrap().0 > b, "numbers are not used again");
 }
 
 #[test]
@@ -112,7 +112,7 @@ fn a_lock_that_a_stranger_has_on_an_old_file_means_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("postern.redb");
     let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
-    block_on(journal.put(&record("lamp"))).unwrap();
+    block_on(journal.put(&record("lamp"), None)).unwrap();
     drop(journal);
     drop(open(dir.path(), "postern"));
     fs::File::open(&path).unwrap().lock().unwrap();
@@ -125,7 +125,7 @@ fn a_lock_that_a_stranger_has_on_an_old_file_means_nothing() {
     assert_eq!(doors(&records), ["lamp"]);
     assert_eq!(mode(&path), 0o600);
     assert_ne!(fs::metadata(&path).unwrap().ino(), before, "the stranger has another file open");
-    block_on(journal.put(&record("bell"))).unwrap();
+    block_on(journal.put(&record("bell"), None)).unwrap();
     assert!(!dir.path().join("postern-2.redb").exists());
 }
 
@@ -147,7 +147,7 @@ fn what_others_could_have_written_is_not_run() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("postern.redb");
     let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
-    block_on(journal.put(&record("lamp"))).unwrap();
+    block_on(journal.put(&record("lamp"), None)).unwrap();
     drop(journal);
     drop(open(dir.path(), "postern"));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o666)).unwrap();
@@ -171,7 +171,7 @@ fn each_living_daemon_has_a_journal_and_what_the_dead_left_goes_to_who_starts_ne
     let (knockd, _) = start("knockd");
     assert_eq!(records, []);
     for (journal, door) in [(&first, "first"), (&second, "second"), (&knockd, "knockd")] {
-        block_on(journal.put(&record(door))).unwrap();
+        block_on(journal.put(&record(door), None)).unwrap();
     }
     // The dead let go of theirs; whoever lives keeps its own.
     drop((second, knockd));
@@ -185,7 +185,7 @@ fn each_living_daemon_has_a_journal_and_what_the_dead_left_goes_to_who_starts_ne
     for (id, record) in &records {
         third.rewrite(*id, record);
     }
-    third.erase(records[0].0);
+    third.erase(records[0].0, None);
     drop(third);
     drop(fs::File::open(dir.path().join("postern-2.redb")).map(|file| file.lock().unwrap()));
     let (_, records) = start("knockd");
@@ -197,7 +197,7 @@ fn each_living_daemon_has_a_journal_and_what_the_dead_left_goes_to_who_starts_ne
 fn a_record_that_a_crash_left_in_two_files_is_taken_over_once() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
-    block_on(journal.put(&record("lamp"))).unwrap();
+    block_on(journal.put(&record("lamp"), None)).unwrap();
     drop(journal);
     drop(open(dir.path(), "postern"));
     drop(fs::File::open(dir.path().join("postern.redb")).map(|file| file.lock().unwrap()));
@@ -211,12 +211,12 @@ fn a_record_that_a_crash_left_in_two_files_is_taken_over_once() {
 fn starts_at_the_same_moment_share_nothing_and_lose_nothing() {
     let dir = tempfile::tempdir().unwrap();
     let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
-    block_on(journal.put(&record("lamp"))).unwrap();
+    block_on(journal.put(&record("lamp"), None)).unwrap();
     drop(journal);
     thread::scope(|scope| {
         let start = || {
             let (journal, records) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
-            (block_on(journal.put(&record("own"))).unwrap(), journal, records.len())
+            (block_on(journal.put(&record("own"), None)).unwrap().0, journal, records.len())
         };
         let started: Vec<_> = (0..8).map(|_| scope.spawn(start)).collect();
         let started: Vec<_> = started.into_iter().map(|thread| thread.join().unwrap()).collect();
@@ -225,6 +225,28 @@ fn starts_at_the_same_moment_share_nothing_and_lose_nothing() {
     let files = fs::read_dir(dir.path()).unwrap();
     let names = files.map(|entry| entry.unwrap().file_name().into_string().unwrap());
     assert!(names.filter(|name| name.ends_with(".redb")).count() >= 8);
+}
+
+#[test]
+fn who_goes_on_for_another_waits_for_its_journal_and_takes_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
+    let (second, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
+    assert_eq!((first.number(), second.number()), (1, 2));
+    block_on(second.put(&record("lamp"), None)).unwrap();
+    // What the second was starting holds its lock a little longer than it, and the first is free meanwhile.
+    drop(first);
+    drop(open(dir.path(), "postern"));
+    let letting_go = thread::spawn(move || {
+        thread::sleep(Duration::from_millis(200));
+        drop(second);
+    });
+    let (next, records) = Journal::open_after(Some(2), dir.path(), "postern", Arc::new(())).unwrap();
+    assert_eq!((next.number(), doors(&records)), (2, vec!["lamp"]));
+    letting_go.join().unwrap();
+    // Another daemon has it for good.
+    let (other, records) = Journal::open_after(Some(2), dir.path(), "postern", Arc::new(())).unwrap();
+    assert_eq!((other.number(), records.len()), (1, 0));
 }
 
 #[test]
@@ -295,8 +317,8 @@ fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
     };
     let database = opener()().unwrap();
     let writer = Writer::new("state/postern.redb".into(), Some(database), 1, opener(), Arc::new(()));
-    let journal = Journal::write_by(writer).unwrap();
-    let put = |door: &str| block_on(journal.put(&record(door)));
+    let journal = Journal::write_by(writer, 1).unwrap();
+    let put = |door: &str| block_on(journal.put(&record(door), None)).map(|(id, _)| id);
     let (lamp, bell, horn) = (put("lamp").unwrap(), put("bell").unwrap(), put("horn").unwrap());
 
     shelf.is_full.store(true, Ordering::Relaxed);
@@ -304,7 +326,7 @@ fn a_full_disk_refuses_loses_nothing_and_is_used_again_without_a_restart() {
         let error = put("refused").unwrap_err();
         assert!(error.contains("state/postern.redb cannot be written"), "{error}");
     }
-    journal.erase(bell);
+    journal.erase(bell, None);
     journal.rewrite(horn, &record("siren"));
     journal.flush();
     shelf.opened.store(false, Ordering::Relaxed);

@@ -17,9 +17,13 @@ use redb::Database;
 
 use super::journal_file::{JournalFile, OPENINGS, OpenDatabase};
 use super::queue::{Batch, Change, JournalQueue, NewRecord};
+use crate::notes::Note;
 
 /// The pause between attempts while changes are pending.
 const RETRY: Duration = Duration::from_secs(1);
+/// Notes that are kept of records that were not written. Whatever else of them is on the disk is closed if the runner is killed before the disk is
+/// written again.
+const MOST_FAILED: usize = 1024;
 /// The shortest time between two attempts, however many records come.
 const SHORTEST_RETRY: Duration = Duration::from_millis(100);
 
@@ -38,6 +42,8 @@ pub(super) struct Writer {
     /// The first and the last number of the records that were reported as not written. Some may be on the disk nevertheless, so they are
     /// removed with the next commit.
     failed: Option<(u64, u64)>,
+    /// That they are not open.
+    failed_notes: Vec<Note>,
     /// Files of dead daemons, to be removed once the backlog, with their records, is written.
     superfluous: Vec<JournalFile>,
     trouble: Option<Trouble>,
@@ -66,6 +72,7 @@ impl Writer {
             next,
             backlog: BTreeMap::new(),
             failed: None,
+            failed_notes: Vec::new(),
             superfluous: Vec::new(),
             trouble: None,
         }
@@ -74,7 +81,7 @@ impl Writer {
     /// Takes over a record of another journal; it is written with the next commit.
     pub(super) fn adopt(&mut self, bytes: Vec<u8>) -> u64 {
         let id = self.number();
-        self.backlog.insert(id, Change { bytes: Some(bytes) });
+        self.backlog.insert(id, Change { bytes: Some(bytes), _note: None });
         id
     }
 
@@ -124,9 +131,16 @@ impl Writer {
                 }
             }
         }
-        for (id, new) in puts {
-            let _ = new.done.send(written.clone().map(|()| id));
+        for (id, NewRecord { done, note, .. }) in puts {
+            let _ = match &written {
+                Ok(()) => done.send(Ok((id, note))),
+                Err(error) => {
+                    self.failed_notes.extend(note);
+                    done.send(Err(error.clone()))
+                }
+            };
         }
+        self.failed_notes.truncate(MOST_FAILED);
         for done in batch.flushes {
             let _ = done.send(());
         }
@@ -135,6 +149,7 @@ impl Writer {
     fn succeeded(&mut self) {
         self.backlog.clear();
         self.failed = None;
+        self.failed_notes.clear();
         mem::take(&mut self.superfluous).into_iter().for_each(JournalFile::remove);
         if self.trouble.take().is_some() {
             self.observer.report(&Report::new(What::JournalWritable { path: self.path.as_path().into() }));

@@ -1,21 +1,24 @@
 //! A command of Postern's own configuration: a program and its arguments, without a shell, in a clean environment.
 
 use std::fs::File;
+use std::io;
 use std::os::unix::fs::FileExt;
-use std::process::Stdio;
-use std::sync::Arc;
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Command as StdCommand, ExitStatus, Stdio};
 use std::time::Duration;
 
 use postern_core::{Act, CommandDoor, PLACEHOLDERS};
 use postern_text::duration;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
+use rustix::process::{Pid, Signal, kill_process_group};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::Call;
-use crate::as_user;
 use crate::journal::Close;
-use crate::running::RunningCommands;
+use crate::notes::{Note, NotedPhase};
+use crate::{as_user, shim};
 
 /// Bytes that are kept of a failed command's standard error.
 const MAX_WORDS: usize = 400;
@@ -58,19 +61,21 @@ impl ArgvCommand {
         Self { argv: argv.to_vec(), values: std::array::from_fn(value), limit, user }
     }
 
-    /// Runs it to its end, and notes it there meanwhile.
-    pub(super) async fn perform(&self, running: Option<&Arc<RunningCommands>>) -> Result<(), String> {
+    /// Whether there is nothing to run.
+    pub(super) const fn is_nothing(&self) -> bool {
+        self.argv.is_empty()
+    }
+
+    /// Runs it to its end, by a shim if there is one: a program, and the note in which that says what becomes of the command.
+    pub(super) async fn perform(&self, shim: Option<(&Path, &Note)>) -> Result<(), String> {
         let Some((program, arguments)) = self.argv.split_first() else { return Ok(()) };
+        let not_started = |error: &io::Error| format!("{program} cannot be started: {error}");
         let words = StderrBuffer::new();
-        let mut command = match &self.user {
-            None => Command::new(program),
-            Some(user) => as_user::command(user, program).into(),
-        };
+        let mut command = self.command(program, shim).map_err(|error| not_started(&error))?;
         command
             .args(arguments.iter().map(|argument| self.fill(argument)))
             .env_clear()
             .env("PATH", PATH)
-            .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(words.as_ref().map_or_else(Stdio::null, StderrBuffer::writer))
             // Its own group, so that what it starts can be ended with it.
@@ -79,15 +84,32 @@ impl ArgvCommand {
         for (name, value) in PLACEHOLDERS.iter().zip(&self.values) {
             command.env(format!("POSTERN_{}", name.to_ascii_uppercase()), value);
         }
-        let mut child = command.spawn().map_err(|error| format!("{program} cannot be started: {error}"))?;
-        let _note = running.zip(child.id()).and_then(|(running, process)| running.note(process));
-        let status = match timeout(self.limit, child.wait()).await {
-            Ok(status) => status.map_err(|error| format!("{program} cannot be waited for: {error}"))?,
-            Err(_) => {
-                end(&mut child).await;
+        let mut child = command.spawn().map_err(|error| not_started(&error))?;
+        let mut group = GroupGuard(group_of(&child));
+        let ended = timeout(self.limit, child.wait()).await;
+        if ended.is_err() {
+            drop(group);
+            drop(child.kill().await);
+        } else {
+            group.0 = None;
+        }
+        let status = match (shim.map(|(_, note)| note.phase()), ended) {
+            // Also if its time was over at the same moment: the next runner would believe the note.
+            (Some(NotedPhase::Ended(status)), _) => ExitStatus::from_raw(status),
+            (Some(NotedPhase::NotStarted(error)), _) => {
+                return Err(not_started(&io::Error::from_raw_os_error(error)));
+            }
+            (_, Err(_)) => {
                 let limit = duration::show(self.limit);
                 return Err(format!("{program} ran longer than {limit} and was killed"));
             }
+            (_, Ok(Err(error))) => return Err(format!("{program} cannot be waited for: {error}")),
+            (Some(NotedPhase::Running(left)), Ok(Ok(status))) => {
+                left.end().await;
+                return Err(format!("{program} was killed with the process that watches it ({status})"));
+            }
+            // With a note, the shim's, which ran nothing and said why.
+            (None | Some(NotedPhase::Recorded | NotedPhase::Asked), Ok(Ok(status))) => status,
         };
         if status.success() {
             return Ok(());
@@ -95,6 +117,22 @@ impl ArgvCommand {
         let words = words.map(StderrBuffer::read).unwrap_or_default();
         let separator = if words.is_empty() { "" } else { ": " };
         Err(format!("{program} failed ({status}){separator}{words}"))
+    }
+
+    /// What runs `program`, as whom and by whom it is to be run; its arguments are added behind.
+    fn command(&self, program: &str, shim: Option<(&Path, &Note)>) -> io::Result<Command> {
+        let command = match &self.user {
+            None => StdCommand::new(program),
+            Some(user) => as_user::command(user, program),
+        };
+        let Some((shim, note)) = shim else {
+            let mut command = Command::from(command);
+            command.stdin(Stdio::null());
+            return Ok(command);
+        };
+        let mut with_shim = shim::command(shim, note, self.limit, command.get_program())?;
+        with_shim.args(command.get_args());
+        Ok(with_shim.into())
     }
 
     /// Fills the placeholders in, once: a value is never looked at again.
@@ -149,13 +187,19 @@ impl StderrBuffer {
     }
 }
 
-/// Kills a command and everything in its process group.
-async fn end(child: &mut Child) {
-    let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-    if let Some(group) = group {
-        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+/// Kills a command and everything in its process group when it is dropped, if that is before the command has ended.
+struct GroupGuard(Option<Pid>);
+
+impl Drop for GroupGuard {
+    fn drop(&mut self) {
+        if let Some(group) = self.0 {
+            let _ = kill_process_group(group, Signal::KILL);
+        }
     }
-    drop(child.kill().await);
+}
+
+fn group_of(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 
 #[cfg(test)]

@@ -2,17 +2,19 @@
 //!
 //! An opening has a key by which its engine closes it. An engine that comes anew is handed what is open under keys that only the runner
 //! gives out, in the upper half of all door numbers. A runner that comes anew finds in the journal under which key the living engine knows
-//! an opening.
+//! an opening, and in the notes of the runner before it how far that came with it: see [`Notes`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use postern_core::{Act, DoorId, OpeningKey};
+use postern_text::panic::PastPanic;
 
-use super::{Job, JobCommand, Runner};
+use super::{Job, JobCommand, Runner, Succession};
 use crate::journal::{JournalRecord, OrderedBy};
-use crate::running::RunningCommands;
+use crate::notes::{InheritedNotes, Note, NotedPhase, Notes, end_all};
 
 /// From here on door numbers are those of openings that were handed over.
 const HANDED_OVER: u32 = 1 << 31;
@@ -36,9 +38,18 @@ impl Runner {
         self.engine.store(engine, Ordering::Relaxed);
     }
 
-    /// Notes there which commands run; without effect if there is such a place already.
-    pub fn note_running(&self, running: Arc<RunningCommands>) {
-        let _ = self.running.set(running);
+    /// Notes there for the next runner what becomes of openings and commands, and has commands run by that program as their shim. What the
+    /// runner before left goes on when the journal says what it is for. Without effect if this was called before.
+    pub fn succeed(&self, notes: Arc<Notes>, inherited: InheritedNotes, shim: PathBuf) {
+        if self.succession.set(Succession { notes, shim }).is_ok() {
+            self.inherited.lock().past_panic().extend(inherited.into_recorded());
+        }
+    }
+
+    /// Kills the commands that the runner before left running for openings that are not in the journal that was opened, or if none was: they are
+    /// somebody else's to close now, and must not be opened after that.
+    pub fn end_unknown(&self) {
+        end_all(self.inherited.lock().past_panic().values());
     }
 
     /// How many openings the journal says there are.
@@ -48,27 +59,62 @@ impl Runner {
     }
 
     /// Takes over what the journal says is open, when it has just been opened. What the engine that is served ordered itself keeps its key.
+    /// What the notes say is closed is erased.
     pub fn take_over(&self, rows: Vec<(u64, JournalRecord)>) {
         let engine = self.engine.load(Ordering::Relaxed);
-        let mut records = self.records();
         for (row, record) in rows {
-            match record.of.filter(|of| of.engine == engine && engine != 0) {
-                Some(OrderedBy { door, occurrence, .. }) => {
-                    let key = OpeningKey { door: DoorId(door), client: record.client, occurrence };
-                    records.insert(key, row, record, engine);
+            let inherited = record.noted.and_then(|noted| self.inherited.lock().past_panic().remove(&noted));
+            let note = match (inherited, self.journal.get()) {
+                (Some(note), Some(journal)) if note.is_closed() => {
+                    journal.erase(row, Some(note));
+                    continue;
                 }
-                None => records.insert(key_of(row, &record), row, record, 0),
+                (note, _) => note,
+            };
+            let (key, engine) = match record.of.filter(|of| of.engine == engine && engine != 0) {
+                Some(OrderedBy { door, occurrence, .. }) => {
+                    (OpeningKey { door: DoorId(door), client: record.client, occurrence }, engine)
+                }
+                None => (key_of(row, &record), 0),
+            };
+            let (unbegun, adopted) = match note.as_ref().map(Note::phase) {
+                Some(NotedPhase::Recorded) => (note, None),
+                Some(NotedPhase::Running(_)) => (None, note),
+                // A command that has ended may have opened it, or not have closed it; one that had not begun never does.
+                _ => (None, None),
+            };
+            self.records().adopt(key, row, record, engine, unbegun);
+            if let Some(adopted) = adopted {
+                self.enqueue(key, Job::Adopted(adopted));
             }
+        }
+        self.end_unknown();
+        self.inherited.lock().past_panic().clear();
+    }
+
+    /// Waits for a command that the runner before left running: what it opens is closed when it has ended, and what it closes is closed.
+    pub(super) async fn wait_for_adopted(&self, key: &OpeningKey, note: Note) {
+        if let Some(running) = note.running() {
+            running.ended().await;
+            // Its time is over, or its shim was killed.
+            if note.running().is_some() {
+                running.end().await;
+            }
+        }
+        if note.is_closed()
+            && let Some(journal) = self.journal.get()
+        {
+            self.records().closed(key, journal, Some(note));
         }
     }
 
     /// What is open that the engine does not know, each with the key that it has from now on; and whether that is all. What a command runs for
-    /// is left out until that has ended: it may be closed then.
+    /// is left out until that has ended: it may be closed then. What no command was begun for is erased.
     #[must_use]
     pub fn hand_over(&self) -> (Vec<(OpeningKey, JournalRecord)>, bool) {
         let engine = self.engine.load(Ordering::Relaxed);
         let queues = self.queues();
-        self.records().hand_over(engine, |key| queues.contains_key(key), key_of)
+        self.records().hand_over(engine, |key| queues.contains_key(key), key_of, self.journal.get())
     }
 
     /// Closes what is due, if no command runs for it: nobody else does while there is no engine. Nobody is told of the outcome; what does not

@@ -1,39 +1,76 @@
-//! The runner's process and the engine's end of its link, with everything real but that both are threads of one process.
+//! The runner's process and the engine's end of its link. The engine is this process; the runner is this binary once more, and may be killed.
+
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
-use std::thread::{self, JoinHandle};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use postern_config::DoorKind;
-use postern_core::{Client, CommandDoor, DoorId, Policy, RuleId, ShellDoor, TenantId};
-use postern_link::{CommandsTable, Hello, LARGEST_ANSWER, Received, Sent, TabledCommands, TabledDoor};
-
-use super::*;
-use crate::command_doors::CommandDoors;
-use crate::plan::Plan;
-use crate::remote_runner::{RemoteRunner, RemoteRunnerEvent};
+use postern_core::{
+    Act, Client, CommandDoor, DoorId, DropReason, OpeningKey, Order, OrderError, Policy, Receipt,
+    RecordError, RuleId, ShellDoor, TenantId,
+};
+use postern_link::{
+    CommandsTable, FromRunner, Hello, LARGEST_ANSWER, OrderLink, Received, RunnerAnswer, RunnerRequest, Sent,
+    TabledCommands, TabledDoor, Talk, TalkReceiver, TalkSender, ToRunner,
+};
+use postern_runner::RunnerEvent;
+use posternd::command_doors::CommandDoors;
+use posternd::plan::Plan;
+use posternd::remote_runner::{RemoteRunner, RemoteRunnerEvent};
+use posternd::roles::runner::RunnerRole;
 
 /// Much longer than anything here takes.
 const LONG: Duration = Duration::from_secs(30);
 const MINUTE: Duration = Duration::from_secs(60);
+/// How long a runner waits for an engine before it closes by itself.
+const ALONE: Duration = Duration::from_secs(2);
+/// So many may always be closed at once.
+const CLOSING: usize = 512;
+/// Long enough to see that nothing is answered.
+const A_WHILE: Duration = Duration::from_millis(200);
+
+/// Says to a child that it is the runner.
+const IS_RUNNER: &str = "POSTERN_TEST_IS_RUNNER";
+
+/// Not a test but the runner, if it is started as one.
+#[test]
+fn this_process_is_a_runner_if_asked_to() {
+    if std::env::var_os(IS_RUNNER).is_none() {
+        return;
+    }
+    let talk = Talk::of_standard_input().unwrap();
+    // What it reports is not looked at here.
+    let role = RunnerRole::start(talk, env!("CARGO_BIN_EXE_posternd").into(), |_| Ok(Arc::new(())));
+    if let Some(role) = role.unwrap() {
+        role.serve().unwrap();
+    }
+    std::process::exit(0);
+}
 
 /// A supervisor's end of a runner.
 struct Process {
     supervisor: TalkSender,
     answers: TalkReceiver,
-    ended: JoinHandle<()>,
+    child: Child,
     memory: OwnedFd,
 }
 
 impl Process {
     fn start(folder: &Path, engine: Option<u64>, memory: Option<&OwnedFd>) -> Self {
         let (ours, its) = Talk::pair().unwrap();
-        let ended = thread::spawn(move || {
-            let role = RunnerRole::start(its, |_| Ok(Arc::new(()))).unwrap().unwrap();
-            role.serve().unwrap();
-        });
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", "this_process_is_a_runner_if_asked_to", "--nocapture"]);
+        command.env(IS_RUNNER, "1").stdin(OwnedFd::from(its)).stdout(Stdio::null());
+        let child = command.spawn().unwrap();
+        drop(command);
         let (supervisor, mut answers) = ours.split(None).unwrap();
         let start = ToRunner::Start {
             log_filter: String::new(),
@@ -41,7 +78,6 @@ impl Process {
             journal_stem: "postern".to_owned(),
             engine,
         };
-        // What it reports is not looked at here.
         let (reports, _) = UnixStream::pair().unwrap();
         let descriptors: Vec<_> =
             [reports.as_fd()].into_iter().chain(memory.iter().map(|memory| memory.as_fd())).collect();
@@ -49,7 +85,15 @@ impl Process {
         let (started, descriptors) = answers.receive::<FromRunner>(1000).unwrap().unwrap();
         assert_eq!(started, FromRunner::Started);
         let memory = descriptors.into_iter().next().unwrap();
-        Self { supervisor, answers, ended, memory }
+        Self { supervisor, answers, child, memory }
+    }
+
+    /// The next one after it was killed, with its journal and a table.
+    fn next(folder: &Path, engine: u64, memory: &OwnedFd) -> Self {
+        let mut next = Self::start(folder, Some(engine), Some(memory));
+        next.give(table(1, folder));
+        assert_eq!(next.open_journal(), (true, None));
+        next
     }
 
     fn open_journal(&mut self) -> (bool, Option<String>) {
@@ -74,19 +118,16 @@ impl Process {
         engine
     }
 
-    /// Ends it where there is no journal.
-    fn end_without_journal(self) {
+    /// Ends it, with everything that it runs.
+    fn end(mut self) {
         self.supervisor.end();
-        self.ended.join().unwrap();
+        assert!(self.child.wait().unwrap().success());
     }
 
-    /// Ends it, with everything that it runs.
-    fn end(self, folder: &Path) -> OwnedFd {
-        self.supervisor.end();
-        self.ended.join().unwrap();
-        // The thread of the journal lets go a little later.
-        let file = fs::File::open(folder.join("postern.redb")).unwrap();
-        file.lock().unwrap();
+    /// Ends it as a lack of memory does; what it noted is left.
+    fn kill(mut self) -> OwnedFd {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
         self.memory
     }
 }
@@ -161,7 +202,7 @@ fn doors(folder: &Path) -> Vec<(DoorId, DoorKind)> {
     let folder = folder.display();
     let argv = |verb| {
         let line = format!(
-            "[ ! -e {folder}/slow ] || {{ touch {folder}/runs; sleep 60; }}; echo {verb} $0 $1 $2 >> {folder}/ran"
+            "while [ -e {folder}/slow ]; do touch {folder}/runs; sleep 0.01; done; echo {verb} $0 $1 $2 >> {folder}/ran"
         );
         ["/bin/sh", "-c", &line, "{ip}", "{door}", "{rule}"].map(str::to_owned).to_vec()
     };
@@ -233,40 +274,210 @@ fn what_is_recorded_is_opened_with_names_of_the_table_and_nothing_beyond_it() {
     engine.doors.follow(&plan(1, folder.path()));
     assert!(engine.recorded(15, 1).is_err(), "the older table");
     assert!(ran(folder.path()).ends_with("start 192.0.2.1\nstop 192.0.2.1\n"));
-    process.end(folder.path());
+    process.end();
+}
+
+/// Waits until there is something to see.
+#[track_caller]
+fn eventually(what: &str, is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < LONG, "{what}");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+const ON_OFF: &str = "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n";
+
+/// A runner with a journal, an engine, and an opening that is recorded.
+fn with_recorded(folder: &Path) -> (Process, TestEngine) {
+    let mut first = Process::start(folder, None, None);
+    first.give(table(1, folder));
+    first.open_journal();
+    let engine = TestEngine::start(first.link(11), &plan(1, folder));
+    assert_eq!(engine.recorded(1, 1), Ok(()));
+    (first, engine)
+}
+
+/// Has a command begin that does not end before the file `slow` is gone.
+fn begin_slowly(folder: &Path, engine: &TestEngine, serial: u64, act: Act) {
+    fs::write(folder.join("slow"), "").unwrap();
+    engine.order(serial, 1, act);
+    eventually("it runs", || folder.join("runs").exists());
+    fs::remove_file(folder.join("runs")).unwrap();
 }
 
 #[test]
-fn a_runner_that_dies_within_an_open_leaves_it_to_the_next_to_close_it_once() {
+fn a_runner_that_is_killed_within_an_open_leaves_it_to_the_next_to_wait_for_it_and_close_it_once() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = Process::start(folder.path(), None, None);
-    first.give(table(1, folder.path()));
-    first.open_journal();
-    let engine = TestEngine::start(first.link(11), &plan(1, folder.path()));
-    let reconnector = engine.doors.reconnector();
-    assert_eq!(engine.recorded(1, 1), Ok(()));
-    fs::write(folder.path().join("slow"), "").unwrap();
-    engine.order(2, 1, Act::Open(MINUTE));
-    let begun = Instant::now();
-    while !folder.path().join("runs").exists() {
-        assert!(begun.elapsed() < LONG, "it never runs");
-        thread::sleep(Duration::from_millis(2));
-    }
-    let memory = first.end(folder.path());
+    let (first, engine) = with_recorded(folder.path());
+    begin_slowly(folder.path(), &engine, 2, Act::Open(MINUTE));
+    let memory = first.kill();
     assert_eq!(reason(engine.receipt(2)), DropReason::Restarting);
     // While there is none, what is asked waits.
     engine.order(3, 1, Act::Close);
+    let second = Process::next(folder.path(), 11, &memory);
+    engine.doors.reconnector().reconnect(second.link(11).into());
+    assert!(engine.events.recv_timeout(A_WHILE).is_err(), "it is still being opened");
     fs::remove_file(folder.path().join("slow")).unwrap();
-    let mut second = Process::start(folder.path(), Some(11), Some(&memory));
-    second.give(table(1, folder.path()));
-    assert_eq!(second.open_journal(), (true, None));
-    reconnector.reconnect(second.link(11).into());
     assert_eq!(engine.receipt(3), Ok(()));
     // Its receipt was lost, say.
     assert_eq!(engine.ordered(4, 1, Act::Close), Ok(()));
-    assert_eq!(ran(folder.path()), "off 192.0.2.1 lamp knock\n");
+    assert_eq!(ran(folder.path()), ON_OFF);
     assert!(engine.events.try_recv().is_err(), "nothing was handed over that the engine knows");
-    second.end(folder.path());
+    second.end();
+}
+
+#[test]
+fn what_was_recorded_and_had_not_begun_when_the_runner_was_killed_is_not_closed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, engine) = with_recorded(folder.path());
+    let memory = first.kill();
+    // It was ordered, and the order was lost.
+    engine.order(2, 1, Act::Close);
+    let second = Process::next(folder.path(), 11, &memory);
+    engine.doors.reconnector().reconnect(second.link(11).into());
+    assert_eq!(engine.receipt(2), Ok(()));
+    assert_eq!(engine.recorded(3, 1), Ok(()));
+    let memory = second.kill();
+    // The order comes only now.
+    engine.order(4, 1, Act::Open(MINUTE));
+    let third = Process::next(folder.path(), 11, &memory);
+    engine.doors.reconnector().reconnect(third.link(11).into());
+    assert_eq!(engine.receipt(4), Ok(()));
+    assert_eq!(engine.ordered(5, 1, Act::Close), Ok(()));
+    assert_eq!(ran(folder.path()), ON_OFF);
+    assert_eq!(engine.recorded(6, 1), Ok(()));
+    let memory = third.kill();
+    // The engine ends as well: the next one is handed nothing.
+    drop(engine);
+    let fourth = Process::next(folder.path(), 12, &memory);
+    let engine = TestEngine::start(fourth.link(12), &plan(1, folder.path()));
+    assert_eq!(engine.recorded(1, 1), Ok(()));
+    assert!(engine.events.recv_timeout(A_WHILE).is_err());
+    fourth.end();
+    assert_eq!(ran(folder.path()), ON_OFF);
+}
+
+#[test]
+fn a_close_that_outlives_its_runner_is_not_run_again() {
+    for is_over_before in [true, false] {
+        let folder = tempfile::tempdir().unwrap();
+        let (first, engine) = with_recorded(folder.path());
+        assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
+        begin_slowly(folder.path(), &engine, 3, Act::Close);
+        let memory = first.kill();
+        assert_eq!(reason(engine.receipt(3)), DropReason::Restarting);
+        engine.order(4, 1, Act::Close);
+        let end = || {
+            fs::remove_file(folder.path().join("slow")).unwrap();
+            eventually("it has ended", || ran(folder.path()) == ON_OFF);
+        };
+        if is_over_before {
+            end();
+        }
+        let second = Process::next(folder.path(), 11, &memory);
+        engine.doors.reconnector().reconnect(second.link(11).into());
+        if !is_over_before {
+            assert!(engine.events.recv_timeout(A_WHILE).is_err(), "it is still being closed");
+            end();
+        }
+        assert_eq!(engine.receipt(4), Ok(()));
+        assert_eq!(ran(folder.path()), ON_OFF);
+        second.end();
+    }
+}
+
+#[test]
+fn a_close_that_fails_when_its_runner_is_gone_is_run_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, engine) = with_recorded(folder.path());
+    assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
+    let ran_before = ran(folder.path());
+    begin_slowly(folder.path(), &engine, 3, Act::Close);
+    let memory = first.kill();
+    assert_eq!(reason(engine.receipt(3)), DropReason::Restarting);
+    // It cannot write there, and says so.
+    fs::remove_file(folder.path().join("ran")).unwrap();
+    fs::create_dir(folder.path().join("ran")).unwrap();
+    fs::remove_file(folder.path().join("slow")).unwrap();
+    engine.order(4, 1, Act::Close);
+    let second = Process::next(folder.path(), 11, &memory);
+    engine.doors.reconnector().reconnect(second.link(11).into());
+    let failed = engine.receipt(4).unwrap_err().to_string();
+    assert!(failed.contains("/bin/sh failed") && failed.contains("directory"), "{failed}");
+    fs::remove_dir(folder.path().join("ran")).unwrap();
+    fs::write(folder.path().join("ran"), ran_before).unwrap();
+    assert_eq!(engine.ordered(5, 1, Act::Close), Ok(()));
+    assert_eq!(ran(folder.path()), ON_OFF);
+    second.end();
+}
+
+#[test]
+fn a_command_that_cannot_be_started_is_named_and_one_whose_shim_is_killed_has_failed() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut process, engine) = with_recorded(folder.path());
+    assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
+    begin_slowly(folder.path(), &engine, 3, Act::Close);
+    let (shim, command) = shim_of(process.child.id());
+    rustix::process::kill_process(shim, rustix::process::Signal::KILL).unwrap();
+    let failed = engine.receipt(3).unwrap_err().to_string();
+    assert!(failed.starts_with("/bin/sh was killed with the process that watches it"), "{failed}");
+    eventually("it goes with its shim", || !is_alive(command));
+    fs::remove_file(folder.path().join("slow")).unwrap();
+    assert_eq!(engine.ordered(4, 1, Act::Close), Ok(()));
+    let mut missing = table(2, folder.path());
+    let TabledCommands::Argv(door) = &mut missing.doors[0].1.commands else { panic!("a command door") };
+    door.open = vec!["/missing/lamp".to_owned()];
+    missing.doors[0].0 = DoorId(7);
+    process.give(missing);
+    let mut plan = plan(2, folder.path());
+    plan.doors[0].0 = DoorId(7);
+    let mut engine = engine;
+    engine.doors.follow(&plan);
+    assert_eq!(engine.recorded(5, 7), Ok(()));
+    let failed = engine.ordered(6, 7, Act::Open(MINUTE)).unwrap_err().to_string();
+    assert_eq!(failed, "/missing/lamp cannot be started: No such file or directory (os error 2)");
+    process.end();
+}
+
+#[test]
+fn a_runner_that_ends_because_the_supervisor_has_takes_what_it_runs_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (process, engine) = with_recorded(folder.path());
+    begin_slowly(folder.path(), &engine, 2, Act::Open(MINUTE));
+    let (shim, command) = shim_of(process.child.id());
+    process.end();
+    eventually("they end", || !is_alive(shim) && !is_alive(command));
+    assert_eq!(ran(folder.path()), "");
+}
+
+/// The shim that a runner has started, and its command.
+fn shim_of(runner: u32) -> (rustix::process::Pid, rustix::process::Pid) {
+    let only = |of: rustix::process::Pid| {
+        let children = children(of);
+        assert_eq!(children.len(), 1, "{children:?}");
+        children[0]
+    };
+    let shim = only(rustix::process::Pid::from_raw(runner.try_into().unwrap()).unwrap());
+    (shim, only(shim))
+}
+
+fn stat_of(pid: &str) -> Option<(String, i32)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(") ")?.1.split_whitespace();
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
+}
+
+fn children(of: rustix::process::Pid) -> Vec<rustix::process::Pid> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let is_child = |pid: &String| stat_of(pid).is_some_and(|(_, parent)| parent == of.as_raw_nonzero().get());
+    let pids = processes.filter_map(|entry| entry.file_name().into_string().ok()).filter(is_child);
+    pids.filter_map(|pid| rustix::process::Pid::from_raw(pid.parse().ok()?)).collect()
+}
+
+fn is_alive(process: rustix::process::Pid) -> bool {
+    stat_of(&process.as_raw_nonzero().to_string()).is_some_and(|(state, _)| state != "Z")
 }
 
 #[test]
@@ -279,7 +490,7 @@ fn what_is_asked_while_the_journal_is_being_opened_waits_for_it() {
     let reconnector = engine.doors.reconnector();
     assert_eq!(engine.recorded(1, 1), Ok(()));
     assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
-    let memory = first.end(folder.path());
+    let memory = first.kill();
     // Another daemon is starting there.
     let file = fs::File::open(folder.path().join("lock")).unwrap();
     file.lock().unwrap();
@@ -298,7 +509,7 @@ fn what_is_asked_while_the_journal_is_being_opened_waits_for_it() {
         assert_eq!(answer, FromRunner::Journal { ticket, is_there: true, error: None });
     }
     assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
-    second.end(folder.path());
+    second.end();
 }
 
 #[test]
@@ -309,7 +520,7 @@ fn without_a_runner_requests_are_refused_by_name_after_a_while() {
     process.open_journal();
     let engine = TestEngine::start(process.link(11), &plan(1, folder.path()));
     assert_eq!(engine.recorded(1, 1), Ok(()));
-    process.end(folder.path());
+    process.end();
     let begun = Instant::now();
     assert_eq!(reason(engine.ordered(2, 1, Act::Close)), DropReason::Restarting);
     assert!((Duration::from_secs(1)..LONG).contains(&begun.elapsed()));
@@ -339,7 +550,7 @@ fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
     second.doors.carry_out(order, None, "lamp");
     assert_eq!(second.receipt(1), Ok(()));
     assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\n");
-    process.end(folder.path());
+    process.end();
     let mut next = Process::start(folder.path(), None, None);
     assert_eq!(next.open_journal(), (true, None));
     let third = TestEngine::start(next.link(13), &plan(1, folder.path()));
@@ -347,7 +558,7 @@ fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
     third.doors.carry_out(Order { door: key.door, ..order }, None, "lamp");
     assert_eq!(third.receipt(1), Ok(()));
     assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
-    next.end(folder.path());
+    next.end();
 }
 
 #[test]
@@ -362,12 +573,9 @@ fn without_an_engine_what_is_due_is_closed_by_the_runner_itself() {
     engine.doors.note(key(1), Duration::from_millis(50));
     drop(engine);
     let begun = Instant::now();
-    while ran(folder.path()).lines().count() < 2 {
-        assert!(begun.elapsed() < LONG, "nobody closes it");
-        thread::sleep(Duration::from_millis(10));
-    }
+    eventually("nobody closes it", || ran(folder.path()).lines().count() == 2);
     assert!(begun.elapsed() >= ALONE);
-    process.end(folder.path());
+    process.end();
     assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
 }
 
@@ -447,7 +655,7 @@ fn an_engine_cannot_have_what_is_open_forgotten_or_kept_for_longer_than_it_may_b
         .collect();
     handed.sort();
     assert_eq!(handed, ["bell", "lamp"]);
-    process.end(folder.path());
+    process.end();
 }
 
 #[test]
@@ -472,7 +680,7 @@ fn a_flood_of_closes_is_refused_by_name_and_what_is_under_way_is_bounded() {
             assert_eq!((serial, reason(outcome)), (n, DropReason::BeyondTable));
         }
     }
-    process.end_without_journal();
+    process.end();
 }
 
 #[test]
@@ -509,7 +717,7 @@ fn garbage_ends_the_link_of_the_engine_that_sent_it_and_nothing_else() {
     assert_eq!(engine.recorded(1, 1), Ok(()));
     assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
     assert_eq!(engine.ordered(3, 1, Act::Close), Ok(()));
-    process.end(folder.path());
+    process.end();
 }
 
 #[test]
@@ -524,5 +732,5 @@ fn without_a_fit_folder_there_is_no_journal_and_the_reason_is_said() {
     // Later it may be.
     fs::remove_file(&state).unwrap();
     assert_eq!(process.open_journal(), (true, None));
-    process.end(&state);
+    process.end();
 }

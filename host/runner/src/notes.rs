@@ -1,0 +1,436 @@
+//! Notes: which commands run for which openings and how far they have come, in memory that outlives this process.
+//!
+//! A runner that is killed leaves its commands running. The next one learns here, and not from the journal, what was recorded and is not open,
+//! what is being opened or closed, and what is closed though its record is still there. The memory is a file without a name that the
+//! supervisor holds on to and gives to the next runner; the supervisor never looks into it. It costs no flush, and is gone with the
+//! supervisor or the machine: then the journal alone counts, and what may be open is closed.
+//!
+//! A slot changes under a lock of the file, since the shim of a command ([`crate::shim`]) writes in it as well. Each use of a slot has a
+//! ticket of its own: a shim that begins when its slot has another runs nothing.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime};
+
+use postern_text::panic::PastPanic;
+use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
+
+use crate::left_running::LeftRunning;
+
+/// Slots, the first of which is the header. More than there are commands and records under way, unless the disk hangs for long or the configuration
+/// allows many thousand openings; what has no slot is closed by the journal's rule.
+const SLOTS: u32 = 1 << 16;
+/// Bytes of one. The header has the number of the next record in eight, and that of the journal in four.
+const SLOT: usize = 64;
+const AT_JOURNAL: u64 = 8;
+/// How long a lock that another process has is waited for: it is held for microseconds, unless that process is stopped meanwhile.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The notes of a runner, or of the one before it.
+#[derive(Debug)]
+pub struct Notes {
+    /// Opened by this process alone: a lock of one before ended with that.
+    memory: File,
+    slots: Mutex<Slots>,
+}
+
+/// Which slots are free.
+#[derive(Debug)]
+struct Slots {
+    /// Below `fresh`.
+    free: BTreeSet<u32>,
+    /// From here on all are.
+    fresh: u32,
+    /// The number of the next record.
+    next_record: u64,
+}
+
+/// What a command does for an opening.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotedAct {
+    /// It opens.
+    Open,
+    /// It closes.
+    Close,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NotedPhase {
+    /// The opening is in the journal, or is about to be, and its command has not begun.
+    Recorded,
+    /// A command is to begin.
+    Asked,
+    /// It has begun.
+    Running(LeftRunning),
+    /// It has ended, with this status as `wait` has it.
+    Ended(i32),
+    /// It could not be started, for this error of the system.
+    NotStarted(i32),
+}
+
+/// One slot. It is free again when this is dropped, and not when this process is killed.
+#[derive(Debug)]
+pub(crate) struct Note {
+    notes: Arc<Notes>,
+    slot: u32,
+    ticket: u32,
+    record: u64,
+    act: NotedAct,
+}
+
+/// The end of a slot that a shim has.
+#[derive(Debug)]
+pub(crate) struct ShimNote {
+    memory: File,
+    slot: u32,
+    ticket: u32,
+}
+
+/// A slot's bytes, with a meaning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Slot {
+    ticket: u32,
+    /// None if the slot is free.
+    used: Option<Used>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Used {
+    /// 0 if it is for no record.
+    record: u64,
+    act: NotedAct,
+    phase: NotedPhase,
+}
+
+impl Notes {
+    /// Without any note.
+    ///
+    /// # Errors
+    /// If the system has no memory for it, or there is no `/proc`.
+    pub fn new() -> io::Result<Arc<Self>> {
+        let memory = memfd_create("commands", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING)?;
+        rustix::fs::ftruncate(&memory, u64::from(SLOTS) * SLOT as u64)?;
+        rustix::fs::fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK)?;
+        let memory = open_anew(&File::from(memory))?;
+        // So that it is none of those that another memory numbered, which may be in the same journal.
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let next_record = u64::try_from(since.as_micros()).unwrap_or(1).max(1);
+        write_number(&memory, next_record)?;
+        let slots = Slots { free: BTreeSet::new(), fresh: 1, next_record };
+        Ok(Arc::new(Self { memory, slots: Mutex::new(slots) }))
+    }
+
+    /// Those of another process, which has ended. What it had not begun does not begin any more.
+    ///
+    /// # Errors
+    /// If it is no memory of notes, or there is no `/proc`.
+    pub fn inherit(memory: OwnedFd) -> io::Result<(Arc<Self>, InheritedNotes)> {
+        let memory = open_anew(&File::from(memory))?;
+        let mut number = [0; 8];
+        memory.read_exact_at(&mut number, 0)?;
+        let slots = Slots { free: BTreeSet::new(), fresh: 1, next_record: u64::from_ne_bytes(number) };
+        let notes = Arc::new(Self { memory, slots: Mutex::new(slots) });
+        let mut inherited = Vec::new();
+        let mut slots = notes.lock();
+        alone(&notes.memory, || {
+            for slot in 1..SLOTS {
+                let Slot { ticket, used } = edit(&notes.memory, slot, |kept| {
+                    if let Some(Used { phase: NotedPhase::Recorded | NotedPhase::Asked, .. }) = kept.used {
+                        kept.ticket = after(kept.ticket);
+                    }
+                    *kept
+                })?;
+                if ticket == NEVER_USED {
+                    break;
+                }
+                slots.fresh = slot + 1;
+                match used {
+                    Some(Used { record, act, .. }) => {
+                        inherited.push(Note { notes: Arc::clone(&notes), slot, ticket, record, act });
+                    }
+                    None => drop(slots.free.insert(slot)),
+                }
+            }
+            io::Result::Ok(())
+        })?;
+        drop(slots);
+        Ok((notes, InheritedNotes(inherited)))
+    }
+
+    /// The memory, to be held on to. A lock that this process has ends with this process, whoever holds that.
+    ///
+    /// # Errors
+    /// If there are too many open files.
+    pub fn descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(open_anew(&self.memory)?.into())
+    }
+
+    /// The number of the journal in which the records of these notes are; none if there is none.
+    #[must_use]
+    pub fn journal(&self) -> Option<u32> {
+        let mut number = [0; 4];
+        self.memory.read_exact_at(&mut number, AT_JOURNAL).ok()?;
+        Some(u32::from_ne_bytes(number)).filter(|number| *number != 0)
+    }
+
+    /// Notes in which journal records are from now on.
+    pub fn note_journal(&self, number: u32) {
+        // Memory that was there when it was made.
+        let _ = self.memory.write_all_at(&number.to_ne_bytes(), AT_JOURNAL);
+    }
+
+    /// Notes that an opening is about to be recorded, and is not open; none if there is no room.
+    pub(crate) fn recorded(self: &Arc<Self>) -> Option<Note> {
+        let record = {
+            let mut slots = self.lock();
+            let record = slots.next_record;
+            // Before it is used: the next process begins there.
+            write_number(&self.memory, record + 1).ok()?;
+            slots.next_record = record + 1;
+            record
+        };
+        self.note(Used { record, act: NotedAct::Open, phase: NotedPhase::Recorded })
+    }
+
+    /// Notes that a command is to begin, for the opening that this record is of, if any; none if there is no room.
+    pub(crate) fn asked(self: &Arc<Self>, record: Option<u64>, act: NotedAct) -> Option<Note> {
+        self.note(Used { record: record.unwrap_or(0), act, phase: NotedPhase::Asked })
+    }
+
+    fn note(self: &Arc<Self>, used: Used) -> Option<Note> {
+        let mut slots = self.lock();
+        let slot = match slots.free.pop_first() {
+            Some(slot) => slot,
+            None if slots.fresh < SLOTS => {
+                slots.fresh += 1;
+                slots.fresh - 1
+            }
+            None => return None,
+        };
+        let changed = change(&self.memory, slot, |kept| {
+            *kept = Slot { ticket: after(kept.ticket), used: Some(used) };
+            kept.ticket
+        });
+        let ticket = changed.ok()?;
+        Some(Note { notes: Arc::clone(self), slot, ticket, record: used.record, act: used.act })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Slots> {
+        self.slots.lock().past_panic()
+    }
+}
+
+/// What the runner before left, in no order.
+#[derive(Debug, Default)]
+pub struct InheritedNotes(Vec<Note>);
+
+impl InheritedNotes {
+    /// Kills, with its process group, each command that runs for no record, and waits until they have ended, at most two seconds: nothing says what
+    /// they would open after that was closed. How many still ran.
+    pub fn end_unrecorded(&mut self) -> usize {
+        let (recorded, rest): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|note| note.record != 0);
+        self.0 = recorded;
+        end_all(&rest)
+    }
+
+    /// Those of records, each with the record's number.
+    pub(crate) fn into_recorded(self) -> impl Iterator<Item = (u64, Note)> {
+        self.0.into_iter().map(|note| (note.record, note))
+    }
+}
+
+/// Kills those of these commands that run, and waits until they have ended, at most two seconds: how many.
+pub(crate) fn end_all<'a>(notes: impl IntoIterator<Item = &'a Note>) -> usize {
+    let running = notes.into_iter().filter_map(Note::running);
+    let killed: Vec<_> = running.filter(LeftRunning::kill).collect();
+    LeftRunning::wait_for_all(&killed);
+    killed.len()
+}
+
+impl Note {
+    /// The number of the record that it is for; 0 if it is for none.
+    pub(crate) const fn record(&self) -> u64 {
+        self.record
+    }
+
+    /// How far it is.
+    pub(crate) fn phase(&self) -> NotedPhase {
+        let _slots = self.notes.lock();
+        let kept = change(&self.notes.memory, self.slot, |kept| *kept);
+        // Memory that was there when it was made; else it is as if the command had not ended.
+        kept.ok().and_then(|kept| kept.used).map_or(NotedPhase::Asked, |used| used.phase)
+    }
+
+    /// Its command, if that runs.
+    pub(crate) fn running(&self) -> Option<LeftRunning> {
+        match self.phase() {
+            NotedPhase::Running(running) => Some(running),
+            _ => None,
+        }
+    }
+
+    /// Whether a close has succeeded: then only its record is left to be erased.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.act == NotedAct::Close && self.phase() == NotedPhase::Ended(0)
+    }
+
+    /// Which slot and ticket a shim is told.
+    pub(crate) const fn place(&self) -> (u32, u32) {
+        (self.slot, self.ticket)
+    }
+
+    /// The memory for a shim, which has its own lock of it.
+    pub(crate) fn memory(&self) -> io::Result<File> {
+        open_anew(&self.notes.memory)
+    }
+}
+
+impl Drop for Note {
+    fn drop(&mut self) {
+        let mut slots = self.notes.lock();
+        let freed = change(&self.notes.memory, self.slot, |kept| kept.used = None);
+        if freed.is_ok() {
+            slots.free.insert(self.slot);
+        }
+    }
+}
+
+impl ShimNote {
+    /// A slot in this memory.
+    pub(crate) const fn new(memory: File, slot: u32, ticket: u32) -> Self {
+        Self { memory, slot, ticket }
+    }
+
+    /// Notes that the command begins, and until when it may run; false if it must not: the runner that asked for it has ended.
+    pub(crate) fn begin(&self, running: LeftRunning) -> bool {
+        self.update(|phase| match phase {
+            NotedPhase::Recorded | NotedPhase::Asked => Some(NotedPhase::Running(running)),
+            _ => None,
+        })
+    }
+
+    /// Notes how it ended.
+    pub(crate) fn end(&self, how: NotedPhase) {
+        self.update(|phase| matches!(phase, NotedPhase::Running(_)).then_some(how));
+    }
+
+    fn update(&self, next: impl FnOnce(NotedPhase) -> Option<NotedPhase>) -> bool {
+        let changed = change(&self.memory, self.slot, |kept| {
+            let used = kept.used.as_mut().filter(|_| kept.ticket == self.ticket);
+            let next = used.and_then(|used| Some((next(used.phase)?, used)));
+            next.map(|(next, used)| used.phase = next).is_some()
+        });
+        changed.unwrap_or(false)
+    }
+}
+
+/// The ticket of a slot that was never used; so are all behind it.
+const NEVER_USED: u32 = 0;
+
+fn after(ticket: u32) -> u32 {
+    ticket.wrapping_add(1).max(NEVER_USED + 1)
+}
+
+/// Another description of the same file, so that its lock is this one's alone.
+fn open_anew(file: &File) -> io::Result<File> {
+    File::options().read(true).write(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+fn write_number(memory: &File, next_record: u64) -> io::Result<()> {
+    memory.write_all_at(&next_record.to_ne_bytes(), 0)
+}
+
+/// Changes a slot while no other process does. In a process one thread at a time may call this.
+fn change<T>(memory: &File, slot: u32, change: impl FnOnce(&mut Slot) -> T) -> io::Result<T> {
+    alone(memory, || edit(memory, slot, change))
+}
+
+/// Does something while no other process changes a slot.
+fn alone<T>(memory: &File, act: impl FnOnce() -> T) -> T {
+    let until = Instant::now() + PATIENCE;
+    // Whoever has it is stopped, and has a slot of its own.
+    while memory.try_lock().is_err() && Instant::now() < until {
+        thread::sleep(Duration::from_micros(50));
+    }
+    let done = act();
+    let _ = memory.unlock();
+    done
+}
+
+fn edit<T>(memory: &File, slot: u32, change: impl FnOnce(&mut Slot) -> T) -> io::Result<T> {
+    let (at, mut bytes) = (u64::from(slot) * SLOT as u64, [0; SLOT]);
+    memory.read_exact_at(&mut bytes, at)?;
+    let before = Slot::decode(&bytes);
+    let mut after = before;
+    let answer = change(&mut after);
+    if after != before {
+        memory.write_all_at(&after.encode(), at)?;
+    }
+    Ok(answer)
+}
+
+const FREE: u8 = 0;
+const RECORDED: u8 = 1;
+const ASKED: u8 = 2;
+const RUNNING: u8 = 3;
+const ENDED: u8 = 4;
+const NOT_STARTED: u8 = 5;
+
+impl Slot {
+    /// Record, ticket, phase, act, two of zero; then the process and the status as numbers of four bytes, and when the process was started and
+    /// until when it may run as numbers of eight.
+    fn encode(self) -> [u8; SLOT] {
+        let mut bytes = [0; SLOT];
+        bytes[8..12].copy_from_slice(&self.ticket.to_ne_bytes());
+        let Some(Used { record, act, phase }) = self.used else { return bytes };
+        bytes[..8].copy_from_slice(&record.to_ne_bytes());
+        bytes[13] = u8::from(act == NotedAct::Close);
+        let (number, status) = match phase {
+            NotedPhase::Recorded => (RECORDED, 0),
+            NotedPhase::Asked => (ASKED, 0),
+            NotedPhase::Running(LeftRunning { process, started, until }) => {
+                bytes[16..20].copy_from_slice(&process.to_ne_bytes());
+                bytes[24..32].copy_from_slice(&started.to_ne_bytes());
+                bytes[32..40].copy_from_slice(&until.to_ne_bytes());
+                (RUNNING, 0)
+            }
+            NotedPhase::Ended(status) => (ENDED, status),
+            NotedPhase::NotStarted(error) => (NOT_STARTED, error),
+        };
+        bytes[12] = number;
+        bytes[20..24].copy_from_slice(&status.to_ne_bytes());
+        bytes
+    }
+
+    fn decode(bytes: &[u8; SLOT]) -> Self {
+        let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
+        let eight = |at: usize| {
+            let ([a, b, c, d], [e, f, g, h]) = (four(at), four(at + 4));
+            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+        };
+        let status = i32::from_ne_bytes(four(20));
+        let phase = match bytes[12] {
+            RECORDED => Some(NotedPhase::Recorded),
+            ASKED => Some(NotedPhase::Asked),
+            RUNNING => {
+                let process = u32::from_ne_bytes(four(16));
+                Some(NotedPhase::Running(LeftRunning { process, started: eight(24), until: eight(32) }))
+            }
+            ENDED => Some(NotedPhase::Ended(status)),
+            NOT_STARTED => Some(NotedPhase::NotStarted(status)),
+            FREE.. => None,
+        };
+        let act = if bytes[13] == 0 { NotedAct::Open } else { NotedAct::Close };
+        let used = phase.map(|phase| Used { record: eight(0), act, phase });
+        Self { ticket: u32::from_ne_bytes(four(8)), used }
+    }
+}
+
+#[cfg(test)]
+mod tests;
