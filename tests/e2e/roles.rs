@@ -1,5 +1,6 @@
 //! The daemon's processes: what each may do, and that any of them may die at any moment.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -108,12 +109,76 @@ fn a_process_that_stands_still_for_a_while_goes_on() {
     daemon.stop();
 }
 
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok()?.parse().ok()
+}
+
+/// Each client knocks once, so what was run for it is of one opening. The rounds are many more when `POSTERN_ROUNDS` says so.
+#[test]
+fn what_the_runner_opened_it_closes_once_whenever_it_is_killed() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let rounds = number("POSTERN_ROUNDS").unwrap_or(8);
+    let seed = number("POSTERN_SEED").unwrap_or(20_261_127);
+    println!("POSTERN_SEED={seed}");
+    let mut random = Random::new(seed);
+    let setup = posternd(&lab);
+    let dir = setup.dir().to_owned();
+    let rule = "module = \"sequence\"\ndoor = \"lamp\"\n[settings]\nsequence = [\"7001/udp\"]\n";
+    let daemon = setup.config(&lamp(&dir)).rule("lamp", rule).start();
+    let source = |n: u64| {
+        let first = u64::from(Ipv4Addr::new(198, 18, 0, 1).to_bits());
+        IpAddr::V4(Ipv4Addr::from_bits(u32::try_from(first + n).expect("an address")))
+    };
+    let ran = || {
+        let ran = fs::read_to_string(dir.join("ran")).unwrap_or_default();
+        let mut commands = BTreeMap::<String, Vec<String>>::new();
+        for (verb, client) in ran.lines().filter_map(|line| line.split_once(' ')) {
+            commands.entry(client.to_owned()).or_default().push(verb.to_owned());
+        }
+        commands
+    };
+    let mut wire = lab.injector();
+    let mut knocked = 0..;
+    let mut knock = |count| {
+        for n in knocked.by_ref().take(count) {
+            let from = SocketAddr::new(source(n), 4000);
+            wire.send(&frame::udp(from, SocketAddr::new(SERVER4, 7001), b""));
+        }
+    };
+    for round in 0..rounds {
+        knock(16);
+        // While these are being opened, or closed, and a few more are.
+        let into = Duration::from_secs(round % 2) + Duration::from_micros(random.number() % 80_000);
+        thread::sleep(into);
+        knock(8);
+        thread::sleep(Duration::from_micros(random.number() % 20_000));
+        let killed = daemon.signal_role("runner", Signal::KILL);
+        daemon.wait_for_next("runner", killed);
+        // One that ends sooner is started again later and later.
+        thread::sleep(Duration::from_millis(1100));
+    }
+    // It goes on.
+    let before = ran().len();
+    eventually("a knock opens", || {
+        knock(1);
+        (ran().len() > before).then_some(())
+    });
+    let is_over = |verbs: &Vec<String>| verbs.len() >= 2;
+    eventually("what was opened is closed", || ran().values().all(is_over).then_some(()));
+    // Nothing is left to be closed.
+    let (_setup, _) = daemon.stop();
+    let commands = ran();
+    println!("{} of {} openings over {rounds} kill -9 of runners", commands.len(), knocked.start);
+    let odd: Vec<_> = commands.iter().filter(|(_, verbs)| *verbs != &["on", "off"]).collect();
+    assert!(odd.is_empty(), "{odd:?}");
+    assert!(commands.len() > 8, "next to nothing was opened");
+}
+
 /// The rounds are many more when `POSTERN_ROUNDS` says so.
 #[test]
 fn any_process_may_die_at_any_moment() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
-    let number = |name: &str| std::env::var(name).ok().and_then(|value| value.parse().ok());
     let rounds = number("POSTERN_ROUNDS").unwrap_or(12);
     let seed = number("POSTERN_SEED").unwrap_or(20_261_127);
     println!("POSTERN_SEED={seed}");
