@@ -5,6 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use postern_tests::eventually;
 use tempfile::TempDir;
 
 /// A file system of 8 MiB; gone when dropped.
@@ -38,6 +39,28 @@ impl Disk {
     /// Takes back what [`Disk::fill`] took.
     pub(crate) fn free(&self) {
         fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    /// Has everything that would be written fail. No file may be open to be written.
+    pub(crate) fn make_read_only(&self) {
+        self.mount_again("ro");
+    }
+
+    /// Takes back what [`Disk::make_read_only`] did.
+    pub(crate) fn make_writable(&self) {
+        self.mount_again("rw");
+    }
+
+    fn mount_again(&self, how: &str) {
+        // What was killed may not be gone yet.
+        eventually("nobody writes there", || {
+            let done = Command::new("mount")
+                .args(["-o", &format!("remount,{how}")])
+                .arg(self.path())
+                .output()
+                .expect("there is a mount");
+            done.status.success().then_some(())
+        });
     }
 
     fn path(&self) -> &Path {

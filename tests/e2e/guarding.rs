@@ -2,12 +2,12 @@
 
 use std::io::Write;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use postern_tests::{CLIENT4, CLIENT6, Daemon, Lab, STRANGER4, STRANGER6, Signal, eventually};
 
+use crate::strangers::while_strangers_try;
 use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, posternd};
 
 fn reset(daemon_dir: &std::path::Path, lab: &Lab) -> std::process::Output {
@@ -17,25 +17,6 @@ fn reset(daemon_dir: &std::path::Path, lab: &Lab) -> std::process::Output {
 
 fn is_closed(lab: &Lab) -> bool {
     lab.tcp(STRANGER4, 22, A_WHILE).is_silence() && lab.tcp(STRANGER6, 22, A_WHILE).is_silence()
-}
-
-/// Does something while a client without a knock tries to get in, which must fail.
-fn with_a_stranger_at_the_door<T>(lab: &Lab, act: impl FnOnce() -> T) -> T {
-    let stop = AtomicBool::new(false);
-    thread::scope(|scope| {
-        let tries = scope.spawn(|| {
-            let mut tries = 0;
-            while !stop.load(Ordering::Relaxed) {
-                assert!(lab.tcp(STRANGER4, 22, Duration::from_millis(5)).is_silence());
-                tries += 1;
-            }
-            tries
-        });
-        let done = act();
-        stop.store(true, Ordering::Relaxed);
-        assert!(tries.join().expect("no stranger got in") > 0);
-        done
-    })
 }
 
 #[test]
@@ -106,7 +87,7 @@ fn a_second_daemon_without_guard_doors_opens_nothing_of_one_that_is_away() {
     let lamp = "interfaces = [\"eth0\"]\n[doors.lamp]\nopen = [\"/bin/true\"]\n";
     let rule = KNOCK.replace("ssh", "lamp").replace("000/", "001/");
     let other = posternd(&lab).config(lamp).rule("lamp", &rule).start();
-    with_a_stranger_at_the_door(&lab, || {
+    while_strangers_try(&lab, || {
         other.change_rule("lamp", &format!("for = \"1s\"\n{rule}"));
         other.signal(Signal::HUP);
         let back = away.start();
@@ -157,7 +138,7 @@ fn half_a_file_lets_go_of_nothing() {
         daemon.write("postern.toml", text);
         daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());
     };
-    with_a_stranger_at_the_door(&lab, || {
+    while_strangers_try(&lab, || {
         for _ in 0..3 {
             in_force(&daemon, &half);
             in_force(&daemon, &whole);
@@ -190,7 +171,7 @@ fn a_file_that_is_being_written_lets_go_of_nothing() {
         .config(&format!("{SSH_2S}\n{lamp}"))
         .rule("lamp", &KNOCK.replace("ssh", "lamp"))
         .start();
-    with_a_stranger_at_the_door(&lab, || {
+    while_strangers_try(&lab, || {
         let mark = daemon.log().mark();
         daemon.write("postern.toml", &half);
         daemon.wait_since(mark, "reload", |entry| entry.number("generation").is_some());

@@ -8,10 +8,12 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, SERVER4, Signal, eventually, frame, skip, sleep_until};
+use postern_tests::{
+    CLIENT4, CLIENT6, Lab, SERVER4, STRANGER4, STRANGER6, Signal, eventually, frame, skip, sleep_until,
+};
 
 use crate::disk::Disk;
-use crate::{KNOCK, LATENESS, SOON, SSH_2S, STEPS, posternd};
+use crate::{A_WHILE, KNOCK, LATENESS, SOON, SSH_2S, STEPS, posternd};
 
 /// Writes its arguments to a file in its folder.
 const SCRIPT: &str = r#"echo "$2 $3" >> "$1/ran""#;
@@ -26,6 +28,9 @@ fn door(dir: &Path, name: &str, more: &str) -> String {
 fn rule(door: &str, sequence: &str) -> String {
     format!("module = \"sequence\"\ndoor = \"{door}\"\n[settings]\nsequence = {sequence}\n")
 }
+
+/// One step to the lamp.
+const LAMP_9: &str = "module = \"sequence\"\ndoor = \"lamp\"\n[settings]\nsequence = [\"7009/udp\"]\n";
 
 fn lamp_rule() -> String {
     KNOCK.replace("\"ssh\"", "\"lamp\"")
@@ -99,6 +104,74 @@ fn a_daemon_that_starts_on_a_full_disk_goes_on_when_there_is_room() {
         format!("lamp-on {CLIENT6}\nlamp-off {CLIENT6}\n"),
         "taken over, and closed at the stop"
     );
+}
+
+#[test]
+fn on_a_disk_that_cannot_be_written_nothing_starts_and_the_guard_stays_up() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let disk = Disk::new();
+    let setup = posternd(&lab);
+    symlink(disk.state(), setup.dir().join("state")).expect("the folder is ours");
+    fs::create_dir(disk.state()).expect("the disk is ours");
+    disk.make_read_only();
+    let lamp = door(setup.dir(), "lamp", "for = \"1h\"");
+    let config = format!("{SSH_2S}\n{lamp}");
+    let setup = setup.file("door.sh", SCRIPT).config(&config).rule("knock", KNOCK).rule("lamp", LAMP_9);
+    let mut daemon = setup.launch();
+    assert_eq!(daemon.wait_for_end().code(), Some(1));
+    let mistakes: Vec<_> = daemon.log().entries().into_iter().filter(|it| it.event() == "mistake").collect();
+    let [mistake] = &mistakes[..] else { panic!("one line says it: {mistakes:?}") };
+    let words = mistake.text("detail");
+    assert!(words.contains("doors.lamp") && words.contains("Read-only file system"), "{words}");
+    for stranger in [STRANGER4, STRANGER6] {
+        assert!(lab.tcp(stranger, 22, A_WHILE).is_silence(), "the guard is up");
+    }
+    disk.make_writable();
+    let daemon = daemon.ended().start();
+    lab.knock(CLIENT4, "7009/udp");
+    daemon.wait_for("open", |entry| entry.text("door") == "lamp");
+    let (setup, _) = daemon.kill();
+    // What is open is known, and cannot be struck out: it is not closed now, nor forgotten.
+    disk.make_read_only();
+    let mut daemon = setup.launch();
+    daemon.wait_for_end();
+    disk.make_writable();
+    let daemon = daemon.ended().start();
+    let (setup, _) = daemon.stop();
+    assert_eq!(ran(setup.dir()), format!("lamp-on {CLIENT4}\nlamp-off {CLIENT4}\n"));
+}
+
+#[test]
+fn a_damaged_journal_is_kept_aside_with_a_line_and_doors_go_on() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab);
+    let config = format!("interfaces = [\"eth0\"]\n{}", door(setup.dir(), "lamp", "for = \"1h\""));
+    let mut setup = setup.file("door.sh", SCRIPT).config(&config).rule("lamp", LAMP_9);
+    let journal = setup.dir().join("state/postern.redb");
+    for (client, kept) in [(CLIENT4, "damaged"), (CLIENT6, "damaged-2")] {
+        let daemon = setup.start();
+        lab.knock(client, "7009/udp");
+        daemon.wait_for("open", |_| true);
+        setup = daemon.kill().0;
+        let mut bytes = fs::read(&journal).expect("it is there");
+        bytes.iter_mut().for_each(|byte| *byte ^= 0x55);
+        fs::write(&journal, &bytes).expect("it is ours");
+        let daemon = setup.start();
+        let aside = journal.with_extension(kept);
+        let said = daemon.log().entries().into_iter().filter(|it| it.event() == "journal-damaged");
+        let said: Vec<_> = said.map(|entry| entry.to_string()).collect();
+        let [line] = &said[..] else { panic!("one line says it: {said:?}") };
+        assert!(line.contains(aside.to_str().expect("UTF-8")) && line.contains("by hand"), "{line}");
+        assert_eq!(fs::read(&aside).expect("it is kept"), bytes);
+        // Another one is in its place.
+        lab.knock(client, "7009/udp");
+        daemon.wait_for("open", |_| true);
+        setup = daemon.stop().0;
+        assert!(
+            ran(setup.dir()).ends_with(&format!("lamp-on {client}\nlamp-on {client}\nlamp-off {client}\n"))
+        );
+    }
 }
 
 #[test]

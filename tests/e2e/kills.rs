@@ -3,13 +3,13 @@
 use std::fs;
 use std::net::IpAddr;
 use std::os::unix::fs::symlink;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, Random, STRANGER4, STRANGER6, eventually};
+use postern_tests::{CLIENT4, CLIENT6, Lab, Random, eventually};
 
 use crate::disk::Disk;
+use crate::strangers::while_strangers_try;
 use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, posternd};
 
 const ROUNDS: usize = 15;
@@ -33,9 +33,7 @@ enum Trouble {
 fn killed_at_any_moment_it_lets_no_stranger_in_and_leaves_nothing_open() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
-    let seed = std::env::var("POSTERN_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_261_126);
-    println!("POSTERN_SEED={seed}");
-    let mut random = Random::new(seed);
+    let mut random = Random::of_environment(20_261_126);
     let disk = Disk::new();
     fs::create_dir(disk.state()).expect("the disk is ours");
     let setup = posternd(&lab);
@@ -50,19 +48,7 @@ fn killed_at_any_moment_it_lets_no_stranger_in_and_leaves_nothing_open() {
     // The guard is up before the first stranger comes.
     setup = setup.start().kill().0;
 
-    let (stop, tries) = (AtomicBool::new(false), AtomicUsize::new(0));
-    let setup = thread::scope(|scope| {
-        let strangers = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                for stranger in [STRANGER4, STRANGER6] {
-                    assert!(
-                        lab.tcp(stranger, 22, Duration::from_millis(3)).is_silence(),
-                        "{stranger} got in"
-                    );
-                }
-                tries.fetch_add(2, Ordering::Relaxed);
-            }
-        });
+    let setup = while_strangers_try(&lab, || {
         for round in 0..ROUNDS {
             let trouble = TROUBLES[round % TROUBLES.len()];
             let daemon = setup.start();
@@ -105,12 +91,8 @@ fn killed_at_any_moment_it_lets_no_stranger_in_and_leaves_nothing_open() {
                 Trouble::None => {}
             }
         }
-        assert!(!strangers.is_finished() && tries.load(Ordering::Relaxed) > ROUNDS, "strangers tried");
-        stop.store(true, Ordering::Relaxed);
-        strangers.join().expect("no stranger got in");
         setup
     });
-    println!("{} tries of strangers over {ROUNDS} kill -9", tries.load(Ordering::Relaxed));
 
     // The last daemon closes what all of them left open, and no door is open past its time.
     let daemon = setup.start();

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, Random, SERVER4, STRANGER4, STRANGER6, eventually, frame};
+use postern_tests::{CLIENT4, CLIENT6, Lab, PATIENCE, Random, SERVER4, STRANGER4, eventually, frame, rounds};
 use rustix::process::Signal;
 
+use crate::strangers::{while_beside, while_strangers_try};
 use crate::{A_WHILE, KNOCK, LATENESS, SOON, SSH_2S, STEPS, STORY, posternd};
 
 /// Those that live as long as the daemon, besides the supervisor.
@@ -109,18 +109,12 @@ fn a_process_that_stands_still_for_a_while_goes_on() {
     daemon.stop();
 }
 
-fn number(name: &str) -> Option<u64> {
-    std::env::var(name).ok()?.parse().ok()
-}
-
 /// Each client knocks once, so what was run for it is of one opening. The rounds are many more when `POSTERN_ROUNDS` says so.
 #[test]
 fn what_the_runner_opened_it_closes_once_whenever_it_is_killed() {
     let Some(lab) = Lab::if_possible() else { return };
-    let rounds = number("POSTERN_ROUNDS").unwrap_or(8);
-    let seed = number("POSTERN_SEED").unwrap_or(20_261_127);
-    println!("POSTERN_SEED={seed}");
-    let mut random = Random::new(seed);
+    let rounds = rounds(8);
+    let mut random = Random::of_environment(20_261_127);
     let setup = posternd(&lab);
     let dir = setup.dir().to_owned();
     let rule = "module = \"sequence\"\ndoor = \"lamp\"\n[settings]\nsequence = [\"7001/udp\"]\n";
@@ -148,14 +142,14 @@ fn what_the_runner_opened_it_closes_once_whenever_it_is_killed() {
     for round in 0..rounds {
         knock(16);
         // While these are being opened, or closed, and a few more are.
-        let into = Duration::from_secs(round % 2) + Duration::from_micros(random.number() % 80_000);
+        let into =
+            Duration::from_secs(u64::from(round % 2)) + Duration::from_micros(random.number() % 80_000);
         thread::sleep(into);
         knock(8);
         thread::sleep(Duration::from_micros(random.number() % 20_000));
         let killed = daemon.signal_role("runner", Signal::KILL);
-        daemon.wait_for_next("runner", killed);
         // One that ends sooner is started again later and later.
-        thread::sleep(Duration::from_millis(1100));
+        daemon.wait_for_settled("runner", killed);
     }
     // It goes on.
     let before = ran().len();
@@ -163,8 +157,12 @@ fn what_the_runner_opened_it_closes_once_whenever_it_is_killed() {
         knock(1);
         (ran().len() > before).then_some(())
     });
-    let is_over = |verbs: &Vec<String>| verbs.len() >= 2;
-    eventually("what was opened is closed", || ran().values().all(is_over).then_some(()));
+    let begun = Instant::now();
+    let open = || ran().into_iter().filter(|(_, verbs)| verbs.len() < 2).collect::<Vec<_>>();
+    while !open().is_empty() {
+        assert!(begun.elapsed() < PATIENCE, "not closed: {:?}", open());
+        thread::sleep(Duration::from_millis(10));
+    }
     // Nothing is left to be closed.
     let (_setup, _) = daemon.stop();
     let commands = ran();
@@ -179,38 +177,24 @@ fn what_the_runner_opened_it_closes_once_whenever_it_is_killed() {
 fn any_process_may_die_at_any_moment() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
-    let rounds = number("POSTERN_ROUNDS").unwrap_or(12);
-    let seed = number("POSTERN_SEED").unwrap_or(20_261_127);
-    println!("POSTERN_SEED={seed}");
-    let mut random = Random::new(seed);
+    let rounds = rounds(12);
+    let mut random = Random::of_environment(20_261_127);
     let setup = posternd(&lab);
     let dir = setup.dir().to_owned();
     let config = lamp(&dir);
     let daemon = setup.config(&config).rule("knock", KNOCK).rule("lamp", &lamp_rule()).start();
-    let (stop, tries) = (AtomicBool::new(false), AtomicUsize::new(0));
     let mut runners = 0;
-    thread::scope(|scope| {
-        let strangers = scope.spawn(|| {
-            while !stop.load(Ordering::Relaxed) {
-                for stranger in [STRANGER4, STRANGER6] {
-                    let answer = lab.tcp(stranger, 22, Duration::from_millis(3));
-                    assert!(answer.is_silence(), "{stranger} got in");
-                }
-                tries.fetch_add(2, Ordering::Relaxed);
-            }
-        });
-        let flood = scope.spawn(|| {
-            let mut wire = lab.injector();
-            let mut source = u32::from(Ipv4Addr::new(198, 18, 0, 1));
-            while !stop.load(Ordering::Relaxed) {
-                for _ in 0..200 {
-                    source = (source & !0xffff) | ((source + 1) & 0xffff);
-                    let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(source)), 4000);
-                    wire.send(&frame::udp(from, SocketAddr::new(SERVER4, 7000), b""));
-                }
-                thread::sleep(Duration::from_millis(10));
-            }
-        });
+    let mut wire = lab.injector();
+    let mut source = u32::from(Ipv4Addr::new(198, 18, 0, 1));
+    let flood = || {
+        for _ in 0..200 {
+            source = (source & !0xffff) | ((source + 1) & 0xffff);
+            let from = SocketAddr::new(IpAddr::V4(Ipv4Addr::from_bits(source)), 4000);
+            wire.send(&frame::udp(from, SocketAddr::new(SERVER4, 7000), b""));
+        }
+        thread::sleep(Duration::from_millis(10));
+    };
+    let kill = || {
         for round in 0..rounds {
             let role = random.of(&ROLES);
             runners += usize::from(role == "runner");
@@ -233,12 +217,8 @@ fn any_process_may_die_at_any_moment() {
                 assert!(lab.tcp(client, 22, A_WHILE).is_silence(), "round {round}: open past its time");
             }
         }
-        assert!(!strangers.is_finished() && tries.load(Ordering::Relaxed) > 0, "strangers tried");
-        stop.store(true, Ordering::Relaxed);
-        strangers.join().expect("no stranger got in");
-        flood.join().expect("it only sends");
-    });
-    println!("{} tries of strangers over {rounds} kill -9", tries.load(Ordering::Relaxed));
+    };
+    while_strangers_try(&lab, || while_beside(flood, kill));
     let commands = |client: IpAddr| {
         let ran = fs::read_to_string(dir.join("ran")).unwrap_or_default();
         let verbs = ran.lines().filter_map(|line| line.strip_suffix(&format!(" {client}")));

@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use crate::deadline::{PATIENCE, eventually};
 use crate::lab::Lab;
 use log::{Entry, Log};
-pub use roles::ProcessStatus;
+pub use roles::{ProcessStatus, is_running};
 
 /// The longest file that is shown, in bytes.
 const MOST_SHOWN: u64 = 1 << 20;

@@ -16,14 +16,14 @@ mod skip;
 pub mod frame;
 
 pub use daemon::log::{Entry, Log};
-pub use daemon::{Daemon, ProcessStatus, Setup};
+pub use daemon::{Daemon, ProcessStatus, Setup, is_running};
 pub use deadline::{PATIENCE, eventually, eventually_within, sleep_until};
 pub use lab::injector::Injector;
 pub use lab::namespace::Namespace;
 pub use lab::program::{Program, with_files};
 pub use lab::service::Service;
 pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANGER6, Step, steps};
-pub use random::Random;
+pub use random::{Random, rounds};
 /// What a test may send to a daemon.
 pub use rustix::process::Signal;
 pub use skip::{skip, skip_everywhere, tool};

@@ -1,5 +1,15 @@
 //! Random numbers that are the same in every run.
 
+/// How often a test does something at random: as `POSTERN_ROUNDS` says, or so often if that is not set.
+#[must_use]
+pub fn rounds(few: u32) -> u32 {
+    number_of("POSTERN_ROUNDS").unwrap_or(few)
+}
+
+fn number_of<T: std::str::FromStr>(variable: &str) -> Option<T> {
+    std::env::var(variable).ok()?.parse().ok()
+}
+
 /// SplitMix64 (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", 2014).
 #[derive(Debug)]
 pub struct Random(u64);
@@ -9,6 +19,14 @@ impl Random {
     #[must_use]
     pub const fn new(seed: u64) -> Self {
         Self(seed)
+    }
+
+    /// The sequence that belongs to `POSTERN_SEED`, or to this seed if that is not set; it is printed, so that a failure can be had again.
+    #[must_use]
+    pub fn of_environment(seed: u64) -> Self {
+        let seed = number_of("POSTERN_SEED").unwrap_or(seed);
+        eprintln!("POSTERN_SEED={seed}");
+        Self::new(seed)
     }
 
     /// Any number.

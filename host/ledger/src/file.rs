@@ -48,7 +48,7 @@ pub enum LedgerError {
     Open(PathBuf, #[source] redb::Error),
     /// The database is damaged.
     #[error(
-        "the ledger {} is damaged, so nobody knows which tokens were used ({}); see \"Used tokens\" in config.md before you move it away",
+        "the ledger {} is damaged, so nobody knows which tokens were used ({}); change the secrets that the rules check, or wait until their codes have ended, and only then move it away (\"Used tokens\" in config.md)",
         .0.display(), .1
     )]
     Damaged(PathBuf, String),

@@ -16,6 +16,9 @@ use crate::deadline::eventually_within;
 /// How long the next process of a role may take to run: a second, and what a busy machine adds.
 const BACK: Duration = Duration::from_secs(5);
 
+/// After how long a process counts as one that runs: a second, and a little.
+const SETTLED: Duration = Duration::from_millis(1100);
+
 /// What the kernel says of a process.
 #[derive(Clone, Debug)]
 pub struct ProcessStatus(String);
@@ -73,7 +76,11 @@ impl Daemon<'_> {
     }
 
     /// The processes that it has started in a role, and which ones.
-    fn roles(&self) -> Vec<(String, Pid)> {
+    ///
+    /// # Panics
+    /// Without procfs.
+    #[must_use]
+    pub fn roles(&self) -> Vec<(String, Pid)> {
         let parent = self.id().to_string();
         let role_of = |pid: Pid| {
             let number = pid.as_raw_nonzero();
@@ -135,6 +142,17 @@ impl Daemon<'_> {
 }
 
 impl Daemon<'_> {
+    /// Waits until another process than this one has the role and has run for so long that its end would be no reason to start the next later.
+    ///
+    /// # Panics
+    /// If there is none for some seconds.
+    #[track_caller]
+    pub fn wait_for_settled(&self, role: &str, before: Pid) -> Pid {
+        let next = self.wait_for_next(role, before);
+        std::thread::sleep(SETTLED);
+        next
+    }
+
     /// How many descriptors the daemon's first process has open.
     ///
     /// # Panics
@@ -171,6 +189,14 @@ impl Daemon<'_> {
         };
         (pid, numbers.into_iter().map(take).filter(is_new_socket).collect())
     }
+}
+
+/// Whether a process runs; one that has ended and was not waited for does not.
+#[must_use]
+pub fn is_running(pid: Pid) -> bool {
+    let state =
+        status_of(pid.as_raw_nonzero().get()).and_then(|status| Some(status.find("State")?.to_owned()));
+    state.is_some_and(|state| !state.starts_with(['Z', 'X']))
 }
 
 fn status_of(pid: i32) -> Option<ProcessStatus> {
