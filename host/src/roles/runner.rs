@@ -10,6 +10,7 @@
 //! whether the journal knows of it or not, and its commands have no shim: knockd itself has neither.
 
 mod engine_end;
+mod news;
 mod tables;
 
 use std::collections::HashMap;
@@ -17,7 +18,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -30,15 +31,14 @@ use postern_link::{
     FromRunner, MOST_RUNNER_BYTES, OrderLink, RunnerAnswer, RunnerRequest, Talk, TalkReceiver, TalkSender,
     ToRunner,
 };
-use postern_runner::{
-    Call, InheritedNotes, Journal, JournalError, JournalRecord, Notes, Runner, RunnerEvent, journal,
-};
+use postern_runner::{Call, InheritedNotes, Journal, Notes, Runner, RunnerEvent, journal};
 use postern_text::chain;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::oneshot;
 
 use super::begin::RoleStart;
 use engine_end::EngineEnd;
+use news::{Heard, News};
 use tables::Tables;
 
 /// For how long the supervisor may leave a message of the runner's unread before the runner ends.
@@ -98,23 +98,6 @@ struct Serving {
     /// What is under way: by the number that the runner knows it by, for which engine, and the number that this knows it by.
     under_way: HashMap<u64, (u64, u64)>,
     last: u64,
-}
-
-/// A journal, and what is in it by number.
-type OpenedJournal = (Journal, Vec<(u64, JournalRecord)>);
-
-/// What other threads have to say.
-enum Heard {
-    Runner(RunnerEvent),
-    /// What became of the journal that was to be opened.
-    Journal(Box<Result<OpenedJournal, JournalError>>),
-}
-
-/// Where other threads say it. The queue has no bound of its own: there is an answer for each order under way, and these have one.
-#[derive(Clone)]
-struct News {
-    sender: Sender<Heard>,
-    wake: Arc<OwnedFd>,
 }
 
 impl RunnerRole {
@@ -197,15 +180,6 @@ impl RunnerRole {
         drop((serving, stop));
         let _ = commands.join();
         served
-    }
-}
-
-impl News {
-    /// False if nobody listens any more.
-    fn tell(&self, heard: Heard) -> bool {
-        let is_heard = self.sender.send(heard).is_ok();
-        let _ = rustix::io::write(&*self.wake, &1_u64.to_ne_bytes());
-        is_heard
     }
 }
 
