@@ -107,6 +107,38 @@ fn a_daemon_that_starts_on_a_full_disk_goes_on_when_there_is_room() {
 }
 
 #[test]
+fn on_a_full_disk_runners_that_are_killed_close_what_was_opened_once() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let disk = Disk::new();
+    let setup = posternd(&lab);
+    symlink(disk.state(), setup.dir().join("state")).expect("the folder is ours");
+    fs::create_dir(disk.state()).expect("the disk is ours");
+    let config = format!("interfaces = [\"eth0\"]\n{}", door(setup.dir(), "lamp", "for = \"2s\""));
+    let daemon = setup.file("door.sh", SCRIPT).config(&config).rule("lamp", LAMP_9).start();
+    lab.knock(CLIENT4, "7009/udp");
+    daemon.wait_for("open", |_| true);
+    disk.fill();
+    let kill = || {
+        let killed = daemon.signal_role("runner", Signal::KILL);
+        daemon.wait_for_next("runner", killed);
+    };
+    kill();
+    daemon.wait_for("close", |entry| entry.text("src") == CLIENT4.to_string());
+    // Its record cannot be erased so far.
+    kill();
+    lab.knock(CLIENT6, "7009/udp");
+    daemon.wait_for("refuse", |entry| entry.text("drop") == "not-recorded");
+    disk.free();
+    eventually("the door opens again", || {
+        lab.knock(CLIENT6, "7009/udp");
+        ran(daemon.dir()).contains(&format!("lamp-on {CLIENT6}")).then_some(())
+    });
+    let (setup, _) = daemon.stop();
+    let expected = [CLIENT4, CLIENT6].map(|client| format!("lamp-on {client}\nlamp-off {client}\n"));
+    assert_eq!(ran(setup.dir()), expected.concat());
+}
+
+#[test]
 fn on_a_disk_that_cannot_be_written_nothing_starts_and_the_guard_stays_up() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);
