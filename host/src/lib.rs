@@ -25,8 +25,8 @@ mod load_rules;
 pub mod module_code;
 mod origin;
 mod patience;
-mod readers;
 mod peer_link;
+mod readers;
 mod reload;
 mod watch;
 
