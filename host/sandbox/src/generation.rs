@@ -72,11 +72,11 @@ impl ReadyRule {
     /// Loads the modules of all rules, whose code `code` gets, and tries each rule with its settings. Those that are good, and what is wrong
     /// with each of the others.
     pub fn load_all(specs: &[RuleSpec], loader: &Loader, code: &dyn CodeSource) -> (Vec<Self>, Vec<Problem>) {
-        let modules = loader.load_all(specs.iter().map(|spec| &spec.module), code);
+        let modules = loader.load_all(specs.iter().map(|spec| (&spec.id.tenant, &spec.module)), code);
         let mut problems = Vec::new();
         let mut rules = Vec::with_capacity(specs.len());
         for (n, spec) in specs.iter().enumerate() {
-            let module = modules.get(&spec.module).cloned().unwrap_or(Err(None));
+            let module = modules.get(&(&spec.id.tenant, &spec.module)).cloned().unwrap_or(Err(None));
             // Wasmtime is a large program, and what it runs comes from outside.
             let loaded = catch_unwind(AssertUnwindSafe(|| ready(spec, module, loader)));
             match loaded.unwrap_or(Err(ProblemKind::Panicked)) {

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, Weak};
 use std::thread;
 
-use postern_core::{ModuleSource, Observer};
+use postern_core::{ModuleSource, Observer, TenantId};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 use sha2::{Digest as _, Sha256};
@@ -34,6 +34,9 @@ pub struct Module {
 /// What became of loading a module: the module, or why not; nothing is known if that panicked.
 pub(crate) type Loaded = Result<Arc<Module>, Option<Arc<LoadError>>>;
 
+/// A module of an owner of rules.
+type OwnedModule<'a> = (&'a TenantId, &'a ModuleSource);
+
 /// Loads modules, each distinct one once.
 pub struct Loader {
     runtime: Runtime,
@@ -60,12 +63,12 @@ impl Loader {
         Ok(Self { runtime, observer, linker, known: Mutex::default() })
     }
 
-    /// Loads these modules, each once, on all processors.
+    /// Loads these modules of owners of rules, each once for each owner, on all processors. What one owner may not load, another may.
     pub(crate) fn load_all<'a>(
         &self,
-        modules: impl Iterator<Item = &'a ModuleSource>,
+        modules: impl Iterator<Item = OwnedModule<'a>>,
         code: &dyn CodeSource,
-    ) -> HashMap<&'a ModuleSource, Loaded> {
+    ) -> HashMap<OwnedModule<'a>, Loaded> {
         let mut first_rules = HashMap::new();
         for (rule, module) in modules.enumerate() {
             first_rules.entry(module).or_insert(rule);
@@ -76,11 +79,11 @@ impl Loader {
         let (wanted, loaded) = (Mutex::new(wanted.into_iter()), Mutex::new(HashMap::new()));
         let next = || wanted.lock().past_panic().next();
         let work = || {
-            while let Some((module, rule)) = next() {
+            while let Some((of, rule)) = next() {
                 // Wasmtime is a large program; what makes it panic must not take the others with it.
-                let done = catch_unwind(AssertUnwindSafe(|| self.load(rule, module, code)));
+                let done = catch_unwind(AssertUnwindSafe(|| self.load(rule, of.1, code)));
                 let done = done.map_or(Err(None), |done| done.map_err(|error| Some(Arc::new(error))));
-                loaded.lock().past_panic().insert(module, done);
+                loaded.lock().past_panic().insert(of, done);
             }
         };
         thread::scope(|scope| {
