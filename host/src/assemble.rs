@@ -11,7 +11,7 @@ use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFil
 use postern_core::{RuleId, TenantId};
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
-use crate::load_rules::{overlap, read_modules};
+use crate::load_rules::{LoadedRules, overlap, read_modules};
 use crate::origin::Preparation;
 
 /// The rules in force, of which a tenant with mistakes keeps its own.
@@ -26,7 +26,7 @@ pub(crate) struct RunningRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedTenant {
     pub(crate) tenant: TenantId,
-    /// Why.
+    /// Why; none if its modules are being compiled.
     pub(crate) mistakes: Mistakes,
     /// How many of its rules go on as before.
     pub(crate) kept: usize,
@@ -57,7 +57,12 @@ pub(crate) fn assemble(
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };
-    let (ready, found) = read_modules(&config, loader, &*preparation.code(&config));
+    let LoadedRules { rules: ready, mistakes: found, compiling } =
+        read_modules(&config, loader, &*preparation.code(&config));
+    // Without a mistake it goes on with what it had all the same.
+    for tenant in compiling {
+        mistakes_of_tenants.entry(tenant).or_default();
+    }
     for (tenant, found) in found {
         if tenant.is_host() {
             mistakes.extend(found);
@@ -273,6 +278,22 @@ mod tests {
         let what = "x.toml:1: module: with these settings it asks for udp/1; it may watch udp/2-9, as [tenants.a.grant] in postern.toml says";
         assert!(told.iter().any(|told| told.ends_with(what)), "{told:?}");
         world.reload("b/x h", "a 0");
+    }
+
+    #[test]
+    fn what_one_tenant_may_not_load_another_may() {
+        let mut world = World::new();
+        fs::write(world.dir.path().join("m.wasm"), postern_sandbox::stock::bytes("sequence")).unwrap();
+        for file in ["a/x.toml", "b/x.toml"] {
+            world.write(file, &RULE.replace("sequence\"\ndoor", "../m.wasm\"\ndoor"));
+        }
+        world.write(
+            "postern.toml",
+            &CONFIG.replacen("rules = \"a\"\n", "rules = \"a\"\nlimits.module = \"1KiB\"\n", 1),
+        );
+        world.reload("b/x h", "a 0");
+        world.write("postern.toml", CONFIG);
+        world.reload("a/x a/y b/x h", "");
     }
 
     #[test]

@@ -14,25 +14,48 @@ mod service;
 pub(crate) use compiler_role::run as run_compiler;
 pub use service::CompileService;
 
+use std::time::Duration;
+
+use postern_config::Activity;
+use postern_core::TenantId;
 use postern_sandbox::{Artifact, LoadError, ModuleDigest};
+
+/// A module that is to be compiled.
+#[derive(Clone, Copy, Debug)]
+pub struct ModuleBytes<'a> {
+    /// The digest of its bytes.
+    pub digest: ModuleDigest,
+    /// Its bytes.
+    pub bytes: &'a [u8],
+    /// Whether what was compiled before is not to be taken, since it cannot be loaded.
+    pub anew: bool,
+}
+
+/// For whom.
+#[derive(Clone, Copy, Debug)]
+pub struct CompileAsker<'a> {
+    /// Whose rule runs it.
+    pub owner: &'a TenantId,
+    /// Most CPU time that it may take; none: as any module.
+    pub most_cpu: Option<Duration>,
+    /// What its configuration does, which may be overtaken.
+    pub activity: &'a Activity,
+}
 
 /// Gets modules compiled.
 pub trait Compile: Send + Sync {
-    /// The code of a module: `bytes`, whose digest is `digest`. What was compiled before is not taken if `anew` says that it cannot be loaded.
-    /// It may take minutes; if `is_overtaken` says that nobody needs it any more, it may end without.
+    /// The code of a module. It may take minutes; if nobody needs it any more, it may end without.
     ///
     /// # Errors
-    /// If it is no rule, or cannot be compiled with what a compiler may use.
-    fn compile(
-        &self,
-        digest: ModuleDigest,
-        bytes: &[u8],
-        anew: bool,
-        is_overtaken: &dyn Fn() -> bool,
-    ) -> Result<Artifact, LoadError>;
+    /// If it is no rule, or cannot be compiled with what a compiler may use. [`LoadError::Compiling`] if a tenant's takes long: it goes on, and
+    /// [`Compile::tell_late`] says when it is done.
+    fn compile(&self, module: &ModuleBytes<'_>, asker: &CompileAsker<'_>) -> Result<Artifact, LoadError>;
 
     /// The code of a module with this digest, if it was kept. Nothing is compiled.
     fn kept(&self, _digest: ModuleDigest) -> Option<Artifact> {
         None
     }
+
+    /// Has this called when something was compiled that was not waited for, if nothing was said before.
+    fn tell_late(&self, _tell: Box<dyn Fn() + Send + Sync>) {}
 }

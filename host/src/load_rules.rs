@@ -1,6 +1,6 @@
 //! Loads the rules of a configuration into the sandbox, and puts what is wrong with them at its place in the files.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use postern_config::{Activity, Config, Mistake, Mistakes, OwnFiles, RuleFile};
@@ -24,27 +24,36 @@ pub fn load_rules(
     activity: &Activity,
 ) -> Result<Generation, Mistakes> {
     let code = modules.code.code_of(config, &OwnFiles, activity);
-    let (rules, mistakes) = read_modules(config, &modules.loader, &*code);
+    let LoadedRules { rules, mistakes, .. } = read_modules(config, &modules.loader, &*code);
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
     Generation::of_rules(number, &rules, config.memory).map_err(|error| overlap(&config.rules_dir, error))
 }
 
-/// The rules of a configuration that could be loaded and started, in its order, and the mistakes in the others, by whose they are. `files`
-/// reads their modules.
-pub(crate) fn read_modules(
-    config: &Config,
-    loader: &Loader,
-    code: &dyn CodeSource,
-) -> (Vec<ReadyRule>, BTreeMap<TenantId, Vec<Mistake>>) {
+/// The rules of a configuration as far as they were loaded.
+pub(crate) struct LoadedRules {
+    /// Those that could be loaded and started, in its order.
+    pub(crate) rules: Vec<ReadyRule>,
+    /// The mistakes in the others, by whose they are.
+    pub(crate) mistakes: BTreeMap<TenantId, Vec<Mistake>>,
+    /// Tenants of which modules are being compiled.
+    pub(crate) compiling: BTreeSet<TenantId>,
+}
+
+/// Loads the modules of a configuration, whose code `code` gets, and tries its rules.
+pub(crate) fn read_modules(config: &Config, loader: &Loader, code: &dyn CodeSource) -> LoadedRules {
     let (rules, problems) = ReadyRule::load_all(&config.specs(), loader, code);
-    let mut found: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    let (mut found, mut compiling) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];
+        if matches!(&what, ProblemKind::Module(error) if matches!(**error, LoadError::Compiling)) {
+            compiling.insert(rule.id.tenant.clone());
+            continue;
+        }
         found.entry(rule.id.tenant.clone()).or_default().extend(mistakes(rule, what));
     }
-    (rules, found)
+    LoadedRules { rules, mistakes: found, compiling }
 }
 
 /// What is wrong with the rules in `dir`, which ask for too much together with all others.

@@ -2,19 +2,19 @@
 //! bytes go to whoever compiles.
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use postern_config::{
-    Activity, Config, NOT_REGULAR, OpenError, TenantFiles, TenantFolder, Trust, UNANSWERED, Unread,
-    read_regular,
+    Activity, Config, NOT_REGULAR, OpenError, TenantCeilings, TenantFiles, TenantFolder, Trust, UNANSWERED,
+    Unread, read_regular,
 };
-use postern_core::ModuleSource;
+use postern_core::{ModuleSource, TenantId};
 use postern_sandbox::{
     Artifact, CodeSource, Compiler, FoundModule, LoadError, Loader, MAX_MODULE, ModuleDigest, Runtime, stock,
 };
 use sha2::{Digest as _, Sha256};
 
-use crate::compile::Compile;
+use crate::compile::{Compile, CompileAsker, ModuleBytes};
 
 /// What loads the modules of configurations, one after the other.
 pub struct Modules {
@@ -41,6 +41,9 @@ pub trait CodeProvider: Send + Sync {
         files: &'a dyn TenantFiles,
         activity: &'a Activity,
     ) -> Box<dyn CodeSource + 'a>;
+
+    /// As [`Compile::tell_late`].
+    fn tell_late(&self, _tell: Box<dyn Fn() + Send + Sync>) {}
 }
 
 impl<C: Compile> CodeProvider for C {
@@ -51,6 +54,10 @@ impl<C: Compile> CodeProvider for C {
         activity: &'a Activity,
     ) -> Box<dyn CodeSource + 'a> {
         Box::new(ConfigModules { config, files, activity, compiler: self })
+    }
+
+    fn tell_late(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        Compile::tell_late(self, tell);
     }
 }
 
@@ -69,6 +76,15 @@ struct ReadModule<'a> {
     file: Option<&'a Path>,
     bytes: std::borrow::Cow<'a, [u8]>,
     digest: ModuleDigest,
+    owner: Owner<'a>,
+}
+
+/// Whose rule runs a module, and what a module of that owner may take.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    id: &'a TenantId,
+    /// None: the host's, which may take what any module may.
+    ceilings: Option<TenantCeilings>,
 }
 
 impl CodeSource for ConfigModules<'_> {
@@ -80,12 +96,13 @@ impl CodeSource for ConfigModules<'_> {
         if self.activity.is_outdated() {
             return Err(LoadError::Overtaken);
         }
+        let owner = self.owner(rule);
         let (file, bytes) = match module {
             ModuleSource::Stock(name) => (None, stock::bytes(name).into()),
             ModuleSource::File(file) => (Some(file.as_path()), self.read(rule, file)?.into()),
         };
         let digest = Sha256::digest(&bytes).into();
-        Ok(Box::new(ReadModule { of: self, file, bytes, digest }))
+        Ok(Box::new(ReadModule { of: self, file, bytes, digest, owner }))
     }
 
     fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
@@ -93,7 +110,14 @@ impl CodeSource for ConfigModules<'_> {
     }
 }
 
-impl ConfigModules<'_> {
+impl<'a> ConfigModules<'a> {
+    /// Whose the rule at this place is.
+    fn owner(&self, rule: usize) -> Owner<'a> {
+        static HOST: LazyLock<TenantId> = LazyLock::new(TenantId::host);
+        let id = self.config.rules.get(rule).map_or(&*HOST, |rule| &rule.id.tenant);
+        Owner { id, ceilings: self.config.tenant(id).map(|tenant| tenant.ceilings) }
+    }
+
     /// Reads the module's file of a rule, as its tenant's files are read.
     fn read(&self, rule: usize, file: &Path) -> Result<Vec<u8>, LoadError> {
         let Self { config, files, activity, .. } = *self;
@@ -128,7 +152,9 @@ impl FoundModule for ReadModule<'_> {
             return Err(LoadError::Overtaken);
         }
         let _compiling = self.file.map(|file| Compiling::begin(activity, file));
-        compiler.compile(self.digest, &self.bytes, anew, &|| activity.is_outdated())
+        let module = ModuleBytes { digest: self.digest, bytes: &self.bytes, anew };
+        let Owner { id: owner, ceilings } = self.owner;
+        compiler.compile(&module, &CompileAsker { owner, most_cpu: ceilings.map(|of| of.compile), activity })
     }
 }
 
@@ -171,13 +197,7 @@ impl Drop for Compiling<'_> {
 struct InProcess(Compiler);
 
 impl Compile for InProcess {
-    fn compile(
-        &self,
-        _digest: ModuleDigest,
-        bytes: &[u8],
-        _anew: bool,
-        _is_overtaken: &dyn Fn() -> bool,
-    ) -> Result<Artifact, LoadError> {
-        self.0.compile(bytes)
+    fn compile(&self, module: &ModuleBytes<'_>, _asker: &CompileAsker<'_>) -> Result<Artifact, LoadError> {
+        self.0.compile(module.bytes)
     }
 }

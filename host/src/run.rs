@@ -47,7 +47,7 @@ pub(crate) fn run_source(
     }
     open_files::raise_limit();
     let observer: Arc<dyn Observer> = log.relay;
-    let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?);
+    let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?.impatient());
     let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
     origin.lacks(vec!["more than one process".to_owned()]);
     let effects = Effects::at_hand(Arc::new(origin));

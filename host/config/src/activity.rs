@@ -4,8 +4,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+use std::time::{Duration, Instant};
 
 use postern_text::panic::PastPanic;
 
@@ -25,6 +25,8 @@ struct ActivityState {
     avoided: Vec<PathBuf>,
     is_overtaken: AtomicBool,
     is_outdated: AtomicBool,
+    /// Until when it waits for what may take long and need not be there.
+    waits_until: OnceLock<Instant>,
 }
 
 /// Something that has begun and not ended.
@@ -74,6 +76,11 @@ impl Activity {
     /// Whether a newer preparation has read its configuration.
     pub fn is_outdated(&self) -> bool {
         self.shared.is_outdated.load(Ordering::Relaxed)
+    }
+
+    /// Until when this preparation waits for what may take long and need not be there: so long from the first time that this is asked.
+    pub fn waits_until(&self, patience: Duration) -> Instant {
+        *self.shared.waits_until.get_or_init(|| Instant::now() + patience)
     }
 
     /// Has a file or folder read, which may never return: a disk may hang, and a file of procfs or tracefs may block until there is data.

@@ -88,6 +88,9 @@ pub enum LoadError {
     /// It is not compiled yet, and there is a newer configuration by now.
     #[error("is still being compiled")]
     Overtaken,
+    /// It is not compiled yet, which is not waited for.
+    #[error("is being compiled")]
+    Compiling,
 }
 
 impl From<Cause> for LoadError {
@@ -129,6 +132,7 @@ impl LoadError {
             Self::File(_) => "name a module's file".to_owned(),
             Self::Globals { .. } => "keep them in its memory".to_owned(),
             Self::Refused { remedy, .. } => remedy.clone(),
+            Self::Compiling => "wait: it is taken up when that is done".to_owned(),
             Self::Overtaken => "see what the newer configuration says".to_owned(),
             Self::Compile(_) => "make it smaller or simpler".to_owned(),
         }

@@ -15,8 +15,8 @@ const MEMORY_FOR_BYTE: u64 = 32;
 /// More than ten times what was seen on a busy machine: 0.2, 1.5, 1.3 and 13 s.
 const CPU: Duration = Duration::from_secs(30);
 const CPU_FOR_MIB: Duration = Duration::from_secs(10);
-/// How much longer than its CPU time a compiler may take: others use the processors as well.
-const WALL_FACTOR: u32 = 3;
+/// How much longer than its CPU time a compiler may take: others use the processors as well, and come first.
+const WALL_FACTOR: u32 = 10;
 /// Seconds of CPU time between the signal that says what is wrong and the kill. Were both limits the same, Linux would kill at once, and that
 /// looks like a kill for want of memory.
 const LAST_CPU: u64 = 2;
@@ -39,6 +39,11 @@ impl CompileLimits {
         let mib = u32::try_from(bytes / MIB).unwrap_or(u32::MAX);
         let cpu = CPU + CPU_FOR_MIB.saturating_mul(mib);
         Self { memory: MEMORY + MEMORY_FOR_BYTE.saturating_mul(bytes), cpu: cpu.as_secs() }
+    }
+
+    /// The same, with no more CPU time than this, in whole seconds.
+    pub(super) fn with_cpu(self, most: Option<Duration>) -> Self {
+        Self { cpu: most.map_or(self.cpu, |most| self.cpu.min(most.as_secs().max(1))), ..self }
     }
 
     /// How long it may take.
@@ -76,7 +81,7 @@ mod tests {
     #[test]
     fn larger_modules_may_use_more() {
         let small = CompileLimits::for_module(300_000);
-        assert_eq!((small.memory / MIB, small.cpu, small.wall().as_secs()), (393, 30, 90));
+        assert_eq!((small.memory / MIB, small.cpu, small.wall().as_secs()), (393, 30, 300));
         let python = CompileLimits::for_module(18 * MIB);
         assert_eq!((python.memory / MIB, python.cpu), (384 + 18 * 32, 210));
     }

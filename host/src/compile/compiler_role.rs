@@ -11,7 +11,7 @@ use postern_link::{Talk, TalkReceiver};
 use postern_sandbox::{Artifact, ArtifactCode, Compiler, LoadError, MAX_MODULE};
 use postern_text::{chain, clean, terminal};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Signal, set_parent_process_death_signal};
+use rustix::process::{Signal, nice, set_parent_process_death_signal};
 
 use super::compile_limits::CompileLimits;
 use super::job::{Answer, Job, MOST_BARRIER, Refusal, Reply};
@@ -20,6 +20,8 @@ use super::job::{Answer, Job, MOST_BARRIER, Refusal, Reply};
 const STACK: usize = 8 << 20;
 /// How long the other end may take to read the answer.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How much less of a busy processor compilers get, of 19.
+const BEHIND_OTHERS: i32 = 10;
 /// Who compiles where root starts it: the user who owns nothing.
 const NOBODY: Account = Account { uid: 65_534, gid: 65_534 };
 /// Most bytes of a job.
@@ -43,6 +45,8 @@ fn compile() -> anyhow::Result<()> {
     let (sender, mut receiver) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
     let Some((limits, module, code)) = receive(&mut receiver)? else { return Ok(()) };
     limits.impose()?;
+    // Who judges comes first; a start has nobody to wait for. Without it things go on as well.
+    let _ = nice(BEHIND_OTHERS);
     // Nothing of the module was looked at so far, and no thread was started.
     let held = confinement().apply()?;
     let missing = held.missing().iter().map(|missing| clean(&missing.to_string(), MOST_BARRIER).into_owned());

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
+use std::time::Duration;
 
 use postern_code::{CacheError, CacheLimits, CodeCache, CodeKey, Entry};
 use postern_core::{Observer, Report, What};
@@ -14,11 +15,11 @@ use postern_sandbox::{Artifact, ArtifactCode, CodeKind, Compiler, LoadError, Mod
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 
-use super::Compile;
 use super::compile_limits::CompileLimits;
 use super::compiler_process::{Compiled, NotCompiled, compile};
 use super::job::Refusal;
-use super::jobs::Jobs;
+use super::jobs::{Asked, Asker, Jobs};
+use super::{Compile, CompileAsker, ModuleBytes};
 use crate::role::OwnProgram;
 
 /// Where compiled code is kept, unless the environment says otherwise, as systemd's `CacheDirectory=` makes it do.
@@ -26,15 +27,28 @@ const CACHE_DIR: &str = "/var/cache/postern";
 /// Modules that ended their compilers and are not tried again, by the daemon that has seen it.
 const MOST_FATAL: usize = 256;
 
+/// How long a configuration waits for the modules of tenants, once the first of them is to be compiled: then everybody else goes on without.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 /// Gets modules compiled, and keeps what comes of it.
 pub struct CompileService {
+    maker: Arc<Maker>,
+    jobs: Jobs<JobKey, Outcome>,
+    /// How long tenants' modules are waited for; none: until they are compiled.
+    patience: Option<Duration>,
+}
+
+/// What is compiled, and the most seconds of CPU time that it may take.
+type JobKey = (CodeKey, u64);
+
+/// Makes code, on any thread.
+struct Maker {
     /// Or why no process can be started.
     program: io::Result<OwnProgram>,
     cache: Option<CodeCache>,
     compiler: [u8; 16],
-    jobs: Jobs<CodeKey, Outcome>,
     /// The oldest first.
-    fatal: Mutex<VecDeque<(CodeKey, Refusal)>>,
+    fatal: Mutex<VecDeque<(JobKey, Refusal)>>,
     /// Which barriers were not around the first compiler.
     missing: OnceLock<Vec<String>>,
     observer: Arc<dyn Observer>,
@@ -53,33 +67,40 @@ impl CompileService {
     /// If this machine cannot run what would be compiled.
     pub fn start(readers: Option<u32>, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
         let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
-        let mut service = Self {
+        let mut maker = Maker {
             program: OwnProgram::open(),
             cache: None,
             compiler: Compiler::identity()?,
-            jobs: Jobs::new(processors),
             fatal: Mutex::default(),
             missing: OnceLock::new(),
             observer,
             is_reported: AtomicBool::new(false),
         };
         match CodeCache::open(&folder(), readers, CacheLimits::default()) {
-            Ok(cache) => service.cache = Some(cache),
-            Err(error) => service.report(&error),
+            Ok(cache) => maker.cache = Some(cache),
+            Err(error) => maker.report(&error),
         }
-        Ok(service)
+        Ok(Self { maker: Arc::new(maker), jobs: Jobs::new(processors), patience: None })
+    }
+
+    /// Lets configurations wait a little for the modules of tenants, and no longer.
+    #[must_use]
+    pub fn impatient(self) -> Self {
+        Self { patience: Some(PATIENCE), ..self }
     }
 
     /// Which barriers are not around compilers, in words; none if nothing was compiled yet.
     #[must_use]
     pub fn missing_barriers(&self) -> Option<&[String]> {
-        self.missing.get().map(Vec::as_slice)
+        self.maker.missing.get().map(Vec::as_slice)
     }
+}
 
+impl Maker {
     /// Reports, once, around what compilers run.
     fn note_missing(&self, missing: Vec<String>) {
         if self.missing.set(missing).is_ok() {
-            for missing in self.missing_barriers().into_iter().flatten() {
+            for missing in self.missing.get().into_iter().flatten() {
                 let (role, detail) = ("compiler".into(), missing.as_str().into());
                 self.observer.report(&Report::new(What::BarrierMissing { role, detail }));
             }
@@ -99,8 +120,13 @@ impl CompileService {
     }
 
     /// Compiles, and keeps what comes of it; none if nobody waits for it any more.
-    fn make(&self, key: &CodeKey, bytes: &[u8], is_wanted: &dyn Fn() -> bool) -> Option<Outcome> {
-        let limits = CompileLimits::for_module(bytes.len() as u64);
+    fn make(
+        &self,
+        key: &CodeKey,
+        bytes: &[u8],
+        limits: CompileLimits,
+        is_wanted: &dyn Fn() -> bool,
+    ) -> Option<Outcome> {
         let done = match &self.program {
             Ok(program) => compile(program, bytes, limits, is_wanted, &|missing| self.note_missing(missing)),
             Err(error) => Err(io::Error::other(error.to_string())),
@@ -112,7 +138,7 @@ impl CompileService {
             Ok(Err(NotCompiled::Died(death))) => {
                 let (refusal, is_lasting) = death.explain(limits);
                 if is_lasting {
-                    self.remember(*key, refusal.clone());
+                    self.remember((*key, limits.cpu), refusal.clone());
                 }
                 refusal
             }
@@ -136,7 +162,7 @@ impl CompileService {
         }
     }
 
-    fn remember(&self, key: CodeKey, refusal: Refusal) {
+    fn remember(&self, key: JobKey, refusal: Refusal) {
         let mut fatal = self.fatal.lock().past_panic();
         if fatal.len() == MOST_FATAL {
             fatal.pop_front();
@@ -145,44 +171,60 @@ impl CompileService {
     }
 
     /// Why this module is not tried again.
-    fn is_fatal(&self, key: &CodeKey) -> Option<Refusal> {
+    fn is_fatal(&self, key: &JobKey) -> Option<Refusal> {
         let fatal = self.fatal.lock().past_panic();
         fatal.iter().find(|(of, _)| of == key).map(|(_, refusal)| refusal.clone())
     }
 }
 
 impl Compile for CompileService {
-    fn compile(
-        &self,
-        digest: ModuleDigest,
-        bytes: &[u8],
-        anew: bool,
-        is_overtaken: &dyn Fn() -> bool,
-    ) -> Result<Artifact, LoadError> {
-        let key = CodeKey::new(digest, self.compiler);
-        if let (true, Some(cache)) = (anew, &self.cache) {
+    fn compile(&self, module: &ModuleBytes<'_>, asker: &CompileAsker<'_>) -> Result<Artifact, LoadError> {
+        let ModuleBytes { digest, bytes, anew } = *module;
+        let CompileAsker { owner, most_cpu, activity } = asker;
+        let Self { maker, jobs, patience } = self;
+        let key = CodeKey::new(digest, maker.compiler);
+        if let (true, Some(cache)) = (anew, &maker.cache) {
             cache.remove(&key);
         }
-        if let Some(artifact) = self.find(&key) {
+        if let Some(artifact) = maker.find(&key) {
             return Ok(artifact);
         }
-        if let Some(refusal) = self.is_fatal(&key) {
+        let limits = CompileLimits::for_module(bytes.len() as u64).with_cpu(*most_cpu);
+        let job = (key, limits.cpu);
+        if let Some(refusal) = maker.is_fatal(&job) {
             return Err(refusal.into());
         }
-        let made = self.jobs.make(key, is_overtaken, |is_wanted| match self.find(&key) {
+        let patience = patience.filter(|_| !owner.is_host());
+        let asker = Asker {
+            owner: (*owner).clone(),
+            is_overtaken: Arc::new({
+                let activity = (*activity).clone();
+                move || activity.is_outdated()
+            }),
+            until: patience.map(|patience| activity.waits_until(patience)),
+        };
+        let (maker, bytes) = (Arc::clone(maker), Arc::<[u8]>::from(bytes));
+        let made = jobs.make(job, asker, move |is_wanted| match maker.find(&key) {
             // Another load was faster.
             Some(artifact) => Some(Arc::new(Ok(artifact))),
-            None => self.make(&key, bytes, is_wanted),
+            None => maker.make(&key, &bytes, limits, is_wanted),
         });
-        match made.as_deref() {
-            None => Err(LoadError::Overtaken),
-            Some(Err(refusal)) => Err(refusal.clone().into()),
-            Some(Ok(artifact)) => artifact.try_clone().map_err(LoadError::Read),
+        match made {
+            Asked::Overtaken => Err(LoadError::Overtaken),
+            Asked::Late => Err(LoadError::Compiling),
+            Asked::Made(made) => match &*made {
+                Err(refusal) => Err(refusal.clone().into()),
+                Ok(artifact) => artifact.try_clone().map_err(LoadError::Read),
+            },
         }
     }
 
     fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
-        self.find(&CodeKey::new(digest, self.compiler))
+        self.maker.find(&CodeKey::new(digest, self.maker.compiler))
+    }
+
+    fn tell_late(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.jobs.tell_late(tell);
     }
 }
 

@@ -174,6 +174,7 @@ fn own(what: &What<'_>) -> Fields {
         What::DoorLost { without } => {
             without.as_deref().map(|first| ("without", text(first))).into_iter().collect()
         }
+        What::TenantCompiling { rules } => vec![("rules", count(*rules))],
         What::TenantRefused { rules, mistakes, detail } => {
             vec![("rules", count(*rules)), ("mistakes", count(*mistakes)), ("detail", text(detail))]
         }

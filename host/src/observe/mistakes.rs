@@ -26,12 +26,15 @@ pub(crate) fn report_refused_reload(observer: &dyn Observer, mistakes: &Mistakes
     observer.report(&Report::new(what));
 }
 
-/// What this tenant's files say is not run.
+/// What this tenant's files say is not run, or not yet.
 pub(crate) fn report_refused_tenant(observer: &dyn Observer, refused: &RefusedTenant) {
     let RefusedTenant { tenant, mistakes, kept, lost } = refused;
     let scope = Scope::Tenant(Cow::Borrowed(tenant));
     let (number, detail) = each(observer, &scope, mistakes);
-    let what = What::TenantRefused { rules: *kept, mistakes: number, detail: detail.into() };
+    let what = match number {
+        0 => What::TenantCompiling { rules: *kept },
+        _ => What::TenantRefused { rules: *kept, mistakes: number, detail: detail.into() },
+    };
     observer.report(&Report { scope, ..Report::new(what) });
     for LostDoor { rule, door, without } in lost {
         let what = What::DoorLost { without: without.as_deref().map(Cow::Borrowed) };

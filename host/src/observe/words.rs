@@ -82,8 +82,13 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::DoorLost { without: Some(first) } => format!(
             "{rule} goes on as it was, but it cannot open {door} any more: postern.toml does not grant its first door, {first}, and without that one it opens none"
         ),
+        What::TenantCompiling { rules } => format!(
+            "modules of tenant {} are being compiled; meanwhile it goes on with {}",
+            owner(report),
+            counted(*rules, "rule")
+        ),
         What::TenantRefused { rules, mistakes, .. } => {
-            let tenant = report.tenant().map_or_else(|| "-".to_owned(), TenantId::to_string);
+            let tenant = owner(report);
             let rules = match rules {
                 0 => "has no rules until then".to_owned(),
                 rules => format!("goes on with what it had, {}", counted(*rules, "rule")),
@@ -270,6 +275,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::Withdrawn
         | What::DoorLost { .. }
         | What::TenantRefused { .. }
+        | What::TenantCompiling { .. }
         | What::Back
         | What::JournalFull => return what.name().into(),
     }
@@ -289,6 +295,11 @@ fn slow(phase: Phase, seconds: u64, detail: &str, may_overtake: Option<bool>) ->
         None => String::new(),
     };
     format!("the {what} has taken {seconds} s so far; it is at: {detail}{next}")
+}
+
+/// The name of whose it is.
+fn owner(report: &Report<'_>) -> String {
+    report.tenant().map_or_else(|| "-".to_owned(), TenantId::to_string)
 }
 
 const fn panicked(thread: ThreadKind) -> &'static str {

@@ -90,6 +90,8 @@ impl LocalOrigin {
 
     /// Code comes from there, if nothing was said before.
     pub(crate) fn compile_by(&self, code: Arc<dyn CodeProvider>) {
+        let noticed = Arc::clone(&self.shared.noticed);
+        code.tell_late(Box::new(move || noticed.changed.notify_one()));
         let _ = self.shared.code.set(code);
     }
 

@@ -110,6 +110,8 @@ pub(super) enum ModuleAnswer {
     },
     /// It was not compiled, since there is a newer configuration.
     Overtaken,
+    /// It is being compiled, which is not waited for.
+    Compiling,
 }
 
 /// What the supervisor noticed about files.

@@ -514,6 +514,7 @@ impl From<LoadError> for ModuleAnswer {
             LoadError::File(what) => Self::Unfit(what),
             LoadError::Distrusted { path, what } => Self::Distrusted { path, what },
             LoadError::Overtaken => Self::Overtaken,
+            LoadError::Compiling => Self::Compiling,
             other => Self::Refused { what: other.to_string(), remedy: other.remedy() },
         }
     }

@@ -247,6 +247,7 @@ impl From<ModuleAnswer> for LoadError {
             ModuleAnswer::Distrusted { path, what } => Self::Distrusted { path, what },
             ModuleAnswer::Refused { what, remedy } => Self::Refused { what, remedy },
             ModuleAnswer::Overtaken => Self::Overtaken,
+            ModuleAnswer::Compiling => Self::Compiling,
             ModuleAnswer::Found { .. } | ModuleAnswer::Code { .. } => {
                 Self::File(format!("is not read: {}", no_answer(None)))
             }

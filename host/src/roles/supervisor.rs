@@ -186,7 +186,7 @@ impl Supervisor {
         };
         let holders = Arc::clone(&self.holders);
         let observer = Arc::clone(&self.relay) as Arc<dyn Observer>;
-        let code = Arc::new(CompileService::start(None, observer)?);
+        let code = Arc::new(CompileService::start(None, observer)?.impatient());
         self.barriers.compile_by(Arc::clone(&code));
         self.origin.compile_by(code);
         self.barriers.read_by(Arc::clone(&self.origin));

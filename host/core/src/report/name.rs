@@ -85,6 +85,7 @@ impl What<'_> {
             Self::StartRefused { .. } => "start-refused",
             Self::ReloadRefused { .. } => "reload-refused",
             Self::TenantRefused { .. } => "tenant-refused",
+            Self::TenantCompiling { .. } => "tenant-compiling",
             Self::DoorLost { .. } => "door-lost",
             Self::InForce { .. } => "reload",
             Self::NextStart => "next-start",
@@ -180,6 +181,7 @@ impl What<'_> {
             | Self::ConnectionsKept { .. }
             | Self::Listening { direction: Direction::Incoming, .. }
             | Self::ListeningAgain { .. }
+            | Self::TenantCompiling { .. }
             | Self::InForce { .. }
             | Self::Hangup
             | Self::Ready { .. }

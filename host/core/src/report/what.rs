@@ -368,6 +368,11 @@ pub enum What<'a> {
         /// All of them in a line, which may be cut.
         detail: Cow<'a, str>,
     },
+    /// Modules of a tenant are being compiled: the tenant goes on with the rules that it had, and others do not wait.
+    TenantCompiling {
+        /// How many rules it goes on with.
+        rules: usize,
+    },
     /// A rule that its tenant goes on with could open this door before, and cannot any more.
     DoorLost {
         /// The rule's first door, if this one is lost only because that one is not granted; none if this one is not granted.

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Condvar;
 use std::time::Instant;
 
-use crate::compile::Compile;
+use crate::compile::{Compile, CompileAsker, ModuleBytes};
 use crate::module_code::{CodeProvider, Modules};
 use crate::signals::Signals;
 use crate::systemd::ServiceManager;
@@ -154,15 +154,9 @@ fn shown(prepared: &Prepared) -> String {
 struct KeepsLast(Compiler, Mutex<Option<(ModuleDigest, Artifact)>>);
 
 impl Compile for KeepsLast {
-    fn compile(
-        &self,
-        digest: ModuleDigest,
-        bytes: &[u8],
-        _anew: bool,
-        _is_overtaken: &dyn Fn() -> bool,
-    ) -> Result<Artifact, LoadError> {
-        let artifact = self.0.compile(bytes)?;
-        *self.1.lock().unwrap() = Some((digest, artifact.try_clone().map_err(LoadError::Read)?));
+    fn compile(&self, module: &ModuleBytes<'_>, _asker: &CompileAsker<'_>) -> Result<Artifact, LoadError> {
+        let artifact = self.0.compile(module.bytes)?;
+        *self.1.lock().unwrap() = Some((module.digest, artifact.try_clone().map_err(LoadError::Read)?));
         Ok(artifact)
     }
 
