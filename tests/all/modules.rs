@@ -1,9 +1,10 @@
-//! Modules to test with: a rule in several languages, and guests whose every misdeed is a few lines of text.
+//! Modules to test with: a rule in several languages.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::{fs, io};
 
+pub(crate) use postern_tests::guest::{guest, judging};
 use postern_tests::skip;
 use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
@@ -86,39 +87,6 @@ fn guests() -> PathBuf {
 /// The rule in WebAssembly text.
 pub(crate) fn knock_wat() -> Vec<u8> {
     wat::parse_file(root().join("rules/knock-wat/knock.wat")).unwrap()
-}
-
-/// A rule that watches UDP 7 and whose `judge` is these instructions; `$call` is where its arguments are.
-///
-/// At 96 stands the verdict `ignore`, which `judge` answers by returning 96.
-pub(crate) fn judging(instructions: &str) -> Vec<u8> {
-    guest("", "(i32.const 48)", instructions)
-}
-
-/// A rule with definitions of its own, and these instructions for `configure` and `judge`.
-pub(crate) fn guest(definitions: &str, configure: &str, judge: &str) -> Vec<u8> {
-    let text = format!(
-        r#"(module
-            {imports}
-            (memory (export "memory") 1)
-            (global $arena (mut i32) (i32.const 1024))
-            (data (i32.const 16) "\01\00\07\00\07\00\00\00")
-            (data (i32.const 48) "\00\00\00\00\10\00\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\01\00\00\00")
-            {definitions}
-            (func (export "cabi_realloc") (param i32 i32 i32) (param $size i32) (result i32)
-                (global.set $arena (i32.add (global.get $arena) (i32.and (i32.add (local.get $size) (i32.const 15)) (i32.const -8))))
-                (i32.sub (global.get $arena) (i32.and (i32.add (local.get $size) (i32.const 15)) (i32.const -8))))
-            (func (export "configure") (param i32 i32) (result i32)
-                (global.set $arena (i32.const 1024))
-                {configure})
-            (func $judge (export "judge") (param $call i32) (result i32)
-                (global.set $arena (i32.const 1024))
-                {judge}))"#,
-        // Imports must come before everything else.
-        imports = definitions.lines().filter(|line| line.contains("(import ")).collect::<String>(),
-        definitions = definitions.lines().filter(|line| !line.contains("(import ")).collect::<String>(),
-    );
-    wat::parse_str(text).unwrap()
 }
 
 /// The component that a core module makes: the host calls it another way.

@@ -14,6 +14,8 @@ mod random;
 mod skip;
 
 pub mod frame;
+pub mod guest;
+pub mod tour;
 
 pub use daemon::log::{Entry, Log};
 pub use daemon::{Daemon, ProcessStatus, Setup, is_running};

@@ -5,13 +5,13 @@
 
 #![allow(clippy::print_stdout, reason = "a tour talks to people")]
 
-use std::fmt::Display;
-use std::io::{IsTerminal as _, Read as _, Write as _};
+use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, ExitCode};
 use std::time::{Duration, Instant};
 
+use postern_tests::tour::{Tour, play, time};
 use postern_tests::{Answer, CLIENT4, CLIENT6, Daemon, Lab, SERVER4, STRANGER4, Setup, eventually};
 
 const CONFIG: &str = "interfaces = [\"eth0\"]
@@ -35,37 +35,11 @@ const A_WHILE: Duration = Duration::from_millis(300);
 const LATENESS: Duration = Duration::from_secs(2);
 
 fn main() -> ExitCode {
-    let program = match std::env::args_os().nth(1) {
-        Some(path) => PathBuf::from(path),
-        None => std::env::current_exe().unwrap_or_default().with_file_name("posternd"),
-    };
-    if !program.is_file() {
-        eprintln!("demo: no posternd at {}; build it with `cargo build -p posternd`", program.display());
-        return ExitCode::FAILURE;
-    }
-    std::panic::set_hook(Box::new(|panic| {
-        eprintln!("\ndemo: not as told: {}", panic.payload_as_str().unwrap_or("a panic without words"));
-    }));
-    let before = surroundings();
-    let tour = std::panic::catch_unwind(|| {
-        let lab = Lab::new().unwrap_or_else(|why| panic!("{why}"));
-        give(&lab, program)
-    });
-    let Ok(mut tour) = tour else {
-        return ExitCode::FAILURE;
-    };
-    tour.step("The pretend machines are gone. Nothing is left behind:");
-    if surroundings() != before {
-        eprintln!("demo: something was left behind: {before} before, {} now", surroundings());
-        return ExitCode::FAILURE;
-    }
-    tour.show("no process, no interface, no firewall table, no file");
-    println!();
-    ExitCode::SUCCESS
+    play(give)
 }
 
 fn give(lab: &Lab, program: PathBuf) -> Tour {
-    let mut tour = Tour { number: 0, is_colourful: is_colourful() };
+    let mut tour = Tour::default();
     println!("\nPostern on two pretend machines with a wire between them. Your own network is not touched.");
 
     let ssh = lab.tcp_service(22);
@@ -232,62 +206,4 @@ fn echo(session: &mut TcpStream, question: &[u8]) -> Vec<u8> {
 fn expect_silence(lab: &Lab, source: IpAddr) {
     let answer: Answer = lab.tcp(source, 22, A_WHILE);
     assert!(answer.is_silence(), "{source} should hear nothing from tcp/22, and heard {answer:?}");
-}
-
-/// What the demo must leave as it was, in words.
-fn surroundings() -> String {
-    let count = |argv: &[&str]| {
-        let output = Command::new(argv[0]).args(&argv[1..]).output();
-        output.map_or(0, |output| output.stdout.split(|byte| *byte == b'\n').count())
-    };
-    let children = std::fs::read_to_string("/proc/thread-self/children").unwrap_or_default();
-    let of_ours = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("postern-");
-    let files = std::fs::read_dir(std::env::temp_dir())
-        .map_or(0, |entries| entries.flatten().filter(|entry| of_ours(&entry.file_name())).count());
-    format!(
-        "{} interface lines, {} firewall lines, {} processes, {files} folders",
-        count(&["ip", "-o", "link"]),
-        count(&["nft", "list", "ruleset"]),
-        children.split_whitespace().count()
-    )
-}
-
-#[expect(clippy::disallowed_methods, reason = "nothing is written")]
-fn is_colourful() -> bool {
-    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none()
-}
-
-fn time(duration: Duration) -> String {
-    match duration.as_secs_f64() {
-        seconds if seconds >= 1.0 => format!("{seconds:.2} s"),
-        seconds if seconds >= 0.01 => format!("{:.0} ms", seconds * 1e3),
-        seconds => format!("{:.2} ms", seconds * 1e3),
-    }
-}
-
-/// What the demo prints.
-struct Tour {
-    number: u32,
-    is_colourful: bool,
-}
-
-impl Tour {
-    fn step(&mut self, headline: impl Display) {
-        self.number += 1;
-        println!("\n{} {}", self.paint("1;36", format!("{:>2}.", self.number)), self.paint("1", headline));
-    }
-
-    fn show(&self, detail: impl Display) {
-        println!("    {} {detail}", self.paint("32", "->"));
-    }
-
-    fn quote(&self, text: &str) {
-        for line in text.lines().filter(|line| !line.is_empty()) {
-            println!("       {}", self.paint("2", line));
-        }
-    }
-
-    fn paint(&self, code: &str, text: impl Display) -> String {
-        if self.is_colourful { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_string() }
-    }
 }
