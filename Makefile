@@ -9,16 +9,20 @@ inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
 windows := x86_64-pc-windows-gnu
 
-.PHONY: help demo test check bench systemd deny deps toolchains
+.PHONY: help demo demo-tenants test check bench systemd deny deps toolchains
 
 help: # say what there is
-	@sed -n 's/^\([a-z]*\):.*# /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*# /  make \1\t/p' Makefile
 
 # With --examples, of which there are none, cargo switches on what tests switch on of dependencies' features: so wasmtime is compiled
 # once for this and for `make test`.
 demo: deps # a guided tour of a minute on two pretend machines
 	cargo build --workspace --bins --examples
 	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/demo
+
+demo-tenants: deps # another, of two teams on one machine
+	cargo build --workspace --bins --examples
+	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/demo-tenants
 
 test: check toolchains # everything: format, lints, all tests
 	@echo '== tests'
