@@ -35,7 +35,7 @@ fn judging(locals: &str, code: &str) -> Vec<u8> {
 }
 
 /// A component of 60 KB with types within types, 20,000 deep: some 100 are all that anybody needs.
-fn nested_types() -> Vec<u8> {
+pub(crate) fn nested_types() -> Vec<u8> {
     // A list of bytes, in an instance type that declares one type, in another, and so on.
     let of = [&[0x01][..], &[0x42, 0x01, 0x01].repeat(20_000), &[0x70, 0x7d]].concat();
     // The type is exported under the names that every rule must export, or nobody would look at it.
@@ -45,7 +45,7 @@ fn nested_types() -> Vec<u8> {
 }
 
 /// Very many values that are alive at very many places: the compiler's tables are their product.
-fn eats_memory() -> Vec<u8> {
+pub(crate) fn eats_memory() -> Vec<u8> {
     let locals: String = (0..49_000).map(|n| format!("(local $v{n} i32)")).collect();
     let mut code = String::new();
     for n in 0..100_000 {
@@ -56,7 +56,7 @@ fn eats_memory() -> Vec<u8> {
 
 /// Functions of loops within loops. Each takes a compiler seconds and little memory, so that their number alone says how long it works:
 /// minutes, on any machine.
-fn endless() -> Vec<u8> {
+pub(crate) fn endless() -> Vec<u8> {
     let (functions, depth) = (60, 10_000);
     let whole = BY_HAND.trim_end().strip_suffix(')').expect("a module");
     let functions = "(func (loop (nop)))".repeat(functions);

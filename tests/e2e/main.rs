@@ -23,6 +23,7 @@ mod knockd;
 mod lifecycle;
 mod log_level;
 mod module;
+mod museum;
 mod names;
 mod reload;
 mod reload_load;
