@@ -210,7 +210,9 @@ fn account_of(folder: &TenantFolder) -> Result<Account, Unread> {
     let (name, own) = (&user.name, own.uid);
     Err(Unread::new(
         &format!("is not read as `{name}`: posternd is user {own} and cannot become another"),
-        "run it as root with CAP_SETUID and CAP_SETGID, or leave the tenant's user out",
+        &format!(
+            "run it as `{name}`, or as root with CAP_SETUID and CAP_SETGID, or leave the tenant's user out"
+        ),
     ))
 }
 

@@ -130,7 +130,7 @@ impl OwnFiles {
         if own != *uid {
             return Err(Unread::new(
                 &format!("is not read as `{name}`: this process is user {own} and cannot become another"),
-                "run posternd as root, or leave the tenant's user out",
+                &format!("run posternd as root or as `{name}`, or leave the tenant's user out"),
             ));
         }
         Ok(FolderFiles {
