@@ -6,6 +6,9 @@ use postern_core::{Bounds, RuleLimits};
 
 use crate::rule_file::{CPU, INSTANCE_MEMORY};
 use crate::rule_folder::MAX_RULES;
+use crate::table::Table;
+
+const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// What no rule of an owner can go beyond.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +32,13 @@ impl Ceilings {
     /// Those of a postern.toml that cannot be read: nothing is beyond them that may not be.
     pub(crate) const UNKNOWN: Self =
         Self::of_host(Self::LONGEST, Bounds { entries: usize::MAX, bytes: usize::MAX });
+
+    /// How long no opening lasts longer, as `[limits]` says it, if it is there.
+    pub(crate) fn read_longest(limits: Option<&Table<'_>>) -> Duration {
+        let range = Duration::from_secs(1)..=Self::LONGEST;
+        let longest = limits.and_then(|limits| limits.duration("for", range));
+        longest.map_or(DEFAULT_LONGEST, |at| at.value)
+    }
 
     /// Those of the host's own rules.
     pub(crate) const fn of_host(longest: Duration, memory: Bounds) -> Self {

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, DoorId, GuardDoor, NetDoor, RuleSpec, TenantId, WatchGrant, check_doors as check_doors_of_net,
+    Bounds, DoorId, GuardDoor, NetDoor, RuleSpec, TenantId, WatchGrant, Width,
+    check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
 use serde::{Deserialize, Serialize};
@@ -19,19 +20,19 @@ use crate::ceilings::Ceilings;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::process_user::ProcessUser;
+use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::{LostDoor, RuleFile};
 use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::sandbox_settings::SandboxSettings;
 use crate::table::{Table, TomlSource};
-use crate::tenant::{Machine, Tenant};
+use crate::tenant::{KnownInterfaces, Machine, Tenant};
 use crate::tenant_files::{OwnFiles, TenantFiles};
 use crate::trust::Trust;
 use crate::{guards, interfaces, memory, sandbox_settings, tenant, tenant_user};
 
-const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 const DEFAULT_OPENINGS: usize = 65_536;
 /// As many openings as a machine has room for: each takes an element in the kernel and an entry in the engine.
-const CEILING_OPENINGS: usize = 131_072;
+pub(crate) const CEILING_OPENINGS: usize = 131_072;
 /// One worker judges close to a million knocks a second, and no thread is woken for it.
 const DEFAULT_WORKERS: usize = 1;
 const MAX_WORKERS: usize = 64;
@@ -148,7 +149,7 @@ impl Config {
                     continue;
                 }
                 taken.push((identity, format!("tenant {}", tenant.id)));
-                config.check_rules_of(tenant, &its_rules, &mut found);
+                tenant.check(&its_rules, |door| config.widths_of(door), &mut found);
                 files.extend(its_files);
                 rules.extend(its_rules);
                 if !found.is_empty() {
@@ -226,6 +227,12 @@ impl Config {
         }
     }
 
+    /// The rules of one tenant and nothing else, where only what is the tenant's own is known: no opening lasts longer than `longest`.
+    pub(crate) fn of_tenant(tenant: Tenant, rules: Vec<RuleFile>, longest: Duration, trust: Trust) -> Self {
+        let bare = Self::of_knockd(Vec::new(), false, longest, DEFAULT_OPENINGS);
+        Self { tenants: vec![tenant], rules, trust, ..bare }
+    }
+
     /// What a postern.toml says, without the rules beside it.
     fn from_text(
         file: &Path,
@@ -252,21 +259,13 @@ impl Config {
         for rule in rules {
             check_doors(rule, door_names, mistakes);
             check_interfaces(rule, &self.interfaces, mistakes);
-            check_prefixes(rule, &self.doors, mistakes);
+            check_prefixes(rule, |door| self.widths_of(door), mistakes);
         }
     }
 
-    /// What a tenant's rules say that does not fit to what is said here of all and of the tenant.
-    fn check_rules_of(&self, tenant: &Tenant, rules: &[RuleFile], mistakes: &mut Vec<Mistake>) {
-        for rule in rules {
-            tenant.check(rule, mistakes);
-            check_doors_once(rule, mistakes);
-            let may_open = |door: &Arc<str>| tenant.grant.has_door(door);
-            let may_widen = |width| tenant.grant.prefixes.contains(width);
-            if rule.doors.iter().all(may_open) && rule.prefixes.iter().all(may_widen) {
-                check_prefixes(rule, &self.doors, mistakes);
-            }
-        }
+    /// The widths of prefixes that a door may be opened for; none if there is no such door.
+    fn widths_of(&self, door: &str) -> &[Width] {
+        self.doors.get(door).map_or(&[], Door::prefixes)
     }
 
     /// A tenant of this configuration; none if it has none of that name, or if it is the host.
@@ -356,9 +355,7 @@ impl Config {
         let is_strict = table.flag("strict_modes").unwrap_or(true);
         let sandbox = sandbox_settings::read(&table);
         let limits = table.table("limits");
-        let limit_range = Duration::from_secs(1)..=Ceilings::LONGEST;
-        let longest = limits.as_ref().and_then(|limits| limits.duration("for", limit_range));
-        let longest = longest.map_or(DEFAULT_LONGEST, |at| at.value);
+        let longest = Ceilings::read_longest(limits.as_ref());
         let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
         if let Some(limits) = limits {
             limits.finish();
@@ -371,7 +368,8 @@ impl Config {
             doors.insert(Arc::clone(&door.name), door);
         }
         let openings = openings.unwrap_or(DEFAULT_OPENINGS);
-        let machine = Machine { doors: door_names, interfaces: &interfaces, longest, openings, memory };
+        let known = KnownInterfaces::These(&interfaces);
+        let machine = Machine { doors: door_names, interfaces: known, longest, openings, memory };
         let tenants = tenant::read(file, &table, machine);
         table.finish();
         Self {
@@ -408,27 +406,6 @@ fn check_doors(rule: &RuleFile, names: &[String], mistakes: &mut Vec<Mistake>) {
         }
     }
     check_doors_once(rule, mistakes);
-}
-
-fn check_doors_once(rule: &RuleFile, mistakes: &mut Vec<Mistake>) {
-    for (n, door) in rule.doors.iter().enumerate() {
-        if rule.doors[..n].contains(door) {
-            mistakes.push(rule.door_mistake(n, format!("`{door}` is named twice")));
-        }
-    }
-}
-
-/// A width that no door of the rule allows would never be granted.
-fn check_prefixes(rule: &RuleFile, doors: &BTreeMap<Arc<str>, Door>, mistakes: &mut Vec<Mistake>) {
-    let of_rule: Vec<_> = rule.doors.iter().filter_map(|name| doors.get(name)).collect();
-    for width in &rule.prefixes {
-        if !of_rule.iter().any(|door| door.prefixes().contains(width)) {
-            let names = rule.doors.join(", ");
-            mistakes.push(rule.prefixes_mistake(format!(
-                "no door of this rule may be opened for {width}; add prefixes = [\"{width}\"] to the guard door ({names}) in postern.toml"
-            )));
-        }
-    }
 }
 
 fn check_interfaces(rule: &RuleFile, captured: &[String], mistakes: &mut Vec<Mistake>) {

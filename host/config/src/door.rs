@@ -16,7 +16,7 @@ use crate::name::{NAME_RULE, is_name};
 use crate::table::{At, Table};
 use crate::values::{ports, trusted};
 
-const DEFAULT_FOR: Duration = Duration::from_secs(10 * 60);
+pub(crate) const DEFAULT_FOR: Duration = Duration::from_secs(10 * 60);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(10);
 const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 

@@ -8,17 +8,20 @@
 mod account;
 mod postern_toml;
 mod source;
+mod tenant_source;
 
 // What it says.
 mod ceilings;
 mod config;
 mod door;
+mod grant_file;
 mod guards;
 mod interfaces;
 mod memory;
 pub mod mistake_list;
 mod name;
 mod process_user;
+mod rule_doors;
 mod rule_file;
 mod rule_folder;
 mod sandbox_settings;
@@ -43,6 +46,8 @@ pub use config::{Config, ConfigReading};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
 pub use folder_files::FolderFiles;
+pub use grant_file::GrantFile;
+pub use name::{NotATenant, tenant_named};
 pub use postern_toml::{PosternToml, config_identity};
 pub use process_user::ProcessUser;
 pub use rule_file::{LostDoor, OneTime, RuleFile};
@@ -50,6 +55,7 @@ pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
 pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
 pub use tenant_files::{FolderBounds, NoFiles, OwnFiles, RuleText, TenantFiles, TenantFolder, Unread};
+pub use tenant_source::TenantSource;
 pub use tenant_user::TenantUser;
 pub use trust::{Distrust, OpenError, Trust};
 pub use values::show_size;

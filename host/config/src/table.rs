@@ -254,6 +254,11 @@ impl<'a> Table<'a> {
         tables
     }
 
+    /// Whether the table of this name is one and has something of the name `inner`.
+    pub(crate) fn has_within(&self, key: &'static str, inner: &str) -> bool {
+        matches!(self.value(key), Some((DeValue::Table(table), _)) if table.contains_key(inner))
+    }
+
     /// Where everything in it stands: keys, items of lists, and what is in tables within.
     pub(crate) fn places(&self) -> Vec<ValuePlace> {
         let mut places = Vec::new();

@@ -4,14 +4,16 @@ mod grant;
 mod limits;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, TenantId, TenantLimits};
+use postern_core::{Bounds, TenantId, TenantLimits, Width};
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
 use crate::ceilings::Ceilings;
 use crate::name::{NAME_RULE, is_name};
+use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::RuleFile;
 use crate::table::{At, Table, ValuePlace};
 use crate::tenant_user::{self, TenantUser, UserKey};
@@ -50,16 +52,43 @@ impl Tenant {
         Mistake { file: file.to_owned(), line: Some(line), key, what }
     }
 
+    /// The same with another folder.
+    pub(crate) fn with_rules_dir(self, rules_dir: PathBuf) -> Self {
+        Self { rules_dir, ..self }
+    }
+
     /// What none of its rules can go beyond, where no opening lasts longer than `longest`.
     pub(crate) fn ceilings(&self, longest: Duration) -> Ceilings {
         let TenantCeilings { rules, instance, .. } = self.ceilings;
         Ceilings { longest, memory: self.limits.memory, rules, instance }
     }
 
-    /// What a rule's file asks for beyond the grant.
-    pub(crate) fn check(&self, rule: &RuleFile, mistakes: &mut Vec<Mistake>) {
-        self.grant.check(&self.id.to_string(), rule, mistakes);
+    /// What the files of its rules say that does not fit to its grant, and to the widths that each door allows.
+    pub(crate) fn check<'a>(
+        &self,
+        rules: &[RuleFile],
+        widths_of: impl Fn(&str) -> &'a [Width],
+        mistakes: &mut Vec<Mistake>,
+    ) {
+        let name = self.id.to_string();
+        for rule in rules {
+            self.grant.check(&name, rule, mistakes);
+            check_doors_once(rule, mistakes);
+            let may_open = |door: &Arc<str>| self.grant.has_door(door);
+            let may_widen = |width| self.grant.prefixes.contains(width);
+            if rule.doors.iter().all(may_open) && rule.prefixes.iter().all(may_widen) {
+                check_prefixes(rule, &widths_of, mistakes);
+            }
+        }
     }
+}
+
+/// The interfaces that are captured on, as far as they are known where a tenant's table is read.
+#[derive(Clone, Copy)]
+pub(crate) enum KnownInterfaces<'a> {
+    These(&'a [String]),
+    /// What is granted is taken as it is written.
+    Unknown,
 }
 
 /// What of the machine tenants get a part of.
@@ -67,8 +96,7 @@ impl Tenant {
 pub(crate) struct Machine<'a> {
     /// The names of all doors, those with mistakes included.
     pub(crate) doors: &'a [String],
-    /// The interfaces that are captured on.
-    pub(crate) interfaces: &'a [String],
+    pub(crate) interfaces: KnownInterfaces<'a>,
     /// No opening lasts longer.
     pub(crate) longest: Duration,
     /// Openings at once.

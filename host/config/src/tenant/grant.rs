@@ -7,7 +7,7 @@ use postern_core::{ANY_INTERFACE, MAX_PAYLOAD, WatchGrant, Width};
 use postern_text::{Mistake, duration};
 use serde::{Deserialize, Serialize};
 
-use super::Machine;
+use super::{KnownInterfaces, Machine};
 use crate::ceilings::Ceilings;
 use crate::door::prefixes;
 use crate::rule_file::RuleFile;
@@ -53,7 +53,7 @@ impl TenantGrant {
         let Some(grant) = tenant.table("grant") else { return Self::default() };
         let watch = watch(&grant);
         let interfaces = interfaces(&grant, machine.interfaces);
-        let doors = names(&grant, "doors", machine.doors, "door");
+        let doors = names(&grant, "doors", Some(machine.doors), "door");
         let longest = grant.duration("for", Ceilings::SHORTEST..=machine.longest).map(|at| at.value);
         let prefixes = prefixes(&grant).unwrap_or_default();
         grant.finish();
@@ -133,7 +133,7 @@ fn watch(grant: &Table<'_>) -> WatchGrant {
     }
 }
 
-fn interfaces(grant: &Table<'_>, captured: &[String]) -> GrantedInterfaces {
+fn interfaces(grant: &Table<'_>, captured: KnownInterfaces<'_>) -> GrantedInterfaces {
     let texts = grant.texts("interfaces").unwrap_or_default();
     if let [At { value, .. }] = &texts[..]
         && *value == ANY_INTERFACE
@@ -143,16 +143,21 @@ fn interfaces(grant: &Table<'_>, captured: &[String]) -> GrantedInterfaces {
     if let Some(any) = texts.iter().find(|at| at.value == ANY_INTERFACE) {
         grant.mistake(&any.place, "\"any\" is all interfaces; leave out the others, or it");
     }
-    GrantedInterfaces::These(names(grant, "interfaces", captured, "captured interface"))
+    let there = match captured {
+        KnownInterfaces::These(captured) => Some(captured),
+        KnownInterfaces::Unknown => None,
+    };
+    GrantedInterfaces::These(names(grant, "interfaces", there, "captured interface"))
 }
 
-/// Names that are among those that are there, each once.
-fn names(grant: &Table<'_>, key: &'static str, there: &[String], kind: &str) -> Vec<Arc<str>> {
+/// Names that are among those that are there, if these are known, each once.
+fn names(grant: &Table<'_>, key: &'static str, there: Option<&[String]>, kind: &str) -> Vec<Arc<str>> {
     let mut names: Vec<Arc<str>> = Vec::new();
     for At { value, place } in grant.texts(key).unwrap_or_default() {
-        if value == ANY_INTERFACE && !there.iter().any(|name| name == value) {
+        let is_known = there.is_some_and(|there| there.iter().any(|name| name == value));
+        if value == ANY_INTERFACE && !is_known {
             // Said already.
-        } else if !there.iter().any(|name| name == value) {
+        } else if let Some(there) = there.filter(|_| !is_known) {
             let known = listed(there, "there are ", "there is none");
             grant.mistake(&place, format!("there is no {kind} `{value}`; {known}"));
         } else if names.iter().any(|name| **name == *value) {
