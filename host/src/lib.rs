@@ -45,6 +45,7 @@ pub mod cli;
 pub mod clock;
 mod ended;
 pub mod exit;
+mod grant_files;
 mod guarding;
 mod main_loop_event;
 pub mod observe;

@@ -37,8 +37,8 @@ pub(crate) trait Origin: Send + Sync {
     /// Warnings about a configuration that was read with this ticket, a line each. May never return.
     fn advice(&self, ticket: u64, config: &Config) -> Vec<String>;
 
-    /// The doors of this table are in place, and its configuration is in force. Of refused tenants it has the rules with the numbers `kept`.
-    fn in_force(&self, table: u32, kept: &[u32]);
+    /// The doors of this table are in place, and its configuration, which is `config`, is in force. Of refused tenants it has the rules with the numbers `kept`.
+    fn in_force(&self, config: &Config, table: u32, kept: &[u32]);
 
     /// Which of these rules, which are in force, have lost their files; none if that cannot be known now. May never return.
     fn gone(&self, rules: &[RuleFile]) -> Option<HashSet<RuleId>>;

@@ -194,7 +194,7 @@ impl Reloads {
     ) {
         let is_kept = |tenant: &TenantId| refused.iter().any(|of| of.tenant == *tenant);
         let kept = config.rules.iter().filter(|rule| is_kept(&rule.id.tenant)).map(|rule| rule.number);
-        self.origin.in_force(table, &kept.collect::<Vec<_>>());
+        self.origin.in_force(config, table, &kept.collect::<Vec<_>>());
         let rules =
             Arc::new(RunningRules { rules: config.rules.clone(), generation: Arc::clone(generation) });
         let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);

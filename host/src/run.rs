@@ -50,6 +50,7 @@ pub(crate) fn run_source(
     let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?.impatient());
     let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
     origin.lacks(vec!["more than one process".to_owned()]);
+    origin.tell_tenants()?;
     let effects = Effects::at_hand(Arc::new(origin));
     shell.run(|signals| app::run(effects, signals, observer, tried))
 }

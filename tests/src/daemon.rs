@@ -122,6 +122,12 @@ impl<'lab> Setup<'lab> {
         self.folder.path().join("code")
     }
 
+    /// Where the daemon writes down what tenants are granted.
+    #[must_use]
+    pub fn grants(&self) -> PathBuf {
+        self.folder.path().join("run/tenants")
+    }
+
     /// As another user, which has these capabilities, named without `CAP_`. The folders that the daemon writes to must be that user's.
     #[must_use]
     pub fn user(mut self, user: u32, capabilities: &[&str]) -> Self {
@@ -168,6 +174,22 @@ impl<'lab> Setup<'lab> {
         let own: &[&OsStr] = if self.keeps_code { &["env".as_ref(), &cache] } else { &[] };
         let check = [self.program.as_os_str(), "check".as_ref(), "--config".as_ref(), config.as_os_str()];
         self.lab.server().exec(&[own, &check].concat())
+    }
+
+    /// Runs `posternd check --tenant` with these arguments behind it to its end, as a user without any right who need not be able to get at the
+    /// program.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn check_tenant<S: AsRef<OsStr>>(&self, user: u32, arguments: &[S]) -> Output {
+        let program = File::open(&self.program).unwrap_or_else(|e| panic!("{}: {e}", self.program.display()));
+        let mut command = Command::new("setpriv");
+        command.args([&format!("--reuid={user}"), &format!("--regid={user}"), "--clear-groups"]);
+        command.args(["/proc/self/fd/0", "check", "--tenant"]).args(arguments).stdin(program);
+        command.env("RUNTIME_DIRECTORY", self.folder.path().join("run")).current_dir("/");
+        self.lab.server().run(|| command.output()).unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
     }
 
     /// Starts the daemon and waits until it listens.
@@ -235,6 +257,7 @@ impl<'lab> Setup<'lab> {
             .arg(self.folder.path().join("postern.toml"));
         command.args(self.is_one_process.then_some("--one-process"));
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
+        command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
         if self.keeps_code {
             command.env("CACHE_DIRECTORY", self.code());
         }
@@ -259,6 +282,19 @@ impl<'lab> Daemon<'lab> {
     #[must_use]
     pub fn dir(&self) -> &Path {
         self.setup.as_ref().expect("it runs").dir()
+    }
+
+    /// As [`Setup::grants`].
+    #[must_use]
+    pub fn grants(&self) -> PathBuf {
+        self.setup.as_ref().expect("it runs").grants()
+    }
+
+    /// As [`Setup::check_tenant`].
+    #[must_use]
+    #[track_caller]
+    pub fn check_tenant<S: AsRef<OsStr>>(&self, user: u32, arguments: &[S]) -> Output {
+        self.setup.as_ref().expect("it runs").check_tenant(user, arguments)
     }
 
     /// Everything it said so far.

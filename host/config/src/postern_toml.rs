@@ -61,6 +61,10 @@ impl ConfigSource for PosternToml {
         true
     }
 
+    fn has_tenants(&self) -> bool {
+        true
+    }
+
     fn uses_tokens(&self) -> bool {
         true
     }

@@ -41,6 +41,11 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
     /// Whether a door that a command must close stays closed without a journal; else it is opened all the same, and that is reported.
     fn needs_journal(&self) -> bool;
 
+    /// Whether it can have tenants besides the host.
+    fn has_tenants(&self) -> bool {
+        false
+    }
+
     /// Whether its rules can use tokens up, which must be remembered for longer than the daemon runs.
     fn uses_tokens(&self) -> bool;
 

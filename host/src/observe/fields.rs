@@ -123,6 +123,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::Advice { text: detail }
         | What::Slow { detail, .. }
         | What::CodeNotKept { detail }
+        | What::GrantsNotWritten { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
         | What::ProbeMissing { detail }

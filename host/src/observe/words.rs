@@ -220,6 +220,9 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::CodeNotKept { detail } => {
             format!("compiled rules are not kept, so each start compiles them again: {detail}")
         }
+        What::GrantsNotWritten { detail } => {
+            format!("`posternd check --tenant` does not see what tenants are granted now: {detail}")
+        }
         What::NotWatched { folder: Some(folder), error } => {
             format!("changes in {} will not be noticed ({error}); send SIGHUP instead", folder.display())
         }

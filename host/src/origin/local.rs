@@ -1,6 +1,7 @@
 //! LocalOrigin: configurations from files of this process.
 
 use std::collections::HashSet;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
@@ -14,6 +15,7 @@ use postern_text::panic::PastPanic;
 use super::presence::Presence;
 use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines, mistake_of_strict};
 use crate::advice::advice;
+use crate::grant_files::GrantFiles;
 use crate::module_code::CodeProvider;
 use crate::readers::Readers;
 use crate::state;
@@ -40,6 +42,8 @@ struct Shared {
     noticed: Arc<Noticed>,
     /// Barriers whose want refuses a configuration that wants all.
     missing: OnceLock<Vec<String>>,
+    /// Nothing if tenants are not told what they are granted.
+    grants: OnceLock<GrantFiles>,
     /// None inside if nothing is or can be watched; begun with the first preparation.
     watch: OnceLock<Option<FileWatch>>,
 }
@@ -84,7 +88,9 @@ impl LocalOrigin {
             Readers::new(Arc::clone(&observer), move || noticed.changed.notify_one())
         };
         let presence = Presence::default();
-        let shared = Arc::new(Shared { source, readers, presence, code, observer, noticed, missing, watch });
+        let grants = OnceLock::new();
+        let shared =
+            Arc::new(Shared { source, readers, presence, code, observer, noticed, missing, grants, watch });
         Self { shared, facts, under_way: Mutex::default() }
     }
 
@@ -98,6 +104,24 @@ impl LocalOrigin {
     /// Refuses, from now on, configurations that want every barrier: these are missing.
     pub(crate) fn lacks(&self, missing: Vec<String>) {
         let _ = self.shared.missing.set(missing);
+    }
+
+    /// Has each tenant told what it is granted, from now on, if the source can have tenants.
+    ///
+    /// # Errors
+    /// If there can be no thread for that.
+    pub(crate) fn tell_tenants(&self) -> io::Result<()> {
+        if self.shared.source.has_tenants() {
+            let _ = self.shared.grants.set(GrantFiles::start(Arc::clone(&self.shared.observer))?);
+        }
+        Ok(())
+    }
+
+    /// This configuration is in force now.
+    pub(crate) fn note_in_force(&self, config: &Config) {
+        if let Some(grants) = self.shared.grants.get() {
+            grants.write(config);
+        }
     }
 
     /// As [`LocalOrigin::new`], for one that is read once: its files are not watched.
@@ -174,7 +198,9 @@ impl Origin for LocalOrigin {
         self.advise(config)
     }
 
-    fn in_force(&self, _table: u32, _kept: &[u32]) {}
+    fn in_force(&self, config: &Config, _table: u32, _kept: &[u32]) {
+        self.note_in_force(config);
+    }
 
     fn gone(&self, rules: &[RuleFile]) -> Option<HashSet<RuleId>> {
         let files: Vec<_> = rules.iter().map(|rule| rule.file.clone()).collect();

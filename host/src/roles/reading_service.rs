@@ -393,6 +393,11 @@ impl ReadingService {
         state.has_run = true;
         state.in_force = Some((ticket, kept));
         state.forget_rules();
+        let config = state.readings.get(&ticket).and_then(|reading| reading.config.clone());
+        drop(state);
+        if let Some(config) = config {
+            self.origin.note_in_force(&config);
+        }
     }
 
     fn gone(&self, engine: u64) -> Vec<u32> {

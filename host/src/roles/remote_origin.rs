@@ -104,7 +104,7 @@ impl Origin for RemoteOrigin {
         }
     }
 
-    fn in_force(&self, table: u32, kept: &[u32]) {
+    fn in_force(&self, _config: &Config, table: u32, kept: &[u32]) {
         self.client.tell(&ReadingRequest::InForce { table, kept: ranges(kept.to_vec()) });
     }
 

@@ -190,6 +190,7 @@ impl Supervisor {
         self.barriers.compile_by(Arc::clone(&code));
         self.origin.compile_by(code);
         self.barriers.read_by(Arc::clone(&self.origin));
+        self.origin.tell_tenants()?;
         let barriers = Arc::clone(&self.barriers);
         let missing = Box::new(move || barriers.missing());
         let origin = Arc::clone(&self.origin);

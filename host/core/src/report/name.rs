@@ -98,6 +98,7 @@ impl What<'_> {
             Self::OneProcess { .. } => "one-process",
             Self::RoleEnded { .. } => "role-ended",
             Self::CodeNotKept { .. } => "code-not-kept",
+            Self::GrantsNotWritten { .. } => "grants-not-written",
             Self::NotWatched { .. } => "not-watched",
             Self::Ready { .. } => "ready",
             Self::ProbeMissing { .. } => "probe-missing",
@@ -167,6 +168,7 @@ impl What<'_> {
             | Self::BarrierMissing { .. }
             | Self::OneProcess { .. }
             | Self::CodeNotKept { .. }
+            | Self::GrantsNotWritten { .. }
             | Self::NotWatched { .. } => Severity::Warn,
             Self::Stage { .. }
             | Self::Opened { .. }

@@ -417,6 +417,11 @@ pub enum What<'a> {
         /// Why not.
         detail: Cow<'a, str>,
     },
+    /// What tenants are granted cannot be written where they look for it, so a tenant's own check is of what was written before, or of nothing.
+    GrantsNotWritten {
+        /// Why not.
+        detail: Cow<'a, str>,
+    },
     /// Changes of files will not be noticed.
     NotWatched {
         /// In which folder; none: anywhere.

@@ -285,7 +285,8 @@ fn rules_that_a_tenant_keeps_keep_their_numbers_and_are_missed_when_they_are_gon
         let config = prepared.config.unwrap();
         let kept =
             config.rules.iter().filter(|rule| prepared.refused.iter().any(|of| of.tenant == rule.id.tenant));
-        engine.in_force(prepared.numbers.unwrap().table, &kept.map(|rule| rule.number).collect::<Vec<_>>());
+        let kept: Vec<_> = kept.map(|rule| rule.number).collect();
+        engine.in_force(&config, prepared.numbers.unwrap().table, &kept);
         Arc::new(RunningRules { rules: config.rules, generation: Arc::new(prepared.generation.unwrap()) })
     };
     let number = |running: &RunningRules, name: &str| {
