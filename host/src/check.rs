@@ -1,11 +1,15 @@
 //! Check and reset: what can be done without a daemon running.
 
+mod tenant;
+
 use std::path::Path;
 use std::sync::Arc;
 
-use postern_config::{Mistakes, PosternToml, Trust, config_identity};
+use postern_config::{
+    Config, ConfigSource, Mistake, Mistakes, PosternToml, RuleFile, Trust, config_identity,
+};
 use postern_doorman::check_sets;
-use postern_sandbox::{Loader, Runtime};
+use postern_sandbox::{Generation, Loader, Runtime};
 use postern_text::{piece, terminal};
 
 use crate::compile::CompileService;
@@ -14,22 +18,26 @@ use crate::main_loop_event::Prepared;
 use crate::origin::LocalOrigin;
 use crate::reload::prepare;
 
+pub use tenant::check_tenant;
+
+/// A configuration that was read and tried.
+struct TriedConfig {
+    origin: LocalOrigin,
+    /// Only if what says it is right itself.
+    config: Option<Config>,
+    /// What could be made of it.
+    generation: Option<Generation>,
+    /// Every mistake, in the order in which the daemon reports them.
+    mistakes: Vec<Mistake>,
+}
+
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` says which
 /// owners' files are accepted. Warnings go to standard error.
 ///
 /// # Errors
 /// If the system does not let us check, or standard output is closed.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
-    let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
-    // Whether code can be kept is no matter of the configuration.
-    let code = Arc::new(CompileService::start(None, Arc::new(()))?);
-    let source = PosternToml::new(file.to_owned(), trust);
-    let origin = LocalOrigin::unwatched(Arc::new(source), code, Arc::new(()));
-    let Prepared { config, generation, refused, .. } =
-        prepare(&origin, &*origin.begin(false), 1, &loader, None);
-    let mut mistakes: Vec<_> =
-        generation.err().map_or_else(Vec::new, |found| found.iter().cloned().collect());
-    mistakes.extend(refused.iter().flat_map(|tenant| tenant.mistakes.iter().cloned()));
+    let TriedConfig { origin, config, mut mistakes, .. } = try_out(PosternToml::new(file.to_owned(), trust))?;
     if let Some(config) = &config {
         mistakes.extend(config.door_mistakes(file, check_sets));
         for advice in origin.advise(config) {
@@ -41,9 +49,7 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
     };
     terminal::out(format_args!("{}: no mistakes", file.display()))?;
     for rule in &config.rules {
-        let doors: Vec<_> = rule.doors.iter().map(|door| &**door).collect();
-        let opens = if config.is_on_trial(rule) { "is on trial, and would open" } else { "opens" };
-        terminal::out(format_args!("  rule {} {opens} {}", piece(&rule.id), doors.join(", ")))?;
+        terminal::out(format_args!("  {}", what_it_opens(&config, rule)))?;
     }
     Ok(Exit::Success)
 }
@@ -57,6 +63,27 @@ pub fn reset(file: &Path) -> anyhow::Result<Exit> {
     let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
     terminal::out(format_args!("table inet postern: {words}"))?;
     Ok(Exit::Success)
+}
+
+fn what_it_opens(config: &Config, rule: &RuleFile) -> String {
+    let doors: Vec<_> = rule.doors.iter().map(|door| &**door).collect();
+    let opens = if config.is_on_trial(rule) { "is on trial, and would open" } else { "opens" };
+    format!("rule {} {opens} {}", piece(&rule.id), doors.join(", "))
+}
+
+/// Reads a configuration, loads its modules and tries its rules.
+fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
+    let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
+    // Whether code can be kept is no matter of the configuration.
+    let code = Arc::new(CompileService::start(None, Arc::new(()))?);
+    let origin = LocalOrigin::unwatched(Arc::new(source), code, Arc::new(()));
+    let Prepared { config, generation, refused, .. } =
+        prepare(&origin, &*origin.begin(false), 1, &loader, None);
+    let (generation, of_host) =
+        generation.map_or_else(|found| (None, Some(found)), |made| (Some(made), None));
+    let of_tenants = refused.iter().map(|tenant| &tenant.mistakes);
+    let mistakes = of_host.iter().chain(of_tenants).flat_map(Mistakes::iter).cloned().collect();
+    Ok(TriedConfig { origin, config, generation, mistakes })
 }
 
 fn tell(mistakes: &Mistakes) -> anyhow::Result<Exit> {

@@ -4,7 +4,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use postern_config::Trust;
+use postern_config::{NotATenant, Trust, tenant_named};
+use postern_core::TenantId;
 
 use crate::observe::Format;
 use crate::role::Role;
@@ -26,7 +27,7 @@ pub enum Command {
     /// Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads.
     Run(RunArgs),
     /// Read the configuration, load every module, say every mistake, and start nothing.
-    Check(FileArgs),
+    Check(CheckArgs),
     /// Run /etc/knockd.conf, with knockd's own options; the same when called by the name `knockd`.
     #[command(disable_help_flag = true)]
     Knockd {
@@ -69,6 +70,25 @@ impl FileArgs {
     pub fn trust(&self) -> Trust {
         if self.no_strict_modes { Trust::Anybody } else { Trust::Strict }
     }
+}
+
+/// What to check.
+#[derive(Args, Debug)]
+pub struct CheckArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Check the rules of this tenant alone, as a user who may read its folder; that takes no root. What it is granted is what the daemon that
+    /// runs has written down for it.
+    #[arg(long, value_name = "NAME", value_parser = tenant, conflicts_with_all = ["config", "no_strict_modes"])]
+    pub tenant: Option<TenantId>,
+    /// What the tenant is granted, in place of what the daemon has written down.
+    #[arg(long, value_name = "FILE", requires = "tenant")]
+    pub grant: Option<PathBuf>,
+}
+
+fn tenant(name: &str) -> Result<TenantId, NotATenant> {
+    tenant_named(name)
 }
 
 /// How to run.

@@ -5,7 +5,7 @@ use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 use postern_text::{chain, panic, terminal};
-use posternd::cli::{Cli, Command};
+use posternd::cli::{CheckArgs, Cli, Command};
 use posternd::exit::Exit;
 use posternd::{as_knockd, check, observe, roles, run};
 
@@ -45,7 +45,8 @@ fn main() -> ExitCode {
                 run::run(&args.file.config, args.file.trust(), args.one_process, log)
             })
         }
-        Command::Check(file) => check::check(&file.config, file.trust()),
+        Command::Check(CheckArgs { tenant: Some(tenant), grant, .. }) => check::check_tenant(&tenant, grant),
+        Command::Check(CheckArgs { file, .. }) => check::check(&file.config, file.trust()),
         Command::Reset(reset) => check::reset(&reset.config),
     };
     let exit = done.unwrap_or_else(|error| {

@@ -34,6 +34,7 @@ mod sources;
 mod strangers;
 mod strict;
 mod supervisor;
+mod tenant_check;
 mod tenant_user;
 mod tenants;
 mod tokens;
