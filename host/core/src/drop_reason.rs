@@ -33,6 +33,8 @@ pub enum DropReason {
     Fault,
     /// The rule is not called for a while after repeated faults.
     BackingOff,
+    /// The tenant's rules have used up their share of a processor.
+    OverShare,
     /// No more clients could be remembered, and this one had come less far than all that are.
     MemoryFull,
     /// A client was evicted from memory before its time, to make room for another.
@@ -77,7 +79,7 @@ pub enum DropReason {
 
 impl DropReason {
     /// All of them, in the order of their discriminants.
-    pub const ALL: [Self; 33] = [
+    pub const ALL: [Self; 34] = [
         Self::Truncated,
         Self::Malformed,
         Self::NotIp,
@@ -91,6 +93,7 @@ impl DropReason {
         Self::QueueFull,
         Self::Fault,
         Self::BackingOff,
+        Self::OverShare,
         Self::MemoryFull,
         Self::Evicted,
         Self::DoorNotGranted,
@@ -130,6 +133,7 @@ impl DropReason {
             Self::QueueFull => "queue-full",
             Self::Fault => "fault",
             Self::BackingOff => "backing-off",
+            Self::OverShare => "over-share",
             Self::MemoryFull => "memory-full",
             Self::Evicted => "evicted",
             Self::DoorNotGranted => "door-not-granted",

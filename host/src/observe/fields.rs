@@ -172,6 +172,7 @@ fn own(what: &What<'_>) -> Fields {
             ("mistakes", count(*mistakes)),
             ("detail", text(detail)),
         ],
+        What::OverShare { share } => vec![("share", Value::Plain(share.to_string()))],
         What::DoorLost { without } => {
             without.as_deref().map(|first| ("without", text(first))).into_iter().collect()
         }

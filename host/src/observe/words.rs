@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern_capture::Shown;
 use postern_core::{
-    Client, Direction, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected, What, Why,
+    Client, Direction, DropReason, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected, What, Why,
 };
 use postern_text::{clean, duration};
 
@@ -27,6 +27,13 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Fault { detail, pause } if pause.is_zero() => format!("{rule}: {detail}"),
         What::Fault { detail, pause } => {
             format!("{rule}: {detail}; it rests for {}", duration::show(*pause))
+        }
+        What::OverShare { share } => {
+            let tenant = report.tenant().map_or_else(|| "-".to_owned(), TenantId::to_string);
+            format!(
+                "the rules of tenant {tenant} use more of a processor than {share}; packets for them are dropped meanwhile, and counted as {}",
+                DropReason::OverShare
+            )
         }
         What::Says { text, .. } => format!("{rule}: {}", clean(text, MAX_WRITTEN)),
         What::Opened { lasts } => format!("{door} is open for {src} for {}", as_asked(*lasts)),
@@ -256,6 +263,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::Forgot { .. }
         | What::Solved { .. }
         | What::Fault { .. }
+        | What::OverShare { .. }
         | What::Says { .. }
         | What::Opened { .. }
         | What::Extended { .. }

@@ -28,6 +28,7 @@ impl What<'_> {
             Self::Forgot { .. } => "forget",
             Self::Solved { .. } => "solved",
             Self::Fault { .. } => "fault",
+            Self::OverShare { .. } => "over-share",
             Self::Says { .. } => "says",
             Self::Opened { .. } => "open",
             Self::Extended { .. } => "extend",
@@ -150,6 +151,7 @@ impl What<'_> {
             | Self::Untidy { .. } => Severity::Error,
             Self::Refused { .. }
             | Self::Shortened { .. }
+            | Self::OverShare { .. }
             | Self::Withdrawn
             | Self::DoorLost { .. }
             | Self::TableUnprotected { .. }

@@ -9,13 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::action::Why;
 use crate::drop_reason::DropReason;
 use crate::knock::Direction;
+use crate::tenant_limits::CpuShare;
 
 /// What happened. Texts in it are a rule's, the system's or a configuration's own, to be shown and nothing else.
 ///
 /// [`What::name`] is each one's name in logs; what comes with it is in the fields here and in those of [`super::Report`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum What<'a> {
-    // Judging. All of these have a rule.
+    // Judging. All of these have a rule, unless they say otherwise.
     /// A client came this far.
     Stage {
         /// How far, from 1.
@@ -42,6 +43,12 @@ pub enum What<'a> {
         detail: Cow<'a, str>,
         /// For how long it is not asked now.
         pause: Duration,
+    },
+    /// A tenant's rules use more of a processor than its share: packets for them are dropped from now on, until they use less. The tenant's,
+    /// and no single rule's.
+    OverShare {
+        /// What it may use.
+        share: CpuShare,
     },
     /// A rule writes a line into the log.
     Says {
