@@ -1,17 +1,19 @@
 //! Shard: the rules of a generation at work for a part of all source addresses. No thread, no queue, no clock.
 
+mod rule_state;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Backoff, Bounds, Client, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment,
-    Observer, Remembered, Report, Request, RuleId, Sighting, Timestamp, Verdict, What,
+    Bounds, Client, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Observer,
+    Report, Request, RuleId, Sighting, Timestamp, What,
 };
 
+use self::rule_state::RuleState;
 use crate::generation::{Generation, LoadedRule};
-use crate::instance::{Instance, StartError};
 use crate::runtime::RunPermit;
 
 /// Instances at once, all shards together. Each takes 4 mappings of the 65,530 that Linux gives a process by default
@@ -28,16 +30,6 @@ const EXPIRED: usize = 2;
 /// than the rings of two captures hold, so however far one lags behind the other.
 const KNOWN_PACKETS: usize = 1 << 14;
 
-/// The outcome of a rule's judging a knock; an ignored knock has none.
-#[derive(Debug)]
-enum Outcome {
-    Happened(What<'static>),
-    /// Doors should open or close.
-    Asks(Request),
-    /// The rule was not asked.
-    Dropped(DropReason),
-}
-
 /// Everything that judging needs for the source addresses of one worker: an instance and a memory for each rule.
 pub struct Shard {
     generation: Arc<Generation>,
@@ -53,24 +45,6 @@ pub struct Shard {
     scopes: Vec<(u64, bool)>,
     /// The rules that have an instance, in the order in which they got it.
     started: VecDeque<usize>,
-}
-
-#[derive(Debug)]
-struct RuleState {
-    memory: MemoryId,
-    /// None until the first knock, and after a fault.
-    instance: Option<Instance>,
-    backoff: Backoff,
-}
-
-/// The outcome of a rule's judging a knock, and of storing what it wanted to remember.
-#[derive(Debug, Default)]
-struct Judged {
-    what: Option<Outcome>,
-    /// No client was evicted, so this one is not remembered.
-    is_full: bool,
-    /// Clients that were evicted for this one.
-    evicted: usize,
 }
 
 /// What is remembered for a rule that was withdrawn: its file may be in the middle of being replaced.
@@ -298,108 +272,6 @@ impl Withdrawn {
             memories.clear(self.memory);
         }
         RuleState::new(self.memory)
-    }
-}
-
-impl Judged {
-    fn only(what: Outcome) -> Self {
-        Self { what: Some(what), ..Self::default() }
-    }
-
-    fn tell(
-        self,
-        rule: &RuleId,
-        knock: &Knock,
-        observer: &dyn Observer,
-        ask: &mut impl FnMut(&RuleId, Request),
-    ) {
-        let dropped = |reason, count| observer.count_drops(Some(&rule.tenant), reason, count);
-        let happened = |what| {
-            let client = Client::on_link(knock.source, knock.link);
-            observer.report(&Report::of_rule(rule, what).with_client(client));
-        };
-        if self.evicted > 0 {
-            dropped(DropReason::Evicted, self.evicted as u64);
-        }
-        if self.is_full {
-            dropped(DropReason::MemoryFull, 1);
-        }
-        match self.what {
-            None => {}
-            Some(Outcome::Happened(what)) => happened(what),
-            Some(Outcome::Dropped(reason)) => dropped(reason, 1),
-            Some(Outcome::Asks(request)) => {
-                happened(What::Solved { closes: matches!(request, Request::Close(_)) });
-                ask(rule, request);
-            }
-        }
-    }
-}
-
-impl RuleState {
-    fn new(memory: MemoryId) -> Self {
-        Self { memory, instance: None, backoff: Backoff::default() }
-    }
-
-    fn carry_over(self, old: &LoadedRule, new: &LoadedRule, memories: &mut Memories) -> Self {
-        if old.memory_format != new.memory_format {
-            memories.clear(self.memory);
-        }
-        if new.runs_like(old) { self } else { Self::new(self.memory) }
-    }
-
-    fn judge(
-        &mut self,
-        running: &RunPermit<'_>,
-        rule: &LoadedRule,
-        memories: &mut Memories,
-        knock: &Knock,
-        client: HashedClient,
-        now: Moment,
-    ) -> Judged {
-        if self.backoff.is_active(now) {
-            return Judged::only(Outcome::Dropped(DropReason::BackingOff));
-        }
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            none => match rule.start() {
-                Ok(instance) => none.insert(instance),
-                Err(error) => return Judged::only(self.fault(&error, now)),
-            },
-        };
-        let verdict = instance.judge(running, knock, memories.recall(self.memory, client, knock.time));
-        let (what, progress) = match verdict {
-            Ok(Verdict::Ignore) => return Judged::default(),
-            // Stage 0 is no progress, so there is nothing to report.
-            Ok(Verdict::Remember(progress)) => (
-                (progress.stage > 0).then_some(Outcome::Happened(What::Stage { stage: progress.stage })),
-                Some(progress),
-            ),
-            Ok(Verdict::Forget(reason)) => {
-                (Some(Outcome::Happened(What::Forgot { reason: String::from(reason).into() })), None)
-            }
-            Ok(Verdict::Open { requests, remember }) => {
-                (Some(Outcome::Asks(Request::Open(requests))), remember)
-            }
-            Ok(Verdict::Close { requests, remember }) => {
-                (Some(Outcome::Asks(Request::Close(requests))), remember)
-            }
-            Err(fault) => return Judged::only(self.fault(&fault.into(), now)),
-        };
-        let Some(progress) = progress else {
-            memories.forget(self.memory, client);
-            return Judged { what, ..Judged::default() };
-        };
-        let Remembered { is_kept, evicted } = memories.remember(self.memory, client, progress, knock.time);
-        // A stage that is not remembered was not reached; but doors open all the same.
-        let what = what.filter(|what| is_kept || !matches!(what, Outcome::Happened(What::Stage { .. })));
-        Judged { what, is_full: !is_kept, evicted }
-    }
-
-    /// Drops the instance; what is remembered of clients stays.
-    fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
-        self.instance = None;
-        Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.backoff.fault(now) })
     }
 }
 

@@ -1,0 +1,140 @@
+//! RuleState: a rule at work in a shard: its instance, its back-off, and what becomes of its verdict.
+
+use postern_core::{
+    Backoff, Client, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Observer, Remembered,
+    Report, Request, RuleId, Verdict, What,
+};
+
+use crate::generation::LoadedRule;
+use crate::instance::{Instance, StartError};
+use crate::runtime::RunPermit;
+
+#[derive(Debug)]
+pub(super) struct RuleState {
+    pub(super) memory: MemoryId,
+    /// None until the first knock, and after a fault.
+    pub(super) instance: Option<Instance>,
+    backoff: Backoff,
+}
+
+/// The outcome of a rule's judging a knock, and of storing what it wanted to remember.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    what: Option<Outcome>,
+    /// No client was evicted, so this one is not remembered.
+    is_full: bool,
+    /// Clients that were evicted for this one.
+    evicted: usize,
+}
+
+/// The outcome of a rule's judging a knock; an ignored knock has none.
+#[derive(Debug)]
+enum Outcome {
+    Happened(What<'static>),
+    /// Doors should open or close.
+    Asks(Request),
+    /// The rule was not asked.
+    Dropped(DropReason),
+}
+
+impl RuleState {
+    pub(super) fn new(memory: MemoryId) -> Self {
+        Self { memory, instance: None, backoff: Backoff::default() }
+    }
+
+    pub(super) fn carry_over(self, old: &LoadedRule, new: &LoadedRule, memories: &mut Memories) -> Self {
+        if old.memory_format != new.memory_format {
+            memories.clear(self.memory);
+        }
+        if new.runs_like(old) { self } else { Self::new(self.memory) }
+    }
+
+    pub(super) fn judge(
+        &mut self,
+        running: &RunPermit<'_>,
+        rule: &LoadedRule,
+        memories: &mut Memories,
+        knock: &Knock,
+        client: HashedClient,
+        now: Moment,
+    ) -> Judged {
+        if self.backoff.is_active(now) {
+            return Judged::only(Outcome::Dropped(DropReason::BackingOff));
+        }
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => match rule.start() {
+                Ok(instance) => none.insert(instance),
+                Err(error) => return Judged::only(self.fault(&error, now)),
+            },
+        };
+        let verdict = instance.judge(running, knock, memories.recall(self.memory, client, knock.time));
+        let (what, progress) = match verdict {
+            Ok(Verdict::Ignore) => return Judged::default(),
+            // Stage 0 is no progress, so there is nothing to report.
+            Ok(Verdict::Remember(progress)) => (
+                (progress.stage > 0).then_some(Outcome::Happened(What::Stage { stage: progress.stage })),
+                Some(progress),
+            ),
+            Ok(Verdict::Forget(reason)) => {
+                (Some(Outcome::Happened(What::Forgot { reason: String::from(reason).into() })), None)
+            }
+            Ok(Verdict::Open { requests, remember }) => {
+                (Some(Outcome::Asks(Request::Open(requests))), remember)
+            }
+            Ok(Verdict::Close { requests, remember }) => {
+                (Some(Outcome::Asks(Request::Close(requests))), remember)
+            }
+            Err(fault) => return Judged::only(self.fault(&fault.into(), now)),
+        };
+        let Some(progress) = progress else {
+            memories.forget(self.memory, client);
+            return Judged { what, ..Judged::default() };
+        };
+        let Remembered { is_kept, evicted } = memories.remember(self.memory, client, progress, knock.time);
+        // A stage that is not remembered was not reached; but doors open all the same.
+        let what = what.filter(|what| is_kept || !matches!(what, Outcome::Happened(What::Stage { .. })));
+        Judged { what, is_full: !is_kept, evicted }
+    }
+
+    /// Drops the instance; what is remembered of clients stays.
+    fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
+        self.instance = None;
+        Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.backoff.fault(now) })
+    }
+}
+
+impl Judged {
+    fn only(what: Outcome) -> Self {
+        Self { what: Some(what), ..Self::default() }
+    }
+
+    pub(super) fn tell(
+        self,
+        rule: &RuleId,
+        knock: &Knock,
+        observer: &dyn Observer,
+        ask: &mut impl FnMut(&RuleId, Request),
+    ) {
+        let dropped = |reason, count| observer.count_drops(Some(&rule.tenant), reason, count);
+        let happened = |what| {
+            let client = Client::on_link(knock.source, knock.link);
+            observer.report(&Report::of_rule(rule, what).with_client(client));
+        };
+        if self.evicted > 0 {
+            dropped(DropReason::Evicted, self.evicted as u64);
+        }
+        if self.is_full {
+            dropped(DropReason::MemoryFull, 1);
+        }
+        match self.what {
+            None => {}
+            Some(Outcome::Happened(what)) => happened(what),
+            Some(Outcome::Dropped(reason)) => dropped(reason, 1),
+            Some(Outcome::Asks(request)) => {
+                happened(What::Solved { closes: matches!(request, Request::Close(_)) });
+                ask(rule, request);
+            }
+        }
+    }
+}
