@@ -11,7 +11,7 @@ use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFil
 use postern_core::{RuleId, TenantId};
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
-use crate::load_rules::{LoadedRules, overlap, read_modules};
+use crate::load_rules::{LoadedRules, limits_of_tenants, overlap, read_modules};
 use crate::origin::Preparation;
 
 /// The rules in force, of which a tenant with mistakes keeps its own.
@@ -81,7 +81,7 @@ pub(crate) fn assemble(
         *rules = rules_before(in_force, &config, tenant);
     }
     let generation = if mistakes.is_empty() {
-        fit(&config, parts, in_force, &mut mistakes_of_tenants)
+        fit(&config, parts, in_force, loader, &mut mistakes_of_tenants)
     } else {
         Err(Mistakes::new(mistakes))
     };
@@ -100,11 +100,13 @@ fn fit(
     config: &Config,
     mut parts: Parts,
     in_force: Option<&RunningRules>,
+    loader: &Loader,
     mistakes_of_tenants: &mut BTreeMap<TenantId, Vec<Mistake>>,
 ) -> Result<Generation, Mistakes> {
+    let limits = limits_of_tenants(config);
     let of = |parts: &Parts| {
         let rules: Vec<_> = parts.iter().flat_map(|(_, rules)| rules).cloned().collect();
-        Generation::of_rules(1, &rules, config.memory)
+        Generation::of_rules(loader.runtime(), 1, &rules, config.memory, &limits)
     };
     if let Ok(generation) = of(&parts) {
         return Ok(generation);

@@ -1,10 +1,10 @@
 //! Loads the rules of a configuration into the sandbox, and puts what is wrong with them at its place in the files.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use postern_config::{Activity, Config, Mistake, Mistakes, OwnFiles, RuleFile};
-use postern_core::{TenantId, TooManyOverlaps};
+use postern_core::{TenantId, TenantLimits, TooManyOverlaps};
 use postern_sandbox::{
     CodeSource, Generation, LoadError, Loader, Problem, ProblemKind, ReadyRule, StartError,
 };
@@ -28,7 +28,14 @@ pub fn load_rules(
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
-    Generation::of_rules(number, &rules, config.memory).map_err(|error| overlap(&config.rules_dir, error))
+    let (runtime, limits) = (modules.loader.runtime(), limits_of_tenants(config));
+    let generation = Generation::of_rules(runtime, number, &rules, config.memory, &limits);
+    generation.map_err(|error| overlap(&config.rules_dir, error))
+}
+
+/// What the rules of each tenant may use together. The host has the limits of the machine alone.
+pub(crate) fn limits_of_tenants(config: &Config) -> HashMap<TenantId, TenantLimits> {
+    config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.limits)).collect()
 }
 
 /// The rules of a configuration as far as they were loaded.

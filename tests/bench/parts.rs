@@ -2,6 +2,7 @@
 
 mod openings;
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
@@ -9,10 +10,10 @@ use divan::{Bencher, black_box};
 use postern_capture::{Frame, LinkType, LocalNetwork, decode};
 use postern_config::{Activity, Config};
 use postern_core::{
-    Bounds, Destination, Detail, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress,
-    Subscription, TcpFlags, Timestamp, Transport, Watch,
+    Bounds, CpuShare, Destination, Detail, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress,
+    Subscription, TcpFlags, TenantId, TenantLimits, Timestamp, Transport, Watch,
 };
-use postern_sandbox::{Loader, Runtime, Shard};
+use postern_sandbox::{Generation, Loader, Runtime, Shard};
 use postern_tests::frame::udp;
 use posternd::load_rules;
 use posternd::module_code::Modules;
@@ -93,8 +94,9 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
 #[divan::bench(args = [1, 100_000, 1_000_000])]
 fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
     let bounds = Bounds { entries: 2_000_000, bytes: 1 << 30 };
-    let mut memories = Memories::new(bounds);
-    let rule = memories.add(bounds);
+    let tenant = TenantId::new("a");
+    let mut memories = Memories::new(bounds, &HashMap::from([(tenant.clone(), bounds)]));
+    let rule = memories.add(&tenant, bounds);
     let address = |n: u32| IpAddr::V4(Ipv4Addr::from_bits(0x0a00_0000 + n));
     let progress = || Progress { stage: 1, bytes: Box::new([0; 17]), until: Timestamp(u64::MAX) };
     for n in 0..clients {
@@ -112,10 +114,11 @@ fn remembering(bencher: Bencher<'_, '_>, clients: u32) {
     });
 }
 
-/// The first step of a client that is not known, and its second, which is wrong; half of a whole knock each.
-#[divan::bench]
-fn judging(bencher: Bencher<'_, '_>) {
-    let (runtime, mut shard) = shard(1);
+/// The first step of a client that is not known, and its second, which is wrong; half of a whole knock each. For the host, whose time is not
+/// metered, and for a tenant that has a share.
+#[divan::bench(args = SHARES)]
+fn judging(bencher: Bencher<'_, '_>, share: &CpuShare) {
+    let (runtime, mut shard) = shard(*share);
     let interface = Arc::from("eth0");
     let knocks = [7001, 7003].map(|port| read(&bytes(port), &interface, 1));
     let running = runtime.running();
@@ -136,9 +139,9 @@ fn judging(bencher: Bencher<'_, '_>) {
 }
 
 /// A packet that changes nothing: the least that a call of a rule costs.
-#[divan::bench]
-fn judging_what_is_ignored(bencher: Bencher<'_, '_>) {
-    let (runtime, mut shard) = shard(1);
+#[divan::bench(args = SHARES)]
+fn judging_what_is_ignored(bencher: Bencher<'_, '_>, share: &CpuShare) {
+    let (runtime, mut shard) = shard(*share);
     let knock = read(&bytes(7002), &Arc::from("eth0"), 1);
     let running = runtime.running();
     bencher.bench_local(|| {
@@ -146,17 +149,37 @@ fn judging_what_is_ignored(bencher: Bencher<'_, '_>) {
     });
 }
 
-fn shard(rules: usize) -> (Runtime, Shard) {
+/// A packet of a tenant that has used up its share.
+#[divan::bench]
+fn dropping_what_is_over_the_share(bencher: Bencher<'_, '_>) {
+    let (runtime, mut shard) = shard(CpuShare::percent(1));
+    let knock = read(&bytes(7002), &Arc::from("eth0"), 1);
+    let running = runtime.running();
+    let mut judge =
+        || shard.judge(&running, black_box(&knock), Moment::default(), |_| true, black_box(&()), |_, _| ());
+    // Time stands still, so it is never over.
+    (0..1_000_000).for_each(|_| _ = judge());
+    bencher.bench_local(judge);
+}
+
+/// Without a limit, and with one that is never reached while time stands still for a measurement.
+const SHARES: [CpuShare; 2] = [CpuShare::UNLIMITED, CpuShare::percent(100)];
+
+/// One rule, whose tenant has this share.
+fn shard(share: CpuShare) -> (Runtime, Shard) {
     let dir = tempfile::tempdir().expect("a temporary folder");
     std::fs::write(dir.path().join("postern.toml"), CONFIG).expect("the folder is ours");
     std::fs::create_dir(dir.path().join("rules")).expect("the folder is ours");
-    for n in 0..rules {
-        std::fs::write(dir.path().join(format!("rules/{n}.toml")), RULE).expect("the folder is ours");
-    }
+    std::fs::write(dir.path().join("rules/probe.toml"), RULE).expect("the folder is ours");
     let runtime = Runtime::start().expect("this machine can");
     let loader = Loader::new(runtime.clone(), Arc::new(())).expect("the contract fits");
     let config = Config::load(&dir.path().join("postern.toml")).expect("it is right");
     let modules = Modules::in_process(&runtime, loader);
     let generation = load_rules(1, &config, &modules, &Activity::default()).expect("it is right");
-    (runtime, Shard::new(Arc::new(generation), 1))
+    let tenant = TenantId::host();
+    let rules = generation.rules_of(&tenant);
+    let limits = TenantLimits { share, memory: Bounds::OF_ALL_RULES, openings: 1, tokens: 1, log: 1 };
+    let limits = HashMap::from([(tenant, limits)]);
+    let generation = Generation::of_rules(&runtime, 1, &rules, Bounds::OF_ALL_RULES, &limits);
+    (runtime, Shard::new(Arc::new(generation.expect("one rule overlaps with nothing")), 1))
 }

@@ -94,7 +94,7 @@ impl Refill {
 
     /// When it is empty after so much was taken at `now`, if it would have been at `empty` before.
     fn take(self, empty: u64, now: u64, used: u64) -> u64 {
-        let time = u128::from(used) * u128::from(self.price) >> Self::FRACTION;
+        let time = (u128::from(used) * u128::from(self.price)) >> Self::FRACTION;
         let empty = empty.max(now.saturating_sub(self.whole));
         empty.saturating_add(u64::try_from(time).unwrap_or(u64::MAX))
     }

@@ -1,21 +1,25 @@
 //! Memory: what is kept of each client between two knocks of one rule, bounded and expiring.
 
+mod bounds;
 mod client;
 mod order;
 mod slots;
+mod tenants;
 mod usage;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 use hashbrown::HashTable;
-use serde::{Deserialize, Serialize};
 
+pub use self::bounds::Bounds;
 use self::client::ClientHasher;
 pub use self::client::HashedClient;
 use self::order::{Class, EvictionOrder};
 use self::slots::{Bytes, ClientSlot, ENTRY_OVERHEAD, Slots};
-use self::usage::Usage;
+use self::tenants::Tenants;
 use crate::knock::Timestamp;
+use crate::tenant::TenantId;
 use crate::verdict::Progress;
 
 /// How many other rules are searched for expired clients when the ceiling is reached.
@@ -24,15 +28,6 @@ const RULES_SEARCHED: usize = 8;
 const SPARSE: usize = 8;
 /// Indexes with no more room than this are never shrunk.
 const SMALL: usize = 1024;
-
-/// How much may be kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Bounds {
-    /// Clients at once; at least 1, below 2^32 - 1.
-    pub entries: usize,
-    /// Bytes in all, our own book-keeping included.
-    pub bytes: usize,
-}
 
 /// Whose memory; of the [`Memories`] that gave it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -57,9 +52,14 @@ pub struct Remembered {
 /// 2. else the one that expires first among those that have come least far. If even that one has come further than the new client, the
 ///    new client is not remembered.
 ///
-/// When the ceiling of all rules is reached, an expired client of any rule is evicted, or else one of the rule that uses most memory (to an
-/// eighth). A rule that itself uses most evicts its own clients. So a flood at one rule costs nothing to rules that use less, and a rule
-/// that uses little gets what it needs, even if the clients of the rule that uses most have come further.
+/// When the bounds of its tenant are reached, an expired client of the tenant's rules is evicted, or else one of that rule of the tenant that
+/// uses most memory (to an eighth). A rule that itself uses most evicts its own clients. So a flood at one rule costs nothing to rules that use
+/// less, and a rule that uses little gets what it needs, even if the clients of the rule that uses most have come further.
+///
+/// When the ceiling of the machine is reached, an expired client of any rule is evicted, or else one of the tenant that uses most of what it
+/// is promised (to an eighth), in the same way among its rules. A tenant is promised what its bounds allow, and tenants without bounds
+/// what is left, or together a quarter of the ceiling if that is more; where this is more than the ceiling, each is promised the same part of
+/// it. So no tenant loses a client to another's while it uses no more than its promise, and what one does not use others may until then.
 #[derive(Debug)]
 pub struct Memories {
     ceiling: Bounds,
@@ -68,9 +68,9 @@ pub struct Memories {
     /// By number; those that were removed are empty and used again.
     rules: Vec<Memory>,
     removed: Vec<u32>,
-    entries: usize,
-    bytes: usize,
-    usage: Usage,
+    tenants: Tenants,
+    /// What is used of the ceiling.
+    used: Bounds,
     /// The rule at which the next search for expired clients begins.
     searched: usize,
 }
@@ -79,9 +79,20 @@ pub struct Memories {
 #[derive(Debug)]
 struct Memory {
     bounds: Bounds,
+    /// The number of its tenant, and its place among the rules of that.
+    tenant: u32,
+    place: u32,
     index: HashTable<Pointer>,
     order: EvictionOrder,
     bytes: usize,
+}
+
+/// Whose bounds leave no room for one more client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Full {
+    Rule,
+    Tenant,
+    Machine,
 }
 
 /// Where a client's slot is. With the hash beside it, most look-ups and the growing of the index touch no other slot.
@@ -92,18 +103,19 @@ struct Pointer {
 }
 
 impl Memories {
-    /// Without any rule. All rules together keep no more than `ceiling`.
+    /// Without any rule. All rules together keep no more than `ceiling`, and those of a tenant no more than its bounds, if it has any.
     #[must_use]
-    pub fn new(ceiling: Bounds) -> Self {
+    pub fn new(ceiling: Bounds, of_tenants: &HashMap<TenantId, Bounds>) -> Self {
+        let mut tenants = Tenants::new(ceiling);
+        tenants.set_bounds(ceiling, of_tenants);
         Self {
             ceiling,
             hasher: ClientHasher::default(),
             slots: Slots::new(),
             rules: Vec::new(),
             removed: Vec::new(),
-            entries: 0,
-            bytes: 0,
-            usage: Usage::new(),
+            tenants,
+            used: Bounds::NOTHING,
             searched: 0,
         }
     }
@@ -114,36 +126,37 @@ impl Memories {
         self.hasher.client(address, link)
     }
 
-    /// Adds a rule, without clients.
-    pub fn add(&mut self, bounds: Bounds) -> MemoryId {
-        let memory = Memory { bounds, index: HashTable::new(), order: EvictionOrder::default(), bytes: 0 };
-        if let Some(rule) = self.removed.pop() {
-            self.rules[rule as usize] = memory;
-            return MemoryId(rule);
+    /// Adds a rule of a tenant, without clients.
+    pub fn add(&mut self, tenant: &TenantId, bounds: Bounds) -> MemoryId {
+        let rule = self
+            .removed
+            .pop()
+            .unwrap_or_else(|| u32::try_from(self.rules.len()).expect("there are fewer rules"));
+        let (tenant, place) = self.tenants.add_rule(tenant, rule);
+        let memory = Memory::new(bounds, tenant, place);
+        match self.rules.get_mut(rule as usize) {
+            Some(removed) => *removed = memory,
+            None => self.rules.push(memory),
         }
-        self.rules.push(memory);
-        self.usage.add();
-        MemoryId(u32::try_from(self.rules.len() - 1).expect("there are fewer rules"))
+        MemoryId(rule)
     }
 
     /// Removes a rule and its clients. Its id is invalid from then on.
     pub fn remove(&mut self, rule: MemoryId) {
         self.clear(rule);
+        let Memory { tenant, place, .. } = self.rules[rule.0 as usize];
+        self.tenants.remove_rule(tenant, place);
         self.removed.push(rule.0);
     }
 
     /// Forgets all clients of a rule. Takes some nanoseconds for each.
     pub fn clear(&mut self, MemoryId(rule): MemoryId) {
         let memory = &mut self.rules[rule as usize];
-        let empty = Memory {
-            bounds: memory.bounds,
-            index: HashTable::new(),
-            order: EvictionOrder::default(),
-            bytes: 0,
-        };
-        let Memory { index, order, bytes, .. } = std::mem::replace(memory, empty);
-        self.entries -= index.len();
-        self.bytes -= bytes;
+        let empty = Memory::new(memory.bounds, memory.tenant, memory.place);
+        let Memory { index, order, bytes, tenant, .. } = std::mem::replace(memory, empty);
+        let less = Bounds { entries: index.len(), bytes };
+        self.used = self.used.minus(less);
+        self.tenants.shrink(tenant, less);
         order.into_lists().for_each(|list| self.slots.release_all(list));
     }
 
@@ -152,24 +165,32 @@ impl Memories {
         self.rules[rule as usize].bounds = bounds;
         let mut evicted = 0;
         while let memory = &self.rules[rule as usize]
-            && !bounds.hold(memory.index.len(), memory.bytes)
-            && let Some(at) = memory.order.next()
+            && !bounds.hold(memory.used())
+            && self.evict_of(rule)
         {
-            self.forget_slot(rule, at);
             evicted += 1;
         }
         evicted
     }
 
-    /// Sets a new ceiling and evicts the clients beyond it. Returns how many.
-    pub fn set_ceiling(&mut self, ceiling: Bounds) -> usize {
+    /// Sets new bounds of all together and of tenants, and evicts the clients beyond them. Returns how many.
+    pub fn set_ceiling(&mut self, ceiling: Bounds, of_tenants: &HashMap<TenantId, Bounds>) -> usize {
         self.ceiling = ceiling;
+        self.tenants.set_bounds(ceiling, of_tenants);
         let mut evicted = 0;
-        while !ceiling.hold(self.entries, self.bytes)
-            && let Some(rule) = self.most()
-            && let Some(at) = self.rules[rule as usize].order.next()
+        for tenant in self.tenants.numbers() {
+            while !self.tenants.get(tenant).has_room(Bounds::NOTHING)
+                && let Some(rule) = self.most_of(tenant)
+                && self.evict_of(rule)
+            {
+                evicted += 1;
+            }
+        }
+        while !ceiling.hold(self.used)
+            && let Some(tenant) = self.tenants.most()
+            && let Some(rule) = self.most_of(tenant)
+            && self.evict_of(rule)
         {
-            self.forget_slot(rule, at);
             evicted += 1;
         }
         evicted
@@ -208,19 +229,23 @@ impl Memories {
         let cost = ENTRY_OVERHEAD + bytes.len();
         if let Some(at) = self.find(rule, client) {
             let before = self.slots.get(at).cost();
-            if cost <= before || self.has_room(rule, 0, cost - before) {
+            let more = Bounds { entries: 0, bytes: cost.saturating_sub(before) };
+            if cost <= before || self.full(rule, more).is_none() {
                 self.slots.get_mut(at).bytes = Bytes::new(bytes);
                 self.rules[rule as usize].order.change(at, stage, until, now, &mut self.slots);
-                if cost != before {
-                    self.count(rule, cost, before);
+                if cost > before {
+                    self.grow(rule, more);
+                } else {
+                    self.shrink(rule, Bounds { entries: 0, bytes: before - cost });
                 }
                 return Remembered { is_kept: true, evicted: 0 };
             }
             self.forget(MemoryId(rule), client);
         }
-        let remembered = match self.has_room(rule, 1, cost) {
-            true => Remembered { is_kept: true, evicted: 0 },
-            false => self.make_room(rule, Class::of(stage), cost, now),
+        let more = Bounds { entries: 1, bytes: cost };
+        let remembered = match self.full(rule, more) {
+            None => Remembered { is_kept: true, evicted: 0 },
+            Some(_) => self.make_room(rule, Class::of(stage), more, now),
         };
         if remembered.is_kept {
             let at = self.slots.take(ClientSlot::new(client.key, stage, until, Bytes::new(bytes)));
@@ -228,8 +253,7 @@ impl Memories {
             memory.order.insert(at, now, &mut self.slots);
             let pointer = Pointer { hash: client.hash, at };
             memory.index.insert_unique(spread(pointer.hash), pointer, |pointer| spread(pointer.hash));
-            self.entries += 1;
-            self.count(rule, cost, 0);
+            self.grow(rule, more);
         }
         remembered
     }
@@ -268,13 +292,13 @@ impl Memories {
     /// Clients that all rules remember; a client counts for each of them.
     #[must_use]
     pub const fn len(&self) -> usize {
-        self.entries
+        self.used.entries
     }
 
     /// Whether no client is remembered.
     #[must_use]
     pub const fn is_empty(&self) -> bool {
-        self.entries == 0
+        self.used.entries == 0
     }
 
     #[inline]
@@ -302,78 +326,114 @@ impl Memories {
         }
         memory.order.remove(at, &mut self.slots);
         self.slots.release(at);
-        self.entries -= 1;
-        self.count(rule, 0, cost);
+        self.shrink(rule, Bounds { entries: 1, bytes: cost });
     }
 
-    /// Counts bytes of a rule that came and went.
-    fn count(&mut self, rule: u32, came: usize, went: usize) {
-        self.bytes = self.bytes + came - went;
+    /// Counts what a rule uses more.
+    fn grow(&mut self, rule: u32, more: Bounds) {
+        self.used = self.used.plus(more);
         let memory = &mut self.rules[rule as usize];
-        memory.bytes = memory.bytes + came - went;
-        if came > went {
-            self.usage.grown(rule, memory.bytes);
-        }
+        memory.bytes += more.bytes;
+        self.tenants.grow(memory.tenant, memory.place, more, memory.bytes);
     }
 
-    fn has_room(&self, rule: u32, entries: usize, bytes: usize) -> bool {
+    /// Counts what a rule uses less.
+    fn shrink(&mut self, rule: u32, less: Bounds) {
+        self.used = self.used.minus(less);
+        let memory = &mut self.rules[rule as usize];
+        memory.bytes -= less.bytes;
+        self.tenants.shrink(memory.tenant, less);
+    }
+
+    /// Whose bounds leave a rule no room for so much more.
+    fn full(&self, rule: u32, more: Bounds) -> Option<Full> {
         let memory = &self.rules[rule as usize];
-        memory.bounds.hold(memory.index.len() + entries, memory.bytes + bytes)
-            && self.ceiling.hold(self.entries + entries, self.bytes + bytes)
+        if !memory.bounds.hold(memory.used().plus(more)) {
+            Some(Full::Rule)
+        } else if !self.tenants.get(memory.tenant).has_room(more) {
+            Some(Full::Tenant)
+        } else if !self.ceiling.hold(self.used.plus(more)) {
+            Some(Full::Machine)
+        } else {
+            None
+        }
     }
 
     /// Makes room for one more client of a rule.
     #[cold]
-    fn make_room(&mut self, rule: u32, class: Class, cost: usize, now: Timestamp) -> Remembered {
+    fn make_room(&mut self, rule: u32, class: Class, more: Bounds, now: Timestamp) -> Remembered {
         let mut evicted = 0;
-        let can_ever = cost <= self.rules[rule as usize].bounds.bytes && cost <= self.ceiling.bytes;
-        while can_ever && !self.has_room(rule, 1, cost) {
-            if let Some((rule, at)) = self.expired(rule, cost, now) {
+        let Memory { bounds, tenant, .. } = self.rules[rule as usize];
+        let of_tenant = self.tenants.get(tenant).bounds.unwrap_or(self.ceiling);
+        let can_ever = [bounds, of_tenant, self.ceiling].iter().all(|bounds| bounds.hold(more));
+        while can_ever && let Some(full) = self.full(rule, more) {
+            if let Some((rule, at)) = self.expired(rule, full, now) {
                 self.forget_slot(rule, at);
                 continue;
             }
-            let payer = self.payer(rule, cost);
+            let payer = self.payer(rule, full, more);
             let next = self.rules[payer as usize].order.next();
             let Some(at) = next.filter(|at| payer != rule || self.class_of(*at) <= class) else { break };
             self.forget_slot(payer, at);
             evicted += 1;
         }
-        Remembered { is_kept: self.has_room(rule, 1, cost), evicted }
+        Remembered { is_kept: self.full(rule, more).is_none(), evicted }
     }
 
-    /// An expired client whose removal makes room: one of the rule itself if its own bounds are reached, else one of any rule.
-    fn expired(&mut self, rule: u32, cost: usize, now: Timestamp) -> Option<(u32, u32)> {
-        let most = self.most();
-        let of = |rule: u32| self.rules[rule as usize].order.expired(now, &self.slots).map(|at| (rule, at));
-        let own = of(rule);
-        if own.is_some() || !self.rules[rule as usize].has_room(cost) {
+    /// An expired client whose removal makes room: one of the rule itself if its own bounds are reached, one of its tenant's rules if the
+    /// tenant's are, else one of any rule.
+    fn expired(&mut self, rule: u32, full: Full, now: Timestamp) -> Option<(u32, u32)> {
+        let own = self.expired_of(rule, now);
+        if own.is_some() || full == Full::Rule {
             return own;
         }
-        if let Some(found) = most.and_then(of) {
+        let own_tenant = self.rules[rule as usize].tenant;
+        let tenant = if full == Full::Tenant { Some(own_tenant) } else { self.tenants.most() };
+        let most = tenant.and_then(|tenant| self.most_of(tenant));
+        if let Some(found) = most.and_then(|most| self.expired_of(most, now)) {
             return Some(found);
         }
-        for _ in 0..self.rules.len().min(RULES_SEARCHED) {
+        let Self { tenants, rules, slots, searched, .. } = self;
+        let of = |rule: u32| rules[rule as usize].order.expired(now, slots).map(|at| (rule, at));
+        if full == Full::Tenant {
+            return tenants.search(own_tenant, RULES_SEARCHED, of);
+        }
+        for _ in 0..rules.len().min(RULES_SEARCHED) {
             // The next search begins at this rule again, since it may have more.
-            let place = u32::try_from(self.searched).unwrap_or_default();
-            if let Some(found) = of(place) {
+            if let Some(found) = of(u32::try_from(*searched).unwrap_or_default()) {
                 return Some(found);
             }
-            self.searched = (self.searched + 1) % self.rules.len();
+            *searched = (*searched + 1) % rules.len();
         }
         None
     }
 
-    /// The rule that must evict a client so that `rule` can remember one more.
-    fn payer(&mut self, rule: u32, cost: usize) -> u32 {
-        let most = self.most();
-        let own = &self.rules[rule as usize];
-        let most = most.filter(|most| self.rules[*most as usize].bytes > own.bytes);
-        most.filter(|_| own.has_room(cost)).unwrap_or(rule)
+    fn expired_of(&self, rule: u32, now: Timestamp) -> Option<(u32, u32)> {
+        self.rules[rule as usize].order.expired(now, &self.slots).map(|at| (rule, at))
     }
 
-    /// The rule that uses most, to an eighth.
-    fn most(&mut self) -> Option<u32> {
-        self.usage.most(|rule| self.rules[rule as usize].bytes)
+    /// The rule that must evict a client so that `rule` can remember one more.
+    fn payer(&mut self, rule: u32, full: Full, more: Bounds) -> u32 {
+        let Memory { tenant: own, bytes, .. } = self.rules[rule as usize];
+        let tenant = match full {
+            Full::Rule => return rule,
+            Full::Tenant => own,
+            Full::Machine => self.tenants.payer(own, more),
+        };
+        let most = self.most_of(tenant);
+        most.filter(|most| tenant != own || self.rules[*most as usize].bytes > bytes).unwrap_or(rule)
+    }
+
+    /// The rule of a tenant that uses most, to an eighth.
+    fn most_of(&mut self, tenant: u32) -> Option<u32> {
+        let Self { tenants, rules, .. } = self;
+        tenants.most_of(tenant, |rule| rules[rule as usize].bytes)
+    }
+
+    /// Evicts a client of a rule, if it has any.
+    fn evict_of(&mut self, rule: u32) -> bool {
+        let next = self.rules[rule as usize].order.next();
+        next.inspect(|at| self.forget_slot(rule, *at)).is_some()
     }
 
     fn class_of(&self, at: u32) -> Class {
@@ -382,27 +442,13 @@ impl Memories {
 }
 
 impl Memory {
-    /// Whether its own bounds allow one more client.
-    fn has_room(&self, cost: usize) -> bool {
-        self.bounds.hold(self.index.len() + 1, self.bytes + cost)
-    }
-}
-
-impl Bounds {
-    /// Of a rule, unless its file says otherwise: a second of 200,000 made-up first knocks, so that a client with a second between its steps
-    /// gets in.
-    pub const OF_A_RULE: Self = Self { entries: 1 << 18, bytes: 64 << 20 };
-    /// Of all rules together, unless the configuration says otherwise: four rules in such a flood.
-    pub const OF_ALL_RULES: Self = Self { entries: 1 << 20, bytes: 256 << 20 };
-
-    /// The lower of each.
-    #[must_use]
-    pub fn min(self, other: Self) -> Self {
-        Self { entries: self.entries.min(other.entries), bytes: self.bytes.min(other.bytes) }
+    fn new(bounds: Bounds, tenant: u32, place: u32) -> Self {
+        let (index, order) = (HashTable::new(), EvictionOrder::default());
+        Self { bounds, tenant, place, index, order, bytes: 0 }
     }
 
-    const fn hold(self, entries: usize, bytes: usize) -> bool {
-        entries <= self.entries && bytes <= self.bytes
+    fn used(&self) -> Bounds {
+        Bounds { entries: self.index.len(), bytes: self.bytes }
     }
 }
 

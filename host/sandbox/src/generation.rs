@@ -5,14 +5,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use postern_core::{
-    Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TooManyOverlaps,
-    WatchGrant,
+    Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TenantLimits,
+    TooManyOverlaps, WatchGrant,
 };
 
 use crate::code_source::CodeSource;
 use crate::instance::{Instance, StartError};
 use crate::loader::{Loaded, Loader, Module};
 use crate::problem::{Problem, ProblemKind};
+use crate::runtime::Runtime;
+use crate::tenant_part::{MeteredShare, TenantPart};
 
 /// One immutable set of loaded rules.
 pub struct Generation {
@@ -20,6 +22,8 @@ pub struct Generation {
     pub number: u64,
     /// The rules; a rule's number in the dispatch is its place here.
     pub rules: Vec<LoadedRule>,
+    /// Their tenants, and those that have limits and no rules.
+    pub(crate) tenants: Vec<TenantPart>,
     /// What may be remembered for all of them together.
     pub(crate) memory: Bounds,
     /// Which of them asked for a packet.
@@ -44,6 +48,10 @@ pub struct LoadedRule {
     is_trial: bool,
     /// The number of its group in its generation.
     pub(crate) group: usize,
+    /// The place of its tenant in its generation.
+    pub(crate) tenant: usize,
+    /// Its tenant's share; none if that may use all CPU time that there is.
+    pub(crate) share: Option<Arc<MeteredShare>>,
     observer: Arc<dyn Observer>,
 }
 
@@ -117,11 +125,26 @@ impl ReadyRule {
 }
 
 impl Generation {
-    /// The generation of these rules, which see a packet in this order.
+    /// The generation of these rules, which see a packet in this order. Rules of a tenant that has no `limits` are held to those of the machine
+    /// alone: to `memory`, as all together are.
     ///
     /// # Errors
     /// If together they ask for too much.
-    pub fn of_rules(number: u64, ready: &[ReadyRule], memory: Bounds) -> Result<Self, TooManyOverlaps> {
+    pub fn of_rules(
+        runtime: &Runtime,
+        number: u64,
+        ready: &[ReadyRule],
+        memory: Bounds,
+        limits: &HashMap<TenantId, TenantLimits>,
+    ) -> Result<Self, TooManyOverlaps> {
+        let mut places: HashMap<&TenantId, usize> = HashMap::new();
+        let mut tenants: Vec<TenantPart> = Vec::new();
+        for id in limits.keys().chain(ready.iter().map(ReadyRule::tenant)) {
+            places.entry(id).or_insert_with(|| {
+                tenants.push(TenantPart::new(runtime, id, limits.get(id)));
+                tenants.len() - 1
+            });
+        }
         // Tenants may call their groups the same; they share nothing all the same, nor does a rule on trial with one that opens doors.
         let mut group_numbers: HashMap<(&TenantId, &str, bool), usize> = HashMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
@@ -134,10 +157,12 @@ impl Generation {
                 groups.push(Vec::new());
             }
             groups[group].push(n);
-            rules.push(LoadedRule { group, ..rule.clone() });
+            let tenant = places[&rule.id.tenant];
+            let share = tenants[tenant].share.clone();
+            rules.push(LoadedRule { group, tenant, share, ..rule.clone() });
         }
         let dispatch = Dispatch::new(ready.iter().map(|rule| rule.subscription.clone()).collect())?;
-        Ok(Self { number, rules, memory, dispatch, groups })
+        Ok(Self { number, rules, tenants, memory, dispatch, groups })
     }
 
     /// The rules of a tenant, to be part of another generation as they are.
@@ -169,6 +194,8 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
         group_name: Arc::clone(&spec.group),
         is_trial: spec.is_trial,
         group: 0,
+        tenant: 0,
+        share: None,
         observer,
     };
     let subscription = Subscription {

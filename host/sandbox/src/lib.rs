@@ -5,7 +5,7 @@
 //!
 //! Modules are looked at by the [`Compiler`] alone, which the daemon runs in processes of its own; a [`Loader`] gets compiled code.
 //!
-//! **Invariant:** it opens no file and reads no clock but the CPU time of a call; `.clippy.toml` of this crate holds it.
+//! **Invariant:** it opens no file and reads no clock but for what a call takes; `.clippy.toml` of this crate holds it.
 //!
 //! **Invariant:** if a rule traps, loops or answers nonsense, the only effect is an ignored knock.
 //! `tests/all/guests.rs` holds it.
@@ -38,6 +38,7 @@ mod instance;
 mod limits;
 mod runtime;
 mod setup_error;
+mod stopwatch;
 mod store;
 
 // All rules together, and who calls them.
@@ -45,6 +46,7 @@ mod generation;
 mod probe;
 mod problem;
 mod shard;
+mod tenant_part;
 mod worker;
 
 pub use code_source::{CodeSource, FoundModule, ModuleDigest};

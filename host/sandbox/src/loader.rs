@@ -63,6 +63,12 @@ impl Loader {
         Ok(Self { runtime, observer, linker, known: Mutex::default() })
     }
 
+    /// What its modules run on.
+    #[must_use]
+    pub const fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
     /// Loads these modules of owners of rules, each once for each owner, on all processors. What one owner may not load, another may.
     pub(crate) fn load_all<'a>(
         &self,

@@ -1,11 +1,15 @@
-//! Runtime: the wasmtime engine and the ticker that lets it stop a rule.
+//! Runtime: the wasmtime engine, the ticker that lets it stop a rule, and what tenants have used of their shares.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use postern_core::{CpuMeter, TenantId};
+use postern_text::panic::PastPanic;
 use rustix::fd::OwnedFd;
 use rustix::io::read;
 use rustix::time::{
@@ -15,6 +19,7 @@ use wasmtime::Engine;
 
 use crate::engine::engine;
 use crate::setup_error::SetupError;
+use crate::stopwatch::Stopwatch;
 
 /// How often a running rule is checked.
 const TICK: Duration = Duration::from_millis(1);
@@ -24,10 +29,18 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Runtime {
     engine: Engine,
     ticker: Arc<Ticker>,
+    /// Of tenants that are in a generation.
+    cpu_meters: Arc<Mutex<HashMap<TenantId, Weak<CpuMeter>>>>,
 }
 
-/// While this is alive the ticker ticks, so that a running rule is stopped in time. Every call of a rule needs one.
-pub struct RunPermit<'a>(&'a Ticker);
+/// While this is alive the ticker ticks, so that a running rule is stopped in time. Every call of a rule needs one, of the thread that it is
+/// made on.
+pub struct RunPermit<'a> {
+    ticker: &'a Ticker,
+    pub(crate) stopwatch: Stopwatch,
+    /// How many ticks there had been when [`RunPermit::has_ticked`] was asked last.
+    seen: Cell<u64>,
+}
 
 /// Counts the ticks.
 pub(crate) struct Ticks(Arc<TickerState>);
@@ -57,7 +70,7 @@ impl Runtime {
     pub fn start() -> Result<Self, SetupError> {
         let engine = engine()?;
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(SetupError::Ticker)?);
-        Ok(Self { engine, ticker })
+        Ok(Self { engine, ticker, cpu_meters: Arc::default() })
     }
 
     pub(crate) const fn engine(&self) -> &Engine {
@@ -75,24 +88,49 @@ impl Runtime {
         if self.ticker.shared.running.fetch_add(1, Ordering::SeqCst) == 0 {
             self.ticker.shared.set(TICK);
         }
-        RunPermit(&self.ticker)
+        let (stopwatch, seen) = (Stopwatch::default(), Cell::new(self.ticker.shared.count()));
+        RunPermit { ticker: &self.ticker, stopwatch, seen }
+    }
+
+    /// What the rules of a tenant have used of their share, in all generations together.
+    pub(crate) fn cpu_meter(&self, tenant: &TenantId) -> Arc<CpuMeter> {
+        let mut meters = self.cpu_meters.lock().past_panic();
+        if let Some(meter) = meters.get(tenant).and_then(Weak::upgrade) {
+            return meter;
+        }
+        meters.retain(|_, meter| meter.strong_count() > 0);
+        let meter = Arc::default();
+        meters.insert(tenant.clone(), Arc::downgrade(&meter));
+        meter
+    }
+}
+
+impl RunPermit<'_> {
+    /// Whether some milliseconds may have gone by since this was asked last.
+    pub(crate) fn has_ticked(&self) -> bool {
+        let ticks = self.ticker.shared.count();
+        self.seen.replace(ticks) != ticks
     }
 }
 
 impl Drop for RunPermit<'_> {
     fn drop(&mut self) {
-        self.0.shared.running.fetch_sub(1, Ordering::SeqCst);
+        self.ticker.shared.running.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
 impl Ticks {
     /// How many there were.
     pub(crate) fn count(&self) -> u64 {
-        self.0.ticks.load(Ordering::Relaxed)
+        self.0.count()
     }
 }
 
 impl TickerState {
+    fn count(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
+
     /// Arms the timer to fire once, after this time.
     fn set(&self, after: Duration) {
         let once = Timespec { tv_sec: 0, tv_nsec: 0 };

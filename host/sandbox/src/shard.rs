@@ -1,24 +1,23 @@
 //! Shard: the rules of a generation at work for a part of all source addresses. No thread, no queue, no clock.
 
+mod instances;
 mod rule_state;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
     Bounds, Client, Copies, Dispatch, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Observer,
-    Report, Request, RuleId, Sighting, Timestamp, What,
+    Report, Request, RuleId, Sighting, TenantId, Timestamp, What,
 };
 
+use self::instances::Instances;
 use self::rule_state::RuleState;
 use crate::generation::{Generation, LoadedRule};
 use crate::runtime::RunPermit;
-
-/// Instances at once, all shards together. Each takes 4 mappings of the 65,530 that Linux gives a process by default
-/// (`vm.max_map_count`), and where those end nothing can be loaded or reloaded any more: a quarter is left for that.
-const MAX_INSTANCES: usize = 12_288;
+use crate::tenant_part::TenantPart;
 
 /// For how long the half-finished knocks of a rule are kept that a generation lacks: a file may be saved by deleting it first.
 const KEPT: Duration = Duration::from_secs(2);
@@ -43,8 +42,8 @@ pub struct Shard {
     copies: Copies,
     /// Whether the packet at hand is a copy, for each scope of the rules that were asked.
     scopes: Vec<(u64, bool)>,
-    /// The rules that have an instance, in the order in which they got it.
-    started: VecDeque<usize>,
+    /// The rules that have an instance.
+    instances: Instances,
 }
 
 /// What is remembered for a rule that was withdrawn: its file may be in the middle of being replaced.
@@ -61,12 +60,15 @@ impl Shard {
     /// A shard, one of `shards`, that has seen nothing yet.
     #[must_use]
     pub fn new(generation: Arc<Generation>, shards: usize) -> Self {
-        let mut memories = Memories::new(part(generation.memory, shards));
-        let new = |rule: &LoadedRule| RuleState::new(memories.add(part(rule.bounds, shards)));
+        let mut memories =
+            Memories::new(part(generation.memory, shards), &bounds_of_tenants(&generation, shards));
+        let new =
+            |rule: &LoadedRule| RuleState::new(memories.add(&rule.id.tenant, part(rule.bounds, shards)));
         let states = generation.rules.iter().map(new).collect();
-        let (withdrawn, asked, started) = (Vec::new(), Vec::new(), VecDeque::new());
+        let (withdrawn, asked) = (Vec::new(), Vec::new());
+        let instances = instances(&generation, shards);
         let (copies, scopes) = (Copies::new(KNOWN_PACKETS / shards), Vec::new());
-        Self { generation, states, withdrawn, memories, shards, asked, copies, scopes, started }
+        Self { generation, states, withdrawn, memories, shards, asked, copies, scopes, instances }
     }
 
     /// The generation at work.
@@ -94,13 +96,12 @@ impl Shard {
                 Some((old, state)) => state.carry_over(old, rule, memories),
                 None => match withdrawn.iter().position(|gone| gone.id == rule.id) {
                     Some(place) => withdrawn.remove(place).come_back(rule, memories),
-                    None => RuleState::new(memories.add(part(rule.bounds, *shards))),
+                    None => RuleState::new(memories.add(&rule.id.tenant, part(rule.bounds, *shards))),
                 },
             };
             evicted += memories.set_bounds(state.memory, part(rule.bounds, *shards));
             after.push(state);
         }
-        evicted += memories.set_ceiling(part(generation.memory, *shards));
         let until = now.plus(KEPT);
         for (rule, RuleState { memory, .. }) in states.into_values() {
             if memories.of_rule(memory) == 0 {
@@ -110,8 +111,14 @@ impl Shard {
             let (id, memory_format) = (rule.id.clone(), rule.memory_format);
             withdrawn.push(Withdrawn { id, memory_format, memory, until });
         }
-        let has_instance = |rule: &usize| self.states[*rule].instance.is_some();
-        self.started = (0..self.states.len()).filter(has_instance).collect();
+        let of_tenants = bounds_of_tenants(generation, *shards);
+        evicted += memories.set_ceiling(part(generation.memory, *shards), &of_tenants);
+        self.instances = instances(&self.generation, self.shards);
+        for (n, (rule, state)) in self.generation.rules.iter().zip(&self.states).enumerate() {
+            if state.instance.is_some() {
+                self.instances.add(rule.tenant, n, rule.limits.memory);
+            }
+        }
         evicted
     }
 
@@ -129,7 +136,7 @@ impl Shard {
         observer: &dyn Observer,
         mut ask: impl FnMut(&RuleId, Request),
     ) -> Result<(), DropReason> {
-        let Self { generation, states, withdrawn, memories, asked, copies, scopes, started, shards } = self;
+        let Self { generation, states, withdrawn, memories, asked, copies, scopes, instances, .. } = self;
         if withdrawn.first().is_some_and(|rule| rule.until <= now) {
             clear_away(withdrawn, memories, now);
         }
@@ -140,16 +147,24 @@ impl Shard {
             *asked = keep_to_groups(asked, generation, states, memories, knock, client, is_local);
         }
         if asked.is_empty() {
+            running.stopwatch.interrupt();
             return Err(DropReason::NotWatched);
         }
         if let Some(sighting) = knock.sighting {
             leave_out_copies(asked, sighting, knock.time, &generation.dispatch, copies, scopes);
             if asked.is_empty() {
+                running.stopwatch.interrupt();
                 return Err(DropReason::SamePacket);
             }
         }
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
+            if let Some(share) = &loaded.share
+                && !share.admits_call(&loaded.id.tenant, now, observer)
+            {
+                running.stopwatch.interrupt();
+                continue;
+            }
             let had_instance = states[rule].instance.is_some();
             let memory = states[rule].memory;
             let own = memories.expire(memory, client, knock.time).map(|stage| (knock.source, stage));
@@ -161,18 +176,21 @@ impl Shard {
                 );
             }
             let judged = states[rule].judge(running, loaded, memories, knock, client, now);
-            judged.tell(&loaded.id, knock, observer, &mut ask);
+            judged.tell(&loaded.id, knock, observer, |rule, request| {
+                // That is the engine's work and the door's.
+                running.stopwatch.interrupt();
+                ask(rule, request);
+            });
             match (had_instance, states[rule].instance.is_some()) {
-                (false, true) => started.push_back(rule),
-                (true, false) => started.retain(|other| *other != rule),
+                (false, true) => {
+                    instances.add(loaded.tenant, rule, loaded.limits.memory);
+                    while let Some(rule) = instances.next_to_go(loaded.tenant) {
+                        states[rule].instance = None;
+                    }
+                }
+                // One that faults or is in back-off must not cost others theirs.
+                (true, false) => instances.remove(loaded.tenant, rule),
                 _ => {}
-            }
-            // Dropping the oldest loses nothing but the time to start it again. Only live instances count: a rule that faults or is in
-            // back-off must not cost other rules their instances.
-            if started.len() > MAX_INSTANCES / *shards
-                && let Some(oldest) = started.pop_front()
-            {
-                states[oldest].instance = None;
             }
         }
         Ok(())
@@ -186,7 +204,7 @@ impl Shard {
     /// Instances that are there now.
     #[must_use]
     pub fn instances(&self) -> usize {
-        self.started.len()
+        self.instances.count()
     }
 
     /// Clients that this shard remembers, counted for all rules.
@@ -278,4 +296,15 @@ impl Withdrawn {
 /// One shard's part of a rule's bounds, rounded up.
 fn part(bounds: Bounds, shards: usize) -> Bounds {
     Bounds { entries: bounds.entries.div_ceil(shards), bytes: bounds.bytes.div_ceil(shards) }
+}
+
+/// One shard's part of what may be remembered for each tenant that has bounds.
+fn bounds_of_tenants(generation: &Generation, shards: usize) -> HashMap<TenantId, Bounds> {
+    let bounds = |tenant: &TenantPart| Some((tenant.id.clone(), part(tenant.memory?, shards)));
+    generation.tenants.iter().filter_map(bounds).collect()
+}
+
+/// No instance of these rules yet.
+fn instances(generation: &Generation, shards: usize) -> Instances {
+    Instances::new(shards, generation.tenants.iter().map(|tenant| tenant.is_bounded))
 }

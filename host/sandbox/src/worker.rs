@@ -37,7 +37,7 @@ pub struct PoolContext {
     pub runtime: Runtime,
     /// Which addresses are this machine's.
     pub is_local: IsLocal,
-    /// The time, for the back-off of rules.
+    /// The time, for the back-off of rules and the shares of tenants.
     pub now: Now,
     /// Takes what rules ask for, on the thread that judges.
     pub ask: Ask,
@@ -227,13 +227,17 @@ impl Worker {
         let PoolContext { runtime, is_local, now, ask, observer } = &*self.context;
         let judged = catch_unwind(AssertUnwindSafe(|| {
             let running = runtime.running();
-            let now = now();
+            let mut time = now();
             let number = shard.generation().number;
             for knock in &*knocks {
                 if self.stops.load(Ordering::Relaxed) {
                     return;
                 }
-                let judged = shard.judge(&running, knock, now, &**is_local, &**observer, |rule, request| {
+                // A batch of slow rules takes longer than what shares are counted in.
+                if running.has_ticked() {
+                    time = now();
+                }
+                let judged = shard.judge(&running, knock, time, &**is_local, &**observer, |rule, request| {
                     ask(number, rule, knock, request);
                 });
                 if let Err(reason) = judged {

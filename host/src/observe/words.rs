@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use postern_capture::Shown;
 use postern_core::{
-    Client, Direction, DropReason, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected, What, Why,
+    Client, Direction, DropReason, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected,
+    What, Why,
 };
 use postern_text::{clean, duration};
 

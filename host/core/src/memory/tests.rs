@@ -9,6 +9,15 @@ fn address(n: u32) -> IpAddr {
     Ipv4Addr::from(0x0a00_0000 + n).into()
 }
 
+fn host() -> TenantId {
+    TenantId::host()
+}
+
+/// Without tenants that have bounds.
+fn memories(ceiling: Bounds) -> Memories {
+    Memories::new(ceiling, &HashMap::new())
+}
+
 fn progress(stage: u32, bytes: &[u8], until: u64) -> Progress {
     Progress { stage, bytes: bytes.into(), until: Timestamp(until) }
 }
@@ -21,8 +30,8 @@ struct One {
 
 impl One {
     fn new(bounds: Bounds) -> Self {
-        let mut memories = Memories::new(HUGE);
-        let rule = memories.add(bounds);
+        let mut memories = memories(HUGE);
+        let rule = memories.add(&host(), bounds);
         Self { memories, rule }
     }
 
@@ -71,8 +80,8 @@ fn recalls_what_was_remembered_last_and_until_its_time() {
 
 #[test]
 fn the_same_link_local_address_on_two_links_is_two_clients() {
-    let mut memories = Memories::new(HUGE);
-    let rule = memories.add(ROOMY);
+    let mut memories = memories(HUGE);
+    let rule = memories.add(&host(), ROOMY);
     let address: IpAddr = "fe80::1".parse().unwrap();
     let [two, three] = [2, 3].map(|link| memories.client(address, link));
     memories.remember(rule, two, progress(1, b"a", 50), Timestamp(0));
@@ -86,7 +95,7 @@ fn the_same_link_local_address_on_two_links_is_two_clients() {
 #[test]
 fn addresses_of_both_kinds_come_back_as_they_were() {
     for address in ["192.0.2.1", "2001:db8::1", "fe80::1"].map(|address| address.parse::<IpAddr>().unwrap()) {
-        assert_eq!(Memories::new(HUGE).client(address, 7).address(), address);
+        assert_eq!(memories(HUGE).client(address, 7).address(), address);
     }
 }
 
@@ -100,7 +109,7 @@ fn few_bytes_and_many_come_back_as_they_were() {
         assert_eq!(one.recall(1, 1), Some(&bytes[..]));
     }
     one.forget(1);
-    assert_eq!((one.memories.bytes, one.memories.most()), (0, None));
+    assert_eq!((one.memories.used, one.memories.tenants.most()), (Bounds::NOTHING, None));
 }
 
 #[test]
@@ -217,9 +226,9 @@ fn a_flood_of_sources_is_bounded_and_its_places_are_used_again() {
 
 #[test]
 fn what_one_rule_gave_back_serves_the_next() {
-    let mut memories = Memories::new(HUGE);
+    let mut memories = memories(HUGE);
     for _ in 0..20 {
-        let rule = memories.add(ROOMY);
+        let rule = memories.add(&host(), ROOMY);
         for n in 0..100 {
             memories.remember(rule, memories.client(address(n), 0), progress(1, b"x", 100), Timestamp(0));
         }
@@ -229,7 +238,7 @@ fn what_one_rule_gave_back_serves_the_next() {
     }
     assert_eq!(memories.rules.len(), 1, "numbers are used again");
     assert_eq!(memories.slots.most(), 100);
-    assert_eq!((memories.len(), memories.bytes), (0, 0));
+    assert_eq!((memories.len(), memories.used.bytes), (0, 0));
 }
 
 #[test]
@@ -246,8 +255,8 @@ fn the_index_of_a_flood_that_is_over_is_given_back() {
 
 #[test]
 fn at_the_ceiling_the_rule_that_uses_most_pays() {
-    let mut memories = Memories::new(Bounds { entries: 1000, bytes: 1 << 20 });
-    let [flooded, busy, quiet] = [0; 3].map(|_| memories.add(HUGE));
+    let mut memories = memories(Bounds { entries: 1000, bytes: 1 << 20 });
+    let [flooded, busy, quiet] = [0; 3].map(|_| memories.add(&host(), HUGE));
     let remember = |memories: &mut Memories, rule, n, stage| {
         let client = memories.client(address(n), 0);
         memories.remember(rule, client, progress(stage, b"x", 100), Timestamp(0))
@@ -270,8 +279,8 @@ fn at_the_ceiling_the_rule_that_uses_most_pays() {
 
 #[test]
 fn at_the_ceiling_the_expired_of_any_rule_go_first() {
-    let mut memories = Memories::new(Bounds { entries: 1000, bytes: 1 << 20 });
-    let rules: Vec<_> = (0..100).map(|_| memories.add(HUGE)).collect();
+    let mut memories = memories(Bounds { entries: 1000, bytes: 1 << 20 });
+    let rules: Vec<_> = (0..100).map(|_| memories.add(&host(), HUGE)).collect();
     let mut remember = |rule, n, until, now| {
         let client = memories.client(address(n), 0);
         memories.remember(rule, client, progress(1, b"x", until), Timestamp(now))
@@ -294,7 +303,7 @@ fn lower_bounds_and_a_lower_ceiling_hold_at_once() {
         one.remember(n, progress(1 + n % 2, b"x", 100), 0);
     }
     assert_eq!(one.memories.set_bounds(one.rule, Bounds { entries: 40, ..ROOMY }), 10);
-    assert_eq!(one.memories.set_ceiling(Bounds { entries: 30, ..ROOMY }), 10);
+    assert_eq!(one.memories.set_ceiling(Bounds { entries: 30, ..ROOMY }, &HashMap::new()), 10);
     let left = one.known(0..=49, 1);
     assert_eq!(left.len(), 30);
     assert_eq!(left.iter().filter(|n| **n % 2 == 1).count(), 25, "who came further stays");
@@ -318,24 +327,155 @@ fn a_clock_that_is_set_back_or_far_ahead_loses_nobody() {
     assert!(one.memories.is_empty());
 }
 
+/// Memories of tenants with these bounds, and a rule of each; the last is the host's.
+fn of_tenants(ceiling: Bounds, bounds: &[Bounds]) -> (Memories, Vec<MemoryId>) {
+    let bounds: HashMap<_, _> = (0..).zip(bounds).map(|(n, bounds)| (tenant(n), *bounds)).collect();
+    let mut memories = Memories::new(ceiling, &bounds);
+    let mut rules: Vec<_> = (0..bounds.len()).map(|n| memories.add(&tenant(n), HUGE)).collect();
+    rules.push(memories.add(&host(), HUGE));
+    (memories, rules)
+}
+
+fn tenant(n: usize) -> TenantId {
+    TenantId::new(&format!("t{n}"))
+}
+
+/// A first step of each of these clients.
+fn flood(memories: &mut Memories, rule: MemoryId, clients: std::ops::Range<u32>) -> usize {
+    let remember = |n| {
+        let client = memories.client(address(n), 0);
+        memories.remember(rule, client, progress(1, b"x", 100), Timestamp(0)).evicted
+    };
+    clients.map(remember).sum()
+}
+
+const fn entries(entries: usize) -> Bounds {
+    Bounds { entries, bytes: 1 << 20 }
+}
+
 #[test]
-fn lists_and_indexes_agree_after_random_operations() {
+fn a_flood_that_fills_a_tenants_table_evicts_there_alone() {
+    let (mut memories, rules) = of_tenants(entries(1000), &[entries(200), entries(200)]);
+    let second = memories.add(&tenant(0), HUGE);
+    flood(&mut memories, rules[1], 0..150);
+    flood(&mut memories, rules[2], 0..300);
+    flood(&mut memories, second, 0..50);
+    assert_eq!(flood(&mut memories, rules[0], 0..5000), 5000 - 150);
+    let of = |rule| memories.of_rule(rule);
+    // Of the tenant's own rules the one that uses little keeps what it has.
+    assert_eq!([of(rules[0]), of(second), of(rules[1]), of(rules[2])], [150, 50, 150, 300]);
+}
+
+#[test]
+fn a_tenant_gets_its_promise_whatever_others_have_taken_of_it() {
+    // Two get what they may have at most, and the host what is left.
+    let (mut memories, rules) = of_tenants(entries(1000), &[entries(300), entries(200)]);
+    flood(&mut memories, rules[2], 0..5000);
+    assert_eq!(memories.len(), 1000);
+    flood(&mut memories, rules[0], 0..5000);
+    flood(&mut memories, rules[1], 0..5000);
+    let of = |memories: &Memories| [0, 1, 2].map(|n| memories.of_rule(rules[n]));
+    assert_eq!(of(&memories), [300, 200, 500]);
+    flood(&mut memories, rules[2], 5000..6000);
+    assert_eq!(of(&memories), [300, 200, 500]);
+    // More is promised than there is: two thousand and the host's quarter. Each gets a share by what it may have at most.
+    let (mut memories, rules) = of_tenants(entries(900), &[entries(900), entries(450), entries(675)]);
+    flood(&mut memories, rules[0], 0..5000);
+    for rule in [1, 2, 3] {
+        flood(&mut memories, rules[rule], 0..5000);
+    }
+    let shares = [0, 1, 2, 3].map(|n| memories.of_rule(rules[n]));
+    let promised = [360, 180, 270, 90];
+    assert!(
+        shares.iter().zip(promised).all(|(got, promise)| got.abs_diff(promise) <= promise / 7),
+        "{shares:?}"
+    );
+    for (rule, promise) in rules.iter().zip(promised) {
+        flood(&mut memories, *rule, 10_000..15_000);
+        assert!(memories.of_rule(*rule) >= promise, "{promise}");
+    }
+}
+
+#[test]
+fn other_bounds_of_tenants_hold_at_once_and_what_is_gone_is_promised_to_others() {
+    let (mut memories, rules) = of_tenants(entries(1000), &[entries(400), entries(400)]);
+    rules.iter().for_each(|rule| _ = flood(&mut memories, *rule, 0..300));
+    let lower = HashMap::from([(tenant(0), entries(100)), (tenant(1), entries(400))]);
+    assert_eq!(memories.set_ceiling(entries(1000), &lower), 200);
+    assert_eq!(memories.of_rule(rules[0]), 100);
+    memories.remove(rules[0]);
+    let others = HashMap::from([(tenant(1), entries(400)), (tenant(2), entries(50))]);
+    assert_eq!(memories.set_ceiling(entries(500), &others), 100);
+    let new = memories.add(&tenant(2), HUGE);
+    flood(&mut memories, new, 0..500);
+    assert_eq!(memories.of_rule(new), 50);
+    assert_eq!(memories.tenants.numbers().count(), 3, "numbers are used again");
+}
+
+#[test]
+fn at_a_tenants_bounds_its_expired_go_first_and_no_others_do() {
+    let (mut memories, rules) = of_tenants(entries(1000), &[entries(100), entries(200)]);
+    let own: Vec<_> = (0..50).map(|_| memories.add(&tenant(0), HUGE)).collect();
+    let mut remember = |rule, n, until, now| {
+        let client = memories.client(address(n), 0);
+        memories.remember(rule, client, progress(1, b"x", until), Timestamp(now)).evicted
+    };
+    (0..50).for_each(|n| _ = remember(rules[0], n, 1000, 0));
+    (0..50).for_each(|n| _ = remember(own[n as usize], n, 100, 0));
+    (0..100).for_each(|n| _ = remember(rules[1], n, 100, 0));
+    let evicted: usize = (100..150).map(|n| remember(rules[0], n, 1000, 500)).sum();
+    assert!(evicted <= 7, "{evicted}");
+    assert_eq!((memories.of_rule(rules[0]), memories.of_rule(rules[1])), (100, 100));
+}
+
+#[test]
+fn lists_and_indexes_agree_and_no_tenant_loses_what_it_was_promised_after_random_operations() {
     let ceiling = Bounds { entries: 40, bytes: 1 << 13 };
     let bounds = Bounds { entries: 17, bytes: 1 << 12 };
-    let mut memories = Memories::new(ceiling);
-    let rules: Vec<_> = (0..4).map(|_| memories.add(bounds)).collect();
+    let of_tenant =
+        [(12, 1 << 12), (20, 3 << 10), (9, 1 << 11)].map(|(entries, bytes)| Bounds { entries, bytes });
+    let tenants: HashMap<_, _> = (0..).zip(of_tenant).map(|(n, bounds)| (tenant(n), bounds)).collect();
+    let mut memories = Memories::new(ceiling, &tenants);
+    // Two rules of each tenant and of the host.
+    let owner = |rule: usize| if rule % 4 == 3 { host() } else { tenant(rule % 4) };
+    let mut rules: Vec<_> = (0..8).map(|rule| memories.add(&owner(rule), bounds)).collect();
+    // 41 and 10 clients, 9 KiB and 2 KiB for the host.
+    let promised = |n: usize| {
+        let (of_all, of_host) =
+            (Bounds { entries: 41, bytes: 9 << 10 }, Bounds { entries: 10, bytes: 2 << 10 });
+        let all = of_all.plus(of_host);
+        let bounds = of_tenant.get(n).copied().unwrap_or(of_host);
+        let part = |of: usize, ceiling: usize, all: usize| of * ceiling / all;
+        Bounds {
+            entries: part(bounds.entries, ceiling.entries, all.entries),
+            bytes: part(bounds.bytes, ceiling.bytes, all.bytes),
+        }
+    };
     let mut seed = 7_u64;
-    for step in 0..4_000_u64 {
+    let mut lost_to_others = 0;
+    for step in 0..10_000_u64 {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let random = |shift: u32, below: u64| usize::try_from(seed.rotate_right(shift) % below).unwrap();
         let client = memories.client(address(u32::try_from(seed >> 59).unwrap()), 0);
-        let rule = rules[random(7, 4)];
+        let number = random(7, 8);
+        let rule = rules[number];
         // Now and then the clock goes wrong.
         let now = Timestamp(if random(11, 50) == 0 { seed % 100_000 } else { step * 3 });
         if random(17, 3) > 0 {
             let until = now.0 + (1 << random(19, 12));
-            let stage = u32::try_from(random(23, 70)).unwrap();
+            let stage = u32::try_from(random(23, 8)).unwrap();
+            let before = used(&memories, &rules);
+            let living: Vec<_> = rules.iter().map(|rule| alive(&memories, *rule, now)).collect();
             memories.remember(rule, client, progress(stage, &vec![1; random(29, 400)], until), now);
+            for other in (0..4).filter(|other| *other != number % 4) {
+                let lost =
+                    [other, other + 4].iter().any(|rule| alive(&memories, rules[*rule], now) < living[*rule]);
+                lost_to_others += usize::from(lost);
+                assert!(!lost || !promised(other).hold(before[other]), "step {step}: {:?}", before[other]);
+            }
+        } else if random(31, 60) == 0 {
+            memories.remove(rule);
+            rules[number] = memories.add(&owner(number), bounds);
         } else if random(31, 2) == 0 {
             memories.forget(rule, client);
         } else if let Some((expired, _)) = memories.expire_next(rule, now) {
@@ -343,15 +483,33 @@ fn lists_and_indexes_agree_after_random_operations() {
             assert_eq!(memories.recall(rule, expired, Timestamp(0)), None, "step {step}");
         }
         check(&memories, &rules, step);
-        assert!(memories.bytes <= ceiling.bytes && memories.len() <= ceiling.entries, "step {step}");
+        assert!(ceiling.hold(memories.used), "step {step}");
+        for (bounds, used) in of_tenant.iter().zip(used(&memories, &rules)) {
+            assert!(bounds.hold(used), "step {step}: {used:?}");
+        }
     }
+    assert!(lost_to_others > 20, "{lost_to_others}");
+}
+
+/// What each tenant uses; its rules are every fourth.
+fn used(memories: &Memories, rules: &[MemoryId]) -> [Bounds; 4] {
+    [0, 1, 2, 3].map(|n| {
+        let of = |rule: usize| memories.rules[rules[rule].0 as usize].used();
+        of(n).plus(of(n + 4))
+    })
+}
+
+/// Clients of a rule that are not expired.
+fn alive(memories: &Memories, rule: MemoryId, now: Timestamp) -> usize {
+    let order = &memories.rules[rule.0 as usize].order;
+    order.all(&memories.slots).filter(|at| memories.slots.get(*at).until > now).count()
 }
 
 /// That each client of an index is once in a list, and nobody else is.
 fn check(memories: &Memories, rules: &[MemoryId], step: u64) {
     let (mut entries, mut bytes) = (0, 0);
     for rule in rules {
-        let Memory { bounds, index, order, bytes: of_rule } = &memories.rules[rule.0 as usize];
+        let Memory { bounds, index, order, bytes: of_rule, .. } = &memories.rules[rule.0 as usize];
         let slots: Vec<_> = order.all(&memories.slots).collect();
         for at in &slots {
             let client = memories.hasher.of(memories.slots.get(*at).client);
@@ -359,8 +517,13 @@ fn check(memories: &Memories, rules: &[MemoryId], step: u64) {
         }
         let cost: usize = slots.iter().map(|at| memories.slots.get(*at).cost()).sum();
         assert_eq!((slots.len(), cost), (index.len(), *of_rule), "step {step}");
-        assert!(bounds.hold(slots.len(), cost), "step {step}");
+        assert!(bounds.hold(Bounds { entries: slots.len(), bytes: cost }), "step {step}");
         (entries, bytes) = (entries + slots.len(), bytes + cost);
     }
-    assert_eq!((entries, bytes), (memories.entries, memories.bytes), "step {step}");
+    assert_eq!((entries, bytes), (memories.used.entries, memories.used.bytes), "step {step}");
+    for number in memories.tenants.numbers() {
+        let own = memories.rules.iter().filter(|rule| rule.tenant == number).map(Memory::used);
+        let used = own.fold(Bounds::NOTHING, Bounds::plus);
+        assert_eq!(used, memories.tenants.get(number).used, "step {step}");
+    }
 }

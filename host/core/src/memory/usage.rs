@@ -1,27 +1,27 @@
-//! Usage: which rule uses most memory.
+//! Usage: which rule uses most memory, or which tenant most of its promise.
 //!
-//! Rules are in lists by the bytes that they use, eight levels for each doubling, so the rule that uses most is found in constant
-//! time however many rules there are.
+//! Each of them, a user here, is in a list by how much it uses, eight levels for each doubling, so the one that uses most is found in
+//! constant time however many there are.
 
 use super::slots::NONE;
 
 const LEVELS: usize = u64::BITS as usize * 8;
 const WORDS: usize = LEVELS / u64::BITS as usize;
 
-/// The rules by their usage. A rule that uses less than before stays at its level until [`Usage::most`] visits it, so only growth beyond the end
-/// of a level costs anything.
+/// Users by how much they use. One that uses less than before stays at its level until [`Usage::most`] visits it, so only growth beyond the
+/// end of a level costs anything.
 #[derive(Debug)]
 pub(super) struct Usage {
-    /// By number of the rule.
-    places: Vec<RuleNode>,
-    /// The first rule of each level.
+    /// By number of the user.
+    places: Vec<UserNode>,
+    /// The first user of each level.
     levels: Box<[u32; LEVELS]>,
-    /// A bit for each level that has a rule.
+    /// A bit for each level that has a user.
     occupied: [u64; WORDS],
 }
 
 #[derive(Clone, Copy, Debug)]
-struct RuleNode {
+struct UserNode {
     /// None if it is in no list.
     level: Option<usize>,
     /// The least that would be in a higher level.
@@ -35,35 +35,35 @@ impl Usage {
         Self { places: Vec::new(), levels: Box::new([NONE; LEVELS]), occupied: [0; WORDS] }
     }
 
-    /// Adds the rule with the next number, which uses nothing yet.
+    /// Adds the user with the next number, which uses nothing yet.
     pub(super) fn add(&mut self) {
-        self.places.push(RuleNode { level: None, next: 1, before: NONE, after: NONE });
+        self.places.push(UserNode { level: None, next: 1, before: NONE, after: NONE });
     }
 
-    /// Notes that a rule uses so much now, which is more than before.
-    pub(super) fn grown(&mut self, rule: u32, bytes: usize) {
-        if bytes >= self.places[rule as usize].next {
-            self.set(rule, bytes);
+    /// Notes that a user uses so much now, which is more than before.
+    pub(super) fn grown(&mut self, user: u32, amount: usize) {
+        if amount >= self.places[user as usize].next {
+            self.set(user, amount);
         }
     }
 
-    /// The rule that uses most, to an eighth; `used` gives the current usage of a rule.
+    /// The one that uses most, to an eighth; `used` gives what a user uses now.
     pub(super) fn most(&mut self, used: impl Fn(u32) -> usize) -> Option<u32> {
         loop {
             let (word, bits) = self.occupied.iter().enumerate().rfind(|(_, bits)| **bits != 0)?;
             let top = word * 64 + bits.ilog2() as usize;
-            let rule = self.levels[top];
-            let bytes = used(rule);
-            if level(bytes) == Some(top) {
-                return Some(rule);
+            let user = self.levels[top];
+            let amount = used(user);
+            if level(amount) == Some(top) {
+                return Some(user);
             }
-            self.set(rule, bytes);
+            self.set(user, amount);
         }
     }
 
-    /// Moves a rule to the level where it belongs.
-    fn set(&mut self, rule: u32, bytes: usize) {
-        let RuleNode { level: old, before, after, .. } = self.places[rule as usize];
+    /// Moves a user to the level where it belongs, since it uses so much now.
+    pub(super) fn set(&mut self, user: u32, amount: usize) {
+        let UserNode { level: old, before, after, .. } = self.places[user as usize];
         if let Some(old) = old {
             match before {
                 NONE => self.levels[old] = after,
@@ -76,30 +76,30 @@ impl Usage {
                 self.occupied[old / 64] &= !(1 << (old % 64));
             }
         }
-        let level = level(bytes);
-        let mut place = RuleNode { level, next: next(bytes), before: NONE, after: NONE };
+        let level = level(amount);
+        let mut place = UserNode { level, next: next(amount), before: NONE, after: NONE };
         if let Some(level) = level {
-            place.after = std::mem::replace(&mut self.levels[level], rule);
+            place.after = std::mem::replace(&mut self.levels[level], user);
             if place.after != NONE {
-                self.places[place.after as usize].before = rule;
+                self.places[place.after as usize].before = user;
             }
             self.occupied[level / 64] |= 1 << (level % 64);
         }
-        self.places[rule as usize] = place;
+        self.places[user as usize] = place;
     }
 }
 
 /// Eight for each doubling.
-fn level(bytes: usize) -> Option<usize> {
-    let power = bytes.checked_ilog2()? as usize;
-    let eighths = if power < 3 { bytes << (3 - power) } else { bytes >> (power - 3) } & 7;
+fn level(amount: usize) -> Option<usize> {
+    let power = amount.checked_ilog2()? as usize;
+    let eighths = if power < 3 { amount << (3 - power) } else { amount >> (power - 3) } & 7;
     Some(power * 8 + eighths)
 }
 
 /// The least that is in a higher level than so much.
-fn next(bytes: usize) -> usize {
-    let eighth = bytes.checked_ilog2().map_or(1, |power| 1 << power.saturating_sub(3));
-    (bytes / eighth).saturating_add(1).saturating_mul(eighth)
+fn next(amount: usize) -> usize {
+    let eighth = amount.checked_ilog2().map_or(1, |power| 1 << power.saturating_sub(3));
+    (amount / eighth).saturating_add(1).saturating_mul(eighth)
 }
 
 #[cfg(test)]

@@ -61,14 +61,14 @@ impl RuleState {
         if self.backoff.is_active(now) {
             return Judged::only(Outcome::Dropped(DropReason::BackingOff));
         }
-        let instance = match &mut self.instance {
-            Some(instance) => instance,
-            none => match rule.start() {
-                Ok(instance) => none.insert(instance),
-                Err(error) => return Judged::only(self.fault(&error, now)),
-            },
-        };
-        let verdict = instance.judge(running, knock, memories.recall(self.memory, client, knock.time));
+        let remembered = memories.recall(self.memory, client, knock.time);
+        let stopwatch = &running.stopwatch;
+        let begun = rule.share.as_ref().map(|share| (share, stopwatch.begin(rule.tenant)));
+        let verdict = self.call(running, rule, knock, remembered);
+        match begun {
+            Some((share, begun)) => share.charge(now, stopwatch.end(begun)),
+            None => stopwatch.interrupt(),
+        }
         let (what, progress) = match verdict {
             Ok(Verdict::Ignore) => return Judged::default(),
             // Stage 0 is no progress, so there is nothing to report.
@@ -85,7 +85,7 @@ impl RuleState {
             Ok(Verdict::Close { requests, remember }) => {
                 (Some(Outcome::Asks(Request::Close(requests))), remember)
             }
-            Err(fault) => return Judged::only(self.fault(&fault.into(), now)),
+            Err(error) => return Judged::only(self.fault(&error, now)),
         };
         let Some(progress) = progress else {
             memories.forget(self.memory, client);
@@ -97,9 +97,26 @@ impl RuleState {
         Judged { what, is_full: !is_kept, evicted }
     }
 
-    /// Drops the instance; what is remembered of clients stays.
+    /// Calls the rule, for which it is started if it must be. After a fault there is no instance any more; what is remembered of clients stays.
+    fn call(
+        &mut self,
+        running: &RunPermit<'_>,
+        rule: &LoadedRule,
+        knock: &Knock,
+        remembered: Option<&[u8]>,
+    ) -> Result<Verdict, StartError> {
+        let instance = match &mut self.instance {
+            Some(instance) => instance,
+            none => none.insert(rule.start()?),
+        };
+        let verdict = instance.judge(running, knock, remembered);
+        if verdict.is_err() {
+            self.instance = None;
+        }
+        Ok(verdict?)
+    }
+
     fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
-        self.instance = None;
         Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.backoff.fault(now) })
     }
 }
@@ -114,7 +131,7 @@ impl Judged {
         rule: &RuleId,
         knock: &Knock,
         observer: &dyn Observer,
-        ask: &mut impl FnMut(&RuleId, Request),
+        ask: impl FnOnce(&RuleId, Request),
     ) {
         let dropped = |reason, count| observer.count_drops(Some(&rule.tenant), reason, count);
         let happened = |what| {
