@@ -95,6 +95,63 @@ fn memory_is_limited() {
     );
 }
 
+/// Two tables, of which one starts large.
+const TABLES: &str = "(table $small 1 funcref)\n(table $large 100000 funcref)\n(table $bounded 1 10 funcref)";
+
+#[test]
+fn tables_are_of_the_same_budget() {
+    // For ever.
+    let grow = |table| {
+        let grow = format!("(drop (table.grow {table} (ref.null func) (i32.const 1048576)))");
+        guest(TABLES, "(i32.const 48)", &format!("(loop $more {grow} (br $more)) (i32.const 96)"))
+    };
+    for module in [grow("$small"), grow("$large")] {
+        check_fault(
+            &module,
+            "bytes of memory and tables, at 8 an element; limits.memory of its rule allows 16777216",
+        );
+    }
+    // A mebibyte of elements, and so many pages beside them, once.
+    let both = |pages| {
+        let judge = format!(
+            "(if (i32.eq (memory.size) (i32.const 1)) (then
+                (drop (table.grow $large (ref.null func) (i32.const 31060)))
+                (drop (memory.grow (i32.const {pages})))))
+             (i32.const 96)"
+        );
+        guest(TABLES, "(i32.const 48)", &judge)
+    };
+    check_no_fault(&both(239));
+    check_fault(&both(240), "limits.memory of its rule allows 16777216");
+}
+
+#[test]
+fn what_may_not_grow_by_its_own_declaration_uses_nothing() {
+    let grow = "(drop (table.grow $bounded (ref.null func) (i32.const 1000000)))";
+    let module = guest(
+        &format!("{TABLES}\n(global $times (mut i32) (i32.const 0))"),
+        "(i32.const 48)",
+        &format!(
+            "(global.set $times (i32.const 100))
+             (loop $more {grow} (global.set $times (i32.sub (global.get $times) (i32.const 1))) (br_if $more (global.get $times)))
+             (i32.const 96)"
+        ),
+    );
+    check_no_fault(&module);
+}
+
+#[test]
+fn tables_that_a_rule_has_no_room_for_are_a_mistake_of_its_file() {
+    let module = guest(TABLES, "(i32.const 48)", "(i32.const 96)");
+    let rule = format!("{BAD}[limits]\nmemory = \"64KiB\"\n");
+    let mut world = World::new(&[("good.toml", NEIGHBOUR.as_bytes())]);
+    for module in [component(&module), module] {
+        let mistakes = world.reload(&[("bad.toml", rule.as_bytes()), ("bad.wasm", &module)]).unwrap_err();
+        let words = "bytes of memory and tables, at 8 an element; limits.memory of its rule allows 65536";
+        assert!(mistakes.to_string().contains(words), "{mistakes}");
+    }
+}
+
 #[test]
 fn nonsense_is_no_verdict() {
     // A verdict that does not exist, one outside of memory, and lists that cannot be.

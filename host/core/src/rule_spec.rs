@@ -88,7 +88,7 @@ impl<'de> Deserialize<'de> for ModuleSource {
 pub struct RuleLimits {
     /// CPU time of one call, 1 to 100 ms. A call is stopped at the second look that finds it over, so up to 2 ms later.
     pub cpu: Duration,
-    /// Bytes of linear memory, all its memories together.
+    /// Bytes of linear memory and tables, all of them together; an element of a table counts as 8.
     pub memory: usize,
 }
 

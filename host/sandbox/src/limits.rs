@@ -14,17 +14,44 @@ const MAX_TABLES: usize = 16;
 /// Modules linked to one rule. One of Python comes in some 40; of such small ones each costs 200 bytes and some microseconds at a start,
 /// with 200 functions 4 KiB and 15.
 const MAX_INSTANCES: usize = 64;
-const MAX_TABLE_ELEMENTS: usize = 65_536;
+/// What an element of a table takes, of whichever kind, in bytes.
+const TABLE_ELEMENT: usize = 8;
 
-/// What is left of an instance's memory and tables.
+/// What is left of what an instance may have of memory and tables: one budget for all of them.
 pub(crate) struct Allowance {
-    memory: usize,
+    limit: usize,
     used: usize,
 }
 
 impl Allowance {
     pub(crate) const fn new(limits: RuleLimits) -> Self {
-        Self { memory: limits.memory, used: 0 }
+        Self { limit: limits.memory, used: 0 }
+    }
+
+    /// Takes so many units of `size` bytes more, unless its own maximum lies below: that is no fault, and what does not grow uses nothing.
+    ///
+    /// # Errors
+    /// If that is more than there is. A trap with this message helps a rule's author more than a failed allocation within the guest.
+    fn grow(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+        size: usize,
+    ) -> wasmtime::Result<bool> {
+        if maximum.is_some_and(|maximum| desired > maximum) {
+            return Ok(false);
+        }
+        let more = desired.saturating_sub(current).saturating_mul(size);
+        let total = self.used.saturating_add(more);
+        if total > self.limit {
+            return Err(wasmtime::format_err!(
+                "it needs {total} bytes of memory and tables, at {TABLE_ELEMENT} an element; limits.memory of its rule allows {}",
+                self.limit
+            ));
+        }
+        self.used = total;
+        Ok(true)
     }
 }
 
@@ -33,27 +60,18 @@ impl ResourceLimiter for Allowance {
         &mut self,
         current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        let total = self.used.saturating_add(desired.saturating_sub(current));
-        if total > self.memory {
-            // A trap with this message helps a rule's author more than a failed allocation within the guest.
-            return Err(wasmtime::format_err!(
-                "it needs {total} bytes of memory; limits.memory of its rule allows {}",
-                self.memory
-            ));
-        }
-        self.used = total;
-        Ok(true)
+        self.grow(current, desired, maximum, 1)
     }
 
     fn table_growing(
         &mut self,
-        _current: usize,
+        current: usize,
         desired: usize,
-        _maximum: Option<usize>,
+        maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+        self.grow(current, desired, maximum, TABLE_ELEMENT)
     }
 
     fn instances(&self) -> usize {
