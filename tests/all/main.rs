@@ -14,5 +14,6 @@ mod modules;
 mod probe;
 mod reload;
 mod scenario;
+mod shares;
 mod tenants;
 mod world;

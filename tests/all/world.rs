@@ -49,8 +49,9 @@ pub(crate) enum Outcome {
     Forgot(String),
     Asks(Request),
     Fault(String, Duration),
-    /// Of no rule in particular.
+    /// Of no rule in particular, as that its tenant is over its share from now on.
     Dropped(DropReason),
+    OverShare,
 }
 
 /// Keeps what was reported of judging, in its order.
@@ -72,15 +73,23 @@ impl Observer for Recorder {
             What::Fault { detail, pause } => Outcome::Fault(detail.to_string(), *pause),
             // What is asked for comes by itself.
             What::Solved { .. } => return,
+            What::OverShare { .. } => {
+                return self.note(&nobody_of(report.tenant().unwrap()), Outcome::OverShare);
+            }
             other => panic!("not of judging: {other:?}"),
         };
         self.note(report.rule().unwrap(), outcome);
     }
 
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
-        let nobody = RuleId { tenant: tenant.unwrap().clone(), name: "-".into() };
+        let nobody = nobody_of(tenant.unwrap());
         (0..count).for_each(|_| self.note(&nobody, Outcome::Dropped(reason)));
     }
+}
+
+/// In the place of a rule.
+fn nobody_of(tenant: &TenantId) -> RuleId {
+    RuleId { tenant: tenant.clone(), name: "-".into() }
 }
 
 impl World {
@@ -174,6 +183,7 @@ impl World {
                 Outcome::Forgot(reason) => self.tell(&format!("{rule} {} forgot: {reason}", knock.source)),
                 Outcome::Fault(what, pause) => self.tell(&format!("{rule} fault: {what}, rests {pause:?}")),
                 Outcome::Dropped(reason) => self.tell(&format!("{rule} dropped: {reason}")),
+                Outcome::OverShare => self.tell(&format!("{} is over its share", rule.tenant)),
                 Outcome::Asks(request) => {
                     let request = request.clone();
                     let event = Event::Judged {
