@@ -10,8 +10,9 @@ use postern_tests::{Injector, SERVER4, frame};
 use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, sendmmsg};
 
-/// Frames in one call to the kernel.
+/// The most frames in one call to the kernel, and how long they may belong to.
 const BATCH: usize = 64;
+const BATCH_TIME: f64 = 0.001;
 /// Source addresses count up from here; the server has no route to 100.64.0.0/10 (RFC 6598) and so answers nothing.
 const FIRST_SOURCE: u32 = 0x6440_0000;
 /// Where an IPv4 header has its checksum and its source, behind an Ethernet header.
@@ -38,11 +39,13 @@ impl Blast {
     /// Sends it; frames a second.
     pub(crate) fn send(&self, wire: &Injector) -> f64 {
         let templates: Vec<Template> = self.ports.iter().map(|port| Template::new(*port)).collect();
-        let mut frames = vec![templates[0].frame.clone(); BATCH];
+        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is clamped")]
+        let most = self.rate.map_or(BATCH, |rate| ((rate * BATCH_TIME) as usize).clamp(1, BATCH));
+        let mut frames = vec![templates[0].frame.clone(); most];
         let start = Instant::now();
         let mut sent = 0;
         while sent < self.count {
-            let batch = BATCH.min(self.count - sent);
+            let batch = most.min(self.count - sent);
             for (number, frame) in (sent..).zip(&mut frames[..batch]) {
                 let source = u32::try_from(number / templates.len()).unwrap_or(u32::MAX) % self.sources;
                 templates[number % templates.len()].write(frame, FIRST_SOURCE + self.skip + source);

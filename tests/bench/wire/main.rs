@@ -13,6 +13,7 @@ mod flood;
 mod floor;
 mod idle;
 mod knocker;
+mod neighbour;
 mod opening;
 mod process;
 mod reload;
@@ -35,11 +36,12 @@ const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 /// A part of the measurement, and what it is about.
 type Part = (&'static str, fn(&mut Report));
 
-const PARTS: [Part; 8] = [
+const PARTS: [Part; 9] = [
     ("opening", opening::measure),
     ("flood", flood::measure),
     ("crowds", crowds::measure),
     ("storm", opening::measure_in_a_storm),
+    ("neighbour", neighbour::measure),
     ("rules", rules::measure),
     ("modules", rules::measure_modules),
     ("reload", reload::measure),

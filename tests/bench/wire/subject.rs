@@ -102,7 +102,11 @@ fn postern_at(
     fs::write(folder.path().join("postern.toml"), config).expect("the folder is ours");
     fs::create_dir(folder.path().join("rules")).expect("the folder is ours");
     for (name, text) in rules {
-        fs::write(folder.path().join(format!("rules/{name}.toml")), text).expect("the folder is ours");
+        // Of a tenant, whose folder is another.
+        let path = folder.path().join(format!("rules/{name}.toml"));
+        fs::create_dir_all(path.with_file_name(""))
+            .and_then(|()| fs::write(path, text))
+            .expect("the folder is ours");
     }
     let process = start_postern(lab, processes, folder.path());
     Subject { process, folder }
