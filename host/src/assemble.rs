@@ -57,8 +57,12 @@ pub(crate) fn assemble(
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };
-    let LoadedRules { rules: ready, mistakes: found, compiling } =
-        read_modules(&config, loader, &*preparation.code(&config));
+    let LoadedRules { rules: ready, mistakes: found, compiling } = read_modules(
+        &config,
+        in_force.map(|before| &*before.generation),
+        loader,
+        &*preparation.code(&config),
+    );
     // Without a mistake it goes on with what it had all the same.
     for tenant in compiling {
         mistakes_of_tenants.entry(tenant).or_default();

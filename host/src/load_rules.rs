@@ -24,7 +24,7 @@ pub fn load_rules(
     activity: &Activity,
 ) -> Result<Generation, Mistakes> {
     let code = modules.code.code_of(config, &OwnFiles, activity);
-    let LoadedRules { rules, mistakes, .. } = read_modules(config, &modules.loader, &*code);
+    let LoadedRules { rules, mistakes, .. } = read_modules(config, None, &modules.loader, &*code);
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
@@ -48,9 +48,14 @@ pub(crate) struct LoadedRules {
     pub(crate) compiling: BTreeSet<TenantId>,
 }
 
-/// Loads the modules of a configuration, whose code `code` gets, and tries its rules.
-pub(crate) fn read_modules(config: &Config, loader: &Loader, code: &dyn CodeSource) -> LoadedRules {
-    let (rules, problems) = ReadyRule::load_all(&config.specs(), loader, code);
+/// Loads the modules of a configuration, whose code `code` gets, and tries its rules but those that are as they were `before`.
+pub(crate) fn read_modules(
+    config: &Config,
+    before: Option<&Generation>,
+    loader: &Loader,
+    code: &dyn CodeSource,
+) -> LoadedRules {
+    let (rules, problems) = ReadyRule::load_all(&config.specs(), before, loader, code);
     let (mut found, mut compiling) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];

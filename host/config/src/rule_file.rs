@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, WatchGrant, Width};
+use postern_core::{
+    Bounds, CpuShare, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, WatchGrant, Width,
+};
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +56,8 @@ pub struct RuleFile {
     pub bounds: Bounds,
     /// What its instances may use.
     pub limits: RuleLimits,
+    /// CPU time that it may use in a second, if it is the host's.
+    pub share: CpuShare,
     /// What is under `[settings]`, as a JSON object.
     pub settings: String,
     /// Where the one-time sequence stands that an opening uses up; none if the sequence may be used again.
@@ -140,6 +144,7 @@ impl RuleFile {
             sees_outgoing: has_target,
             bounds: Bounds::OF_A_RULE,
             limits: RuleLimits::default(),
+            share: CpuShare::DEFAULT,
             settings,
             one_time,
             module_place: place.clone(),
@@ -158,6 +163,7 @@ impl RuleFile {
             module: self.module.clone(),
             settings: self.settings.as_str().into(),
             limits: self.limits,
+            share: self.share,
             bounds: self.bounds,
             group: Arc::clone(&self.group),
             watch,
@@ -258,7 +264,7 @@ impl RuleFile {
         let interfaces = table.texts("interfaces").unwrap_or_default();
         let is_trial = table.flag("trial").unwrap_or(false);
         let bounds = memory::of_a_rule(&table, tenant, ceilings.memory);
-        let limits = Self::limits(&table, ceilings.instance);
+        let (limits, share) = Self::limits(tenant, &table, ceilings.instance);
         let settings = table.table("settings");
         let settings_places = settings.as_ref().map_or_else(
             || SettingsPlaces::whole(start),
@@ -281,6 +287,7 @@ impl RuleFile {
             sees_outgoing: false,
             bounds,
             limits,
+            share,
             settings,
             one_time: None,
             module_place,
@@ -308,16 +315,20 @@ impl RuleFile {
     }
 
     /// What is written, up to `most`; what is not is a default, or that.
-    fn limits(table: &Table<'_>, most: RuleLimits) -> RuleLimits {
+    fn limits(tenant: &TenantId, table: &Table<'_>, most: RuleLimits) -> (RuleLimits, CpuShare) {
         let default = RuleLimits::default().min(most);
         let limits = table.table("limits");
         let cpu = limits.as_ref().and_then(|limits| limits.duration("cpu", *CPU.start()..=most.cpu));
         let memory_range = *INSTANCE_MEMORY.start() as u64..=most.memory as u64;
         let memory = limits.as_ref().and_then(|limits| limits.size("memory", memory_range));
+        // A tenant's rules have the tenant's.
+        let share = limits.as_ref().filter(|_| tenant.is_host()).and_then(|limits| limits.percent("share"));
         if let Some(limits) = limits {
             limits.finish();
         }
         let memory = memory.map(|at| usize::try_from(at.value).unwrap_or(usize::MAX));
-        RuleLimits { cpu: cpu.map_or(default.cpu, |at| at.value), memory: memory.unwrap_or(default.memory) }
+        let cpu = cpu.map_or(default.cpu, |at| at.value);
+        let limits = RuleLimits { cpu, memory: memory.unwrap_or(default.memory) };
+        (limits, share.map_or(CpuShare::DEFAULT, CpuShare::percent))
     }
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::memory::Bounds;
 use crate::tenant::RuleId;
+use crate::tenant_limits::CpuShare;
 use crate::watch_grant::WatchGrant;
 
 /// What must be known of a rule to load and run it.
@@ -22,6 +23,8 @@ pub struct RuleSpec {
     pub settings: Arc<str>,
     /// What its instances may use.
     pub limits: RuleLimits,
+    /// CPU time that it may use in a second, all workers together, if it is the host's: rules of a tenant have the tenant's together.
+    pub share: CpuShare,
     /// What the host remembers for it, all workers together.
     pub bounds: Bounds,
     /// The rules of its tenant that it shares progress with have the same.

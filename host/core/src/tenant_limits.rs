@@ -9,7 +9,7 @@ use crate::memory::Bounds;
 /// How much a tenant may use, all its rules together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TenantLimits {
-    /// CPU time of its rules, in any second. The host itself has [`CpuShare::UNLIMITED`].
+    /// CPU time of its rules, in any second. Rules on trial have as much again.
     pub share: CpuShare,
     /// What is remembered of clients.
     pub memory: Bounds,
@@ -28,6 +28,9 @@ pub struct CpuShare(u32);
 impl CpuShare {
     /// No limit, whatever the number of processors.
     pub const UNLIMITED: Self = Self(u32::MAX);
+
+    /// What rules have unless the configuration says otherwise.
+    pub const DEFAULT: Self = Self::percent(25);
 
     /// So many hundredths of one processor, 1 to 100.
     #[must_use]

@@ -5,7 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use postern_core::{
-    Bounds, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TenantLimits,
+    Bounds, CpuShare, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TenantLimits,
     TooManyOverlaps, WatchGrant,
 };
 
@@ -14,7 +14,7 @@ use crate::instance::{Instance, StartError};
 use crate::loader::{Loaded, Loader, Module};
 use crate::problem::{Problem, ProblemKind};
 use crate::runtime::Runtime;
-use crate::tenant_part::{MeteredShare, TenantPart};
+use crate::tenant_part::{MeteredShare, ShareOwner, TenantPart};
 
 /// One immutable set of loaded rules.
 pub struct Generation {
@@ -37,6 +37,8 @@ pub struct Generation {
 pub struct LoadedRule {
     /// Its tenant and name.
     pub id: RuleId,
+    /// As it was loaded; none if it was changed since then.
+    spec: Option<Arc<RuleSpec>>,
     pub(crate) module: Arc<Module>,
     pub(crate) settings: Arc<str>,
     pub(crate) limits: RuleLimits,
@@ -50,7 +52,9 @@ pub struct LoadedRule {
     pub(crate) group: usize,
     /// The place of its tenant in its generation.
     pub(crate) tenant: usize,
-    /// Its tenant's share; none if that may use all CPU time that there is.
+    /// How much CPU time it may use by itself, if its tenant has no share for all its rules.
+    own_share: CpuShare,
+    /// Its share or its tenant's; none if it may use all CPU time that there is.
     pub(crate) share: Option<Arc<MeteredShare>>,
     observer: Arc<dyn Observer>,
 }
@@ -77,14 +81,27 @@ pub struct ReadyRule {
 }
 
 impl ReadyRule {
-    /// Loads the modules of all rules, whose code `code` gets, and tries each rule with its settings. Those that are good, and what is wrong
-    /// with each of the others.
-    pub fn load_all(specs: &[RuleSpec], loader: &Loader, code: &dyn CodeSource) -> (Vec<Self>, Vec<Problem>) {
+    /// Loads the modules of all rules, whose code `code` gets, and tries each rule with its settings, unless it is as it was in the generation
+    /// `before`: the same settings give the same answer. Those that are good, and what is wrong with each of the others.
+    pub fn load_all(
+        specs: &[RuleSpec],
+        before: Option<&Generation>,
+        loader: &Loader,
+        code: &dyn CodeSource,
+    ) -> (Vec<Self>, Vec<Problem>) {
+        let before = before.map_or_else(HashMap::new, Generation::by_id);
         let modules = loader.load_all(specs.iter().map(|spec| (&spec.id.tenant, &spec.module)), code);
         let mut problems = Vec::new();
         let mut rules = Vec::with_capacity(specs.len());
         for (n, spec) in specs.iter().enumerate() {
             let module = modules.get(&(&spec.id.tenant, &spec.module)).cloned().unwrap_or(Err(None));
+            if let (Some(same), Ok(module)) = (before.get(&spec.id), &module)
+                && same.rule.spec.as_deref() == Some(spec)
+                && Arc::ptr_eq(&same.rule.module, module)
+            {
+                rules.push(same.clone());
+                continue;
+            }
             // Wasmtime is a large program, and what it runs comes from outside.
             let loaded = catch_unwind(AssertUnwindSafe(|| ready(spec, module, loader)));
             match loaded.unwrap_or(Err(ProblemKind::Panicked)) {
@@ -109,6 +126,7 @@ impl ReadyRule {
         subscription.is_local_only = !watch.anywhere;
         rule.limits = rule.limits.min(limits);
         rule.is_trial = is_trial;
+        rule.spec = None;
     }
 
     /// Which rule it is.
@@ -158,7 +176,14 @@ impl Generation {
             }
             groups[group].push(n);
             let tenant = places[&rule.id.tenant];
-            let share = tenants[tenant].share.clone();
+            let share = match &tenants[tenant] {
+                TenantPart { is_bounded: false, .. } => {
+                    MeteredShare::new(runtime, ShareOwner::Rule(rule.id.clone()), rule.own_share)
+                        .map(Arc::new)
+                }
+                part if rule.is_trial => part.share_on_trial.clone(),
+                part => part.share.clone(),
+            };
             rules.push(LoadedRule { group, tenant, share, ..rule.clone() });
         }
         let dispatch = Dispatch::new(ready.iter().map(|rule| rule.subscription.clone()).collect())?;
@@ -168,12 +193,20 @@ impl Generation {
     /// The rules of a tenant, to be part of another generation as they are.
     #[must_use]
     pub fn rules_of(&self, tenant: &TenantId) -> Vec<ReadyRule> {
-        let own = self.rules.iter().enumerate().filter(|(_, rule)| rule.id.tenant == *tenant);
-        own.map(|(n, rule)| ReadyRule {
+        self.ready().filter(|rule| rule.tenant() == tenant).collect()
+    }
+
+    /// Those rules that are as they were loaded.
+    fn by_id(&self) -> HashMap<RuleId, ReadyRule> {
+        let as_loaded = self.ready().filter(|rule| rule.rule.spec.is_some());
+        as_loaded.map(|rule| (rule.id().clone(), rule)).collect()
+    }
+
+    fn ready(&self) -> impl Iterator<Item = ReadyRule> + '_ {
+        self.rules.iter().enumerate().map(|(n, rule)| ReadyRule {
             rule: rule.clone(),
             subscription: self.dispatch.subscription(n).clone(),
         })
-        .collect()
     }
 }
 
@@ -186,6 +219,7 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
     spec.watch.check(&interest).map_err(ProblemKind::Beyond)?;
     let rule = LoadedRule {
         id: spec.id.clone(),
+        spec: Some(Arc::new(spec.clone())),
         module,
         settings: Arc::clone(&spec.settings),
         limits: spec.limits,
@@ -195,6 +229,7 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
         is_trial: spec.is_trial,
         group: 0,
         tenant: 0,
+        own_share: spec.share,
         share: None,
         observer,
     };

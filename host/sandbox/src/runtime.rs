@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use postern_core::{CpuMeter, TenantId};
+use postern_core::CpuMeter;
 use postern_text::panic::PastPanic;
 use rustix::fd::OwnedFd;
 use rustix::io::read;
@@ -20,6 +20,7 @@ use wasmtime::Engine;
 use crate::engine::engine;
 use crate::setup_error::SetupError;
 use crate::stopwatch::Stopwatch;
+use crate::tenant_part::ShareOwner;
 
 /// How often a running rule is checked.
 const TICK: Duration = Duration::from_millis(1);
@@ -29,8 +30,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub struct Runtime {
     engine: Engine,
     ticker: Arc<Ticker>,
-    /// Of tenants that are in a generation.
-    cpu_meters: Arc<Mutex<HashMap<TenantId, Weak<CpuMeter>>>>,
+    /// Of those that are in a generation.
+    cpu_meters: Arc<Mutex<HashMap<ShareOwner, Weak<CpuMeter>>>>,
 }
 
 /// While this is alive the ticker ticks, so that a running rule is stopped in time. Every call of a rule needs one, of the thread that it is
@@ -92,15 +93,18 @@ impl Runtime {
         RunPermit { ticker: &self.ticker, stopwatch, seen }
     }
 
-    /// What the rules of a tenant have used of their share, in all generations together.
-    pub(crate) fn cpu_meter(&self, tenant: &TenantId) -> Arc<CpuMeter> {
+    /// What was used of a share, in all generations together.
+    pub(crate) fn cpu_meter(&self, owner: &ShareOwner) -> Arc<CpuMeter> {
         let mut meters = self.cpu_meters.lock().past_panic();
-        if let Some(meter) = meters.get(tenant).and_then(Weak::upgrade) {
+        if let Some(meter) = meters.get(owner).and_then(Weak::upgrade) {
             return meter;
         }
-        meters.retain(|_, meter| meter.strong_count() > 0);
+        // Not at each of thousands.
+        if meters.len().is_power_of_two() {
+            meters.retain(|_, meter| meter.strong_count() > 0);
+        }
         let meter = Arc::default();
-        meters.insert(tenant.clone(), Arc::downgrade(&meter));
+        meters.insert(owner.clone(), Arc::downgrade(&meter));
         meter
     }
 }

@@ -160,7 +160,7 @@ impl Shard {
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
             if let Some(share) = &loaded.share
-                && !share.admits_call(&loaded.id.tenant, now, observer)
+                && !share.admits_call(now, observer)
             {
                 running.stopwatch.interrupt();
                 continue;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Admission, Bounds, CpuMeter, CpuPace, CpuShare, DropReason, Moment, Observer, Report, Scope, TenantId,
-    TenantLimits, What,
+    Admission, Bounds, CpuMeter, CpuPace, CpuShare, DropReason, Moment, Observer, Report, RuleId, Scope,
+    TenantId, TenantLimits, What,
 };
 
 use crate::runtime::Runtime;
@@ -18,37 +18,66 @@ pub(crate) struct TenantPart {
     pub(crate) is_bounded: bool,
     /// What may be remembered for its rules; none: as much as the machine has.
     pub(crate) memory: Option<Bounds>,
-    /// None if it may use all CPU time that there is.
+    /// Of its rules; none if each has its own.
     pub(crate) share: Option<Arc<MeteredShare>>,
+    /// Of its rules on trial.
+    pub(crate) share_on_trial: Option<Arc<MeteredShare>>,
 }
 
-/// A tenant's share of a processor, and what it has used of it.
+/// Whose share it is.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum ShareOwner {
+    /// All rules of a tenant that open doors.
+    Tenant(TenantId),
+    /// All rules of a tenant that are on trial.
+    OnTrial(TenantId),
+    /// A single rule.
+    Rule(RuleId),
+}
+
+/// A share of a processor, and what was used of it.
 pub(crate) struct MeteredShare {
+    owner: ShareOwner,
     share: CpuShare,
     pace: CpuPace,
-    /// The tenant's in all generations, or a reload would give it all of its share anew.
+    /// The owner's in all generations, or a reload would give it all of its share anew.
     meter: Arc<CpuMeter>,
 }
 
 impl TenantPart {
     /// A tenant with these limits; without any, it has those of the machine alone, as the host does.
     pub(crate) fn new(runtime: &Runtime, id: &TenantId, limits: Option<&TenantLimits>) -> Self {
-        let share = limits.and_then(|limits| {
-            let (share, pace) = (limits.share, CpuPace::of(limits.share)?);
-            Some(Arc::new(MeteredShare { share, pace, meter: runtime.cpu_meter(id) }))
-        });
-        let memory = limits.map(|limits| limits.memory);
-        Self { id: id.clone(), is_bounded: limits.is_some(), memory, share }
+        let share = |owner: fn(TenantId) -> ShareOwner| {
+            MeteredShare::new(runtime, owner(id.clone()), limits?.share).map(Arc::new)
+        };
+        Self {
+            id: id.clone(),
+            is_bounded: limits.is_some(),
+            memory: limits.map(|limits| limits.memory),
+            share: share(ShareOwner::Tenant),
+            share_on_trial: share(ShareOwner::OnTrial),
+        }
     }
 }
 
 impl MeteredShare {
-    /// Whether a rule of the tenant may be called now; if not, the packet is counted, and it is said when that begins.
-    pub(crate) fn admits_call(&self, tenant: &TenantId, now: Moment, observer: &dyn Observer) -> bool {
+    /// This owner's; none if it may use all CPU time that there is.
+    pub(crate) fn new(runtime: &Runtime, owner: ShareOwner, share: CpuShare) -> Option<Self> {
+        let (pace, meter) = (CpuPace::of(share)?, runtime.cpu_meter(&owner));
+        Some(Self { owner, share, pace, meter })
+    }
+
+    /// Whether a rule of the owner may be called now; if not, the packet is counted, and it is said when that begins.
+    pub(crate) fn admits_call(&self, now: Moment, observer: &dyn Observer) -> bool {
         let Admission::Over { begins } = self.meter.admit(self.pace, now) else { return true };
+        let (tenant, scope) = match &self.owner {
+            ShareOwner::Tenant(tenant) | ShareOwner::OnTrial(tenant) => {
+                (tenant, Scope::Tenant(Cow::Borrowed(tenant)))
+            }
+            ShareOwner::Rule(rule) => (&rule.tenant, Scope::Rule(Cow::Borrowed(rule))),
+        };
         observer.count_drops(Some(tenant), DropReason::OverShare, 1);
         if begins {
-            let scope = Scope::Tenant(Cow::Borrowed(tenant));
             observer.report(&Report { scope, ..Report::new(What::OverShare { share: self.share }) });
         }
         false

@@ -83,7 +83,7 @@ mod tests {
         let ended =
             |raw: i32, words: &str| Death::Ended { status: ExitStatus::from_raw(raw), words: words.into() };
         for (death, what, is_lasting) in [
-            (Death::TooSlow, "is not compiled after 90 s", false),
+            (Death::TooSlow, "is not compiled after 300 s", false),
             (Death::NoMemory, "needs more than 640 MiB of memory to be compiled", true),
             (Death::Nonsense, "makes the compiler's process answer nonsense", true),
             (ended(24, ""), "needs more than 30 s of CPU time to be compiled", true),

@@ -30,9 +30,12 @@ pub(crate) fn words(report: &Report<'_>) -> String {
             format!("{rule}: {detail}; it rests for {}", duration::show(*pause))
         }
         What::OverShare { share } => {
-            let tenant = report.tenant().map_or_else(|| "-".to_owned(), TenantId::to_string);
+            let whose = match report.rule() {
+                Some(_) => rule.to_string(),
+                None => format!("rules of tenant {}", owner(report)),
+            };
             format!(
-                "the rules of tenant {tenant} use more of a processor than {share}; packets for them are dropped meanwhile, and counted as {}",
+                "{whose}: more than {share} of a processor is used; packets are dropped meanwhile, and counted as {}",
                 DropReason::OverShare
             )
         }

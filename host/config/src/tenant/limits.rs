@@ -17,7 +17,6 @@ const MODULE: u64 = 4 << 20;
 const MODULE_RANGE: RangeInclusive<u64> = 1 << 10..=64 << 20;
 const COMPILE: Duration = Duration::from_secs(30);
 const COMPILE_RANGE: RangeInclusive<Duration> = Duration::from_secs(1)..=Duration::from_secs(600);
-const SHARE: CpuShare = CpuShare::percent(25);
 const OPENINGS: usize = 1024;
 const TOKENS: usize = MAX_PER_RULE;
 const LOG: u32 = 10;
@@ -47,7 +46,7 @@ pub(super) fn read(tenant: &Table<'_>, machine: Machine<'_>) -> (TenantCeilings,
     let mut ceilings = TenantCeilings::default();
     let memory = memory::of_a_tenant(tenant, machine.memory);
     let mut limits = TenantLimits {
-        share: SHARE,
+        share: CpuShare::DEFAULT,
         memory,
         openings: OPENINGS.min(machine.openings),
         tokens: TOKENS,
