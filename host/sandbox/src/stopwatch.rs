@@ -15,7 +15,7 @@ use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
 
 /// What is shorter counts with the time that went by, and a reading of the CPU time is good for so long.
-const SHORT: Duration = Duration::from_micros(100);
+pub(crate) const SHORT: Duration = Duration::from_micros(100);
 
 /// Measures one call after the other, on the thread that made it.
 #[derive(Debug, Default)]

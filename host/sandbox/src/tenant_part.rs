@@ -10,6 +10,7 @@ use postern_core::{
 };
 
 use crate::runtime::Runtime;
+use crate::stopwatch::SHORT;
 
 /// A tenant with limits or with rules.
 pub(crate) struct TenantPart {
@@ -83,8 +84,12 @@ impl MeteredShare {
         false
     }
 
-    /// Counts the CPU time of a call that began at `now`.
+    /// Counts the CPU time of a call that began at `now`. A single rule's quick calls are not counted: it is the only one of its owner that a
+    /// flood of them is for, and such a flood is what the daemon is there for. What keeps others waiting is a slow call.
     pub(crate) fn charge(&self, now: Moment, used: Duration) {
+        if matches!(self.owner, ShareOwner::Rule(_)) && used <= SHORT {
+            return;
+        }
         self.meter.charge(self.pace, now, used);
     }
 }

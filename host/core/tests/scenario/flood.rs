@@ -1,9 +1,10 @@
 //! Floods of half-finished knocks, in virtual time: who gets in all the same.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use postern_core::{Bounds, HashedClient, Memories, MemoryId, Progress, Remembered, Timestamp};
+use postern_core::{Bounds, HashedClient, Memories, MemoryId, Progress, Remembered, TenantId, Timestamp};
 
 /// First knocks a second, from a source of its own each.
 const RATE: u64 = 200_000;
@@ -24,8 +25,17 @@ struct Gate {
 
 impl Gate {
     fn new(ceiling: Bounds, bounds: Bounds, rules: usize) -> Self {
-        let mut memories = Memories::new(ceiling);
-        let rules = (0..rules).map(|_| memories.add(bounds)).collect();
+        let mut memories = Memories::new(ceiling, &HashMap::new());
+        let rules = (0..rules).map(|_| memories.add(&TenantId::host(), bounds)).collect();
+        Self { memories, rules, opened: 0, evicted: 0, dropped: 0 }
+    }
+
+    /// With a rule of each of so many tenants, and one of the host's behind them.
+    fn of_tenants(ceiling: Bounds, bounds: Bounds, tenants: usize) -> Self {
+        let ids: Vec<_> = (0..tenants).map(|n| TenantId::new(&n.to_string())).collect();
+        let of_tenants = ids.iter().map(|id| (id.clone(), bounds)).collect();
+        let mut memories = Memories::new(ceiling, &of_tenants);
+        let rules = ids.iter().chain([&TenantId::host()]).map(|id| memories.add(id, bounds)).collect();
         Self { memories, rules, opened: 0, evicted: 0, dropped: 0 }
     }
 
@@ -135,4 +145,29 @@ fn floods_of_many_rules_stay_below_the_ceiling_and_cost_no_other_rule_its_client
         gate.step(*rule, *client, 3, now);
     }
     assert_eq!(gate.opened, persons.len());
+}
+
+#[test]
+fn floods_at_most_tenants_evict_no_client_of_the_others() {
+    // More is promised than there is: each tenant and the host get a part of it.
+    const TENANTS: usize = 9;
+    const CEILING: Bounds = Bounds { entries: 1 << 15, bytes: 8 << 20 };
+    const OF_A_TENANT: Bounds = Bounds { entries: 1 << 13, bytes: 2 << 20 };
+    let mut gate = Gate::of_tenants(CEILING, OF_A_TENANT, TENANTS);
+    // Two thousand clients at the first step at one tenant, at another and at the host.
+    let quiet = [0, 5, TENANTS];
+    let person = |gate: &Gate, number: u32| gate.client(Ipv4Addr::from_bits(0x0a00_0000 + number));
+    let persons: Vec<_> = (0..6000).map(|n| (quiet[n as usize % 3], person(&gate, n))).collect();
+    persons.iter().for_each(|(rule, client)| gate.step(*rule, *client, 1, 0));
+    let flooded: Vec<_> = (0..=TENANTS).filter(|rule| !quiet.contains(rule)).collect();
+    for number in 0..RATE {
+        let now = number * SECOND / RATE;
+        let rule = flooded[usize::try_from(number).unwrap() % flooded.len()];
+        gate.step(rule, gate.client(made_up(number)), 1 + u8::from(number % 3 == 0), now);
+        assert!(gate.memories.len() <= CEILING.entries);
+    }
+    for step in [2, 3] {
+        persons.iter().for_each(|(rule, client)| gate.step(*rule, *client, step, SECOND));
+    }
+    assert_eq!((gate.opened, gate.memories.of_rule(gate.rules[5])), (persons.len(), 0));
 }
