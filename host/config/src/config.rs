@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, DoorId, GuardDoor, NetDoor, RuleSpec, TenantId, WatchGrant, Width,
+    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, RuleSpec, TenantId, WatchGrant, Width,
     check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
@@ -19,6 +19,7 @@ use crate::activity::Activity;
 use crate::ceilings::Ceilings;
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
+use crate::module_signature::{TrustedKey, signature_file};
 use crate::process_user::ProcessUser;
 use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::{LostDoor, RuleFile};
@@ -387,6 +388,22 @@ impl Config {
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
             sandbox,
         }
+    }
+
+    /// The files of which a rule's module is read: its own, and that of its signature if it needs one.
+    pub fn module_files(&self, rule: &RuleFile) -> impl Iterator<Item = PathBuf> {
+        let module = match &rule.module {
+            ModuleSource::File(path) => Some(path.clone()),
+            ModuleSource::Stock(_) => None,
+        };
+        let signature = module.as_deref().filter(|_| self.keys_for(rule).is_some()).map(signature_file);
+        module.into_iter().chain(signature)
+    }
+
+    /// The keys of which one must have signed the module of a rule, if that is a file; none if none must.
+    #[must_use]
+    pub fn keys_for(&self, rule: &RuleFile) -> Option<&[TrustedKey]> {
+        self.tenant(&rule.id.tenant)?.trusted_keys.as_deref()
     }
 }
 

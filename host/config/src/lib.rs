@@ -38,6 +38,7 @@ mod activity;
 mod files;
 mod folder_files;
 pub mod machine;
+mod module_signature;
 mod tenant_files;
 mod trust;
 
@@ -47,6 +48,9 @@ pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
 pub use folder_files::FolderFiles;
 pub use grant_file::GrantFile;
+pub use module_signature::{
+    BadSignature, GoodSignature, KeyId, MOST_SIGNATURE, NoKey, TrustedKey, signature_file, verify,
+};
 pub use name::{NotATenant, tenant_named};
 pub use postern_toml::{PosternToml, config_identity};
 pub use process_user::ProcessUser;

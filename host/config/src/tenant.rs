@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Bounds, TenantId, TenantLimits, Width};
+use postern_core::{Bounds, ModuleSource, TenantId, TenantLimits, Width};
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
 use crate::ceilings::Ceilings;
+use crate::module_signature::TrustedKey;
 use crate::name::{NAME_RULE, is_name};
 use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::RuleFile;
@@ -23,6 +24,8 @@ pub use limits::TenantCeilings;
 
 /// What is kept of each is bounded, and so are they.
 const MAX_TENANTS: usize = 1024;
+/// Most keys of a tenant; each module may be held against all of them.
+const MAX_KEYS: usize = 16;
 
 /// An owner of rules, with a folder of rule files and a grant.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -42,6 +45,8 @@ pub struct Tenant {
     pub limits: TenantLimits,
     /// As whom its files are read; none: as the host's are.
     pub user: Option<TenantUser>,
+    /// Whose signatures its modules need that are files; none: they need none.
+    pub trusted_keys: Option<Vec<TrustedKey>>,
     rules_place: ValuePlace,
 }
 
@@ -61,6 +66,15 @@ impl Tenant {
     pub(crate) fn ceilings(&self, longest: Duration) -> Ceilings {
         let TenantCeilings { rules, instance, .. } = self.ceilings;
         Ceilings { longest, memory: self.limits.memory, rules, instance }
+    }
+
+    /// Whether its rules may run a module that was loaded because of the signature of `signer`, if because of any.
+    #[must_use]
+    pub fn may_run(&self, module: &ModuleSource, signer: Option<&str>) -> bool {
+        match (&self.trusted_keys, module) {
+            (None, _) | (_, ModuleSource::Stock(_)) => true,
+            (Some(keys), ModuleSource::File(_)) => keys.iter().any(|key| signer == Some(key.text())),
+        }
     }
 
     /// What the files of its rules say that does not fit to its grant, and to the widths that each door allows.
@@ -131,6 +145,7 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, machine: Machine<'_>) -> Vec<T
         let grant = TenantGrant::read(&table, machine);
         let (ceilings, limits) = limits::read(&table, machine);
         let user = tenant_user::read(&table);
+        let trusted_keys = trusted_keys(&table);
         table.finish();
         let Some(At { value, place }) = rules.filter(|_| is_fit) else { continue };
         let user = match user {
@@ -140,10 +155,39 @@ pub(crate) fn read(file: &Path, root: &Table<'_>, machine: Machine<'_>) -> Vec<T
         };
         let rules_dir = file.with_file_name(value);
         let id = TenantId::new(name);
-        tenants.push(Tenant { id, rules_dir, grant, is_trial, ceilings, limits, user, rules_place: place });
+        tenants.push(Tenant {
+            id,
+            rules_dir,
+            grant,
+            is_trial,
+            ceilings,
+            limits,
+            trusted_keys,
+            user,
+            rules_place: place,
+        });
     }
     tenants.sort_by(|a, b| a.id.cmp(&b.id));
     tenants
+}
+
+/// What `trust` says.
+fn trusted_keys(tenant: &Table<'_>) -> Option<Vec<TrustedKey>> {
+    let texts = tenant.texts("trust")?;
+    if texts.len() > MAX_KEYS {
+        tenant.mistake(&tenant.place_of("trust"), format!("{} keys; at most {MAX_KEYS}", texts.len()));
+    }
+    let mut keys: Vec<TrustedKey> = Vec::new();
+    for At { value, place } in texts.into_iter().take(MAX_KEYS) {
+        match value.parse() {
+            Ok(key) if keys.contains(&key) => {
+                tenant.mistake(&place, format!("the key {} is named twice", key.id));
+            }
+            Ok(key) => keys.push(key),
+            Err(no_key) => tenant.mistake(&place, no_key),
+        }
+    }
+    Some(keys)
 }
 
 #[cfg(test)]

@@ -74,13 +74,54 @@ fn every_mistake_in_what_is_said_of_a_tenant_is_told() {
             postern.toml:28: tenants.c.limits.tokens: -1 is out of range; use 0 to 1048576
             postern.toml:29: tenants.c.limits.log: 1001 is out of range; use 1 to 1000
             postern.toml:30: tenants.c.limits.logs: no such key; there are rules, module, compile, cpu, memory, share, openings, tokens, log
-            postern.toml:11: tenants.c.usr: no such key; there are rules, trial, grant, memory, limits, user
+            postern.toml:11: tenants.c.usr: no such key; there are rules, trial, grant, memory, limits, user, trust
             postern.toml:6: tenants.host: is the owner of the rules that `rules` names, with every door; call this one something else
             postern.toml:35: tenants.d.rules: is the folder of tenant host already; give each tenant its own
             postern.toml:39: tenants.f.rules: is the folder of tenant e already; give each tenant its own
             e's: z: there is no such folder; make it and put a rule there
         "#]],
     );
+}
+
+#[test]
+fn keys_that_are_none_and_too_many_are_mistakes() {
+    let key = "RWQduMB8KoiXconVcktOO0hqlj/IUQlNTgOWDuiDhfzpkMqhsiwZ9K/5";
+    let many = vec![format!("\"{key}\""); 17].join(", ");
+    check(
+        &format!(
+            "[tenants.a]\nrules = \"a\"\ntrust = []\n[tenants.b]\nrules = \"b\"\ntrust = [\"{key}\", \"{key}\", \"a.pub\"]\n[tenants.c]\nrules = \"c\"\ntrust = 1\n"
+        ),
+        &[],
+        expect![[r#"
+            postern.toml:8: tenants.a.trust: is an empty list; name at least one, or leave the key out
+            postern.toml:11: tenants.b.trust[1]: the key 7297882A7CC0B81D is named twice
+            postern.toml:11: tenants.b.trust[2]: is no public key of minisign; write what `minisign -G` prints behind -P: 56 characters, of which the first are RW
+            postern.toml:14: tenants.c.trust: is a number; write a text in quotes or a list of them
+            c's: c: there is no such folder; make it and put a rule there
+        "#]],
+    );
+    let (_, reading) = read(&format!("[tenants.a]\nrules = \"a\"\ntrust = [{many}]\n"), &[]);
+    assert!(reading.config.is_none());
+    let told = reading.mistakes[0].to_string();
+    assert!(told.ends_with("postern.toml:8: tenants.a.trust: 17 keys; at most 16"), "{told}");
+}
+
+#[test]
+fn a_signature_is_watched_where_one_is_needed() {
+    let trust = "trust = \"RWQduMB8KoiXconVcktOO0hqlj/IUQlNTgOWDuiDhfzpkMqhsiwZ9K/5\"\n";
+    let of_file = "module = \"m.wasm\"\ndoor = \"web\"\n";
+    let watched = |tenants: &str| {
+        let stock = rule("web");
+        let files = [("rules/r.toml", of_file), ("a/r.toml", of_file), ("a/s.toml", &*stock)];
+        let (dir, reading) = read(tenants, &files);
+        let config = reading.config.unwrap();
+        let files = config.rules.iter().flat_map(|rule| config.module_files(rule)).collect::<Vec<_>>();
+        let names = files.iter().map(|file| file.strip_prefix(dir.path()).unwrap().display().to_string());
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(watched(OF_A), ["rules/m.wasm", "a/m.wasm"]);
+    let signed = OF_A.replace("rules = \"a\"\n", &format!("rules = \"a\"\n{trust}"));
+    assert_eq!(watched(&signed), ["rules/m.wasm", "a/m.wasm", "a/m.wasm.minisig"]);
 }
 
 #[test]
