@@ -1,7 +1,7 @@
 //! Assembly: puts a generation together, each tenant's part by itself.
 //!
 //! A tenant with mistakes keeps the rules that it has in the generation in force, and every other tenant goes on with what its files say now.
-//! The kept rules are those in force, not their files read once more. A mistake of the host refuses the whole generation.
+//! The kept rules are those in force, not their files read once more; what `postern.toml` does not let them do, use or be any more, they do not. A mistake of the host refuses the whole generation.
 
 use std::collections::{BTreeMap, HashMap};
 use std::mem;
@@ -32,6 +32,8 @@ pub(crate) struct RefusedTenant {
     pub(crate) kept: usize,
     /// Doors that rules of it could open before and cannot any more.
     pub(crate) lost: Vec<LostDoor>,
+    /// Rules that it had and that do not go on, since their modules are not signed by a key that is trusted now.
+    pub(crate) untrusted: Vec<RuleId>,
 }
 
 /// A generation, or what is wrong as a whole; and whose files are not in it.
@@ -91,9 +93,10 @@ pub(crate) fn assemble(
     };
     let refused = mistakes_of_tenants.into_iter().map(|(tenant, mistakes)| {
         let before = in_force.map_or(&[][..], |before| &before.rules);
-        let lost = config.keep_rules(&tenant, before.iter());
+        let untrusted = untrusted(in_force, &config, &tenant);
+        let lost = config.keep_rules(&tenant, before.iter().filter(|rule| !untrusted.contains(&rule.id)));
         let kept = config.rules.iter().filter(|rule| rule.id.tenant == tenant).count();
-        RefusedTenant { mistakes: Mistakes::new(mistakes), kept, lost, tenant }
+        RefusedTenant { mistakes: Mistakes::new(mistakes), kept, lost, untrusted, tenant }
     });
     let refused = refused.collect();
     Assembled { config: Some(config), generation, refused }
@@ -141,8 +144,10 @@ fn rules_before(in_force: Option<&RunningRules>, config: &Config, id: &TenantId)
     let (Some(RunningRules { rules, generation }), Some(tenant)) = (in_force, config.tenant(id)) else {
         return Vec::new();
     };
-    let files: HashMap<&RuleId, &RuleFile> = rules.iter().map(|rule| (&rule.id, rule)).collect();
+    let files = by_id(rules);
+    let untrusted = untrusted(in_force, config, id);
     let mut before = generation.rules_of(id);
+    before.retain(|rule| !untrusted.contains(rule.id()));
     for rule in &mut before {
         let file = files.get(rule.id());
         let interfaces = tenant.grant.interfaces_of(file.map_or(&[], |file| &file.interfaces));
@@ -152,15 +157,34 @@ fn rules_before(in_force: Option<&RunningRules>, config: &Config, id: &TenantId)
     before
 }
 
+/// Rules that a tenant has in the generation in force, and whose modules it may not run any more.
+fn untrusted(in_force: Option<&RunningRules>, config: &Config, id: &TenantId) -> Vec<RuleId> {
+    let (Some(RunningRules { rules, generation }), Some(tenant)) = (in_force, config.tenant(id)) else {
+        return Vec::new();
+    };
+    let files = by_id(rules);
+    let may_run = |rule: &ReadyRule| {
+        files.get(rule.id()).is_some_and(|file| tenant.may_run(&file.module, rule.signer()))
+    };
+    let before = generation.rules_of(id);
+    before.iter().filter(|rule| !may_run(rule)).map(|rule| rule.id().clone()).collect()
+}
+
+fn by_id(rules: &[RuleFile]) -> HashMap<&RuleId, &RuleFile> {
+    rules.iter().map(|rule| (&rule.id, rule)).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use postern_config::{PosternToml, Trust};
     use postern_core::RuleId;
-    use postern_sandbox::Runtime;
+    use postern_sandbox::{Artifact, LoadError, Runtime};
+    use postern_tests::Signer;
 
     use super::*;
+    use crate::compile::{Compile, CompileAsker, ModuleBytes};
     use crate::module_code::{CodeProvider, Modules};
     use crate::origin::LocalOrigin;
 
@@ -192,6 +216,11 @@ mod tests {
             let file = self.dir.path().join(name);
             fs::create_dir_all(file.parent().unwrap()).unwrap();
             fs::write(file, text).unwrap();
+        }
+
+        /// A rule of the file `m.wasm`, by the same path whosever it is.
+        fn of_file(&self) -> String {
+            format!("module = {:?}\ndoor = \"ssh\"\n", self.dir.path().join("m.wasm"))
         }
 
         fn assemble(&self) -> Assembled {
@@ -309,6 +338,131 @@ mod tests {
         world.reload("b/x h", "a 0");
         world.write("a/y.toml", RULE);
         world.reload("a/x a/y b/x h", "");
+    }
+
+    /// The module of a rule that is in a file.
+    const MODULE: &[u8] =
+        include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/knock-wat/knock.wat"));
+
+    fn trusting(keys: &[&Signer]) -> String {
+        let keys: Vec<_> = keys.iter().map(|key| format!("{:?}", key.public_key())).collect();
+        CONFIG.replace("rules = \"a\"", &format!("rules = \"a\"\ntrust = [{}]", keys.join(", ")))
+    }
+
+    /// A world whose tenant a has a module in a file as x, beside the stock module as y.
+    fn world_of_file(config: &str) -> World {
+        let world = World::new();
+        fs::write(world.dir.path().join("m.wasm"), wat::parse_bytes(MODULE).unwrap()).unwrap();
+        world.write("postern.toml", config);
+        world.write("a/x.toml", &world.of_file());
+        world
+    }
+
+    #[test]
+    fn a_file_needs_a_signature_of_a_trusted_key_for_the_rules_of_who_trusts_it_alone() {
+        let (one, other) = (Signer::new(1), Signer::new(2));
+        let mut world = world_of_file(&trusting(&[&one]));
+        // The same file for those who need no signature.
+        world.write("b/x.toml", &world.of_file());
+        world.write("rules/h.toml", &world.of_file());
+        let module = wat::parse_bytes(MODULE).unwrap();
+        world.reload("b/x h", "a 0");
+        for (signature, refused) in [
+            (other.sign(&module), "a 0"),
+            ("garbage".to_owned(), "a 0"),
+            (one.sign(&module[1..]), "a 0"),
+            (one.sign(&module), ""),
+            (one.sign_as_before(&module), ""),
+        ] {
+            world.running = None;
+            world.write("m.wasm.minisig", &signature);
+            let all = if refused.is_empty() { "a/x a/y b/x h" } else { "b/x h" };
+            world.reload(all, refused);
+        }
+        // What is in use already is looked at each time.
+        world.write("m.wasm.minisig", &other.sign(&module));
+        world.reload("a/x a/y b/x h", "a 2");
+        world.write("postern.toml", &trusting(&[&one, &other]));
+        world.reload("a/x a/y b/x h", "");
+    }
+
+    #[test]
+    fn what_goes_on_is_signed_by_a_key_that_is_trusted_now() {
+        let (one, other) = (Signer::new(1), Signer::new(2));
+        let module = wat::parse_bytes(MODULE).unwrap();
+        for (before, now, left) in [
+            (CONFIG.to_owned(), CONFIG.to_owned(), "a/x a/y b/x h"),
+            (CONFIG.to_owned(), trusting(&[&one]), "a/y b/x h"),
+            (trusting(&[&one]), trusting(&[&one, &other]), "a/x a/y b/x h"),
+            (trusting(&[&one, &other]), trusting(&[&one]), "a/x a/y b/x h"),
+            (trusting(&[&one, &other]), trusting(&[&other]), "a/y b/x h"),
+            (trusting(&[&one]), CONFIG.to_owned(), "a/x a/y b/x h"),
+        ] {
+            let mut world = world_of_file(&before);
+            world.write("m.wasm.minisig", &one.sign(&module));
+            world.reload("a/x a/y b/x h", "");
+            world.write("postern.toml", &now);
+            world.write("a/z.toml", "garbage");
+            let refused = world.assemble().refused;
+            let untrusted: Vec<_> = refused[0].untrusted.iter().map(ToString::to_string).collect();
+            let is_left = left.starts_with("a/x");
+            assert_eq!(untrusted, if is_left { vec![] } else { vec!["a/x"] });
+            world.reload(left, if is_left { "a 2" } else { "a 1" });
+            // Whatever is trusted later, what does not run any more comes back by a signature alone.
+            world.write("postern.toml", &before);
+            world.reload(left, if is_left { "a 2" } else { "a 1" });
+        }
+    }
+
+    #[test]
+    fn a_module_without_a_good_signature_is_not_compiled() {
+        struct Never;
+
+        impl Compile for Never {
+            fn compile(&self, _: &ModuleBytes<'_>, _: &CompileAsker<'_>) -> Result<Artifact, LoadError> {
+                Err(LoadError::Compile("it was given".to_owned()))
+            }
+        }
+
+        let mut world = world_of_file(&trusting(&[&Signer::new(1)]));
+        world.code = Arc::new(Never);
+        let told = |world: &World| {
+            let refused = &world.assemble().refused[0];
+            refused.mistakes.iter().map(ToString::to_string).find(|told| told.contains("x.toml")).unwrap()
+        };
+        let module = wat::parse_bytes(MODULE).unwrap();
+        let is = |told: String, what: &str| {
+            assert!(told.ends_with(&format!("/a/x.toml:1: module: the module {what}")), "{told}");
+        };
+        let needs = |error: &str| {
+            format!(
+                "must be signed, as trust in [tenants.a] of postern.toml says, and its signature m.wasm.minisig {error}; sign it: minisign -Sm m.wasm"
+            )
+        };
+        is(told(&world), &needs("cannot be read: No such file or directory (os error 2)"));
+        world.write("m.wasm.minisig", &Signer::new(2).sign(&module));
+        is(
+            told(&world),
+            "has a signature, m.wasm.minisig, that was made with the key 202020202020202, which is not trusted; sign it with a key that is: 101010101010101; or add this one to trust in [tenants.a] in postern.toml",
+        );
+        world.write("m.wasm.minisig", &Signer::new(1).sign(b""));
+        is(
+            told(&world),
+            "has a signature, m.wasm.minisig, that is not that of this file by the key 101010101010101: one of them was changed; sign it: minisign -Sm m.wasm",
+        );
+        world.write("m.wasm.minisig", "garbage");
+        is(
+            told(&world),
+            "has a signature, m.wasm.minisig, that is no signature of minisign; sign it: minisign -Sm m.wasm",
+        );
+        world.write("m.wasm.minisig", &"x".repeat(5000));
+        is(told(&world), &needs("is longer than 4096 bytes"));
+        fs::remove_file(world.dir.path().join("m.wasm.minisig")).unwrap();
+        fs::create_dir(world.dir.path().join("m.wasm.minisig")).unwrap();
+        is(told(&world), &needs("is not a regular file"));
+        fs::remove_dir(world.dir.path().join("m.wasm.minisig")).unwrap();
+        world.write("m.wasm.minisig", &Signer::new(1).sign(&module));
+        is(told(&world), "cannot be compiled: it was given; make it smaller or simpler");
     }
 
     #[test]

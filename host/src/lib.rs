@@ -28,6 +28,7 @@ mod patience;
 mod peer_link;
 mod readers;
 mod reload;
+mod signed;
 mod watch;
 
 mod advice;

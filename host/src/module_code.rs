@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
 use postern_config::{
-    Activity, Config, NOT_REGULAR, OpenError, TenantCeilings, TenantFiles, TenantFolder, Trust, UNANSWERED,
-    Unread, read_regular,
+    Activity, Config, MOST_SIGNATURE, NOT_REGULAR, OpenError, Tenant, TenantCeilings, TenantFiles,
+    TenantFolder, Trust, UNANSWERED, Unread, read_regular,
 };
 use postern_core::{ModuleSource, TenantId};
 use postern_sandbox::{
@@ -15,6 +15,7 @@ use postern_sandbox::{
 use sha2::{Digest as _, Sha256};
 
 use crate::compile::{Compile, CompileAsker, ModuleBytes};
+use crate::signed;
 
 /// What loads the modules of configurations, one after the other.
 pub struct Modules {
@@ -76,6 +77,7 @@ struct ReadModule<'a> {
     file: Option<&'a Path>,
     bytes: std::borrow::Cow<'a, [u8]>,
     digest: ModuleDigest,
+    signer: Option<Arc<str>>,
     owner: Owner<'a>,
 }
 
@@ -97,12 +99,16 @@ impl CodeSource for ConfigModules<'_> {
             return Err(LoadError::Overtaken);
         }
         let owner = self.owner(rule);
-        let (file, bytes) = match module {
-            ModuleSource::Stock(name) => (None, stock::bytes(name).into()),
-            ModuleSource::File(file) => (Some(file.as_path()), self.read(rule, file)?.into()),
+        let (file, bytes, signer) = match module {
+            ModuleSource::Stock(name) => (None, stock::bytes(name).into(), None),
+            ModuleSource::File(file) => {
+                let bytes = self.read(rule, file, self.most(rule))?;
+                let signer = self.signer(rule, file, &bytes)?;
+                (Some(file.as_path()), bytes.into(), signer)
+            }
         };
         let digest = Sha256::digest(&bytes).into();
-        Ok(Box::new(ReadModule { of: self, file, bytes, digest, owner }))
+        Ok(Box::new(ReadModule { of: self, file, bytes, digest, signer, owner }))
     }
 
     fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
@@ -118,12 +124,27 @@ impl<'a> ConfigModules<'a> {
         Owner { id, ceilings: self.config.tenant(id).map(|tenant| tenant.ceilings) }
     }
 
-    /// Reads the module's file of a rule, as its tenant's files are read.
-    fn read(&self, rule: usize, file: &Path) -> Result<Vec<u8>, LoadError> {
+    /// Most bytes of the module's file of a rule.
+    fn most(&self, rule: usize) -> u64 {
+        self.tenant(rule).map_or(MAX_MODULE, |tenant| tenant.ceilings.module.min(MAX_MODULE))
+    }
+
+    /// Whose rule it is, if not the host's.
+    fn tenant(&self, rule: usize) -> Option<&Tenant> {
+        self.config.tenant(&self.config.rules.get(rule)?.id.tenant)
+    }
+
+    /// Whose signature these bytes of the module's file of a rule have, if it needs one. What needs one and has none goes no further.
+    fn signer(&self, rule: usize, file: &Path, bytes: &[u8]) -> Result<Option<Arc<str>>, LoadError> {
+        let Some(of) = self.config.rules.get(rule) else { return Err(LoadError::Overtaken) };
+        signed::signer(self.config, of, file, bytes, |signature| self.read(rule, signature, MOST_SIGNATURE))
+    }
+
+    /// Reads a file of a rule, as its tenant's files are read: at most so many bytes.
+    fn read(&self, rule: usize, file: &Path, most: u64) -> Result<Vec<u8>, LoadError> {
         let Self { config, files, activity, .. } = *self;
-        let tenant = config.rules.get(rule).and_then(|rule| config.tenant(&rule.id.tenant));
-        let most = tenant.map_or(MAX_MODULE, |tenant| tenant.ceilings.module.min(MAX_MODULE));
-        let Some((tenant, user)) = tenant.and_then(|tenant| Some((tenant, tenant.user.as_ref()?))) else {
+        let Some((tenant, user)) = self.tenant(rule).and_then(|tenant| Some((tenant, tenant.user.as_ref()?)))
+        else {
             return read(file, most, config.trust, activity);
         };
         let dir = &tenant.rules_dir;
@@ -144,6 +165,10 @@ impl<'a> ConfigModules<'a> {
 impl FoundModule for ReadModule<'_> {
     fn digest(&self) -> ModuleDigest {
         self.digest
+    }
+
+    fn signer(&self) -> Option<Arc<str>> {
+        self.signer.clone()
     }
 
     fn code(&self, anew: bool) -> Result<Artifact, LoadError> {

@@ -23,7 +23,7 @@ use std::time::Instant;
 
 use postern_config::{Config, FolderBounds, RuleText, TenantFiles, TenantFolder, Unread};
 use postern_confine::Account;
-use postern_core::{ModuleSource, Observer, Report, What};
+use postern_core::{Observer, Report, What};
 use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::role::OwnProgram;
@@ -78,9 +78,8 @@ impl Readers {
         let with_user = config.tenants.iter().filter(|tenant| tenant.user.is_some());
         let mut modules: HashMap<_, HashSet<_>> =
             with_user.map(|tenant| (tenant.rules_dir.clone(), HashSet::new())).collect();
-        for rule in &config.rules {
-            if let ModuleSource::File(module) = &rule.module
-                && let Some((dir, name)) = module.parent().zip(module.file_name())
+        for file in config.rules.iter().flat_map(|rule| config.module_files(rule)) {
+            if let Some((dir, name)) = file.parent().zip(file.file_name())
                 && let Some(modules) = modules.get_mut(dir)
             {
                 modules.insert(name.to_owned());

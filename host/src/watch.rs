@@ -11,7 +11,7 @@ use std::time::Duration;
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
 use postern_config::{Activity, Config, ConfigReading, OpenError};
-use postern_core::{ModuleSource, Observer, Report, What};
+use postern_core::{Observer, Report, What};
 use postern_text::panic::PastPanic;
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use tokio::sync::Notify;
@@ -140,10 +140,8 @@ impl Paths {
             file.parent().is_some_and(is_in)
         };
         for rule in &config.rules {
-            if let ModuleSource::File(module) = &rule.module
-                && config.tenant(&rule.id.tenant).is_none_or(|tenant| tenant.user.is_none())
-            {
-                paths.files.push(module.clone());
+            if config.tenant(&rule.id.tenant).is_none_or(|tenant| tenant.user.is_none()) {
+                paths.files.extend(config.module_files(rule));
             }
         }
         paths.files.extend(reading.files.iter().filter(|file| !is_of_user(file)).cloned());

@@ -11,6 +11,7 @@ mod daemon;
 mod deadline;
 mod lab;
 mod random;
+mod signer;
 mod skip;
 
 pub mod frame;
@@ -28,4 +29,5 @@ pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANG
 pub use random::{Random, rounds};
 /// What a test may send to a daemon.
 pub use rustix::process::Signal;
+pub use signer::Signer;
 pub use skip::{skip, skip_everywhere, tool};

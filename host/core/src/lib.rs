@@ -11,6 +11,7 @@
 mod interest;
 mod knock;
 mod likeness;
+mod module_digest;
 mod verdict;
 mod watch_grant;
 
@@ -76,6 +77,7 @@ pub use knock::{
 pub use likeness::Likeness;
 pub use listing::{ListedOpening, Listing};
 pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
+pub use module_digest::{ModuleDigest, show_digest};
 pub use moment::Moment;
 pub use net_door::{
     GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,

@@ -1,19 +1,21 @@
 //! CodeSource: the trait through which a loader gets compiled code. Nothing here opens a file or compiles.
 
+use std::sync::Arc;
+
 use postern_core::ModuleSource;
 
 use crate::compiler::Artifact;
 use crate::load_error::LoadError;
 
-/// The SHA-256 digest of a module's bytes.
-pub type ModuleDigest = [u8; 32];
+pub use postern_core::ModuleDigest;
 
 /// Finds the modules of one configuration, and gets them compiled.
 pub trait CodeSource: Sync {
-    /// Finds out which module this is; may never return. `rule` is the place of a rule of the configuration that names it.
+    /// Finds out which module this is; may never return. `rule` is the place of a rule of the configuration that names it: what one tenant's
+    /// may run, another's may not.
     ///
     /// # Errors
-    /// If it cannot or may not be read.
+    /// If it cannot or may not be read, or may not be run.
     fn find<'a>(
         &'a self,
         rule: usize,
@@ -30,6 +32,11 @@ pub trait CodeSource: Sync {
 pub trait FoundModule {
     /// The digest of its bytes.
     fn digest(&self) -> ModuleDigest;
+
+    /// The key whose signature of these bytes was found to be good, as whoever looked for it writes it; none if none was needed.
+    fn signer(&self) -> Option<Arc<str>> {
+        None
+    }
 
     /// Its code. `anew` says that the code which was got before cannot be loaded.
     ///

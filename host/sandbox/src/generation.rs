@@ -11,7 +11,7 @@ use postern_core::{
 
 use crate::code_source::CodeSource;
 use crate::instance::{Instance, StartError};
-use crate::loader::{Loaded, Loader, Module};
+use crate::loader::{Loaded, LoadedModule, Loader, Module};
 use crate::problem::{Problem, ProblemKind};
 use crate::runtime::Runtime;
 use crate::tenant_part::{MeteredShare, ShareOwner, TenantPart};
@@ -40,6 +40,8 @@ pub struct LoadedRule {
     /// As it was loaded; none if it was changed since then.
     spec: Option<Arc<RuleSpec>>,
     pub(crate) module: Arc<Module>,
+    /// The key whose signature let its module be loaded, as [`crate::FoundModule::signer`] has it.
+    signer: Option<Arc<str>>,
     pub(crate) settings: Arc<str>,
     pub(crate) limits: RuleLimits,
     pub(crate) bounds: Bounds,
@@ -129,6 +131,13 @@ impl ReadyRule {
         rule.spec = None;
     }
 
+    /// The key whose signature let its module be loaded, as [`FoundModule::signer`](crate::FoundModule::signer) has it; none if it needed
+    /// none.
+    #[must_use]
+    pub fn signer(&self) -> Option<&str> {
+        self.rule.signer.as_deref()
+    }
+
     /// Which rule it is.
     #[must_use]
     pub const fn id(&self) -> &RuleId {
@@ -212,7 +221,8 @@ impl Generation {
 
 /// Tries a rule.
 fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, ProblemKind> {
-    let module = module.map_err(|error| error.map_or(ProblemKind::Panicked, ProblemKind::Module))?;
+    let LoadedModule { module, signer } =
+        module.map_err(|error| error.map_or(ProblemKind::Panicked, ProblemKind::Module))?;
     let observer = Arc::clone(&loader.observer);
     let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
     let (_, interest) = started.map_err(ProblemKind::Start)?;
@@ -221,6 +231,7 @@ fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, 
         id: spec.id.clone(),
         spec: Some(Arc::new(spec.clone())),
         module,
+        signer,
         settings: Arc::clone(&spec.settings),
         limits: spec.limits,
         bounds: spec.bounds,

@@ -27,12 +27,22 @@ const RECENT: usize = 8;
 
 /// A compiled module, ready to be started any number of times.
 pub struct Module {
+    pub(crate) digest: ModuleDigest,
     pub(crate) code: Code,
     pub(crate) runtime: Runtime,
 }
 
+/// A module that rules of one owner may run.
+#[derive(Clone)]
+pub(crate) struct LoadedModule {
+    /// Others' rules may run the same.
+    pub(crate) module: Arc<Module>,
+    /// As [`FoundModule::signer`](crate::FoundModule::signer).
+    pub(crate) signer: Option<Arc<str>>,
+}
+
 /// What became of loading a module: the module, or why not; nothing is known if that panicked.
-pub(crate) type Loaded = Result<Arc<Module>, Option<Arc<LoadError>>>;
+pub(crate) type Loaded = Result<LoadedModule, Option<Arc<LoadError>>>;
 
 /// A module of an owner of rules.
 type OwnedModule<'a> = (&'a TenantId, &'a ModuleSource);
@@ -103,43 +113,41 @@ impl Loader {
         loaded.into_inner().past_panic()
     }
 
-    /// The module that the rule at the place `rule` runs. If the same bytes are in use already, so is their code.
-    ///
-    /// # Errors
-    /// If it cannot or may not be read, is not WebAssembly, or is not a rule; or if it is still being compiled when that is of no use.
-    pub fn load(
+    /// The module that the rule at the place `rule` runs. If the same bytes are in use already, so is their code; whether the rule may run them
+    /// is found out each time.
+    fn load(
         &self,
         rule: usize,
         module: &ModuleSource,
         code: &dyn CodeSource,
-    ) -> Result<Arc<Module>, LoadError> {
+    ) -> Result<LoadedModule, LoadError> {
         let found = code.find(rule, module)?;
-        let digest = found.digest();
+        let (digest, signer) = (found.digest(), found.signer());
         if let Some(module) = self.known().get(&digest) {
-            return Ok(module);
+            return Ok(LoadedModule { module, signer });
         }
-        let module = match self.link(&found.code(false)?) {
+        let module = match self.link(digest, &found.code(false)?) {
             // What was kept may be for another daemon after all.
-            Err(NotLinked::Code(_)) => self.link(&found.code(true)?),
+            Err(NotLinked::Code(_)) => self.link(digest, &found.code(true)?),
             other => other,
         };
-        Ok(self.known().add(digest, module?))
+        Ok(LoadedModule { module: self.known().add(module?), signer })
     }
 
     /// The module in `bytes`, compiled in this process: for tests and benchmarks, whose modules are no strangers.
     ///
     /// # Errors
-    /// As [`Loader::load`].
+    /// If it is not WebAssembly, or is not a rule.
     pub fn load_bytes(&self, bytes: &[u8]) -> Result<Arc<Module>, LoadError> {
         let digest = Sha256::digest(bytes).into();
         if let Some(module) = self.known().get(&digest) {
             return Ok(module);
         }
-        let module = self.link(&Compiler::of(&self.runtime).compile(bytes)?)?;
-        Ok(self.known().add(digest, module))
+        let module = self.link(digest, &Compiler::of(&self.runtime).compile(bytes)?)?;
+        Ok(self.known().add(module))
     }
 
-    fn link(&self, artifact: &Artifact) -> Result<Arc<Module>, NotLinked> {
+    fn link(&self, digest: ModuleDigest, artifact: &Artifact) -> Result<Arc<Module>, NotLinked> {
         let engine = self.runtime.engine();
         let code = match artifact.kind {
             CodeKind::Module => {
@@ -154,7 +162,7 @@ impl Loader {
                 Code::Component(linked.map_err(NotLinked::contract)?)
             }
         };
-        Ok(Arc::new(Module { code, runtime: self.runtime.clone() }))
+        Ok(Arc::new(Module { digest, code, runtime: self.runtime.clone() }))
     }
 
     /// What is known, also after a panic: each change of it leaves it consistent.
@@ -196,7 +204,8 @@ impl Known {
     }
 
     /// The module, or the same one if another load was faster.
-    fn add(&mut self, digest: ModuleDigest, module: Arc<Module>) -> Arc<Module> {
+    fn add(&mut self, module: Arc<Module>) -> Arc<Module> {
+        let digest = module.digest;
         if let Some(same) = self.get(&digest) {
             return same;
         }

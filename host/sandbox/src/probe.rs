@@ -11,6 +11,7 @@ use postern_core::{
     Direction, Knock, Observer, RuleId, RuleLimits, TcpFlags, TenantId, Timestamp, Transport, Verdict,
 };
 use postern_text::chain;
+use sha2::{Digest as _, Sha256};
 
 use crate::code::Code;
 use crate::direct::DirectRulePre;
@@ -48,7 +49,11 @@ impl ProbeRule {
             wasmtime::Module::new(engine, MODULE).and_then(|module| DirectRulePre::link(engine, &module));
         let code = compiled.map_err(|error| SetupError::Engine(chain(&*error).to_string()))?;
         let id = RuleId { tenant: TenantId::host(), name: "watchdog".into() };
-        let module = Module { code: Code::Direct(code), runtime: runtime.clone() };
+        let module = Module {
+            digest: Sha256::digest(MODULE).into(),
+            code: Code::Direct(code),
+            runtime: runtime.clone(),
+        };
         Ok(Self { module, id, observer: Arc::new(()) })
     }
 

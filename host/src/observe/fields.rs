@@ -205,6 +205,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::StopCommandTooLong
         | What::OneTimeEmpty
         | What::Withdrawn
+        | What::Untrusted
         | What::Back
         | What::JournalWritable { .. }
         | What::JournalFull

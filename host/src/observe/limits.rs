@@ -105,7 +105,9 @@ impl LineLimits {
             | What::Closed { .. }
             | What::WouldOpen { .. }
             | What::WouldClose => |limits| &limits.openings,
-            What::Withdrawn | What::Back | What::DoorLost { .. } => |limits| &limits.rule_changes,
+            What::Withdrawn | What::Back | What::DoorLost { .. } | What::Untrusted => {
+                |limits| &limits.rule_changes
+            }
             What::Says { .. } => {
                 let rule = report.rule().map_or_else(|| "".into(), |rule| Arc::clone(&rule.name));
                 return self

@@ -28,7 +28,7 @@ pub(crate) fn report_refused_reload(observer: &dyn Observer, mistakes: &Mistakes
 
 /// What this tenant's files say is not run, or not yet.
 pub(crate) fn report_refused_tenant(observer: &dyn Observer, refused: &RefusedTenant) {
-    let RefusedTenant { tenant, mistakes, kept, lost } = refused;
+    let RefusedTenant { tenant, mistakes, kept, lost, untrusted } = refused;
     let scope = Scope::Tenant(Cow::Borrowed(tenant));
     let (number, detail) = each(observer, &scope, mistakes);
     let what = match number {
@@ -36,6 +36,9 @@ pub(crate) fn report_refused_tenant(observer: &dyn Observer, refused: &RefusedTe
         _ => What::TenantRefused { rules: *kept, mistakes: number, detail: detail.into() },
     };
     observer.report(&Report { scope, ..Report::new(what) });
+    for rule in untrusted {
+        observer.report(&Report::of_rule(rule, What::Untrusted));
+    }
     for LostDoor { rule, door, without } in lost {
         let what = What::DoorLost { without: without.as_deref().map(Cow::Borrowed) };
         observer.report(&Report { door: Some(Cow::Borrowed(door)), ..Report::of_rule(rule, what) });
@@ -117,6 +120,7 @@ mod tests {
             mistakes: mistakes(12_000),
             kept: 0,
             lost: Vec::new(),
+            untrusted: Vec::new(),
         };
         report_refused_tenant(&told, &refused);
         let mut expected = vec![(tenant.clone(), "mistake", 1); 100];

@@ -87,6 +87,9 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Withdrawn => format!(
             "{rule} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet"
         ),
+        What::Untrusted => format!(
+            "{rule} does not run any more: its module is not signed by a key that postern.toml trusts now"
+        ),
         What::DoorLost { without: None } => format!(
             "{rule} goes on as it was, but it cannot open {door} any more: postern.toml does not grant it"
         ),
@@ -288,6 +291,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::OneTimeEmpty
         | What::OneTimeFailed { .. }
         | What::Withdrawn
+        | What::Untrusted
         | What::DoorLost { .. }
         | What::TenantRefused { .. }
         | What::TenantCompiling { .. }

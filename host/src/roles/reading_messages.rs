@@ -3,6 +3,7 @@
 //! A request names everything by number, and is bounded; no path and no other text goes from the engine to the supervisor.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use postern_sandbox::ModuleDigest;
 use serde::{Deserialize, Serialize};
@@ -83,6 +84,8 @@ pub(super) enum ModuleAnswer {
     Found {
         /// The digest of its bytes.
         digest: ModuleDigest,
+        /// As [`postern_sandbox::FoundModule::signer`].
+        signer: Option<Arc<str>>,
     },
     /// Its code is in a descriptor beside the answer.
     Code {

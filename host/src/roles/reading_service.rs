@@ -171,9 +171,10 @@ impl ReadingService {
             ReadingRequest::FindModule { ticket, place } => {
                 return self.work(engine, reply, move |service| {
                     service.module(engine, ticket, place, |_, find| {
-                        let digest = find()?.digest();
+                        let module = find()?;
+                        let (digest, signer) = (module.digest(), module.signer());
                         service.note_module(engine, ticket, place, digest);
-                        Ok((ModuleAnswer::Found { digest }, None))
+                        Ok((ModuleAnswer::Found { digest, signer }, None))
                     })
                 });
             }

@@ -185,6 +185,7 @@ struct RemoteModule<'a> {
     preparation: &'a RemotePreparation,
     place: u32,
     digest: ModuleDigest,
+    signer: Option<Arc<str>>,
 }
 
 impl CodeSource for RemoteCode<'_> {
@@ -196,7 +197,9 @@ impl CodeSource for RemoteCode<'_> {
         let Self { preparation } = self;
         let place = u32::try_from(rule).unwrap_or(u32::MAX);
         match preparation.module(&ReadingRequest::FindModule { ticket: preparation.ticket, place })? {
-            (ModuleAnswer::Found { digest }, _) => Ok(Box::new(RemoteModule { preparation, place, digest })),
+            (ModuleAnswer::Found { digest, signer }, _) => {
+                Ok(Box::new(RemoteModule { preparation, place, digest, signer }))
+            }
             (other, _) => Err(other.into()),
         }
     }
@@ -205,6 +208,10 @@ impl CodeSource for RemoteCode<'_> {
 impl FoundModule for RemoteModule<'_> {
     fn digest(&self) -> ModuleDigest {
         self.digest
+    }
+
+    fn signer(&self) -> Option<Arc<str>> {
+        self.signer.clone()
     }
 
     fn code(&self, anew: bool) -> Result<Artifact, LoadError> {

@@ -88,6 +88,7 @@ impl What<'_> {
             Self::TenantRefused { .. } => "tenant-refused",
             Self::TenantCompiling { .. } => "tenant-compiling",
             Self::DoorLost { .. } => "door-lost",
+            Self::Untrusted => "untrusted",
             Self::InForce { .. } => "reload",
             Self::NextStart => "next-start",
             Self::Advice { .. } => "advice",
@@ -154,6 +155,7 @@ impl What<'_> {
             | Self::OverShare { .. }
             | Self::Withdrawn
             | Self::DoorLost { .. }
+            | Self::Untrusted
             | Self::TableUnprotected { .. }
             | Self::FilterUnwatched { .. }
             | Self::OpeningsUnread { .. }

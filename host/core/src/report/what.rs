@@ -385,6 +385,8 @@ pub enum What<'a> {
         /// The rule's first door, if this one is lost only because that one is not granted; none if this one is not granted.
         without: Option<Cow<'a, str>>,
     },
+    /// A rule of a tenant that goes on with what it had does not run any more: its module is not signed by a key that is trusted now.
+    Untrusted,
     /// A generation is in force.
     InForce {
         /// Its number.
