@@ -52,6 +52,7 @@ mod main_loop_event;
 pub mod observe;
 mod pace;
 pub mod role;
+pub mod rule;
 pub mod run;
 mod shell;
 

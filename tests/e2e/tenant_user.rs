@@ -83,7 +83,7 @@ fn number(user: &str) -> u32 {
 }
 
 /// Makes it this user's.
-fn give(path: &Path, user: &str) {
+pub(crate) fn give(path: &Path, user: &str) {
     let uid = number(user);
     chown(path, Some(uid), Some(uid)).expect("this is root");
 }
