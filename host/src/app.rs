@@ -185,7 +185,7 @@ impl App {
         match (config, generation) {
             (Some(config), Ok(generation)) => {
                 if self.take_journal(&config, state) {
-                    let plan = self.engine.plan(&config, numbers.as_ref());
+                    let plan = self.engine.plan(&config, numbers.as_ref()).with_modules(&generation);
                     self.apply(&config, plan, generation, &refused, is_asked).await;
                 }
             }

@@ -8,6 +8,7 @@ use postern_config::{Config, Door, DoorKind, Mistakes};
 use postern_core::{
     DoorId, DoorPolicy, DoorsTable, Durability, Grant, Longest, NetDoor, OrderLimits, Policy, RuleId, Width,
 };
+use postern_sandbox::Generation;
 
 use crate::origin::Numbers;
 
@@ -37,6 +38,14 @@ impl Plan {
         DoorsTable { number: self.table, doors: self.net_doors(), limits }
     }
 
+    /// The same for rules as they were loaded, so that reports can name their modules.
+    #[must_use]
+    pub(crate) fn with_modules(mut self, generation: &Generation) -> Self {
+        let modules = generation.rules.iter().map(|rule| (rule.id.clone(), rule.module()));
+        Arc::make_mut(&mut self.policy).modules = modules.collect();
+        self
+    }
+
     fn new(table: u32, config: &Config, numbered: Vec<(DoorId, &Door)>) -> Self {
         let by_name: HashMap<&str, DoorId> = numbered.iter().map(|(id, door)| (&*door.name, *id)).collect();
         let grants = config.rules.iter().map(|rule| {
@@ -61,6 +70,7 @@ impl Plan {
             doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
             longest: config.longest,
             max_openings: config.max_openings,
+            modules: HashMap::new(),
             tenants: config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.limits)).collect(),
         };
         Self {

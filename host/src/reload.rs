@@ -5,13 +5,14 @@
 
 mod pace;
 
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use postern_config::{Config, Mistake, Mistakes};
-use postern_core::{Observer, Phase, Release, Report, TenantId, What};
+use postern_config::{Config, Mistake, Mistakes, RuleFile};
+use postern_core::{ModuleDigest, ModuleSource, Observer, Phase, Release, Report, RuleId, TenantId, What};
 use postern_sandbox::{Generation, Loader, Runtime};
 use tokio::time::Instant;
 
@@ -195,6 +196,8 @@ impl Reloads {
         let is_kept = |tenant: &TenantId| refused.iter().any(|of| of.tenant == *tenant);
         let kept = config.rules.iter().filter(|rule| is_kept(&rule.id.tenant)).map(|rule| rule.number);
         self.origin.in_force(config, table, &kept.collect::<Vec<_>>());
+        let before = self.in_force.as_ref().map(|before| &*before.rules.generation);
+        report_loaded(&*self.observer, config, generation, before);
         let rules =
             Arc::new(RunningRules { rules: config.rules.clone(), generation: Arc::clone(generation) });
         let is_looking = self.in_force.as_ref().is_some_and(|rules| rules.is_looking);
@@ -296,6 +299,26 @@ impl Reloads {
         let work = move || drop(sender.send(MainLoopEvent::Withdrawn(origin.gone(&in_force.rules))));
         rules.look_at = Some(Instant::now() + WITHDRAWN);
         rules.is_looking = thread::Builder::new().name("looker".to_owned()).spawn(work).is_ok();
+    }
+}
+
+/// Reports which rules run a module of a file that they did not run before.
+fn report_loaded(
+    observer: &dyn Observer,
+    config: &Config,
+    generation: &Generation,
+    before: Option<&Generation>,
+) {
+    let modules = |of: &Generation| of.rules.iter().map(|rule| (rule.id.clone(), rule.module())).collect();
+    let before: HashMap<RuleId, ModuleDigest> = before.map(modules).unwrap_or_default();
+    let is_file = |rule: &&RuleFile| matches!(rule.module, ModuleSource::File(_));
+    let of_files: HashSet<&RuleId> = config.rules.iter().filter(is_file).map(|rule| &rule.id).collect();
+    for rule in generation.rules.iter().filter(|rule| of_files.contains(&rule.id)) {
+        let module = rule.module();
+        if before.get(&rule.id) != Some(&module) {
+            let what = What::Loaded { module, signer: rule.signer().map(Into::into) };
+            observer.report(&Report::of_rule(&rule.id, what));
+        }
     }
 }
 

@@ -70,7 +70,7 @@ impl Observer for Recorder {
             What::Stage { stage } => Outcome::Stage(*stage),
             What::TimedOut { stage } => Outcome::TimedOut { client: report.client.unwrap(), stage: *stage },
             What::Forgot { reason } => Outcome::Forgot(reason.to_string()),
-            What::Fault { detail, pause } => Outcome::Fault(detail.to_string(), *pause),
+            What::Fault { detail, pause, .. } => Outcome::Fault(detail.to_string(), *pause),
             // What is asked for comes by itself.
             What::Solved { .. } => return,
             What::OverShare { .. } => {
@@ -242,7 +242,7 @@ impl World {
                     let (door, client) = (report.door.as_deref().unwrap(), report.client.unwrap());
                     let rule = report.rule().map_or_else(|| "-".to_owned(), RuleId::to_string);
                     match &report.what {
-                        What::Opened { lasts } => self.tell(&format!("open {door} {client} {lasts:?}")),
+                        What::Opened { lasts, .. } => self.tell(&format!("open {door} {client} {lasts:?}")),
                         What::Closed { why } => self.tell(&format!("close {door} {client} {why:?}")),
                         other => self.tell(&format!("{rule} {door} {client} {other:?}")),
                     }

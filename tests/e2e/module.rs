@@ -111,6 +111,7 @@ fn a_rule_that_never_ends_is_stopped_and_hurts_no_other() {
     let daemon = setup.file("rules/knock.wasm", spin).start();
     lab.knock(CLIENT4, BY_HAND_STEPS);
     let fault = daemon.wait_for("fault", |_| true);
+    assert_eq!(fault.text("module").len(), 64, "{fault}");
     assert_eq!(fault.text("rule"), "spin", "{fault}");
     assert!(!fault.text("detail").is_empty(), "{fault}");
     lab.knock(CLIENT4, STEPS);

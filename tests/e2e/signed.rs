@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
+use postern_core::show_digest;
 use postern_tests::{CLIENT4, CLIENT6, Daemon, Entry, Lab, STRANGER4, Setup, Signer, skip};
+use sha2::{Digest as _, Sha256};
 
 use crate::command_user::has_users;
 use crate::module::{BY_HAND, BY_HAND_STEPS};
@@ -31,6 +33,11 @@ fn config(trusted: &[&Signer]) -> String {
         "interfaces = [\"eth0\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"60s\"\n[doors.web]\nguard = \"tcp/80\"\nfor = \"60s\"\n[tenants.signed]\nrules = \"signed\"\ntrust = [{}]\ngrant = {{ doors = [\"ssh\"], {grant} }}\n[tenants.free]\nrules = \"free\"\ngrant = {{ doors = [\"web\"], {grant} }}\n",
         keys.join(", ")
     )
+}
+
+/// As `sha256sum` writes it.
+fn sha256(bytes: &[u8]) -> String {
+    show_digest(&Sha256::digest(bytes).into())
 }
 
 fn is_of(tenant: &'static str) -> impl Fn(&Entry) -> bool {
@@ -118,13 +125,19 @@ fn opens_once_signed<'lab>(
 
     // The signature's file alone changes.
     expect_taken(&daemon, signature, trusted.sign(&module));
+    let loaded = daemon.wait_for("loaded", is_of("signed"));
+    assert_eq!((loaded.text("module"), loaded.text("signer")), (&*sha256(&module), &*trusted.public_key()));
     lab.knock(CLIENT6, BY_HAND_STEPS);
-    daemon.wait_for("open", is_of("signed"));
+    let open = daemon.wait_for("open", is_of("signed"));
+    assert_eq!(open.text("module"), sha256(&module));
 
     // Changed after signing: what was signed goes on.
     expect_refused(&daemon, "signed/knock.wasm", &changed, "one of them was changed");
     // Signed anew, by the older kind of signature.
+    let mark = daemon.log().mark();
     expect_taken(&daemon, signature, trusted.sign_as_before(&changed));
+    let loaded = daemon.wait_since(mark, "loaded", |_| true);
+    assert_eq!((loaded.text("tenant"), loaded.text("module")), ("signed", &*sha256(&changed)));
 
     // By another key, which then is trusted, and then again is not: what runs is judged anew each time.
     expect_refused(&daemon, signature, other.sign(&changed), "was made with the key 202020202020202");

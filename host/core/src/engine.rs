@@ -316,7 +316,9 @@ impl Engine {
     }
 
     fn answered(&mut self, receipt: Receipt, now: Moment) {
-        let Some(Awaited { key, purpose, rule }) = self.under_way.remove(receipt.serial) else { return };
+        let Some(Awaited { key, purpose, rule, module }) = self.under_way.remove(receipt.serial) else {
+            return;
+        };
         let opening = self.openings.find(key).cloned();
         // An answer to an older order changes nothing: the newest decides.
         let newest = opening.clone().filter(|opening| opening.newest_order == receipt.serial);
@@ -354,7 +356,8 @@ impl Engine {
                 if !keeps_time {
                     self.actions.push(Action::Note { key, lasts });
                 }
-                self.tell(key, rule, if is_new { What::Opened { lasts } } else { What::Extended { lasts } });
+                let what = if is_new { What::Opened { lasts, module } } else { What::Extended { lasts } };
+                self.tell(key, rule, what);
             }
             (purpose, Err(error)) => {
                 let (reason, detail) = (error.reason(), error.to_string().into());
@@ -475,7 +478,8 @@ impl Engine {
         self.last_serial += 1;
         let serial = self.last_serial;
         self.openings.change(key, |opening| opening.newest_order = serial);
-        self.under_way.insert(serial, Awaited { key, purpose, rule: rule.clone() });
+        let module = rule.as_ref().and_then(|rule| self.policy.modules.get(rule)).copied();
+        self.under_way.insert(serial, Awaited { key, purpose, rule: rule.clone(), module });
         let order = Order { serial, door: key.door, client: key.client, occurrence: key.occurrence, act };
         self.actions.push(Action::Order { order, rule });
     }

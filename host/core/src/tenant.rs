@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::door::DoorId;
 use crate::durability::Durability;
+use crate::module_digest::ModuleDigest;
 use crate::tenant_limits::TenantLimits;
 use crate::width::Width;
 
@@ -75,6 +76,8 @@ pub struct Policy {
     pub longest: Duration,
     /// Openings at once, all doors together; also the bound on orders under way.
     pub max_openings: usize,
+    /// Which module each rule runs, to be named in reports; nothing else depends on it.
+    pub modules: HashMap<RuleId, ModuleDigest>,
     /// What each tenant but the host may use.
     pub tenants: HashMap<TenantId, TenantLimits>,
 }

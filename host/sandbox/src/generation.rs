@@ -9,7 +9,7 @@ use postern_core::{
     TooManyOverlaps, WatchGrant,
 };
 
-use crate::code_source::CodeSource;
+use crate::code_source::{CodeSource, ModuleDigest};
 use crate::instance::{Instance, StartError};
 use crate::loader::{Loaded, LoadedModule, Loader, Module};
 use crate::problem::{Problem, ProblemKind};
@@ -69,6 +69,19 @@ impl LoadedRule {
             && self.limits == other.limits
     }
 
+    /// Which module it runs.
+    #[must_use]
+    pub fn module(&self) -> ModuleDigest {
+        self.module.digest
+    }
+
+    /// The key whose signature let its module be loaded, as [`FoundModule::signer`](crate::FoundModule::signer) has it; none if it needed
+    /// none.
+    #[must_use]
+    pub fn signer(&self) -> Option<&str> {
+        self.signer.as_deref()
+    }
+
     pub(crate) fn start(&self) -> Result<Instance, StartError> {
         let started = Instance::start(&self.module, &self.id, self.limits, &self.settings, &self.observer);
         started.map(|(instance, _)| instance)
@@ -99,9 +112,11 @@ impl ReadyRule {
             let module = modules.get(&(&spec.id.tenant, &spec.module)).cloned().unwrap_or(Err(None));
             if let (Some(same), Ok(module)) = (before.get(&spec.id), &module)
                 && same.rule.spec.as_deref() == Some(spec)
-                && Arc::ptr_eq(&same.rule.module, module)
+                && Arc::ptr_eq(&same.rule.module, &module.module)
             {
-                rules.push(same.clone());
+                let mut same = same.clone();
+                same.rule.signer.clone_from(&module.signer);
+                rules.push(same);
                 continue;
             }
             // Wasmtime is a large program, and what it runs comes from outside.

@@ -110,7 +110,7 @@ impl App {
             return Ok(Begun::refused(doors));
         }
         journal.into_iter().for_each(|journal| doors.use_journal(journal));
-        let plan = doors.plan(&config, numbers.as_ref());
+        let plan = doors.plan(&config, numbers.as_ref()).with_modules(&generation);
         // Ports that only an earlier configuration guarded are released when this one has not changed for a while.
         let release = ReleaseTimer::release(false);
         match apply_when_free(&mut signals.stop, &*observer, || doors.apply(&plan, release)).await {

@@ -93,13 +93,23 @@ fn own(what: &What<'_>) -> Fields {
             vec![("stage", Value::Unsigned((*stage).into()))]
         }
         What::Forgot { reason } => vec![("reason", text(reason))],
-        What::Opened { lasts } | What::Extended { lasts } | What::WouldOpen { lasts } => {
+        What::Opened { lasts, module } => {
+            let module = module.map(|module| ("module", Value::Module(module)));
+            std::iter::once(("lasts_s", Value::Float(lasts.as_secs_f64()))).chain(module).collect()
+        }
+        What::Extended { lasts } | What::WouldOpen { lasts } => {
             vec![("lasts_s", Value::Float(lasts.as_secs_f64()))]
+        }
+        What::Fault { detail, module, .. } => {
+            vec![("detail", text(detail)), ("module", Value::Module(*module))]
+        }
+        What::Loaded { module, signer } => {
+            let signer = signer.as_deref().map(|signer| ("signer", text(signer)));
+            std::iter::once(("module", Value::Module(*module))).chain(signer).collect()
         }
         What::Closed { why } => vec![("reason", text(reason(*why)))],
         What::Refused { reason, detail } => vec![("drop", text(reason.name())), ("detail", text(detail))],
         What::CommandRuns { line: detail }
-        | What::Fault { detail, .. }
         | What::CommandNotStarted { error: detail }
         | What::NotRecorded { detail }
         | What::OneTimeFailed { detail }

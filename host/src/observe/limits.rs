@@ -105,7 +105,7 @@ impl LineLimits {
             | What::Closed { .. }
             | What::WouldOpen { .. }
             | What::WouldClose => |limits| &limits.openings,
-            What::Withdrawn | What::Back | What::DoorLost { .. } | What::Untrusted => {
+            What::Withdrawn | What::Back | What::DoorLost { .. } | What::Untrusted | What::Loaded { .. } => {
                 |limits| &limits.rule_changes
             }
             What::Says { .. } => {

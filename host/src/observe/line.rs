@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use postern_core::{Severity, What};
+use postern_core::{ModuleDigest, Severity, What, show_digest};
 use postern_text::line;
 use serde_json::{Map, Value as Json};
 use tracing_subscriber::fmt::format::Writer;
@@ -10,6 +10,7 @@ use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::fields::NamedCounts;
 use super::lines::Format;
+use super::words::short;
 
 /// What a line says. Nothing in it is clean yet.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +34,8 @@ pub(super) enum Value {
     Signed(i64),
     Float(f64),
     Bool(bool),
+    /// Whole for programs, and as much as is needed to tell it from others for people.
+    Module(ModuleDigest),
     /// Numbers by name, for programs alone.
     Counts(NamedCounts),
     /// The same for each tenant.
@@ -74,6 +77,7 @@ impl Line {
                 Value::Signed(number) => (*number).into(),
                 Value::Float(number) => (*number).into(),
                 Value::Bool(value) => (*value).into(),
+                Value::Module(module) => show_digest(module).into(),
                 Value::Counts(counts) => object_of(counts),
                 Value::CountsByTenant(tenants) => tenants
                     .iter()
@@ -119,6 +123,7 @@ impl Value {
             Self::Signed(number) => number.to_string(),
             Self::Float(number) => format!("{number:?}"),
             Self::Bool(value) => value.to_string(),
+            Self::Module(module) => short(module),
             Self::Counts(_) | Self::CountsByTenant(_) => return None,
         })
     }

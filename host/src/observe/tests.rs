@@ -35,13 +35,14 @@ fn client() -> Client {
 #[test]
 fn a_line_looks_as_it_should() {
     let rule = ssh();
-    let opened = What::Opened { lasts: Duration::from_millis(30_002) };
+    let module = std::array::from_fn(|n| u8::try_from(n).unwrap());
+    let opened = What::Opened { lasts: Duration::from_millis(30_002), module: Some(module) };
     let report = Report { door: Some("ssh".into()), ..Report::of_rule(&rule, opened).with_client(client()) };
     let text = line(&report).render(Format::Text, false);
     let (_, text) = text.split_once(' ').unwrap();
     assert_eq!(
         text,
-        " INFO ssh is open for 192.0.2.7 for 30s event=\"open\" tenant=acme rule=\"a \\\"b\\\"\" door=\"ssh\" src=192.0.2.7 lasts_s=30.002 suppressed=0\n"
+        " INFO ssh is open for 192.0.2.7 for 30s event=\"open\" tenant=acme rule=\"a \\\"b\\\"\" door=\"ssh\" src=192.0.2.7 lasts_s=30.002 module=0001020304050607 suppressed=0\n"
     );
     let json = line(&report).render(Format::Json, true);
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
@@ -55,6 +56,7 @@ fn a_line_looks_as_it_should() {
         "door": "ssh",
         "src": "192.0.2.7",
         "lasts_s": 30.002,
+        "module": "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f",
         "suppressed": 0,
     });
     assert_eq!(json, expected);
@@ -162,7 +164,7 @@ fn with_text(text: &str) -> Vec<What<'_>> {
     let path = || Cow::Borrowed(Path::new(&*text));
     vec![
         What::Forgot { reason: text.clone() },
-        What::Fault { detail: text.clone(), pause: Duration::ZERO },
+        What::Fault { detail: text.clone(), pause: Duration::ZERO, module: [0; 32] },
         What::Says { severity: Severity::Warn, text: text.clone() },
         What::Refused { reason: DropReason::DoorFailed, detail: text.clone() },
         What::StuckOpen { detail: text.clone(), again_in: None },
@@ -269,7 +271,10 @@ fn what_is_not_severe_enough_is_counted_and_not_written() {
     let rule = ssh();
     let refused = |reason| Report::of_rule(&rule, What::Refused { reason, detail: "".into() });
     observers.report(&refused(DropReason::OpeningsFull));
-    observers.report(&Report::of_rule(&rule, What::Fault { detail: "".into(), pause: Duration::ZERO }));
+    observers.report(&Report::of_rule(
+        &rule,
+        What::Fault { detail: "".into(), pause: Duration::ZERO, module: [0; 32] },
+    ));
     observers.count_drops(None, DropReason::NotIp, 5);
     assert_eq!(*observers.log.0.lock().unwrap(), ["fault"]);
     let totals: Vec<_> = observers.counters.totals().collect();

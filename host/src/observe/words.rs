@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use postern_capture::Shown;
 use postern_core::{
-    Client, Direction, DropReason, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind, Unprotected,
-    What, Why,
+    Client, Direction, DropReason, ModuleDigest, PacketCounts, Phase, Report, RuleId, TenantId, ThreadKind,
+    Unprotected, What, Why, show_digest,
 };
 use postern_text::{clean, duration};
 
@@ -25,8 +25,8 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Forgot { reason } => format!("{rule}: {src} starts over: {reason}"),
         What::Solved { closes: false } => format!("{rule}: {src} knocked right"),
         What::Solved { closes: true } => format!("{rule}: {src} knocked right, to close"),
-        What::Fault { detail, pause } if pause.is_zero() => format!("{rule}: {detail}"),
-        What::Fault { detail, pause } => {
+        What::Fault { detail, pause, .. } if pause.is_zero() => format!("{rule}: {detail}"),
+        What::Fault { detail, pause, .. } => {
             format!("{rule}: {detail}; it rests for {}", duration::show(*pause))
         }
         What::OverShare { share } => {
@@ -40,7 +40,7 @@ pub(crate) fn words(report: &Report<'_>) -> String {
             )
         }
         What::Says { text, .. } => format!("{rule}: {}", clean(text, MAX_WRITTEN)),
-        What::Opened { lasts } => format!("{door} is open for {src} for {}", as_asked(*lasts)),
+        What::Opened { lasts, .. } => format!("{door} is open for {src} for {}", as_asked(*lasts)),
         What::Extended { lasts } => format!("{door} stays open for {src} for {}", as_asked(*lasts)),
         What::Closed { why } => format!("{door} is closed for {src}: {}", because(*why)),
         What::Refused { reason, detail } => {
@@ -87,6 +87,10 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Withdrawn => format!(
             "{rule} opens nothing any more: its file is gone, though the reload that takes it away is not in force yet"
         ),
+        What::Loaded { module, signer } => {
+            let signed = if signer.is_some() { ", which is signed" } else { "" };
+            format!("{rule} runs module {}{signed}", short(module))
+        }
         What::Untrusted => format!(
             "{rule} does not run any more: its module is not signed by a key that postern.toml trusts now"
         ),
@@ -292,6 +296,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::OneTimeFailed { .. }
         | What::Withdrawn
         | What::Untrusted
+        | What::Loaded { .. }
         | What::DoorLost { .. }
         | What::TenantRefused { .. }
         | What::TenantCompiling { .. }
@@ -299,6 +304,13 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::JournalFull => return what.name().into(),
     }
     .into()
+}
+
+/// Enough of a digest for people to tell modules apart.
+pub(super) fn short(module: &ModuleDigest) -> String {
+    let mut digits = show_digest(module);
+    digits.truncate(16);
+    digits
 }
 
 fn slow(phase: Phase, seconds: u64, detail: &str, may_overtake: Option<bool>) -> String {

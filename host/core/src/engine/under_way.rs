@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::Purpose;
 use super::tenant_counts::TenantCounts;
 use crate::door::{DoorId, OpeningKey};
+use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
 use crate::tenant::{RuleId, TenantId};
 
@@ -14,6 +15,8 @@ pub(super) struct Awaited {
     pub(super) key: OpeningKey,
     pub(super) purpose: Purpose,
     pub(super) rule: Option<RuleId>,
+    /// What the rule ran when this was ordered.
+    pub(super) module: Option<ModuleDigest>,
 }
 
 /// All of them.

@@ -89,6 +89,7 @@ impl What<'_> {
             Self::TenantCompiling { .. } => "tenant-compiling",
             Self::DoorLost { .. } => "door-lost",
             Self::Untrusted => "untrusted",
+            Self::Loaded { .. } => "loaded",
             Self::InForce { .. } => "reload",
             Self::NextStart => "next-start",
             Self::Advice { .. } => "advice",
@@ -188,6 +189,7 @@ impl What<'_> {
             | Self::Listening { direction: Direction::Incoming, .. }
             | Self::ListeningAgain { .. }
             | Self::TenantCompiling { .. }
+            | Self::Loaded { .. }
             | Self::InForce { .. }
             | Self::Hangup
             | Self::Ready { .. }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::action::Why;
 use crate::drop_reason::DropReason;
 use crate::knock::Direction;
+use crate::module_digest::ModuleDigest;
 use crate::tenant_limits::CpuShare;
 
 /// What happened. Texts in it are a rule's, the system's or a configuration's own, to be shown and nothing else.
@@ -43,6 +44,8 @@ pub enum What<'a> {
         detail: Cow<'a, str>,
         /// For how long it is not asked now.
         pause: Duration,
+        /// The module that it runs.
+        module: ModuleDigest,
     },
     /// A tenant's rules use more of a processor than its share: packets for them are dropped from now on, until they use less. The tenant's,
     /// and no single rule's.
@@ -63,6 +66,8 @@ pub enum What<'a> {
     Opened {
         /// From now.
         lasts: Duration,
+        /// The module that its rule ran when this was ordered; none if there was no such rule.
+        module: Option<ModuleDigest>,
     },
     /// An open door stays open longer.
     Extended {
@@ -387,6 +392,13 @@ pub enum What<'a> {
     },
     /// A rule of a tenant that goes on with what it had does not run any more: its module is not signed by a key that is trusted now.
     Untrusted,
+    /// A rule runs a module of a file that it did not run before.
+    Loaded {
+        /// Which.
+        module: ModuleDigest,
+        /// The key whose signature let it be loaded, as the configuration has it; none if it needed none.
+        signer: Option<Cow<'a, str>>,
+    },
     /// A generation is in force.
     InForce {
         /// Its number.

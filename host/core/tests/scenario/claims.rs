@@ -377,6 +377,7 @@ fn only_so_many_wait() {
         doors: HashMap::from([(DoorId(1), door)]),
         longest: Duration::from_secs(60),
         max_openings: 10_000,
+        modules: HashMap::new(),
         tenants: HashMap::new(),
     }));
     let judged = |n: u64| {

@@ -1,8 +1,63 @@
 //! Which verdicts count: those of the generation in force and, of the one before, what the rule may still do.
 
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
 use expect_test::expect;
+use postern_core::{
+    Act, Action, Again, Client, DoorId, DoorPolicy, Durability, Engine, Event, Grant, ModuleDigest, Moment,
+    OpenRequest, Order, Policy, Receipt, Request, RuleId, TenantId, What,
+};
 
 use crate::world::check;
+
+/// What an auditor reads is what opened the door, and not what has taken its place meanwhile.
+#[test]
+fn an_opening_names_the_module_that_its_rule_ran_when_it_was_ordered() {
+    const DOOR: DoorId = DoorId(1);
+    let rule = RuleId { tenant: TenantId::host(), name: "knock".into() };
+    let door = DoorPolicy {
+        name: "ssh".into(),
+        lasts: Duration::from_secs(10),
+        keeps_time: true,
+        durability: Durability::None,
+        again: Again::Extend,
+        prefixes: Vec::new(),
+        takes_links: false,
+    };
+    let policy = |module: Option<ModuleDigest>| {
+        Arc::new(Policy {
+            grants: HashMap::from([(rule.clone(), Grant { doors: vec![DOOR], ..Grant::default() })]),
+            doors: HashMap::from([(DOOR, door.clone())]),
+            longest: Duration::from_secs(60),
+            max_openings: 10,
+            modules: module.map(|module| (rule.clone(), module)).into_iter().collect(),
+            tenants: HashMap::new(),
+        })
+    };
+    let now = Moment::default();
+    let mut engine = Engine::new(policy(Some([1; 32])));
+    let mut opens = |client: &str, generation, changed: Option<Arc<Policy>>| {
+        let source: Client = client.parse().unwrap();
+        let request = Request::Open(vec![OpenRequest::default()]);
+        let actions = engine.handle(Event::Judged { rule: rule.clone(), generation, source, request }, now);
+        let [Action::Order { order: Order { serial, act: Act::Open(_), .. }, .. }] = actions[..] else {
+            panic!("{actions:?}")
+        };
+        changed.map(|policy| engine.handle(Event::PolicyChanged(policy), now));
+        let receipt = Event::Answered(Receipt { serial, outcome: Ok(()) });
+        let told = engine.handle(receipt, now).into_iter().find_map(|action| match action {
+            Action::Tell(report) => Some(report.what),
+            _ => None,
+        });
+        let Some(What::Opened { module, .. }) = told else { panic!("{told:?}") };
+        module
+    };
+    assert_eq!(opens("192.0.2.1", 1, Some(policy(Some([2; 32])))), Some([1; 32]));
+    assert_eq!(opens("192.0.2.2", 2, Some(policy(None))), Some([2; 32]));
+    assert_eq!(opens("192.0.2.3", 3, None), None);
+}
 
 #[test]
 fn a_verdict_of_the_generation_before_counts_for_what_the_rule_may_do_in_both() {

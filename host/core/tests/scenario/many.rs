@@ -40,6 +40,7 @@ fn policy(doors: &[(DoorId, &str, bool)]) -> Arc<Policy> {
         doors: doors.iter().map(door).collect(),
         longest: Duration::from_secs(3600),
         max_openings: 1 << 20,
+        modules: HashMap::new(),
         tenants: HashMap::new(),
     })
 }

@@ -33,6 +33,7 @@ fn policy() -> Policy {
         doors: HashMap::from([(SSH, door("ssh")), (WEB, door("web"))]),
         longest: Duration::from_secs(3600),
         max_openings: 8,
+        modules: HashMap::new(),
         tenants: HashMap::new(),
     }
 }

@@ -126,6 +126,7 @@ fn policy() -> Policy {
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
+        modules: HashMap::new(),
         tenants: HashMap::new(),
     }
 }
@@ -333,7 +334,7 @@ impl World {
                 }
                 Action::Tell(report) => {
                     let what = match &report.what {
-                        What::Opened { lasts } => format!("opened {lasts:?}"),
+                        What::Opened { lasts, .. } => format!("opened {lasts:?}"),
                         What::Extended { lasts } => format!("extended {lasts:?}"),
                         What::Closed { why } => format!("closed {why:?}"),
                         What::Refused { reason, detail } => format!("refused {reason} {detail}"),

@@ -72,6 +72,7 @@ impl Plan {
             doors: ids.iter().map(|(door, id)| (*id, door_policy(*door, setup))).collect::<HashMap<_, _>>(),
             longest: LONGEST,
             max_openings: MAX_OPENINGS,
+            modules: HashMap::new(),
             tenants: HashMap::new(),
         };
         Self { policy: Arc::new(policy), setup, ids }

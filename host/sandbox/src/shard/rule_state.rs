@@ -85,7 +85,7 @@ impl RuleState {
             Ok(Verdict::Close { requests, remember }) => {
                 (Some(Outcome::Asks(Request::Close(requests))), remember)
             }
-            Err(error) => return Judged::only(self.fault(&error, now)),
+            Err(error) => return Judged::only(self.fault(rule, &error, now)),
         };
         let Some(progress) = progress else {
             memories.forget(self.memory, client);
@@ -116,8 +116,9 @@ impl RuleState {
         Ok(verdict?)
     }
 
-    fn fault(&mut self, error: &StartError, now: Moment) -> Outcome {
-        Outcome::Happened(What::Fault { detail: error.to_string().into(), pause: self.backoff.fault(now) })
+    fn fault(&mut self, rule: &LoadedRule, error: &StartError, now: Moment) -> Outcome {
+        let (detail, pause) = (error.to_string().into(), self.backoff.fault(now));
+        Outcome::Happened(What::Fault { detail, pause, module: rule.module() })
     }
 }
 
