@@ -22,6 +22,7 @@ const POSTERN_TOML: &str = r#"
     open = ["/bin/sh", "-c", "secret"]
     [tenants.web]
     rules = "web"
+    trust = ["RWQduMB8KoiXconVcktOO0hqlj/IUQlNTgOWDuiDhfzpkMqhsiwZ9K/5"]
     [tenants.web.grant]
     watch = ["tcp/7000-7999", "icmp/8"]
     interfaces = ["eth0"]
@@ -61,9 +62,9 @@ fn read(text: &str) -> Result<GrantFile, String> {
 /// All that a file says.
 fn parts(file: &GrantFile) -> impl PartialEq + std::fmt::Debug + use<> {
     let GrantFile { tenant, doors, longest, trust } = file.clone();
-    let Tenant { id, rules_dir, grant, is_trial, ceilings, limits, user, .. } = tenant;
+    let Tenant { id, rules_dir, grant, is_trial, ceilings, limits, user, trusted_keys, .. } = tenant;
     let user = user.map(|user| (user.name, user.uid, user.gid));
-    (id, rules_dir, grant, is_trial, ceilings, limits, user, doors, longest, trust)
+    (id, rules_dir, grant, is_trial, ceilings, limits, user, trusted_keys, doors, longest, trust)
 }
 
 #[test]
@@ -84,6 +85,7 @@ fn it_has_what_is_the_tenants_own_and_nothing_else() {
         [tenants.web]
         rules = "/etc/postern/web"
         trial = false
+        trust = ["RWQduMB8KoiXconVcktOO0hqlj/IUQlNTgOWDuiDhfzpkMqhsiwZ9K/5"]
 
         [tenants.web.grant]
         watch = ["tcp/7000-7999", "icmp/8"]
@@ -129,7 +131,7 @@ fn a_file_that_a_person_wrote_has_its_mistakes_told() {
             /run/postern/tenants/web.toml:12: tenants.web.grant.interfaces[2]: "any" is all interfaces; leave out the others, or it
             /run/postern/tenants/web.toml:12: tenants.web.grant.interfaces[1]: `eth0` is named twice
             /run/postern/tenants/web.toml:11: tenants.web.grant.doors[1]: there is no door `ssh`; there are web
-            /run/postern/tenants/web.toml:9: tenants.web.rule: no such key; there are rules, trial, grant, memory, limits, user
+            /run/postern/tenants/web.toml:9: tenants.web.rule: no such key; there are rules, trial, grant, memory, limits, user, trust
             /run/postern/tenants/web.toml:1: strict: no such key; there are strict_modes, limits, doors, tenants
         "#]],
     );

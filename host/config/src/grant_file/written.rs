@@ -6,6 +6,7 @@ use postern_core::{ANY_INTERFACE, Bounds, RuleLimits, TenantLimits, WatchGrant};
 use postern_text::duration;
 
 use super::{GrantFile, GrantedDoor};
+use crate::module_signature::TrustedKey;
 use crate::tenant::{GrantedInterfaces, TenantCeilings, TenantGrant};
 use crate::trust::Trust;
 use crate::values::show_size;
@@ -42,6 +43,9 @@ impl GrantFile {
             text.quoted("user", &user.name);
         }
         text.value("trial", tenant.is_trial);
+        if let Some(keys) = &tenant.trusted_keys {
+            text.list("trust", &keys.iter().map(TrustedKey::text).collect::<Vec<_>>());
+        }
 
         text.table(&format!("tenants.{id}.grant"));
         text.list("watch", ports);
