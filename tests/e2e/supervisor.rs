@@ -116,12 +116,14 @@ fn while_the_supervisor_stands_still_doors_open_and_close_on_time() {
 /// Both doors open once and close again.
 #[track_caller]
 fn while_still(daemon: &Daemon<'_>, lab: &Lab, dir: &Path) {
-    let mark = daemon.log().mark();
     let knocked = Instant::now();
     lab.knock(CLIENT6, STEPS);
     lab.knock(CLIENT6, "7001/udp");
+    // A client whose first packet came too soon tries again after a second, and the lamp is out by then.
     assert!(lab.tcp_connects(CLIENT6, 22, SOON), "the port is opened");
-    eventually("the lamp is lit", || (ran(dir).len() == 1).then_some(()));
+    eventually("the lamp is lit", || (!ran(dir).is_empty()).then_some(()));
+    // What was said before it stood still has been read by now.
+    let mark = daemon.log().mark();
     eventually("the lamp is put out", || (ran(dir).len() == 2).then_some(()));
     assert_eq!(ran(dir), [format!("on {CLIENT6}"), format!("off {CLIENT6}")]);
     let lasted = knocked.elapsed();
