@@ -113,10 +113,11 @@ impl Shard {
         }
         let of_tenants = bounds_of_tenants(generation, *shards);
         evicted += memories.set_ceiling(part(generation.memory, *shards), &of_tenants);
+        // As many as there were at most, so that none must go.
         self.instances = instances(&self.generation, self.shards);
         for (n, (rule, state)) in self.generation.rules.iter().zip(&self.states).enumerate() {
             if state.instance.is_some() {
-                self.instances.add(rule.tenant, n, rule.limits.memory);
+                self.instances.add(rule.tenant, n);
             }
         }
         evicted
@@ -183,9 +184,8 @@ impl Shard {
             });
             match (had_instance, states[rule].instance.is_some()) {
                 (false, true) => {
-                    instances.add(loaded.tenant, rule, loaded.limits.memory);
-                    while let Some(rule) = instances.next_to_go(loaded.tenant) {
-                        states[rule].instance = None;
+                    if let Some(gone) = instances.add(loaded.tenant, rule) {
+                        states[gone].instance = None;
                     }
                 }
                 // One that faults or is in back-off must not cost others theirs.
@@ -306,5 +306,5 @@ fn bounds_of_tenants(generation: &Generation, shards: usize) -> HashMap<TenantId
 
 /// No instance of these rules yet.
 fn instances(generation: &Generation, shards: usize) -> Instances {
-    Instances::new(shards, generation.tenants.iter().map(|tenant| tenant.is_bounded))
+    Instances::new(shards, generation.tenants.len())
 }
