@@ -1,14 +1,20 @@
 //! Ceilings: what no rule of an owner can go beyond.
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use postern_core::{Bounds, RuleLimits};
 
-use crate::rule_file::{CPU, INSTANCE_MEMORY};
-use crate::rule_folder::MAX_RULES;
 use crate::table::Table;
 
 const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// CPU time of a call.
+pub(crate) const CPU: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(100);
+/// Bytes of an instance.
+pub(crate) const INSTANCE_MEMORY: RangeInclusive<usize> = 64 << 10..=256 << 20;
+/// Most rule files of one owner.
+pub(crate) const MAX_RULES: usize = 65_536;
 
 /// What no rule of an owner can go beyond.
 #[derive(Clone, Copy, Debug)]

@@ -1,7 +1,6 @@
 //! RuleFile: one knock profile as its file describes it.
 
 use std::mem;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,17 +11,12 @@ use postern_core::{
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
-use crate::ceilings::Ceilings;
+use crate::ceilings::{CPU, Ceilings, INSTANCE_MEMORY};
 use crate::door::prefixes;
 use crate::memory;
 use crate::name::{NAME_RULE, is_name};
 use crate::settings_places::SettingsPlaces;
 use crate::table::{At, Table, TomlSource, ValuePlace};
-
-/// CPU time of a call.
-pub(crate) const CPU: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(100);
-/// Bytes of an instance.
-pub(crate) const INSTANCE_MEMORY: RangeInclusive<usize> = 64 << 10..=256 << 20;
 
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug, Serialize, Deserialize)]

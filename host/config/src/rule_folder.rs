@@ -19,8 +19,6 @@ use crate::tenant_files::{FolderBounds, RuleText, TenantFiles, TenantFolder, Unr
 use crate::tenant_user::TenantUser;
 use crate::trust::{OpenError, Trust};
 
-/// Most rule files of one owner.
-pub(crate) const MAX_RULES: usize = FolderBounds::LARGEST.files;
 /// Tenants whose folders are read at once.
 const MOST_AT_ONCE: usize = 16;
 

@@ -13,6 +13,7 @@ use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use crate::ceilings::MAX_RULES;
 use crate::folder_files::FolderFiles;
 use crate::tenant_user::TenantUser;
 use crate::trust::{OpenError, Trust};
@@ -55,7 +56,7 @@ pub struct FolderBounds {
 
 impl FolderBounds {
     /// No folder may have more.
-    pub const LARGEST: Self = Self { files: 65_536, bytes: 64 << 20 };
+    pub const LARGEST: Self = Self { files: MAX_RULES, bytes: 64 << 20 };
 }
 
 /// A rule file as it was read.

@@ -9,7 +9,6 @@ mod others;
 mod owners;
 mod records;
 mod request_rates;
-mod tenant_counts;
 mod under_way;
 
 use std::collections::{HashMap, HashSet};
@@ -33,7 +32,6 @@ use generation::{Asked, Asker};
 use granted::Refusal;
 use records::Records;
 use request_rates::RequestRates;
-pub(crate) use tenant_counts::TenantCounts;
 use under_way::{Awaited, UnderWay};
 
 /// The pause before the second try to close a door; it doubles with each.

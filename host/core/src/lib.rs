@@ -17,6 +17,7 @@ mod watch_grant;
 
 // Which rules are called, and with what.
 mod backoff;
+mod bounds;
 mod copies;
 mod dispatch;
 mod memory;
@@ -50,11 +51,13 @@ mod once;
 mod openings;
 mod report;
 mod tenant;
+mod tenant_counts;
 mod tenant_limits;
 mod width;
 
 pub use action::{Action, Why};
 pub use backoff::Backoff;
+pub use bounds::Bounds;
 pub use claim::{Claim, ClaimError, ClaimKind};
 pub use client::{Client, NotAClient};
 pub use command_door::{CommandDoor, KNOCKD_DAEMON_VAR, PLACEHOLDERS, ShellDoor};
@@ -76,7 +79,7 @@ pub use knock::{
 };
 pub use likeness::Likeness;
 pub use listing::{ListedOpening, Listing};
-pub use memory::{Bounds, HashedClient, Memories, MemoryId, Remembered};
+pub use memory::{HashedClient, Memories, MemoryId, Remembered};
 pub use module_digest::{ModuleDigest, show_digest};
 pub use moment::Moment;
 pub use net_door::{

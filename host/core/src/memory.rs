@@ -1,6 +1,5 @@
 //! Memory: what is kept of each client between two knocks of one rule, bounded and expiring.
 
-mod bounds;
 mod client;
 mod order;
 mod slots;
@@ -12,12 +11,12 @@ use std::net::IpAddr;
 
 use hashbrown::HashTable;
 
-pub use self::bounds::Bounds;
 use self::client::ClientHasher;
 pub use self::client::HashedClient;
 use self::order::{Class, EvictionOrder};
 use self::slots::{Bytes, ClientSlot, ENTRY_OVERHEAD, Slots};
 use self::tenants::Tenants;
+use crate::bounds::Bounds;
 use crate::knock::Timestamp;
 use crate::tenant::TenantId;
 use crate::verdict::Progress;

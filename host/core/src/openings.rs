@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::action::Why;
 use crate::client::Client;
 use crate::door::{DoorId, OpeningKey};
-use crate::engine::TenantCounts;
 use crate::moment::Moment;
 use crate::tenant::{RuleId, TenantId};
+use crate::tenant_counts::TenantCounts;
 
 /// One door open for one client until a time.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::memory::Bounds;
+use crate::bounds::Bounds;
 use crate::tenant::RuleId;
 use crate::tenant_limits::CpuShare;
 use crate::watch_grant::WatchGrant;

@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::memory::Bounds;
+use crate::bounds::Bounds;
 
 /// How much a tenant may use, all its rules together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -14,7 +14,8 @@ use crate::instance::{Instance, StartError};
 use crate::loader::{Loaded, LoadedModule, Loader, Module};
 use crate::problem::{Problem, ProblemKind};
 use crate::runtime::Runtime;
-use crate::tenant_part::{MeteredShare, ShareOwner, TenantPart};
+use crate::share_owner::ShareOwner;
+use crate::tenant_part::{MeteredShare, TenantPart};
 
 /// One immutable set of loaded rules.
 pub struct Generation {

@@ -46,6 +46,7 @@ mod generation;
 mod probe;
 mod problem;
 mod shard;
+mod share_owner;
 mod tenant_part;
 mod worker;
 

@@ -19,8 +19,8 @@ use wasmtime::Engine;
 
 use crate::engine::engine;
 use crate::setup_error::SetupError;
+use crate::share_owner::ShareOwner;
 use crate::stopwatch::Stopwatch;
-use crate::tenant_part::ShareOwner;
 
 /// How often a running rule is checked.
 const TICK: Duration = Duration::from_millis(1);

@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Admission, Bounds, CpuMeter, CpuPace, CpuShare, DropReason, Moment, Observer, Report, RuleId, Scope,
-    TenantId, TenantLimits, What,
+    Admission, Bounds, CpuMeter, CpuPace, CpuShare, DropReason, Moment, Observer, Report, Scope, TenantId,
+    TenantLimits, What,
 };
 
 use crate::runtime::Runtime;
+use crate::share_owner::ShareOwner;
 use crate::stopwatch::SHORT;
 
 /// A tenant with limits or with rules.
@@ -23,17 +24,6 @@ pub(crate) struct TenantPart {
     pub(crate) share: Option<Arc<MeteredShare>>,
     /// Of its rules on trial.
     pub(crate) share_on_trial: Option<Arc<MeteredShare>>,
-}
-
-/// Whose share it is.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum ShareOwner {
-    /// All rules of a tenant that open doors.
-    Tenant(TenantId),
-    /// All rules of a tenant that are on trial.
-    OnTrial(TenantId),
-    /// A single rule.
-    Rule(RuleId),
 }
 
 /// A share of a processor, and what was used of it.

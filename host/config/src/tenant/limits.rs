@@ -7,9 +7,8 @@ use postern_core::{CpuShare, MAX_PER_RULE, MAX_TOKENS, RuleLimits, TenantLimits}
 use serde::{Deserialize, Serialize};
 
 use super::Machine;
+use crate::ceilings::{CPU, INSTANCE_MEMORY, MAX_RULES};
 use crate::memory;
-use crate::rule_file::{CPU, INSTANCE_MEMORY};
-use crate::rule_folder::MAX_RULES;
 use crate::table::Table;
 
 const RULES: usize = 32;

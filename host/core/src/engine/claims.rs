@@ -6,7 +6,6 @@
 use std::collections::BTreeMap;
 
 use super::generation::{Asked, Asker};
-use super::tenant_counts::TenantCounts;
 use super::{Engine, LONGEST_WAIT};
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
@@ -15,6 +14,7 @@ use crate::drop_reason::DropReason;
 use crate::moment::Moment;
 use crate::report::What;
 use crate::tenant::{RuleId, TenantId};
+use crate::tenant_counts::TenantCounts;
 use crate::verdict::OpenRequest;
 
 /// Openings that wait for the answer of a claim, all rules together. A tenant has its part of it to itself: others may be waiting in all

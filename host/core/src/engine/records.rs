@@ -8,7 +8,6 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::generation::{Asked, Asker};
-use super::tenant_counts::TenantCounts;
 use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
 use crate::action::Action;
 use crate::door::{Act, OpeningKey};
@@ -18,6 +17,7 @@ use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, UnheardClose};
 use crate::report::{Report, What};
 use crate::tenant::{RuleId, TenantId};
+use crate::tenant_counts::TenantCounts;
 use crate::verdict::OpenRequest;
 
 /// Records that have no answer yet, by number. Some are of openings that are not wanted any more.

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::Purpose;
-use super::tenant_counts::TenantCounts;
 use crate::door::{DoorId, OpeningKey};
 use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
 use crate::tenant::{RuleId, TenantId};
+use crate::tenant_counts::TenantCounts;
 
 /// An order that has no answer yet.
 #[derive(Debug)]

@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::Bounds;
 use super::usage::Usage;
+use crate::bounds::Bounds;
 use crate::tenant::TenantId;
 
 /// A tenant without bounds, as the host is, is promised such a part at least, before all promises are lowered to what there is.

@@ -1,4 +1,4 @@
-//! Bounds: how much may be remembered of clients, and how much is.
+//! Bounds: how much may be remembered of clients.
 
 use serde::{Deserialize, Serialize};
 
@@ -24,18 +24,18 @@ impl Bounds {
         Self { entries: self.entries.min(other.entries), bytes: self.bytes.min(other.bytes) }
     }
 
-    pub(super) const NOTHING: Self = Self { entries: 0, bytes: 0 };
+    pub(crate) const NOTHING: Self = Self { entries: 0, bytes: 0 };
 
     /// Whether so much is within these bounds.
-    pub(super) const fn hold(self, used: Self) -> bool {
+    pub(crate) const fn hold(self, used: Self) -> bool {
         used.entries <= self.entries && used.bytes <= self.bytes
     }
 
-    pub(super) const fn plus(self, more: Self) -> Self {
+    pub(crate) const fn plus(self, more: Self) -> Self {
         Self { entries: self.entries + more.entries, bytes: self.bytes + more.bytes }
     }
 
-    pub(super) const fn minus(self, less: Self) -> Self {
+    pub(crate) const fn minus(self, less: Self) -> Self {
         Self { entries: self.entries - less.entries, bytes: self.bytes - less.bytes }
     }
 }
