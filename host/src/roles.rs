@@ -6,6 +6,8 @@ pub mod doorman;
 pub(crate) mod engine;
 mod engine_messages;
 mod files_notices;
+mod module_answers;
+mod permits;
 mod process;
 mod reading_messages;
 mod reading_service;

@@ -4,23 +4,22 @@
 //! outlives engines, so no number is ever given twice, and what hangs while one engine asks for it is known to the next.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::File;
-use std::io::{self, Seek as _, Write as _};
+use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_config::{Config, OneTime};
 use postern_link::{Reply, Talk, serve};
-use postern_sandbox::{Artifact, ArtifactCode, CodeSource, FoundModule, LoadError, ModuleDigest};
+use postern_sandbox::{CodeSource, FoundModule, LoadError, ModuleDigest};
 use postern_text::panic::PastPanic;
-use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::config_table::{ConfigTable, TableHolders};
 use super::files_notices::FilesNotices;
+use super::module_answers::with_code;
+use super::permits::{Permit, Permits};
 use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
 use super::rule_numbers::RuleNumbers;
 use crate::origin::{
@@ -487,67 +486,8 @@ fn merged(mut ranges: Vec<(u32, u32)>) -> Vec<(u32, u32)> {
     ranges
 }
 
-/// How many do something at once.
-#[derive(Clone, Default)]
-struct Permits(Arc<AtomicUsize>);
-
-/// The right to do it, until this is gone.
-struct Permit(Permits);
-
-impl Permits {
-    /// None if as many as `most` have one.
-    fn take(&self, most: usize) -> Option<Permit> {
-        let more = |count| (count < most).then_some(count + 1);
-        self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok()?;
-        Some(Permit(self.clone()))
-    }
-}
-
-impl Drop for Permit {
-    fn drop(&mut self) {
-        let Self(Permits(count)) = self;
-        count.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
-impl From<LoadError> for ModuleAnswer {
-    fn from(error: LoadError) -> Self {
-        match error {
-            LoadError::Read(error) => match error.raw_os_error() {
-                Some(number) => Self::Os(number),
-                None => Self::Unfit(format!("cannot be read: {error}")),
-            },
-            LoadError::File(what) => Self::Unfit(what),
-            LoadError::Distrusted { path, what } => Self::Distrusted { path, what },
-            LoadError::Overtaken => Self::Overtaken,
-            LoadError::Compiling => Self::Compiling,
-            other => Self::Refused { what: other.to_string(), remedy: other.remedy() },
-        }
-    }
-}
-
-/// The code of a module, and a descriptor of it.
-fn with_code(
-    digest: ModuleDigest,
-    Artifact { kind, code }: Artifact,
-) -> Result<(ModuleAnswer, Option<OwnedFd>), LoadError> {
-    let file = match code {
-        ArtifactCode::File(file) => file.into(),
-        ArtifactCode::Bytes(bytes) => in_memory(&bytes).map_err(LoadError::Read)?,
-    };
-    Ok((ModuleAnswer::Code { digest, kind: kind.number() }, Some(file)))
-}
-
 fn unknown() -> ReadingAnswer {
     ReadingAnswer::Refused("there is a newer configuration".to_owned())
-}
-
-/// A descriptor of these bytes.
-fn in_memory(bytes: &[u8]) -> io::Result<OwnedFd> {
-    let mut file = File::from(memfd_create("module", MemfdFlags::CLOEXEC)?);
-    file.write_all(bytes)?;
-    file.rewind()?;
-    Ok(file.into())
 }
 
 #[cfg(test)]

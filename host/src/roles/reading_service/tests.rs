@@ -1,7 +1,8 @@
 //! Both ends in one process: what an engine makes of what the supervisor reads, beside what it would make of the files itself.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::path::Path;
 use std::sync::Condvar;
 use std::time::Instant;
@@ -14,7 +15,7 @@ use postern_config::{
     Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, TenantFiles, Trust,
 };
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, Observer, RuleId, TenantId};
-use postern_sandbox::{Compiler, Loader, Runtime};
+use postern_sandbox::{Artifact, Compiler, Loader, Runtime};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
