@@ -59,7 +59,13 @@ pub(crate) fn read_modules(
     let (mut found, mut compiling) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];
-        if matches!(&what, ProblemKind::Module(error) if matches!(**error, LoadError::Compiling)) {
+        // A tenant whose modules were not waited for has made no mistake by that.
+        let is_late = |error: &LoadError| match error {
+            LoadError::Compiling => true,
+            LoadError::Overtaken => !rule.id.tenant.is_host(),
+            _ => false,
+        };
+        if matches!(&what, ProblemKind::Module(error) if is_late(error)) {
             compiling.insert(rule.id.tenant.clone());
             continue;
         }

@@ -47,6 +47,10 @@ pub(crate) type Loaded = Result<LoadedModule, Option<Arc<LoadError>>>;
 /// A module of an owner of rules.
 type OwnedModule<'a> = (&'a TenantId, &'a ModuleSource);
 
+/// Threads that load modules, or as many as there are processors. Most of them wait for compilers, whose number is bounded elsewhere; so one owner's
+/// modules that compile for long keep no thread from others'.
+const MOST_LOADERS: usize = 16;
+
 /// Loads modules, each distinct one once.
 pub struct Loader {
     runtime: Runtime,
@@ -91,7 +95,9 @@ impl Loader {
         }
         let mut wanted: Vec<_> = first_rules.into_iter().collect();
         wanted.sort_by_key(|(_, rule)| *rule);
-        let workers = thread::available_parallelism().map_or(1, usize::from).min(wanted.len());
+        let wanted = in_turn(wanted);
+        let processors = thread::available_parallelism().map_or(1, usize::from);
+        let workers = MOST_LOADERS.max(processors).min(wanted.len());
         let (wanted, loaded) = (Mutex::new(wanted.into_iter()), Mutex::new(HashMap::new()));
         let next = || wanted.lock().past_panic().next();
         let work = || {
@@ -169,6 +175,23 @@ impl Loader {
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().past_panic()
     }
+}
+
+/// The same in another order: the first of each owner, then the second of each, and so on.
+fn in_turn(wanted: Vec<(OwnedModule<'_>, usize)>) -> Vec<(OwnedModule<'_>, usize)> {
+    let mut before: HashMap<&TenantId, usize> = HashMap::new();
+    let mut turns: Vec<_> = wanted
+        .into_iter()
+        .map(|entry| {
+            let ((owner, _), _) = entry;
+            let turn = before.entry(owner).or_default();
+            *turn += 1;
+            (*turn, entry)
+        })
+        .collect();
+    // Stable: owners keep their order.
+    turns.sort_by_key(|(turn, _)| *turn);
+    turns.into_iter().map(|(_, entry)| entry).collect()
 }
 
 /// Why compiled code is no module, with everything that led to it.

@@ -16,7 +16,7 @@ const LOOK: Duration = Duration::from_millis(100);
 /// For how long a job goes on that only overtaken loads wanted: a newer one may be about to ask for the same.
 const GRACE: Duration = Duration::from_secs(2);
 /// Most jobs of one owner that nobody waits for, and most results that nobody has asked for again.
-const MOST_LATE: usize = 64;
+const MOST_LATE: usize = 8;
 const MOST_RESULTS: usize = 256;
 
 /// Whether a load was overtaken.

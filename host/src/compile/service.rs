@@ -27,8 +27,9 @@ const CACHE_DIR: &str = "/var/cache/postern";
 /// Modules that ended their compilers and are not tried again, by the daemon that has seen it.
 const MOST_FATAL: usize = 256;
 
-/// How long a configuration waits for the modules of tenants, once the first of them is to be compiled: then everybody else goes on without.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a configuration waits for the modules of tenants, once the first of them is to be compiled: then everybody else goes on without. It
+/// is shorter than what the next reload waits before it overtakes this one.
+const PATIENCE: Duration = Duration::from_millis(800);
 
 /// Gets modules compiled, and keeps what comes of it.
 pub struct CompileService {
