@@ -18,6 +18,9 @@ use crate::name::{NAME_RULE, is_name};
 use crate::settings_places::SettingsPlaces;
 use crate::table::{At, Table, TomlSource, ValuePlace};
 
+/// Most doors of a rule, and most interfaces.
+const MOST_NAMES: usize = 64;
+
 /// One knock profile: a module, its settings, and the doors it may open.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct RuleFile {
@@ -243,7 +246,8 @@ impl RuleFile {
         if table.has("door") && table.has("doors") {
             table.mistake(&start, "both door and doors; write one of them");
         }
-        let doors = table.texts("door").or_else(|| table.texts("doors")).unwrap_or_default();
+        let doors =
+            table.texts("door").or_else(|| table.texts_up_to("doors", MOST_NAMES)).unwrap_or_default();
         if doors.is_empty() && !table.has("door") && !table.has("doors") {
             table.mistake(&start, "no door; say which one the rule may open: door = \"ssh\"");
         }
@@ -255,7 +259,7 @@ impl RuleFile {
         let prefixes = prefixes(&table).unwrap_or_default();
         let prefixes_place = table.place_of("prefixes");
         let group = table.text("group").map_or(stem, |at| at.value).into();
-        let interfaces = table.texts("interfaces").unwrap_or_default();
+        let interfaces = table.texts_up_to("interfaces", MOST_NAMES).unwrap_or_default();
         let is_trial = table.flag("trial").unwrap_or(false);
         let bounds = memory::of_a_rule(&table, tenant, ceilings.memory);
         let (limits, share) = Self::limits(tenant, &table, ceilings.instance);
@@ -323,6 +327,12 @@ impl RuleFile {
         let memory = memory.map(|at| usize::try_from(at.value).unwrap_or(usize::MAX));
         let cpu = cpu.map_or(default.cpu, |at| at.value);
         let limits = RuleLimits { cpu, memory: memory.unwrap_or(default.memory) };
-        (limits, share.map_or(CpuShare::DEFAULT, CpuShare::percent))
+        let share = match share {
+            None => CpuShare::DEFAULT,
+            // A whole processor is what a worker has.
+            Some(100) => CpuShare::UNLIMITED,
+            Some(percent) => CpuShare::percent(percent),
+        };
+        (limits, share)
     }
 }
