@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::mem;
 use std::sync::Arc;
 
-use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile};
+use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile, first_of};
 use postern_core::{RuleId, TenantId};
 use postern_sandbox::{Generation, Loader, ReadyRule};
 
@@ -73,7 +73,9 @@ pub(crate) fn assemble(
         if tenant.is_host() {
             mistakes.extend(found);
         } else {
-            mistakes_of_tenants.entry(tenant).or_default().extend(found);
+            let of_tenant = mistakes_of_tenants.entry(tenant).or_default();
+            of_tenant.extend(found);
+            *of_tenant = first_of(mem::take(of_tenant));
         }
     }
     let mut parts: Parts = vec![(TenantId::host(), Vec::new())];

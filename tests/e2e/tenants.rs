@@ -2,9 +2,13 @@
 
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::thread;
+use std::time::Duration;
 
-use postern_tests::{CLIENT4, CLIENT6, Daemon, Entry, Lab, SERVER4, STRANGER4, Setup, frame};
+use postern_tests::{CLIENT4, CLIENT6, Daemon, Entry, Lab, SERVER4, STRANGER4, Setup, eventually, frame};
 
+use crate::compiling::endless;
+use crate::strangers::while_beside;
 use crate::{SOON, STEPS, posternd};
 
 /// Two tenants with a door each.
@@ -223,5 +227,73 @@ fn a_flood_of_ones_lines_takes_none_of_the_others() {
     let of_a = |entry: &Entry| entry.event() == "stage" && entry.text("tenant") == "a";
     let written = daemon.log().entries().iter().filter(|entry| of_a(entry)).count();
     assert!((1..500).contains(&written), "{written} lines of a's");
+    daemon.stop();
+}
+
+/// Knocks until what b has written, a rule that begins with this step, opens its door.
+#[track_caller]
+fn expect_edit(lab: &Lab, daemon: &Daemon<'_>, first: &str) {
+    let mark = daemon.log().mark();
+    eventually("the edit is in force", || {
+        lab.knock(CLIENT6, &format!("{first}/udp 8000/tcp 9000/udp"));
+        let opened = |entry: &Entry| ["open", "extend"].contains(&entry.event()) && is_of("b")(entry);
+        daemon.log().entries()[mark..].iter().any(opened).then_some(())
+    });
+}
+
+#[test]
+fn one_that_has_other_modules_compiled_without_end_keeps_back_nobody() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup =
+        setup(&lab).file("a/knock.toml", rule("ssh", "7000")).file("b/knock.toml", rule("web", "7100"));
+    // Of the tenant whose rules are loaded first; each is another module to whoever compiles.
+    let endless = endless();
+    let other = |n: u32| [&endless[..], &[0, 6, 1, b'n'], &n.to_le_bytes()].concat();
+    let rules: Vec<_> = (0..20).map(|n| (format!("a/bad{n}.wasm"), format!("a/bad{n}.toml"))).collect();
+    let daemon = setup.start();
+    for (n, (module, file)) in (0..).zip(&rules) {
+        daemon.write(module, other(n));
+        daemon.write(file, format!("module = \"./bad{n}.wasm\"\ndoor = \"ssh\"\n"));
+    }
+    daemon.wait_for("tenant-compiling", is_of("a"));
+    let mut n = 100;
+    let replace = || {
+        n += 1;
+        daemon.write(&rules[n as usize % rules.len()].0, other(n));
+        // As often as the daemon could take it.
+        thread::sleep(Duration::from_millis(300));
+    };
+    while_beside(replace, || {
+        for first in ["7200", "7300", "7400"] {
+            daemon.write("b/knock.toml", rule("web", first));
+            expect_edit(&lab, &daemon, first);
+        }
+    });
+    daemon.expect_none("tenant-refused", is_of("b"));
+    daemon.stop();
+}
+
+#[test]
+fn files_that_are_nothing_but_mistakes_cost_little() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let daemon = setup(&lab)
+        .file("a/knock.toml", rule("ssh", "7000"))
+        .file("b/knock.toml", rule("web", "7100"))
+        .start();
+    let before = daemon.resident_kib();
+    let many = |name: &dyn Fn(u32) -> String| {
+        let names: Vec<_> = (0..60_000).map(|n| format!("\"{}\"", name(n))).collect();
+        format!("module = \"sequence\"\ndoors = [{}]\n", names.join(","))
+    };
+    for n in 0..10 {
+        daemon.write(&format!("a/same{n}.toml"), many(&|_| "a".to_owned()));
+        daemon.write(&format!("a/other{n}.toml"), many(&|n| n.to_string()));
+    }
+    let refused = daemon.wait_for("tenant-refused", is_of("a"));
+    assert!(refused.text("detail").contains("at most 64"), "{refused}");
+    daemon.write("b/knock.toml", rule("web", "7200"));
+    expect_edit(&lab, &daemon, "7200");
+    let grown = daemon.resident_kib().saturating_sub(before);
+    assert!(grown < 128 * 1024, "{grown} KiB more");
     daemon.stop();
 }

@@ -32,6 +32,8 @@ use crate::trust::Trust;
 use crate::{guards, interfaces, memory, sandbox_settings, tenant, tenant_user};
 
 const DEFAULT_OPENINGS: usize = 65_536;
+/// Mistakes of one tenant that are told.
+const MOST_OF_TENANT: usize = 100;
 /// As many openings as a machine has room for: each takes an element in the kernel and an entry in the engine.
 pub(crate) const CEILING_OPENINGS: usize = 131_072;
 /// One worker judges close to a million knocks a second, and no thread is woken for it.
@@ -154,7 +156,7 @@ impl Config {
                 files.extend(its_files);
                 rules.extend(its_rules);
                 if !found.is_empty() {
-                    mistakes_of_tenants.insert(tenant.id.clone(), found);
+                    mistakes_of_tenants.insert(tenant.id.clone(), first_of(found));
                 }
             }
         }
@@ -405,6 +407,19 @@ impl Config {
     pub fn keys_for(&self, rule: &RuleFile) -> Option<&[TrustedKey]> {
         self.tenant(&rule.id.tenant)?.trusted_keys.as_deref()
     }
+}
+
+/// The first mistakes of a tenant, and how many more there are: a tenant's folder must not fill the memory of who reads it.
+#[must_use]
+pub fn first_of(mut found: Vec<Mistake>) -> Vec<Mistake> {
+    let more = found.len().saturating_sub(MOST_OF_TENANT);
+    if more > 0 {
+        found.truncate(MOST_OF_TENANT);
+        let file = found.last().map_or_else(PathBuf::new, |last| last.file.clone());
+        let what = format!("and {more} more mistakes of this tenant");
+        found.push(Mistake { file, line: None, key: String::new(), what });
+    }
+    found
 }
 
 /// What a configuration's own file is called, for people.

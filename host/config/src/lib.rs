@@ -43,7 +43,7 @@ mod tenant_files;
 mod trust;
 
 pub use activity::{Activity, Doing};
-pub use config::{Config, ConfigReading};
+pub use config::{Config, ConfigReading, first_of};
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
 pub use folder_files::FolderFiles;

@@ -16,6 +16,8 @@ use toml::de::{DeTable, DeValue};
 
 use crate::values::{show_size, size};
 
+/// Most items of a list.
+const MOST_ITEMS: usize = 1024;
 /// Most mistakes of one file that are reported.
 const MOST_MISTAKES: usize = 100;
 
@@ -135,13 +137,22 @@ impl<'a> Table<'a> {
         Some(at)
     }
 
-    /// One text or a list of them; at least one.
+    /// One text or a list of them; at least one, and no more than any list may have.
     pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<At<&'a str>>> {
+        self.texts_up_to(key, MOST_ITEMS)
+    }
+
+    /// The same, at most so many.
+    pub(crate) fn texts_up_to(&self, key: &'static str, most: usize) -> Option<Vec<At<&'a str>>> {
         let (value, place) = self.value(key)?;
         match value {
             DeValue::String(text) => Some(vec![At { value: text, place }]),
             DeValue::Array(items) if items.is_empty() => {
                 self.mistake(&place, "is an empty list; name at least one, or leave the key out");
+                None
+            }
+            DeValue::Array(items) if items.len() > most => {
+                self.mistake(&place, format!("has {} items; at most {most}", items.len()));
                 None
             }
             DeValue::Array(items) => {

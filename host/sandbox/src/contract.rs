@@ -24,6 +24,8 @@ pub(crate) const PACKAGE: &str = "postern:rule@0.2.0";
 pub(crate) const WIT: &str = include_str!("../../../guest-sdk/wit/rule.wit");
 
 const MAX_WATCHES: usize = 1024;
+/// Each is looked at for every packet to a port that is watched with all of them.
+const MAX_FLAGS: usize = 16;
 const MAX_PREFIXES: usize = 64;
 const MAX_MEMORY: usize = 1024;
 const MAX_REMEMBERED_FOR: Duration = Duration::from_secs(3600);
@@ -106,6 +108,15 @@ pub(crate) fn lift_interest(interest: &types::Interest) -> Result<Interest, Stri
         return Err(format!("it asks for {count} watches; 1 to {MAX_WATCHES} are allowed"));
     }
     let watches = interest.watches.iter().map(lift_watch).collect::<Result<Vec<_>, _>>()?;
+    let mut flags: Vec<_> = watches.iter().map(|watch| (watch.set.0, watch.clear.0)).collect();
+    flags.sort_unstable();
+    flags.dedup();
+    if flags.len() > MAX_FLAGS {
+        return Err(format!(
+            "it asks for {} combinations of TCP flags; at most {MAX_FLAGS} are allowed",
+            flags.len()
+        ));
+    }
     let destination = match &interest.destination {
         types::Destination::ThisHost => Destination::ThisHost,
         types::Destination::Anywhere => Destination::Anywhere,

@@ -39,6 +39,8 @@ struct TenantLimits {
     openings: Mutex<RateLimit>,
     /// Rules whose files went or came, or that lost doors: a tenant may have thousands of rules, and remove them all at once.
     rule_changes: Mutex<RateLimit>,
+    /// What is wrong with a tenant's files, which the tenant may write as often as it likes.
+    mistakes: Mutex<RateLimit>,
     says: Mutex<SaysLimits>,
 }
 
@@ -62,6 +64,7 @@ impl Default for TenantLimits {
             refusals: limit(5, 20),
             openings: limit(100, 1000),
             rule_changes: limit(20, 100),
+            mistakes: limit(2, 250),
             says: Mutex::default(),
         }
     }
@@ -107,6 +110,15 @@ impl LineLimits {
             | What::WouldClose => |limits| &limits.openings,
             What::Withdrawn | What::Back | What::DoorLost { .. } | What::Untrusted | What::Loaded { .. } => {
                 |limits| &limits.rule_changes
+            }
+            // The host's are the administrator's own.
+            What::Mistake { .. }
+            | What::MoreMistakes { .. }
+            | What::TenantRefused { .. }
+            | What::TenantCompiling { .. }
+                if report.tenant().is_some_and(|tenant| !tenant.is_host()) =>
+            {
+                |limits| &limits.mistakes
             }
             What::Says { .. } => {
                 let rule = report.rule().map_or_else(|| "".into(), |rule| Arc::clone(&rule.name));

@@ -227,3 +227,21 @@ fn rules_that_are_kept_lose_doors_and_never_get_one() {
     is(&only_ssh, &format!("{host}, a/both [], a/web []"), "a/both web, a/both ssh without web, a/web web");
     is("", host, "");
 }
+
+#[test]
+fn a_folder_full_of_mistakes_is_told_in_a_hundred_and_one() {
+    let names = |count: usize| (0..count).map(|n| format!("\"{n}\"")).collect::<Vec<_>>().join(",");
+    let doors = |count| format!("module = \"sequence\"\ndoors = [{}]\n", names(count));
+    let (most, more) = (doors(64), doors(65));
+    check(
+        OF_A,
+        &[("a/r.toml", &more)],
+        expect![[r#"
+            a's: a/r.toml:2: doors: has 65 items; at most 64
+        "#]],
+    );
+    let (_, reading) = read(OF_A, &[("a/r.toml", &most), ("a/s.toml", &most)]);
+    let found: Vec<_> = reading.mistakes_of_tenants.values().flatten().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 101);
+    assert!(found[100].ends_with("and 28 more mistakes of this tenant"), "{}", found[100]);
+}
