@@ -16,8 +16,6 @@ use toml::de::{DeTable, DeValue};
 
 use crate::values::{show_size, size};
 
-/// Most items of a list.
-const MOST_ITEMS: usize = 1024;
 /// Most mistakes of one file that are reported.
 const MOST_MISTAKES: usize = 100;
 
@@ -137,12 +135,12 @@ impl<'a> Table<'a> {
         Some(at)
     }
 
-    /// One text or a list of them; at least one, and no more than any list may have.
+    /// One text or a list of them; at least one.
     pub(crate) fn texts(&self, key: &'static str) -> Option<Vec<At<&'a str>>> {
-        self.texts_up_to(key, MOST_ITEMS)
+        self.texts_up_to(key, usize::MAX)
     }
 
-    /// The same, at most so many.
+    /// The same, at most so many: of a file that others than the administrator write.
     pub(crate) fn texts_up_to(&self, key: &'static str, most: usize) -> Option<Vec<At<&'a str>>> {
         let (value, place) = self.value(key)?;
         match value {
