@@ -348,7 +348,7 @@ fn what_a_newer_change_may_guard_is_not_let_go_of() {
     let both = SSH_2S.replace("\"tcp/22\"", "[\"tcp/22\", \"tcp/80\"]");
     let daemon = posternd(&lab).config(&both).rule("knock", KNOCK).start();
     let Some(disk) = HungDisk::mount("") else { return };
-    daemon.write("slow.wasm", module_of(10_000));
+    daemon.write("slow.wasm", module_of(25_000));
     daemon.write("rules/slow.toml", SLOW_RULE.replace("slow.wasm", "../slow.wasm"));
     daemon.write("postern.toml", SSH_2S);
     daemon.signal(Signal::HUP);

@@ -55,6 +55,15 @@ impl DoormanProcess {
 
     pub(crate) fn signal(&self, signal: rustix::process::Signal) {
         rustix::process::kill_process(rustix::process::Pid::from_child(&self.0), signal).unwrap();
+        // On another processor it may do a little more before it stands still.
+        let stat = format!("/proc/{}/stat", self.0.id());
+        let is_still = || {
+            let stat = std::fs::read_to_string(&stat).unwrap();
+            stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'))
+        };
+        while signal == rustix::process::Signal::STOP && !is_still() {
+            std::thread::yield_now();
+        }
     }
 
     /// As a lack of memory does it.
