@@ -409,14 +409,14 @@ impl Config {
     }
 }
 
-/// The first mistakes of a tenant, and how many more there are: a tenant's folder must not fill the memory of who reads it.
+/// The first mistakes of a tenant, and that there are more: a tenant's folder must not fill the memory of who reads it. Those that were cut before
+/// may get more, and be cut again.
 #[must_use]
 pub fn first_of(mut found: Vec<Mistake>) -> Vec<Mistake> {
-    let more = found.len().saturating_sub(MOST_OF_TENANT);
-    if more > 0 {
+    if found.len() > MOST_OF_TENANT {
         found.truncate(MOST_OF_TENANT);
         let file = found.last().map_or_else(PathBuf::new, |last| last.file.clone());
-        let what = format!("and {more} more mistakes of this tenant");
+        let what = "and more mistakes of this tenant, from here on".to_owned();
         found.push(Mistake { file, line: None, key: String::new(), what });
     }
     found
