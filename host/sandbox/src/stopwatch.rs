@@ -5,11 +5,14 @@
 //! nobody is charged for what other threads did meanwhile. What the CPU time was when the call began is then known from a reading shortly
 //! before, less what went by since then.
 //!
+//! The time of day is an [`Instant`], which the C library reads without a system call. Rustix does so too, but not where it was confined
+//! before the first reading: it finds the way in a file, and may open none then.
+//!
 //! In a flood at one tenant each call begins where the one before has ended, so that the clock is read once for a packet: the little that is done
 //! for the tenant's packet before its rule is called counts as well then.
 
 use std::cell::Cell;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
@@ -22,13 +25,13 @@ pub(crate) const SHORT: Duration = Duration::from_micros(100);
 pub(crate) struct Stopwatch {
     known: Cell<Option<Reading>>,
     /// The place of the tenant whose call ended last, and when, if nothing was done for others since then.
-    last: Cell<Option<(usize, Duration)>>,
+    last: Cell<Option<(usize, Instant)>>,
 }
 
 /// Both clocks at one moment.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
-    time: Duration,
+    time: Instant,
     cpu: Duration,
 }
 
@@ -37,7 +40,7 @@ struct Reading {
 #[must_use]
 pub(crate) struct Begun {
     tenant: usize,
-    at: Duration,
+    at: Instant,
     known: Reading,
 }
 
@@ -46,9 +49,9 @@ impl Stopwatch {
     pub(crate) fn begin(&self, tenant: usize) -> Begun {
         let at = match self.last.get() {
             Some((last, ended)) if last == tenant => ended,
-            _ => read(ClockId::Monotonic),
+            _ => now(),
         };
-        let known = self.known.get().filter(|known| at.saturating_sub(known.time) <= SHORT);
+        let known = self.known.get().filter(|known| at.saturating_duration_since(known.time) <= SHORT);
         match known {
             Some(known) => Begun { tenant, at, known },
             None => {
@@ -60,17 +63,17 @@ impl Stopwatch {
 
     /// It is over: its CPU time, or a little more, never more than the time that went by.
     pub(crate) fn end(&self, Begun { tenant, at, known }: Begun) -> Duration {
-        let mut now = read(ClockId::Monotonic);
-        let passed = now.saturating_sub(at);
+        let mut over = now();
+        let passed = over.saturating_duration_since(at);
         let used = if passed <= SHORT {
             passed
         } else {
-            let before = at.saturating_sub(known.time);
+            let before = at.saturating_duration_since(known.time);
             let reading = self.read_both();
-            now = reading.time;
+            over = reading.time;
             reading.cpu.saturating_sub(known.cpu).saturating_sub(before).min(passed)
         };
-        self.last.set(Some((tenant, now)));
+        self.last.set(Some((tenant, over)));
         used
     }
 
@@ -81,15 +84,24 @@ impl Stopwatch {
 
     #[cold]
     fn read_both(&self) -> Reading {
-        let cpu = read(ClockId::ThreadCPUTime);
-        let reading = Reading { time: read(ClockId::Monotonic), cpu };
+        let cpu = cpu_time();
+        let reading = Reading { time: now(), cpu };
         self.known.set(Some(reading));
         reading
     }
 }
 
-fn read(clock: ClockId) -> Duration {
-    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
+#[allow(
+    clippy::disallowed_methods,
+    reason = "it measures what a call costs; no decision of a rule depends on it"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
+
+/// The CPU time of this thread so far.
+fn cpu_time() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -101,8 +113,8 @@ mod tests {
 
     /// Computes for so much CPU time of this thread.
     fn compute(time: Duration) {
-        let end = read(ClockId::ThreadCPUTime) + time;
-        while read(ClockId::ThreadCPUTime) < end {
+        let end = cpu_time() + time;
+        while cpu_time() < end {
             black_box(0);
         }
     }
