@@ -9,6 +9,7 @@ mod grants;
 mod guests;
 mod imports;
 mod languages;
+mod last_words;
 mod loading;
 mod modules;
 mod probe;

@@ -17,6 +17,8 @@ use crate::{direct, features};
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
 const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
+/// What it imports.
+const RUNTIME_OUTPUT: &str = include_str!("runtime_output.wit");
 const WASI: &str = "wasi_snapshot_preview1";
 /// Global variables of one module; compilers make a few hundred at most.
 const MAX_GLOBALS: u32 = 10_000;
@@ -140,12 +142,22 @@ pub(crate) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.adapter(WASI, WASI_NULL_ADAPTER))
+        .and_then(|encoder| encoder.adapter(WASI, &wasi_null_adapter()?))
         .and_then(|mut encoder| encoder.encode())
         .map_err(|error| {
             features::explain(&module).map_or_else(|| LoadError::World(encoder_says(&error)), LoadError::from)
         })?;
     Ok(Encoded { component, resolve, world })
+}
+
+/// The WASI without power, which says itself what it imports.
+fn wasi_null_adapter() -> anyhow::Result<Vec<u8>> {
+    let mut resolve = Resolve::default();
+    let package = resolve.push_str("runtime_output.wit", RUNTIME_OUTPUT)?;
+    let world = resolve.select_world(&[package], Some("runtime"))?;
+    let mut adapter = WASI_NULL_ADAPTER.to_vec();
+    embed_component_metadata(&mut adapter, &resolve, world, StringEncoding::UTF8)?;
+    Ok(adapter)
 }
 
 struct Found {

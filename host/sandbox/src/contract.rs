@@ -8,18 +8,21 @@ use postern_core::{
     Severity, TcpFlags, TcpHeader, Timestamp, Transport, Verdict, Watch,
 };
 use wasmtime::StoreContextMut;
-use wasmtime::component::{HasSelf, Linker, WasmStr};
+use wasmtime::component::{HasSelf, Linker, WasmList, WasmStr};
 
 use self::bindings::postern::rule::types::Address;
 pub(crate) use self::bindings::postern::rule::{host, types};
 pub(crate) use self::bindings::{Rule, RulePre};
 use self::host::Level;
 use crate::guest::Guest;
+use crate::limits::MAX_LIFTED;
 
 /// The interface that a rule imports, the only one there is.
 pub(crate) const HOST_INTERFACE: &str = "postern:rule/host@0.2.0";
 /// The package, for error messages.
 pub(crate) const PACKAGE: &str = "postern:rule@0.2.0";
+/// What the WASI without power imports, which no rule may.
+const OUTPUT_INTERFACE: &str = "postern:runtime/output@0.1.0";
 /// The contract as text.
 pub(crate) const WIT: &str = include_str!("../../../guest-sdk/wit/rule.wit");
 
@@ -61,6 +64,15 @@ pub(crate) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> 
             let text = text.to_str(&store)?;
             log.count_text(text.len())?;
             log.write(lift_level(level), &text);
+            Ok(())
+        },
+    )?;
+    linker.instance(OUTPUT_INTERFACE)?.func_wrap(
+        "write",
+        |mut store: StoreContextMut<'_, Guest>, (is_error, bytes): (bool, WasmList<u8>)| {
+            store.data_mut().clock.check()?;
+            let bytes = bytes.as_le_slice(&store);
+            store.data().log.output(is_error, &bytes[..bytes.len().min(MAX_LIFTED)]);
             Ok(())
         },
     )

@@ -10,6 +10,8 @@ use crate::{guest_log, store};
 
 /// Most characters of a function's name: those of generic Rust and C++ go on for pages.
 const LONGEST_NAME: usize = 120;
+/// Most characters of what a guest says before it fails.
+const LONGEST_WORDS: usize = 400;
 
 /// The rule broke the contract or a limit. Its instance is gone.
 #[derive(Debug, Error)]
@@ -36,17 +38,36 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub(crate) fn from_error(during: &'static str, error: &wasmtime::Error, limit: Duration) -> Self {
+    /// The fault that a call failed with; `last_words` is what the guest said in it about why it fails.
+    pub(crate) fn from_error(
+        during: &'static str,
+        error: &wasmtime::Error,
+        limit: Duration,
+        last_words: Option<&str>,
+    ) -> Self {
         let what = match error.downcast_ref::<Trap>() {
             Some(Trap::Interrupt) => return Self::TooLong { during, limit },
             Some(Trap::StackOverflow) => "overflowed its stack".to_owned(),
-            Some(Trap::UnreachableCodeReached) => "panicked (unreachable)".to_owned(),
+            Some(Trap::UnreachableCodeReached) => {
+                if let Some(words) = last_words {
+                    // It says where better than the name of a function, which may be of the runtime.
+                    return Self::Trapped { during, what: panicked(words) };
+                }
+                "panicked (unreachable)".to_owned()
+            }
             Some(trap) => format!("trapped: {}", trap.to_string().trim_start_matches("wasm trap: ")),
             None => format!("failed: {}", cause(error)),
         };
         let place = error.downcast_ref::<WasmBacktrace>().and_then(place);
         Self::Trapped { during, what: what + &place.unwrap_or_default() }
     }
+}
+
+/// That a guest panicked, with its own words in one line: Rust says where in one and why in the next.
+fn panicked(words: &str) -> String {
+    let words = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = words.strip_prefix("panicked at ").unwrap_or(&words);
+    format!("panicked: {}", Cleaned::new(words, LONGEST_WORDS))
 }
 
 /// Why it failed, in words for the rule's author.

@@ -1,6 +1,6 @@
 //! GuestLog: the lines that a rule logs, bounded for each call before they are read. How many of them reach the log is decided elsewhere.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use postern_core::{Observer, Report, RuleId, Severity, What};
@@ -12,6 +12,9 @@ const MAX_LINES: u32 = 64;
 /// Bytes of text of one call, all its lines together; beyond that it faults.
 const MAX_TEXT: usize = MAX_LIFTED;
 
+/// Bytes of one line of a runtime's output; what is longer goes on in the next.
+const MAX_OUTPUT_LINE: usize = 400;
+
 /// What one instance writes.
 pub(crate) struct GuestLog {
     rule: RuleId,
@@ -20,16 +23,35 @@ pub(crate) struct GuestLog {
     lines: Cell<u32>,
     /// Bytes left to it.
     text: Cell<usize>,
+    /// What its runtime has written of lines that have no end yet, to standard output and to standard error.
+    unfinished: [RefCell<Vec<u8>>; 2],
+    /// Why the call under way may be about to fail: the last line that it logged as an error, or else the first that its runtime wrote to standard error.
+    last_words: RefCell<Option<String>>,
 }
 
 impl GuestLog {
     pub(crate) const fn new(rule: RuleId, observer: Arc<dyn Observer>) -> Self {
-        Self { rule, observer, lines: Cell::new(MAX_LINES), text: Cell::new(MAX_TEXT) }
+        Self {
+            rule,
+            observer,
+            lines: Cell::new(MAX_LINES),
+            text: Cell::new(MAX_TEXT),
+            unfinished: [const { RefCell::new(Vec::new()) }; 2],
+            last_words: RefCell::new(None),
+        }
     }
 
     pub(crate) fn begin_call(&self) {
         self.lines.set(MAX_LINES);
         self.text.set(MAX_TEXT);
+        *self.last_words.borrow_mut() = None;
+    }
+
+    /// What the guest said in the call under way about why it fails, if it did.
+    pub(crate) fn last_words(&self) -> Option<String> {
+        // What a runtime wrote last may lack the end of its line.
+        self.end_line(true);
+        self.last_words.borrow().clone()
     }
 
     /// Counts a line, before it is read.
@@ -56,6 +78,46 @@ impl GuestLog {
 
     /// Reports a line.
     pub(crate) fn write(&self, severity: Severity, text: &str) {
+        if severity == Severity::Error {
+            let text = text[..text.floor_char_boundary(MAX_OUTPUT_LINE)].to_owned();
+            *self.last_words.borrow_mut() = Some(text);
+        }
+        self.report(severity, text);
+    }
+
+    /// Takes what a language's runtime writes, and reports each line of it. What is too much for one call is left out: runtimes write much about a
+    /// panic, and that is no second mistake.
+    pub(crate) fn output(&self, is_error: bool, bytes: &[u8]) {
+        for part in bytes.split_inclusive(|byte| *byte == b'\n').take(MAX_TEXT) {
+            let is_full = {
+                let mut line = self.unfinished[usize::from(is_error)].borrow_mut();
+                let room = MAX_OUTPUT_LINE.saturating_sub(line.len());
+                line.extend(part.iter().take(room));
+                line.len() >= MAX_OUTPUT_LINE
+            };
+            if is_full || part.ends_with(b"\n") {
+                self.end_line(is_error);
+            }
+        }
+    }
+
+    fn end_line(&self, is_error: bool) {
+        let line = std::mem::take(&mut *self.unfinished[usize::from(is_error)].borrow_mut());
+        let line = String::from_utf8_lossy(&line);
+        let line = line.trim_end();
+        if line.is_empty() {
+            return;
+        }
+        if is_error && self.last_words.borrow().is_none() {
+            let text = line.strip_prefix("panic: ").unwrap_or(line).to_owned();
+            *self.last_words.borrow_mut() = Some(text);
+        }
+        if self.count_line().is_ok() && self.count_text(line.len()).is_ok() {
+            self.report(if is_error { Severity::Warn } else { Severity::Info }, line);
+        }
+    }
+
+    fn report(&self, severity: Severity, text: &str) {
         self.observer.report(&Report::of_rule(&self.rule, What::Says { severity, text: text.into() }));
     }
 }

@@ -65,10 +65,10 @@ impl Instance {
         let guest = Guest::new(&module.runtime, rule.clone(), limits, Arc::clone(observer));
         let mut store = store::new(&module.runtime, guest);
         let cpu = cpu_of_start(limits);
-        let fault = |during| move |error| Fault::from_error(during, &error, cpu);
-        let rule = store::start(&mut store, cpu, |store| module.code.start(store)).map_err(fault("start"))?;
+        let started = store::start(&mut store, cpu, |store| module.code.start(store));
+        let rule = started.map_err(|error| fault("start", &error, cpu, &store))?;
         let interest = store::call(&mut store, cpu, |store| rule.call_configure(store, settings));
-        let interest = interest.map_err(fault("configure"))?;
+        let interest = interest.map_err(|error| fault("configure", &error, cpu, &store))?;
         let interest = interest.map_err(|what| StartError::Refused(beginning(what)))?;
         let interest = contract::lift_interest(&interest).map_err(StartError::Interest)?;
         Ok((Self { store, rule, detail: interest.detail, cpu: limits.cpu }, interest))
@@ -87,9 +87,13 @@ impl Instance {
         let verdict = store::call(&mut self.store, self.cpu, |store| {
             self.rule.call_judge(store, knock, self.detail, memory)
         });
-        let verdict = verdict.map_err(|error| Fault::from_error("judge", &error, self.cpu))?;
+        let verdict = verdict.map_err(|error| fault("judge", &error, self.cpu, &self.store))?;
         contract::lift_verdict(verdict, knock.time).map_err(Fault::Nonsense)
     }
+}
+
+fn fault(during: &'static str, error: &wasmtime::Error, cpu: Duration, store: &Store<Guest>) -> Fault {
+    Fault::from_error(during, error, cpu, store.data().log.last_words().as_deref())
 }
 
 /// A guest's message, cut: it may have written megabytes.
