@@ -3,15 +3,15 @@
 //! A tenant with mistakes keeps the rules that it has in the generation in force, and every other tenant goes on with what its files say now.
 //! The kept rules are those in force, not their files read once more; what `postern.toml` does not let them do, use or be any more, they do not. A mistake of the host refuses the whole generation.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::mem;
 use std::sync::Arc;
 
-use postern_config::{Config, ConfigReading, LostDoor, Mistake, Mistakes, RuleFile, first_of};
+use postern_config::{Config, ConfigReading, LostDoor, Mistakes, RuleFile, first_of};
 use postern_core::{RuleId, TenantId};
-use postern_sandbox::{Generation, Loader, ReadyRule};
+use postern_sandbox::{Generation, Loader, OwnerRules, ReadyRule};
 
-use crate::load_rules::{LoadedRules, limits_of_tenants, overlap, read_modules};
+use crate::load_rules::{LoadedRules, by_owner, limits_of_tenants, overlap, read_modules};
 use crate::origin::Preparation;
 
 /// The rules in force, of which a tenant with mistakes keeps its own.
@@ -44,9 +44,6 @@ pub(crate) struct Assembled {
     pub(crate) refused: Vec<RefusedTenant>,
 }
 
-/// The rules of each owner, the host first.
-type Parts = Vec<(TenantId, Vec<ReadyRule>)>;
-
 /// Puts the generation of a configuration together: all modules are loaded, as `preparation` gets them, and each rule is tried with its
 /// settings.
 pub(crate) fn assemble(
@@ -78,18 +75,29 @@ pub(crate) fn assemble(
             *of_tenant = first_of(mem::take(of_tenant));
         }
     }
-    let mut parts: Parts = vec![(TenantId::host(), Vec::new())];
-    parts.extend(config.tenants.iter().map(|tenant| (tenant.id.clone(), Vec::new())));
-    for rule in ready {
-        if let Some((_, rules)) = parts.iter_mut().find(|(tenant, _)| tenant == rule.tenant()) {
-            rules.push(rule);
-        }
-    }
-    for (tenant, rules) in parts.iter_mut().filter(|(tenant, _)| mistakes_of_tenants.contains_key(tenant)) {
-        *rules = rules_before(in_force, &config, tenant);
+    let mut owners = Vec::with_capacity(config.tenants.len() + 1);
+    for (owner, rules) in by_owner(&config, ready) {
+        let wanted =
+            (!mistakes_of_tenants.contains_key(&owner)).then(|| OwnerRules::new(owner.clone(), rules));
+        let rules = match wanted {
+            Some(Ok(rules)) => rules,
+            Some(Err(error)) if owner.is_host() => {
+                mistakes.push(overlap(&config, &owner, error));
+                continue;
+            }
+            wanted => {
+                if let Some(Err(error)) = wanted {
+                    mistakes_of_tenants.insert(owner.clone(), vec![overlap(&config, &owner, error)]);
+                }
+                let before = rules_before(in_force, &config, &owner);
+                OwnerRules::new(owner, before).expect("rules in force fit, the more so if they may see less")
+            }
+        };
+        owners.push(rules);
     }
     let generation = if mistakes.is_empty() {
-        fit(&config, parts, in_force, loader, &mut mistakes_of_tenants)
+        let limits = limits_of_tenants(&config);
+        Ok(Generation::of_rules(loader.runtime(), 1, owners, config.memory, &limits))
     } else {
         Err(Mistakes::new(mistakes))
     };
@@ -102,43 +110,6 @@ pub(crate) fn assemble(
     });
     let refused = refused.collect();
     Assembled { config: Some(config), generation, refused }
-}
-
-/// The generation of these parts. If together they ask for too much, tenants that ask for more than before are refused, as far as necessary.
-fn fit(
-    config: &Config,
-    mut parts: Parts,
-    in_force: Option<&RunningRules>,
-    loader: &Loader,
-    mistakes_of_tenants: &mut BTreeMap<TenantId, Vec<Mistake>>,
-) -> Result<Generation, Mistakes> {
-    let limits = limits_of_tenants(config);
-    let of = |parts: &Parts| {
-        let rules: Vec<_> = parts.iter().flat_map(|(_, rules)| rules).cloned().collect();
-        Generation::of_rules(loader.runtime(), 1, &rules, config.memory, &limits)
-    };
-    if let Ok(generation) = of(&parts) {
-        return Ok(generation);
-    }
-    // What the tenants have now must have its place beside what the host says.
-    let wanted: Vec<_> = parts
-        .iter_mut()
-        .skip(1)
-        .map(|(tenant, rules)| mem::replace(rules, rules_before(in_force, config, tenant)))
-        .collect();
-    let mut generation = of(&parts).map_err(|error| overlap(&config.rules_dir, error))?;
-    for ((n, wanted), tenant) in (1..).zip(wanted).zip(&config.tenants) {
-        let before = mem::replace(&mut parts[n].1, wanted);
-        match of(&parts) {
-            Ok(fits) => generation = fits,
-            Err(error) => {
-                parts[n].1 = before;
-                let found = overlap(&tenant.rules_dir, error);
-                mistakes_of_tenants.entry(tenant.id.clone()).or_default().extend(found.iter().cloned());
-            }
-        }
-    }
-    Ok(generation)
 }
 
 /// What a tenant has in the generation in force, without what it is not granted any more.

@@ -1,12 +1,12 @@
 //! Loads the rules of a configuration into the sandbox, and puts what is wrong with them at its place in the files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use postern_config::{Activity, Config, Mistake, Mistakes, OwnFiles, RuleFile};
 use postern_core::{TenantId, TenantLimits, TooManyOverlaps};
 use postern_sandbox::{
-    CodeSource, Generation, LoadError, Loader, Problem, ProblemKind, ReadyRule, StartError,
+    CodeSource, Generation, LoadError, Loader, OwnerRules, Problem, ProblemKind, ReadyRule, StartError,
 };
 use postern_text::piece;
 
@@ -28,9 +28,32 @@ pub fn load_rules(
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
+    let (mut owners, mut mistakes) = (Vec::new(), Vec::new());
+    for (owner, rules) in by_owner(config, rules) {
+        match OwnerRules::new(owner.clone(), rules) {
+            Ok(rules) => owners.push(rules),
+            Err(error) => mistakes.push(overlap(config, &owner, error)),
+        }
+    }
+    if !mistakes.is_empty() {
+        return Err(Mistakes::new(mistakes));
+    }
     let (runtime, limits) = (modules.loader.runtime(), limits_of_tenants(config));
-    let generation = Generation::of_rules(runtime, number, &rules, config.memory, &limits);
-    generation.map_err(|error| overlap(&config.rules_dir, error))
+    Ok(Generation::of_rules(runtime, number, owners, config.memory, &limits))
+}
+
+/// These rules by whose they are: the host's first, then those of each tenant that there is.
+pub(crate) fn by_owner(config: &Config, ready: Vec<ReadyRule>) -> Vec<(TenantId, Vec<ReadyRule>)> {
+    let owners = [TenantId::host()].into_iter().chain(config.tenants.iter().map(|tenant| tenant.id.clone()));
+    let mut of_owners: Vec<_> = owners.map(|owner| (owner, Vec::new())).collect();
+    let places: HashMap<_, _> =
+        of_owners.iter().enumerate().map(|(n, (owner, _))| (owner.clone(), n)).collect();
+    for rule in ready {
+        if let Some(place) = places.get(rule.tenant()) {
+            of_owners[*place].1.push(rule);
+        }
+    }
+    of_owners
 }
 
 /// What the rules of each tenant may use together. The host has the limits of the machine alone.
@@ -74,9 +97,10 @@ pub(crate) fn read_modules(
     LoadedRules { rules, mistakes: found, compiling }
 }
 
-/// What is wrong with the rules in `dir`, which ask for too much together with all others.
-pub(crate) fn overlap(dir: &Path, error: TooManyOverlaps) -> Mistakes {
-    Mistakes::new(vec![whole(dir.to_owned(), error.to_string())])
+/// What is wrong with the rules of `owner` as a whole.
+pub(crate) fn overlap(config: &Config, owner: &TenantId, error: TooManyOverlaps) -> Mistake {
+    let dir = config.tenant(owner).map_or(&config.rules_dir, |tenant| &tenant.rules_dir);
+    whole(dir.clone(), error.to_string())
 }
 
 /// A problem is one mistake, or one for each setting that the module refuses.

@@ -10,10 +10,10 @@ use divan::{Bencher, black_box};
 use postern_capture::{Frame, LinkType, LocalNetwork, decode};
 use postern_config::{Activity, Config};
 use postern_core::{
-    Bounds, CpuShare, Destination, Detail, Direction, Dispatch, Interest, Knock, Memories, Moment, Progress,
-    Subscription, TcpFlags, TenantId, TenantLimits, Timestamp, Transport, Watch,
+    Bounds, CpuShare, Destination, Detail, Direction, Dispatch, DispatchPart, Interest, Knock, Memories,
+    Moment, Progress, Subscription, TcpFlags, TenantId, TenantLimits, Timestamp, Transport, Watch,
 };
-use postern_sandbox::{Generation, Loader, Runtime, Shard};
+use postern_sandbox::{Generation, Loader, OwnerRules, Runtime, Shard};
 use postern_tests::frame::udp;
 use posternd::load_rules;
 use posternd::module_code::Modules;
@@ -85,7 +85,8 @@ fn dispatching(bencher: Bencher<'_, '_>, rules: usize) {
     };
     let subscription =
         Subscription { interest, interfaces: Vec::new(), sees_outgoing: false, is_local_only: false };
-    let dispatch = Dispatch::new(vec![subscription; rules]).expect("they overlap in one way only");
+    let part = DispatchPart::new(&TenantId::host(), vec![subscription; rules]);
+    let dispatch = Dispatch::new(vec![part.expect("they overlap in one way only")]);
     let knock = read(&bytes(7001), &Arc::from("eth0"), 0);
     bencher.bench_local(|| dispatch.wanted(black_box(&knock), |_| true).next());
 }
@@ -177,9 +178,10 @@ fn shard(share: CpuShare) -> (Runtime, Shard) {
     let modules = Modules::in_process(&runtime, loader);
     let generation = load_rules(1, &config, &modules, &Activity::default()).expect("it is right");
     let tenant = TenantId::host();
-    let rules = generation.rules_of(&tenant);
+    let rules = OwnerRules::new(tenant.clone(), generation.rules_of(&tenant));
+    let rules = vec![rules.expect("one rule overlaps with nothing")];
     let limits = TenantLimits { share, memory: Bounds::OF_ALL_RULES, openings: 1, tokens: 1, log: 1 };
     let limits = HashMap::from([(tenant, limits)]);
-    let generation = Generation::of_rules(&runtime, 1, &rules, Bounds::OF_ALL_RULES, &limits);
-    (runtime, Shard::new(Arc::new(generation.expect("one rule overlaps with nothing")), 1))
+    let generation = Generation::of_rules(&runtime, 1, rules, Bounds::OF_ALL_RULES, &limits);
+    (runtime, Shard::new(Arc::new(generation), 1))
 }

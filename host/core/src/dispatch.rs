@@ -1,13 +1,19 @@
 //! Dispatch: which rules asked for this knock, in constant time.
 
-use std::collections::{BTreeSet, HashMap};
-use std::fmt;
+mod part;
+
+use std::collections::{BTreeMap, HashMap};
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use self::part::{DispatchEntry, ListChange, ListSpan};
+pub use self::part::{DispatchPart, TooManyOverlaps};
 use crate::interest::{Destination, Interest, Watch};
 use crate::knock::{Detail, Direction, Knock, TcpFlags, Transport};
+
+/// Port numbers.
+const PORTS: usize = 1 << 16;
 
 /// What one rule asked for, limited to what the host lets it see.
 #[derive(Clone, Debug)]
@@ -24,70 +30,53 @@ pub struct Subscription {
 
 /// An index from a packet's transport and port to the rules that asked for it.
 ///
-/// A look-up costs the same whether there are 1 or 10,000 rules; it then touches only the rules that named the port.
+/// A look-up costs the same whether there are 1 or 10,000 rules; it then touches only the rules that named the port. It is put together of a
+/// part for each owner of rules, and no owner's part depends on what others watch: neither whether it fits nor what is found in it.
 #[derive(Debug)]
 pub struct Dispatch {
     subscriptions: Vec<Subscription>,
     /// For each of them, what [`Dispatch::scope`] says.
     scopes: Vec<u64>,
-    /// For each transport, the list that each port leads to; no table if no rule watches the transport.
+    /// For each transport, the place that each port leads to; no table if no rule watches the transport.
     tables: [Option<Box<[u32]>>; 4],
-    /// The distinct lists; the first is empty.
-    lists: Vec<Box<[DispatchEntry]>>,
+    /// For each place, where its lists are; the first has none.
+    places: Vec<ListSpan>,
+    /// The lists of all places: at each those of the owners who watch there, in their order.
+    lists: Vec<ListSpan>,
+    /// The lists of all owners, one after the other.
+    entries: Vec<DispatchEntry>,
     detail: Detail,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-struct DispatchEntry {
-    rule: u32,
-    set: u8,
-    clear: u8,
-}
-
-/// Entries in all lists together. A list belongs to a range of ports for which the same rules watch, and each rule is in the lists of all
-/// ranges that it covers. So rules that overlap in many ways need many times as many entries as they have watches.
-const MAX_ENTRIES: usize = 1 << 22;
-
-/// The rules' watches overlap in too many ways.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManyOverlaps;
-
-impl fmt::Display for TooManyOverlaps {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the ranges of ports that all rules watch overlap in too many ways; watch fewer ports, or the same ones")
-    }
-}
-
-impl std::error::Error for TooManyOverlaps {}
-
 impl Dispatch {
-    /// The index of these rules; a rule's number is its place here.
-    ///
-    /// # Errors
-    /// If it would need more memory than makes sense.
+    /// The index of the rules of these owners. A rule's number is its place among all, those of the first owner first.
     ///
     /// # Panics
-    /// With 2^32 rules or more.
-    pub fn new(subscriptions: Vec<Subscription>) -> Result<Self, TooManyOverlaps> {
-        let mut lists: Vec<Box<[DispatchEntry]>> = vec![Box::default()];
-        let mut known: HashMap<Box<[DispatchEntry]>, u32> = HashMap::from([(Box::default(), 0)]);
-        let mut left = MAX_ENTRIES;
-        let mut tables = [const { None }; 4];
-        for transport in Transport::ALL {
-            let watches: Vec<(u32, Watch)> = subscriptions
-                .iter()
-                .enumerate()
-                .flat_map(|(rule, subscription)| {
-                    let rule = u32::try_from(rule).expect("fewer than 2^32 rules");
-                    subscription.interest.watches.iter().map(move |watch| (rule, *watch))
-                })
-                .filter(|(_, watch)| watch.transport == transport)
-                .collect();
-            tables[transport as usize] = table(&watches, &mut lists, &mut known, &mut left)?;
+    /// With 2^32 rules or entries of all lists or more.
+    #[must_use]
+    pub fn new(parts: Vec<DispatchPart>) -> Self {
+        let mut subscriptions = Vec::new();
+        let mut entries: Vec<DispatchEntry> = Vec::new();
+        let mut changes = [const { Vec::new() }; 4];
+        for (owner, part) in parts.into_iter().enumerate() {
+            let first_rule = number(subscriptions.len());
+            let first_entry = number(entries.len());
+            subscriptions.extend(part.subscriptions);
+            entries.extend(
+                part.entries
+                    .into_iter()
+                    .map(|entry| DispatchEntry { rule: first_rule + entry.rule, ..entry }),
+            );
+            for (all, own) in changes.iter_mut().zip(part.changes) {
+                all.extend(own.into_iter().map(|change| (owner, change.moved(first_entry))));
+            }
         }
+        let mut places = Places::default();
+        let tables = changes.map(|changes| places.table(changes));
+        let Places { places, lists, .. } = places;
         let detail = subscriptions.iter().fold(Detail::LEAST, |all, s| all.or(s.interest.detail));
         let scopes = subscriptions.iter().map(Subscription::scope).collect();
-        Ok(Self { subscriptions, scopes, tables, lists, detail })
+        Self { subscriptions, scopes, tables, places, lists, entries, detail }
     }
 
     /// What any of the rules wants to see of a packet.
@@ -114,14 +103,15 @@ impl Dispatch {
         self.scopes[rule]
     }
 
-    /// The rules that asked for this knock, in order, each once; `is_local` tells this machine's addresses.
+    /// The rules that asked for this knock, in the order of their numbers, each once; `is_local` tells this machine's addresses.
     pub fn wanted<'a>(
         &'a self,
         knock: &'a Knock,
         is_local: impl Fn(IpAddr) -> bool + 'a,
     ) -> impl Iterator<Item = usize> + 'a {
         let mut last = None;
-        self.list(knock).iter().filter_map(move |entry| {
+        let entries = self.lists(knock).iter().flat_map(|list| list.of(&self.entries));
+        entries.filter_map(move |entry| {
             let rule = entry.rule as usize;
             let flags_fit = knock.transport != Transport::Tcp
                 || knock.tcp_flags.satisfy(TcpFlags(entry.set), TcpFlags(entry.clear));
@@ -139,9 +129,11 @@ impl Dispatch {
         self.subscriptions[rule].admits(knock, is_local)
     }
 
-    fn list(&self, knock: &Knock) -> &[DispatchEntry] {
+    /// Those of all owners who watch there.
+    fn lists(&self, knock: &Knock) -> &[ListSpan] {
         let table = &self.tables[knock.transport as usize];
-        table.as_ref().map_or(&[], |table| &self.lists[table[usize::from(knock.destination_port)] as usize])
+        let place = |table: &[u32]| self.places[table[usize::from(knock.destination_port)] as usize];
+        table.as_ref().map_or(&[], |table| place(table).of(&self.lists))
     }
 }
 
@@ -171,59 +163,59 @@ impl Subscription {
     }
 }
 
-/// Sweeps over the ports at which something begins or ends; between two of them the list is the same.
-fn table(
-    watches: &[(u32, Watch)],
-    lists: &mut Vec<Box<[DispatchEntry]>>,
-    known: &mut HashMap<Box<[DispatchEntry]>, u32>,
-    left: &mut usize,
-) -> Result<Option<Box<[u32]>>, TooManyOverlaps> {
-    if watches.is_empty() {
-        return Ok(None);
+/// The distinct places to which ports lead.
+struct Places {
+    places: Vec<ListSpan>,
+    lists: Vec<ListSpan>,
+    known: HashMap<Box<[ListSpan]>, u32>,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self { places: vec![ListSpan::EMPTY], lists: Vec::new(), known: HashMap::from([(Box::default(), 0)]) }
     }
-    let mut edges: Vec<(u32, bool, DispatchEntry)> = Vec::with_capacity(2 * watches.len());
-    for (rule, watch) in watches {
-        let entry = DispatchEntry { rule: *rule, set: watch.set.0, clear: watch.clear.0 };
-        edges.push((u32::from(watch.first_port), true, entry));
-        edges.push((u32::from(watch.last_port) + 1, false, entry));
-    }
-    // At one port ends come first: a watch that ends there and one that begins there are not both live.
-    edges.sort_unstable();
-    let mut table = vec![0; 1 << 16].into_boxed_slice();
-    let mut live: HashMap<DispatchEntry, u32> = HashMap::new();
-    let mut sorted: BTreeSet<DispatchEntry> = BTreeSet::new();
-    let mut edges = edges.into_iter().peekable();
-    while let Some((port, begins, entry)) = edges.next() {
-        let count = live.entry(entry).or_insert(0);
-        if begins {
-            *count += 1;
-            sorted.insert(entry);
-        } else {
-            *count -= 1;
-            if *count == 0 {
-                sorted.remove(&entry);
+}
+
+impl Places {
+    /// Sweeps over the ports at which an owner's list changes; between two of them the place is the same.
+    fn table(&mut self, mut changes: Vec<(usize, ListChange)>) -> Option<Box<[u32]>> {
+        if changes.is_empty() {
+            return None;
+        }
+        changes.sort_unstable_by_key(|(owner, change)| (change.port, *owner));
+        let mut table = vec![0; PORTS].into_boxed_slice();
+        let mut live: BTreeMap<usize, ListSpan> = BTreeMap::new();
+        let mut changes = changes.into_iter().peekable();
+        while let Some((owner, ListChange { port, list })) = changes.next() {
+            if list.is_empty() {
+                live.remove(&owner);
+            } else {
+                live.insert(owner, list);
+            }
+            let next = changes.peek().map_or(PORTS, |(_, next)| next.port as usize);
+            if next > port as usize {
+                table[port as usize..next].fill(self.place(&live));
             }
         }
-        match edges.peek() {
-            Some((next, ..)) if *next > port && !sorted.is_empty() => {
-                let list: Box<[DispatchEntry]> = sorted.iter().copied().collect();
-                let number = match known.get(&list) {
-                    Some(number) => *number,
-                    None => {
-                        *left = left.checked_sub(list.len()).ok_or(TooManyOverlaps)?;
-                        let number =
-                            u32::try_from(lists.len()).expect("at most one list a port and transport");
-                        lists.push(list.clone());
-                        known.insert(list, number);
-                        number
-                    }
-                };
-                table[port as usize..*next as usize].fill(number);
-            }
-            _ => {}
-        }
+        Some(table)
     }
-    Ok(Some(table))
+
+    fn place(&mut self, live: &BTreeMap<usize, ListSpan>) -> u32 {
+        let lists: Box<[ListSpan]> = live.values().copied().collect();
+        if let Some(place) = self.known.get(&lists) {
+            return *place;
+        }
+        let place = number(self.places.len());
+        let start = number(self.lists.len());
+        self.lists.extend(&lists);
+        self.places.push(ListSpan { start, end: number(self.lists.len()) });
+        self.known.insert(lists, place);
+        place
+    }
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).expect("each owner has fewer than 2^23 entries, and there are few owners")
 }
 
 #[cfg(test)]

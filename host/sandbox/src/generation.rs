@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use postern_core::{
     Bounds, CpuShare, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TenantLimits,
-    TooManyOverlaps, WatchGrant,
+    WatchGrant,
 };
 
 use crate::code_source::{CodeSource, ModuleDigest};
 use crate::instance::{Instance, StartError};
 use crate::loader::{Loaded, LoadedModule, Loader, Module};
+use crate::owner_rules::OwnerRules;
 use crate::problem::{Problem, ProblemKind};
 use crate::runtime::Runtime;
 use crate::share_owner::ShareOwner;
@@ -92,8 +93,8 @@ impl LoadedRule {
 /// A loaded rule with what it asked for, of which a generation can be made.
 #[derive(Clone)]
 pub struct ReadyRule {
-    rule: LoadedRule,
-    subscription: Subscription,
+    pub(crate) rule: LoadedRule,
+    pub(crate) subscription: Subscription,
 }
 
 impl ReadyRule {
@@ -168,51 +169,51 @@ impl ReadyRule {
 }
 
 impl Generation {
-    /// The generation of these rules, which see a packet in this order. Rules of a tenant that has no `limits` are held to those of the machine
-    /// alone: to `memory`, as all together are.
-    ///
-    /// # Errors
-    /// If together they ask for too much.
+    /// The generation of the rules of these owners, which see a packet in this order. Rules of a tenant that has no `limits` are held to those
+    /// of the machine alone: to `memory`, as all together are.
+    #[must_use]
     pub fn of_rules(
         runtime: &Runtime,
         number: u64,
-        ready: &[ReadyRule],
+        owners: Vec<OwnerRules>,
         memory: Bounds,
         limits: &HashMap<TenantId, TenantLimits>,
-    ) -> Result<Self, TooManyOverlaps> {
-        let mut places: HashMap<&TenantId, usize> = HashMap::new();
+    ) -> Self {
+        let mut places: HashMap<TenantId, usize> = HashMap::new();
         let mut tenants: Vec<TenantPart> = Vec::new();
-        for id in limits.keys().chain(ready.iter().map(ReadyRule::tenant)) {
-            places.entry(id).or_insert_with(|| {
+        for id in limits.keys().chain(owners.iter().map(|of| &of.owner)) {
+            places.entry(id.clone()).or_insert_with(|| {
                 tenants.push(TenantPart::new(runtime, id, limits.get(id)));
                 tenants.len() - 1
             });
         }
         // Tenants may call their groups the same; they share nothing all the same, nor does a rule on trial with one that opens doors.
-        let mut group_numbers: HashMap<(&TenantId, &str, bool), usize> = HashMap::new();
+        let mut group_numbers: HashMap<(TenantId, Arc<str>, bool), usize> = HashMap::new();
         let mut groups: Vec<Vec<usize>> = Vec::new();
-        let mut rules = Vec::with_capacity(ready.len());
-        for (n, ReadyRule { rule, .. }) in ready.iter().enumerate() {
-            let group = *group_numbers
-                .entry((&rule.id.tenant, &rule.group_name, rule.is_trial))
-                .or_insert(groups.len());
-            if group == groups.len() {
-                groups.push(Vec::new());
-            }
-            groups[group].push(n);
-            let tenant = places[&rule.id.tenant];
-            let share = match &tenants[tenant] {
-                TenantPart { is_bounded: false, .. } => {
-                    MeteredShare::new(runtime, ShareOwner::Rule(rule.id.clone()), rule.own_share)
-                        .map(Arc::new)
+        let mut rules = Vec::new();
+        let mut parts = Vec::with_capacity(owners.len());
+        for OwnerRules { owner, rules: own, part } in owners {
+            parts.push(part);
+            let tenant = places[&owner];
+            for rule in own {
+                let key = (owner.clone(), Arc::clone(&rule.group_name), rule.is_trial);
+                let group = *group_numbers.entry(key).or_insert(groups.len());
+                if group == groups.len() {
+                    groups.push(Vec::new());
                 }
-                part if rule.is_trial => part.share_on_trial.clone(),
-                part => part.share.clone(),
-            };
-            rules.push(LoadedRule { group, tenant, share, ..rule.clone() });
+                groups[group].push(rules.len());
+                let share = match &tenants[tenant] {
+                    TenantPart { is_bounded: false, .. } => {
+                        MeteredShare::new(runtime, ShareOwner::Rule(rule.id.clone()), rule.own_share)
+                            .map(Arc::new)
+                    }
+                    part if rule.is_trial => part.share_on_trial.clone(),
+                    part => part.share.clone(),
+                };
+                rules.push(LoadedRule { group, tenant, share, ..rule });
+            }
         }
-        let dispatch = Dispatch::new(ready.iter().map(|rule| rule.subscription.clone()).collect())?;
-        Ok(Self { number, rules, tenants, memory, dispatch, groups })
+        Self { number, rules, tenants, memory, dispatch: Dispatch::new(parts), groups }
     }
 
     /// The rules of a tenant, to be part of another generation as they are.

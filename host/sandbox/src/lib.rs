@@ -43,6 +43,7 @@ mod store;
 
 // All rules together, and who calls them.
 mod generation;
+mod owner_rules;
 mod probe;
 mod problem;
 mod shard;
@@ -62,6 +63,7 @@ pub use generation::{Generation, LoadedRule, ReadyRule};
 pub use instance::{Instance, StartError};
 pub use load_error::LoadError;
 pub use loader::{Loader, Module};
+pub use owner_rules::OwnerRules;
 pub use probe::{ProbeFault, Prober};
 pub use problem::{Problem, ProblemKind};
 pub use runtime::{RunPermit, Runtime};

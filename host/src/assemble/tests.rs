@@ -4,6 +4,7 @@ use postern_config::{PosternToml, Trust};
 use postern_core::RuleId;
 use postern_sandbox::{Artifact, LoadError, Runtime};
 use postern_tests::Signer;
+use postern_tests::guest::guest;
 
 use super::*;
 use crate::compile::{Compile, CompileAsker, ModuleBytes};
@@ -147,6 +148,75 @@ fn what_one_tenant_may_not_load_another_may() {
     world.reload("b/x h", "a 0");
     world.write("postern.toml", CONFIG);
     world.reload("a/x a/y b/x h", "");
+}
+
+/// A module with 1,024 watches of TCP with flags, in places that follow from its settings and look random.
+fn scattered() -> Vec<u8> {
+    let definitions = r#"(func $scatter (param $at i32) (param $length i32) (result i32) (local $random i32) (local $watch i32)
+        (loop $each_byte
+            (local.set $random (i32.mul (i32.add (local.get $random) (i32.load8_u (local.get $at))) (i32.const 1664525)))
+            (local.set $at (i32.add (local.get $at) (i32.const 1)))
+            (br_if $each_byte (local.tee $length (i32.sub (local.get $length) (i32.const 1)))))
+        (local.set $watch (i32.const 16384))
+        (loop $each_watch
+            (local.set $random (i32.add (i32.mul (local.get $random) (i32.const 1664525)) (i32.const 1013904223)))
+            (i32.store8 (local.get $watch) (i32.const 0))
+            (i32.store16 offset=2 (local.get $watch) (i32.rem_u (i32.shr_u (local.get $random) (i32.const 12)) (i32.const 64000)))
+            (i32.store16 offset=4 (local.get $watch) (i32.add (i32.load16_u offset=2 (local.get $watch)) (i32.const 700)))
+            (i32.store8 offset=6 (local.get $watch) (i32.shr_u (local.get $random) (i32.const 28)))
+            (local.set $watch (i32.add (local.get $watch) (i32.const 8)))
+            (br_if $each_watch (i32.lt_u (local.get $watch) (i32.const 24576))))
+        (i32.store (i32.const 52) (i32.const 16384))
+        (i32.store (i32.const 56) (i32.const 1024))
+        (i32.const 48))"#;
+    guest(definitions, "(call $scatter (local.get 0) (local.get 1))", "(i32.const 96)")
+}
+
+#[test]
+fn what_one_tenant_watches_costs_no_other_its_change() {
+    let mut world = World::new();
+    fs::write(world.dir.path().join("m.wasm"), scattered()).unwrap();
+    let write = |world: &World, owner: &str, seeds: std::ops::Range<u32>| {
+        for seed in seeds {
+            world.write(
+                &format!("{owner}/z{seed}.toml"),
+                &format!("{}[settings]\nseed = {seed}\n", world.of_file()),
+            );
+        }
+    };
+    // As much as a tenant may have, and as much as the host.
+    write(&world, "a", 0..3);
+    write(&world, "rules", 0..3);
+    world.reload("a/x a/y a/z0 a/z1 a/z2 b/x h z0 z1 z2", "");
+    // One that wants more is told what it may have; what the others change at the same moment is in force, however much that is.
+    write(&world, "a", 3..8);
+    write(&world, "b", 0..3);
+    write(&world, "rules", 3..8);
+    let [refused] = &world.assemble().refused[..] else { panic!("one is refused") };
+    let told = refused.mistakes.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    let folder = world.dir.path().join("a");
+    assert!(
+        told.starts_with(&format!("{}: the ranges of ports that the rules here watch", folder.display())),
+        "{told}"
+    );
+    assert!(told.contains("may have 262144 entries in all"), "{told}");
+    let host = "h z0 z1 z2 z3 z4 z5 z6 z7";
+    world.reload(&format!("a/x a/y a/z0 a/z1 a/z2 b/x b/z0 b/z1 b/z2 {host}"), "a 5");
+    // With less granted it still goes on.
+    world.write(
+        "postern.toml",
+        &CONFIG.replacen(
+            "grant.any_port = true",
+            "grant.watch = [\"tcp/1-9\", \"tcp/100-200\", \"tcp/5000-50000\"]",
+            1,
+        ),
+    );
+    world.reload(&format!("a/x a/y a/z0 a/z1 a/z2 b/x b/z0 b/z1 b/z2 {host}"), "a 5");
+    for seed in 3..8 {
+        fs::remove_file(folder.join(format!("z{seed}.toml"))).unwrap();
+    }
+    world.write("postern.toml", CONFIG);
+    world.reload(&format!("a/x a/y a/z0 a/z1 a/z2 b/x b/z0 b/z1 b/z2 {host}"), "");
 }
 
 #[test]

@@ -1,4 +1,6 @@
 use super::*;
+use crate::knock::Timestamp;
+use crate::tenant::TenantId;
 
 fn watch(transport: Transport, first_port: u16, last_port: u16, set: TcpFlags, clear: TcpFlags) -> Watch {
     Watch { transport, first_port, last_port, set, clear }
@@ -39,7 +41,10 @@ fn knock(transport: Transport, port: u16, flags: u8) -> Knock {
     }
 }
 
-use crate::knock::Timestamp;
+/// The index of the host's rules alone.
+fn index(rules: Vec<Subscription>) -> Result<Dispatch, TooManyOverlaps> {
+    DispatchPart::new(&TenantId::host(), rules).map(|part| Dispatch::new(vec![part]))
+}
 
 fn wanted(dispatch: &Dispatch, knock: &Knock) -> Vec<usize> {
     dispatch.wanted(knock, |_| true).collect()
@@ -47,7 +52,7 @@ fn wanted(dispatch: &Dispatch, knock: &Knock) -> Vec<usize> {
 
 #[test]
 fn finds_every_rule_that_named_the_port_once() {
-    let dispatch = Dispatch::new(vec![
+    let dispatch = index(vec![
         rule(&[udp(1, 10), udp(5, 5), udp(5, 7)]),
         rule(&[udp(5, 5)]),
         rule(&[udp(65535, 65535), udp(0, 0)]),
@@ -65,7 +70,7 @@ fn finds_every_rule_that_named_the_port_once() {
 
 #[test]
 fn holds_tcp_to_the_flags_asked_for() {
-    let dispatch = Dispatch::new(vec![rule(&[
+    let dispatch = index(vec![rule(&[
         watch(Transport::Tcp, 7, 7, TcpFlags::SYN, TcpFlags::ACK),
         watch(Transport::Tcp, 7, 7, TcpFlags::FIN, TcpFlags::default()),
     ])])
@@ -84,7 +89,7 @@ fn holds_to_destination_and_interface() {
     elsewhere.interest.destination = Destination::Within(vec!["198.51.100.0/24".parse().unwrap()]);
     let mut on_lan = rule(&[udp(7, 7)]);
     on_lan.interfaces = vec!["lan0".into()];
-    let dispatch = Dispatch::new(vec![rule(&[udp(7, 7)]), elsewhere, on_lan]).unwrap();
+    let dispatch = index(vec![rule(&[udp(7, 7)]), elsewhere, on_lan]).unwrap();
     let knock = knock(Transport::Udp, 7, 0);
     assert_eq!(dispatch.wanted(&knock, |_| false).collect::<Vec<_>>(), [1]);
     let knock = Knock { interface: "lan0".into(), ..knock };
@@ -94,7 +99,7 @@ fn holds_to_destination_and_interface() {
 #[test]
 fn packets_that_leave_are_for_those_that_may_see_them() {
     let on_the_way_out = Subscription { sees_outgoing: true, ..rule(&[udp(7, 8)]) };
-    let dispatch = Dispatch::new(vec![rule(&[udp(7, 7)]), on_the_way_out]).unwrap();
+    let dispatch = index(vec![rule(&[udp(7, 7)]), on_the_way_out]).unwrap();
     let knock = knock(Transport::Udp, 7, 0);
     assert_eq!(wanted(&dispatch, &knock), [0, 1]);
     assert_eq!(wanted(&dispatch, &Knock { direction: Direction::Outgoing, ..knock }), [1]);
@@ -110,7 +115,7 @@ fn as_much_is_read_as_any_rule_asks_for() {
         asking.interest.detail = Detail { payload_limit, tcp_header };
         asking
     };
-    let detail = |rules| Dispatch::new(rules).unwrap().detail();
+    let detail = |rules| index(rules).unwrap().detail();
     assert_eq!(detail(vec![]), Detail::LEAST);
     assert_eq!(detail(vec![asking(9, false), asking(0, false)]), Detail::payload(9));
     assert_eq!(
@@ -127,7 +132,7 @@ fn rules_with_the_same_interfaces_have_the_same_scope() {
     };
     let rules = vec![on(&[]), on(&["a", "b"]), on(&["b", "a"]), on(&["a"]), on(&["ab"]), on(&[])];
     let scopes = |rules| {
-        let dispatch = Dispatch::new(rules).unwrap();
+        let dispatch = index(rules).unwrap();
         (0..dispatch.subscriptions.len()).map(|rule| dispatch.scope(rule)).collect::<Vec<_>>()
     };
     let all = scopes(rules);
@@ -137,23 +142,64 @@ fn rules_with_the_same_interfaces_have_the_same_scope() {
     assert_eq!(scopes(vec![on(&["a"]), on(&["b", "a"])]), [all[3], all[1]]);
 }
 
+/// So many rules, each within the one before.
+fn nested(rules: u16) -> Vec<Subscription> {
+    (0..rules).map(|n| rule(&[udp(n, 65535 - n)])).collect()
+}
+
 #[test]
 fn overlaps_are_bounded_and_ten_thousand_rules_on_a_port_are_fine() {
-    let nested = (0..4000).map(|n| rule(&[udp(n, 65535 - n)])).collect();
-    assert_eq!(Dispatch::new(nested).err(), Some(TooManyOverlaps));
-    let same = Dispatch::new((0..10_000).map(|_| rule(&[udp(7, 9)])).collect()).unwrap();
+    let host = TenantId::host();
+    let error = DispatchPart::new(&host, nested(4000)).err().unwrap();
+    assert_eq!(error, TooManyOverlaps { most: 4_194_304 });
+    let same = index((0..10_000).map(|_| rule(&[udp(7, 9)])).collect()).unwrap();
     assert_eq!(wanted(&same, &knock(Transport::Udp, 8, 0)).len(), 10_000);
-    let own = Dispatch::new((0..10_000).map(|n| rule(&[udp(n, n), udp(n + 20_000, n + 20_000)])).collect());
+    let own = index((0..10_000).map(|n| rule(&[udp(n, n), udp(n + 20_000, n + 20_000)])).collect());
     assert_eq!(wanted(&own.unwrap(), &knock(Transport::Udp, 29_999, 0)), [9_999]);
 }
 
 #[test]
-fn agrees_with_the_watches_themselves_on_random_rules() {
-    let mut seed = 11_u64;
-    let mut random = |below: u64| {
+fn an_owner_has_its_entries_to_itself() {
+    // Lists of 1, 2, ..., n rules, of which those on the way back are the same: n (n + 1) / 2 entries.
+    let (tenant, most) = (TenantId::new("a"), 723);
+    assert!(DispatchPart::new(&tenant, nested(most)).is_ok());
+    let error = DispatchPart::new(&tenant, nested(most + 1)).err().unwrap();
+    assert_eq!(error, TooManyOverlaps { most: 262_144 });
+    assert!(
+        error
+            .to_string()
+            .ends_with("these lists may have 262144 entries in all; watch fewer ports, or the same ones")
+    );
+    // The host has more, and what a hundred tenants have changes nothing about that.
+    let parts = (0..100).map(|_| DispatchPart::new(&tenant, nested(most)).unwrap());
+    let host = DispatchPart::new(&TenantId::host(), nested(most + 1)).unwrap();
+    let dispatch = Dispatch::new(parts.chain([host]).collect());
+    assert_eq!(wanted(&dispatch, &knock(Transport::Udp, 5, 0)).len(), 100 * 6 + 6);
+    let places = dispatch.places.len() + dispatch.lists.len();
+    assert!(places < 102 * 2 * usize::from(most), "{places}");
+    assert_eq!(dispatch.entries.len(), 100 * 723 * 724 / 2 + 724 * 725 / 2);
+}
+
+#[test]
+fn rules_that_are_on_and_off_at_each_second_port_are_found_at_once() {
+    let many = (0..5_000).map(|_| rule(&[udp(0, 65535)]));
+    let comb = (0..32_u16)
+        .map(|n| rule(&(0..1024).map(|m| udp((n * 1024 + m) * 2, (n * 1024 + m) * 2)).collect::<Vec<_>>()));
+    let part = DispatchPart::new(&TenantId::new("a"), many.chain(comb).collect());
+    // 32 lists of 5,001 entries are known again each time, and one of 5,000.
+    assert_eq!(part.unwrap().entries.len(), 33 * 5_000 + 32);
+}
+
+fn random(mut seed: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (seed >> 33) % below
-    };
+    }
+}
+
+#[test]
+fn agrees_with_the_watches_themselves_on_random_rules() {
+    let mut random = random(11);
     let rules: Vec<_> = (0..200)
         .map(|_| {
             let watches: Vec<_> = (0..=random(3))
@@ -167,7 +213,13 @@ fn agrees_with_the_watches_themselves_on_random_rules() {
             rule(&watches)
         })
         .collect();
-    let dispatch = Dispatch::new(rules.clone()).unwrap();
+    let part = |owner: &str, rules: &[Subscription]| {
+        DispatchPart::new(&TenantId::new(owner), rules.to_vec()).unwrap()
+    };
+    let bounds = [0, 90, 91, 91, 200];
+    let owners = bounds.windows(2).map(|bounds| part("a", &rules[bounds[0]..bounds[1]]));
+    let dispatch = Dispatch::new(owners.collect());
+    let of_last = Dispatch::new(vec![part("c", &rules[91..])]);
     for port in 0..80 {
         for transport in [Transport::Tcp, Transport::Udp] {
             for flags in 0..32 {
@@ -176,6 +228,9 @@ fn agrees_with_the_watches_themselves_on_random_rules() {
                     .filter(|rule| rules[*rule].interest.watches.iter().any(|watch| watch.matches(&knock)))
                     .collect();
                 assert_eq!(wanted(&dispatch, &knock), expected, "{transport} {port} {flags:#x}");
+                // Nobody's rules are found otherwise because of others'.
+                let expected: Vec<_> = expected.iter().filter_map(|rule| rule.checked_sub(91)).collect();
+                assert_eq!(wanted(&of_last, &knock), expected);
             }
         }
     }
