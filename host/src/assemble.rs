@@ -9,9 +9,9 @@ use std::sync::Arc;
 
 use postern_config::{Config, ConfigReading, LostDoor, Mistakes, RuleFile, first_of};
 use postern_core::{RuleId, TenantId};
-use postern_sandbox::{Generation, Loader, OwnerRules, ReadyRule};
+use postern_sandbox::{Generation, Loader, OwnerRules, Patience, ReadyRule};
 
-use crate::load_rules::{LoadedRules, by_owner, limits_of_tenants, overlap, read_modules};
+use crate::load_rules::{LoadedRules, by_owner, limits_of_tenants, not_tried, overlap, read_modules};
 use crate::origin::Preparation;
 
 /// The rules in force, of which a tenant with mistakes keeps its own.
@@ -26,8 +26,12 @@ pub(crate) struct RunningRules {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedTenant {
     pub(crate) tenant: TenantId,
-    /// Why; none if its modules are being compiled.
+    /// Why; none if its modules are being compiled, or if there was no time for all of its rules.
     pub(crate) mistakes: Mistakes,
+    /// How many of its rules there was no time for. Without a mistake it goes on with them next time.
+    pub(crate) untried: usize,
+    /// Whether that was said when it began.
+    pub(crate) is_told: bool,
     /// How many of its rules go on as before.
     pub(crate) kept: usize,
     /// Doors that rules of it could open before and cannot any more.
@@ -45,22 +49,24 @@ pub(crate) struct Assembled {
 }
 
 /// Puts the generation of a configuration together: all modules are loaded, as `preparation` gets them, and each rule is tried with its
-/// settings.
+/// settings, those of tenants as far as `patience` goes.
 pub(crate) fn assemble(
     reading: ConfigReading,
     in_force: Option<&RunningRules>,
     loader: &Loader,
     preparation: &dyn Preparation,
+    patience: Patience,
 ) -> Assembled {
     let ConfigReading { config, mut mistakes, mut mistakes_of_tenants, .. } = reading;
     let Some(mut config) = config else {
         return Assembled { config: None, generation: Err(Mistakes::new(mistakes)), refused: Vec::new() };
     };
-    let LoadedRules { rules: ready, mistakes: found, compiling } = read_modules(
+    let LoadedRules { rules: ready, mistakes: found, compiling, untried } = read_modules(
         &config,
         in_force.map(|before| &*before.generation),
         loader,
         &*preparation.code(&config),
+        patience,
     );
     // Without a mistake it goes on with what it had all the same.
     for tenant in compiling {
@@ -73,6 +79,12 @@ pub(crate) fn assemble(
             let of_tenant = mistakes_of_tenants.entry(tenant).or_default();
             of_tenant.extend(found);
             *of_tenant = first_of(mem::take(of_tenant));
+        }
+    }
+    for (tenant, rules) in &untried {
+        let of_tenant = mistakes_of_tenants.entry(tenant.clone()).or_default();
+        if let (false, Some(budget)) = (of_tenant.is_empty(), patience.of_tenant()) {
+            of_tenant.push(not_tried(&config, tenant, *rules, budget));
         }
     }
     let mut owners = Vec::with_capacity(config.tenants.len() + 1);
@@ -106,7 +118,16 @@ pub(crate) fn assemble(
         let untrusted = untrusted(in_force, &config, &tenant);
         let lost = config.keep_rules(&tenant, before.iter().filter(|rule| !untrusted.contains(&rule.id)));
         let kept = config.rules.iter().filter(|rule| rule.id.tenant == tenant).count();
-        RefusedTenant { mistakes: Mistakes::new(mistakes), kept, lost, untrusted, tenant }
+        let untried = untried.get(&tenant).copied().unwrap_or_default();
+        RefusedTenant {
+            mistakes: Mistakes::new(mistakes),
+            untried,
+            is_told: false,
+            kept,
+            lost,
+            untrusted,
+            tenant,
+        }
     });
     let refused = refused.collect();
     Assembled { config: Some(config), generation, refused }

@@ -9,7 +9,7 @@ use postern_config::{
     Config, ConfigSource, Mistake, Mistakes, PosternToml, RuleFile, Trust, config_identity,
 };
 use postern_doorman::check_sets;
-use postern_sandbox::{Generation, Loader, Runtime};
+use postern_sandbox::{Generation, Loader, Patience, Runtime};
 use postern_text::{piece, terminal};
 
 use crate::compile::CompileService;
@@ -78,7 +78,7 @@ fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
     let code = Arc::new(CompileService::start(None, Arc::new(()))?);
     let origin = LocalOrigin::unwatched(Arc::new(source), code, Arc::new(()));
     let Prepared { config, generation, refused, .. } =
-        prepare(&origin, &*origin.begin(false), 1, &loader, None);
+        prepare(&origin, &*origin.begin(false), 1, &loader, None, Patience::Endless);
     let (generation, of_host) =
         generation.map_or_else(|found| (None, Some(found)), |made| (Some(made), None));
     let of_tenants = refused.iter().map(|tenant| &tenant.mistakes);

@@ -1,14 +1,16 @@
 //! Loads the rules of a configuration into the sandbox, and puts what is wrong with them at its place in the files.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use postern_config::{Activity, Config, Mistake, Mistakes, OwnFiles, RuleFile};
 use postern_core::{TenantId, TenantLimits, TooManyOverlaps};
 use postern_sandbox::{
-    CodeSource, Generation, LoadError, Loader, OwnerRules, Problem, ProblemKind, ReadyRule, StartError,
+    CodeSource, Generation, LoadError, Loader, OwnerRules, Patience, Problem, ProblemKind, ReadyRule,
+    StartError, TriedRules,
 };
-use postern_text::piece;
+use postern_text::{duration, piece};
 
 use crate::module_code::Modules;
 
@@ -24,7 +26,8 @@ pub fn load_rules(
     activity: &Activity,
 ) -> Result<Generation, Mistakes> {
     let code = modules.code.code_of(config, &OwnFiles, activity);
-    let LoadedRules { rules, mistakes, .. } = read_modules(config, None, &modules.loader, &*code);
+    let LoadedRules { rules, mistakes, .. } =
+        read_modules(config, None, &modules.loader, &*code, Patience::Endless);
     if !mistakes.is_empty() {
         return Err(Mistakes::new(mistakes.into_values().flatten().collect()));
     }
@@ -69,16 +72,21 @@ pub(crate) struct LoadedRules {
     pub(crate) mistakes: BTreeMap<TenantId, Vec<Mistake>>,
     /// Tenants of which modules are being compiled.
     pub(crate) compiling: BTreeSet<TenantId>,
+    /// How many rules of which tenants there was no time for.
+    pub(crate) untried: BTreeMap<TenantId, usize>,
 }
 
-/// Loads the modules of a configuration, whose code `code` gets, and tries its rules but those that are as they were `before`.
+/// Loads the modules of a configuration, whose code `code` gets, and tries its rules but those that are as they were `before`, as far as
+/// `patience` goes.
 pub(crate) fn read_modules(
     config: &Config,
     before: Option<&Generation>,
     loader: &Loader,
     code: &dyn CodeSource,
+    patience: Patience,
 ) -> LoadedRules {
-    let (rules, problems) = ReadyRule::load_all(&config.specs(), before, loader, code);
+    let TriedRules { rules, problems, untried: left } =
+        ReadyRule::load_all(&config.specs(), before, loader, code, patience);
     let (mut found, mut compiling) = (BTreeMap::<_, Vec<_>>::new(), BTreeSet::new());
     for Problem { rule, what } in problems {
         let rule = &config.rules[rule];
@@ -94,13 +102,31 @@ pub(crate) fn read_modules(
         }
         found.entry(rule.id.tenant.clone()).or_default().extend(mistakes(rule, what));
     }
-    LoadedRules { rules, mistakes: found, compiling }
+    let mut untried = BTreeMap::new();
+    for rule in left {
+        *untried.entry(config.rules[rule].id.tenant.clone()).or_default() += 1;
+    }
+    LoadedRules { rules, mistakes: found, compiling, untried }
+}
+
+/// That rules of a tenant which has mistakes were not tried, since others took too long.
+pub(crate) fn not_tried(config: &Config, owner: &TenantId, rules: usize, budget: Duration) -> Mistake {
+    let what = format!(
+        "{} not tried: trying others took {}, which is what each tenant has for it at a time; mend the mistakes first, or have modules do less when they start",
+        if rules == 1 { "1 rule was".to_owned() } else { format!("{rules} rules were") },
+        duration::show(budget)
+    );
+    whole(folder(config, owner).to_owned(), what)
 }
 
 /// What is wrong with the rules of `owner` as a whole.
 pub(crate) fn overlap(config: &Config, owner: &TenantId, error: TooManyOverlaps) -> Mistake {
-    let dir = config.tenant(owner).map_or(&config.rules_dir, |tenant| &tenant.rules_dir);
-    whole(dir.clone(), error.to_string())
+    whole(folder(config, owner).to_owned(), error.to_string())
+}
+
+/// Where the rules of `owner` are.
+fn folder<'a>(config: &'a Config, owner: &TenantId) -> &'a Path {
+    config.tenant(owner).map_or(&config.rules_dir, |tenant| &tenant.rules_dir)
 }
 
 /// A problem is one mistake, or one for each setting that the module refuses.

@@ -6,6 +6,7 @@
 mod pace;
 
 use std::collections::{HashMap, HashSet};
+use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
@@ -13,7 +14,7 @@ use std::time::Duration;
 
 use postern_config::{Config, Mistake, Mistakes, RuleFile};
 use postern_core::{ModuleDigest, ModuleSource, Observer, Phase, Release, Report, RuleId, TenantId, What};
-use postern_sandbox::{Generation, Loader, Runtime};
+use postern_sandbox::{Generation, Loader, Patience, Runtime};
 use tokio::time::Instant;
 
 use crate::assemble::{Assembled, RefusedTenant, RunningRules, assemble};
@@ -30,6 +31,10 @@ use pace::Pace;
 
 /// How long a rule whose file is gone may wait for the preparation that withdraws it, and how often its file is looked for meanwhile.
 const WITHDRAWN: Duration = Duration::from_secs(1);
+
+/// How long after a preparation that had no time for all rules of a tenant the next begins, which goes on with them: such a tenant may have
+/// thousands, and would else keep a processor busy.
+const UNFINISHED: Duration = Duration::from_secs(1);
 
 /// Prepares generations when files change or a signal asks for it.
 pub(crate) struct Reloads {
@@ -50,6 +55,8 @@ pub(crate) struct Reloads {
     come: u64,
     /// The newest that has ended has mistakes.
     is_refused: bool,
+    /// Tenants whose rules it had not enough time for.
+    trying: HashSet<TenantId>,
     /// The engine has the journal; until then each preparation that needs one opens it.
     pub(crate) has_journal: bool,
     in_force: Option<Watched>,
@@ -97,6 +104,7 @@ impl Reloads {
             begun: 0,
             come: 0,
             is_refused: false,
+            trying: HashSet::new(),
             has_journal: false,
             in_force: None,
         }
@@ -164,6 +172,7 @@ impl Reloads {
         }
         self.come = ticket;
         self.is_refused = prepared.generation.is_err() || !prepared.refused.is_empty();
+        self.go_on_trying(&mut prepared.refused);
         if !prepared.refused.is_empty() && !self.is_in_force(prepared.before.as_ref()) {
             // What tenants were to go on with is not what runs any more.
             if is_asked {
@@ -177,6 +186,19 @@ impl Reloads {
             prepared.refused.clear();
         }
         Some((prepared, is_asked))
+    }
+
+    /// Has those tenants whose rules were not all tried go on with them soon. What is said of each is said once.
+    fn go_on_trying(&mut self, refused: &mut [RefusedTenant]) {
+        let is_trying = |of: &RefusedTenant| of.untried > 0 && of.mistakes.iter().next().is_none();
+        let before = mem::take(&mut self.trying);
+        for of in refused.iter_mut().filter(|of| is_trying(of)) {
+            of.is_told = before.contains(&of.tenant);
+            self.trying.insert(of.tenant.clone());
+        }
+        if !self.trying.is_empty() {
+            self.pace.ask(Instant::now() + UNFINISHED);
+        }
     }
 
     /// Whether something newer than the newest that has ended is being prepared.
@@ -262,7 +284,7 @@ impl Reloads {
             (self.sender.clone(), self.has_journal, self.in_force.is_none());
         let before = self.in_force.as_ref().map(|watched| Arc::clone(&watched.rules));
         let work = move || {
-            let mut prepared = prepare(&*origin, &*preparation, ticket, &loader, before);
+            let mut prepared = prepare(&*origin, &*preparation, ticket, &loader, before, Patience::OfReload);
             // What an earlier run left is taken over at the start; later only a configuration that needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
@@ -322,18 +344,19 @@ fn report_loaded(
     }
 }
 
-/// Reads, checks, compiles and tries everything. A tenant with mistakes goes on with what it has in `before`, which is in force.
+/// Reads, checks, compiles and tries everything, as far as `patience` goes. A tenant with mistakes goes on with what it has in `before`, which is in force.
 pub(crate) fn prepare(
     origin: &dyn Origin,
     preparation: &dyn Preparation,
     ticket: u64,
     loader: &Loader,
     before: Option<Arc<RunningRules>>,
+    patience: Patience,
 ) -> Prepared {
     let NumberedReading { reading, numbers } = preparation.read();
     let folder = reading.config.as_ref().map(|config| config.rules_dir.clone());
     // What goes wrong there must not be waited for.
-    let work = || assemble(reading, before.as_deref(), loader, preparation);
+    let work = || assemble(reading, before.as_deref(), loader, preparation, patience);
     let assembled = catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
         let what = "preparing the rules panicked; see the standard error".to_owned();
         let file = folder.unwrap_or_else(|| origin.facts().file.clone());

@@ -39,6 +39,7 @@ mod tenant_check;
 mod tenant_user;
 mod tenants;
 mod tokens;
+mod trying;
 mod unprivileged;
 mod watchdog;
 

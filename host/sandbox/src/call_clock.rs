@@ -62,7 +62,8 @@ impl CallClock {
     }
 }
 
-fn thread_cpu_time() -> Duration {
+/// The CPU time of this thread.
+pub(crate) fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

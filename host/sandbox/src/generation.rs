@@ -1,6 +1,6 @@
 //! Generation: one immutable set of loaded rules. A reload builds the next one beside it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -9,14 +9,16 @@ use postern_core::{
     WatchGrant,
 };
 
+use crate::call_clock::thread_cpu_time;
 use crate::code_source::{CodeSource, ModuleDigest};
 use crate::instance::{Instance, StartError};
-use crate::loader::{Loaded, LoadedModule, Loader, Module};
+use crate::loader::{LoadedModule, Loader, Module};
 use crate::owner_rules::OwnerRules;
 use crate::problem::{Problem, ProblemKind};
 use crate::runtime::Runtime;
 use crate::share_owner::ShareOwner;
 use crate::tenant_part::{MeteredShare, TenantPart};
+use crate::trying::{Patience, Turns};
 
 /// One immutable set of loaded rules.
 pub struct Generation {
@@ -97,38 +99,78 @@ pub struct ReadyRule {
     pub(crate) subscription: Subscription,
 }
 
+/// What came of loading and trying rules.
+pub struct TriedRules {
+    /// Those that are good, in their order.
+    pub rules: Vec<ReadyRule>,
+    /// What is wrong with each of the others.
+    pub problems: Vec<Problem>,
+    /// The places of those that there was no time for.
+    pub untried: Vec<usize>,
+}
+
 impl ReadyRule {
     /// Loads the modules of all rules, whose code `code` gets, and tries each rule with its settings, unless it is as it was in the generation
-    /// `before`: the same settings give the same answer. Those that are good, and what is wrong with each of the others.
+    /// `before`, or when it was tried before for a tenant that did not get all of its rules: the same settings give the same answer.
     pub fn load_all(
         specs: &[RuleSpec],
         before: Option<&Generation>,
         loader: &Loader,
         code: &dyn CodeSource,
-    ) -> (Vec<Self>, Vec<Problem>) {
+        patience: Patience,
+    ) -> TriedRules {
         let before = before.map_or_else(HashMap::new, Generation::by_id);
         let modules = loader.load_all(specs.iter().map(|spec| (&spec.id.tenant, &spec.module)), code);
-        let mut problems = Vec::new();
-        let mut rules = Vec::with_capacity(specs.len());
+        let mut earlier = loader.take_tried();
+        let mut tried: Vec<Option<Result<Self, ProblemKind>>> = specs.iter().map(|_| None).collect();
+        let mut turns = Turns::new();
         for (n, spec) in specs.iter().enumerate() {
-            let module = modules.get(&(&spec.id.tenant, &spec.module)).cloned().unwrap_or(Err(None));
-            if let (Some(same), Ok(module)) = (before.get(&spec.id), &module)
-                && same.rule.spec.as_deref() == Some(spec)
-                && Arc::ptr_eq(&same.rule.module, &module.module)
-            {
-                let mut same = same.clone();
-                same.rule.signer.clone_from(&module.signer);
-                rules.push(same);
-                continue;
-            }
-            // Wasmtime is a large program, and what it runs comes from outside.
-            let loaded = catch_unwind(AssertUnwindSafe(|| ready(spec, module, loader)));
-            match loaded.unwrap_or(Err(ProblemKind::Panicked)) {
-                Ok(rule) => rules.push(rule),
-                Err(what) => problems.push(Problem { rule: n, what }),
+            let known = [before.get(&spec.id), earlier.rules.get(&spec.id)];
+            match modules.get(&(&spec.id.tenant, &spec.module)) {
+                Some(Ok(module)) => {
+                    match known.into_iter().flatten().find(|known| known.is_of(spec, module)) {
+                        Some(same) => tried[n] = Some(Ok(same.signed_by(module))),
+                        None => turns.add(&spec.id.tenant, n),
+                    }
+                }
+                Some(Err(Some(error))) => tried[n] = Some(Err(ProblemKind::Module(Arc::clone(error)))),
+                Some(Err(None)) | None => tried[n] = Some(Err(ProblemKind::Panicked)),
             }
         }
-        (rules, problems)
+        let untried = turns.take(patience, &mut earlier, thread_cpu_time, |n| {
+            let spec = &specs[n];
+            if let Some(Ok(module)) = modules.get(&(&spec.id.tenant, &spec.module)) {
+                // Wasmtime is a large program, and what it runs comes from outside.
+                let loaded = catch_unwind(AssertUnwindSafe(|| ready(spec, module.clone(), loader)));
+                tried[n] = Some(loaded.unwrap_or(Err(ProblemKind::Panicked)));
+            }
+        });
+        let (mut rules, mut problems) = (Vec::with_capacity(specs.len()), Vec::new());
+        for (n, tried) in tried.into_iter().enumerate() {
+            match tried {
+                Some(Ok(rule)) => rules.push(rule),
+                Some(Err(what)) => problems.push(Problem { rule: n, what }),
+                None => {}
+            }
+        }
+        let missing = problems.iter().map(|problem| problem.rule).chain(untried.iter().copied());
+        let unfinished: HashSet<_> = missing.map(|n| &specs[n].id.tenant).collect();
+        let kept = rules.iter().filter(|rule| unfinished.contains(rule.tenant()));
+        earlier.rules = kept.map(|rule| (rule.id().clone(), rule.clone())).collect();
+        loader.keep_tried(earlier);
+        TriedRules { rules, problems, untried }
+    }
+
+    /// Whether it is what would be loaded for this.
+    fn is_of(&self, spec: &RuleSpec, module: &LoadedModule) -> bool {
+        self.rule.spec.as_deref() == Some(spec) && Arc::ptr_eq(&self.rule.module, &module.module)
+    }
+
+    /// The same with the module's signature as it is now.
+    fn signed_by(&self, module: &LoadedModule) -> Self {
+        let mut same = self.clone();
+        same.rule.signer.clone_from(&module.signer);
+        same
     }
 
     /// Takes from a rule that was loaded before what it may not see or use any more. Its instances are started anew if they may use less.
@@ -237,9 +279,8 @@ impl Generation {
 }
 
 /// Tries a rule.
-fn ready(spec: &RuleSpec, module: Loaded, loader: &Loader) -> Result<ReadyRule, ProblemKind> {
-    let LoadedModule { module, signer } =
-        module.map_err(|error| error.map_or(ProblemKind::Panicked, ProblemKind::Module))?;
+fn ready(spec: &RuleSpec, module: LoadedModule, loader: &Loader) -> Result<ReadyRule, ProblemKind> {
+    let LoadedModule { module, signer } = module;
     let observer = Arc::clone(&loader.observer);
     let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
     let (_, interest) = started.map_err(ProblemKind::Start)?;

@@ -21,6 +21,7 @@ use crate::guest::Guest;
 use crate::load_error::LoadError;
 use crate::runtime::Runtime;
 use crate::setup_error::SetupError;
+use crate::trying::TriedBefore;
 
 /// Most modules that are kept though no rule runs them any more; each takes a few hundred KiB.
 const RECENT: usize = 8;
@@ -57,6 +58,8 @@ pub struct Loader {
     pub(crate) observer: Arc<dyn Observer>,
     linker: Linker<Guest>,
     known: Mutex<Known>,
+    /// What the load before this one has left.
+    tried: Mutex<TriedBefore>,
 }
 
 #[derive(Default)]
@@ -74,7 +77,7 @@ impl Loader {
     pub fn new(runtime: Runtime, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
         let mut linker = Linker::new(runtime.engine());
         add_to_linker(&mut linker).map_err(|error| SetupError::Contract(chain(&*error).to_string()))?;
-        Ok(Self { runtime, observer, linker, known: Mutex::default() })
+        Ok(Self { runtime, observer, linker, known: Mutex::default(), tried: Mutex::default() })
     }
 
     /// What its modules run on.
@@ -169,6 +172,16 @@ impl Loader {
             }
         };
         Ok(Arc::new(Module { digest, code, runtime: self.runtime.clone() }))
+    }
+
+    /// What the load before has left. Of two loads at once the second has nothing of the first.
+    pub(crate) fn take_tried(&self) -> TriedBefore {
+        std::mem::take(&mut *self.tried.lock().past_panic())
+    }
+
+    /// Keeps this for the next load.
+    pub(crate) fn keep_tried(&self, tried: TriedBefore) {
+        *self.tried.lock().past_panic() = tried;
     }
 
     /// What is known, also after a panic: each change of it leaves it consistent.

@@ -19,6 +19,7 @@ struct World {
     loader: Loader,
     code: Arc<dyn CodeProvider>,
     running: Option<RunningRules>,
+    patience: Patience,
 }
 
 impl World {
@@ -28,7 +29,7 @@ impl World {
         let runtime = Runtime::start().unwrap();
         let loader = Loader::new(runtime.clone(), Arc::new(())).unwrap();
         let Modules { loader, code } = Modules::in_process(&runtime, loader);
-        let world = Self { dir, loader, code, running: None };
+        let world = Self { dir, loader, code, running: None, patience: Patience::OfReload };
         for file in ["rules/h.toml", "a/x.toml", "a/y.toml", "b/x.toml"] {
             world.write(file, RULE);
         }
@@ -50,7 +51,7 @@ impl World {
         let source = PosternToml::new(self.dir.path().join("postern.toml"), Trust::Anybody);
         let preparation =
             LocalOrigin::unwatched(Arc::new(source), Arc::clone(&self.code), Arc::new(())).begin(false);
-        assemble(preparation.read_files(), self.running.as_ref(), &self.loader, &*preparation)
+        assemble(preparation.read_files(), self.running.as_ref(), &self.loader, &*preparation, self.patience)
     }
 
     /// The rules that run then, of the generation and of the configuration, and which tenants were refused with how many rules left.
@@ -217,6 +218,88 @@ fn what_one_tenant_watches_costs_no_other_its_change() {
     }
     world.write("postern.toml", CONFIG);
     world.reload(&format!("a/x a/y a/z0 a/z1 a/z2 b/x b/z0 b/z1 b/z2 {host}"), "");
+}
+
+/// A configuration whose tenant a may have many rules, which may take 100 ms to start.
+fn slow_config() -> String {
+    CONFIG.replacen("rules = \"a\"\n", "rules = \"a\"\nlimits.rules = 200\nlimits.cpu = \"10ms\"\n", 1)
+}
+
+/// Writes so many rules of tenant a that run the module.
+fn write_many(world: &World, rules: usize) {
+    for n in 0..rules {
+        world.write(
+            &format!("a/m{n}.toml"),
+            &format!("{}limits.cpu = \"10ms\"\n[settings]\nn = {n}\n", world.of_file()),
+        );
+    }
+}
+
+#[test]
+fn a_tenant_whose_rules_never_start_is_refused_after_its_budget() {
+    let mut world = World::new();
+    world.write("postern.toml", &slow_config());
+    world.reload("a/x a/y b/x h", "");
+    let spins = guest("", "(loop $forever (br $forever)) (i32.const 48)", "(i32.const 96)");
+    fs::write(world.dir.path().join("m.wasm"), spins).unwrap();
+    write_many(&world, 20);
+    let changed = RULE.replace("1/udp", "2/udp");
+    world.write("b/x.toml", &changed);
+    world.write("rules/h.toml", &changed);
+    let assembled = world.assemble();
+    let [refused] = &assembled.refused[..] else { panic!("one is refused") };
+    let told: Vec<_> = refused.mistakes.iter().map(ToString::to_string).collect();
+    let (faults, others): (Vec<_>, Vec<_>) = told.iter().partition(|told| told.contains("past its CPU time"));
+    // Each takes 100 ms, and there are 200 for all.
+    assert!((1..=2).contains(&faults.len()), "{told:?}");
+    let folder = world.dir.path().join("a");
+    let left = 20 - faults.len();
+    let expected = format!(
+        "{}: {left} rules were not tried: trying others took 200ms, which is what each tenant has for it at a time; mend the mistakes first, or have modules do less when they start",
+        folder.display()
+    );
+    assert_eq!(others, [&expected]);
+    // What the others changed is in force.
+    let generation = assembled.generation.unwrap();
+    for (n, rule) in generation.rules.iter().enumerate() {
+        let port = if rule.id.tenant == TenantId::new("a") { 1 } else { 2 };
+        assert_eq!(generation.dispatch.subscription(n).interest.watches[0].first_port, port, "{}", rule.id);
+    }
+    // Who only looks at the files waits for all.
+    world.patience = Patience::Endless;
+    assert_eq!(world.assemble().refused[0].mistakes.iter().count(), 20);
+}
+
+#[test]
+fn a_tenant_whose_rules_start_slowly_gets_them_by_and_by_and_keeps_nobody_waiting() {
+    let mut world = World::new();
+    world.write("postern.toml", &slow_config());
+    world.reload("a/x a/y b/x h", "");
+    let burns = "(i32.store (i32.const 200) (i32.const 15000000))
+        (loop $more
+            (i32.store (i32.const 200) (i32.sub (i32.load (i32.const 200)) (i32.const 1)))
+            (br_if $more (i32.load (i32.const 200))))
+        (i32.const 48)";
+    fs::write(world.dir.path().join("m.wasm"), guest("", burns, "(i32.const 96)")).unwrap();
+    write_many(&world, 60);
+    let mut untried = 60;
+    for round in 1.. {
+        // Another's change goes in each time.
+        world.write("b/x.toml", &RULE.replace("1/udp", &format!("{round}/udp")));
+        let assembled = world.assemble();
+        let generation = assembled.generation.unwrap();
+        let of_b = generation.rules.iter().position(|rule| rule.id.tenant == TenantId::new("b")).unwrap();
+        assert_eq!(generation.dispatch.subscription(of_b).interest.watches[0].first_port, round);
+        let Some(refused) = assembled.refused.first() else {
+            assert!(round > 2, "it takes some rounds: {round}");
+            assert_eq!(generation.rules.len(), 62 + 2);
+            break;
+        };
+        // What was tried is not tried again, and what it had goes on until all are tried.
+        assert!(refused.untried < untried, "{} of {untried}", refused.untried);
+        assert_eq!((refused.mistakes.iter().count(), refused.kept, generation.rules.len()), (0, 2, 4));
+        untried = refused.untried;
+    }
 }
 
 #[test]

@@ -187,6 +187,9 @@ fn own(what: &What<'_>) -> Fields {
             without.as_deref().map(|first| ("without", text(first))).into_iter().collect()
         }
         What::TenantCompiling { rules } => vec![("rules", count(*rules))],
+        What::TenantTrying { rules, untried } => {
+            vec![("rules", count(*rules)), ("untried", count(*untried))]
+        }
         What::TenantRefused { rules, mistakes, detail } => {
             vec![("rules", count(*rules)), ("mistakes", count(*mistakes)), ("detail", text(detail))]
         }

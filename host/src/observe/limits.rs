@@ -116,6 +116,7 @@ impl LineLimits {
             | What::MoreMistakes { .. }
             | What::TenantRefused { .. }
             | What::TenantCompiling { .. }
+            | What::TenantTrying { .. }
                 if report.tenant().is_some_and(|tenant| !tenant.is_host()) =>
             {
                 |limits| &limits.mistakes

@@ -28,14 +28,17 @@ pub(crate) fn report_refused_reload(observer: &dyn Observer, mistakes: &Mistakes
 
 /// What this tenant's files say is not run, or not yet.
 pub(crate) fn report_refused_tenant(observer: &dyn Observer, refused: &RefusedTenant) {
-    let RefusedTenant { tenant, mistakes, kept, lost, untrusted } = refused;
+    let RefusedTenant { tenant, mistakes, untried, kept, lost, untrusted, is_told } = refused;
     let scope = Scope::Tenant(Cow::Borrowed(tenant));
     let (number, detail) = each(observer, &scope, mistakes);
     let what = match number {
+        0 if *untried > 0 => What::TenantTrying { rules: *kept, untried: *untried },
         0 => What::TenantCompiling { rules: *kept },
         _ => What::TenantRefused { rules: *kept, mistakes: number, detail: detail.into() },
     };
-    observer.report(&Report { scope, ..Report::new(what) });
+    if !is_told {
+        observer.report(&Report { scope, ..Report::new(what) });
+    }
     for rule in untrusted {
         observer.report(&Report::of_rule(rule, What::Untrusted));
     }
@@ -118,6 +121,8 @@ mod tests {
         let refused = RefusedTenant {
             tenant: TenantId::new("a"),
             mistakes: mistakes(12_000),
+            untried: 0,
+            is_told: false,
             kept: 0,
             lost: Vec::new(),
             untrusted: Vec::new(),

@@ -105,6 +105,12 @@ pub(crate) fn words(report: &Report<'_>) -> String {
             owner(report),
             counted(*rules, "rule")
         ),
+        What::TenantTrying { rules, untried } => format!(
+            "rules of tenant {} take long to try: {} to go; meanwhile it goes on with {}",
+            owner(report),
+            counted(*untried, "rule"),
+            counted(*rules, "rule")
+        ),
         What::TenantRefused { rules, mistakes, .. } => {
             let tenant = owner(report);
             let rules = match rules {
@@ -300,6 +306,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::DoorLost { .. }
         | What::TenantRefused { .. }
         | What::TenantCompiling { .. }
+        | What::TenantTrying { .. }
         | What::Back
         | What::JournalFull => return what.name().into(),
     }

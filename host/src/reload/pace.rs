@@ -27,9 +27,9 @@ impl Pace {
         self.changed = Some((self.changed.map_or(now, |(first, _)| first), now));
     }
 
-    /// It is to be prepared without waiting for quiet.
-    pub(super) fn ask(&mut self, now: Instant) {
-        self.asked.get_or_insert(now);
+    /// It is to be prepared at this moment, without waiting for quiet.
+    pub(super) fn ask(&mut self, at: Instant) {
+        self.asked = Some(self.asked.map_or(at, |asked| asked.min(at)));
     }
 
     /// When to prepare, if there is a reason to.
@@ -68,7 +68,10 @@ mod tests {
             pace.note_change(at(millis));
         }
         assert_eq!(pace.due(), Some(at(1000)));
+        pace.ask(at(800));
+        assert_eq!(pace.due(), Some(at(800)));
         pace.ask(at(300));
+        pace.ask(at(900));
         assert_eq!(pace.due(), Some(at(300)));
     }
 

@@ -87,6 +87,7 @@ impl What<'_> {
             Self::ReloadRefused { .. } => "reload-refused",
             Self::TenantRefused { .. } => "tenant-refused",
             Self::TenantCompiling { .. } => "tenant-compiling",
+            Self::TenantTrying { .. } => "tenant-trying",
             Self::DoorLost { .. } => "door-lost",
             Self::Untrusted => "untrusted",
             Self::Loaded { .. } => "loaded",
@@ -189,6 +190,7 @@ impl What<'_> {
             | Self::Listening { direction: Direction::Incoming, .. }
             | Self::ListeningAgain { .. }
             | Self::TenantCompiling { .. }
+            | Self::TenantTrying { .. }
             | Self::Loaded { .. }
             | Self::InForce { .. }
             | Self::Hangup

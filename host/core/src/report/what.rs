@@ -385,6 +385,14 @@ pub enum What<'a> {
         /// How many rules it goes on with.
         rules: usize,
     },
+    /// There was no time for all rules of a tenant, since trying them takes long: the tenant goes on with the rules that it had until all are
+    /// tried, and others do not wait.
+    TenantTrying {
+        /// How many rules it goes on with.
+        rules: usize,
+        /// How many are still to be tried.
+        untried: usize,
+    },
     /// A rule that its tenant goes on with could open this door before, and cannot any more.
     DoorLost {
         /// The rule's first door, if this one is lost only because that one is not granted; none if this one is not granted.

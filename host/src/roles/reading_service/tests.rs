@@ -15,7 +15,7 @@ use postern_config::{
     Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, TenantFiles, Trust,
 };
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, Observer, RuleId, TenantId};
-use postern_sandbox::{Artifact, Compiler, Loader, Runtime};
+use postern_sandbox::{Artifact, Compiler, Loader, Patience, Runtime};
 use tempfile::TempDir;
 use tokio::time::timeout;
 
@@ -139,7 +139,7 @@ fn prepared(
     loader: &Loader,
     before: Option<Arc<RunningRules>>,
 ) -> Prepared {
-    prepare(origin, &*origin.prepare(ticket, false), ticket, loader, before)
+    prepare(origin, &*origin.prepare(ticket, false), ticket, loader, before, Patience::OfReload)
 }
 
 /// Everything that is the same whoever read it.
@@ -326,7 +326,7 @@ fn the_journal_is_anothers_and_what_is_wrong_with_it_is_known() {
     let world = World::new();
     let (engine, loader) = (world.engine(), loader());
     let preparation = engine.prepare(1, false);
-    let config = prepare(&engine, &*preparation, 1, &loader, None).config.unwrap();
+    let config = prepare(&engine, &*preparation, 1, &loader, None, Patience::OfReload).config.unwrap();
     let opened = preparation.open_journal(&config);
     assert!(opened.is_there() && opened.journal.is_none() && opened.error.is_none());
     *world.kept.journal.lock().unwrap() = Some("no room".to_owned());
