@@ -75,6 +75,8 @@ struct App {
     watchdog: Option<(Watchdog, Probing)>,
     /// Called once everything was tried.
     tried: Option<Tried>,
+    /// When to look whether owners that were over their shares are so no more.
+    excess_at: Option<Instant>,
     /// Not read; it follows the changes of addresses and links as long as it lives.
     _local: Arc<LocalNetwork>,
 }
@@ -94,6 +96,7 @@ impl App {
             let deadline = self.engine.next_deadline();
             let report_at = self.running.unreported.as_ref().map(|(_, patience)| *patience);
             let let_go_at = self.reloads.release_timer.due();
+            let excess_at = self.excess_at;
             let probe_at = self.watchdog.as_ref().map(|(watchdog, _)| watchdog.due());
             let is_any_suspended = self.engine.has_suspended();
             tokio::select! {
@@ -113,6 +116,7 @@ impl App {
                 }
                 () = until(report_at) => self.look(),
                 () = until(probe_at) => self.watch_over(),
+                () = until(excess_at) => self.look_at_shares(),
                 signal = self.signals.stop.recv() => break Some(signal),
             }
         };
@@ -142,6 +146,9 @@ impl App {
                 }
             }
             MainLoopEvent::Probed(result) => self.probed(result),
+            MainLoopEvent::OverShare => {
+                let _ = self.excess_at.get_or_insert_with(Instant::now);
+            }
             MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
@@ -164,6 +171,11 @@ impl App {
             }
             Due::Wait => {}
         }
+    }
+
+    /// Reports whose rules use no more than their shares again.
+    fn look_at_shares(&mut self) {
+        self.excess_at = self.pool.report_ended_excess().map(|after| Instant::now() + after);
     }
 
     /// A probe has gone all the way, and here the main loop shows that it works, too.

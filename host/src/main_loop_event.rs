@@ -45,6 +45,8 @@ pub(crate) enum MainLoopEvent {
     },
     /// A probe has come back, or came to nothing because of this.
     Probed(Result<(), String>),
+    /// An owner of rules is over its share from now on.
+    OverShare,
     /// Rules in force whose files are gone; none if that could not be found out.
     Withdrawn(Option<HashSet<RuleId>>),
 }
@@ -67,7 +69,7 @@ pub(crate) struct Prepared {
 
 /// Sending never blocks, or the loop and a sender could deadlock. The queue itself has no bound, because its senders have one: an answer for
 /// each order, each record and each claim, of which the engine bounds the number, one for each line of a one-time file, a generation for each
-/// that is being prepared, and one probe.
+/// that is being prepared, one probe, and one for each owner of rules that is over its share.
 pub(crate) type MainLoopSender = mpsc::UnboundedSender<MainLoopEvent>;
 
 pub(crate) fn channel() -> (MainLoopSender, mpsc::UnboundedReceiver<MainLoopEvent>) {

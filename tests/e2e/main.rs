@@ -29,6 +29,7 @@ mod reload;
 mod reload_load;
 mod roles;
 mod set_door;
+mod shares;
 mod signed;
 mod slow;
 mod sources;

@@ -24,10 +24,10 @@ const MOST_RESERVE: u64 = 8_000_000;
 /// Of a small share they hold such a part at most: with what comes in a second they must not be more than the share.
 const PARTS_ALLOWANCE: u64 = 20;
 const PARTS_RESERVE: u64 = 5;
-/// A tenant that had nothing dropped for so long, and then has, is over its share anew.
-const FORGOTTEN_AFTER: u64 = 10 * SECOND;
+/// An owner that had nothing dropped for so long is not over its share any more.
+const ENDED_AFTER: u64 = 5 * SECOND;
 /// Before the daemon's first moment, so that all is full then.
-const EPOCH: u64 = FORGOTTEN_AFTER;
+const EPOCH: u64 = ENDED_AFTER;
 /// The most that is counted of one call.
 const MOST_USED: u64 = 10 * SECOND;
 
@@ -58,6 +58,8 @@ pub struct CpuMeter {
     reserve_empty: AtomicU64,
     /// When a packet was last dropped.
     last_over: AtomicU64,
+    /// How many were, since the owner is over its share.
+    dropped: AtomicU64,
 }
 
 /// Whether a rule may be called.
@@ -67,8 +69,25 @@ pub enum Admission {
     Admitted,
     /// No: the tenant has used up its share.
     Over {
-        /// It had not for some seconds before.
+        /// It was not over its share before.
         begins: bool,
+    },
+}
+
+/// Whether an owner is over its share: from the first packet that is dropped until none was dropped for some seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Excess {
+    /// It is not.
+    None,
+    /// It is.
+    Lasts {
+        /// When that may end, at the earliest.
+        until: Moment,
+    },
+    /// It was, and is not any more. This is said once.
+    Ended {
+        /// How many packets were dropped meanwhile.
+        dropped: u64,
     },
 }
 
@@ -113,8 +132,21 @@ impl CpuMeter {
         if now > empty || self.may_go_ahead(pace, now, empty) {
             return Admission::Admitted;
         }
-        let last = self.last_over.swap(now, Ordering::Relaxed);
-        Admission::Over { begins: last == 0 || now.saturating_sub(last) >= FORGOTTEN_AFTER }
+        self.last_over.store(now, Ordering::Relaxed);
+        // Seen with a later time by whoever sees it.
+        Admission::Over { begins: self.dropped.fetch_add(1, Ordering::Release) == 0 }
+    }
+
+    /// Whether the owner is over its share at `now`, or has just ceased to be.
+    pub fn excess(&self, now: Moment) -> Excess {
+        if self.dropped.load(Ordering::Acquire) == 0 {
+            return Excess::None;
+        }
+        let until = self.last_over.load(Ordering::Relaxed).saturating_add(ENDED_AFTER);
+        if nanos(now) < until {
+            return Excess::Lasts { until: Moment(Duration::from_nanos(until.saturating_sub(EPOCH))) };
+        }
+        Excess::Ended { dropped: self.dropped.swap(0, Ordering::Relaxed) }
     }
 
     /// Whether less was taken ahead than the reserve holds.
@@ -290,17 +322,29 @@ mod tests {
     }
 
     #[test]
-    fn it_is_said_when_it_begins_and_not_while_it_lasts() {
+    fn it_is_said_when_it_begins_and_when_it_ends_and_not_while_it_lasts() {
         let mut world = World::new(25);
         let begins = |world: &mut World, at, packets| {
             let admissions =
                 (0..packets).map(|n| world.packet(at + n * MILLI, 50 * MILLI)).collect::<Vec<_>>();
             admissions.iter().filter(|it| **it == Admission::Over { begins: true }).count()
         };
+        let excess = |world: &World, at| world.meter.excess(Moment(Duration::from_nanos(at)));
         assert_eq!(begins(&mut world, 0, 1), 0);
+        assert_eq!(excess(&world, 20 * SECOND), Excess::None);
         assert_eq!(begins(&mut world, 0, 20_000), 1);
-        assert_eq!(begins(&mut world, 25 * SECOND, 100), 0);
+        // It is over when that is said, and not sooner.
+        assert_eq!(begins(&mut world, 26 * SECOND, 100), 0);
+        let last = world.meter.last_over.load(Ordering::Relaxed) - EPOCH;
+        let until = Moment(Duration::from_nanos(last + 5 * SECOND));
+        assert_eq!(excess(&world, last), Excess::Lasts { until });
+        assert_eq!(excess(&world, last + 5 * SECOND - 1), Excess::Lasts { until });
+        let dropped = world.dropped as u64;
+        assert!(dropped > 15_000, "{dropped}");
+        assert_eq!(excess(&world, last + 5 * SECOND), Excess::Ended { dropped });
+        assert_eq!(excess(&world, last + 5 * SECOND), Excess::None);
         assert_eq!(begins(&mut world, 40 * SECOND, 100), 1);
+        assert_eq!(excess(&world, 60 * SECOND), Excess::Ended { dropped: world.dropped as u64 - dropped });
     }
 
     #[test]

@@ -63,7 +63,7 @@ pub use client::{Client, NotAClient};
 pub use command_door::{CommandDoor, KNOCKD_DAEMON_VAR, PLACEHOLDERS, ShellDoor};
 pub use config_identity::ConfigIdentity;
 pub use copies::Copies;
-pub use cpu_meter::{Admission, CpuMeter, CpuPace};
+pub use cpu_meter::{Admission, CpuMeter, CpuPace, Excess};
 pub use dispatch::{Dispatch, DispatchPart, Subscription, TooManyOverlaps};
 pub use door::{Act, DoorId, OpeningKey, Order, OrderError, Receipt};
 pub use door_mistake::{DoorMistake, check_doors};

@@ -43,6 +43,7 @@ mod store;
 
 // All rules together, and who calls them.
 mod generation;
+mod over_shares;
 mod owner_rules;
 mod probe;
 mod problem;

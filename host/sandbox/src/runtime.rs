@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use postern_core::CpuMeter;
+use postern_core::{CpuMeter, Excess, Moment, Observer, Report, What};
 use postern_text::panic::PastPanic;
 use rustix::fd::OwnedFd;
 use rustix::io::read;
@@ -18,6 +18,7 @@ use rustix::time::{
 use wasmtime::Engine;
 
 use crate::engine::engine;
+use crate::over_shares::OverShares;
 use crate::setup_error::SetupError;
 use crate::share_owner::ShareOwner;
 use crate::stopwatch::Stopwatch;
@@ -32,6 +33,7 @@ pub struct Runtime {
     ticker: Arc<Ticker>,
     /// Of those that are in a generation.
     cpu_meters: Arc<Mutex<HashMap<ShareOwner, Weak<CpuMeter>>>>,
+    over_shares: OverShares,
 }
 
 /// While this is alive the ticker ticks, so that a running rule is stopped in time. Every call of a rule needs one, of the thread that it is
@@ -71,7 +73,7 @@ impl Runtime {
     pub fn start() -> Result<Self, SetupError> {
         let engine = engine()?;
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(SetupError::Ticker)?);
-        Ok(Self { engine, ticker, cpu_meters: Arc::default() })
+        Ok(Self { engine, ticker, cpu_meters: Arc::default(), over_shares: OverShares::default() })
     }
 
     pub(crate) const fn engine(&self) -> &Engine {
@@ -91,6 +93,31 @@ impl Runtime {
         }
         let (stopwatch, seen) = (Stopwatch::default(), Cell::new(self.ticker.shared.count()));
         RunPermit { ticker: &self.ticker, stopwatch, seen }
+    }
+
+    /// Has `tell` called each time that an owner of rules begins to be over its share, on the thread that judges.
+    pub fn tell_over_share(&self, tell: Box<dyn Fn() + Send + Sync>) {
+        self.over_shares.tell(tell);
+    }
+
+    /// Reports which owners are not over their shares any more at `now`. When to look again, if there are others that are.
+    pub fn report_ended_excess(&self, now: Moment, observer: &dyn Observer) -> Option<Moment> {
+        let meters = self.cpu_meters.lock().past_panic();
+        let alive = meters.iter().filter_map(|(owner, meter)| Some((owner, meter.upgrade()?)));
+        let look = |(owner, meter): (&ShareOwner, Arc<CpuMeter>)| match meter.excess(now) {
+            Excess::None => None,
+            Excess::Lasts { until } => Some(until),
+            Excess::Ended { dropped } => {
+                let what = What::WithinShare { dropped };
+                observer.report(&Report { scope: owner.scope(), ..Report::new(what) });
+                None
+            }
+        };
+        alive.filter_map(look).min()
+    }
+
+    pub(crate) const fn over_shares(&self) -> &OverShares {
+        &self.over_shares
     }
 
     /// What was used of a share, in all generations together.

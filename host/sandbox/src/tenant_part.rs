@@ -1,14 +1,14 @@
 //! TenantPart: a tenant in a generation, with what its rules may use together.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Admission, Bounds, CpuMeter, CpuPace, CpuShare, DropReason, Moment, Observer, Report, Scope, TenantId,
+    Admission, Bounds, CpuMeter, CpuPace, CpuShare, DropReason, Moment, Observer, Report, TenantId,
     TenantLimits, What,
 };
 
+use crate::over_shares::OverShares;
 use crate::runtime::Runtime;
 use crate::share_owner::ShareOwner;
 use crate::stopwatch::SHORT;
@@ -33,6 +33,7 @@ pub(crate) struct MeteredShare {
     pace: CpuPace,
     /// The owner's in all generations, or a reload would give it all of its share anew.
     meter: Arc<CpuMeter>,
+    overs: OverShares,
 }
 
 impl TenantPart {
@@ -55,21 +56,17 @@ impl MeteredShare {
     /// This owner's; none if it may use all CPU time that there is.
     pub(crate) fn new(runtime: &Runtime, owner: ShareOwner, share: CpuShare) -> Option<Self> {
         let (pace, meter) = (CpuPace::of(share)?, runtime.cpu_meter(&owner));
-        Some(Self { owner, share, pace, meter })
+        Some(Self { owner, share, pace, meter, overs: runtime.over_shares().clone() })
     }
 
     /// Whether a rule of the owner may be called now; if not, the packet is counted, and it is said when that begins.
     pub(crate) fn admits_call(&self, now: Moment, observer: &dyn Observer) -> bool {
         let Admission::Over { begins } = self.meter.admit(self.pace, now) else { return true };
-        let (tenant, scope) = match &self.owner {
-            ShareOwner::Tenant(tenant) | ShareOwner::OnTrial(tenant) => {
-                (tenant, Scope::Tenant(Cow::Borrowed(tenant)))
-            }
-            ShareOwner::Rule(rule) => (&rule.tenant, Scope::Rule(Cow::Borrowed(rule))),
-        };
-        observer.count_drops(Some(tenant), DropReason::OverShare, 1);
+        observer.count_drops(Some(self.owner.tenant()), DropReason::OverShare, 1);
         if begins {
-            observer.report(&Report { scope, ..Report::new(What::OverShare { share: self.share }) });
+            let what = What::OverShare { share: self.share };
+            observer.report(&Report { scope: self.owner.scope(), ..Report::new(what) });
+            self.overs.began();
         }
         false
     }

@@ -9,6 +9,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, SendError, Sender, unbounded};
@@ -145,6 +146,14 @@ impl Pool {
         let rule = ProbeRule::new(runtime.expect("there is a worker"))?;
         let (workers, queues) = (Arc::clone(&self.workers), Arc::downgrade(&self.queues));
         Ok(Prober { rule: Arc::new(rule), workers, queues })
+    }
+
+    /// Reports which owners are not over their shares any more. After which time to look again, if there are others that are.
+    #[must_use]
+    pub fn report_ended_excess(&self) -> Option<Duration> {
+        let PoolContext { runtime, now, observer, .. } = &*self.workers.first()?.context;
+        let now = now();
+        runtime.report_ended_excess(now, &**observer).map(|next| next.0.saturating_sub(now.0))
     }
 
     /// Has every worker go on with this generation, each between two batches.

@@ -146,6 +146,11 @@ impl App {
             })
         };
         let now = Arc::new(move || clock.now());
+        {
+            let sender = MainLoopSender::clone(&sender);
+            // Without a main loop nobody looks.
+            runtime.tell_over_share(Box::new(move || drop(sender.send(MainLoopEvent::OverShare))));
+        }
         let context = PoolContext { runtime, is_local, now, ask, observer: Arc::clone(&observer) };
         let pool = Pool::start(context, config.workers, Arc::clone(&generation))?;
         let watchdog = match watchdog {
@@ -179,6 +184,7 @@ impl App {
             status,
             watchdog,
             tried: Some(tried),
+            excess_at: None,
             _local: local,
         };
         for (row, record) in inherited {

@@ -183,6 +183,7 @@ fn own(what: &What<'_>) -> Fields {
             ("detail", text(detail)),
         ],
         What::OverShare { share } => vec![("share", Value::Plain(share.to_string()))],
+        What::WithinShare { dropped } => vec![("dropped", Value::Unsigned(*dropped))],
         What::DoorLost { without } => {
             without.as_deref().map(|first| ("without", text(first))).into_iter().collect()
         }

@@ -98,7 +98,7 @@ impl LineLimits {
         let limit: fn(&TenantLimits) -> &Mutex<RateLimit> = match &report.what {
             What::Stage { .. } => |limits| &limits.progress,
             What::TimedOut { .. } | What::Forgot { .. } => |limits| &limits.forgotten,
-            What::Fault { .. } | What::OverShare { .. } => |limits| &limits.faults,
+            What::Fault { .. } | What::OverShare { .. } | What::WithinShare { .. } => |limits| &limits.faults,
             What::StuckOpen { .. } => |limits| &limits.stuck,
             What::Refused { .. } | What::Shortened { .. } | What::NotRecorded { .. } => {
                 |limits| &limits.refusals

@@ -29,16 +29,17 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Fault { detail, pause, .. } => {
             format!("{rule}: {detail}; it rests for {}", duration::show(*pause))
         }
-        What::OverShare { share } => {
-            let whose = match report.rule() {
-                Some(_) => rule.to_string(),
-                None => format!("rules of tenant {}", owner(report)),
-            };
-            format!(
-                "{whose}: more than {share} of a processor is used; packets are dropped meanwhile, and counted as {}",
-                DropReason::OverShare
-            )
-        }
+        What::OverShare { share } => format!(
+            "{}: more than {share} of a processor is used; packets are dropped meanwhile, and counted as {}",
+            whose_share(report),
+            DropReason::OverShare
+        ),
+        What::WithinShare { dropped } => format!(
+            "{}: no more of a processor is used than there is; {} dropped meanwhile, and counted as {}",
+            whose_share(report),
+            if *dropped == 1 { "1 packet was".to_owned() } else { format!("{dropped} packets were") },
+            DropReason::OverShare
+        ),
         What::Says { text, .. } => format!("{rule}: {}", clean(text, MAX_WRITTEN)),
         What::Opened { lasts, .. } => format!("{door} is open for {src} for {}", as_asked(*lasts)),
         What::Extended { lasts } => format!("{door} stays open for {src} for {}", as_asked(*lasts)),
@@ -281,6 +282,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::Solved { .. }
         | What::Fault { .. }
         | What::OverShare { .. }
+        | What::WithinShare { .. }
         | What::Says { .. }
         | What::Opened { .. }
         | What::Extended { .. }
@@ -311,6 +313,11 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::JournalFull => return what.name().into(),
     }
     .into()
+}
+
+/// Whose share of a processor a report is about: a single rule's or a tenant's.
+fn whose_share(report: &Report<'_>) -> String {
+    report.rule().map_or_else(|| format!("rules of tenant {}", owner(report)), RuleId::to_string)
 }
 
 /// Enough of a digest for people to tell modules apart.

@@ -29,6 +29,7 @@ impl What<'_> {
             Self::Solved { .. } => "solved",
             Self::Fault { .. } => "fault",
             Self::OverShare { .. } => "over-share",
+            Self::WithinShare { .. } => "within-share",
             Self::Says { .. } => "says",
             Self::Opened { .. } => "open",
             Self::Extended { .. } => "extend",
@@ -189,6 +190,7 @@ impl What<'_> {
             | Self::ConnectionsKept { .. }
             | Self::Listening { direction: Direction::Incoming, .. }
             | Self::ListeningAgain { .. }
+            | Self::WithinShare { .. }
             | Self::TenantCompiling { .. }
             | Self::TenantTrying { .. }
             | Self::Loaded { .. }

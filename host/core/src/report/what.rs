@@ -53,6 +53,11 @@ pub enum What<'a> {
         /// What it may use.
         share: CpuShare,
     },
+    /// What [`What::OverShare`] said is over: for some seconds nothing was dropped.
+    WithinShare {
+        /// How many packets were dropped meanwhile. They count as [`DropReason::OverShare`].
+        dropped: u64,
+    },
     /// A rule writes a line into the log.
     Says {
         /// How bad it is, by the rule.
