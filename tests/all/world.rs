@@ -133,7 +133,7 @@ impl World {
     pub(crate) fn reload(&mut self, files: &[(&str, &[u8])]) -> Result<(), Mistakes> {
         write(self.dir.path(), files);
         let (config, generation) = prepare(self.dir.path(), self.engine.generation() + 1, &self.modules)?;
-        self.shard.replace(Arc::new(generation), self.now);
+        self.shard.replace(Arc::new(generation), self.now, &());
         let actions = self.engine.handle(Event::PolicyChanged(self.numbers.plan(&config).policy), self.now);
         self.act(actions);
         Ok(())

@@ -37,7 +37,7 @@ pub enum DropReason {
     OverShare,
     /// No more clients could be remembered, and this one had come less far than all that are.
     MemoryFull,
-    /// A client was evicted from memory before its time, to make room for another.
+    /// A client was evicted from memory before its time, to make room for another. It counts for the tenant that has lost it.
     Evicted,
     /// The door is not one that the rule was granted.
     DoorNotGranted,

@@ -37,7 +37,7 @@ pub struct MemoryId(u32);
 pub struct Remembered {
     /// False if there was no room: all remembered clients have come further, or this one alone exceeds the bounds. The client is forgotten.
     pub is_kept: bool,
-    /// Clients that were evicted before their time, to make room.
+    /// Clients that were evicted before their time, to make room. [`Memories::take_evicted`] says whose.
     pub evicted: usize,
 }
 
@@ -159,40 +159,36 @@ impl Memories {
         order.into_lists().for_each(|list| self.slots.release_all(list));
     }
 
-    /// Sets new bounds of a rule and evicts the clients beyond them. Returns how many.
-    pub fn set_bounds(&mut self, MemoryId(rule): MemoryId, bounds: Bounds) -> usize {
+    /// Sets new bounds of a rule and evicts the clients beyond them.
+    pub fn set_bounds(&mut self, MemoryId(rule): MemoryId, bounds: Bounds) {
         self.rules[rule as usize].bounds = bounds;
-        let mut evicted = 0;
         while let memory = &self.rules[rule as usize]
             && !bounds.hold(memory.used())
             && self.evict_of(rule)
-        {
-            evicted += 1;
-        }
-        evicted
+        {}
     }
 
-    /// Sets new bounds of all together and of tenants, and evicts the clients beyond them. Returns how many.
-    pub fn set_ceiling(&mut self, ceiling: Bounds, of_tenants: &HashMap<TenantId, Bounds>) -> usize {
+    /// Sets new bounds of all together and of tenants, and evicts the clients beyond them.
+    pub fn set_ceiling(&mut self, ceiling: Bounds, of_tenants: &HashMap<TenantId, Bounds>) {
         self.ceiling = ceiling;
         self.tenants.set_bounds(ceiling, of_tenants);
-        let mut evicted = 0;
         for tenant in self.tenants.numbers() {
             while !self.tenants.get(tenant).has_room(Bounds::NOTHING)
                 && let Some(rule) = self.most_of(tenant)
                 && self.evict_of(rule)
-            {
-                evicted += 1;
-            }
+            {}
         }
         while !ceiling.hold(self.used)
             && let Some(tenant) = self.tenants.most()
             && let Some(rule) = self.most_of(tenant)
             && self.evict_of(rule)
-        {
-            evicted += 1;
-        }
-        evicted
+        {}
+    }
+
+    /// Hands over how many clients were evicted before their time since this was asked last, by the tenant that has lost them: at the ceiling of the
+    /// machine that may be another than the one for which room was made.
+    pub fn take_evicted(&mut self, take: impl FnMut(&TenantId, u64)) {
+        self.tenants.take_evicted(take);
     }
 
     /// What is remembered of `client`, unless its time was up at `now`.
@@ -374,6 +370,7 @@ impl Memories {
             let next = self.rules[payer as usize].order.next();
             let Some(at) = next.filter(|at| payer != rule || self.class_of(*at) <= class) else { break };
             self.forget_slot(payer, at);
+            self.tenants.count_evicted(self.rules[payer as usize].tenant);
             evicted += 1;
         }
         Remembered { is_kept: self.full(rule, more).is_none(), evicted }
@@ -431,8 +428,11 @@ impl Memories {
 
     /// Evicts a client of a rule, if it has any.
     fn evict_of(&mut self, rule: u32) -> bool {
-        let next = self.rules[rule as usize].order.next();
-        next.inspect(|at| self.forget_slot(rule, *at)).is_some()
+        let Memory { tenant, ref order, .. } = self.rules[rule as usize];
+        let Some(at) = order.next() else { return false };
+        self.forget_slot(rule, at);
+        self.tenants.count_evicted(tenant);
+        true
     }
 
     fn class_of(&self, at: u32) -> Class {

@@ -78,9 +78,9 @@ impl Shard {
     }
 
     /// Goes on with another generation. Half-finished knocks stay unless the rule's memory format changed, also if the rule was not there
-    /// for a moment; instances stay where neither module nor settings changed. Returns how many clients were evicted because less may be
-    /// remembered now.
-    pub fn replace(&mut self, generation: Arc<Generation>, now: Moment) -> usize {
+    /// for a moment; instances stay where neither module nor settings changed. What is evicted because less may be
+    /// remembered now is counted by `observer`.
+    pub fn replace(&mut self, generation: Arc<Generation>, now: Moment, observer: &dyn Observer) {
         let before = std::mem::replace(&mut self.generation, generation);
         let mut states: HashMap<&RuleId, (&LoadedRule, RuleState)> = before
             .rules
@@ -89,7 +89,6 @@ impl Shard {
             .map(|(rule, state)| (&rule.id, (rule, state)))
             .collect();
         let Self { generation, states: after, withdrawn, memories, shards, .. } = self;
-        let mut evicted = 0;
         clear_away(withdrawn, memories, now);
         for rule in &generation.rules {
             let state = match states.remove(&rule.id) {
@@ -99,7 +98,7 @@ impl Shard {
                     None => RuleState::new(memories.add(&rule.id.tenant, part(rule.bounds, *shards))),
                 },
             };
-            evicted += memories.set_bounds(state.memory, part(rule.bounds, *shards));
+            memories.set_bounds(state.memory, part(rule.bounds, *shards));
             after.push(state);
         }
         let until = now.plus(KEPT);
@@ -112,7 +111,8 @@ impl Shard {
             withdrawn.push(Withdrawn { id, memory_format, memory, until });
         }
         let of_tenants = bounds_of_tenants(generation, *shards);
-        evicted += memories.set_ceiling(part(generation.memory, *shards), &of_tenants);
+        memories.set_ceiling(part(generation.memory, *shards), &of_tenants);
+        count_evicted(memories, observer);
         // As many as there were at most, so that none must go.
         self.instances = instances(&self.generation, self.shards);
         for (n, (rule, state)) in self.generation.rules.iter().zip(&self.states).enumerate() {
@@ -120,7 +120,6 @@ impl Shard {
                 self.instances.add(rule.tenant, n);
             }
         }
-        evicted
     }
 
     /// Has every rule that asked for this knock judge it, unless it was shown a copy of it. `ask` takes what they ask for, and `observer`
@@ -177,6 +176,7 @@ impl Shard {
                 );
             }
             let judged = states[rule].judge(running, loaded, memories, knock, client, now);
+            count_evicted(memories, observer);
             judged.tell(&loaded.id, knock, observer, |rule, request| {
                 // That is the engine's work and the door's.
                 running.stopwatch.interrupt();
@@ -275,6 +275,11 @@ fn keep_to_groups(
         }
     }
     kept
+}
+
+/// Counts clients that were evicted, for the tenants that have lost them.
+fn count_evicted(memories: &mut Memories, observer: &dyn Observer) {
+    memories.take_evicted(|tenant, count| observer.count_drops(Some(tenant), DropReason::Evicted, count));
 }
 
 /// Forgets the rules that did not come back.

@@ -272,8 +272,8 @@ impl Worker {
 
     fn keep_up(&self, shard: &mut Shard) {
         if !Arc::ptr_eq(&self.generation.load(), shard.generation()) {
-            let evicted = shard.replace(self.generation.load_full(), (self.context.now)());
-            self.count_drops(DropReason::Evicted, evicted);
+            let PoolContext { now, observer, .. } = &*self.context;
+            shard.replace(self.generation.load_full(), now(), &**observer);
         }
     }
 

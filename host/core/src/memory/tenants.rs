@@ -22,11 +22,14 @@ pub(super) struct Tenants {
     /// By how much of its promise each uses.
     usage: Usage,
     ceiling: Bounds,
+    /// Clients that were evicted since that was asked last, by the tenant whose they were; there are no more than tenants.
+    evicted: Vec<(u32, u64)>,
 }
 
 /// What is kept for the rules of one tenant.
 #[derive(Debug)]
 pub(super) struct Tenant {
+    id: TenantId,
     /// None: as much as there is.
     pub(super) bounds: Option<Bounds>,
     promise: Promise,
@@ -55,6 +58,7 @@ impl Tenants {
             removed: Vec::new(),
             usage: Usage::new(),
             ceiling,
+            evicted: Vec::new(),
         }
     }
 
@@ -118,6 +122,21 @@ impl Tenants {
         own.used = own.used.minus(less);
     }
 
+    /// Counts a client that a tenant has lost before its time.
+    pub(super) fn count_evicted(&mut self, tenant: u32) {
+        match self.evicted.iter_mut().find(|(known, _)| *known == tenant) {
+            Some((_, count)) => *count += 1,
+            None => self.evicted.push((tenant, 1)),
+        }
+    }
+
+    /// Hands over how many clients each tenant has lost since this was asked last.
+    pub(super) fn take_evicted(&mut self, mut take: impl FnMut(&TenantId, u64)) {
+        for (tenant, count) in self.evicted.drain(..) {
+            take(&self.tenants[tenant as usize].id, count);
+        }
+    }
+
     /// The tenant that must evict one of its clients when no more fit on the machine, so that `tenant` can use `more`: one that uses more of
     /// its promise than this one will then, and the most, to an eighth; or this one itself.
     pub(super) fn payer(&mut self, tenant: u32, more: Bounds) -> u32 {
@@ -163,11 +182,11 @@ impl Tenants {
             return *number;
         }
         let number = self.removed.pop().unwrap_or_else(|| {
-            self.tenants.push(Tenant::new());
+            self.tenants.push(Tenant::new(id.clone()));
             self.usage.add();
             u32::try_from(self.tenants.len() - 1).expect("there are fewer tenants")
         });
-        self.tenants[number as usize] = Tenant::new();
+        self.tenants[number as usize] = Tenant::new(id.clone());
         self.numbers.insert(id.clone(), number);
         number
     }
@@ -221,8 +240,9 @@ impl Division {
 }
 
 impl Tenant {
-    fn new() -> Self {
+    fn new(id: TenantId) -> Self {
         Self {
+            id,
             bounds: None,
             promise: Promise::default(),
             used: Bounds::NOTHING,

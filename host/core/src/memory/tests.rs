@@ -302,8 +302,10 @@ fn lower_bounds_and_a_lower_ceiling_hold_at_once() {
     for n in 0..50 {
         one.remember(n, progress(1 + n % 2, b"x", 100), 0);
     }
-    assert_eq!(one.memories.set_bounds(one.rule, Bounds { entries: 40, ..ROOMY }), 10);
-    assert_eq!(one.memories.set_ceiling(Bounds { entries: 30, ..ROOMY }, &HashMap::new()), 10);
+    one.memories.set_bounds(one.rule, Bounds { entries: 40, ..ROOMY });
+    assert_eq!(lost(&mut one.memories), [(host(), 10)]);
+    one.memories.set_ceiling(Bounds { entries: 30, ..ROOMY }, &HashMap::new());
+    assert_eq!(lost(&mut one.memories), [(host(), 10)]);
     let left = one.known(0..=49, 1);
     assert_eq!(left.len(), 30);
     assert_eq!(left.iter().filter(|n| **n % 2 == 1).count(), 25, "who came further stays");
@@ -349,6 +351,13 @@ fn flood(memories: &mut Memories, rule: MemoryId, clients: std::ops::Range<u32>)
     clients.map(remember).sum()
 }
 
+/// Who has lost how many clients since this was asked last.
+fn lost(memories: &mut Memories) -> Vec<(TenantId, u64)> {
+    let mut lost = Vec::new();
+    memories.take_evicted(|tenant, count| lost.push((tenant.clone(), count)));
+    lost
+}
+
 const fn entries(entries: usize) -> Bounds {
     Bounds { entries, bytes: 1 << 20 }
 }
@@ -364,6 +373,21 @@ fn a_flood_that_fills_a_tenants_table_evicts_there_alone() {
     let of = |rule| memories.of_rule(rule);
     // Of the tenant's own rules the one that uses little keeps what it has.
     assert_eq!([of(rules[0]), of(second), of(rules[1]), of(rules[2])], [150, 50, 150, 300]);
+}
+
+#[test]
+fn whoever_has_lost_a_client_is_counted_and_not_whoever_has_caused_it() {
+    let (mut memories, rules) = of_tenants(entries(1000), &[entries(300), entries(200)]);
+    flood(&mut memories, rules[2], 0..1000);
+    assert_eq!(lost(&mut memories), []);
+    // The host has more than it is promised, and makes room for those who have less.
+    flood(&mut memories, rules[0], 0..10);
+    flood(&mut memories, rules[1], 0..20);
+    assert_eq!(lost(&mut memories), [(host(), 30)]);
+    // A tenant that has all that it may have loses its own.
+    flood(&mut memories, rules[1], 20..250);
+    assert_eq!(lost(&mut memories), [(host(), 180), (tenant(1), 50)]);
+    assert_eq!(lost(&mut memories), []);
 }
 
 #[test]
@@ -401,11 +425,14 @@ fn other_bounds_of_tenants_hold_at_once_and_what_is_gone_is_promised_to_others()
     let (mut memories, rules) = of_tenants(entries(1000), &[entries(400), entries(400)]);
     rules.iter().for_each(|rule| _ = flood(&mut memories, *rule, 0..300));
     let lower = HashMap::from([(tenant(0), entries(100)), (tenant(1), entries(400))]);
-    assert_eq!(memories.set_ceiling(entries(1000), &lower), 200);
+    memories.set_ceiling(entries(1000), &lower);
+    assert_eq!(lost(&mut memories), [(tenant(0), 200)]);
     assert_eq!(memories.of_rule(rules[0]), 100);
     memories.remove(rules[0]);
     let others = HashMap::from([(tenant(1), entries(400)), (tenant(2), entries(50))]);
-    assert_eq!(memories.set_ceiling(entries(500), &others), 100);
+    memories.set_ceiling(entries(500), &others);
+    let lost = lost(&mut memories);
+    assert_eq!(lost.iter().map(|(_, count)| count).sum::<u64>(), 100, "{lost:?}");
     let new = memories.add(&tenant(2), HUGE);
     flood(&mut memories, new, 0..500);
     assert_eq!(memories.of_rule(new), 50);

@@ -21,10 +21,8 @@ pub(super) struct RuleState {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     what: Option<Outcome>,
-    /// No client was evicted, so this one is not remembered.
+    /// No client could be evicted, so this one is not remembered.
     is_full: bool,
-    /// Clients that were evicted for this one.
-    evicted: usize,
 }
 
 /// The outcome of a rule's judging a knock; an ignored knock has none.
@@ -91,10 +89,10 @@ impl RuleState {
             memories.forget(self.memory, client);
             return Judged { what, ..Judged::default() };
         };
-        let Remembered { is_kept, evicted } = memories.remember(self.memory, client, progress, knock.time);
+        let Remembered { is_kept, .. } = memories.remember(self.memory, client, progress, knock.time);
         // A stage that is not remembered was not reached; but doors open all the same.
         let what = what.filter(|what| is_kept || !matches!(what, Outcome::Happened(What::Stage { .. })));
-        Judged { what, is_full: !is_kept, evicted }
+        Judged { what, is_full: !is_kept }
     }
 
     /// Calls the rule, for which it is started if it must be. After a fault there is no instance any more; what is remembered of clients stays.
@@ -139,9 +137,6 @@ impl Judged {
             let client = Client::on_link(knock.source, knock.link);
             observer.report(&Report::of_rule(rule, what).with_client(client));
         };
-        if self.evicted > 0 {
-            dropped(DropReason::Evicted, self.evicted as u64);
-        }
         if self.is_full {
             dropped(DropReason::MemoryFull, 1);
         }
