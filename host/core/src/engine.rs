@@ -1,5 +1,6 @@
 //! Engine: event and time in, actions out, next deadline. It does no I/O and reads no clock.
 
+mod by_serial;
 mod claims;
 mod doors;
 mod generation;

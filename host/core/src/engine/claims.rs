@@ -3,8 +3,7 @@
 //! Everything that can refuse an opening is checked before its claim is made, so that no token is used up in vain, and once more when the
 //! claim is answered, since that may be later.
 
-use std::collections::BTreeMap;
-
+use super::by_serial::{BecauseOfRule, BySerial};
 use super::generation::{Asked, Asker};
 use super::{Engine, LONGEST_WAIT};
 use crate::action::{Action, Why};
@@ -14,23 +13,18 @@ use crate::drop_reason::DropReason;
 use crate::moment::Moment;
 use crate::report::What;
 use crate::tenant::{RuleId, TenantId};
-use crate::tenant_counts::TenantCounts;
 use crate::verdict::OpenRequest;
 
 /// Openings that wait for the answer of a claim, all rules together. A tenant has its part of it to itself: others may be waiting in all
 /// places.
 const MOST_WAITING: usize = 1024;
 
-/// Openings that wait, by the number of their claim, which is the order in which they came.
-#[derive(Debug, Default)]
-pub(super) struct Claims {
-    waiting: BTreeMap<u64, Waiting>,
-    per_tenant: TenantCounts,
-}
+/// Openings that wait, by the number of their claim.
+pub(super) type Claims = BySerial<AwaitedClaim>;
 
 /// An opening that waits for the answer of a claim.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct AwaitedClaim {
     what: ClaimKind,
     /// Which opening it was to be when it was asked for.
     key: OpeningKey,
@@ -40,47 +34,35 @@ struct Waiting {
     until: Moment,
 }
 
+impl BecauseOfRule for AwaitedClaim {
+    fn rule(&self) -> Option<&RuleId> {
+        Some(&self.asked.rule)
+    }
+}
+
 impl Claims {
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// How many are of a tenant's rules.
-    pub(super) fn of_tenant(&self, tenant: &TenantId) -> usize {
-        self.per_tenant.of(tenant)
-    }
-
-    fn insert(&mut self, serial: u64, waiting: Waiting) {
-        self.per_tenant.add(Some(&waiting.asked.rule));
-        self.waiting.insert(serial, waiting);
-    }
-
-    fn remove(&mut self, serial: u64) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&serial)?;
-        self.per_tenant.remove(Some(&waiting.asked.rule));
-        Some(waiting)
-    }
-
     /// The first that has waited until `now`, which does not wait any more.
-    fn expire_next(&mut self, now: Moment) -> Option<Waiting> {
-        let (serial, first) = self.waiting.first_key_value()?;
-        let serial = (first.until <= now).then_some(*serial)?;
+    fn expire_next(&mut self, now: Moment) -> Option<AwaitedClaim> {
+        let (serial, first) = self.first()?;
+        if first.until > now {
+            return None;
+        }
         self.remove(serial)
     }
 
     /// When the first is to be forgotten.
     pub(super) fn next_deadline(&self) -> Option<Moment> {
         // All wait equally long.
-        self.waiting.first_key_value().map(|(_, first)| first.until)
+        self.first().map(|(_, first)| first.until)
     }
 
-    /// What waits.
+    /// What was asked for and waits.
     pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
-        self.waiting.values_mut().map(|waiting| &mut waiting.asked)
+        self.values_mut().map(|waiting| &mut waiting.asked)
     }
 
     fn is_claimed(&self, rule: &RuleId, what: &ClaimKind) -> bool {
-        self.waiting.values().any(|waiting| waiting.asked.rule == *rule && waiting.what.is_same(what))
+        self.iter().any(|(_, waiting)| waiting.asked.rule == *rule && waiting.what.is_same(what))
     }
 }
 
@@ -111,7 +93,7 @@ impl Engine {
         let until = now.plus(LONGEST_WAIT);
         let most = self.policy.tenants.get(&rule.tenant).map(|limits| limits.tokens);
         self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone(), most }));
-        let waiting = Waiting { what, key, asked: Asked::new(asker, self.generation, request), until };
+        let waiting = AwaitedClaim { what, key, asked: Asked::new(asker, self.generation, request), until };
         self.claims.insert(serial, waiting);
     }
 
@@ -125,7 +107,7 @@ impl Engine {
                 self.open(waiting.asked.asker(), request, now);
             }
             Err(error) => {
-                let Waiting { key, asked, what, .. } = waiting;
+                let AwaitedClaim { key, asked, what, .. } = waiting;
                 self.refuse_claim(key, asked.rule, &what, error);
             }
         }
@@ -133,7 +115,7 @@ impl Engine {
 
     /// Forgets openings that have waited too long: an answer that comes later opens nothing.
     pub(super) fn forget_claims(&mut self, now: Moment) {
-        while let Some(Waiting { what, key, asked, .. }) = self.claims.expire_next(now) {
+        while let Some(AwaitedClaim { what, key, asked, .. }) = self.claims.expire_next(now) {
             let missing = match what {
                 ClaimKind::Sequence { .. } => "its one-time sequence was not crossed out",
                 ClaimKind::Once(_) => "its one-time token was not recorded",
@@ -149,7 +131,7 @@ impl Engine {
 
     /// Forgets every opening that waits: the daemon stops.
     pub(super) fn stop_claims(&mut self) {
-        for Waiting { key, asked, .. } in std::mem::take(&mut self.claims).waiting.into_values() {
+        for AwaitedClaim { key, asked, .. } in self.claims.take_all() {
             self.tell(
                 key,
                 Some(asked.rule),
@@ -160,7 +142,7 @@ impl Engine {
 
     /// Forgets what waits to open a door for a client, for which a rule of `closer` says by now that it closes.
     pub(super) fn withdraw_claims(&mut self, closed: OpeningKey, closer: &TenantId) {
-        let means_it = |waiting: &Waiting| {
+        let means_it = |waiting: &AwaitedClaim| {
             if !closer.is_host() && waiting.asked.rule.tenant != *closer {
                 return false;
             }
@@ -168,9 +150,9 @@ impl Engine {
             let means = self.granted(waiting.asked.asker(), request.door.as_deref(), request.prefix_length);
             means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
         };
-        let waiting = self.claims.waiting.iter().filter(|(_, waiting)| means_it(waiting));
-        for serial in waiting.map(|(serial, _)| *serial).collect::<Vec<_>>() {
-            let Some(Waiting { asked, .. }) = self.claims.remove(serial) else { continue };
+        let waiting = self.claims.iter().filter(|(_, waiting)| means_it(waiting));
+        for serial in waiting.map(|(serial, _)| serial).collect::<Vec<_>>() {
+            let Some(AwaitedClaim { asked, .. }) = self.claims.remove(serial) else { continue };
             self.tell(closed, Some(asked.rule), What::Closed { why: Why::Asked });
         }
     }

@@ -4,9 +4,9 @@
 //! looked at once more when it is recorded, since that may be later. A record that no order follows is struck out when it is answered, and
 //! not before: it may be on its way to the disk until then.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
+use super::by_serial::{BecauseOfRule, BySerial};
 use super::generation::{Asked, Asker};
 use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
 use crate::action::Action;
@@ -16,20 +16,15 @@ use crate::durability::{Durability, RecordError};
 use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, UnheardClose};
 use crate::report::{Report, What};
-use crate::tenant::{RuleId, TenantId};
-use crate::tenant_counts::TenantCounts;
+use crate::tenant::RuleId;
 use crate::verdict::OpenRequest;
 
 /// Records that have no answer yet, by number. Some are of openings that are not wanted any more.
-#[derive(Debug, Default)]
-pub(super) struct Records {
-    waiting: HashMap<u64, Waiting>,
-    per_tenant: TenantCounts,
-}
+pub(super) type Records = BySerial<AwaitedRecord>;
 
 /// An opening that is being recorded.
 #[derive(Debug)]
-struct Waiting {
+pub(super) struct AwaitedRecord {
     key: OpeningKey,
     /// What was asked last.
     asked: Asked,
@@ -37,41 +32,23 @@ struct Waiting {
     lasts: Duration,
 }
 
+impl BecauseOfRule for AwaitedRecord {
+    fn rule(&self) -> Option<&RuleId> {
+        Some(&self.asked.rule)
+    }
+}
+
 impl Records {
-    pub(super) fn len(&self) -> usize {
-        self.waiting.len()
-    }
-
-    /// How many are of a tenant's rules.
-    pub(super) fn of_tenant(&self, tenant: &TenantId) -> usize {
-        self.per_tenant.of(tenant)
-    }
-
-    fn insert(&mut self, serial: u64, waiting: Waiting) {
-        self.per_tenant.add(Some(&waiting.asked.rule));
-        self.waiting.insert(serial, waiting);
-    }
-
-    fn remove(&mut self, serial: u64) -> Option<Waiting> {
-        let waiting = self.waiting.remove(&serial)?;
-        self.per_tenant.remove(Some(&waiting.asked.rule));
-        Some(waiting)
-    }
-
     /// What waits was asked for once more, perhaps by another rule.
     fn ask_again(&mut self, serial: u64, asked: Asked, lasts: Duration) {
-        if let Some(Waiting { key, lasts: before, .. }) = self.remove(serial) {
-            self.insert(serial, Waiting { key, asked, lasts: lasts.max(before) });
+        if let Some(AwaitedRecord { key, lasts: before, .. }) = self.remove(serial) {
+            self.insert(serial, AwaitedRecord { key, asked, lasts: lasts.max(before) });
         }
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.waiting.is_empty()
-    }
-
-    /// What waits.
+    /// What was asked for and waits.
     pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
-        self.waiting.values_mut().map(|waiting| &mut waiting.asked)
+        self.values_mut().map(|waiting| &mut waiting.asked)
     }
 }
 
@@ -100,7 +77,7 @@ impl Engine {
             )
         };
         self.openings.put(key, opening);
-        self.records.insert(serial, Waiting { key, asked, lasts });
+        self.records.insert(serial, AwaitedRecord { key, asked, lasts });
         self.actions.push(Action::Record { serial, key, rule, lasts });
     }
 
@@ -135,10 +112,10 @@ impl Engine {
     /// Why what was to be recorded is not opened, and more about it.
     fn refuses(
         &mut self,
-        waiting: &Waiting,
+        waiting: &AwaitedRecord,
         result: Result<(), RecordError>,
     ) -> Option<(DropReason, String)> {
-        let Waiting { key, asked, .. } = waiting;
+        let AwaitedRecord { key, asked, .. } = waiting;
         match self.granted(asked.asker(), asked.request.door.as_deref(), asked.request.prefix_length) {
             Err(refusal) => return Some((refusal.reason, refusal.detail.to_owned())),
             Ok(there) if (there.door, there.client) != (key.door, key.client) => {
@@ -162,8 +139,8 @@ impl Engine {
         }
     }
 
-    fn order_recorded(&mut self, waiting: &Waiting, now: Moment) {
-        let Waiting { key, lasts, .. } = *waiting;
+    fn order_recorded(&mut self, waiting: &AwaitedRecord, now: Moment) {
+        let AwaitedRecord { key, lasts, .. } = *waiting;
         let (mut until, mut rule) = (now, None);
         self.openings.change(key, |opening| {
             opening.state = OpeningState::Opening;

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use super::Purpose;
+use super::by_serial::{BecauseOfRule, BySerial};
 use crate::door::{DoorId, OpeningKey};
 use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
 use crate::tenant::{RuleId, TenantId};
-use crate::tenant_counts::TenantCounts;
 
 /// An order that has no answer yet.
 #[derive(Debug)]
@@ -22,22 +22,25 @@ pub(super) struct Awaited {
 /// All of them.
 #[derive(Debug, Default)]
 pub(super) struct UnderWay {
-    orders: HashMap<u64, Awaited>,
+    orders: BySerial<Awaited>,
     /// Doors without any are not here.
     per_door: HashMap<DoorId, usize>,
-    per_tenant: TenantCounts,
+}
+
+impl BecauseOfRule for Awaited {
+    fn rule(&self) -> Option<&RuleId> {
+        self.rule.as_ref()
+    }
 }
 
 impl UnderWay {
     pub(super) fn insert(&mut self, serial: u64, order: Awaited) {
         *self.per_door.entry(order.key.door).or_default() += 1;
-        self.per_tenant.add(order.rule.as_ref());
         self.orders.insert(serial, order);
     }
 
     pub(super) fn remove(&mut self, serial: u64) -> Option<Awaited> {
-        let order = self.orders.remove(&serial)?;
-        self.per_tenant.remove(order.rule.as_ref());
+        let order = self.orders.remove(serial)?;
         if let Some(count) = self.per_door.get_mut(&order.key.door) {
             *count -= 1;
             if *count == 0 {
@@ -48,12 +51,12 @@ impl UnderWay {
     }
 
     pub(super) fn contains_key(&self, serial: &u64) -> bool {
-        self.orders.contains_key(serial)
+        self.orders.get(*serial).is_some()
     }
 
     /// Until when an opening is known to be open without this order, if that is one to keep it open.
     pub(super) fn known_before(&self, serial: u64) -> Option<Moment> {
-        match self.orders.get(&serial)?.purpose {
+        match self.orders.get(serial)?.purpose {
             Purpose::Extend { before, .. } => Some(before),
             _ => None,
         }
@@ -61,7 +64,7 @@ impl UnderWay {
 
     /// An opening is known to be open until then, whatever becomes of this later order to keep it open.
     pub(super) fn is_known(&mut self, serial: u64, until: Moment) {
-        if let Some(Awaited { purpose: Purpose::Extend { before, .. }, .. }) = self.orders.get_mut(&serial) {
+        if let Some(Awaited { purpose: Purpose::Extend { before, .. }, .. }) = self.orders.get_mut(serial) {
             *before = until.max(*before);
         }
     }
@@ -90,7 +93,7 @@ impl UnderWay {
 
     /// How many are of a tenant's rules.
     pub(super) fn of_tenant(&self, tenant: &TenantId) -> usize {
-        self.per_tenant.of(tenant)
+        self.orders.of_tenant(tenant)
     }
 
     pub(super) fn len(&self) -> usize {
