@@ -51,10 +51,13 @@ pub trait Compile: Send + Sync {
     /// [`Compile::tell_late`] says when it is done.
     fn compile(&self, module: &ModuleBytes<'_>, asker: &CompileAsker<'_>) -> Result<Artifact, LoadError>;
 
-    /// The code of a module with this digest, if it was kept. Nothing is compiled.
-    fn kept(&self, _digest: ModuleDigest) -> Option<Artifact> {
+    /// The code of a module with this digest, if it was kept, for a rule of this owner. Nothing is compiled.
+    fn kept(&self, _digest: ModuleDigest, _owner: &TenantId) -> Option<Artifact> {
         None
     }
+
+    /// These modules of owners of rules are run from now on, and no others: what is kept of them stays. Waits for nothing.
+    fn in_force(&self, _modules: &[(TenantId, ModuleDigest)]) {}
 
     /// Has this called when something was compiled that was not waited for, if nothing was said before.
     fn tell_late(&self, _tell: Box<dyn Fn() + Send + Sync>) {}

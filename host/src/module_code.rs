@@ -45,6 +45,9 @@ pub trait CodeProvider: Send + Sync {
 
     /// As [`Compile::tell_late`].
     fn tell_late(&self, _tell: Box<dyn Fn() + Send + Sync>) {}
+
+    /// As [`Compile::in_force`].
+    fn in_force(&self, _modules: &[(TenantId, ModuleDigest)]) {}
 }
 
 impl<C: Compile> CodeProvider for C {
@@ -59,6 +62,10 @@ impl<C: Compile> CodeProvider for C {
 
     fn tell_late(&self, tell: Box<dyn Fn() + Send + Sync>) {
         Compile::tell_late(self, tell);
+    }
+
+    fn in_force(&self, modules: &[(TenantId, ModuleDigest)]) {
+        Compile::in_force(self, modules);
     }
 }
 
@@ -111,8 +118,8 @@ impl CodeSource for ConfigModules<'_> {
         Ok(Box::new(ReadModule { of: self, file, bytes, digest, signer, owner }))
     }
 
-    fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
-        self.compiler.kept(digest)
+    fn kept(&self, rule: usize, digest: ModuleDigest) -> Option<Artifact> {
+        self.compiler.kept(digest, self.owner(rule).id)
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_config::{Config, ConfigReading, ConfigSource, Mistake, OneTime, RuleFile};
-use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, RuleId};
+use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, ModuleDigest, RuleId, TenantId};
 use postern_sandbox::CodeSource;
 use serde::{Deserialize, Serialize};
 
@@ -37,8 +37,9 @@ pub(crate) trait Origin: Send + Sync {
     /// Warnings about a configuration that was read with this ticket, a line each. May never return.
     fn advice(&self, ticket: u64, config: &Config) -> Vec<String>;
 
-    /// The doors of this table are in place, and its configuration, which is `config`, is in force. Of refused tenants it has the rules with the numbers `kept`.
-    fn in_force(&self, config: &Config, table: u32, kept: &[u32]);
+    /// The doors of this table are in place, and its configuration, which is `config`, is in force: its rules run these modules. Of refused
+    /// tenants it has the rules with the numbers `kept`.
+    fn in_force(&self, config: &Config, modules: &[(TenantId, ModuleDigest)], table: u32, kept: &[u32]);
 
     /// Which of these rules, which are in force, have lost their files; none if that cannot be known now. May never return.
     fn gone(&self, rules: &[RuleFile]) -> Option<HashSet<RuleId>>;

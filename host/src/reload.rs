@@ -217,7 +217,10 @@ impl Reloads {
     ) {
         let is_kept = |tenant: &TenantId| refused.iter().any(|of| of.tenant == *tenant);
         let kept = config.rules.iter().filter(|rule| is_kept(&rule.id.tenant)).map(|rule| rule.number);
-        self.origin.in_force(config, table, &kept.collect::<Vec<_>>());
+        let modules: HashSet<_> =
+            generation.rules.iter().map(|rule| (rule.id.tenant.clone(), rule.module())).collect();
+        let modules: Vec<_> = modules.into_iter().collect();
+        self.origin.in_force(config, &modules, table, &kept.collect::<Vec<_>>());
         let before = self.in_force.as_ref().map(|before| &*before.rules.generation);
         report_loaded(&*self.observer, config, generation, before);
         let rules =

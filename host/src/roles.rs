@@ -15,6 +15,7 @@ mod remote_origin;
 mod restart;
 mod rule_numbers;
 pub mod runner;
+mod running_modules;
 pub(crate) mod supervisor;
 
 use std::fs;

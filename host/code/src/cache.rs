@@ -6,32 +6,41 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use postern_text::panic::PastPanic;
 use rustix::fs::{
-    AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fchmod, fchown,
-    fstat, futimens, openat, renameat, unlinkat,
+    AtFlags, FileType, Mode, OFlags, Stat, Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, fstat, futimens,
+    openat, renameat, unlinkat,
 };
 
 use crate::error::CacheError;
 use crate::folder::{Folder, is_trusted};
 use crate::key::CodeKey;
+use crate::owners::Owners;
+use crate::owners_file;
 use crate::trailer::{Trailer, checksum_of};
-use crate::usage::{CacheLimits, UNFINISHED, Usage, prune};
+use crate::usage::{CacheLimits, Pruned, Usage, prune, unfinished_name};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;
 /// How exactly is known when a file was used last: its inode is written no more often.
 const USED_WITHIN: Duration = Duration::from_secs(3600);
 
-/// A folder of compiled code. Several processes may use the same.
+/// A folder of compiled code. Several processes may use the same; which code is needed is known to those who have said so, and written down
+/// for the others by whoever did that last.
 #[derive(Debug)]
 pub struct CodeCache {
     folder: Folder,
     limits: CacheLimits,
     state: Mutex<State>,
+    /// Not held while the disk is waited for.
+    owners: Mutex<Owners>,
+    /// Whether this process has said what is needed.
+    knows_needs: AtomicBool,
+    /// Held while it is written down who wants what.
+    writing: Mutex<()>,
 }
 
 /// Code that was found, or was just kept.
@@ -47,7 +56,7 @@ pub struct Entry {
 struct State {
     /// Files whose checksum was right: it is looked at once in the life of the process.
     checked: HashMap<CodeKey, Checked>,
-    /// None until something is stored.
+    /// Besides what is needed; none if that must be looked for.
     usage: Option<Usage>,
 }
 
@@ -73,12 +82,15 @@ impl CodeCache {
     /// # Errors
     /// If the folder cannot be opened, or others could write it.
     pub fn open(folder: &Path, readers: Option<u32>, limits: CacheLimits) -> Result<Self, CacheError> {
-        Ok(Self { folder: Folder::open(folder, readers)?, limits, state: Mutex::default() })
+        let folder = Folder::open(folder, readers)?;
+        let owners = Mutex::new(owners_file::read(&folder));
+        let knows_needs = AtomicBool::new(false);
+        Ok(Self { folder, limits, state: Mutex::default(), owners, knows_needs, writing: Mutex::default() })
     }
 
-    /// The code of this key. None if there is none, or only what is damaged, cut, something else, or could be another user's; that is
-    /// removed.
-    pub fn find(&self, key: &CodeKey) -> Option<Entry> {
+    /// The code of this key, which `owner` wants from now on: a name of one word, which outlives the process. None if there is none, or only
+    /// what is damaged, cut, something else, or could be another user's; that is removed.
+    pub fn find(&self, key: &CodeKey, owner: &str) -> Option<Entry> {
         let name = key.file_name();
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let file = match openat(&self.folder, &name, flags, Mode::empty()) {
@@ -93,14 +105,26 @@ impl CodeCache {
         if found.is_none() {
             self.remove(key);
         }
-        found.map(|label| Entry { file, label })
+        let label = found?;
+        self.note_wanted(key, owner);
+        Some(Entry { file, label })
     }
 
-    /// Keeps the first `length` bytes of a file as the code of this key.
+    /// Keeps the first `length` bytes of a file as the code of this key, which `owner` wants from now on.
+    ///
+    /// If there is too much then, owners lose what they have beyond their parts. What came stays until something else comes, even if it is more
+    /// than its owner's part.
     ///
     /// # Errors
     /// If it cannot be written: the cache is as it was then.
-    pub fn store(&self, key: &CodeKey, label: u8, code: &File, length: u64) -> Result<Entry, CacheError> {
+    pub fn store(
+        &self,
+        key: &CodeKey,
+        owner: &str,
+        label: u8,
+        code: &File,
+        length: u64,
+    ) -> Result<Entry, CacheError> {
         let size = length.saturating_add(Trailer::SIZE as u64);
         if size > self.limits.bytes {
             let (folder, most) = (self.folder.path.clone(), self.limits.bytes);
@@ -108,13 +132,31 @@ impl CodeCache {
         }
         let entry = self.write(key, label, code, length);
         let entry = entry.map_err(|error| CacheError::Write { folder: self.folder.path.clone(), error })?;
+        self.note_wanted(key, owner);
         self.make_room(key, size);
         Ok(entry)
+    }
+
+    /// This code is needed from now on, each by an owner, and no other: it is not removed, and not counted. Nothing is read or written.
+    pub fn need<'a>(&self, needed: impl IntoIterator<Item = (CodeKey, &'a str)>) {
+        self.owners.lock().past_panic().need(needed);
+        self.knows_needs.store(true, Ordering::Relaxed);
+        // What is needed no more counts again.
+        self.state.lock().past_panic().usage = None;
+    }
+
+    /// Writes down who wants which code, and what is needed, for the next process. If that cannot be done it finds all code all the same, and
+    /// knows only less well what may go.
+    pub fn write_owners(&self) {
+        let _writing = self.writing.lock().past_panic();
+        let text = self.owners.lock().past_panic().to_text();
+        let _ = owners_file::write(&self.folder, &text);
     }
 
     /// Removes the code of this key, which turned out to be of no use.
     pub fn remove(&self, key: &CodeKey) {
         self.state.lock().past_panic().checked.remove(key);
+        self.owners.lock().past_panic().forget(key);
         let _ = unlinkat(&self.folder, key.file_name(), AtFlags::empty());
     }
 
@@ -139,15 +181,12 @@ impl CodeCache {
     }
 
     fn write(&self, key: &CodeKey, label: u8, code: &File, length: u64) -> io::Result<Entry> {
-        static NUMBER: AtomicU64 = AtomicU64::new(0);
-        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let unfinished = format!("{UNFINISHED}{}-{}-{number}", now.as_nanos(), std::process::id());
+        let unfinished = unfinished_name();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = File::from(openat(&self.folder, &unfinished, flags, Mode::RUSR | Mode::WUSR)?);
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let written = copy(key, label, code, length, &file)
-            .and_then(|()| self.let_read(&file))
+            .and_then(|()| Ok(self.folder.let_read(&file)?))
             // Under its own name another process might have removed it already.
             .and_then(|()| Ok(openat(&self.folder, &unfinished, flags, Mode::empty())?))
             .and_then(|entry| {
@@ -163,26 +202,52 @@ impl CodeCache {
         Ok(Entry { file, label })
     }
 
-    fn let_read(&self, file: &File) -> io::Result<()> {
-        let Some(group) = self.folder.readers else { return Ok(()) };
-        fchown(file, None, Some(Gid::from_raw(group)))?;
-        Ok(fchmod(file, Mode::RUSR | Mode::WUSR | Mode::RGRP)?)
+    fn note_wanted(&self, key: &CodeKey, owner: &str) {
+        let mut owners = self.owners.lock().past_panic();
+        owners.want(key, owner);
+        // Others may have stored and removed so much meanwhile.
+        let (wanted, needed) = owners.counts();
+        if wanted > needed + 4 * self.limits.files {
+            owners.forget_wanted();
+        }
     }
 
-    /// Counts what came, and removes what was used longest ago if there is too much.
+    /// Counts what came, and removes what may go if there is too much.
     fn make_room(&self, key: &CodeKey, size: u64) {
         let mut state = self.state.lock().past_panic();
-        let counted =
-            state.usage.map(|Usage { bytes, files }| Usage { bytes: bytes + size, files: files + 1 });
-        state.usage = match counted.filter(|usage| usage.is_within(self.limits)) {
-            Some(usage) => Some(usage),
-            // Others may have stored and removed as well.
-            None => prune(&self.folder, self.limits, &key.file_name()).ok(),
-        };
+        let counted = state.usage.map(|mut usage| {
+            usage.add(size);
+            usage
+        });
         // As many as there can be files, and no more, whatever others remove.
         if state.checked.len() > self.limits.files {
             state.checked.clear();
         }
+        state.usage = counted.filter(|usage| usage.is_within(self.limits));
+        if state.usage.is_some() {
+            return;
+        }
+        // Others may have stored and removed as well.
+        drop(state);
+        let usage = self.prune(key);
+        self.state.lock().past_panic().usage = usage;
+    }
+
+    fn prune(&self, but: &CodeKey) -> Option<Usage> {
+        let before = self.owners.lock().past_panic().clone();
+        let is_needed = |key: &CodeKey| self.owners.lock().past_panic().is_needed(key);
+        let pruned = prune(&self.folder, self.limits, but, &before, &is_needed).ok()?;
+        let Pruned { left, was_there, taken } = pruned;
+        {
+            let mut owners = self.owners.lock().past_panic();
+            before.known().filter(|key| !was_there.contains(key)).for_each(|key| owners.forget(key));
+            taken.iter().for_each(|(key, owner)| owners.take_from(key, owner));
+        }
+        // Who does not know what is needed leaves that to those who do.
+        if !taken.is_empty() && self.knows_needs.load(Ordering::Relaxed) {
+            self.write_owners();
+        }
+        Some(left)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Folder: the folder of a cache, made if it is not there, and trusted only if no other user could have written anything in it.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -18,7 +19,7 @@ pub(crate) struct Folder {
     pub(crate) path: PathBuf,
     dir: OwnedFd,
     /// The group that may read, besides the owner.
-    pub(crate) readers: Option<u32>,
+    readers: Option<u32>,
 }
 
 impl Folder {
@@ -50,6 +51,13 @@ impl Folder {
                 .map_err(|error| unusable(error.into()))?;
         }
         Ok(folder)
+    }
+
+    /// Lets the group of readers read a file in it.
+    pub(crate) fn let_read(&self, file: &File) -> rustix::io::Result<()> {
+        let Some(group) = self.readers else { return Ok(()) };
+        fchown(file, None, Some(Gid::from_raw(group)))?;
+        fchmod(file, Mode::RUSR | Mode::WUSR | Mode::RGRP)
     }
 }
 

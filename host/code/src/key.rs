@@ -30,12 +30,13 @@ impl CodeKey {
         self.to_string()
     }
 
-    /// Whether a file of this name could hold code.
-    pub(crate) fn is_name(name: &[u8]) -> bool {
-        name.strip_suffix(SUFFIX.as_bytes()).is_some_and(|stem| {
-            stem.len() == 2 * DIGEST + 1 + 2 * IDENTITY
-                && stem.iter().all(|byte| byte.is_ascii_hexdigit() || *byte == b'-')
-        })
+    /// The key of the code in a file of this name; none if it could not hold code.
+    pub(crate) fn of_name(name: &[u8]) -> Option<Self> {
+        let stem = name.strip_suffix(SUFFIX.as_bytes())?;
+        let (module, rest) = stem.split_at_checked(2 * DIGEST)?;
+        let key = Self::new(bytes_of(module)?, bytes_of(rest.strip_prefix(b"-")?)?);
+        // There is one way to write it.
+        (key.file_name().as_bytes() == name).then_some(key)
     }
 
     /// Part of the checksum, so that a file under another's name is found.
@@ -56,6 +57,16 @@ impl fmt::Display for CodeKey {
     }
 }
 
+/// As many bytes as there are pairs of hexadecimal digits.
+fn bytes_of<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
+    let mut bytes = [0; N];
+    let digits = std::str::from_utf8(digits).ok().filter(|digits| digits.len() == 2 * N)?;
+    for (n, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(digits.get(2 * n..2 * n + 2)?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,11 +75,18 @@ mod tests {
     fn names_tell_modules_and_compilers_apart() {
         let name = CodeKey::new([0xab; 32], [1; 16]).file_name();
         assert_eq!(name, format!("{}-{}.code", "ab".repeat(32), "01".repeat(16)));
-        assert!(CodeKey::is_name(name.as_bytes()));
-        for other in
-            ["", ".code", "passwd", &name[1..], &format!("x{}", &name[1..]), &name.replace(".code", "")]
-        {
-            assert!(!CodeKey::is_name(other.as_bytes()), "{other}");
+        assert_eq!(CodeKey::of_name(name.as_bytes()), Some(CodeKey::new([0xab; 32], [1; 16])));
+        for other in [
+            "",
+            ".code",
+            "passwd",
+            &name[1..],
+            &format!("x{}", &name[1..]),
+            &name.replace(".code", ""),
+            &name.replace("ab", "AB"),
+            &name.replace("-01", "-+1"),
+        ] {
+            assert_eq!(CodeKey::of_name(other.as_bytes()), None, "{other}");
         }
         assert_ne!(name, CodeKey::new([0xab; 32], [2; 16]).file_name());
         assert_ne!(name, CodeKey::new([0xac; 32], [1; 16]).file_name());

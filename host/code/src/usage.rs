@@ -1,20 +1,32 @@
-//! Usage: how much is in a cache, and which files go when it is too much: those that were used longest ago.
+//! Usage: how much is in a cache, and what is removed when it is too much.
 
-use std::ffi::CString;
+use std::collections::HashSet;
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rustix::fs::{AtFlags, Dir, statat, unlinkat};
 
+use crate::eviction::{Kept, Losses, losses};
 use crate::folder::Folder;
 use crate::key::CodeKey;
+use crate::owners::Owners;
 
 /// Begins the names of files that are being written.
-pub(crate) const UNFINISHED: &str = "unfinished-";
+const UNFINISHED: &str = "unfinished-";
 /// After this time nobody writes such a file any more.
 const ABANDONED: Duration = Duration::from_secs(3600);
 
-/// How much a cache keeps.
+/// A name for a file that is being written, which no other has.
+pub(crate) fn unfinished_name() -> String {
+    static NUMBER: AtomicU64 = AtomicU64::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("{UNFINISHED}{}-{}-{number}", now.as_nanos(), std::process::id())
+}
+
+/// How much a cache keeps besides what is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CacheLimits {
     /// Bytes of all files together.
@@ -35,9 +47,15 @@ impl CacheLimits {
     const fn after_pruning(self) -> Self {
         Self { bytes: self.bytes / 8 * 7, files: self.files - self.files / 8 }
     }
+
+    /// The part of each of so many owners.
+    pub(crate) fn part_of(self, owners: usize) -> Self {
+        let owners = owners.max(1);
+        Self { bytes: self.bytes / owners as u64, files: self.files / owners }
+    }
 }
 
-/// How much is in a cache.
+/// How much there is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Usage {
     pub(crate) bytes: u64,
@@ -48,47 +66,72 @@ impl Usage {
     pub(crate) const fn is_within(self, limits: CacheLimits) -> bool {
         self.bytes <= limits.bytes && self.files <= limits.files
     }
+
+    /// One more file.
+    pub(crate) const fn add(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes);
+        self.files = self.files.saturating_add(1);
+    }
+
+    /// One file less.
+    pub(crate) const fn subtract(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+        self.files = self.files.saturating_sub(1);
+    }
 }
 
-struct Kept {
-    name: CString,
-    bytes: u64,
-    /// Seconds of the system's clock.
-    used: i64,
+/// What pruning found and did.
+pub(crate) struct Pruned {
+    /// What is left besides what is needed.
+    pub(crate) left: Usage,
+    /// All code that was there.
+    pub(crate) was_there: HashSet<CodeKey>,
+    /// What owners have lost.
+    pub(crate) taken: Vec<(CodeKey, Arc<str>)>,
 }
 
-/// Removes what is abandoned, and, if there is more than `limits`, what was used longest ago, but never the file `but`; what is left.
-pub(crate) fn prune(folder: &Folder, limits: CacheLimits, but: &str) -> io::Result<Usage> {
+/// Removes what is abandoned, and, if there is more than `limits` besides what is needed, what owners have beyond their parts, but never the
+/// code `but`. `owners` are as they were when it began; what `is_needed` by then is asked once more before it goes.
+pub(crate) fn prune(
+    folder: &Folder,
+    limits: CacheLimits,
+    but: &CodeKey,
+    owners: &Owners,
+    is_needed: &dyn Fn(&CodeKey) -> bool,
+) -> io::Result<Pruned> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let abandoned = i64::try_from(now.saturating_sub(ABANDONED).as_secs()).unwrap_or(0);
-    let (mut kept, mut usage) = (Vec::new(), Usage::default());
+    let (mut was_there, mut left) = (HashSet::new(), Usage::default());
+    let (mut keys, mut kept) = (Vec::new(), Vec::new());
     for entry in Dir::read_from(folder)? {
         let entry = entry?;
         let name = entry.file_name();
         // It may be gone: another daemon may use the same cache.
         let Ok(stat) = statat(folder, name, AtFlags::SYMLINK_NOFOLLOW) else { continue };
-        if CodeKey::is_name(name.to_bytes()) {
+        if let Some(key) = CodeKey::of_name(name.to_bytes()) {
+            was_there.insert(key);
+            if owners.is_needed(&key) {
+                continue;
+            }
             let bytes = u64::try_from(stat.st_size).unwrap_or(0);
-            usage.bytes += bytes;
-            usage.files += 1;
-            kept.push(Kept { name: name.to_owned(), bytes, used: stat.st_atime });
+            let used = (stat.st_atime, i64::try_from(stat.st_atime_nsec).unwrap_or(0));
+            left.add(bytes);
+            keys.push(key);
+            kept.push(Kept { bytes, used, owners: owners.of(&key).cloned().collect(), stays: key == *but });
         } else if name.to_bytes().starts_with(UNFINISHED.as_bytes()) && stat.st_mtime < abandoned {
             let _ = unlinkat(folder, name, AtFlags::empty());
         }
     }
-    if usage.is_within(limits) {
-        return Ok(usage);
+    if left.is_within(limits) {
+        return Ok(Pruned { left, was_there, taken: Vec::new() });
     }
-    kept.retain(|file| file.name.to_bytes() != but.as_bytes());
-    kept.sort_by_key(|file| file.used);
-    for file in kept {
-        if usage.is_within(limits.after_pruning()) {
-            break;
-        }
-        if unlinkat(folder, &file.name, AtFlags::empty()).is_ok() {
-            usage.bytes = usage.bytes.saturating_sub(file.bytes);
-            usage.files = usage.files.saturating_sub(1);
+    let Losses { taken, gone } = losses(&kept, limits.after_pruning());
+    for place in gone {
+        let key = &keys[place];
+        if !is_needed(key) && unlinkat(folder, key.file_name(), AtFlags::empty()).is_ok() {
+            left.subtract(kept[place].bytes);
         }
     }
-    Ok(usage)
+    let taken = taken.into_iter().map(|(place, owner)| (keys[place], owner)).collect();
+    Ok(Pruned { left, was_there, taken })
 }

@@ -33,6 +33,12 @@ impl TenantId {
         Self::new(Self::HOST)
     }
 
+    /// Its name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
     /// Whether it is the machine's own administrator.
     #[must_use]
     pub fn is_host(&self) -> bool {

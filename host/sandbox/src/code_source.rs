@@ -22,8 +22,8 @@ pub trait CodeSource: Sync {
         module: &'a ModuleSource,
     ) -> Result<Box<dyn FoundModule + 'a>, LoadError>;
 
-    /// The code of a module with this digest, if it is at hand and the module need not be read for it.
-    fn kept(&self, _digest: ModuleDigest) -> Option<Artifact> {
+    /// The code of a module with this digest, if it is at hand and the module need not be read for it. `rule` is as in [`CodeSource::find`].
+    fn kept(&self, _rule: usize, _digest: ModuleDigest) -> Option<Artifact> {
         None
     }
 }

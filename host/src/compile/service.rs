@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use postern_code::{CacheError, CacheLimits, CodeCache, CodeKey, Entry};
-use postern_core::{Observer, Report, What};
+use postern_core::{Observer, Report, TenantId, What};
 use postern_sandbox::{Artifact, ArtifactCode, CodeKind, Compiler, LoadError, ModuleDigest, SetupError};
 use postern_text::chain;
 use postern_text::panic::PastPanic;
@@ -55,6 +55,19 @@ struct Maker {
     observer: Arc<dyn Observer>,
     /// That code cannot be kept was reported.
     is_reported: AtomicBool,
+    /// Writes down who wants which code.
+    owners_writing: Mutex<OwnersWriting>,
+}
+
+/// How far it is with writing down who wants which code, which a disk may hold up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum OwnersWriting {
+    #[default]
+    Done,
+    /// A thread does it.
+    UnderWay,
+    /// It does it once more after that.
+    Again,
 }
 
 /// What several loads get that asked for the same.
@@ -76,6 +89,7 @@ impl CompileService {
             missing: OnceLock::new(),
             observer,
             is_reported: AtomicBool::new(false),
+            owners_writing: Mutex::default(),
         };
         match CodeCache::open(&folder(), readers, CacheLimits::default()) {
             Ok(cache) => maker.cache = Some(cache),
@@ -116,14 +130,42 @@ impl Maker {
         }
     }
 
-    fn find(&self, key: &CodeKey) -> Option<Artifact> {
-        artifact(self.cache.as_ref()?.find(key)?)
+    fn find(&self, key: &CodeKey, owner: &TenantId) -> Option<Artifact> {
+        artifact(self.cache.as_ref()?.find(key, owner.as_str())?)
+    }
+
+    /// Has it written down who wants which code, on a thread that is not joined: the disk may hang.
+    fn write_owners(self: &Arc<Self>) {
+        let mut writing = self.owners_writing.lock().past_panic();
+        *writing = match *writing {
+            OwnersWriting::Done => {
+                let maker = Arc::clone(self);
+                let thread = thread::Builder::new().name("code-owners".to_owned());
+                match thread.spawn(move || while maker.write_owners_once() {}) {
+                    Ok(_) => OwnersWriting::UnderWay,
+                    Err(_) => OwnersWriting::Done,
+                }
+            }
+            OwnersWriting::UnderWay | OwnersWriting::Again => OwnersWriting::Again,
+        };
+    }
+
+    /// Whether it is to be done once more.
+    fn write_owners_once(&self) -> bool {
+        if let Some(cache) = &self.cache {
+            cache.write_owners();
+        }
+        let mut writing = self.owners_writing.lock().past_panic();
+        let is_due = *writing == OwnersWriting::Again;
+        *writing = if is_due { OwnersWriting::UnderWay } else { OwnersWriting::Done };
+        is_due
     }
 
     /// Compiles, and keeps what comes of it; none if nobody waits for it any more.
     fn make(
         &self,
         key: &CodeKey,
+        owner: &TenantId,
         bytes: &[u8],
         limits: CompileLimits,
         is_wanted: &dyn Fn() -> bool,
@@ -133,7 +175,7 @@ impl Maker {
             Err(error) => Err(io::Error::other(error.to_string())),
         };
         let refusal = match done {
-            Ok(Ok(compiled)) => return Some(Arc::new(Ok(self.keep(key, compiled)))),
+            Ok(Ok(compiled)) => return Some(Arc::new(Ok(self.keep(key, owner, compiled)))),
             Ok(Err(NotCompiled::Unwanted)) => return None,
             Ok(Err(NotCompiled::Refused(refusal))) => refusal,
             Ok(Err(NotCompiled::Died(death))) => {
@@ -151,8 +193,10 @@ impl Maker {
         Some(Arc::new(Err(refusal)))
     }
 
-    fn keep(&self, key: &CodeKey, Compiled { kind, code, length }: Compiled) -> Artifact {
-        let stored = self.cache.as_ref().map(|cache| cache.store(key, kind.number(), &code, length));
+    fn keep(&self, key: &CodeKey, owner: &TenantId, compiled: Compiled) -> Artifact {
+        let Compiled { kind, code, length } = compiled;
+        let store = |cache: &CodeCache| cache.store(key, owner.as_str(), kind.number(), &code, length);
+        let stored = self.cache.as_ref().map(store);
         match stored {
             Some(Ok(entry)) => Artifact { kind, code: ArtifactCode::File(entry.file) },
             Some(Err(error)) => {
@@ -187,7 +231,7 @@ impl Compile for CompileService {
         if let (true, Some(cache)) = (anew, &maker.cache) {
             cache.remove(&key);
         }
-        if let Some(artifact) = maker.find(&key) {
+        if let Some(artifact) = maker.find(&key, owner) {
             return Ok(artifact);
         }
         let limits = CompileLimits::for_module(bytes.len() as u64).with_cpu(*most_cpu);
@@ -204,24 +248,35 @@ impl Compile for CompileService {
             }),
             until: patience.map(|patience| activity.waits_until(patience)),
         };
-        let (maker, bytes) = (Arc::clone(maker), Arc::<[u8]>::from(bytes));
-        let made = jobs.make(job, asker, move |is_wanted| match maker.find(&key) {
+        let (of, job_owner, bytes) = (Arc::clone(maker), (*owner).clone(), Arc::<[u8]>::from(bytes));
+        let made = jobs.make(job, asker, move |is_wanted| match of.find(&key, &job_owner) {
             // Another load was faster.
             Some(artifact) => Some(Arc::new(Ok(artifact))),
-            None => maker.make(&key, &bytes, limits, is_wanted),
+            None => of.make(&key, &job_owner, &bytes, limits, is_wanted),
         });
         match made {
             Asked::Overtaken => Err(LoadError::Overtaken),
             Asked::Late => Err(LoadError::Compiling),
             Asked::Made(made) => match &*made {
                 Err(refusal) => Err(refusal.clone().into()),
-                Ok(artifact) => artifact.try_clone().map_err(LoadError::Read),
+                Ok(artifact) => {
+                    // Another owner may have asked for it first.
+                    drop(maker.find(&key, owner));
+                    artifact.try_clone().map_err(LoadError::Read)
+                }
             },
         }
     }
 
-    fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
-        self.maker.find(&CodeKey::new(digest, self.maker.compiler))
+    fn kept(&self, digest: ModuleDigest, owner: &TenantId) -> Option<Artifact> {
+        self.maker.find(&CodeKey::new(digest, self.maker.compiler), owner)
+    }
+
+    fn in_force(&self, modules: &[(TenantId, ModuleDigest)]) {
+        let Some(cache) = &self.maker.cache else { return };
+        let key = |digest: &ModuleDigest| CodeKey::new(*digest, self.maker.compiler);
+        cache.need(modules.iter().map(|(owner, digest)| (key(digest), owner.as_str())));
+        self.maker.write_owners();
     }
 
     fn tell_late(&self, tell: Box<dyn Fn() + Send + Sync>) {

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, OnceLock, Weak};
 use postern_config::{
     Activity, Config, ConfigReading, ConfigSource, Doing, NoFiles, OneTime, ProcessUser, RuleFile,
 };
-use postern_core::{GuardDoor, Observer, Report, RuleId, What};
+use postern_core::{GuardDoor, ModuleDigest, Observer, Report, RuleId, TenantId, What};
 use postern_sandbox::CodeSource;
 use postern_text::panic::PastPanic;
 
@@ -117,8 +117,11 @@ impl LocalOrigin {
         Ok(())
     }
 
-    /// This configuration is in force now.
-    pub(crate) fn note_in_force(&self, config: &Config) {
+    /// This configuration is in force now, whose rules run these modules. Waits for nothing.
+    pub(crate) fn note_in_force(&self, config: &Config, modules: &[(TenantId, ModuleDigest)]) {
+        if let Some(code) = self.shared.code.get() {
+            code.in_force(modules);
+        }
         if let Some(grants) = self.shared.grants.get() {
             grants.write(config);
         }
@@ -198,8 +201,8 @@ impl Origin for LocalOrigin {
         self.advise(config)
     }
 
-    fn in_force(&self, config: &Config, _table: u32, _kept: &[u32]) {
-        self.note_in_force(config);
+    fn in_force(&self, config: &Config, modules: &[(TenantId, ModuleDigest)], _table: u32, _kept: &[u32]) {
+        self.note_in_force(config, modules);
     }
 
     fn gone(&self, rules: &[RuleFile]) -> Option<HashSet<RuleId>> {

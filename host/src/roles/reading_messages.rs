@@ -17,6 +17,11 @@ pub(super) const MOST_ANSWER: usize = 512 << 20;
 /// Most ranges of rules in a request.
 pub(super) const MOST_RANGES: usize = 1024;
 
+/// The place of a rule, as one that a request names; none has one that is too large.
+pub(super) fn as_place(place: u32) -> usize {
+    usize::try_from(place).unwrap_or(usize::MAX)
+}
+
 /// What an engine asks.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ReadingRequest {

@@ -20,8 +20,11 @@ use super::config_table::{ConfigTable, TableHolders};
 use super::files_notices::FilesNotices;
 use super::module_answers::with_code;
 use super::permits::{Permit, Permits};
-use super::reading_messages::{MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest};
+use super::reading_messages::{
+    MOST_RANGES, MOST_REQUEST, ModuleAnswer, ReadingAnswer, ReadingRequest, as_place,
+};
 use super::rule_numbers::RuleNumbers;
+use super::running_modules::RunningModules;
 use crate::origin::{
     LocalOrigin, LocalPreparation, NumberedReading, Numbers, Origin as _, OriginFacts, Preparation as _,
     mistake_of_strict,
@@ -57,7 +60,7 @@ pub(crate) struct ReadingService {
     paces: Mutex<(Pace, Pace)>,
 }
 
-/// Which barriers are missing around the daemon's processes, as far as that is known, a line each.
+/// Which barriers are missing around the daemon's processes, as far as known, a line each.
 pub(crate) type MissingBarriers = Box<dyn Fn() -> Vec<String> + Send + Sync>;
 
 /// Finds the module of a rule.
@@ -80,6 +83,8 @@ struct State {
     readings: BTreeMap<u64, Reading>,
     /// The ticket of what is in force, and the ranges of rules that it has besides those that were read for it.
     in_force: Option<(u64, Vec<(u32, u32)>)>,
+    /// The modules of the rules that are in force, or were for the engine before.
+    running: RunningModules,
     /// What its files are watched by ends with the engine.
     notices: Option<FilesNotices>,
 }
@@ -185,7 +190,7 @@ impl ReadingService {
                     // What was read a moment ago is not read again if what it is suffices.
                     let found = service.found(engine, ticket, place).filter(|_| !anew);
                     service.module(engine, ticket, place, |code, find| {
-                        match found.and_then(|digest| Some((digest, code.kept(digest)?))) {
+                        match found.and_then(|digest| Some((digest, code.kept(as_place(place), digest)?))) {
                             Some((digest, kept)) => with_code(digest, kept),
                             None => find().and_then(|module| with_code(module.digest(), module.code(anew)?)),
                         }
@@ -343,7 +348,7 @@ impl ReadingService {
         let found = self.of_ticket(engine, ticket, |reading| {
             Some((Arc::clone(&reading.preparation), Arc::clone(reading.config.as_ref()?)))
         });
-        let place = usize::try_from(place).unwrap_or(usize::MAX);
+        let place = as_place(place);
         let Some((preparation, config)) = found else { return (unknown(), None) };
         let Some(rule) = config.rules.get(place) else { return (unknown(), None) };
         let is_strict = config.sandbox.is_strict;
@@ -390,14 +395,15 @@ impl ReadingService {
         let Some(ticket) = found.map(|(ticket, _)| *ticket) else { return };
         // What is older is of no use any more.
         state.readings.retain(|of, _| *of >= ticket);
+        let State { readings, running, .. } = &mut *state;
+        let Some(Reading { config: Some(config), modules, .. }) = readings.get(&ticket) else { return };
+        running.change(&config.rules, modules, &kept);
+        let (config, modules) = (Arc::clone(config), running.of_owners());
         state.has_run = true;
         state.in_force = Some((ticket, kept));
         state.forget_rules();
-        let config = state.readings.get(&ticket).and_then(|reading| reading.config.clone());
         drop(state);
-        if let Some(config) = config {
-            self.origin.note_in_force(&config);
-        }
+        self.origin.note_in_force(&config, &modules);
     }
 
     fn gone(&self, engine: u64) -> Vec<u32> {

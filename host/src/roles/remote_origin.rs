@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use postern_config::{Config, ConfigReading, Mistake, OneTime, RuleFile};
-use postern_core::{GuardDoor, ModuleSource, RuleId};
+use postern_core::{GuardDoor, ModuleSource, RuleId, TenantId};
 use postern_link::{Answered, CallError, RpcClient, Talk};
 use postern_sandbox::{Artifact, ArtifactCode, CodeKind, CodeSource, FoundModule, LoadError, ModuleDigest};
 use postern_text::panic::PastPanic;
@@ -104,7 +104,8 @@ impl Origin for RemoteOrigin {
         }
     }
 
-    fn in_force(&self, _config: &Config, table: u32, kept: &[u32]) {
+    /// The supervisor knows the modules, too: it found them.
+    fn in_force(&self, _config: &Config, _modules: &[(TenantId, ModuleDigest)], table: u32, kept: &[u32]) {
         self.client.tell(&ReadingRequest::InForce { table, kept: ranges(kept.to_vec()) });
     }
 

@@ -28,6 +28,7 @@ use crate::roles::remote_origin::RemoteOrigin;
 use crate::state;
 
 mod hanging;
+mod running;
 
 const A_WHILE: Duration = Duration::from_secs(30);
 
@@ -163,7 +164,7 @@ impl Compile for KeepsLast {
         Ok(artifact)
     }
 
-    fn kept(&self, digest: ModuleDigest) -> Option<Artifact> {
+    fn kept(&self, digest: ModuleDigest, _owner: &TenantId) -> Option<Artifact> {
         let kept = self.1.lock().unwrap();
         kept.as_ref().filter(|(of, _)| *of == digest).and_then(|(_, artifact)| artifact.try_clone().ok())
     }
@@ -287,7 +288,7 @@ fn rules_that_a_tenant_keeps_keep_their_numbers_and_are_missed_when_they_are_gon
         let kept =
             config.rules.iter().filter(|rule| prepared.refused.iter().any(|of| of.tenant == rule.id.tenant));
         let kept: Vec<_> = kept.map(|rule| rule.number).collect();
-        engine.in_force(&config, prepared.numbers.unwrap().table, &kept);
+        engine.in_force(&config, &[], prepared.numbers.unwrap().table, &kept);
         Arc::new(RunningRules { rules: config.rules, generation: Arc::new(prepared.generation.unwrap()) })
     };
     let number = |running: &RunningRules, name: &str| {

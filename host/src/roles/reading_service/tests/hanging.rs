@@ -176,7 +176,7 @@ fn a_configuration_that_wants_every_barrier_is_refused_once_one_has_run() {
     let remote = engine(&service);
     // The supervisor ends a start.
     let NumberedReading { reading, numbers } = remote.prepare(1, false).read();
-    remote.in_force(&reading.config.expect("it is right"), numbers.expect("a table").table, &[]);
+    remote.in_force(&reading.config.expect("it is right"), &[], numbers.expect("a table").table, &[]);
     let refused = |remote: &RemoteOrigin| {
         let mistakes = remote.prepare(2, false).read().reading.mistakes;
         let [mistake] = &mistakes[..] else { panic!("{mistakes:?}") };
