@@ -14,6 +14,8 @@ mod service;
 pub(crate) use compiler_role::run as run_compiler;
 pub use service::CompileService;
 
+use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 use postern_config::Activity;
@@ -25,8 +27,8 @@ use postern_sandbox::{Artifact, LoadError, ModuleDigest};
 pub struct ModuleBytes<'a> {
     /// The digest of its bytes.
     pub digest: ModuleDigest,
-    /// Its bytes.
-    pub bytes: &'a [u8],
+    /// Its bytes, which a compiler may need for longer than who asks.
+    pub bytes: &'a Arc<Cow<'static, [u8]>>,
     /// Whether what was compiled before is not to be taken, since it cannot be loaded.
     pub anew: bool,
 }

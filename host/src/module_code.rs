@@ -1,6 +1,7 @@
 //! ModuleCode: how the rules of a configuration get the code of their modules: files are read as the configuration trusts them, and their
 //! bytes go to whoever compiles.
 
+use std::borrow::Cow;
 use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
@@ -82,7 +83,7 @@ struct ReadModule<'a> {
     of: &'a ConfigModules<'a>,
     /// None for a stock module.
     file: Option<&'a Path>,
-    bytes: std::borrow::Cow<'a, [u8]>,
+    bytes: Arc<Cow<'static, [u8]>>,
     digest: ModuleDigest,
     signer: Option<Arc<str>>,
     owner: Owner<'a>,
@@ -114,8 +115,9 @@ impl CodeSource for ConfigModules<'_> {
                 (Some(file.as_path()), bytes.into(), signer)
             }
         };
+        let bytes: Cow<'static, [u8]> = bytes;
         let digest = Sha256::digest(&bytes).into();
-        Ok(Box::new(ReadModule { of: self, file, bytes, digest, signer, owner }))
+        Ok(Box::new(ReadModule { of: self, file, bytes: Arc::new(bytes), digest, signer, owner }))
     }
 
     fn kept(&self, rule: usize, digest: ModuleDigest) -> Option<Artifact> {

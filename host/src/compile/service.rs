@@ -248,7 +248,7 @@ impl Compile for CompileService {
             }),
             until: patience.map(|patience| activity.waits_until(patience)),
         };
-        let (of, job_owner, bytes) = (Arc::clone(maker), (*owner).clone(), Arc::<[u8]>::from(bytes));
+        let (of, job_owner, bytes) = (Arc::clone(maker), (*owner).clone(), Arc::clone(bytes));
         let made = jobs.make(job, asker, move |is_wanted| match of.find(&key, &job_owner) {
             // Another load was faster.
             Some(artifact) => Some(Arc::new(Ok(artifact))),
