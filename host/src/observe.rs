@@ -3,6 +3,7 @@
 //! **Invariant:** the code that makes a report does not know the subscribers, and these decide by its type alone. How many lines of what
 //! kind are written is decided here ([`limits`]), for each tenant by itself, and nowhere else.
 
+mod apart;
 mod counters;
 mod fields;
 mod foreign;

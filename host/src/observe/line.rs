@@ -8,6 +8,7 @@ use serde_json::{Map, Value as Json};
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
+use super::apart;
 use super::fields::NamedCounts;
 use super::lines::Format;
 use super::words::short;
@@ -101,7 +102,8 @@ impl Line {
             _ => "34",
         };
         let level = format!("{:>5}", self.level);
-        let mut text = format!("{} {} {}", style("2", time), style(colour, &level), line(&self.words));
+        let mut text =
+            format!("{} {} {}", style("2", time), style(colour, &level), apart::words(&self.words));
         for (name, value) in &self.fields {
             if let Some(value) = value.for_people() {
                 // Writing to a string does not fail.
@@ -116,9 +118,8 @@ impl Line {
 impl Value {
     fn for_people(&self) -> Option<String> {
         Some(match self {
-            Self::Text(text) => quoted(text),
-            Self::Plain(text) if text.contains([' ', '"', '=', '\\']) => quoted(text),
-            Self::Plain(text) => line(text).to_string(),
+            Self::Text(text) => apart::quoted(text),
+            Self::Plain(text) => apart::plain(text),
             Self::Unsigned(number) => number.to_string(),
             Self::Signed(number) => number.to_string(),
             Self::Float(number) => format!("{number:?}"),
@@ -131,8 +132,4 @@ impl Value {
 
 fn object_of(counts: &NamedCounts) -> Json {
     counts.iter().map(|(name, count)| ((*name).to_owned(), (*count).into())).collect::<Map<_, _>>().into()
-}
-
-fn quoted(text: &str) -> String {
-    format!("\"{}\"", line(text.replace('\\', r"\\").replace('"', "\\\"")))
 }

@@ -214,7 +214,62 @@ fn nothing_that_the_crates_of_others_say_does_so_either() {
     }
 }
 
+/// What a program makes of a line for people: its fields by name, which stand behind the words. A backslash outside of quotes may be one of an
+/// escape, or mean itself.
+fn fields_of(line: &str, may_escape: bool) -> Vec<(String, String)> {
+    let mut fields = Vec::new();
+    let mut characters = line.chars();
+    // One word after the other; a quote begins what ends with another, wherever it stands.
+    let (mut word, mut name, mut is_quoted) = (String::new(), None, false);
+    loop {
+        match characters.next() {
+            Some('\\') if is_quoted || may_escape => word.extend(characters.next()),
+            Some('"') => is_quoted = !is_quoted,
+            Some('=') if !is_quoted && name.is_none() && !word.is_empty() => {
+                name = Some(std::mem::take(&mut word))
+            }
+            Some(' ') | None if !is_quoted => {
+                let value = std::mem::take(&mut word);
+                fields.extend(name.take().map(|name| (name, value)));
+                if characters.as_str().is_empty() {
+                    return fields;
+                }
+            }
+            Some(c) => word.push(c),
+            None => panic!("a quote does not end: {line}"),
+        }
+    }
+}
+
+/// No text in a line passes for a field: neither for a program, nor for who looks for one.
+fn check_fields(line: &Line) {
+    let text = line.render(Format::Text, false);
+    let text = text.strip_suffix('\n').unwrap();
+    let json: serde_json::Value = serde_json::from_str(&line.render(Format::Json, false)).unwrap();
+    let are_shown = |value: &Value| !matches!(value, Value::Counts(_) | Value::CountsByTenant(_));
+    let names: Vec<_> = line
+        .fields
+        .iter()
+        .filter(|(_, value)| are_shown(value))
+        .map(|(name, _)| (*name).to_owned())
+        .collect();
+    let look_so = text.match_indices('=').filter(|(at, _)| !text[..*at].ends_with(' '));
+    assert_eq!(look_so.count(), names.len(), "{text}");
+    for may_escape in [false, true] {
+        let fields = fields_of(text, may_escape);
+        assert_eq!(fields.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), names, "{text}");
+        for (name, value) in fields {
+            // Without what stands for `=`: that is as JSON has it.
+            let Some(expected) = json[&name].as_str().filter(|_| name != "module") else { continue };
+            let value = value.replace("u{3d}", "=");
+            let is_it = value.strip_suffix("...").map_or(value == expected, |cut| expected.starts_with(cut));
+            assert!(is_it, "{name} in {text}");
+        }
+    }
+}
+
 fn check(line: &Line, hostile: &str) {
+    check_fields(line);
     for format in [Format::Text, Format::Json] {
         let line = line.render(format, false);
         let line = line.strip_suffix('\n').unwrap();
@@ -247,6 +302,11 @@ fn hostile(random: &mut Random) -> String {
         "\\",
         "\\n",
         "{}",
+        "=",
+        " ",
+        " event=\"open\"",
+        " src=192.0.2.1",
+        "\u{a0}tenant=x ",
         "ä",
         "name",
     ];
