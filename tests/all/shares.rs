@@ -61,6 +61,21 @@ fn a_tenant_over_its_share_is_not_called_and_others_are() {
 }
 
 #[test]
+fn rules_of_one_tenant_have_one_share_for_a_packet_too_however_many_they_are() {
+    let burn = burning();
+    let rule = format!("{BURN}group = \"all\"\n");
+    let names: Vec<_> = (0..32).map(|n| format!("../bad/r{n}.toml")).collect();
+    let mut files: Vec<(&str, &[u8])> = names.iter().map(|name| (&**name, rule.as_bytes())).collect();
+    files.extend([("../bad/burn.wasm", &*burn), ("../good/knock.toml", GOOD.as_bytes())]);
+    let mut world = World::configured(&config(LITTLE, LITTLE), &files, Arc::new(()));
+    world.play("+0 192.0.2.1 udp/7\n+0.1 192.0.2.1 udp/7");
+    // One of them is called, and that is more than there is for all; each packet is counted once.
+    assert_eq!(world.out.matches("bad/- dropped: over-share").count(), 2, "{}", world.out);
+    assert_eq!(world.out.matches("good/knock 192.0.2.1 stage 1").count(), 1, "{}", world.out);
+    assert!(world.out.contains("open ssh 192.0.2.1"), "{}", world.out);
+}
+
+#[test]
 fn a_reload_gives_no_time_back_and_another_share_counts_at_once() {
     let mut world = world("");
     world.play("+0 192.0.2.1 udp/7");

@@ -17,7 +17,7 @@ use self::instances::Instances;
 use self::rule_state::RuleState;
 use crate::generation::{Generation, LoadedRule};
 use crate::runtime::RunPermit;
-use crate::tenant_part::TenantPart;
+use crate::tenant_part::{MeteredShare, TenantPart};
 
 /// For how long the half-finished knocks of a rule are kept that a generation lacks: a file may be saved by deleting it first.
 const KEPT: Duration = Duration::from_secs(2);
@@ -143,6 +143,13 @@ impl Shard {
         let client = memories.client(knock.source, knock.link);
         asked.clear();
         asked.extend(generation.dispatch.wanted(knock, &is_local));
+        if asked.len() > 1 {
+            leave_out_over_share(asked, generation, now, observer);
+            if asked.is_empty() {
+                running.stopwatch.interrupt();
+                return Ok(());
+            }
+        }
         if asked.iter().any(|rule| generation.groups[generation.rules[*rule].group].len() > 1) {
             *asked = keep_to_groups(asked, generation, states, memories, knock, client, is_local);
         }
@@ -157,13 +164,19 @@ impl Shard {
                 return Err(DropReason::SamePacket);
             }
         }
+        let mut used_up = None;
         for rule in asked.iter().copied() {
             let loaded = &generation.rules[rule];
-            if let Some(share) = &loaded.share
-                && !share.admits_call(now, observer)
-            {
-                running.stopwatch.interrupt();
-                continue;
+            if let Some(share) = &loaded.share {
+                // For its other rules the packet was counted.
+                if used_up.is_some_and(|other| Arc::ptr_eq(share, other)) {
+                    continue;
+                }
+                if !share.admits_call(now, observer) {
+                    running.stopwatch.interrupt();
+                    used_up = Some(share);
+                    continue;
+                }
             }
             let had_instance = states[rule].instance.is_some();
             let memory = states[rule].memory;
@@ -212,6 +225,29 @@ impl Shard {
     pub fn remembered(&self) -> usize {
         self.memories.len()
     }
+}
+
+/// Leaves the rules whose tenants are not over their shares. Nothing more is done then for the packet of one that is, however many rules of it
+/// asked for it, and it is counted once.
+fn leave_out_over_share(
+    asked: &mut Vec<usize>,
+    generation: &Generation,
+    now: Moment,
+    observer: &dyn Observer,
+) {
+    // A tenant's rules stand together, and have two shares at most: that of its rules on trial is another.
+    let mut known: [Option<(&Arc<MeteredShare>, bool)>; 2] = [None; 2];
+    asked.retain(|rule| {
+        let Some(share) = generation.rules[*rule].share.as_ref().filter(|share| share.is_of_several()) else {
+            return true;
+        };
+        let seen = known.iter().flatten().find(|(other, _)| Arc::ptr_eq(share, other));
+        seen.map(|(_, admits)| *admits).unwrap_or_else(|| {
+            let admits = share.admits_call(now, observer);
+            known = [Some((share, admits)), known[0]];
+            admits
+        })
+    });
 }
 
 /// Leaves the rules that were not shown a copy of this packet. What came on an interface that a rule does not see is no copy for it.

@@ -59,6 +59,11 @@ impl MeteredShare {
         Some(Self { owner, share, pace, meter, overs: runtime.over_shares().clone() })
     }
 
+    /// Whether it is that of several rules.
+    pub(crate) const fn is_of_several(&self) -> bool {
+        !matches!(self.owner, ShareOwner::Rule(_))
+    }
+
     /// Whether a rule of the owner may be called now; if not, the packet is counted, and it is said when that begins.
     pub(crate) fn admits_call(&self, now: Moment, observer: &dyn Observer) -> bool {
         let Admission::Over { begins } = self.meter.admit(self.pace, now) else { return true };
