@@ -16,6 +16,7 @@ mod guard_door;
 mod guarding;
 mod hostile;
 mod hostile_engine;
+mod hostile_tenant;
 mod journal;
 mod kills;
 mod knock;
