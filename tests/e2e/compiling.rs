@@ -11,6 +11,7 @@ use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, PATIENCE, STRANGER4, eventuall
 use rustix::process::{Signal, kill_process};
 
 use crate::module::BY_HAND;
+use crate::wasm_bytes::{leb, with_code};
 use crate::{KNOCK, SOON, SSH_2S, STEPS, STORY, posternd};
 
 /// A tenant, whose mistakes are its own.
@@ -60,71 +61,10 @@ pub(crate) fn endless() -> Vec<u8> {
     let (functions, depth) = (60, 10_000);
     let whole = BY_HAND.trim_end().strip_suffix(')').expect("a module");
     let functions = "(func (loop (nop)))".repeat(functions);
-    let mut module = wat::parse_str(format!("{whole}{functions})")).expect("a module in good order");
+    let module = wat::parse_str(format!("{whole}{functions})")).expect("a module in good order");
     // The text format would be parsed recursively.
-    let body = [0x03, 0x40, 0x01, 0x0b];
     let nested = [[0x03, 0x40].repeat(depth), [0x0b].repeat(depth)].concat();
-    while let Some(at) = module.windows(body.len()).position(|bytes| bytes == body) {
-        module = with_longer_code(&module, at, body.len(), &nested);
-    }
-    module
-}
-
-/// The module with other instructions in place of `length` bytes at `at` of its code section.
-fn with_longer_code(module: &[u8], at: usize, length: usize, code: &[u8]) -> Vec<u8> {
-    let mut whole = module[..8].to_vec();
-    let mut place = 8;
-    while place < module.len() {
-        let (size, header) = number(&module[place + 1..]);
-        let (from, to) = (place + 1 + header, place + 1 + header + size);
-        let section = if (from..to).contains(&at) {
-            functions_with(&module[from..to], at - from, length, code)
-        } else {
-            module[from..to].to_vec()
-        };
-        whole.push(module[place]);
-        whole.extend(leb(section.len()));
-        whole.extend(section);
-        place = to;
-    }
-    whole
-}
-
-fn functions_with(section: &[u8], at: usize, length: usize, code: &[u8]) -> Vec<u8> {
-    let (count, mut place) = number(section);
-    let mut whole = leb(count);
-    for _ in 0..count {
-        let (size, header) = number(&section[place..]);
-        let (from, to) = (place + header, place + header + size);
-        let body = if (from..to).contains(&at) {
-            [&section[from..at], code, &section[at + length..to]].concat()
-        } else {
-            section[from..to].to_vec()
-        };
-        whole.extend(leb(body.len()));
-        whole.extend(body);
-        place = to;
-    }
-    whole
-}
-
-/// A number in LEB128, and how many bytes it takes.
-fn number(bytes: &[u8]) -> (usize, usize) {
-    let length = bytes.iter().position(|byte| byte & 0x80 == 0).expect("it ends") + 1;
-    let value = bytes[..length].iter().rev().fold(0, |value, byte| value << 7 | usize::from(byte & 0x7f));
-    (value, length)
-}
-
-fn leb(mut value: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    loop {
-        let low = u8::try_from(value & 0x7f).expect("seven bits");
-        value >>= 7;
-        bytes.push(if value == 0 { low } else { low | 0x80 });
-        if value == 0 {
-            return bytes;
-        }
-    }
+    with_code(&module, &[0x03, 0x40, 0x01, 0x0b], &nested)
 }
 
 /// A tenant's module is refused with these words, while the host's rule opens; `check` says the same, and a start survives it.

@@ -43,6 +43,7 @@ mod tenants;
 mod tokens;
 mod trying;
 mod unprivileged;
+mod wasm_bytes;
 mod watchdog;
 
 use std::io::{Read, Write};

@@ -3,16 +3,19 @@
 
 #[path = "../guests/museum.rs"]
 mod exhibits;
+#[path = "../guests/large.rs"]
+mod large;
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
-use postern_tests::{CLIENT4, Daemon, Entry, Injector, Lab, SERVER4, eventually, frame};
+use postern_tests::{CLIENT4, Daemon, Entry, Injector, Lab, PATIENCE, SERVER4, eventually, frame};
 
 use crate::compiling::{eats_memory, endless, nested_types};
 use crate::posternd;
 use exhibits::{Exhibit, Fate, exhibits};
+use large::{LONG, large};
 
 /// Knocks at each guest in turn, and at all together.
 const KNOCKS: u32 = 50;
@@ -24,7 +27,8 @@ fn config(names: &[&str]) -> String {
     let mut text = "interfaces = [\"eth0\"]\n[doors.good]\nguard = \"tcp/22\"\nfor = \"300ms\"\n[doors.bad]\nguard = \"tcp/80\"\nfor = \"2s\"\n[tenants.good]\nrules = \"good\"\ngrant = { any_port = true, interfaces = [\"any\"], doors = [\"good\"] }\n".to_owned();
     for (n, name) in names.iter().enumerate() {
         let port = port(n);
-        writeln!(text, "[tenants.{name}]\nrules = \"{name}\"\ngrant = {{ watch = [\"udp/{port}\"], interfaces = [\"any\"], doors = [\"bad\"], payload = 1 }}\nlimits = {{ compile = \"1s\", openings = 100, tokens = 8, share = \"5%\" }}\nmemory = {{ entries = 100, bytes = \"64KiB\" }}").expect("it is text");
+        let module = if LONG.contains(name) { "module = \"64MiB\", " } else { "" };
+        writeln!(text, "[tenants.{name}]\nrules = \"{name}\"\ngrant = {{ watch = [\"udp/{port}\"], interfaces = [\"any\"], doors = [\"bad\"], payload = 1 }}\nlimits = {{ {module}compile = \"1s\", openings = 100, tokens = 8, share = \"5%\" }}\nmemory = {{ entries = 100, bytes = \"64KiB\" }}").expect("it is text");
     }
     text
 }
@@ -75,6 +79,7 @@ fn hostile_guests_hurt_nobody_but_themselves() {
             module: Box::new(|_| endless()),
         },
     ]);
+    exhibits.extend(large());
     let names: Vec<_> = exhibits.iter().map(|exhibit| exhibit.name).collect();
     let mut setup = posternd(&lab).config(&config(&names)).file("good/knock.toml", GOOD);
     for (n, Exhibit { name, module, .. }) in exhibits.iter().enumerate() {
@@ -85,16 +90,24 @@ fn hostile_guests_hurt_nobody_but_themselves() {
     let daemon = setup.start();
     let loaded = exhibits.iter().filter(|exhibit| !matches!(exhibit.fate, Fate::Refused(_))).count();
     #[expect(clippy::cast_precision_loss, reason = "they are few")]
-    daemon.wait_for("reload", |entry| entry.number("rules") == Some((loaded + 1) as f64));
+    let is_loaded =
+        |entry: &Entry| entry.event() == "reload" && entry.number("rules") == Some((loaded + 1) as f64);
+    // Their compilers take seconds, one after the other.
+    let all = daemon.log().wait(PATIENCE * 6, |entries| entries.iter().any(is_loaded).then_some(()));
+    all.unwrap_or_else(|why| panic!("they are not loaded {why}"));
     let alone = get_in(&lab, &daemon);
     let mut table =
-        format!("{:22} {:>9}  {}\n{:22} {alone:>6.1} ms\n", "guest", "gets in", "what came of it", "none");
+        format!("{:24} {:>9}  {}\n{:24} {alone:>6.1} ms\n", "guest", "gets in", "what came of it", "none");
     let mut wire = lab.injector();
     for (n, Exhibit { name, fate, .. }) in exhibits.iter().enumerate() {
         let mark = daemon.log().mark();
         let told = match fate {
             Fate::Refused(words) => {
-                let refused = daemon.wait_for("tenant-refused", |entry| of(entry, name));
+                let is_it = |entry: &Entry| entry.event() == "tenant-refused" && of(entry, name);
+                let refused = daemon
+                    .log()
+                    .wait(PATIENCE * 6, |entries| entries.iter().find(|entry| is_it(entry)).cloned());
+                let refused = refused.unwrap_or_else(|why| panic!("{name} is not refused {why}"));
                 let detail = refused.text("detail").to_owned();
                 assert!(detail.contains(words), "{name}: {detail}");
                 knock_at(&mut wire, &[port(n)], 0);
@@ -119,13 +132,13 @@ fn hostile_guests_hurt_nobody_but_themselves() {
         };
         let took = get_in(&lab, &daemon);
         let told: String = told.chars().take(100).collect();
-        writeln!(table, "{name:22} {took:>6.1} ms  {told}").expect("it is text");
+        writeln!(table, "{name:24} {took:>6.1} ms  {told}").expect("it is text");
     }
     // All at once, in the second in which the good client knocks.
     let ports: Vec<_> = (0..exhibits.len()).map(port).collect();
     knock_at(&mut wire, &ports, 1000);
     let took = get_in(&lab, &daemon);
-    writeln!(table, "{:22} {took:>6.1} ms", "all of them").expect("it is text");
+    writeln!(table, "{:24} {took:>6.1} ms", "all of them").expect("it is text");
     println!("{table}");
     for exhibit in &exhibits {
         let (name, may_open) =

@@ -19,6 +19,8 @@ pub fn guest(definitions: &str, configure: &str, judge: &str) -> Vec<u8> {
 pub struct Guest<'a> {
     /// The UDP port that it watches, by the interest at 48, whose watch is at 16.
     pub port: u16,
+    /// How many pages of memory it has, of 64 KiB each.
+    pub pages: u32,
     /// Definitions of its own, imports included.
     pub definitions: &'a str,
     /// What is done before the host gets memory for what it hands over.
@@ -31,7 +33,14 @@ pub struct Guest<'a> {
 
 impl Default for Guest<'_> {
     fn default() -> Self {
-        Self { port: 7, definitions: "", realloc: "", configure: "(i32.const 48)", judge: "(i32.const 96)" }
+        Self {
+            port: 7,
+            pages: 1,
+            definitions: "",
+            realloc: "",
+            configure: "(i32.const 48)",
+            judge: "(i32.const 96)",
+        }
     }
 }
 
@@ -42,13 +51,13 @@ impl Guest<'_> {
     /// If that is no WebAssembly.
     #[must_use]
     pub fn module(self) -> Vec<u8> {
-        let Self { port, definitions, realloc, configure, judge } = self;
+        let Self { port, pages, definitions, realloc, configure, judge } = self;
         let [low, high] = port.to_le_bytes();
         let port = format!("\\{low:02x}\\{high:02x}");
         let text = format!(
             r#"(module
                 {imports}
-                (memory (export "memory") 1)
+                (memory (export "memory") {pages})
                 (global $arena (mut i32) (i32.const 1024))
                 (data (i32.const 16) "\01\00{port}{port}\00\00")
                 (data (i32.const 48) "\00\00\00\00\10\00\00\00\01\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\00\01\00\00\00")
