@@ -7,8 +7,10 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Instant;
 
-use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, PATIENCE, STRANGER4, eventually};
+use postern_core::show_digest;
+use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, PATIENCE, STRANGER4, Setup, eventually};
 use rustix::process::{Signal, kill_process};
+use sha2::{Digest as _, Sha256};
 
 use crate::module::BY_HAND;
 use crate::wasm_bytes::{leb, with_code};
@@ -195,6 +197,56 @@ fn what_was_compiled_is_not_compiled_again_unless_it_is_damaged() {
         daemon.expect_none("code-not-kept", |_| true);
         (setup, _) = daemon.stop();
         assert_eq!(fs::read(entry).unwrap().len(), good.len(), "{what}");
+    }
+}
+
+#[test]
+fn what_is_in_force_is_known_by_owner_over_a_restart_and_without_that() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = posternd(&lab).own_code().config(WITH_TENANT).rule("knock", KNOCK);
+    let (first, second) = (judging("", ""), judging("", "(drop (i32.const 1))"));
+    let setup = setup.file("guest/mine.toml", RULE).file("guest/mine.wasm", &first);
+    let file = setup.code().join("owners");
+    let digest = |module: &[u8]| show_digest(&Sha256::digest(module).into());
+    // Of each module of which a line says so, whether it is needed, and by whom.
+    let said = |module: &[u8]| -> Vec<String> {
+        let (text, digest) = (fs::read_to_string(&file).unwrap_or_default(), digest(module));
+        let lines = text.lines().filter(|line| line.starts_with(&digest));
+        lines.filter_map(|line| line.split_once(' ')).map(|(_, said)| said.to_owned()).collect()
+    };
+    let needs = |module: &[u8], who: &str| said(module).contains(&format!("needs {who}"));
+    let stock = postern_sandbox::stock::bytes("sequence");
+    let expect = |first_is_needed: bool| {
+        eventually("what is in force", || {
+            let is_known = needs(stock, "host") && needs(&first, "guest") == first_is_needed;
+            (is_known && needs(&second, "guest") != first_is_needed).then_some(())
+        });
+    };
+    let daemon = setup.start();
+    expect(true);
+    let mark = daemon.log().mark();
+    daemon.write("guest/mine.wasm", &second);
+    daemon.wait_since(mark, "reload", |_| true);
+    expect(false);
+    assert_eq!(said(&first), ["wanted guest"]);
+    let inodes = |setup: &Setup<'_>| -> Vec<_> {
+        let mut inodes: Vec<_> =
+            entries(&setup.code()).iter().map(|entry| entry.metadata().unwrap().ino()).collect();
+        inodes.sort_unstable();
+        inodes
+    };
+    let (mut setup, _) = daemon.stop();
+    let before = inodes(&setup);
+    assert_eq!(before.len(), 3);
+    for damage in [None, Some("garbage")] {
+        match damage {
+            Some(text) => fs::write(&file, text).unwrap(),
+            None => fs::remove_file(&file).unwrap(),
+        }
+        let daemon = setup.start();
+        expect(false);
+        (setup, _) = daemon.stop();
+        assert_eq!(inodes(&setup), before, "something was compiled again");
     }
 }
 
