@@ -29,7 +29,7 @@ use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 use claims::Claims;
-use generation::{Asked, Asker};
+use generation::{AskingRule, PendingOpening};
 use granted::Refusal;
 use records::Records;
 use request_rates::RequestRates;
@@ -109,7 +109,7 @@ impl Engine {
     pub fn handle(&mut self, event: Event, now: Moment) -> Vec<Action> {
         match event {
             Event::Judged { rule, generation, source, request } => {
-                let asker = Asker { rule: &rule, generation, source, has_claimed: false };
+                let asker = AskingRule { rule: &rule, generation, source, has_claimed: false };
                 self.judged(asker, request, now);
             }
             Event::Answered(receipt) => self.answered(receipt, now),
@@ -191,7 +191,7 @@ impl Engine {
         }
     }
 
-    fn open(&mut self, asker: Asker<'_>, mut request: OpenRequest, now: Moment) {
+    fn open(&mut self, asker: AskingRule<'_>, mut request: OpenRequest, now: Moment) {
         let rule = asker.rule;
         let mut key = match self.granted(asker, request.door.as_deref(), request.prefix_length) {
             Ok(key) => key,
@@ -229,7 +229,7 @@ impl Engine {
         }
         if needs_sequence {
             let sequence = ClaimKind::Sequence { generation: asker.generation };
-            return self.claim(Asker { has_claimed: true, ..asker }, key, request, sequence, now);
+            return self.claim(AskingRule { has_claimed: true, ..asker }, key, request, sequence, now);
         }
         if let Some(once) = request.once.take() {
             return self.claim(asker, key, request, ClaimKind::Once(once), now);
@@ -273,7 +273,7 @@ impl Engine {
                     }
                     OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open => None,
                 });
-                self.record(Asked::new(asker, self.generation, request), key, lasts, unclosed, now);
+                self.record(PendingOpening::new(asker, self.generation, request), key, lasts, unclosed, now);
             }
             Some(Opening { state: OpeningState::Closing { .. }, .. }) | None => {
                 // A command's opening begins when the command has ended, and is not closed before that.
@@ -285,7 +285,7 @@ impl Engine {
         }
     }
 
-    fn close(&mut self, asker: Asker<'_>, request: &CloseRequest, now: Moment) {
+    fn close(&mut self, asker: AskingRule<'_>, request: &CloseRequest, now: Moment) {
         let OpeningKey { door, client, .. } =
             match self.granted(asker, request.door.as_deref(), request.prefix_length) {
                 Ok(key) => key,
@@ -483,7 +483,7 @@ impl Engine {
         self.actions.push(Action::Order { order, rule });
     }
 
-    fn refuse(&mut self, asker: Asker<'_>, asked: Option<&str>, refusal: Refusal) {
+    fn refuse(&mut self, asker: AskingRule<'_>, asked: Option<&str>, refusal: Refusal) {
         let Refusal { reason, door, detail } = refusal;
         let door = door.as_deref().or(asked).map(|door| door.to_owned().into());
         let what = What::Refused { reason, detail: detail.into() };

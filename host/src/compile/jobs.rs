@@ -24,19 +24,19 @@ pub(super) type IsOvertaken = Arc<dyn Fn() -> bool + Send + Sync>;
 /// Makes something as long as somebody wants it; may be called again.
 type Work<Made> = Box<dyn Fn(&dyn Fn() -> bool) -> Option<Made> + Send>;
 
-/// Who asks for something to be made.
-pub(super) struct Asker {
+/// A load that asks for something to be made, and waits for that.
+pub(super) struct WaitingLoad {
     pub(super) owner: TenantId,
     pub(super) is_overtaken: IsOvertaken,
     /// Until when it waits; none: until it is made.
     pub(super) until: Option<Instant>,
 }
 
-/// What an asker is told.
+/// What became of a job, as a load is told that waited for it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Asked<Made> {
+pub(super) enum JobOutcome<Made> {
     Made(Made),
-    /// The asker was overtaken before it was made.
+    /// The load was overtaken before it was made.
     Overtaken,
     /// It is not made yet: it will be told, and what was made then is there to be asked for.
     Late,
@@ -51,7 +51,7 @@ struct Shared<Key, Made> {
     ended: Condvar,
     /// Most threads at once; of those of one tenant one less, if there are several, so that none keeps all of them.
     most: usize,
-    /// Called when something was made that an asker had no patience for.
+    /// Called when something was made that a load had no patience for.
     tell_late: OnceLock<Box<dyn Fn() + Send + Sync>>,
 }
 
@@ -98,7 +98,7 @@ impl<Key: Copy + Eq + Hash + Send + 'static, Made: Clone + Send + 'static> Jobs<
         Self(Arc::new(Shared { state, ended: Condvar::new(), most, tell_late: OnceLock::new() }))
     }
 
-    /// Has this called when something was made that an asker had no patience for, if nothing was said before.
+    /// Has this called when something was made that a load had no patience for, if nothing was said before.
     pub(super) fn tell_late(&self, tell: Box<dyn Fn() + Send + Sync>) {
         let _ = self.0.tell_late.set(tell);
     }
@@ -108,15 +108,15 @@ impl<Key: Copy + Eq + Hash + Send + 'static, Made: Clone + Send + 'static> Jobs<
     pub(super) fn make(
         &self,
         key: Key,
-        asker: Asker,
+        load: WaitingLoad,
         work: impl Fn(&dyn Fn() -> bool) -> Option<Made> + Send + 'static,
-    ) -> Asked<Made> {
-        let Asker { owner, is_overtaken, until } = asker;
+    ) -> JobOutcome<Made> {
+        let WaitingLoad { owner, is_overtaken, until } = load;
         let mut state = self.0.lock();
         if let Some(place) = state.results.iter().position(|(known, _)| *known == key)
             && let Some((_, made)) = state.results.remove(place)
         {
-            return Asked::Made(made);
+            return JobOutcome::Made(made);
         }
         // It is asked after this thread has gone, too.
         let wanted_by = Arc::clone(&is_overtaken);
@@ -128,7 +128,7 @@ impl<Key: Copy + Eq + Hash + Send + 'static, Made: Clone + Send + 'static> Jobs<
             None => {
                 let late = state.jobs.values().filter(|job| job.owner == owner && job.is_late).count();
                 if until.is_some_and(|until| until <= Instant::now()) && late >= MOST_LATE {
-                    return Asked::Late;
+                    return JobOutcome::Late;
                 }
                 let job = Job { owner, wanted_by: vec![wanted_by], waiting: 1, is_late: false, made: None };
                 state.jobs.insert(key, job);
@@ -161,16 +161,16 @@ impl<Key: Copy + Eq + Hash, Made: Clone> Shared<Key, Made> {
         key: Key,
         until: Option<Instant>,
         is_overtaken: &dyn Fn() -> bool,
-    ) -> Asked<Made> {
+    ) -> JobOutcome<Made> {
         loop {
-            let Some(job) = state.jobs.get_mut(&key) else { return Asked::Overtaken };
+            let Some(job) = state.jobs.get_mut(&key) else { return JobOutcome::Overtaken };
             let asked = match job.made.clone() {
-                Some(Some(made)) => Asked::Made(made),
-                Some(None) => Asked::Overtaken,
-                None if is_overtaken() => Asked::Overtaken,
+                Some(Some(made)) => JobOutcome::Made(made),
+                Some(None) => JobOutcome::Overtaken,
+                None if is_overtaken() => JobOutcome::Overtaken,
                 None if until.is_some_and(|until| until <= Instant::now()) => {
                     job.is_late = true;
-                    Asked::Late
+                    JobOutcome::Late
                 }
                 None => {
                     let left = until.map_or(LOOK, |until| until.saturating_duration_since(Instant::now()));

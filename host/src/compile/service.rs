@@ -18,7 +18,7 @@ use postern_text::panic::PastPanic;
 use super::compile_limits::CompileLimits;
 use super::compiler_process::{Compiled, NotCompiled, compile};
 use super::job::Refusal;
-use super::jobs::{Asked, Asker, Jobs};
+use super::jobs::{JobOutcome, Jobs, WaitingLoad};
 use super::{Compile, CompileAsker, ModuleBytes};
 use crate::role::OwnProgram;
 
@@ -240,7 +240,7 @@ impl Compile for CompileService {
             return Err(refusal.into());
         }
         let patience = patience.filter(|_| !owner.is_host());
-        let asker = Asker {
+        let load = WaitingLoad {
             owner: (*owner).clone(),
             is_overtaken: Arc::new({
                 let activity = (*activity).clone();
@@ -249,15 +249,15 @@ impl Compile for CompileService {
             until: patience.map(|patience| activity.waits_until(patience)),
         };
         let (of, job_owner, bytes) = (Arc::clone(maker), (*owner).clone(), Arc::clone(bytes));
-        let made = jobs.make(job, asker, move |is_wanted| match of.find(&key, &job_owner) {
+        let made = jobs.make(job, load, move |is_wanted| match of.find(&key, &job_owner) {
             // Another load was faster.
             Some(artifact) => Some(Arc::new(Ok(artifact))),
             None => of.make(&key, &job_owner, &bytes, limits, is_wanted),
         });
         match made {
-            Asked::Overtaken => Err(LoadError::Overtaken),
-            Asked::Late => Err(LoadError::Compiling),
-            Asked::Made(made) => match &*made {
+            JobOutcome::Overtaken => Err(LoadError::Overtaken),
+            JobOutcome::Late => Err(LoadError::Compiling),
+            JobOutcome::Made(made) => match &*made {
                 Err(refusal) => Err(refusal.clone().into()),
                 Ok(artifact) => {
                     // Another owner may have asked for it first.

@@ -4,7 +4,7 @@
 //! claim is answered, since that may be later.
 
 use super::by_serial::{BecauseOfRule, BySerial};
-use super::generation::{Asked, Asker};
+use super::generation::{AskingRule, PendingOpening};
 use super::{Engine, LONGEST_WAIT};
 use crate::action::{Action, Why};
 use crate::claim::{Claim, ClaimError, ClaimKind};
@@ -29,14 +29,14 @@ pub(super) struct AwaitedClaim {
     /// Which opening it was to be when it was asked for.
     key: OpeningKey,
     /// As it will be when nothing but the answer is missing.
-    asked: Asked,
+    pending: PendingOpening,
     /// When it is forgotten.
     until: Moment,
 }
 
 impl BecauseOfRule for AwaitedClaim {
     fn rule(&self) -> Option<&RuleId> {
-        Some(&self.asked.rule)
+        Some(&self.pending.rule)
     }
 }
 
@@ -57,12 +57,12 @@ impl Claims {
     }
 
     /// What was asked for and waits.
-    pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
-        self.values_mut().map(|waiting| &mut waiting.asked)
+    pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = &mut PendingOpening> {
+        self.values_mut().map(|waiting| &mut waiting.pending)
     }
 
     fn is_claimed(&self, rule: &RuleId, what: &ClaimKind) -> bool {
-        self.iter().any(|(_, waiting)| waiting.asked.rule == *rule && waiting.what.is_same(what))
+        self.iter().any(|(_, waiting)| waiting.pending.rule == *rule && waiting.what.is_same(what))
     }
 }
 
@@ -70,7 +70,7 @@ impl Engine {
     /// Has an opening that nothing else refuses wait until what it costs was used up for it; `asker` is as it will be then.
     pub(super) fn claim(
         &mut self,
-        asker: Asker<'_>,
+        asker: AskingRule<'_>,
         key: OpeningKey,
         request: OpenRequest,
         what: ClaimKind,
@@ -93,7 +93,8 @@ impl Engine {
         let until = now.plus(LONGEST_WAIT);
         let most = self.policy.tenants.get(&rule.tenant).map(|limits| limits.tokens);
         self.actions.push(Action::Claim(Claim { serial, rule: rule.clone(), what: what.clone(), most }));
-        let waiting = AwaitedClaim { what, key, asked: Asked::new(asker, self.generation, request), until };
+        let waiting =
+            AwaitedClaim { what, key, pending: PendingOpening::new(asker, self.generation, request), until };
         self.claims.insert(serial, waiting);
     }
 
@@ -103,19 +104,19 @@ impl Engine {
         let Some(mut waiting) = self.claims.remove(serial) else { return };
         match result {
             Ok(()) => {
-                let request = std::mem::take(&mut waiting.asked.request);
-                self.open(waiting.asked.asker(), request, now);
+                let request = std::mem::take(&mut waiting.pending.request);
+                self.open(waiting.pending.asker(), request, now);
             }
             Err(error) => {
-                let AwaitedClaim { key, asked, what, .. } = waiting;
-                self.refuse_claim(key, asked.rule, &what, error);
+                let AwaitedClaim { key, pending, what, .. } = waiting;
+                self.refuse_claim(key, pending.rule, &what, error);
             }
         }
     }
 
     /// Forgets openings that have waited too long: an answer that comes later opens nothing.
     pub(super) fn forget_claims(&mut self, now: Moment) {
-        while let Some(AwaitedClaim { what, key, asked, .. }) = self.claims.expire_next(now) {
+        while let Some(AwaitedClaim { what, key, pending, .. }) = self.claims.expire_next(now) {
             let missing = match what {
                 ClaimKind::Sequence { .. } => "its one-time sequence was not crossed out",
                 ClaimKind::Once(_) => "its one-time token was not recorded",
@@ -123,7 +124,7 @@ impl Engine {
             let detail = format!("{missing} within {} s", LONGEST_WAIT.as_secs());
             self.tell(
                 key,
-                Some(asked.rule),
+                Some(pending.rule),
                 What::Refused { reason: DropReason::LedgerBusy, detail: detail.into() },
             );
         }
@@ -131,10 +132,10 @@ impl Engine {
 
     /// Forgets every opening that waits: the daemon stops.
     pub(super) fn stop_claims(&mut self) {
-        for AwaitedClaim { key, asked, .. } in self.claims.take_all() {
+        for AwaitedClaim { key, pending, .. } in self.claims.take_all() {
             self.tell(
                 key,
-                Some(asked.rule),
+                Some(pending.rule),
                 What::Refused { reason: DropReason::Stopping, detail: "".into() },
             );
         }
@@ -143,17 +144,17 @@ impl Engine {
     /// Forgets what waits to open a door for a client, for which a rule of `closer` says by now that it closes.
     pub(super) fn withdraw_claims(&mut self, closed: OpeningKey, closer: &TenantId) {
         let means_it = |waiting: &AwaitedClaim| {
-            if !closer.is_host() && waiting.asked.rule.tenant != *closer {
+            if !closer.is_host() && waiting.pending.rule.tenant != *closer {
                 return false;
             }
-            let request = &waiting.asked.request;
-            let means = self.granted(waiting.asked.asker(), request.door.as_deref(), request.prefix_length);
+            let request = &waiting.pending.request;
+            let means = self.granted(waiting.pending.asker(), request.door.as_deref(), request.prefix_length);
             means.is_ok_and(|key| (key.door, key.client) == (closed.door, closed.client))
         };
         let waiting = self.claims.iter().filter(|(_, waiting)| means_it(waiting));
         for serial in waiting.map(|(serial, _)| serial).collect::<Vec<_>>() {
-            let Some(AwaitedClaim { asked, .. }) = self.claims.remove(serial) else { continue };
-            self.tell(closed, Some(asked.rule), What::Closed { why: Why::Asked });
+            let Some(AwaitedClaim { pending, .. }) = self.claims.remove(serial) else { continue };
+            self.tell(closed, Some(pending.rule), What::Closed { why: Why::Asked });
         }
     }
 

@@ -12,9 +12,9 @@ use crate::report::{Report, What};
 use crate::tenant::{Policy, RuleId};
 use crate::verdict::OpenRequest;
 
-/// Who asks for something: a rule, as it was in one generation, that has judged a knock.
+/// A rule, as it was in one generation, that has judged a knock and asks for something.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Asker<'a> {
+pub(super) struct AskingRule<'a> {
     pub(super) rule: &'a RuleId,
     /// The number of the generation that it judged in.
     pub(super) generation: u64,
@@ -24,9 +24,9 @@ pub(super) struct Asker<'a> {
     pub(super) has_claimed: bool,
 }
 
-/// An opening that waits, and who asked for it.
+/// An opening that waits for a claim or a record, and which rule asked for it.
 #[derive(Clone, Debug)]
-pub(super) struct Asked {
+pub(super) struct PendingOpening {
     pub(super) rule: RuleId,
     generation: u64,
     source: Client,
@@ -35,16 +35,16 @@ pub(super) struct Asked {
     pub(super) request: OpenRequest,
 }
 
-impl Asked {
+impl PendingOpening {
     /// Of a verdict that counts in `generation`, the one in force.
-    pub(super) fn new(asker: Asker<'_>, generation: u64, request: OpenRequest) -> Self {
-        let Asker { rule, source, has_claimed, .. } = asker;
+    pub(super) fn new(asker: AskingRule<'_>, generation: u64, request: OpenRequest) -> Self {
+        let AskingRule { rule, source, has_claimed, .. } = asker;
         Self { rule: rule.clone(), generation, source, has_claimed, request }
     }
 
-    pub(super) const fn asker(&self) -> Asker<'_> {
+    pub(super) const fn asker(&self) -> AskingRule<'_> {
         let Self { rule, generation, source, has_claimed, .. } = self;
-        Asker { rule, generation: *generation, source: *source, has_claimed: *has_claimed }
+        AskingRule { rule, generation: *generation, source: *source, has_claimed: *has_claimed }
     }
 }
 
@@ -71,8 +71,8 @@ impl Engine {
     ///
     /// Workers change to another generation a moment after the engine, so verdicts of the one before count for what the rule may do in both.
     /// Another sequence of a rule whose sequences are used once is another secret.
-    pub(super) fn disregards(&self, asker: Asker<'_>) -> Option<DropReason> {
-        let Asker { rule, generation, has_claimed, .. } = asker;
+    pub(super) fn disregards(&self, asker: AskingRule<'_>) -> Option<DropReason> {
+        let AskingRule { rule, generation, has_claimed, .. } = asker;
         let is_in_force = generation == self.generation;
         let was_in_force = self.generation.checked_sub(1) == Some(generation);
         let may_do_the_same = || may_do_the_same(&self.policy_before, &self.policy, rule, has_claimed);
@@ -92,11 +92,11 @@ impl Engine {
     pub(super) fn next_generation(&mut self, policy: Arc<Policy>) {
         self.generation += 1;
         self.policy_before = mem::replace(&mut self.policy, policy);
-        for asked in self.claims.asked_mut().chain(self.records.asked_mut()) {
-            if asked.generation + 1 == self.generation
-                && may_do_the_same(&self.policy_before, &self.policy, &asked.rule, asked.has_claimed)
+        for pending in self.claims.pending_mut().chain(self.records.pending_mut()) {
+            if pending.generation + 1 == self.generation
+                && may_do_the_same(&self.policy_before, &self.policy, &pending.rule, pending.has_claimed)
             {
-                asked.generation = self.generation;
+                pending.generation = self.generation;
             }
         }
         let grants = &self.policy.grants;

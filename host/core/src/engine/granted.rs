@@ -6,7 +6,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 
 use super::Engine;
-use super::generation::Asker;
+use super::generation::AskingRule;
 use crate::client::Client;
 use crate::door::{DoorId, OpeningKey};
 use crate::drop_reason::DropReason;
@@ -51,11 +51,11 @@ impl Engine {
     /// Which opening a verdict means, if the verdict counts and the rule was granted it.
     pub(super) fn granted(
         &self,
-        asker: Asker<'_>,
+        asker: AskingRule<'_>,
         door: Option<&str>,
         prefix_length: Option<u8>,
     ) -> Result<OpeningKey, Refusal> {
-        let Asker { rule, source, .. } = asker;
+        let AskingRule { rule, source, .. } = asker;
         if let Some(reason) = self.disregards(asker) {
             return Err(Refusal { door: self.meant_door(rule, door), ..reason.into() });
         }

@@ -1,7 +1,7 @@
 //! What each owner of rules has of the engine: how many openings, how often, and which it may close.
 
 use super::Engine;
-use super::generation::Asker;
+use super::generation::AskingRule;
 use super::granted::Refusal;
 use crate::door::DoorId;
 use crate::drop_reason::DropReason;
@@ -13,7 +13,7 @@ use crate::tenant::{Grant, RuleId, TenantId};
 
 impl Engine {
     /// Does what a verdict asks for, as far as its rule's owner may ask for it now.
-    pub(super) fn judged(&mut self, asker: Asker<'_>, request: Request, now: Moment) {
+    pub(super) fn judged(&mut self, asker: AskingRule<'_>, request: Request, now: Moment) {
         match request {
             Request::Open(requests) => {
                 for request in requests {
@@ -33,7 +33,7 @@ impl Engine {
     }
 
     /// Whether a rule's tenant does not ask for doors too often; else that is told.
-    fn is_in_time(&mut self, asker: Asker<'_>, door: Option<&str>, now: Moment) -> bool {
+    fn is_in_time(&mut self, asker: AskingRule<'_>, door: Option<&str>, now: Moment) -> bool {
         let is_in_time = self.request_rates.take(&asker.rule.tenant, now);
         if !is_in_time {
             let door = self.meant_door(asker.rule, door);

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::by_serial::{BecauseOfRule, BySerial};
-use super::generation::{Asked, Asker};
+use super::generation::{AskingRule, PendingOpening};
 use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
 use crate::action::Action;
 use crate::door::{Act, OpeningKey};
@@ -27,28 +27,28 @@ pub(super) type Records = BySerial<AwaitedRecord>;
 pub(super) struct AwaitedRecord {
     key: OpeningKey,
     /// What was asked last.
-    asked: Asked,
+    pending: PendingOpening,
     /// The longest that was asked.
     lasts: Duration,
 }
 
 impl BecauseOfRule for AwaitedRecord {
     fn rule(&self) -> Option<&RuleId> {
-        Some(&self.asked.rule)
+        Some(&self.pending.rule)
     }
 }
 
 impl Records {
     /// What waits was asked for once more, perhaps by another rule.
-    fn ask_again(&mut self, serial: u64, asked: Asked, lasts: Duration) {
+    fn ask_again(&mut self, serial: u64, pending: PendingOpening, lasts: Duration) {
         if let Some(AwaitedRecord { key, lasts: before, .. }) = self.remove(serial) {
-            self.insert(serial, AwaitedRecord { key, asked, lasts: lasts.max(before) });
+            self.insert(serial, AwaitedRecord { key, pending, lasts: lasts.max(before) });
         }
     }
 
     /// What was asked for and waits.
-    pub(super) fn asked_mut(&mut self) -> impl Iterator<Item = &mut Asked> {
-        self.values_mut().map(|waiting| &mut waiting.asked)
+    pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = &mut PendingOpening> {
+        self.values_mut().map(|waiting| &mut waiting.pending)
     }
 }
 
@@ -56,14 +56,14 @@ impl Engine {
     /// Has an opening that nothing refuses recorded. `unclosed` is the close that it was to have, if it may be open still.
     pub(super) fn record(
         &mut self,
-        asked: Asked,
+        pending: PendingOpening,
         key: OpeningKey,
         lasts: Duration,
         unclosed: Option<UnheardClose>,
         now: Moment,
     ) {
         self.last_serial += 1;
-        let (serial, rule) = (self.last_serial, asked.rule.clone());
+        let (serial, rule) = (self.last_serial, pending.rule.clone());
         // The record of what is being closed waits until the command has ended, however long that takes.
         let limit = if unclosed.is_some() { ANSWER_LIMIT } else { LONGEST_WAIT };
         let opening = Opening {
@@ -77,13 +77,19 @@ impl Engine {
             )
         };
         self.openings.put(key, opening);
-        self.records.insert(serial, AwaitedRecord { key, asked, lasts });
+        self.records.insert(serial, AwaitedRecord { key, pending, lasts });
         self.actions.push(Action::Record { serial, key, rule, lasts });
     }
 
     /// What is being recorded was asked for once more, perhaps by another rule.
-    pub(super) fn ask_again(&mut self, serial: u64, asker: Asker<'_>, request: OpenRequest, lasts: Duration) {
-        self.records.ask_again(serial, Asked::new(asker, self.generation, request), lasts);
+    pub(super) fn ask_again(
+        &mut self,
+        serial: u64,
+        asker: AskingRule<'_>,
+        request: OpenRequest,
+        lasts: Duration,
+    ) {
+        self.records.ask_again(serial, PendingOpening::new(asker, self.generation, request), lasts);
     }
 
     /// Orders what was recorded, if that may still be opened.
@@ -115,8 +121,8 @@ impl Engine {
         waiting: &AwaitedRecord,
         result: Result<(), RecordError>,
     ) -> Option<(DropReason, String)> {
-        let AwaitedRecord { key, asked, .. } = waiting;
-        match self.granted(asked.asker(), asked.request.door.as_deref(), asked.request.prefix_length) {
+        let AwaitedRecord { key, pending, .. } = waiting;
+        match self.granted(pending.asker(), pending.request.door.as_deref(), pending.request.prefix_length) {
             Err(refusal) => return Some((refusal.reason, refusal.detail.to_owned())),
             Ok(there) if (there.door, there.client) != (key.door, key.client) => {
                 return Some((DropReason::Outdated, String::new()));

@@ -4,17 +4,17 @@ use std::sync::mpsc::channel;
 use super::*;
 
 /// One of the host's, which waits until it is made or this is so.
-fn asker(is_overtaken: impl Fn() -> bool + Send + Sync + 'static) -> Asker {
-    Asker { owner: TenantId::host(), is_overtaken: Arc::new(is_overtaken), until: None }
+fn asker(is_overtaken: impl Fn() -> bool + Send + Sync + 'static) -> WaitingLoad {
+    WaitingLoad { owner: TenantId::host(), is_overtaken: Arc::new(is_overtaken), until: None }
 }
 
-fn patient() -> Asker {
+fn patient() -> WaitingLoad {
     asker(|| false)
 }
 
 /// A tenant's, which waits so long.
-fn of(tenant: &str, patience: Duration) -> Asker {
-    Asker { owner: TenantId::new(tenant), until: Some(Instant::now() + patience), ..patient() }
+fn of(tenant: &str, patience: Duration) -> WaitingLoad {
+    WaitingLoad { owner: TenantId::new(tenant), until: Some(Instant::now() + patience), ..patient() }
 }
 
 /// A flag, and what asks for it.
@@ -37,9 +37,9 @@ fn one_does_it_for_all_who_want_it() {
     };
     thread::scope(|scope| {
         let all: Vec<_> = (0..4).map(|_| scope.spawn(make)).collect();
-        assert!(all.into_iter().all(|made| made.join().unwrap() == Asked::Made(0)));
+        assert!(all.into_iter().all(|made| made.join().unwrap() == JobOutcome::Made(0)));
     });
-    assert_eq!(make(), Asked::Made(1), "nothing is kept here");
+    assert_eq!(make(), JobOutcome::Made(1), "nothing is kept here");
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn no_more_at_once_than_there_may_be() {
             })
         };
         let all: Vec<_> = (0..6).map(one).collect();
-        assert!(all.into_iter().all(|made| made.join().unwrap() == Asked::Made(())));
+        assert!(all.into_iter().all(|made| made.join().unwrap() == JobOutcome::Made(())));
     });
     assert_eq!(counts.1.load(Ordering::SeqCst), 2);
 }
@@ -84,7 +84,10 @@ fn what_nobody_waits_for_is_given_up() {
         thread::sleep(Duration::from_millis(20));
         let other = scope.spawn(|| jobs.make(2, patient(), |_| Some(())));
         overtake.store(true, Ordering::SeqCst);
-        assert_eq!((endless_one.join().unwrap(), other.join().unwrap()), (Asked::Overtaken, Asked::Made(())));
+        assert_eq!(
+            (endless_one.join().unwrap(), other.join().unwrap()),
+            (JobOutcome::Overtaken, JobOutcome::Made(()))
+        );
     });
     assert!(began.elapsed() >= GRACE && began.elapsed() < 5 * GRACE, "{:?}", began.elapsed());
 }
@@ -110,18 +113,21 @@ fn what_a_newer_load_waits_for_goes_on() {
         overtake.store(true, Ordering::SeqCst);
         let newer = scope.spawn(|| jobs.make(1, patient(), |_| panic!("the other one does it")));
         // Another that is overtaken while it waits ends without it.
-        assert_eq!(jobs.make(1, asker(|| true), |_| panic!("as before")), Asked::Overtaken);
+        assert_eq!(jobs.make(1, asker(|| true), |_| panic!("as before")), JobOutcome::Overtaken);
         thread::sleep(GRACE + Duration::from_millis(300));
         finish.send(()).unwrap();
-        assert_eq!((older.join().unwrap(), newer.join().unwrap()), (Asked::Overtaken, Asked::Made(9)));
+        assert_eq!(
+            (older.join().unwrap(), newer.join().unwrap()),
+            (JobOutcome::Overtaken, JobOutcome::Made(9))
+        );
     });
 }
 
 #[test]
 fn a_panic_ends_its_job() {
     let jobs = Jobs::<_, ()>::new(1);
-    assert_eq!(jobs.make(1, patient(), |_| panic!("of this test")), Asked::Overtaken);
-    assert_eq!(jobs.make(1, patient(), |_| Some(())), Asked::Made(()));
+    assert_eq!(jobs.make(1, patient(), |_| panic!("of this test")), JobOutcome::Overtaken);
+    assert_eq!(jobs.make(1, patient(), |_| Some(())), JobOutcome::Made(()));
 }
 
 #[test]
@@ -138,14 +144,14 @@ fn who_has_no_patience_is_told_when_all_of_its_own_is_made_and_finds_it_then() {
             }
             Some(n)
         });
-        assert_eq!(made, Asked::Late);
+        assert_eq!(made, JobOutcome::Late);
     }
     finish.store(true, Ordering::SeqCst);
     told.recv_timeout(Duration::from_secs(10)).unwrap();
     let again = |n| jobs.make(n, of("a", Duration::ZERO), move |_| Some(n + 10));
-    assert_eq!([0, 1, 2].map(again), [0, 1, 2].map(Asked::Made));
+    assert_eq!([0, 1, 2].map(again), [0, 1, 2].map(JobOutcome::Made));
     assert!(told.try_recv().is_err(), "it was told once");
-    assert_eq!(jobs.make(0, patient(), |_| Some(20)), Asked::Made(20), "a result is there once");
+    assert_eq!(jobs.make(0, patient(), |_| Some(20)), JobOutcome::Made(20), "a result is there once");
 }
 
 #[test]
@@ -160,12 +166,12 @@ fn a_tenant_that_keeps_its_threads_busy_holds_up_nobody_else() {
             }
             Some(())
         });
-        assert_eq!(made, Asked::Late);
+        assert_eq!(made, JobOutcome::Late);
     }
     assert!(jobs.0.lock().jobs.len() <= MOST_LATE + 1, "what waits is bounded");
     for owner in ["b", "c", TenantId::HOST] {
-        let asker = Asker { owner: TenantId::new(owner), ..patient() };
-        assert_eq!(jobs.make(1000, asker, |_| Some(())), Asked::Made(()), "{owner}");
+        let asker = WaitingLoad { owner: TenantId::new(owner), ..patient() };
+        assert_eq!(jobs.make(1000, asker, |_| Some(())), JobOutcome::Made(()), "{owner}");
     }
     finish.store(true, Ordering::SeqCst);
 }
@@ -182,7 +188,7 @@ fn of_those_that_wait_the_owner_comes_first_that_had_least() {
         }
         Some(())
     });
-    assert_eq!(made, Asked::Late);
+    assert_eq!(made, JobOutcome::Late);
     let (tell, order) = channel();
     for (n, owner) in [(1, "a"), (2, "a"), (3, "b"), (4, "b"), (5, TenantId::HOST)] {
         let tell = tell.clone();
@@ -190,7 +196,7 @@ fn of_those_that_wait_the_owner_comes_first_that_had_least() {
             tell.send(n).unwrap();
             Some(())
         });
-        assert_eq!(made, Asked::Late);
+        assert_eq!(made, JobOutcome::Late);
     }
     finish.store(true, Ordering::SeqCst);
     let order: Vec<_> = (0..5).map(|_| order.recv_timeout(Duration::from_secs(10)).unwrap()).collect();
