@@ -9,7 +9,7 @@
  * below only pass pointers on. What a pointer in an argument points to lives until the call returns. What a pointer in an answer
  * points to must outlive the call: static data, or memory that was handed in. An answer starts out all zero.
  *
- * Build with: clang --target=wasm32 -ffreestanding -nostdlib (see rules/knock-c/build.sh).
+ * Build with: clang --target=wasm32 -ffreestanding -nostdlib (see rules/examples/c/build.sh).
  */
 #ifndef POSTERN_H
 #define POSTERN_H

@@ -19,7 +19,7 @@ pub(crate) fn root() -> PathBuf {
 
 /// The rule in C, built by its own script; the test is skipped where there is no compiler.
 pub(crate) fn knock_c() -> Option<Vec<u8>> {
-    built(|module| Command::new(root().join("rules/knock-c/build.sh")).arg(module).output())
+    built(|module| Command::new(root().join("rules/examples/c/build.sh")).arg(module).output())
 }
 
 /// The rule in Go, as a core module; the test is skipped where there is no compiler.
@@ -28,7 +28,7 @@ pub(crate) fn knock_go() -> Option<Vec<u8>> {
     built(|module| {
         Command::new(go)
             .args(["build", "-buildmode=c-shared", "-ldflags=-s -w", "-trimpath", "-o"])
-            .args([module, &guests().join("rule.go")])
+            .args([module, &examples().join("go/knock.go")])
             .envs([("GOOS", "wasip1"), ("GOARCH", "wasm"), ("GOTOOLCHAIN", "local"), ("GOFLAGS", "")])
             .env("GOCACHE", toolchains().join("go-cache"))
             .output()
@@ -40,7 +40,7 @@ pub(crate) fn knock_python() -> Option<Vec<u8>> {
     let componentize_py = toolchain("bin/componentize-py")?;
     built(|module| {
         // A copy, because Python writes what it has compiled beside what it compiles.
-        fs::copy(guests().join("rule.py"), module.with_file_name("rule.py"))?;
+        fs::copy(examples().join("python/knock.py"), module.with_file_name("rule.py"))?;
         Command::new(componentize_py)
             .arg("-d")
             .arg(root().join("guest-sdk/wit"))
@@ -80,13 +80,13 @@ fn toolchains() -> PathBuf {
     Path::new(env!("CARGO_BIN_EXE_posternd")).ancestors().nth(2).unwrap().join("toolchains")
 }
 
-fn guests() -> PathBuf {
-    root().join("tests/guests")
+fn examples() -> PathBuf {
+    root().join("rules/examples")
 }
 
 /// The rule in WebAssembly text.
 pub(crate) fn knock_wat() -> Vec<u8> {
-    wat::parse_file(root().join("rules/knock-wat/knock.wat")).unwrap()
+    wat::parse_file(root().join("tests/guests/sequence.wat")).unwrap()
 }
 
 /// The component that a core module makes: the host calls it another way.

@@ -118,7 +118,7 @@ fn a_module_that_comes_after_its_rule_is_noticed() {
     let refusal = daemon.wait_for_refusal(mark);
     assert!(refusal.text("detail").contains("late.toml:1: module: the module cannot be read"), "{refusal}");
     let mark = daemon.log().mark();
-    let module = wat::parse_str(include_str!("../../rules/knock-wat/knock.wat")).expect("a rule");
+    let module = wat::parse_str(include_str!("../guests/sequence.wat")).expect("a rule");
     daemon.write("late/rule.wasm", module);
     daemon.wait_since(mark, "reload", |entry| entry.number("generation") == Some(2.0));
     daemon.stop();

@@ -15,7 +15,7 @@ fn set_mode(path: &Path, mode: u32) {
 #[test]
 fn a_file_that_others_can_write_is_refused_and_what_runs_stays() {
     let Some(lab) = Lab::if_possible() else { return };
-    let module = wat::parse_str(include_str!("../../rules/knock-wat/knock.wat")).expect("a rule");
+    let module = wat::parse_str(include_str!("../guests/sequence.wat")).expect("a rule");
     let daemon = posternd(&lab)
         .config(SSH_2S)
         .rule("knock", KNOCK)

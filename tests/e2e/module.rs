@@ -7,7 +7,7 @@ use postern_tests::{CLIENT4, Lab};
 use crate::{KNOCK, SSH_2S, STEPS, STORY, posternd};
 
 /// A rule by hand: 1111/udp, 2222/udp and a SYN to 3333/tcp within five seconds.
-pub(crate) const BY_HAND: &str = include_str!("../../rules/knock-wat/knock.wat");
+pub(crate) const BY_HAND: &str = include_str!("../guests/sequence.wat");
 const RULE: &str = "module = \"knock.wasm\"\ndoor = \"ssh\"\n";
 pub(crate) const BY_HAND_STEPS: &str = "1111/udp 2222/udp 3333/tcp";
 

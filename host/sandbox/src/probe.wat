@@ -1,6 +1,6 @@
 ;; The rule that judges the watchdog's knock: it ignores every knock, and no packet is ever dispatched to it.
 ;;
-;; It speaks the contract `postern:rule@0.2.0` as rules/knock-wat explains it. Memory, one page:
+;; It speaks the contract `postern:rule@0.2.0` as tests/guests/sequence.wat explains it. Memory, one page:
 ;;      16  the one watch of the interest
 ;;      48  the answer of `configure`
 ;;      96  the answer of `judge`

@@ -312,7 +312,7 @@ fn who_has_mistakes_at_the_start_has_no_rules() {
 }
 
 /// The module of a rule that is in a file.
-const MODULE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/knock-wat/knock.wat"));
+const MODULE: &[u8] = include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/sequence.wat"));
 
 fn trusting(keys: &[&Signer]) -> String {
     let keys: Vec<_> = keys.iter().map(|key| format!("{:?}", key.public_key())).collect();

@@ -205,7 +205,7 @@ fn an_engine_makes_of_it_what_it_would_make_of_the_files() {
     assert_eq!(remote.facts().file, world.dir.path().join("postern.toml"));
     assert_eq!((remote.facts().guarded, remote.facts().needs_journal), (Some(true), true));
     let module =
-        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../rules/knock-wat/knock.wat")).unwrap();
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/guests/sequence.wat")).unwrap();
     let module = wat::parse_str(module).unwrap();
     fs::write(world.dir.path().join("a/good.wasm"), module).unwrap();
     let own = "module = \"./good.wasm\"\ndoor = \"ssh\"\n";

@@ -1,4 +1,4 @@
-// The rule of rules/knock-c in Go: 1111/udp, 2222/udp, 3333/tcp with SYN and without ACK, within five seconds.
+// The rule of rules/examples/c in Go: 1111/udp, 2222/udp, 3333/tcp with SYN and without ACK, within five seconds.
 //
 // Build: GOOS=wasip1 GOARCH=wasm go build -buildmode=c-shared -ldflags='-s -w' -o rule.wasm rule.go
 //

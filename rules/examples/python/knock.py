@@ -1,4 +1,4 @@
-"""The rule of rules/knock-c in Python: 1111/udp, 2222/udp, 3333/tcp with SYN and without ACK, within five seconds.
+"""The rule of rules/examples/c in Python: 1111/udp, 2222/udp, 3333/tcp with SYN and without ACK, within five seconds.
 
 Build: componentize-py -d WIT_FOLDER -w rule componentize --stub-wasi rule -o rule.wasm
 """

@@ -6,7 +6,7 @@ if [ $# -ne 1 ]; then
     exit 2
 fi
 here=$(dirname "$0")
-sdk=$here/../../guest-sdk/c
+sdk=$here/../../../guest-sdk/c
 
 # A plain `clang` first, then the names that Debian gives, newest first. Each looks for the wasm-ld of its own version.
 for compiler in ${CC_WASM:-} clang clang-22 clang-21 clang-20 clang-19 clang-18 clang-17 clang-16 clang-15 clang-14; do
