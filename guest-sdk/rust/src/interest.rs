@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use crate::{TcpFlags, Transport};
+use crate::{Knock, TcpFlags, Transport};
 
 /// The most bytes of payload that a rule may ask for.
 pub const MAX_PAYLOAD: u32 = 1500;
@@ -107,6 +107,15 @@ impl Watch {
     #[must_use]
     pub fn without(self, flags: TcpFlags) -> Self {
         Self { clear: flags, ..self }
+    }
+
+    /// Whether a knock is one that this watch asks for. A rule that shares a group with others is shown knocks that only they asked for.
+    #[must_use]
+    pub fn matches(&self, knock: &Knock) -> bool {
+        self.transport == knock.transport
+            && (self.ports.first..=self.ports.last).contains(&knock.destination_port)
+            && (self.transport != Transport::Tcp
+                || knock.tcp_flags.contains(self.set) && !knock.tcp_flags.intersects(self.clear))
     }
 }
 

@@ -146,7 +146,7 @@ impl<R: Rule> Rehearsal<R> {
             Destination::Anywhere => true,
             Destination::Within(prefixes) => prefixes.iter().any(|prefix| prefix.contains(knock.destination)),
         };
-        is_meant && self.interest.watches.iter().any(|watch| matches(watch, knock))
+        is_meant && self.interest.watches.iter().any(|watch| watch.matches(knock))
     }
 
     /// Changes memory as the host would, and shows the verdict as a line. A faulty verdict changes nothing.
@@ -208,14 +208,6 @@ fn check(interest: &Interest) -> Result<(), String> {
         }
         _ => Ok(()),
     }
-}
-
-fn matches(watch: &Watch, knock: &Knock) -> bool {
-    let Watch { transport, ports, set, clear } = watch;
-    *transport == knock.transport
-        && (ports.first..=ports.last).contains(&knock.destination_port)
-        && (*transport != Transport::Tcp
-            || knock.tcp_flags.contains(*set) && !knock.tcp_flags.intersects(*clear))
 }
 
 #[cfg(test)]
