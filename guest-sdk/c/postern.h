@@ -1,4 +1,4 @@
-/* postern.h: write a Postern rule in C, without a C library and without a bindings generator.
+/* A Postern rule in C or C++, without a bindings generator; a C library is not needed.
  *
  * Include it in the one source file of the rule, and define these two functions:
  *
@@ -9,7 +9,7 @@
  * below only pass pointers on. What a pointer in an argument points to lives until the call returns. What a pointer in an answer
  * points to must outlive the call: static data, or memory that was handed in. An answer starts out all zero.
  *
- * Build with: clang --target=wasm32 -ffreestanding -nostdlib (see rules/examples/c/build.sh).
+ * README.md beside this file says how to build and test a rule. Natively there are no exports, and the log goes to stderr.
  */
 #ifndef POSTERN_H
 #define POSTERN_H
@@ -18,6 +18,25 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* With a C library, its allocator is the one of the module; without (-ffreestanding), this file brings what little is needed. */
+#if __STDC_HOSTED__
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#endif
+
+/* What C and C++ write in different ways: a value of a structure, and one that is all zero. */
+#ifdef __cplusplus
+#define POSTERN_VALUE(type) type
+#define POSTERN_ZERO {}
+#define POSTERN_ASSERT(condition, message) static_assert(condition, message)
+extern "C" {
+#else
+#define POSTERN_VALUE(type) (type)
+#define POSTERN_ZERO {0}
+#define POSTERN_ASSERT(condition, message) _Static_assert(condition, message)
+#endif
+
 /* A list of bytes, or a text in UTF-8. Not terminated by a zero. */
 typedef struct {
     const uint8_t *data;
@@ -25,7 +44,7 @@ typedef struct {
 } postern_bytes;
 
 /* A text constant as bytes. */
-#define POSTERN_TEXT(text) ((postern_bytes){(const uint8_t *)(text), sizeof(text) - 1})
+#define POSTERN_TEXT(text) (POSTERN_VALUE(postern_bytes){(const uint8_t *)(text), sizeof(text) - 1})
 
 enum { POSTERN_TCP = 0, POSTERN_UDP = 1, POSTERN_ICMP = 2, POSTERN_ICMPV6 = 3 };
 
@@ -177,9 +196,17 @@ static bool rule_configure(postern_bytes settings, postern_interest *interest, p
 /* Called for each packet asked for. `memory` is what was last remembered of its source, or NULL. */
 static void rule_judge(const postern_knock *knock, const postern_bytes *memory, postern_verdict *verdict);
 
-#ifdef __wasm__
+/* Whether a knock is one that this watch asks for. */
+static inline bool postern_matches(const postern_watch *watch, const postern_knock *knock) {
+    return knock->transport == watch->transport && knock->destination_port >= watch->first_port &&
+           knock->destination_port <= watch->last_port &&
+           (knock->transport != POSTERN_TCP || ((knock->tcp_flags & watch->flags_set) == watch->flags_set &&
+                                                (knock->tcp_flags & watch->flags_clear) == 0));
+}
 
 enum { POSTERN_ERROR = 0, POSTERN_WARN = 1, POSTERN_INFO = 2, POSTERN_DEBUG = 3 };
+
+#ifdef __wasm__
 
 __attribute__((import_module("postern:rule/host@0.2.0"), import_name("log")))
 void postern_log_raw(uint32_t level, const uint8_t *text, size_t length);
@@ -189,22 +216,42 @@ static inline void postern_log(uint32_t level, postern_bytes text) {
     postern_log_raw(level, text.data, text.length);
 }
 
-/* The canonical ABI's numbers, so that a compiler that lays out otherwise says so. */
-_Static_assert(sizeof(postern_address) == 20, "address");
-_Static_assert(sizeof(postern_prefix) == 24, "prefix");
-_Static_assert(sizeof(postern_watch) == 8 && offsetof(postern_watch, flags_set) == 6, "watch");
-_Static_assert(sizeof(postern_interest) == 32 && offsetof(postern_interest, tcp_header) == 24, "interest");
-_Static_assert(sizeof(postern_tcp_header) == 20 && offsetof(postern_tcp_header, options) == 12, "tcp-header");
-_Static_assert(sizeof(postern_knock) == 104 && offsetof(postern_knock, destination) == 36, "knock");
-_Static_assert(offsetof(postern_knock, transport) == 58 && offsetof(postern_knock, tcp_header) == 76, "knock");
-_Static_assert(sizeof(postern_progress) == 24 && offsetof(postern_progress, until) == 16, "progress");
-_Static_assert(sizeof(postern_once) == 32 && offsetof(postern_once, token.until) == 24, "once");
-_Static_assert(offsetof(postern_once, counter.value) == 16, "once");
-_Static_assert(sizeof(postern_open_request) == 64 && offsetof(postern_open_request, door) == 44, "open-request");
-_Static_assert(offsetof(postern_open_request, prefix_length) == 61, "open-request");
-_Static_assert(sizeof(postern_close_request) == 16, "close-request");
-_Static_assert(sizeof(postern_verdict) == 48 && offsetof(postern_verdict, progress) == 8, "verdict");
-_Static_assert(offsetof(postern_verdict, has_remember) == 16 && offsetof(postern_verdict, remember) == 24, "verdict");
+/* The canonical ABI's numbers, so that a compiler that lays out otherwise says so. tests/all/layouts.rs holds every field against the contract. */
+POSTERN_ASSERT(sizeof(postern_interest) == 32, "interest");
+POSTERN_ASSERT(sizeof(postern_knock) == 104, "knock");
+POSTERN_ASSERT(sizeof(postern_open_request) == 64, "open-request");
+POSTERN_ASSERT(sizeof(postern_close_request) == 16, "close-request");
+POSTERN_ASSERT(sizeof(postern_verdict) == 48, "verdict");
+
+#if __STDC_HOSTED__
+
+/* What the host asked for in the call that is running, the last first. */
+static struct postern_block {
+    struct postern_block *before;
+    uint64_t aligned[];
+} *postern_blocks;
+
+/* Asked by the host, for arguments. Traps when there is no more. */
+__attribute__((export_name("cabi_realloc")))
+void *cabi_realloc(const uint8_t *old, size_t old_size, size_t align, size_t new_size) {
+    struct postern_block *block = (struct postern_block *)malloc(sizeof(struct postern_block) + new_size);
+    if (block == NULL || align > sizeof(uint64_t)) __builtin_trap();
+    if (old_size > 0) memcpy(block->aligned, old, old_size < new_size ? old_size : new_size);
+    block->before = postern_blocks;
+    postern_blocks = block;
+    return block->aligned;
+}
+
+/* Frees the arguments of a call. */
+static void postern_end_call(void) {
+    while (postern_blocks != NULL) {
+        struct postern_block *block = postern_blocks;
+        postern_blocks = block->before;
+        free(block);
+    }
+}
+
+#else
 
 /* An arena: the host asks for memory before a call, and after the call all of it is free again. */
 extern uint8_t __heap_base;
@@ -228,41 +275,8 @@ void *cabi_realloc(const uint8_t *old, size_t old_size, size_t align, size_t new
     return block;
 }
 
-__attribute__((export_name("configure")))
-const void *postern_export_configure(const uint8_t *settings, size_t length) {
-    static struct {
-        uint8_t is_error;
-        union {
-            postern_interest interest;
-            postern_bytes error;
-        };
-    } answer;
-    _Static_assert(sizeof(answer) == 36, "result<interest, string>");
-    postern_interest interest = {0};
-    postern_bytes error = {0};
-    answer.is_error = !rule_configure((postern_bytes){settings, length}, &interest, &error);
-    if (answer.is_error)
-        answer.error = error;
-    else
-        answer.interest = interest;
+static void postern_end_call(void) {
     postern_arena = (uintptr_t)&__heap_base;
-    return &answer;
-}
-
-__attribute__((export_name("judge")))
-const void *postern_export_judge(const void *arguments) {
-    static postern_verdict verdict;
-    typedef struct {
-        postern_knock knock;
-        uint8_t has_memory;
-        postern_bytes memory;
-    } postern_arguments;
-    _Static_assert(sizeof(postern_arguments) == 120 && offsetof(postern_arguments, memory) == 108, "judge");
-    const postern_arguments *call = (const postern_arguments *)arguments;
-    verdict = (postern_verdict){0};
-    rule_judge(&call->knock, call->has_memory ? &call->memory : NULL, &verdict);
-    postern_arena = (uintptr_t)&__heap_base;
-    return &verdict;
 }
 
 /* The compiler calls these two even without a C library. */
@@ -278,5 +292,63 @@ void *memcpy(void *to, const void *from, size_t length) {
     return to;
 }
 
+#endif /* __STDC_HOSTED__ */
+
+/* result<interest, string> */
+typedef struct {
+    uint8_t is_error;
+    union {
+        postern_interest interest;
+        postern_bytes error;
+    };
+} postern_configured;
+POSTERN_ASSERT(sizeof(postern_configured) == 36, "result<interest, string>");
+
+__attribute__((export_name("configure")))
+const void *postern_export_configure(const uint8_t *settings, size_t length) {
+    static postern_configured answer;
+    postern_interest interest = POSTERN_ZERO;
+    postern_bytes error = POSTERN_ZERO;
+    postern_bytes json = {settings, length};
+    answer.is_error = !rule_configure(json, &interest, &error);
+    if (answer.is_error)
+        answer.error = error;
+    else
+        answer.interest = interest;
+    postern_end_call();
+    return &answer;
+}
+
+/* What the host passes to `judge`. */
+typedef struct {
+    postern_knock knock;
+    uint8_t has_memory;
+    postern_bytes memory;
+} postern_call;
+POSTERN_ASSERT(sizeof(postern_call) == 120 && offsetof(postern_call, memory) == 108, "judge");
+
+__attribute__((export_name("judge")))
+const void *postern_export_judge(const void *arguments) {
+    static postern_verdict verdict;
+    static const postern_verdict ignore = POSTERN_ZERO;
+    const postern_call *call = (const postern_call *)arguments;
+    verdict = ignore;
+    rule_judge(&call->knock, call->has_memory ? &call->memory : NULL, &verdict);
+    postern_end_call();
+    return &verdict;
+}
+
+#elif __STDC_HOSTED__
+
+/* Natively, as in a test: to stderr. */
+static inline void postern_log(uint32_t level, postern_bytes text) {
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    fprintf(stderr, "%s: %.*s\n", levels[level & 3], (int)text.length, (const char *)text.data);
+}
+
 #endif /* __wasm__ */
+
+#ifdef __cplusplus
+}
+#endif
 #endif
