@@ -9,7 +9,7 @@ inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
 windows := x86_64-pc-windows-gnu
 
-.PHONY: help demo demo-tenants test check bench systemd deny deps toolchains
+.PHONY: help demo demo-tenants test check guests bench systemd deny deps toolchains
 
 help: # say what there is
 	@sed -n 's/^\([a-z-]*\):.*# /  make \1\t/p' Makefile
@@ -24,9 +24,12 @@ demo-tenants: deps # another, of two teams on one machine
 	cargo build --workspace --bins --examples
 	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/demo-tenants
 
-test: check toolchains # everything: format, lints, all tests
+test: check guests # everything: format, lints, the examples of rules, all tests
 	@echo '== tests'
 	cargo test --workspace --no-fail-fast $(inside)
+
+guests: toolchains # build the examples of rules in all languages, and test them natively; fetches their compilers
+	@tests/guests.sh
 
 bench: deps # measure, beside knockd and a bare reader of libpcap; takes minutes
 	cargo bench -p posternd $(inside) --bench parts

@@ -5,10 +5,10 @@
 mod asked;
 mod configuration;
 mod documents;
+mod examples;
 mod grants;
 mod guests;
 mod imports;
-mod languages;
 mod last_words;
 mod loading;
 mod modules;

@@ -14,6 +14,7 @@ mod random;
 mod signer;
 mod skip;
 
+pub mod examples;
 pub mod frame;
 pub mod guest;
 pub mod tour;

@@ -54,7 +54,7 @@ impl Instance {
     ///
     /// # Errors
     /// If the rule faults or refuses its settings.
-    pub(crate) fn start(
+    pub fn start(
         module: &Module,
         rule: &RuleId,
         limits: RuleLimits,

@@ -1,77 +1,78 @@
-/* A fixed sequence: 1111/udp, 2222/udp, 3333/tcp with SYN and without ACK, within five seconds.
- *
- * It says what the stock rule `sequence` says with these settings; its own settings are not looked at. It stands here to show
- * how small a rule in C is.
- */
-#include "postern.h"
+/* 7000/udp, and within five seconds a SYN at 7001/tcp: the first door opens. */
+#include "postern_text.h"
 
-enum { STEPS = 3 };
-
-static const uint64_t WITHIN = 5 * 1000000;
-
-static const postern_watch sequence[STEPS] = {
-    {POSTERN_UDP, 1111, 1111, 0, 0},
-    {POSTERN_UDP, 2222, 2222, 0, 0},
-    {POSTERN_TCP, 3333, 3333, POSTERN_SYN, POSTERN_ACK},
+static const postern_watch watches[] = {
+    {POSTERN_UDP, 7000, 7000, 0, 0},
+    {POSTERN_TCP, 7001, 7001, POSTERN_SYN, POSTERN_ACK},
 };
 
-/* What is remembered of a client: the start is whole microseconds, so nothing is lost. */
-typedef struct {
-    uint64_t start; /* when the first step came */
-    uint64_t stage; /* right steps so far, 1 or 2 */
-} memory;
+/* Microseconds that a client has between the two. */
+static uint64_t within = 5 * 1000000;
+
+/* Reads "1s" to "3600s". */
+static bool read_seconds(postern_bytes text, uint64_t *seconds) {
+    *seconds = 0;
+    if (text.length < 2 || text.length > 5 || text.data[text.length - 1] != 's') return false;
+    for (size_t i = 0; i < text.length - 1; i++) {
+        if (text.data[i] < '0' || text.data[i] > '9') return false;
+        *seconds = *seconds * 10 + (text.data[i] - '0');
+    }
+    return *seconds >= 1 && *seconds <= 3600;
+}
 
 static bool rule_configure(postern_bytes settings, postern_interest *interest, postern_bytes *error) {
-    (void)settings;
-    (void)error;
-    interest->watches = sequence;
-    interest->watch_count = STEPS;
+    postern_setting setting;
+    while (postern_next_setting(&settings, &setting)) {
+        uint64_t seconds;
+        if (!postern_is(setting.name, "within")) {
+            static postern_line line;
+            postern_add(&line, setting.name);
+            postern_add(&line, POSTERN_TEXT(": unknown; the only setting is within"));
+            *error = postern_line_text(&line);
+            return false;
+        }
+        if (!read_seconds(postern_unquoted(setting.value), &seconds)) {
+            *error = POSTERN_TEXT("within: use \"1s\" to \"3600s\"");
+            return false;
+        }
+        within = seconds * 1000000;
+    }
+    interest->watches = watches;
+    interest->watch_count = sizeof(watches) / sizeof(watches[0]);
     interest->memory_format = 1;
     return true;
 }
 
-/* Whether the knock hits this step's port. */
-static bool hits(const postern_watch *step, const postern_knock *knock) {
-    return knock->transport == step->transport && knock->destination_port == step->first_port;
+/* When the first knock came, if that is remembered. Byte by byte, since the host's list is not aligned. */
+static bool recall(const postern_bytes *memory, uint64_t *first) {
+    if (memory == NULL || memory->length != sizeof(*first)) return false;
+    for (size_t i = 0; i < sizeof(*first); i++) ((uint8_t *)first)[i] = memory->data[i];
+    return true;
 }
 
-static bool lacks_flags(const postern_knock *knock) {
-    return knock->transport == POSTERN_TCP && (knock->tcp_flags & (POSTERN_SYN | POSTERN_ACK)) != POSTERN_SYN;
-}
+static void rule_judge(const postern_knock *knock, const postern_bytes *memory, postern_verdict *verdict) {
+    static const postern_open_request the_first_door;
+    /* What an answer points to must outlive the call. */
+    static uint64_t kept;
+    uint64_t first;
 
-/* What is remembered, if it is ours and still in time; else stage 0. */
-static memory recall(const postern_bytes *bytes, uint64_t now) {
-    memory kept = {now, 0};
-    if (bytes == NULL || bytes->length != sizeof(kept)) return kept;
-    /* Byte by byte, since the host's list is not aligned. */
-    for (size_t i = 0; i < sizeof(kept); i++) ((uint8_t *)&kept)[i] = bytes->data[i];
-    /* After a clock was set back the time starts now, or it would last too long. */
-    if (kept.start > now) kept.start = now;
-    bool is_current = kept.stage > 0 && kept.stage < STEPS && now - kept.start < WITHIN;
-    return is_current ? kept : (memory){now, 0};
-}
-
-static void rule_judge(const postern_knock *knock, const postern_bytes *bytes, postern_verdict *verdict) {
-    static memory kept;
-    static const postern_open_request the_door;
-
-    if (lacks_flags(knock)) return;
-    kept = recall(bytes, knock->time);
-    if (!hits(&sequence[kept.stage], knock)) {
-        if (kept.stage == 0) return;
-        verdict->kind = POSTERN_FORGET;
-        verdict->reason = POSTERN_TEXT("wrong step");
-        return;
-    }
-    kept.stage++;
-    if (kept.stage == STEPS) {
+    if (postern_matches(&watches[0], knock)) {
+        kept = knock->time;
+        verdict->kind = POSTERN_REMEMBER;
+        verdict->progress.stage = 1;
+        verdict->progress.memory = (postern_bytes){(const uint8_t *)&kept, sizeof(kept)};
+        verdict->progress.until = knock->time + within;
+    } else if (postern_matches(&watches[1], knock) && recall(memory, &first)) {
+        /* A packet may carry an earlier time than the one before it. */
+        uint64_t waited = knock->time > first ? knock->time - first : 0;
+        postern_line line = {0};
+        postern_add(&line, POSTERN_TEXT("second knock after "));
+        postern_add_number(&line, waited / 1000);
+        postern_add(&line, POSTERN_TEXT(" ms"));
+        postern_log(POSTERN_INFO, postern_line_text(&line));
         verdict->kind = POSTERN_OPEN;
-        verdict->open_requests = &the_door;
+        verdict->open_requests = &the_first_door;
         verdict->request_count = 1;
-        return;
     }
-    verdict->kind = POSTERN_REMEMBER;
-    verdict->progress.stage = (uint32_t)kept.stage;
-    verdict->progress.memory = (postern_bytes){(const uint8_t *)&kept, sizeof(kept)};
-    verdict->progress.until = kept.start + WITHIN;
+    /* Else the verdict stays what it is from the start: POSTERN_IGNORE. */
 }
