@@ -5,11 +5,13 @@
 mod asked;
 mod configuration;
 mod documents;
+mod everything;
 mod examples;
 mod grants;
 mod guests;
 mod imports;
 mod last_words;
+mod layouts;
 mod loading;
 mod modules;
 mod probe;
