@@ -19,4 +19,5 @@ mod reload;
 mod scenario;
 mod shares;
 mod tenants;
+mod types;
 mod world;
