@@ -10,6 +10,7 @@ mod compiling;
 mod copies;
 mod differential;
 mod disk;
+mod examples;
 mod failures;
 mod files;
 mod guard_door;
