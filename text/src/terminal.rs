@@ -1,7 +1,7 @@
 //! Terminal: lines for people, on standard output and standard error. Each is clean, and written as a whole.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::io::{self, BufWriter, StdoutLock, Write};
 
 use crate::clean::line;
 
@@ -27,6 +27,37 @@ pub fn err(text: impl Display) -> io::Result<()> {
 pub fn err_lines(text: impl Display) {
     // If standard error is gone there is no place left to say it.
     text.to_string().lines().for_each(|line| drop(err(line)));
+}
+
+/// Many lines for standard output, which are written together. A writer that is dropped without [`Lines::flush`] may lose why the last of
+/// them could not be written.
+pub struct Lines {
+    out: BufWriter<StdoutLock<'static>>,
+}
+
+impl Lines {
+    /// Standard output is this writer's as long as it lives.
+    #[must_use]
+    #[expect(clippy::disallowed_methods, reason = "what is written here is clean")]
+    pub fn of_stdout() -> Self {
+        Self { out: BufWriter::with_capacity(1 << 16, io::stdout().lock()) }
+    }
+
+    /// Writes one line.
+    ///
+    /// # Errors
+    /// If lines cannot be written, such as to a closed pipe.
+    pub fn line(&mut self, text: impl Display) -> io::Result<()> {
+        writeln!(self.out, "{}", line(text))
+    }
+
+    /// Has everything written by now.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
