@@ -2,7 +2,7 @@
 //!
 //! A [`Lab`] is a server and a client in network namespaces of their own. A [`Daemon`] is a running `posternd` on its
 //! server, with a folder of configuration that a test may change. A [`frame`] is a packet that no socket would
-//! send. Nothing here waits for a fixed time and hopes: [`eventually`] polls with a deadline.
+//! send, and a [`capture_file`] holds several. Nothing here waits for a fixed time and hopes: [`eventually`] polls with a deadline.
 //!
 //! The harness panics when something is not as it must be, because its callers are tests. It leaves nothing behind: namespaces
 //! have no name and go with their last user, and `tests/in-namespace.sh` ends whatever a killed test left running.
@@ -14,6 +14,7 @@ mod random;
 mod signer;
 mod skip;
 
+pub mod capture_file;
 pub mod examples;
 pub mod frame;
 pub mod guest;

@@ -4,6 +4,9 @@ use std::sync::Arc;
 
 use postern_core::{Direction, Timestamp};
 
+/// Bytes kept of a frame: a full Ethernet frame with tags and long headers, and so that the kernel's ring holds two frames in a page.
+pub(crate) const SNAP_LENGTH: u16 = 1920;
+
 /// One packet as it was captured.
 #[derive(Clone, Copy, Debug)]
 pub struct Frame<'a> {
@@ -21,6 +24,12 @@ pub struct Frame<'a> {
     pub direction: Direction,
     /// What was captured of it.
     pub bytes: &'a [u8],
+}
+
+/// A time as libpcap says it; before 1970 counts as the beginning of 1970.
+pub(crate) fn timestamp(seconds: i64, micros: i64) -> Timestamp {
+    let (seconds, micros) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(micros).unwrap_or(0));
+    Timestamp(seconds.saturating_mul(1_000_000).saturating_add(micros))
 }
 
 /// The link-layer header of a frame, by the registry at <https://www.tcpdump.org/linktypes.html>.

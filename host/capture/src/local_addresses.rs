@@ -30,6 +30,18 @@ impl LocalAddresses {
         Ok(Self::new(requests.read_all(DumpKind::Addresses, Assigned::read)?))
     }
 
+    /// Those that a person states, without their networks.
+    pub(crate) fn stated(addresses: &[IpAddr]) -> Self {
+        let assigned = |address: &IpAddr| Assigned {
+            address: *address,
+            network: None,
+            prefix_length: 0,
+            broadcast: None,
+            interface: 0,
+        };
+        Self::new(addresses.iter().map(assigned))
+    }
+
     fn new(assigned: impl IntoIterator<Item = Assigned>) -> Self {
         let mut all = Self::default();
         for Assigned { address, network, prefix_length, broadcast, interface } in assigned {

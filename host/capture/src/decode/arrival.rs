@@ -9,6 +9,10 @@ use crate::links::{LOOPBACK, Tag};
 /// Where a cooked header of version 1 has the kind of hardware, and which kind loopback is (ARPHRD_LOOPBACK in linux/if_arp.h).
 const COOKED_HARDWARE: usize = 2;
 const HARDWARE_LOOPBACK: u16 = 772;
+/// Which way a packet was going is said in the first two bytes of a cooked header of version 1, and in this one of version 2; and what left the
+/// machine (PACKET_OUTGOING in linux/if_packet.h).
+const COOKED_V2_WAY: usize = 10;
+const OUTGOING: u8 = 4;
 /// Where one of version 2 has the index of the interface.
 const COOKED_V2_INDEX: usize = 4;
 
@@ -27,6 +31,15 @@ pub(crate) fn interface(frame: &Frame<'_>) -> u32 {
         _ => Some(frame.index),
     };
     said.unwrap_or(frame.index)
+}
+
+/// Whether the frame says that it left the machine: only cooked headers can.
+pub(crate) fn is_outgoing(frame: &Frame<'_>) -> bool {
+    match frame.link {
+        LinkType::Cooked => frame.bytes.starts_with(&[0, OUTGOING]),
+        LinkType::CookedV2 => frame.bytes.get(COOKED_V2_WAY) == Some(&OUTGOING),
+        _ => false,
+    }
 }
 
 /// The VLAN tags of a frame, the outermost first; none if that cannot be told.
@@ -112,6 +125,19 @@ mod tests {
         assert_eq!(interface(LinkType::Cooked, &["0000 0001 0006 0200000000010000 0800", IPV4]), 9);
         assert_eq!(interface(LinkType::Cooked, &["0000 0304 0006 0000000000000000 0800", IPV4]), 1);
         assert_eq!(interface(LinkType::Cooked, &["0000 03"]), 9);
+    }
+
+    #[test]
+    fn a_cooked_header_says_what_left_the_machine() {
+        let leaves = |link, parts: &[&str]| of(link, parts, is_outgoing);
+        assert!(leaves(LinkType::Cooked, &["0004 0001 0006 0200000000010000 0800", IPV4]));
+        assert!(!leaves(LinkType::Cooked, &["0000 0001 0006 0200000000010000 0800", IPV4]));
+        assert!(leaves(LinkType::CookedV2, &["86dd 0000 00000003 0001 04 06 0200000000010000", IPV6]));
+        assert!(!leaves(LinkType::CookedV2, &["86dd 0000 00000003 0001 00 06 0200000000010000", IPV6]));
+        assert!(!leaves(LinkType::Ip, &["0004", IPV4]));
+        for link in [LinkType::Cooked, LinkType::CookedV2] {
+            assert!(!leaves(link, &["00"]), "it was cut");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use pcap::{Active, Capture, Linktype};
-use postern_core::{ANY_INTERFACE, Direction, Observer, Report, Timestamp, What};
+use postern_core::{ANY_INTERFACE, Direction, Observer, Report, What};
 use rustix::fd::AsFd;
 use rustix::io::Errno;
 use rustix::net::netdevice::name_to_index;
@@ -13,7 +13,7 @@ use socket2::{SockFilter, SockRef};
 use super::link_lookup::LinkLookup;
 use super::{BATCH, CaptureError, CaptureSettings, FULL_RING, handle, packet_options};
 use crate::filter::{Filter, NetworkHeader};
-use crate::frame::{Frame, LinkType};
+use crate::frame::{Frame, LinkType, timestamp};
 
 /// The cooked header that shows VLAN tags (LINKTYPE_LINUX_SLL), and the one that says on which interface a frame came in
 /// (LINKTYPE_LINUX_SLL2).
@@ -241,9 +241,4 @@ impl Device {
             LinkType::Null | LinkType::Loop | LinkType::Other(_) => NetworkHeader::Anywhere,
         }
     }
-}
-
-fn timestamp(seconds: i64, micros: i64) -> Timestamp {
-    let (seconds, micros) = (u64::try_from(seconds).unwrap_or(0), u64::try_from(micros).unwrap_or(0));
-    Timestamp(seconds.saturating_mul(1_000_000).saturating_add(micros))
 }

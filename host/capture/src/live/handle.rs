@@ -10,9 +10,7 @@ use rustix::net::netdevice::name_to_index;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 
 use super::{CaptureError, packet_options};
-
-/// Bytes kept of a frame: a full Ethernet frame with tags and long headers, and so that the kernel's ring holds two frames in a page.
-const SNAP_LENGTH: i32 = 1920;
+use crate::frame::SNAP_LENGTH;
 
 /// A capture on an interface, or on `any`, with a ring of so many bytes. They are all the process's from now on.
 pub(super) fn open(interface: &str, promiscuous: bool, ring: i32) -> Result<Capture<Active>, pcap::Error> {
@@ -20,7 +18,7 @@ pub(super) fn open(interface: &str, promiscuous: bool, ring: i32) -> Result<Capt
         // Frames are delivered as soon as the kernel has them, not when a block of the ring is full.
         .immediate_mode(true)
         .promisc(promiscuous && interface != ANY_INTERFACE)
-        .snaplen(SNAP_LENGTH)
+        .snaplen(SNAP_LENGTH.into())
         .buffer_size(ring)
         .tstamp_type(TimestampType::Host)
         .open()?
