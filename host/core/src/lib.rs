@@ -90,7 +90,9 @@ pub use openings::{Opening, OpeningState, Openings, UnheardClose};
 pub use port_range::{GuardProtocol, PortRange};
 pub use posture::Posture;
 pub use release::Release;
-pub use report::{Observer, PacketCounts, Phase, Report, Scope, Severity, ThreadKind, Unprotected, What};
+pub use report::{
+    Observer, PacketCounts, Phase, Report, Scope, Severity, Silence, ThreadKind, Unprotected, What,
+};
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Longest, Policy, RuleId, TenantId};

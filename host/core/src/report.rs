@@ -8,7 +8,7 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-pub use observer::Observer;
+pub use observer::{Observer, Silence};
 pub use what::{PacketCounts, Phase, Severity, ThreadKind, Unprotected, What};
 
 use crate::client::Client;

@@ -2,7 +2,18 @@
 
 use super::Report;
 use crate::drop_reason::DropReason;
-use crate::tenant::TenantId;
+use crate::tenant::{RuleId, TenantId};
+
+/// What became of a packet at a rule that asked for it, where there is no [`Report`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Silence {
+    /// The rule ignored it.
+    Ignored,
+    /// The rule remembers something of its source, at stage 0.
+    Remembered,
+    /// The rule was not asked, or its progress was not kept.
+    Dropped(DropReason),
+}
 
 /// Receives reports, on the thread that makes them and perhaps while that thread holds a lock: it must return soon, must not call back, and may
 /// be called by several threads at once.
@@ -13,6 +24,10 @@ pub trait Observer: Send + Sync {
     /// So many packets, verdicts or remembered clients of a tenant, or of none yet, came to nothing. A flood is nothing but this, so no
     /// [`Report`] is made of it.
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64);
+
+    /// A rule judged a packet, or should have, and nothing else is told of that. Only who replays a capture wants to know: in the daemon a flood
+    /// is nothing but this.
+    fn silent(&self, _rule: &RuleId, _silence: Silence) {}
 
     /// From now on all rules of a tenant together may write so many lines a second, at least 1.
     fn limit_lines(&self, _tenant: &TenantId, _lines: u32) {}

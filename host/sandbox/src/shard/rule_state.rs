@@ -2,7 +2,7 @@
 
 use postern_core::{
     Backoff, Client, DropReason, HashedClient, Knock, Memories, MemoryId, Moment, Observer, Remembered,
-    Report, Request, RuleId, Verdict, What,
+    Report, Request, RuleId, Silence, Verdict, What,
 };
 
 use crate::generation::LoadedRule;
@@ -21,6 +21,8 @@ pub(super) struct RuleState {
 #[derive(Debug, Default)]
 pub(super) struct Judged {
     what: Option<Outcome>,
+    /// The client is remembered.
+    remembers: bool,
     /// No client could be evicted, so this one is not remembered.
     is_full: bool,
 }
@@ -92,7 +94,7 @@ impl RuleState {
         let Remembered { is_kept, .. } = memories.remember(self.memory, client, progress, knock.time);
         // A stage that is not remembered was not reached; but doors open all the same.
         let what = what.filter(|what| is_kept || !matches!(what, Outcome::Happened(What::Stage { .. })));
-        Judged { what, is_full: !is_kept }
+        Judged { what, remembers: is_kept, is_full: !is_kept }
     }
 
     /// Calls the rule, for which it is started if it must be. After a fault there is no instance any more; what is remembered of clients stays.
@@ -139,11 +141,17 @@ impl Judged {
         };
         if self.is_full {
             dropped(DropReason::MemoryFull, 1);
+            observer.silent(rule, Silence::Dropped(DropReason::MemoryFull));
         }
         match self.what {
-            None => {}
+            None if self.is_full => {}
+            None if self.remembers => observer.silent(rule, Silence::Remembered),
+            None => observer.silent(rule, Silence::Ignored),
             Some(Outcome::Happened(what)) => happened(what),
-            Some(Outcome::Dropped(reason)) => dropped(reason, 1),
+            Some(Outcome::Dropped(reason)) => {
+                dropped(reason, 1);
+                observer.silent(rule, Silence::Dropped(reason));
+            }
             Some(Outcome::Asks(request)) => {
                 happened(What::Solved { closes: matches!(request, Request::Close(_)) });
                 ask(rule, request);
