@@ -7,7 +7,7 @@ use postern_core::{Bounds, RuleLimits};
 
 use crate::table::Table;
 
-const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
+pub(crate) const DEFAULT_LONGEST: Duration = Duration::from_secs(24 * 3600);
 
 /// CPU time of a call.
 pub(crate) const CPU: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_millis(100);

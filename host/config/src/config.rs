@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, DoorId, GuardDoor, ModuleSource, NetDoor, RuleSpec, TenantId, WatchGrant, Width,
+    Bounds, CpuShare, DoorId, GuardDoor, ModuleSource, NetDoor, RuleSpec, TenantId, WatchGrant, Width,
     check_doors as check_doors_of_net,
 };
 use postern_text::{Mistake, Mistakes};
@@ -31,7 +31,7 @@ use crate::tenant_files::{OwnFiles, TenantFiles};
 use crate::trust::Trust;
 use crate::{guards, interfaces, memory, sandbox_settings, tenant, tenant_user};
 
-const DEFAULT_OPENINGS: usize = 65_536;
+pub(crate) const DEFAULT_OPENINGS: usize = 65_536;
 /// Mistakes of one tenant that are told.
 const MOST_OF_TENANT: usize = 100;
 /// As many openings as a machine has room for: each takes an element in the kernel and an entry in the engine.
@@ -197,6 +197,12 @@ impl Config {
     /// What no rule of the host may go beyond.
     const fn ceilings(&self) -> Ceilings {
         Ceilings::of_host(self.longest, self.memory)
+    }
+
+    /// Lets rules use all CPU time that there is: for a look at what they say, which must not depend on how fast a machine is.
+    pub fn lift_shares(&mut self) {
+        self.rules.iter_mut().for_each(|rule| rule.share = CpuShare::UNLIMITED);
+        self.tenants.iter_mut().for_each(|tenant| tenant.limits.share = CpuShare::UNLIMITED);
     }
 
     /// Whether any door is opened by a command.

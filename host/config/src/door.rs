@@ -40,6 +40,11 @@ impl Door {
         Self { name, lasts, kind: DoorKind::Shell(commands), again: Again::OpenAnother, line }
     }
 
+    /// A door that stands in no file.
+    pub(crate) const fn unplaced(name: Arc<str>, lasts: Duration, kind: DoorKind, again: Again) -> Self {
+        Self { name, lasts, kind, again, line: 0 }
+    }
+
     /// Widths of prefixes that it may be opened for.
     #[must_use]
     pub fn prefixes(&self) -> &[Width] {

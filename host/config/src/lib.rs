@@ -7,6 +7,7 @@
 // Where a configuration is said.
 mod account;
 mod postern_toml;
+mod rules_source;
 mod source;
 mod tenant_source;
 
@@ -55,6 +56,7 @@ pub use name::{NotATenant, tenant_named};
 pub use postern_toml::{PosternToml, config_identity};
 pub use process_user::ProcessUser;
 pub use rule_file::{LostDoor, OneTime, RuleFile};
+pub use rules_source::RulesSource;
 pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
 pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
