@@ -14,5 +14,5 @@ mod shim;
 pub use as_user::{become_and_execute, role_of};
 pub use journal::{Journal, JournalError, JournalRecord};
 pub use notes::{InheritedNotes, Notes};
-pub use runner::{Call, Commands, Runner, RunnerEvent, is_handed_over};
+pub use runner::{Call, Commands, Runner, RunnerEvent, filled, is_handed_over};
 pub use shim::ShimCommand;

@@ -19,6 +19,7 @@ use postern_core::{
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
+pub use self::argv::filled;
 use self::limits::CommandLimits;
 use self::record_index::RecordIndex;
 pub use self::remote_engine::is_handed_over;

@@ -31,6 +31,19 @@ pub(super) fn close(door: &CommandDoor, call: &Call<'_>) -> Option<Close> {
     (!argv.is_empty()).then(|| Close::Argv { argv, values: values.to_vec(), limit, user })
 }
 
+/// What carries out `act` at a door for a call: a program and its arguments, filled in; nothing if there is nothing to run.
+#[must_use]
+pub fn filled(door: &CommandDoor, act: Act, call: &Call<'_>) -> Vec<String> {
+    let command = ArgvCommand::new(door, act, call);
+    // As `perform` has it: the program is what is written.
+    command
+        .argv
+        .iter()
+        .enumerate()
+        .map(|(n, part)| if n == 0 { part.clone() } else { command.fill(part) })
+        .collect()
+}
+
 /// One run of a command.
 pub(super) struct ArgvCommand {
     argv: Vec<String>,
