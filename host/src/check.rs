@@ -20,6 +20,9 @@ use crate::reload::prepare;
 
 pub use tenant::check_tenant;
 
+/// What a check does not do.
+const NOT_STARTED: &str = "nothing was started";
+
 /// A configuration that was read and tried.
 struct TriedConfig {
     origin: LocalOrigin,
@@ -45,7 +48,7 @@ pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
         }
     }
     let Some(config) = config.filter(|_| mistakes.is_empty()) else {
-        return tell(&Mistakes::new(mistakes));
+        return tell(&Mistakes::new(mistakes), NOT_STARTED);
     };
     terminal::out(format_args!("{}: no mistakes", file.display()))?;
     for rule in &config.rules {
@@ -86,10 +89,11 @@ fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
     Ok(TriedConfig { origin, config, generation, mistakes })
 }
 
-fn tell(mistakes: &Mistakes) -> anyhow::Result<Exit> {
+/// Says what is wrong, and what was not done for that.
+pub(crate) fn tell(mistakes: &Mistakes, not_done: &str) -> anyhow::Result<Exit> {
     for mistake in mistakes.iter() {
         terminal::err(mistake)?;
     }
-    terminal::err(format_args!("posternd: {}; nothing was started", mistakes.count()))?;
+    terminal::err(format_args!("posternd: {}; {not_done}", mistakes.count()))?;
     Ok(Exit::Mistakes)
 }

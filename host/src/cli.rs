@@ -1,6 +1,7 @@
 //! Cli: posternd's command line.
 
 use std::ffi::OsString;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
@@ -28,6 +29,8 @@ pub enum Command {
     Run(RunArgs),
     /// Read the configuration, load every module, say every mistake, and start nothing.
     Check(CheckArgs),
+    /// Say what the rules say of each packet of a capture file, in its own time, and open nothing; it takes no root and no daemon.
+    Replay(ReplayArgs),
     /// Run /etc/knockd.conf, with knockd's own options; the same when called by the name `knockd`.
     #[command(disable_help_flag = true)]
     Knockd {
@@ -109,6 +112,39 @@ pub struct CheckArgs {
     /// What the tenant is granted, in place of what the daemon has written down.
     #[arg(long, value_name = "FILE", requires = "tenant")]
     pub grant: Option<PathBuf>,
+}
+
+/// What to replay, and with which rules.
+#[derive(Args, Debug)]
+pub struct ReplayArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// Take the rule files of this folder alone, without a postern.toml: the doors that they name are there, and guard nothing.
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
+    pub rules: Option<PathBuf>,
+    /// The packets, as tcpdump -w or Wireshark saves them; - is standard input.
+    #[arg(value_name = "CAPTURE.pcap[ng]")]
+    pub capture: PathBuf,
+    /// An address of the machine that captured them; may be repeated, or be several with commas between. Without any, every destination counts as
+    /// that machine.
+    #[arg(long, value_name = "ADDRESS", value_delimiter = ',')]
+    pub local: Vec<IpAddr>,
+    /// The interface that they count as captured on; the first of the configuration if nothing is said.
+    #[arg(long, value_name = "NAME")]
+    pub interface: Option<String>,
+    /// Say every packet, also those that no rule asked for, and why.
+    #[arg(long)]
+    pub all: bool,
+    /// One JSON object a line, with the names of the log's.
+    #[arg(long)]
+    pub json: bool,
+    /// Say only where the rules of another postern.toml, or of another folder, tell something else; the exit code is 1 if they do.
+    #[arg(long, value_name = "OTHER", conflicts_with_all = ["all", "html"])]
+    pub against: Option<PathBuf>,
+    /// Write a page that shows it, a lane for each client, and say only what it comes to.
+    #[arg(long, value_name = "FILE")]
+    pub html: Option<PathBuf>,
 }
 
 fn tenant(name: &str) -> Result<TenantId, NotATenant> {

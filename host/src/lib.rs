@@ -51,6 +51,7 @@ mod guarding;
 mod main_loop_event;
 pub mod observe;
 mod pace;
+pub mod replay;
 pub mod role;
 pub mod rule;
 pub mod run;

@@ -7,7 +7,7 @@ use clap::Parser;
 use postern_text::{chain, panic, terminal};
 use posternd::cli::{CheckArgs, Cli, Command, RuleCommand};
 use posternd::exit::Exit;
-use posternd::{as_knockd, check, observe, roles, rule, run};
+use posternd::{as_knockd, check, observe, replay, roles, rule, run};
 
 /// The exit code of a wrong command line.
 const USAGE: u8 = 2;
@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         }
         Command::Check(CheckArgs { tenant: Some(tenant), grant, .. }) => check::check_tenant(&tenant, grant),
         Command::Check(CheckArgs { file, .. }) => check::check(&file.config, file.trust()),
+        Command::Replay(args) => replay::replay(&args),
         Command::Rule(RuleCommand::Verify(args)) => rule::verify(&args),
         Command::Reset(reset) => check::reset(&reset.config),
     };

@@ -26,7 +26,8 @@ use postern_core::{DropReason, Observer, Report, Severity, TenantId};
 
 pub(crate) use counters::Counters;
 pub(crate) use foreign::Foreign;
-pub(crate) use line::Line;
+pub(crate) use line::{Line, Value};
+pub(crate) use lines::plain_line;
 pub use lines::{Format, start};
 pub(crate) use mistakes::{
     report_posture, report_refused_reload, report_refused_start, report_refused_tenant,

@@ -17,6 +17,7 @@ mod loading;
 mod modules;
 mod probe;
 mod reload;
+mod replay;
 mod scenario;
 mod shares;
 mod tenants;

@@ -8,7 +8,7 @@ use postern_config::{Mistakes, TenantSource};
 use postern_core::{Interest, TenantId, WatchedPorts};
 use postern_text::terminal;
 
-use super::{TriedConfig, tell, try_out, what_it_opens};
+use super::{NOT_STARTED, TriedConfig, tell, try_out, what_it_opens};
 use crate::exit::Exit;
 use crate::grant_files::file_of;
 
@@ -24,7 +24,7 @@ pub fn check_tenant(tenant: &TenantId, grant: Option<PathBuf>) -> anyhow::Result
     };
     let TriedConfig { config, generation, mistakes, .. } = try_out(TenantSource::new(tenant.clone(), grant))?;
     let (Some(config), Some(generation), true) = (config, generation, mistakes.is_empty()) else {
-        return tell(&Mistakes::new(mistakes));
+        return tell(&Mistakes::new(mistakes), NOT_STARTED);
     };
     terminal::out(format_args!("{tenant}: no mistakes"))?;
     // In the order of their files; each has its place in the generation.

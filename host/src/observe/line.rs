@@ -17,16 +17,16 @@ use super::words::short;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Line {
     /// `ERROR`, `WARN`, `INFO`, `DEBUG` or `TRACE`.
-    pub(super) level: &'static str,
+    pub(crate) level: &'static str,
     /// What people read.
-    pub(super) words: String,
+    pub(crate) words: String,
     /// What programs read, in the order in which it is written.
-    pub(super) fields: Vec<(&'static str, Value)>,
+    pub(crate) fields: Vec<(&'static str, Value)>,
 }
 
 /// The value of a field.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     /// Stands in quotes for people, so that one cannot pass for two.
     Text(String),
     /// Stands without quotes if there is nothing in it that could pass for more than it is.
@@ -66,7 +66,8 @@ impl Line {
         }
     }
 
-    fn json(&self, time: String) -> Map<String, Json> {
+    /// The line as an object, with what stands for its time.
+    pub(crate) fn json(&self, time: String) -> Map<String, Json> {
         let mut object = Map::new();
         object.insert("timestamp".to_owned(), time.into());
         object.insert("level".to_owned(), self.level.into());

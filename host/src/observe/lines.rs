@@ -152,18 +152,26 @@ impl<W: Write> Write for Counted<W> {
 
 /// The line about a report; so many lines were dropped so far.
 pub(super) fn line(report: &Report<'_>, context: &Context<'_>, unsaid: u64) -> Line {
-    let level = match report.what.severity() {
-        Severity::Error => "ERROR",
-        Severity::Warn => "WARN",
-        Severity::Info => "INFO",
-        Severity::Debug => "DEBUG",
-    };
     let dropped = fields::dropped(report, context.counters, unsaid);
     let mut words = words(report);
     if let Some(drops) = &dropped {
         words = format!("{words}; came to nothing: {}", fields::shown(&drops.all));
     }
-    Line { level, words, fields: fields::fields(report, dropped, context.suppressed) }
+    Line { level: level(report), words, fields: fields::fields(report, dropped, context.suppressed) }
+}
+
+/// The line about a report that is no daemon's last, where no line was held back or lost.
+pub(crate) fn plain_line(report: &Report<'_>) -> Line {
+    Line { level: level(report), words: words(report), fields: fields::fields(report, None, None) }
+}
+
+fn level(report: &Report<'_>) -> &'static str {
+    match report.what.severity() {
+        Severity::Error => "ERROR",
+        Severity::Warn => "WARN",
+        Severity::Info => "INFO",
+        Severity::Debug => "DEBUG",
+    }
 }
 
 #[cfg(test)]
