@@ -1,11 +1,14 @@
 //! FileWatch: notices that a file changed from which the configuration was read.
 
+mod folder_events;
 mod trail;
 mod user_folders;
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::thread;
 use std::time::Duration;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
@@ -17,6 +20,8 @@ use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::pace::Pace;
+use folder_events::FolderEvents;
 use trail::Trails;
 pub(crate) use user_folders::{UserFolders, WATCHED};
 
@@ -90,11 +95,31 @@ impl Noticed {
         }
     }
 
+    /// What has happened in the folder of a tenant.
+    fn note_in_folder(&self, dir: &Path, FolderEvents { files, is_changed, is_lost }: FolderEvents) {
+        if is_lost {
+            self.forget_folder(dir);
+        }
+        let (written, closed): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, is_written)| *is_written);
+        let paths = |of: Vec<(OsString, bool)>| of.into_iter().map(|(name, _)| dir.join(name)).collect();
+        if is_changed || is_lost {
+            self.note_change(&paths(closed));
+        }
+        let written: Vec<PathBuf> = paths(written);
+        if !written.is_empty() {
+            self.note_writing(written);
+        }
+    }
+
     /// Waits for no file in this folder: it is another one now.
     fn forget_folder(&self, dir: &Path) {
         lock(&self.unfinished).retain(|path, _| path.parent() != Some(dir));
     }
 }
+
+/// How fast events are taken: the same change of the same folder without end, which a tenant can have of its own, is one in the kernel until it is
+/// taken.
+const HEARD: Pace = Pace::per_second(5000, 5000);
 
 /// Watches folders rather than files, since editors replace a file by a new one.
 pub(crate) struct FileWatch {
@@ -173,7 +198,9 @@ impl FileWatch {
         let of_interest = Arc::new(Mutex::new(OfInterest::default()));
         let watcher = notify::recommended_watcher({
             let (of_interest, noticed) = (Arc::clone(&of_interest), Arc::clone(noticed));
+            let mut pace = HEARD;
             move |event: notify::Result<Event>| {
+                thread::sleep(pace.take(1, std::time::Instant::now()));
                 // If events were lost, anything may have changed.
                 let is_lost = event.as_ref().map_or(true, Event::need_rescan);
                 if is_lost {

@@ -39,6 +39,7 @@ mod strangers;
 mod strict;
 mod supervisor;
 mod tenant_check;
+mod tenant_noise;
 mod tenant_user;
 mod tenants;
 mod tokens;

@@ -10,10 +10,13 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep};
 
 use super::reading_messages::FilesNotice;
+use crate::pace::Pace;
 use crate::watch::Noticed;
 
 /// How often it is looked whether files are still being written.
 const LOOK: Duration = Duration::from_millis(500);
+/// How often an engine is told something, however much happens; and how much of it at once.
+const TOLD: Pace = Pace::per_second(10, 5);
 
 /// Notices go to an engine as long as this lives.
 pub(super) struct FilesNotices {
@@ -45,6 +48,7 @@ impl FilesNotices {
 /// Until the engine is gone.
 async fn forward(noticed: &Noticed, sender: &TalkSender) {
     let mut told = None;
+    let mut pace = TOLD;
     loop {
         let mut is_changed = tokio::select! {
             () = noticed.changed.notified() => true,
@@ -69,6 +73,8 @@ async fn forward(noticed: &Noticed, sender: &TalkSender) {
             }
             return;
         }
+        // What comes meanwhile is told as one.
+        sleep(pace.take(1, Instant::now().into_std())).await;
     }
 }
 

@@ -1,26 +1,28 @@
 //! UserFolders: notices changes in the folders of tenants that have users of their own, of which this process opens and looks at nothing.
 //!
 //! Each folder has an inotify descriptor here, and a process of its user that reads it has it watch the folder, before it reads: with that
-//! user's rights, so that a disk that hangs holds up that process alone.
+//! user's rights, so that a disk that hangs holds up that process alone. After something has happened in a folder it is left alone for a while,
+//! so that a user who makes noise without end costs next to nothing: what happens meanwhile waits in the kernel, which has a bound for it.
 
-use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
-use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use postern_config::is_rule_file;
 use postern_text::panic::PastPanic;
 use rustix::event::epoll::{self, EventData, EventFlags};
-use rustix::event::{EventfdFlags, eventfd};
-use rustix::fs::inotify::{self, ReadFlags, WatchFlags};
+use rustix::event::{EventfdFlags, Timespec, eventfd};
+use rustix::fs::inotify::{self, WatchFlags};
 use rustix::io::{Errno, write};
 
 use super::Noticed;
+use super::folder_events::FolderEvents;
+use crate::pace::Pace;
 
 /// What a process of the user has the descriptor watch its folder for.
 pub(crate) const WATCHED: WatchFlags = WatchFlags::ATTRIB
@@ -37,6 +39,10 @@ pub(crate) const WATCHED: WatchFlags = WatchFlags::ATTRIB
 const END: u64 = 0;
 /// Bytes that are read at once; one event takes at most 272.
 const BUFFER: usize = 16 << 10;
+/// How long a folder is left alone after something has happened there: shorter than the quiet that a reload waits for.
+const PAUSE: Duration = Duration::from_millis(50);
+/// How often something may be noticed there, and how often after a silence before that counts. Each time is a reason for a reload.
+const NOTICED: Pace = Pace::one_each(Duration::from_secs(2), 20);
 
 /// The folders, and the thread that hears of them. It ends when this is dropped.
 pub(crate) struct UserFolders {
@@ -62,6 +68,7 @@ struct Folder {
     inotify: Arc<OwnedFd>,
     /// The files that matter beside rule files; none if that is not known yet, and all may.
     modules: Option<HashSet<OsString>>,
+    pace: Pace,
 }
 
 impl UserFolders {
@@ -95,8 +102,14 @@ impl UserFolders {
         let inotify = Arc::new(inotify::init(flags)?);
         folders.last += 1;
         let number = folders.last;
-        epoll::add(&self.shared.epoll, &inotify, EventData::new_u64(number), EventFlags::IN)?;
-        let folder = Folder { path: path.to_owned(), inode, inotify: Arc::clone(&inotify), modules: None };
+        epoll::add(&self.shared.epoll, &inotify, EventData::new_u64(number), ONCE)?;
+        let folder = Folder {
+            path: path.to_owned(),
+            inode,
+            inotify: Arc::clone(&inotify),
+            modules: None,
+            pace: NOTICED,
+        };
         folders.known.insert(number, folder);
         Ok(inotify)
     }
@@ -109,6 +122,9 @@ impl UserFolders {
         });
     }
 }
+
+/// A folder is listened to until something happens there, and then not before it is asked for again.
+const ONCE: EventFlags = EventFlags::IN.union(EventFlags::ONESHOT);
 
 impl Drop for UserFolders {
     fn drop(&mut self) {
@@ -123,59 +139,54 @@ impl SharedFolders {
 
     fn hear(&self) {
         let mut buffer = vec![MaybeUninit::uninit(); BUFFER];
+        // The folders that are left alone, and until when.
+        let mut left_alone = BTreeSet::<(Instant, u64)>::new();
         loop {
+            let now = Instant::now();
+            while let Some((until, number)) = left_alone.first().copied()
+                && until <= now
+            {
+                left_alone.pop_first();
+                self.listen_again(number);
+            }
+            let left = left_alone.first().map(|(until, _)| until.saturating_duration_since(now));
+            let timeout = left.map(|left| Timespec {
+                // A second at most.
+                tv_sec: i64::try_from(left.as_secs()).unwrap_or(1),
+                tv_nsec: left.subsec_nanos().into(),
+            });
             // One at a time, so that none is kept waiting by another's noise.
             let mut ready = [epoll::Event { flags: EventFlags::empty(), data: EventData::new_u64(END) }];
-            match epoll::wait(&self.epoll, &mut ready[..], None) {
-                Err(Errno::INTR) => continue,
-                Ok(1..) => {}
-                _ => return,
+            match epoll::wait(&self.epoll, &mut ready[..], timeout.as_ref()) {
+                Err(Errno::INTR) | Ok(0) => continue,
+                Ok(_) => {}
+                Err(_) => return,
             }
             let number = ready[0].data.u64();
             if number == END {
                 return;
             }
-            let inotify = self.lock().known.get(&number).map(|folder| Arc::clone(&folder.inotify));
-            let Some(inotify) = inotify else { continue };
-            let mut events = inotify::Reader::new(&*inotify, &mut buffer);
-            loop {
-                match events.next() {
-                    Ok(event) => {
-                        let name =
-                            event.file_name().map(|name| OsStr::from_bytes(name.to_bytes()).to_owned());
-                        self.note(number, event.events(), name.as_deref());
-                    }
-                    Err(Errno::INTR) => continue,
-                    Err(_) => break,
-                }
-                if events.is_buffer_empty() {
-                    break;
-                }
+            if let Some(pause) = self.look(number, &mut buffer) {
+                left_alone.insert((Instant::now() + pause, number));
             }
         }
     }
 
-    /// Something happened to a file in a folder, or to the folder itself.
-    fn note(&self, number: u64, what: ReadFlags, name: Option<&OsStr>) {
-        let Some(path) = self.lock().known.get(&number).and_then(|folder| folder.of_interest(name)) else {
-            return;
-        };
-        if what.intersects(ReadFlags::QUEUE_OVERFLOW) {
-            self.noticed.note_loss();
-        } else if what == ReadFlags::MODIFY {
-            self.noticed.note_writing([path]);
-        } else if !what.intersects(ReadFlags::IGNORED) {
-            self.noticed.note_change(&[path]);
-        }
+    /// Takes what has happened in a folder; how long it is left alone from now on.
+    fn look(&self, number: u64, buffer: &mut [MaybeUninit<u8>]) -> Option<Duration> {
+        let mut folders = self.lock();
+        let folder = folders.known.get_mut(&number)?;
+        let events = FolderEvents::take(&folder.inotify, buffer, folder.modules.as_ref());
+        self.noticed.note_in_folder(&folder.path, events);
+        Some(folder.pace.take(1, Instant::now()).max(PAUSE))
     }
-}
 
-impl Folder {
-    /// What this is the name of, if it matters.
-    fn of_interest(&self, name: Option<&OsStr>) -> Option<PathBuf> {
-        let Some(name) = name else { return Some(self.path.clone()) };
-        let is_module = self.modules.as_ref().is_none_or(|modules| modules.contains(name));
-        (is_rule_file(name) || is_module).then(|| self.path.join(name))
+    fn listen_again(&self, number: u64) {
+        // It may not be watched any more.
+        if let Some(folder) = self.lock().known.get(&number) {
+            // The same call with the same descriptors has been done before.
+            let _ = epoll::modify(&self.epoll, &*folder.inotify, EventData::new_u64(number), ONCE);
+        }
     }
 }
 
@@ -252,5 +263,32 @@ mod tests {
         assert!(Arc::ptr_eq(&second, &descriptor((1, 2))));
         folders.keep_only(&HashMap::new());
         assert_eq!((folders.shared.lock().known.len(), Arc::strong_count(&second)), (0, 1));
+    }
+
+    #[tokio::test]
+    async fn a_storm_is_noticed_now_and_then_and_the_last_of_it_too() {
+        let (dir, _folders, noticed) = watched();
+        let (one, other) = (dir.path().join("a.toml"), dir.path().join("b.toml"));
+        fs::write(&one, "text").unwrap();
+        let (begin, storm) = (Instant::now(), Duration::from_secs(3));
+        let renames = tokio::task::spawn_blocking(move || {
+            let mut renames = 0;
+            while begin.elapsed() < storm {
+                fs::rename(&one, &other).unwrap();
+                fs::rename(&other, &one).unwrap();
+                renames += 2;
+            }
+            renames
+        });
+        let mut noticed_in_all = 0;
+        // It is looked at every two seconds then.
+        while timeout(Duration::from_millis(2500), noticed.changed.notified()).await.is_ok() {
+            noticed_in_all += 1;
+        }
+        assert!(renames.await.unwrap() > 1000);
+        let most = 20 + begin.elapsed().as_secs() / 2 + 1;
+        assert!((1..=most).contains(&noticed_in_all), "{noticed_in_all} of {most}");
+        fs::write(dir.path().join("c.toml"), "text").unwrap();
+        timeout(SOON, noticed.changed.notified()).await.unwrap();
     }
 }

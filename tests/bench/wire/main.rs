@@ -20,6 +20,7 @@ mod reload;
 mod report;
 mod rules;
 mod subject;
+mod tenant;
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -36,7 +37,7 @@ const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 /// A part of the measurement, and what it is about.
 type Part = (&'static str, fn(&mut Report));
 
-const PARTS: [Part; 9] = [
+const PARTS: [Part; 10] = [
     ("opening", opening::measure),
     ("flood", flood::measure),
     ("crowds", crowds::measure),
@@ -45,6 +46,7 @@ const PARTS: [Part; 9] = [
     ("rules", rules::measure),
     ("modules", rules::measure_modules),
     ("reload", reload::measure),
+    ("tenant", tenant::measure),
     ("idle", idle::measure),
 ];
 /// What is left out unless asked for, since it takes minutes.

@@ -61,11 +61,29 @@ impl Process {
 
     /// CPU time of all its threads so far.
     pub(crate) fn cpu(&self) -> Duration {
-        let nanos = self.tasks().into_iter().filter_map(|task| {
-            let statistics = fs::read_to_string(task.join("schedstat")).ok()?;
-            statistics.split(' ').next()?.parse::<u64>().ok()
-        });
-        Duration::from_nanos(nanos.sum())
+        cpu(self.tasks().into_iter())
+    }
+
+    /// CPU time so far of the process that it has started in this role, or of the first process itself.
+    pub(crate) fn cpu_of(&self, role: Option<&str>) -> Duration {
+        let is_role = |pid: &u32| {
+            let arguments = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            role.is_some_and(|role| arguments.ends_with(&format!("\0role\0{role}\0")))
+        };
+        let pid = match role {
+            None => Some(self.child.id()),
+            Some(_) => self.processes().into_iter().find(is_role),
+        };
+        cpu(pid.into_iter().flat_map(tasks))
+    }
+
+    /// CPU time of those processes that the first one has started, that have ended, and that it was told of.
+    pub(crate) fn cpu_of_ended(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        let fields = stat.rsplit(") ").next().expect("a name in brackets").split(' ');
+        // cutime and cstime, in hundredths.
+        let ticks: u64 = fields.skip(13).take(2).map(|ticks| ticks.parse::<u64>().expect("a number")).sum();
+        Duration::from_millis(10 * ticks)
     }
 
     /// Times that any of its threads went to sleep of itself, so far.
@@ -167,6 +185,15 @@ impl Drop for Process {
 fn tasks(pid: u32) -> Vec<PathBuf> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten();
     tasks.flatten().map(|task| task.path()).collect()
+}
+
+/// CPU time of these threads so far.
+fn cpu(tasks: impl Iterator<Item = PathBuf>) -> Duration {
+    let nanos = tasks.filter_map(|task| {
+        let statistics = fs::read_to_string(task.join("schedstat")).ok()?;
+        statistics.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
 }
 
 fn follow(source: impl std::io::Read + Send + 'static, sender: mpsc::Sender<String>) {

@@ -49,7 +49,7 @@ pub(crate) fn measure(report: &mut Report) {
 }
 
 /// Puts a rule in place, and knocks at the first port of its own until it is heard.
-fn reload(lab: &Lab, process: &Process, folder: &Path, text: &str, port: u16) -> Duration {
+pub(crate) fn reload(lab: &Lab, process: &Process, folder: &Path, text: &str, port: u16) -> Duration {
     let mut wire = lab.injector();
     let beside = folder.join("rules/.probe.new");
     fs::write(&beside, text).expect("the folder is ours");

@@ -1,0 +1,108 @@
+//! A tenant whose user makes noise in its folder: that is next to nothing to the daemon, and nothing to anybody else.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use postern_tests::{CLIENT6, PATIENCE, sleep_until};
+use rustix::process::{Pid, Uid};
+use rustix::thread::set_thread_res_uid;
+
+use crate::tenant_user::{change_b, expect_open_within, lab, number, setup};
+
+/// How long a storm is watched.
+const STORM: Duration = Duration::from_secs(8);
+/// Most that a storm may cost the supervisor and the engine, in hundredths of a processor. They take a fifth of that if they are built to be fast.
+const MOST_OF_SUPERVISOR: f64 = 15.0;
+const MOST_OF_ENGINE: f64 = 8.0;
+/// Within what a change of another is in force during a storm: what a reload waits for quiet, and what a busy machine adds.
+const SOON_ENOUGH: Duration = Duration::from_secs(2);
+
+/// Does something in a folder over and over, as its user, as long as `work` takes.
+fn while_its_user(what: impl Fn(&Path) + Sync, dir: &Path, pause: Duration, work: impl FnOnce()) {
+    let is_over = AtomicBool::new(false);
+    let uid = Uid::from_raw(number("daemon"));
+    thread::scope(|scope| {
+        let noise = scope.spawn(|| {
+            // Of this thread alone.
+            set_thread_res_uid(uid, uid, uid).expect("this is root");
+            while !is_over.load(Ordering::Relaxed) {
+                what(dir);
+                sleep_until(Instant::now() + pause);
+            }
+        });
+        // Also if it panics.
+        let over = Over(&is_over);
+        work();
+        assert!(!noise.is_finished(), "there was no noise");
+        drop(over);
+    });
+}
+
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// CPU time of a process so far.
+fn cpu(pid: Pid) -> Duration {
+    let tasks = fs::read_dir(format!("/proc/{}/task", pid.as_raw_nonzero())).expect("it runs").flatten();
+    let nanos = tasks.filter_map(|task| {
+        let statistics = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        statistics.split(' ').next()?.parse::<u64>().ok()
+    });
+    Duration::from_nanos(nanos.sum())
+}
+
+/// Has `a` make noise, as its user, while `b` changes its rule.
+#[track_caller]
+fn a_storm(noise: fn(&Path)) {
+    let Some(lab) = lab() else { return };
+    let daemon = setup(&lab).start();
+    expect_open_within(PATIENCE, &lab, &daemon, CLIENT6, 7100, "b");
+    let id = i32::try_from(daemon.id()).ok().and_then(Pid::from_raw).expect("a process number");
+    let engine = daemon.role("engine").expect("it runs");
+    let thousand_times = |dir: &Path| (0..1000).for_each(|_| noise(dir));
+    while_its_user(thousand_times, &daemon.dir().join("a"), Duration::ZERO, || {
+        let (begin, before) = (Instant::now(), [id, engine].map(cpu));
+        let mut first = 7101;
+        while begin.elapsed() < STORM {
+            let changed = Instant::now();
+            change_b(&lab, &daemon, first, SOON_ENOUGH);
+            first += 1;
+            sleep_until(changed + Duration::from_secs(1));
+        }
+        let time = begin.elapsed();
+        for ((pid, before), (who, most)) in [id, engine]
+            .into_iter()
+            .zip(before)
+            .zip([("supervisor", MOST_OF_SUPERVISOR), ("engine", MOST_OF_ENGINE)])
+        {
+            let share = 100.0 * (cpu(pid) - before).as_secs_f64() / time.as_secs_f64();
+            assert!(share < most, "{share:.1} % of a processor for the {who}");
+        }
+    });
+    // The last of the storm is noticed, too.
+    expect_open_within(PATIENCE, &lab, &daemon, CLIENT6, 7000, "a");
+    daemon.stop();
+}
+
+#[test]
+fn a_storm_of_renames_costs_little_and_holds_up_nobody() {
+    a_storm(|dir| {
+        let (one, other) = (dir.join("knock.toml"), dir.join("noise.toml"));
+        fs::rename(&one, &other).and_then(|()| fs::rename(&other, &one)).expect("its folder");
+    });
+}
+
+#[test]
+fn a_storm_of_changes_of_its_folder_costs_little_and_holds_up_nobody() {
+    // Which whoever watches the way to it is told as well.
+    a_storm(|dir| fs::set_permissions(dir, Permissions::from_mode(0o755)).expect("its folder"));
+}
