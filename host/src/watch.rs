@@ -1,15 +1,15 @@
 //! FileWatch: notices that a file changed from which the configuration was read.
 
 mod folder_events;
+mod noticed;
 mod trail;
 mod user_folders;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use notify::event::{AccessKind, AccessMode, EventKind, ModifyKind};
 use notify::{Event, RecommendedWatcher, RecursiveMode, Watcher};
@@ -17,105 +17,11 @@ use postern_config::{Activity, Config, ConfigReading, OpenError};
 use postern_core::{Observer, Report, What};
 use postern_text::panic::PastPanic;
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
-use tokio::sync::Notify;
-use tokio::time::Instant;
 
 use crate::pace::Pace;
-use folder_events::FolderEvents;
+pub(crate) use noticed::Noticed;
 use trail::Trails;
 pub(crate) use user_folders::{UserFolders, WATCHED};
-
-/// The notifications about files.
-#[derive(Debug, Default)]
-pub(crate) struct Noticed {
-    /// One is different now.
-    pub(crate) changed: Notify,
-    /// A process has begun to write to one.
-    pub(crate) written: Notify,
-    /// Files that are open for writing, and when they were last written to.
-    unfinished: Mutex<HashMap<PathBuf, Instant>>,
-}
-
-/// A file that was not closed for so long after a write will not be closed, or its closing was missed.
-const UNFINISHED: Duration = Duration::from_secs(10);
-
-impl Noticed {
-    /// Whether a file was written to and not closed.
-    pub(crate) fn is_being_written(&self) -> bool {
-        !lock(&self.unfinished).is_empty()
-    }
-
-    /// When to wait no longer for the file whose last write is the oldest.
-    pub(crate) fn patience(&self) -> Option<Instant> {
-        self.written_at().map(|written| written + UNFINISHED)
-    }
-
-    /// Waits no longer for those that were not written to for too long.
-    pub(crate) fn give_up(&self, now: Instant) {
-        lock(&self.unfinished).retain(|_, written| *written + UNFINISHED > now);
-    }
-
-    /// When the file that is being written and whose last write is the oldest was written to; none if none is being written.
-    pub(crate) fn written_at(&self) -> Option<Instant> {
-        lock(&self.unfinished).values().min().copied()
-    }
-
-    /// Is as another process's is: whether a file changed there, and its [`Noticed::written_at`].
-    pub(crate) fn replicate(&self, is_changed: bool, written_at: Option<Instant>) {
-        {
-            let mut unfinished = lock(&self.unfinished);
-            unfinished.clear();
-            unfinished.extend(written_at.map(|at| (PathBuf::new(), at)));
-        }
-        self.written.notify_one();
-        if is_changed {
-            self.changed.notify_one();
-        }
-    }
-
-    /// Anything may have changed.
-    fn note_loss(&self) {
-        lock(&self.unfinished).clear();
-        self.changed.notify_one();
-    }
-
-    /// These are different now.
-    fn note_change(&self, paths: &[PathBuf]) {
-        lock(&self.unfinished).retain(|path, _| !paths.contains(path));
-        self.changed.notify_one();
-    }
-
-    /// A process has written to these, and may write more.
-    fn note_writing(&self, paths: impl IntoIterator<Item = PathBuf>) {
-        let now = Instant::now();
-        let was_none = self.patience().is_none();
-        lock(&self.unfinished).extend(paths.into_iter().map(|path| (path, now)));
-        if was_none {
-            self.written.notify_one();
-        }
-    }
-
-    /// What has happened in the folder of a tenant.
-    fn note_in_folder(&self, dir: &Path, FolderEvents { files, is_changed, is_lost }: FolderEvents) {
-        if is_lost {
-            self.forget_folder(dir);
-        }
-        let (written, closed): (Vec<_>, Vec<_>) = files.into_iter().partition(|(_, is_written)| *is_written);
-        let paths = |of: Vec<(OsString, bool)>| of.into_iter().map(|(name, _)| dir.join(name)).collect();
-        if is_changed || is_lost {
-            self.note_change(&paths(closed));
-        }
-        let written: Vec<PathBuf> = paths(written);
-        if !written.is_empty() {
-            self.note_writing(written);
-        }
-    }
-
-    /// Waits for no file in this folder: it is another one now.
-    fn forget_folder(&self, dir: &Path) {
-        lock(&self.unfinished).retain(|path, _| path.parent() != Some(dir));
-    }
-}
 
 /// How fast events are taken: the same change of the same folder without end, which a tenant can have of its own, is one in the kernel until it is
 /// taken.
@@ -200,7 +106,7 @@ impl FileWatch {
             let (of_interest, noticed) = (Arc::clone(&of_interest), Arc::clone(noticed));
             let mut pace = HEARD;
             move |event: notify::Result<Event>| {
-                thread::sleep(pace.take(1, std::time::Instant::now()));
+                thread::sleep(pace.take(1, Instant::now()));
                 // If events were lost, anything may have changed.
                 let is_lost = event.as_ref().map_or(true, Event::need_rescan);
                 if is_lost {
