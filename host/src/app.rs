@@ -22,7 +22,7 @@ use crate::doors::policy_of_recorded;
 use crate::effects::{Effects, ServiceStatus};
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
-use crate::guarding::ReleaseTimer;
+use crate::guarding::{ReadAs, ReleaseTimer};
 use crate::main_loop_event::{MainLoopEvent, Prepared};
 use crate::observe::{report_refused_reload, report_refused_tenant};
 use crate::origin::Origin;
@@ -188,7 +188,7 @@ impl App {
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
-        let Some((Prepared { config, numbers, generation, refused, state, .. }, is_asked)) =
+        let Some((Prepared { config, numbers, generation, refused, state, .. }, read)) =
             self.reloads.accept(prepared)
         else {
             return;
@@ -198,7 +198,7 @@ impl App {
             (Some(config), Ok(generation)) => {
                 if self.take_journal(&config, state) {
                     let plan = self.engine.plan(&config, numbers.as_ref()).with_modules(&generation);
-                    self.apply(&config, plan, generation, &refused, is_asked).await;
+                    self.apply(&config, plan, generation, &refused, read).await;
                 }
             }
             (_, Err(mistakes)) => {
@@ -218,11 +218,12 @@ impl App {
         plan: Plan,
         mut generation: Generation,
         refused: &[RefusedTenant],
-        is_asked: bool,
+        read: ReadAs,
     ) {
-        // A newer configuration that is being prepared may guard ports that this one does not.
-        let release = ReleaseTimer::release(is_asked && !self.reloads.is_pending());
+        // What the host's files say by now may guard ports that this one does not.
+        let release = ReleaseTimer::release(read.is_asked && self.reloads.release_timer.is_current(read));
         if let Err(error) = self.engine.apply(&plan, release).await {
+            self.reloads.release_timer.doubt();
             let running = self.engine.generation();
             if error.why == WhyNotInPlace::Mistakes {
                 let mistakes = plan.mistakes(&self.origin.facts().file, config, error.mistakes);
@@ -233,7 +234,7 @@ impl App {
             }
             return;
         }
-        self.reloads.in_place(release);
+        self.reloads.in_place(config, read, release);
         let table = plan.table;
         generation.number = self.engine.replace(plan, config);
         let generation = Arc::new(generation);

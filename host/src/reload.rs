@@ -5,14 +5,14 @@
 
 mod pace;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use postern_config::{Config, Mistake, Mistakes, RuleFile};
+use postern_config::{Config, Door, Mistake, Mistakes, RuleFile};
 use postern_core::{ModuleDigest, ModuleSource, Observer, Phase, Release, Report, RuleId, TenantId, What};
 use postern_sandbox::{Generation, Loader, Patience, Runtime};
 use tokio::time::Instant;
@@ -20,13 +20,13 @@ use tokio::time::Instant;
 use crate::assemble::{Assembled, RefusedTenant, RunningRules, assemble};
 use crate::clock::until;
 use crate::effects::ServiceStatus;
-use crate::guarding::ReleaseTimer;
+use crate::guarding::{ReadAs, ReleaseTimer};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared};
 use crate::origin::{NumberedReading, Origin, Preparation};
 use crate::patience::{MOST_STUCK, SLOW, TOLD_EVERY, report_slow};
 use crate::signals::Hangups;
 use crate::state;
-use crate::watch::Noticed;
+use crate::watch::{FileOwner, Noticed};
 use pace::Pace;
 
 /// How long a rule whose file is gone may wait for the preparation that withdraws it, and how often its file is looked for meanwhile.
@@ -47,6 +47,8 @@ pub(crate) struct Reloads {
     pace: Pace,
     /// When ports are released.
     pub(crate) release_timer: ReleaseTimer,
+    /// The doors that are in place.
+    doors: BTreeMap<Arc<str>, Door>,
     /// The oldest first.
     under_way: Vec<Preparing>,
     /// How many have begun.
@@ -69,8 +71,7 @@ struct Preparing {
     preparation: Arc<dyn Preparation>,
     /// When to report what it waits for.
     tell_at: Instant,
-    /// A signal asked for it, as it is now and as a whole.
-    is_asked: bool,
+    read: ReadAs,
 }
 
 /// The rules in force, and when to look whether their files are still there.
@@ -100,6 +101,7 @@ impl Reloads {
             status,
             pace: Pace::default(),
             release_timer: ReleaseTimer::default(),
+            doors: BTreeMap::new(),
             under_way: Vec::new(),
             begun: 0,
             come: 0,
@@ -122,21 +124,21 @@ impl Reloads {
             self.in_force.as_ref().filter(|rules| !rules.is_looking).and_then(|rules| rules.look_at);
         tokio::select! {
             () = self.noticed.changed.notified() => {
-                self.release_timer.note_change();
-                self.pace.note_change(Instant::now());
+                let owner = self.noticed.take_owner();
+                if owner == FileOwner::Host {
+                    self.release_timer.note_change();
+                }
+                self.pace.note_change(owner, Instant::now());
             }
             () = hangup.recv() => {
                 self.observer.report(&Report::new(What::Hangup));
                 self.release_timer.ask();
-                self.pace.ask(Instant::now());
+                self.pace.ask(FileOwner::Host, Instant::now());
             }
             // Its time is looked at anew.
             () = self.noticed.written.notified() => {}
-            () = until(unfinished_at) => {
-                self.noticed.give_up(Instant::now());
-                self.release_timer.note_change();
-                self.pace.note_change(Instant::now());
-            }
+            // It counts as changed then.
+            () = until(unfinished_at) => self.noticed.give_up(Instant::now()),
             () = until(due) => self.begin(),
             () = until(tell_at) => self.report_slow(),
             () = until(look_at) => self.look(),
@@ -145,18 +147,18 @@ impl Reloads {
 
     /// Prepares at once, or as soon as that makes sense.
     pub(crate) fn ask(&mut self) {
-        self.pace.ask(Instant::now());
+        self.pace.ask(FileOwner::Host, Instant::now());
     }
 
-    /// Whether a file is being written at this moment.
+    /// Whether a file of the host is being written at this moment.
     pub(crate) fn is_being_written(&self) -> bool {
-        self.noticed.is_being_written()
+        self.noticed.is_host_being_written()
     }
 
-    /// Takes what was prepared, and whether a signal asked for it; none if it was overtaken.
-    pub(crate) fn accept(&mut self, mut prepared: Prepared) -> Option<(Prepared, bool)> {
+    /// Takes what was prepared, and as what it was read; none if it was overtaken.
+    pub(crate) fn accept(&mut self, mut prepared: Prepared) -> Option<(Prepared, ReadAs)> {
         let place = self.under_way.iter().position(|preparing| preparing.ticket == prepared.ticket)?;
-        let Preparing { ticket, preparation, is_asked, .. } = self.under_way.remove(place);
+        let Preparing { ticket, preparation, read, .. } = self.under_way.remove(place);
         if ticket == self.begun {
             self.pace.end();
         }
@@ -171,11 +173,14 @@ impl Reloads {
             return None;
         }
         self.come = ticket;
+        if prepared.generation.is_err() {
+            self.release_timer.doubt();
+        }
         self.is_refused = prepared.generation.is_err() || !prepared.refused.is_empty();
         self.go_on_trying(&mut prepared.refused);
         if !prepared.refused.is_empty() && !self.is_in_force(prepared.before.as_ref()) {
             // What tenants were to go on with is not what runs any more.
-            if is_asked {
+            if read.is_asked {
                 self.release_timer.ask();
             }
             self.ask();
@@ -185,7 +190,7 @@ impl Reloads {
             // As above; but what others change is in force until then.
             prepared.refused.clear();
         }
-        Some((prepared, is_asked))
+        Some((prepared, read))
     }
 
     /// Has those tenants whose rules were not all tried go on with them soon. What is said of each is said once.
@@ -197,7 +202,7 @@ impl Reloads {
             self.trying.insert(of.tenant.clone());
         }
         if !self.trying.is_empty() {
-            self.pace.ask(Instant::now() + UNFINISHED);
+            self.pace.ask(FileOwner::Tenant, Instant::now() + UNFINISHED);
         }
     }
 
@@ -244,12 +249,12 @@ impl Reloads {
         }
     }
 
-    /// The doors of a prepared configuration are in place. Ports are released only if no newer one is being prepared: it may guard them.
-    pub(crate) fn in_place(&mut self, release: Release) {
-        if self.is_pending() {
-            self.release_timer.note_change();
-        } else {
-            self.release_timer.done(release, Instant::now());
+    /// The doors of a configuration that was read so are in place.
+    pub(crate) fn in_place(&mut self, config: &Config, read: ReadAs, release: Release) {
+        let is_same = self.doors == config.doors;
+        self.release_timer.in_place(read, release, is_same, Instant::now());
+        if !is_same {
+            self.doors.clone_from(&config.doors);
         }
     }
 
@@ -268,7 +273,7 @@ impl Reloads {
 
     fn begin(&mut self) {
         let now = Instant::now();
-        let is_asked = self.release_timer.begin();
+        let read = self.release_timer.begin();
         self.pace.begin(now);
         self.begun += 1;
         self.under_way.iter().for_each(|older| older.preparation.overtake());
@@ -277,7 +282,7 @@ impl Reloads {
         let preparation = self.origin.prepare(ticket, self.under_way.len() >= MOST_STUCK);
         let tell_at = now + SLOW;
         let preparing =
-            Preparing { ticket, began: now, preparation: Arc::clone(&preparation), tell_at, is_asked };
+            Preparing { ticket, began: now, preparation: Arc::clone(&preparation), tell_at, read };
         self.under_way.push(preparing);
         if self.in_force.is_some() {
             self.status.reloading();
@@ -302,7 +307,7 @@ impl Reloads {
             self.observer.report(&Report::new(What::NoThread { error: error.to_string().into() }));
             self.under_way.pop();
             self.pace.end();
-            self.pace.note_change(now + SLOW);
+            self.pace.note_change(FileOwner::Host, now + SLOW);
         }
     }
 

@@ -19,7 +19,7 @@ use postern_text::panic::PastPanic;
 use rustix::fs::{AtFlags, CWD, StatxFlags, makedev, statx};
 
 use crate::pace::Pace;
-pub(crate) use noticed::Noticed;
+pub(crate) use noticed::{FileOwner, Noticed, OWNERS};
 use trail::Trails;
 pub(crate) use user_folders::{UserFolders, WATCHED};
 
@@ -46,36 +46,47 @@ struct WatchedFolders {
 /// What a configuration was read from, as it names it.
 #[derive(Clone, Debug, Default)]
 struct Paths {
-    /// The folders of rules, one for each tenant.
-    rules_dirs: Vec<PathBuf>,
-    files: Vec<PathBuf>,
+    /// The folder of the host's rules.
+    host_dir: Option<PathBuf>,
+    /// Rule files and modules of the host.
+    host_files: Vec<PathBuf>,
+    /// The folders of rules of the other tenants.
+    tenant_dirs: Vec<PathBuf>,
+    /// Rule files and modules that are in none of these or of the next.
+    tenant_files: Vec<PathBuf>,
     /// Of tenants with users of their own: only the way there is watched here, and what is in them by [`UserFolders`].
     user_dirs: Vec<PathBuf>,
 }
 
 impl Paths {
     fn of(config: &Config, reading: &ConfigReading) -> Self {
-        let mut paths = Self::default();
-        paths.rules_dirs.push(config.rules_dir.clone());
+        let mut paths = Self { host_dir: Some(config.rules_dir.clone()), ..Self::default() };
         for tenant in &config.tenants {
             let dir = tenant.rules_dir.clone();
             if tenant.user.is_none() {
-                paths.rules_dirs.push(dir);
+                paths.tenant_dirs.push(dir);
             } else if !matches!(config.trust.open_others_folder(&dir), Err(OpenError::Distrust(_))) {
                 paths.user_dirs.push(dir);
             }
             // Else the way to it may be its user's, who could have it lead anywhere.
         }
+        let is_in = |file: &Path, dir: &Path| file.parent().is_some_and(|parent| parent == dir);
         let is_of_user = |file: &Path| {
-            let is_in = |dir: &Path| config.tenants.iter().any(|of| of.user.is_some() && of.rules_dir == dir);
-            file.parent().is_some_and(is_in)
+            config.tenants.iter().any(|tenant| tenant.user.is_some() && is_in(file, &tenant.rules_dir))
         };
         for rule in &config.rules {
-            if config.tenant(&rule.id.tenant).is_none_or(|tenant| tenant.user.is_none()) {
-                paths.files.extend(config.module_files(rule));
-            }
+            let files = match config.tenant(&rule.id.tenant) {
+                None => &mut paths.host_files,
+                Some(tenant) if tenant.user.is_none() => &mut paths.tenant_files,
+                Some(_) => continue,
+            };
+            files.extend(config.module_files(rule));
         }
-        paths.files.extend(reading.files.iter().filter(|file| !is_of_user(file)).cloned());
+        for file in reading.files.iter().filter(|file| !is_of_user(file)) {
+            let is_host = is_in(file, &config.rules_dir);
+            let files = if is_host { &mut paths.host_files } else { &mut paths.tenant_files };
+            files.push(file.clone());
+        }
         paths
     }
 }
@@ -94,8 +105,12 @@ struct Identity {
 struct OfInterest {
     /// Files, and folders and links on the way to them.
     names: HashSet<PathBuf>,
+    /// Those of them that the host's files have been found under.
+    host_names: HashSet<PathBuf>,
     /// The folders of rules.
     rules_dirs: HashSet<PathBuf>,
+    /// The host's.
+    host_dir: Option<PathBuf>,
 }
 
 impl FileWatch {
@@ -114,13 +129,12 @@ impl FileWatch {
                 }
                 let Ok(event) = event else { return };
                 let of_interest = lock(&of_interest);
-                if !event.paths.iter().any(|path| of_interest.includes(path)) {
-                    return;
-                }
+                let owners = event.paths.iter().filter_map(|path| of_interest.owner(path));
+                let Some(owner) = owners.min() else { return };
                 if is_change(&event.kind) {
-                    noticed.note_change(&event.paths);
+                    noticed.note_change(owner, &event.paths);
                 } else if is_writing(&event.kind) {
-                    noticed.note_writing(event.paths);
+                    noticed.note_writing(owner, event.paths);
                 }
             }
         });
@@ -141,22 +155,11 @@ impl FileWatch {
     /// Watches, besides what is watched, the file and the folders of rules that are about to be read, as far as they are known before: reading
     /// may hang, and then the operator may take away what hangs.
     pub(crate) fn precede(&self, file: &Path, activity: &Activity) {
-        let mut rules_dirs = lock(&self.watched).paths.rules_dirs.clone();
-        if rules_dirs.is_empty() {
-            rules_dirs.push(file.with_file_name("rules"));
-        }
-        let mut trails = Trails::default();
-        let mut follow = |path: &Path| activity.read(path, || Ok(trails.follow(path))).ok().flatten();
-        follow(file);
-        let rules_dirs: HashSet<_> = rules_dirs.iter().filter_map(|dir| follow(dir)).collect();
-        let Trails { names, mut dirs, .. } = trails;
-        dirs.extend(rules_dirs.iter().cloned());
-        let dirs = identified(dirs);
-        {
-            let mut of_interest = lock(&self.of_interest);
-            of_interest.names.extend(names);
-            of_interest.rules_dirs.extend(rules_dirs);
-        }
+        let Paths { host_dir, tenant_dirs, .. } = lock(&self.watched).paths.clone();
+        let host_dir = host_dir.unwrap_or_else(|| file.with_file_name("rules"));
+        let paths = Paths { host_dir: Some(host_dir), tenant_dirs, ..Paths::default() };
+        let (found, dirs) = OfInterest::of(file, &paths, activity);
+        lock(&self.of_interest).extend(found);
         lock(&self.watched).add(dirs, &self.noticed);
     }
 
@@ -172,24 +175,12 @@ impl FileWatch {
             None => lock(&self.watched).paths.clone(),
         };
         // Outside the lock: a disk may hang.
-        let mut trails = Trails::default();
-        let mut follow = |path: &Path| activity.read(path, || Ok(trails.follow(path))).ok().flatten();
-        follow(file);
-        let rules_dirs: HashSet<_> = paths.rules_dirs.iter().filter_map(|dir| follow(dir)).collect();
-        for path in &paths.files {
-            follow(path);
-        }
-        for dir in &paths.user_dirs {
-            follow(dir);
-        }
-        let Trails { names, mut dirs, .. } = trails;
-        dirs.extend(rules_dirs.iter().cloned());
-        let dirs = identified(dirs);
+        let (of_interest, dirs) = OfInterest::of(file, &paths, activity);
         if activity.is_overtaken() {
             // A newer configuration is watched already.
             return false;
         }
-        *lock(&self.of_interest) = OfInterest { names, rules_dirs };
+        *lock(&self.of_interest) = of_interest;
         let mut watched = lock(&self.watched);
         watched.paths = paths;
         watched.keep_only(&dirs);
@@ -252,13 +243,46 @@ impl Identity {
 }
 
 impl OfInterest {
-    fn includes(&self, path: &Path) -> bool {
-        let is_rule = || {
-            let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
-            let is_in = path.parent().is_some_and(|parent| self.rules_dirs.contains(parent));
-            is_in && !name.starts_with(b".") && path.extension().is_some_and(|e| e == "toml")
-        };
-        self.names.contains(path) || is_rule()
+    /// What is found at these paths, and the folders that are to be watched for it.
+    fn of(file: &Path, paths: &Paths, activity: &Activity) -> (Self, Vec<(PathBuf, Option<Identity>)>) {
+        let mut trails = Trails::default();
+        let follow =
+            |trails: &mut Trails, path: &Path| activity.read(path, || Ok(trails.follow(path))).ok().flatten();
+        let Paths { host_dir, host_files, tenant_dirs, tenant_files, user_dirs } = paths;
+        follow(&mut trails, file);
+        let host_dir = host_dir.as_ref().and_then(|dir| follow(&mut trails, dir));
+        for path in host_files {
+            follow(&mut trails, path);
+        }
+        let host_names = trails.names.clone();
+        let mut rules_dirs: HashSet<_> =
+            tenant_dirs.iter().filter_map(|dir| follow(&mut trails, dir)).collect();
+        rules_dirs.extend(host_dir.clone());
+        for path in tenant_files.iter().chain(user_dirs) {
+            follow(&mut trails, path);
+        }
+        let Trails { names, mut dirs, .. } = trails;
+        dirs.extend(rules_dirs.iter().cloned());
+        (Self { names, host_names, rules_dirs, host_dir }, identified(dirs))
+    }
+
+    /// These matter as well.
+    fn extend(&mut self, Self { names, host_names, rules_dirs, host_dir }: Self) {
+        self.names.extend(names);
+        self.host_names.extend(host_names);
+        self.rules_dirs.extend(rules_dirs);
+        self.host_dir = host_dir.or_else(|| self.host_dir.take());
+    }
+
+    /// Whose the file at this path is, if it matters.
+    fn owner(&self, path: &Path) -> Option<FileOwner> {
+        let name = path.file_name().map(|name| name.as_encoded_bytes()).unwrap_or_default();
+        let is_rule = !name.starts_with(b".") && path.extension().is_some_and(|e| e == "toml");
+        let dir = path.parent().filter(|parent| is_rule && self.rules_dirs.contains(*parent));
+        if self.host_names.contains(path) || dir.is_some_and(|dir| self.host_dir.as_deref() == Some(dir)) {
+            return Some(FileOwner::Host);
+        }
+        (dir.is_some() || self.names.contains(path)).then_some(FileOwner::Tenant)
     }
 }
 

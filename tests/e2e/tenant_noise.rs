@@ -1,17 +1,19 @@
 //! A tenant whose user makes noise in its folder: that is next to nothing to the daemon, and nothing to anybody else.
 
-use std::fs::{self, Permissions};
+use std::fs::{self, File, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT6, PATIENCE, sleep_until};
+use postern_tests::{CLIENT6, PATIENCE, STRANGER4, eventually, sleep_until};
 use rustix::process::{Pid, Uid};
 use rustix::thread::set_thread_res_uid;
 
-use crate::tenant_user::{change_b, expect_open_within, lab, number, setup};
+use crate::tenant_user::{change_b, config, expect_open_within, lab, number, rule, setup};
+use crate::{A_WHILE, SOON};
 
 /// How long a storm is watched.
 const STORM: Duration = Duration::from_secs(8);
@@ -105,4 +107,27 @@ fn a_storm_of_renames_costs_little_and_holds_up_nobody() {
 fn a_storm_of_changes_of_its_folder_costs_little_and_holds_up_nobody() {
     // Which whoever watches the way to it is told as well.
     a_storm(|dir| fs::set_permissions(dir, Permissions::from_mode(0o755)).expect("its folder"));
+}
+
+#[test]
+fn what_a_tenant_touches_and_writes_keeps_no_port_guarded_that_the_host_gave_up() {
+    let Some(lab) = lab() else { return };
+    let _web = lab.tcp_service(81);
+    let with_door = |dir: &str| format!("{}[doors.old]\nguard = \"tcp/81\"\nfor = \"60s\"\n", config(dir));
+    let daemon = setup(&lab).config(&with_door("a")).start();
+    let touch = |dir: &Path| {
+        fs::write(dir.join("knock.toml"), rule("ssh", 7000)).expect("its file");
+        // And one that is written and not closed.
+        let mut file =
+            File::options().append(true).create(true).open(dir.join("open.wasm")).expect("its folder");
+        file.write_all(b"x").expect("its file");
+        std::mem::forget(file);
+    };
+    while_its_user(touch, &daemon.dir().join("a"), A_WHILE / 2, || {
+        assert!(lab.tcp(STRANGER4, 81, A_WHILE).is_silence());
+        daemon.write("postern.toml", config("a"));
+        eventually("a port that is guarded no more", || lab.tcp_connects(STRANGER4, 81, SOON).then_some(()));
+        change_b(&lab, &daemon, 7101, SOON);
+    });
+    daemon.stop();
 }

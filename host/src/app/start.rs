@@ -19,7 +19,7 @@ use crate::clock::Clock;
 use crate::doors::Doors;
 use crate::effects::{Effects, ledger};
 use crate::exit::Exit;
-use crate::guarding::{Attempt, ReleaseTimer, apply_when_free};
+use crate::guarding::{Attempt, ReadAs, ReleaseTimer, apply_when_free};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
 use crate::observe::{report_posture, report_refused_start, report_refused_tenant};
 use crate::one_time::OneTimeLines;
@@ -73,8 +73,8 @@ impl App {
             Arc::clone(&status),
         );
         let mut handed_over = Vec::new();
-        let prepared = match first(&mut reloads, &mut events, &mut signals, &mut handed_over).await {
-            Ok(prepared) => prepared,
+        let (prepared, read) = match first(&mut reloads, &mut events, &mut signals, &mut handed_over).await {
+            Ok(first) => first,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
         let Prepared { ticket, config, numbers, generation, refused: tenants, state, .. } = prepared;
@@ -114,7 +114,7 @@ impl App {
         // Ports that only an earlier configuration guarded are released when this one has not changed for a while.
         let release = ReleaseTimer::release(false);
         match apply_when_free(&mut signals.stop, &*observer, || doors.apply(&plan, release)).await {
-            Ok(Attempt::Done(_)) => reloads.in_place(release),
+            Ok(Attempt::Done(_)) => reloads.in_place(&config, read, release),
             Ok(Attempt::Stopped(signal)) => return Ok(Begun::stopped(doors, signal)),
             Err(error) if error.why == WhyNotInPlace::Mistakes => {
                 let mistakes = plan.mistakes(&facts.file, &config, error.mistakes);
@@ -215,21 +215,21 @@ impl Begun {
     }
 }
 
-/// The first configuration that could be prepared, whatever changes meanwhile; the signal if one stops the daemon. What is handed over meanwhile is
+/// The first configuration that could be prepared, and as what it was read, whatever changes meanwhile; the signal if one stops the daemon. What is handed over meanwhile is
 /// kept.
 async fn first(
     reloads: &mut Reloads,
     events: &mut UnboundedReceiver<MainLoopEvent>,
     signals: &mut Signals,
     handed_over: &mut Vec<MainLoopEvent>,
-) -> Result<Prepared, i32> {
+) -> Result<(Prepared, ReadAs), i32> {
     reloads.ask();
     loop {
         tokio::select! {
             Some(event) = events.recv() => match event {
                 MainLoopEvent::Prepared(prepared) => {
-                    if let Some((prepared, _)) = reloads.accept(*prepared) {
-                        return Ok(prepared);
+                    if let Some(first) = reloads.accept(*prepared) {
+                        return Ok(first);
                     }
                 }
                 // It is open, and comes once.

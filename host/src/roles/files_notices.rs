@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::reading_messages::FilesNotice;
 use crate::pace::Pace;
-use crate::watch::Noticed;
+use crate::watch::{Noticed, OWNERS};
 
 /// How often it is looked whether files are still being written.
 const LOOK: Duration = Duration::from_millis(500);
@@ -47,29 +47,32 @@ impl FilesNotices {
 
 /// Until the engine is gone.
 async fn forward(noticed: &Noticed, sender: &TalkSender) {
-    let mut told = None;
+    let mut told = Vec::new();
     let mut pace = TOLD;
     loop {
         let mut is_changed = tokio::select! {
             () = noticed.changed.notified() => true,
             () = noticed.written.notified() => false,
-            () = sleep(LOOK), if told.is_some() => false,
+            () = sleep(LOOK), if !told.is_empty() => false,
         };
         let now = Instant::now();
         if noticed.patience().is_some_and(|patience| patience <= now) {
             noticed.give_up(now);
             is_changed = true;
         }
-        let written_at = noticed.written_at();
+        let written_at: Vec<_> =
+            OWNERS.into_iter().filter_map(|owner| Some((owner, noticed.written_at(owner)?))).collect();
         if !is_changed && written_at == told {
             continue;
         }
-        told = written_at;
         let ago = |at| u64::try_from(now.saturating_duration_since(at).as_millis()).unwrap_or(u64::MAX);
-        if notify(sender, &FilesNotice { is_changed, written_ago: written_at.map(ago) }).is_err() {
+        let written_ago = written_at.iter().map(|(owner, at)| (*owner, ago(*at))).collect();
+        told = written_at;
+        let changed = is_changed.then(|| noticed.take_owner());
+        if notify(sender, &FilesNotice { changed, written_ago }).is_err() {
             // For the engine after this one.
-            if is_changed {
-                noticed.changed.notify_one();
+            if let Some(owner) = changed {
+                noticed.changed_of(owner);
             }
             return;
         }
@@ -83,6 +86,7 @@ mod tests {
     use postern_link::Talk;
 
     use super::*;
+    use crate::watch::FileOwner;
 
     #[test]
     fn what_one_engine_is_not_told_the_next_one_is() {
@@ -94,12 +98,12 @@ mod tests {
         let (gone, other) = sender();
         drop(other);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        noticed.replicate(true, None);
+        noticed.replicate(Some(FileOwner::Host), &[]);
         runtime.block_on(forward(&noticed, &gone));
         let (sender, other) = sender();
         let (_keep, mut notices) = other.split(None).unwrap();
         let _notices = FilesNotices::start(Arc::clone(&noticed), sender).unwrap();
         let first = notices.receive::<serde_json::Value>(100).unwrap().unwrap().0;
-        assert_eq!(first["Notice"]["is_changed"], true);
+        assert_eq!(first["Notice"]["changed"], "Host");
     }
 }

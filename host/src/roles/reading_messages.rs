@@ -9,6 +9,7 @@ use postern_sandbox::ModuleDigest;
 use serde::{Deserialize, Serialize};
 
 use crate::origin::{NumberedReading, OriginFacts};
+use crate::watch::FileOwner;
 
 /// Most bytes of a request.
 pub(super) const MOST_REQUEST: usize = 64 << 10;
@@ -123,10 +124,10 @@ pub(super) enum ModuleAnswer {
 }
 
 /// What the supervisor noticed about files.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct FilesNotice {
-    /// One is different now.
-    pub(super) is_changed: bool,
-    /// How long ago, in milliseconds, a file was last written to that is still being written; that of the oldest.
-    pub(super) written_ago: Option<u64>,
+    /// Whose file is different now, if one is; the host's, if others' are as well.
+    pub(super) changed: Option<FileOwner>,
+    /// How long ago, in milliseconds, a file was last written to that is still being written; that of the oldest of each owner.
+    pub(super) written_ago: Vec<(FileOwner, u64)>,
 }

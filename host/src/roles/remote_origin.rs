@@ -23,7 +23,7 @@ use super::reading_messages::{
 };
 use crate::origin::{NumberedReading, Origin, OriginFacts, Preparation, TellLines};
 use crate::state;
-use crate::watch::Noticed;
+use crate::watch::{Noticed, OWNERS};
 
 /// Most requests that wait at once. All that are made have a thread that waits, and there are fewer of these.
 const MOST_WAITING: usize = 256;
@@ -57,9 +57,12 @@ impl RemoteOrigin {
     pub(crate) fn start(talk: Talk, end: impl FnOnce() + Send + 'static) -> io::Result<Self> {
         let noticed = Arc::new(Noticed::default());
         let taken = Arc::clone(&noticed);
-        let notice = move |FilesNotice { is_changed, written_ago }| {
-            let ago = |ms| Instant::now().checked_sub(Duration::from_millis(ms)).unwrap_or_else(Instant::now);
-            taken.replicate(is_changed, written_ago.map(ago));
+        let notice = move |FilesNotice { changed, written_ago }| {
+            let now = Instant::now();
+            let at = |ms| now.checked_sub(Duration::from_millis(ms)).unwrap_or(now);
+            let written_at: Vec<_> =
+                written_ago.into_iter().take(OWNERS.len()).map(|(owner, ms)| (owner, at(ms))).collect();
+            taken.replicate(changed, &written_at);
         };
         let client = Client::start(talk.split(Some(PATIENCE))?, MOST_WAITING, MOST_ANSWER, notice, end)?;
         match client.call(&ReadingRequest::Facts) {

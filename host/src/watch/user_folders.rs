@@ -244,10 +244,10 @@ mod tests {
         timeout(SOON, noticed.changed.notified()).await.unwrap();
         file.write_all(b"half").unwrap();
         timeout(SOON, noticed.written.notified()).await.unwrap();
-        assert!(noticed.is_being_written());
+        assert!(noticed.patience().is_some() && !noticed.is_host_being_written());
         drop(file);
         timeout(SOON, noticed.changed.notified()).await.unwrap();
-        assert!(!noticed.is_being_written());
+        assert!(noticed.patience().is_none());
     }
 
     #[test]
