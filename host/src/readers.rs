@@ -5,33 +5,30 @@
 //! the tenant's user has; and what a reader says is held for what the tenant says.
 
 mod again;
+mod allowance;
 mod places;
 mod reader_messages;
 mod reader_process;
 mod reader_role;
+mod tenant_readings;
 
 pub(crate) use reader_role::run as run_reader;
+pub(crate) use tenant_readings::TenantReadings;
 
 use std::collections::{HashMap, HashSet};
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
 
-use postern_config::{Config, FolderBounds, RuleText, TenantFiles, TenantFolder, Unread};
-use postern_confine::Account;
+use postern_config::{Config, TenantFolder, Unread};
 use postern_core::{Observer, Report, What};
-use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::role::OwnProgram;
 use crate::watch::{Noticed, UserFolders};
 use again::Again;
-use places::{Place, Places, SLOW_FOR};
-use reader_messages::{ReaderJob, ReaderStart};
-use reader_process::{ModuleCopy, ReaderProcess};
+use places::{Places, SLOW_FOR};
 
 /// Has files read by processes of their owners.
 pub(crate) struct Readers {
@@ -93,100 +90,18 @@ impl Readers {
         self.missing.get().map(Vec::as_slice)
     }
 
-    /// A reader at work in a folder, which may take until its time is over. It is one of few.
-    fn start(
-        &self,
-        folder: &TenantFolder,
-        job: ReaderJob,
-        beside: Option<BorrowedFd<'_>>,
-    ) -> Result<ReaderProcess, Unread> {
-        let user = &folder.user;
-        let account = account_of(folder)?;
-        let place = Place::take(&self.places, user.uid, Instant::now())?;
-        let start = ReaderStart {
-            path: folder.path.clone(),
-            user: user.name.to_string(),
-            account: (account.uid, account.gid),
-            trust: folder.trust,
-            job,
-        };
-        let program = self.program.as_ref().map_err(not_started)?;
-        let mut process = ReaderProcess::start(program, place, &start, folder.dir.as_fd(), beside)
-            .map_err(|error| not_started(&error))?;
-        let missing = process.confined()?;
+    fn note_missing(&self, missing: Vec<String>) {
         if self.missing.set(missing).is_ok() {
             for missing in self.missing_barriers().into_iter().flatten() {
                 let (role, detail) = ("reader".into(), missing.as_str().into());
                 self.observer.report(&Report::new(What::BarrierMissing { role, detail }));
             }
         }
-        Ok(process)
-    }
-}
-
-impl Readers {
-    fn read_rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
-        let inotify = self.folders.get().map(|folders| folders.descriptor(&folder.path, folder.inode));
-        let inotify = inotify.transpose().unwrap_or_else(|error| {
-            self.report_not_watched(folder, &error.to_string());
-            None
-        });
-        let beside = inotify.as_ref().map(|inotify| inotify.as_fd());
-        let mut process = self.start(folder, ReaderJob::Rules(bounds), beside)?;
-        let count = process.count(bounds, |why| self.report_not_watched(folder, why))?;
-        let mut left = bounds.bytes;
-        let mut texts = Vec::with_capacity(count);
-        for _ in 0..count {
-            let name = process.name()?;
-            let text = process.text(&mut left)?;
-            texts.push(RuleText { name, text });
-        }
-        process.done();
-        Ok(texts)
-    }
-
-    fn read_module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread> {
-        let copy = ModuleCopy::new().map_err(|error| not_started(&error))?;
-        let job = ReaderJob::Module { name: name.to_owned(), most };
-        let mut process = self.start(folder, job, Some(copy.as_fd()))?;
-        let length = process.module_length()?;
-        process.done();
-        copy.sealed(length?, most)
-    }
-
-    fn read_names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
-        let mut process = self.start(folder, ReaderJob::Names(bounds), None)?;
-        let count = process.count(bounds, |_| {})?;
-        let names = (0..count).map(|_| process.name()).collect::<Result<_, _>>()?;
-        process.done();
-        Ok(names)
     }
 
     fn report_not_watched(&self, folder: &TenantFolder, error: &str) {
         let (folder, error) = (Some(folder.path.clone().into()), error.into());
         self.observer.report(&Report::new(What::NotWatched { folder, error }));
-    }
-
-    /// Has what was not read for want of time read again later.
-    fn or_again<T>(&self, folder: &TenantFolder, read: Result<T, Unread>) -> Result<T, Unread> {
-        if read.is_err() && self.places.is_slow(folder.user.uid) {
-            self.again.ask();
-        }
-        read
-    }
-}
-
-impl TenantFiles for Readers {
-    fn rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread> {
-        self.or_again(folder, self.read_rules(folder, bounds))
-    }
-
-    fn module(&self, folder: &TenantFolder, name: &OsStr, most: u64) -> Result<Vec<u8>, Unread> {
-        self.or_again(folder, self.read_module(folder, name, most))
-    }
-
-    fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
-        self.read_names(folder, bounds)
     }
 }
 
@@ -196,24 +111,8 @@ impl fmt::Debug for Readers {
     }
 }
 
-/// The account that a reader in this folder becomes.
-fn account_of(folder: &TenantFolder) -> Result<Account, Unread> {
-    let (user, own) = (&folder.user, Account::own());
-    if user.uid == own.uid {
-        return Ok(own);
-    }
-    let needed = CapabilitySet::SETUID | CapabilitySet::SETGID;
-    if capabilities(None).is_ok_and(|held| held.effective.contains(needed)) {
-        return Ok(Account { uid: user.uid, gid: user.gid });
-    }
-    let (name, own) = (&user.name, own.uid);
-    Err(Unread::new(
-        &format!("is not read as `{name}`: posternd is user {own} and cannot become another"),
-        &format!(
-            "run it as `{name}`, or as root with CAP_SETUID and CAP_SETGID, or leave the tenant's user out"
-        ),
-    ))
-}
+/// What to do about files that were not read in time.
+const SEE_TO: &str = "see to the disk that it is on, and to who may stop processes of its user";
 
 fn not_started(error: &io::Error) -> Unread {
     Unread::new(

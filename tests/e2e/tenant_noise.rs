@@ -4,16 +4,17 @@ use std::fs::{self, File, Permissions};
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use postern_tests::{CLIENT6, PATIENCE, STRANGER4, eventually, sleep_until};
-use rustix::process::{Pid, Uid};
+use rustix::process::{Pid, Signal, Uid, kill_process};
 use rustix::thread::set_thread_res_uid;
 
-use crate::tenant_user::{change_b, config, expect_open_within, lab, number, rule, setup};
-use crate::{A_WHILE, SOON};
+use crate::tenant_user::{change_b, config, expect_open_within, give, lab, number, rule, setup};
+use crate::{A_WHILE, LATENESS, SOON};
 
 /// How long a storm is watched.
 const STORM: Duration = Duration::from_secs(8);
@@ -129,5 +130,71 @@ fn what_a_tenant_touches_and_writes_keeps_no_port_guarded_that_the_host_gave_up(
         eventually("a port that is guarded no more", || lab.tcp_connects(STRANGER4, 81, SOON).then_some(()));
         change_b(&lab, &daemon, 7101, SOON);
     });
+    daemon.stop();
+}
+
+/// The readers of the daemon with this number that have become this user.
+fn readers_of(daemon: &str, uid: u32) -> Vec<Pid> {
+    let processes = fs::read_dir("/proc").expect("procfs is there").flatten();
+    let is_reader = |pid: &Pid| {
+        let folder = format!("/proc/{}", pid.as_raw_nonzero());
+        let arguments = fs::read_to_string(format!("{folder}/cmdline")).unwrap_or_default();
+        let status = fs::read_to_string(format!("{folder}/status")).unwrap_or_default();
+        let is = |start: &str| status.lines().any(|line| format!("{line}\t").starts_with(start));
+        arguments.ends_with("role\0reader\0")
+            && is(&format!("PPid:\t{daemon}\t"))
+            && is(&format!("Uid:\t{uid}\t{uid}\t"))
+    };
+    let pids = processes.filter_map(|entry| Pid::from_raw(entry.file_name().to_str()?.parse().ok()?));
+    pids.filter(is_reader).collect()
+}
+
+#[test]
+fn who_stops_its_readers_delays_others_for_two_seconds_and_then_for_less_and_less() {
+    let Some(lab) = lab() else { return };
+    let mut setup = setup(&lab);
+    // So that its readers are at work for long enough to be caught.
+    let long = format!("{}# {}\n", rule("ssh", 7000), "x".repeat(100_000));
+    for n in 0..8 {
+        let name = format!("a/long-{n}.toml");
+        setup = setup.file(&name, &long);
+        give(&setup.dir().join(name), "daemon");
+    }
+    let daemon = setup.start();
+    expect_open_within(PATIENCE, &lab, &daemon, CLIENT6, 7100, "b");
+    let id = daemon.id().to_string();
+    let uid = number("daemon");
+    let seen = Mutex::new((None, 0));
+    // Each second one: a success is no reason to wait for long again.
+    let stop = |_: &Path| {
+        for reader in readers_of(&id, uid) {
+            let (last, count) = &mut *seen.lock().expect("nobody panics");
+            if *last != Some(reader) {
+                (*last, *count) = (Some(reader), *count + 1);
+            }
+            if *count % 2 == 1 {
+                // It may have ended.
+                let _ = kill_process(reader, Signal::STOP);
+            }
+        }
+    };
+    let mark = daemon.log().mark();
+    while_its_user(stop, &daemon.dir().join("a"), Duration::ZERO, || {
+        let mut first = 7101;
+        for _ in 0..6 {
+            for most in [2000, 250] {
+                // Of the first the daemon knows nothing yet.
+                let most = if first < 7105 { 2000 } else { most };
+                change_b(&lab, &daemon, first, Duration::from_millis(most) + LATENESS);
+                first += 1;
+            }
+        }
+    });
+    let mistakes = daemon.log().entries().split_off(mark).into_iter().filter(|entry| {
+        entry.event() == "mistake"
+            && entry.text("tenant") == "a"
+            && entry.text("detail").contains("takes too long")
+    });
+    assert!(mistakes.count() >= 3, "no reader was stopped");
     daemon.stop();
 }

@@ -22,8 +22,8 @@ use crate::{A_WHILE, SOON, STEPS, posternd};
 const USERS: [(&str, &str); 2] = [("a", "daemon"), ("b", "bin")];
 const GARBAGE: &str = "module = sequence";
 /// How long one that reads for a tenant may take, and the one after it; with what a busy machine adds.
-const TOO_LONG: Duration = Duration::from_secs(8);
-const TOO_LONG_AGAIN: Duration = Duration::from_secs(4);
+const TOO_LONG: Duration = Duration::from_secs(5);
+const TOO_LONG_AGAIN: Duration = Duration::from_secs(3);
 
 /// Two tenants with a door and a user each; the folder of `a` is this one.
 pub(crate) fn config(dir_of_a: &str) -> String {

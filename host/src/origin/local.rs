@@ -17,7 +17,7 @@ use super::{NumberedReading, Origin, OriginFacts, Preparation, TellLines, mistak
 use crate::advice::advice;
 use crate::grant_files::GrantFiles;
 use crate::module_code::CodeProvider;
-use crate::readers::Readers;
+use crate::readers::{Readers, TenantReadings};
 use crate::state;
 use crate::watch::{FileWatch, Noticed};
 
@@ -34,7 +34,7 @@ pub(crate) struct LocalOrigin {
 struct Shared {
     source: Arc<dyn ConfigSource>,
     /// Reads the files of tenants with users of their own.
-    readers: Readers,
+    readers: Arc<Readers>,
     presence: Presence,
     /// Given before anything is loaded.
     code: OnceLock<Arc<dyn CodeProvider>>,
@@ -52,6 +52,8 @@ struct Shared {
 pub(crate) struct LocalPreparation {
     shared: Arc<Shared>,
     activity: Activity,
+    /// Reads the files of tenants with users of their own.
+    files: TenantReadings,
     /// Those that had begun when this one did.
     older: Vec<Weak<LocalPreparation>>,
 }
@@ -85,7 +87,7 @@ impl LocalOrigin {
         let readers = {
             let noticed = Arc::clone(&noticed);
             // Nothing changes when a disk answers again.
-            Readers::new(Arc::clone(&observer), move || noticed.changed.notify_one())
+            Arc::new(Readers::new(Arc::clone(&observer), move || noticed.changed.notify_one()))
         };
         let presence = Presence::default();
         let grants = OnceLock::new();
@@ -145,8 +147,9 @@ impl LocalOrigin {
         under_way.retain(|preparation| preparation.strong_count() > 0);
         let avoided = if avoids { read_by(&under_way) } else { Vec::new() };
         let (shared, activity) = (Arc::clone(&self.shared), Activity::avoiding(avoided));
+        let files = TenantReadings::new(Arc::clone(&shared.readers));
         let older = under_way.clone();
-        let preparation = Arc::new(LocalPreparation { shared, activity, older });
+        let preparation = Arc::new(LocalPreparation { shared, activity, files, older });
         under_way.push(Arc::downgrade(&preparation));
         preparation
     }
@@ -158,7 +161,7 @@ impl LocalOrigin {
 
     /// Which of these files of rules are not there any more. May never return.
     pub(crate) fn gone_of(&self, files: &[PathBuf]) -> Vec<bool> {
-        self.shared.presence.gone(files, &self.shared.readers)
+        self.shared.presence.gone(files, &TenantReadings::new(Arc::clone(&self.shared.readers)))
     }
 
     /// How many preparations read a file at this moment, or hang there.
@@ -231,12 +234,12 @@ impl Shared {
 impl LocalPreparation {
     /// Reads the configuration as it is now; what it reads is watched from before it is read. May never return.
     pub(crate) fn read_files(&self) -> ConfigReading {
-        let Self { shared, activity, .. } = self;
+        let Self { shared, activity, files, .. } = self;
         let Shared { source, readers, observer, watch, .. } = &**shared;
         let watch = watch.get().and_then(Option::as_ref);
         let watch = watch.and_then(|watch| Some((watch, source.watched()?)));
         self.precede();
-        let mut reading = source.read(readers, activity, &**observer);
+        let mut reading = source.read(files, activity, &**observer);
         if let Some((watch, file)) = watch {
             for _ in 1..READINGS {
                 // Even with mistakes: a module that is not there yet is a mistake until it is.
@@ -244,7 +247,7 @@ impl LocalPreparation {
                     break;
                 }
                 // It may have changed before it was watched.
-                reading = source.read(readers, activity, &**observer);
+                reading = source.read(files, activity, &**observer);
             }
         }
         self.outdate_older();
@@ -312,7 +315,7 @@ impl Preparation for LocalPreparation {
 
     fn code<'a>(&'a self, config: &'a Config) -> Box<dyn CodeSource + 'a> {
         let code = self.shared.code.get().expect("what is loaded is loaded after the start");
-        code.code_of(config, &self.shared.readers, &self.activity)
+        code.code_of(config, &self.files, &self.activity)
     }
 
     fn open_journal(&self, config: &Config) -> state::Opened {

@@ -1,4 +1,4 @@
-//! Places: how many readers there are at once, of each user and of all, and how long the next of a user may take.
+//! Places: how many readers there are at once, of each user and of all, and how long those of a user may take.
 //!
 //! A process that waits for a disk that hangs cannot always be killed. It counts against its user alone until it is gone, so that users whose
 //! disks answer are never without a place for it.
@@ -10,19 +10,20 @@ use std::time::{Duration, Instant};
 use postern_config::Unread;
 use postern_text::panic::PastPanic;
 
-/// Readers at work at once, and of one user.
-const MOST: usize = 16;
-const MOST_OF_USER: usize = 4;
+/// Readers at work at once, and of one user: those of several preparations, of which each reads with one at a time but for large modules.
+const MOST: usize = 32;
+const MOST_OF_USER: usize = 2;
 /// Of one user, those that were killed and are still there.
 const MOST_STUCK: usize = 2;
-/// How long a reader may take: thousands of files on a busy machine, many times over.
-const WALL: Duration = Duration::from_secs(5);
-/// How long if one of the same user took longer than that a moment ago: each reload waits for it, with what others changed. Half as long after
-/// the next that does, and so on; so however many files hang, together they take little longer than the first.
-const WALL_AFTER_SLOW: Duration = Duration::from_secs(2);
-const LEAST_WALL: Duration = Duration::from_millis(250);
-/// How long such a moment is, and after how long what was not read in time is read again.
+/// How long all readers of a user together may take in one preparation, which waits for them with what others changed: hundreds of files on a busy
+/// machine, many times over. Half as long for one whose readers took longer than that, half as long again after the next time, and so on.
+pub(super) const WALL: Duration = Duration::from_secs(2);
+pub(super) const LEAST_WALL: Duration = Duration::from_millis(250);
+const MOST_HALVED: u32 = 3;
+/// After how long one step of that is forgiven, if nothing took too long in between and so many readers were in time; one success may be had for
+/// the asking. And after how long what was not read in time is read again.
 pub(super) const SLOW_FOR: Duration = Duration::from_secs(60);
+const IN_TIME: u32 = 3;
 
 /// Who reads at this moment.
 #[derive(Debug, Default)]
@@ -41,8 +42,18 @@ struct State {
 struct OfUser {
     reading: usize,
     stuck: usize,
-    /// When one of it last took too long, and how many did, if none after them did not.
-    slow: Option<(Instant, u32)>,
+    slowness: Option<Slowness>,
+}
+
+/// How a user is held whose readers took too long.
+#[derive(Clone, Copy, Debug)]
+struct Slowness {
+    /// How often its time is halved.
+    halved: u32,
+    /// When that changed last.
+    since: Instant,
+    /// Readers that were in time since then.
+    in_time: u32,
 }
 
 /// The right to read, until it is dropped.
@@ -56,11 +67,9 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Waits for one, as long as the reader itself might take.
-    pub(super) fn take(places: &Arc<Places>, uid: u32, now: Instant) -> Result<Self, Unread> {
+    /// Waits for one until then, when its reader must be done as well.
+    pub(super) fn take(places: &Arc<Places>, uid: u32, deadline: Instant) -> Result<Self, Unread> {
         let mut state = places.lock();
-        let wall = state.user(uid).wall(now);
-        let until = now + wall;
         loop {
             let is_free = state.reading < MOST;
             let of_user = state.user(uid);
@@ -72,12 +81,10 @@ impl Place {
             if is_free && of_user.reading < MOST_OF_USER {
                 of_user.reading += 1;
                 state.reading += 1;
-                // What it waited for is not its own time.
-                let deadline = Instant::now().max(now) + wall;
                 return Ok(Self { places: Arc::clone(places), uid, is_stuck: false, deadline });
             }
-            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
-            else {
+            let now = Instant::now();
+            let Some(left) = deadline.checked_duration_since(now).filter(|left| !left.is_zero()) else {
                 state.user(uid).note_slow(now);
                 let what = "is not read: other files are being read, and take too long";
                 return Err(Unread::new(what, "see to the disks that tenants' files are on"));
@@ -92,8 +99,8 @@ impl Place {
     }
 
     /// The reader came to an end by itself.
-    pub(super) fn was_in_time(&self) {
-        self.places.lock().user(self.uid).slow = None;
+    pub(super) fn was_in_time(&self, now: Instant) {
+        self.places.lock().user(self.uid).note_in_time(now);
     }
 
     /// The process was killed and is still there.
@@ -118,7 +125,7 @@ impl Drop for Place {
         } else {
             of_user.reading -= 1;
         }
-        if (of_user.reading, of_user.stuck, of_user.slow) == (0, 0, None) {
+        if (of_user.reading, of_user.stuck) == (0, 0) && of_user.slowness.is_none() {
             state.users.remove(&self.uid);
         }
         self.places.freed.notify_all();
@@ -126,9 +133,14 @@ impl Drop for Place {
 }
 
 impl Places {
-    /// Whether a reader of this user took too long, or found no place, and none has been in time since.
+    /// How long the readers of this user may take in a preparation that begins to read its files.
+    pub(super) fn wall(&self, uid: u32) -> Duration {
+        self.lock().users.get(&uid).map_or(WALL, OfUser::wall)
+    }
+
+    /// Whether a reader of this user took too long, or found no place, and that is not forgiven.
     pub(super) fn is_slow(&self, uid: u32) -> bool {
-        self.lock().users.get(&uid).is_some_and(|of_user| of_user.slow.is_some() || of_user.stuck > 0)
+        self.lock().users.get(&uid).is_some_and(|of_user| of_user.slowness.is_some() || of_user.stuck > 0)
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -143,19 +155,23 @@ impl State {
 }
 
 impl OfUser {
-    fn wall(&self, now: Instant) -> Duration {
-        match self.slow {
-            Some((last, times)) if now.saturating_duration_since(last) < SLOW_FOR => {
-                let halved = 2_u32.saturating_pow(times.saturating_sub(1));
-                (WALL_AFTER_SLOW / halved).max(LEAST_WALL)
-            }
-            _ => WALL,
-        }
+    fn wall(&self) -> Duration {
+        let halved = self.slowness.map_or(0, |slowness| slowness.halved);
+        (WALL / 2_u32.pow(halved)).max(LEAST_WALL)
     }
 
     fn note_slow(&mut self, now: Instant) {
-        let before = self.slow.filter(|(last, _)| now.saturating_duration_since(*last) < SLOW_FOR);
-        self.slow = Some((now, before.map_or(0, |(_, times)| times).saturating_add(1)));
+        let halved = self.slowness.map_or(0, |slowness| slowness.halved);
+        self.slowness = Some(Slowness { halved: (halved + 1).min(MOST_HALVED), since: now, in_time: 0 });
+    }
+
+    fn note_in_time(&mut self, now: Instant) {
+        let Some(slowness) = &mut self.slowness else { return };
+        slowness.in_time = slowness.in_time.saturating_add(1);
+        if slowness.in_time >= IN_TIME && now.saturating_duration_since(slowness.since) >= SLOW_FOR {
+            let halved = slowness.halved - 1;
+            self.slowness = (halved > 0).then_some(Slowness { halved, since: now, in_time: 0 });
+        }
     }
 }
 
@@ -169,7 +185,7 @@ mod tests {
     const B: u32 = 1002;
 
     fn take(places: &Arc<Places>, uid: u32) -> Result<Place, Unread> {
-        Place::take(places, uid, Instant::now())
+        Place::take(places, uid, Instant::now() + WALL)
     }
 
     #[test]
@@ -198,9 +214,8 @@ mod tests {
             .collect();
         assert_eq!(all.len(), MOST);
         // Its time is over before there is one.
-        let now = Instant::now();
-        let long_ago = now.checked_sub(WALL).unwrap();
-        assert!(Place::take(&places, A, long_ago).is_err());
+        assert!(Place::take(&places, A, Instant::now()).is_err());
+        assert!(places.is_slow(A));
         let waits = thread::spawn({
             let places = Arc::clone(&places);
             move || take(&places, A).is_ok()
@@ -210,29 +225,36 @@ mod tests {
     }
 
     #[test]
-    fn who_was_slow_has_less_time_until_it_is_not_slow_or_for_a_minute() {
+    fn who_was_slow_has_less_time_until_it_has_been_in_time_for_long() {
         let places: Arc<Places> = Arc::default();
-        let now = Instant::now();
-        let wall = |uid, now| places.lock().user(uid).wall(now);
-        let be_slow = |now| {
-            let place = take(&places, A).unwrap();
-            place.was_slow(now);
-        };
-        be_slow(now);
-        assert_eq!((wall(A, now), wall(B, now)), (WALL_AFTER_SLOW, WALL));
-        assert_eq!(wall(A, now + SLOW_FOR - Duration::from_millis(1)), WALL_AFTER_SLOW);
-        assert_eq!(wall(A, now + SLOW_FOR), WALL);
-        be_slow(now + SLOW_FOR);
-        assert_eq!(wall(A, now + SLOW_FOR), WALL_AFTER_SLOW);
-        let walls: Vec<_> = (0..40)
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let millis = |uid| places.wall(uid).as_millis();
+        let place = take(&places, A).unwrap();
+        let walls: Vec<_> = (0..5)
             .map(|_| {
-                be_slow(now + SLOW_FOR);
-                wall(A, now + SLOW_FOR)
+                place.was_slow(at(0));
+                millis(A)
             })
             .collect();
-        assert_eq!(walls[..3], [1000, 500, 250].map(Duration::from_millis));
-        assert!(walls[3..].iter().all(|wall| *wall == LEAST_WALL));
-        take(&places, A).unwrap().was_in_time();
-        assert_eq!(wall(A, now), WALL);
+        assert_eq!((walls, millis(B)), (vec![1000, 500, 250, 250, 250], 2000));
+        // Neither many successes in a short time nor few in a long one are enough.
+        (0..100).for_each(|_| place.was_in_time(at(59)));
+        assert_eq!(millis(A), 250);
+        place.was_in_time(at(60));
+        assert_eq!(millis(A), 500);
+        (0..IN_TIME - 1).for_each(|_| place.was_in_time(at(200)));
+        assert_eq!(millis(A), 500);
+        place.was_in_time(at(200));
+        assert_eq!(millis(A), 1000);
+        // One step at a time, and the next failure takes it back.
+        place.was_slow(at(201));
+        assert_eq!(millis(A), 500);
+        for minute in [5, 7] {
+            (0..IN_TIME).for_each(|_| place.was_in_time(at(60 * minute)));
+        }
+        assert!(!places.is_slow(A) && millis(A) == 2000);
+        drop(place);
+        assert!(places.lock().users.is_empty());
     }
 }

@@ -167,7 +167,7 @@ impl ReaderProcess {
 
     /// It has said all that it was to say.
     pub(super) fn done(&self) {
-        self.place.iter().for_each(Place::was_in_time);
+        self.place.iter().for_each(|place| place.was_in_time(Instant::now()));
     }
 
     fn receive(&mut self) -> Result<FromReader, Unread> {
@@ -182,7 +182,7 @@ impl ReaderProcess {
                     }
                     None => "reading it takes too long".to_owned(),
                 };
-                Err(Unread::new(&format!("is not read: {what}"), "see to the disk that it is on"))
+                Err(Unread::new(&format!("is not read: {what}"), super::SEE_TO))
             }
             Ok(None) => Err(self.death()),
             Err(_) => Err(nonsense()),
@@ -331,8 +331,7 @@ mod tests {
 
     /// A process that does nothing, and the other end of its link, for a test that says what it says.
     fn reader(time: Duration) -> (ReaderProcess, TalkSender) {
-        let mut place = Place::take(&Arc::default(), 1001, Instant::now()).unwrap();
-        place.deadline = Instant::now() + time;
+        let place = Place::take(&Arc::default(), 1001, Instant::now() + time).unwrap();
         let child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
         let (own, its) = Talk::pair().unwrap();
         let (process, _) = ReaderProcess::of(child, own, pipe().unwrap().0, place).unwrap();
