@@ -5,6 +5,7 @@
 //! the tenant's user has; and what a reader says is held for what the tenant says.
 
 mod again;
+mod ahead;
 mod allowance;
 mod places;
 mod reader_messages;

@@ -60,7 +60,9 @@ pub use rules_source::RulesSource;
 pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
 pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
-pub use tenant_files::{FolderBounds, NoFiles, OwnFiles, RuleText, TenantFiles, TenantFolder, Unread};
+pub use tenant_files::{
+    FileBeside, FolderBounds, NoFiles, OwnFiles, RuleText, TenantFiles, TenantFolder, Unread,
+};
 pub use tenant_source::TenantSource;
 pub use tenant_user::TenantUser;
 pub use trust::{Distrust, OpenError, Trust};

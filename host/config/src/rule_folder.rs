@@ -105,7 +105,7 @@ impl Folders<'_> {
         mistakes: &mut Vec<Mistake>,
     ) -> FolderReading {
         let Self { trust, activity, files } = *self;
-        let (tenant, dir) = (&tenant.id, &*tenant.rules_dir);
+        let (owner, dir) = (&tenant.id, &*tenant.rules_dir);
         let folder = match activity.read(dir, || TenantFolder::open(dir, user, trust)) {
             Ok(opened) => opened,
             Err(error) => return FolderReading::not_opened(dir, error, mistakes),
@@ -127,7 +127,7 @@ impl Folders<'_> {
             let file = dir.join(name);
             match text {
                 Ok(text) => {
-                    let (rule, found) = RuleFile::read(tenant, &file, &text, ceilings);
+                    let (rule, found) = RuleFile::read(owner, &file, &text, ceilings);
                     mistakes.extend(found);
                     // Here, since a module of the same path that another may read is loaded once for both.
                     let elsewhere = rule.as_ref().and_then(module_elsewhere);
@@ -137,6 +137,12 @@ impl Folders<'_> {
                 Err(unread) => mistakes.push(whole(&file, unread.to_string())),
             }
             read.files.push(file);
+        }
+        let beside = tenant.files_beside(&read.rules);
+        if let Ok(Err(unread)) = activity.read(dir, || Ok(files.beside(&folder, &beside))) {
+            // One thing is wrong, and that is the folder as a whole.
+            *mistakes = vec![whole(dir, unread.to_string())];
+            (read.files, read.rules) = (Vec::new(), Vec::new());
         }
         read
     }

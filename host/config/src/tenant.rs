@@ -3,6 +3,7 @@
 mod grant;
 mod limits;
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +13,12 @@ use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
 use crate::ceilings::Ceilings;
-use crate::module_signature::TrustedKey;
+use crate::module_signature::{MOST_SIGNATURE, TrustedKey, signature_file};
 use crate::name::{NAME_RULE, is_name};
 use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::RuleFile;
 use crate::table::{At, Table, ValuePlace};
+use crate::tenant_files::FileBeside;
 use crate::tenant_user::{self, TenantUser, UserKey};
 
 pub use grant::{GrantedInterfaces, TenantGrant};
@@ -66,6 +68,23 @@ impl Tenant {
     pub(crate) fn ceilings(&self, longest: Duration) -> Ceilings {
         let TenantCeilings { rules, instance, .. } = self.ceilings;
         Ceilings { longest, memory: self.limits.memory, rules, instance }
+    }
+
+    /// The files in its folder that are read for the modules of these rules, each once: the modules, and their signatures if they need any.
+    pub(crate) fn files_beside(&self, rules: &[RuleFile]) -> Vec<FileBeside> {
+        let mut seen = HashSet::new();
+        let modules = rules.iter().filter_map(|rule| match &rule.module {
+            ModuleSource::File(path) => Some(path),
+            ModuleSource::Stock(_) => None,
+        });
+        let modules = modules.filter(|path| path.parent() == Some(&*self.rules_dir) && seen.insert(*path));
+        let files = modules.flat_map(|path| {
+            let signature = self.trusted_keys.as_ref().map(|_| (signature_file(path), MOST_SIGNATURE));
+            [(path.clone(), self.ceilings.module)].into_iter().chain(signature)
+        });
+        let named =
+            files.filter_map(|(path, most)| Some(FileBeside { name: path.file_name()?.to_owned(), most }));
+        named.collect()
     }
 
     /// Whether its rules may run a module that was loaded because of the signature of `signer`, if because of any.

@@ -68,6 +68,17 @@ pub struct RuleText {
     pub text: Result<String, Unread>,
 }
 
+/// A file that rules need.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FileBeside {
+    /// Its name in the folder.
+    #[serde(with = "postern_core::os_text")]
+    pub name: OsString,
+    /// Most bytes of it.
+    pub most: u64,
+}
+
 /// Why something was not read: the rest of a sentence about it, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -88,6 +99,14 @@ pub trait TenantFiles: fmt::Debug + Send + Sync {
     /// # Errors
     /// If the folder cannot be read as a whole, or not in the time that there is for it.
     fn rules(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<Vec<RuleText>, Unread>;
+
+    /// After [`TenantFiles::rules`]: these files of the folder will be asked for next, so they may be read together, by whoever has read the rules.
+    ///
+    /// # Errors
+    /// If they cannot be read in the time that there is for it. What is wrong with a file is said when it is asked for.
+    fn beside(&self, _folder: &TenantFolder, _files: &[FileBeside]) -> Result<(), Unread> {
+        Ok(())
+    }
 
     /// The bytes of a file of this name in the folder.
     ///

@@ -283,6 +283,12 @@ impl LocalPreparation {
     /// Nobody waits any more for the modules that this one has.
     pub(crate) fn outdate(&self) {
         self.activity.outdate();
+        self.files.forget();
+    }
+
+    /// Its modules have been loaded.
+    pub(crate) fn settle(&self) {
+        self.files.forget();
     }
 
     /// What is wanted now is known.

@@ -3,20 +3,23 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use postern_config::{FolderBounds, Trust, Unread};
+use postern_config::{FileBeside, FolderBounds, Trust, Unread};
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a start: paths and names of files, each byte of which may be four characters.
 pub(super) const MOST_START: usize = 64 << 10;
 /// Most bytes of an answer: a rule file of the largest size, each byte of which may be six characters.
 pub(super) const MOST_ANSWER: usize = 7 << 20;
+/// Most files that are asked for at once, and most bytes of that: names of 255 bytes.
+pub(super) const MOST_BESIDE: usize = 48;
+pub(super) const MOST_ASKED: usize = 64 << 10;
 /// Most characters of each text about what is wrong, and of what is said of a barrier.
 pub(super) const MOST_TEXT: usize = 1000;
 /// Most barriers.
 pub(super) const MOST_BARRIERS: usize = 32;
 
-/// What is to be done, and as whom. Beside it stand the folder's descriptor and, for rules, an inotify descriptor that is to watch it if there is
-/// one; for a module, that of an empty file for its bytes.
+/// What is to be done, and as whom. Beside it stand the folder's descriptor, for rules and for a module that of an empty file for the bytes of
+/// modules, and for rules an inotify descriptor that is to watch the folder if there is one.
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ReaderStart {
@@ -35,8 +38,12 @@ pub(super) struct ReaderStart {
 #[derive(Debug, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) enum ReaderJob {
-    /// The rule files: their count, and each one's name and text.
-    Rules(FolderBounds),
+    /// The rule files: their count, and each one's name and text; and after that what is asked for by [`AskBeside`].
+    Rules {
+        bounds: FolderBounds,
+        /// Most bytes of all that is asked for.
+        beside: u64,
+    },
     /// Their count and names alone.
     Names(FolderBounds),
     /// The bytes of a module.
@@ -47,6 +54,21 @@ pub(super) enum ReaderJob {
         /// Most bytes of it.
         most: u64,
     },
+}
+
+/// These files of the folder as well. More may be asked for once they are answered.
+#[derive(Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskBeside {
+    pub(super) files: Vec<FileBeside>,
+}
+
+/// Where in the file for them the bytes of a module are.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CopiedTo {
+    pub(super) offset: u64,
+    pub(super) length: u64,
 }
 
 /// What a reader says.
@@ -65,6 +87,8 @@ pub(super) enum FromReader {
     Text(Result<String, Unread>),
     /// The module is in the file, and has so many bytes.
     Module(Result<u64, Unread>),
+    /// The next file that was asked for beside rules; none if it does not fit into what may be asked for.
+    Beside(Option<Result<CopiedTo, Unread>>),
     /// The folder is not read.
     Refused(Unread),
 }

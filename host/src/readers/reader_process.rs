@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, PipeReader, Read as _, Seek as _, pipe};
+use std::io::{self, PipeReader, Read as _, pipe};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postern_config::{FolderBounds, Unread};
+use postern_config::{FileBeside, FolderBounds, Unread};
 use postern_link::{Talk, TalkReceiver, TalkSender};
 use postern_text::clean;
 use rustix::fs::{MemfdFlags, OFlags, SealFlags, fcntl_add_seals, fcntl_setfl, memfd_create};
@@ -20,7 +21,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::is_plain;
 use super::places::Place;
-use super::reader_messages::{FromReader, MOST_ANSWER, MOST_BARRIERS, MOST_TEXT, ReaderStart};
+use super::reader_messages::{
+    AskBeside, CopiedTo, FromReader, MOST_ANSWER, MOST_BARRIERS, MOST_TEXT, ReaderStart,
+};
 use crate::role::{OwnProgram, Role};
 
 /// How long its start may wait in the link.
@@ -35,6 +38,7 @@ const LAST: Duration = Duration::from_millis(100);
 
 /// A reader at work. It is killed when this is dropped; one that cannot be killed is waited for elsewhere.
 pub(super) struct ReaderProcess {
+    sender: TalkSender,
     receiver: TalkReceiver,
     words: PipeReader,
     /// What it reads at this moment.
@@ -55,6 +59,10 @@ struct Alarm {
 /// A file for the bytes of a module that nobody else can change once they are taken.
 pub(super) struct ModuleCopy(File);
 
+/// The bytes of files that nobody can change any more.
+#[derive(Debug)]
+pub(super) struct SealedCopies(File);
+
 impl ReaderProcess {
     /// Starts one in a folder, with what its job needs beside that.
     ///
@@ -65,7 +73,7 @@ impl ReaderProcess {
         place: Place,
         start: &ReaderStart,
         folder: BorrowedFd<'_>,
-        beside: Option<BorrowedFd<'_>>,
+        beside: &[BorrowedFd<'_>],
     ) -> io::Result<Self> {
         let (mut command, link) = program.command(Role::Reader)?;
         let (words, its_words) = pipe()?;
@@ -76,7 +84,7 @@ impl ReaderProcess {
         // Ours would keep the link and the pipe open.
         drop(command);
         let (process, sender) = Self::of(child, link, words, place)?;
-        let descriptors: Vec<_> = [folder].into_iter().chain(beside).collect();
+        let descriptors: Vec<_> = [folder].into_iter().chain(beside.iter().copied()).collect();
         // If it died before it could read, that is found when it should answer.
         let _ = sender.send(start, &descriptors);
         Ok(process)
@@ -88,6 +96,7 @@ impl ReaderProcess {
         let deadline = place.deadline;
         let alarm = Alarm::off();
         let mut process = Self {
+            sender: sender.clone(),
             receiver,
             words,
             reads: None,
@@ -149,11 +158,10 @@ impl ReaderProcess {
         let FromReader::Text(text) = self.receive()? else { return Err(nonsense()) };
         self.reads = None;
         let text = text.map_err(bounded);
-        let (left, length) = match &text {
-            Ok(text) => (left, text.len()),
-            Err(Unread { what, remedy }) => (&mut self.left_to_refuse, what.len() + remedy.len()),
-        };
-        *left = left.checked_sub(length as u64).ok_or_else(nonsense)?;
+        match &text {
+            Ok(text) => *left = left.checked_sub(text.len() as u64).ok_or_else(nonsense)?,
+            Err(unread) => self.take_refusal(unread)?,
+        }
         Ok(text)
     }
 
@@ -163,6 +171,36 @@ impl ReaderProcess {
             FromReader::Module(length) => Ok(length.map_err(bounded)),
             _ => Err(nonsense()),
         }
+    }
+
+    /// Asks for these files beside the rules, of which there are not too many for one message: where each was copied to, or why not; none of those
+    /// that do not fit into what may be asked for.
+    pub(super) fn beside(
+        &mut self,
+        files: &[FileBeside],
+    ) -> Result<Vec<Option<Result<CopiedTo, Unread>>>, Unread> {
+        // It fits into the link. If it died before it could read, that is found when it should answer.
+        let _ = self.sender.send(&AskBeside { files: files.to_vec() }, &[]);
+        let mut said = Vec::with_capacity(files.len());
+        for FileBeside { name, most } in files {
+            self.reads = Some(name.clone());
+            let FromReader::Beside(copied) = self.receive()? else { return Err(nonsense()) };
+            let copied = copied.map(|copied| copied.map_err(bounded));
+            match &copied {
+                Some(Ok(CopiedTo { length, .. })) if length > most => return Err(nonsense()),
+                Some(Err(unread)) => self.take_refusal(unread)?,
+                _ => {}
+            }
+            said.push(copied);
+        }
+        self.reads = None;
+        Ok(said)
+    }
+
+    fn take_refusal(&mut self, Unread { what, remedy }: &Unread) -> Result<(), Unread> {
+        let length = (what.len() + remedy.len()) as u64;
+        self.left_to_refuse = self.left_to_refuse.checked_sub(length).ok_or_else(nonsense)?;
+        Ok(())
     }
 
     /// It has said all that it was to say.
@@ -263,14 +301,28 @@ impl ModuleCopy {
     }
 
     /// The bytes that are in it from now on; it must be so many, and no more than `most`.
-    pub(super) fn sealed(mut self, length: u64, most: u64) -> Result<Vec<u8>, Unread> {
-        fcntl_add_seals(&self.0, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)
-            .map_err(|_| nonsense())?;
-        if length > most || self.0.metadata().map(|metadata| metadata.len()).ok() != Some(length) {
+    pub(super) fn sealed(self, length: u64, most: u64) -> Result<Vec<u8>, Unread> {
+        let (copies, in_all) = self.closed()?;
+        if length > most || in_all != length {
             return Err(nonsense());
         }
-        let mut bytes = Vec::new();
-        let read = self.0.rewind().and_then(|()| self.0.read_to_end(&mut bytes));
+        copies.bytes(CopiedTo { offset: 0, length })
+    }
+
+    /// What is in it from now on, and how many bytes that are.
+    pub(super) fn closed(self) -> Result<(SealedCopies, u64), Unread> {
+        fcntl_add_seals(&self.0, SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL)
+            .map_err(|_| nonsense())?;
+        let length = self.0.metadata().map_err(|_| nonsense())?.len();
+        Ok((SealedCopies(self.0), length))
+    }
+}
+
+impl SealedCopies {
+    /// Those of one file.
+    pub(super) fn bytes(&self, CopiedTo { offset, length }: CopiedTo) -> Result<Vec<u8>, Unread> {
+        let mut bytes = vec![0; usize::try_from(length).map_err(|_| nonsense())?];
+        let read = self.0.read_exact_at(&mut bytes, offset);
         read.map_err(|error| Unread::new(&format!("cannot be read: {error}"), "try again"))?;
         Ok(bytes)
     }
@@ -302,7 +354,7 @@ fn explain(status: Option<ExitStatus>, words: &str) -> Unread {
     Unread::new(&format!("is not read: the process for that {how}"), remedy)
 }
 
-fn nonsense() -> Unread {
+pub(super) fn nonsense() -> Unread {
     Unread::new("is not read: the process for that answers nonsense", "look at what this tenant's user runs")
 }
 

@@ -2,11 +2,12 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io::{Seek as _, SeekFrom};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use postern_config::{FolderBounds, FolderFiles, Unread};
+use postern_config::{FileBeside, FolderBounds, FolderFiles, Unread};
 use postern_confine::{Account, Barrier, Confinement, Files, Held, Limits, SystemCalls};
 use postern_link::{Talk, TalkReceiver, TalkSender};
 use postern_text::{chain, clean, terminal};
@@ -14,7 +15,9 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::add_watch;
 use rustix::process::{Signal, fchdir, set_parent_process_death_signal};
 
-use super::reader_messages::{FromReader, MOST_START, MOST_TEXT, ReaderJob, ReaderStart};
+use super::reader_messages::{
+    AskBeside, CopiedTo, FromReader, MOST_ASKED, MOST_START, MOST_TEXT, ReaderJob, ReaderStart,
+};
 use crate::watch::WATCHED;
 
 /// How long the other end may take to take an answer.
@@ -47,7 +50,7 @@ fn read() -> anyhow::Result<()> {
     let Some((start, descriptors)) = receiver.receive::<ReaderStart>(MOST_START)? else { return Ok(()) };
     let mut descriptors = descriptors.into_iter();
     let Some(folder) = descriptors.next() else { anyhow::bail!("it is given no folder") };
-    let beside = descriptors.next();
+    let (copy, inotify) = (descriptors.next(), descriptors.next());
     let held = become_user(&start, folder.try_clone()?)?;
     // If that process ended before the signal of its death was asked for, which a change of user forgets, there is none.
     if is_over(&receiver)? {
@@ -59,14 +62,15 @@ fn read() -> anyhow::Result<()> {
     let files = FolderFiles { dir: folder.as_fd(), path: &path, user: &user, uid, trust };
     match job {
         ReaderJob::Module { name, most } => {
-            let Some(copy) = beside else { anyhow::bail!("it is given no file for the module") };
+            let Some(copy) = copy else { anyhow::bail!("it is given no file for the module") };
             let length = files.copy(&name, most, &mut File::from(copy)).map_err(bounded);
             Ok(sender.send(&FromReader::Module(length), &[])?)
         }
         ReaderJob::Names(bounds) => list(&sender, files, bounds, |_| Ok(())),
-        ReaderJob::Rules(bounds) => {
+        ReaderJob::Rules { bounds, beside } => {
+            let Some(copy) = copy else { anyhow::bail!("it is given no file for modules") };
             // Before it is read: what changes later is noticed.
-            if let Some(inotify) = beside
+            if let Some(inotify) = inotify
                 && let Err(error) = fchdir(&folder).and_then(|()| add_watch(inotify, ".", WATCHED))
             {
                 sender.send(&FromReader::NotWatched(error.to_string()), &[])?;
@@ -76,8 +80,42 @@ fn read() -> anyhow::Result<()> {
                 let text = files.text(name, left);
                 left -= text.as_ref().map_or(0, |text| text.len() as u64);
                 Ok(sender.send(&FromReader::Text(text.map_err(bounded)), &[])?)
-            })
+            })?;
+            let (mut copy, mut offset) = (File::from(copy), 0);
+            // Until nothing more is wanted.
+            while let Some((AskBeside { files: asked }, _)) = receiver.receive(MOST_ASKED)? {
+                for FileBeside { name, most } in asked {
+                    let said = copy_beside(files, &name, most, &mut copy, offset, beside);
+                    if let Some(Ok(CopiedTo { length, .. })) = &said {
+                        offset += length;
+                    }
+                    sender.send(&FromReader::Beside(said), &[])?;
+                }
+            }
+            Ok(())
         }
+    }
+}
+
+/// Copies a file behind others of which there are so many bytes; none if it does not fit into so many in all.
+fn copy_beside(
+    files: FolderFiles<'_>,
+    name: &OsStr,
+    most: u64,
+    copy: &mut File,
+    offset: u64,
+    in_all: u64,
+) -> Option<Result<CopiedTo, Unread>> {
+    let left = in_all.saturating_sub(offset);
+    // What of another did not fit is written over.
+    let copied = match copy.seek(SeekFrom::Start(offset)) {
+        Ok(_) => files.copy(name, most.min(left), copy).map_err(bounded),
+        Err(_) => return None,
+    };
+    match copied {
+        // By itself it is perhaps not too long.
+        Err(_) if left < most => None,
+        copied => Some(copied.map(|length| CopiedTo { offset, length })),
     }
 }
 
@@ -113,8 +151,10 @@ fn become_user(start: &ReaderStart, folder: OwnedFd) -> anyhow::Result<Held> {
         processor_seconds: Some(CPU),
         open_files: Some(FILES),
         file_size: Some(match start.job {
-            ReaderJob::Module { most, .. } => most.saturating_add(BEYOND),
-            ReaderJob::Rules(_) | ReaderJob::Names(_) => 0,
+            ReaderJob::Module { most, .. } | ReaderJob::Rules { beside: most, .. } => {
+                most.saturating_add(BEYOND)
+            }
+            ReaderJob::Names(_) => 0,
         }),
         ..Limits::default()
     };

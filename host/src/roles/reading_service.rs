@@ -396,7 +396,10 @@ impl ReadingService {
         // What is older is of no use any more.
         state.readings.retain(|of, _| *of >= ticket);
         let State { readings, running, .. } = &mut *state;
-        let Some(Reading { config: Some(config), modules, .. }) = readings.get(&ticket) else { return };
+        let Some(Reading { config: Some(config), modules, preparation, .. }) = readings.get(&ticket) else {
+            return;
+        };
+        preparation.settle();
         running.change(&config.rules, modules, &kept);
         let (config, modules) = (Arc::clone(config), running.of_owners());
         state.has_run = true;
