@@ -8,7 +8,6 @@ use sha2::{Digest, Sha256};
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
-use crate::rule_file::OneTime;
 use crate::source::ConfigSource;
 use crate::tenant_files::TenantFiles;
 use crate::trust::Trust;
@@ -80,11 +79,6 @@ impl ConfigSource for PosternToml {
             (Trust::Strict, Trust::Strict) => return Vec::new(),
         };
         vec![format!("{waived} are taken even if others can write them, and so decide who gets in")]
-    }
-
-    fn claim(&self, line: &OneTime) -> Result<(), String> {
-        // No key of a rule file makes such a rule.
-        Err(format!("{}: rule files have no one-time sequences", line.path.display()))
     }
 }
 

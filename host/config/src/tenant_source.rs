@@ -3,13 +3,12 @@
 use std::path::{Path, PathBuf};
 use std::slice;
 
-use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer, TenantId};
+use postern_core::{Likeness, Observer, TenantId};
 
 use crate::activity::Activity;
 use crate::config::{Config, ConfigReading};
 use crate::files::text;
 use crate::grant_file::GrantFile;
-use crate::rule_file::OneTime;
 use crate::rule_folder::Folders;
 use crate::source::ConfigSource;
 use crate::tenant_files::TenantFiles;
@@ -60,44 +59,15 @@ impl ConfigSource for TenantSource {
         ConfigReading { config: Some(config), mistakes, mistakes_of_tenants, files }
     }
 
-    fn guards(&self) -> Vec<GuardDoor> {
-        Vec::new()
-    }
-
-    fn identity(&self) -> Option<ConfigIdentity> {
-        None
-    }
-
     fn file(&self) -> &Path {
         &self.grant
-    }
-
-    fn watched(&self) -> Option<&Path> {
-        None
     }
 
     fn journal_stem(&self) -> &'static str {
         "tenant"
     }
 
-    fn needs_journal(&self) -> bool {
-        false
-    }
-
-    fn uses_tokens(&self) -> bool {
-        false
-    }
-
     fn likeness(&self) -> Likeness {
         Likeness::Exact
-    }
-
-    fn advice(&self, _config: &Config) -> Vec<String> {
-        Vec::new()
-    }
-
-    fn claim(&self, line: &OneTime) -> Result<(), String> {
-        // No key of a rule file makes such a rule.
-        Err(format!("{}: rule files have no one-time sequences", line.path.display()))
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use postern_config::{
     Activity, Config, ConfigReading, ConfigSource, Distrust, Mistake, OneTime, TenantFiles, Trust,
 };
-use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
+use postern_core::{Likeness, Observer};
 use thiserror::Error;
 
 use crate::conf::{Conf, one_time, steps_text};
@@ -48,40 +48,19 @@ enum Unspent {
     },
 }
 
+/// As knockd has it: a signal alone reloads it, and its commands run without a journal.
 impl ConfigSource for KnockdSource {
     fn read(&self, _files: &dyn TenantFiles, _activity: &Activity, observer: &dyn Observer) -> ConfigReading {
         let (config, mistakes) = self.read_conf(observer);
         ConfigReading { config, mistakes, ..ConfigReading::default() }
     }
 
-    fn guards(&self) -> Vec<GuardDoor> {
-        Vec::new()
-    }
-
-    fn identity(&self) -> Option<ConfigIdentity> {
-        None
-    }
-
     fn file(&self) -> &Path {
         &self.known_conf.file
     }
 
-    /// As knockd has it.
-    fn watched(&self) -> Option<&Path> {
-        None
-    }
-
     fn journal_stem(&self) -> &'static str {
         "knockd"
-    }
-
-    /// Its commands run as knockd runs them.
-    fn needs_journal(&self) -> bool {
-        false
-    }
-
-    fn uses_tokens(&self) -> bool {
-        false
     }
 
     /// A packet to a target may be captured when it comes in and when it leaves again.

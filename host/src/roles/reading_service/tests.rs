@@ -14,7 +14,7 @@ use crate::systemd::ServiceManager;
 use postern_config::{
     Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, TenantFiles, Trust,
 };
-use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, Observer, RuleId, TenantId};
+use postern_core::{DoorId, Likeness, Observer, RuleId, TenantId};
 use postern_sandbox::{Artifact, Compiler, Loader, Patience, Runtime};
 use tempfile::TempDir;
 use tokio::time::timeout;

@@ -55,32 +55,12 @@ impl ConfigSource for Hanging {
         reading
     }
 
-    fn guards(&self) -> Vec<GuardDoor> {
-        Vec::new()
-    }
-
-    fn identity(&self) -> Option<ConfigIdentity> {
-        None
-    }
-
     fn file(&self) -> &Path {
         Path::new("/hangs")
     }
 
-    fn watched(&self) -> Option<&Path> {
-        None
-    }
-
     fn journal_stem(&self) -> &'static str {
         "test"
-    }
-
-    fn needs_journal(&self) -> bool {
-        false
-    }
-
-    fn uses_tokens(&self) -> bool {
-        false
     }
 
     fn likeness(&self) -> Likeness {
