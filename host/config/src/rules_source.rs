@@ -149,7 +149,7 @@ mod tests {
     fn says_what_is_wrong() {
         let reading = read(&[("a.toml", "module = \"sequence\"\n")]);
         let mistakes: Vec<_> = reading.mistakes.iter().map(ToString::to_string).collect();
-        assert!(matches!(&mistakes[..], [one] if one.contains("a.toml:1: door")), "{mistakes:?}");
+        assert!(matches!(&mistakes[..], [one] if one.contains("a.toml:1: no door; say")), "{mistakes:?}");
         let nowhere = RulesSource::new("/nowhere".into(), Trust::Anybody);
         let reading = nowhere.read(&OwnFiles, &Activity::default(), &());
         assert!(reading.mistakes[0].to_string().contains("/nowhere"), "{:?}", reading.mistakes);
