@@ -11,8 +11,8 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
 use crate::contract::WIT;
-use crate::file_kind::{FileKind, is_wasm_text};
 use crate::load_error::LoadError;
+use crate::survey::ModuleForm;
 use crate::{direct, features};
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
@@ -36,15 +36,9 @@ pub(crate) enum Form<'a> {
 
 /// The rule in `bytes`; a core module has been checked as the component that it would be.
 pub(crate) fn componentize(bytes: &[u8]) -> Result<Form<'_>, LoadError> {
-    match bytes.get(..8) {
-        Some(b"\0asm\x0d\0\x01\0") => inspect_component(bytes).map(|()| Form::Component(bytes.into())),
-        Some(b"\0asm\x01\0\0\0") => encode(bytes),
-        Some([b'\0', b'a', b's', b'm', version @ ..]) => Err(LoadError::BinaryVersion(version.to_vec())),
-        _ if bytes.starts_with(b"\0asm") => {
-            Err(LoadError::Invalid(format!("it ends after {} bytes", bytes.len())))
-        }
-        _ if is_wasm_text(bytes) => Err(LoadError::Text),
-        _ => Err(LoadError::NotWasm(FileKind::of(bytes))),
+    match ModuleForm::of(bytes)? {
+        ModuleForm::Component => inspect_component(bytes).map(|()| Form::Component(bytes.into())),
+        ModuleForm::Core => encode(bytes),
     }
 }
 

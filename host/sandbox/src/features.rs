@@ -1,7 +1,7 @@
-//! Features: which parts of WebAssembly that no rule gets a module uses, and the compiler flags that leave them out.
+//! Features: which parts of WebAssembly a module uses, and the compiler flags that leave out those that no rule gets.
 //!
-//! Looked for only when a module was refused: it is checked again with everything switched on but one feature after the other. What
-//! fails without a feature uses it.
+//! It is checked with everything switched on but one feature after the other. What fails without a feature uses it. Each check reads all
+//! code, so that this is done when a module was refused, or when somebody asks.
 
 use wasmparser::{Validator, WasmFeatures};
 
@@ -14,6 +14,28 @@ pub struct Feature {
     pub remedy: &'static str,
     without: WasmFeatures,
 }
+
+/// A part of WebAssembly that a module uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureUse {
+    /// Its name, as compilers call it.
+    pub name: &'static str,
+    /// How compilers leave it out, if no rule gets it.
+    pub remedy: Option<&'static str>,
+}
+
+/// Parts of WebAssembly beyond its first version that every rule gets.
+const OFFERED: [(&str, WasmFeatures); 9] = [
+    ("mutable globals", WasmFeatures::MUTABLE_GLOBAL),
+    ("sign extension", WasmFeatures::SIGN_EXTENSION),
+    ("saturating conversion", WasmFeatures::SATURATING_FLOAT_TO_INT),
+    ("multiple values", WasmFeatures::MULTI_VALUE),
+    ("bulk memory", WasmFeatures::BULK_MEMORY),
+    ("reference types", WasmFeatures::REFERENCE_TYPES),
+    ("tail calls", WasmFeatures::TAIL_CALL),
+    ("extended constants", WasmFeatures::EXTENDED_CONST),
+    ("several memories", WasmFeatures::MULTI_MEMORY),
+];
 
 const ALL: WasmFeatures = WasmFeatures::all();
 
@@ -89,11 +111,30 @@ pub(crate) enum Cause {
 
 /// Why `bytes` were refused, if the cause is in them.
 pub(crate) fn explain(bytes: &[u8]) -> Option<Cause> {
-    if let Err(error) = Validator::new_with_features(ALL).validate_all(bytes) {
-        return Some(Cause::Malformed(error.to_string()));
+    if let Err(what) = check_form(bytes) {
+        return Some(Cause::Malformed(what));
     }
-    let fails_without = |feature: &&Feature| {
-        Validator::new_with_features(ALL.difference(feature.without)).validate_all(bytes).is_err()
-    };
-    REFUSED.iter().find(fails_without).map(|feature| Cause::Uses(*feature))
+    REFUSED.iter().find(|feature| fails_without(bytes, feature.without)).map(|feature| Cause::Uses(*feature))
+}
+
+/// What `bytes` use, first what rules get.
+///
+/// # Errors
+/// If they are malformed, and how.
+pub(crate) fn used(bytes: &[u8]) -> Result<Vec<FeatureUse>, String> {
+    check_form(bytes)?;
+    let offered = OFFERED.iter().map(|(name, without)| (FeatureUse { name, remedy: None }, *without));
+    let refused = REFUSED
+        .iter()
+        .map(|feature| (FeatureUse { name: feature.name, remedy: Some(feature.remedy) }, feature.without));
+    let used = offered.chain(refused).filter(|(_, without)| fails_without(bytes, *without));
+    Ok(used.map(|(feature, _)| feature).collect())
+}
+
+fn check_form(bytes: &[u8]) -> Result<(), String> {
+    Validator::new_with_features(ALL).validate_all(bytes).map(drop).map_err(|error| error.to_string())
+}
+
+fn fails_without(bytes: &[u8], features: WasmFeatures) -> bool {
+    Validator::new_with_features(ALL.difference(features)).validate_all(bytes).is_err()
 }

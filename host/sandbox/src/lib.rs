@@ -23,6 +23,7 @@ mod features;
 mod file_kind;
 mod load_error;
 pub mod stock;
+mod survey;
 
 // From compiled code to a module that can be started.
 mod code_source;
@@ -59,7 +60,7 @@ pub use compiler::{Artifact, ArtifactCode, CodeKind, Compiler, MAX_MODULE};
 #[doc(hidden)]
 pub use direct::both_ways;
 pub use fault::Fault;
-pub use features::Feature;
+pub use features::{Feature, FeatureUse};
 pub use file_kind::FileKind;
 pub use generation::{Generation, LoadedRule, ReadyRule, TriedRules};
 pub use instance::{Instance, StartError};
@@ -71,5 +72,6 @@ pub use problem::{Problem, ProblemKind};
 pub use runtime::{RunPermit, Runtime};
 pub use setup_error::SetupError;
 pub use shard::Shard;
+pub use survey::{ModuleForm, ModuleImport, Producer, Survey};
 pub use trying::Patience;
 pub use worker::{Ask, IsLocal, Now, Pool, PoolContext, Submitter};
