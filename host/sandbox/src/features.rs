@@ -1,7 +1,9 @@
 //! Features: which parts of WebAssembly a module uses, and the compiler flags that leave out those that no rule gets.
 //!
-//! It is checked with everything switched on but one feature after the other. What fails without a feature uses it. Each check reads all
-//! code, so that this is done when a module was refused, or when somebody asks.
+//! Of what no rule gets the module is checked with everything switched on but one feature after the other. What fails without a feature uses
+//! it. Each check reads all code, so that this is done only if the module fails without any of them.
+
+mod offered;
 
 use wasmparser::{Validator, WasmFeatures};
 
@@ -23,19 +25,6 @@ pub struct FeatureUse {
     /// How compilers leave it out, if no rule gets it.
     pub remedy: Option<&'static str>,
 }
-
-/// Parts of WebAssembly beyond its first version that every rule gets.
-const OFFERED: [(&str, WasmFeatures); 9] = [
-    ("mutable globals", WasmFeatures::MUTABLE_GLOBAL),
-    ("sign extension", WasmFeatures::SIGN_EXTENSION),
-    ("saturating conversion", WasmFeatures::SATURATING_FLOAT_TO_INT),
-    ("multiple values", WasmFeatures::MULTI_VALUE),
-    ("bulk memory", WasmFeatures::BULK_MEMORY),
-    ("reference types", WasmFeatures::REFERENCE_TYPES),
-    ("tail calls", WasmFeatures::TAIL_CALL),
-    ("extended constants", WasmFeatures::EXTENDED_CONST),
-    ("several memories", WasmFeatures::MULTI_MEMORY),
-];
 
 const ALL: WasmFeatures = WasmFeatures::all();
 
@@ -123,12 +112,13 @@ pub(crate) fn explain(bytes: &[u8]) -> Option<Cause> {
 /// If they are malformed, and how.
 pub(crate) fn used(bytes: &[u8]) -> Result<Vec<FeatureUse>, String> {
     check_form(bytes)?;
-    let offered = OFFERED.iter().map(|(name, without)| (FeatureUse { name, remedy: None }, *without));
-    let refused = REFUSED
-        .iter()
-        .map(|feature| (FeatureUse { name: feature.name, remedy: Some(feature.remedy) }, feature.without));
-    let used = offered.chain(refused).filter(|(_, without)| fails_without(bytes, *without));
-    Ok(used.map(|(feature, _)| feature).collect())
+    let offered = offered::used(bytes).map_err(|error| error.to_string())?;
+    let offered = offered.into_iter().map(|name| FeatureUse { name, remedy: None });
+    let all_refused = REFUSED.iter().fold(WasmFeatures::empty(), |all, feature| all.union(feature.without));
+    let refused: &[Feature] = if fails_without(bytes, all_refused) { &REFUSED } else { &[] };
+    let refused = refused.iter().filter(|feature| fails_without(bytes, feature.without));
+    let refused = refused.map(|feature| FeatureUse { name: feature.name, remedy: Some(feature.remedy) });
+    Ok(offered.chain(refused).collect())
 }
 
 fn check_form(bytes: &[u8]) -> Result<(), String> {

@@ -95,8 +95,8 @@ impl Survey {
         Ok(survey)
     }
 
-    /// Which parts of WebAssembly it uses beyond the first version, those that rules get and others. All its code is read several times: this
-    /// takes a second for 10 MiB.
+    /// Which parts of WebAssembly it uses beyond the first version, those that rules get and others. All its code is read, so that this takes
+    /// much longer than the rest.
     ///
     /// # Errors
     /// If it is malformed.

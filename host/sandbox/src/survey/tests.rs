@@ -68,7 +68,11 @@ fn a_component_is_read_without_the_imports_of_its_parts() {
     assert_eq!(survey.exports, ["configure", "judge"]);
     assert_eq!(Vec::from_iter(survey.contracts), ["0.2.0"]);
     assert!(survey.parts >= 1 && survey.initial_memory > 0 && survey.most_globals > 0);
-    assert!(survey.producers.iter().any(|producer| producer.name == "wit-component"), "{:?}", survey.producers);
+    assert!(
+        survey.producers.iter().any(|producer| producer.name == "wit-component"),
+        "{:?}",
+        survey.producers
+    );
 }
 
 #[test]
