@@ -1,16 +1,8 @@
 //! Runs a rule natively, with knocks as text lines, and keeps its memory as the host does: for each client, bounded,
 //! expiring. There are no doors here: what a rule says is what comes out.
 //!
-//! A line is a time, a source, a transport and a destination port (ICMP: the message type), and whatever matters beyond:
-//!
-//! ```text
-//! +0.0s 203.0.113.7 udp/1111
-//! +0.4s 203.0.113.7 tcp/2222 flags=syn,ack       # default: flags=syn
-//! +0.5s 2001:db8::7 icmpv6/128 payload=0x00ff    # or payload=text
-//! +0.6s 203.0.113.7 udp/53 from=40000 to=192.0.2.1 hops=64 length=100 interface=2
-//! +0.7s 203.0.113.7 tcp/22 sequence=7 acknowledgment=0 window=64240 urgent=0 options=0x020405b4
-//! +0.8s fe80::7%3 udp/1111                      # in the zone of interface 3
-//! ```
+//! A knock is a line such as `+0.4s 203.0.113.7 tcp/2222 flags=syn,ack`: a time, a source, a transport and a destination port (ICMP: the message
+//! type), and whatever matters beyond. [`postern_lines`] has all of it. `posternd rule test` plays the same lines to the compiled module.
 //!
 //! Times count from [`ORIGIN`]. The host that the rule believes to be on has the addresses 192.0.2.1 and 2001:db8::1.
 //! Empty lines, and whatever stands behind `#`, are left out.
@@ -22,13 +14,15 @@ use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use postern_lines::{Source, Time, is_this_host};
+
 use crate::{
     Destination, Interest, Knock, MAX_MEMORY, MAX_PAYLOAD, Memory, Progress, Rule, Timestamp, Transport,
     Verdict, Watch, rule,
 };
 
 /// When `+0.0s` is: 2023-11-14 22:13:20 UTC.
-pub const ORIGIN: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+pub const ORIGIN: Timestamp = Timestamp::from_micros(postern_lines::ORIGIN);
 
 /// The longest that the host remembers a client without a further knock.
 const LONGEST_MEMORY: Duration = Duration::from_secs(3600);
@@ -115,13 +109,13 @@ impl<R: Rule> Rehearsal<R> {
                 Ok(knock) => knock,
                 Err(mistake) => panic!("knock in line {}, `{text}`: {mistake}", index + 1),
             };
-            let time = line::Time(knock.time);
-            let source = (knock.source, knock.source_zone);
+            let (time, source, zone) = (knock.time, knock.source, knock.source_zone);
             let verdict = self
                 .offer(knock)
-                .map_or_else(|| "not shown".to_owned(), |verdict| self.obey(time.0, source, verdict));
+                .map_or_else(|| "not shown".to_owned(), |verdict| self.obey(time, (source, zone), verdict));
+            let (time, source) = (Time(time.as_micros()), Source { address: source, zone });
             // Writing to a String cannot fail.
-            let _ = writeln!(said, "{time} {} {verdict}", line::Source(source));
+            let _ = writeln!(said, "{time} {source} {verdict}");
         }
         said
     }
@@ -142,7 +136,7 @@ impl<R: Rule> Rehearsal<R> {
 
     fn wants(&self, knock: &Knock) -> bool {
         let is_meant = match &self.interest.destination {
-            Destination::ThisHost => line::is_this_host(knock.destination),
+            Destination::ThisHost => is_this_host(knock.destination),
             Destination::Anywhere => true,
             Destination::Within(prefixes) => prefixes.iter().any(|prefix| prefix.contains(knock.destination)),
         };
