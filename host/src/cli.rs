@@ -5,11 +5,15 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
-use postern_config::{NotATenant, Trust, TrustedKey, tenant_named};
+use postern_config::{NotATenant, Trust, tenant_named};
 use postern_core::TenantId;
 
 use crate::observe::Format;
 use crate::role::Role;
+
+mod rule_args;
+
+pub use rule_args::{RuleCommand, TestArgs, VerifyArgs};
 
 const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 
@@ -44,32 +48,11 @@ pub enum Command {
         /// Which one.
         role: Role,
     },
-    /// Look at a rule's module, without a daemon.
+    /// Write, try and look at rules and their modules: without a daemon, a capture or any right.
     #[command(subcommand)]
     Rule(RuleCommand),
     /// Remove the guard that a stopped daemon left: every port that it guarded is open again.
     Reset(ResetArgs),
-}
-
-/// What to do with a rule's module.
-#[derive(Debug, Subcommand)]
-pub enum RuleCommand {
-    /// Say whether a module is signed with one of these keys, by whom and what it is; the exit code is 1 if it is not.
-    Verify(VerifyArgs),
-}
-
-/// Which module, and whose signature.
-#[derive(Args, Debug)]
-pub struct VerifyArgs {
-    /// The module.
-    #[arg(value_name = "FILE.wasm")]
-    pub file: PathBuf,
-    /// Its signature; FILE.wasm.minisig if nothing is said.
-    #[arg(long, short, value_name = "FILE")]
-    pub signature: Option<PathBuf>,
-    /// A public key that counts, as `minisign -G` prints it behind -P and `trust` in postern.toml has it; may be repeated.
-    #[arg(long = "key", short, required = true, value_name = "KEY")]
-    pub keys: Vec<TrustedKey>,
 }
 
 /// Which configuration's guard to remove.

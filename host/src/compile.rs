@@ -13,6 +13,7 @@ mod service;
 
 pub(crate) use compiler_role::run as run_compiler;
 pub use service::CompileService;
+pub(crate) use service::{CACHE_DIR, code_folder};
 
 use std::borrow::Cow;
 use std::sync::Arc;

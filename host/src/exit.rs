@@ -2,13 +2,15 @@
 
 use std::process::{ExitCode, Termination};
 
-/// How the daemon, or one of its subcommands, ended. Code 2 is a wrong command line, which the argument parser answers.
+/// How the daemon, or one of its subcommands, ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// All went well: a stop that was asked for, or a configuration without mistakes.
     Success,
-    /// There are mistakes in the configuration.
+    /// There are mistakes in the configuration, or a rule does not do what a scenario expects.
     Mistakes,
+    /// What was asked for cannot be understood: a wrong command line, which the argument parser answers itself, or a wrong scenario.
+    Usage,
     /// The system does not let us work: missing capabilities, another daemon, no memory.
     CannotRun,
     /// Stopped before all doors were closed, because of a second signal or because it took too long.
@@ -22,6 +24,7 @@ impl Exit {
         match self {
             Self::Success => 0,
             Self::Mistakes => 1,
+            Self::Usage => 2,
             Self::CannotRun => 3,
             Self::Untidy => 4,
         }
@@ -33,6 +36,7 @@ impl Exit {
         match number {
             0 => Self::Success,
             1 => Self::Mistakes,
+            2 => Self::Usage,
             4 => Self::Untidy,
             _ => Self::CannotRun,
         }

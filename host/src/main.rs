@@ -5,12 +5,10 @@ use std::process::{ExitCode, Termination};
 
 use clap::Parser;
 use postern_text::{chain, panic, terminal};
-use posternd::cli::{CheckArgs, Cli, Command, RuleCommand};
+use posternd::cli::{CheckArgs, Cli, Command};
 use posternd::exit::Exit;
 use posternd::{as_knockd, check, observe, replay, roles, rule, run};
 
-/// The exit code of a wrong command line.
-const USAGE: u8 = 2;
 /// The exit code if a command cannot be executed as its account; shells have the same.
 const NOT_EXECUTED: u8 = 126;
 
@@ -32,7 +30,7 @@ fn main() -> ExitCode {
         Ok(command_line) => command_line,
         Err(error) if error.use_stderr() => {
             terminal::err_lines(error.render());
-            return ExitCode::from(USAGE);
+            return Exit::Usage.report();
         }
         // Asked for: the help, the version.
         Err(help) => help.exit(),
@@ -48,7 +46,7 @@ fn main() -> ExitCode {
         Command::Check(CheckArgs { tenant: Some(tenant), grant, .. }) => check::check_tenant(&tenant, grant),
         Command::Check(CheckArgs { file, .. }) => check::check(&file.config, file.trust()),
         Command::Replay(args) => replay::replay(&args),
-        Command::Rule(RuleCommand::Verify(args)) => rule::verify(&args),
+        Command::Rule(command) => rule::run(&command),
         Command::Reset(reset) => check::reset(&reset.config),
     };
     let exit = done.unwrap_or_else(|error| {

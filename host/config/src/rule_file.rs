@@ -297,7 +297,11 @@ impl RuleFile {
         })
     }
 
-    fn module(file: &Path, table: &Table<'_>, At { value, place }: &At<&str>) -> Option<ModuleSource> {
+    pub(crate) fn module(
+        file: &Path,
+        table: &Table<'_>,
+        At { value, place }: &At<&str>,
+    ) -> Option<ModuleSource> {
         if value.contains('/') || Path::new(value).extension().is_some() {
             return Some(ModuleSource::File(file.with_file_name(value)));
         }
@@ -313,7 +317,7 @@ impl RuleFile {
     }
 
     /// What is written, up to `most`; what is not is a default, or that.
-    fn limits(tenant: &TenantId, table: &Table<'_>, most: RuleLimits) -> (RuleLimits, CpuShare) {
+    pub(crate) fn limits(tenant: &TenantId, table: &Table<'_>, most: RuleLimits) -> (RuleLimits, CpuShare) {
         let default = RuleLimits::default().min(most);
         let limits = table.table("limits");
         let cpu = limits.as_ref().and_then(|limits| limits.duration("cpu", *CPU.start()..=most.cpu));

@@ -156,6 +156,18 @@ impl Loader {
         Ok(self.known().add(module))
     }
 
+    /// The module with this digest whose code is `artifact`, for whoever got that by itself. If the same bytes are in use already, it is that.
+    ///
+    /// # Errors
+    /// If the code cannot be loaded, or its types are not those of the contract.
+    pub fn load_artifact(&self, digest: ModuleDigest, artifact: &Artifact) -> Result<Arc<Module>, LoadError> {
+        if let Some(module) = self.known().get(&digest) {
+            return Ok(module);
+        }
+        let module = self.link(digest, artifact)?;
+        Ok(self.known().add(module))
+    }
+
     fn link(&self, digest: ModuleDigest, artifact: &Artifact) -> Result<Arc<Module>, NotLinked> {
         let engine = self.runtime.engine();
         let code = match artifact.kind {

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
@@ -23,7 +23,7 @@ use super::{Compile, CompileAsker, ModuleBytes};
 use crate::role::OwnProgram;
 
 /// Where compiled code is kept, unless the environment says otherwise, as systemd's `CacheDirectory=` makes it do.
-const CACHE_DIR: &str = "/var/cache/postern";
+pub(crate) const CACHE_DIR: &str = "/var/cache/postern";
 /// Modules that ended their compilers and are not tried again, by the daemon that has seen it.
 const MOST_FATAL: usize = 256;
 
@@ -80,6 +80,18 @@ impl CompileService {
     /// # Errors
     /// If this machine cannot run what would be compiled.
     pub fn start(readers: Option<u32>, observer: Arc<dyn Observer>) -> Result<Self, SetupError> {
+        Self::start_in(&code_folder(), readers, observer)
+    }
+
+    /// The same with a cache in this folder.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn start_in(
+        folder: &Path,
+        readers: Option<u32>,
+        observer: Arc<dyn Observer>,
+    ) -> Result<Self, SetupError> {
         let processors = thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let mut maker = Maker {
             program: OwnProgram::open(),
@@ -91,7 +103,7 @@ impl CompileService {
             is_reported: AtomicBool::new(false),
             owners_writing: Mutex::default(),
         };
-        match CodeCache::open(&folder(), readers, CacheLimits::default()) {
+        match CodeCache::open(folder, readers, CacheLimits::default()) {
             Ok(cache) => maker.cache = Some(cache),
             Err(error) => maker.report(&error),
         }
@@ -295,7 +307,7 @@ fn artifact(Entry { file, label }: Entry) -> Option<Artifact> {
 }
 
 /// The folder of the cache. systemd may name several; the first is ours.
-fn folder() -> PathBuf {
+pub(crate) fn code_folder() -> PathBuf {
     let named = std::env::var_os("CACHE_DIRECTORY").filter(|folder| !folder.is_empty());
     named.and_then(|folders| std::env::split_paths(&folders).next()).unwrap_or_else(|| CACHE_DIR.into())
 }

@@ -1,12 +1,9 @@
-//! Rule: what `posternd rule` does with a module, without a daemon.
+//! Verify: whether a module has a signature that counts.
 
 use std::borrow::Cow;
 use std::path::Path;
 
-use postern_config::{
-    Activity, MOST_SIGNATURE, NOT_REGULAR, OpenError, Trust, read_regular, signature_file,
-    verify as verify_signature,
-};
+use postern_config::{MOST_SIGNATURE, signature_file, verify as verify_signature};
 use postern_core::show_digest;
 use postern_sandbox::MAX_MODULE;
 use postern_text::{piece, terminal};
@@ -14,12 +11,13 @@ use sha2::{Digest as _, Sha256};
 
 use crate::cli::VerifyArgs;
 use crate::exit::Exit;
+use crate::rule::module_file::read;
 
 /// Says whether a module has a signature that counts, as the daemon decides it, and which module it is.
 ///
 /// # Errors
 /// If standard output is closed.
-pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
+pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
     let VerifyArgs { file, signature, keys } = args;
     let signature: Cow<'_, Path> =
         signature.as_deref().map_or_else(|| signature_file(file).into(), Cow::from);
@@ -41,15 +39,4 @@ pub fn verify(args: &VerifyArgs) -> anyhow::Result<Exit> {
 fn no(file: &Path, what: &str) -> anyhow::Result<Exit> {
     terminal::err(format_args!("{}: {what}", piece(file.display())))?;
     Ok(Exit::Mistakes)
-}
-
-/// The bytes of a file, at most so many, or what is wrong with it.
-fn read(file: &Path, most: u64) -> Result<Vec<u8>, String> {
-    match read_regular(file, most, Trust::Anybody, &Activity::default()) {
-        Ok(read) => read,
-        Err(OpenError::Io(error)) => Err(format!("cannot be read: {error}")),
-        Err(OpenError::NotRegular) => Err(NOT_REGULAR.to_owned()),
-        Err(OpenError::Distrust(distrust)) => Err(distrust.what),
-        Err(OpenError::Unanswered) => Err("is not read".to_owned()),
-    }
 }

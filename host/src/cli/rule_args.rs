@@ -1,0 +1,50 @@
+//! RuleArgs: the command lines of `posternd rule`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use postern_config::TrustedKey;
+
+/// What to do with a rule or its module.
+#[derive(Debug, Subcommand)]
+pub enum RuleCommand {
+    /// Play knocks from *.scenario files to a rule's module and compare what it says; the exit code is 0 if all is as expected, 1 if
+    /// something differs, 2 if a file is wrong.
+    Test(TestArgs),
+    /// Say whether a module is signed with one of these keys, by whom and what it is; the exit code is 1 if it is not.
+    Verify(VerifyArgs),
+}
+
+/// Which scenarios to play.
+#[derive(Args, Debug)]
+pub struct TestArgs {
+    /// Scenario files, or folders with *.scenario files.
+    #[arg(required = true, value_name = "FOLDER|FILE")]
+    pub paths: Vec<PathBuf>,
+    /// The module, in place of those that the scenarios name.
+    #[arg(long, short, value_name = "FILE.wasm")]
+    pub module: Option<PathBuf>,
+    /// Write what came out into the scenarios.
+    #[arg(long, short)]
+    pub update: bool,
+    /// Show only what differs.
+    #[arg(long, short)]
+    pub quiet: bool,
+    /// Write what came out as a JUnit report as well.
+    #[arg(long, value_name = "FILE")]
+    pub junit: Option<PathBuf>,
+}
+
+/// Which module, and whose signature.
+#[derive(Args, Debug)]
+pub struct VerifyArgs {
+    /// The module.
+    #[arg(value_name = "FILE.wasm")]
+    pub file: PathBuf,
+    /// Its signature; FILE.wasm.minisig if nothing is said.
+    #[arg(long, short, value_name = "FILE")]
+    pub signature: Option<PathBuf>,
+    /// A public key that counts, as `minisign -G` prints it behind -P and `trust` in postern.toml has it; may be repeated.
+    #[arg(long = "key", short, required = true, value_name = "KEY")]
+    pub keys: Vec<TrustedKey>,
+}

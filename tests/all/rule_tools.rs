@@ -1,0 +1,316 @@
+//! `posternd rule`, as a person calls it: what it prints, what it writes and how it ends.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+use expect_test::{Expect, expect};
+use tempfile::TempDir;
+
+use crate::modules::{guest, judging};
+
+/// A folder in which `posternd rule` is called.
+struct Folder(TempDir);
+
+impl Folder {
+    fn new(files: &[(&str, &[u8])]) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for (name, contents) in files {
+            let file = dir.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, contents).unwrap();
+        }
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn rule(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_posternd"));
+        // The code of these modules is nothing to keep.
+        command
+            .arg("rule")
+            .args(args)
+            .current_dir(self.path())
+            .env("CACHE_DIRECTORY", self.path().join("code"));
+        command.output().unwrap()
+    }
+
+    /// What is printed on both, and the exit code as the last line.
+    fn said(&self, args: &[&str]) -> String {
+        let Output { status, stdout, stderr } = self.rule(args);
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        format!("{}{}exit {}\n", text(stdout), text(stderr), status.code().unwrap())
+    }
+
+    fn check(&self, args: &[&str], expected: Expect) {
+        expected.assert_eq(&self.said(args));
+    }
+
+    fn check_file(&self, name: &str, expected: Expect) {
+        expected.assert_eq(&fs::read_to_string(self.path().join(name)).unwrap());
+    }
+}
+
+const SEQUENCE: &str = "module = \"sequence\"\n[settings]\nwithin = \"5s\"\nsequence = [\"7000/udp\", \"7001/tcp\"]\ntcp_flags = [\"syn\"]\n";
+
+/// Logs a line at the start and with every knock.
+fn talker() -> Vec<u8> {
+    let log = r#"(import "postern:rule/host@0.2.0" "log" (func $log (param i32 i32 i32)))"#;
+    let text = r#"(data (i32.const 512) "hello<world>")"#;
+    guest(
+        &format!("{log}\n{text}"),
+        "(call $log (i32.const 2) (i32.const 512) (i32.const 5)) (i32.const 48)",
+        "(call $log (i32.const 1) (i32.const 517) (i32.const 7)) (i32.const 96)",
+    )
+}
+
+#[test]
+fn a_rule_that_says_what_is_expected_passes() {
+    let scenario = format!(
+        "# The right knock opens, and a wrong step starts over.\n{SEQUENCE}\n+0.0s 203.0.113.7 udp/7000\n    remember 1 until +5.0s\n+1.0s 203.0.113.7 tcp/7001\n    open\n+2.0s 203.0.113.7 tcp/80   # nobody asked for it\n    not shown\n"
+    );
+    let folder = Folder::new(&[("a.scenario", scenario.as_bytes())]);
+    folder.check(
+        &["test", "."],
+        expect![[r#"
+        ./a.scenario
+            8  +0.0s 203.0.113.7 udp/7000
+                   remember 1 until +5.0s
+           10  +1.0s 203.0.113.7 tcp/7001
+                   open
+           12  +2.0s 203.0.113.7 tcp/80
+                   not shown
+        1 scenario, 3 steps: all as expected
+        exit 0
+    "#]],
+    );
+    folder.check(
+        &["test", "-q", "a.scenario"],
+        expect![[r#"
+        1 scenario, 3 steps: all as expected
+        exit 0
+    "#]],
+    );
+    folder.check(
+        &["test", "--update", "a.scenario"],
+        expect![[r#"
+        a.scenario
+            8  +0.0s 203.0.113.7 udp/7000
+                   remember 1 until +5.0s
+           10  +1.0s 203.0.113.7 tcp/7001
+                   open
+           12  +2.0s 203.0.113.7 tcp/80
+                   not shown
+        1 scenario, 3 steps: all as expected
+        exit 0
+    "#]],
+    );
+    assert_eq!(fs::read_to_string(folder.path().join("a.scenario")).unwrap(), scenario, "nothing to update");
+}
+
+#[test]
+fn what_differs_is_shown_reported_and_written_if_that_is_asked_for() {
+    let scenario = format!(
+        "{SEQUENCE}\n+0.0s 203.0.113.7 udp/7000\n+6.0s 203.0.113.7 tcp/7001\n    open\n    log info: <\"late\">\n# the end\n"
+    );
+    let folder = Folder::new(&[("a.scenario", scenario.as_bytes())]);
+    folder.check(
+        &["test", ".", "--junit", "out.xml"],
+        expect![[r#"
+        ./a.scenario
+            7  +0.0s 203.0.113.7 udp/7000
+                 + remember 1 until +5.0s
+            8  +6.0s 203.0.113.7 tcp/7001
+                 - open
+                 - log info: <"late">
+                 + ignore
+        1 scenario, 2 steps: 2 not as expected; if the rule is right, --update writes what came into the files
+        exit 1
+    "#]],
+    );
+    folder.check_file(
+        "out.xml",
+        expect![[r#"
+        <?xml version="1.0" encoding="UTF-8"?>
+        <testsuites>
+          <testsuite name="./a.scenario" tests="2" failures="2" errors="0">
+            <testcase classname="./a.scenario" name="7: +0.0s 203.0.113.7 udp/7000">
+              <failure message="./a.scenario:7: not as expected">+ remember 1 until +5.0s</failure>
+            </testcase>
+            <testcase classname="./a.scenario" name="8: +6.0s 203.0.113.7 tcp/7001">
+              <failure message="./a.scenario:8: not as expected">- open
+        - log info: &lt;&quot;late&quot;&gt;
+        + ignore</failure>
+            </testcase>
+          </testsuite>
+        </testsuites>
+    "#]],
+    );
+    folder.check(
+        &["test", "--update", "-q", "."],
+        expect![[r#"
+        ./a.scenario
+            7  +0.0s 203.0.113.7 udp/7000
+                 + remember 1 until +5.0s
+            8  +6.0s 203.0.113.7 tcp/7001
+                 - open
+                 - log info: <"late">
+                 + ignore
+        1 scenario, 2 steps: 2 written anew; look at what changed
+        exit 0
+    "#]],
+    );
+    folder.check_file(
+        "a.scenario",
+        expect![[r#"
+        module = "sequence"
+        [settings]
+        within = "5s"
+        sequence = ["7000/udp", "7001/tcp"]
+        tcp_flags = ["syn"]
+
+        +0.0s 203.0.113.7 udp/7000
+            remember 1 until +5.0s
+        +6.0s 203.0.113.7 tcp/7001
+            ignore
+        # the end
+    "#]],
+    );
+    assert!(folder.rule(&["test", "."]).status.success());
+}
+
+#[test]
+fn what_a_rule_logs_and_how_it_faults_is_part_of_what_came() {
+    let knocks = "+0s 203.0.113.7 udp/7\n+1s 203.0.113.7 udp/7\n";
+    let talker_knocks = format!("module = \"talker.wasm\"\nconfigure\n{knocks}");
+    let loops = format!("module = \"loops.wasm\"\n[limits]\ncpu = \"1ms\"\n{knocks}");
+    let panics = format!("module = \"panics.wasm\"\n{knocks}");
+    let folder = Folder::new(&[
+        ("talker.wasm", &talker()),
+        ("loops.wasm", &judging("(loop $ever (br $ever)) (i32.const 96)")),
+        ("panics.wasm", &judging("(unreachable)")),
+        ("loops.scenario", loops.as_bytes()),
+        ("panics.scenario", panics.as_bytes()),
+        ("talker.scenario", talker_knocks.as_bytes()),
+    ]);
+    folder.check(&["test", "."], expect![[r#"
+        ./loops.scenario
+            4  +0s 203.0.113.7 udp/7
+                 + fault: `judge` ran past its CPU time of 1ms; look for an endless loop, or raise limits.cpu of the rule
+            5  +1s 203.0.113.7 udp/7
+                 + fault: `judge` ran past its CPU time of 1ms; look for an endless loop, or raise limits.cpu of the rule
+        ./panics.scenario
+            2  +0s 203.0.113.7 udp/7
+                 + fault: `judge` panicked (unreachable) in `judge`
+            3  +1s 203.0.113.7 udp/7
+                 + fault: `judge` panicked (unreachable) in `judge`
+        ./talker.scenario
+            2  configure
+                 + log info: hello
+            3  +0s 203.0.113.7 udp/7
+                 + ignore
+                 + log warn: <world>
+            4  +1s 203.0.113.7 udp/7
+                 + ignore
+                 + log warn: <world>
+        3 scenarios, 7 steps: 7 not as expected; if the rule is right, --update writes what came into the files
+        exit 1
+    "#]]);
+}
+
+#[test]
+fn what_is_remembered_is_bounded_and_ends_as_in_the_daemon() {
+    let scenario = format!(
+        "{}[memory]\nentries = 1\n+0.0s 203.0.113.7 udp/7000\n+0.1s 203.0.113.8 udp/7000\n+0.2s 203.0.113.7 tcp/7001\n+5.2s 203.0.113.8 tcp/7001\n",
+        SEQUENCE.replace("tcp_flags", "cooldown = \"1s\"\ntcp_flags")
+    );
+    let folder = Folder::new(&[("a.scenario", scenario.as_bytes())]);
+    folder.check(
+        &["test", "."],
+        expect![[r#"
+        ./a.scenario
+            9  +0.0s 203.0.113.7 udp/7000
+                 + remember 1 until +5.0s
+           10  +0.1s 203.0.113.8 udp/7000
+                 + remember 1 until +5.1s
+                 + dropped: evicted
+           11  +0.2s 203.0.113.7 tcp/7001
+                 + ignore
+           12  +5.2s 203.0.113.8 tcp/7001
+                 + ignore
+        1 scenario, 4 steps: 4 not as expected; if the rule is right, --update writes what came into the files
+        exit 1
+    "#]],
+    );
+}
+
+#[test]
+fn settings_that_are_refused_can_be_what_is_expected() {
+    let refused = "module = \"sequence\"\n[settings]\nsequence = []\nwithn = \"5s\"\nconfigure\n";
+    let folder = Folder::new(&[("a.scenario", refused.as_bytes())]);
+    folder.check(&["test", "."], expect![[r#"
+        ./a.scenario
+            5  configure
+                 + refused: withn: no such key; there are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
+                 + refused: sequence: has 0 steps; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
+        1 scenario, 1 step: 1 not as expected; if the rule is right, --update writes what came into the files
+        exit 1
+    "#]]);
+    assert!(folder.rule(&["test", "--update", "."]).status.success());
+    folder.check(&["test", "."], expect![[r#"
+        ./a.scenario
+            5  configure
+                   refused: withn: no such key; there are sequence, within, gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
+                   refused: sequence: has 0 steps; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
+        1 scenario, 1 step: all as expected
+        exit 0
+    "#]]);
+}
+
+#[test]
+fn what_cannot_be_played_is_a_mistake_with_a_remedy() {
+    let folder = Folder::new(&[
+        ("wrong/a.scenario", b"module = \"sequence\"\n+0s here udp/7\n"),
+        ("none/a.scenario", b"+0s ::1 udp/7\n"),
+        ("two/a.scenario", b"+0s ::1 udp/7\n"),
+        ("two/a.wasm", b""),
+        ("two/b.wasm", b""),
+        ("text/a.scenario", b"+0s ::1 udp/7\n"),
+        ("text/a.wasm", b"#!/bin/sh"),
+        ("empty/README", b""),
+        ("a.pcap", b""),
+    ]);
+    folder.check(
+        &["test", "wrong", "none", "two", "text", "empty", "a.pcap", "nowhere.scenario"],
+        expect![[r#"
+            empty: there is no *.scenario in this folder; write one, or name a folder that has one
+            a.pcap: is a capture; play it with posternd replay
+            wrong/a.scenario:2: `here` is not an address; in the knock `+0s here udp/7`
+            nowhere.scenario: cannot be read: No such file or directory (os error 2); name a scenario, or a folder with some
+            none/a.scenario: names no module, and there is no *.wasm beside it; build the rule first, or write module = "FILE.wasm" in its first line
+            two/a.scenario: names no module, and there are 2 beside it; write module = "FILE.wasm" in its first line, or say --module FILE.wasm
+            text/a.wasm: the module is a script; compile the rule to WebAssembly
+            posternd: 7 mistakes; nothing was played
+            exit 2
+        "#]],
+    );
+    folder.check(&["test", "none", "-m", "nowhere.wasm"], expect![[r#"
+        nowhere.wasm: cannot be read: No such file or directory (os error 2); name the module that the build made
+        posternd: 1 mistake; nothing was played
+        exit 2
+    "#]]);
+}
+
+#[test]
+fn the_module_may_be_beside_the_scenario_or_on_the_command_line() {
+    let folder = Folder::new(&[
+        ("one/a.scenario", b"+0s ::1 udp/7\n    ignore\n"),
+        ("one/rule.wasm", &judging("(i32.const 96)")),
+        ("other/rule.wasm", &judging("(unreachable)")),
+    ]);
+    assert!(folder.rule(&["test", "one"]).status.success());
+    assert_eq!(folder.rule(&["test", "one", "--module", "other/rule.wasm"]).status.code(), Some(1));
+}
