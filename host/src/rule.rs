@@ -1,10 +1,13 @@
 //! Rule: what `posternd rule` does for those who write rules: without a daemon, a capture or any right.
 
+mod inspect;
 mod junit;
 mod module_file;
 mod played;
 mod rehearsal;
 mod scenario;
+mod settings;
+mod sizes;
 mod test;
 mod verify;
 
@@ -17,6 +20,7 @@ use crate::cli::RuleCommand;
 use crate::compile::CompileService;
 use crate::exit::Exit;
 
+pub use inspect::inspect;
 pub use test::test;
 
 /// Does what a command line asks for.
@@ -26,6 +30,7 @@ pub use test::test;
 pub fn run(command: &RuleCommand) -> anyhow::Result<Exit> {
     match command {
         RuleCommand::Test(args) => test(args, &compiler()?),
+        RuleCommand::Inspect(args) => inspect(args, &compiler()?),
         RuleCommand::Verify(args) => verify::verify(args),
     }
 }

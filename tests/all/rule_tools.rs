@@ -314,3 +314,91 @@ fn the_module_may_be_beside_the_scenario_or_on_the_command_line() {
     assert!(folder.rule(&["test", "one"]).status.success());
     assert_eq!(folder.rule(&["test", "one", "--module", "other/rule.wasm"]).status.code(), Some(1));
 }
+
+#[test]
+fn a_module_is_inspected() {
+    let module = talker();
+    let folder = Folder::new(&[
+        ("talker.wasm", &module),
+        ("talker.wasm.minisig", b"nonsense"),
+        ("a.wasm", b"#!/bin/sh"),
+    ]);
+    folder.check(
+        &["inspect", "talker.wasm"],
+        expect![[r#"
+            talker.wasm
+              size        331 bytes
+              SHA-256     9e128b50628c69b77d1aff4fc8ef4f46bd7f8099aab16bfb8f1f327a3e90b138
+              signature   talker.wasm.minisig is no signature of minisign
+              form        core module
+              contract    postern:rule 0.2.0
+              producer    is not told
+              imports     postern:rule/host@0.2.0 log
+              exports     memory, cabi_realloc, configure, judge
+              features    none
+              settings    {}
+              watches     udp/7
+              destination this host
+              detail      0 bytes of payload
+              remembers   in the format 1
+              needs       0.06 MiB of memory and tables once it is configured
+              logs        info: hello
+            exit 0
+        "#]],
+    );
+    folder.check(
+        &["inspect", "a.wasm"],
+        expect![[r#"
+            a.wasm
+              size        9 bytes
+              SHA-256     3af71adb278ad4af33c144b78fa1ae708da03b773d98324ae991a7daedb53ca2
+              signature   none: there is no a.wasm.minisig beside it
+            a.wasm: the module is a script; compile the rule to WebAssembly
+            exit 1
+        "#]],
+    );
+    folder.check(&["inspect", "talker.wasm", "--settings", "{"], expect![[r#"
+        --settings: is not JSON: EOF while parsing an object at line 1 column 1; write an object such as '{"within": "5s"}', or name a file: a rule's file, a scenario, or one of JSON
+        exit 2
+    "#]]);
+    let said = folder.said(&[
+        "inspect",
+        "sequence",
+        "--settings",
+        r#"{"sequence":["7000/udp","7001/tcp"],"tcp_flags":["syn","!ack"]}"#,
+    ]);
+    for line in [
+        "  contract    postern:rule 0.2.0\n",
+        "  imports     postern:rule/host@0.2.0 log\n",
+        "  watches     udp/7000\n              tcp/7001 with syn without ack\n",
+        "  signature   needs none: it is part of the daemon\n",
+        "exit 0\n",
+    ] {
+        assert!(said.contains(line), "{line}{said}");
+    }
+    let refused = folder.said(&["inspect", "sequence"]);
+    assert!(
+        refused.contains("  refuses     sequence is missing") && refused.ends_with("exit 1\n"),
+        "{refused}"
+    );
+}
+
+#[test]
+fn what_no_rule_gets_is_told_before_anything_is_compiled() {
+    let wasi = wat::parse_str(r#"(component (import "wasi:cli/environment@0.2.6" (instance)))"#).unwrap();
+    let folder = Folder::new(&[("wasi.wasm", &wasi)]);
+    folder.check(&["inspect", "wasi.wasm"], expect![[r#"
+        wasi.wasm
+          size        46 bytes
+          SHA-256     c74f159359b01afb9bcf859afd3175429f7d9d12518116c1cd401f26bb319c38
+          signature   none: there is no wasi.wasm.minisig beside it
+          form        component
+          contract    names no version of postern:rule, and is taken for one of the present one
+          producer    is not told
+          imports     wasi:cli/environment@0.2.6
+          exports     none
+          features    none
+        wasi.wasm: the module imports `wasi:cli/environment@0.2.6`, which is not offered to rules; a rule gets no WASI; componentize-py and componentize-qjs leave it out with --stub-wasi; elsewhere build for wasm32-unknown-unknown, or a core module for WASI preview 1
+        exit 1
+    "#]]);
+}

@@ -74,6 +74,12 @@ impl Instance {
         Ok((Self { store, rule, detail: interest.detail, cpu: limits.cpu }, interest))
     }
 
+    /// What it has of memory and tables, in bytes; an element of a table counts as 8.
+    #[must_use]
+    pub fn memory(&self) -> usize {
+        self.store.data().allowance.used()
+    }
+
     /// The rule's verdict on a knock, given what it last remembered of its source.
     ///
     /// # Errors

@@ -28,6 +28,11 @@ impl Allowance {
         Self { limit: limits.memory, used: 0 }
     }
 
+    /// What is taken, in bytes.
+    pub(crate) const fn used(&self) -> usize {
+        self.used
+    }
+
     /// Takes so many units of `size` bytes more, unless its own maximum lies below: that is no fault, and what does not grow uses nothing.
     ///
     /// # Errors

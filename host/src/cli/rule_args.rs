@@ -11,6 +11,8 @@ pub enum RuleCommand {
     /// Play knocks from *.scenario files to a rule's module and compare what it says; the exit code is 0 if all is as expected, 1 if
     /// something differs, 2 if a file is wrong.
     Test(TestArgs),
+    /// Say what a module is: contract, producer, imports, features, interest, size, hash, signature.
+    Inspect(InspectArgs),
     /// Say whether a module is signed with one of these keys, by whom and what it is; the exit code is 1 if it is not.
     Verify(VerifyArgs),
 }
@@ -33,6 +35,25 @@ pub struct TestArgs {
     /// Write what came out as a JUnit report as well.
     #[arg(long, value_name = "FILE")]
     pub junit: Option<PathBuf>,
+}
+
+/// A module and how it is configured.
+#[derive(Args, Debug)]
+pub struct ModuleArgs {
+    /// The module: a file, or the name of a stock module.
+    #[arg(value_name = "MODULE")]
+    pub module: PathBuf,
+    /// Its settings: JSON, or a file: a rule's file, a scenario, or one of JSON. The limits that are in there hold.
+    #[arg(long, short, value_name = "FILE|JSON")]
+    pub settings: Option<String>,
+}
+
+/// What to look at.
+#[derive(Args, Debug)]
+pub struct InspectArgs {
+    /// Which module.
+    #[command(flatten)]
+    pub module: ModuleArgs,
 }
 
 /// Which module, and whose signature.

@@ -50,6 +50,22 @@ impl ModuleFile {
         Ok(Self { source, bytes: Arc::new(bytes), digest })
     }
 
+    pub(super) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    pub(super) const fn digest(&self) -> ModuleDigest {
+        self.digest
+    }
+
+    /// Where it is; none for a stock module.
+    pub(super) fn path(&self) -> Option<&Path> {
+        match &self.source {
+            ModuleSource::Stock(_) => None,
+            ModuleSource::File(path) => Some(path),
+        }
+    }
+
     /// As a person named it.
     pub(super) fn name(&self) -> PathBuf {
         match &self.source {

@@ -149,7 +149,7 @@ fn close_line(CloseRequest { door, prefix_length }: &CloseRequest) -> CloseLine<
 }
 
 /// A severity as scenarios write it.
-const fn level(severity: Severity) -> &'static str {
+pub(super) const fn level(severity: Severity) -> &'static str {
     match severity {
         Severity::Error => "error",
         Severity::Warn => "warn",

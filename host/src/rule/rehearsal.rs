@@ -84,6 +84,16 @@ impl Rehearsal {
         Ok(Self { module, head, id, log, dispatch, memories, memory, instance: Some(instance) })
     }
 
+    /// What it asked to see.
+    pub(super) fn interest(&self) -> &Interest {
+        &self.dispatch.subscription(0).interest
+    }
+
+    /// What its instance has of memory and tables, in bytes; 0 if it has none since it faulted.
+    pub(super) fn instance_memory(&self) -> usize {
+        self.instance.as_ref().map_or(0, Instance::memory)
+    }
+
     /// Has it judge a knock, if it asked for such a one.
     pub(super) fn judge(&mut self, running: &RunPermit<'_>, knock: &Knock) -> Said {
         if self.dispatch.wanted(knock, &is_this_host).next().is_none() {
