@@ -1,5 +1,6 @@
 //! Rule: what `posternd rule` does for those who write rules: without a daemon, a capture or any right.
 
+mod bench;
 mod inspect;
 mod junit;
 mod module_file;
@@ -20,6 +21,7 @@ use crate::cli::RuleCommand;
 use crate::compile::CompileService;
 use crate::exit::Exit;
 
+pub use bench::bench;
 pub use inspect::inspect;
 pub use test::test;
 
@@ -31,6 +33,7 @@ pub fn run(command: &RuleCommand) -> anyhow::Result<Exit> {
     match command {
         RuleCommand::Test(args) => test(args, &compiler()?),
         RuleCommand::Inspect(args) => inspect(args, &compiler()?),
+        RuleCommand::Bench(args) => bench(args, &compiler()?),
         RuleCommand::Verify(args) => verify::verify(args),
     }
 }

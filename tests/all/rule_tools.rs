@@ -402,3 +402,28 @@ fn what_no_rule_gets_is_told_before_anything_is_compiled() {
         exit 1
     "#]]);
 }
+
+#[test]
+fn a_module_is_measured() {
+    let folder = Folder::new(&[("panics.wasm", &judging("(unreachable)")), ("a.toml", SEQUENCE.as_bytes())]);
+    let said = folder.said(&["bench", "sequence", "--settings", "a.toml", "--for", "20ms"]);
+    let names: Vec<_> = said.lines().map(|line| line.get(..15).unwrap_or(line).trim()).collect();
+    assert_eq!(
+        names[1..],
+        [
+            "load, cold",
+            "load, cached",
+            "start, first",
+            "start, median",
+            "memory",
+            "instances",
+            "call, median",
+            "calls",
+            "memory after",
+            "exit 0"
+        ],
+        "{said}"
+    );
+    let said = folder.said(&["bench", "panics.wasm", "--for", "20ms"]);
+    assert!(said.contains("\npanics.wasm: `judge` ") && said.ends_with("\nexit 1\n"), "{said}");
+}

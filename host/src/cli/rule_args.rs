@@ -1,9 +1,11 @@
 //! RuleArgs: the command lines of `posternd rule`.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use postern_config::TrustedKey;
+use postern_text::duration;
 
 /// What to do with a rule or its module.
 #[derive(Debug, Subcommand)]
@@ -13,6 +15,8 @@ pub enum RuleCommand {
     Test(TestArgs),
     /// Say what a module is: contract, producer, imports, features, interest, size, hash, signature.
     Inspect(InspectArgs),
+    /// Measure how long a module takes to load, to start and to judge, and what it needs.
+    Bench(BenchArgs),
     /// Say whether a module is signed with one of these keys, by whom and what it is; the exit code is 1 if it is not.
     Verify(VerifyArgs),
 }
@@ -56,6 +60,17 @@ pub struct InspectArgs {
     pub module: ModuleArgs,
 }
 
+/// What to measure.
+#[derive(Args, Debug)]
+pub struct BenchArgs {
+    /// Which module.
+    #[command(flatten)]
+    pub module: ModuleArgs,
+    /// For how long it is called.
+    #[arg(long = "for", default_value = "2s", value_name = "DURATION", value_parser = duration_of_bench)]
+    pub lasts: Duration,
+}
+
 /// Which module, and whose signature.
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
@@ -68,4 +83,9 @@ pub struct VerifyArgs {
     /// A public key that counts, as `minisign -G` prints it behind -P and `trust` in postern.toml has it; may be repeated.
     #[arg(long = "key", short, required = true, value_name = "KEY")]
     pub keys: Vec<TrustedKey>,
+}
+
+fn duration_of_bench(text: &str) -> Result<Duration, String> {
+    duration::parse_within(text, Duration::from_millis(10)..=Duration::from_secs(600))
+        .map_err(|error| error.to_string())
 }

@@ -1,0 +1,264 @@
+//! Bench: how long a module takes to load, to start and to judge, and what it needs, as a table. The daemon's work around a call is no part of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use postern_config::RuleHead;
+use postern_core::{Destination, Direction, Interest, Knock, TcpHeader, Timestamp, Transport, Watch};
+use postern_lines::{ORIGIN, THIS_HOST_V4, THIS_HOST_V6};
+use postern_sandbox::{Instance, Loader, Module, RunPermit, Runtime, StartError};
+use postern_text::{line, piece, terminal};
+
+use super::module_file::ModuleFile;
+use super::rehearsal::{GuestLines, Rehearsal, Said};
+use super::settings;
+use super::sizes::{mib, thousands, time};
+use crate::cli::BenchArgs;
+use crate::compile::Compile;
+use crate::exit::Exit;
+
+/// Instances that are started one after the other, and that are then there together; fewer where they would take more than [`MOST_MEMORY`].
+const INSTANCES: usize = 64;
+/// Most bytes of all instances together.
+const MOST_MEMORY: usize = 1 << 30;
+/// Most calls of which the times are kept.
+const MOST_CALLS: usize = 4 << 20;
+/// Sources of knocks; each sends one knock after the other for a while, as a client does.
+const SOURCES: u64 = 1024;
+/// Knocks of one source before the next one's come.
+const IN_A_ROW: u64 = 8;
+/// Most watches of which knocks are made.
+const MOST_WATCHES: usize = 32;
+/// Calls before it is measured.
+const WARM_UP: usize = 1000;
+
+/// What was measured.
+struct Times(Vec<Duration>);
+
+/// Measures a module.
+///
+/// # Errors
+/// If the system does not let us run modules, or standard output is closed.
+pub fn bench(args: &BenchArgs, compiler: &dyn Compile) -> anyhow::Result<Exit> {
+    let read = settings::read(args.module.settings.as_deref()).and_then(|head| {
+        let file =
+            ModuleFile::read(ModuleFile::named(&args.module.module)).map_err(|mistake| vec![mistake])?;
+        Ok((head, file))
+    });
+    let (head, file) = match read {
+        Ok(read) => read,
+        Err(mistakes) => return tell(&mistakes, Exit::Usage),
+    };
+    // Each loader keeps what it has loaded.
+    let load = |anew| -> anyhow::Result<_> {
+        let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
+        let begun = Instant::now();
+        let module = file.load(&loader, compiler, anew);
+        Ok((module, begun.elapsed(), loader.runtime().clone()))
+    };
+    let (module, cold, _) = load(true)?;
+    if let Err(error) = module {
+        return tell(&[file.mistake(&error)], Exit::Mistakes);
+    }
+    let is_kept = compiler.kept(file.digest(), &postern_core::TenantId::host()).is_some();
+    let (module, cached, runtime) = load(false)?;
+    let module = match module {
+        Ok(module) => module,
+        Err(error) => return tell(&[file.mistake(&error)], Exit::Mistakes),
+    };
+    let name = piece(file.name().display()).to_string();
+    let started = start(&module, &head);
+    let Started { first, mut starts, memory, resident, count } = match started {
+        Ok(started) => started,
+        Err(error) => return tell(&[format!("{name}: {}", line(error))], Exit::Mistakes),
+    };
+    let mut rehearsal = match Rehearsal::start(module, head, Arc::new(GuestLines::default())) {
+        Ok(rehearsal) => rehearsal,
+        Err(error) => return tell(&[format!("{name}: {}", line(error))], Exit::Mistakes),
+    };
+    let running = runtime.running();
+    let called = call(&mut rehearsal, &running, args.lasts);
+    drop(running);
+    terminal::out(format_args!("{name}, {}", mib(file.bytes().len() as u64)))?;
+    row("load, cold", time(cold))?;
+    let kept = if is_kept {
+        time(cached)
+    } else {
+        "is not kept: the folder of compiled code cannot be written".to_owned()
+    };
+    row("load, cached", kept)?;
+    row("start, first", time(first))?;
+    row("start, median", format_args!("{:<10} p99 {}", time(starts.at(50)), time(starts.at(99))))?;
+    row("memory", format_args!("{} of memory and tables, {} resident", mib(memory as u64), mib(resident)))?;
+    row("instances", format_args!("{count} were started beside each other"))?;
+    match called {
+        Ok((mut calls, in_all, memory)) => {
+            let rate = calls.0.len() as u128 * 1_000_000_000 / in_all.as_nanos().max(1);
+            let rate = thousands(u64::try_from(rate).unwrap_or(u64::MAX));
+            row("call, median", format_args!("{:<10} p99 {}", time(calls.at(50)), time(calls.at(99))))?;
+            row(
+                "calls",
+                format_args!("{rate} a second, of {} on one thread", thousands(calls.0.len() as u64)),
+            )?;
+            row("memory after", format_args!("{} of memory and tables", mib(memory as u64)))?;
+            Ok(Exit::Success)
+        }
+        Err(fault) => tell(&[format!("{name}: {}", line(fault))], Exit::Mistakes),
+    }
+}
+
+/// How instances start.
+struct Started {
+    first: Duration,
+    starts: Times,
+    /// Bytes of memory and tables of one.
+    memory: usize,
+    /// Bytes that one takes in the machine, on average.
+    resident: u64,
+    /// How many there were beside each other.
+    count: usize,
+}
+
+/// Starts instances one after the other, and keeps them.
+fn start(module: &Arc<Module>, head: &RuleHead) -> Result<Started, StartError> {
+    let id = postern_core::RuleId { tenant: postern_core::TenantId::host(), name: "measured".into() };
+    let observer: Arc<dyn postern_core::Observer> = Arc::new(());
+    let once = || {
+        let begun = Instant::now();
+        let (instance, _) = Instance::start(module, &id, head.limits, &head.settings, &observer)?;
+        Ok::<_, StartError>((instance, begun.elapsed()))
+    };
+    let (instance, first) = once()?;
+    let memory = instance.memory();
+    let count = (MOST_MEMORY / memory.max(1)).clamp(1, INSTANCES);
+    let (mut instances, mut starts) = (Vec::with_capacity(count), Vec::with_capacity(count));
+    let before = resident();
+    for _ in 0..count {
+        let (instance, took) = once()?;
+        instances.push(instance);
+        starts.push(took);
+    }
+    let resident = resident().saturating_sub(before) / count as u64;
+    Ok(Started { first, starts: Times(starts), memory, resident, count })
+}
+
+/// Calls a rule for so long: how long each call took, how long all took together, and the memory of the instance then.
+///
+/// # Errors
+/// If it faults, and how.
+fn call(
+    rehearsal: &mut Rehearsal,
+    running: &RunPermit<'_>,
+    lasts: Duration,
+) -> Result<(Times, Duration, usize), String> {
+    let interest = rehearsal.interest().clone();
+    let mut number = 0;
+    let mut next = || {
+        number += 1;
+        knock(&interest, number)
+    };
+    for _ in 0..WARM_UP {
+        check(rehearsal.judge(running, &next()))?;
+    }
+    let (mut calls, mut in_all) = (Vec::new(), Duration::ZERO);
+    while in_all < lasts && calls.len() < MOST_CALLS {
+        let knock = next();
+        let begun = Instant::now();
+        let said = rehearsal.judge(running, &knock);
+        let took = begun.elapsed();
+        check(said)?;
+        calls.push(took);
+        in_all += took;
+    }
+    Ok((Times(calls), in_all, rehearsal.instance_memory()))
+}
+
+fn check(said: Said) -> Result<(), String> {
+    match said {
+        Said::Fault(what) => Err(what),
+        Said::NotShown | Said::Verdict { .. } => Ok(()),
+    }
+}
+
+/// A knock that the rule asked for: one watch after the other, so that a client may come far.
+fn knock(interest: &Interest, number: u64) -> Knock {
+    let watches = interest.watches.len().min(MOST_WATCHES);
+    let place = usize::try_from(number).unwrap_or(0) % watches.max(1);
+    let Watch { transport, first_port, set, .. } = interest.watches[place];
+    let source = u32::try_from(number / IN_A_ROW % SOURCES).unwrap_or(0);
+    let is_v6 = transport == Transport::Icmpv6;
+    let local = if is_v6 { THIS_HOST_V6.into() } else { THIS_HOST_V4.into() };
+    let destination = match &interest.destination {
+        Destination::Within(prefixes) => prefixes.first().map_or(local, ipnet_address),
+        Destination::ThisHost | Destination::Anywhere => local,
+    };
+    let source = match destination {
+        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::from_bits(0xcb00_0000 | source).into(),
+        std::net::IpAddr::V6(_) => {
+            std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(source)).into()
+        }
+    };
+    Knock {
+        time: Timestamp(ORIGIN + number * 1000),
+        source,
+        source_port: 40_000,
+        destination,
+        destination_port: first_port,
+        transport,
+        tcp_flags: set,
+        hop_limit: 64,
+        packet_length: 40,
+        tcp_header: (transport == Transport::Tcp).then(|| Box::new(TcpHeader::default())),
+        interface: "bench".into(),
+        interface_index: 2,
+        link: 0,
+        direction: Direction::Incoming,
+        sighting: None,
+        payload: vec![b'x'; interest.detail.payload_limit.min(64)].into(),
+    }
+}
+
+fn ipnet_address(prefix: &postern_core::IpNet) -> std::net::IpAddr {
+    prefix.addr()
+}
+
+impl Times {
+    /// The time that so many hundredths of them do not exceed.
+    fn at(&mut self, hundredths: usize) -> Duration {
+        self.0.sort_unstable();
+        let place = self.0.len() * hundredths / 100;
+        self.0.get(place.min(self.0.len().saturating_sub(1))).copied().unwrap_or_default()
+    }
+}
+
+/// What this process has in the machine's memory, in bytes; 0 if the system does not say.
+fn resident() -> u64 {
+    let pages = std::fs::read_to_string("/proc/self/statm")
+        .ok()
+        .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
+    pages.unwrap_or(0) * rustix::param::page_size() as u64
+}
+
+fn row(name: &str, what: impl std::fmt::Display) -> std::io::Result<()> {
+    terminal::out(format_args!("  {name:<13} {what}"))
+}
+
+fn tell(mistakes: &[String], exit: Exit) -> anyhow::Result<Exit> {
+    for mistake in mistakes {
+        terminal::err(mistake)?;
+    }
+    Ok(exit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_are_of_what_was_measured() {
+        let mut times = Times((1..=200).rev().map(Duration::from_nanos).collect());
+        assert_eq!((times.at(50), times.at(99)), (Duration::from_nanos(101), Duration::from_nanos(199)));
+        assert_eq!(Times(Vec::new()).at(99), Duration::ZERO);
+        assert_eq!(Times(vec![Duration::from_nanos(7)]).at(99), Duration::from_nanos(7));
+    }
+}
