@@ -13,7 +13,7 @@ use crate::role::Role;
 
 mod rule_args;
 
-pub use rule_args::{BenchArgs, InspectArgs, ModuleArgs, RuleCommand, TestArgs, VerifyArgs};
+pub use rule_args::{BenchArgs, InspectArgs, ModuleArgs, NewArgs, RuleCommand, TestArgs, VerifyArgs};
 
 const DEFAULT_CONFIG: &str = "/etc/postern/postern.toml";
 

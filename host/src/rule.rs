@@ -4,6 +4,7 @@ mod bench;
 mod inspect;
 mod junit;
 mod module_file;
+mod new;
 mod played;
 mod rehearsal;
 mod scenario;
@@ -23,6 +24,7 @@ use crate::exit::Exit;
 
 pub use bench::bench;
 pub use inspect::inspect;
+pub use new::new;
 pub use test::test;
 
 /// Does what a command line asks for.
@@ -31,6 +33,7 @@ pub use test::test;
 /// If the system does not let us run modules, or standard output is closed.
 pub fn run(command: &RuleCommand) -> anyhow::Result<Exit> {
     match command {
+        RuleCommand::New(args) => new(args),
         RuleCommand::Test(args) => test(args, &compiler()?),
         RuleCommand::Inspect(args) => inspect(args, &compiler()?),
         RuleCommand::Bench(args) => bench(args, &compiler()?),

@@ -18,6 +18,7 @@ mod modules;
 mod probe;
 mod reload;
 mod replay;
+mod rule_new;
 mod rule_tools;
 mod scenario;
 mod shares;

@@ -53,7 +53,7 @@ pub use grant_file::GrantFile;
 pub use module_signature::{
     BadSignature, GoodSignature, KeyId, MOST_SIGNATURE, NoKey, TrustedKey, signature_file, verify,
 };
-pub use name::{NotATenant, tenant_named};
+pub use name::{NotARule, NotATenant, rule_named, tenant_named};
 pub use postern_toml::{PosternToml, config_identity};
 pub use process_user::ProcessUser;
 pub use rule_file::{LostDoor, OneTime, RuleFile};

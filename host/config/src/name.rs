@@ -37,3 +37,16 @@ pub fn tenant_named(name: &str) -> Result<TenantId, NotATenant> {
         _ => Err(NotATenant::NoName),
     }
 }
+
+/// Whether a rule can have this name, which is also fit to be a part of a file's name.
+///
+/// # Errors
+/// What such a name is.
+pub fn rule_named(name: &str) -> Result<(), NotARule> {
+    if is_name(name) { Ok(()) } else { Err(NotARule) }
+}
+
+/// Why a name is that of no rule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{NAME_RULE}")]
+pub struct NotARule;

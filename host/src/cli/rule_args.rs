@@ -10,6 +10,8 @@ use postern_text::duration;
 /// What to do with a rule or its module.
 #[derive(Debug, Subcommand)]
 pub enum RuleCommand {
+    /// Make a folder with a rule that builds and passes its test as it stands.
+    New(NewArgs),
     /// Play knocks from *.scenario files to a rule's module and compare what it says; the exit code is 0 if all is as expected, 1 if
     /// something differs, 2 if a file is wrong.
     Test(TestArgs),
@@ -19,6 +21,23 @@ pub enum RuleCommand {
     Bench(BenchArgs),
     /// Say whether a module is signed with one of these keys, by whom and what it is; the exit code is 1 if it is not.
     Verify(VerifyArgs),
+}
+
+/// Which rule to begin.
+#[derive(Args, Debug)]
+pub struct NewArgs {
+    /// The rule's name, and that of its files.
+    #[arg(value_name = "NAME")]
+    pub name: String,
+    /// The language; `?` in its place names those that there are.
+    #[arg(long, short, value_name = "LANGUAGE")]
+    pub lang: String,
+    /// Where to make it; NAME in the working folder if nothing is said.
+    #[arg(long, short, value_name = "FOLDER")]
+    pub dir: Option<PathBuf>,
+    /// The folder guest-sdk of a checkout, which the rule depends on in place of the published packages; for languages that have such.
+    #[arg(long, value_name = "FOLDER")]
+    pub sdk: Option<PathBuf>,
 }
 
 /// Which scenarios to play.
