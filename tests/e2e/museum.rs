@@ -75,7 +75,8 @@ fn hostile_guests_hurt_nobody_but_themselves() {
         Exhibit { name: "eats-memory", fate: Fate::Refused("memory"), module: Box::new(|_| eats_memory()) },
         Exhibit {
             name: "endless-compile",
-            fate: Fate::Refused("to be compiled"),
+            // For want of CPU time, or on a busy machine of time.
+            fate: Fate::Refused("compiled"),
             module: Box::new(|_| endless()),
         },
     ]);
