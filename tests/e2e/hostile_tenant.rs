@@ -79,7 +79,8 @@ fn once(port: u16, is_always_the_same: bool) -> Vec<u8> {
 
 fn setup<'lab>(lab: &'lab Lab, rules: &[(&str, &str, Vec<u8>)]) -> Setup<'lab> {
     rules.iter().fold(posternd(lab).config(CONFIG), |setup, (name, door, module)| {
-        let rule = format!("module = \"./{}.wasm\"\ndoor = \"{door}\"\n", name.rsplit('/').next().unwrap());
+        let rule =
+            format!("module = \"./{}.wasm\"\ndoor = \"{door}\"\n", name.rsplit('/').next().unwrap_or(name));
         setup.file(&format!("{name}.toml"), rule).file(&format!("{name}.wasm"), module)
     })
 }

@@ -1,7 +1,6 @@
 //! Inspect: says what a module is: what is read of its bytes first, which takes milliseconds, and then what it asks for with given settings.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{BadSignature, MOST_SIGNATURE, RuleHead, signature_file, verify};
@@ -182,7 +181,7 @@ fn say_refusal(error: &StartError, head: &RuleHead) -> std::io::Result<()> {
 fn signature(file: &ModuleFile) -> String {
     let Some(path) = file.path() else { return "needs none: it is part of the daemon".to_owned() };
     let signature = signature_file(path);
-    let told = piece(signature.file_name().map_or(Path::new(""), Path::new).display()).to_string();
+    let told = piece(signature.file_name().unwrap_or_default().display()).to_string();
     if !signature.exists() {
         return format!("none: there is no {told} beside it");
     }

@@ -186,7 +186,8 @@ fn module_of(scenario: &Scenario) -> Result<ModuleSource, String> {
         return Ok(module.clone());
     }
     let file = piece(scenario.file.display()).to_string();
-    let dir = scenario.file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let dir =
+        scenario.file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let found =
         with_extension(dir, "wasm").map_err(|error| format!("{file}: its folder cannot be read: {error}"))?;
     match found.as_slice() {
