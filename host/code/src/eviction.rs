@@ -157,7 +157,8 @@ mod tests {
                 state % below
             };
             let names = ["", "a", "b", "c", "a b", "b c", "a b c"];
-            let mut kept = code(&(0..next(60)).map(|_| names[next(7) as usize]).collect::<Vec<_>>());
+            let mut kept =
+                code(&(0..next(60)).map(|_| names[usize::try_from(next(7)).unwrap()]).collect::<Vec<_>>());
             kept.iter_mut().for_each(|code| code.bytes = 1 + next(9));
             let limits = CacheLimits { bytes: 20 + next(200), files: usize::try_from(5 + next(40)).unwrap() };
             let has = |owner: &str, left: &dyn Fn(usize) -> bool| {

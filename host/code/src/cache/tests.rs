@@ -359,7 +359,7 @@ fn code_that_fills_the_cache_drives_out_nobody_within_its_part() {
 
 #[test]
 fn who_wants_what_may_be_damaged_lost_or_another_users() {
-    type Change = fn(&std::path::Path);
+    type Change = fn(&Path);
     let changes: [Change; 7] = [
         |file| fs::remove_file(file).unwrap(),
         |file| fs::write(file, "").unwrap(),
