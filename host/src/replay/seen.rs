@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use jiff::Timestamp as Instant;
 use postern_core::{Direction, DropReason, Knock, Moment, TcpFlags, Timestamp, Transport};
-use postern_text::duration;
 
 /// The flags of TCP by name, in the order of their bits.
 const FLAGS: [(TcpFlags, &str); 8] = [
@@ -64,8 +63,21 @@ pub(super) fn about(time: Duration) -> String {
         seconds if seconds < 0.001 => format!("{:.0} \u{b5}s", seconds * 1e6),
         seconds if seconds < 1.0 => format!("{:.0} ms", seconds * 1e3),
         seconds if seconds < 120.0 => format!("{seconds:.1} s"),
-        _ => duration::show(Duration::from_secs(time.as_secs())),
+        _ => largest_units(time.as_secs()),
     }
+}
+
+/// A long time in its two largest units.
+fn largest_units(seconds: u64) -> String {
+    let mut left = seconds;
+    let counted = [(86_400, "d"), (3600, "h"), (60, "m"), (1, "s")].map(|(length, unit)| {
+        let count = left / length;
+        left %= length;
+        (count, unit)
+    });
+    let from_largest = counted.iter().skip_while(|(count, _)| *count == 0).take(2);
+    let shown = from_largest.filter(|(count, _)| *count > 0).map(|(count, unit)| format!("{count}{unit}"));
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// The port as rules name it.
@@ -115,7 +127,9 @@ mod tests {
             (7, "7 \u{b5}s"),
             (20_400, "20 ms"),
             (5_049_000, "5.0 s"),
-            (3_661_000_000, "1h 1m 1s"),
+            (540_100_000, "9m"),
+            (3_661_000_000, "1h 1m"),
+            (604_805_000_000, "7d"),
         ] {
             assert_eq!(about(Duration::from_micros(micros)), shown);
         }
