@@ -1,5 +1,6 @@
 //! Check and reset: what can be done without a daemon running.
 
+mod judging;
 mod tenant;
 
 use std::path::Path;
@@ -18,6 +19,7 @@ use crate::main_loop_event::Prepared;
 use crate::origin::LocalOrigin;
 use crate::reload::prepare;
 
+use judging::RuleLines;
 pub use tenant::check_tenant;
 
 /// What a check does not do.
@@ -74,9 +76,10 @@ fn what_it_opens(config: &Config, rule: &RuleFile) -> String {
     format!("rule {} {opens} {}", piece(&rule.id), doors.join(", "))
 }
 
-/// Reads a configuration, loads its modules and tries its rules.
+/// Reads a configuration, loads its modules, tries its rules and has them judge. What they log meanwhile goes to standard error.
 fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
-    let loader = Loader::new(Runtime::start()?, Arc::new(()))?;
+    let lines = Arc::new(RuleLines::default());
+    let loader = Loader::new(Runtime::start()?, Arc::clone(&lines) as _)?;
     // Whether code can be kept is no matter of the configuration.
     let code = Arc::new(CompileService::start(None, Arc::new(()))?);
     let origin = LocalOrigin::unwatched(Arc::new(source), code, Arc::new(()));
@@ -85,7 +88,13 @@ fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
     let (generation, of_host) =
         generation.map_or_else(|found| (None, Some(found)), |made| (Some(made), None));
     let of_tenants = refused.iter().map(|tenant| &tenant.mistakes);
-    let mistakes = of_host.iter().chain(of_tenants).flat_map(Mistakes::iter).cloned().collect();
+    let mut mistakes: Vec<_> = of_host.iter().chain(of_tenants).flat_map(Mistakes::iter).cloned().collect();
+    if let (Some(config), Some(generation)) = (&config, &generation) {
+        mistakes.extend(judging::mistakes(config, generation, loader.runtime()));
+    }
+    for line in lines.take() {
+        terminal::err(line)?;
+    }
     Ok(TriedConfig { origin, config, generation, mistakes })
 }
 

@@ -55,6 +55,7 @@ pub mod replay;
 pub mod role;
 pub mod rule;
 pub mod run;
+mod sample_knock;
 mod shell;
 
 pub use load_rules::load_rules;

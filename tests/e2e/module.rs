@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use postern_tests::guest::guest;
 use postern_tests::{CLIENT4, Lab};
 
 use crate::{KNOCK, SSH_2S, STEPS, STORY, posternd};
@@ -117,4 +118,24 @@ fn a_rule_that_never_ends_is_stopped_and_hurts_no_other() {
     lab.knock(CLIENT4, STEPS);
     daemon.expect_story(CLIENT4, &STORY);
     daemon.stop();
+}
+
+#[test]
+fn check_has_a_rule_judge_what_it_asked_for() {
+    const LOG: &str = "(import \"postern:rule/host@0.2.0\" \"log\" (func $log (param i32 i32 i32)))
+        (data (i32.const 300) \"no such step\")";
+    let Some(lab) = Lab::if_possible() else { return };
+    let fails = "(call $log (i32.const 0) (i32.const 300) (i32.const 12)) (unreachable)";
+    let [good, bad] = ["(i32.const 96)", fails].map(|judge| {
+        let setup = posternd(&lab).config(SSH_2S).rule("knock", RULE);
+        let output = setup.file("rules/knock.wasm", guest(LOG, "(i32.const 48)", judge)).check();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    });
+    assert_eq!(good.0, Some(0), "{}", good.1);
+    let (status, said) = bad;
+    assert_eq!(status, Some(1), "{said}");
+    assert!(said.contains("rule knock: no such step\n"), "{said}");
+    let mistake =
+        "module: the module fails at a packet to udp/7, which it asks for: `judge` panicked: no such step";
+    assert!(said.contains(mistake), "{said}");
 }

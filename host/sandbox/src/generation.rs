@@ -86,7 +86,11 @@ impl LoadedRule {
         self.signer.as_deref()
     }
 
-    pub(crate) fn start(&self) -> Result<Instance, StartError> {
+    /// An instance of it, as those that judge packets.
+    ///
+    /// # Errors
+    /// If it faults or refuses its settings now.
+    pub fn start(&self) -> Result<Instance, StartError> {
         let started = Instance::start(&self.module, &self.id, self.limits, &self.settings, &self.observer);
         started.map(|(instance, _)| instance)
     }

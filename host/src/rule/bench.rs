@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_config::RuleHead;
-use postern_core::{Destination, Direction, Interest, Knock, TcpHeader, Timestamp, Transport, Watch};
-use postern_lines::{ORIGIN, THIS_HOST_V4, THIS_HOST_V6};
+use postern_core::{Interest, Knock, Timestamp};
+use postern_lines::ORIGIN;
 use postern_sandbox::{Instance, Loader, Module, RunPermit, Runtime, StartError};
 use postern_text::{line, piece, terminal};
 
@@ -16,6 +16,7 @@ use super::sizes::{mib, thousands, time};
 use crate::cli::BenchArgs;
 use crate::compile::Compile;
 use crate::exit::Exit;
+use crate::sample_knock::sample_knock;
 
 /// Instances that are started one after the other, and that are then there together; fewer where they would take more than [`MOST_MEMORY`].
 const INSTANCES: usize = 64;
@@ -184,42 +185,8 @@ fn check(said: Said) -> Result<(), String> {
 fn knock(interest: &Interest, number: u64) -> Knock {
     let watches = interest.watches.len().min(MOST_WATCHES);
     let place = usize::try_from(number).unwrap_or(0) % watches.max(1);
-    let Watch { transport, first_port, set, .. } = interest.watches[place];
     let source = u32::try_from(number / IN_A_ROW % SOURCES).unwrap_or(0);
-    let is_v6 = transport == Transport::Icmpv6;
-    let local = if is_v6 { THIS_HOST_V6.into() } else { THIS_HOST_V4.into() };
-    let destination = match &interest.destination {
-        Destination::Within(prefixes) => prefixes.first().map_or(local, ipnet_address),
-        Destination::ThisHost | Destination::Anywhere => local,
-    };
-    let source = match destination {
-        std::net::IpAddr::V4(_) => std::net::Ipv4Addr::from_bits(0xcb00_0000 | source).into(),
-        std::net::IpAddr::V6(_) => {
-            std::net::Ipv6Addr::from_bits(0x2001_0db8 << 96 | u128::from(source)).into()
-        }
-    };
-    Knock {
-        time: Timestamp(ORIGIN + number * 1000),
-        source,
-        source_port: 40_000,
-        destination,
-        destination_port: first_port,
-        transport,
-        tcp_flags: set,
-        hop_limit: 64,
-        packet_length: 40,
-        tcp_header: (transport == Transport::Tcp).then(|| Box::new(TcpHeader::default())),
-        interface: "bench".into(),
-        interface_index: 2,
-        link: 0,
-        direction: Direction::Incoming,
-        sighting: None,
-        payload: vec![b'x'; interest.detail.payload_limit.min(64)].into(),
-    }
-}
-
-fn ipnet_address(prefix: &postern_core::IpNet) -> std::net::IpAddr {
-    prefix.addr()
+    sample_knock(interest, place, source, Timestamp(ORIGIN + number * 1000))
 }
 
 impl Times {
