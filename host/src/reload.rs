@@ -165,7 +165,7 @@ impl Reloads {
         let is_late = ticket < self.come;
         if is_late && self.is_refused {
             // A preparation that hung has ended. The newest may have been refused because of the files that it was reading.
-            self.ask();
+            self.pace.ask(FileOwner::Tenant, Instant::now());
         }
         // A newer one will report the same mistakes, if they are still there.
         let is_told_by_another = preparation.is_overtaken() && prepared.generation.is_err();
@@ -183,7 +183,8 @@ impl Reloads {
             if read.is_asked {
                 self.release_timer.ask();
             }
-            self.ask();
+            // Nothing has changed that must not wait for what is under way.
+            self.pace.ask(FileOwner::Tenant, Instant::now());
             return None;
         }
         if preparation.is_overtaken() {
