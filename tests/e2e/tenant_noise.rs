@@ -21,8 +21,9 @@ const STORM: Duration = Duration::from_secs(8);
 /// Most that a storm may cost the supervisor and the engine, in hundredths of a processor. They take a fifth of that if they are built to be fast.
 const MOST_OF_SUPERVISOR: f64 = 15.0;
 const MOST_OF_ENGINE: f64 = 8.0;
-/// Within what a change of another is in force during a storm: what a reload waits for quiet, and what a busy machine adds.
-const SOON_ENOUGH: Duration = Duration::from_secs(2);
+/// Within what a change of another is in force during a storm: what a reload waits for quiet at most, and what a busy machine adds to that and to the
+/// reload.
+const SOON_ENOUGH: Duration = Duration::from_secs(4);
 
 /// Does something in a folder over and over, as its user, as long as `work` takes.
 fn while_its_user(what: impl Fn(&Path) + Sync, dir: &Path, pause: Duration, work: impl FnOnce()) {
@@ -193,7 +194,7 @@ fn who_stops_its_readers_delays_others_for_two_seconds_and_then_for_less_and_les
             // What the daemon knows of this user by then.
             let is_known = late() >= 3;
             let most = Duration::from_millis(if is_known { 250 } else { 2000 });
-            change_b(&lab, &daemon, first, most + LATENESS);
+            change_b(&lab, &daemon, first, most + 2 * LATENESS);
             first += 1;
             short += u32::from(is_known);
             assert!(first < 7150, "no reader was stopped");
