@@ -132,3 +132,30 @@ fn a_runtime_may_write_too_much_and_a_rule_may_not_write_elsewhere() {
     let fail = write(3, &[(300, 2)]) + "(unreachable)";
     assert_eq!(heard(&definitions, &fail), ["fault: `judge` panicked (unreachable) in `judge`"]);
 }
+
+#[test]
+fn what_a_runtime_left_unfinished_is_logged_and_is_not_why_the_next_call_fails() {
+    let definitions =
+        format!("{WRITE}(data (i32.const 300) \"odd\") (global $calls (mut i32) (i32.const 0))");
+    let judge = "(if (global.get $calls) (then (unreachable)))
+        (global.set $calls (i32.const 1))"
+        .to_owned()
+        + &write(2, &[(300, 3)])
+        + "(i32.const 96)";
+    let said = ["Warn: odd", "fault: `judge` panicked (unreachable) in `judge`"];
+    assert_eq!(heard_of(&definitions, &judge, 2), said);
+}
+
+#[test]
+fn a_rule_may_not_import_what_the_runtime_writes_with() {
+    const OUTPUT: &str =
+        "(import \"postern:runtime/output@0.1.0\" \"write\" (func $write (param i32 i32 i32)))\n";
+    let module = guest(OUTPUT, "(i32.const 48)", "(i32.const 96)");
+    let mut world = World::new(&[]);
+    let files: [(&str, &[u8]); 2] = [("bad.toml", RULE.as_bytes()), ("bad.wasm", &module)];
+    let mistakes = world.reload(&files).unwrap_err().to_string();
+    assert!(
+        mistakes.contains("imports `postern:runtime/output@0.1.0 write`, which is not offered to rules"),
+        "{mistakes}"
+    );
+}

@@ -42,6 +42,9 @@ impl GuestLog {
     }
 
     pub(crate) fn begin_call(&self) {
+        // What the call before left unfinished is none of this one's words.
+        self.end_line(false);
+        self.end_line(true);
         self.lines.set(MAX_LINES);
         self.text.set(MAX_TEXT);
         *self.last_words.borrow_mut() = None;
@@ -102,7 +105,12 @@ impl GuestLog {
     }
 
     fn end_line(&self, is_error: bool) {
-        let line = std::mem::take(&mut *self.unfinished[usize::from(is_error)].borrow_mut());
+        let mut unfinished = self.unfinished[usize::from(is_error)].borrow_mut();
+        if unfinished.is_empty() {
+            return;
+        }
+        let line = std::mem::take(&mut *unfinished);
+        drop(unfinished);
         let line = String::from_utf8_lossy(&line);
         let line = line.trim_end();
         if line.is_empty() {
