@@ -8,7 +8,7 @@ use postern_lines::{THIS_HOST_V4, THIS_HOST_V6};
 /// Bytes of payload of a knock, if the rule wants to see so many.
 const PAYLOAD: usize = 64;
 
-/// A knock of the `source`-th client for the watch at `place` of what the rule asked for.
+/// A knock of the `source`-th client for the watch at `place` of what the rule asked for, where there must be one.
 pub(crate) fn sample_knock(interest: &Interest, place: usize, source: u32, time: Timestamp) -> Knock {
     let Watch { transport, first_port, set, .. } = interest.watches[place];
     let local: IpAddr =

@@ -18,14 +18,14 @@ pub(super) struct Allowances(Mutex<State>);
 
 #[derive(Debug, Default)]
 struct State {
-    users: HashMap<u32, Allowance>,
+    users: HashMap<u32, TimeOfUser>,
     /// Users who have nothing left.
     late: usize,
 }
 
 /// That of one user.
 #[derive(Debug)]
-struct Allowance {
+struct TimeOfUser {
     left: Duration,
     /// Readers that are at work or wait for a place.
     readers: usize,
@@ -50,7 +50,7 @@ impl Allowances {
         let allowance = state.users.entry(uid).or_insert_with(|| {
             let wall = places.wall(uid);
             let left = if many_are_late { wall.min(LEAST_WALL) } else { wall };
-            Allowance { left, readers: 0, since: now }
+            TimeOfUser { left, readers: 0, since: now }
         });
         if allowance.readers == 0 {
             allowance.since = now;

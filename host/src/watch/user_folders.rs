@@ -59,10 +59,10 @@ struct SharedFolders {
 #[derive(Default)]
 struct Folders {
     last: u64,
-    known: HashMap<u64, Folder>,
+    known: HashMap<u64, UserFolder>,
 }
 
-struct Folder {
+struct UserFolder {
     path: PathBuf,
     inode: (u64, u64),
     inotify: Arc<OwnedFd>,
@@ -103,7 +103,7 @@ impl UserFolders {
         folders.last += 1;
         let number = folders.last;
         epoll::add(&self.shared.epoll, &inotify, EventData::new_u64(number), ONCE)?;
-        let folder = Folder {
+        let folder = UserFolder {
             path: path.to_owned(),
             inode,
             inotify: Arc::clone(&inotify),

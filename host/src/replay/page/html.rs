@@ -8,7 +8,7 @@ use postern_capture::Shown;
 use postern_core::Moment;
 use postern_text::piece;
 
-use super::lane::{Bar, Interest, Lane, Step};
+use super::lane::{Bar, ClientLane, Step, Weight};
 use super::lanes::ShownLanes;
 use crate::replay::seen::{Offset, about, time_of_day};
 use crate::replay::tally::{Openings, Tally};
@@ -111,8 +111,7 @@ fn write(
         overview(to, tally, shown)?;
         let mut unfolded = MOST_OPEN;
         for (n, lane_of) in shown.lanes.iter().enumerate() {
-            let is_open =
-                unfolded > 0 && (lane_of.interest > Interest::None || shown.lanes.len() <= MOST_OPEN);
+            let is_open = unfolded > 0 && (lane_of.weight > Weight::None || shown.lanes.len() <= MOST_OPEN);
             unfolded -= usize::from(is_open);
             lane(to, n, lane_of, is_open)?;
         }
@@ -194,7 +193,7 @@ fn overview(to: &mut String, tally: &Tally, shown: &ShownLanes<'_>) -> fmt::Resu
 }
 
 /// One client, step by step.
-fn lane(to: &mut String, n: usize, lane: &Lane, is_open: bool) -> fmt::Result {
+fn lane(to: &mut String, n: usize, lane: &ClientLane, is_open: bool) -> fmt::Result {
     let packets: u64 = lane.steps.iter().filter_map(|step| Some(step.packet.as_ref()?.count)).sum();
     let open = if is_open { " open" } else { "" };
     writeln!(

@@ -1,4 +1,4 @@
-//! Lane: what happened to one client, in its order.
+//! ClientLane: what happened to one client, in its order.
 
 use postern_core::{Client, Moment};
 
@@ -10,18 +10,18 @@ const MOST_STEPS: usize = 120;
 
 /// What happened to one client.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(super) struct ClientLane {
     pub(super) client: Client,
     pub(super) steps: Vec<Step>,
     pub(super) bars: Vec<Bar>,
     /// Steps that are not here.
     pub(super) left_out: u64,
-    pub(super) interest: Interest,
+    pub(super) weight: Weight,
 }
 
 /// How much there is to see. Later ones are shown rather than earlier ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Interest {
+pub(super) enum Weight {
     /// Nothing came of its packets.
     #[default]
     None,
@@ -73,9 +73,9 @@ pub(super) struct Bar {
     pub(super) end: Option<(Moment, usize)>,
 }
 
-impl Lane {
+impl ClientLane {
     pub(super) fn new(client: Client) -> Self {
-        Self { client, steps: Vec::new(), bars: Vec::new(), left_out: 0, interest: Interest::None }
+        Self { client, steps: Vec::new(), bars: Vec::new(), left_out: 0, weight: Weight::None }
     }
 
     /// A packet of the client came, and this came of it for the client.
@@ -127,17 +127,17 @@ impl Lane {
 
     /// What it means for the doors of the client.
     fn turn(&mut self, told: &Told) {
-        let interest = match told.turn {
-            Turn::Ignored | Turn::Other => Interest::None,
-            Turn::Stage(_) | Turn::StartsOver => Interest::Some,
+        let weight = match told.turn {
+            Turn::Ignored | Turn::Other => Weight::None,
+            Turn::Stage(_) | Turn::StartsOver => Weight::Some,
             Turn::Solved
             | Turn::Opened(_)
             | Turn::Extended(_)
             | Turn::Closed
             | Turn::Tried
-            | Turn::Refused => Interest::Most,
+            | Turn::Refused => Weight::Most,
         };
-        self.interest = self.interest.max(interest);
+        self.weight = self.weight.max(weight);
         let (Some(door), Some(client)) = (&told.door, told.client) else { return };
         let step = self.steps.len().saturating_sub(1);
         match told.turn {

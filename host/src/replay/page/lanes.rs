@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use postern_core::Client;
 
-use super::lane::{Interest, Lane};
+use super::lane::{ClientLane, Weight};
 use crate::replay::seen::Seen;
 use crate::replay::teller::{Told, Turn};
 
@@ -17,7 +17,7 @@ const MOST_KEPT: usize = 4096;
 #[derive(Debug, Default)]
 pub(super) struct Lanes {
     /// In the order in which they began.
-    lanes: Vec<Lane>,
+    lanes: Vec<ClientLane>,
     places: HashMap<Client, usize>,
     /// Who has had a door opened for more than its own address.
     widened: HashMap<Client, Client>,
@@ -28,7 +28,7 @@ pub(super) struct Lanes {
 /// What is shown of them.
 pub(super) struct ShownLanes<'a> {
     /// In the order in which they began.
-    pub(super) lanes: Vec<&'a Lane>,
+    pub(super) lanes: Vec<&'a ClientLane>,
     /// Clients without a lane, at least.
     pub(super) left_out: u64,
 }
@@ -64,7 +64,7 @@ impl Lanes {
     /// Those that show most.
     pub(super) fn shown(&self) -> ShownLanes<'_> {
         let mut lanes: Vec<_> = self.lanes.iter().enumerate().collect();
-        lanes.sort_by_key(|(place, lane)| (std::cmp::Reverse(lane.interest), *place));
+        lanes.sort_by_key(|(place, lane)| (std::cmp::Reverse(lane.weight), *place));
         let left_out = self.left_out + lanes.len().saturating_sub(MOST_SHOWN) as u64;
         lanes.truncate(MOST_SHOWN);
         lanes.sort_by_key(|(place, _)| *place);
@@ -72,7 +72,7 @@ impl Lanes {
     }
 
     /// The lane of a client, a new one if it has none; none if there is no room.
-    fn lane(&mut self, client: Client) -> Option<&mut Lane> {
+    fn lane(&mut self, client: Client) -> Option<&mut ClientLane> {
         if !self.places.contains_key(&client) {
             if self.lanes.len() == MOST_KEPT {
                 self.clear_away();
@@ -82,7 +82,7 @@ impl Lanes {
                 return None;
             }
             self.places.insert(client, self.lanes.len());
-            self.lanes.push(Lane::new(client));
+            self.lanes.push(ClientLane::new(client));
         }
         self.lanes.get_mut(self.places[&client])
     }
@@ -92,8 +92,8 @@ impl Lanes {
         let before = self.lanes.len();
         let mut left = MOST_SHOWN;
         self.lanes.retain(|lane| {
-            let stays = lane.interest > Interest::None || left > 0;
-            left = left.saturating_sub(usize::from(lane.interest == Interest::None));
+            let stays = lane.weight > Weight::None || left > 0;
+            left = left.saturating_sub(usize::from(lane.weight == Weight::None));
             stays
         });
         self.left_out += (before - self.lanes.len()) as u64;
