@@ -94,6 +94,22 @@ fn a_profile_says_where_and_what_and_which_door() {
     daemon.stop();
 }
 
+#[test]
+fn a_profile_keeps_the_distance_that_a_rule_wants() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let rule = format!("{KNOCK}min_gap = \"200ms\"\n");
+    let daemon = posternd(&lab).config(&SSH_2S.replace("2s", "2m")).rule("knock", &rule).start();
+    let home = Home::new(&lab);
+    let profile = profile("gate", SERVER4, "");
+    home.write("postern/profiles.toml", &profile.replace("5ms", "500ms"));
+    home.postern(&["knock", &SERVER4.to_string(), HITS[0], HITS[1], HITS[2]]).expect(0, "", "");
+    daemon.expect_story(CLIENT4, &["stage 1"]);
+    home.postern(&["knock", "gate"]).expect(0, "open after N ms\n", "");
+    daemon.expect_story(CLIENT4, &["stage 1", "stage 1", "stage 2", "open ssh"]);
+    daemon.stop();
+}
+
 /// A daemon whose door stays open for as long as a test may take.
 fn guard(lab: &Lab) -> Daemon<'_> {
     posternd(lab).config(&SSH_2S.replace("2s", "2m")).rule("knock", KNOCK).start()

@@ -15,6 +15,18 @@ pub struct SequenceProgress {
 
 const LENGTH: usize = 17;
 
+impl SequenceProgress {
+    /// Of a client of which nothing has counted yet.
+    pub(crate) const fn none(now: Timestamp) -> Self {
+        Self { stage: 0, start: now, last: now }
+    }
+
+    /// Whether the client is half way.
+    pub(crate) const fn has_begun(&self) -> bool {
+        self.stage > 0
+    }
+}
+
 /// The stage, then both times in microseconds, little-endian.
 impl Memory for SequenceProgress {
     fn to_bytes(&self) -> Vec<u8> {

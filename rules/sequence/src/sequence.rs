@@ -36,26 +36,26 @@ impl Rule for Sequence {
         if knock.transport == Transport::Tcp && lacks_flags {
             return Verdict::Ignore;
         }
-        if memory.is_some_and(|progress| self.must_wait(&progress, knock.time)) {
+        if memory.as_ref().is_some_and(|progress| self.must_wait(progress, knock.time)) {
             debug!("{} knocked right a moment ago and waits out its cooldown", knock.source);
             return Verdict::Ignore;
         }
         let hit = Step::of(knock);
-        let progress = memory.filter(|progress| self.is_current(progress, knock.time));
-        let stage = progress.map_or(0, |progress| progress.stage);
-        let done = usize::from(stage);
-        let Some(&expected) = steps.get(done) else { return Verdict::Ignore };
+        let progress = memory
+            .filter(|progress| self.is_current(progress, knock.time))
+            .unwrap_or_else(|| SequenceProgress::none(knock.time));
+        let Some(&expected) = steps.get(usize::from(progress.stage)) else { return Verdict::Ignore };
+        let is_repeat = *duplicates == Duplicates::IgnoreLast && self.has_just_matched(hit, &progress);
         if hit == expected {
-            return if done + 1 == steps.len() {
-                self.success(knock.source, progress, knock.time)
-            } else {
-                self.advance(stage + 1, progress, knock.time)
-            };
-        }
-        match (done.checked_sub(1), duplicates) {
-            (None, _) => Verdict::Ignore,
-            (Some(last), Duplicates::IgnoreLast) if steps.get(last) == Some(&hit) => Verdict::Ignore,
-            (Some(_), _) => Verdict::forget(Self::reason(stage, expected, hit)),
+            match self.too_soon(&progress, knock.time) {
+                None => self.advance(knock.source, progress, knock.time),
+                Some(_) if is_repeat => Verdict::Ignore,
+                Some(waited) => Verdict::forget(Self::haste(progress.stage, waited)),
+            }
+        } else if is_repeat || !progress.has_begun() {
+            Verdict::Ignore
+        } else {
+            Verdict::forget(Self::reason(progress.stage, expected, hit))
         }
     }
 }
@@ -64,7 +64,8 @@ impl Sequence {
     /// Whether the client is still in time, and its progress one that this sequence can have.
     /// A packet that seems to come before the first step, because the clock was set back, is in time.
     fn is_current(&self, progress: &SequenceProgress, now: Timestamp) -> bool {
-        (1..self.settings.steps.len()).contains(&progress.stage.into())
+        progress.has_begun()
+            && usize::from(progress.stage) < self.settings.steps.len()
             && now.since(progress.start) < self.settings.within
             && self.settings.gap.is_none_or(|gap| now.since(progress.last) < gap)
     }
@@ -72,28 +73,52 @@ impl Sequence {
     /// Whether the client knocked right so short a time ago that none of its packets counts. A clock that was set back by more than
     /// that lets it knock.
     fn must_wait(&self, progress: &SequenceProgress, now: Timestamp) -> bool {
-        let SequenceProgress { stage, last, .. } = *progress;
-        stage == 0 && self.settings.cooldown.is_some_and(|wait| now.since(last).max(last.since(now)) < wait)
+        let last = progress.last;
+        !progress.has_begun()
+            && self.settings.cooldown.is_some_and(|wait| now.since(last).max(last.since(now)) < wait)
+    }
+
+    /// Whether this is the last step done once more.
+    fn has_just_matched(&self, hit: Step, progress: &SequenceProgress) -> bool {
+        let last = usize::from(progress.stage).checked_sub(1);
+        last.is_some_and(|last| self.settings.steps.get(last) == Some(&hit))
+    }
+
+    /// How short a time after the last step this one comes, if that is too short. It makes the client start over: if it were
+    /// ignored, a client that repeats the whole sequence as fast as it can would have the right distance sooner or later. If the clock
+    /// was set back, the time between the two is not known.
+    fn too_soon(&self, progress: &SequenceProgress, now: Timestamp) -> Option<Duration> {
+        let waited = now.since(progress.last);
+        self.settings.min_gap.is_some_and(|least| progress.has_begun() && waited < least).then_some(waited)
     }
 
     fn advance(
         &self,
-        stage: u8,
-        progress: Option<SequenceProgress>,
+        source: IpAddr,
+        mut progress: SequenceProgress,
         now: Timestamp,
     ) -> Verdict<SequenceProgress> {
-        // If the clock was set back, `within` counts from now, or it would last too long.
-        let start = progress.map_or(now, |progress| progress.start.min(now));
-        let gap = self.settings.gap.unwrap_or(Duration::MAX);
-        let until = (start + self.settings.within).min(now + gap);
-        Verdict::remember(stage.into(), SequenceProgress { stage, start, last: now }, until)
+        progress.stage += 1;
+        if usize::from(progress.stage) == self.settings.steps.len() {
+            return self.success(source, progress.start, now);
+        }
+        self.remember(progress, now)
+    }
+
+    fn remember(&self, mut progress: SequenceProgress, now: Timestamp) -> Verdict<SequenceProgress> {
+        let Settings { within, gap, .. } = self.settings;
+        // If the clock was set back, times count from now, or they would last too long.
+        progress.start = progress.start.min(now);
+        progress.last = now;
+        let until = (progress.start + within).min(now + gap.unwrap_or(Duration::MAX));
+        Verdict::remember(progress.stage.into(), progress, until)
     }
 
     /// Why the client starts over. Not by `format!`: a flood makes many of these, and that would take longer than the whole rest of the call.
     fn reason(stage: u8, expected: Step, hit: Step) -> String {
         let mut text = String::with_capacity(64);
         text.push_str("step ");
-        push_number(&mut text, u16::from(stage) + 1);
+        push_number(&mut text, u32::from(stage) + 1);
         text.push_str(" should be ");
         expected.push(&mut text);
         text.push_str(", was ");
@@ -101,12 +126,19 @@ impl Sequence {
         text
     }
 
-    fn success(
-        &self,
-        source: IpAddr,
-        progress: Option<SequenceProgress>,
-        now: Timestamp,
-    ) -> Verdict<SequenceProgress> {
+    /// Why a client starts over whose right step came too soon.
+    fn haste(stage: u8, waited: Duration) -> String {
+        let mut text = String::with_capacity(64);
+        text.push_str("step ");
+        push_number(&mut text, u32::from(stage) + 1);
+        text.push_str(" came after ");
+        // Less than the longest `min_gap`, an hour.
+        push_number(&mut text, u32::try_from(waited.as_millis()).unwrap_or(u32::MAX));
+        text.push_str(" ms, too soon");
+        text
+    }
+
+    fn success(&self, source: IpAddr, start: Timestamp, now: Timestamp) -> Verdict<SequenceProgress> {
         let verdict = match (self.settings.action, self.settings.widths.around(source)) {
             (DoorAction::Open, None) => Verdict::open(),
             (DoorAction::Open, Some(bits)) => {
@@ -119,8 +151,7 @@ impl Sequence {
         };
         match self.settings.cooldown {
             Some(wait) => {
-                let start = progress.map_or(now, |progress| progress.start);
-                verdict.and_remember(SequenceProgress { stage: 0, start, last: now }, now + wait)
+                verdict.and_remember(SequenceProgress { start, ..SequenceProgress::none(now) }, now + wait)
             }
             None => verdict,
         }

@@ -11,10 +11,11 @@ use crate::family::ClientFamily;
 use crate::step::Step;
 use crate::widths::Widths;
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "sequence",
     "within",
     "gap",
+    "min_gap",
     "cooldown",
     "tcp_flags",
     "duplicates",
@@ -43,6 +44,8 @@ pub(crate) struct Settings {
     pub(crate) within: Duration,
     /// From one step to the next.
     pub(crate) gap: Option<Duration>,
+    /// From one step to the next, at least.
+    pub(crate) min_gap: Option<Duration>,
     /// From a right knock to the next that is taken of the same client.
     pub(crate) cooldown: Option<Duration>,
     pub(crate) tcp: Flags,
@@ -94,6 +97,7 @@ impl Settings {
             steps: steps(written.get("sequence"), &mut mistakes),
             within: time(written, "within", &mut mistakes).unwrap_or(DEFAULT_WITHIN),
             gap: time(written, "gap", &mut mistakes),
+            min_gap: time(written, "min_gap", &mut mistakes),
             cooldown: time(written, "cooldown", &mut mistakes),
             tcp: flags(written.get("tcp_flags"), &mut mistakes),
             duplicates: choice(
@@ -123,7 +127,31 @@ impl Settings {
                 }
             },
         };
+        settings.check_distance(&mut mistakes);
         if mistakes.0.is_empty() { Ok(settings) } else { Err(mistakes.0.join("\n")) }
+    }
+
+    /// Whether a client that keeps its distance can knock right at all.
+    fn check_distance(&self, mistakes: &mut SettingsMistakes) {
+        let Some(least) = self.min_gap else { return };
+        if let Some(gap) = self.gap.filter(|gap| *gap <= least) {
+            mistakes.push(format!(
+                "min_gap: {} leaves no time before the gap of {}; write less than that",
+                duration::show(least),
+                duration::show(gap)
+            ));
+        }
+        let distances = u32::try_from(self.steps.len().saturating_sub(1)).unwrap_or(u32::MAX);
+        let whole = least.saturating_mul(distances);
+        if whole >= self.within {
+            mistakes.push(format!(
+                "min_gap: {} for each of {} steps but the first makes {}, and all must come within {}; shorten it, or raise within",
+                duration::show(least),
+                self.steps.len(),
+                duration::show(whole),
+                duration::show(self.within)
+            ));
+        }
     }
 
     /// One watch for each port of the sequence, or all ports there are.

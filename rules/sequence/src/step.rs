@@ -33,7 +33,7 @@ impl Step {
 
     /// Appends it as it is written in settings.
     pub(crate) fn push(self, text: &mut String) {
-        push_number(text, self.port);
+        push_number(text, self.port.into());
         text.push_str(match self.transport {
             Transport::Tcp => "/tcp",
             Transport::Udp => "/udp",
@@ -44,7 +44,7 @@ impl Step {
 }
 
 /// Appends a number in decimal digits.
-pub(crate) fn push_number(text: &mut String, number: u16) {
+pub(crate) fn push_number(text: &mut String, number: u32) {
     if number >= 10 {
         push_number(text, number / 10);
     }

@@ -1,5 +1,7 @@
 //! What the rule says of knocks, client by client.
 
+mod min_gap;
+
 use postern_sdk::testing::{Rehearsal, rehearse};
 
 use super::Sequence;
