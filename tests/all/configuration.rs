@@ -279,7 +279,7 @@ fn settings_are_refused_at_their_place_in_the_modules_own_words() {
             rules/a.toml:6: settings.sequence[1]: "0/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535
             rules/a.toml:7: settings.sequence[2]: "22/icmp" is not a step; write port/udp or port/tcp with a port from 1 to 65535
             rules/a.toml:9: settings.within: `5 parsecs` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m"
-            rules/a.toml:10: settings.speed: no such key; there are sequence, within, gap, min_gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
+            rules/a.toml:10: settings.speed: no such key; there are sequence, within, gap, min_gap, reorder, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
             rules/b.toml:1: sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
             rules/c.toml:1: module: the module cannot be read: No such file or directory (os error 2); check the path and its permissions
         "#]],

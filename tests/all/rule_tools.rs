@@ -254,7 +254,7 @@ fn settings_that_are_refused_can_be_what_is_expected() {
     folder.check(&["test", "."], expect![[r#"
         ./a.scenario
             5  configure
-                 + refused: withn: no such key; there are sequence, within, gap, min_gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
+                 + refused: withn: no such key; there are sequence, within, gap, min_gap, reorder, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
                  + refused: sequence: has 0 steps; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
         1 scenario, 1 step: 1 not as expected; if the rule is right, --update writes what came into the files
         exit 1
@@ -263,7 +263,7 @@ fn settings_that_are_refused_can_be_what_is_expected() {
     folder.check(&["test", "."], expect![[r#"
         ./a.scenario
             5  configure
-                   refused: withn: no such key; there are sequence, within, gap, min_gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
+                   refused: withn: no such key; there are sequence, within, gap, min_gap, reorder, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
                    refused: sequence: has 0 steps; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
         1 scenario, 1 step: all as expected
         exit 0

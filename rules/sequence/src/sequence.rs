@@ -7,7 +7,7 @@ use postern_sdk::serde_json::{Map, Value};
 use postern_sdk::{CloseRequest, Interest, Knock, OpenRequest, Rule, Timestamp, Transport, Verdict, debug};
 
 use crate::family::ClientFamily;
-use crate::progress::SequenceProgress;
+use crate::progress::{HeldStep, SequenceProgress};
 use crate::settings::{DoorAction, Duplicates, Settings};
 use crate::step::{Step, push_number};
 
@@ -52,6 +52,8 @@ impl Rule for Sequence {
                 Some(_) if is_repeat => Verdict::Ignore,
                 Some(waited) => Verdict::forget(Self::haste(progress.stage, waited)),
             }
+        } else if let Some(index) = self.overtaking(hit, &progress) {
+            self.hold(index, progress, knock.time)
         } else if is_repeat || !progress.has_begun() {
             Verdict::Ignore
         } else {
@@ -64,8 +66,15 @@ impl Sequence {
     /// Whether the client is still in time, and its progress one that this sequence can have.
     /// A packet that seems to come before the first step, because the clock was set back, is in time.
     fn is_current(&self, progress: &SequenceProgress, now: Timestamp) -> bool {
+        let count = self.settings.steps.len();
+        // With the setting taken away nothing is held.
+        let reorder = self.settings.reorder.unwrap_or_default();
+        let can_come = |held: &HeldStep| {
+            held.index > progress.stage && usize::from(held.index) < count && now.since(held.time) < reorder
+        };
         progress.has_begun()
-            && usize::from(progress.stage) < self.settings.steps.len()
+            && usize::from(progress.stage) < count
+            && progress.held.iter().all(can_come)
             && now.since(progress.start) < self.settings.within
             && self.settings.gap.is_none_or(|gap| now.since(progress.last) < gap)
     }
@@ -78,10 +87,11 @@ impl Sequence {
             && self.settings.cooldown.is_some_and(|wait| now.since(last).max(last.since(now)) < wait)
     }
 
-    /// Whether this is the last step done once more.
+    /// Whether this is the last step done once more, or one that is held.
     fn has_just_matched(&self, hit: Step, progress: &SequenceProgress) -> bool {
-        let last = usize::from(progress.stage).checked_sub(1);
-        last.is_some_and(|last| self.settings.steps.get(last) == Some(&hit))
+        let last = progress.stage.checked_sub(1);
+        let held = progress.held.iter().map(|held| held.index);
+        last.into_iter().chain(held).any(|index| self.settings.steps.get(usize::from(index)) == Some(&hit))
     }
 
     /// How short a time after the last step this one comes, if that is too short. It makes the client start over: if it were
@@ -92,26 +102,44 @@ impl Sequence {
         self.settings.min_gap.is_some_and(|least| progress.has_begun() && waited < least).then_some(waited)
     }
 
+    /// Which step behind the next one this is, if steps may overtake each other.
+    fn overtaking(&self, hit: Step, progress: &SequenceProgress) -> Option<u8> {
+        self.settings.reorder?;
+        let steps = (0..).zip(&self.settings.steps).skip(usize::from(progress.stage) + 1);
+        let mut fitting = steps.filter(|(_, step)| **step == hit).map(|(index, _)| index);
+        fitting.find(|index| progress.held.iter().all(|held| held.index != *index))
+    }
+
     fn advance(
         &self,
         source: IpAddr,
         mut progress: SequenceProgress,
         now: Timestamp,
     ) -> Verdict<SequenceProgress> {
-        progress.stage += 1;
+        progress.advance();
         if usize::from(progress.stage) == self.settings.steps.len() {
             return self.success(source, progress.start, now);
         }
         self.remember(progress, now)
     }
 
+    fn hold(&self, index: u8, mut progress: SequenceProgress, now: Timestamp) -> Verdict<SequenceProgress> {
+        progress.held.push(HeldStep { index, time: now });
+        self.remember(progress, now)
+    }
+
     fn remember(&self, mut progress: SequenceProgress, now: Timestamp) -> Verdict<SequenceProgress> {
-        let Settings { within, gap, .. } = self.settings;
+        let Settings { within, gap, reorder, .. } = self.settings;
         // If the clock was set back, times count from now, or they would last too long.
         progress.start = progress.start.min(now);
         progress.last = now;
-        let until = (progress.start + within).min(now + gap.unwrap_or(Duration::MAX));
-        Verdict::remember(progress.stage.into(), progress, until)
+        let mut until = (progress.start + within).min(now + gap.unwrap_or(Duration::MAX));
+        for held in &mut progress.held {
+            held.time = held.time.min(now);
+            until = until.min(held.time + reorder.unwrap_or_default());
+        }
+        let done = usize::from(progress.stage) + progress.held.len();
+        Verdict::remember(u32::try_from(done).unwrap_or(u32::MAX), progress, until)
     }
 
     /// Why the client starts over. Not by `format!`: a flood makes many of these, and that would take longer than the whole rest of the call.

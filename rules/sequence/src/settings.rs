@@ -1,6 +1,7 @@
 //! Settings: checks the rule's settings. Every mistake is found, not only the first.
 
 use std::net::IpAddr;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use postern_sdk::serde_json::{Map, Value};
@@ -11,11 +12,12 @@ use crate::family::ClientFamily;
 use crate::step::Step;
 use crate::widths::Widths;
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "sequence",
     "within",
     "gap",
     "min_gap",
+    "reorder",
     "cooldown",
     "tcp_flags",
     "duplicates",
@@ -33,6 +35,8 @@ const DEFAULT_WITHIN: Duration = Duration::from_secs(25);
 const SHORTEST: Duration = Duration::from_millis(1);
 /// The host remembers no client for longer.
 const LONGEST: Duration = Duration::from_secs(3600);
+/// Packets that overtake each other on a network do so by milliseconds.
+const LONGEST_REORDER: Duration = Duration::from_secs(1);
 const MANY_STEPS: &str = r#"give 1 to 64 steps such as ["1111/udp", "2222/tcp"]"#;
 
 /// Checked settings.
@@ -46,6 +50,8 @@ pub(crate) struct Settings {
     pub(crate) gap: Option<Duration>,
     /// From one step to the next, at least.
     pub(crate) min_gap: Option<Duration>,
+    /// How long a step may come before one that should have come before it.
+    pub(crate) reorder: Option<Duration>,
     /// From a right knock to the next that is taken of the same client.
     pub(crate) cooldown: Option<Duration>,
     pub(crate) tcp: Flags,
@@ -95,10 +101,11 @@ impl Settings {
         }
         let settings = Self {
             steps: steps(written.get("sequence"), &mut mistakes),
-            within: time(written, "within", &mut mistakes).unwrap_or(DEFAULT_WITHIN),
-            gap: time(written, "gap", &mut mistakes),
-            min_gap: time(written, "min_gap", &mut mistakes),
-            cooldown: time(written, "cooldown", &mut mistakes),
+            within: time(written, "within", SHORTEST..=LONGEST, &mut mistakes).unwrap_or(DEFAULT_WITHIN),
+            gap: time(written, "gap", SHORTEST..=LONGEST, &mut mistakes),
+            min_gap: time(written, "min_gap", SHORTEST..=LONGEST, &mut mistakes),
+            reorder: time(written, "reorder", SHORTEST..=LONGEST_REORDER, &mut mistakes),
+            cooldown: time(written, "cooldown", SHORTEST..=LONGEST, &mut mistakes),
             tcp: flags(written.get("tcp_flags"), &mut mistakes),
             duplicates: choice(
                 written,
@@ -151,6 +158,12 @@ impl Settings {
                 duration::show(whole),
                 duration::show(self.within)
             ));
+        }
+        if self.reorder.is_some() {
+            mistakes.push(
+                "reorder: steps that keep a min_gap do not overtake each other; leave one of the two out"
+                    .to_owned(),
+            );
         }
     }
 
@@ -232,11 +245,16 @@ fn steps(written: Option<&Value>, mistakes: &mut SettingsMistakes) -> Vec<Step> 
     steps
 }
 
-fn time(written: &Map<String, Value>, key: &str, mistakes: &mut SettingsMistakes) -> Option<Duration> {
+fn time(
+    written: &Map<String, Value>,
+    key: &str,
+    range: RangeInclusive<Duration>,
+    mistakes: &mut SettingsMistakes,
+) -> Option<Duration> {
     let duration = match written.get(key)? {
-        Value::String(text) => duration::parse_within(text, SHORTEST..=LONGEST),
+        Value::String(text) => duration::parse_within(text, range),
         // Which is a mistake; which one, the grammar knows.
-        Value::Number(number) => duration::parse_within(&number.to_string(), SHORTEST..=LONGEST),
+        Value::Number(number) => duration::parse_within(&number.to_string(), range),
         other => Err(DurationError::Malformed(other.to_string())),
     };
     duration.map_err(|mistake| mistakes.push(format!("{key}: {mistake}"))).ok()

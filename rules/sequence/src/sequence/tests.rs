@@ -1,6 +1,7 @@
 //! What the rule says of knocks, client by client.
 
 mod min_gap;
+mod reorder;
 
 use postern_sdk::testing::{Rehearsal, rehearse};
 

@@ -58,7 +58,7 @@ fn every_mistake_is_said_at_once() {
             "action": true
         }"#,
         &[
-            "sequenc: no such key; there are sequence, within, gap, min_gap, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict",
+            "sequenc: no such key; there are sequence, within, gap, min_gap, reorder, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict",
             r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
             "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
             r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
@@ -78,14 +78,18 @@ fn every_mistake_is_said_at_once() {
 fn a_distance_that_no_client_can_keep_is_a_mistake() {
     let distance = |rest: &str| format!(r#"{{"sequence": ["1/udp", "2/udp", "3/udp"], {rest}}}"#);
     let settings = parse(&distance(r#""min_gap": "1s", "gap": "1001ms", "within": "2001ms""#)).unwrap();
-    assert_eq!(settings.min_gap, Some(Duration::from_secs(1)));
+    assert_eq!((settings.min_gap, settings.reorder), (Some(Duration::from_secs(1)), None));
     check(
-        &distance(r#""min_gap": "2s", "gap": "2s", "within": "4s""#),
+        &distance(r#""min_gap": "2s", "gap": "2s", "within": "4s", "reorder": "5ms""#),
         &[
             "min_gap: 2s leaves no time before the gap of 2s; write less than that",
             "min_gap: 2s for each of 3 steps but the first makes 4s, and all must come within 4s; shorten it, or raise within",
+            "reorder: steps that keep a min_gap do not overtake each other; leave one of the two out",
         ],
     );
+    let settings = parse(&distance(r#""reorder": "1s""#)).unwrap();
+    assert_eq!((settings.min_gap, settings.reorder), (None, Some(Duration::from_secs(1))));
+    check(&distance(r#""reorder": "1001ms""#), &["reorder: 1001ms is out of range; use 1ms to 1s"]);
 }
 
 #[test]
@@ -151,7 +155,7 @@ fn only_what_gives_memory_its_meaning_changes_its_format() {
     assert_eq!(
         base,
         format(
-            r#"{"sequence": ["7/udp", "8/tcp"], "within": "1s", "gap": "1s", "cooldown": "1s", "action": "close", "duplicates": "ignore-last"}"#
+            r#"{"sequence": ["7/udp", "8/tcp"], "within": "1s", "gap": "1s", "reorder": "1s", "cooldown": "1s", "action": "close", "duplicates": "ignore-last"}"#
         )
     );
     assert_eq!(base, format(r#"{"sequence": ["7/udp", "8/tcp"], "min_gap": "1s"}"#));
