@@ -28,7 +28,7 @@ test: check guests # everything: format, lints, the examples of rules, all tests
 	@echo '== tests'
 	cargo test --workspace --no-fail-fast $(inside)
 
-guests: toolchains # build the examples of rules in all languages, and test them natively; fetches their compilers
+guests: toolchains # build the examples and recipes of rules, and test them natively; fetches their compilers
 	@tests/guests.sh
 
 bench: deps # measure, beside knockd and a bare reader of libpcap; takes minutes

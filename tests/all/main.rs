@@ -16,6 +16,7 @@ mod layouts;
 mod loading;
 mod modules;
 mod probe;
+mod recipes;
 mod reload;
 mod replay;
 mod rule_new;

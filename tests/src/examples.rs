@@ -1,4 +1,4 @@
-//! Examples: the modules of `rules/examples`, built when they are needed.
+//! Examples: the modules of `rules/examples` and `rules/recipes`, built when they are needed.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,6 +10,9 @@ use crate::skip;
 pub const LANGUAGES: [&str; 10] =
     ["assemblyscript", "c", "cpp", "go", "javascript", "python", "rust", "typescript", "wat", "zig"];
 
+/// The recipes.
+pub const RECIPES: [&str; 1] = ["payload-match"];
+
 /// The status of a build script that finds no compiler, as a shell's is for a command that is not there.
 const NOT_INSTALLED: i32 = 127;
 
@@ -19,15 +22,30 @@ const NOT_INSTALLED: i32 = 127;
 /// If it cannot be built, or as [`skip`] does.
 #[must_use]
 pub fn module(language: &str) -> Option<Vec<u8>> {
+    built(language, &format!("examples/{language}"))
+}
+
+/// The recipe of this name, as [`module`] is the example in a language.
+///
+/// # Panics
+/// As [`module`] does.
+#[must_use]
+pub fn recipe(name: &str) -> Option<Vec<u8>> {
+    let place = format!("recipes/{name}");
+    built(&place, &place)
+}
+
+/// What the script builds by a name, at a place.
+fn built(name: &str, place: &str) -> Option<Vec<u8>> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests.sh");
     let target = target_dir();
     let mut command = Command::new(script);
-    command.args(["--build", language]).env("CARGO_TARGET_DIR", &target);
+    command.args(["--build", name]).env("CARGO_TARGET_DIR", &target);
     // What the cargo outside tells the tests is not for the one inside.
-    for (name, _) in std::env::vars_os() {
-        let is_cargos = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("RUST");
-        if name.to_str().is_some_and(is_cargos) && name != "RUSTUP_HOME" {
-            command.env_remove(name);
+    for (variable, _) in std::env::vars_os() {
+        let is_cargos = |variable: &str| variable.starts_with("CARGO_PKG_") || variable.starts_with("RUST");
+        if variable.to_str().is_some_and(is_cargos) && variable != "RUSTUP_HOME" {
+            command.env_remove(variable);
         }
     }
     let output = command.output().expect("the script is there");
@@ -36,10 +54,8 @@ pub fn module(language: &str) -> Option<Vec<u8>> {
         skip(said.trim());
         return None;
     }
-    assert!(output.status.success(), "{language}: {said}");
-    Some(
-        fs::read(target.join("guests/examples").join(language).with_extension("wasm")).expect("it was built"),
-    )
+    assert!(output.status.success(), "{name}: {said}");
+    Some(fs::read(target.join("guests").join(place).with_extension("wasm")).expect("it was built"))
 }
 
 /// This compiler, as `tests/toolchains.sh` has put it into the build folder or the machine has it. Where there is none, the test is
