@@ -63,6 +63,11 @@ fn payload_match() {
 }
 
 #[test]
+fn ping_length() {
+    is_as_its_scenarios_say("ping-length", None);
+}
+
+#[test]
 fn every_recipe_is_built_tested_and_on_their_page() {
     let names: BTreeSet<_> = fs::read_dir(folder(""))
         .unwrap()
