@@ -58,6 +58,11 @@ fn is_as_its_scenarios_say(name: &str, secret: Option<&str>) {
 }
 
 #[test]
+fn office_hours() {
+    is_as_its_scenarios_say("office-hours", None);
+}
+
+#[test]
 fn payload_match() {
     is_as_its_scenarios_say("payload-match", Some("secret"));
 }
