@@ -58,6 +58,11 @@ fn is_as_its_scenarios_say(name: &str, secret: Option<&str>) {
 }
 
 #[test]
+fn networks() {
+    is_as_its_scenarios_say("networks", None);
+}
+
+#[test]
 fn office_hours() {
     is_as_its_scenarios_say("office-hours", None);
 }
