@@ -11,7 +11,7 @@ use postern_tests::examples;
 use crate::modules::root;
 
 /// The doors that rule files of recipes name.
-const DOORS: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"2h\"\n";
+const DOORS: &str = "interfaces = [\"lo\"]\n[doors.ssh]\nguard = \"tcp/22\"\nfor = \"2h\"\n[doors.scanners]\nset = \"inet filter scanners\"\nfor = \"1h\"\n";
 
 /// Calls `posternd rule`: whether it was content, and what it printed.
 fn rule(arguments: &[&str], files: &[&Path]) -> (bool, String) {
@@ -55,6 +55,11 @@ fn is_as_its_scenarios_say(name: &str, secret: Option<&str>) {
     let config =
         Config::load(&dir.path().join("postern.toml")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
     assert_eq!(config.rules.len(), 1, "{name}");
+}
+
+#[test]
+fn decoy() {
+    is_as_its_scenarios_say("decoy", None);
 }
 
 #[test]

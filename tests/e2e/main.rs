@@ -27,6 +27,7 @@ mod log_level;
 mod module;
 mod museum;
 mod names;
+mod recipes;
 mod reload;
 mod reload_load;
 mod roles;

@@ -1,0 +1,70 @@
+//! Recipes on a real wire: their pages say what to write into the configuration and how to knock, and that is what is tried.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, SERVER4, STRANGER4, STRANGER6, examples, frame};
+
+use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, posternd};
+
+const DECOY: &str = include_str!("../../rules/recipes/decoy/README.md");
+const DECOY_RULE: &str = include_str!("../../rules/recipes/decoy/decoy.toml");
+/// Three of the decoys.
+const SCAN: &str = "23/tcp 445/tcp 3389/tcp";
+
+/// The indented lines below the first line that contains `heading`.
+fn example(document: &str, heading: &str) -> String {
+    let below = document.lines().skip_while(|line| !line.contains(heading)).skip(1);
+    let code = below.skip_while(|line| !line.starts_with("    "));
+    let lines: Vec<_> = code.take_while(|line| line.is_empty() || line.starts_with("    ")).collect();
+    assert!(!lines.is_empty(), "no example below {heading}");
+    lines.join("\n")
+}
+
+fn of(client: IpAddr) -> impl Fn(&Entry) -> bool {
+    move |entry| entry.text("src") == client.to_string()
+}
+
+#[test]
+fn what_hits_decoys_is_dropped_and_knocks_go_on() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let Some(module) = examples::recipe("decoy") else { return };
+    let services = [22, 80].map(|port| lab.tcp_service(port));
+    lab.firewall(&format!("table inet filter {{\n{}\n}}", example(DECOY, "and in the ruleset")));
+    // Room for the two strangers.
+    let tenant = example(DECOY, "In `postern.toml`:").replace("4096", "2");
+    let rule = DECOY_RULE.replace("192.0.2.0/24", "10.77.0.2").replace("2001:db8::/32", "fd77::2");
+    let daemon = posternd(&lab)
+        .config(&format!("{}\n{tenant}", SSH_2S.replace("2s", "2m")))
+        .rule("knock", KNOCK)
+        .file("tenants/decoy/decoy.toml", rule)
+        .file("tenants/decoy/decoy.wasm", module)
+        .start();
+
+    for stranger in [STRANGER4, STRANGER6] {
+        let mut before = greeted(lab.tcp(stranger, 80, SOON).connected());
+        lab.knock(stranger, "23/tcp 23/tcp 445/tcp");
+        assert!(lab.tcp_connects(stranger, 80, SOON), "two ports are no scan");
+        lab.knock(stranger, "3389/tcp");
+        daemon.wait_for("open", of(stranger));
+        assert!(lab.tcp(stranger, 80, A_WHILE).is_silence(), "{stranger}");
+        assert!(is_alive(&mut before), "{stranger}: what was established lives on");
+    }
+    // As many as the tenant may have; a source may be made up.
+    let made_up = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 9));
+    let mut wire = lab.injector();
+    for port in [23, 445, 3389] {
+        wire.send(&frame::tcp((made_up, 4000).into(), SocketAddr::new(SERVER4, port), frame::SYN));
+    }
+    let refused = daemon.wait_for("refuse", of(made_up));
+    assert_eq!(refused.text("drop"), "openings-full", "{refused}");
+
+    // Those whom the rule must not lock out, and whose knocks need openings.
+    for client in [CLIENT4, CLIENT6] {
+        lab.knock(client, SCAN);
+        lab.knock(client, STEPS);
+        daemon.expect_story(client, &STORY);
+        assert!(lab.tcp_connects(client, 22, SOON) && lab.tcp_connects(client, 80, SOON), "{client}");
+    }
+    drop(services);
+    daemon.stop();
+}
