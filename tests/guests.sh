@@ -18,7 +18,7 @@ export GOTOOLCHAIN=local GOFLAGS= GOCACHE=$toolchains/go-cache
 export ZIG_GLOBAL_CACHE_DIR=$toolchains/zig-cache ZIG_LOCAL_CACHE_DIR=$toolchains/zig-cache
 
 languages=(cpp python rust zig go assemblyscript typescript javascript c wat)
-declare -A recipes=([decoy]=cpp [networks]=go [office-hours]=assemblyscript [payload-match]=c [ping-length]=wat)
+declare -A recipes=([decoy]=cpp [networks]=go [office-hours]=assemblyscript [payload-match]=c [ping-length]=wat [syn-sequence]=zig)
 
 zig() { python3 -m ziglang "$@"; }
 

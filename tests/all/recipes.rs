@@ -83,6 +83,11 @@ fn ping_length() {
 }
 
 #[test]
+fn syn_sequence() {
+    is_as_its_scenarios_say("syn-sequence", Some("key"));
+}
+
+#[test]
 fn every_recipe_is_built_tested_and_on_their_page() {
     let names: BTreeSet<_> = fs::read_dir(folder(""))
         .unwrap()

@@ -1,15 +1,20 @@
 //! Recipes on a real wire: their pages say what to write into the configuration and how to knock, and that is what is tried.
 
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, SERVER4, STRANGER4, STRANGER6, examples, frame};
+use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, SERVER4, SERVER6, STRANGER4, STRANGER6, examples, frame};
 
-use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, posternd};
+use crate::{A_WHILE, BOTH_KINDS, KNOCK, SOON, SSH_2S, STEPS, STORY, greeted, is_alive, posternd};
 
 const DECOY: &str = include_str!("../../rules/recipes/decoy/README.md");
 const DECOY_RULE: &str = include_str!("../../rules/recipes/decoy/decoy.toml");
+const SYN_RULE: &str = include_str!("../../rules/recipes/syn-sequence/syn-sequence.toml");
 /// Three of the decoys.
 const SCAN: &str = "23/tcp 445/tcp 3389/tcp";
+const KEY: &str = "0123456789abcdef0123456789abcdef";
 
 /// The indented lines below the first line that contains `heading`.
 fn example(document: &str, heading: &str) -> String {
@@ -66,5 +71,50 @@ fn what_hits_decoys_is_dropped_and_knocks_go_on() {
         assert!(lab.tcp_connects(client, 22, SOON) && lab.tcp_connects(client, 80, SOON), "{client}");
     }
     drop(services);
+    daemon.stop();
+}
+
+#[test]
+fn a_syn_with_the_right_number_opens_once_and_for_its_sender_alone() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let Some(module) = examples::recipe("syn-sequence") else { return };
+    let _ssh = lab.tcp_service(22);
+    let rule = SYN_RULE.replacen("\"\"", &format!("\"{KEY}\""), 1);
+    let daemon = posternd(&lab)
+        .config(&SSH_2S.replace("2s", "2m"))
+        .rule("syn-sequence", &rule)
+        .file("rules/syn-sequence.wasm", module)
+        .start();
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let keys = [("right", KEY), ("wrong", "0123456789abcdef0123456789abcdee")];
+    for (name, key) in keys {
+        fs::write(dir.path().join(name), format!("{key}\n")).expect("the folder is ours");
+    }
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../rules/recipes/syn-sequence/knock.py");
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).expect("it is after 1970").as_secs();
+    let send = |source: IpAddr, key: &str, seen_as: IpAddr, seconds_ago: u64| {
+        let server = if source.is_ipv4() { SERVER4 } else { SERVER6 };
+        let (script, server, source) = (script.to_str(), server.to_string(), source.to_string());
+        let (key, seen_as) = (dir.path().join(key), seen_as.to_string());
+        let at = (now - seconds_ago).to_string();
+        let script = script.expect("a path in UTF-8");
+        let first = ["python3", script, &server, "7000", key.to_str().expect("a path in UTF-8")];
+        lab.client_exec(&[&first[..], &["--source", &source, "--seen-as", &seen_as, "--at", &at]].concat());
+    };
+    for (client, stranger) in BOTH_KINDS {
+        // A key that differs in its last bit, a number that is three minutes old, and one that is another's.
+        send(client, "wrong", client, 0);
+        send(client, "right", client, 180);
+        send(stranger, "right", client, 0);
+        send(client, "right", client, 0);
+        daemon.wait_for("open", of(client));
+        assert!(lab.tcp_connects(client, 22, SOON), "{client}");
+        send(client, "right", client, 0);
+        let refused = daemon.wait_for("refuse", of(client));
+        assert_eq!(refused.text("drop"), "already-used", "{refused}");
+        assert_eq!(daemon.story(client)[0], "open ssh", "nothing came before it");
+        assert_eq!(daemon.story(stranger), [""; 0]);
+        assert!(lab.tcp(stranger, 22, A_WHILE).is_silence(), "{stranger}");
+    }
     daemon.stop();
 }

@@ -11,7 +11,8 @@ pub const LANGUAGES: [&str; 10] =
     ["assemblyscript", "c", "cpp", "go", "javascript", "python", "rust", "typescript", "wat", "zig"];
 
 /// The recipes.
-pub const RECIPES: [&str; 5] = ["decoy", "networks", "office-hours", "payload-match", "ping-length"];
+pub const RECIPES: [&str; 6] =
+    ["decoy", "networks", "office-hours", "payload-match", "ping-length", "syn-sequence"];
 
 /// The status of a build script that finds no compiler, as a shell's is for a command that is not there.
 const NOT_INSTALLED: i32 = 127;
