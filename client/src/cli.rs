@@ -30,6 +30,172 @@ pub enum Command {
     Knock(KnockArgs),
     /// List the profiles of a file, and say every mistake in it.
     Profiles(ProfilesArgs),
+    /// Say how the daemon of this machine is.
+    #[cfg(unix)]
+    Status(AskArgs),
+    /// List the doors that are open, and for whom.
+    #[cfg(unix)]
+    Doors(DoorsArgs),
+    /// List the rules, and what has become of each.
+    #[cfg(unix)]
+    Rules(RulesArgs),
+    /// List half-finished knocks.
+    #[cfg(unix)]
+    Clients(ClientsArgs),
+    /// Say why an address did not get in.
+    #[cfg(unix)]
+    Explain(ExplainArgs),
+    /// Say what the daemon reports, as it happens.
+    #[cfg(unix)]
+    Tail(TailArgs),
+    /// Open a door by hand.
+    #[cfg(unix)]
+    Open(OpenArgs),
+    /// Close a door by hand.
+    #[cfg(unix)]
+    Close(CloseArgs),
+    /// Have the daemon read its configuration again.
+    #[cfg(unix)]
+    Reload(ReloadArgs),
+    /// Keep what `posternd try` has put in place.
+    #[cfg(unix)]
+    Confirm(AskArgs),
+}
+
+/// Which daemon is asked, and how the answer looks.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+#[command(after_help = ASK_EXITS)]
+pub struct AskArgs {
+    /// The daemon's control socket; default: $POSTERN_SOCKET, or /run/postern/control.sock.
+    #[arg(long, value_name = "PATH", value_hint = ValueHint::FilePath)]
+    pub socket: Option<PathBuf>,
+    /// The answer as JSON: one object, or one in each line.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[cfg(unix)]
+const ASK_EXITS: &str = "Exit status: 0 if all is well; 1 if something is missing, refused or not there; 2 if what was asked for makes no \
+                         sense; 3 if no daemon answers; 4 if this user may not ask that.";
+
+/// Which openings to list.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct DoorsArgs {
+    /// Of this door.
+    pub door: Option<String>,
+    /// Opened by rules of this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// List them again each second.
+    #[arg(long)]
+    pub watch: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// Which rules to list.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct RulesArgs {
+    /// Of this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// Whose half-finished knocks to list.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct ClientsArgs {
+    /// Of this address.
+    pub address: Option<IpAddr>,
+    /// At rules of this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// Whose failed knock to explain.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct ExplainArgs {
+    /// The client's address.
+    pub address: IpAddr,
+    /// Say what comes from it from now on, also to ports that no rule watches.
+    #[arg(long)]
+    pub follow: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// Which reports to say.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct TailArgs {
+    /// Of this tenant.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Of the rule with this name.
+    #[arg(long, value_name = "NAME")]
+    pub rule: Option<String>,
+    /// About this address, or one of this network.
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<String>,
+    /// Of this kind, as the log calls it in `event`; may be given several times.
+    #[arg(long = "kind", value_name = "KIND")]
+    pub kinds: Vec<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// What to open by hand.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct OpenArgs {
+    /// The door.
+    pub door: String,
+    /// For whom: an address or a network.
+    pub client: String,
+    /// For how long, such as 30m; default: as long as the door says.
+    #[arg(long = "for", value_name = "TIME", value_parser = opening)]
+    pub lasts: Option<Duration>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// What to close by hand.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct CloseArgs {
+    /// The door.
+    pub door: String,
+    /// For whom it is open, as `postern doors` says it.
+    pub client: String,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
+
+/// How to reload.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct ReloadArgs {
+    /// Wait until the configuration is in force, or say what is wrong with it.
+    #[arg(long)]
+    pub wait: bool,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
 }
 
 /// Where to knock, and how. What is said here takes precedence over a profile.
@@ -124,6 +290,12 @@ impl KnockArgs {
 
 fn delay(text: &str) -> Result<Duration, DurationError> {
     parse_or_millis(text, Duration::ZERO..=LONGEST)
+}
+
+#[cfg(unix)]
+fn opening(text: &str) -> Result<Duration, DurationError> {
+    // The daemon knows how long a door may be open.
+    duration::parse_within(text, Duration::from_millis(1)..=Duration::from_hours(24 * 3650))
 }
 
 fn timeout(text: &str) -> Result<Duration, DurationError> {

@@ -1,5 +1,7 @@
 //! The commands, a file each.
 
+#[cfg(unix)]
+pub mod ask;
 pub mod knock;
 pub mod profiles;
 

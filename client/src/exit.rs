@@ -7,12 +7,16 @@ use postern_text::{Mistakes, chain};
 /// How a command ended. A command that a profile runs at the end of its knock ends with a code of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
-    /// The knock was sent; if a door was waited for, it is open.
+    /// The knock was sent; if a door was waited for, it is open. Of a daemon that was asked: all is well.
     Success,
     /// It could not be done: no such name, no route, the door did not open in time.
     Failure,
     /// What was asked for makes no sense, on the command line or in a profile. Nothing was sent.
     Usage,
+    /// No daemon answers.
+    NoDaemon,
+    /// This user may not ask the daemon for that.
+    NotAllowed,
 }
 
 impl Termination for Exit {
@@ -21,6 +25,8 @@ impl Termination for Exit {
             Self::Success => ExitCode::SUCCESS,
             Self::Failure => ExitCode::from(1),
             Self::Usage => ExitCode::from(2),
+            Self::NoDaemon => ExitCode::from(3),
+            Self::NotAllowed => ExitCode::from(4),
         }
     }
 }

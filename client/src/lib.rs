@@ -21,6 +21,9 @@ pub mod plan;
 pub mod hit;
 pub mod knock;
 
+#[cfg(unix)]
+pub mod control;
+
 pub mod cli;
 pub mod cmd;
 pub mod complete;

@@ -4,6 +4,8 @@ use clap::{CommandFactory, Parser};
 use clap_complete::CompleteEnv;
 use postern::cli::{Cli, Command};
 use postern::cmd;
+#[cfg(unix)]
+use postern::cmd::ask;
 use postern::exit::Exit;
 use postern_text::{panic, terminal};
 
@@ -20,11 +22,31 @@ fn main() -> Exit {
         Err(help) => help.exit(),
     };
     let done = match command_line.command {
-        Command::Knock(args) => cmd::knock::run(&args),
-        Command::Profiles(args) => cmd::profiles::run(&args),
+        Command::Knock(args) => cmd::knock::run(&args).map(|()| Exit::Success),
+        Command::Profiles(args) => cmd::profiles::run(&args).map(|()| Exit::Success),
+        #[cfg(unix)]
+        Command::Status(args) => ask::status::run(&args),
+        #[cfg(unix)]
+        Command::Doors(args) => ask::doors::list(&args),
+        #[cfg(unix)]
+        Command::Rules(args) => ask::rules::run(&args),
+        #[cfg(unix)]
+        Command::Clients(args) => ask::clients::run(&args),
+        #[cfg(unix)]
+        Command::Explain(args) => ask::events::explain(&args),
+        #[cfg(unix)]
+        Command::Tail(args) => ask::events::tail(&args),
+        #[cfg(unix)]
+        Command::Open(args) => ask::doors::open(&args),
+        #[cfg(unix)]
+        Command::Close(args) => ask::doors::close(&args),
+        #[cfg(unix)]
+        Command::Reload(args) => ask::reload::reload(&args),
+        #[cfg(unix)]
+        Command::Confirm(args) => ask::reload::confirm(&args),
     };
     match done {
-        Ok(()) => Exit::Success,
+        Ok(exit) => exit,
         Err(failure) => {
             // If standard error is gone, the exit code still says it.
             failure.lines().iter().for_each(|line| drop(terminal::err(line)));

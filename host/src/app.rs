@@ -6,18 +6,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
-use postern_config::{Config, RuleFile};
+use postern_config::{Config, Mistakes, RuleFile};
 use postern_core::{Event, Observer, OpeningKey, Release, Report, What};
 use postern_link::WhyNotInPlace;
+use postern_protocol::{NewGeneration, Refusal};
 use postern_sandbox::{Generation, Pool};
-use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::spawn_blocking;
 use tokio::time::{Instant, sleep_until};
 
 use crate::assemble::RefusedTenant;
 use crate::captures::Captures;
 use crate::clock::until;
+use crate::control::{Answering, ControlQuestion, ReloadAnswer, refusals};
 use crate::doors::policy_of_recorded;
 use crate::effects::{Effects, ServiceStatus};
 use crate::ended::{Ended, Tried};
@@ -75,6 +77,10 @@ struct App {
     watchdog: Option<(Watchdog, Probing)>,
     /// Called once everything was tried.
     tried: Option<Tried>,
+    /// Whoever is asked; none if nobody is.
+    answering: Option<Answering>,
+    /// Who waits for a reload that they asked for: until a preparation with this ticket or a later one has ended.
+    reload_askers: Vec<(u64, oneshot::Sender<ReloadAnswer>)>,
     /// When to look whether owners that were over their shares are so no more.
     excess_at: Option<Instant>,
     /// Not read; it follows the changes of addresses and links as long as it lives.
@@ -149,6 +155,11 @@ impl App {
             MainLoopEvent::OverShare => {
                 let _ = self.excess_at.get_or_insert_with(Instant::now);
             }
+            MainLoopEvent::Asked(ControlQuestion::Reload(answer)) => {
+                let ticket = self.reloads.ask_as_people_do();
+                self.reload_askers.push((ticket, answer));
+            }
+            MainLoopEvent::Asked(ControlQuestion::Follow(sources)) => self.captures.follow_sources(sources),
             MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
@@ -188,24 +199,28 @@ impl App {
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
-        let Some((Prepared { config, numbers, generation, refused, state, .. }, read)) =
+        let Some((Prepared { ticket, config, numbers, generation, refused, state, .. }, read)) =
             self.reloads.accept(prepared)
         else {
             return;
         };
         refused.iter().for_each(|tenant| report_refused_tenant(&*self.observer, tenant));
-        match (config, generation) {
-            (Some(config), Ok(generation)) => {
-                if self.take_journal(&config, state) {
+        let done = match (config, generation) {
+            (Some(config), Ok(generation)) => match self.take_journal(&config, state) {
+                Ok(()) => {
                     let plan = self.engine.plan(&config, numbers.as_ref()).with_modules(&generation);
-                    self.apply(&config, plan, generation, &refused, read).await;
+                    self.apply(&config, plan, generation, &refused, read).await
                 }
-            }
-            (_, Err(mistakes)) => {
-                report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
-            }
-            (None, Ok(_)) => {}
+                Err(mistakes) => Err(NotApplied::Mistakes(mistakes)),
+            },
+            (_, Err(mistakes)) => Err(NotApplied::Mistakes(mistakes)),
+            (None, Ok(_)) => return,
+        };
+        if let Err(NotApplied::Mistakes(mistakes)) = &done {
+            report_refused_reload(&*self.observer, mistakes, self.engine.generation());
+            self.answering.iter().for_each(|answering| answering.refuse(mistakes));
         }
+        self.answer_reloads(ticket, &done, &refused);
         if !self.reloads.is_pending() {
             self.status.ready();
         }
@@ -219,26 +234,25 @@ impl App {
         mut generation: Generation,
         refused: &[RefusedTenant],
         read: ReadAs,
-    ) {
+    ) -> Result<InForce, NotApplied> {
         // What the host's files say by now may guard ports that this one does not.
         let release = ReleaseTimer::release(read.is_asked && self.reloads.release_timer.is_current(read));
         if let Err(error) = self.engine.apply(&plan, release).await {
             self.reloads.release_timer.doubt();
-            let running = self.engine.generation();
             if error.why == WhyNotInPlace::Mistakes {
                 let mistakes = plan.mistakes(&self.origin.facts().file, config, error.mistakes);
-                report_refused_reload(&*self.observer, &mistakes, running);
-            } else {
-                let detail = error.text.into();
-                self.report(What::DoorsRefused { generation: running, detail });
+                return Err(NotApplied::Mistakes(mistakes));
             }
-            return;
+            let (generation, detail) = (self.engine.generation(), error.text.as_str().into());
+            self.report(What::DoorsRefused { generation, detail });
+            return Err(NotApplied::Doors(error.text));
         }
         self.reloads.in_place(config, read, release);
         let table = plan.table;
         generation.number = self.engine.replace(plan, config);
         let generation = Arc::new(generation);
         self.reloads.in_force(config, &generation, table, refused);
+        self.answering.iter().for_each(|answering| answering.put_in_force(config, &generation, refused));
         // All its files were there when it was read, but for those of rules that a refused tenant keeps. A newer one that is being prepared
         // may be without the suspended rules.
         if !self.reloads.is_pending() {
@@ -259,6 +273,31 @@ impl App {
             Ok(open) => self.engine.handle(Event::Listed(open)),
             Err(detail) => self.report(What::OpeningsUnread { detail: detail.into() }),
         }
+        Ok(InForce::of(config))
+    }
+
+    /// Answers those who wait for a reload that this preparation was.
+    fn answer_reloads(&mut self, ticket: u64, done: &Result<InForce, NotApplied>, refused: &[RefusedTenant]) {
+        let generation = self.engine.generation();
+        for (_, answer) in self.reload_askers.extract_if(.., |(needed, _)| *needed <= ticket) {
+            let said = match done {
+                Ok(InForce { rules, .. }) => {
+                    Ok(NewGeneration { generation, rules: *rules as u64, refused: refusals(refused) })
+                }
+                Err(NotApplied::Mistakes(mistakes)) => {
+                    let mistakes = mistakes.iter().map(ToString::to_string).collect();
+                    Err(Refusal::Mistakes { generation, mistakes })
+                }
+                Err(NotApplied::Doors(text)) => {
+                    let why = format!(
+                        "the doors cannot be put in place, and generation {generation} goes on: {text}"
+                    );
+                    Err(Refusal::NotDone { why })
+                }
+            };
+            // It may have gone.
+            let _ = answer.send(said);
+        }
     }
 
     /// Releases ports that the configuration no longer guards: it has not changed for a while, so it is complete.
@@ -276,19 +315,21 @@ impl App {
         }
     }
 
-    /// Takes the journal if this configuration is the first that needs it; false if it cannot do without.
-    fn take_journal(&mut self, config: &Config, opened: state::Opened) -> bool {
+    /// Takes the journal if this configuration is the first that needs it.
+    ///
+    /// # Errors
+    /// If it cannot do without.
+    fn take_journal(&mut self, config: &Config, opened: state::Opened) -> Result<(), Mistakes> {
         let is_there = opened.is_there();
         let state::Opened { journal, inherited, error, .. } = opened;
         let facts = self.origin.facts();
         if let Some(mistakes) = state::without_journal(facts, config, error, &*self.observer) {
-            report_refused_reload(&*self.observer, &mistakes, self.engine.generation());
-            return false;
+            return Err(mistakes);
         }
         self.reloads.has_journal |= is_there;
         journal.into_iter().for_each(|journal| self.engine.use_journal(journal));
         inherited.into_iter().for_each(|(row, record)| self.engine.inherit(row, record));
-        true
+        Ok(())
     }
 
     fn look(&mut self) {
@@ -368,6 +409,13 @@ impl App {
         observer.report(&Report::new(What::Untidy { doors: untidy }));
         Exit::Untidy
     }
+}
+
+/// Why a configuration that was prepared is not in force.
+enum NotApplied {
+    Mistakes(Mistakes),
+    /// The doors cannot be put in place; it was reported why.
+    Doors(String),
 }
 
 /// What a generation has.

@@ -1,6 +1,7 @@
 //! Captures: one for each interface, and what becomes of a frame.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,10 @@ pub(crate) struct Captures {
     devices: Arc<Devices>,
     observer: Arc<dyn Observer>,
     captures: BTreeMap<CapturePlace, (bool, LiveCapture)>,
+    /// What each is to let through, but for sources that somebody follows.
+    filters: BTreeMap<CapturePlace, Arc<Filter>>,
+    /// Whatever comes from these is let through.
+    sources: Vec<IpAddr>,
     /// Captures that are ending. A rule may be in the middle of a call for one, which is not waited for here.
     ending: HashMap<CapturePlace, EndingCapture>,
 }
@@ -35,7 +40,8 @@ impl Captures {
         devices: Arc<Devices>,
         observer: Arc<dyn Observer>,
     ) -> Self {
-        Self { network, sightings, devices, observer, captures: BTreeMap::new(), ending: HashMap::new() }
+        let (captures, filters, ending) = (BTreeMap::new(), BTreeMap::new(), HashMap::new());
+        Self { network, sightings, devices, observer, captures, filters, sources: Vec::new(), ending }
     }
 
     /// Captures what this generation asks for, where this configuration says. Captures that stay lose no packet. `listening` is notified
@@ -55,11 +61,8 @@ impl Captures {
         for (place, (_, capture)) in self.captures.extract_if(.., is_over) {
             self.ending.insert(place, capture.end());
         }
-        for (place, (_, capture)) in &self.captures {
-            if let Some(filter) = wanted.get(place) {
-                capture.set_filter(Arc::clone(filter));
-            }
-        }
+        self.filters.clone_from(&wanted);
+        self.set_filters();
         if wanted.len() > 1 || config.interfaces.iter().any(|interface| interface == ANY_INTERFACE) {
             self.sightings.begin();
         }
@@ -75,6 +78,7 @@ impl Captures {
                     observer: Arc::clone(&self.observer),
                     listening: Arc::clone(listening),
                 };
+                let filter = with_sources(filter, &self.sources);
                 let before = self.ending.remove(&place);
                 // Without it a missing interface is polled less often.
                 let changes = self.network.link_changes().ok();
@@ -85,6 +89,20 @@ impl Captures {
             }
         }
         Ok(())
+    }
+
+    /// Lets through whatever comes from these sources as well, and no others any more.
+    pub(crate) fn follow_sources(&mut self, sources: Vec<IpAddr>) {
+        self.sources = sources;
+        self.set_filters();
+    }
+
+    fn set_filters(&self) {
+        for (place, (_, capture)) in &self.captures {
+            if let Some(filter) = self.filters.get(place) {
+                capture.set_filter(with_sources(Arc::clone(filter), &self.sources));
+            }
+        }
     }
 
     /// Whether every capture is listening, with the newest filter.
@@ -115,6 +133,11 @@ impl Captures {
             Some(PacketCounts { received: sum.received + stats.received, lost: sum.lost + stats.dropped })
         })
     }
+}
+
+/// The same filter, which also lets through what comes from these sources.
+fn with_sources(filter: Arc<Filter>, sources: &[IpAddr]) -> Arc<Filter> {
+    if sources.is_empty() { filter } else { Arc::new(filter.with_sources(sources)) }
 }
 
 /// Where to capture, and with which filter. Of what leaves this machine nothing is captured on `any`: what it forwards has come in there.
@@ -165,8 +188,13 @@ impl FrameSink for Decoder {
             if self.only_ipv4 && knock.source.is_ipv6() {
                 return Err(DropReason::NotWatched);
             }
-            self.network.place(&mut knock, &frame)?;
-            Ok(knock)
+            match self.network.place(&mut knock, &frame) {
+                Ok(()) => Ok(knock),
+                Err(reason) => {
+                    self.observer.passed_over(&knock, reason);
+                    Err(reason)
+                }
+            }
         });
         match knock {
             Ok(mut knock) => {

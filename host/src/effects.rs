@@ -12,6 +12,7 @@ use postern_ledger::{FileLedger, Ledger};
 use postern_runner::Runner;
 
 use crate::command_doors::{CommandDoors, LocalCommandDoors};
+use crate::control::Control;
 use crate::kept_socket;
 use crate::ledger::NoTokens;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
@@ -34,6 +35,8 @@ pub(crate) struct Effects {
     pub(crate) status: Arc<dyn ServiceStatus>,
     /// After how long without [`ServiceStatus::alive`] the daemon is taken for hung; none if nobody asks.
     pub(crate) watchdog: Option<Duration>,
+    /// Where the daemon is asked; none if nowhere. The observer is that of this then.
+    pub(crate) control: Option<Control>,
 }
 
 /// Starts what keeps doors and the ledger. Each answers by events of the main loop. Called on the runtime, in this order, once each.
@@ -71,7 +74,7 @@ pub(crate) trait ServiceStatus: Send + Sync {
 
 impl Effects {
     /// Everything in this process.
-    pub(crate) fn at_hand(origin: Arc<dyn Origin>) -> Self {
+    pub(crate) fn at_hand(origin: Arc<dyn Origin>, control: Option<Control>) -> Self {
         Self {
             origin,
             keepers: Box::new(OwnKeepers),
@@ -79,6 +82,7 @@ impl Effects {
             network: None,
             status: Arc::new(ServiceManager::of_this_process()),
             watchdog: watchdog_timeout(),
+            control,
         }
     }
 }

@@ -33,6 +33,7 @@ mod watch;
 
 mod advice;
 mod captures;
+mod control;
 mod open_files;
 mod signals;
 mod state;

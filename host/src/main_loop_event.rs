@@ -10,6 +10,7 @@ use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
 use crate::assemble::{RefusedTenant, RunningRules};
+use crate::control::ControlQuestion;
 use crate::origin::Numbers;
 use crate::state;
 
@@ -47,6 +48,8 @@ pub(crate) enum MainLoopEvent {
     Probed(Result<(), String>),
     /// An owner of rules is over its share from now on.
     OverShare,
+    /// Somebody asks over the control socket for what only the main loop may do.
+    Asked(ControlQuestion),
     /// Rules in force whose files are gone; none if that could not be found out.
     Withdrawn(Option<HashSet<RuleId>>),
 }
@@ -69,7 +72,8 @@ pub(crate) struct Prepared {
 
 /// Sending never blocks, or the loop and a sender could deadlock. The queue itself has no bound, because its senders have one: an answer for
 /// each order, each record and each claim, of which the engine bounds the number, one for each line of a one-time file, a generation for each
-/// that is being prepared, one probe, and one for each owner of rules that is over its share.
+/// that is being prepared, one probe, one for each owner of rules that is over its share, and one
+/// for each client of the control socket.
 pub(crate) type MainLoopSender = mpsc::UnboundedSender<MainLoopEvent>;
 
 pub(crate) fn channel() -> (MainLoopSender, mpsc::UnboundedReceiver<MainLoopEvent>) {

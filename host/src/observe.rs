@@ -20,11 +20,12 @@ mod words;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use postern_core::{DropReason, Observer, Report, Severity, TenantId};
 
-pub(crate) use counters::Counters;
+pub use counters::Counters;
 pub(crate) use foreign::Foreign;
 pub(crate) use line::{Line, Value};
 pub(crate) use lines::plain_line;
@@ -32,7 +33,7 @@ pub use lines::{Format, start};
 pub(crate) use mistakes::{
     report_posture, report_refused_reload, report_refused_start, report_refused_tenant,
 };
-pub(crate) use relay::{Gathering, Marker, ReportPace, ReportTube, tell_supervisor};
+pub(crate) use relay::{Gathering, ReportPace, ReportTube, Telling, tell_supervisor};
 pub use relay::{LogOfAll, Relay};
 pub(crate) use words::words;
 
@@ -56,7 +57,7 @@ pub(crate) struct Context<'a> {
 
 /// The subscribers of the reports.
 pub(crate) struct Observers<L> {
-    counters: Counters,
+    counters: Arc<Counters>,
     limits: LineLimits,
     /// The least severe reports that are written; none: none are.
     least: Option<Severity>,
@@ -66,7 +67,14 @@ pub(crate) struct Observers<L> {
 impl<L: Log> Observers<L> {
     /// Writes what is at least so severe to `log`, and counts drops.
     pub(crate) fn new(log: L, least: Option<Severity>) -> Self {
-        Self { counters: Counters::default(), limits: LineLimits::default(), least, log }
+        Self { counters: Arc::default(), limits: LineLimits::default(), least, log }
+    }
+}
+
+impl<L> Observers<L> {
+    /// What it counts.
+    pub(crate) const fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 }
 

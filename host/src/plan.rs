@@ -65,8 +65,13 @@ impl Plan {
             };
             (rule.id.clone(), grant)
         });
+        let by_hand = Grant {
+            doors: numbered.iter().map(|(id, _)| *id).collect(),
+            prefixes: numbered.iter().flat_map(|(_, door)| door.prefixes()).copied().collect(),
+            ..Grant::default()
+        };
         let policy = Policy {
-            grants: grants.collect(),
+            grants: grants.chain([(RuleId::by_hand(), by_hand)]).collect(),
             doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
             longest: config.longest,
             max_openings: config.max_openings,

@@ -132,8 +132,7 @@ impl Reloads {
             }
             () = hangup.recv() => {
                 self.observer.report(&Report::new(What::Hangup));
-                self.release_timer.ask();
-                self.pace.ask(FileOwner::Host, Instant::now());
+                self.ask_as_people_do();
             }
             // Its time is looked at anew.
             () = self.noticed.written.notified() => {}
@@ -148,6 +147,14 @@ impl Reloads {
     /// Prepares at once, or as soon as that makes sense.
     pub(crate) fn ask(&mut self) {
         self.pace.ask(FileOwner::Host, Instant::now());
+    }
+
+    /// As [`Reloads::ask`], for somebody who means it: ports that nothing guards any more are released at once. The first ticket of a preparation that
+    /// reads what the files say now.
+    pub(crate) fn ask_as_people_do(&mut self) -> u64 {
+        self.release_timer.ask();
+        self.pace.ask(FileOwner::Host, Instant::now());
+        self.begun + 1
     }
 
     /// Whether a file of the host is being written at this moment.

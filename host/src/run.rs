@@ -10,6 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities};
 
 use crate::app;
 use crate::compile::CompileService;
+use crate::control::Control;
 use crate::effects::Effects;
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
@@ -46,12 +47,14 @@ pub(crate) fn run_source(
         return shell.run(|signals| supervise(Supervised { source, log, tried, signals }));
     }
     open_files::raise_limit();
-    let observer: Arc<dyn Observer> = log.relay;
+    let control =
+        Control::at_hand(Arc::clone(&log.relay) as Arc<dyn Observer>, Arc::clone(log.relay.counters()));
+    let observer = control.observer();
     let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?.impatient());
     let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
     origin.lacks(vec!["more than one process".to_owned()]);
     origin.tell_tenants()?;
-    let effects = Effects::at_hand(Arc::new(origin));
+    let effects = Effects::at_hand(Arc::new(origin), Some(control));
     shell.run(|signals| app::run(effects, signals, observer, tried))
 }
 

@@ -4,12 +4,15 @@
 //! everything that is not urgent: answers of doors, deadlines, reloads. The engine decides; here events are handed in and actions carried out,
 //! and nothing waits for anything but the lock.
 
+use std::collections::HashSet;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use postern_config::Config;
 use postern_core::{
-    Action, ClaimKind, Engine, Event, Listing, Observer, Policy, Posture, Release, Report, What,
+    Action, ClaimKind, Client, Engine, Event, Listing, ModuleDigest, Moment, Observer, Opening, OpeningKey,
+    Policy, Posture, Release, Report, RuleId, What,
 };
 use postern_ledger::{Answer, Ledger};
 use postern_link::NotInPlace;
@@ -26,6 +29,33 @@ use crate::plan::Plan;
 pub(crate) struct SharedEngine {
     locked: Mutex<Locked>,
     clock: Clock,
+}
+
+/// An opening, for whoever asks what is open.
+pub(crate) struct OpenDoor {
+    pub(crate) key: OpeningKey,
+    /// The door's name.
+    pub(crate) door: Arc<str>,
+    /// What its rule runs now.
+    pub(crate) module: Option<ModuleDigest>,
+    /// For how long by now; none if it is not open, or was found open.
+    pub(crate) open_for: Option<Duration>,
+    /// For how long from now.
+    pub(crate) left: Duration,
+    pub(crate) opening: Opening,
+}
+
+impl OpenDoor {
+    fn of(engine: &Engine, key: OpeningKey, opening: &Opening, now: Moment) -> Self {
+        Self {
+            key,
+            door: engine.door_name(key.door),
+            module: opening.rule.as_ref().and_then(|rule| engine.module(rule)),
+            open_for: opening.since.map(|since| now.since(since)),
+            left: opening.until.since(now),
+            opening: opening.clone(),
+        }
+    }
 }
 
 struct Locked {
@@ -89,6 +119,30 @@ impl SharedEngine {
     /// Whether any rule opens nothing at the moment because its file is gone.
     pub(crate) fn has_suspended(&self) -> bool {
         self.lock().engine.has_suspended()
+    }
+
+    /// Rules that open nothing at the moment because their files are gone.
+    pub(crate) fn suspended(&self) -> HashSet<RuleId> {
+        self.lock().engine.suspended().clone()
+    }
+
+    /// At most so many openings, from the one behind `after` on. Whoever wants all of them asks again and again, so that no knock waits for it.
+    pub(crate) fn openings_after(&self, after: Option<OpeningKey>, most: usize) -> Vec<OpenDoor> {
+        let (locked, now) = (self.lock(), self.clock.now());
+        let openings = locked.engine.openings_after(after).take(most);
+        openings.map(|(key, opening)| OpenDoor::of(&locked.engine, key, opening, now)).collect()
+    }
+
+    /// The openings for this client, of whatever door.
+    pub(crate) fn openings_of(&self, client: Client) -> Vec<OpenDoor> {
+        let (locked, now) = (self.lock(), self.clock.now());
+        let openings = locked.engine.openings_of(client);
+        openings.map(|(key, opening)| OpenDoor::of(&locked.engine, key, opening, now)).collect()
+    }
+
+    /// How many openings there are.
+    pub(crate) fn open(&self) -> usize {
+        self.lock().engine.openings_count()
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.

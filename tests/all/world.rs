@@ -67,7 +67,7 @@ impl Recorder {
 impl Observer for Recorder {
     fn report(&self, report: &Report<'_>) {
         let outcome = match &report.what {
-            What::Stage { stage } => Outcome::Stage(*stage),
+            What::Stage { stage, .. } => Outcome::Stage(*stage),
             What::TimedOut { stage } => Outcome::TimedOut { client: report.client.unwrap(), stage: *stage },
             What::Forgot { reason } => Outcome::Forgot(reason.to_string()),
             What::Fault { detail, pause, .. } => Outcome::Fault(detail.to_string(), *pause),

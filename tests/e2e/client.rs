@@ -130,7 +130,7 @@ fn profile(name: &str, server: IpAddr, more: &str) -> String {
 }
 
 /// Beside the daemon, where cargo puts all programs of a workspace. It names only those of the package under test.
-fn postern() -> PathBuf {
+pub(crate) fn postern() -> PathBuf {
     let program = Path::new(env!("CARGO_BIN_EXE_posternd")).with_file_name("postern");
     assert!(program.is_file(), "{} is not built; test the whole --workspace", program.display());
     program

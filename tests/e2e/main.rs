@@ -7,6 +7,7 @@ mod client;
 mod command_door;
 mod command_user;
 mod compiling;
+mod control;
 mod copies;
 mod differential;
 mod disk;

@@ -10,6 +10,8 @@ mod ranges;
 #[cfg(test)]
 mod tests;
 
+use std::net::IpAddr;
+
 use postern_core::{Direction, Transport, Watch};
 use socket2::SockFilter;
 
@@ -25,6 +27,8 @@ pub struct Filter {
     direction: Direction,
     wanted: Ranges,
     program: Vec<Instruction>,
+    /// What is in front of it, for sources from which everything is wanted.
+    front: Vec<Instruction>,
     precision: Precision,
     /// How many instructions were allowed.
     budget: usize,
@@ -76,24 +80,41 @@ impl Filter {
     /// Instructions of the program.
     #[must_use]
     pub fn instructions(&self) -> usize {
-        self.program.len()
+        self.front.len() + self.program.len()
+    }
+
+    /// The same, and whatever comes from these sources as well; from at most eight.
+    #[must_use]
+    pub fn with_sources(&self, sources: &[IpAddr]) -> Self {
+        let front = program::of_sources(self.direction, sources);
+        let budget = MAX_INSTRUCTIONS - front.len();
+        let same = if self.program.len() <= budget {
+            self.clone()
+        } else {
+            Self::within(self.direction, self.wanted.clone(), budget)
+        };
+        Self { front, ..same }
     }
 
     /// Whether both let through the same packets.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.program == other.program
+        self.front == other.front && self.program == other.program
     }
 
     /// The same in at most half as many instructions, for a socket without enough filter memory; none if it cannot be smaller.
     pub(crate) fn coarser(&self) -> Option<Self> {
         let budget = self.program.len().min(self.budget) / 2;
-        (budget >= program::SMALLEST).then(|| Self::within(self.direction, self.wanted.clone(), budget))
+        (budget >= program::SMALLEST).then(|| {
+            let coarser = Self::within(self.direction, self.wanted.clone(), budget);
+            Self { front: self.front.clone(), ..coarser }
+        })
     }
 
     /// The program in the form that a socket takes.
     pub(crate) fn socket_filter(&self, header: NetworkHeader) -> Vec<SockFilter> {
-        self.program.iter().map(|instruction| instruction.socket_filter(header)).collect()
+        let whole = self.front.iter().chain(&self.program);
+        whole.map(|instruction| instruction.socket_filter(header)).collect()
     }
 
     /// A few instructions that pass every packet that goes the same way, for as long as no better filter is in place.
@@ -133,11 +154,11 @@ impl Filter {
             } else {
                 Precision::Exact
             };
-            return Self { direction, wanted, program, precision, budget };
+            return Self { direction, wanted, program, front: Vec::new(), precision, budget };
         }
         let (widened, program) = fit(direction, &wanted, budget);
         let precision = Precision::Widened { from: wanted.ports(), to: widened.ports() };
-        Self { direction, wanted, program, precision, budget }
+        Self { direction, wanted, program, front: Vec::new(), precision, budget }
     }
 }
 

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
+use crate::control_settings::{self, ControlSocket};
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
 use crate::module_signature::{TrustedKey, signature_file};
@@ -70,6 +71,8 @@ pub struct Config {
     pub trust: Trust,
     /// How the daemon's processes are held.
     pub sandbox: SandboxSettings,
+    /// Where the daemon can be asked.
+    pub control: ControlSocket,
 }
 
 /// A configuration as it was read.
@@ -233,6 +236,8 @@ impl Config {
             // knockd does not check owners, and a knockd.conf names no modules.
             trust: Trust::Anybody,
             sandbox: SandboxSettings::of_machine(),
+            // Who has set up knockd does not expect one.
+            control: ControlSocket::None,
         }
     }
 
@@ -363,6 +368,7 @@ impl Config {
         let rules_dir = file.with_file_name(rules_dir);
         let is_strict = table.flag("strict_modes").unwrap_or(true);
         let sandbox = sandbox_settings::read(&table);
+        let control = control_settings::read(&table);
         let limits = table.table("limits");
         let longest = Ceilings::read_longest(limits.as_ref());
         let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
@@ -395,6 +401,7 @@ impl Config {
             rules: Vec::new(),
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
             sandbox,
+            control,
         }
     }
 

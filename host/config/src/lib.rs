@@ -14,6 +14,7 @@ mod tenant_source;
 // What it says.
 mod ceilings;
 mod config;
+mod control_settings;
 mod door;
 mod grant_file;
 mod guards;
@@ -46,6 +47,7 @@ mod trust;
 
 pub use activity::{Activity, Doing};
 pub use config::{Config, ConfigReading, first_of};
+pub use control_settings::ControlSocket;
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
 pub use folder_files::FolderFiles;

@@ -23,6 +23,7 @@ use crate::door::{Act, DoorId, OpeningKey, Order, Receipt};
 use crate::drop_reason::DropReason;
 use crate::durability::Durability;
 use crate::event::Event;
+use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, Openings, UnheardClose};
 use crate::report::{Report, What};
@@ -157,6 +158,28 @@ impl Engine {
     /// What is open now, by door and client.
     pub fn openings(&self) -> impl Iterator<Item = (OpeningKey, &Opening)> {
         self.openings.iter()
+    }
+
+    /// The openings for this client, of whatever door.
+    pub fn openings_of(&self, client: Client) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        self.doors.keys().flat_map(move |door| self.openings.of_client(*door, client))
+    }
+
+    /// How many openings there are.
+    #[must_use]
+    pub fn openings_count(&self) -> usize {
+        self.openings.len()
+    }
+
+    /// As [`Engine::openings`], those whose keys come after this one: for whoever must not hold the engine for long.
+    pub fn openings_after(&self, key: Option<OpeningKey>) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        self.openings.after(key)
+    }
+
+    /// The module that a rule of the policy in force runs.
+    #[must_use]
+    pub fn module(&self, rule: &RuleId) -> Option<ModuleDigest> {
+        self.policy.modules.get(rule).copied()
     }
 
     /// A door's name; empty if there is no such door.
@@ -345,7 +368,9 @@ impl Engine {
                     // The time of what a command opened begins when the command has ended.
                     let due = if keeps_time { opening.until } else { opening.until.max(now.plus(lasts)) };
                     until = if keeps_time { until } else { due };
-                    self.openings.put(key, Opening { state: OpeningState::Open, until: due, due, ..opening });
+                    let since = Some(now);
+                    self.openings
+                        .put(key, Opening { state: OpeningState::Open, since, until: due, due, ..opening });
                 }
                 self.openings.change(key, |opening| opening.is_missing = false);
                 if let (Purpose::Extend { until, .. }, Some(newest)) = (purpose, self.openings.find(key)) {

@@ -82,6 +82,12 @@ impl Timestamp {
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)))
     }
+
+    /// How long after `earlier` this is; nothing if it is before.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
 }
 
 /// What carries a knock.
@@ -206,5 +212,18 @@ impl TcpFlags {
     #[must_use]
     pub const fn satisfy(self, set: Self, clear: Self) -> bool {
         self.0 & set.0 == set.0 && self.0 & clear.0 == 0
+    }
+}
+
+/// The names of those that are set, such as `syn,ack`; nothing if none is.
+impl fmt::Display for TcpFlags {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const NAMES: [&str; 8] = ["fin", "syn", "rst", "psh", "ack", "urg", "ece", "cwr"];
+        let is_set = |bit: &usize| self.0 >> bit & 1 == 1;
+        for (n, bit) in (0..NAMES.len()).filter(is_set).enumerate() {
+            f.write_str(if n > 0 { "," } else { "" })?;
+            f.write_str(NAMES[bit])?;
+        }
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! Openings: the table of all openings that are open, opening or closing, with their deadlines.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 
 use crate::action::Why;
 use crate::client::Client;
@@ -18,6 +19,8 @@ pub struct Opening {
     pub state: OpeningState,
     /// The number of the newest order for it; answers to older ones change nothing.
     pub newest_order: u64,
+    /// Since when it is open; none if it is not, or was found open.
+    pub since: Option<Moment>,
     /// Until when it should be open.
     pub until: Moment,
     /// When the engine must act on it next: close it, retry closing it, or open it again.
@@ -39,7 +42,8 @@ impl Opening {
         due: Moment,
         keeps_time: bool,
     ) -> Self {
-        Self { rule, state, newest_order: 0, until, due, keeps_time, is_missing: false, is_shared: false }
+        let (since, newest_order) = (None, 0);
+        Self { rule, state, newest_order, since, until, due, keeps_time, is_missing: false, is_shared: false }
     }
 }
 
@@ -153,6 +157,12 @@ impl Openings {
         let first = OpeningKey { door, client: Client::FIRST, occurrence: 0 };
         let last = OpeningKey { door, client: Client::LAST, occurrence: u64::MAX };
         self.openings.range(first..=last).map(|(key, opening)| (*key, opening))
+    }
+
+    /// The openings whose keys come after this one, in their order; from the first on if there is none.
+    pub fn after(&self, key: Option<OpeningKey>) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        let from = key.map_or(Bound::Unbounded, Bound::Excluded);
+        self.openings.range((from, Bound::Unbounded)).map(|(key, opening)| (*key, opening))
     }
 
     /// The earliest deadline.

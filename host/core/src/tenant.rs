@@ -61,6 +61,17 @@ pub struct RuleId {
     pub name: Arc<str>,
 }
 
+impl RuleId {
+    /// The name under which the engine knows what people ask for themselves. No file can have it.
+    pub const BY_HAND: &'static str = "(by hand)";
+
+    /// What people ask for themselves counts as if this rule of the host's had: it may do with every door what the door allows.
+    #[must_use]
+    pub fn by_hand() -> Self {
+        Self { tenant: TenantId::host(), name: Self::BY_HAND.into() }
+    }
+}
+
 /// As people call it: by its name, with its tenant's before it unless that is the host, as in `web/knock`.
 impl fmt::Display for RuleId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -66,7 +66,7 @@ impl KnockdLog {
         let stage = |stage: u32| usize::try_from(stage).unwrap_or(usize::MAX);
         Some(match &report.what {
             What::Ready { .. } => KnockdMessage::Started { interface: self.interface.clone() },
-            What::Stage { stage: number } => {
+            What::Stage { stage: number, .. } => {
                 KnockdMessage::Stage { source: source(), door: door(), stage: stage(*number) }
             }
             What::Solved { .. } => {
@@ -167,7 +167,10 @@ mod tests {
         let rule = RuleId { tenant: TenantId::host(), name: "ssh".into() };
         let client = Client::on_link("fe80::7".parse().unwrap(), 3);
         let of_rule = |what| said(&Report::of_rule(&rule, what).with_client(client));
-        assert_eq!(of_rule(What::Stage { stage: 2 }).as_deref(), Some("fe80::7: ssh: Stage 2"));
+        assert_eq!(
+            of_rule(What::Stage { stage: 2, lasts: std::time::Duration::from_secs(5) }).as_deref(),
+            Some("fe80::7: ssh: Stage 2")
+        );
         let gets_in = Report::of_door("ssh", What::Granted).with_client(client);
         assert_eq!(said(&gets_in).as_deref(), Some("fe80::7: ssh: OPEN SESAME"));
         let refused = What::ReloadRefused { generation: 1, mistakes: 1, detail: "".into() };

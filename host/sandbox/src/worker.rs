@@ -246,10 +246,12 @@ impl Worker {
                 if running.has_ticked() {
                     time = now();
                 }
+                observer.arrived(knock);
                 let judged = shard.judge(&running, knock, time, &**is_local, &**observer, |rule, request| {
                     ask(number, rule, knock, request);
                 });
                 if let Err(reason) = judged {
+                    observer.passed_over(knock, reason);
                     observer.count_drops(None, reason, 1);
                 }
             }

@@ -48,7 +48,7 @@ impl App {
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
-        let Effects { origin, mut keepers, devices, network, status, watchdog } = effects;
+        let Effects { origin, mut keepers, devices, network, status, watchdog, control } = effects;
         let facts = origin.facts();
         let mut doors = Doors::start(
             keepers.net(sender.clone(), Arc::clone(&observer), facts.identity.clone())?,
@@ -156,7 +156,8 @@ impl App {
         let watchdog = match watchdog {
             None => None,
             Some(timeout) => {
-                let probing = Probing::start(pool.prober()?, Arc::clone(&engine), sender)?;
+                let probing =
+                    Probing::start(pool.prober()?, Arc::clone(&engine), MainLoopSender::clone(&sender))?;
                 Some((Watchdog::new(timeout, Instant::now()), probing))
             }
         };
@@ -165,6 +166,8 @@ impl App {
         let listening = Arc::new(Notify::new());
         captures.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config, &generation, plan.table, &tenants);
+        let answering = control.and_then(|control| control.start(&config, Arc::clone(&engine), sender));
+        answering.iter().for_each(|answering| answering.put_in_force(&config, &generation, &tenants));
         let running = Running {
             workers: config.workers,
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
@@ -184,6 +187,8 @@ impl App {
             status,
             watchdog,
             tried: Some(tried),
+            answering,
+            reload_askers: Vec::new(),
             excess_at: None,
             _local: local,
         };

@@ -11,7 +11,7 @@ const REASONS: usize = DropReason::ALL.len();
 
 /// Counts by reason, for the machine and for each tenant.
 #[derive(Debug, Default)]
-pub(crate) struct Counters(PerTenant<Counts>);
+pub struct Counters(PerTenant<Counts>);
 
 #[derive(Debug)]
 struct Counts([AtomicU64; REASONS]);

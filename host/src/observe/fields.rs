@@ -89,8 +89,11 @@ fn own(what: &What<'_>) -> Fields {
     let text = |text: &str| Value::Text(text.to_owned());
     let count = |count: usize| Value::Unsigned(count as u64);
     match what {
-        What::Stage { stage } | What::TimedOut { stage } => {
+        What::Stage { stage, .. } | What::TimedOut { stage } => {
             vec![("stage", Value::Unsigned((*stage).into()))]
+        }
+        What::ByHand { uid, closes } => {
+            vec![("uid", Value::Unsigned((*uid).into())), ("closes", Value::Bool(*closes))]
         }
         What::Forgot { reason } => vec![("reason", text(reason))],
         What::Opened { lasts, module } => {
@@ -134,6 +137,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::Slow { detail, .. }
         | What::CodeNotKept { detail }
         | What::GrantsNotWritten { detail }
+        | What::ControlMissing { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
         | What::ProbeMissing { detail }

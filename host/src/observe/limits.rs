@@ -187,7 +187,7 @@ mod tests {
     #[test]
     fn one_tenants_lines_never_eat_anothers() {
         let (limits, now) = (LineLimits::default(), Instant::now());
-        let stage = What::Stage { stage: 1 };
+        let stage = What::Stage { stage: 1, lasts: Duration::from_secs(5) };
         assert_eq!(written(&limits, &rule("a", "x"), &stage, now), 100);
         assert_eq!(written(&limits, &rule("a", "y"), &stage, now), 0, "its rules share it");
         assert_eq!(written(&limits, &rule("b", "x"), &stage, now), 100);
@@ -249,6 +249,9 @@ mod tests {
         assert_eq!((of("a", now), of("b", now)), (12, 200));
         limits.limit(&tenant("a"), 6);
         assert_eq!(of("a", now + Duration::from_secs(60)), 24);
-        assert_eq!(written(&limits, &rule("a", "x"), &What::Stage { stage: 1 }, now), 100);
+        assert_eq!(
+            written(&limits, &rule("a", "x"), &What::Stage { stage: 1, lasts: Duration::from_secs(5) }, now),
+            100
+        );
     }
 }

@@ -22,7 +22,7 @@ use super::foreign::Foreign;
 use super::level::least;
 use super::line::Line;
 use super::lines::is_one_of_the_last;
-use super::{Context, Log, Observers, words};
+use super::{Context, Counters, Log, Observers, words};
 
 pub(crate) use gathering::{Gathering, ReportPace};
 pub(crate) use tube::ReportTube;
@@ -32,6 +32,10 @@ pub trait Relay: Observer {
     /// Writes what a role told in a message. What is no report is not written. True for a mark.
     #[doc(hidden)]
     fn relay(&self, message: &[u8]) -> bool;
+
+    /// What came to nothing so far.
+    #[doc(hidden)]
+    fn counters(&self) -> &Arc<Counters>;
 }
 
 /// The longest name of a tenant: it is that of a folder.
@@ -77,12 +81,21 @@ impl Marker {
     }
 }
 
-/// Has everything that is reported in this process told over `socket`; lines of libraries as far as `filter` lets them. Returns the observer, and
-/// what marks a place behind its reports.
+/// How a role tells what it reports.
+pub(crate) struct Telling {
+    /// Takes its reports.
+    pub(crate) observer: Arc<dyn Observer>,
+    /// Marks a place behind them.
+    pub(crate) marker: Marker,
+    /// What comes to nothing by them.
+    pub(crate) counters: Arc<Counters>,
+}
+
+/// Has everything that is reported in this process told over `socket`; lines of libraries as far as `filter` lets them.
 ///
 /// # Errors
 /// If the filter is none, or this was done before.
-pub(crate) fn tell_supervisor(socket: OwnedFd, filter: &str) -> anyhow::Result<(Arc<dyn Observer>, Marker)> {
+pub(crate) fn tell_supervisor(socket: OwnedFd, filter: &str) -> anyhow::Result<Telling> {
     let filter = EnvFilter::try_new(filter)?;
     let tube = ReportTube::of_role(socket);
     let (marker, teller) = (Marker(tube.clone()), Teller(tube));
@@ -92,7 +105,9 @@ pub(crate) fn tell_supervisor(socket: OwnedFd, filter: &str) -> anyhow::Result<(
     });
     let done = tracing_subscriber::registry().with(foreign.with_filter(filter)).try_init();
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
-    Ok((Arc::new(Observers::new(teller, least())), marker))
+    let observers = Observers::new(teller, least());
+    let counters = Arc::clone(observers.counters());
+    Ok(Telling { observer: Arc::new(observers), marker, counters })
 }
 
 /// The log of a role.
@@ -131,6 +146,10 @@ impl Log for Teller {
 }
 
 impl<L: Log> Relay for Observers<L> {
+    fn counters(&self) -> &Arc<Counters> {
+        Self::counters(self)
+    }
+
     fn relay(&self, line: &[u8]) -> bool {
         let (report, suppressed, unsaid, drops) = match serde_json::from_slice(line) {
             Ok(Told::Report { report, suppressed, unsaid, drops }) => (report, suppressed, unsaid, drops),
@@ -183,7 +202,7 @@ mod tests {
     }
 
     fn stage(stage: u32) -> What<'static> {
-        What::Stage { stage }
+        What::Stage { stage, lasts: Duration::from_secs(5) }
     }
 
     #[test]

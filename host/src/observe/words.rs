@@ -20,7 +20,7 @@ pub(crate) fn words(report: &Report<'_>) -> String {
     let door = report.door.as_deref().unwrap_or_default();
     let src = Src(report.client);
     match &report.what {
-        What::Stage { stage } => format!("{rule}: {src} is at stage {stage}"),
+        What::Stage { stage, .. } => format!("{rule}: {src} is at stage {stage}"),
         What::TimedOut { stage } => format!("{rule}: {src} took too long after stage {stage}"),
         What::Forgot { reason } => format!("{rule}: {src} starts over: {reason}"),
         What::Solved { closes: false } => format!("{rule}: {src} knocked right"),
@@ -51,6 +51,10 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         }
         What::WouldOpen { lasts } => {
             format!("{rule} is on trial: {door} would be open for {src} for {}", as_asked(*lasts))
+        }
+        What::ByHand { uid, closes } => {
+            let act = if *closes { "closed" } else { "opened" };
+            format!("user {uid} wants {door} {act} for {src}")
         }
         What::WouldClose => format!("{rule} is on trial: {door} would be closed for {src}"),
         What::Shortened { asked, lasts } => format!(
@@ -245,6 +249,9 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::CodeNotKept { detail } => {
             format!("compiled rules are not kept, so each start compiles them again: {detail}")
         }
+        What::ControlMissing { detail } => {
+            format!("nobody can ask this daemon with `postern status` and the like: {detail}")
+        }
         What::GrantsNotWritten { detail } => {
             format!("`posternd check --tenant` does not see what tenants are granted now: {detail}")
         }
@@ -288,6 +295,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         | What::Extended { .. }
         | What::Closed { .. }
         | What::Refused { .. }
+        | What::ByHand { .. }
         | What::WouldOpen { .. }
         | What::WouldClose
         | What::Shortened { .. }

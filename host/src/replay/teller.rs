@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use postern_core::{Client, DropReason, Moment, Observer, Report, RuleId, Silence, TenantId, What};
+use postern_core::{Client, DropReason, Knock, Moment, Observer, Report, RuleId, Silence, TenantId, What};
 use postern_text::panic::PastPanic;
 
 use crate::observe::{Line, Value, plain_line, words};
@@ -137,7 +137,7 @@ impl Observer for Teller {
         self.lock().count(reason, count);
     }
 
-    fn silent(&self, rule: &RuleId, silence: Silence) {
+    fn silent(&self, rule: &RuleId, _knock: &Knock, silence: Silence) {
         let (turn, event, words) = match silence {
             Silence::Ignored => (Turn::Ignored, "ignored", format!("{rule}: ignored")),
             Silence::Remembered => (Turn::Other, "remembered", format!("{rule}: remembered, at stage 0")),
@@ -158,7 +158,7 @@ impl Observer for Teller {
 
 fn turn(what: &What<'_>) -> Turn {
     match what {
-        What::Stage { stage } => Turn::Stage(*stage),
+        What::Stage { stage, .. } => Turn::Stage(*stage),
         What::TimedOut { .. } | What::Forgot { .. } => Turn::StartsOver,
         What::Solved { .. } => Turn::Solved,
         What::Opened { lasts, .. } => Turn::Opened(*lasts),

@@ -2,12 +2,10 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 
 use postern_confine::{Account, Confinement};
-use postern_core::Observer;
 
-use crate::observe::{Marker, tell_supervisor};
+use crate::observe::{Telling, tell_supervisor};
 
 /// What the supervisor says to a role first.
 #[derive(Debug)]
@@ -31,7 +29,7 @@ pub struct WhatHolds {
 
 impl RoleStart<'_> {
     /// The observer whose reports go to the supervisor.
-    pub(crate) fn observe(self) -> io::Result<(Arc<dyn Observer>, Marker)> {
+    pub(crate) fn observe(self) -> io::Result<Telling> {
         tell_supervisor(self.reports, self.log_filter).map_err(io::Error::other)
     }
 }

@@ -36,8 +36,7 @@ pub fn run() -> anyhow::Result<()> {
             ..Confinement::default()
         };
         let held = confine(start.account, kept)?;
-        let (observer, _) = start.observe()?;
-        Ok((observer, Some(held)))
+        Ok((start.observe()?.observer, Some(held)))
     };
     let role = DoormanRole::start(Talk::of_standard_input()?, begin)?;
     role.map_or(Ok(()), DoormanRole::serve)?;

@@ -13,6 +13,7 @@ use postern_confine::{Confinement, Limits, SystemCalls};
 use postern_core::{ConfigIdentity, Observer};
 use postern_ledger::{FileLedger, Ledger, LedgerRequest};
 use postern_link::{Hello, OrderLink, Talk, TalkReceiver, TalkSender};
+use postern_protocol::Process;
 use postern_text::chain;
 use postern_text::panic::PastPanic;
 
@@ -21,10 +22,12 @@ use super::engine_messages::{EngineStart, FromEngine, MOST_TO_ENGINE, ToEngine};
 use super::remote_origin::RemoteOrigin;
 use crate::app;
 use crate::command_doors::CommandDoors;
+use crate::control::Control;
 use crate::effects::{Effects, Keepers, ServiceStatus};
 use crate::ended::Ended;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::net_doors::NetDoors;
+use crate::observe::Telling;
 use crate::open_files;
 use crate::remote_doorman::{Reconnector, RemoteDoorman};
 use crate::remote_runner::{RemoteRunner, RunnerReconnector};
@@ -44,12 +47,15 @@ const SPARES: usize = 1;
 /// # Errors
 /// If the supervisor does not make sense, or nothing can be reported.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let (supervisor, mut control) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
-    let Some((ToEngine::Start(start), descriptors)) = control.receive(MOST_TO_ENGINE)? else {
+    let (supervisor, mut supervisor_talk) = Talk::of_standard_input()?.split(Some(PATIENCE))?;
+    let Some((ToEngine::Start(start), descriptors)) = supervisor_talk.receive(MOST_TO_ENGINE)? else {
         anyhow::bail!("the supervisor does not start it");
     };
-    let [reports, readings, doorman, runner] = <[OwnedFd; 4]>::try_from(descriptors)
-        .map_err(|_| anyhow::anyhow!("the supervisor does not give it its links"))?;
+    let mut descriptors = descriptors.into_iter();
+    let mut link =
+        || descriptors.next().ok_or_else(|| anyhow::anyhow!("the supervisor does not give it its links"));
+    let (reports, readings, doorman, runner) = (link()?, link()?, link()?, link()?);
+    let control = descriptors.next();
     let EngineStart { log_filter, ledger, account, watchdog, captures } = start;
 
     // With the rights that it was started with, and before there is another thread.
@@ -73,7 +79,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let kept = Confinement { system_calls: Some(SystemCalls::Engine), limits, ..Confinement::default() };
     let WhatHolds { held, missing } = confine(account, kept)?;
     supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
-    let (observer, marker) = RoleStart { log_filter: &log_filter, account, reports }.observe()?;
+    let Telling { observer, marker, counters } =
+        RoleStart { log_filter: &log_filter, account, reports }.observe()?;
+    let processes = Arc::<Mutex<Vec<Process>>>::default();
+    let control = control
+        .map(|socket| Control::given(socket.into(), observer.clone(), counters, Arc::clone(&processes)));
+    let observer = control.as_ref().map_or(observer, Control::observer);
 
     let links = Arc::new(Links::default());
     let (files, ledger_files) = channel();
@@ -82,7 +93,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let links = Arc::clone(&links);
         // Ends with the talk, and the process with it: nobody would start the next one.
         thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
-            follow(&mut control, &links, &files, &teller);
+            follow(&mut supervisor_talk, &links, &files, &teller, &processes);
             std::process::exit(0);
         })?;
     }
@@ -97,8 +108,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
         ledger_files: Some(ledger_files),
     };
     let status = Arc::new(Status(supervisor.clone()));
-    let effects =
-        Effects { origin, keepers: Box::new(keepers), devices, network: Some(network), status, watchdog };
+    let effects = Effects {
+        origin,
+        keepers: Box::new(keepers),
+        devices,
+        network: Some(network),
+        status,
+        watchdog,
+        control,
+    };
     // Behind the reports of what was tried.
     let tried = Box::new(move || {
         marker.mark();
@@ -120,6 +138,7 @@ fn follow(
     links: &Links,
     files: &Sender<Result<Option<OwnedFd>, String>>,
     signals: &SignalTeller,
+    processes: &Mutex<Vec<Process>>,
 ) {
     while let Ok(Some((message, descriptors))) = control.receive(MOST_TO_ENGINE) {
         let descriptor = descriptors.into_iter().next();
@@ -130,6 +149,7 @@ fn follow(
                 // If nobody waits it is closed.
                 let _ = files.send(error.map_or(Ok(file), Err));
             }
+            (ToEngine::Processes(all), _) => *processes.lock().past_panic() = all,
             (ToEngine::Hangup, _) => signals.hangup(),
             (ToEngine::Stop(signal), _) => signals.stop(signal),
             (ToEngine::Doorman | ToEngine::Runner | ToEngine::Start(_), _) => return,

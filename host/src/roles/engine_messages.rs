@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use postern_core::Direction;
+use postern_protocol::Process;
 use serde::{Deserialize, Serialize};
 
 /// Most bytes of a message from the engine.
@@ -15,8 +16,8 @@ pub(super) const MOST_TO_ENGINE: usize = 1 << 20;
 /// To the engine.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToEngine {
-    /// The first message. With it come, in this order: the stream for its reports, the talk about configurations, the link to the doorman, and
-    /// the link to the runner.
+    /// The first message. With it come, in this order: the stream for its reports, the talk about configurations, the link to the doorman,
+    /// the link to the runner, and, if there is one, the socket at which it is asked.
     Start(EngineStart),
     /// A link to the next doorman, since the one before has ended.
     Doorman,
@@ -24,6 +25,8 @@ pub(super) enum ToEngine {
     Runner,
     /// The ledger's file, if a descriptor comes with it; else there is none, or it could not be opened, and this says why.
     Ledger(Option<String>),
+    /// How the daemon's processes are, for whoever asks.
+    Processes(Vec<Process>),
     /// Read the configuration again.
     Hangup,
     /// Stop, because of this signal.

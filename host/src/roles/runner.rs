@@ -60,7 +60,7 @@ const CLOSING: usize = 512;
 /// If the supervisor does not make sense, or nothing can be logged.
 pub fn run() -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    let begin = |start: RoleStart<'_>| start.observe().map(|(observer, _)| observer);
+    let begin = |start: RoleStart<'_>| start.observe().map(|telling| telling.observer);
     let role = RunnerRole::start(Talk::of_standard_input()?, OWN_BINARY.into(), begin)?;
     role.map_or(Ok(()), RunnerRole::serve)?;
     Ok(())

@@ -30,6 +30,7 @@ use super::engine_messages::{FromEngine, ToEngine};
 use super::process::FromRole;
 use crate::clock::until;
 use crate::compile::CompileService;
+use crate::control::BoundSocket;
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::kept_socket;
@@ -89,6 +90,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         runner: Slot::new(Role::Runner.name()),
         engine: Slot::new(Role::Engine.name()),
         owner: None,
+        control: None,
         commands: None,
         needs: None,
         reading: None,
@@ -139,6 +141,8 @@ struct Supervisor {
     engine: Slot,
     /// A copy of the doorman's socket: as long as it is held the table with the guard is owned, whatever happens to the doorman.
     owner: Option<OwnedFd>,
+    /// Where the engine is asked; kept from one engine to the next.
+    control: Option<BoundSocket>,
     /// In which the runner notes the commands that it runs, for the next.
     commands: Option<OwnedFd>,
     /// For the next engine.
@@ -251,6 +255,7 @@ impl Supervisor {
         let slot = slot(self);
         let (role, again_in) = (slot.role, slot.ended());
         self.report(What::RoleEnded { role: role.into(), detail: how.into(), again_in });
+        self.tell_processes();
     }
 
     /// Has the other processes end.

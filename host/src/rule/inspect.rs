@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use postern_config::{BadSignature, MOST_SIGNATURE, RuleHead, signature_file, verify};
-use postern_core::{Destination, Interest, TcpFlags, WatchedPorts, show_digest};
+use postern_core::{Destination, Interest, WatchedPorts, show_digest};
 use postern_sandbox::{FeatureUse, Loader, Runtime, StartError, Survey};
 use postern_text::{Cleaned, line, piece, terminal};
 
@@ -23,17 +23,6 @@ const MOST_NAMED: usize = 24;
 const LONGEST_NAME: usize = 120;
 /// Most watches that are shown.
 const MOST_WATCHES: usize = 64;
-/// TCP's flags as settings and scenarios write them.
-const FLAGS: [(&str, TcpFlags); 8] = [
-    ("fin", TcpFlags::FIN),
-    ("syn", TcpFlags::SYN),
-    ("rst", TcpFlags::RST),
-    ("psh", TcpFlags::PSH),
-    ("ack", TcpFlags::ACK),
-    ("urg", TcpFlags::URG),
-    ("ece", TcpFlags::ECE),
-    ("cwr", TcpFlags::CWR),
-];
 
 /// Says what a module is; the exit code says whether it is a rule that takes these settings.
 ///
@@ -142,7 +131,7 @@ fn say_interest(interest: &Interest) -> std::io::Result<()> {
             WatchedPorts { transport: watch.transport, first: watch.first_port, last: watch.last_port };
         let flags = [("with", watch.set), ("without", watch.clear)].map(|(word, flags)| match flags.0 {
             0 => String::new(),
-            _ => format!(" {word} {}", names_of(flags)),
+            _ => format!(" {word} {}", flags),
         });
         row(if n == 0 { "watches" } else { "" }, format_args!("{ports}{}{}", flags[0], flags[1]))?;
     }
@@ -199,11 +188,6 @@ fn signature(file: &ModuleFile) -> String {
         // No key is trusted here.
         Ok(good) => format!("{told}, of the key {}", good.key.id),
     }
-}
-
-fn names_of(flags: TcpFlags) -> String {
-    let names = FLAGS.iter().filter(|(_, flag)| flags.0 & flag.0 != 0).map(|(name, _)| *name);
-    names.collect::<Vec<_>>().join(",")
 }
 
 /// Names, the first of them, separated by commas.

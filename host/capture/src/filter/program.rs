@@ -10,6 +10,7 @@
 //! which checks that all paths end in a RETURN within the program, takes it.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use postern_core::{Direction, Transport};
 use socket2::SockFilter;
@@ -89,9 +90,10 @@ impl Instruction {
 
     /// The operand, with offsets from the IP header turned into offsets from the beginning if those are known.
     pub(super) fn operand_at(&self, header: NetworkHeader) -> u32 {
-        let relative =
-            matches!(self.code, LOAD_BYTE | LOAD_HALF | LOAD_BYTE_X | LOAD_HALF_X | X_HEADER_LENGTH)
-                && (NETWORK..PROTOCOL).contains(&self.operand);
+        let relative = matches!(
+            self.code,
+            LOAD_WORD | LOAD_BYTE | LOAD_HALF | LOAD_BYTE_X | LOAD_HALF_X | X_HEADER_LENGTH
+        ) && (NETWORK..PROTOCOL).contains(&self.operand);
         match header {
             NetworkHeader::At(offset) if relative => self.operand - NETWORK + offset,
             _ => self.operand,
@@ -165,6 +167,53 @@ pub(super) fn without_hidden_link_local() -> [Instruction; HIDDEN_LENGTH] {
         Instruction::new(RETURN, 0),
     ]
 }
+
+/// What goes in front of another program to pass whatever comes from these sources and goes this way; the program behind it judges the rest. An
+/// address behind an inner VLAN tag is not looked for: such frames pass anyway.
+pub(super) fn of_sources(direction: Direction, sources: &[IpAddr]) -> Vec<Instruction> {
+    // The jumps of this many sources reach their end.
+    let sources = sources.get(..MOST_SOURCES).unwrap_or(sources);
+    let (mut v4, mut v6) = (vec![Instruction::new(LOAD_WORD, NETWORK + 12)], Vec::new());
+    for source in sources {
+        match source {
+            IpAddr::V4(source) => {
+                v4.push(Instruction { if_false: 1, ..Instruction::new(JUMP_EQUAL, source.to_bits()) });
+                v4.push(Instruction::new(RETURN, ACCEPT));
+            }
+            IpAddr::V6(source) => {
+                for (n, word) in (0_u32..4).zip(source.octets().as_chunks::<4>().0) {
+                    v6.push(Instruction::new(LOAD_WORD, NETWORK + 8 + 4 * n));
+                    // Over the other words, two instructions each, and the RETURN.
+                    let if_false = [7, 5, 3, 1][n as usize];
+                    v6.push(Instruction {
+                        if_false,
+                        ..Instruction::new(JUMP_EQUAL, u32::from_be_bytes(*word))
+                    });
+                }
+                v6.push(Instruction::new(RETURN, ACCEPT));
+            }
+        }
+    }
+    let length = |part: &[Instruction]| u8::try_from(part.len()).unwrap_or(u8::MAX);
+    v4.push(Instruction::new(JUMP, u32::from(length(&v6))));
+    let (of_v4, of_both) = (length(&v4), length(&v4) + length(&v6));
+    let (if_true, if_false) = match direction {
+        Direction::Incoming => (of_both + 3, 0),
+        Direction::Outgoing => (0, of_both + 3),
+    };
+    let mut program = vec![
+        Instruction::new(LOAD_BYTE, PACKET_TYPE),
+        Instruction { if_true, if_false, ..Instruction::new(JUMP_EQUAL, OUTGOING) },
+        Instruction::new(LOAD_HALF, PROTOCOL),
+        Instruction { if_true: 1, ..Instruction::new(JUMP_EQUAL, ETHER_IPV4) },
+        Instruction { if_true: of_v4, if_false: of_both, ..Instruction::new(JUMP_EQUAL, ETHER_IPV6) },
+    ];
+    program.extend(v4.into_iter().chain(v6));
+    program
+}
+
+/// Most sources that a filter passes whatever they send.
+pub(super) const MOST_SOURCES: usize = 8;
 
 /// The program for these ranges of what goes this way, with the shortest lists that fit; none if it takes more than `budget` instructions.
 pub(super) fn compile(direction: Direction, wanted: &Ranges, budget: usize) -> Option<Vec<Instruction>> {

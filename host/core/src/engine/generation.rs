@@ -67,6 +67,12 @@ impl Engine {
         !self.suspended.is_empty()
     }
 
+    /// Rules that open nothing at the moment because their files are gone.
+    #[must_use]
+    pub const fn suspended(&self) -> &HashSet<RuleId> {
+        &self.suspended
+    }
+
     /// Why a request of a rule is refused, whatever it asks for; none if it counts.
     ///
     /// Workers change to another generation a moment after the engine, so verdicts of the one before count for what the rule may do in both.

@@ -37,6 +37,8 @@ impl What<'_> {
             Self::Refused { .. } => "refuse",
             Self::WouldOpen { .. } => "would-open",
             Self::WouldClose => "would-close",
+            Self::ControlMissing { .. } => "control-missing",
+            Self::ByHand { .. } => "by-hand",
             Self::Shortened { .. } => "shorten",
             Self::StuckOpen { .. } => "stuck",
             Self::Granted => "granted",
@@ -176,12 +178,14 @@ impl What<'_> {
             | Self::OneProcess { .. }
             | Self::CodeNotKept { .. }
             | Self::GrantsNotWritten { .. }
+            | Self::ControlMissing { .. }
             | Self::NotWatched { .. } => Severity::Warn,
             Self::Stage { .. }
             | Self::Opened { .. }
             | Self::Extended { .. }
             | Self::Closed { .. }
             | Self::WouldOpen { .. }
+            | Self::ByHand { .. }
             | Self::WouldClose
             | Self::Back
             | Self::JournalWritable { .. }

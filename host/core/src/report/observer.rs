@@ -2,6 +2,7 @@
 
 use super::Report;
 use crate::drop_reason::DropReason;
+use crate::knock::Knock;
 use crate::tenant::{RuleId, TenantId};
 
 /// What became of a packet at a rule that asked for it, where there is no [`Report`].
@@ -25,9 +26,15 @@ pub trait Observer: Send + Sync {
     /// [`Report`] is made of it.
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64);
 
-    /// A rule judged a packet, or should have, and nothing else is told of that. Only who replays a capture wants to know: in the daemon a flood
-    /// is nothing but this.
-    fn silent(&self, _rule: &RuleId, _silence: Silence) {}
+    /// A rule judged a packet, or should have, and nothing else is told of that. Only who replays a capture or follows one source wants to know:
+    /// in the daemon a flood is nothing but this.
+    fn silent(&self, _rule: &RuleId, _knock: &Knock, _silence: Silence) {}
+
+    /// A packet is about to be judged: what is told next on this thread is about it.
+    fn arrived(&self, _knock: &Knock) {}
+
+    /// No rule judged a packet. It is counted all the same.
+    fn passed_over(&self, _knock: &Knock, _reason: DropReason) {}
 
     /// From now on all rules of a tenant together may write so many lines a second, at least 1.
     fn limit_lines(&self, _tenant: &TenantId, _lines: u32) {}

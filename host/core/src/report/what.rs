@@ -22,6 +22,8 @@ pub enum What<'a> {
     Stage {
         /// How far, from 1.
         stage: u32,
+        /// For how long that is remembered.
+        lasts: Duration,
     },
     /// A client took too long, having come this far; it starts over.
     TimedOut {
@@ -98,6 +100,18 @@ pub enum What<'a> {
     },
     /// A rule on trial would have closed a door, if that was open for the client.
     WouldClose,
+    /// Nobody can ask the daemon over its control socket: it has none.
+    ControlMissing {
+        /// Why, and what to do.
+        detail: Cow<'a, str>,
+    },
+    /// Somebody asked over the control socket that a door be opened or closed; what becomes of that comes next. It has no rule.
+    ByHand {
+        /// The number of the user.
+        uid: u32,
+        /// It is to be closed, and else to be opened.
+        closes: bool,
+    },
     /// A rule asked for a longer opening than the configuration allows, and got the longest allowed.
     Shortened {
         /// What it asked for.

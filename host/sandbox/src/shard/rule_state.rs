@@ -73,7 +73,10 @@ impl RuleState {
             Ok(Verdict::Ignore) => return Judged::default(),
             // Stage 0 is no progress, so there is nothing to report.
             Ok(Verdict::Remember(progress)) => (
-                (progress.stage > 0).then_some(Outcome::Happened(What::Stage { stage: progress.stage })),
+                (progress.stage > 0).then(|| {
+                    let lasts = progress.until.since(knock.time);
+                    Outcome::Happened(What::Stage { stage: progress.stage, lasts })
+                }),
                 Some(progress),
             ),
             Ok(Verdict::Forget(reason)) => {
@@ -141,16 +144,16 @@ impl Judged {
         };
         if self.is_full {
             dropped(DropReason::MemoryFull, 1);
-            observer.silent(rule, Silence::Dropped(DropReason::MemoryFull));
+            observer.silent(rule, knock, Silence::Dropped(DropReason::MemoryFull));
         }
         match self.what {
             None if self.is_full => {}
-            None if self.remembers => observer.silent(rule, Silence::Remembered),
-            None => observer.silent(rule, Silence::Ignored),
+            None if self.remembers => observer.silent(rule, knock, Silence::Remembered),
+            None => observer.silent(rule, knock, Silence::Ignored),
             Some(Outcome::Happened(what)) => happened(what),
             Some(Outcome::Dropped(reason)) => {
                 dropped(reason, 1);
-                observer.silent(rule, Silence::Dropped(reason));
+                observer.silent(rule, knock, Silence::Dropped(reason));
             }
             Some(Outcome::Asks(request)) => {
                 happened(What::Solved { closes: matches!(request, Request::Close(_)) });

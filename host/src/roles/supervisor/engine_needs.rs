@@ -1,7 +1,11 @@
 //! EngineNeeds: what an engine must have before it gives its rights up.
 
+use std::path::PathBuf;
+
 use postern_config::{Config, ProcessUser, SandboxSettings};
 use postern_core::{ANY_INTERFACE, Direction};
+
+use crate::control::socket_path;
 
 /// What an engine must have before it gives its rights up, as the configuration says it now.
 #[derive(Default)]
@@ -9,6 +13,8 @@ pub(super) struct EngineNeeds {
     pub(super) captures: Vec<(String, Direction)>,
     pub(super) user: Option<ProcessUser>,
     pub(super) is_strict: bool,
+    /// Where it is to be asked; none if nowhere.
+    pub(super) control: Option<PathBuf>,
 }
 
 impl EngineNeeds {
@@ -24,6 +30,7 @@ impl EngineNeeds {
             captures.extend(named.map(|interface| (interface.clone(), Direction::Outgoing)));
         }
         let sandbox = &config.sandbox;
-        Self { captures, user: sandbox.user, is_strict: sandbox.is_strict }
+        let control = socket_path(&config.control);
+        Self { captures, user: sandbox.user, is_strict: sandbox.is_strict, control }
     }
 }

@@ -164,6 +164,10 @@ impl Supervisor {
         for missing in &missing {
             self.report(What::BarrierMissing { role: role.into(), detail: missing.as_str().into() });
         }
+        let slot = if role == self.engine.role { &mut self.engine } else { &mut self.doorman };
+        held.clone_into(&mut slot.held);
+        slot.missing.clone_from(&missing);
+        self.tell_processes();
         self.barriers.note(role, missing);
         self.refused_as_strict()
     }

@@ -4,6 +4,8 @@ use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use postern_protocol::{Process, ProcessState};
+
 use crate::observe::ReportPace;
 use crate::roles::process::RoleProcess;
 use crate::roles::restart::Restart;
@@ -13,6 +15,11 @@ pub(super) struct Slot {
     pub(super) role: &'static str,
     pub(super) process: Option<Arc<RoleProcess>>,
     pub(super) restart: Restart,
+    /// How many were started.
+    starts: u64,
+    /// What the one that was started last gave up, and which barriers it lacks.
+    pub(super) held: String,
+    pub(super) missing: Vec<String>,
     /// When the next one is started.
     pub(super) due: Option<Instant>,
     /// How fast its reports are relayed.
@@ -21,7 +28,28 @@ pub(super) struct Slot {
 
 impl Slot {
     pub(super) fn new(role: &'static str) -> Self {
-        Self { role, process: None, restart: Restart::default(), due: None, reports: ReportPace::default() }
+        let (restart, reports) = (Restart::default(), ReportPace::default());
+        let (held, missing) = (String::new(), Vec::new());
+        Self { role, process: None, restart, starts: 0, held, missing, due: None, reports }
+    }
+
+    /// A process has this role now.
+    pub(super) fn begin(&mut self, process: Arc<RoleProcess>) {
+        self.process = Some(process);
+        self.starts += 1;
+        self.held.clear();
+        self.missing.clear();
+    }
+
+    /// How it is, for whoever asks.
+    pub(super) fn described(&self) -> Process {
+        Process {
+            name: self.role.to_owned(),
+            state: self.process.as_ref().map_or(ProcessState::Restarting, |_| ProcessState::Running),
+            restarts: self.starts.saturating_sub(1),
+            held: self.held.clone(),
+            missing: self.missing.clone(),
+        }
     }
 
     pub(super) fn is(&self, number: u64) -> bool {

@@ -2,12 +2,13 @@
 
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use postern_core::Observer;
+use postern_core::{Observer, What};
 use postern_ledger::{FILE, LedgerRequest, take_file};
 use postern_link::{MOST_DOORMAN_BYTES, MOST_RUNNER_BYTES, OrderLink, Talk, ToDoorman, ToRunner};
 use postern_text::chain;
@@ -18,6 +19,7 @@ use super::engine_needs::EngineNeeds;
 use super::holders::AwaitsJournal;
 use super::slot::Slot;
 use super::{Happening, Supervisor};
+use crate::control::BoundSocket;
 use crate::observe::{ReportPace, ReportTube};
 use crate::origin::{LocalPreparation, Origin as _, Preparation};
 use crate::patience::PatientReading;
@@ -92,7 +94,8 @@ impl Supervisor {
             [reports.as_fd()].into_iter().chain(self.owner.as_ref().map(AsFd::as_fd)).collect();
         doorman.send(&start, &sockets);
         let doorman = Arc::new(doorman);
-        self.doorman.process = Some(Arc::clone(&doorman));
+        self.doorman.begin(Arc::clone(&doorman));
+        self.tell_processes();
         self.holders.doorman(doorman);
         if self.engine.process.is_some() {
             let (of_engine, of_doorman) = OrderLink::pair()?;
@@ -119,7 +122,8 @@ impl Supervisor {
             [reports.as_fd()].into_iter().chain(self.commands.as_ref().map(AsFd::as_fd)).collect();
         runner.send(&start, &descriptors);
         let runner = Arc::new(runner);
-        self.runner.process = Some(Arc::clone(&runner));
+        self.runner.begin(Arc::clone(&runner));
+        self.tell_processes();
         // What the engine has recorded waits until there is a journal again, if there was one.
         match self.holders.runner(runner) {
             AwaitsJournal::No if has_engine => self.link_runner(),
@@ -163,7 +167,8 @@ impl Supervisor {
 
     pub(super) fn start_engine(&mut self) -> io::Result<()> {
         // The one after this reads them anew: they may have changed, and they may be why this one ends.
-        let Some(EngineNeeds { captures, user, .. }) = self.needs.take() else { return Ok(()) };
+        let Some(EngineNeeds { captures, user, control, .. }) = self.needs.take() else { return Ok(()) };
+        self.offer_control(control);
         let account = user.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
@@ -197,9 +202,11 @@ impl Supervisor {
             watchdog: watchdog_timeout(),
         };
         let of_engine = OwnedFd::from(of_engine);
-        let links = [reports.as_fd(), of_engine.as_fd(), to_doorman.as_fd(), to_runner.as_fd()];
+        let mut links = vec![reports.as_fd(), of_engine.as_fd(), to_doorman.as_fd(), to_runner.as_fd()];
+        links.extend(self.control.as_ref().map(AsFd::as_fd));
         engine.send(&ToEngine::Start(start), &links);
-        self.engine.process = Some(Arc::new(engine));
+        self.engine.begin(Arc::new(engine));
+        self.tell_processes();
         (self.is_engine_confined, self.is_giving_ledger) = (false, Arc::default());
         self.engine_number = micros();
         if let Some(service) = &self.readings {
@@ -208,6 +215,24 @@ impl Supervisor {
         self.doorman.send(&ToDoorman::Engine, &[of_doorman.as_fd()]);
         self.runner.send(&ToRunner::Engine { number: self.engine_number }, &[of_runner.as_fd()]);
         Ok(())
+    }
+
+    /// Has the control socket at this path from now on, or none. A daemon that cannot have it runs without.
+    fn offer_control(&mut self, path: Option<PathBuf>) {
+        if self.control.as_ref().map(BoundSocket::path) == path.as_deref() {
+            return;
+        }
+        self.control = None;
+        match path.as_deref().map(BoundSocket::bind).transpose() {
+            Ok(socket) => self.control = socket,
+            Err(error) => self.report(What::ControlMissing { detail: error.to_string().into() }),
+        }
+    }
+
+    /// Tells the engine how the processes are: it is the one that is asked.
+    pub(super) fn tell_processes(&self) {
+        let slots = [&self.engine, &self.doorman, &self.runner];
+        self.engine.send(&ToEngine::Processes(slots.map(Slot::described).to_vec()), &[]);
     }
 
     /// Opens the ledger's file for the engine, off this thread; no copy is kept. An engine waits for one before it asks for another.

@@ -1,0 +1,92 @@
+//! `postern explain` and `tail`: what happened, and what happens.
+
+use jiff::Timestamp;
+use jiff::tz::TimeZone;
+use postern_protocol::{Event, Explain, Reply, Request, Tail};
+use postern_text::terminal;
+
+use super::{connect, name, say};
+use crate::cli::{ExplainArgs, TailArgs};
+use crate::control::{Connection, gone, unexpected};
+use crate::exit::{CommandFailure, Exit};
+
+/// Says why an address did not get in. [`Exit::Failure`] if nothing is known of it.
+///
+/// # Errors
+/// If the daemon cannot be asked.
+pub fn explain(args: &ExplainArgs) -> Result<Exit, CommandFailure> {
+    let mut daemon = connect(&args.ask)?;
+    let (address, follow, json) = (args.address, args.follow, args.ask.json);
+    daemon.ask_for_more(Request::Explain(Explain { address, follow }))?;
+    if follow {
+        if !json {
+            drop(terminal::err(format!(
+                "postern: waiting for what comes from {address}; end it with Ctrl+C"
+            )));
+        }
+        return stream(&mut daemon, json);
+    }
+    let mut is_known = false;
+    loop {
+        let Some((Reply::Event { event, .. }, continues)) = daemon.answer()? else { return Err(gone()) };
+        if let Some(event) = event {
+            is_known = true;
+            tell(&event, json)?;
+        }
+        if !continues {
+            break;
+        }
+    }
+    if is_known {
+        return Ok(Exit::Success);
+    }
+    if !json {
+        say(format!(
+            "nothing is known of {address}: it has hit no port that a rule watches, or long ago; see what comes from it with \
+             postern explain {address} --follow"
+        ));
+    }
+    Ok(Exit::Failure)
+}
+
+/// Says what is reported from now on.
+///
+/// # Errors
+/// If the daemon cannot be asked, or is gone.
+pub fn tail(args: &TailArgs) -> Result<Exit, CommandFailure> {
+    let mut daemon = connect(&args.ask)?;
+    let kinds = Some(args.kinds.clone()).filter(|kinds| !kinds.is_empty());
+    let (tenant, rule, from) = (args.tenant.clone(), args.rule.clone(), args.from.clone());
+    daemon.ask_for_more(Request::Tail(Tail { tenant, rule, from, kinds }))?;
+    stream(&mut daemon, args.ask.json)
+}
+
+/// Tells events until the daemon goes.
+fn stream(daemon: &mut Connection, json: bool) -> Result<Exit, CommandFailure> {
+    loop {
+        let Some((reply, _)) = daemon.answer()? else { return Err(gone()) };
+        let Reply::Event { event, left_out } = reply else { return Err(unexpected()) };
+        if left_out > 0 {
+            drop(terminal::err(format!(
+                "postern: {left_out} left out, since they came faster than they are told"
+            )));
+        }
+        if let Some(event) = event {
+            tell(&event, json)?;
+        }
+    }
+}
+
+/// Writes an event; a reader who closed the pipe ends it.
+fn tell(event: &Event, json: bool) -> Result<(), CommandFailure> {
+    let line = if json { serde_json::to_string(event)? } else { shown(event) };
+    Ok(terminal::out(line)?)
+}
+
+/// The time of day where the reader is, the kind, and the words.
+fn shown(event: &Event) -> String {
+    let millis = i64::try_from(event.time_ms).unwrap_or(i64::MAX);
+    let time = Timestamp::from_millisecond(millis).map(|time| time.to_zoned(TimeZone::system()));
+    let time = time.map_or_else(|_| "?".to_owned(), |time| time.strftime("%H:%M:%S%.3f").to_string());
+    format!("{time}  {:9}  {}", name(&event.kind), event.text)
+}

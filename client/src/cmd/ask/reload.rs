@@ -1,0 +1,46 @@
+//! `postern reload` and `confirm`: what the daemon is to do.
+
+use postern_protocol::{NewGeneration, Reply, Request};
+use postern_text::terminal;
+
+use super::{connect, name, say, say_json};
+use crate::cli::{AskArgs, ReloadArgs};
+use crate::control::{mistakes_in, unexpected};
+use crate::exit::{CommandFailure, Exit};
+
+/// Has the daemon read its configuration again; with `--wait`, until it is in force. [`Exit::Failure`] if files of a tenant are not.
+///
+/// # Errors
+/// If it cannot be asked, or the configuration has mistakes.
+pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
+    let mut daemon = connect(&args.ask)?;
+    if !args.wait {
+        daemon.tell(Request::Reload)?;
+        return Ok(Exit::Success);
+    }
+    let answer = daemon.ask(Request::Reload).inspect_err(|failure| {
+        mistakes_in(failure).iter().for_each(|mistake| drop(terminal::err(mistake)));
+    })?;
+    let Reply::Reloaded(generation) = answer else { return Err(unexpected()) };
+    let NewGeneration { generation: number, rules, refused } = &generation;
+    if args.ask.json {
+        say_json(&generation)?;
+    } else {
+        say(format!("generation {number} is in force, with {rules} rules"));
+        for of in refused {
+            say(format!("tenant {} goes on with the rules that it had:", name(&of.tenant)));
+            of.mistakes.iter().for_each(|mistake| say(format!("  {mistake}")));
+        }
+    }
+    Ok(if refused.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// Keeps what `posternd try` has put in place.
+///
+/// # Errors
+/// If there is nothing to keep, or the daemon cannot be asked.
+pub fn confirm(args: &AskArgs) -> Result<Exit, CommandFailure> {
+    let Reply::Confirmed {} = connect(args)?.ask(Request::Confirm)? else { return Err(unexpected()) };
+    say("it stays");
+    Ok(Exit::Success)
+}

@@ -1,0 +1,159 @@
+//! Control: the daemon's control socket, from the side of whoever asks.
+
+use std::fmt;
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::anyhow;
+use postern_protocol::{Answer, Call, LONGEST_ANSWER, MessageReader, Refusal, Reply, Request, message};
+
+use crate::exit::{CommandFailure, Exit};
+
+/// How long the daemon may take to answer what it can answer at once; a reload and a command take longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A conversation with the daemon.
+#[derive(Debug)]
+pub struct Connection {
+    stream: UnixStream,
+    answers: MessageReader,
+    /// The method that was asked last.
+    method: String,
+}
+
+impl Connection {
+    /// Connects to the daemon that listens at `socket`.
+    ///
+    /// # Errors
+    /// If there is none, or this user cannot reach it.
+    pub fn open(socket: &Path) -> Result<Self, CommandFailure> {
+        let stream = UnixStream::connect(socket).map_err(|error| {
+            let path = socket.display();
+            match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CommandFailure {
+                    exit: Exit::NoDaemon,
+                    error: anyhow!(
+                        "nobody answers at {path}: posternd does not run, or listens elsewhere ([control] socket); name \
+                         that with --socket"
+                    ),
+                },
+                io::ErrorKind::PermissionDenied => CommandFailure {
+                    exit: Exit::NotAllowed,
+                    error: anyhow!("{path}: this user may not get there; ask as root"),
+                },
+                _ => CommandFailure::from(anyhow!("{path}: {error}")),
+            }
+        })?;
+        Ok(Self { stream, answers: MessageReader::new(LONGEST_ANSWER), method: String::new() })
+    }
+
+    /// Asks for one answer.
+    ///
+    /// # Errors
+    /// If the daemon refuses, or is gone.
+    pub fn ask(&mut self, request: Request) -> Result<Reply, CommandFailure> {
+        self.stream.set_read_timeout(Some(PATIENCE))?;
+        self.send(request, false, false)?;
+        self.answer()?.map(|(reply, _)| reply).ok_or_else(gone)
+    }
+
+    /// Asks for answers that come one after the other, as [`Connection::answer`] gets them.
+    ///
+    /// # Errors
+    /// If the daemon is gone.
+    pub fn ask_for_more(&mut self, request: Request) -> Result<(), CommandFailure> {
+        self.stream.set_read_timeout(None)?;
+        self.send(request, true, false)
+    }
+
+    /// Asks for something to be done, without waiting.
+    ///
+    /// # Errors
+    /// If the daemon is gone.
+    pub fn tell(&mut self, request: Request) -> Result<(), CommandFailure> {
+        self.send(request, false, true)
+    }
+
+    fn send(&mut self, request: Request, more: bool, oneway: bool) -> Result<(), CommandFailure> {
+        self.method = request.method();
+        let call = Call { request, more, oneway };
+        match self.stream.write_all(&message(&call.to_value())) {
+            // What it said before it went is to be read.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            done => Ok(done?),
+        }
+    }
+
+    /// The next answer, and whether more will come; none if the daemon is gone.
+    ///
+    /// # Errors
+    /// If it is a refusal, or makes no sense.
+    pub fn answer(&mut self) -> Result<Option<(Reply, bool)>, CommandFailure> {
+        let mut bytes = [0; 1 << 14];
+        let message = loop {
+            if let Some(message) = self.answers.take()? {
+                break message;
+            }
+            let read = match self.stream.read(&mut bytes) {
+                Ok(0) => return Ok(None),
+                Ok(read) => read,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Err(anyhow!("the daemon does not answer within {} s", PATIENCE.as_secs()).into());
+                }
+                Err(error) => return Err(error.into()),
+            };
+            self.answers.push(bytes.get(..read).unwrap_or_default());
+        };
+        match Answer::read(&self.method, &message) {
+            Ok(Answer::Reply { reply, continues }) => Ok(Some((reply, continues))),
+            Ok(Answer::Refusal(refusal)) => Err(refused(refusal)),
+            Err(error) => Err(anyhow!("the daemon's answer makes no sense here: {error}").into()),
+        }
+    }
+}
+
+/// The daemon went away without an answer.
+pub fn gone() -> CommandFailure {
+    CommandFailure {
+        exit: Exit::NoDaemon,
+        error: anyhow!("the daemon is gone, or does not want to be asked any more"),
+    }
+}
+
+/// An answer that belongs to another question.
+pub fn unexpected() -> CommandFailure {
+    anyhow!("the daemon answers another question than was asked").into()
+}
+
+fn refused(refusal: Refusal) -> CommandFailure {
+    let exit = match &refusal {
+        Refusal::NotAllowed { .. } => Exit::NotAllowed,
+        Refusal::InvalidParameter { .. } => Exit::Usage,
+        _ => Exit::Failure,
+    };
+    CommandFailure { exit, error: Refused(refusal).into() }
+}
+
+/// What the daemon said, with every mistake in a line of its own.
+#[derive(Debug)]
+struct Refused(Refusal);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// The mistakes in a configuration that a failure tells of.
+pub fn mistakes_in(failure: &CommandFailure) -> &[String] {
+    match failure.error.downcast_ref::<Refused>() {
+        Some(Refused(Refusal::Mistakes { mistakes, .. })) => mistakes,
+        _ => &[],
+    }
+}

@@ -1,0 +1,446 @@
+//! Desk: answers requests, whoever asks; what they may see was decided before.
+
+use std::collections::VecDeque;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant, SystemTime};
+
+use ipnet::IpNet;
+use postern_capture::Shown;
+use postern_core::{DropReason, OpeningKey, OpeningState, RuleId, TenantId, show_digest};
+use postern_protocol::{
+    ClientsOf, DESCRIPTION, Drops, Explain, HalfFinished, Health, INTERFACE, InterfaceState, NewGeneration,
+    Opening, Process, ProcessState, Refusal, Reply, Request, RuleState, SERVICE, SERVICE_DESCRIPTION,
+    Selection, ServiceDescription, ServiceInfo, Status, Tail, TenantRefusal,
+};
+use postern_text::duration;
+use postern_text::panic::PastPanic;
+use tokio::sync::oneshot;
+use tokio::task::yield_now;
+
+use super::access::{Asker, View};
+use super::event::{coarse_now, millis_of};
+use super::explain;
+use super::feed::{Feed, Listening};
+use super::recent::{Record, Said};
+use super::subscribers::{Events, Subscriber, Wanted};
+use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::shared_engine::{OpenDoor, SharedEngine};
+
+/// Openings of one answer.
+const MOST_OPENINGS: usize = 10_000;
+/// Openings that are looked at in one go.
+const AT_ONCE: usize = 256;
+/// Half-finished knocks of one answer.
+const MOST_CLIENTS: usize = 10_000;
+/// What is meant by lately, where drops are counted.
+const LATELY: Duration = Duration::from_secs(60);
+
+/// Answers requests.
+pub(crate) struct Desk {
+    pub(crate) feed: Arc<Feed>,
+    pub(super) engine: Arc<SharedEngine>,
+    pub(super) sender: MainLoopSender,
+    /// The user that the daemon was started as, who is as good as root to it.
+    pub(super) own_uid: u32,
+    pub(super) processes: Arc<Mutex<Vec<Process>>>,
+    started: (Instant, SystemTime),
+    /// All drops at these times, the oldest first.
+    noted: Mutex<VecDeque<(Instant, [u64; REASONS])>>,
+}
+
+const REASONS: usize = DropReason::ALL.len();
+
+/// What only the main loop can answer.
+pub(crate) enum ControlQuestion {
+    /// Read the configuration again.
+    Reload(oneshot::Sender<ReloadAnswer>),
+    /// Packets from these addresses are to be seen whatever they are for.
+    Follow(Vec<IpAddr>),
+}
+
+/// What came of a reload.
+pub(crate) type ReloadAnswer = Result<NewGeneration, Refusal>;
+
+/// An answer.
+pub(super) enum Answered {
+    Reply(Reply),
+    Several(Vec<Reply>),
+    /// Events, as they happen.
+    Events(Subscription),
+    Refused(Refusal),
+}
+
+/// That somebody listens, until this is gone.
+pub(super) struct Subscription {
+    pub(super) events: Events,
+    subscriber: Arc<Subscriber>,
+    feed: Arc<Feed>,
+    sender: MainLoopSender,
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.feed.end(&self.subscriber);
+        if self.subscriber.follows.is_some() {
+            follow(&self.feed, &self.sender);
+        }
+    }
+}
+
+/// Has the captures see what comes from those who are followed. Without a main loop nothing is captured.
+fn follow(feed: &Feed, sender: &MainLoopSender) {
+    let _ = sender.send(MainLoopEvent::Asked(ControlQuestion::Follow(feed.followed())));
+}
+
+impl Desk {
+    /// Answers for this engine.
+    pub(crate) fn new(
+        feed: Arc<Feed>,
+        engine: Arc<SharedEngine>,
+        sender: MainLoopSender,
+        own_uid: u32,
+        processes: Arc<Mutex<Vec<Process>>>,
+    ) -> Self {
+        let started = (Instant::now(), SystemTime::now());
+        Self { feed, engine, sender, own_uid, processes, started, noted: Mutex::default() }
+    }
+
+    /// Answers what this asker may ask, as far as the view goes.
+    pub(super) async fn answer(&self, request: Request, view: View, asker: &Asker) -> Answered {
+        let answered = match request {
+            Request::Status => Ok(Reply::Status(Box::new(self.status(&view)))),
+            Request::Doors(of) => self.doors(&of, &view).await,
+            Request::Rules(of) => self.rules(&of, &view),
+            Request::Clients(of) => Ok(self.clients(&of, &view)),
+            Request::Explain(Explain { address, follow: false }) => {
+                return Answered::Several(self.explain(address, &view));
+            }
+            Request::Explain(Explain { address, follow: true }) => return self.follow(address, view),
+            Request::Tail(tail) => return self.tail(tail, view),
+            Request::Open(open) => self.open_by_hand(open, asker.uid).await,
+            Request::Close(close) => self.close_by_hand(close, asker.uid).await,
+            Request::Reload => self.reload().await,
+            Request::Confirm => {
+                Err(Refusal::NotDone { why: "nothing is tried: the daemon runs for good".to_owned() })
+            }
+            Request::GetInfo => Ok(Reply::Info(ServiceInfo {
+                vendor: "Postern".to_owned(),
+                product: "posternd".to_owned(),
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                url: String::new(),
+                interfaces: vec![SERVICE.to_owned(), INTERFACE.to_owned()],
+            })),
+            Request::GetInterfaceDescription(name) => match &*name.interface {
+                INTERFACE => Ok(description(DESCRIPTION)),
+                SERVICE => Ok(description(SERVICE_DESCRIPTION)),
+                _ => Err(Refusal::InterfaceNotFound { interface: name.interface }),
+            },
+        };
+        match answered {
+            Ok(reply) => Answered::Reply(reply),
+            Err(refusal) => Answered::Refused(refusal),
+        }
+    }
+
+    /// Notes all drops so far.
+    pub(super) fn note_drops(&self, now: Instant) {
+        let mut noted = self.noted.lock().past_panic();
+        // One that is older than what is asked for is enough.
+        while noted.get(1).is_some_and(|(time, _)| now.duration_since(*time) >= LATELY) {
+            noted.pop_front();
+        }
+        noted.push_back((now, DropReason::ALL.map(|reason| self.feed.counters.total(reason))));
+    }
+
+    fn drops(&self) -> Vec<Drops> {
+        let noted = self.noted.lock().past_panic();
+        let before = noted.front().map_or([0; REASONS], |(_, counts)| *counts);
+        let count = |(n, reason): (usize, DropReason)| {
+            let total = self.feed.counters.total(reason);
+            let last_minute = total.saturating_sub(before.get(n).copied().unwrap_or_default());
+            (total > 0).then(|| Drops { reason: reason.name().to_owned(), last_minute, total })
+        };
+        DropReason::ALL.into_iter().enumerate().filter_map(count).collect()
+    }
+
+    fn status(&self, view: &View) -> Status {
+        let in_force = self.feed.in_force.load();
+        let (started, since) = self.started;
+        let now = Instant::now();
+        let is_all = *view == View::All;
+        let shows = |tenant: &str| view.shows(Some(&TenantId::new(tenant)));
+        let rules = in_force.rules.iter().filter(|rule| view.shows(Some(&rule.id.tenant)));
+        let (mut running, mut trial, mut resting) = (0, 0, Vec::new());
+        let mut reasons = Vec::new();
+        {
+            let situation = self.feed.situation();
+            for rule in rules {
+                running += 1;
+                trial += u64::from(rule.is_trial);
+                if situation.resting(&rule.id, now).is_some() {
+                    resting.push(rule.id.to_string());
+                }
+            }
+            if is_all {
+                reasons.extend(situation.troubles().cloned());
+            }
+            let over = situation.over_share().filter(|(tenant, _)| view.shows(Some(tenant)));
+            reasons.extend(over.map(|(_, words)| words.clone()));
+        }
+        let interfaces = self.feed.situation().interfaces(&in_force.interfaces);
+        let refused: Vec<_> = in_force.refused.iter().filter(|of| shows(&of.tenant)).cloned().collect();
+        let processes = if is_all { self.processes.lock().past_panic().clone() } else { Vec::new() };
+        let waiting = interfaces.iter().filter(|interface| interface.state == InterfaceState::Waiting);
+        reasons.extend(waiting.map(|interface| {
+            let name = &interface.name;
+            format!("nobody can knock on {name}: {}", interface.why)
+        }));
+        reasons.extend(resting.iter().map(|rule| format!("rule {rule} rests after a fault")));
+        reasons.extend(refused.iter().map(|of| {
+            let of_whom = if of.tenant == TenantId::HOST { "" } else { &of.tenant };
+            let whose =
+                if of_whom.is_empty() { "the newest configuration" } else { "what its files say now" };
+            let name = if of_whom.is_empty() { String::new() } else { format!("tenant {of_whom}: ") };
+            let count = of.mistakes.len();
+            format!("{name}{whose} has {count} mistakes and is not in force")
+        }));
+        for process in &processes {
+            if process.state == ProcessState::Restarting {
+                reasons.push(format!("the {} is being started again", process.name));
+            }
+            reasons.extend(process.missing.iter().map(|barrier| format!("{}: {barrier}", process.name)));
+        }
+        Status {
+            health: if reasons.is_empty() { Health::Ok } else { Health::Degraded },
+            reasons,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_ms: millis_of(since),
+            uptime_ms: millis(started.elapsed()),
+            generation: in_force.generation,
+            processes,
+            interfaces,
+            rules: running,
+            trial,
+            resting,
+            refused,
+            open: if is_all { self.engine.open() as u64 } else { 0 },
+            drops: if is_all { self.drops() } else { Vec::new() },
+            trial_left_ms: None,
+        }
+    }
+
+    async fn doors(&self, of: &Selection, view: &View) -> Result<Reply, Refusal> {
+        if let Some(name) = &of.door {
+            self.check_door(name, view)?;
+        }
+        let is_wanted = |door: &OpenDoor| {
+            let rule = door.opening.rule.as_ref();
+            view.shows(rule.map(|rule| &rule.tenant))
+                && of.door.as_ref().is_none_or(|name| **name == *door.door)
+        };
+        let (mut doors, mut left_out) = (Vec::new(), 0);
+        let mut after: Option<OpeningKey> = None;
+        loop {
+            let some = self.engine.openings_after(after, AT_ONCE);
+            let Some(last) = some.last() else { break };
+            after = Some(last.key);
+            for door in some.iter().filter(|door| is_wanted(door)) {
+                if doors.len() < MOST_OPENINGS {
+                    doors.push(self.opening(door));
+                } else {
+                    left_out += 1;
+                }
+            }
+            // Whoever knocks meanwhile is not to wait for a long list.
+            yield_now().await;
+        }
+        Ok(Reply::Doors { doors, left_out })
+    }
+
+    fn opening(&self, door: &OpenDoor) -> Opening {
+        let OpenDoor { key, door: name, module, open_for, left, opening } = door;
+        let state = match opening.state {
+            OpeningState::Recording { .. } | OpeningState::Opening => "opening",
+            OpeningState::Open => "open",
+            OpeningState::Closing { .. } => "closing",
+        };
+        Opening {
+            door: name.to_string(),
+            kind: self.feed.in_force.load().door_kind(name).unwrap_or("command").to_owned(),
+            client: Shown(key.client).to_string(),
+            state: state.to_owned(),
+            tenant: opening.rule.as_ref().map(|rule| rule.tenant.to_string()),
+            rule: opening.rule.as_ref().map(|rule| rule.name.to_string()),
+            module: module.as_ref().map(show_digest),
+            since_ms: open_for.map(millis),
+            left_ms: millis(*left),
+            packets: None,
+        }
+    }
+
+    /// That there is a door of this name, as far as the asker may know.
+    pub(super) fn check_door(&self, name: &str, view: &View) -> Result<(), Refusal> {
+        let in_force = self.feed.in_force.load();
+        let may_know = match view {
+            View::All => in_force.door_kind(name).is_some(),
+            View::Of(_) => {
+                in_force.rules.iter().any(|rule| view.shows(Some(&rule.id.tenant)) && rule.has_door(name))
+            }
+        };
+        if may_know {
+            return Ok(());
+        }
+        let there_are = match view {
+            View::All => in_force.there_are_doors(),
+            View::Of(_) => "your rules have no such door".to_owned(),
+        };
+        Err(Refusal::NotFound { kind: "door".to_owned(), name: name.to_owned(), there_are })
+    }
+
+    fn rules(&self, of: &Selection, view: &View) -> Result<Reply, Refusal> {
+        if let Some(name) = &of.door {
+            self.check_door(name, view)?;
+        }
+        let in_force = self.feed.in_force.load();
+        let suspended = self.engine.suspended();
+        let situation = self.feed.situation();
+        let now = Instant::now();
+        let state = |id: &RuleId, is_trial| {
+            if suspended.contains(id) {
+                return (RuleState::Withdrawn, "its file is gone; it opens nothing".to_owned());
+            }
+            match situation.resting(id, now) {
+                Some((left, why)) => {
+                    (RuleState::Resting, format!("it rests for {} more: {why}", duration::show(round(left))))
+                }
+                None if is_trial => (RuleState::Trial, "it is on trial, and opens nothing".to_owned()),
+                None => (RuleState::Running, String::new()),
+            }
+        };
+        let shown = in_force.rules.iter().filter(|rule| view.shows(Some(&rule.id.tenant)));
+        let shown = shown.filter(|rule| of.door.as_ref().is_none_or(|door| rule.has_door(door)));
+        let rules = shown.map(|rule| {
+            let (state, why) = state(&rule.id, rule.is_trial);
+            rule.info(state, why)
+        });
+        Ok(Reply::Rules { rules: rules.collect() })
+    }
+
+    /// Who has come half way, as far as that is remembered.
+    fn clients(&self, of: &ClientsOf, view: &View) -> Reply {
+        let now = coarse_now();
+        let mut clients = Vec::new();
+        let recent = self.feed.recent();
+        for (_, recent) in recent.iter().filter(|(tenant, _)| view.shows(Some(tenant))) {
+            // Of each client and rule the newest comes last.
+            let mut newest: Vec<&Record> = match of.address {
+                Some(address) => recent.of(address).collect(),
+                None => recent.all().collect(),
+            };
+            newest.reverse();
+            newest.sort_by_key(|record| (record.client, record.rule.clone()));
+            newest.dedup_by(|next, first| next.client == first.client && next.rule == first.rule);
+            clients.extend(newest.into_iter().filter_map(|record| half_finished(record, now)));
+            clients.truncate(MOST_CLIENTS);
+        }
+        Reply::Clients { clients }
+    }
+
+    /// What is remembered of an address, the oldest first, and nothing behind it.
+    fn explain(&self, address: IpAddr, view: &View) -> Vec<Reply> {
+        let in_force = self.feed.in_force.load();
+        let recent = self.feed.recent();
+        let seen = recent.iter().filter(|(tenant, _)| view.shows(Some(tenant)));
+        let mut records: Vec<_> = seen.flat_map(|(_, recent)| recent.of(address)).collect();
+        records.sort_by_key(|record| record.time_ms);
+        let event = |record| Reply::Event {
+            event: Some(Box::new(explain::event_of(record, &in_force))),
+            left_out: 0,
+        };
+        records.into_iter().map(event).chain([Reply::Event { event: None, left_out: 0 }]).collect()
+    }
+
+    fn follow(&self, address: IpAddr, view: View) -> Answered {
+        let wanted = Wanted { view, rule: None, from: Some(address.into()), kinds: None };
+        match self.subscribe(wanted, Listening::Follows(address)) {
+            Ok(subscription) => {
+                follow(&self.feed, &self.sender);
+                Answered::Events(subscription)
+            }
+            Err(refusal) => Answered::Refused(refusal),
+        }
+    }
+
+    fn tail(&self, Tail { rule, from, kinds, .. }: Tail, view: View) -> Answered {
+        let from = match from.as_deref().map(parse_net).transpose() {
+            Ok(from) => from,
+            Err(parameter) => return Answered::Refused(Refusal::InvalidParameter { parameter }),
+        };
+        match self.subscribe(Wanted { view, rule, from, kinds }, Listening::ToReports) {
+            Ok(subscription) => Answered::Events(subscription),
+            Err(refusal) => Answered::Refused(refusal),
+        }
+    }
+
+    pub(super) fn subscribe(&self, wanted: Wanted, how: Listening) -> Result<Subscription, Refusal> {
+        let (subscriber, events) = self.feed.listen(wanted, how).map_err(|most| Refusal::Busy {
+            why: format!("{most} listen already; try again when one of them has gone"),
+        })?;
+        let (feed, sender) = (Arc::clone(&self.feed), self.sender.clone());
+        Ok(Subscription { events, subscriber, feed, sender })
+    }
+
+    async fn reload(&self) -> Result<Reply, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let stopping = || Refusal::NotDone { why: "the daemon is stopping".to_owned() };
+        let asked = MainLoopEvent::Asked(ControlQuestion::Reload(reply));
+        self.sender.send(asked).map_err(|_| stopping())?;
+        answer.await.map_err(|_| stopping())?.map(Reply::Reloaded)
+    }
+}
+
+/// What a record says of a knock that goes on now.
+fn half_finished(record: &Record, now: u64) -> Option<HalfFinished> {
+    let Record { time_ms, rule, client, said: Said::Stage(stage, lasts) } = record else { return None };
+    let left_ms = time_ms.saturating_add(millis(*lasts)).checked_sub(now).filter(|left| *left > 0)?;
+    Some(HalfFinished {
+        tenant: rule.tenant.to_string(),
+        rule: rule.name.to_string(),
+        client: Shown(*client).to_string(),
+        stage: *stage,
+        since_ms: now.saturating_sub(*time_ms),
+        left_ms,
+    })
+}
+
+/// An address, or a network.
+fn parse_net(text: &str) -> Result<IpNet, String> {
+    let address = text.parse::<IpAddr>().map(IpNet::from);
+    address
+        .or_else(|_| text.parse::<IpNet>())
+        .map(|net| net.trunc())
+        .map_err(|_| format!("from: `{text}` is neither an address nor a network such as 192.0.2.0/24"))
+}
+
+fn description(text: &str) -> Reply {
+    Reply::Description(ServiceDescription { description: text.to_owned() })
+}
+
+/// To tenths of a second, for people.
+fn round(time: Duration) -> Duration {
+    Duration::from_millis(millis(time).div_ceil(100) * 100)
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// What is not in force, of each owner.
+pub(crate) fn refusals(refused: &[crate::assemble::RefusedTenant]) -> Vec<TenantRefusal> {
+    let told = |of: &crate::assemble::RefusedTenant| TenantRefusal {
+        tenant: of.tenant.to_string(),
+        mistakes: of.mistakes.iter().map(ToString::to_string).collect(),
+    };
+    refused.iter().filter(|of| of.mistakes.iter().next().is_some()).map(told).collect()
+}

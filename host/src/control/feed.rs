@@ -1,0 +1,269 @@
+//! Feed: where reports branch off for the control socket. It is an observer like any other, in front of the one that writes the log.
+//!
+//! **Invariant:** a thread that reports never waits here for anybody who listens.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use postern_capture::Shown;
+use postern_core::{DropReason, Knock, Observer, Report, RuleId, Silence, TenantId, What};
+use postern_protocol::{Event, TenantRefusal};
+use postern_text::panic::PastPanic;
+
+use super::event::{coarse_now, event_of};
+use super::explain::{arrived_text, passed_over_text, silent_text, stage_text, timeout_text};
+use super::in_force::InForce;
+use super::recent::{Recent, Record, Said};
+use super::situation::{Situation, is_about_situation};
+use super::subscribers::{Events, Subscriber, Wanted};
+use crate::observe::{Counters, words};
+
+/// Who may follow an address at the same time.
+pub(super) const MOST_FOLLOWERS: usize = 4;
+/// Who may listen at the same time.
+pub(super) const MOST_LISTENERS: usize = 16;
+/// The longest text that is remembered of a report, in bytes.
+const LONGEST_TEXT: usize = 400;
+
+/// How somebody listens.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Listening {
+    /// To reports, for as long as it likes.
+    ToReports,
+    /// To reports, for an answer that comes soon.
+    Briefly,
+    /// To all that becomes of packets from this address.
+    Follows(IpAddr),
+}
+
+/// Passes reports on, and keeps what the control socket is asked for.
+pub(crate) struct Feed {
+    next: Arc<dyn Observer>,
+    /// Drops that `next` counts.
+    pub(super) counters: Arc<Counters>,
+    /// Whether anybody can ask: else nothing is kept.
+    is_on: AtomicBool,
+    /// Whether anybody follows an address.
+    is_following: AtomicBool,
+    listeners: ArcSwap<Vec<Arc<Subscriber>>>,
+    pub(super) in_force: ArcSwap<InForce>,
+    recent: Mutex<HashMap<TenantId, Recent>>,
+    situation: Mutex<Situation>,
+    /// Held while listeners change.
+    changing: Mutex<()>,
+}
+
+impl Feed {
+    /// In front of `next`, which counts drops by `counters`; off.
+    pub(crate) fn new(next: Arc<dyn Observer>, counters: Arc<Counters>) -> Self {
+        Self {
+            next,
+            counters,
+            is_on: AtomicBool::new(false),
+            is_following: AtomicBool::new(false),
+            listeners: ArcSwap::default(),
+            in_force: ArcSwap::default(),
+            recent: Mutex::default(),
+            situation: Mutex::default(),
+            changing: Mutex::default(),
+        }
+    }
+
+    /// Somebody can ask from now on.
+    pub(super) fn switch_on(&self) {
+        self.is_on.store(true, Ordering::Relaxed);
+    }
+
+    /// This configuration is in force.
+    pub(super) fn put_in_force(&self, in_force: InForce) {
+        let has = |tenant: &TenantId| in_force.rules.iter().any(|rule| rule.id.tenant == *tenant);
+        self.recent.lock().past_panic().retain(|tenant, _| has(tenant));
+        self.in_force.store(Arc::new(in_force));
+    }
+
+    /// The newest files of these owners are not in force.
+    pub(super) fn refuse(&self, refused: Vec<TenantRefusal>) {
+        self.in_force.rcu(|before| {
+            let mut after = InForce::clone(before);
+            after.refused.clone_from(&refused);
+            after
+        });
+    }
+
+    /// Adds one who listens.
+    ///
+    /// # Errors
+    /// If as many listen like that as may, and how many these are.
+    pub(super) fn listen(&self, wanted: Wanted, how: Listening) -> Result<(Arc<Subscriber>, Events), usize> {
+        let _changing = self.changing.lock().past_panic();
+        let mut listeners = Vec::clone(&self.listeners.load());
+        let (follows, most) = match how {
+            Listening::Follows(address) => (Some(address), MOST_FOLLOWERS),
+            Listening::ToReports | Listening::Briefly => (None, MOST_LISTENERS),
+        };
+        let alike = listeners.iter().filter(|other| other.follows.is_some() == follows.is_some()).count();
+        if alike >= most {
+            return Err(most);
+        }
+        let (subscriber, events) = Subscriber::new(wanted, follows);
+        let subscriber = Arc::new(subscriber);
+        listeners.push(Arc::clone(&subscriber));
+        self.put_listeners(listeners);
+        Ok((subscriber, events))
+    }
+
+    /// One does not listen any more.
+    pub(super) fn end(&self, subscriber: &Arc<Subscriber>) {
+        let _changing = self.changing.lock().past_panic();
+        let mut listeners = Vec::clone(&self.listeners.load());
+        listeners.retain(|other| !Arc::ptr_eq(other, subscriber));
+        self.put_listeners(listeners);
+    }
+
+    /// The addresses that are followed.
+    pub(super) fn followed(&self) -> Vec<IpAddr> {
+        let mut all: Vec<_> = self.listeners.load().iter().filter_map(|listener| listener.follows).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
+    fn put_listeners(&self, listeners: Vec<Arc<Subscriber>>) {
+        self.is_following
+            .store(listeners.iter().any(|listener| listener.follows.is_some()), Ordering::Relaxed);
+        self.listeners.store(Arc::new(listeners));
+    }
+
+    /// What is remembered of clients.
+    pub(super) fn recent(&self) -> MutexGuard<'_, HashMap<TenantId, Recent>> {
+        self.recent.lock().past_panic()
+    }
+
+    /// How the daemon is.
+    pub(super) fn situation(&self) -> MutexGuard<'_, Situation> {
+        self.situation.lock().past_panic()
+    }
+
+    /// Remembers a report about a client and a rule.
+    fn remember(&self, report: &Report<'_>) {
+        let (Some(client), Some(rule)) = (report.client, report.rule()) else { return };
+        let said = match &report.what {
+            What::Stage { stage, lasts } => Said::Stage(*stage, *lasts),
+            What::TimedOut { stage } => Said::TimedOut(*stage),
+            What::Forgot { reason } => Said::Forgot(cut(reason).into()),
+            What::Solved { closes } => Said::Solved { closes: *closes },
+            what => Said::Other {
+                kind: what.name(),
+                text: cut(&words(report)).into(),
+                door: report.door.as_deref().map(Into::into),
+            },
+        };
+        let record = Record { time_ms: coarse_now(), rule: rule.clone(), client, said };
+        let mut recent = self.recent();
+        match recent.get_mut(&rule.tenant) {
+            Some(recent) => recent.add(record),
+            None => recent.entry(rule.tenant.clone()).or_default().add(record),
+        }
+    }
+
+    /// Tells those who follow the source of a packet something about that.
+    fn tell_followers(&self, knock: &Knock, rule: Option<&RuleId>, kind: &str, text: impl Fn() -> String) {
+        if !self.is_following.load(Ordering::Relaxed) {
+            return;
+        }
+        for follower in self.listeners.load().iter().filter(|it| it.follows == Some(knock.source)) {
+            let may_hear = match rule {
+                Some(rule) => follower.view().shows(Some(&rule.tenant)),
+                None => self.in_force.load().may_watch(follower.view(), knock),
+            };
+            if may_hear {
+                follower.tell(|| Event {
+                    time_ms: coarse_now(),
+                    kind: kind.to_owned(),
+                    severity: "debug".to_owned(),
+                    tenant: rule.map(|rule| rule.tenant.to_string()),
+                    rule: rule.map(|rule| rule.name.to_string()),
+                    client: Some(Shown(postern_core::Client::on_link(knock.source, knock.link)).to_string()),
+                    door: None,
+                    text: postern_text::line(&text()).to_string(),
+                    fields: serde_json::Map::new(),
+                });
+            }
+        }
+    }
+
+    /// What a follower is told of a report, in words for a helpdesk.
+    fn explained(&self, report: &Report<'_>) -> Event {
+        let mut event = event_of(report, coarse_now());
+        if let Some(rule) = report.rule() {
+            let in_force = self.in_force.load();
+            match &report.what {
+                What::Stage { stage, lasts } => event.text = stage_text(rule, *stage, *lasts, &in_force),
+                What::TimedOut { stage } => event.text = timeout_text(rule, *stage, &in_force),
+                _ => {}
+            }
+        }
+        event
+    }
+}
+
+impl Observer for Feed {
+    fn report(&self, report: &Report<'_>) {
+        self.next.report(report);
+        if !self.is_on.load(Ordering::Relaxed) {
+            // What begins before anybody can ask is asked for later.
+            if is_about_situation(report) {
+                self.situation().note(report, Instant::now(), || words(report));
+            }
+            return;
+        }
+        if report.client.is_some() {
+            self.remember(report);
+        }
+        if is_about_situation(report) {
+            self.situation().note(report, Instant::now(), || words(report));
+        }
+        for listener in self.listeners.load().iter() {
+            if !listener.wants(report) {
+                continue;
+            }
+            match listener.follows {
+                Some(_) => listener.tell(|| self.explained(report)),
+                None => listener.tell(|| event_of(report, coarse_now())),
+            }
+        }
+    }
+
+    fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
+        self.next.count_drops(tenant, reason, count);
+    }
+
+    fn silent(&self, rule: &RuleId, knock: &Knock, silence: Silence) {
+        let kind = match silence {
+            Silence::Ignored => "ignored",
+            Silence::Remembered => "remembered",
+            Silence::Dropped(_) => "dropped",
+        };
+        self.tell_followers(knock, Some(rule), kind, || silent_text(rule, knock, silence));
+    }
+
+    fn arrived(&self, knock: &Knock) {
+        self.tell_followers(knock, None, "arrived", || arrived_text(knock));
+    }
+
+    fn passed_over(&self, knock: &Knock, reason: DropReason) {
+        self.tell_followers(knock, None, reason.name(), || passed_over_text(knock, reason));
+    }
+
+    fn limit_lines(&self, tenant: &TenantId, lines: u32) {
+        self.next.limit_lines(tenant, lines);
+    }
+}
+
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(LONGEST_TEXT)]
+}

@@ -1,0 +1,182 @@
+//! InForce: what the configuration in force says, as far as answers need it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use postern_config::{Config, DoorKind, RuleFile};
+use postern_core::{
+    Interest, Knock, ModuleSource, NetDoor, RuleId, Watch, WatchGrant, WatchedPorts, show_digest,
+};
+use postern_protocol::{RuleInfo, RuleState, TenantRefusal};
+use postern_sandbox::Generation;
+use serde_json::Value;
+
+use super::access::{TenantsOfUsers, View};
+
+/// The stock module whose settings say what a client must do next.
+const SEQUENCE: &str = "sequence";
+
+/// What the configuration in force says.
+#[derive(Clone, Debug, Default)]
+pub(super) struct InForce {
+    pub(super) generation: u64,
+    pub(super) interfaces: Vec<String>,
+    pub(super) users: TenantsOfUsers,
+    /// Doors by name, with the kind of each.
+    pub(super) doors: Vec<(Arc<str>, &'static str)>,
+    pub(super) rules: Vec<RuleOf>,
+    places: HashMap<RuleId, usize>,
+    /// What each tenant may watch.
+    pub(super) grants: HashMap<Arc<str>, WatchGrant>,
+    /// Whose newest files are not in it.
+    pub(super) refused: Vec<TenantRefusal>,
+}
+
+/// A rule of it.
+#[derive(Clone, Debug)]
+pub(super) struct RuleOf {
+    pub(super) id: RuleId,
+    pub(super) is_trial: bool,
+    module: String,
+    watches: Vec<String>,
+    doors: Vec<String>,
+    /// The steps of a sequence, as its settings have them; empty for any other rule.
+    steps: Vec<String>,
+    /// How long a sequence may take, as its settings say it.
+    within: Option<String>,
+}
+
+impl InForce {
+    /// What `config` says, whose rules were loaded as `generation`.
+    pub(super) fn of(config: &Config, generation: &Generation, refused: Vec<TenantRefusal>) -> Self {
+        let files: HashMap<&RuleId, &RuleFile> = config.rules.iter().map(|rule| (&rule.id, rule)).collect();
+        let rules: Vec<_> = generation
+            .rules
+            .iter()
+            .enumerate()
+            .map(|(place, rule)| {
+                let file = files.get(&rule.id);
+                let settings = file.and_then(|file| serde_json::from_str(&file.settings).ok());
+                let (steps, within) =
+                    file.filter(|file| is_sequence(file)).and(settings).map(known_steps).unwrap_or_default();
+                RuleOf {
+                    id: rule.id.clone(),
+                    is_trial: file.is_some_and(|file| config.is_on_trial(file)),
+                    module: show_digest(&rule.module()),
+                    watches: watches(&generation.dispatch.subscription(place).interest),
+                    doors: file
+                        .map(|file| file.doors.iter().map(ToString::to_string).collect())
+                        .unwrap_or_default(),
+                    steps,
+                    within,
+                }
+            })
+            .collect();
+        let mut users = TenantsOfUsers::new();
+        for tenant in &config.tenants {
+            if let Some(user) = &tenant.user {
+                users.entry(user.uid).or_default().push(tenant.id.clone());
+            }
+        }
+        Self {
+            generation: generation.number,
+            interfaces: config.interfaces.clone(),
+            users,
+            doors: config.doors.values().map(|door| (Arc::clone(&door.name), kind(&door.kind))).collect(),
+            places: rules.iter().enumerate().map(|(place, rule)| (rule.id.clone(), place)).collect(),
+            rules,
+            grants: config
+                .tenants
+                .iter()
+                .map(|tenant| (tenant.id.as_str().into(), tenant.grant.watch.clone()))
+                .collect(),
+            refused,
+        }
+    }
+
+    /// The kind of a door; none if there is no such door.
+    pub(super) fn door_kind(&self, name: &str) -> Option<&'static str> {
+        self.doors.iter().find(|(door, _)| **door == *name).map(|(_, kind)| *kind)
+    }
+
+    /// The names of all doors, as the end of a sentence.
+    pub(super) fn there_are_doors(&self) -> String {
+        let names: Vec<_> = self.doors.iter().map(|(name, _)| &**name).collect();
+        if names.is_empty() { "there are none".to_owned() } else { format!("there are {}", names.join(", ")) }
+    }
+
+    /// What a rule waits for of a client that has come so far, if it says that.
+    pub(super) fn awaited(&self, rule: &RuleId, stage: u32) -> Option<&str> {
+        let step = usize::try_from(stage).ok()?;
+        self.rule(rule)?.steps.get(step).map(String::as_str)
+    }
+
+    /// How long a client of a rule may take, if that says it.
+    pub(super) fn within(&self, rule: &RuleId) -> Option<&str> {
+        self.rule(rule)?.within.as_deref()
+    }
+
+    /// Whether somebody may know of a packet that is for none of its rules.
+    pub(super) fn may_watch(&self, view: &View, knock: &Knock) -> bool {
+        let View::Of(tenants) = view else { return true };
+        let includes = |ports: &WatchedPorts| {
+            ports.transport == knock.transport && (ports.first..=ports.last).contains(&knock.destination_port)
+        };
+        let may = |grant: &WatchGrant| grant.any_port || grant.ports.iter().any(includes);
+        tenants.iter().any(|tenant| self.grants.get(tenant.as_str()).is_some_and(may))
+    }
+
+    fn rule(&self, rule: &RuleId) -> Option<&RuleOf> {
+        self.rules.get(*self.places.get(rule)?)
+    }
+}
+
+impl RuleOf {
+    /// What is told of it.
+    pub(super) fn info(&self, state: RuleState, why: String) -> RuleInfo {
+        RuleInfo {
+            tenant: self.id.tenant.to_string(),
+            rule: self.id.name.to_string(),
+            state,
+            why,
+            module: self.module.clone(),
+            watches: self.watches.clone(),
+            doors: self.doors.clone(),
+        }
+    }
+
+    /// Whether it may open this door.
+    pub(super) fn has_door(&self, name: &str) -> bool {
+        self.doors.iter().any(|door| door == name)
+    }
+}
+
+fn is_sequence(file: &RuleFile) -> bool {
+    matches!(&file.module, ModuleSource::Stock(name) if **name == *SEQUENCE)
+}
+
+/// The steps, and how long they may take.
+fn known_steps(settings: Value) -> (Vec<String>, Option<String>) {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    let steps = settings["sequence"].as_array().map(|steps| steps.iter().filter_map(text).collect());
+    (steps.unwrap_or_default(), text(&settings["within"]))
+}
+
+/// Which packets a rule asks for, each port once whatever the flags.
+fn watches(interest: &Interest) -> Vec<String> {
+    let ports = |watch: &Watch| {
+        WatchedPorts { transport: watch.transport, first: watch.first_port, last: watch.last_port }
+            .to_string()
+    };
+    let mut all: Vec<_> = interest.watches.iter().map(ports).collect();
+    all.dedup();
+    all
+}
+
+const fn kind(kind: &DoorKind) -> &'static str {
+    match kind {
+        DoorKind::Net(NetDoor::Guard(_)) => "guard",
+        DoorKind::Net(NetDoor::Set { .. }) => "set",
+        DoorKind::Command(_) | DoorKind::Shell(_) => "command",
+    }
+}

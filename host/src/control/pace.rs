@@ -1,0 +1,56 @@
+//! How often somebody may do something.
+
+use std::time::{Duration, Instant};
+
+/// So many at once, and then one each so often.
+#[derive(Debug)]
+pub(super) struct Bucket {
+    each: Duration,
+    most: u32,
+    /// When it is full again if nothing is taken.
+    full_at: Instant,
+}
+
+impl Bucket {
+    /// A full one.
+    pub(super) fn new(each: Duration, most: u32, now: Instant) -> Self {
+        Self { each, most, full_at: now }
+    }
+
+    /// Takes one if there is one.
+    pub(super) fn take(&mut self, now: Instant) -> bool {
+        self.wait(now).is_zero() && {
+            self.full_at = self.full_at.max(now) + self.each;
+            true
+        }
+    }
+
+    /// Whether nothing was taken lately.
+    pub(super) fn is_full(&self, now: Instant) -> bool {
+        self.full_at <= now
+    }
+
+    /// How long until there is one to take.
+    pub(super) fn wait(&self, now: Instant) -> Duration {
+        let owed = self.full_at.saturating_duration_since(now);
+        owed.saturating_sub(self.each * self.most.saturating_sub(1))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_passes_and_then_one_each_so_often() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut bucket = Bucket::new(Duration::from_millis(10), 3, start);
+        let taken = |bucket: &mut Bucket, now| (0..100).filter(|_| bucket.take(now)).count();
+        assert_eq!(taken(&mut bucket, at(0)), 3);
+        assert_eq!(bucket.wait(at(0)), Duration::from_millis(10));
+        assert_eq!(taken(&mut bucket, at(9)), 0);
+        assert_eq!(taken(&mut bucket, at(25)), 2);
+        assert_eq!(taken(&mut bucket, at(1000)), 3);
+    }
+}

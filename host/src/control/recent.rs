@@ -1,0 +1,319 @@
+//! Recent: what was reported of each address lately, so that somebody can ask afterwards why a knock failed.
+//!
+//! It is bounded, and a flood must not wash out of it what somebody will ask for. So an address has [`MOST_OF_ADDRESS`] records, and a network that
+//! one attacker may have (a /24, a /64) a hundredth of the room; and an address that came further than a first step is kept in another part than
+//! those that did not: who does not know the sequence cannot get there, with however many addresses. Each owner of rules has such a memory of
+//! its own, since rules say themselves how far somebody came.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use postern_core::{Client, RuleId};
+
+/// Records of one address.
+pub(super) const MOST_OF_ADDRESS: usize = 64;
+/// Records of a part of a memory: of those who came far, and of all others.
+pub(super) const PART: usize = 8192;
+/// A network has at most one in so many of a part's records.
+const NETWORK_SHARE: usize = 100;
+
+/// Something that was reported of an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Record {
+    /// When, in milliseconds since 1970.
+    pub(super) time_ms: u64,
+    /// About which rule.
+    pub(super) rule: RuleId,
+    /// Of which client; it has the address.
+    pub(super) client: Client,
+    /// What.
+    pub(super) said: Said,
+}
+
+/// What was reported. The first four are so frequent that they have no text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Said {
+    /// It came so far, which is remembered for so long.
+    Stage(u32, Duration),
+    /// It took too long after this stage.
+    TimedOut(u32),
+    /// The rule let it start over, and why.
+    Forgot(Box<str>),
+    /// The knock was right: doors are to be closed, or else opened.
+    Solved { closes: bool },
+    /// Anything else: its kind in logs, what it was in words, and the door.
+    Other { kind: &'static str, text: Box<str>, door: Option<Box<str>> },
+}
+
+impl Said {
+    /// Whether nobody gets there who does not know how to knock.
+    const fn is_far(&self) -> bool {
+        !matches!(self, Self::Stage(0 | 1, _) | Self::TimedOut(0 | 1) | Self::Forgot(_))
+    }
+}
+
+/// What is remembered of the clients of one owner's rules.
+#[derive(Debug)]
+pub(super) struct Recent {
+    /// Those who came no further than a first step.
+    near: Part,
+    /// Those who did.
+    far: Part,
+}
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self::of_size(PART)
+    }
+}
+
+impl Recent {
+    fn of_size(size: usize) -> Self {
+        Self { near: Part::new(size), far: Part::new(size) }
+    }
+
+    /// Adds a record.
+    pub(super) fn add(&mut self, record: Record) {
+        let address = record.client.address();
+        if self.far.has(address) {
+            return self.far.add(record);
+        }
+        if record.said.is_far() {
+            for before in self.near.take(address) {
+                self.far.add(before);
+            }
+            return self.far.add(record);
+        }
+        self.near.add(record);
+    }
+
+    /// What is remembered of an address, the oldest first.
+    pub(super) fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
+        self.far.of(address).chain(self.near.of(address))
+    }
+
+    /// What is remembered, of each address the oldest first.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Record> {
+        self.far.addresses.values().chain(self.near.addresses.values()).flat_map(|of| &of.records)
+    }
+}
+
+/// One half of it.
+#[derive(Debug)]
+struct Part {
+    most: usize,
+    records: usize,
+    addresses: HashMap<IpAddr, OfAddress>,
+    networks: HashMap<IpNet, OfNetwork>,
+    /// Each network once, in the order in which they make room: one that was used since it was put there gets another turn.
+    turns: VecDeque<IpNet>,
+}
+
+#[derive(Debug, Default)]
+struct OfAddress {
+    records: VecDeque<Record>,
+    is_used: bool,
+}
+
+#[derive(Debug, Default)]
+struct OfNetwork {
+    records: usize,
+    is_used: bool,
+    /// As [`Part::turns`], of its addresses.
+    turns: VecDeque<IpAddr>,
+}
+
+impl Part {
+    fn new(most: usize) -> Self {
+        let (addresses, networks, turns) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self { most, records: 0, addresses, networks, turns }
+    }
+
+    fn has(&self, address: IpAddr) -> bool {
+        self.addresses.contains_key(&address)
+    }
+
+    fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
+        self.addresses.get(&address).into_iter().flat_map(|of| &of.records)
+    }
+
+    fn add(&mut self, record: Record) {
+        let address = record.client.address();
+        let network = network_of(address);
+        let most_of_network = (self.most / NETWORK_SHARE).max(1);
+        if self.networks.get(&network).is_some_and(|of| of.records >= most_of_network) {
+            self.make_room_in(network);
+        } else if self.records >= self.most {
+            self.make_room();
+        }
+        let of_network = self.networks.entry(network).or_insert_with(|| {
+            self.turns.push_back(network);
+            OfNetwork::default()
+        });
+        of_network.is_used = true;
+        let of_address = self.addresses.entry(address).or_insert_with(|| {
+            of_network.turns.push_back(address);
+            OfAddress::default()
+        });
+        of_address.is_used = true;
+        if of_address.records.len() == MOST_OF_ADDRESS {
+            of_address.records.pop_front();
+            of_network.records -= 1;
+            self.records -= 1;
+        }
+        of_address.records.push_back(record);
+        of_network.records += 1;
+        self.records += 1;
+    }
+
+    /// Takes all records of an address out.
+    fn take(&mut self, address: IpAddr) -> VecDeque<Record> {
+        let Some(of_address) = self.addresses.remove(&address) else { return VecDeque::new() };
+        let network = network_of(address);
+        if let Some(of_network) = self.networks.get_mut(&network) {
+            of_network.turns.retain(|other| *other != address);
+            self.forget(network, of_address.records.len());
+        }
+        of_address.records
+    }
+
+    /// So many records of a network are gone.
+    fn forget(&mut self, network: IpNet, records: usize) {
+        self.records -= records;
+        let Some(of_network) = self.networks.get_mut(&network) else { return };
+        of_network.records -= records;
+        if of_network.records == 0 {
+            self.networks.remove(&network);
+            self.turns.retain(|other| *other != network);
+        }
+    }
+
+    fn make_room(&mut self) {
+        while let Some(network) = self.turns.pop_front() {
+            let Some(of_network) = self.networks.get_mut(&network) else { continue };
+            self.turns.push_back(network);
+            if !std::mem::take(&mut of_network.is_used) {
+                return self.make_room_in(network);
+            }
+        }
+    }
+
+    /// An address of the network that was not used lately goes, or else its oldest.
+    fn make_room_in(&mut self, network: IpNet) {
+        while let Some(of_network) = self.networks.get_mut(&network) {
+            let Some(address) = of_network.turns.pop_front() else { return };
+            let Some(of_address) = self.addresses.get_mut(&address) else { continue };
+            if std::mem::take(&mut of_address.is_used) {
+                of_network.turns.push_back(address);
+                continue;
+            }
+            let records = of_address.records.len();
+            self.addresses.remove(&address);
+            return self.forget(network, records);
+        }
+    }
+}
+
+/// What one attacker may have of addresses: a /24, or a /64.
+fn network_of(address: IpAddr) -> IpNet {
+    let width = if address.is_ipv4() { 24 } else { 64 };
+    IpNet::new_assert(address, width).trunc()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, Ipv6Addr};
+
+    use postern_core::TenantId;
+
+    use super::*;
+
+    const MOST: usize = 1000;
+
+    fn record(address: impl Into<IpAddr>, said: Said) -> Record {
+        let rule = RuleId { tenant: TenantId::host(), name: "ssh".into() };
+        Record { time_ms: 1, rule, client: Client::alone(address.into()), said }
+    }
+
+    fn stage(stage: u32) -> Said {
+        Said::Stage(stage, Duration::from_secs(1))
+    }
+
+    fn v4(n: u32) -> Ipv4Addr {
+        Ipv4Addr::from_bits(n)
+    }
+
+    /// That the counts are those of what is there.
+    fn check(recent: &Recent) {
+        for part in [&recent.near, &recent.far] {
+            let records: usize = part.addresses.values().map(|of| of.records.len()).sum();
+            assert_eq!(part.records, records);
+            assert!(records <= part.most, "{records}");
+            assert_eq!(part.networks.values().map(|of| of.records).sum::<usize>(), records);
+            assert_eq!(part.turns.len(), part.networks.len());
+            assert_eq!(part.networks.values().map(|of| of.turns.len()).sum::<usize>(), part.addresses.len());
+            assert!(part.addresses.values().all(|of| of.records.len() <= MOST_OF_ADDRESS));
+            assert!(part.networks.values().all(|of| of.records <= MOST / NETWORK_SHARE + MOST_OF_ADDRESS));
+        }
+    }
+
+    #[test]
+    fn an_address_keeps_its_newest_records() {
+        let mut recent = Recent::of_size(100 * MOST);
+        let address = v4(7);
+        for n in 0..100 {
+            recent.add(Record { time_ms: n, ..record(address, stage(1)) });
+        }
+        let times: Vec<_> = recent.of(address.into()).map(|record| record.time_ms).collect();
+        assert_eq!(times, (100 - MOST_OF_ADDRESS as u64..100).collect::<Vec<_>>());
+        check(&recent);
+    }
+
+    #[test]
+    fn a_flood_from_everywhere_does_not_wash_out_who_came_far() {
+        let mut recent = Recent::of_size(MOST);
+        let client = v4(0x0a00_0001);
+        recent.add(record(client, stage(1)));
+        recent.add(record(client, stage(2)));
+        recent.add(record(client, Said::TimedOut(2)));
+        for n in 0..100_000_u32 {
+            // Spread over all networks.
+            let address = v4(n.wrapping_mul(2_654_435_761));
+            recent.add(record(address, stage(1)));
+            recent.add(record(address, Said::TimedOut(1)));
+        }
+        let said: Vec<_> = recent.of(client.into()).map(|record| record.said.clone()).collect();
+        assert_eq!(said, [stage(1), stage(2), Said::TimedOut(2)]);
+        check(&recent);
+    }
+
+    #[test]
+    fn a_network_has_its_part_and_no_more() {
+        let mut recent = Recent::of_size(MOST);
+        let others: Vec<_> = (0..50).map(|n| v4(0xc000_0000 + n * 256)).collect();
+        others.iter().for_each(|address| recent.add(record(*address, stage(2))));
+        for n in 0..10_000 {
+            recent.add(record(v4(0x0a00_0000 + n % 256), stage(2)));
+            let address = u128::from(n) << 40 | 0x2001_0db8 << 96;
+            recent.add(record(Ipv6Addr::from_bits(address & !(0xffff << 64)), stage(2)));
+        }
+        check(&recent);
+        assert!(others.iter().all(|address| recent.of((*address).into()).count() == 1));
+    }
+
+    #[test]
+    fn who_asks_again_and_again_stays_while_others_make_room() {
+        let mut recent = Recent::of_size(MOST);
+        let client = v4(0x0a00_0001);
+        for n in 0..20_000_u32 {
+            recent.add(record(v4(n.wrapping_mul(2_654_435_761)), stage(1)));
+            if n % 100 == 0 {
+                recent.add(record(client, stage(1)));
+            }
+        }
+        assert!(recent.of(client.into()).count() > 1);
+        check(&recent);
+    }
+}
