@@ -254,6 +254,9 @@ pub struct KnockArgs {
     /// Leave out the profile's `then` command.
     #[arg(long)]
     pub no_then: bool,
+    /// Say what would be sent where and when, and send nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// Which profiles to list.

@@ -46,6 +46,33 @@ fn udp_overrides_what_steps_say() {
 }
 
 #[test]
+fn a_dry_run_says_everything_and_sends_nothing() {
+    let udp = udp();
+    let step = format!("{}:udp", port(&udp));
+    let home = Home::new("");
+    let knock = [
+        "knock",
+        "--dry-run",
+        "127.0.0.1",
+        &step,
+        "22",
+        "-d",
+        "200",
+        "--wait",
+        "tcp/22",
+        "--payload",
+        "open sesame",
+    ];
+    let said = format!(
+        "after 0s: udp 127.0.0.1:{}, 11 bytes\nafter 200ms: tcp 127.0.0.1:22, a SYN\nthen: wait for tcp/22, 5s at most\nnothing was sent\n",
+        port(&udp)
+    );
+    home.run(&knock).check(0, &said, "");
+    udp.set_nonblocking(true).expect("a socket");
+    assert!(udp.recv(&mut [0]).is_err(), "a datagram came");
+}
+
+#[test]
 fn a_payload_arrives_and_is_never_shown() {
     let udp = udp();
     let home = Home::new("");

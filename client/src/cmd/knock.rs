@@ -1,17 +1,21 @@
 //! `postern knock`: knocks, waits for the door, and runs what comes then.
 
+use std::net::SocketAddr;
+
 use anyhow::Context;
-use postern_text::{chain, terminal};
+use postern_text::{chain, duration, terminal};
 
 use crate::cli::KnockArgs;
 use crate::exit::{CommandFailure, Nonsense};
 use crate::knock::{Notice, knock};
 use crate::payload::Payload;
+use crate::plan::plan;
 use crate::profile::{Profile, ProfileError, ProfileFile, check_host};
 use crate::resolve::resolve;
 use crate::step::KnockStep;
 use crate::tcp_door::DEFAULT_TIMEOUT;
 use crate::then;
+use crate::transport::StepTransport;
 
 /// Does all that was asked for. Does not return if the profile's command could be started.
 ///
@@ -20,6 +24,11 @@ use crate::then;
 pub fn run(args: &KnockArgs) -> Result<(), CommandFailure> {
     let profile = asked_for(args)?;
     let addresses = resolve(&profile.host, profile.family, profile.source)?;
+    if args.dry_run {
+        // If standard output is gone there is nobody to tell.
+        dry_run(&profile, &addresses, args.no_then).into_iter().for_each(|line| drop(terminal::out(line)));
+        return Ok(());
+    }
     let knocked = knock(&profile, &addresses, |notice| {
         if args.verbose {
             say(&notice);
@@ -41,6 +50,31 @@ pub fn run(args: &KnockArgs) -> Result<(), CommandFailure> {
         }
         _ => Ok(()),
     }
+}
+
+/// What would be done, a line for each packet and each thing after them. Payloads are not shown.
+fn dry_run(profile: &Profile, addresses: &[SocketAddr], no_then: bool) -> Vec<String> {
+    let from = profile.source.map_or_else(String::new, |source| format!(" from {source}"));
+    let hits = plan(addresses, profile.steps.len(), profile.interval).into_iter().map(|hit| {
+        let (step, mut to) = (&profile.steps[hit.step], addresses[hit.address]);
+        to.set_port(step.port);
+        let carries = match (step.transport, profile.payload.bytes().len()) {
+            (StepTransport::Tcp, _) => ", a SYN".to_owned(),
+            (StepTransport::Udp, 0) => ", empty".to_owned(),
+            (StepTransport::Udp, bytes) => format!(", {bytes} bytes"),
+        };
+        format!("after {}: {} {to}{from}{carries}", duration::show(hit.due), step.transport)
+    });
+    let mut lines: Vec<_> = hits.collect();
+    if let Some(door) = &profile.wait {
+        let timeout = duration::show(profile.timeout.unwrap_or(DEFAULT_TIMEOUT));
+        lines.push(format!("then: wait for {door}, {timeout} at most"));
+    }
+    if let Some(then) = profile.then.as_ref().filter(|_| !no_then) {
+        lines.push(format!("then: run {}", then.written));
+    }
+    lines.push("nothing was sent".to_owned());
+    lines
 }
 
 /// The profile, or what the command line says in place of one; and what it says on top.
