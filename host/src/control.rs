@@ -21,6 +21,8 @@ mod situation;
 mod socket;
 mod subscribers;
 
+use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::sync::{Arc, Mutex};
 
@@ -31,7 +33,7 @@ use postern_sandbox::Generation;
 
 use crate::assemble::RefusedTenant;
 use crate::main_loop_event::MainLoopSender;
-use crate::observe::Counters;
+use crate::observe::{Counters, Gathering, Relay, ReportPace};
 use crate::shared_engine::SharedEngine;
 
 pub(crate) use desk::{ControlQuestion, ReloadAnswer, refusals};
@@ -57,15 +59,22 @@ pub(crate) struct Answering {
 }
 
 impl Control {
-    /// At this socket, which another process has bound. Reports go on to `observer`, which counts drops by `counters`.
+    /// At this socket, which another process has bound. Reports go on to `observer`, which counts drops by `counters`; what other processes
+    /// report comes from `reports`.
+    ///
+    /// # Errors
+    /// If there can be no thread.
     pub(crate) fn given(
         socket: UnixListener,
+        reports: OwnedFd,
         observer: Arc<dyn Observer>,
         counters: Arc<Counters>,
         processes: Arc<Mutex<Vec<Process>>>,
-    ) -> Self {
+    ) -> io::Result<Self> {
         let feed = Arc::new(Feed::new(observer, counters));
-        Self { feed, listener: Some(socket), processes }
+        let gathering = Gathering::start(Arc::clone(&feed) as Arc<dyn Relay>)?;
+        gathering.add(reports, &ReportPace::default(), || {});
+        Ok(Self { feed, listener: Some(socket), processes })
     }
 
     /// At the socket that the configuration names, bound by this process.

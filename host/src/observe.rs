@@ -33,7 +33,7 @@ pub use lines::{Format, start};
 pub(crate) use mistakes::{
     report_posture, report_refused_reload, report_refused_start, report_refused_tenant,
 };
-pub(crate) use relay::{Gathering, ReportPace, ReportTube, Telling, tell_supervisor};
+pub(crate) use relay::{Gathering, Overheard, ReportPace, ReportTube, Telling, report_in, tell_supervisor};
 pub use relay::{LogOfAll, Relay};
 pub(crate) use words::words;
 

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
 use postern_tests::{CLIENT4, Daemon, STRANGER4, eventually};
+use rustix::process::Signal;
 use serde_json::Value;
 
 use crate::client::postern;
@@ -244,6 +245,30 @@ fn a_reload_answers_with_the_new_generation_or_with_every_mistake() {
     daemon.write("rules/other.toml", KNOCK);
     said(&ask(&daemon, &["reload", "--wait"]), 0);
     said(&ask(&daemon, &["status"]), 0);
+    daemon.stop();
+}
+
+#[test]
+fn what_becomes_of_the_other_processes_is_told_and_a_new_engine_answers_at_the_same_place() {
+    let Some(lab) = lab_with_users() else { return };
+    let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
+    let process = |name: &str| {
+        let status = ask(&daemon, &["status", "--json"]);
+        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+        let of = |process: &Value| process["name"] == name && process["state"] == "running";
+        status["processes"].as_array()?.iter().find(|process| of(process)).cloned()
+    };
+    let mut tail = Telling::start(&daemon, &["tail", "--kind", "role-ended"]);
+    eventually("the tail is heard", || {
+        let killed = daemon.signal_role("doorman", Signal::KILL);
+        daemon.wait_for_next("doorman", killed);
+        let restarts = eventually("the next doorman", || process("doorman"))["restarts"].as_u64()?;
+        (restarts > 0).then_some(())
+    });
+    tail.wait_for("doorman");
+    let killed = daemon.signal_role("engine", Signal::KILL);
+    daemon.wait_for_next("engine", killed);
+    eventually("the next engine", || process("engine")?["restarts"].as_u64().filter(|n| *n > 0));
     daemon.stop();
 }
 

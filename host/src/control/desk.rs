@@ -16,7 +16,7 @@ use postern_protocol::{
 use postern_text::duration;
 use postern_text::panic::PastPanic;
 use tokio::sync::oneshot;
-use tokio::task::yield_now;
+use tokio::time::sleep;
 
 use super::access::{Asker, View};
 use super::event::{coarse_now, millis_of};
@@ -29,8 +29,9 @@ use crate::shared_engine::{OpenDoor, SharedEngine};
 
 /// Openings of one answer.
 const MOST_OPENINGS: usize = 10_000;
-/// Openings that are looked at in one go.
+/// Openings that are looked at in one go, and the pause behind it.
 const AT_ONCE: usize = 256;
+const BETWEEN: Duration = Duration::from_millis(1);
 /// Half-finished knocks of one answer.
 const MOST_CLIENTS: usize = 10_000;
 /// What is meant by lately, where drops are counted.
@@ -173,22 +174,20 @@ impl Desk {
         let rules = in_force.rules.iter().filter(|rule| view.shows(Some(&rule.id.tenant)));
         let (mut running, mut trial, mut resting) = (0, 0, Vec::new());
         let mut reasons = Vec::new();
-        {
-            let situation = self.feed.situation();
-            for rule in rules {
-                running += 1;
-                trial += u64::from(rule.is_trial);
-                if situation.resting(&rule.id, now).is_some() {
-                    resting.push(rule.id.to_string());
-                }
+        let situation = self.feed.situation();
+        for rule in rules {
+            running += 1;
+            trial += u64::from(rule.is_trial);
+            if situation.resting(&rule.id, now).is_some() {
+                resting.push(rule.id.to_string());
             }
-            if is_all {
-                reasons.extend(situation.troubles().cloned());
-            }
-            let over = situation.over_share().filter(|(tenant, _)| view.shows(Some(tenant)));
-            reasons.extend(over.map(|(_, words)| words.clone()));
         }
-        let interfaces = self.feed.situation().interfaces(&in_force.interfaces);
+        if is_all {
+            reasons.extend(situation.troubles().cloned());
+        }
+        let over = situation.over_share().filter(|(tenant, _)| view.shows(Some(tenant)));
+        reasons.extend(over.map(|(_, words)| words.clone()));
+        let interfaces = situation.interfaces(&in_force.interfaces);
         let refused: Vec<_> = in_force.refused.iter().filter(|of| shows(&of.tenant)).cloned().collect();
         let processes = if is_all { self.processes.lock().past_panic().clone() } else { Vec::new() };
         let waiting = interfaces.iter().filter(|interface| interface.state == InterfaceState::Waiting);
@@ -252,8 +251,8 @@ impl Desk {
                     left_out += 1;
                 }
             }
-            // Whoever knocks meanwhile is not to wait for a long list.
-            yield_now().await;
+            // Whoever knocks meanwhile is not to wait for a long list: a lock that is taken again at once leaves others no time.
+            sleep(BETWEEN).await;
         }
         Ok(Reply::Doors { doors, left_out })
     }
@@ -331,18 +330,18 @@ impl Desk {
     fn clients(&self, of: &ClientsOf, view: &View) -> Reply {
         let now = coarse_now();
         let mut clients = Vec::new();
-        let recent = self.feed.recent();
-        for (_, recent) in recent.iter().filter(|(tenant, _)| view.shows(Some(tenant))) {
+        let shows = |tenant: &TenantId| view.shows(Some(tenant));
+        let mut take = |mut records: Vec<Record>| {
             // Of each client and rule the newest comes last.
-            let mut newest: Vec<&Record> = match of.address {
-                Some(address) => recent.of(address).collect(),
-                None => recent.all().collect(),
-            };
-            newest.reverse();
-            newest.sort_by_key(|record| (record.client, record.rule.clone()));
-            newest.dedup_by(|next, first| next.client == first.client && next.rule == first.rule);
-            clients.extend(newest.into_iter().filter_map(|record| half_finished(record, now)));
+            records.reverse();
+            records.sort_by(|one, other| (one.client, &one.rule).cmp(&(other.client, &other.rule)));
+            records.dedup_by(|next, first| next.client == first.client && next.rule == first.rule);
+            clients.extend(records.iter().filter_map(|record| half_finished(record, now)));
             clients.truncate(MOST_CLIENTS);
+        };
+        match of.address {
+            Some(address) => take(self.feed.recent.of(address, shows)),
+            None => self.feed.recent.all(shows).for_each(take),
         }
         Reply::Clients { clients }
     }
@@ -350,15 +349,12 @@ impl Desk {
     /// What is remembered of an address, the oldest first, and nothing behind it.
     fn explain(&self, address: IpAddr, view: &View) -> Vec<Reply> {
         let in_force = self.feed.in_force.load();
-        let recent = self.feed.recent();
-        let seen = recent.iter().filter(|(tenant, _)| view.shows(Some(tenant)));
-        let mut records: Vec<_> = seen.flat_map(|(_, recent)| recent.of(address)).collect();
-        records.sort_by_key(|record| record.time_ms);
-        let event = |record| Reply::Event {
-            event: Some(Box::new(explain::event_of(record, &in_force))),
-            left_out: 0,
+        let records = self.feed.recent.of(address, |tenant| view.shows(Some(tenant)));
+        let event = |record: &Record| {
+            let event = explain::event_of(record, &in_force);
+            Reply::Event { event: Some(Box::new(event)), left_out: 0 }
         };
-        records.into_iter().map(event).chain([Reply::Event { event: None, left_out: 0 }]).collect()
+        records.iter().map(event).chain([Reply::Event { event: None, left_out: 0 }]).collect()
     }
 
     fn follow(&self, address: IpAddr, view: View) -> Answered {

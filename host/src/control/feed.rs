@@ -2,7 +2,6 @@
 //!
 //! **Invariant:** a thread that reports never waits here for anybody who listens.
 
-use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,10 +16,10 @@ use postern_text::panic::PastPanic;
 use super::event::{coarse_now, event_of};
 use super::explain::{arrived_text, passed_over_text, silent_text, stage_text, timeout_text};
 use super::in_force::InForce;
-use super::recent::{Recent, Record, Said};
+use super::recent::{Memories, Record, Said};
 use super::situation::{Situation, is_about_situation};
 use super::subscribers::{Events, Subscriber, Wanted};
-use crate::observe::{Counters, words};
+use crate::observe::{Counters, Relay, report_in, words};
 
 /// Who may follow an address at the same time.
 pub(super) const MOST_FOLLOWERS: usize = 4;
@@ -51,7 +50,7 @@ pub(crate) struct Feed {
     is_following: AtomicBool,
     listeners: ArcSwap<Vec<Arc<Subscriber>>>,
     pub(super) in_force: ArcSwap<InForce>,
-    recent: Mutex<HashMap<TenantId, Recent>>,
+    pub(super) recent: Memories,
     situation: Mutex<Situation>,
     /// Held while listeners change.
     changing: Mutex<()>,
@@ -67,7 +66,7 @@ impl Feed {
             is_following: AtomicBool::new(false),
             listeners: ArcSwap::default(),
             in_force: ArcSwap::default(),
-            recent: Mutex::default(),
+            recent: Memories::default(),
             situation: Mutex::default(),
             changing: Mutex::default(),
         }
@@ -81,7 +80,7 @@ impl Feed {
     /// This configuration is in force.
     pub(super) fn put_in_force(&self, in_force: InForce) {
         let has = |tenant: &TenantId| in_force.rules.iter().any(|rule| rule.id.tenant == *tenant);
-        self.recent.lock().past_panic().retain(|tenant, _| has(tenant));
+        self.recent.keep(has);
         self.in_force.store(Arc::new(in_force));
     }
 
@@ -138,14 +137,36 @@ impl Feed {
         self.listeners.store(Arc::new(listeners));
     }
 
-    /// What is remembered of clients.
-    pub(super) fn recent(&self) -> MutexGuard<'_, HashMap<TenantId, Recent>> {
-        self.recent.lock().past_panic()
+    /// How the daemon is now.
+    pub(super) fn situation(&self) -> Situation {
+        self.lock_situation().clone()
     }
 
-    /// How the daemon is.
-    pub(super) fn situation(&self) -> MutexGuard<'_, Situation> {
+    fn lock_situation(&self) -> MutexGuard<'_, Situation> {
         self.situation.lock().past_panic()
+    }
+
+    /// Takes in what is reported, by this process or another.
+    fn take(&self, report: &Report<'_>) {
+        // What begins before anybody can ask is asked for later.
+        if is_about_situation(report) {
+            self.lock_situation().note(report, Instant::now(), || words(report));
+        }
+        if !self.is_on.load(Ordering::Relaxed) {
+            return;
+        }
+        if report.client.is_some() {
+            self.remember(report);
+        }
+        for listener in self.listeners.load().iter() {
+            if !listener.wants(report) {
+                continue;
+            }
+            match listener.follows {
+                Some(_) => listener.tell(|| self.explained(report)),
+                None => listener.tell(|| event_of(report, coarse_now())),
+            }
+        }
     }
 
     /// Remembers a report about a client and a rule.
@@ -162,12 +183,7 @@ impl Feed {
                 door: report.door.as_deref().map(Into::into),
             },
         };
-        let record = Record { time_ms: coarse_now(), rule: rule.clone(), client, said };
-        let mut recent = self.recent();
-        match recent.get_mut(&rule.tenant) {
-            Some(recent) => recent.add(record),
-            None => recent.entry(rule.tenant.clone()).or_default().add(record),
-        }
+        self.recent.add(Record { time_ms: coarse_now(), rule: rule.clone(), client, said });
     }
 
     /// Tells those who follow the source of a packet something about that.
@@ -214,28 +230,7 @@ impl Feed {
 impl Observer for Feed {
     fn report(&self, report: &Report<'_>) {
         self.next.report(report);
-        if !self.is_on.load(Ordering::Relaxed) {
-            // What begins before anybody can ask is asked for later.
-            if is_about_situation(report) {
-                self.situation().note(report, Instant::now(), || words(report));
-            }
-            return;
-        }
-        if report.client.is_some() {
-            self.remember(report);
-        }
-        if is_about_situation(report) {
-            self.situation().note(report, Instant::now(), || words(report));
-        }
-        for listener in self.listeners.load().iter() {
-            if !listener.wants(report) {
-                continue;
-            }
-            match listener.follows {
-                Some(_) => listener.tell(|| self.explained(report)),
-                None => listener.tell(|| event_of(report, coarse_now())),
-            }
-        }
+        self.take(report);
     }
 
     fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
@@ -261,6 +256,18 @@ impl Observer for Feed {
 
     fn limit_lines(&self, tenant: &TenantId, lines: u32) {
         self.next.limit_lines(tenant, lines);
+    }
+}
+
+/// What other processes of the daemon report comes here as well, once it is in the log.
+impl Relay for Feed {
+    fn relay(&self, message: &[u8]) -> bool {
+        report_in(message).iter().for_each(|report| self.take(report));
+        false
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        &self.counters
     }
 }
 

@@ -25,6 +25,11 @@ impl Bucket {
         }
     }
 
+    /// Nothing more for so long, beyond what there is.
+    pub(super) fn charge(&mut self, time: Duration, now: Instant) {
+        self.full_at = self.full_at.max(now) + time;
+    }
+
     /// Whether nothing was taken lately.
     pub(super) fn is_full(&self, now: Instant) -> bool {
         self.full_at <= now

@@ -6,18 +6,71 @@
 //! its own, since rules say themselves how far somebody came.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use ipnet::IpNet;
-use postern_core::{Client, RuleId};
+use postern_core::{Client, RuleId, TenantId};
+use postern_text::panic::PastPanic;
 
 /// Records of one address.
 pub(super) const MOST_OF_ADDRESS: usize = 64;
-/// Records of a part of a memory: of those who came far, and of all others.
-pub(super) const PART: usize = 8192;
+/// Records of a part of an owner's memory: of those who came far, and of all others.
+const PART: usize = 8192;
 /// A network has at most one in so many of a part's records.
 const NETWORK_SHARE: usize = 100;
+/// A memory is kept in so many shards, each behind a lock of its own: who looks at all of it holds up whoever reports only for as long as one takes.
+const SHARDS: usize = 16;
+
+/// What is remembered, of the clients of all owners' rules.
+#[derive(Debug, Default)]
+pub(super) struct Memories {
+    shards: [Mutex<HashMap<TenantId, Recent>>; SHARDS],
+    hasher: RandomState,
+}
+
+impl Memories {
+    /// Adds a record.
+    pub(super) fn add(&self, record: Record) {
+        let mut shard = self.shard(record.client.address()).lock().past_panic();
+        match shard.get_mut(&record.rule.tenant) {
+            Some(recent) => recent.add(record),
+            None => shard.entry(record.rule.tenant.clone()).or_default().add(record),
+        }
+    }
+
+    /// What is remembered of an address at rules of those owners that `shows` lets through, the oldest first.
+    pub(super) fn of(&self, address: IpAddr, shows: impl Fn(&TenantId) -> bool) -> Vec<Record> {
+        let shard = self.shard(address).lock().past_panic();
+        let of_owners = shard.iter().filter(|(tenant, _)| shows(tenant));
+        let mut records: Vec<_> = of_owners.flat_map(|(_, recent)| recent.of(address)).cloned().collect();
+        drop(shard);
+        records.sort_by_key(|record| record.time_ms);
+        records
+    }
+
+    /// What is remembered at rules of those owners, a shard after the other; of each address the oldest first.
+    pub(super) fn all(&self, shows: impl Fn(&TenantId) -> bool) -> impl Iterator<Item = Vec<Record>> {
+        self.shards.iter().map(move |shard| {
+            let shard = shard.lock().past_panic();
+            let of_owners = shard.iter().filter(|(tenant, _)| shows(tenant));
+            of_owners.flat_map(|(_, recent)| recent.all()).cloned().collect()
+        })
+    }
+
+    /// Forgets what is remembered of owners that are not there any more.
+    pub(super) fn keep(&self, is_there: impl Fn(&TenantId) -> bool) {
+        self.shards.iter().for_each(|shard| shard.lock().past_panic().retain(|tenant, _| is_there(tenant)));
+    }
+
+    /// By network, so that the part of one can be counted there.
+    fn shard(&self, address: IpAddr) -> &Mutex<HashMap<TenantId, Recent>> {
+        let hash = self.hasher.hash_one(network_of(address));
+        &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
+    }
+}
 
 /// Something that was reported of an address.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,9 +107,9 @@ impl Said {
     }
 }
 
-/// What is remembered of the clients of one owner's rules.
+/// What a shard remembers of the clients of one owner's rules.
 #[derive(Debug)]
-pub(super) struct Recent {
+struct Recent {
     /// Those who came no further than a first step.
     near: Part,
     /// Those who did.
@@ -65,17 +118,17 @@ pub(super) struct Recent {
 
 impl Default for Recent {
     fn default() -> Self {
-        Self::of_size(PART)
+        Self::of_size(PART / SHARDS, PART / NETWORK_SHARE)
     }
 }
 
 impl Recent {
-    fn of_size(size: usize) -> Self {
-        Self { near: Part::new(size), far: Part::new(size) }
+    fn of_size(most: usize, most_of_network: usize) -> Self {
+        Self { near: Part::new(most, most_of_network), far: Part::new(most, most_of_network) }
     }
 
     /// Adds a record.
-    pub(super) fn add(&mut self, record: Record) {
+    fn add(&mut self, record: Record) {
         let address = record.client.address();
         if self.far.has(address) {
             return self.far.add(record);
@@ -90,12 +143,12 @@ impl Recent {
     }
 
     /// What is remembered of an address, the oldest first.
-    pub(super) fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
+    fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
         self.far.of(address).chain(self.near.of(address))
     }
 
     /// What is remembered, of each address the oldest first.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Record> {
+    fn all(&self) -> impl Iterator<Item = &Record> {
         self.far.addresses.values().chain(self.near.addresses.values()).flat_map(|of| &of.records)
     }
 }
@@ -104,6 +157,7 @@ impl Recent {
 #[derive(Debug)]
 struct Part {
     most: usize,
+    most_of_network: usize,
     records: usize,
     addresses: HashMap<IpAddr, OfAddress>,
     networks: HashMap<IpNet, OfNetwork>,
@@ -126,9 +180,9 @@ struct OfNetwork {
 }
 
 impl Part {
-    fn new(most: usize) -> Self {
+    fn new(most: usize, most_of_network: usize) -> Self {
         let (addresses, networks, turns) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self { most, records: 0, addresses, networks, turns }
+        Self { most, most_of_network, records: 0, addresses, networks, turns }
     }
 
     fn has(&self, address: IpAddr) -> bool {
@@ -142,8 +196,7 @@ impl Part {
     fn add(&mut self, record: Record) {
         let address = record.client.address();
         let network = network_of(address);
-        let most_of_network = (self.most / NETWORK_SHARE).max(1);
-        if self.networks.get(&network).is_some_and(|of| of.records >= most_of_network) {
+        if self.networks.get(&network).is_some_and(|of| of.records >= self.most_of_network) {
             self.make_room_in(network);
         } else if self.records >= self.most {
             self.make_room();
@@ -226,11 +279,13 @@ fn network_of(address: IpAddr) -> IpNet {
 mod tests {
     use std::net::{Ipv4Addr, Ipv6Addr};
 
-    use postern_core::TenantId;
-
     use super::*;
 
     const MOST: usize = 1000;
+
+    fn of_size(most: usize) -> Recent {
+        Recent::of_size(most, most / NETWORK_SHARE)
+    }
 
     fn record(address: impl Into<IpAddr>, said: Said) -> Record {
         let rule = RuleId { tenant: TenantId::host(), name: "ssh".into() };
@@ -261,7 +316,7 @@ mod tests {
 
     #[test]
     fn an_address_keeps_its_newest_records() {
-        let mut recent = Recent::of_size(100 * MOST);
+        let mut recent = of_size(100 * MOST);
         let address = v4(7);
         for n in 0..100 {
             recent.add(Record { time_ms: n, ..record(address, stage(1)) });
@@ -273,7 +328,7 @@ mod tests {
 
     #[test]
     fn a_flood_from_everywhere_does_not_wash_out_who_came_far() {
-        let mut recent = Recent::of_size(MOST);
+        let mut recent = of_size(MOST);
         let client = v4(0x0a00_0001);
         recent.add(record(client, stage(1)));
         recent.add(record(client, stage(2)));
@@ -290,8 +345,24 @@ mod tests {
     }
 
     #[test]
+    fn owners_have_memories_of_their_own() {
+        let memories = Memories::default();
+        let rule = |tenant: &str| RuleId { tenant: TenantId::new(tenant), name: "ssh".into() };
+        let address = v4(7).into();
+        for (time_ms, tenant) in [(2, "web"), (1, "ops")] {
+            memories.add(Record { time_ms, rule: rule(tenant), ..record(v4(7), stage(1)) });
+        }
+        let times = |records: &[Record]| records.iter().map(|record| record.time_ms).collect::<Vec<_>>();
+        assert_eq!(times(&memories.of(address, |_| true)), [1, 2]);
+        assert_eq!(times(&memories.of(address, |tenant| tenant.as_str() == "web")), [2]);
+        assert_eq!(times(&memories.all(|_| true).flatten().collect::<Vec<_>>()).len(), 2);
+        memories.keep(|tenant| tenant.as_str() == "ops");
+        assert_eq!(times(&memories.of(address, |_| true)), [1]);
+    }
+
+    #[test]
     fn a_network_has_its_part_and_no_more() {
-        let mut recent = Recent::of_size(MOST);
+        let mut recent = of_size(MOST);
         let others: Vec<_> = (0..50).map(|n| v4(0xc000_0000 + n * 256)).collect();
         others.iter().for_each(|address| recent.add(record(*address, stage(2))));
         for n in 0..10_000 {
@@ -305,7 +376,7 @@ mod tests {
 
     #[test]
     fn who_asks_again_and_again_stays_while_others_make_room() {
-        let mut recent = Recent::of_size(MOST);
+        let mut recent = of_size(MOST);
         let client = v4(0x0a00_0001);
         for n in 0..20_000_u32 {
             recent.add(record(v4(n.wrapping_mul(2_654_435_761)), stage(1)));

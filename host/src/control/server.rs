@@ -23,6 +23,8 @@ const MOST_OF_USER: usize = 8;
 /// Requests of one user: so many at once, and then one each so often. More wait.
 const BURST: u32 = 100;
 const EACH: Duration = Duration::from_millis(20);
+/// For how long a user has to wait after an answer, in times that it took: whoever asks without end gets a tenth of a processor.
+const IDLE_FOR_WORK: u32 = 9;
 /// How long after a failure to accept the next try is.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often drops are noted, so that those of the last minute are known.
@@ -92,6 +94,13 @@ impl Clients {
     fn leave(&self, uid: u32) {
         if let Some(user) = self.0.lock().past_panic().get_mut(&uid) {
             user.connected -= 1;
+        }
+    }
+
+    /// An answer to a user took so much of a processor.
+    pub(super) fn charge(&self, uid: u32, time: Duration) {
+        if let Some(user) = self.0.lock().past_panic().get_mut(&uid) {
+            user.requests.charge(time * IDLE_FOR_WORK, Instant::now());
         }
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 use postern_protocol::{
     Answer, Call, CallError, LONGEST_REQUEST, MessageReader, Refusal, Reply, Request, message,
 };
+use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::timeout;
@@ -18,6 +19,9 @@ use super::subscribers::Events;
 
 /// How long somebody may leave an answer unread.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long somebody may ask nothing; and of whom nothing is known yet.
+const IDLE: Duration = Duration::from_secs(3600);
+const IDLE_STRANGER: Duration = Duration::from_secs(5);
 /// How much is read at once, in bytes.
 const AT_ONCE: usize = 4096;
 
@@ -28,6 +32,8 @@ pub(super) struct Session {
     desk: Arc<Desk>,
     clients: Arc<Clients>,
     requests: MessageReader,
+    /// Whether it may ask anything, as far as was seen.
+    is_known: bool,
 }
 
 /// Why it ends.
@@ -41,7 +47,7 @@ impl From<io::Error> for Over {
 
 impl Session {
     pub(super) fn new(stream: UnixStream, uid: u32, desk: Arc<Desk>, clients: Arc<Clients>) -> Self {
-        Self { stream, uid, desk, clients, requests: MessageReader::new(LONGEST_REQUEST) }
+        Self { stream, uid, desk, clients, requests: MessageReader::new(LONGEST_REQUEST), is_known: false }
     }
 
     /// Answers until it goes, or makes no sense, or does not read.
@@ -60,20 +66,25 @@ impl Session {
             }
         };
         self.clients.may_ask(self.uid).await;
-        match Call::read(&request) {
+        let begun = thread_cpu_time();
+        let done = match Call::read(&request) {
             Ok(call) => self.answer(call).await,
             Err(error) => {
                 let is_over = matches!(error, CallError::Malformed(_));
                 self.send(&Answer::Refusal(error.into())).await?;
                 if is_over { Err(Over) } else { Ok(()) }
             }
-        }
+        };
+        // What was done for others meanwhile counts, too; that is seldom, and only makes it slower.
+        self.clients.charge(self.uid, thread_cpu_time().saturating_sub(begun));
+        done
     }
 
     /// Reads what comes next.
     async fn read(&mut self) -> Result<(), Over> {
         let mut bytes = [0; AT_ONCE];
-        let read = self.stream.read(&mut bytes).await?;
+        let patience = if self.is_known { IDLE } else { IDLE_STRANGER };
+        let read = timeout(patience, self.stream.read(&mut bytes)).await.map_err(|_| Over)??;
         self.requests.push(bytes.get(..read).unwrap_or_default());
         if read == 0 { Err(Over) } else { Ok(()) }
     }
@@ -93,13 +104,13 @@ impl Session {
                 }
             }
         };
-        let is_known = asker.is_known();
+        self.is_known = asker.is_known();
         match answered {
             _ if oneway => Ok(()),
             Answered::Refused(refusal) => {
                 self.send(&Answer::Refusal(refusal)).await?;
                 // A stranger has nothing more to ask.
-                if is_known { Ok(()) } else { Err(Over) }
+                if self.is_known { Ok(()) } else { Err(Over) }
             }
             Answered::Reply(reply) => self.send(&Answer::Reply { reply, continues: false }).await,
             Answered::Several(replies) => {
@@ -138,6 +149,12 @@ impl Session {
         timeout(PATIENCE, self.stream.write_all(&bytes)).await.map_err(|_| Over)??;
         Ok(())
     }
+}
+
+/// The CPU time of this thread.
+fn thread_cpu_time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Refuses one whom there is no place for; it may not hear it.

@@ -7,7 +7,7 @@ use postern_core::{Direction, Report, RuleId, TenantId, What};
 use postern_protocol::{Interface, InterfaceState};
 
 /// How the daemon is.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Situation {
     captures: BTreeMap<(String, bool), Option<String>>,
     /// Rules that failed: until when they are not asked, and why.

@@ -18,8 +18,8 @@ use super::pace::Bucket;
 /// Events that may wait for one who reads.
 const WAITING: usize = 256;
 /// One who listens is told so many at once, and then one each so often: what is more is counted.
-const BURST: u32 = 1000;
-const EACH: Duration = Duration::from_millis(2);
+const BURST: u32 = 500;
+const EACH: Duration = Duration::from_millis(5);
 
 /// What somebody wants to hear.
 #[derive(Clone, Debug)]

@@ -10,9 +10,10 @@ mod gathering;
 mod tube;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use postern_core::{DropReason, Observer, Report, TenantId, What};
+use postern_text::panic::PastPanic;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::layer::{Layer, SubscriberExt};
@@ -67,6 +68,66 @@ enum Told<'a> {
     },
     /// Everything before was reported: what the supervisor is told besides may count on it.
     Mark,
+}
+
+/// The report in a message of a role; none if it is another.
+pub(crate) fn report_in(message: &[u8]) -> Option<Report<'_>> {
+    match serde_json::from_slice(message) {
+        Ok(Told::Report { report, .. }) => Some(report),
+        _ => None,
+    }
+}
+
+/// Tells one role what all the others report, as far as it listens: the messages that they sent, once they are in the log, and what this process reports itself.
+pub(crate) struct Overheard {
+    next: Arc<dyn Relay>,
+    to: Mutex<Option<Teller>>,
+}
+
+impl Overheard {
+    /// In front of where everything is reported; nobody listens yet.
+    pub(crate) fn new(next: Arc<dyn Relay>) -> Self {
+        Self { next, to: Mutex::default() }
+    }
+
+    /// The one who listens at the other end of this does so from now on, and nobody else.
+    pub(crate) fn tell(&self, socket: OwnedFd) {
+        *self.to.lock().past_panic() = Some(Teller(ReportTube::of_role(socket)));
+    }
+
+    /// Passes on what a role sent.
+    pub(crate) fn pass_on(&self, message: &[u8]) {
+        if let Some(Teller(tube)) = &*self.to.lock().past_panic() {
+            tube.send(false, |to| to.extend_from_slice(message));
+        }
+    }
+}
+
+impl Observer for Overheard {
+    fn report(&self, report: &Report<'_>) {
+        self.next.report(report);
+        if let Some(teller) = &*self.to.lock().past_panic() {
+            teller.tell(report, None, 0, Vec::new());
+        }
+    }
+
+    fn count_drops(&self, tenant: Option<&TenantId>, reason: DropReason, count: u64) {
+        self.next.count_drops(tenant, reason, count);
+    }
+
+    fn limit_lines(&self, tenant: &TenantId, lines: u32) {
+        self.next.limit_lines(tenant, lines);
+    }
+}
+
+impl Relay for Overheard {
+    fn relay(&self, message: &[u8]) -> bool {
+        self.next.relay(message)
+    }
+
+    fn counters(&self) -> &Arc<Counters> {
+        self.next.counters()
+    }
 }
 
 /// Marks a place in what a role tells.
@@ -170,7 +231,6 @@ impl<L: Log> Relay for Observers<L> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Mutex;
     use std::time::{Duration, Instant};
 
     use postern_core::{RuleId, Severity};

@@ -55,7 +55,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut link =
         || descriptors.next().ok_or_else(|| anyhow::anyhow!("the supervisor does not give it its links"));
     let (reports, readings, doorman, runner) = (link()?, link()?, link()?, link()?);
-    let control = descriptors.next();
+    let control = descriptors.next().zip(descriptors.next());
     let EngineStart { log_filter, ledger, account, watchdog, captures } = start;
 
     // With the rights that it was started with, and before there is another thread.
@@ -82,8 +82,10 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let Telling { observer, marker, counters } =
         RoleStart { log_filter: &log_filter, account, reports }.observe()?;
     let processes = Arc::<Mutex<Vec<Process>>>::default();
-    let control = control
-        .map(|socket| Control::given(socket.into(), observer.clone(), counters, Arc::clone(&processes)));
+    let control = control.map(|(socket, reports)| {
+        Control::given(socket.into(), reports, Arc::clone(&observer), counters, Arc::clone(&processes))
+    });
+    let control = control.transpose()?;
     let observer = control.as_ref().map_or(observer, Control::observer);
 
     let links = Arc::new(Links::default());

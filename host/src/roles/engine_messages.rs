@@ -17,7 +17,7 @@ pub(super) const MOST_TO_ENGINE: usize = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToEngine {
     /// The first message. With it come, in this order: the stream for its reports, the talk about configurations, the link to the doorman,
-    /// the link to the runner, and, if there is one, the socket at which it is asked.
+    /// the link to the runner, and, if it is to be asked, the socket for that and the stream of what the others report.
     Start(EngineStart),
     /// A link to the next doorman, since the one before has ended.
     Doorman,

@@ -34,7 +34,7 @@ use crate::control::BoundSocket;
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::kept_socket;
-use crate::observe::{Gathering, LogOfAll, Relay};
+use crate::observe::{Gathering, LogOfAll, Overheard, Relay};
 use crate::origin::{LocalOrigin, Origin as _};
 use crate::pace::Pace;
 use crate::patience::PatientReading;
@@ -80,6 +80,7 @@ pub(crate) struct Supervised {
 pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
     let (events, happenings) = channel(MOST_HAPPENINGS);
     let Supervised { source, log: LogOfAll { relay, filter: log_filter }, tried, mut signals } = supervised;
+    let relay = Arc::new(Overheard::new(relay));
     let facts = SourceFacts { identity: source.identity(), journal_stem: source.journal_stem() };
     let mut supervisor = Supervisor {
         program: OwnProgram::open().context("this program cannot be started again")?,
@@ -108,7 +109,8 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         tried: Arc::new(Mutex::new(Some(tried))),
         stopping: None,
         has_run: false,
-        gathering: Gathering::start(Arc::clone(&relay)).context("reports cannot be gathered")?,
+        gathering: Gathering::start(Arc::clone(&relay) as Arc<dyn Relay>)
+            .context("reports cannot be gathered")?,
         facts,
         relay,
         log_filter,
@@ -131,7 +133,7 @@ struct Supervisor {
     manager: ServiceManager,
     facts: SourceFacts,
     origin: Arc<LocalOrigin>,
-    relay: Arc<dyn Relay>,
+    relay: Arc<Overheard>,
     log_filter: String,
     holders: Arc<Holders>,
     /// None until the guard is up.

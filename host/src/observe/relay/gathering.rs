@@ -50,6 +50,7 @@ pub(crate) struct Gathering {
 }
 
 type Mark = Box<dyn Fn() + Send>;
+type Heard = Box<dyn Fn(&[u8]) + Send>;
 
 struct Shared {
     /// Those that the thread has not taken yet, and how many it has.
@@ -63,6 +64,8 @@ struct Shared {
 struct Source {
     socket: OwnedFd,
     mark: Mark,
+    /// Called with each message, once it is relayed.
+    heard: Heard,
     pace: ReportPace,
     /// It may have sent more than is taken until then.
     free_at: Instant,
@@ -93,8 +96,22 @@ impl Gathering {
 
     /// Gathers what comes here as well, no faster than `pace` has it; `mark` is called on the thread for each mark, behind all that came before it.
     pub(crate) fn add(&self, socket: OwnedFd, pace: &ReportPace, mark: impl Fn() + Send + 'static) {
+        self.add_source(socket, pace, Box::new(mark), Box::new(|_| {}));
+    }
+
+    /// The same without marks; `heard` is called with each message, once it is relayed.
+    pub(crate) fn add_heard(
+        &self,
+        socket: OwnedFd,
+        pace: &ReportPace,
+        heard: impl Fn(&[u8]) + Send + 'static,
+    ) {
+        self.add_source(socket, pace, Box::new(|| {}), Box::new(heard));
+    }
+
+    fn add_source(&self, socket: OwnedFd, pace: &ReportPace, mark: Mark, heard: Heard) {
         let mut new = self.shared.lock();
-        new.0.push(Source { socket, mark: Box::new(mark), pace: pace.clone(), free_at: pace.take(0) });
+        new.0.push(Source { socket, mark, heard, pace: pace.clone(), free_at: pace.take(0) });
         new.1 += 1;
         drop(new);
         // It fails only if the counter is full, and then the thread is awake.
@@ -151,6 +168,7 @@ impl Shared {
                 if relay.relay(body) {
                     (sources[*source].mark)();
                 }
+                (sources[*source].heard)(body);
             }
             self.forget(&mut sources, &ended, &mut kept);
         }

@@ -72,10 +72,11 @@ impl Supervisor {
         self.started
     }
 
-    /// Where a role reports, no faster than `pace` has it; `mark` is called for each mark in its reports.
-    pub(super) fn reports(&self, pace: &ReportPace, mark: impl Fn() + Send + 'static) -> io::Result<OwnedFd> {
+    /// Where a role reports, no faster than `pace` has it. The engine, which is asked, hears of it.
+    pub(super) fn reports(&self, pace: &ReportPace) -> io::Result<OwnedFd> {
         let (ours, of_role) = ReportTube::pair()?;
-        self.gathering.add(ours, pace, mark);
+        let relay = Arc::clone(&self.relay);
+        self.gathering.add_heard(ours, pace, move |message| relay.pass_on(message));
         Ok(of_role)
     }
 
@@ -84,7 +85,7 @@ impl Supervisor {
         let events = self.events.clone();
         let tell = move |number, from| drop(events.blocking_send(Happening::Doorman(number, from)));
         let doorman = RoleProcess::start(&self.program, Role::Doorman, number, DOORMAN, tell)?;
-        let reports = self.reports(&self.doorman.reports, || {})?;
+        let reports = self.reports(&self.doorman.reports)?;
         let start = ToDoorman::Start {
             identity: self.facts.identity.clone(),
             log_filter: self.log_filter.clone(),
@@ -110,7 +111,7 @@ impl Supervisor {
         let events = self.events.clone();
         let tell = move |number, from| drop(events.blocking_send(Happening::Runner(number, from)));
         let runner = RoleProcess::start(&self.program, Role::Runner, number, RUNNER, tell)?;
-        let reports = self.reports(&self.runner.reports, || {})?;
+        let reports = self.reports(&self.runner.reports)?;
         let has_engine = self.engine.process.is_some();
         let start = ToRunner::Start {
             log_filter: self.log_filter.clone(),
@@ -191,7 +192,8 @@ impl Supervisor {
                 drop(events.blocking_send(Happening::NotWanted));
             }
         };
-        let reports = self.reports(&self.engine.reports, tried)?;
+        let (ours, reports) = ReportTube::pair()?;
+        self.gathering.add(ours, &self.engine.reports, tried);
         let (of_engine, readings) = Talk::pair()?;
         let ((to_doorman, of_doorman), (to_runner, of_runner)) = (OrderLink::pair()?, OrderLink::pair()?);
         let start = EngineStart {
@@ -203,7 +205,12 @@ impl Supervisor {
         };
         let of_engine = OwnedFd::from(of_engine);
         let mut links = vec![reports.as_fd(), of_engine.as_fd(), to_doorman.as_fd(), to_runner.as_fd()];
-        links.extend(self.control.as_ref().map(AsFd::as_fd));
+        // What the others report, for who asks.
+        let (heard, of_others) = ReportTube::pair()?;
+        if let Some(control) = &self.control {
+            links.extend([control.as_fd(), heard.as_fd()]);
+            self.relay.tell(of_others);
+        }
         engine.send(&ToEngine::Start(start), &links);
         self.engine.begin(Arc::new(engine));
         self.tell_processes();
