@@ -7,6 +7,7 @@ mod configuration;
 mod documents;
 mod everything;
 mod examples;
+mod exceptions;
 mod golden;
 mod grants;
 mod guests;

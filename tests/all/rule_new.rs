@@ -10,7 +10,7 @@ use postern_tests::skip;
 use crate::modules::root;
 
 /// The status of a build script that finds no compiler, as a shell's is for a command that is not there.
-const NOT_INSTALLED: i32 = 127;
+pub(crate) const NOT_INSTALLED: i32 = 127;
 
 /// The build folder.
 fn target() -> PathBuf {
@@ -29,7 +29,7 @@ fn path() -> OsString {
 }
 
 /// A command in a folder, with nothing of the cargo outside.
-fn command(program: &Path, dir: &Path) -> Command {
+pub(crate) fn command(program: &Path, dir: &Path) -> Command {
     let mut command = Command::new(program);
     for (name, _) in env::vars_os() {
         let is_cargos = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("RUST");
@@ -55,7 +55,7 @@ fn command(program: &Path, dir: &Path) -> Command {
     command
 }
 
-fn said(output: &Output) -> String {
+pub(crate) fn said(output: &Output) -> String {
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 

@@ -196,3 +196,95 @@ fn of_python() {
         assert!(read(&kept) == read(dir.path()), "{file} is not what componentize-py makes now");
     }
 }
+
+/// The types that a rule answers with, by name.
+fn of_answers(resolve: &Resolve) -> BTreeMap<String, &TypeDefKind> {
+    let is_root = |it: &&TypeDef| {
+        matches!(it.owner, TypeOwner::Interface(_))
+            && matches!(it.name.as_deref(), Some("interest" | "verdict"))
+    };
+    let mut found = BTreeMap::new();
+    for (_, root) in resolve.types.iter().filter(|(_, it)| is_root(it)) {
+        collect(resolve, root, &mut found);
+    }
+    found
+}
+
+/// Adds a type and those that it is made of.
+fn collect<'a>(resolve: &'a Resolve, definition: &'a TypeDef, found: &mut BTreeMap<String, &'a TypeDefKind>) {
+    let parts: Vec<Type> = match &definition.kind {
+        TypeDefKind::Record(it) => it.fields.iter().map(|field| field.ty).collect(),
+        TypeDefKind::Variant(it) => it.cases.iter().filter_map(|case| case.ty).collect(),
+        TypeDefKind::Option(ty) | TypeDefKind::List(ty) => vec![*ty],
+        _ => Vec::new(),
+    };
+    if let Some(name) = &definition.name {
+        found.insert(camel(name), &definition.kind);
+    }
+    for part in parts {
+        if let Type::Id(id) = part {
+            collect(resolve, &resolve.types[id], found);
+        }
+    }
+}
+
+/// The contract.
+fn contract() -> Resolve {
+    let mut resolve = Resolve::default();
+    resolve.push_path(root().join("guest-sdk/wit")).unwrap();
+    resolve
+}
+
+#[test]
+fn of_answers_in_javascript() {
+    let resolve = contract();
+    let written = fs::read_to_string(root().join("guest-sdk/javascript/postern.mjs")).unwrap();
+    let written: String = written.chars().filter(|c| !c.is_whitespace()).collect();
+    let written = written.replace(",}", "}");
+    let answers = of_answers(&resolve);
+    assert_eq!(answers.len(), 16, "{answers:?}");
+    for (name, kind) in answers {
+        let quoted =
+            |names: Vec<&str>| names.iter().map(|it| format!("{it:?}")).collect::<Vec<_>>().join(",");
+        let key = |name: &str| if name.contains('-') { format!("{name:?}") } else { name.to_owned() };
+        let checked = |ty: &Type| check_of(&resolve, ty);
+        let declared = match kind {
+            TypeDefKind::Enum(it) => {
+                format!("enumeration({})", quoted(it.cases.iter().map(|case| case.name.as_str()).collect()))
+            }
+            TypeDefKind::Flags(it) => {
+                format!("flags({})", quoted(it.flags.iter().map(|flag| flag.name.as_str()).collect()))
+            }
+            TypeDefKind::Record(it) => {
+                let field = |name: &str, ty| format!("{}:{}", camel(name), checked(ty));
+                let fields: Vec<_> = it.fields.iter().map(|it| field(&it.name, &it.ty)).collect();
+                format!("record({{{}}})", fields.join(","))
+            }
+            TypeDefKind::Variant(it) => {
+                let case = |name: &str, ty: &Option<Type>| {
+                    format!("{}:{}", key(name), ty.as_ref().map_or_else(|| "none".to_owned(), checked))
+                };
+                let cases: Vec<_> = it.cases.iter().map(|it| case(&it.name, &it.ty)).collect();
+                format!("variant({{{}}})", cases.join(","))
+            }
+            other => panic!("{other:?}"),
+        };
+        let declaration = format!("const{name}={declared};");
+        assert!(written.contains(&declaration), "{declaration}");
+    }
+}
+
+/// What checks a value of this type.
+fn check_of(resolve: &Resolve, ty: &Type) -> String {
+    let Type::Id(id) = ty else { return format!("{ty:?}").to_lowercase() };
+    match &resolve.types[*id] {
+        TypeDef { name: Some(name), .. } => camel(name),
+        TypeDef { kind: TypeDefKind::Option(value), .. } => format!("option({})", check_of(resolve, value)),
+        TypeDef { kind: TypeDefKind::List(Type::U8), .. } => "bytes".to_owned(),
+        TypeDef { kind: TypeDefKind::List(item), .. } => format!("list({})", check_of(resolve, item)),
+        TypeDef { kind: TypeDefKind::Tuple(it), .. } => {
+            format!("tuple({},{})", check_of(resolve, &it.types[0]), it.types.len())
+        }
+        other => panic!("{other:?}"),
+    }
+}
