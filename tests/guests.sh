@@ -74,7 +74,7 @@ native_test() {
             ;;
         go) go vet . && go test . && cd "$sdk/go" && go vet . && go test . ;;
         javascript) node --test ;;
-        python) PYTHONPATH=$sdk/python python3 -m unittest -q ;;
+        python) PYTHONPATH=$sdk/python python3 -m unittest -q && cd "$sdk/python" && python3 -m unittest -q ;;
         typescript) tsc -p . --outDir "$scratch" && RULE=$scratch/knock.js node --test ;;
         zig) zig test --dep postern -Mroot=knock.zig -Mpostern="$sdk/zig/postern.zig" ;;
         # Rust's tests are the workspace's; the others have no native way.

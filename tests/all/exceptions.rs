@@ -1,4 +1,4 @@
-//! Exceptions of rules in JavaScript and TypeScript: a fault says what was thrown and where, as a build script makes them.
+//! Exceptions of rules in JavaScript, TypeScript and Python: a fault says what was thrown and where, as a build script makes them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -139,4 +139,48 @@ fn in_typescript() {
         ("2", "RangeError: nobody is not in the table of 1 (table.ts:6)"),
     ];
     fails_with_words("typescript", &["knock.ts", "table.ts"], &[], &ports);
+}
+
+#[test]
+fn in_python() {
+    const VERDICT: &str =
+        "not of type Verdict_Ignore, Verdict_Remember, Verdict_Forget, Verdict_Open or Verdict_Close";
+    let settings = [
+        ("bug", "AttributeError: 'NoneType' object has no attribute 'interest' (knock.py:45)"),
+        ("nothing", "TypeError: `configure` returned None, not of type Interest (knock.py:42)"),
+        (
+            "port",
+            "TypeError: `configure` returned a wrong answer: watches[0].first_port is 70000, not an integer from 0 to 65535 (knock.py:42)",
+        ),
+        ("number", "Err: 7 (knock.py:51)"),
+        ("text", "refused: fail: use nothing"),
+    ];
+    let ports = [
+        ("1", "AttributeError: 'NoneType' object has no attribute 'address' (knock.py:25)"),
+        ("2", "LookupError: nobody is not in the table (table.py:10)"),
+        ("3", "ValueError without a text (knock.py:17)"),
+        ("4", "TooLate: the knock came too late (knock.py:17)"),
+        ("5", "KeyError: 'step' (knock.py:29)"),
+        ("6", "Err: settings are refused in `configure` (knock.py:17)"),
+        ("7", &too_long("ValueError: ", "knock.py:17")),
+        ("8", &format!("TypeError: `judge` returned None, {VERDICT} (knock.py:56)")),
+        ("9", &format!("TypeError: `judge` returned a coroutine, as it is `async`, {VERDICT} (knock.py:56)")),
+        (
+            "10",
+            &format!("TypeError: `judge` returned the class Verdict_Ignore itself, {VERDICT} (knock.py:56)"),
+        ),
+        (
+            "11",
+            "TypeError: `judge` returned a wrong answer: value.until is None, not an integer from 0 to 18446744073709551615 (knock.py:56)",
+        ),
+        (
+            "12",
+            "TypeError: `judge` returned a wrong answer: value.requests[0].prefix_length is 300, not an integer from 0 to 255 (knock.py:56)",
+        ),
+        (
+            "13",
+            "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) (knock.py:37)",
+        ),
+    ];
+    fails_with_words("python", &["knock.py", "table.py"], &settings, &ports);
 }

@@ -288,3 +288,29 @@ fn check_of(resolve: &Resolve, ty: &Type) -> String {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn of_answers_in_python() {
+    let resolve = contract();
+    let written = fs::read_to_string(root().join("guest-sdk/python/postern.py")).unwrap();
+    let bits = |ty: &Type| match ty {
+        Type::Id(id) => match &resolve.types[*id].kind {
+            TypeDefKind::Option(ty) => *ty,
+            _ => *ty,
+        },
+        _ => *ty,
+    };
+    // The only thing that its types do not say by themselves.
+    for kind in of_answers(&resolve).into_values() {
+        let TypeDefKind::Record(record) = kind else { continue };
+        for field in &record.fields {
+            let named = format!("\"{}\": ", field.name.replace('-', "_"));
+            match bits(&field.ty) {
+                Type::U8 => assert!(written.contains(&(named + "8,")), "{field:?}"),
+                Type::U16 => assert!(written.contains(&(named + "16,")), "{field:?}"),
+                Type::U64 => assert!(written.contains(&(named + "64")), "{field:?}"),
+                _ => assert!(!written.contains(&named), "{field:?}"),
+            }
+        }
+    }
+}

@@ -8,5 +8,12 @@ command -v componentize-py >/dev/null || { echo "$0: no componentize-py here; pi
 # Of a copy, because Python leaves what it has compiled beside the source.
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
-cp "$here"/*.py "$copy"
-componentize-py -d "$here/../../../guest-sdk/wit" -w rule componentize --stub-wasi -p "$copy" knock -o "$1"
+cp "$here"/*.py "$here/../../../guest-sdk/python/postern.py" "$copy"
+# What is built is the rule with words for its failures.
+cat >"$copy/entry.py" <<'END'
+import knock
+import postern
+
+WitWorld = postern.report_failures(knock)
+END
+componentize-py -d "$here/../../../guest-sdk/wit" -w rule componentize --stub-wasi -p "$copy" entry -o "$1"

@@ -18,19 +18,19 @@ const FILES: [&str; 11] = [
     "knock.c",
 ];
 /// Places where the name stands without anything that makes a file of it.
-const PLACES: [(&str, &str); 5] = [
+const PLACES: [(&str, &str); 4] = [
     ("release/knock.wasm", "release/IDENTIFIER.wasm"),
     ("name = \"knock\"", "name = \"IDENTIFIER\""),
     ("module knock\n", "module IDENTIFIER\n"),
     ("import knock\n", "import IDENTIFIER as knock\n"),
-    ("\"$copy\" knock ", "\"$copy\" IDENTIFIER "),
 ];
 /// Names that mean something else to some compiler, or are those of other files in the folder.
-const TAKEN: [&str; 17] = [
+const TAKEN: [&str; 18] = [
     "alloc",
     "build",
     "core",
     "crate",
+    "entry",
     "json",
     "main",
     "postern",

@@ -97,6 +97,7 @@ pub(super) const TEMPLATES: [Template; 10] = [
         example: example!("python": "build.sh", "knock.py", "test_knock.py"),
         sdk: sdk!(
             "python/componentize_py_types.py",
+            "python/postern.py",
             "python/wit_world/__init__.py",
             "python/wit_world/imports/__init__.py",
             "python/wit_world/imports/host.py",
