@@ -1,6 +1,7 @@
 // Makes a rule say why it fails. The interpreter's own words never reach the daemon, as a rule has no standard error. So what a rule throws goes to
 // the log as an error, with its line, and the daemon takes it from there into its report of the fault. It changes no answer; but one that is not of
-// the contract's types fails with words too, where the interpreter would trap without any, or cut a number to one that was not meant.
+// the contract's types fails with words too, where the interpreter would trap without any, or cut a number to one that was not meant. Nor has a rule a
+// console or a clock: here it gets the one, and words instead of the other.
 import { log } from "postern:rule/host@0.2.0";
 
 /** Most characters of a message, so that the place behind it is not cut off. */
@@ -29,6 +30,7 @@ export function reportFailures(rule, lines = {}) {
   for (const name of ["configure", "judge"]) {
     if (typeof rule[name] !== "function") throw new TypeError(`the rule exports no function \`${name}\``);
   }
+  replaceWhatIsMissing();
   const report = (error) => log("error", describe(error, lines));
   return {
     configure(settings) {
@@ -65,14 +67,16 @@ function describe(error, lines) {
   try {
     if (typeof error === "string") return oneLine(error) || "an empty text was thrown";
     if (!(error instanceof Error)) return `${show(error)} was thrown`;
-    const kind = error.constructor.name;
-    const name = error.name === "Error" ? kind : error.name;
     const message = oneLine(error.message);
-    return (message ? `${name}: ${message}` : `${name} without a message`) + place(error.stack, kind, lines);
+    const what = message ? `${kindOf(error)}: ${message}` : `${kindOf(error)} without a message`;
+    return what + place(error.stack, error.constructor.name, lines);
   } catch {
     return "something was thrown that cannot be described";
   }
 }
+
+/** A class that extends `Error` leaves it the name. */
+const kindOf = (error) => (error.name === "Error" ? error.constructor.name : error.name);
 
 function oneLine(text) {
   const line = String(text).trim().replace(/\s+/g, " ");
@@ -87,6 +91,40 @@ function place(stack, kind, lines) {
     return made?.lines[line] ? ` (${made.source}:${made.lines[line]})` : ` (${file}:${line})`;
   }
   return "";
+}
+
+/** A rule has no standard output and no clock: what is written to the console goes to the log, and to read a clock fails with words. */
+function replaceWhatIsMissing() {
+  const levels = { debug: "debug", log: "info", info: "info", warn: "warn", error: "error" };
+  const writer = (level) => (...values) => log(level, values.map(written).join(" "));
+  globalThis.console = Object.fromEntries(Object.entries(levels).map(([name, level]) => [name, writer(level)]));
+
+  const now = () => {
+    throw new TypeError("a rule has no clock; the time is `knock.time`");
+  };
+  const Clock = Date;
+  globalThis.Date = class Date extends Clock {
+    constructor(...values) {
+      if (values.length === 0) now();
+      super(...values);
+    }
+    static now = now;
+    static [Symbol.hasInstance](value) {
+      return Clock[Symbol.hasInstance](value);
+    }
+  };
+  globalThis.performance = { now };
+}
+
+/** A value as the console has it. */
+function written(value) {
+  if (typeof value === "string") return value;
+  if (value instanceof Error) return `${kindOf(value)}: ${value.message}`;
+  try {
+    return JSON.stringify(value) ?? String(value);
+  } catch {
+    return String(value);
+  }
 }
 
 /** What a function of the rule answered, if it is of the type that it must be. */

@@ -2,12 +2,14 @@
 
 The interpreter's own words never reach the daemon, as a rule has no standard error. So what a rule raises goes to the log as an error, with its line, and the
 daemon takes it from there into its report of the fault. It changes no answer; but one that is not of the contract's types fails with words too, where
-the interpreter would trap without any.
+the interpreter would trap without any. Nor has a rule a standard output, files or a clock: what it prints goes to the log, and for the others it gets words too.
 """
 
 import dataclasses
 import enum
 import os.path
+import sys
+import time
 import types as python_types
 import typing
 from collections.abc import Callable
@@ -44,6 +46,8 @@ def report_failures(module: python_types.ModuleType) -> type:
 
     class WitWorld(rule):
         def configure(self, settings: str) -> Interest:
+            # Nothing comes before it where a rule runs, and where it is built it is not called.
+            replace_what_is_missing()
             try:
                 return checked(rule.configure, interest, super().configure(settings), folder)
             except BaseException as error:
@@ -96,6 +100,53 @@ def place_of(error: BaseException, folder: str) -> str:
             place = f" ({file[len(folder) + 1:]}:{entry.tb_lineno})"
         entry = entry.tb_next
     return place
+
+
+def replace_what_is_missing() -> None:
+    """A rule has no standard output, no files and no clock: what is printed goes to the log, and to import, to open or to ask for the time fails with words."""
+    if isinstance(sys.stdout, LogStream):
+        return
+    sys.stdout, sys.stderr = LogStream(host.Level.INFO), LogStream(host.Level.WARN)
+    # What it would print is logged already.
+    sys.excepthook = lambda *_: None
+    sys.addaudithook(refuse)
+    for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"):
+        setattr(time, name, refuse_time)
+
+
+class LogStream:
+    """Logs what is written, each line by itself."""
+
+    encoding = "utf-8"
+
+    def __init__(self, level: host.Level) -> None:
+        self.level, self.begun = level, ""
+
+    def write(self, text: str) -> int:
+        *lines, self.begun = (self.begun + text).split("\n")
+        for line in lines:
+            if line.strip():
+                host.log(self.level, line)
+        return len(text)
+
+    def flush(self) -> None:
+        """Nothing: a line is logged when it ends."""
+
+
+def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+    """Hears of what a program is about to do (PEP 578)."""
+    if event == "import" and arguments[0] not in sys.builtin_module_names:
+        raise ImportError(
+            f"{arguments[0]} is imported for the first time where a rule has no files; import it at the top of the file"
+        )
+    if event == "open":
+        raise OSError("a rule has no files")
+    if event == "time.sleep":
+        refuse_time()
+
+
+def refuse_time() -> float:
+    raise OSError("a rule has no clock; the time is `knock.time`")
 
 
 def checked(function: Callable[..., Any], check: Callable[[Any], Mistake], answer: Any, folder: str) -> Any:

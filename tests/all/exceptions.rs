@@ -40,8 +40,14 @@ fn build(dir: &Path) -> Option<Output> {
     Some(built)
 }
 
-/// A rule that is made of these files of `tests/guests/failing` must fail so.
-fn fails_with_words(language: &str, files: &[&str], settings: Failures<'_>, ports: Failures<'_>) {
+/// A rule that is made of these files of `tests/guests/failing` must fail so, and do what else a scenario expects of it.
+fn fails_with_words(
+    language: &str,
+    files: &[&str],
+    settings: Failures<'_>,
+    ports: Failures<'_>,
+    others: &str,
+) {
     let read = |file: &&str| fs::read_to_string(root().join("tests/guests/failing").join(file)).unwrap();
     let texts: Vec<_> = files.iter().map(read).collect();
     let files: Vec<_> = files.iter().copied().zip(texts.iter().map(String::as_str)).collect();
@@ -62,7 +68,7 @@ fn fails_with_words(language: &str, files: &[&str], settings: Failures<'_>, port
     for (port, expected) in ports {
         writeln!(scenario, "+{port}.0s 203.0.113.7 udp/{port}\n{}", fault("judge", expected)).unwrap();
     }
-    fs::write(folder.join("knock.scenario"), scenario).unwrap();
+    fs::write(folder.join("knock.scenario"), scenario + others).unwrap();
     let played =
         command(Path::new(POSTERND), folder).args(["rule", "test", "--quiet", "."]).output().unwrap();
     assert!(played.status.success(), "{language}: {}", said(&played));
@@ -84,7 +90,7 @@ const VERDICT: &str =
 #[test]
 fn in_javascript() {
     let settings = [
-        ("bug", "TypeError: cannot read property 'interest' of undefined (knock.js:35)"),
+        ("bug", "TypeError: cannot read property 'interest' of undefined (knock.js:42)"),
         ("nothing", "TypeError: `configure` returned undefined, not an object"),
         (
             "port",
@@ -120,8 +126,15 @@ fn in_javascript() {
             "TypeError: `judge` returned a wrong answer: val.requests[0].prefixLength is 300, not an integer from 0 to 255",
         ),
         ("13", "TypeError: cannot read property 'port' of undefined (knock.js:29)"),
+        ("14", "TypeError: a rule has no clock; the time is `knock.time` (knock.js:30)"),
+        ("15", "TypeError: a rule has no clock; the time is `knock.time` (knock.js:31)"),
     ];
-    fails_with_words("javascript", &["knock.js", "table.js"], &settings, &ports);
+    let others = "+16.0s 203.0.113.7 udp/16
+    ignore
+    log info: at {\"port\":16} 2
+    log warn: TooLate: late
+";
+    fails_with_words("javascript", &["knock.js", "table.js"], &settings, &ports, others);
 }
 
 #[test]
@@ -138,7 +151,7 @@ fn in_typescript() {
         ("1", "TypeError: cannot read property 'address' of undefined (knock.ts:27)"),
         ("2", "RangeError: nobody is not in the table of 1 (table.ts:6)"),
     ];
-    fails_with_words("typescript", &["knock.ts", "table.ts"], &[], &ports);
+    fails_with_words("typescript", &["knock.ts", "table.ts"], &[], &ports, "");
 }
 
 #[test]
@@ -146,41 +159,52 @@ fn in_python() {
     const VERDICT: &str =
         "not of type Verdict_Ignore, Verdict_Remember, Verdict_Forget, Verdict_Open or Verdict_Close";
     let settings = [
-        ("bug", "AttributeError: 'NoneType' object has no attribute 'interest' (knock.py:45)"),
-        ("nothing", "TypeError: `configure` returned None, not of type Interest (knock.py:42)"),
+        ("bug", "AttributeError: 'NoneType' object has no attribute 'interest' (knock.py:51)"),
+        ("nothing", "TypeError: `configure` returned None, not of type Interest (knock.py:48)"),
         (
             "port",
-            "TypeError: `configure` returned a wrong answer: watches[0].first_port is 70000, not an integer from 0 to 65535 (knock.py:42)",
+            "TypeError: `configure` returned a wrong answer: watches[0].first_port is 70000, not an integer from 0 to 65535 (knock.py:48)",
         ),
-        ("number", "Err: 7 (knock.py:51)"),
+        ("number", "Err: 7 (knock.py:57)"),
         ("text", "refused: fail: use nothing"),
     ];
     let ports = [
-        ("1", "AttributeError: 'NoneType' object has no attribute 'address' (knock.py:25)"),
+        ("1", "AttributeError: 'NoneType' object has no attribute 'address' (knock.py:27)"),
         ("2", "LookupError: nobody is not in the table (table.py:10)"),
-        ("3", "ValueError without a text (knock.py:17)"),
-        ("4", "TooLate: the knock came too late (knock.py:17)"),
-        ("5", "KeyError: 'step' (knock.py:29)"),
-        ("6", "Err: settings are refused in `configure` (knock.py:17)"),
-        ("7", &too_long("ValueError: ", "knock.py:17")),
-        ("8", &format!("TypeError: `judge` returned None, {VERDICT} (knock.py:56)")),
-        ("9", &format!("TypeError: `judge` returned a coroutine, as it is `async`, {VERDICT} (knock.py:56)")),
+        ("3", "ValueError without a text (knock.py:19)"),
+        ("4", "TooLate: the knock came too late (knock.py:19)"),
+        ("5", "KeyError: 'step' (knock.py:31)"),
+        ("6", "Err: settings are refused in `configure` (knock.py:19)"),
+        ("7", &too_long("ValueError: ", "knock.py:19")),
+        ("8", &format!("TypeError: `judge` returned None, {VERDICT} (knock.py:62)")),
+        ("9", &format!("TypeError: `judge` returned a coroutine, as it is `async`, {VERDICT} (knock.py:62)")),
         (
             "10",
-            &format!("TypeError: `judge` returned the class Verdict_Ignore itself, {VERDICT} (knock.py:56)"),
+            &format!("TypeError: `judge` returned the class Verdict_Ignore itself, {VERDICT} (knock.py:62)"),
         ),
         (
             "11",
-            "TypeError: `judge` returned a wrong answer: value.until is None, not an integer from 0 to 18446744073709551615 (knock.py:56)",
+            "TypeError: `judge` returned a wrong answer: value.until is None, not an integer from 0 to 18446744073709551615 (knock.py:62)",
         ),
         (
             "12",
-            "TypeError: `judge` returned a wrong answer: value.requests[0].prefix_length is 300, not an integer from 0 to 255 (knock.py:56)",
+            "TypeError: `judge` returned a wrong answer: value.requests[0].prefix_length is 300, not an integer from 0 to 255 (knock.py:62)",
         ),
         (
             "13",
-            "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) (knock.py:37)",
+            "JSONDecodeError: Expecting property name enclosed in double quotes: line 1 column 2 (char 1) (knock.py:39)",
         ),
+        ("14", "OSError: a rule has no clock; the time is `knock.time` (knock.py:40)"),
+        (
+            "15",
+            "ImportError: wave is imported for the first time where a rule has no files; import it at the top of the file (knock.py:41)",
+        ),
+        ("16", "OSError: a rule has no files (knock.py:42)"),
     ];
-    fails_with_words("python", &["knock.py", "table.py"], &settings, &ports);
+    let others = "+17.0s 203.0.113.7 udp/17
+    ignore
+    log info: at 17.
+    log warn: late
+";
+    fails_with_words("python", &["knock.py", "table.py"], &settings, &ports, others);
 }

@@ -27,6 +27,13 @@ const FAILURES = {
   11: () => ({ tag: "remember", val: { stage: 1, memory: new Uint8Array(8) } }),
   12: () => ({ tag: "open", val: { requests: [{ prefixLength: 300 }] } }),
   13: () => [1].map((n) => n.step.port),
+  14: () => Date.now(),
+  15: () => new Date(),
+  16: () => {
+    console.log("at", { port: 16 }, [1n, new Date(0)].length);
+    console.warn(new TooLate("late"));
+    return { tag: "ignore" };
+  },
 };
 
 export function configure(settings) {

@@ -1,6 +1,8 @@
 """A rule that fails in another way at each port."""
 
 import json
+import sys
+import time
 
 from componentize_py_types import Err
 from table import demand, look_up
@@ -35,6 +37,10 @@ FAILURES = {
     11: lambda: types.Verdict_Remember(Progress(1, bytes(8), None)),
     12: lambda: types.Verdict_Open(OpenVerdict([OpenRequest(None, None, None, 300)], None)),
     13: lambda: json.loads("{"),
+    14: lambda: time.time(),
+    15: lambda: __import__("wave"),
+    16: lambda: open("/etc/hosts"),
+    17: lambda: print("at", 17, end=".\n") or print("late", file=sys.stderr) or types.Verdict_Ignore(),
 }
 
 
