@@ -17,6 +17,7 @@ mod layouts;
 mod loading;
 mod modules;
 mod probe;
+mod published;
 mod recipes;
 mod reload;
 mod replay;

@@ -11,12 +11,12 @@ use crate::{
 };
 use crate::{TcpFlags, TcpHeader, Timestamp, Transport, Verdict, Watch, rule};
 
-/// Generated from `guest-sdk/wit/rule.wit`.
+/// Generated from `guest-sdk/wit/rule.wit`, to which the folder `wit` here is a link: a published crate has a copy.
 #[allow(missing_docs, unsafe_code, unreachable_pub, unused_qualifications, reason = "generated")]
 #[allow(clippy::all, clippy::restriction, reason = "generated")]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../wit",
+        path: "wit",
         world: "rule",
         pub_export_macro: true,
         export_macro_name: "export_rule",
