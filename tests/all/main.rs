@@ -13,6 +13,7 @@ mod grants;
 mod guests;
 mod imports;
 mod last_words;
+mod layout_page;
 mod layouts;
 mod loading;
 mod modules;
