@@ -5,11 +5,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use postern_tests::compilers::NOT_INSTALLED;
 use postern_tests::skip;
 use tempfile::TempDir;
 
 use crate::modules::root;
-use crate::rule_new::{NOT_INSTALLED, command, said};
+use crate::rule_new::{command, said};
 
 const POSTERND: &str = env!("CARGO_BIN_EXE_posternd");
 

@@ -1,57 +1,23 @@
 //! What `posternd rule new` makes builds and passes its test as it stands, in each language whose compiler is here.
 
-use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::Path;
 use std::process::{Command, Output};
-use std::{env, fs};
 
+use postern_tests::compilers::{self, NOT_INSTALLED, target_dir};
 use postern_tests::skip;
 
 use crate::modules::root;
 
-/// The status of a build script that finds no compiler, as a shell's is for a command that is not there.
-pub(crate) const NOT_INSTALLED: i32 = 127;
-
-/// The build folder.
-fn target() -> PathBuf {
-    Path::new(env!("CARGO_BIN_EXE_posternd")).ancestors().nth(2).unwrap().to_owned()
-}
-
-/// Where compilers are: those of this machine, then those that `tests/toolchains.sh` has put into the build folder.
-fn path() -> OsString {
-    let script = Command::new(root().join("tests/toolchains.sh"))
-        .arg("--path")
-        .env("CARGO_TARGET_DIR", target())
-        .output();
-    let own = String::from_utf8(script.unwrap().stdout).unwrap();
-    let path = env::var_os("PATH").unwrap_or_default();
-    env::join_paths(env::split_paths(&path).chain(env::split_paths(own.trim()))).unwrap()
-}
-
-/// A command in a folder, with nothing of the cargo outside.
+/// A command in a folder.
 pub(crate) fn command(program: &Path, dir: &Path) -> Command {
-    let mut command = Command::new(program);
-    for (name, _) in env::vars_os() {
-        let is_cargos = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("RUST");
-        if name.to_str().is_some_and(is_cargos) && name != "RUSTUP_HOME" {
-            command.env_remove(name);
-        }
-    }
-    let toolchains = target().join("toolchains");
+    let mut command = compilers::command(program, &compilers::toolchains());
     command
         .current_dir(dir)
-        .env("PATH", path())
-        .env("PYTHONPATH", toolchains.join("python"))
-        .env("PYTHONDONTWRITEBYTECODE", "1")
-        .env("GOTOOLCHAIN", "local")
-        .env("GOFLAGS", "")
-        .env("GOCACHE", toolchains.join("go-cache"))
-        .env("ZIG_GLOBAL_CACHE_DIR", toolchains.join("zig-cache"))
-        .env("ZIG_LOCAL_CACHE_DIR", toolchains.join("zig-cache"))
-        .env("CARGO_TARGET_DIR", target().join("guests/new"))
+        .env("CARGO_TARGET_DIR", target_dir().join("guests/new"))
         .env("CARGO_NET_OFFLINE", "true")
         // Code of the same bytes is compiled once for all runs.
-        .env("CACHE_DIRECTORY", target().join("guests/code"));
+        .env("CACHE_DIRECTORY", target_dir().join("guests/code"));
     command
 }
 
@@ -62,7 +28,7 @@ pub(crate) fn said(output: &Output) -> String {
 fn builds_and_passes_its_test(language: &str) {
     let posternd = Path::new(env!("CARGO_BIN_EXE_posternd"));
     let dir = tempfile::tempdir().unwrap();
-    fs::create_dir_all(target().join("guests")).unwrap();
+    fs::create_dir_all(target_dir().join("guests")).unwrap();
     let mut new = command(posternd, dir.path());
     new.args(["rule", "new", "office-hours", "--lang", language]);
     if language == "rust" {

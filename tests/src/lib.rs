@@ -15,6 +15,7 @@ mod signer;
 mod skip;
 
 pub mod capture_file;
+pub mod compilers;
 pub mod examples;
 pub mod frame;
 pub mod guest;
