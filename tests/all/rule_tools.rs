@@ -426,4 +426,34 @@ fn a_module_is_measured() {
     );
     let said = folder.said(&["bench", "panics.wasm", "--for", "20ms"]);
     assert!(said.contains("\npanics.wasm: `judge` ") && said.ends_with("\nexit 1\n"), "{said}");
+    // Of a rule that faults there is no object.
+    let said = folder.said(&["bench", "panics.wasm", "--for", "20ms", "--json"]);
+    assert!(said.starts_with("panics.wasm: `judge` ") && said.ends_with("\nexit 1\n"), "{said}");
+}
+
+#[test]
+fn what_was_measured_is_an_object_for_programs() {
+    let folder = Folder::new(&[("a.toml", SEQUENCE.as_bytes())]);
+    let output = folder.rule(&["bench", "sequence", "--settings", "a.toml", "--for", "20ms", "--json"]);
+    let figures: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    for figure in [
+        "/bytes",
+        "/load_ns/cold",
+        "/load_ns/cached",
+        "/first_start_ns",
+        "/start_ns/median",
+        "/start_ns/p99",
+        "/instances",
+        "/memory_bytes",
+        "/call_ns/median",
+        "/call_ns/p99",
+        "/calls",
+        "/calls_a_second",
+        "/memory_bytes_after_calls",
+    ] {
+        let value = figures.pointer(figure).and_then(serde_json::Value::as_u64);
+        assert!(value.is_some_and(|it| it > 0), "{figure}: {figures}");
+    }
+    let number = |figure: &str| figures.pointer(figure).and_then(serde_json::Value::as_u64);
+    assert!(number("/load_ns/cached") < number("/load_ns/cold"), "nothing is compiled twice: {figures}");
 }

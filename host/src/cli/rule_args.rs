@@ -88,6 +88,9 @@ pub struct BenchArgs {
     /// For how long it is called.
     #[arg(long = "for", default_value = "2s", value_name = "DURATION", value_parser = duration_of_bench)]
     pub lasts: Duration,
+    /// Print an object of JSON, with times in nanoseconds and sizes in bytes.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// Which module, and whose signature.

@@ -1,4 +1,6 @@
-//! Bench: how long a module takes to load, to start and to judge, and what it needs, as a table. The daemon's work around a call is no part of it.
+//! Bench: how long a module takes to load, to start and to judge, and what it needs. The daemon's work around a call is no part of it.
+
+mod figures;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +11,10 @@ use postern_lines::ORIGIN;
 use postern_sandbox::{Instance, Loader, Module, RunPermit, Runtime, StartError};
 use postern_text::{line, piece, terminal};
 
+use self::figures::{Called, Figures, Percentiles};
 use super::module_file::ModuleFile;
 use super::rehearsal::{GuestLines, Rehearsal, Said};
 use super::settings;
-use super::sizes::{mib, thousands, time};
 use crate::cli::BenchArgs;
 use crate::compile::Compile;
 use crate::exit::Exit;
@@ -80,31 +82,30 @@ pub fn bench(args: &BenchArgs, compiler: &dyn Compile) -> anyhow::Result<Exit> {
     let running = runtime.running();
     let called = call(&mut rehearsal, &running, args.lasts);
     drop(running);
-    terminal::out(format_args!("{name}, {}", mib(file.bytes().len() as u64)))?;
-    row("load, cold", time(cold))?;
-    let kept = if is_kept {
-        time(cached)
-    } else {
-        "is not kept: the folder of compiled code cannot be written".to_owned()
+    let (called, fault) = match called {
+        Ok(called) => (Some(called), None),
+        Err(fault) => (None, Some(fault)),
     };
-    row("load, cached", kept)?;
-    row("start, first", time(first))?;
-    row("start, median", format_args!("{:<10} p99 {}", time(starts.at(50)), time(starts.at(99))))?;
-    row("memory", format_args!("{} of memory and tables, {} resident", mib(memory as u64), mib(resident)))?;
-    row("instances", format_args!("{count} were started beside each other"))?;
-    match called {
-        Ok((mut calls, in_all, memory)) => {
-            let rate = calls.0.len() as u128 * 1_000_000_000 / in_all.as_nanos().max(1);
-            let rate = thousands(u64::try_from(rate).unwrap_or(u64::MAX));
-            row("call, median", format_args!("{:<10} p99 {}", time(calls.at(50)), time(calls.at(99))))?;
-            row(
-                "calls",
-                format_args!("{rate} a second, of {} on one thread", thousands(calls.0.len() as u64)),
-            )?;
-            row("memory after", format_args!("{} of memory and tables", mib(memory as u64)))?;
-            Ok(Exit::Success)
-        }
-        Err(fault) => tell(&[format!("{name}: {}", line(fault))], Exit::Mistakes),
+    let figures = Figures {
+        bytes: file.bytes().len() as u64,
+        cold,
+        cached: is_kept.then_some(cached),
+        first_start: first,
+        start: Percentiles::of(&mut starts),
+        memory,
+        resident,
+        count,
+        called,
+    };
+    match (&fault, args.json) {
+        // A rule that faults is no measure of anything.
+        (Some(_), true) => {}
+        (None, true) => terminal::out(figures.to_json(&name))?,
+        (_, false) => figures.show(&name)?,
+    }
+    match fault {
+        None => Ok(Exit::Success),
+        Some(fault) => tell(&[format!("{name}: {}", line(fault))], Exit::Mistakes),
     }
 }
 
@@ -143,15 +144,11 @@ fn start(module: &Arc<Module>, head: &RuleHead) -> Result<Started, StartError> {
     Ok(Started { first, starts: Times(starts), memory, resident, count })
 }
 
-/// Calls a rule for so long: how long each call took, how long all took together, and the memory of the instance then.
+/// Calls a rule for so long.
 ///
 /// # Errors
 /// If it faults, and how.
-fn call(
-    rehearsal: &mut Rehearsal,
-    running: &RunPermit<'_>,
-    lasts: Duration,
-) -> Result<(Times, Duration, usize), String> {
+fn call(rehearsal: &mut Rehearsal, running: &RunPermit<'_>, lasts: Duration) -> Result<Called, String> {
     let interest = rehearsal.interest().clone();
     let mut number = 0;
     let mut next = || {
@@ -171,7 +168,14 @@ fn call(
         calls.push(took);
         in_all += took;
     }
-    Ok((Times(calls), in_all, rehearsal.instance_memory()))
+    let count = calls.len() as u64;
+    let a_second = u128::from(count) * 1_000_000_000 / in_all.as_nanos().max(1);
+    Ok(Called {
+        call: Percentiles::of(&mut Times(calls)),
+        count,
+        a_second: u64::try_from(a_second).unwrap_or(u64::MAX),
+        memory: rehearsal.instance_memory(),
+    })
 }
 
 fn check(said: Said) -> Result<(), String> {
@@ -189,6 +193,12 @@ fn knock(interest: &Interest, number: u64) -> Knock {
     sample_knock(interest, place, source, Timestamp(ORIGIN + number * 1000))
 }
 
+impl Percentiles {
+    fn of(times: &mut Times) -> Self {
+        Self { median: times.at(50), p99: times.at(99) }
+    }
+}
+
 impl Times {
     /// The time that so many hundredths of them do not exceed.
     fn at(&mut self, hundredths: usize) -> Duration {
@@ -204,10 +214,6 @@ fn resident() -> u64 {
         .ok()
         .and_then(|text| text.split(' ').nth(1)?.parse::<u64>().ok());
     pages.unwrap_or(0) * rustix::param::page_size() as u64
-}
-
-fn row(name: &str, what: impl std::fmt::Display) -> std::io::Result<()> {
-    terminal::out(format_args!("  {name:<13} {what}"))
 }
 
 fn tell(mistakes: &[String], exit: Exit) -> anyhow::Result<Exit> {
