@@ -1,7 +1,7 @@
 //! Examples: the modules of `rules/examples` and `rules/recipes`, built when they are needed.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::compilers::{self, NOT_INSTALLED, target_dir};
@@ -15,13 +15,43 @@ pub const LANGUAGES: [&str; 10] =
 pub const RECIPES: [&str; 6] =
     ["decoy", "networks", "office-hours", "payload-match", "ping-length", "syn-sequence"];
 
+/// How a language is written, and where its example is below `rules/examples/LANGUAGE`.
+///
+/// # Panics
+/// If it is none of [`LANGUAGES`].
+#[must_use]
+pub fn described(language: &str) -> (&'static str, &'static str) {
+    match language {
+        "assemblyscript" => ("AssemblyScript", "knock.ts"),
+        "c" => ("C", "knock.c"),
+        "cpp" => ("C++", "knock.cpp"),
+        "go" => ("Go", "knock.go"),
+        "javascript" => ("JavaScript", "knock.js"),
+        "python" => ("Python", "knock.py"),
+        "rust" => ("Rust", "src/lib.rs"),
+        "typescript" => ("TypeScript", "knock.ts"),
+        "wat" => ("WebAssembly text", "knock.wat"),
+        "zig" => ("Zig", "knock.zig"),
+        other => panic!("there is no example in {other}"),
+    }
+}
+
 /// The example in this language as its compiler makes it. Where there is none, the test is [skipped](skip).
 ///
 /// # Panics
 /// If it cannot be built, or as [`skip`] does.
 #[must_use]
 pub fn module(language: &str) -> Option<Vec<u8>> {
-    built(language, &format!("examples/{language}"))
+    built(language).map(|module| fs::read(module).expect("it was built"))
+}
+
+/// The file of [`module`].
+///
+/// # Panics
+/// As there.
+#[must_use]
+pub fn built(language: &str) -> Option<PathBuf> {
+    build(language, &format!("examples/{language}"))
 }
 
 /// The recipe of this name, as [`module`] is the example in a language.
@@ -31,11 +61,11 @@ pub fn module(language: &str) -> Option<Vec<u8>> {
 #[must_use]
 pub fn recipe(name: &str) -> Option<Vec<u8>> {
     let place = format!("recipes/{name}");
-    built(&place, &place)
+    build(&place, &place).map(|module| fs::read(module).expect("it was built"))
 }
 
 /// What the script builds by a name, at a place.
-fn built(name: &str, place: &str) -> Option<Vec<u8>> {
+fn build(name: &str, place: &str) -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests.sh");
     let target = target_dir();
     let mut command = compilers::command(script, &compilers::toolchains());
@@ -47,7 +77,7 @@ fn built(name: &str, place: &str) -> Option<Vec<u8>> {
         return None;
     }
     assert!(output.status.success(), "{name}: {said}");
-    Some(fs::read(target.join("guests").join(place).with_extension("wasm")).expect("it was built"))
+    Some(target.join("guests").join(place).with_extension("wasm"))
 }
 
 /// This compiler, as `tests/toolchains.sh` has put it into the build folder or the machine has it. Where there is none, the test is

@@ -10,6 +10,7 @@
 mod daemon;
 mod deadline;
 mod lab;
+mod machine;
 mod random;
 mod signer;
 mod skip;
@@ -29,6 +30,7 @@ pub use lab::namespace::Namespace;
 pub use lab::program::{Program, with_files};
 pub use lab::service::Service;
 pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANGER6, Step, steps};
+pub use machine::machine;
 pub use random::{Random, rounds};
 /// What a test may send to a daemon.
 pub use rustix::process::Signal;
