@@ -1,7 +1,7 @@
 //! Observe: gets every report, in one place, and passes it on: to the counters, and to the log.
 //!
 //! **Invariant:** the code that makes a report does not know the subscribers, and these decide by its type alone. How many lines of what
-//! kind are written is decided here ([`limits`]), for each tenant by itself, and nowhere else.
+//! kind are written is decided here (`observe/limits.rs`), for each tenant by itself, and nowhere else.
 
 mod apart;
 mod counters;

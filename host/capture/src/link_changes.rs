@@ -11,7 +11,7 @@ use rustix::event::{EventfdFlags, eventfd};
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::io::{read, write};
 
-/// Readable when interfaces have come, gone up, gone down or gone since it was made, or since [`LinkChanges::forget`].
+/// Readable when interfaces have come, gone up, gone down or gone since it was made, or since `forget`.
 #[derive(Debug)]
 pub struct LinkChanges {
     event: Arc<OwnedFd>,

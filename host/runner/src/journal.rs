@@ -1,7 +1,7 @@
 //! Journal: how to close what commands open, on the disk before it is opened.
 //!
 //! If the daemon is killed, or the machine loses power, the next start finds here what is still open and closes it on time. Doors in the
-//! packet filter need no journal: the kernel removes their elements. Each running daemon has a file of its own, see [`folder`], and never
+//! packet filter need no journal: the kernel removes their elements. Each running daemon has a file of its own, see `journal/folder.rs`, and never
 //! writes into another's.
 
 mod client_text;
@@ -151,7 +151,7 @@ impl Journal {
     /// daemons left in others. What is still open comes back with its numbers. A damaged file is moved aside. That, and every
     /// failure of the disk, is reported to `observer`.
     ///
-    /// On a disk that is full it may begin without being able to write: see [`Journal::put`].
+    /// On a disk that is full it may begin without being able to write: see `put`.
     ///
     /// # Errors
     /// If the folder or the file is not fit, or 16 living daemons hold the journals that there may be.
