@@ -47,11 +47,13 @@ deny: # licences, sources and double versions of the dependencies; builds cargo-
 	@cargo deny --version >/dev/null 2>&1 || cargo install --locked cargo-deny
 	cargo deny check licenses bans sources
 
-check: deps # format and lints
+check: deps # format, lints, and the documentation of the code
 	@echo '== format'
 	cargo fmt --all --check
 	@echo '== lints'
 	cargo clippy --workspace --all-targets -- -D warnings
+	@echo '== documentation'
+	RUSTDOCFLAGS='-D warnings' cargo doc --workspace --no-deps --lib --examples
 	@echo '== the client elsewhere'
 	@if rustup target list --installed 2>/dev/null | grep -q '^$(windows)$$'; then \
 		cargo check -p postern --target $(windows); \
