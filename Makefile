@@ -9,7 +9,7 @@ inside := --config 'target."cfg(unix)".runner = "tests/in-namespace.sh"'
 
 windows := x86_64-pc-windows-gnu
 
-.PHONY: help demo demo-tenants test check guests languages bench systemd deny deps toolchains
+.PHONY: help demo demo-tenants test check guests languages first-rule bench systemd deny deps toolchains
 
 help: # say what there is
 	@sed -n 's/^\([a-z-]*\):.*# /  make \1\t/p' Makefile
@@ -34,6 +34,10 @@ guests: toolchains # build the examples and recipes of rules, and test them nati
 languages: guests # what the example of a rule costs in each language, as a table for guest-sdk/README.md; builds for release
 	cargo build --release --workspace --bins --examples
 	@$(or $(CARGO_TARGET_DIR),target)/release/languages $(LANGUAGES)
+
+first-rule: toolchains # time the way to a first rule in each language, from `rule new` to an open port
+	cargo build --workspace --bins --examples
+	@tests/in-namespace.sh $(or $(CARGO_TARGET_DIR),target)/debug/first-rule $(LANGUAGES)
 
 bench: deps # measure, beside knockd and a bare reader of libpcap; takes minutes
 	cargo bench -p posternd $(inside) --bench parts
