@@ -1,10 +1,12 @@
 //! The examples in the documents, as a reader would copy them: each is taken as it stands.
 
 use std::fs;
+use std::path::{Path, PathBuf};
 
 use postern_config::{Activity, Config};
 use posternd::load_rules;
 
+use crate::modules::root;
 use crate::world::modules;
 
 const README: &str = include_str!("../../README.md");
@@ -57,4 +59,56 @@ fn every_key_is_shown_as_it_is_taken() {
     let rule = example(CONFIG, "## rules/NAME.toml");
     let config = take(&postern, &[("ssh", &rule)]);
     assert!(config.doors.len() >= 3 && config.rules.len() == 1, "{config:?}");
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut wrong = Vec::new();
+    let pages = pages(&root());
+    assert!(pages.len() > 25, "{pages:?}");
+    for page in &pages {
+        let text = fs::read_to_string(page).unwrap();
+        // Indented lines are code.
+        let links =
+            text.lines().filter(|line| !line.starts_with("    ")).flat_map(|line| line.split("](").skip(1));
+        for link in links.filter_map(|rest| rest.split_once(')')).map(|(link, _)| link) {
+            if link.starts_with("https://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { page.clone() } else { page.with_file_name(file) };
+            let is_there = match heading {
+                "" => file.exists(),
+                heading => fs::read_to_string(&file).is_ok_and(|text| has_heading(&text, heading)),
+            };
+            if !is_there {
+                wrong.push(format!("{}: {link}", page.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "these lead nowhere:\n{}", wrong.join("\n"));
+}
+
+/// All pages of the repository, without what was built or fetched.
+fn pages(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        let is_ours = !name.to_string_lossy().starts_with('.') && name != "target" && name != "node_modules";
+        if entry.file_type().unwrap().is_dir() && is_ours {
+            found.extend(pages(&path));
+        } else if path.extension().is_some_and(|it| it == "md") {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// Whether a page has a heading of this anchor: its letters and digits, with dashes between words.
+fn has_heading(text: &str, anchor: &str) -> bool {
+    let headings =
+        text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    headings.map(|heading| heading.to_lowercase().replace(' ', "-")).any(|heading| {
+        heading.chars().filter(|c| c.is_alphanumeric() || "-_".contains(*c)).eq(anchor.chars())
+    })
 }
