@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use postern_config::{Activity, Config};
+use postern_config::{Activity, Config, Mistakes};
 use posternd::load_rules;
 
 use crate::modules::root;
 use crate::world::modules;
 
 const README: &str = include_str!("../../README.md");
+const GUEST_SDK: &str = include_str!("../../guest-sdk/README.md");
 const CONFIG: &str = include_str!("../../host/docs/config.md");
 const DIST: &str = include_str!("../../host/dist/postern.toml");
 
@@ -23,8 +24,8 @@ fn example(document: &str, heading: &str) -> String {
     std::iter::once(first.trim_start()).chain(rest).collect::<Vec<_>>().join("\n")
 }
 
-/// Takes a configuration as the daemon does.
-fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
+/// Reads a configuration as the daemon does.
+fn read(postern: &str, rules: &[(&str, &str)]) -> Result<Config, Mistakes> {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("postern.toml"), postern).unwrap();
     fs::create_dir(dir.path().join("rules")).unwrap();
@@ -33,8 +34,12 @@ fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
     for (name, text) in rules {
         fs::write(dir.path().join("rules").join(format!("{name}.toml")), text).unwrap();
     }
-    let config = Config::load(&dir.path().join("postern.toml"))
-        .unwrap_or_else(|mistakes| panic!("{mistakes}\n{postern}\n{rules:?}"));
+    Config::load(&dir.path().join("postern.toml"))
+}
+
+/// Takes a configuration as the daemon does.
+fn take(postern: &str, rules: &[(&str, &str)]) -> Config {
+    let config = read(postern, rules).unwrap_or_else(|mistakes| panic!("{mistakes}\n{postern}\n{rules:?}"));
     if let Err(mistakes) = load_rules(1, &config, &modules(), &Activity::default()) {
         panic!("{mistakes}\n{rules:?}");
     }
@@ -59,6 +64,42 @@ fn every_key_is_shown_as_it_is_taken() {
     let rule = example(CONFIG, "## rules/NAME.toml");
     let config = take(&postern, &[("ssh", &rule)]);
     assert!(config.doors.len() >= 3 && config.rules.len() == 1, "{config:?}");
+}
+
+#[test]
+fn the_limits_of_rules_are_what_the_page_for_their_authors_says() {
+    let postern = example(README, "`/etc/postern/postern.toml`:");
+    let rule = example(README, "`/etc/postern/rules/ssh.toml`:");
+    let with = |key: &str, value: &str| {
+        let (table, key) = key.split_once('.').unwrap();
+        let value = if key == "entries" { value.to_owned() } else { format!("\"{value}\"") };
+        read(&postern, &[("ssh", &format!("{rule}\n[{table}]\n{key} = {value}\n"))])
+    };
+    let rows = GUEST_SDK.lines().filter(|line| line.starts_with("| "));
+    let rows: Vec<Vec<_>> = rows.map(|line| line.split('|').map(str::trim).collect()).collect();
+    // What is a step beyond the least and the most.
+    for (key, below, above) in [
+        ("limits.cpu", "0ms", "101ms"),
+        ("limits.share", "0%", "101%"),
+        ("limits.memory", "63KiB", "257MiB"),
+        ("memory.entries", "0", "1048577"),
+        ("memory.bytes", "63KiB", "257MiB"),
+    ] {
+        let row =
+            rows.iter().find(|row| row.get(5).is_some_and(|place| place.starts_with(&format!("`{key}`"))));
+        let [_, _, default, least, most, ..] = row.unwrap_or_else(|| panic!("no row for {key}"))[..] else {
+            panic!("{key}")
+        };
+        for value in [least, most] {
+            with(key, value).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        }
+        for value in [below, above] {
+            assert!(with(key, value).is_err(), "{key} = {value} is refused");
+        }
+        let limits = |config: Config| (config.rules[0].limits, config.rules[0].share, config.rules[0].bounds);
+        let unsaid = read(&postern, &[("ssh", &rule)]).unwrap();
+        assert_eq!(limits(with(key, default).unwrap()), limits(unsaid), "{key} = {default}");
+    }
 }
 
 #[test]

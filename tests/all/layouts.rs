@@ -261,7 +261,10 @@ const HEADER_IN_KNOCK: usize = 76;
 /// A folder of the SDK that has no compiler of its own is not forgotten here.
 #[test]
 fn every_language_has_a_page_and_an_example() {
+    let index = fs::read_to_string(root().join("guest-sdk/README.md")).unwrap();
     for language in examples::LANGUAGES {
+        let row = format!("\n| [{}]({language}/README.md) | ", examples::described(language).0);
+        assert!(index.contains(&row), "guest-sdk/README.md has no row for {language}");
         for file in [format!("guest-sdk/{language}/README.md"), format!("rules/examples/{language}/build.sh")]
         {
             assert!(Path::new(&root()).join(&file).is_file(), "{file}");

@@ -14,6 +14,7 @@ mod disk;
 mod examples;
 mod failures;
 mod files;
+mod first_rule;
 mod guard_door;
 mod guarding;
 mod hostile;
