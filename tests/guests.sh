@@ -27,16 +27,11 @@ folder() { case $1 in recipes/*) echo "$1" ;; *) echo "examples/$1" ;; esac; }
 
 # What a module is made of and how, as a number.
 fingerprint() {
-<<<<<<< HEAD
     local language=$1 folders
     [ "${1#recipes/}" = "$1" ] || language=${recipes[${1#recipes/}]}
     folders=("rules/$(folder "$1")" "guest-sdk/$language" guest-sdk/wit)
     [ "$language" != cpp ] || folders+=(guest-sdk/c)
-=======
-    local folders=("rules/examples/$1" "guest-sdk/$1" guest-sdk/wit)
-    [ "$1" != cpp ] || folders+=(guest-sdk/c)
-    [ "$1" != typescript ] || folders+=(guest-sdk/javascript)
->>>>>>> 0db861a (Say what a rule in JavaScript or TypeScript throws)
+    [ "$language" != typescript ] || folders+=(guest-sdk/javascript)
     {
         cat tests/toolchains/*
         [ "$language" != rust ] || cat Cargo.lock

@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) save_mem: bool,
     /// `--convert`, ours: print Postern's configuration and end.
     pub(crate) convert: bool,
+    /// `--control-socket`, ours: answer `postern status` and the like there. Without it nobody can ask.
+    pub(crate) control_socket: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -48,6 +50,7 @@ impl Default for Options {
             only_ipv4: false,
             save_mem: false,
             convert: false,
+            control_socket: None,
         }
     }
 }
@@ -121,6 +124,7 @@ enum Id {
     Version,
     Help,
     Convert,
+    ControlSocket,
 }
 
 struct OptionSpec {
@@ -144,12 +148,12 @@ impl OptionSpec {
 
     /// Ours may not be abbreviated: `--con` has always meant `--config`.
     fn is_abbreviated_by(&self, name: &[u8]) -> bool {
-        self.id != Id::Convert && self.long.as_bytes().starts_with(name)
+        !matches!(self.id, Id::Convert | Id::ControlSocket) && self.long.as_bytes().starts_with(name)
     }
 }
 
 /// In the order in which knockd names the possibilities of an ambiguous name.
-const FLAGS: [OptionSpec; 13] = [
+const FLAGS: [OptionSpec; 14] = [
     OptionSpec::new(Id::Verbose, Some(b'v'), "verbose", None, "print status lines"),
     OptionSpec::new(Id::Debug, Some(b'D'), "debug", None, "print debug lines"),
     OptionSpec::new(Id::Daemon, Some(b'd'), "daemon", None, "run in the background and write the pidfile"),
@@ -175,6 +179,13 @@ const FLAGS: [OptionSpec; 13] = [
     OptionSpec::new(Id::SaveMem, Some(b's'), "save-mem", None, "accepted, without effect"),
     OptionSpec::new(Id::Version, Some(b'V'), "version", None, "print the version"),
     OptionSpec::new(Id::Convert, None, "convert", None, "print the configuration in Postern's own form"),
+    OptionSpec::new(
+        Id::ControlSocket,
+        None,
+        "control-socket",
+        Some("file"),
+        "answer `postern status` and the like there",
+    ),
 ];
 
 enum Stop {
@@ -279,6 +290,9 @@ fn apply(options: &mut Options, id: Id, value: OsString) -> Result<(), Stop> {
         Id::Version => return Err(Stop::Version),
         Id::Help => return Err(Stop::Help),
         Id::Convert => options.convert = true,
+        Id::ControlSocket => {
+            options.control_socket = Some(path(value)).filter(|path| !path.as_os_str().is_empty())
+        }
     }
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::{Config, Door as ConfigDoor, Mistake, OneTime, RuleFile};
+use postern_config::{Config, ControlSocket, Door as ConfigDoor, Mistake, OneTime, RuleFile};
 use postern_core::{Observer, Report, ShellDoor, What};
 use serde_json::json;
 
@@ -43,6 +43,9 @@ pub(crate) fn translate(
     let file = known_conf.file.as_path();
     let mut sections = KnownSections::new();
     let mut config = Config::of_knockd(vec![interface.to_owned()], options.only_ipv4, NEVER, MAX_OPENINGS);
+    if let Some(path) = &options.control_socket {
+        config.control = ControlSocket::At(known_conf.folder.join(path));
+    }
     let mut mistakes = Vec::new();
     for (door, name) in conf.doors.iter().zip(names(conf.doors.iter().map(|door| &*door.name))) {
         let mistake = |what: String| Mistake {

@@ -23,8 +23,8 @@ const MOST_OF_USER: usize = 8;
 /// Requests of one user: so many at once, and then one each so often. More wait.
 const BURST: u32 = 100;
 const EACH: Duration = Duration::from_millis(20);
-/// For how long a user has to wait after an answer, in times that it took: whoever asks without end gets a tenth of a processor.
-const IDLE_FOR_WORK: u32 = 9;
+/// For how long a user has to wait after an answer, in times that it took: whoever asks without end gets a twentieth of a processor.
+const IDLE_FOR_WORK: u32 = 19;
 /// How long after a failure to accept the next try is.
 const RETRY: Duration = Duration::from_millis(200);
 /// How often drops are noted, so that those of the last minute are known.

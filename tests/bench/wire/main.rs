@@ -7,6 +7,7 @@
 #![allow(clippy::print_stdout, reason = "figures are for people")]
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with three digits")]
 
+mod asked;
 mod blast;
 mod crowds;
 mod flood;
@@ -37,7 +38,7 @@ const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 /// A part of the measurement, and what it is about.
 type Part = (&'static str, fn(&mut Report));
 
-const PARTS: [Part; 10] = [
+const PARTS: [Part; 11] = [
     ("opening", opening::measure),
     ("flood", flood::measure),
     ("crowds", crowds::measure),
@@ -47,6 +48,7 @@ const PARTS: [Part; 10] = [
     ("modules", rules::measure_modules),
     ("reload", reload::measure),
     ("tenant", tenant::measure),
+    ("asked", asked::measure),
     ("idle", idle::measure),
 ];
 /// What is left out unless asked for, since it takes minutes.

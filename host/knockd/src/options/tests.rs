@@ -55,6 +55,8 @@ fn each_option() {
         check(&args, |o| o.save_mem = true);
     }
     check(&["--convert"], |o| o.convert = true);
+    check(&["--control-socket", "/run/c.sock"], |o| o.control_socket = Some("/run/c.sock".into()));
+    check(&["--con", "/etc/other.conf"], |o| o.config = "/etc/other.conf".into());
 }
 
 // 2: bundles, permutation, operands, `--`, and values that look like options.

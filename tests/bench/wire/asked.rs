@@ -1,0 +1,135 @@
+//! The control socket: what it costs that somebody could ask, and whether anybody who asks delays a knock: one who listens to everything and
+//! reads nothing, and some who ask without end.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use postern_protocol::{Call, ClientsOf, Request, Selection, Tail, message};
+use postern_tests::Lab;
+use tempfile::TempDir;
+
+use crate::blast::Blast;
+use crate::flood::cost;
+use crate::knocker::{QUICK, Times, knock};
+use crate::report::{Report, micros};
+use crate::subject::{self, Subject};
+use crate::{KNOCK, lab};
+
+const RATE: f64 = 300_000.0;
+const MANY: usize = 1_500_000;
+/// Floods and series of knocks of each, in turn.
+const ROUNDS: usize = 5;
+/// Knocks of a series.
+const KNOCKS: u32 = 200;
+/// Who listen and read nothing, and who ask without end.
+const DEAF: usize = 4;
+const GREEDY: usize = 8;
+
+/// How a daemon is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Case {
+    /// It has no socket.
+    Off,
+    /// Nobody asks it.
+    Quiet,
+    /// Hostile clients are at it.
+    Besieged,
+}
+
+const CASES: [(Case, &str); 3] =
+    [(Case::Off, "no control socket"), (Case::Quiet, "not asked"), (Case::Besieged, "asked without end")];
+
+pub(crate) fn measure(report: &mut Report) {
+    // The first two steps in turn: each packet is reported.
+    let blast = || Blast { count: MANY, rate: Some(RATE), ports: KNOCK[..2].to_vec(), sources: 1, skip: 0 };
+    let mut costs = [const { Vec::new() }; 3];
+    let mut waits = [const { (Vec::new(), Vec::new()) }; 3];
+    let (mut lost, mut unopened) = ([0.0; 3], [0; 3]);
+    for round in 0..ROUNDS {
+        for turn in 0..CASES.len() {
+            let at = (round + turn) % CASES.len();
+            let lab = lab();
+            let folder = TempDir::with_prefix("postern-asked-").expect("a temporary folder");
+            let socket = folder.path().join("control.sock");
+            let subject = start(&lab, CASES[at].0, &socket);
+            let over = AtomicBool::new(false);
+            thread::scope(|scope| {
+                if CASES[at].0 == Case::Besieged {
+                    besiege(scope, &socket, &over);
+                }
+                costs[at].push(cost(&lab, &subject.process, &blast()).0);
+                let times: Times = knock(&lab, 1..1 + KNOCKS, QUICK);
+                waits[at].0.push(micros(times.percentile(50)));
+                waits[at].1.push(micros(times.percentile(99)));
+                unopened[at] += times.lost;
+                over.store(true, Ordering::Relaxed);
+            });
+            lost[at] += subject.lost();
+        }
+    }
+    let mut medians = [[0.0; 3]; 3];
+    for (at, (_, name)) in CASES.into_iter().enumerate() {
+        let figures = [&mut costs[at], &mut waits[at].0, &mut waits[at].1].map(median);
+        report.add(name, "CPU a packet, in turn", figures[0], "ns", &format!("{} lost", lost[at]));
+        report.add(name, "knock to open port, median", figures[1], "us", "");
+        report.add(name, "knock to open port, 99 of 100", figures[2], "us", "");
+        report.add(name, "knocks that opened nothing", unopened[at] as f64, "", "");
+        medians[at] = figures;
+    }
+    report.compare("CPU, not asked", medians[1][0], "no control socket", medians[0][0]);
+    report.compare("median, asked without end", medians[2][1], "not asked", medians[1][1]);
+    report.compare("99 of 100, asked without end", medians[2][2], "not asked", medians[1][2]);
+}
+
+fn median(figures: &mut Vec<f64>) -> f64 {
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
+}
+
+fn start(lab: &Lab, case: Case, socket: &Path) -> Subject {
+    let said = if case == Case::Off { "none".to_owned() } else { socket.display().to_string() };
+    let settings = format!("[control]\nsocket = \"{said}\"\n");
+    subject::postern(lab, &settings, &subject::probe())
+}
+
+fn besiege<'scope>(scope: &'scope thread::Scope<'scope, '_>, socket: &Path, over: &'scope AtomicBool) {
+    let call = |request, more| message(&Call { request, more, oneway: false }.to_value());
+    let connect = || UnixStream::connect(socket).expect("the daemon listens");
+    for _ in 0..DEAF {
+        let mut stream = connect();
+        stream.write_all(&call(Request::Tail(Tail::default()), true)).expect("it reads");
+        scope.spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(10));
+            }
+            drop(stream);
+        });
+    }
+    for _ in 0..GREEDY {
+        let requests = [
+            call(Request::Status, false),
+            call(Request::Doors(Selection::default()), false),
+            call(Request::Clients(ClientsOf::default()), false),
+            call(Request::Rules(Selection::default()), false),
+        ]
+        .concat();
+        let mut stream = connect();
+        scope.spawn(move || {
+            stream.set_nonblocking(true).expect("a socket");
+            let mut answers = [0; 1 << 16];
+            let mut sent = 0;
+            while !over.load(Ordering::Relaxed) {
+                let written = stream.write(&requests[sent..]);
+                sent = (sent + written.as_ref().copied().unwrap_or_default()) % requests.len();
+                let read = stream.read(&mut answers);
+                if written.is_err() && read.is_err() {
+                    thread::sleep(Duration::from_millis(1));
+                }
+            }
+        });
+    }
+}
