@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
+mod asked;
 mod background;
 mod convert;
 mod interfaces;

@@ -73,7 +73,7 @@ pub(crate) fn measure(report: &mut Report) {
     }
     let mut medians = [[0.0; 3]; 3];
     for (at, (_, name)) in CASES.into_iter().enumerate() {
-        let figures = [&mut costs[at], &mut waits[at].0, &mut waits[at].1].map(median);
+        let figures = [&mut costs[at], &mut waits[at].0, &mut waits[at].1].map(|of| median(of));
         report.add(name, "CPU a packet, in turn", figures[0], "ns", &format!("{} lost", lost[at]));
         report.add(name, "knock to open port, median", figures[1], "us", "");
         report.add(name, "knock to open port, 99 of 100", figures[2], "us", "");
@@ -85,7 +85,7 @@ pub(crate) fn measure(report: &mut Report) {
     report.compare("99 of 100, asked without end", medians[2][2], "not asked", medians[1][2]);
 }
 
-fn median(figures: &mut Vec<f64>) -> f64 {
+fn median(figures: &mut [f64]) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }
