@@ -28,7 +28,7 @@ use std::sync::{Arc, Mutex};
 
 use postern_config::{Config, Mistakes};
 use postern_core::{Observer, Report, TenantId, What};
-use postern_protocol::{Process, TenantRefusal};
+use postern_protocol::{Process, ProcessState, TenantRefusal};
 use postern_sandbox::Generation;
 
 use crate::assemble::RefusedTenant;
@@ -80,7 +80,16 @@ impl Control {
     /// At the socket that the configuration names, bound by this process.
     pub(crate) fn at_hand(observer: Arc<dyn Observer>, counters: Arc<Counters>) -> Self {
         let feed = Arc::new(Feed::new(observer, counters));
-        Self { feed, listener: None, processes: Arc::default() }
+        let only = Process {
+            name: "posternd".to_owned(),
+            state: ProcessState::Running,
+            restarts: 0,
+            held: String::new(),
+            missing: vec![
+                "it is one process, and what parses packets and runs rules has no other than it".to_owned(),
+            ],
+        };
+        Self { feed, listener: None, processes: Arc::new(Mutex::new(vec![only])) }
     }
 
     /// Where reports go.

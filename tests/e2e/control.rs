@@ -4,7 +4,6 @@ use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
@@ -29,14 +28,14 @@ const CONFIG: &str = r#"
     for = "60s"
 "#;
 
-fn socket(daemon: &Daemon<'_>) -> PathBuf {
-    daemon.dir().join("run/control.sock")
-}
-
 /// `postern` with these arguments, for this daemon.
 fn command(daemon: &Daemon<'_>, arguments: &[&str]) -> Command {
     let mut command = Command::new(postern());
-    command.args(arguments).env("POSTERN_SOCKET", socket(daemon)).env("TZ", "UTC").stdin(Stdio::null());
+    command
+        .args(arguments)
+        .env("POSTERN_SOCKET", daemon.control_socket())
+        .env("TZ", "UTC")
+        .stdin(Stdio::null());
     command
 }
 
@@ -111,7 +110,7 @@ fn what_is_open_and_who_is_half_way_is_told_to_root() {
     let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
     let status = said(&ask(&daemon, &["status"]), 0);
     assert!(status.starts_with("ok\nposternd "), "{status}");
-    assert!(status.contains("generation 1, 1 rules, 0 doors open"), "{status}");
+    assert!(status.contains("generation 1, 1 rule, 0 doors open"), "{status}");
     for part in [
         "  eth0  incoming  listening\n",
         "  engine   running  ",
@@ -284,7 +283,7 @@ fn a_tenant_sees_its_own_and_a_stranger_nothing() {
         // By a descriptor: another user may have no way to where it was built.
         let file = fs::File::open(postern()).unwrap();
         program.args([&format!("--reuid={user}"), "--regid=nogroup", "--clear-groups", "/proc/self/fd/0"]);
-        program.args(arguments).env("POSTERN_SOCKET", socket(&daemon)).stdin(file);
+        program.args(arguments).env("POSTERN_SOCKET", daemon.control_socket()).stdin(file);
         program.output().unwrap()
     };
     for (first, user) in [(7000, "daemon"), (7100, "bin")] {
@@ -338,7 +337,7 @@ fn without_a_daemon_that_is_said_and_a_killed_one_leaves_nothing_in_the_way() {
     assert!(err.contains("nobody answers at /nowhere/control.sock"), "{err}");
 
     let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
-    let path = socket(&daemon);
+    let path = daemon.control_socket();
     let (setup, _) = daemon.kill();
     assert!(path.exists());
     let killed = Command::new(postern()).args(["status", "--socket"]).arg(&path).output().unwrap();
@@ -353,7 +352,7 @@ fn without_a_daemon_that_is_said_and_a_killed_one_leaves_nothing_in_the_way() {
 fn a_second_daemon_runs_without_and_says_so() {
     let Some(lab) = lab_with_users() else { return };
     let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
-    let path = socket(&daemon);
+    let path = daemon.control_socket();
     let other = posternd(&lab)
         .config(&format!("interfaces = [\"eth0\"]\n[control]\nsocket = \"{}\"\n", path.display()))
         .start();
@@ -366,7 +365,7 @@ fn a_second_daemon_runs_without_and_says_so() {
 
 /// Sends this to the socket and reads what comes until it is closed.
 fn raw(daemon: &Daemon<'_>, bytes: &[u8]) -> Vec<Value> {
-    let mut stream = UnixStream::connect(socket(daemon)).expect("it listens");
+    let mut stream = UnixStream::connect(daemon.control_socket()).expect("it listens");
     stream.set_read_timeout(Some(SOON)).expect("not zero");
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);

@@ -290,6 +290,12 @@ impl<'lab> Daemon<'lab> {
         self.setup.as_ref().expect("it runs").grants()
     }
 
+    /// Where it can be asked.
+    #[must_use]
+    pub fn control_socket(&self) -> PathBuf {
+        self.dir().join("run/control.sock")
+    }
+
     /// As [`Setup::check_tenant`].
     #[must_use]
     #[track_caller]

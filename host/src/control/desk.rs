@@ -13,7 +13,6 @@ use postern_protocol::{
     Opening, Process, ProcessState, Refusal, Reply, Request, RuleState, SERVICE, SERVICE_DESCRIPTION,
     Selection, ServiceDescription, ServiceInfo, Status, Tail, TenantRefusal,
 };
-use postern_text::duration;
 use postern_text::panic::PastPanic;
 use tokio::sync::oneshot;
 use tokio::time::sleep;
@@ -311,7 +310,7 @@ impl Desk {
             }
             match situation.resting(id, now) {
                 Some((left, why)) => {
-                    (RuleState::Resting, format!("it rests for {} more: {why}", duration::show(round(left))))
+                    (RuleState::Resting, format!("it rests for {} more: {why}", explain::shown(left)))
                 }
                 None if is_trial => (RuleState::Trial, "it is on trial, and opens nothing".to_owned()),
                 None => (RuleState::Running, String::new()),
@@ -421,11 +420,6 @@ fn parse_net(text: &str) -> Result<IpNet, String> {
 
 fn description(text: &str) -> Reply {
     Reply::Description(ServiceDescription { description: text.to_owned() })
-}
-
-/// To tenths of a second, for people.
-fn round(time: Duration) -> Duration {
-    Duration::from_millis(millis(time).div_ceil(100) * 100)
 }
 
 pub(super) fn millis(time: Duration) -> u64 {

@@ -91,6 +91,23 @@ fn flags(flags: postern_core::TcpFlags) -> String {
     if text.is_empty() { "no flag".to_owned() } else { text }
 }
 
-fn shown(time: Duration) -> String {
-    duration::show(time).to_string()
+/// A time as exact as people need it: to tenths of a second, or to seconds if it is long.
+pub(super) fn shown(time: Duration) -> String {
+    let step = if time < Duration::from_secs(10) { 100 } else { 1000 };
+    let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    duration::show(Duration::from_millis(millis.saturating_add(step / 2) / step * step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_as_exact_as_people_need_them() {
+        let shown = |millis| shown(Duration::from_millis(millis));
+        assert_eq!(
+            [0, 40, 60, 1_230, 24_995, 90_400].map(shown),
+            ["0s", "0s", "100ms", "1200ms", "25s", "90s"]
+        );
+    }
 }

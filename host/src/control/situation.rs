@@ -83,7 +83,6 @@ impl Situation {
                 | What::NetworkUnread { .. }
                 | What::NetworkUnfollowed { .. }
                 | What::CaptureNotStarted { .. }
-                | What::BarrierMissing { .. }
                 | What::GrantsNotWritten { .. }
         );
         if lasts {

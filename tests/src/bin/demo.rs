@@ -27,6 +27,7 @@ door   = \"ssh\"
 sequence = [\"7000/udp\", \"8000/tcp\", \"9000/udp\"]
 ";
 const KNOCK: &str = "7000/udp 8000/tcp 9000/udp";
+const WRONG_KNOCK: &str = "7000/udp 9000/udp";
 const NEW_KNOCK: &str = "7777/udp 8000/tcp 9000/udp";
 
 /// How long we listen before we call it silence. A real answer takes less than a millisecond.
@@ -75,6 +76,7 @@ fn give(lab: &Lab, program: PathBuf) -> Tour {
     assert_eq!(echo(&mut session, b"still here?"), b"still here?", "the session ended");
     tour.show("the session from before asks \"still here?\" and gets its answer");
 
+    ask(&mut tour, lab, &daemon);
     let daemon = kill(&mut tour, lab, daemon);
 
     tour.step("posternd is asked to stop:");
@@ -148,6 +150,28 @@ fn mistake(tour: &mut Tour, lab: &Lab, daemon: &Daemon<'_>) {
     lab.tcp_soon(STRANGER4, 22, LATENESS);
     tour.show("what ran before still runs, and opens to whoever knocks");
     daemon.change_rule("knock", RULE);
+}
+
+fn ask(tour: &mut Tour, lab: &Lab, daemon: &Daemon<'_>) {
+    tour.step(format!("The client forgets a step, {WRONG_KNOCK}, and is not let in. Why? The daemon knows:"));
+    lab.knock(CLIENT4, WRONG_KNOCK);
+    expect_silence(lab, CLIENT4);
+    let explained = eventually("the wrong knock is known", || {
+        postern(daemon, &["explain", &CLIENT4.to_string()]).filter(|said| said.contains("step 2 should be"))
+    });
+    tour.quote(&format!("$ postern explain {CLIENT4}\n{explained}"));
+    tour.step("And how is the daemon itself?");
+    let status = postern(daemon, &["status"]).expect("it answers");
+    assert!(status.contains("eth0  incoming  listening"), "{status}");
+    tour.quote(&format!("$ postern status\n{status}"));
+}
+
+/// What the client says of a daemon that it asks.
+fn postern(daemon: &Daemon<'_>, arguments: &[&str]) -> Option<String> {
+    let program = std::env::current_exe().ok()?.with_file_name("postern");
+    let mut command = Command::new(program);
+    let output = command.args(arguments).arg("--socket").arg(daemon.control_socket()).output().ok()?;
+    String::from_utf8(output.stdout).ok()
 }
 
 fn kill<'lab>(tour: &mut Tour, lab: &Lab, daemon: Daemon<'lab>) -> Daemon<'lab> {

@@ -34,12 +34,12 @@ fn screen(status: &Status) -> Vec<String> {
     screen.extend(status.reasons.iter().map(|reason| format!("  {reason}")));
     let trial = if status.trial > 0 { format!(", {} of them on trial", status.trial) } else { String::new() };
     screen.push(format!(
-        "posternd {} for {}: generation {}, {} rules{trial}, {} doors open",
+        "posternd {} for {}: generation {}, {}{trial}, {} open",
         status.version,
         time(status.uptime_ms),
         status.generation,
-        status.rules,
-        status.open
+        count(status.rules, "rule"),
+        count(status.open, "door")
     ));
     if let Some(left) = status.trial_left_ms {
         screen.push(format!("tried for {} more; postern confirm keeps it", time(left)));
@@ -66,6 +66,11 @@ fn screen(status: &Status) -> Vec<String> {
     }
     part("came to nothing", drops);
     screen
+}
+
+/// So many of them.
+fn count(number: u64, of: &str) -> String {
+    if number == 1 { format!("1 {of}") } else { format!("{number} {of}s") }
 }
 
 fn interface(interface: &Interface) -> Vec<String> {
