@@ -83,7 +83,7 @@ impl<L: Log> Observer for Observers<L> {
         if let Some(reason) = report.drop_reason() {
             self.counters.count(report.tenant(), reason, 1);
         }
-        if self.least.is_none_or(|least| report.what.severity() > least) {
+        if !report.what.is_logged(self.least) {
             return;
         }
         // Reading the clock costs more than most reports.

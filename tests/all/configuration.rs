@@ -70,7 +70,7 @@ fn all_mistakes_of_all_files_come_at_once() {
             ("b.toml", "modul = \"sequence\"\n"),
             (
                 "c d.toml",
-                "module = \"nothing\"\ndoors = [\"web\", 7]\n[memory]\nbytes = \"16MB\"\n[limits]\ncpu = \"1h\"\n",
+                "module = \"nothing\"\ndoors = [\"web\", 7]\nlog = \"loud\"\n[memory]\nbytes = \"16MB\"\n[limits]\ncpu = \"1h\"\n",
             ),
         ],
         expect![[r#"
@@ -84,12 +84,13 @@ fn all_mistakes_of_all_files_come_at_once() {
             rules/a.toml:3: for: 2d is out of range; use 1ms to 1d
             rules/b.toml:1: no door; say which one the rule may open: door = "ssh"
             rules/b.toml:1: no module; say which one: module = "sequence"
-            rules/b.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, trial, memory, limits, settings
+            rules/b.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, trial, log, memory, limits, settings
             rules/c d.toml:1: the file's name is the rule's name: a name is 1 to 64 letters, digits, `-` and `_`
             rules/c d.toml:1: module: there is no stock module `nothing`; the stock modules are: sequence; a file of your own is named with its path, such as ./nothing.wasm
             rules/c d.toml:2: doors[1]: is a number; write a text in quotes
-            rules/c d.toml:4: memory.bytes: `16MB` is not a size; write a number and KiB, MiB or GiB, such as "16MiB"
-            rules/c d.toml:6: limits.cpu: 1h is out of range; use 1ms to 100ms
+            rules/c d.toml:3: log: `loud` is no level of a log; use "error", "warn", "info", "debug" or "off"
+            rules/c d.toml:5: memory.bytes: `16MB` is not a size; write a number and KiB, MiB or GiB, such as "16MiB"
+            rules/c d.toml:7: limits.cpu: 1h is out of range; use 1ms to 100ms
         "#]],
     );
 }

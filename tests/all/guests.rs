@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use postern_core::{DropReason, Moment, Observer, Report, Severity, TenantId, What};
+use postern_core::{DropReason, Moment, Observer, Report, RuleLogLevel, Severity, TenantId, What};
 use rustix::thread::ClockId;
 use rustix::time::clock_gettime;
 
@@ -387,10 +387,42 @@ struct Said(Mutex<Vec<String>>);
 
 impl Observer for Said {
     fn report(&self, report: &Report<'_>) {
-        let What::Says { severity: Severity::Info, text } = &report.what else { panic!("{report:?}") };
+        let What::Says { severity: Severity::Info, text, .. } = &report.what else { panic!("{report:?}") };
         let rule = &report.rule().unwrap().name;
         self.0.lock().unwrap().push(format!("{rule}: {text}"));
     }
 
     fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
+}
+
+/// Keeps the level that what a rule writes has.
+#[derive(Default)]
+struct Levels(Mutex<Vec<RuleLogLevel>>);
+
+impl Observer for Levels {
+    fn report(&self, report: &Report<'_>) {
+        let What::Says { level, .. } = &report.what else { panic!("{report:?}") };
+        self.0.lock().unwrap().push(*level);
+    }
+
+    fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
+}
+
+#[test]
+fn what_a_rule_logs_has_the_level_that_its_file_says_now() {
+    let judge = "(call $log (i32.const 2) (i32.const 300) (i32.const 1)) (i32.const 96)";
+    let module = guest(LOG, "(i32.const 48)", judge);
+    let levels = Arc::new(Levels::default());
+    let mut world =
+        World::observed(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", &module)], Arc::clone(&levels) as _);
+    let mut heard = |level: &str| {
+        let file = format!("{level}{BAD}");
+        world.reload(&[("bad.toml", file.as_bytes())]).unwrap();
+        world.play("+0 192.0.2.1 udp/7");
+        levels.0.lock().unwrap().drain(..).collect::<Vec<_>>()
+    };
+    assert_eq!(heard(""), [RuleLogLevel::OfDaemon]);
+    assert_eq!(heard("log = \"debug\"\n"), [RuleLogLevel::AtLeast(Severity::Debug)]);
+    assert_eq!(heard("log = \"off\"\n"), [RuleLogLevel::Off]);
+    assert_eq!(heard(""), [RuleLogLevel::OfDaemon]);
 }

@@ -19,7 +19,7 @@ struct Heard(Mutex<Vec<String>>);
 impl Observer for Heard {
     fn report(&self, report: &Report<'_>) {
         let line = match &report.what {
-            What::Says { severity, text } => format!("{severity:?}: {text}"),
+            What::Says { severity, text, .. } => format!("{severity:?}: {text}"),
             other => format!("{other:?}"),
         };
         self.0.lock().unwrap().push(line);

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_core::{
-    Bounds, CpuShare, ModuleSource, RuleId, RuleLimits, RuleSpec, TenantId, WatchGrant, Width,
+    Bounds, CpuShare, ModuleSource, RuleId, RuleLimits, RuleLogLevel, RuleSpec, TenantId, WatchGrant, Width,
 };
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub struct RuleFile {
     pub interfaces: Vec<Arc<str>>,
     /// Whether its file says that it is on trial; see [`crate::Config::is_on_trial`].
     pub is_trial: bool,
+    /// Which of the lines that its module writes are logged.
+    pub log: RuleLogLevel,
     /// Whether it also sees packets that leave this machine.
     pub sees_outgoing: bool,
     /// What the host remembers for it, all workers together.
@@ -138,6 +140,7 @@ impl RuleFile {
             group: "knockd".into(),
             interfaces: Vec::new(),
             is_trial: false,
+            log: RuleLogLevel::OfDaemon,
             sees_outgoing: has_target,
             bounds: Bounds::OF_A_RULE,
             limits: RuleLimits::default(),
@@ -167,6 +170,7 @@ impl RuleFile {
             interfaces,
             sees_outgoing: self.sees_outgoing,
             is_trial,
+            log: self.log,
             memory_epoch: self.one_time.as_ref().map_or(0, OneTime::memory_epoch),
         }
     }
@@ -261,6 +265,7 @@ impl RuleFile {
         let group = table.text("group").map_or(stem, |at| at.value).into();
         let interfaces = table.texts_up_to("interfaces", MOST_NAMES).unwrap_or_default();
         let is_trial = table.flag("trial").unwrap_or(false);
+        let log = Self::log_level(&table);
         let bounds = memory::of_a_rule(&table, tenant, ceilings.memory);
         let (limits, share) = Self::limits(tenant, &table, ceilings.instance);
         let settings = table.table("settings");
@@ -282,6 +287,7 @@ impl RuleFile {
             group,
             interfaces: interfaces.iter().map(|at| at.value.into()).collect(),
             is_trial,
+            log,
             sees_outgoing: false,
             bounds,
             limits,
@@ -314,6 +320,17 @@ impl RuleFile {
             );
         }
         stock.map(|name| ModuleSource::Stock(name))
+    }
+
+    /// The level that the file says, or the daemon's.
+    fn log_level(table: &Table<'_>) -> RuleLogLevel {
+        let Some(At { value, place }) = table.text("log") else { return RuleLogLevel::default() };
+        let level = RuleLogLevel::named(value);
+        if level.is_none() {
+            let names = "\"error\", \"warn\", \"info\", \"debug\" or \"off\"";
+            table.mistake(&place, format!("`{value}` is no level of a log; use {names}"));
+        }
+        level.unwrap_or_default()
     }
 
     /// What is written, up to `most`; what is not is a default, or that.

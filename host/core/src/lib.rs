@@ -32,6 +32,7 @@ pub mod os_text;
 mod port_range;
 mod posture;
 mod release;
+mod rule_log_level;
 mod rule_spec;
 mod set_name;
 
@@ -93,6 +94,7 @@ pub use release::Release;
 pub use report::{
     Observer, PacketCounts, Phase, Report, Scope, Severity, Silence, ThreadKind, Unprotected, What,
 };
+pub use rule_log_level::RuleLogLevel;
 pub use rule_spec::{ModuleSource, RuleLimits, RuleSpec};
 pub use set_name::{Family, SetName, SetNameError};
 pub use tenant::{Again, DoorPolicy, Grant, Longest, Policy, RuleId, TenantId};

@@ -8,6 +8,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::bounds::Bounds;
+use crate::rule_log_level::RuleLogLevel;
 use crate::tenant::RuleId;
 use crate::tenant_limits::CpuShare;
 use crate::watch_grant::WatchGrant;
@@ -37,6 +38,8 @@ pub struct RuleSpec {
     pub sees_outgoing: bool,
     /// Whether it is on trial: then it shares no progress with rules that are not, whatever their group.
     pub is_trial: bool,
+    /// Which of the lines that its module writes are logged.
+    pub log: RuleLogLevel,
     /// Half-finished knocks of a rule with another number are begun anew, even if the module says that they mean the same.
     pub memory_epoch: u32,
 }

@@ -5,8 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use postern_core::{
-    Bounds, CpuShare, Dispatch, Observer, RuleId, RuleLimits, RuleSpec, Subscription, TenantId, TenantLimits,
-    WatchGrant,
+    Bounds, CpuShare, Dispatch, Observer, RuleId, RuleLimits, RuleLogLevel, RuleSpec, Subscription, TenantId,
+    TenantLimits, WatchGrant,
 };
 
 use crate::call_clock::thread_cpu_time;
@@ -15,6 +15,7 @@ use crate::instance::{Instance, StartError};
 use crate::loader::{LoadedModule, Loader, Module};
 use crate::owner_rules::OwnerRules;
 use crate::problem::{Problem, ProblemKind};
+use crate::rule_observer::RuleObserver;
 use crate::runtime::Runtime;
 use crate::share_owner::ShareOwner;
 use crate::tenant_part::{MeteredShare, TenantPart};
@@ -62,6 +63,8 @@ pub struct LoadedRule {
     own_share: CpuShare,
     /// Its share or its tenant's; none if it may use all CPU time that there is.
     pub(crate) share: Option<Arc<MeteredShare>>,
+    /// Which of the lines that its module writes are logged.
+    log: RuleLogLevel,
     observer: Arc<dyn Observer>,
 }
 
@@ -71,6 +74,7 @@ impl LoadedRule {
         Arc::ptr_eq(&self.module, &other.module)
             && self.settings == other.settings
             && self.limits == other.limits
+            && self.log == other.log
     }
 
     /// Which module it runs.
@@ -285,7 +289,7 @@ impl Generation {
 /// Tries a rule.
 fn ready(spec: &RuleSpec, module: LoadedModule, loader: &Loader) -> Result<ReadyRule, ProblemKind> {
     let LoadedModule { module, signer } = module;
-    let observer = Arc::clone(&loader.observer);
+    let observer = RuleObserver::of(spec.log, &loader.observer);
     let started = Instance::start(&module, &spec.id, spec.limits, &spec.settings, &observer);
     let (_, interest) = started.map_err(ProblemKind::Start)?;
     spec.watch.check(&interest).map_err(ProblemKind::Beyond)?;
@@ -304,6 +308,7 @@ fn ready(spec: &RuleSpec, module: LoadedModule, loader: &Loader) -> Result<Ready
         tenant: 0,
         own_share: spec.share,
         share: None,
+        log: spec.log,
         observer,
     };
     let subscription = Subscription {

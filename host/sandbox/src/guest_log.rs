@@ -3,7 +3,7 @@
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
-use postern_core::{Observer, Report, RuleId, Severity, What};
+use postern_core::{Observer, Report, RuleId, RuleLogLevel, Severity, What};
 
 use crate::limits::MAX_LIFTED;
 
@@ -126,7 +126,9 @@ impl GuestLog {
     }
 
     fn report(&self, severity: Severity, text: &str) {
-        self.observer.report(&Report::of_rule(&self.rule, What::Says { severity, text: text.into() }));
+        // Whoever started the instance knows better, if the rule has a level of its own.
+        let level = RuleLogLevel::OfDaemon;
+        self.observer.report(&Report::of_rule(&self.rule, What::Says { severity, level, text: text.into() }));
     }
 }
 

@@ -48,6 +48,7 @@ mod over_shares;
 mod owner_rules;
 mod probe;
 mod problem;
+mod rule_observer;
 mod shard;
 mod share_owner;
 mod tenant_part;

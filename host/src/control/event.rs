@@ -53,7 +53,7 @@ pub(super) fn event_of(report: &Report<'_>, time_ms: u64) -> Event {
 mod tests {
     use std::time::Duration;
 
-    use postern_core::{Client, RuleId, TenantId, What};
+    use postern_core::{Client, RuleId, RuleLogLevel, TenantId, What};
     use serde_json::json;
 
     use super::*;
@@ -70,7 +70,11 @@ mod tests {
         });
         assert_eq!(serde_json::to_value(&event).unwrap(), expected);
         // What a rule says is no control sequence, and no second line.
-        let says = What::Says { severity: Severity::Info, text: "a\u{1b}[2J\nb".into() };
+        let says = What::Says {
+            severity: Severity::Info,
+            level: RuleLogLevel::OfDaemon,
+            text: "a\u{1b}[2J\nb".into(),
+        };
         let event = event_of(&Report::of_rule(&rule, says), 5);
         assert!(!event.text.contains(['\u{1b}', '\n']), "{:?}", event.text);
     }

@@ -169,7 +169,7 @@ mod tests {
     use std::borrow::Cow;
     use std::time::Duration;
 
-    use postern_core::{RuleId, Severity};
+    use postern_core::{RuleId, RuleLogLevel, Severity};
 
     use super::*;
     use crate::observe::tests::tenant;
@@ -197,7 +197,8 @@ mod tests {
         assert_eq!(written(&limits, &rule("a", "x"), &What::Granted, now), 101);
     }
 
-    const SAYS: What<'static> = What::Says { severity: Severity::Info, text: Cow::Borrowed("x") };
+    const SAYS: What<'static> =
+        What::Says { severity: Severity::Info, level: RuleLogLevel::OfDaemon, text: Cow::Borrowed("x") };
 
     #[test]
     fn each_rule_writes_its_own_lines_and_a_tenants_rules_share_a_limit() {
@@ -241,7 +242,11 @@ mod tests {
     #[test]
     fn what_a_tenants_rules_write_together_can_be_limited_and_nothing_else() {
         let (limits, now) = (LineLimits::default(), Instant::now());
-        let says = What::Says { severity: Severity::Info, text: Cow::Borrowed("hello") };
+        let says = What::Says {
+            severity: Severity::Info,
+            level: RuleLogLevel::OfDaemon,
+            text: Cow::Borrowed("hello"),
+        };
         limits.limit(&tenant("a"), 3);
         let of = |tenant_name: &str, now| {
             (0..40).map(|n| written(&limits, &rule(tenant_name, &n.to_string()), &says, now)).sum::<usize>()

@@ -222,7 +222,7 @@ impl<L: Log> Relay for Observers<L> {
             let tenant = tenant.as_ref().filter(|tenant| tenant.to_string().len() <= LONGEST_TENANT);
             self.counters.count(tenant, reason, count);
         }
-        if self.least.is_some_and(|least| report.what.severity() <= least) {
+        if report.what.is_logged(self.least) {
             self.log.write(&report, &Context { suppressed, unsaid, counters: &self.counters });
         }
         false

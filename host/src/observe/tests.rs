@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use postern_core::{Client, Direction, PacketCounts, RuleId, What, Why};
+use postern_core::{Client, Direction, PacketCounts, RuleId, RuleLogLevel, What, Why};
 use postern_tests::Random;
 use postern_text::clean::is_fit;
 use tracing_subscriber::layer::SubscriberExt;
@@ -86,7 +86,7 @@ fn an_opening_that_was_found_open_has_a_rule_all_the_same() {
 #[test]
 fn what_a_rule_writes_is_cut() {
     let (rule, text) = (ssh(), "x".repeat(10_000));
-    let says = What::Says { severity: Severity::Warn, text: text.into() };
+    let says = What::Says { severity: Severity::Warn, level: RuleLogLevel::OfDaemon, text: text.into() };
     let Line { level, words, .. } = line(&Report::of_rule(&rule, says));
     assert!(
         level == "WARN" && words.starts_with("acme/a \"b\": xxx") && words.chars().count() < 420,
@@ -165,7 +165,7 @@ fn with_text(text: &str) -> Vec<What<'_>> {
     vec![
         What::Forgot { reason: text.clone() },
         What::Fault { detail: text.clone(), pause: Duration::ZERO, module: [0; 32] },
-        What::Says { severity: Severity::Warn, text: text.clone() },
+        What::Says { severity: Severity::Warn, level: RuleLogLevel::OfDaemon, text: text.clone() },
         What::Refused { reason: DropReason::DoorFailed, detail: text.clone() },
         What::StuckOpen { detail: text.clone(), again_in: None },
         What::CommandRuns { line: text.clone() },
@@ -342,4 +342,32 @@ fn what_is_not_severe_enough_is_counted_and_not_written() {
     let silent = Observers::new(Kept::default(), None);
     silent.report(&Report::new(What::Untidy { doors: 1 }));
     assert!(silent.log.0.lock().unwrap().is_empty());
+}
+
+#[test]
+fn what_a_rule_writes_is_written_by_its_own_level_and_bounded_all_the_same() {
+    let rule = ssh();
+    let says = |level, severity| Report::of_rule(&rule, What::Says { severity, level, text: "x".into() });
+    let written = |least, level, severity, times| {
+        let observers = Observers::new(Kept::default(), least);
+        (0..times).for_each(|_| observers.report(&says(level, severity)));
+        let kept = observers.log.0.lock().unwrap().len();
+        // A role has its lines written by the supervisor.
+        let relayed = Observers::new(Kept::default(), least);
+        let told = serde_json::json!({ "Report": {
+            "report": says(level, severity), "suppressed": null, "unsaid": 0, "drops": [],
+        } });
+        assert!(!relayed.relay(told.to_string().as_bytes()));
+        assert_eq!(relayed.log.0.lock().unwrap().len(), kept.min(1));
+        kept
+    };
+    let debug = RuleLogLevel::AtLeast(Severity::Debug);
+    assert_eq!(written(Some(Severity::Info), RuleLogLevel::OfDaemon, Severity::Debug, 1), 0);
+    assert_eq!(written(Some(Severity::Info), debug, Severity::Debug, 1), 1);
+    assert_eq!(written(Some(Severity::Info), debug, Severity::Debug, 100), 20, "as many as ever at once");
+    let error = RuleLogLevel::AtLeast(Severity::Error);
+    assert_eq!(written(Some(Severity::Debug), error, Severity::Warn, 1), 0);
+    assert_eq!(written(Some(Severity::Debug), error, Severity::Error, 1), 1);
+    assert_eq!(written(Some(Severity::Debug), RuleLogLevel::Off, Severity::Error, 1), 0);
+    assert_eq!(written(None, debug, Severity::Error, 1), 0, "where nothing is written");
 }

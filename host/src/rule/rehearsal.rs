@@ -57,7 +57,7 @@ impl GuestLines {
 
 impl Observer for GuestLines {
     fn report(&self, report: &Report<'_>) {
-        if let What::Says { severity, text } = &report.what {
+        if let What::Says { severity, text, .. } = &report.what {
             self.0.lock().past_panic().push((*severity, text.clone().into_owned()));
         }
     }

@@ -68,7 +68,7 @@ struct LogLines(Mutex<Vec<String>>);
 
 impl Observer for LogLines {
     fn report(&self, report: &Report<'_>) {
-        let What::Says { severity, text } = &report.what else { panic!("{report:?}") };
+        let What::Says { severity, text, .. } = &report.what else { panic!("{report:?}") };
         self.0.lock().unwrap().push(format!("{severity:?}: {text}"));
     }
 

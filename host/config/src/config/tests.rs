@@ -65,6 +65,7 @@ doors = ["web", "lamp"]
 for = "1500ms"
 group = "all"
 interfaces = ["wg0"]
+log = "off"
 [memory]
 entries = 7
 [limits]
@@ -120,7 +121,7 @@ fn everything_that_can_be_said_arrives() {
     let two = config.rules.iter().find(|rule| *rule.id.name == *"two").unwrap();
     let mistakes = two.settings_mistakes("sequence[1]: is wrong");
     let told: Vec<_> = mistakes.iter().map(ToString::to_string).collect();
-    assert!(told[0].ends_with("two.toml:12: settings.sequence[1]: is wrong"), "{told:?}");
+    assert!(told[0].ends_with("two.toml:13: settings.sequence[1]: is wrong"), "{told:?}");
     assert!(mistakes[0].file.as_os_str().as_bytes().contains(&0xff));
     // And so is what a tenant is granted.
     let mut config = config;

@@ -181,7 +181,7 @@ fn a_tenants_files_are_read_as_the_hosts_are() {
         expect![[r#"
             a's: a/r.toml:1: no module; say which one: module = "sequence"
             a's: a/r.toml:1: no door; say which one the rule may open: door = "ssh"
-            a's: a/r.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, trial, memory, limits, settings
+            a's: a/r.toml:1: modul: no such key; there are module, door, doors, for, prefixes, group, interfaces, trial, log, memory, limits, settings
             b's: nowhere: there is no such folder; make it and put a rule there
         "#]],
     );

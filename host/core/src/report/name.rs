@@ -117,6 +117,16 @@ impl What<'_> {
         }
     }
 
+    /// Whether a log takes it whose own lines must be at least so severe; none: it takes nothing. For what a rule's module writes the level of
+    /// that rule counts, if it has one.
+    #[must_use]
+    pub fn is_logged(&self, least: Option<Severity>) -> bool {
+        match self {
+            Self::Says { severity, level, .. } => level.admits(*severity, least),
+            other => least.is_some_and(|least| other.severity() <= least),
+        }
+    }
+
     /// How bad it is.
     #[must_use]
     pub const fn severity(&self) -> Severity {

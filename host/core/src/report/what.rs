@@ -10,6 +10,7 @@ use crate::action::Why;
 use crate::drop_reason::DropReason;
 use crate::knock::Direction;
 use crate::module_digest::ModuleDigest;
+use crate::rule_log_level::RuleLogLevel;
 use crate::tenant_limits::CpuShare;
 
 /// What happened. Texts in it are a rule's, the system's or a configuration's own, to be shown and nothing else.
@@ -64,6 +65,8 @@ pub enum What<'a> {
     Says {
         /// How bad it is, by the rule.
         severity: Severity,
+        /// Which of the rule's lines are logged.
+        level: RuleLogLevel,
         /// The line, as the rule wrote it: it may hold any characters.
         text: Cow<'a, str>,
     },
