@@ -27,7 +27,10 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Solved { closes: true } => format!("{rule}: {src} knocked right, to close"),
         What::Fault { detail, pause, .. } if pause.is_zero() => format!("{rule}: {detail}"),
         What::Fault { detail, pause, .. } => {
-            format!("{rule}: {detail}; it rests for {}", duration::show(*pause))
+            format!(
+                "{rule}: {detail}; since it keeps faulting, it is not called for {}",
+                duration::show(*pause)
+            )
         }
         What::OverShare { share } => format!(
             "{}: more than {share} of a processor is used; packets are dropped meanwhile, and counted as {}",
