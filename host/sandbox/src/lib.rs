@@ -21,6 +21,7 @@ mod componentize;
 mod engine;
 mod features;
 mod file_kind;
+mod inspect;
 mod load_error;
 pub mod stock;
 mod survey;
