@@ -50,9 +50,9 @@ fn not_wasm() {
     check(
         b"\x1f\x8b\x08",
         expect![[r#"
-        is compressed (gzip)
-        unpack it, and name the .wasm file in it
-    "#]],
+            is compressed (gzip)
+            unpack it with gunzip, and name the .wasm file in it
+        "#]],
     );
     check(
         b"\0asm",
