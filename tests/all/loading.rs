@@ -97,14 +97,14 @@ fn another_world() {
         &text("(module (memory (export \"memory\") 1) (func (export \"run\")) (func (export \"stop\")))"),
         expect![[r#"
             does not export `configure`; it exports: memory, run, stop
-            build it for the world `rule` of postern:rule@0.2.0
+            build it for the world `rule` of postern:rule@0.2.0; Rust: postern_sdk::export!(THE_RULE) in a cdylib; C and C++: export_name("configure") at a function; Zig: postern.exportRule(@This()) within comptime, and -rdynamic; Go: //go:wasmexport in package main; AssemblyScript: export in the file that asc is given; JavaScript: -n rule
         "#]],
     );
     check(
         &text("(component)"),
         expect![[r#"
             does not export `configure`; it exports: nothing
-            build it for the world `rule` of postern:rule@0.2.0
+            build it for the world `rule` of postern:rule@0.2.0; Rust: postern_sdk::export!(THE_RULE) in a cdylib; C and C++: export_name("configure") at a function; Zig: postern.exportRule(@This()) within comptime, and -rdynamic; Go: //go:wasmexport in package main; AssemblyScript: export in the file that asc is given; JavaScript: -n rule
         "#]],
     );
     let wrong_type = text(
@@ -132,6 +132,13 @@ fn another_version() {
         "#]],
     );
     check(
+        &text("(component (import \"postern:rule/host\" (instance)))"),
+        expect![[r#"
+        imports `postern:rule/host`, which names no version of the contract
+        name it as well: this daemon speaks postern:rule@0.2.0, so import postern:rule/host@0.2.0
+    "#]],
+    );
+    check(
         &text("(component (import \"postern:rule/types@0.3.1\" (instance)))"),
         expect![[r#"
             imports `postern:rule/types@0.3.1`, which is version 0.3.1 of the contract
@@ -145,9 +152,9 @@ fn a_program() {
     check(
         &text("(module (memory (export \"memory\") 1) (func (export \"_start\")))"),
         expect![[r#"
-        is a program, which is started once (it exports `_start`)
-        build a library: Go: -buildmode=c-shared; clang and zig cc for WASI: -mexec-model=reactor; Rust: crate-type = ["cdylib"]; Zig: -fno-entry
-    "#]],
+            is a program, which is started once (it exports `_start`)
+            build a library: Go: -buildmode=c-shared; clang and zig cc for WASI: -mexec-model=reactor; Rust: crate-type = ["cdylib"]; Zig: -fno-entry; AssemblyScript: no --exportStart _start
+        "#]],
     );
 }
 
@@ -185,6 +192,28 @@ fn features_that_no_rule_gets() {
     }
 }
 
+/// All features are told at once, each with its remedy; and a module for 64 bits is told of that before it is told what it does not export.
+#[test]
+fn several_features_that_no_rule_gets() {
+    let two = "(memory $other 1 2 shared) (func (drop (v128.const i32x4 0 0 0 0)))";
+    check(
+        &guest(two, "(i32.const 48)", "(i32.const 96)"),
+        expect![[r#"
+        uses SIMD and threads, which rules are not offered
+        switch them off: SIMD (Rust: -Ctarget-feature=-simd128; clang and zig cc: -mno-simd128; Zig: -mcpu=baseline-simd128; AssemblyScript: no --enable simd); threads (Rust: -Ctarget-feature=-atomics and no target with threads in its name; clang and zig cc: no -pthread and no -Wl,--shared-memory, -mno-atomics; Zig: -fsingle-threaded -mcpu=baseline-atomics, no --shared-memory; AssemblyScript: no --enable threads and no --sharedMemory)
+    "#]],
+    );
+    let error = |bytes: &[u8]| {
+        let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
+        loader.load_bytes(bytes).err().expect("no rule").to_string()
+    };
+    assert_eq!(error(&text("(module (memory i64 1))")), "uses memory64, which rules are not offered");
+    assert_eq!(
+        error(&text("(component (core func (canon task.return)))")),
+        "uses asynchronous functions of the component model, which rules are not offered"
+    );
+}
+
 /// A section of a binary.
 fn section(id: u8, contents: &[u8]) -> Vec<u8> {
     let length = u8::try_from(contents.len()).expect("it is short");
@@ -205,50 +234,120 @@ fn features_that_everybody_gets() {
     Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap().load_bytes(&module).unwrap();
 }
 
+/// An import that no rule gets is told with what its author can do, by the compiler that makes such imports.
 #[test]
 fn imports_that_no_rule_gets() {
-    let with = |import: &str| guest(&format!("(import {import})\n"), "(i32.const 48)", "(i32.const 96)");
-    check(
-        &with("\"env\" \"printf\" (func (param i32))"),
-        expect![[r#"
-            imports `env printf`, which is not offered to rules
-            an undefined symbol: link what defines it into the module
-        "#]],
+    let loader = Loader::new(Runtime::start().unwrap(), Arc::new(())).unwrap();
+    let refused = |bytes: &[u8]| {
+        let error = loader.load_bytes(bytes).err().expect("no rule");
+        format!("{error}; {}", error.remedy())
+    };
+    let function = "(func (param i32))";
+    for (import, names, remedy) in [
+        ("\"env\" \"printf\"", "`env printf`, which is", "an undefined symbol: link what defines it"),
+        ("\"env\" \"abort\"", "`env abort`, which is", "--use abort=FILE/abort"),
+        (
+            "\"env\" \"console.log\"",
+            "`env console.log`, which is",
+            "AssemblyScript: in place of trace and console",
+        ),
+        ("\"env\" \"__cxa_throw\"", "`env __cxa_throw`, which is", "-fno-exceptions"),
+        ("\"env\" \"emscripten_notify_memory_growth\"", "`env emscripten_", "in place of emcc"),
+        (
+            "\"gojs\" \"runtime.ticks\"",
+            "`gojs runtime.ticks`, which is",
+            "Go: GOOS=wasip1 GOARCH=wasm go build -buildmode",
+        ),
+        (
+            "\"__wbindgen_placeholder__\" \"__wbindgen_throw\"",
+            "`__wbindgen_placeholder__ __wbindgen_throw`",
+            "wasm-bindgen",
+        ),
+        ("\"./knock_bg.js\" \"now\"", "`./knock_bg.js now`, which is", "wasm-bindgen"),
+        ("\"GOT.mem\" \"errno\"", "`GOT.mem errno`, which is", "no -shared and no -fPIC"),
+        (
+            "\"acme:net/sockets@1.0.0\" \"connect\"",
+            "`acme:net/sockets@1.0.0 connect`, which is",
+            "a rule may import postern:rule/host@0.2.0 and nothing else",
+        ),
+        (
+            "\"wasi_snapshot_preview1\" \"path_create_directory\"",
+            "`wasi_snapshot_preview1 path_create_directory`, which is",
+            "Zig: -target wasm32-freestanding; Rust: --target wasm32-unknown-unknown",
+        ),
+        (
+            "\"wasi_unstable\" \"fd_write\"",
+            "`wasi_unstable fd_write`, which is",
+            "of WASI a core module gets",
+        ),
+    ] {
+        let module = guest(&format!("(import {import} {function})"), "(i32.const 48)", "(i32.const 96)");
+        let words = refused(&module);
+        assert!(words.starts_with(&format!("imports {names}")) && words.contains(remedy), "{words}");
+    }
+    for (import, names, remedy) in [
+        ("\"env\" \"memory\" (memory 1)", "imports `env memory`, which is", "no -Wl,--import-memory;"),
+        ("\"env\" \"memory\" (memory 1 2 shared)", "uses threads, which", "and no -Wl,--shared-memory"),
+        (
+            "\"env\" \"__indirect_function_table\" (table 1 funcref)",
+            "imports `env __indirect",
+            "no -Wl,--import-table;",
+        ),
+    ] {
+        let module =
+            format!("(module (import {import}) (func (export \"configure\")) (func (export \"judge\")))");
+        let words = refused(&text(&module));
+        assert!(words.starts_with(names) && words.contains(remedy), "{words}");
+    }
+    let several = "(import \"env\" \"a\" (func)) (import \"env\" \"b\" (func)) (import \"x\" \"c\" (func))";
+    assert_eq!(
+        refused(&guest(several, "(i32.const 48)", "(i32.const 96)")),
+        "imports `env a`, `env b` and `x c`, which are not offered to rules; an undefined symbol: link what defines it into the \
+         module; a rule may import postern:rule/host@0.2.0 and nothing else"
     );
+    let wasi = |name: &str| format!("(import \"wasi:{name}@0.2.0\" (instance))");
+    let many = ["a/a", "b/b", "c/c", "d/d", "e/e"].map(wasi).concat();
     check(
-        &with("\"env\" \"abort\" (func (param i32 i32 i32 i32))"),
+        &text(&format!("(component {many})")),
         expect![[r#"
-        imports `env abort`, which is not offered to rules
-        link what defines it into the module; AssemblyScript: asc FILE.ts --use abort=FILE/abort, and in FILE.ts a function `abort` of four parameters
+        imports `wasi:a/a@0.2.0`, `wasi:b/b@0.2.0`, `wasi:c/c@0.2.0` and 2 more, which are not offered to rules
+        a rule gets no WASI: componentize-py: --stub-wasi; componentize-qjs: --sync --stub-wasi; Rust: --target wasm32-unknown-unknown; elsewhere a core module for WASI preview 1 or without WASI
     "#]],
     );
     check(
-        &with("\"acme:net/sockets@1.0.0\" \"connect\" (func (param i32))"),
-        expect![[r#"
-            imports `acme:net/sockets@1.0.0 connect`, which is not offered to rules
-            a rule may import postern:rule/host@0.2.0 and nothing else
-        "#]],
-    );
-    check(
-        &with("\"postern:rule/host@0.2.0\" \"shout\" (func (param i32))"),
+        &guest(
+            "(import \"postern:rule/host@0.2.0\" \"shout\" (func (param i32)))",
+            "(i32.const 48)",
+            "(i32.const 96)",
+        ),
         expect![[r#"
             does not fit the contract: failed to resolve import `postern:rule/host@0.2.0::shout`: import interface `postern:rule/host@0.2.0` is missing function `shout` that is required by the module
             build it for the world `rule` of postern:rule@0.2.0
         "#]],
     );
+}
+
+/// What a linker is still to make a module of, or what is made for another program's memory.
+#[test]
+fn what_is_not_linked_for_itself() {
+    let with = |section: &str| {
+        text(&format!(
+            "(module (@custom \"{section}\" \"\") (import \"env\" \"__linear_memory\" (memory 1)))"
+        ))
+    };
     check(
-        &with("\"wasi_snapshot_preview1\" \"path_create_directory\" (func (param i32 i32 i32) (result i32))"),
+        &with("linking"),
         expect![[r#"
-            does not fit the contract: failed to decode world from module: failed to validate the imports of the adapter module `wasi_snapshot_preview1`: adapter module did not export `path_create_directory`
-            build it for the world `rule` of postern:rule@0.2.0
-        "#]],
+        is an object file, which is not linked yet
+        link it: clang and zig cc: no -c; Zig: build-exe in place of build-obj; Rust: crate-type = ["cdylib"], and no --emit=obj
+    "#]],
     );
     check(
-        &text("(component (import \"wasi:clocks/wall-clock@0.2.0\" (instance)))"),
+        &with("dylink.0"),
         expect![[r#"
-            imports `wasi:clocks/wall-clock@0.2.0`, which is not offered to rules
-            a rule gets no WASI; componentize-py and componentize-qjs leave it out with --stub-wasi; elsewhere build for wasm32-unknown-unknown, or a core module for WASI preview 1
-        "#]],
+        is a dynamic library, which has no memory of its own
+        link it for itself: clang and zig cc: no -shared and no -fPIC; Zig: build-exe in place of build-lib -dynamic
+    "#]],
     );
 }
 

@@ -398,7 +398,7 @@ fn what_no_rule_gets_is_told_before_anything_is_compiled() {
           imports     wasi:cli/environment@0.2.6
           exports     none
           features    none
-        wasi.wasm: the module imports `wasi:cli/environment@0.2.6`, which is not offered to rules; a rule gets no WASI; componentize-py and componentize-qjs leave it out with --stub-wasi; elsewhere build for wasm32-unknown-unknown, or a core module for WASI preview 1
+        wasi.wasm: the module imports `wasi:cli/environment@0.2.6`, which is not offered to rules; a rule gets no WASI: componentize-py: --stub-wasi; componentize-qjs: --sync --stub-wasi; Rust: --target wasm32-unknown-unknown; elsewhere a core module for WASI preview 1 or without WASI
         exit 1
     "#]]);
 }

@@ -11,7 +11,6 @@ use wasmtime::Engine;
 
 use crate::componentize::{Form, componentize};
 use crate::engine::{compiler_identity, engine};
-use crate::features;
 use crate::load_error::LoadError;
 use crate::runtime::Runtime;
 use crate::setup_error::SetupError;
@@ -114,19 +113,59 @@ impl Compiler {
     /// # Errors
     /// If it is not WebAssembly, is not a rule, or cannot be compiled.
     pub fn compile(&self, bytes: &[u8]) -> Result<Artifact, LoadError> {
-        let form = componentize(bytes)?;
-        let (kind, wasm, code) = match &form {
-            Form::Direct(module) => (CodeKind::Module, *module, self.engine.precompile_module(module)),
-            Form::Component(component) => {
-                (CodeKind::Component, &**component, self.engine.precompile_component(component))
-            }
-        };
-        let code = code.map_err(|error| refused(wasm, &error))?;
-        Ok(Artifact { kind, code: ArtifactCode::Bytes(code) })
+        compile_with(bytes, |form| match form {
+            Form::Direct(module) => self.engine.precompile_module(module),
+            Form::Component(component) => self.engine.precompile_component(component),
+        })
     }
 }
 
-/// Why the compiler refused a module.
-fn refused(module: &[u8], error: &wasmtime::Error) -> LoadError {
-    features::explain(module).map_or_else(|| LoadError::Compile(chain(&**error).to_string()), LoadError::from)
+/// Has the module in `bytes` compiled by `compile`, if it may be a rule at all: what is wrong with what it imports, exports and uses is found out
+/// before that, since compiling takes up to half a minute.
+fn compile_with(
+    bytes: &[u8],
+    compile: impl FnOnce(&Form<'_>) -> wasmtime::Result<Vec<u8>>,
+) -> Result<Artifact, LoadError> {
+    let form = componentize(bytes)?;
+    let code = compile(&form).map_err(|error| LoadError::Compile(chain(&*error).to_string()))?;
+    let kind = match form {
+        Form::Direct(_) => CodeKind::Module,
+        Form::Component(_) => CodeKind::Component,
+    };
+    Ok(Artifact { kind, code: ArtifactCode::Bytes(code) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Why a module is refused, by what is read of it alone.
+    fn refused(bytes: &[u8]) -> LoadError {
+        let compiled = compile_with(bytes, |_| panic!("the compiler is asked"));
+        compiled.expect_err("it is no rule")
+    }
+
+    #[test]
+    fn the_compiler_is_never_asked_for_what_cannot_be_a_rule() {
+        let judge = "(memory (export \"memory\") 1) (func (export \"configure\")) (func (export \"judge\"))";
+        let component = |parts: &str| format!("(component (core module {judge}) {parts})");
+        for (text, words) in [
+            (format!("(module (import \"env\" \"puts\" (func)) {judge})"), "imports `env puts`"),
+            (component("(import \"wasi:io/poll@0.2.9\" (instance))"), "imports `wasi:io/poll@0.2.9`"),
+            (
+                component("(import \"postern:rule/host@0.9.0\" (instance))"),
+                "imports `postern:rule/host@0.9.0`",
+            ),
+            ("(module (func (export \"configure\")))".to_owned(), "does not export `judge`"),
+            (component(""), "does not export `configure`"),
+            (format!("(module {judge} (func (drop (v128.const i64x2 0 0))))"), "uses SIMD"),
+            (component("(core module (memory 1 2 shared))"), "uses threads"),
+            (component("(core module (func (drop (v128.const i64x2 0 0))))"), "uses SIMD"),
+            (component("(core func (canon task.return))"), "uses asynchronous functions"),
+            (format!("(module {judge} (func (i64.const 1)))"), "is not valid"),
+        ] {
+            let error = refused(&wat::parse_str(&text).unwrap()).to_string();
+            assert!(error.starts_with(words), "{error} for {text}");
+        }
+    }
 }

@@ -10,13 +10,14 @@ use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::{Resolve, WorldId};
 
 use crate::contract::WIT;
+use crate::direct;
 use crate::inspect::{inspect_component, inspect_core};
 use crate::load_error::LoadError;
 use crate::survey::ModuleForm;
-use crate::{direct, features};
 
 /// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
-const WASI_NULL_ADAPTER: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
+pub(crate) const WASI_NULL_ADAPTER: &[u8] =
+    include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
 /// What it imports.
 const RUNTIME_OUTPUT: &str = include_str!("runtime_output.wit");
 pub(crate) const WASI: &str = "wasi_snapshot_preview1";
@@ -32,7 +33,10 @@ pub(crate) enum Form<'a> {
 /// The rule in `bytes`; a core module has been checked as the component that it would be.
 pub(crate) fn componentize(bytes: &[u8]) -> Result<Form<'_>, LoadError> {
     match ModuleForm::of(bytes)? {
-        ModuleForm::Component => inspect_component(bytes).map(|()| Form::Component(bytes.into())),
+        ModuleForm::Component => {
+            inspect_component(bytes)?;
+            Ok(Form::Component(bytes.into()))
+        }
         ModuleForm::Core => encode(bytes),
     }
 }
@@ -67,9 +71,7 @@ pub(crate) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
         .module(&module)
         .and_then(|encoder| encoder.adapter(WASI, &wasi_null_adapter()?))
         .and_then(|mut encoder| encoder.encode())
-        .map_err(|error| {
-            features::explain(&module).map_or_else(|| LoadError::World(encoder_says(&error)), LoadError::from)
-        })?;
+        .map_err(internal)?;
     Ok(Encoded { component, resolve, world })
 }
 

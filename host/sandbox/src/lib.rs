@@ -23,6 +23,7 @@ mod features;
 mod file_kind;
 mod inspect;
 mod load_error;
+mod remedies;
 pub mod stock;
 mod survey;
 

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::contract::{HOST_INTERFACE, PACKAGE};
-use crate::features::{Cause, Feature};
+use crate::features::Feature;
 use crate::file_kind::FileKind;
+use crate::remedies;
 
 /// Why a module was not loaded.
 #[derive(Debug, Error)]
@@ -38,20 +39,20 @@ pub enum LoadError {
     /// Malformed WebAssembly.
     #[error("is not valid WebAssembly: {0}")]
     Invalid(String),
-    /// A part of WebAssembly that no rule gets.
-    #[error("uses {}, which rules are not offered", .0.name)]
-    Feature(Feature),
+    /// Parts of WebAssembly that no rule gets.
+    #[error("uses {}, which rules are not offered", names(.0))]
+    Features(Vec<Feature>),
     /// A version of the contract that we do not speak.
-    #[error("imports `{name}`, which is {version} of the contract")]
+    #[error("imports `{name}`, which {}", of_version(.version))]
     Version {
         /// The import.
         name: String,
-        /// Its version.
+        /// Its version; empty if it names none.
         version: String,
     },
-    /// Something that no rule gets.
-    #[error("imports `{0}`, which is not offered to rules")]
-    Import(String),
+    /// Something that no rule gets; at least one.
+    #[error("imports {}", not_offered(.0))]
+    Imports(Vec<String>),
     /// More global variables than any compiler makes.
     #[error("has {count} global variables; at most {most}")]
     Globals {
@@ -71,6 +72,12 @@ pub enum LoadError {
     /// A program, whose functions work only while it runs.
     #[error("is a program, which is started once (it exports `_start`)")]
     Command,
+    /// An object file, which a linker is still to make a module of.
+    #[error("is an object file, which is not linked yet")]
+    Object,
+    /// A library that is loaded beside a program and uses its memory.
+    #[error("is a dynamic library, which has no memory of its own")]
+    DynamicLibrary,
     /// The module's types are not those of the contract.
     #[error("does not fit the contract: {0}")]
     World(String),
@@ -93,40 +100,32 @@ pub enum LoadError {
     Compiling,
 }
 
-impl From<Cause> for LoadError {
-    fn from(cause: Cause) -> Self {
-        match cause {
-            Cause::Malformed(what) => Self::Invalid(what),
-            Cause::Uses(feature) => Self::Feature(feature),
-        }
-    }
-}
-
 impl LoadError {
     /// What the author of the module can do about it.
     #[must_use]
     pub fn remedy(&self) -> String {
         match self {
-            Self::Import(name) if name.contains("wasi") => "a rule gets no WASI; componentize-py and componentize-qjs leave it \
-                out with --stub-wasi; elsewhere build for wasm32-unknown-unknown, or a core module for WASI preview 1"
-                .to_owned(),
-            Self::Import(name) if name == "env abort" => "link what defines it into the module; AssemblyScript: asc FILE.ts \
-                --use abort=FILE/abort, and in FILE.ts a function `abort` of four parameters"
-                .to_owned(),
-            Self::Import(name) if name.starts_with("env ") => {
-                "an undefined symbol: link what defines it into the module".to_owned()
+            Self::Imports(names) => remedies::of_imports(names),
+            Self::Version { version, .. } if version.is_empty() => {
+                format!("name it as well: this daemon speaks {PACKAGE}, so import {HOST_INTERFACE}")
             }
-            Self::Import(_) => format!("a rule may import {HOST_INTERFACE} and nothing else"),
             Self::Version { .. } => format!("this daemon speaks {PACKAGE}; build the rule against that"),
             Self::Command => "build a library: Go: -buildmode=c-shared; clang and zig cc for WASI: -mexec-model=reactor; Rust: \
-                crate-type = [\"cdylib\"]; Zig: -fno-entry"
+                crate-type = [\"cdylib\"]; Zig: -fno-entry; AssemblyScript: no --exportStart _start"
                 .to_owned(),
-            Self::Export { .. } | Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
+            Self::Object => "link it: clang and zig cc: no -c; Zig: build-exe in place of build-obj; Rust: crate-type = \
+                [\"cdylib\"], and no --emit=obj"
+                .to_owned(),
+            Self::DynamicLibrary => "link it for itself: clang and zig cc: no -shared and no -fPIC; Zig: build-exe in place of \
+                build-lib -dynamic"
+                .to_owned(),
+            Self::Export { .. } => format!("build it for the world `rule` of {PACKAGE}; {}", remedies::OF_EXPORTS),
+            Self::World(_) => format!("build it for the world `rule` of {PACKAGE}"),
             Self::Text => "assemble it to binary first: wat2wasm or wasm-tools parse".to_owned(),
             Self::NotWasm(kind) => kind.remedy().to_owned(),
             Self::BinaryVersion(_) => "compile the rule to WebAssembly".to_owned(),
             Self::Invalid(_) => "the file may be cut or damaged; build the rule again".to_owned(),
-            Self::Feature(feature) => format!("switch it off: {}", feature.remedy),
+            Self::Features(features) => switch_off(features),
             Self::Distrusted { .. } => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
@@ -136,5 +135,46 @@ impl LoadError {
             Self::Overtaken => "see what the newer configuration says".to_owned(),
             Self::Compile(_) => "make it smaller or simpler".to_owned(),
         }
+    }
+}
+
+/// The names of features, as part of a sentence.
+fn names(features: &[Feature]) -> String {
+    let names: Vec<_> = features.iter().map(|feature| feature.name).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} and {last}", others.join(", ")),
+        _ => names.concat(),
+    }
+}
+
+/// How compilers leave features out.
+fn switch_off(features: &[Feature]) -> String {
+    if let [feature] = features {
+        return format!("switch it off: {}", feature.remedy);
+    }
+    let each: Vec<_> = features.iter().map(|of| format!("{} ({})", of.name, of.remedy)).collect();
+    format!("switch them off: {}", each.join("; "))
+}
+
+/// What a version of the contract is, as part of a sentence.
+fn of_version(version: &str) -> String {
+    if version.is_empty() {
+        return "names no version of the contract".to_owned();
+    }
+    format!("is version {version} of the contract")
+}
+
+/// Most imports that are named.
+const MOST_NAMED: usize = 3;
+
+/// The names of imports, and that they are not offered.
+fn not_offered(imports: &[String]) -> String {
+    let named: Vec<_> = imports.iter().take(MOST_NAMED).map(|name| format!("`{name}`")).collect();
+    match (named.split_last(), imports.len().saturating_sub(named.len())) {
+        (_, more @ 1..) => format!("{} and {more} more, which are not offered to rules", named.join(", ")),
+        (Some((last, others)), 0) if !others.is_empty() => {
+            format!("{} and {last}, which are not offered to rules", others.join(", "))
+        }
+        _ => format!("{}, which is not offered to rules", named.concat()),
     }
 }
