@@ -511,7 +511,7 @@ impl Engine {
     fn refuse(&mut self, asker: AskingRule<'_>, asked: Option<&str>, refusal: Refusal) {
         let Refusal { reason, door, detail } = refusal;
         let door = door.as_deref().or(asked).map(|door| door.to_owned().into());
-        let what = What::Refused { reason, detail: detail.into() };
+        let what = What::Refused { reason, detail };
         let (scope, client) = (Some(asker.rule.clone()).into(), Some(asker.source));
         self.actions.push(Action::Tell(Report { scope, client, door, what }));
     }

@@ -1,5 +1,6 @@
 //! What a rule may ask for: the door and the client of a verdict, held to the rule's grant and to what the door can do.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -19,7 +20,7 @@ pub(super) struct Refusal {
     /// Of which door, if there is one that the rule was granted.
     pub(super) door: Option<Arc<str>>,
     /// More about it, for people; may be empty.
-    pub(super) detail: &'static str,
+    pub(super) detail: Cow<'static, str>,
 }
 
 /// The words in the log for a client that was not granted.
@@ -34,16 +35,18 @@ const STANDS_ALONE: &str =
     "there is no prefix around a link-local or IPv4-mapped source: leave prefix-length out";
 /// Those for a request that names no door, of a rule that has none.
 const NO_DOOR: &str = "none was named, and the rule may open none";
+/// Most doors that are named.
+const MOST_NAMED: usize = 8;
 
 impl Refusal {
     fn at(door: &DoorPolicy, reason: DropReason, detail: &'static str) -> Self {
-        Self { reason, door: Some(Arc::clone(&door.name)), detail }
+        Self { reason, door: Some(Arc::clone(&door.name)), detail: detail.into() }
     }
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Self {
-        Self { reason, door: None, detail: "" }
+        Self { reason, door: None, detail: Cow::Borrowed("") }
     }
 }
 
@@ -60,7 +63,7 @@ impl Engine {
             return Err(Refusal { door: self.meant_door(rule, door), ..reason.into() });
         }
         let no_door = || {
-            let detail = if door.is_none() { NO_DOOR } else { "" };
+            let detail = if door.is_none() { NO_DOOR.into() } else { self.doors_of(rule).into() };
             Refusal { detail, ..DropReason::DoorNotGranted.into() }
         };
         let grant = self.policy.grants.get(rule).ok_or_else(no_door)?;
@@ -78,6 +81,18 @@ impl Engine {
             check_link(client, policy)?;
         }
         Ok(OpeningKey { door, client, occurrence: 0 })
+    }
+
+    /// Which doors a rule may open, as the words in the log for another one.
+    fn doors_of(&self, rule: &RuleId) -> String {
+        let doors = self.policy.grants.get(rule).map_or(&[][..], |grant| &grant.doors);
+        let named = doors.iter().take(MOST_NAMED).filter_map(|id| self.policy.doors.get(id));
+        let names: Vec<_> = named.map(|door| &*door.name).collect();
+        match (names.len(), doors.len().saturating_sub(MOST_NAMED)) {
+            (0, _) => "the rule may open none".to_owned(),
+            (_, 0) => format!("the rule's file names {}", names.join(", ")),
+            (_, more) => format!("the rule's file names {} and {more} more", names.join(", ")),
+        }
     }
 
     /// The name of the door that a rule means by this name, or without one; it may not be granted.

@@ -123,7 +123,7 @@ impl Engine {
     ) -> Option<(DropReason, String)> {
         let AwaitedRecord { key, pending, .. } = waiting;
         match self.granted(pending.asker(), pending.request.door.as_deref(), pending.request.prefix_length) {
-            Err(refusal) => return Some((refusal.reason, refusal.detail.to_owned())),
+            Err(refusal) => return Some((refusal.reason, refusal.detail.into_owned())),
             Ok(there) if (there.door, there.client) != (key.door, key.client) => {
                 return Some((DropReason::Outdated, String::new()));
             }

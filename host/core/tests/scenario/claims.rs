@@ -42,7 +42,7 @@ fn nothing_is_used_up_for_what_is_refused_anyway() {
          +0 open knock 192.0.2.9 prefix=24 token=a
          +1 open knock 192.0.2.3 token=a",
         expect![[r#"
-            +0.0 knock cellar 192.0.2.9: refused door-not-granted
+            +0.0 knock cellar 192.0.2.9: refused door-not-granted the rule's file names ssh, lamp, bell
             +0.0 knock ssh 192.0.2.9: refused fault
             +0.0 knock ssh 192.0.2.9: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +1.0   -> claim knock token a
@@ -277,7 +277,7 @@ fn a_one_time_sequence_opens_once_in_its_generation() {
             +3.0 once ssh 192.0.2.3: opened 10s
             +4.0   -> ssh close 192.0.2.3
             +4.0 once ssh 192.0.2.3: closed Asked
-            +5.0 once lamp 192.0.2.4: refused door-not-granted
+            +5.0 once lamp 192.0.2.4: refused door-not-granted the rule's file names ssh
             +5.0   -> claim once sequence of generation 3
             +5.0   -> claim once token a
             +5.0   -> ssh open 10s 192.0.2.4

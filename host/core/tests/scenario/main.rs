@@ -108,8 +108,8 @@ fn what_was_not_granted_is_refused() {
          +0 open knock 192.0.2.1 prefix=32",
         expect![[r#"
             +0.0 stranger - 192.0.2.1: refused door-not-granted none was named, and the rule may open none
-            +0.0 brief lamp 192.0.2.1: refused door-not-granted
-            +0.0 knock cellar 192.0.2.1: refused door-not-granted
+            +0.0 brief lamp 192.0.2.1: refused door-not-granted the rule's file names ssh
+            +0.0 knock cellar 192.0.2.1: refused door-not-granted the rule's file names ssh, lamp, bell
             +0.0 knock ssh 192.0.2.1: refused client-not-granted a prefix around the source that door and rule do not both allow; to allow it, name its width as prefixes of both
             +0.0 stranger - 192.0.2.1: refused door-not-granted none was named, and the rule may open none
             +0.0   -> ssh open 10s 192.0.2.1
@@ -362,7 +362,7 @@ fn openings_outlive_a_reload_that_removes_their_door() {
             +0.0   -> lamp open 10s 192.0.2.1
             +0.0   -> journal lamp 10s 192.0.2.1
             +0.0 knock lamp 192.0.2.1: opened 10s
-            +2.0 knock lamp 192.0.2.2: refused door-not-granted
+            +2.0 knock lamp 192.0.2.2: refused door-not-granted the rule's file names ssh, bell
             +10.0   -> ssh expire 192.0.2.1
             +10.0   -> lamp close 192.0.2.1
             +10.0 knock ssh 192.0.2.1: closed Expired
