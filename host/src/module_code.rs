@@ -194,7 +194,7 @@ impl FoundModule for ReadModule<'_> {
 
 fn read(file: &Path, most: u64, trust: Trust, activity: &Activity) -> Result<Vec<u8>, LoadError> {
     match read_regular(file, most, trust, activity) {
-        Ok(read) => read.map_err(LoadError::File),
+        Ok(read) => read.map_err(LoadError::TooLong),
         Err(error) => Err(not_opened(error)),
     }
 }

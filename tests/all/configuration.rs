@@ -297,7 +297,7 @@ fn a_megabyte_of_noise_is_refused_and_not_more() {
         })
         .collect();
     assert!(mistakes(&noise[..200_000], &[]).contains("postern.toml:1: "));
-    assert!(mistakes(&format!("{noise}#"), &[]).contains("postern.toml: is longer than 1048576 bytes"));
+    assert!(mistakes(&format!("{noise}#"), &[]).contains("postern.toml: is longer than 1 MiB"));
 }
 
 #[test]

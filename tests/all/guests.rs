@@ -91,7 +91,7 @@ fn a_trap_is_told_with_the_place() {
 fn memory_is_limited() {
     check_fault(
         &judging("(loop $more (drop (memory.grow (i32.const 16))) (br $more)) (i32.const 96)"),
-        "limits.memory of its rule allows 16777216",
+        "limits.memory of its rule allows 16 MiB",
     );
 }
 
@@ -108,7 +108,7 @@ fn tables_are_of_the_same_budget() {
     for module in [grow("$small"), grow("$large")] {
         check_fault(
             &module,
-            "bytes of memory and tables, at 8 an element; limits.memory of its rule allows 16777216",
+            "of memory and tables, at 8 bytes an element; limits.memory of its rule allows 16 MiB",
         );
     }
     // A mebibyte of elements, and so many pages beside them, once.
@@ -122,7 +122,7 @@ fn tables_are_of_the_same_budget() {
         guest(TABLES, "(i32.const 48)", &judge)
     };
     check_no_fault(&both(239));
-    check_fault(&both(240), "limits.memory of its rule allows 16777216");
+    check_fault(&both(240), "limits.memory of its rule allows 16 MiB");
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn tables_that_a_rule_has_no_room_for_are_a_mistake_of_its_file() {
     let mut world = World::new(&[("good.toml", NEIGHBOUR.as_bytes())]);
     for module in [component(&module), module] {
         let mistakes = world.reload(&[("bad.toml", rule.as_bytes()), ("bad.wasm", &module)]).unwrap_err();
-        let words = "bytes of memory and tables, at 8 an element; limits.memory of its rule allows 65536";
+        let words = "of memory and tables, at 8 bytes an element; limits.memory of its rule allows 64 KiB";
         assert!(mistakes.to_string().contains(words), "{mistakes}");
     }
 }
@@ -282,7 +282,7 @@ fn a_call_logs_so_many_lines_and_no_more() {
 
 #[test]
 fn a_call_logs_so_much_text_and_no_more() {
-    let words = "`judge` failed: it logs more than 65536 bytes of text in one call";
+    let words = "`judge` failed: it logs more than 64 KiB of text in one call";
     check_no_fault(&logging(1, 65_536));
     check_fault(&logging(1, 65_537), words);
     check_no_fault(&logging(2, 32_768));
@@ -334,7 +334,7 @@ fn cpu_time() -> Duration {
 
 #[test]
 fn an_answer_is_bounded_before_it_is_looked_at() {
-    let words = "`judge` failed: its answer has more than 65536 bytes";
+    let words = "`judge` failed: its answer has more than 64 KiB";
     let list = |kind: u32, length: u32| {
         judging(&format!(
             "(drop (memory.grow (i32.const 31)))

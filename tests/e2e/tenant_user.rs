@@ -145,7 +145,7 @@ const MISCHIEF: &[Mischief] = &[
     ("x.toml", |at| node(at, FileType::CharacterDevice, rustix::fs::makedev(1, 5)), "is not a regular file"),
     ("x.toml", |at| node(at, FileType::CharacterDevice, rustix::fs::makedev(5, 0)), "is not a regular file"),
     ("x.toml", |at| fs::create_dir(at).expect("ours"), "is not a regular file"),
-    ("x.toml", |at| long(at, 4 << 30), "is longer than 1048576 bytes"),
+    ("x.toml", |at| long(at, 4 << 30), "is longer than 1 MiB"),
     ("x.toml", |at| private(at), "cannot be read: Permission denied"),
     ("x.toml", |at| writable(at), "others than its owner may write it"),
     ("n\n{\"event\":\"ready\"}\x1b[31m.toml", |at| fs::write(at, GARBAGE).expect("ours"), "n\\n{"),

@@ -26,7 +26,7 @@ pub(crate) fn large() -> Vec<Exhibit> {
     let new = |name, fate, module| Exhibit { name, fate, module };
     let with = |pages, data| move |port| with_data(&guest(port, pages, ""), &vec![b'x'; data]);
     vec![
-        new("too-long", Refused("is longer than 4194304 bytes"), Box::new(padded)),
+        new("too-long", Refused("is longer than 4 MiB"), Box::new(padded)),
         new("sixty-mb", Harmless, Box::new(padded)),
         new("much-data", Harmless, Box::new(with(100, MUCH_DATA))),
         new("more-data", Refused("limits.memory"), Box::new(with(1000, MUCH_DATA))),

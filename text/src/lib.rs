@@ -1,4 +1,4 @@
-//! Text for people: cleans text from outside for a terminal and a log, writes lines, reads and shows durations, shows mistakes in files and
+//! Text for people: cleans text from outside for a terminal and a log, writes lines, reads and shows durations, shows sizes, mistakes in files and
 //! chains of errors, and says panics.
 //!
 //! Text from outside is names of files, words of a module, output of a command. Its author could forge lines of a log with it, move a
@@ -13,6 +13,7 @@ pub mod clean;
 pub mod duration;
 pub mod mistake;
 pub mod panic;
+pub mod size;
 pub mod terminal;
 
 pub use chain::chain;

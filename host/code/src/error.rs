@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use postern_text::size;
 use thiserror::Error;
 
 /// Why code is not kept.
@@ -41,7 +42,7 @@ pub enum CacheError {
         error: io::Error,
     },
     /// The code is larger than everything that may be kept.
-    #[error("{} takes at most {most} bytes; this code has {length}", folder.display())]
+    #[error("{} takes at most {}; this code has {}", folder.display(), size::show(*most), size::show(*length))]
     TooLarge {
         /// The folder.
         folder: PathBuf,

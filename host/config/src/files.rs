@@ -5,7 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use postern_text::Mistake;
+use postern_text::{Mistake, size};
 
 use crate::activity::Activity;
 use crate::trust::{OpenError, Trust, TrustedFolder};
@@ -87,7 +87,7 @@ fn read(file: File, most: u64) -> Result<Result<Vec<u8>, String>, OpenError> {
     let mut bytes = Vec::new();
     file.take(most + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > most {
-        return Ok(Err(format!("is longer than {most} bytes")));
+        return Ok(Err(format!("is longer than {}", size::show(most))));
     }
     Ok(Ok(bytes))
 }

@@ -10,6 +10,7 @@ use std::io::{self, Read as _, Write};
 use std::os::unix::ffi::OsStringExt as _;
 use std::path::Path;
 
+use postern_text::size;
 use rustix::fd::BorrowedFd;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat, openat, openat2, statat};
 use rustix::io::Errno;
@@ -98,7 +99,7 @@ impl FolderFiles<'_> {
             return Err(not_regular());
         }
         self.check(&stat, &self.path.join(name), "change who gets in")?;
-        let too_long = || Unread::new(&format!("is longer than {most} bytes"), "make it shorter");
+        let too_long = || Unread::new(&format!("is longer than {}", size::show(most)), "make it shorter");
         if u64::try_from(stat.st_size).unwrap_or(u64::MAX) > most {
             return Err(too_long());
         }
@@ -282,7 +283,7 @@ mod tests {
         }
         folder.write("a/long", b"");
         File::options().write(true).open(folder.at("a/long")).unwrap().set_len(4 << 30).unwrap();
-        assert_eq!(folder.text("long"), "is longer than 1048576 bytes; make it shorter");
+        assert_eq!(folder.text("long"), "is longer than 1 MiB; make it shorter");
         let left = folder.with(Trust::Strict, |files| files.text("x.toml".as_ref(), 3));
         assert_eq!(left.unwrap_err().what, "is longer than 3 bytes");
         folder.write("a/bytes", b"\xff");

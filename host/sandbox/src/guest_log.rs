@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 
 use postern_core::{Observer, Report, RuleId, RuleLogLevel, Severity, What};
+use postern_text::size;
 
 use crate::limits::MAX_LIFTED;
 
@@ -134,5 +135,5 @@ impl GuestLog {
 
 /// The message of the fault when a guest logs too much.
 pub(crate) fn too_much_text() -> wasmtime::Error {
-    wasmtime::format_err!("it logs more than {MAX_TEXT} bytes of text in one call; log less")
+    wasmtime::format_err!("it logs more than {} of text in one call; log less", size::show(MAX_TEXT as u64))
 }

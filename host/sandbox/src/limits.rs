@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use postern_core::RuleLimits;
+use postern_text::size;
 use wasmtime::ResourceLimiter;
 
 /// Bytes that the host takes from a guest at once, a line for the log or an answer: more is refused before it is read.
@@ -33,7 +34,7 @@ impl Allowance {
         self.used
     }
 
-    /// Takes so many units of `size` bytes more, unless its own maximum lies below: that is no fault, and what does not grow uses nothing.
+    /// Takes so much more, in units of so many bytes, unless its own maximum lies below: that is no fault, and what does not grow uses nothing.
     ///
     /// # Errors
     /// If that is more than there is. A trap with this message helps a rule's author more than a failed allocation within the guest.
@@ -42,17 +43,18 @@ impl Allowance {
         current: usize,
         desired: usize,
         maximum: Option<usize>,
-        size: usize,
+        unit: usize,
     ) -> wasmtime::Result<bool> {
         if maximum.is_some_and(|maximum| desired > maximum) {
             return Ok(false);
         }
-        let more = desired.saturating_sub(current).saturating_mul(size);
+        let more = desired.saturating_sub(current).saturating_mul(unit);
         let total = self.used.saturating_add(more);
         if total > self.limit {
             return Err(wasmtime::format_err!(
-                "it needs {total} bytes of memory and tables, at {TABLE_ELEMENT} an element; limits.memory of its rule allows {}",
-                self.limit
+                "it needs {} of memory and tables, at {TABLE_ELEMENT} bytes an element; limits.memory of its rule allows {}",
+                size::show(total as u64),
+                size::show(self.limit as u64)
             ));
         }
         self.used = total;

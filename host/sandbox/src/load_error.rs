@@ -16,9 +16,12 @@ pub enum LoadError {
     /// The file could not be read.
     #[error("cannot be read: {0}")]
     Read(#[source] io::Error),
-    /// The file is no file, or too large.
+    /// The file is no file.
     #[error("{0}")]
     File(String),
+    /// The file is longer than a module of this rule may be.
+    #[error("{0}")]
+    TooLong(String),
     /// Other users could have written it.
     #[error("is not read: {} {what}", path.display())]
     Distrusted {
@@ -129,6 +132,9 @@ impl LoadError {
             Self::Distrusted { .. } => "see to it that only root can write it".to_owned(),
             Self::Read(_) => "check the path and its permissions".to_owned(),
             Self::File(_) => "name a module's file".to_owned(),
+            Self::TooLong(_) => "build it for size and strip it, or leave out what it does not need; how much a tenant's may have is \
+                limits.module of the tenant"
+                .to_owned(),
             Self::Globals { .. } => "keep them in its memory".to_owned(),
             Self::Refused { remedy, .. } => remedy.clone(),
             Self::Compiling => "wait: it is taken up when that is done".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use postern_text::size;
 use wasmtime::{Store, UpdateDeadline};
 
 use crate::guest::Guest;
@@ -50,6 +51,7 @@ pub(crate) fn start<T>(
 /// The message of the fault when an answer is too long.
 pub(crate) fn too_long_answer() -> wasmtime::Error {
     wasmtime::format_err!(
-        "its answer has more than {MAX_LIFTED} bytes; the contract says how much each part may have"
+        "its answer has more than {}; the contract says how much each part may have",
+        size::show(MAX_LIFTED as u64)
     )
 }

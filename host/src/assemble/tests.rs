@@ -426,7 +426,7 @@ fn a_module_without_a_good_signature_is_not_compiled() {
         "has a signature, m.wasm.minisig, that is no signature of minisign; sign it: minisign -Sm m.wasm",
     );
     world.write("m.wasm.minisig", &"x".repeat(5000));
-    is(told(&world), &needs("is longer than 4096 bytes"));
+    is(told(&world), &needs("is longer than 4 KiB"));
     fs::remove_file(world.dir.path().join("m.wasm.minisig")).unwrap();
     fs::create_dir(world.dir.path().join("m.wasm.minisig")).unwrap();
     is(told(&world), &needs("is not a regular file"));
