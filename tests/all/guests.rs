@@ -254,6 +254,32 @@ fn a_fault_costs_no_client_its_progress() {
     assert_eq!(lines[3], "+2.0 bad 192.0.2.1 stage 3");
 }
 
+#[test]
+fn what_is_remembered_until_a_moment_that_is_past_is_no_progress() {
+    let remember = |stage: u32, until: &str| {
+        judging(&format!(
+            "(i32.store8 (i32.const 96) (i32.const 1)) (i32.store (i32.const 104) (i32.const {stage}))
+             (i32.store (i32.const 112) (i32.const 0)) (i64.store (i32.const 120) {until}) (i32.const 96)"
+        ))
+    };
+    let told = |module: &[u8]| {
+        let mut world = World::new(&[("bad.toml", BAD.as_bytes()), ("bad.wasm", module)]);
+        world.play("+0 192.0.2.1 udp/7");
+        world.out
+    };
+    // Five seconds, where a moment is meant; and the moment of the knock itself.
+    for until in ["(i64.const 5000000)", "(i64.load (local.get $call))"] {
+        let words = told(&remember(1, until));
+        assert!(
+            words.starts_with("+0.0 bad 192.0.2.1 forgot: the rule remembers it until a moment"),
+            "{words}"
+        );
+        assert_eq!(told(&remember(0, until)), "", "stage 0 is no progress");
+    }
+    let later = "(i64.add (i64.load (local.get $call)) (i64.const 1))";
+    assert_eq!(told(&remember(1, later)), "+0.0 bad 192.0.2.1 stage 1\n");
+}
+
 const LOG: &str = "(import \"postern:rule/host@0.2.0\" \"log\" (func $log (param i32 i32 i32)))\n";
 
 /// A rule with 2 MiB of memory whose `judge` logs so many lines, each of so many bytes, in a loop.

@@ -9,6 +9,9 @@ use crate::generation::LoadedRule;
 use crate::instance::{Instance, StartError};
 use crate::runtime::RunPermit;
 
+/// Why a client starts over whose rule remembers it until a moment that is past.
+const PAST: &str = "the rule remembers it until a moment that is not after its knock; `until` is in microseconds since 1970, as the knock's time is";
+
 #[derive(Debug)]
 pub(super) struct RuleState {
     pub(super) memory: MemoryId,
@@ -71,6 +74,10 @@ impl RuleState {
         }
         let (what, progress) = match verdict {
             Ok(Verdict::Ignore) => return Judged::default(),
+            Ok(Verdict::Remember(progress)) if progress.until <= knock.time => {
+                let is_past = || Outcome::Happened(What::Forgot { reason: PAST.into() });
+                ((progress.stage > 0).then(is_past), None)
+            }
             // Stage 0 is no progress, so there is nothing to report.
             Ok(Verdict::Remember(progress)) => (
                 (progress.stage > 0).then(|| {
