@@ -23,8 +23,8 @@ const MOST_WORDS: usize = 16 << 10;
 /// Why a rule could not be started.
 #[derive(Debug, Error)]
 pub enum StartError {
-    /// The rule says that its settings are wrong.
-    #[error("{0}")]
+    /// The rule says that its settings are wrong, and in which words; they may be none.
+    #[error("`configure` refuses the settings{}", because(.0))]
     Refused(String),
     /// The rule asks for something that no rule can have.
     #[error("the module asks for the impossible: {0}")]
@@ -102,8 +102,29 @@ fn fault(during: &'static str, error: &wasmtime::Error, cpu: Duration, store: &S
     Fault::from_error(during, error, cpu, store.data().log.last_words().as_deref())
 }
 
+/// What a rule says, as the end of a sentence.
+fn because(words: &str) -> String {
+    let words: Vec<_> = words.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if words.is_empty() { " and does not say why".to_owned() } else { format!(": {}", words.join("; ")) }
+}
+
 /// A guest's message, cut: it may have written megabytes.
 fn beginning(mut words: String) -> String {
     words.truncate(words.floor_char_boundary(MOST_WORDS));
     words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_without_words_has_some() {
+        let refused = |words: &str| StartError::Refused(words.to_owned()).to_string();
+        assert_eq!(
+            refused("within: no\n\n  gap: no\n"),
+            "`configure` refuses the settings: within: no; gap: no"
+        );
+        assert_eq!(refused(" \n"), "`configure` refuses the settings and does not say why");
+    }
 }

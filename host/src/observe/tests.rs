@@ -116,6 +116,9 @@ fn what_is_not_opened_is_named_and_why() {
     let refused = || What::Refused { reason: DropReason::DoorNotGranted, detail: "why".into() };
     assert_eq!(words(Some("web"), refused()), "web is not opened for 192.0.2.7: why");
     assert_eq!(words(None, refused()), "no door is opened for 192.0.2.7: why");
+    let forgot = |reason: &'static str| words(None, What::Forgot { reason: reason.into() });
+    assert_eq!(forgot("step 2"), "acme/a \"b\": 192.0.2.7 starts over: step 2");
+    assert_eq!(forgot(" "), "acme/a \"b\": 192.0.2.7 starts over; the rule does not say why");
     let lost = |without: Option<&'static str>| What::DoorLost { without: without.map(Cow::Borrowed) };
     let start =
         "acme/a \"b\" goes on as it was, but it cannot open ssh any more: postern.toml does not grant";
