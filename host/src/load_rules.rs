@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use postern_config::{Activity, Config, Mistake, Mistakes, OwnFiles, RuleFile};
-use postern_core::{TenantId, TenantLimits, TooManyOverlaps};
+use postern_core::{ModuleSource, TenantId, TenantLimits, TooManyOverlaps};
 use postern_sandbox::{
     CodeSource, Generation, LoadError, Loader, OwnerRules, Patience, Problem, ProblemKind, ReadyRule,
     StartError, TriedRules,
@@ -135,7 +135,11 @@ fn mistakes(rule: &RuleFile, problem: ProblemKind) -> Vec<Mistake> {
         ProblemKind::Module(error) => match &*error {
             // About the module's file, or a folder, which many rules may share.
             LoadError::Distrusted { path, what } => vec![whole(path.clone(), what.clone())],
-            error => vec![rule.module_mistake(format!("the module {}; {}", piece(error), error.remedy()))],
+            error => {
+                let what =
+                    format!("the module{} {}; {}", where_it_is(rule, error), piece(error), error.remedy());
+                vec![rule.module_mistake(what)]
+            }
         },
         ProblemKind::Start(StartError::Refused(what)) => rule.settings_mistakes(&what),
         ProblemKind::Start(error) => vec![rule.module_mistake(error.to_string())],
@@ -148,6 +152,16 @@ fn mistakes(rule: &RuleFile, problem: ProblemKind) -> Vec<Mistake> {
         ProblemKind::Panicked => {
             vec![rule.module_mistake("loading the module panicked; see the standard error")]
         }
+    }
+}
+
+/// The path of a rule's module, where the file itself is what is wrong: the rule's file names it by another path, which begins there.
+fn where_it_is(rule: &RuleFile, error: &LoadError) -> String {
+    match &rule.module {
+        ModuleSource::File(path) if matches!(error, LoadError::Read(_) | LoadError::File(_)) => {
+            format!(" {}", piece(path.display()))
+        }
+        _ => String::new(),
     }
 }
 

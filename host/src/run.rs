@@ -26,7 +26,8 @@ use crate::shell::Shell;
 /// # Errors
 /// If the system does not let it work. Mistakes in the configuration are reported, and are an [`Exit`].
 pub fn run(file: &Path, trust: Trust, one_process: bool, log: LogOfAll) -> anyhow::Result<Exit> {
-    let source = Arc::new(PosternToml::new(file.to_owned(), trust));
+    // Who reads the log is elsewhere.
+    let source = Arc::new(PosternToml::new(std::path::absolute(file)?, trust));
     let one_process = why_one_process(one_process);
     if let Some(why) = &one_process {
         log.relay.report(&Report::new(What::OneProcess { detail: why.into() }));

@@ -207,7 +207,7 @@ fn files_that_others_can_write_are_not_read() {
     "#]]
     .assert_eq(&said(Trust::Strict));
     // Both ways to waive it come as far as to what is really wrong.
-    let missing = "rules/b.toml:1: module: the module cannot be read";
+    let missing = "rules/b.toml:1: module: the module rules/../modules/a.wasm cannot be read";
     assert!(said(Trust::Anybody).starts_with(missing));
     write("postern.toml", &format!("strict_modes = false\n{GOOD}"), 0o644);
     assert!(said(Trust::Strict).starts_with(missing));
@@ -282,7 +282,7 @@ fn settings_are_refused_at_their_place_in_the_modules_own_words() {
             rules/a.toml:9: settings.within: `5 parsecs` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m"
             rules/a.toml:10: settings.speed: no such key; there are sequence, within, gap, min_gap, reorder, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
             rules/b.toml:1: sequence is missing; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
-            rules/c.toml:1: module: the module cannot be read: No such file or directory (os error 2); check the path and its permissions
+            rules/c.toml:1: module: the module rules/gone.wasm cannot be read: No such file or directory (os error 2); check the path and its permissions
         "#]],
     );
 }

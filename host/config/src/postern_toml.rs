@@ -22,8 +22,9 @@ pub struct PosternToml {
 impl PosternToml {
     /// The one at `file`; `trust` says which owners' files are accepted.
     #[must_use]
-    pub const fn new(file: PathBuf, trust: Trust) -> Self {
-        Self { file, trust }
+    pub fn new(file: PathBuf, trust: Trust) -> Self {
+        // Without `./` in it: mistakes name what is beside it.
+        Self { file: file.components().collect(), trust }
     }
 }
 

@@ -309,14 +309,16 @@ impl RuleFile {
         At { value, place }: &At<&str>,
     ) -> Option<ModuleSource> {
         if value.contains('/') || Path::new(value).extension().is_some() {
-            return Some(ModuleSource::File(file.with_file_name(value)));
+            // Without `./` in it: it is shown to people, who open it.
+            return Some(ModuleSource::File(file.with_file_name(value).components().collect()));
         }
         let stock = ModuleSource::STOCK.iter().find(|name| *name == value);
         if stock.is_none() {
             let known = ModuleSource::STOCK.join(", ");
+            let example = if is_name(value) { value } else { "knock" };
             table.mistake(
                 place,
-                format!("there is no stock module `{value}`; the stock modules are: {known}; a file of your own is named with its path, such as ./{value}.wasm"),
+                format!("there is no stock module `{value}`; the stock modules are: {known}; a file of your own is named with its path, such as ./{example}.wasm"),
             );
         }
         stock.map(|name| ModuleSource::Stock(name))

@@ -91,7 +91,7 @@ mod tests {
                     [settings]\nwithin = \"5s\"\n";
         let (head, mistakes) = read(text, RuleHeadKeys::Own);
         assert_eq!(mistakes, [""; 0]);
-        assert_eq!(head.module, Some(ModuleSource::File("a/./x.wasm".into())));
+        assert_eq!(head.module, Some(ModuleSource::File("a/x.wasm".into())));
         assert_eq!(head.limits, RuleLimits { cpu: Duration::from_millis(5), memory: 32 << 20 });
         assert_eq!((head.bounds.entries, head.settings_line), (2, 7));
         assert_eq!(head.settings, r#"{"within":"5s"}"#);
