@@ -72,7 +72,40 @@ impl SettingsPlaces {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::table::{Table, TomlSource};
+
+    #[test]
+    fn each_setting_has_its_own_line_however_it_is_written() {
+        let text = "module = \"x\"\n[settings]\nwithin = \"5s\"\nsteps = [\n  \"1/udp\",\n  \"2/tcp\",\n]\na.b = 1\n\
+                    nets = [\n  [\"x\",\n   \"y\"],\n  { name = \"z\" },\n]\n[settings.deep]\n\n\"of a\" = 2\n\
+                    [[settings.each]]\nport = 1\n[[settings.each]]\n# two\nport = 2\n";
+        let source = TomlSource::new(Path::new("r.toml"), text);
+        let document = source.parse().unwrap();
+        let root = Table::root(&source, &document);
+        let settings = root.table("settings").unwrap();
+        let places = SettingsPlaces::of(settings.place(), settings.places());
+        for (key, line) in [
+            ("within", 3),
+            ("steps", 4),
+            ("steps[1]", 6),
+            ("a.b", 8),
+            ("nets[0]", 10),
+            ("nets[0][1]", 11),
+            ("nets[1].name", 12),
+            ("deep.of a", 16),
+            ("each[0].port", 18),
+            ("each[1].port", 21),
+            ("unknown", 2),
+        ] {
+            let (place, what) = places.mistakes(&format!("{key}: is wrong")).remove(0);
+            assert_eq!(place.line, line, "{key}");
+            let is_whole = key == "unknown";
+            assert_eq!(what, if is_whole { "unknown: is wrong" } else { "is wrong" }, "{key}");
+        }
+    }
 
     #[test]
     fn a_mistake_stands_at_the_setting_that_it_begins_with() {

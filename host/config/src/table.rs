@@ -276,16 +276,25 @@ impl<'a> Table<'a> {
                 line: self.source.line(&name.span()),
                 key: format!("{}{}", self.prefix, name.get_ref()),
             };
-            match value.get_ref() {
-                DeValue::Table(table) => places.extend(self.inner(place.clone(), table).places()),
-                DeValue::Array(items) => places.extend(items.iter().enumerate().map(|(n, item)| {
-                    ValuePlace { line: self.source.line(&item.span()), key: format!("{}[{n}]", place.key) }
-                })),
-                _ => {}
-            }
-            places.push(place);
+            self.add_places(value.get_ref(), place, &mut places);
         }
         places
+    }
+
+    /// The same of one value, which stands at `place`.
+    fn add_places(&self, value: &'a DeValue<'a>, place: ValuePlace, places: &mut Vec<ValuePlace>) {
+        match value {
+            DeValue::Table(table) => places.extend(self.inner(place.clone(), table).places()),
+            DeValue::Array(items) => {
+                for (n, item) in items.iter().enumerate() {
+                    let key = format!("{}[{n}]", place.key);
+                    let line = self.source.line(&item.span());
+                    self.add_places(item.get_ref(), ValuePlace { line, key }, places);
+                }
+            }
+            _ => {}
+        }
+        places.push(place);
     }
 
     /// The table as JSON.
