@@ -393,7 +393,7 @@ fn what_no_rule_gets_is_told_before_anything_is_compiled() {
           SHA-256     c74f159359b01afb9bcf859afd3175429f7d9d12518116c1cd401f26bb319c38
           signature   none: there is no wasi.wasm.minisig beside it
           form        component
-          contract    names no version of postern:rule, and is taken for one of the present one
+          contract    names no version, and is taken for one of postern:rule@0.2.0
           producer    is not told
           imports     wasi:cli/environment@0.2.6
           exports     none

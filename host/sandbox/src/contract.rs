@@ -19,8 +19,8 @@ use crate::limits::MAX_LIFTED;
 
 /// The interface that a rule imports, the only one there is.
 pub(crate) const HOST_INTERFACE: &str = "postern:rule/host@0.2.0";
-/// The package, for error messages.
-pub(crate) const PACKAGE: &str = "postern:rule@0.2.0";
+/// The contract's package and version, for messages.
+pub const PACKAGE: &str = "postern:rule@0.2.0";
 /// What the WASI without power imports, which no rule may.
 const OUTPUT_INTERFACE: &str = "postern:runtime/output@0.1.0";
 /// The contract as text.

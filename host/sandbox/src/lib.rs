@@ -59,6 +59,7 @@ mod worker;
 
 pub use code_source::{CodeSource, FoundModule, ModuleDigest};
 pub use compiler::{Artifact, ArtifactCode, CodeKind, Compiler, MAX_MODULE};
+pub use contract::PACKAGE;
 #[cfg(feature = "both-ways")]
 #[doc(hidden)]
 pub use direct::both_ways;

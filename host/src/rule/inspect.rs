@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use postern_config::{BadSignature, MOST_SIGNATURE, RuleHead, signature_file, verify};
 use postern_core::{Destination, Interest, WatchedPorts, show_digest};
-use postern_sandbox::{FeatureUse, Loader, Runtime, StartError, Survey};
+use postern_sandbox::{FeatureUse, Loader, PACKAGE, Runtime, StartError, Survey};
 use postern_text::{Cleaned, line, piece, terminal};
 
 use super::module_file::{self, ModuleFile};
@@ -95,7 +95,7 @@ fn say_survey(survey: &Survey) -> std::io::Result<()> {
     row("form", format_args!("{}{parts}", survey.form))?;
     let versions: Vec<_> = survey.contracts.iter().map(|version| clean(version)).collect();
     let contract = match versions.as_slice() {
-        [] => "names no version of postern:rule, and is taken for one of the present one".to_owned(),
+        [] => format!("names no version, and is taken for one of {PACKAGE}"),
         versions => format!("postern:rule {}", versions.join(", ")),
     };
     row("contract", contract)?;
