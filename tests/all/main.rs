@@ -7,11 +7,8 @@ mod configuration;
 mod documents;
 mod everything;
 mod examples;
-<<<<<<< HEAD
 mod exceptions;
-=======
 mod flags;
->>>>>>> d46a9c5 (Hold the remedies to what compilers make with the flags that they name)
 mod golden;
 mod grants;
 mod guests;
