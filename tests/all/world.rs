@@ -69,7 +69,7 @@ impl Observer for Recorder {
         let outcome = match &report.what {
             What::Stage { stage, .. } => Outcome::Stage(*stage),
             What::TimedOut { stage } => Outcome::TimedOut { client: report.client.unwrap(), stage: *stage },
-            What::Forgot { reason } => Outcome::Forgot(reason.to_string()),
+            What::Forgot { reason, .. } => Outcome::Forgot(reason.to_string()),
             What::Fault { detail, pause, .. } => Outcome::Fault(detail.to_string(), *pause),
             // What is asked for comes by itself.
             What::Solved { .. } => return,

@@ -38,6 +38,21 @@ fn what_is_neither_a_level_nor_a_filter_is_refused() {
     assert!(said.contains("`dbug` is not a log level; use error, warn, info, debug or trace"), "{said}");
 }
 
+/// As an operator who looks into one rule, and wants no other's details.
+#[test]
+fn one_rule_tells_why_a_client_starts_over() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let daemon = posternd(&lab)
+        .config(SSH_2S)
+        .rule("loud", &format!("log = \"debug\"\n{KNOCK}"))
+        .rule("plain", &KNOCK.replace("7000", "7010"))
+        .start();
+    lab.knock(CLIENT4, "7010/udp 7010/udp 7000/udp 7000/udp");
+    daemon.wait_for("forget", |entry| entry.text("rule") == "loud");
+    daemon.expect_none("forget", |entry| entry.text("rule") != "loud");
+    daemon.stop();
+}
+
 /// Logs a line in detail and one in short with each knock, at levels debug and info.
 fn talker() -> Vec<u8> {
     let log = "(import \"postern:rule/host@0.2.0\" \"log\" (func $log (param i32 i32 i32)))

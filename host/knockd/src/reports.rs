@@ -86,7 +86,7 @@ impl KnockdLog {
             What::OneTimeFailed { detail } => {
                 KnockdMessage::OneTimeWriteFailed { door: door(), why: detail.to_string() }
             }
-            What::Forgot { reason } => {
+            What::Forgot { reason, .. } => {
                 KnockdMessage::StartsOver { source: source(), door: door(), why: reason.to_string() }
             }
             What::TimedOut { stage: number } => {

@@ -64,7 +64,7 @@ pub struct LoadedRule {
     /// Its share or its tenant's; none if it may use all CPU time that there is.
     pub(crate) share: Option<Arc<MeteredShare>>,
     /// Which of the lines that its module writes are logged.
-    log: RuleLogLevel,
+    pub(crate) log: RuleLogLevel,
     observer: Arc<dyn Observer>,
 }
 

@@ -175,7 +175,7 @@ impl Feed {
         let said = match &report.what {
             What::Stage { stage, lasts } => Said::Stage(*stage, *lasts),
             What::TimedOut { stage } => Said::TimedOut(*stage),
-            What::Forgot { reason } => Said::Forgot(cut(reason).into()),
+            What::Forgot { reason, .. } => Said::Forgot(cut(reason).into()),
             What::Solved { closes } => Said::Solved { closes: *closes },
             what => Said::Other {
                 kind: what.name(),

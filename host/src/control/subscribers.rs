@@ -97,7 +97,7 @@ impl Subscriber {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::{RuleId, TenantId, What};
+    use postern_core::{RuleId, RuleLogLevel, TenantId, What};
 
     use super::*;
     use crate::control::event::event_of;
@@ -118,7 +118,8 @@ mod tests {
         let timeout = |of| Report::of_rule(of, What::TimedOut { stage: 1 });
         let reports = [
             timeout(&web).with_client(client("192.0.2.7")),
-            Report::of_rule(&host, What::Forgot { reason: "".into() }).with_client(client("198.51.100.0/24")),
+            Report::of_rule(&host, What::Forgot { reason: "".into(), level: RuleLogLevel::OfDaemon })
+                .with_client(client("198.51.100.0/24")),
             Report::new(What::Hangup),
         ];
         let heard = |wanted: Wanted| {

@@ -95,7 +95,7 @@ fn own(what: &What<'_>) -> Fields {
         What::ByHand { uid, closes } => {
             vec![("uid", Value::Unsigned((*uid).into())), ("closes", Value::Bool(*closes))]
         }
-        What::Forgot { reason } => vec![("reason", text(reason))],
+        What::Forgot { reason, .. } => vec![("reason", text(reason))],
         What::Opened { lasts, module } => {
             let module = module.map(|module| ("module", Value::Module(module)));
             std::iter::once(("lasts_s", Value::Float(lasts.as_secs_f64()))).chain(module).collect()

@@ -116,7 +116,8 @@ fn what_is_not_opened_is_named_and_why() {
     let refused = || What::Refused { reason: DropReason::DoorNotGranted, detail: "why".into() };
     assert_eq!(words(Some("web"), refused()), "web is not opened for 192.0.2.7: why");
     assert_eq!(words(None, refused()), "no door is opened for 192.0.2.7: why");
-    let forgot = |reason: &'static str| words(None, What::Forgot { reason: reason.into() });
+    let level = RuleLogLevel::OfDaemon;
+    let forgot = |reason: &'static str| words(None, What::Forgot { reason: reason.into(), level });
     assert_eq!(forgot("step 2"), "acme/a \"b\": 192.0.2.7 starts over: step 2");
     assert_eq!(forgot(" "), "acme/a \"b\": 192.0.2.7 starts over; the rule does not say why");
     let lost = |without: Option<&'static str>| What::DoorLost { without: without.map(Cow::Borrowed) };
@@ -166,7 +167,7 @@ fn with_text(text: &str) -> Vec<What<'_>> {
     let text = Cow::Borrowed(text);
     let path = || Cow::Borrowed(Path::new(&*text));
     vec![
-        What::Forgot { reason: text.clone() },
+        What::Forgot { reason: text.clone(), level: RuleLogLevel::OfDaemon },
         What::Fault { detail: text.clone(), pause: Duration::ZERO, module: [0; 32] },
         What::Says { severity: Severity::Warn, level: RuleLogLevel::OfDaemon, text: text.clone() },
         What::Refused { reason: DropReason::DoorFailed, detail: text.clone() },
@@ -373,4 +374,12 @@ fn what_a_rule_writes_is_written_by_its_own_level_and_bounded_all_the_same() {
     assert_eq!(written(Some(Severity::Debug), error, Severity::Error, 1), 1);
     assert_eq!(written(Some(Severity::Debug), RuleLogLevel::Off, Severity::Error, 1), 0);
     assert_eq!(written(None, debug, Severity::Error, 1), 0, "where nothing is written");
+    // Why a client starts over is the rule's words as well, in detail.
+    let forgot = |least, level| {
+        let observers = Observers::new(Kept::default(), Some(least));
+        observers.report(&Report::of_rule(&rule, What::Forgot { reason: "x".into(), level }));
+        observers.log.0.lock().unwrap().len()
+    };
+    assert_eq!([forgot(Severity::Info, debug), forgot(Severity::Debug, error)], [1, 0]);
+    assert_eq!([Severity::Info, Severity::Debug].map(|least| forgot(least, RuleLogLevel::OfDaemon)), [0, 1]);
 }

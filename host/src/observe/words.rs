@@ -22,10 +22,10 @@ pub(crate) fn words(report: &Report<'_>) -> String {
     match &report.what {
         What::Stage { stage, .. } => format!("{rule}: {src} is at stage {stage}"),
         What::TimedOut { stage } => format!("{rule}: {src} took too long after stage {stage}"),
-        What::Forgot { reason } if reason.trim().is_empty() => {
+        What::Forgot { reason, .. } if reason.trim().is_empty() => {
             format!("{rule}: {src} starts over; the rule does not say why")
         }
-        What::Forgot { reason } => format!("{rule}: {src} starts over: {reason}"),
+        What::Forgot { reason, .. } => format!("{rule}: {src} starts over: {reason}"),
         What::Solved { closes: false } => format!("{rule}: {src} knocked right"),
         What::Solved { closes: true } => format!("{rule}: {src} knocked right, to close"),
         What::Fault { detail, pause, .. } if pause.is_zero() => format!("{rule}: {detail}"),

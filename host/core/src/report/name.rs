@@ -117,12 +117,12 @@ impl What<'_> {
         }
     }
 
-    /// Whether a log takes it whose own lines must be at least so severe; none: it takes nothing. For what a rule's module writes the level of
-    /// that rule counts, if it has one.
+    /// Whether a log takes it whose own lines must be at least so severe; none: it takes nothing. For what a rule's module says, in a line or as why a
+    /// client starts over, the level of that rule counts, if it has one.
     #[must_use]
     pub fn is_logged(&self, least: Option<Severity>) -> bool {
         match self {
-            Self::Says { severity, level, .. } => level.admits(*severity, least),
+            Self::Says { level, .. } | Self::Forgot { level, .. } => level.admits(self.severity(), least),
             other => least.is_some_and(|least| other.severity() <= least),
         }
     }

@@ -35,6 +35,8 @@ pub enum What<'a> {
     Forgot {
         /// Why, as the rule says it.
         reason: Cow<'a, str>,
+        /// Which lines of the rule are logged.
+        level: RuleLogLevel,
     },
     /// A client has knocked right; what becomes of that comes next.
     Solved {

@@ -75,7 +75,7 @@ impl RuleState {
         let (what, progress) = match verdict {
             Ok(Verdict::Ignore) => return Judged::default(),
             Ok(Verdict::Remember(progress)) if progress.until <= knock.time => {
-                let is_past = || Outcome::Happened(What::Forgot { reason: PAST.into() });
+                let is_past = || Outcome::Happened(What::Forgot { reason: PAST.into(), level: rule.log });
                 ((progress.stage > 0).then(is_past), None)
             }
             // Stage 0 is no progress, so there is nothing to report.
@@ -87,7 +87,8 @@ impl RuleState {
                 Some(progress),
             ),
             Ok(Verdict::Forget(reason)) => {
-                (Some(Outcome::Happened(What::Forgot { reason: String::from(reason).into() })), None)
+                let reason = String::from(reason).into();
+                (Some(Outcome::Happened(What::Forgot { reason, level: rule.log })), None)
             }
             Ok(Verdict::Open { requests, remember }) => {
                 (Some(Outcome::Asks(Request::Open(requests))), remember)
