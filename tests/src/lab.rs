@@ -6,6 +6,7 @@ pub(crate) mod injector;
 pub(crate) mod namespace;
 pub(crate) mod program;
 pub(crate) mod service;
+pub(crate) mod sshd;
 
 use std::io::{self, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};

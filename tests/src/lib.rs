@@ -29,6 +29,7 @@ pub use lab::injector::Injector;
 pub use lab::namespace::Namespace;
 pub use lab::program::{Program, with_files};
 pub use lab::service::Service;
+pub use lab::sshd::sshd;
 pub use lab::{Answer, CLIENT4, CLIENT6, Lab, SERVER4, SERVER6, STRANGER4, STRANGER6, Step, steps};
 pub use machine::machine;
 pub use random::{Random, rounds};

@@ -1,13 +1,11 @@
 //! A real `ssh` that knocks by itself, at a real `sshd` behind a guarded port.
 
-use std::ffi::OsStr;
-use std::fs;
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
 
-use postern_tests::{Lab, Program, eventually, tool, with_files};
+use postern_tests::{Lab, Program, eventually, sshd, tool};
 
 use super::{Home, Said, WAYS, guard, postern, profile};
 use crate::{SOON, STORY};
@@ -29,20 +27,12 @@ const HOSTS: &str = "
         ConnectTimeout 10
         LogLevel ERROR
 ";
-const SSHD_CONFIG: &str = "
-    HostKey HOME/host-key
-    AuthorizedKeysFile HOME/key.pub
-    PidFile HOME/sshd.pid
-    UsePAM no
-    StrictModes no
-    PermitRootLogin prohibit-password
-";
 
 #[test]
 fn ssh_knocks_and_gets_in() {
-    let (Some(tools), Some(lab)) = (Tools::find(), Lab::if_possible()) else { return };
+    let Some(lab) = Lab::if_possible() else { return };
     let daemon = guard(&lab);
-    let site = Site::new(&lab, tools);
+    let Some(site) = Site::if_possible(&lab) else { return };
     for (server, client) in WAYS {
         site.configure(server, &profile("gate", server, &site.then()));
         let without = site.ssh("hosts", &["-o", "ConnectTimeout=1"]);
@@ -71,9 +61,9 @@ fn ssh_knocks_and_gets_in() {
 
 #[test]
 fn ssh_with_a_wrong_profile_ends_at_once_and_says_why() {
-    let (Some(tools), Some(lab)) = (Tools::find(), Lab::if_possible()) else { return };
+    let Some(lab) = Lab::if_possible() else { return };
     let daemon = guard(&lab);
-    let site = Site::new(&lab, tools);
+    let Some(site) = Site::if_possible(&lab) else { return };
     let (server, client) = WAYS[0];
     let right = profile("gate", server, "timeout = \"300ms\"");
     let cases = [
@@ -94,18 +84,6 @@ fn ssh_with_a_wrong_profile_ends_at_once_and_says_why() {
     daemon.stop();
 }
 
-struct Tools {
-    sshd: PathBuf,
-    ssh: PathBuf,
-    keygen: PathBuf,
-}
-
-impl Tools {
-    fn find() -> Option<Self> {
-        Some(Self { sshd: tool("sshd")?, ssh: tool("ssh")?, keygen: tool("ssh-keygen")? })
-    }
-}
-
 /// A server with sshd, and a user on the client with a key to it.
 struct Site<'lab> {
     home: Home<'lab>,
@@ -114,19 +92,10 @@ struct Site<'lab> {
 }
 
 impl<'lab> Site<'lab> {
-    fn new(lab: &'lab Lab, tools: Tools) -> Self {
-        let home = Home::new(lab);
-        for key in ["host-key", "key"] {
-            let keygen = Command::new(&tools.keygen)
-                .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-                .arg(home.path(key))
-                .status();
-            assert!(keygen.is_ok_and(|status| status.success()), "{key}");
-        }
-        let config = SSHD_CONFIG.replace("HOME", &home.folder.path().display().to_string());
-        home.write("sshd_config", &config);
-        let sshd = Program::start(lab.server(), sshd(lab, &home, &tools.sshd), "listening on :: port 22");
-        Self { home, ssh: tools.ssh, _sshd: sshd }
+    fn if_possible(lab: &'lab Lab) -> Option<Self> {
+        let (ssh, home) = (tool("ssh")?, Home::new(lab));
+        let sshd = sshd(lab, home.folder.path(), &[22])?;
+        Some(Self { home, ssh, _sshd: sshd })
     }
 
     /// Writes `hosts`, without a knock, `config`, with one, and the profiles.
@@ -160,29 +129,4 @@ fn with_postern(command: &mut Command) -> &mut Command {
     let program = postern();
     let dir = program.parent().expect("a file is in a folder");
     command.env("PATH", format!("{}:/usr/bin:/bin", dir.display())).env("SHELL", "/bin/sh")
-}
-
-/// sshd with users of its own, so that nothing depends on whether the system's root may log in.
-///
-/// Where no process may change its user, as in a namespace that a normal user made, it runs as a user itself: then it lets in that
-/// user and changes to nobody.
-fn sshd(lab: &Lab, home: &Home<'_>, program: &Path) -> Command {
-    let may_change = fs::read_to_string("/proc/self/setgroups").is_ok_and(|word| word.trim() == "allow");
-    let uid = if may_change { 0 } else { 1000 };
-    home.write(
-        "passwd",
-        &format!("root:x:{uid}:{uid}::/:/bin/sh\nsshd:x:65534:65534::/run/sshd:/usr/sbin/nologin\n"),
-    );
-    home.write("shadow", "root:*:20000::::::\nsshd:*:20000::::::\n");
-    let (passwd, shadow, config) = (home.path("passwd"), home.path("shadow"), home.path("sshd_config"));
-    let mut argv = Vec::new();
-    if may_change {
-        // sshd wants it there; whatever starts it as a service makes it.
-        fs::create_dir_all("/run/sshd").expect("root may");
-    } else {
-        lab.server().feed(&["tee", "/proc/sys/net/ipv4/ip_unprivileged_port_start"], "0");
-        argv.extend(["unshare", "--user", "--map-user=1000"].map(OsStr::new));
-    }
-    argv.extend([program.as_os_str(), "-D".as_ref(), "-e".as_ref(), "-f".as_ref(), config.as_os_str()]);
-    with_files(&[(&passwd, "/etc/passwd"), (&shadow, "/etc/shadow")], &argv)
 }
