@@ -150,6 +150,25 @@ pub fn to_mac(frame: &[u8], mac: [u8; 6]) -> Vec<u8> {
     [&mac, &frame[mac.len()..]].concat()
 }
 
+/// Puts the right checksum into a frame of TCP or UDP whose sender left that to its network card. A frame of anything else stays as it
+/// is.
+pub(crate) fn complete_checksum(frame: &mut [u8]) {
+    let (addresses, protocol_at, carried_at) = match frame.get(12..=ETHERNET) {
+        Some([0x08, 0x00, first]) => (26..34, 23, ETHERNET + usize::from(first & 0xf) * 4),
+        Some([0x86, 0xdd, _]) => (22..54, 20, ETHERNET + IPV6),
+        _ => return,
+    };
+    let Some((before, carried)) = frame.split_at_mut_checked(carried_at) else { return };
+    let at = match before[protocol_at] {
+        UDP if carried.len() >= 8 => 6,
+        TCP if carried.len() >= 20 => 16,
+        _ => return,
+    };
+    carried[at..at + 2].fill(0);
+    let sum = checksum(&[&before[addresses], &[0, before[protocol_at]], &length(carried.len()), carried]);
+    carried[at..at + 2].copy_from_slice(&sum);
+}
+
 fn ethernet(
     source: IpAddr,
     destination: IpAddr,
@@ -261,6 +280,30 @@ mod tests {
         assert!(is_intact(&[&frame[22..54], &[0, 6, 0, 20], &frame[54..]]));
         assert_eq!(tagged(&frame, 7)[10..18], [0, 2, 0x81, 0, 0, 7, 0x86, 0xdd]);
     }
+
+    #[test]
+    fn a_checksum_that_was_left_out() {
+        let (source, destination) = ("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap());
+        let (source6, destination6) = ("[fd77::2]:4000".parse().unwrap(), "[fd77::1]:22".parse().unwrap());
+        let frames = [
+            (udp(source, destination, b"hey"), 14 + 20 + 6),
+            (with_options(&udp(source, destination, b"")), 14 + 24 + 6),
+            (tcp(source6, destination6, SYN), 14 + 40 + 16),
+        ];
+        for (right, at) in frames {
+            let mut frame = right.clone();
+            frame[at..at + 2].copy_from_slice(&[1, 2]);
+            complete_checksum(&mut frame);
+            assert_eq!(frame, right);
+        }
+        let short = cut(&udp(source, destination, b""), 4);
+        for other in [&short[..], &short[..20], &short[..13], &[]] {
+            let mut frame = other.to_vec();
+            complete_checksum(&mut frame);
+            assert_eq!(frame, other);
+        }
+    }
+
     #[test]
     fn ip_options() {
         let plain = udp("10.77.0.2:4000".parse().unwrap(), "10.77.0.1:7000".parse().unwrap(), b"hey");

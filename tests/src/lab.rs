@@ -2,6 +2,7 @@
 //!
 //! It never touches the network that it was started in, and any number of labs may be there at once.
 
+mod delay;
 pub(crate) mod injector;
 pub(crate) mod namespace;
 pub(crate) mod program;
@@ -15,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use delay::Delay;
 use injector::Injector;
 use namespace::Namespace;
 use service::Service;
 
+use crate::frame;
 use crate::skip::skip;
 
 /// The server's IPv4 address.
@@ -36,12 +39,15 @@ pub const STRANGER6: IpAddr = IpAddr::V6(Ipv6Addr::new(0xfd77, 0, 0, 0, 0, 0, 0,
 
 /// The wire's end on either machine.
 const WIRE: &str = "eth0";
+/// The ends of its two halves in between, if it takes time: the server's and the client's.
+const HALVES: [&str; 2] = ["server", "client"];
 
 /// Two machines on one wire. The client answers to all client's and stranger's addresses.
 #[derive(Debug)]
 pub struct Lab {
     server: Namespace,
     client: Namespace,
+    _delay: Option<Delay>,
 }
 
 /// One step of a knock.
@@ -80,6 +86,15 @@ impl Lab {
         }
     }
 
+    /// A lab whose packets arrive so much after they were sent, either way; if none can be made here, the test is [skipped](skip).
+    ///
+    /// # Panics
+    /// As [`skip`] does.
+    #[must_use]
+    pub fn with_delay_if_possible(each_way: Duration) -> Option<Self> {
+        Self::with_delay(each_way).map_err(|why| skip(&why)).ok()
+    }
+
     /// A lab with everything up.
     ///
     /// # Errors
@@ -88,17 +103,37 @@ impl Lab {
     /// # Panics
     /// If a namespace can be made but not furnished.
     pub fn new() -> Result<Self, String> {
+        Self::make(None)
+    }
+
+    /// The same, with packets that arrive so much after they were sent, either way. The time counts from the kernel's time stamp, so a
+    /// machine must be busy for longer than that before they are late.
+    ///
+    /// # Errors
+    /// As [`Lab::new`].
+    ///
+    /// # Panics
+    /// As [`Lab::new`].
+    pub fn with_delay(each_way: Duration) -> Result<Self, String> {
+        Self::make(Some(each_way))
+    }
+
+    fn make(each_way: Option<Duration>) -> Result<Self, String> {
         for tool in ["ip", "nft"] {
             let found = Command::new(tool).arg("-V").output();
             found.map_err(|e| format!("cannot run `{tool}`: {e}; see tests/install.sh"))?;
         }
         let hint = |e| format!("{e} (needs root, or run it by tests/in-namespace.sh)");
-        let mut client = Ok(None);
+        let (mut client, mut delay) = (Ok(None), None);
         let server = Namespace::new(|server_pid, server| {
-            client = Namespace::new(|_, client| furnish(server, server_pid, client)).map(Some);
+            client = Namespace::new(|client_pid, client| {
+                delay = lay_wire(client, [server_pid, client_pid], each_way);
+                furnish(server, client);
+            })
+            .map(Some);
         });
         match (server.map_err(hint)?, client.map_err(hint)?) {
-            (server, Some(client)) => Ok(Self { server, client }),
+            (server, Some(client)) => Ok(Self { server, client, _delay: delay }),
             (_, None) => Err("no namespace for the client".to_owned()),
         }
     }
@@ -304,15 +339,39 @@ fn greets(stream: &mut TcpStream) -> bool {
     limit.is_ok() && stream.read_exact(&mut greeting).is_ok() && greeting == *b"hello\n"
 }
 
-/// Lays the wire. Neighbours are static entries, so that no packet waits for an ARP or neighbour discovery of its own.
-fn furnish(server: &Namespace, server_pid: u32, client: &Namespace) {
-    let mac = |mac: [u8; 6]| mac.map(|byte| format!("{byte:02x}")).join(":");
-    let (server_mac, client_mac) = (mac(crate::frame::SERVER_MAC), mac(crate::frame::CLIENT_MAC));
+/// Lays the wire between the machines of these processes: the server's and the client's.
+fn lay_wire(client: &Namespace, [server, client_pid]: [u32; 2], each_way: Option<Duration>) -> Option<Delay> {
+    let on_server = format!("name {WIRE} address {} netns {server}", mac(frame::SERVER_MAC));
+    let client_mac = mac(frame::CLIENT_MAC);
+    let Some(each_way) = each_way else {
+        let link = format!("link add {WIRE} address {client_mac} type veth peer {on_server}\n");
+        client.feed(&["ip", "-batch", "-"], &link);
+        return None;
+    };
+    let mut delay = None;
+    let between = Namespace::new(|_, between| {
+        let on_client = format!("name {WIRE} address {client_mac} netns {client_pid}");
+        let half = |(name, end)| {
+            // No frame is larger than a packet may be: only a kernel could take it apart.
+            format!(
+                "link add {name} type veth peer {end} gso_max_segs 1\n\
+                 link set {name} addrgenmode none\nlink set {name} up\n"
+            )
+        };
+        let halves = HALVES.into_iter().zip([on_server, on_client]).map(half);
+        between.feed(&["ip", "-batch", "-"], &halves.collect::<String>());
+        delay = Some(Delay::start(between, HALVES, each_way));
+    });
+    // It lives on in the sockets of the delay.
+    between.expect("who could make two can make a third");
+    delay
+}
+
+/// Gives the machines their addresses. Neighbours are static entries, so that no packet waits for an ARP or neighbour discovery of its own.
+fn furnish(server: &Namespace, client: &Namespace) {
+    let (server_mac, client_mac) = (mac(frame::SERVER_MAC), mac(frame::CLIENT_MAC));
     let common = format!("link set {WIRE} addrgenmode none\nlink set {WIRE} up\nlink set lo up\n");
-    let mut on_client = format!(
-        "link add {WIRE} address {client_mac} type veth peer name {WIRE} address {server_mac} netns {server_pid}\n{common}"
-    );
-    let mut on_server = common;
+    let (mut on_client, mut on_server) = (common.clone(), common);
     for (address, bits) in [(SERVER4, 16), (SERVER6, 64)] {
         on_server += &format!("addr add {address}/{bits} dev {WIRE}{}\n", nodad(address));
         on_client += &format!("neigh add {address} lladdr {server_mac} dev {WIRE} nud permanent\n");
@@ -325,6 +384,10 @@ fn furnish(server: &Namespace, server_pid: u32, client: &Namespace) {
     }
     client.feed(&["ip", "-batch", "-"], &on_client);
     server.feed(&["ip", "-batch", "-"], &on_server);
+}
+
+fn mac(bytes: [u8; 6]) -> String {
+    bytes.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 const fn nodad(address: IpAddr) -> &'static str {

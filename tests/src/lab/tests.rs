@@ -1,4 +1,5 @@
 use std::io::Write as _;
+use std::thread;
 use std::time::Duration;
 
 use super::*;
@@ -93,6 +94,37 @@ fn a_service_keeps_up_a_conversation() {
     let mut echo = [0; 12];
     stream.read_exact(&mut echo).unwrap();
     assert_eq!(echo, *b"still there?");
+}
+
+#[test]
+fn a_wire_that_takes_time_takes_it_either_way_and_loses_nothing() {
+    const EACH_WAY: Duration = Duration::from_millis(20);
+    let Some(lab) = Lab::with_delay_if_possible(EACH_WAY) else { return };
+    let (_echo, service) = (lab.udp_service(7), lab.tcp_service(0));
+    for source in [CLIENT4, CLIENT6] {
+        let times = (0..20).map(|_| {
+            let start = Instant::now();
+            assert!(lab.udp_answers(source, 7, SOON), "{source}");
+            start.elapsed()
+        });
+        let quickest = times.min().unwrap();
+        assert!(quickest >= 2 * EACH_WAY, "{quickest:?}");
+        // What two machines take to wake up their programs, on one that has much else to do.
+        assert!(quickest < 2 * EACH_WAY + Duration::from_millis(5), "{quickest:?}");
+
+        // More than fits into one packet, whose checksums the machines leave to a card.
+        let mut stream = lab.tcp(source, service.port(), SOON).connected();
+        assert!(greets(&mut stream));
+        let sent: Vec<u8> = (0..100_000_u32).map(|n| n.to_be_bytes()[3]).collect();
+        let mut echo = vec![0; sent.len()];
+        thread::scope(|scope| {
+            let mut there = stream.try_clone().unwrap();
+            let sent = &sent;
+            scope.spawn(move || there.write_all(sent).unwrap());
+            stream.read_exact(&mut echo).unwrap();
+        });
+        assert!(echo == sent, "{source}: other bytes came back");
+    }
 }
 
 fn sock(text: &str) -> SocketAddr {
