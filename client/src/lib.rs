@@ -30,4 +30,5 @@ pub mod complete;
 pub mod exit;
 
 mod duration;
+mod ready;
 mod services;
