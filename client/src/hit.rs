@@ -20,13 +20,18 @@ pub fn hit(
     match transport {
         StepTransport::Udp => socket(to, StepTransport::Udp, source)?.send_to(payload, &to.into()).map(drop),
         // The socket is closed at once. By then its SYN is on the wire, and a closed socket does not repeat it.
-        StepTransport::Tcp => start_connect(to, source).map(drop),
+        StepTransport::Tcp => start_connect(to, source, |_| Ok(())).map(drop),
     }
 }
 
-/// Begins to connect, without waiting for the end of it.
-pub(crate) fn start_connect(to: SocketAddr, source: Option<IpAddr>) -> io::Result<Socket> {
+/// Begins to connect, without waiting for the end of it, with a socket that was prepared.
+pub(crate) fn start_connect(
+    to: SocketAddr,
+    source: Option<IpAddr>,
+    prepare: impl FnOnce(&Socket) -> io::Result<()>,
+) -> io::Result<Socket> {
     let socket = socket(to, StepTransport::Tcp, source)?;
+    prepare(&socket)?;
     match socket.connect(&to.into()) {
         Err(error) if is_unsent(error.kind()) => Err(error),
         _ => Ok(socket),

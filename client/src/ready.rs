@@ -50,7 +50,8 @@ mod tests {
         let (silent, _queue) = silent();
         for end in ends {
             let start = Instant::now();
-            let sockets = [silent, end].map(|to| start_connect(to, None).expect("loopback is reachable"));
+            let sockets =
+                [silent, end].map(|to| start_connect(to, None, |_| Ok(())).expect("loopback is reachable"));
             wait_for_any(sockets.iter(), start + LONG);
             assert!(start.elapsed() < LONG / 2, "{end}: {:?}", start.elapsed());
         }
@@ -59,7 +60,7 @@ mod tests {
     #[test]
     fn it_ends_in_time_if_nothing_happens() {
         let (silent, _queue) = silent();
-        let socket = start_connect(silent, None).expect("loopback is reachable");
+        let socket = start_connect(silent, None, |_| Ok(())).expect("loopback is reachable");
         for sockets in [&[][..], &[socket]] {
             let start = Instant::now();
             let until = start + Duration::from_millis(30);
@@ -76,7 +77,7 @@ mod tests {
         let listener = bound();
         listener.listen(0).expect("a bound socket");
         let to = address(&listener);
-        let queued = (0..8).map(|_| start_connect(to, None).expect("loopback is reachable"));
+        let queued = (0..8).map(|_| start_connect(to, None, |_| Ok(())).expect("loopback is reachable"));
         let mut queue: Vec<_> = queued.collect();
         queue.push(listener);
         (to, queue)
