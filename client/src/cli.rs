@@ -251,6 +251,10 @@ pub struct KnockArgs {
     /// How long to wait for it, such as 500ms or 1m30s; default: 5s.
     #[arg(long, value_name = "TIME", value_parser = timeout, allow_negative_numbers = true)]
     pub timeout: Option<Duration>,
+    /// Then connect to that door and hand the connection to ssh, for its `ProxyUseFdpass yes`; without the profile's `then`.
+    #[cfg(unix)]
+    #[arg(long, conflicts_with = "verbose")]
+    pub fdpass: bool,
     /// Leave out the profile's `then` command.
     #[arg(long)]
     pub no_then: bool,
@@ -288,6 +292,16 @@ impl KnockArgs {
             (_, true) => Some(AddressFamily::V6),
             _ => None,
         }
+    }
+
+    /// Whether the profile's `then` command is not run.
+    #[must_use]
+    pub const fn leaves_then_out(&self) -> bool {
+        #[cfg(unix)]
+        let is_handed_over = self.fdpass;
+        #[cfg(not(unix))]
+        let is_handed_over = false;
+        self.no_then || is_handed_over
     }
 }
 

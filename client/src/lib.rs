@@ -1,7 +1,8 @@
 //! The knock client: sends the packets of a knock, waits until the door is open, and keeps profiles of knocks.
 //!
 //! It needs plain sockets and nothing else, so it runs wherever they are, as any user. In reading order: what a knock is
-//! (`step`, `transport`, `tcp_door`, `profile`), where it goes and when (`resolve`, `plan`), and what sends it (`hit`, `knock`, `cmd`).
+//! (`step`, `transport`, `tcp_door`, `profile`), where it goes and when (`resolve`, `plan`), what sends it (`hit`, `knock`, `cmd`), and
+//! how ssh gets the connection (`fdpass`).
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +19,8 @@ pub mod resolve;
 
 pub mod plan;
 
+#[cfg(unix)]
+pub mod fdpass;
 pub mod hit;
 pub mod knock;
 

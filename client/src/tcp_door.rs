@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::io;
 use std::iter;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use postern_text::duration::show;
@@ -70,7 +70,7 @@ impl TcpDoor {
         }
     }
 
-    /// Tries to connect until it works at one of the addresses, for at most `timeout`.
+    /// Waits until the port is open at one of the addresses, for at most `timeout`.
     ///
     /// A guarded port is silent, and the system would repeat a lost SYN only after a second. So a new try starts at once, after 1, 4, 13,
     /// 40, 121 and 321 ms, and from then on five times a second, while the earlier ones stay open: on a slow path their answer may
@@ -84,9 +84,36 @@ impl TcpDoor {
         source: Option<IpAddr>,
         timeout: Duration,
     ) -> Result<FoundOpen, StillClosed> {
+        self.reach(addresses, source, timeout, only_look).map(|(found, _)| found)
+    }
+
+    /// Connects to it in the same way, and keeps the connection, which blocks as one of the standard library does.
+    ///
+    /// # Errors
+    /// If it does not open in time.
+    pub fn connect(
+        &self,
+        addresses: &[SocketAddr],
+        source: Option<IpAddr>,
+        timeout: Duration,
+    ) -> Result<TcpStream, StillClosed> {
+        let (_, socket) = self.reach(addresses, source, timeout, |_| Ok(()))?;
+        // It can fail for no socket that is open.
+        drop(socket.set_nonblocking(false));
+        Ok(socket.into())
+    }
+
+    fn reach(
+        &self,
+        addresses: &[SocketAddr],
+        source: Option<IpAddr>,
+        timeout: Duration,
+        prepare: fn(&Socket) -> io::Result<()>,
+    ) -> Result<(FoundOpen, Socket), StillClosed> {
         let start = Instant::now();
         let end = start + timeout;
-        let mut tries: Vec<Tries> = addresses.iter().map(|address| Tries::new(*address, self.port)).collect();
+        let mut tries: Vec<Tries> =
+            addresses.iter().map(|address| Tries::new(*address, self.port, prepare)).collect();
         let mut last = "no answer".to_owned();
         let (mut pauses, mut next) = (pauses(), start);
         loop {
@@ -96,8 +123,8 @@ impl TcpDoor {
                 next = now + pauses.next().unwrap_or(LAST_PAUSE);
             }
             for tries in &mut tries {
-                if tries.is_through(&mut last) {
-                    return Ok(FoundOpen { address: tries.to.ip(), after: start.elapsed() });
+                if let Some(socket) = tries.take_connected(&mut last) {
+                    return Ok((FoundOpen { address: tries.to.ip(), after: start.elapsed() }, socket));
                 }
             }
             if Instant::now() >= end {
@@ -122,26 +149,27 @@ fn pauses() -> impl Iterator<Item = Duration> {
 /// The tries to connect to one address that are under way.
 struct Tries {
     to: SocketAddr,
+    prepare: fn(&Socket) -> io::Result<()>,
     sockets: VecDeque<Socket>,
 }
 
 impl Tries {
-    fn new(mut to: SocketAddr, port: u16) -> Self {
+    fn new(mut to: SocketAddr, port: u16, prepare: fn(&Socket) -> io::Result<()>) -> Self {
         to.set_port(port);
-        Self { to, sockets: VecDeque::with_capacity(TRIES) }
+        Self { to, prepare, sockets: VecDeque::with_capacity(TRIES) }
     }
 
     fn start(&mut self, source: Option<IpAddr>, last: &mut String) {
         if self.sockets.len() == TRIES {
             self.sockets.pop_front();
         }
-        match start_connect(self.to, source, only_look) {
+        match start_connect(self.to, source, self.prepare) {
             Ok(socket) => self.sockets.push_back(socket),
             Err(error) => *last = self.outcome(&error),
         }
     }
 
-    fn is_through(&mut self, last: &mut String) -> bool {
+    fn take_connected(&mut self, last: &mut String) -> Option<Socket> {
         let mut failed = None;
         self.sockets.retain(|socket| match socket.take_error() {
             Ok(None) => true,
@@ -153,7 +181,8 @@ impl Tries {
         if let Some(error) = failed {
             *last = self.outcome(&error);
         }
-        self.sockets.iter().any(|socket| socket.peer_addr().is_ok())
+        let connected = self.sockets.iter().position(|socket| socket.peer_addr().is_ok())?;
+        self.sockets.remove(connected)
     }
 
     fn outcome(&self, error: &io::Error) -> String {
@@ -178,6 +207,7 @@ fn only_look(_: &Socket) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Write};
     use std::net::Ipv4Addr;
     use std::thread;
 
@@ -229,6 +259,28 @@ mod tests {
             left == 0
         });
         assert!(left_none);
+    }
+
+    #[test]
+    fn one_connection_comes_of_connecting() {
+        let (socket, door) = closed();
+        thread::scope(|scope| {
+            let connection = scope.spawn(|| door.connect(&[LOCALHOST], None, LONG).expect("it opens"));
+            thread::sleep(Duration::from_millis(20));
+            socket.listen(8).expect("a bound socket");
+            let (mut server, _) = socket.accept().expect("a connection");
+            let mut connection = connection.join().expect("it does not panic");
+            let mut heard = [0; 3];
+            scope.spawn(move || {
+                thread::sleep(Duration::from_millis(20));
+                server.write_all(b"hey").expect("it is connected");
+            });
+            // Waits for it, as a connection that does not block would not.
+            connection.read_exact(&mut heard).expect("it is connected");
+            assert_eq!(heard, *b"hey");
+        });
+        socket.set_nonblocking(true).expect("a socket can be told so");
+        assert!(socket.accept().is_err(), "another connection");
     }
 
     #[test]

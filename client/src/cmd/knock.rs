@@ -7,6 +7,8 @@ use postern_text::{chain, duration, terminal};
 
 use crate::cli::KnockArgs;
 use crate::exit::{CommandFailure, Nonsense};
+#[cfg(unix)]
+use crate::fdpass;
 use crate::knock::{Notice, knock};
 use crate::payload::Payload;
 use crate::plan::plan;
@@ -23,10 +25,16 @@ use crate::transport::StepTransport;
 /// If what was asked for makes no sense, or cannot be done.
 pub fn run(args: &KnockArgs) -> Result<(), CommandFailure> {
     let profile = asked_for(args)?;
+    #[cfg(unix)]
+    if args.fdpass && !args.dry_run {
+        return knock_and_hand_over(&profile);
+    }
     let addresses = resolve(&profile.host, profile.family, profile.source)?;
     if args.dry_run {
         // If standard output is gone there is nobody to tell.
-        dry_run(&profile, &addresses, args.no_then).into_iter().for_each(|line| drop(terminal::out(line)));
+        dry_run(&profile, &addresses, args.leaves_then_out())
+            .into_iter()
+            .for_each(|line| drop(terminal::out(line)));
         return Ok(());
     }
     let knocked = knock(&profile, &addresses, |notice| {
@@ -43,13 +51,32 @@ pub fn run(args: &KnockArgs) -> Result<(), CommandFailure> {
         drop(terminal::out(format_args!("open after {millis} ms")));
     }
     match &profile.then {
-        Some(then) if !args.no_then && !then::is_within() => {
+        Some(then) if !args.leaves_then_out() && !then::is_within() => {
             let argv = then.argv(&profile.host, profile.wait.as_ref().map(|door| door.port));
             let error = then::become_command(&argv);
             Err(error).with_context(|| format!("cannot run `{}`", argv[0])).map_err(CommandFailure::from)
         }
         _ => Ok(()),
     }
+}
+
+/// Knocks, connects to the door, and hands the connection to whoever started this. Standard output is for nothing else.
+#[cfg(unix)]
+fn knock_and_hand_over(profile: &Profile) -> Result<(), CommandFailure> {
+    let Some(door) = &profile.wait else {
+        let what = "--fdpass: there is no door to connect to; say which by --wait tcp/PORT, or `wait` in the profile";
+        return Err(CommandFailure::usage(anyhow::anyhow!(what)));
+    };
+    if !fdpass::is_possible() {
+        let what = "--fdpass: standard output is not a socket that takes a connection; it is for ssh, with \
+                    `ProxyUseFdpass yes` beside the ProxyCommand";
+        return Err(CommandFailure::usage(anyhow::anyhow!(what)));
+    }
+    let addresses = resolve(&profile.host, profile.family, profile.source)?;
+    let knocked = knock(profile, &addresses, |_| ())?;
+    let timeout = profile.timeout.unwrap_or(DEFAULT_TIMEOUT);
+    let connection = door.connect(&knocked, profile.source, timeout)?;
+    fdpass::hand_over(&connection).context("cannot hand over the connection").map_err(CommandFailure::from)
 }
 
 /// What would be done, a line for each packet and each thing after them. Payloads are not shown.

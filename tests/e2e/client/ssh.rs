@@ -10,7 +10,12 @@ use postern_tests::{Lab, Program, eventually, sshd, tool};
 use super::{Home, Said, WAYS, guard, postern, profile};
 use crate::{SOON, STORY};
 
-/// As the client's README says it.
+/// Both ways of the client's README.
+const FDPASS: &str = "
+    Host gate
+        ProxyCommand postern knock -l gate --fdpass
+        ProxyUseFdpass yes
+";
 const MATCH: &str = r#"
     Match originalhost gate !exec "postern knock -l gate --no-then"
         ProxyCommand false
@@ -42,13 +47,15 @@ fn ssh_knocks_and_gets_in() {
 
         site.ssh("config", &[]).expect(0, "inside\n", "");
         daemon.expect_story(client, &STORY);
+        let again = ["stage 1", "stage 2", "extend ssh"];
+        site.ssh("fdpass", &[]).expect(0, "inside\n", "");
+        daemon.expect_story(client, &[&STORY[..], &again].concat());
 
         // The other way round: the profile ends in an ssh, which knocks again and does not start over.
         let by_profile = site.home.run(with_postern(Command::new(postern()).args(["knock", "gate"])));
         by_profile.expect(0, "open after N ms\ninside\n", "");
-        let again = ["stage 1", "stage 2", "extend ssh"];
         // The door is open before that is logged, and the next knock may be logged in between.
-        let mut expected = [&STORY[..], &again, &again].concat();
+        let mut expected = [&STORY[..], &again, &again, &again].concat();
         expected.sort_unstable();
         eventually("the whole story", || {
             let mut story = daemon.story(client);
@@ -72,16 +79,36 @@ fn ssh_with_a_wrong_profile_ends_at_once_and_says_why() {
     ];
     for (profile, expected) in cases {
         site.configure(server, &profile);
-        let start = Instant::now();
-        let said = site.ssh("config", &[]);
-        // Waiting for the silent port would take twice as long.
-        assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
-        assert_eq!(said.code, Some(255), "{said:?}");
-        assert!(said.err.contains(expected), "{said:?}");
+        for config in ["config", "fdpass"] {
+            let start = Instant::now();
+            let said = site.ssh(config, &[]);
+            // Waiting for the silent port would take twice as long.
+            assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+            assert_eq!(said.code, Some(255), "{said:?}");
+            assert!(said.err.contains(expected), "{said:?}");
+        }
     }
     daemon.expect_none("open", |_| true);
     assert!(lab.tcp(client, 22, crate::A_WHILE).is_silence());
     daemon.stop();
+}
+
+#[test]
+fn a_connection_is_handed_to_ssh_alone() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let home = Home::new(&lab);
+    let cases = [
+        (
+            &["--wait", "tcp/22"][..],
+            "standard output is not a socket that takes a connection; it is for ssh, with",
+        ),
+        (&[], "there is no door to connect to; say which by --wait"),
+    ];
+    for (more, expected) in cases {
+        let said = home.postern(&[&["knock", "10.77.0.1", "7000", "--fdpass"], more].concat());
+        assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
+        assert!(said.err.starts_with(&format!("postern: --fdpass: {expected}")), "{said:?}");
+    }
 }
 
 /// A server with sshd, and a user on the client with a key to it.
@@ -98,12 +125,13 @@ impl<'lab> Site<'lab> {
         Some(Self { home, ssh, _sshd: sshd })
     }
 
-    /// Writes `hosts`, without a knock, `config`, with one, and the profiles.
+    /// Writes `hosts`, without a knock, `config` and `fdpass`, with one, and the profiles.
     fn configure(&self, server: IpAddr, profiles: &str) {
         let key = self.home.path("key").display().to_string();
         let hosts = HOSTS.replace("SERVER", &server.to_string()).replace("KEY", &key);
         self.home.write("hosts", &hosts);
         self.home.write("config", &format!("{MATCH}{hosts}"));
+        self.home.write("fdpass", &format!("{FDPASS}{hosts}"));
         self.home.write("postern/profiles.toml", profiles);
     }
 
