@@ -1,5 +1,6 @@
 //! The real `postern`, from the other end of the wire.
 
+mod banner;
 mod knockd;
 mod python;
 mod ssh;

@@ -2,6 +2,7 @@
 //!
 //! It never touches the network that it was started in, and any number of labs may be there at once.
 
+pub(crate) mod banner;
 mod delay;
 pub(crate) mod injector;
 pub(crate) mod namespace;

@@ -25,6 +25,7 @@ pub mod tour;
 pub use daemon::log::{Entry, Log};
 pub use daemon::{Daemon, ProcessStatus, Setup, is_running};
 pub use deadline::{PATIENCE, eventually, eventually_within, sleep_until};
+pub use lab::banner::{BannerSite, BannerWay};
 pub use lab::injector::Injector;
 pub use lab::namespace::Namespace;
 pub use lab::program::{Program, with_files};

@@ -8,6 +8,7 @@
 #![allow(clippy::cast_precision_loss, reason = "figures are shown with three digits")]
 
 mod asked;
+mod banner;
 mod blast;
 mod crowds;
 mod flood;
@@ -38,7 +39,7 @@ const FIRST_CLIENT: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 /// A part of the measurement, and what it is about.
 type Part = (&'static str, fn(&mut Report));
 
-const PARTS: [Part; 11] = [
+const PARTS: [Part; 12] = [
     ("opening", opening::measure),
     ("flood", flood::measure),
     ("crowds", crowds::measure),
@@ -50,9 +51,10 @@ const PARTS: [Part; 11] = [
     ("tenant", tenant::measure),
     ("asked", asked::measure),
     ("idle", idle::measure),
+    ("banner", banner::measure),
 ];
 /// What is left out unless asked for, since it takes minutes.
-const SLOW: &str = "modules";
+const SLOW: [&str; 2] = ["modules", "banner"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
@@ -66,7 +68,8 @@ fn main() {
     }
     let mut report = Report::default();
     for (name, measure) in PARTS {
-        let is_chosen = if arguments.is_empty() { name != SLOW } else { arguments.iter().any(|a| a == name) };
+        let is_chosen =
+            if arguments.is_empty() { !SLOW.contains(&name) } else { arguments.iter().any(|a| a == name) };
         if is_chosen {
             report.begin(name);
             measure(&mut report);
