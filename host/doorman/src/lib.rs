@@ -29,6 +29,7 @@ mod table;
 mod connection;
 mod connections;
 mod conntrack;
+mod other_filters;
 mod redirections;
 mod sock_diag;
 
@@ -49,6 +50,7 @@ pub use keeper::GuardKeeper;
 pub use kept_connections::KeptConnections;
 pub use order_policy::OrderPolicy;
 pub use order_rate::OrderRate;
+pub use other_filters::{FirstPacket, Obstacle, OtherFilters};
 pub use owner_socket::OwnerSocket;
 pub use postern_core::{Posture, Release};
 pub use redirections::{Redirection, redirections};

@@ -9,6 +9,7 @@ mod clients;
 mod connections;
 mod doors;
 mod guard;
+mod other_filters;
 mod redirections;
 mod sets;
 
