@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use crate::attributes::find_u32;
 use crate::door_chain::DoorChain;
 use crate::door_set::DoorSet;
-use crate::error::RulesetMistake;
+use crate::error::{DoormanError, RulesetMistake};
 use crate::inventory::find_table_of;
 use crate::socket::Socket;
 use crate::table::set_question;
@@ -61,6 +61,30 @@ pub fn check_sets(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, RulesetMistake)> 
             sets_of(doors).map(unreadable).collect()
         }
     }
+}
+
+/// Which clients a door can be opened for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DoorFamilies {
+    /// Those who come over IPv4.
+    pub v4: bool,
+    /// Those who come over IPv6.
+    pub v6: bool,
+}
+
+/// Which clients each door can be opened for, as far as its sets can be looked at.
+///
+/// # Errors
+/// If there is no socket to nftables.
+pub fn families(doors: &[(DoorId, NetDoor)]) -> Result<BTreeMap<DoorId, DoorFamilies>, DoormanError> {
+    let mut socket = Socket::open().map_err(DoormanError::Unreachable)?;
+    let of = |door: &CheckedDoor| match door {
+        CheckedDoor::Guard(..) => DoorFamilies { v4: true, v6: true },
+        CheckedDoor::Set { v4, v6 } => DoorFamilies { v4: v4.is_some(), v6: v6.is_some() },
+    };
+    let (checked, mistakes) = look_up(&mut socket, doors);
+    let is_known = |id: &DoorId| !mistakes.iter().any(|(wrong, _)| wrong == id);
+    Ok(checked.iter().filter(|(id, _)| is_known(id)).map(|(id, door)| (*id, of(door))).collect())
 }
 
 /// The doors with their sets by address family, and what is wrong with the sets.

@@ -24,6 +24,7 @@ mod inventory;
 mod kept_connections;
 mod legacy;
 mod port_map;
+mod standing;
 mod table;
 
 mod connection;
@@ -43,7 +44,7 @@ mod socket;
 mod error;
 
 pub use changes::Changes;
-pub use check::check_sets;
+pub use check::{DoorFamilies, check_sets, families};
 pub use doorman::{Doorman, reset};
 pub use error::{DoormanError, RulesetMistake};
 pub use keeper::GuardKeeper;
@@ -54,5 +55,6 @@ pub use other_filters::{FirstPacket, Obstacle, OtherFilters};
 pub use owner_socket::OwnerSocket;
 pub use postern_core::{Posture, Release};
 pub use redirections::{Redirection, redirections};
+pub use standing::{Standing, standing};
 pub use tables::{DoorsTables, TableRefused};
 pub use thread::{DoormanEvent, DoormanHandle};
