@@ -20,6 +20,7 @@ mod rtnetlink;
 mod links;
 mod local_addresses;
 mod local_network;
+mod machine_interface;
 mod stated_addresses;
 
 #[cfg(test)]
@@ -34,5 +35,6 @@ pub use link_changes::LinkChanges;
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
 pub use live::{CaptureError, CaptureSettings, CaptureStats, Devices, EndingCapture, FrameSink, LiveCapture};
 pub use local_network::{LocalNetwork, LocalNetworkError, LocalNetworkSockets, View};
+pub use machine_interface::{MachineInterface, interfaces};
 pub use saved::{SavedCapture, SavedCaptureError};
 pub use stated_addresses::StatedAddresses;
