@@ -3,33 +3,50 @@
 mod passed_by;
 mod promises;
 
+use std::fmt;
+
 use postern_config::{Config, ConfigSource, DoorKind, machine};
 use postern_core::{NetDoor, Trusted};
 
-/// A line for each thing that the operator should know.
-pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> {
-    let trusted = missing_trusted(config);
-    source
-        .advice(config)
-        .into_iter()
-        .chain(missing_interfaces(config))
-        .chain(trusted)
-        .chain(passed_by::ways(config))
-        .chain(promises::beyond(config))
-        .collect()
+use passed_by::ways as passed_by;
+use promises::beyond;
+
+/// One thing that the operator should know, and what to do about it. Displayed it is one line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Advice {
+    what: String,
+    remedy: String,
 }
 
-fn missing_interfaces(config: &Config) -> Option<String> {
+impl fmt::Display for Advice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, remedy } = self;
+        write!(f, "{what}; {remedy}")
+    }
+}
+
+/// A line for each thing that the operator should know.
+pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> {
+    let of_machine = missing_interfaces(config)
+        .into_iter()
+        .chain(missing_trusted(config))
+        .chain(passed_by(config))
+        .chain(beyond(config));
+    source.advice(config).into_iter().chain(of_machine.map(|advice| advice.to_string())).collect()
+}
+
+/// Interfaces to capture on that are not there.
+fn missing_interfaces(config: &Config) -> Option<Advice> {
     let missing = machine::missing(&config.interfaces);
     if missing.is_empty() {
         return None;
     }
-    let (missing, here) = (missing.join(", "), machine::there_are());
-    Some(format!("not there now: {missing}; nobody can knock there until it comes; {here}"))
+    let what = format!("not there now: {}; nobody can knock there until it comes", missing.join(", "));
+    Some(Advice { what, remedy: machine::there_are() })
 }
 
 /// Items of `always` that are no network and no interface either: a host's name, perhaps.
-fn missing_trusted(config: &Config) -> Option<String> {
+fn missing_trusted(config: &Config) -> Option<Advice> {
     let doors = config.doors.values().filter_map(|door| match &door.kind {
         DoorKind::Net(NetDoor::Guard(guard)) => Some(&guard.always),
         _ => None,
@@ -47,8 +64,6 @@ fn missing_trusted(config: &Config) -> Option<String> {
     if missing.is_empty() {
         return None;
     }
-    let (missing, here) = (missing.join(", "), machine::there_are());
-    Some(format!(
-        "always names interfaces that are not there now: {missing}; {here}; names of hosts are not taken"
-    ))
+    let what = format!("always names interfaces that are not there now: {}", missing.join(", "));
+    Some(Advice { what, remedy: format!("{}; names of hosts are not taken", machine::there_are()) })
 }

@@ -12,10 +12,12 @@ use postern_config::{Config, DoorKind};
 use postern_core::{GuardProtocol, NetDoor};
 use postern_doorman::{Redirection, redirections};
 
+use super::Advice;
+
 type GuardedPorts = BTreeSet<(GuardProtocol, u16)>;
 
 /// A line for each such redirection. None if the rules cannot be read: then no door can be opened either, and that is reported elsewhere.
-pub(super) fn ways(config: &Config) -> Vec<String> {
+pub(super) fn ways(config: &Config) -> Vec<Advice> {
     let guarded = guarded(config);
     if guarded.is_empty() {
         return Vec::new();
@@ -42,8 +44,8 @@ fn told(
     found: &[Redirection],
     is_own: impl Fn(IpAddr) -> bool,
     is_served: impl Fn(GuardProtocol, u16) -> bool,
-) -> Vec<String> {
-    let mut lines = Vec::new();
+) -> Vec<Advice> {
+    let mut found_ways = Vec::new();
     for Redirection { protocol, dialled, port, address, chain } in found {
         let Some(address) = address.filter(|address| !is_own(*address)) else { continue };
         let passes = dialled.clone().any(|dialled| !guarded.contains(&(*protocol, dialled)));
@@ -52,14 +54,15 @@ fn told(
                 (from, to) if from == to => format!("{protocol}/{from}"),
                 (from, to) => format!("{protocol}/{from}-{to}"),
             };
-            lines.push(format!(
-                "{dialled} leads to port {port} of {address} ({chain}) and needs no knock, though {protocol}/{port} is guarded: what is guarded is the port that clients dial; guard {dialled}"
-            ));
+            let what = format!(
+                "{dialled} leads to port {port} of {address} ({chain}) and needs no knock, though {protocol}/{port} is guarded: what is guarded is the port that clients dial"
+            );
+            found_ways.push(Advice { what, remedy: format!("guard {dialled}") });
         }
     }
-    lines.sort();
-    lines.dedup();
-    lines
+    found_ways.sort_by(|one, other| one.what.cmp(&other.what));
+    found_ways.dedup();
+    found_ways
 }
 
 /// Only an address of this machine can be bound to.
@@ -109,7 +112,9 @@ mod tests {
         let own: IpAddr = "192.0.2.1".parse().unwrap();
         let check = |guarded: &[u16], found: Redirection, served: u16| {
             let guarded = guarded.iter().map(|port| (TCP, *port)).collect();
-            told(&guarded, &[found.clone(), found], |address| address == own, |_, port| port == served)
+            let told =
+                told(&guarded, &[found.clone(), found], |address| address == own, |_, port| port == served);
+            told.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
         let inside = || leads(8080, Some("172.17.0.2"), 80);
         assert_eq!(

@@ -5,8 +5,10 @@ use std::{fs, thread};
 use postern_config::{Config, show_size};
 use postern_core::{MAX_TOKENS, TenantLimits};
 
+use super::Advice;
+
 /// A line for each thing of which more is promised than there is.
-pub(super) fn beyond(config: &Config) -> Vec<String> {
+pub(super) fn beyond(config: &Config) -> Vec<Advice> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     told(config, &Machine { processors, memory: total_memory(&meminfo) })
@@ -26,14 +28,13 @@ fn total_memory(meminfo: &str) -> Option<u64> {
 }
 
 /// The same on this machine.
-fn told(config: &Config, machine: &Machine) -> Vec<String> {
+fn told(config: &Config, machine: &Machine) -> Vec<Advice> {
     let sum = |of: fn(&TenantLimits) -> usize| -> usize {
         config.tenants.iter().map(|tenant| of(&tenant.limits)).fold(0, usize::saturating_add)
     };
     let number = |promised: usize, most: usize, of: &str, remedy: &str| {
-        (promised > most).then(|| {
-            format!("tenants are promised {promised} {of} together, of {most} that there are; {remedy}")
-        })
+        let what = format!("tenants are promised {promised} {of} together, of {most} that there are");
+        (promised > most).then(|| Advice { what, remedy: remedy.to_owned() })
     };
     let bytes = sum(|limits| limits.memory.bytes);
     let micros = config.tenants.iter().filter_map(|tenant| tenant.limits.share.micros_a_second());
@@ -52,14 +53,14 @@ fn told(config: &Config, machine: &Machine) -> Vec<String> {
         number(sum(|limits| limits.memory.entries), config.memory.entries, "remembered clients", "lower their memory.entries, or raise memory.entries"),
         (bytes > config.memory.bytes).then(|| {
             let (promised, most) = (show_size(bytes as u64), show_size(config.memory.bytes as u64));
-            format!("tenants are promised {promised} for remembered clients together, of {most} that there are; lower their memory.bytes, or raise memory.bytes")
+            Advice { what: format!("tenants are promised {promised} for remembered clients together, of {most} that there are"), remedy: "lower their memory.bytes, or raise memory.bytes".to_owned() }
         }),
         machine.memory.filter(|most| instances > *most).map(|most| {
             let (promised, most) = (show_size(instances >> 20 << 20), show_size(most >> 20 << 20));
-            format!("tenants are promised {promised} for instances of their rules together, of {most} that the machine has; lower their limits.rules or limits.memory")
+            Advice { what: format!("tenants are promised {promised} for instances of their rules together, of {most} that the machine has"), remedy: "lower their limits.rules or limits.memory".to_owned() }
         }),
         (percent > hundredths).then(|| {
-            format!("tenants are promised {percent}% of a processor together, of {hundredths}% on which rules run; lower their limits.share, or raise workers")
+            Advice { what: format!("tenants are promised {percent}% of a processor together, of {hundredths}% on which rules run"), remedy: "lower their limits.share, or raise workers".to_owned() }
         }),
     ]
     .into_iter()
