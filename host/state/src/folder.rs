@@ -64,6 +64,17 @@ impl StateFolder {
         }
     }
 
+    /// Whether it could be entered, as far as its owner and mode say; one that is not there could. Nothing is changed.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is not ours alone and cannot be made so.
+    pub fn examine(path: &Path) -> Result<(), StateError> {
+        match is_for_others(path) {
+            Err(StateError::Folder(_, error)) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            examined => examined.map(drop),
+        }
+    }
+
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -73,6 +84,15 @@ impl StateFolder {
 
 /// Makes sure that no other user gets at the folder's files.
 fn secure(path: &Path) -> Result<(), StateError> {
+    if is_for_others(path)? {
+        let failed = |error| StateError::Folder(path.to_owned(), error);
+        fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Whether other users get at the folder's files as long as its mode is not changed.
+fn is_for_others(path: &Path) -> Result<bool, StateError> {
     let failed = |error| StateError::Folder(path.to_owned(), error);
     let unfit = |why: String| Err(StateError::Unfit(path.to_owned(), why));
     let metadata = fs::metadata(path).map_err(failed)?;
@@ -83,7 +103,7 @@ fn secure(path: &Path) -> Result<(), StateError> {
         ));
     }
     if metadata.mode() & FOR_OTHERS == 0 {
-        return Ok(());
+        return Ok(false);
     }
     if metadata.mode() & STICKY != 0 {
         return unfit("is for everybody's files".to_owned());
@@ -96,7 +116,7 @@ fn secure(path: &Path) -> Result<(), StateError> {
         if metadata.mode() & WRITTEN_BY_OTHERS != 0 {
             return unfit("can be written by others and holds folders that are not the daemon's".to_owned());
         }
-        return Ok(());
+        return Ok(false);
     }
-    fs::set_permissions(path, Permissions::from_mode(0o700)).map_err(failed)
+    Ok(true)
 }
