@@ -8,14 +8,14 @@ use std::fmt;
 use postern_config::{Config, ConfigSource, DoorKind, machine};
 use postern_core::{NetDoor, Trusted};
 
-use passed_by::ways as passed_by;
-use promises::beyond;
+pub(crate) use passed_by::{is_own, ways as passed_by};
+pub(crate) use promises::beyond;
 
 /// One thing that the operator should know, and what to do about it. Displayed it is one line.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Advice {
-    what: String,
-    remedy: String,
+pub(crate) struct Advice {
+    pub(crate) what: String,
+    pub(crate) remedy: String,
 }
 
 impl fmt::Display for Advice {
@@ -36,7 +36,7 @@ pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> 
 }
 
 /// Interfaces to capture on that are not there.
-fn missing_interfaces(config: &Config) -> Option<Advice> {
+pub(crate) fn missing_interfaces(config: &Config) -> Option<Advice> {
     let missing = machine::missing(&config.interfaces);
     if missing.is_empty() {
         return None;
@@ -46,7 +46,7 @@ fn missing_interfaces(config: &Config) -> Option<Advice> {
 }
 
 /// Items of `always` that are no network and no interface either: a host's name, perhaps.
-fn missing_trusted(config: &Config) -> Option<Advice> {
+pub(crate) fn missing_trusted(config: &Config) -> Option<Advice> {
     let doors = config.doors.values().filter_map(|door| match &door.kind {
         DoorKind::Net(NetDoor::Guard(guard)) => Some(&guard.always),
         _ => None,

@@ -23,17 +23,17 @@ use judging::RuleLines;
 pub use tenant::check_tenant;
 
 /// What a check does not do.
-const NOT_STARTED: &str = "nothing was started";
+pub(crate) const NOT_STARTED: &str = "nothing was started";
 
 /// A configuration that was read and tried.
-struct TriedConfig {
+pub(crate) struct TriedConfig {
     origin: LocalOrigin,
     /// Only if what says it is right itself.
-    config: Option<Config>,
+    pub(crate) config: Option<Config>,
     /// What could be made of it.
-    generation: Option<Generation>,
+    pub(crate) generation: Option<Generation>,
     /// Every mistake, in the order in which the daemon reports them.
-    mistakes: Vec<Mistake>,
+    pub(crate) mistakes: Vec<Mistake>,
 }
 
 /// Reads the configuration, loads every module, tries every rule, and looks at the sets that doors fill; `trust` says which
@@ -77,7 +77,7 @@ fn what_it_opens(config: &Config, rule: &RuleFile) -> String {
 }
 
 /// Reads a configuration, loads its modules, tries its rules and has them judge. What they log meanwhile goes to standard error.
-fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
+pub(crate) fn try_out(source: impl ConfigSource + 'static) -> anyhow::Result<TriedConfig> {
     let lines = Arc::new(RuleLines::default());
     let loader = Loader::new(Runtime::start()?, Arc::clone(&lines) as _)?;
     // Whether code can be kept is no matter of the configuration.

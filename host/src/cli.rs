@@ -33,6 +33,9 @@ pub enum Command {
     Run(RunArgs),
     /// Read the configuration, load every module, say every mistake, and start nothing.
     Check(CheckArgs),
+    /// Look at this machine, and say what would keep the daemon from its work or a client from the door. It changes nothing, sends nothing, and
+    /// needs no daemon.
+    Doctor(DoctorArgs),
     /// Say what the rules say of each packet of a capture file, in its own time, and open nothing; it takes no root and no daemon.
     Replay(ReplayArgs),
     /// Run /etc/knockd.conf, with knockd's own options; the same when called by the name `knockd`.
@@ -95,6 +98,17 @@ pub struct CheckArgs {
     /// What the tenant is granted, in place of what the daemon has written down.
     #[arg(long, value_name = "FILE", requires = "tenant")]
     pub grant: Option<PathBuf>,
+}
+
+/// For which configuration to look.
+#[derive(Args, Debug)]
+pub struct DoctorArgs {
+    /// Which configuration.
+    #[command(flatten)]
+    pub file: FileArgs,
+    /// One JSON object a line: look, severity, and what was found with its remedy.
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// What to replay, and with which rules.

@@ -7,9 +7,11 @@ use std::process::{ExitCode, Termination};
 pub enum Exit {
     /// All went well: a stop that was asked for, or a configuration without mistakes.
     Success,
-    /// There are mistakes in the configuration, or a rule does not do what a scenario expects.
+    /// There are mistakes in the configuration, a rule does not do what a scenario expects, or something of this machine keeps the daemon from
+    /// its work.
     Mistakes,
-    /// What was asked for cannot be understood: a wrong command line, which the argument parser answers itself, or a wrong scenario.
+    /// What was asked for cannot be understood: a wrong command line, which the argument parser answers itself, a wrong scenario, or a
+    /// configuration for which no machine can be looked at.
     Usage,
     /// The system does not let us work: missing capabilities, another daemon, no memory.
     CannotRun,

@@ -7,7 +7,7 @@ use clap::Parser;
 use postern_text::{chain, panic, terminal};
 use posternd::cli::{CheckArgs, Cli, Command};
 use posternd::exit::Exit;
-use posternd::{as_knockd, check, observe, replay, roles, rule, run};
+use posternd::{as_knockd, check, doctor, observe, replay, roles, rule, run};
 
 /// The exit code if a command cannot be executed as its account; shells have the same.
 const NOT_EXECUTED: u8 = 126;
@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         }
         Command::Check(CheckArgs { tenant: Some(tenant), grant, .. }) => check::check_tenant(&tenant, grant),
         Command::Check(CheckArgs { file, .. }) => check::check(&file.config, file.trust()),
+        Command::Doctor(args) => doctor::doctor(&args),
         Command::Replay(args) => replay::replay(&args),
         Command::Rule(command) => rule::run(&command),
         Command::Reset(reset) => check::reset(&reset.config),

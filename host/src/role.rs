@@ -14,6 +14,8 @@ use rustix::fs::{Mode, OFlags, open};
 /// What such a process does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Role {
+    /// Gives up what an engine does, says what of it holds here, and ends.
+    Barriers,
     /// Compiles one module.
     Compiler,
     /// Keeps the doors of the packet filter.
@@ -30,6 +32,7 @@ impl Role {
     /// Its name on the command line.
     pub(crate) const fn name(self) -> &'static str {
         match self {
+            Self::Barriers => "barriers",
             Self::Compiler => "compiler",
             Self::Doorman => "doorman",
             Self::Engine => "engine",

@@ -24,7 +24,7 @@ use std::process::ExitCode;
 use postern_text::{chain, terminal};
 
 use crate::role::Role;
-use crate::{compile, readers};
+use crate::{compile, doctor, readers};
 
 pub(crate) use config_table::{ConfigTable, TableHolders};
 pub(crate) use reading_service::ReadingService;
@@ -35,6 +35,7 @@ pub fn run(role: Role) -> ExitCode {
     // It was executed by a descriptor, and is called after its number.
     let _ = fs::write("/proc/self/comm", format!("postern-{}", role.name()));
     let done = match role {
+        Role::Barriers => doctor::run_barriers(),
         Role::Compiler => return compile::run_compiler(),
         Role::Doorman => doorman::run(),
         Role::Engine => engine::run(),

@@ -11,6 +11,7 @@ mod control;
 mod copies;
 mod differential;
 mod disk;
+mod doctor;
 mod examples;
 mod failures;
 mod files;

@@ -176,6 +176,19 @@ impl<'lab> Setup<'lab> {
         self.lab.server().exec(&[own, &check].concat())
     }
 
+    /// Runs `posternd doctor` with these arguments to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    #[must_use]
+    #[track_caller]
+    pub fn doctor(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args(["doctor", "--config"]).arg(self.folder.path().join("postern.toml")).args(arguments);
+        self.furnish(&mut command);
+        self.lab.server().run(|| command.output()).unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
+    }
+
     /// Runs `posternd check --tenant` with these arguments behind it to its end, as a user without any right who need not be able to get at the
     /// program.
     ///
@@ -249,6 +262,16 @@ impl<'lab> Setup<'lab> {
         command
     }
 
+    /// Its folders, and what else is in its environment.
+    fn furnish(&self, command: &mut Command) {
+        command.env("STATE_DIRECTORY", self.folder.path().join("state"));
+        command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
+        if self.keeps_code {
+            command.env("CACHE_DIRECTORY", self.code());
+        }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+    }
+
     #[track_caller]
     fn spawn(self, hearing: Hearing) -> Daemon<'lab> {
         let mut command = self.command();
@@ -256,12 +279,7 @@ impl<'lab> Setup<'lab> {
             .args(["run", "--log-format", "json", "--config"])
             .arg(self.folder.path().join("postern.toml"));
         command.args(self.is_one_process.then_some("--one-process"));
-        command.env("STATE_DIRECTORY", self.folder.path().join("state"));
-        command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
-        if self.keeps_code {
-            command.env("CACHE_DIRECTORY", self.code());
-        }
-        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        self.furnish(&mut command);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);
         let mut child = spawned.unwrap_or_else(|e| panic!("cannot start {command:?}: {e}"));
@@ -301,6 +319,13 @@ impl<'lab> Daemon<'lab> {
     #[track_caller]
     pub fn check_tenant<S: AsRef<OsStr>>(&self, user: u32, arguments: &[S]) -> Output {
         self.setup.as_ref().expect("it runs").check_tenant(user, arguments)
+    }
+
+    /// As [`Setup::doctor`].
+    #[must_use]
+    #[track_caller]
+    pub fn doctor(&self, arguments: &[&str]) -> Output {
+        self.setup.as_ref().expect("it runs").doctor(arguments)
     }
 
     /// Everything it said so far.

@@ -5,7 +5,6 @@
 //! pass.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::net::{IpAddr, UdpSocket};
 
 use postern_config::{Config, DoorKind};
@@ -13,17 +12,19 @@ use postern_core::{GuardProtocol, NetDoor};
 use postern_doorman::{Redirection, redirections};
 
 use super::Advice;
+use crate::listeners::Listeners;
 
 type GuardedPorts = BTreeSet<(GuardProtocol, u16)>;
 
 /// A line for each such redirection. None if the rules cannot be read: then no door can be opened either, and that is reported elsewhere.
-pub(super) fn ways(config: &Config) -> Vec<Advice> {
+pub(crate) fn ways(config: &Config) -> Vec<Advice> {
     let guarded = guarded(config);
     if guarded.is_empty() {
         return Vec::new();
     }
     let found = redirections().unwrap_or_default();
-    told(&guarded, &found, is_own, is_served)
+    let listeners = Listeners::read();
+    told(&guarded, &found, is_own, |protocol, port| listeners.serve(protocol, port))
 }
 
 fn guarded(config: &Config) -> GuardedPorts {
@@ -66,32 +67,12 @@ fn told(
 }
 
 /// Only an address of this machine can be bound to.
-fn is_own(address: IpAddr) -> bool {
+pub(crate) fn is_own(address: IpAddr) -> bool {
     UdpSocket::bind((address, 0)).is_ok()
-}
-
-/// Whether a program of this machine listens on the port, over IPv4 or IPv6.
-fn is_served(protocol: GuardProtocol, port: u16) -> bool {
-    ["", "6"].iter().any(|version| {
-        let sockets = fs::read_to_string(format!("/proc/thread-self/net/{protocol}{version}"));
-        sockets.is_ok_and(|sockets| has_server(&sockets, port))
-    })
-}
-
-/// `sockets` as the kernel lists them: a number, the local address and port, the remote ones, the state. A server's have no remote port.
-fn has_server(sockets: &str, port: u16) -> bool {
-    sockets.lines().skip(1).any(|line| {
-        let mut words = line.split_whitespace().skip(1);
-        let local = words.next().and_then(|word| u16::from_str_radix(word.rsplit(':').next()?, 16).ok());
-        let is_server = words.next().is_some_and(|remote| remote.ends_with(":0000"));
-        local == Some(port) && is_server
-    })
 }
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
-
     use super::*;
 
     const TCP: GuardProtocol = GuardProtocol::Tcp;
@@ -134,12 +115,7 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_seen() {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        assert!(is_served(TCP, port));
-        drop(listener);
-        assert!(!is_served(TCP, port));
+    fn own_addresses_are_known() {
         assert!(is_own("127.0.0.1".parse().unwrap()) && !is_own("192.0.2.77".parse().unwrap()));
     }
 }

@@ -8,7 +8,7 @@ use postern_core::{MAX_TOKENS, TenantLimits};
 use super::Advice;
 
 /// A line for each thing of which more is promised than there is.
-pub(super) fn beyond(config: &Config) -> Vec<Advice> {
+pub(crate) fn beyond(config: &Config) -> Vec<Advice> {
     let processors = thread::available_parallelism().map_or(1, usize::from);
     let meminfo = fs::read_to_string("/proc/meminfo").unwrap_or_default();
     told(config, &Machine { processors, memory: total_memory(&meminfo) })

@@ -75,9 +75,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     };
     Shown::prepare();
     let (network, hello) = (LocalNetworkSockets::open()?, Hello::of_this_process()?);
-    let limits = Limits { file_size: Some(LARGEST_FILE), ..Limits::default() };
-    let kept = Confinement { system_calls: Some(SystemCalls::Engine), limits, ..Confinement::default() };
-    let WhatHolds { held, missing } = confine(account, kept)?;
+    let WhatHolds { held, missing } = confine(account, confinement())?;
     supervisor.send(&FromEngine::Confined { held, missing }, &[])?;
     let Telling { observer, marker, counters } =
         RoleStart { log_filter: &log_filter, account, reports }.observe()?;
@@ -132,6 +130,12 @@ pub(crate) fn run() -> anyhow::Result<()> {
         Err(error) => supervisor.send(&FromEngine::CannotRun(chain(&*error).to_string()), &[])?,
     }
     Ok(())
+}
+
+/// What an engine keeps.
+pub(crate) fn confinement() -> Confinement {
+    let limits = Limits { file_size: Some(LARGEST_FILE), ..Limits::default() };
+    Confinement { system_calls: Some(SystemCalls::Engine), limits, ..Confinement::default() }
 }
 
 /// Takes what the supervisor says, until it is gone.

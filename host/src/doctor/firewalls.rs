@@ -1,0 +1,301 @@
+//! Firewalls: chains of other programs that still drop or reject what an open door lets in.
+
+mod allow;
+mod beyond;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use postern_capture::{MachineInterface, interfaces};
+use postern_core::{ANY_INTERFACE, PortRange};
+use postern_doorman::{DoormanError, FirstPacket, Obstacle, OtherFilters, Redirection, redirections};
+use postern_text::chain;
+
+use super::DoctorSubject;
+use super::families::has_v6;
+use super::finding::{Finding, Looked, NotLooked};
+use allow::{Writers, allow};
+
+/// Most interfaces that are tried: a machine may have one for each container.
+const MOST_INTERFACES: usize = 64;
+
+/// The packets that an obstacle stops.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Stopped {
+    ports: BTreeSet<PortRange>,
+    /// The same by the numbers that they have behind redirections.
+    arriving: BTreeSet<PortRange>,
+    interfaces: BTreeSet<String>,
+    over_v4: bool,
+    over_v6: bool,
+}
+
+type StoppedBy = BTreeMap<Obstacle, Stopped>;
+
+/// What was tried.
+#[derive(Clone, Debug, Default)]
+struct TriedPackets {
+    interfaces: BTreeSet<String>,
+    with_v6: bool,
+}
+
+pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, DoormanError>) -> Looked {
+    let unreadable = |error: DoormanError| {
+        if subject.is_root {
+            NotLooked::new(chain(&error).to_string(), "see what is said of nftables")
+        } else {
+            NotLooked::for_want_of_root()
+        }
+    };
+    let mut filters = filters.map_err(unreadable)?;
+    let led = redirections().map_err(unreadable)?;
+    let there = interfaces().map_err(|error| {
+        NotLooked::new(format!("the kernel does not list interfaces: {error}"), "run it again")
+    })?;
+    let entries = entries(&subject.config.interfaces, &there);
+    let mut tried = TriedPackets { with_v6: has_v6(), ..TriedPackets::default() };
+    let mut stopped = StoppedBy::new();
+    for (_, range) in subject.guarded() {
+        for interface in &entries {
+            tried.interfaces.insert(interface.name.clone());
+            for is_ipv6 in [false, true].into_iter().filter(|is_ipv6| !is_ipv6 || tried.with_v6) {
+                for packet in packets(range, interface, is_ipv6, &led) {
+                    for obstacle in filters.obstacles(&packet).map_err(unreadable)? {
+                        // Forwarding depends on where a packet goes out, which is not known here.
+                        if obstacle.is_certain || packet.forwarded_to.is_none() {
+                            note(&mut stopped, obstacle, range, &packet);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let mut found = judge(&stopped, &tried, Writers::of(&filters));
+    found.extend(beyond::look(subject, &filters));
+    Ok(found)
+}
+
+fn note(stopped: &mut StoppedBy, by: Obstacle, range: PortRange, packet: &FirstPacket) {
+    let FirstPacket { interface, is_ipv6, dialled, arrives_at, .. } = packet;
+    let of = stopped.entry(by).or_default();
+    of.ports.insert(range);
+    let is_same = dialled == arrives_at;
+    of.arriving.insert(if is_same { range } else { PortRange::single(range.protocol, *arrives_at) });
+    of.interfaces.insert(interface.clone());
+    of.over_v4 |= !is_ipv6;
+    of.over_v6 |= is_ipv6;
+}
+
+/// Where packets for this machine come in, as IP sees them: not on the parts of a bridge or bond.
+fn entries<'a>(wanted: &[String], there: &'a [MachineInterface]) -> Vec<&'a MachineInterface> {
+    let is_any = wanted.iter().any(|name| name == ANY_INTERFACE);
+    let wanted = there.iter().filter(|interface| is_any || wanted.contains(&interface.name));
+    let bundle = |interface: &&'a MachineInterface| {
+        let master = there.iter().find(|other| Some(other.index) == interface.master);
+        master.filter(|master| matches!(master.kind.as_deref(), Some("bridge" | "bond" | "team")))
+    };
+    let mut entries: Vec<&MachineInterface> = Vec::new();
+    for interface in wanted.filter(|interface| !interface.is_loopback) {
+        let entry = bundle(&interface).unwrap_or(interface);
+        if entry.is_up && !entries.iter().any(|known| known.index == entry.index) {
+            entries.push(entry);
+        }
+    }
+    entries.truncate(MOST_INTERFACES);
+    entries
+}
+
+/// The first packets to a range's ends, and where redirections lead them.
+fn packets(
+    range: PortRange,
+    interface: &MachineInterface,
+    is_ipv6: bool,
+    led: &[Redirection],
+) -> Vec<FirstPacket> {
+    let packet = |port| FirstPacket {
+        interface: interface.name.clone(),
+        link: interface.index,
+        is_ipv6,
+        protocol: range.protocol,
+        dialled: port,
+        arrives_at: port,
+        forwarded_to: None,
+    };
+    let ends: BTreeSet<_> = [range.first, range.last].into();
+    let packets = ends.into_iter().map(|port| {
+        let led = led.iter().find(|led| {
+            let is_of_family = led.address.is_none_or(|address| address.is_ipv6() == is_ipv6);
+            led.protocol == range.protocol && led.dialled.contains(&port) && is_of_family
+        });
+        let Some(Redirection { port: arrives_at, address, .. }) = led else { return packet(port) };
+        let forwarded_to = address.filter(|address| !crate::advice::is_own(*address));
+        FirstPacket { arrives_at: *arrives_at, forwarded_to, ..packet(port) }
+    });
+    packets.collect()
+}
+
+fn judge(stopped: &StoppedBy, tried: &TriedPackets, writers: Writers) -> Vec<Finding> {
+    stopped.iter().map(|(obstacle, of)| finding(obstacle, of, tried, writers)).collect()
+}
+
+fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Writers) -> Finding {
+    let Obstacle { chain, is_rejected, is_policy, is_certain } = obstacle;
+    let ports: Vec<_> = of.ports.iter().map(ToString::to_string).collect();
+    let ports = ports.join(", ");
+    let does = if *is_rejected { "rejects" } else { "drops" };
+    let by = if *is_policy { " (its policy)" } else { "" };
+    let over = match (of.over_v4, of.over_v6) {
+        (true, false) if tried.with_v6 => " over IPv4",
+        (false, true) => " over IPv6",
+        _ => "",
+    };
+    let at = if of.interfaces == tried.interfaces {
+        String::new()
+    } else {
+        format!(" on {}", of.interfaces.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+    };
+    let remedy = format!(
+        "let it in there, too: {}; inet postern keeps it closed to who has not knocked",
+        allow(chain, &of.arriving, writers)
+    );
+    if *is_certain {
+        let what = format!("{chain}{by} {does} {ports}{over}{at}, whether a door is open or not");
+        Finding::problem(what, remedy)
+    } else {
+        let what = format!(
+            "{chain}{by} {does} {ports}{over}{at}, whether a door is open or not, but for what its rules let in by conditions such as a source address"
+        );
+        Finding::warning(what, remedy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use postern_core::GuardProtocol;
+
+    use super::*;
+    use crate::doctor::finding::lines;
+
+    fn obstacle(chain: &str, is_rejected: bool, is_policy: bool, is_certain: bool) -> Obstacle {
+        Obstacle { chain: chain.to_owned(), is_rejected, is_policy, is_certain }
+    }
+
+    fn stopped(ports: &[(u16, u16)], interfaces: &[&str], (over_v4, over_v6): (bool, bool)) -> Stopped {
+        let range = |(first, last): &(u16, u16)| PortRange {
+            protocol: GuardProtocol::Tcp,
+            first: *first,
+            last: *last,
+        };
+        Stopped {
+            ports: ports.iter().map(range).collect(),
+            arriving: ports.iter().map(range).collect(),
+            interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
+            over_v4,
+            over_v6,
+        }
+    }
+
+    fn check(by: Obstacle, of: Stopped, writers: Writers, expected: Expect) {
+        let tried = TriedPackets { interfaces: ["eth0", "wlan0"].map(str::to_owned).into(), with_v6: true };
+        expected.assert_eq(&lines(&judge(&StoppedBy::from([(by, of)]), &tried, writers)));
+    }
+
+    #[test]
+    fn each_firewall_has_its_own_remedy() {
+        let all = &["eth0", "wlan0"];
+        check(
+            obstacle("inet filter input", false, true, true),
+            stopped(&[(22, 22)], all, (true, true)),
+            Writers::default(),
+            expect![[r#"
+                problem: inet filter input (its policy) drops tcp/22, whether a door is open or not; let it in there, too: `nft insert rule inet filter input tcp dport 22 accept`; inet postern keeps it closed to who has not knocked
+            "#]],
+        );
+        check(
+            obstacle("ip filter INPUT", false, true, true),
+            stopped(&[(22, 22), (6000, 6010)], all, (true, false)),
+            Writers { ufw: true },
+            expect![[r#"
+                problem: ip filter INPUT (its policy) drops tcp/22, tcp/6000-6010 over IPv4, whether a door is open or not; let it in there, too: `ufw allow 22/tcp && ufw allow 6000:6010/tcp`; inet postern keeps it closed to who has not knocked
+            "#]],
+        );
+        check(
+            obstacle("ip6 filter INPUT", true, false, true),
+            stopped(&[(22, 22)], &["eth0"], (false, true)),
+            Writers::default(),
+            expect![[r#"
+                problem: ip6 filter INPUT rejects tcp/22 over IPv6 on eth0, whether a door is open or not; let it in there, too: `ip6tables -I INPUT -p tcp --dport 22 -j ACCEPT`; inet postern keeps it closed to who has not knocked
+            "#]],
+        );
+        check(
+            obstacle("inet firewalld filter_INPUT", true, false, false),
+            stopped(&[(22, 22)], all, (true, true)),
+            Writers::default(),
+            expect![[r#"
+                warning: inet firewalld filter_INPUT rejects tcp/22, whether a door is open or not, but for what its rules let in by conditions such as a source address; let it in there, too: `firewall-cmd --permanent --add-port=22/tcp && firewall-cmd --reload`; inet postern keeps it closed to who has not knocked
+            "#]],
+        );
+    }
+
+    #[test]
+    fn packets_come_in_where_ip_sees_them() {
+        let interface = |index, name: &str, kind: Option<&str>, master, is_up| MachineInterface {
+            index,
+            name: name.to_owned(),
+            kind: kind.map(str::to_owned),
+            master,
+            is_up,
+            is_loopback: name == "lo",
+        };
+        let there = [
+            interface(1, "lo", None, None, true),
+            interface(2, "eth0", None, Some(3), true),
+            interface(3, "br0", Some("bridge"), None, true),
+            interface(4, "eth1", None, None, false),
+            interface(5, "eth2", None, Some(6), true),
+            interface(6, "vrf0", Some("vrf"), None, true),
+        ];
+        let names = |wanted: &[&str]| {
+            let wanted: Vec<_> = wanted.iter().map(|name| (*name).to_owned()).collect();
+            entries(&wanted, &there).iter().map(|interface| interface.name.clone()).collect::<Vec<_>>()
+        };
+        assert_eq!(names(&["any"]), ["br0", "eth2", "vrf0"]);
+        assert_eq!(names(&["eth0", "br0", "eth1", "eth9"]), ["br0"]);
+        assert_eq!(names(&["eth2"]), ["eth2"]);
+    }
+
+    #[test]
+    fn a_redirected_port_is_tried_where_it_leads() {
+        let interface = MachineInterface {
+            index: 2,
+            name: "eth0".to_owned(),
+            kind: None,
+            master: None,
+            is_up: true,
+            is_loopback: false,
+        };
+        let led = [Redirection {
+            protocol: GuardProtocol::Tcp,
+            dialled: 8080..=8080,
+            port: 80,
+            address: Some("192.0.2.99".parse().unwrap()),
+            chain: "ip nat DOCKER".to_owned(),
+        }];
+        let range = PortRange { protocol: GuardProtocol::Tcp, first: 8080, last: 8081 };
+        let of = |is_ipv6| {
+            let packets = packets(range, &interface, is_ipv6, &led);
+            packets
+                .iter()
+                .map(|it| (it.dialled, it.arrives_at, it.forwarded_to.is_some()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(false), [(8080, 80, true), (8081, 8081, false)]);
+        // What lets it through has to let it through by that number.
+        let mut stopped = StoppedBy::new();
+        let by = obstacle("ip filter FORWARD", false, true, true);
+        note(&mut stopped, by, range, &packets(range, &interface, false, &led)[0]);
+        let remedy = &judge(&stopped, &TriedPackets::default(), Writers::default())[0].remedy;
+        assert!(remedy.contains("`iptables -I FORWARD -p tcp --dport 80 -j ACCEPT`"), "{remedy}");
+        assert_eq!(of(true), [(8080, 8080, false), (8081, 8081, false)]);
+    }
+}

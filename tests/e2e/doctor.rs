@@ -1,0 +1,395 @@
+//! `posternd doctor` on real machines: what it says is what becomes of a client, and what it advises mends it.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::{Command, Output};
+
+use postern_tests::{CLIENT4, Entry, Lab, STRANGER4, Setup, eventually, skip, skip_everywhere};
+use serde_json::Value;
+
+use crate::command_user::has_users;
+use crate::disk::Disk;
+use crate::{A_WHILE, KNOCK, SOON, SSH_2S, STEPS, STORY, posternd};
+
+/// What it said of one thing.
+#[derive(Debug)]
+struct Said {
+    look: String,
+    severity: String,
+    what: String,
+    remedy: String,
+}
+
+/// The looks that are about the lab, and not about the machine that it is on.
+const OF_LAB: [&str; 9] = [
+    "state folder",
+    "configuration",
+    "nftables",
+    "other daemons",
+    "other firewalls",
+    "guarded ports",
+    "steps",
+    "interfaces",
+    "address families",
+];
+
+fn ssh(lab: &Lab) -> Setup<'_> {
+    posternd(lab).config(SSH_2S).rule("knock", KNOCK)
+}
+
+/// Everything that was said, in its order, and the exit status.
+#[track_caller]
+fn read(output: &Output) -> (Vec<Said>, i32) {
+    let out = String::from_utf8_lossy(&output.stdout);
+    let text = |object: &Value, key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let said = out.lines().map(|line| {
+        let object: Value = serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+        Said {
+            look: text(&object, "look"),
+            severity: text(&object, "severity"),
+            what: text(&object, "what"),
+            remedy: text(&object, "remedy"),
+        }
+    });
+    (said.collect(), output.status.code().expect("it ended by itself"))
+}
+
+/// What is wrong in the lab; that it is well is left out. The exit status fits it.
+#[track_caller]
+fn wrong(output: &Output) -> Vec<Said> {
+    assert!(output.stderr.is_empty(), "{}", String::from_utf8_lossy(&output.stderr));
+    let (said, code) = read(output);
+    let has_problem = said.iter().any(|it| it.severity == "problem");
+    assert_eq!(code, i32::from(has_problem), "{said:?}");
+    for look in OF_LAB {
+        assert!(said.iter().any(|it| it.look == look), "{look}: {said:?}");
+    }
+    said.into_iter().filter(|it| OF_LAB.contains(&&*it.look) && it.severity != "fine").collect()
+}
+
+#[track_caller]
+fn nothing_wrong(setup: &Setup<'_>) {
+    let said = wrong(&setup.doctor(&["--json"]));
+    assert!(said.is_empty(), "{said:?}");
+}
+
+/// The one thing that is wrong.
+#[track_caller]
+fn only(setup: &Setup<'_>, look: &str, severity: &str) -> Said {
+    let mut said = wrong(&setup.doctor(&["--json"]));
+    assert_eq!(said.len(), 1, "{said:?}");
+    let one = said.remove(0);
+    assert_eq!((&*one.look, &*one.severity), (look, severity), "{one:?}");
+    one
+}
+
+/// Runs the first command that a remedy names.
+#[track_caller]
+fn follow(lab: &Lab, remedy: &str) {
+    let command = remedy.split('`').nth(1).unwrap_or_else(|| panic!("no command: {remedy}"));
+    let done = lab.server_exec(&command.split(' ').collect::<Vec<_>>());
+    assert!(done.status.success(), "{command}: {}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn where_all_is_well_it_says_so_and_changes_nothing() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let setup = ssh(&lab);
+    nothing_wrong(&setup);
+    assert!(lab.server_exec(&["nft", "list", "ruleset"]).stdout.is_empty());
+    assert!(!setup.dir().join("state").exists() && !setup.dir().join("run").exists());
+    // For people, a line each, and last what is well.
+    let output = setup.doctor(&[]);
+    let out = String::from_utf8(output.stdout).expect("it is text");
+    let last = out.lines().last().unwrap_or_default();
+    assert!(last.contains(" looks, all well: ") && last.contains("other firewalls"), "{out}");
+    assert_eq!(output.status.code(), Some(0), "{out}");
+    // Its own daemon is no other one.
+    let daemon = setup.start();
+    let said = wrong(&daemon.doctor(&["--json"]));
+    assert!(said.is_empty(), "{said:?}");
+    daemon.stop();
+}
+
+#[test]
+fn a_chain_that_drops_what_a_door_lets_in_is_a_problem_and_its_remedy_mends_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table inet own { chain input { type filter hook input priority filter; policy drop;
+            ct state established,related accept
+            meta l4proto { icmp, ipv6-icmp } accept
+            udp dport 53 accept
+        }
+        }",
+    );
+    let daemon = ssh(&lab).start();
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence(), "it is open, and dropped");
+    let said = wrong(&daemon.doctor(&["--json"]));
+    let [one] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((&*one.look, &*one.severity), ("other firewalls", "problem"), "{one:?}");
+    assert!(one.what.contains("inet own input (its policy) drops tcp/22,"), "{one:?}");
+    follow(&lab, &one.remedy);
+    let said = wrong(&daemon.doctor(&["--json"]));
+    assert!(said.is_empty(), "{said:?}");
+    lab.knock(CLIENT4, STEPS);
+    assert!(lab.tcp_soon(CLIENT4, 22, SOON).1 < SOON);
+    assert!(lab.tcp(STRANGER4, 22, A_WHILE).is_silence(), "the guard keeps the others out");
+    daemon.stop();
+}
+
+#[test]
+fn a_chain_of_iptables_is_one_too() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let version = Command::new("iptables").arg("--version").output();
+    if !version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("nf_tables")) {
+        return skip_everywhere("no iptables-nft here");
+    }
+    let _ssh = lab.tcp_service(22);
+    for rule in ["-P INPUT DROP", "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"] {
+        follow(&lab, &format!("`iptables {rule}`"));
+    }
+    let setup = ssh(&lab);
+    let one = only(&setup, "other firewalls", "problem");
+    assert!(one.what.contains("ip filter INPUT (its policy) drops tcp/22 over IPv4"), "{one:?}");
+    follow(&lab, &one.remedy);
+    nothing_wrong(&setup);
+}
+
+#[test]
+fn a_port_that_leads_to_one_that_needs_no_knock_is_a_problem() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table ip own { chain before { type nat hook prerouting priority dstnat; tcp dport 2201 redirect to :22; }; }",
+    );
+    // Guarded where it is dialled, and there alone.
+    let setup = ssh(&lab).config(&SSH_2S.replace("tcp/22", "tcp/2201"));
+    let one = only(&setup, "guarded ports", "problem");
+    assert!(one.what.contains("tcp/2201 of door ssh leads to tcp/22"), "{one:?}");
+    let daemon = setup.start();
+    assert!(lab.tcp(STRANGER4, 2201, A_WHILE).is_silence());
+    assert!(lab.tcp_connects(STRANGER4, 22, SOON), "it is so");
+    let (setup, _) = daemon.stop();
+    nothing_wrong(&setup.config(SSH_2S));
+}
+
+#[test]
+fn a_published_port_of_a_container_that_passes_the_guard_by_is_said_as_check_says_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    lab.firewall(
+        "table ip own { chain before { type nat hook prerouting priority dstnat; tcp dport 8080 dnat to 192.0.2.99:22; }; }",
+    );
+    let setup = ssh(&lab);
+    let said = wrong(&setup.doctor(&["--json"]));
+    let one = said.iter().find(|it| it.severity == "problem").unwrap_or_else(|| panic!("{said:?}"));
+    let checked = String::from_utf8(setup.check().stderr).expect("it is text");
+    assert_eq!(
+        checked,
+        format!(
+            "warning: {}; {}
+",
+            one.what, one.remedy
+        )
+    );
+    assert!(one.remedy.contains("guard tcp/8080"), "{one:?}");
+}
+
+#[test]
+fn a_listener_on_a_step_and_none_behind_a_door_are_warnings() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = ssh(&lab);
+    let one = only(&setup, "guarded ports", "warning");
+    assert!(one.what.contains("nobody listens at tcp/22, which door ssh guards"), "{one:?}");
+    let _ssh = lab.tcp_service(22);
+    nothing_wrong(&setup);
+    let _step = lab.tcp_service(8000);
+    let one = only(&setup, "steps", "warning");
+    assert!(one.what.contains("tcp/8000 is a step of rule knock"), "{one:?}");
+}
+
+#[test]
+fn an_interface_that_is_not_there_is_said_as_check_says_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let setup = ssh(&lab).config(&SSH_2S.replace("eth0", "ens3"));
+    let one = only(&setup, "interfaces", "problem");
+    let checked = String::from_utf8(setup.check().stderr).expect("it is text");
+    assert_eq!(
+        checked,
+        format!(
+            "warning: {}; {}
+",
+            one.what, one.remedy
+        )
+    );
+    // Others hear knocks.
+    let setup = setup.config(&SSH_2S.replace("\"eth0\"", "\"eth0\", \"ens3\""));
+    only(&setup, "interfaces", "warning");
+    let setup = setup.config(&SSH_2S.replace("\"eth0\"", "\"bond7\", \"eth0\""));
+    assert!(lab.server_exec(&["ip", "link", "add", "bond7", "type", "bridge"]).status.success());
+    let one = only(&setup, "interfaces", "warning");
+    assert!(one.what.contains("bond7 is down"), "{one:?}");
+    // What is captured on a part of a bridge is not all that comes to it.
+    let setup = setup.config(SSH_2S);
+    for set in ["dev eth0 master bond7", "dev bond7 up"] {
+        let set: Vec<_> = ["ip", "link", "set"].into_iter().chain(set.split(' ')).collect();
+        assert!(lab.server_exec(&set).status.success());
+    }
+    let one = only(&setup, "interfaces", "note");
+    assert!(one.what.contains("eth0 is a part of the bridge bond7"), "{one:?}");
+}
+
+#[test]
+fn a_full_disk_and_one_that_is_read_only_are_problems() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let disk = Disk::new();
+    let setup = ssh(&lab).env("STATE_DIRECTORY", disk.state());
+    only(&setup, "state folder", "warning");
+    disk.fill();
+    let one = only(&setup, "state folder", "problem");
+    assert!(one.what.contains("is full"), "{one:?}");
+    disk.free();
+    disk.make_read_only();
+    let one = only(&setup, "state folder", "problem");
+    assert!(one.what.contains("read-only"), "{one:?}");
+    disk.make_writable();
+}
+
+#[test]
+fn a_state_folder_that_the_daemon_would_refuse_is_a_problem() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let setup = ssh(&lab);
+    let state = setup.dir().join("state");
+    fs::create_dir(&state).expect("the folder is ours");
+    let set_mode = |mode| fs::set_permissions(&state, fs::Permissions::from_mode(mode)).expect("it is ours");
+    set_mode(0o1777);
+    let one = only(&setup, "state folder", "problem");
+    assert!(one.what.contains("is for everybody's files"), "{one:?}");
+    // This the daemon would put right by itself; a look does not.
+    set_mode(0o755);
+    nothing_wrong(&setup);
+    assert_eq!(fs::metadata(&state).expect("it is there").permissions().mode() & 0o7777, 0o755);
+    setup.start().stop();
+}
+
+#[test]
+fn a_set_that_no_rule_asks_for_opens_nothing() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table inet own {
+            set friends { type ipv4_addr; flags timeout; }
+            chain input { type filter hook input priority filter; policy accept; }
+        }",
+    );
+    let door = "guard = \"tcp/22\"";
+    let setup = ssh(&lab).config(&SSH_2S.replace(door, "set = \"inet own friends\""));
+    let said = wrong(&setup.doctor(&["--json"]));
+    let [unused, half] = &said[..] else { panic!("{said:?}") };
+    assert!(unused.severity == "problem" && unused.what.contains("door ssh opens nothing"), "{unused:?}");
+    assert!(half.look == "address families" && half.what.contains("over IPv4 alone"), "{half:?}");
+    lab.firewall("add rule inet own input ip saddr @friends tcp dport 22 accept");
+    only(&setup, "address families", "warning");
+}
+
+#[test]
+fn another_daemon_that_guards_is_a_problem() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let other = ssh(&lab).start();
+    let setup = ssh(&lab);
+    let one = only(&setup, "other daemons", "problem");
+    assert!(one.what.contains("another posternd owns the table inet postern"), "{one:?}");
+    other.kill();
+    let one = only(&setup, "other daemons", "problem");
+    assert!(one.what.contains("posternd reset --config"), "{one:?}");
+}
+
+#[test]
+fn knockd_beside_is_a_warning() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = ssh(&lab);
+    let of_knockd = || {
+        let (said, _) = read(&setup.doctor(&["--json"]));
+        said.into_iter().find(|it| it.look == "knockd").expect("it is looked at")
+    };
+    assert_eq!(of_knockd().severity, "fine");
+    // Any program of that name.
+    let program = setup.dir().join("knockd");
+    fs::copy("/bin/sleep", &program).expect("every machine has it");
+    let mut running = Command::new(&program).arg("60").spawn().expect("it can be executed");
+    let said = eventually("it is called so", || Some(of_knockd()).filter(|said| said.severity != "fine"));
+    running.kill().and_then(|()| running.wait()).expect("a child of ours");
+    assert!(said.severity == "warning" && said.what.contains(&running.id().to_string()), "{said:?}");
+    assert_eq!(of_knockd().severity, "fine");
+}
+
+/// What a kernel has, it may lack; whether the user is one of its own is known everywhere.
+#[test]
+fn barriers_are_tried_and_what_strict_would_refuse_is_a_problem() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let of_barriers = |user: &str, sandbox: &str| -> Vec<Said> {
+        let text = format!("user = \"{user}\"\nsandbox = \"{sandbox}\"\n{SSH_2S}");
+        let (said, _) = read(&ssh(&lab).config(&text).doctor(&["--json"]));
+        said.into_iter().filter(|it| it.look == "barriers").collect()
+    };
+    let of_root = |sandbox| of_barriers("root", sandbox).into_iter().find(|it| it.what.contains("own user"));
+    let said = of_root("best-effort").expect("root is no user of its own");
+    assert!(said.severity == "warning" && said.remedy.contains("account"), "{said:?}");
+    assert_eq!(of_root("strict").expect("nor is it here").severity, "problem");
+    let said = of_barriers("nobody", "strict");
+    assert!(!said.iter().any(|it| it.what.contains("own user") || it.severity == "note"), "{said:?}");
+    // The daemon finds the same.
+    let strict = format!("user = \"nobody\"\nsandbox = \"strict\"\n{SSH_2S}");
+    let daemon = ssh(&lab).own_code().config(&strict).launch();
+    let has_begun = |entries: &[Entry]| {
+        entries.iter().map(Entry::event).find(|event| ["ready", "mistake"].contains(event)).map(str::to_owned)
+    };
+    let begun = daemon.log().wait(SOON * 10, has_begun).unwrap_or_else(|why| panic!("{why}"));
+    assert_eq!(begun == "ready", said.iter().all(|it| it.severity == "fine"), "{said:?}");
+}
+
+#[test]
+fn mistakes_are_said_as_check_says_them_behind_what_can_be_looked_at() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let setup = ssh(&lab).rule("knock", &KNOCK.replace("7000/udp", "70000/udp"));
+    let output = setup.doctor(&["--json"]);
+    let (said, code) = read(&output);
+    assert_eq!(code, 2, "{said:?}");
+    assert_eq!(output.stderr, setup.check().stderr);
+    assert!(said.iter().any(|it| it.look == "guarded ports" && it.severity == "warning"), "{said:?}");
+    assert!(said.iter().any(|it| it.look == "steps" && it.what.contains("not looked at")), "{said:?}");
+    let setup = setup.config(
+        "interfaces = 7
+",
+    );
+    let (said, code) = read(&setup.doctor(&["--json"]));
+    assert_eq!(code, 2, "{said:?}");
+    assert!(said.iter().any(|it| it.look == "clock"), "{said:?}");
+}
+
+#[test]
+fn without_root_it_says_what_it_could_not_look_at() {
+    let Some(lab) = Lab::if_possible() else { return };
+    if !has_users() {
+        return skip("only one user here");
+    }
+    let _ssh = lab.tcp_service(22);
+    let setup = ssh(&lab).user(64_997, &[]);
+    let everybody = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(setup.dir(), everybody).expect("the folder is ours");
+    let said = wrong(&setup.doctor(&["--json"]));
+    let not_looked: Vec<_> = said
+        .iter()
+        .filter(|it| it.severity == "note" && it.what.contains("that takes root"))
+        .map(|it| &*it.look)
+        .collect();
+    assert_eq!(not_looked, ["nftables", "other daemons", "other firewalls", "guarded ports"], "{said:?}");
+    assert!(!said.iter().any(|it| it.look == "interfaces"), "{said:?}");
+}
