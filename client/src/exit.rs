@@ -47,9 +47,13 @@ impl CommandFailure {
         Self { exit: Exit::Usage, error: error.into() }
     }
 
-    /// What to say, line by line.
+    /// What to say, line by line; nothing if the reader of what was said has closed the pipe, who has seen enough.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
+        let is_closed = |error: &std::io::Error| error.kind() == std::io::ErrorKind::BrokenPipe;
+        if self.error.downcast_ref().is_some_and(is_closed) {
+            return Vec::new();
+        }
         if let Some(mistakes) = self.error.downcast_ref::<Mistakes>() {
             // They begin with their file, so that editors find the place.
             let count = format!("postern: {}", mistakes.count());

@@ -11,6 +11,7 @@ use socket2::SockRef;
 
 /// Whether standard output can take a connection.
 #[must_use]
+#[expect(clippy::disallowed_methods, reason = "the descriptor is meant, and no text goes there")]
 pub fn is_possible() -> bool {
     SockRef::from(&io::stdout()).local_addr().is_ok_and(|address| address.is_unix())
 }
@@ -19,6 +20,7 @@ pub fn is_possible() -> bool {
 ///
 /// # Errors
 /// If it cannot be handed over, because the program that started this one has ended, say.
+#[expect(clippy::disallowed_methods, reason = "the descriptor is meant, and no text goes there")]
 pub fn hand_over(connection: &TcpStream) -> io::Result<()> {
     pass(connection, io::stdout())
 }

@@ -29,7 +29,7 @@ use std::sync::{Arc, Mutex};
 use postern_config::{Config, Mistakes};
 use postern_core::{Observer, Report, TenantId, What};
 use postern_protocol::{Process, ProcessState, TenantRefusal};
-use postern_sandbox::Generation;
+use postern_sandbox::{Generation, IsLocal};
 
 use crate::assemble::RefusedTenant;
 use crate::main_loop_event::MainLoopSender;
@@ -49,6 +49,8 @@ pub(crate) struct Control {
     /// None if it is still to be bound, as the configuration says.
     listener: Option<UnixListener>,
     processes: Arc<Mutex<Vec<Process>>>,
+    /// The user that the daemon was started as, who may ask what root may; none if that is root.
+    own_uid: Option<u32>,
 }
 
 /// Who answers, from then on.
@@ -74,7 +76,8 @@ impl Control {
         let feed = Arc::new(Feed::new(observer, counters));
         let gathering = Gathering::start(Arc::clone(&feed) as Arc<dyn Relay>)?;
         gathering.add(reports, &ReportPace::default(), || {});
-        Ok(Self { feed, listener: Some(socket), processes })
+        // Only root has roles. What this process is now means nothing: others may be the same.
+        Ok(Self { feed, listener: Some(socket), processes, own_uid: None })
     }
 
     /// At the socket that the configuration names, bound by this process.
@@ -89,7 +92,8 @@ impl Control {
                 "it is one process, and what parses packets and runs rules has no other than it".to_owned(),
             ],
         };
-        Self { feed, listener: None, processes: Arc::new(Mutex::new(vec![only])) }
+        let own_uid = Some(rustix::process::geteuid().as_raw());
+        Self { feed, listener: None, processes: Arc::new(Mutex::new(vec![only])), own_uid }
     }
 
     /// Where reports go.
@@ -103,8 +107,9 @@ impl Control {
         config: &Config,
         engine: Arc<SharedEngine>,
         sender: MainLoopSender,
+        is_local: IsLocal,
     ) -> Option<Answering> {
-        let Self { feed, listener, processes } = self;
+        let Self { feed, listener, processes, own_uid } = self;
         let missing = |why: String| feed.report(&Report::new(What::ControlMissing { detail: why.into() }));
         let (listener, socket) = match listener {
             Some(listener) => (listener, None),
@@ -114,8 +119,8 @@ impl Control {
                 (bound.try_clone().map_err(|error| missing(error.to_string())).ok()?, Some(bound))
             }
         };
-        let own = rustix::process::geteuid().as_raw();
-        let desk = Desk::new(Arc::clone(&feed), engine, sender, own, processes);
+        feed.learn_local(is_local);
+        let desk = Desk::new(Arc::clone(&feed), engine, sender, own_uid, processes);
         match server::start(listener, desk) {
             Ok(()) => Some(Answering { feed, _socket: socket }),
             Err(error) => {

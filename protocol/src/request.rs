@@ -162,8 +162,10 @@ impl Call {
     /// # Errors
     /// If it is none.
     pub fn read(message: &[u8]) -> Result<Self, CallError> {
-        let raw: RawCall =
-            serde_json::from_slice(message).map_err(|error| CallError::Malformed(error.to_string()))?;
+        // An object: the derived reader would take an array of the same values as well.
+        let object: Result<Map<String, Value>, _> = serde_json::from_slice(message);
+        let raw = object.and_then(|object| serde_json::from_value(Value::Object(object)));
+        let raw: RawCall = raw.map_err(|error| CallError::Malformed(error.to_string()))?;
         let RawCall { method, parameters, more, oneway } = raw;
         let parameters = Value::Object(parameters.unwrap_or_default());
         Ok(Self { request: Request::read(&method, parameters)?, more, oneway })

@@ -272,6 +272,8 @@ fn what_is_no_request_is_told_from_a_wrong_one() {
     let read = |text: &str| Call::read(text.as_bytes()).unwrap_err();
     assert!(matches!(read("GET / HTTP/1.1"), CallError::Malformed(_)));
     assert!(matches!(read("{}"), CallError::Malformed(_)));
+    let array = format!(r#"["{INTERFACE}.Status",null,false,false]"#);
+    assert!(matches!(read(&array), CallError::Malformed(_)));
     assert_eq!(read(r#"{"method":"Status"}"#), CallError::Interface(String::new()));
     assert_eq!(read(r#"{"method":"org.example.Status"}"#), CallError::Interface("org.example".into()));
     let method = format!("{INTERFACE}.Nothing");

@@ -2,12 +2,13 @@
 
 use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader, Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT4, Daemon, STRANGER4, eventually};
+use postern_tests::{CLIENT4, Daemon, SERVER4, STRANGER4, eventually, frame};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -271,21 +272,77 @@ fn what_becomes_of_the_other_processes_is_told_and_a_new_engine_answers_at_the_s
     daemon.stop();
 }
 
+/// Lets every user get to the socket of a daemon, as they do in `/run`.
+fn open_to_all(daemon: &Daemon<'_>) {
+    for folder in [daemon.dir().to_owned(), daemon.dir().join("run")] {
+        fs::set_permissions(folder, Permissions::from_mode(0o755)).expect("it is ours");
+    }
+}
+
+fn as_user(daemon: &Daemon<'_>, user: &str, arguments: &[&str]) -> Output {
+    let mut program = Command::new("setpriv");
+    // By a descriptor: another user may have no way to where it was built.
+    let file = fs::File::open(postern()).expect("it is built");
+    program.args([&format!("--reuid={user}"), "--regid=nogroup", "--clear-groups", "/proc/self/fd/0"]);
+    program.args(arguments).env("POSTERN_SOCKET", daemon.control_socket()).stdin(file);
+    program.output().expect("setpriv is there")
+}
+
+#[test]
+fn the_account_that_the_daemons_processes_become_is_a_stranger() {
+    let Some(lab) = lab_with_users() else { return };
+    let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
+    open_to_all(&daemon);
+    for what in [&["status"][..], &["open", "ssh", "192.0.2.7"], &["reload", "--wait"]] {
+        let (code, out, err) = told(&as_user(&daemon, "nobody", what));
+        assert_eq!((code, &*out), (4, ""), "{what:?}");
+        assert!(err.contains("may not ask for"), "{err}");
+    }
+    daemon.stop();
+}
+
+#[test]
+fn a_flood_ends_the_following_of_its_source_and_nobody_who_asks_too_much_shuts_out_others() {
+    let Some(lab) = lab_with_users() else { return };
+    let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
+    let client = CLIENT4.to_string();
+    let mut followed = Telling::start(&daemon, &["explain", &client, "--follow"]);
+    eventually("the following", || {
+        lab.knock(CLIENT4, "4444/udp");
+        let status = ask(&daemon, &["status", "--json"]);
+        String::from_utf8_lossy(&status.stdout).contains("not-watched").then_some(())
+    });
+    followed.wait_for("udp/4444");
+    let mut wire = lab.injector();
+    let frame = frame::udp(SocketAddr::new(CLIENT4, 9), SocketAddr::new(SERVER4, 4445), &[]);
+    eventually("its end", || {
+        (0..2000).for_each(|_| wire.send(&frame));
+        followed.child.try_wait().expect("it is ours").map(|status| assert_eq!(status.code(), Some(1)))
+    });
+    // One who asks without end, and one who listens to all of that.
+    let _deaf = Telling::start(&daemon, &["tail"]);
+    let greedy: Vec<_> = (0..6)
+        .map(|_| {
+            let mut stream = UnixStream::connect(daemon.control_socket()).expect("it listens");
+            stream.set_nonblocking(true).expect("a socket");
+            let asked = b"{\"method\":\"org.postern.control.Status\"}\0".repeat(2000);
+            let _ = stream.write(&asked);
+            stream
+        })
+        .collect();
+    let begin = Instant::now();
+    said(&ask(&daemon, &["status"]), 0);
+    assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
+    drop(greedy);
+    daemon.stop();
+}
+
 #[test]
 fn a_tenant_sees_its_own_and_a_stranger_nothing() {
     let Some(lab) = lab_with_users() else { return };
     let daemon = setup_with_tenants(&lab).start();
-    for folder in [daemon.dir().to_owned(), daemon.dir().join("run")] {
-        fs::set_permissions(folder, Permissions::from_mode(0o755)).unwrap();
-    }
-    let as_user = |user: &str, arguments: &[&str]| {
-        let mut program = Command::new("setpriv");
-        // By a descriptor: another user may have no way to where it was built.
-        let file = fs::File::open(postern()).unwrap();
-        program.args([&format!("--reuid={user}"), "--regid=nogroup", "--clear-groups", "/proc/self/fd/0"]);
-        program.args(arguments).env("POSTERN_SOCKET", daemon.control_socket()).stdin(file);
-        program.output().unwrap()
-    };
+    open_to_all(&daemon);
+    let as_user = |user: &str, arguments: &[&str]| as_user(&daemon, user, arguments);
     for (first, user) in [(7000, "daemon"), (7100, "bin")] {
         lab.knock(CLIENT4, &format!("{first}/udp 8000/tcp 9000/udp"));
         eventually("the door", || (!objects(&as_user(user, &["doors", "--json"])).is_empty()).then_some(()));

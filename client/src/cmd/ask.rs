@@ -29,15 +29,35 @@ fn connect(args: &AskArgs) -> Result<Connection, CommandFailure> {
     Connection::open(named.as_deref().unwrap_or_else(|| Path::new(DEFAULT_SOCKET)))
 }
 
-/// Writes a line. If the reader closed the pipe, it has seen enough.
-fn say(text: impl Display) {
-    drop(terminal::out(text));
+/// Writes a line.
+///
+/// # Errors
+/// If it cannot be written: to a full disk, or to a reader who has seen enough.
+fn say(text: impl Display) -> Result<(), CommandFailure> {
+    Ok(terminal::out(text)?)
+}
+
+/// Writes lines.
+fn say_all(lines: impl IntoIterator<Item = impl Display>) -> Result<(), CommandFailure> {
+    lines.into_iter().try_for_each(say)
 }
 
 /// Writes an answer as one line of JSON.
 fn say_json(answer: &impl Serialize) -> Result<(), CommandFailure> {
-    say(serde_json::to_string(answer)?);
-    Ok(())
+    say(ascii(&serde_json::to_string(answer)?))
+}
+
+/// The same JSON in ASCII: what a terminal must not get is shown as JSON has it, and not made clean in a way that JSON does not know.
+fn ascii(json: &str) -> String {
+    let mut ascii = String::with_capacity(json.len());
+    for letter in json.chars() {
+        if letter.is_ascii_graphic() || letter == ' ' {
+            ascii.push(letter);
+        } else {
+            letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii += &format!("\\u{unit:04x}"));
+        }
+    }
+    ascii
 }
 
 /// A name that somebody else chose.
@@ -74,6 +94,15 @@ fn rule_of(tenant: Option<&str>, rule: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn json_is_the_same_in_ascii() {
+        let text = "caf\u{e9} \u{202e}\u{1f511}\u{7f}\n\u{1b}";
+        let json = ascii(&serde_json::to_string(text).unwrap());
+        assert!(json.is_ascii(), "{json}");
+        assert!(json.chars().all(|letter| !letter.is_control()), "{json}");
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
+    }
 
     #[test]
     fn times_are_as_long_as_people_need_them() {

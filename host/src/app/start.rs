@@ -8,7 +8,7 @@ use postern_capture::{LocalNetwork, Sightings};
 use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
-use postern_sandbox::{Loader, Pool, PoolContext, Runtime};
+use postern_sandbox::{IsLocal, Loader, Pool, PoolContext, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::Instant;
@@ -135,8 +135,10 @@ impl App {
         });
         let is_local = {
             let local = Arc::clone(&local);
-            Arc::new(move |address| local.contains(address))
+            let is_local: IsLocal = Arc::new(move |address| local.contains(address));
+            is_local
         };
+        let is_local_for_asked = Arc::clone(&is_local);
         let generation = Arc::new(generation);
         let ask = {
             let engine = Arc::clone(&engine);
@@ -166,7 +168,8 @@ impl App {
         let listening = Arc::new(Notify::new());
         captures.follow(&config, &generation, &pool, &listening)?;
         reloads.in_force(&config, &generation, plan.table, &tenants);
-        let answering = control.and_then(|control| control.start(&config, Arc::clone(&engine), sender));
+        let answering = control
+            .and_then(|control| control.start(&config, Arc::clone(&engine), sender, is_local_for_asked));
         answering.iter().for_each(|answering| answering.put_in_force(&config, &generation, &tenants));
         let running = Running {
             workers: config.workers,

@@ -36,10 +36,10 @@ pub(super) enum View {
 pub(super) type TenantsOfUsers = HashMap<u32, Vec<TenantId>>;
 
 impl Asker {
-    /// Who a user is to a daemon that runs as `own`.
-    pub(super) fn of(uid: u32, own: u32, tenants: &TenantsOfUsers) -> Self {
+    /// Who a user is to a daemon that was started as `own`, if that is not root.
+    pub(super) fn of(uid: u32, own: Option<u32>, tenants: &TenantsOfUsers) -> Self {
         let may = match tenants.get(&uid) {
-            _ if uid == 0 || uid == own => May::Everything,
+            _ if uid == 0 || Some(uid) == own => May::Everything,
             Some(tenants) => May::See(tenants.clone()),
             None => May::Nothing,
         };
@@ -147,7 +147,7 @@ mod tests {
     #[test]
     fn root_and_the_daemons_own_user_may_everything() {
         for uid in [0, 1000] {
-            let asker = Asker::of(uid, 1000, &tenants());
+            let asker = Asker::of(uid, Some(1000), &tenants());
             for request in requests() {
                 assert_eq!(asker.view(&request), Ok(View::All), "{request:?}");
             }
@@ -156,7 +156,7 @@ mod tests {
 
     #[test]
     fn a_tenants_user_may_look_at_what_is_its_own() {
-        let asker = Asker::of(1001, 0, &tenants());
+        let asker = Asker::of(1001, None, &tenants());
         let own = View::Of(vec![TenantId::new("web")]);
         for request in requests() {
             let acts =
@@ -182,7 +182,7 @@ mod tests {
 
     #[test]
     fn a_stranger_learns_what_this_is_and_nothing_else() {
-        let asker = Asker::of(1003, 0, &tenants());
+        let asker = Asker::of(1003, None, &tenants());
         assert!(!asker.is_known());
         for request in requests() {
             let is_info = matches!(request, Request::GetInfo | Request::GetInterfaceDescription(_));

@@ -74,7 +74,7 @@ impl Desk {
             kinds: None,
         };
         // Before anything can happen.
-        let mut answers = self.subscribe(wanted, Listening::Briefly)?;
+        let mut answers = self.subscribe(wanted, Listening::Briefly, uid)?;
         let asked = Report::of_door(&door, What::ByHand { uid, closes }).with_client(client);
         postern_core::Observer::report(&*self.feed, &asked);
         let source = Client::on_link(client.address(), client.link());
@@ -84,7 +84,9 @@ impl Desk {
             while let Some((event, _)) = answers.events.recv().await {
                 let is_this = event.door.as_deref().is_none_or(|name| name == door);
                 match &*event.kind {
-                    "open" | "extend" if is_this && !closes => return Ok(()),
+                    "open" if is_this && !closes => return Ok(()),
+                    // What is being opened by somebody else's wish is not open yet.
+                    "extend" if is_this && !closes && self.is_open(&door, client) => return Ok(()),
                     "close" if is_this && closes => return Ok(()),
                     "refuse" | "stuck" if is_this => return Err(Refusal::NotDone { why: event.text }),
                     _ => {}
@@ -104,6 +106,11 @@ impl Desk {
         }
         let left_ms = if closes { 0 } else { self.left(&door, client).map_or(0, millis) };
         Ok(Reply::Changed(Changed { door, client: Shown(client).to_string(), left_ms }))
+    }
+
+    fn is_open(&self, door: &str, client: Client) -> bool {
+        let openings = self.engine.openings_of(client);
+        openings.iter().any(|open| *open.door == *door && open.opening.state == OpeningState::Open)
     }
 
     /// For how long a door is open for a client.

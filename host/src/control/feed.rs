@@ -4,15 +4,17 @@
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use postern_capture::Shown;
-use postern_core::{DropReason, Knock, Observer, Report, RuleId, Silence, TenantId, What};
+use postern_core::{Client, DropReason, Knock, Observer, Report, RuleId, Silence, TenantId, What};
 use postern_protocol::{Event, TenantRefusal};
+use postern_sandbox::IsLocal;
 use postern_text::panic::PastPanic;
 
+use super::access::View;
 use super::event::{coarse_now, event_of};
 use super::explain::{arrived_text, passed_over_text, silent_text, stage_text, timeout_text};
 use super::in_force::InForce;
@@ -21,10 +23,14 @@ use super::situation::{Situation, is_about_situation};
 use super::subscribers::{Events, Subscriber, Wanted};
 use crate::observe::{Counters, Relay, report_in, words};
 
-/// Who may follow an address at the same time.
-pub(super) const MOST_FOLLOWERS: usize = 4;
-/// Who may listen at the same time.
-pub(super) const MOST_LISTENERS: usize = 16;
+/// Who may follow an address at the same time, and how many of them may be others than root.
+const MOST_FOLLOWERS: usize = 4;
+const FOLLOWERS_OF_TENANTS: usize = 3;
+/// Who of all others may listen at the same time, and as many of root's.
+const MOST_LISTENERS: usize = 16;
+/// Who of one user but root may listen, and follow.
+const LISTENERS_OF_USER: usize = 4;
+const FOLLOWERS_OF_USER: usize = 2;
 /// The longest text that is remembered of a report, in bytes.
 const LONGEST_TEXT: usize = 400;
 
@@ -54,6 +60,8 @@ pub(crate) struct Feed {
     situation: Mutex<Situation>,
     /// Held while listeners change.
     changing: Mutex<()>,
+    /// Which addresses are this machine's.
+    is_local: OnceLock<IsLocal>,
 }
 
 impl Feed {
@@ -69,7 +77,13 @@ impl Feed {
             recent: Memories::default(),
             situation: Mutex::default(),
             changing: Mutex::default(),
+            is_local: OnceLock::new(),
         }
+    }
+
+    /// These addresses are this machine's.
+    pub(super) fn learn_local(&self, is_local: IsLocal) {
+        let _ = self.is_local.set(is_local);
     }
 
     /// Somebody can ask from now on.
@@ -93,22 +107,43 @@ impl Feed {
         });
     }
 
-    /// Adds one who listens.
+    /// Adds one of this user's who listens.
     ///
     /// # Errors
     /// If as many listen like that as may, and how many these are.
-    pub(super) fn listen(&self, wanted: Wanted, how: Listening) -> Result<(Arc<Subscriber>, Events), usize> {
+    pub(super) fn listen(
+        &self,
+        wanted: Wanted,
+        how: Listening,
+        uid: u32,
+    ) -> Result<(Arc<Subscriber>, Events), usize> {
         let _changing = self.changing.lock().past_panic();
         let mut listeners = Vec::clone(&self.listeners.load());
-        let (follows, most) = match how {
-            Listening::Follows(address) => (Some(address), MOST_FOLLOWERS),
-            Listening::ToReports | Listening::Briefly => (None, MOST_LISTENERS),
+        let count = |is: &dyn Fn(&Subscriber) -> bool| listeners.iter().filter(|other| is(other)).count();
+        let (others, own) = match how {
+            Listening::Follows(_) => {
+                (count(&|it| it.follows.is_some()), count(&|it| it.follows.is_some() && it.uid == uid))
+            }
+            Listening::ToReports => {
+                let is_alike = |it: &Subscriber| it.is_counted && it.follows.is_none();
+                let is_of_root = uid == 0;
+                (
+                    count(&|it| is_alike(it) && (it.uid == 0) == is_of_root),
+                    count(&|it| is_alike(it) && it.uid == uid),
+                )
+            }
+            Listening::Briefly => (0, 0),
         };
-        let alike = listeners.iter().filter(|other| other.follows.is_some() == follows.is_some()).count();
-        if alike >= most {
-            return Err(most);
+        let (most, of_user) = match (how, uid) {
+            (Listening::Follows(_), 0) => (MOST_FOLLOWERS, MOST_FOLLOWERS),
+            (Listening::Follows(_), _) => (FOLLOWERS_OF_TENANTS, FOLLOWERS_OF_USER),
+            (_, 0) => (MOST_LISTENERS, MOST_LISTENERS),
+            (_, _) => (MOST_LISTENERS, LISTENERS_OF_USER),
+        };
+        if others >= most || own >= of_user {
+            return Err(others.min(most));
         }
-        let (subscriber, events) = Subscriber::new(wanted, follows);
+        let (subscriber, events) = Subscriber::new(wanted, how, uid);
         let subscriber = Arc::new(subscriber);
         listeners.push(Arc::clone(&subscriber));
         self.put_listeners(listeners);
@@ -186,24 +221,27 @@ impl Feed {
         self.recent.add(Record { time_ms: coarse_now(), rule: rule.clone(), client, said });
     }
 
-    /// Tells those who follow the source of a packet something about that.
-    fn tell_followers(&self, knock: &Knock, rule: Option<&RuleId>, kind: &str, text: impl Fn() -> String) {
+    /// Tells those who follow the source of a packet something about that, if they may hear it.
+    fn tell_followers(
+        &self,
+        knock: &Knock,
+        rule: Option<&RuleId>,
+        kind: &str,
+        may_hear: impl Fn(&Subscriber) -> bool,
+        text: impl Fn() -> String,
+    ) {
         if !self.is_following.load(Ordering::Relaxed) {
             return;
         }
         for follower in self.listeners.load().iter().filter(|it| it.follows == Some(knock.source)) {
-            let may_hear = match rule {
-                Some(rule) => follower.view().shows(Some(&rule.tenant)),
-                None => self.in_force.load().may_watch(follower.view(), knock),
-            };
-            if may_hear {
+            if may_hear(follower) {
                 follower.tell(|| Event {
                     time_ms: coarse_now(),
                     kind: kind.to_owned(),
                     severity: "debug".to_owned(),
                     tenant: rule.map(|rule| rule.tenant.to_string()),
                     rule: rule.map(|rule| rule.name.to_string()),
-                    client: Some(Shown(postern_core::Client::on_link(knock.source, knock.link)).to_string()),
+                    client: Some(Shown(Client::on_link(knock.source, knock.link)).to_string()),
                     door: None,
                     text: postern_text::line(&text()).to_string(),
                     fields: serde_json::Map::new(),
@@ -243,15 +281,23 @@ impl Observer for Feed {
             Silence::Remembered => "remembered",
             Silence::Dropped(_) => "dropped",
         };
-        self.tell_followers(knock, Some(rule), kind, || silent_text(rule, knock, silence));
+        let is_its = |it: &Subscriber| it.view().shows(Some(&rule.tenant));
+        self.tell_followers(knock, Some(rule), kind, is_its, || silent_text(rule, knock, silence));
     }
 
     fn arrived(&self, knock: &Knock) {
-        self.tell_followers(knock, None, "arrived", || arrived_text(knock));
+        let may_watch = |it: &Subscriber| {
+            it.count_packet();
+            let is_local = || self.is_local.get().is_some_and(|is_local| is_local(knock.destination));
+            self.in_force.load().may_watch(it.view(), knock, is_local)
+        };
+        self.tell_followers(knock, None, "arrived", may_watch, || arrived_text(knock));
     }
 
     fn passed_over(&self, knock: &Knock, reason: DropReason) {
-        self.tell_followers(knock, None, reason.name(), || passed_over_text(knock, reason));
+        // Whether another tenant's rule watches a port is no tenant's business.
+        let is_all = |it: &Subscriber| *it.view() == View::All;
+        self.tell_followers(knock, None, reason.name(), is_all, || passed_over_text(knock, reason));
     }
 
     fn limit_lines(&self, tenant: &TenantId, lines: u32) {

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use postern_config::{Config, DoorKind, RuleFile};
+use postern_config::{Config, DoorKind, GrantedInterfaces, RuleFile, TenantGrant};
 use postern_core::{
-    Interest, Knock, ModuleSource, NetDoor, RuleId, Watch, WatchGrant, WatchedPorts, show_digest,
+    Interest, Knock, ModuleSource, NetDoor, RuleId, TenantId, Watch, WatchGrant, WatchedPorts, show_digest,
 };
 use postern_protocol::{RuleInfo, RuleState, TenantRefusal};
 use postern_sandbox::Generation;
@@ -27,7 +27,7 @@ pub(super) struct InForce {
     pub(super) rules: Vec<RuleOf>,
     places: HashMap<RuleId, usize>,
     /// What each tenant may watch.
-    pub(super) grants: HashMap<Arc<str>, WatchGrant>,
+    grants: HashMap<TenantId, Watchable>,
     /// Whose newest files are not in it.
     pub(super) refused: Vec<TenantRefusal>,
 }
@@ -88,7 +88,7 @@ impl InForce {
             grants: config
                 .tenants
                 .iter()
-                .map(|tenant| (tenant.id.as_str().into(), tenant.grant.watch.clone()))
+                .map(|tenant| (tenant.id.clone(), Watchable::of(&tenant.grant)))
                 .collect(),
             refused,
         }
@@ -116,14 +116,12 @@ impl InForce {
         self.rule(rule)?.within.as_deref()
     }
 
-    /// Whether somebody may know of a packet that is for none of its rules.
-    pub(super) fn may_watch(&self, view: &View, knock: &Knock) -> bool {
+    /// Whether somebody may know of a packet that is for none of its rules; `is_local` says whether it is for this machine.
+    pub(super) fn may_watch(&self, view: &View, knock: &Knock, is_local: impl Fn() -> bool) -> bool {
         let View::Of(tenants) = view else { return true };
-        let includes = |ports: &WatchedPorts| {
-            ports.transport == knock.transport && (ports.first..=ports.last).contains(&knock.destination_port)
-        };
-        let may = |grant: &WatchGrant| grant.any_port || grant.ports.iter().any(includes);
-        tenants.iter().any(|tenant| self.grants.get(tenant.as_str()).is_some_and(may))
+        tenants
+            .iter()
+            .any(|tenant| self.grants.get(tenant).is_some_and(|grant| grant.includes(knock, &is_local)))
     }
 
     fn rule(&self, rule: &RuleId) -> Option<&RuleOf> {
@@ -148,6 +146,34 @@ impl RuleOf {
     /// Whether it may open this door.
     pub(super) fn has_door(&self, name: &str) -> bool {
         self.doors.iter().any(|door| door == name)
+    }
+}
+
+/// Which packets a tenant may watch.
+#[derive(Clone, Debug)]
+struct Watchable {
+    ports: WatchGrant,
+    /// None: on all.
+    interfaces: Option<Vec<Arc<str>>>,
+}
+
+impl Watchable {
+    fn of(grant: &TenantGrant) -> Self {
+        let interfaces = match &grant.interfaces {
+            GrantedInterfaces::All => None,
+            GrantedInterfaces::These(these) => Some(these.clone()),
+        };
+        Self { ports: grant.watch.clone(), interfaces }
+    }
+
+    fn includes(&self, knock: &Knock, is_local: impl Fn() -> bool) -> bool {
+        let Self { ports: WatchGrant { ports, any_port, anywhere, .. }, interfaces } = self;
+        let has = |ports: &WatchedPorts| {
+            ports.transport == knock.transport && (ports.first..=ports.last).contains(&knock.destination_port)
+        };
+        (*any_port || ports.iter().any(has))
+            && interfaces.as_ref().is_none_or(|these| these.contains(&knock.interface))
+            && (*anywhere || is_local())
     }
 }
 

@@ -25,9 +25,11 @@ impl Bucket {
         }
     }
 
-    /// Nothing more for so long, beyond what there is.
-    pub(super) fn charge(&mut self, time: Duration, now: Instant) {
-        self.full_at = self.full_at.max(now) + time;
+    /// Nothing more for so long, beyond what there is, but not for longer than `longest`.
+    pub(super) fn charge(&mut self, time: Duration, longest: Duration, now: Instant) {
+        let burst = self.each * self.most.saturating_sub(1);
+        let most = (now + burst + longest).max(self.full_at);
+        self.full_at = (self.full_at.max(now) + time).min(most);
     }
 
     /// Whether nothing was taken lately.
@@ -57,5 +59,16 @@ mod tests {
         assert_eq!(taken(&mut bucket, at(9)), 0);
         assert_eq!(taken(&mut bucket, at(25)), 2);
         assert_eq!(taken(&mut bucket, at(1000)), 3);
+    }
+
+    #[test]
+    fn what_is_charged_is_waited_for_and_not_for_ever() {
+        let start = Instant::now();
+        let mut bucket = Bucket::new(Duration::from_millis(10), 3, start);
+        let longest = Duration::from_millis(500);
+        bucket.charge(Duration::from_millis(100), longest, start);
+        assert_eq!(bucket.wait(start), Duration::from_millis(80), "a burst is left");
+        (0..100).for_each(|_| bucket.charge(Duration::from_secs(1), longest, start));
+        assert_eq!(bucket.wait(start), longest);
     }
 }

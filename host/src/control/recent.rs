@@ -1,9 +1,10 @@
 //! Recent: what was reported of each address lately, so that somebody can ask afterwards why a knock failed.
 //!
 //! It is bounded, and a flood must not wash out of it what somebody will ask for. So an address has [`MOST_OF_ADDRESS`] records, and a network that
-//! one attacker may have (a /24, a /64) a hundredth of the room; and an address that came further than a first step is kept in another part than
-//! those that did not: who does not know the sequence cannot get there, with however many addresses. Each owner of rules has such a memory of
-//! its own, since rules say themselves how far somebody came.
+//! one attacker may have (a /24, a /64) a hundredth of the room. An address is kept among those that came as far as it did: no further than a first
+//! step, to a second, further. Spoofed sources can send any ports: a scan goes through some steps of a sequence whose ports ascend, and then fills
+//! that part; who came further than it is not touched. Each owner of rules has such a memory of its own, since rules say themselves how far
+//! somebody came.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
@@ -17,8 +18,10 @@ use postern_text::panic::PastPanic;
 
 /// Records of one address.
 pub(super) const MOST_OF_ADDRESS: usize = 64;
-/// Records of a part of an owner's memory: of those who came far, and of all others.
-const PART: usize = 8192;
+/// Records of a part of an owner's memory.
+const PART: usize = 4096;
+/// Parts: of those who came no further than a first step, to a second, and further.
+const PARTS: usize = 3;
 /// A network has at most one in so many of a part's records.
 const NETWORK_SHARE: usize = 100;
 /// A memory is kept in so many shards, each behind a lock of its own: who looks at all of it holds up whoever reports only for as long as one takes.
@@ -101,20 +104,19 @@ pub(super) enum Said {
 }
 
 impl Said {
-    /// Whether nobody gets there who does not know how to knock.
-    const fn is_far(&self) -> bool {
-        !matches!(self, Self::Stage(0 | 1, _) | Self::TimedOut(0 | 1) | Self::Forgot(_))
+    /// The part for those who came so far.
+    const fn part(&self) -> usize {
+        match self {
+            Self::Stage(0 | 1, _) | Self::TimedOut(0 | 1) | Self::Forgot(_) => 0,
+            Self::Stage(2, _) | Self::TimedOut(2) => 1,
+            _ => PARTS - 1,
+        }
     }
 }
 
 /// What a shard remembers of the clients of one owner's rules.
 #[derive(Debug)]
-struct Recent {
-    /// Those who came no further than a first step.
-    near: Part,
-    /// Those who did.
-    far: Part,
-}
+struct Recent([Part; PARTS]);
 
 impl Default for Recent {
     fn default() -> Self {
@@ -124,36 +126,35 @@ impl Default for Recent {
 
 impl Recent {
     fn of_size(most: usize, most_of_network: usize) -> Self {
-        Self { near: Part::new(most, most_of_network), far: Part::new(most, most_of_network) }
+        Self(std::array::from_fn(|_| Part::new(most, most_of_network)))
     }
 
     /// Adds a record.
     fn add(&mut self, record: Record) {
         let address = record.client.address();
-        if self.far.has(address) {
-            return self.far.add(record);
-        }
-        if record.said.is_far() {
-            for before in self.near.take(address) {
-                self.far.add(before);
+        let wanted = record.said.part();
+        let before = self.0.iter().position(|part| part.has(address));
+        let part = before.map_or(wanted, |before| before.max(wanted));
+        if let Some(before) = before.filter(|before| *before < part) {
+            for record in self.0[before].take(address) {
+                self.0[part].add(record);
             }
-            return self.far.add(record);
         }
-        self.near.add(record);
+        self.0[part].add(record);
     }
 
     /// What is remembered of an address, the oldest first.
     fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
-        self.far.of(address).chain(self.near.of(address))
+        self.0.iter().flat_map(move |part| part.of(address))
     }
 
     /// What is remembered, of each address the oldest first.
     fn all(&self) -> impl Iterator<Item = &Record> {
-        self.far.addresses.values().chain(self.near.addresses.values()).flat_map(|of| &of.records)
+        self.0.iter().flat_map(|part| part.addresses.values()).flat_map(|of| &of.records)
     }
 }
 
-/// One half of it.
+/// One part of it.
 #[derive(Debug)]
 struct Part {
     most: usize,
@@ -302,7 +303,7 @@ mod tests {
 
     /// That the counts are those of what is there.
     fn check(recent: &Recent) {
-        for part in [&recent.near, &recent.far] {
+        for part in &recent.0 {
             let records: usize = part.addresses.values().map(|of| of.records.len()).sum();
             assert_eq!(part.records, records);
             assert!(records <= part.most, "{records}");
@@ -333,6 +334,8 @@ mod tests {
         recent.add(record(client, stage(1)));
         recent.add(record(client, stage(2)));
         recent.add(record(client, Said::TimedOut(2)));
+        let further = v4(0x0a00_0102);
+        recent.add(record(further, stage(3)));
         for n in 0..100_000_u32 {
             // Spread over all networks.
             let address = v4(n.wrapping_mul(2_654_435_761));
@@ -341,6 +344,11 @@ mod tests {
         }
         let said: Vec<_> = recent.of(client.into()).map(|record| record.said.clone()).collect();
         assert_eq!(said, [stage(1), stage(2), Said::TimedOut(2)]);
+        // A scan that goes through the first two steps washes out who came no further, and nobody else.
+        for n in 0..100_000_u32 {
+            recent.add(record(v4(n.wrapping_mul(2_654_435_761)), stage(2)));
+        }
+        assert_eq!(recent.of(further.into()).count(), 1);
         check(&recent);
     }
 

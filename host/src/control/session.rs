@@ -1,7 +1,9 @@
 //! Session: one who asks, from the first request to the last answer.
 
 use std::io;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use postern_protocol::{
@@ -10,18 +12,20 @@ use postern_protocol::{
 use rustix::time::{ClockId, clock_gettime};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::access::Asker;
-use super::desk::{Answered, Desk};
+use super::desk::{Answered, Desk, Subscription};
 use super::server::Clients;
-use super::subscribers::Events;
+use super::subscribers::MOST_PACKETS;
 
 /// How long somebody may leave an answer unread.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long somebody may ask nothing; and of whom nothing is known yet.
 const IDLE: Duration = Duration::from_secs(3600);
 const IDLE_STRANGER: Duration = Duration::from_secs(5);
+/// The same of one who listens.
+const LISTENING: Duration = Duration::from_secs(1 << 30);
 /// How much is read at once, in bytes.
 const AT_ONCE: usize = 4096;
 
@@ -65,31 +69,59 @@ impl Session {
                 return Err(Over);
             }
         };
-        self.clients.may_ask(self.uid).await;
-        let begun = thread_cpu_time();
-        let done = match Call::read(&request) {
-            Ok(call) => self.answer(call).await,
+        self.may_ask().await?;
+        let (done, spent) = match Call::read(&request) {
+            Ok(call) => Metered::new(self.answer(call)).await,
             Err(error) => {
                 let is_over = matches!(error, CallError::Malformed(_));
-                self.send(&Answer::Refusal(error.into())).await?;
-                if is_over { Err(Over) } else { Ok(()) }
+                let sent = Metered::new(self.send(&Answer::Refusal(error.into()))).await;
+                if is_over { (Err(Over), sent.1) } else { (sent.0.map(|()| None), sent.1) }
             }
         };
-        // What was done for others meanwhile counts, too; that is seldom, and only makes it slower.
-        self.clients.charge(self.uid, thread_cpu_time().saturating_sub(begun));
-        done
+        self.clients.charge(self.uid, spent);
+        match done? {
+            Some(mut subscription) => self.stream_events(&mut subscription).await,
+            None => Ok(()),
+        }
     }
 
-    /// Reads what comes next.
+    /// Waits until this user may ask once more, or is gone. Those who ask as the same user take turns: one that asks without end does not keep
+    /// another from asking at all.
+    async fn may_ask(&mut self) -> Result<(), Over> {
+        let mut turn = pin!(self.clients.turn_of(self.uid).lock_owned());
+        let _turn = loop {
+            tokio::select! {
+                turn = &mut turn => break turn,
+                // What it asks meanwhile waits; but it must not wait without bound.
+                read = self.read(), if !self.requests.is_full() => read?,
+            }
+        };
+        loop {
+            let wait = self.clients.may_ask(self.uid);
+            if wait.is_zero() {
+                return Ok(());
+            }
+            tokio::select! {
+                () = sleep(wait) => {}
+                read = self.read(), if !self.requests.is_full() => read?,
+            }
+        }
+    }
+
+    /// Reads what comes next, if it comes soon.
     async fn read(&mut self) -> Result<(), Over> {
+        self.read_patiently(if self.is_known { IDLE } else { IDLE_STRANGER }).await
+    }
+
+    async fn read_patiently(&mut self, patience: Duration) -> Result<(), Over> {
         let mut bytes = [0; AT_ONCE];
-        let patience = if self.is_known { IDLE } else { IDLE_STRANGER };
         let read = timeout(patience, self.stream.read(&mut bytes)).await.map_err(|_| Over)??;
         self.requests.push(bytes.get(..read).unwrap_or_default());
         if read == 0 { Err(Over) } else { Ok(()) }
     }
 
-    async fn answer(&mut self, Call { request, more, oneway }: Call) -> Result<(), Over> {
+    /// Answers a request; what there is to listen to then, if it asked for that.
+    async fn answer(&mut self, Call { request, more, oneway }: Call) -> Result<Option<Subscription>, Over> {
         // Each time anew: a reload may change whose tenant somebody is.
         let asker = Asker::of(self.uid, self.desk.own_uid, &self.desk.feed.in_force.load().users);
         let answered = match asker.view(&request) {
@@ -106,30 +138,33 @@ impl Session {
         };
         self.is_known = asker.is_known();
         match answered {
-            _ if oneway => Ok(()),
+            _ if oneway => Ok(None),
             Answered::Refused(refusal) => {
                 self.send(&Answer::Refusal(refusal)).await?;
                 // A stranger has nothing more to ask.
-                if self.is_known { Ok(()) } else { Err(Over) }
+                if self.is_known { Ok(None) } else { Err(Over) }
             }
-            Answered::Reply(reply) => self.send(&Answer::Reply { reply, continues: false }).await,
+            Answered::Reply(reply) => {
+                self.send(&Answer::Reply { reply, continues: false }).await.map(|()| None)
+            }
             Answered::Several(replies) => {
                 let last = replies.len().saturating_sub(1);
                 for (n, reply) in replies.into_iter().enumerate() {
                     self.send(&Answer::Reply { reply, continues: n < last }).await?;
                 }
-                Ok(())
+                Ok(None)
             }
-            Answered::Events(mut subscription) => self.stream_events(&mut subscription.events).await,
+            Answered::Events(subscription) => Ok(Some(subscription)),
         }
     }
 
     /// Tells events until whoever listens goes.
-    async fn stream_events(&mut self, events: &mut Events) -> Result<(), Over> {
+    async fn stream_events(&mut self, subscription: &mut Subscription) -> Result<(), Over> {
+        let Subscription { events, subscriber, .. } = subscription;
         loop {
             tokio::select! {
                 // What it asks meanwhile waits; but it must not wait without bound.
-                read = self.read() => {
+                read = self.read_patiently(LISTENING) => {
                     read?;
                     if self.requests.is_full() {
                         return Err(Over);
@@ -140,6 +175,14 @@ impl Session {
                     let reply = Reply::Event { event: Some(Box::new(event)), left_out };
                     self.send(&Answer::Reply { reply, continues: true }).await?;
                 }
+                () = subscriber.is_flooded() => {
+                    let why = format!(
+                        "more than {MOST_PACKETS} packets a second come from it, and all of them would pass the kernel's filter; follow \
+                         it when there are fewer"
+                    );
+                    self.send(&Answer::Refusal(Refusal::NotDone { why })).await?;
+                    return Ok(());
+                }
             }
         }
     }
@@ -148,6 +191,30 @@ impl Session {
         let bytes = message(&answer.to_value());
         timeout(PATIENCE, self.stream.write_all(&bytes)).await.map_err(|_| Over)??;
         Ok(())
+    }
+}
+
+/// Something that is done, with the CPU time that it takes itself, whatever else this thread does meanwhile.
+struct Metered<F> {
+    work: Pin<Box<F>>,
+    spent: Duration,
+}
+
+impl<F: Future> Metered<F> {
+    fn new(work: F) -> Self {
+        Self { work: Box::pin(work), spent: Duration::ZERO }
+    }
+}
+
+impl<F: Future> Future for Metered<F> {
+    type Output = (F::Output, Duration);
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let begun = thread_cpu_time();
+        let done = self.work.as_mut().poll(context);
+        self.spent += thread_cpu_time().saturating_sub(begun);
+        let spent = self.spent;
+        done.map(|done| (done, spent))
     }
 }
 

@@ -10,9 +10,11 @@ use ipnet::IpNet;
 use postern_core::{Client, Report};
 use postern_protocol::Event;
 use postern_text::panic::PastPanic;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::access::View;
+use super::feed::Listening;
 use super::pace::Bucket;
 
 /// Events that may wait for one who reads.
@@ -20,6 +22,8 @@ const WAITING: usize = 256;
 /// One who listens is told so many at once, and then one each so often: what is more is counted.
 const BURST: u32 = 500;
 const EACH: Duration = Duration::from_millis(5);
+/// Packets in a second of an address that can be followed.
+pub(super) const MOST_PACKETS: u32 = 1000;
 
 /// What somebody wants to hear.
 #[derive(Clone, Debug)]
@@ -55,6 +59,14 @@ pub(super) struct Subscriber {
     wanted: Wanted,
     /// Whether it follows one address: then it hears of packets as well.
     pub(super) follows: Option<IpAddr>,
+    /// The user who listens.
+    pub(super) uid: u32,
+    /// Whether it is one of those of whom there is a bounded number.
+    pub(super) is_counted: bool,
+    /// Packets of the address that it follows, in this second.
+    packets: Mutex<(Instant, u32)>,
+    /// Notified when these are too many.
+    flooded: Notify,
     sender: Sender<(Event, u64)>,
     pace: Mutex<Bucket>,
     left_out: AtomicU64,
@@ -64,11 +76,46 @@ pub(super) struct Subscriber {
 pub(super) type Events = Receiver<(Event, u64)>;
 
 impl Subscriber {
-    /// One who wants this.
-    pub(super) fn new(wanted: Wanted, follows: Option<IpAddr>) -> (Self, Events) {
+    /// One of this user's who wants this.
+    pub(super) fn new(wanted: Wanted, how: Listening, uid: u32) -> (Self, Events) {
         let (sender, events) = channel(WAITING);
-        let pace = Mutex::new(Bucket::new(EACH, BURST, Instant::now()));
-        (Self { wanted, follows, sender, pace, left_out: AtomicU64::new(0) }, events)
+        let now = Instant::now();
+        let follows = match how {
+            Listening::Follows(address) => Some(address),
+            Listening::ToReports | Listening::Briefly => None,
+        };
+        let subscriber = Self {
+            wanted,
+            follows,
+            uid,
+            is_counted: !matches!(how, Listening::Briefly),
+            packets: Mutex::new((now, 0)),
+            flooded: Notify::new(),
+            sender,
+            pace: Mutex::new(Bucket::new(EACH, BURST, now)),
+            left_out: AtomicU64::new(0),
+        };
+        (subscriber, events)
+    }
+
+    /// Counts a packet of the address that it follows.
+    pub(super) fn count_packet(&self) {
+        let mut packets = self.packets.lock().past_panic();
+        packets.1 += 1;
+        // The clock is read seldom: a flood is what this is about.
+        if packets.1 < MOST_PACKETS {
+            return;
+        }
+        let now = Instant::now();
+        if now.duration_since(packets.0) < Duration::from_secs(1) {
+            self.flooded.notify_one();
+        }
+        *packets = (now, 0);
+    }
+
+    /// Waits until so much comes from the address that it follows that this must end: all of it gets past the kernel's filter.
+    pub(super) async fn is_flooded(&self) {
+        self.flooded.notified().await;
     }
 
     /// Whether it wants to hear of this report.
@@ -123,7 +170,7 @@ mod tests {
             Report::new(What::Hangup),
         ];
         let heard = |wanted: Wanted| {
-            let (subscriber, _) = Subscriber::new(wanted, None);
+            let (subscriber, _) = Subscriber::new(wanted, Listening::ToReports, 0);
             reports.iter().map(|report| subscriber.wants(report)).collect::<Vec<_>>()
         };
         assert_eq!(heard(everything()), [true, true, true]);
@@ -138,8 +185,24 @@ mod tests {
     }
 
     #[test]
+    fn a_flood_of_the_address_that_is_followed_is_noticed() {
+        let follows = Listening::Follows("192.0.2.7".parse().unwrap());
+        let (subscriber, _) = Subscriber::new(everything(), follows, 0);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let is_flooded = || {
+            let context = &mut std::task::Context::from_waker(std::task::Waker::noop());
+            std::pin::pin!(subscriber.is_flooded()).poll(context).is_ready()
+        };
+        let _inside = runtime.enter();
+        (0..MOST_PACKETS - 1).for_each(|_| subscriber.count_packet());
+        assert!(!is_flooded());
+        (0..MOST_PACKETS).for_each(|_| subscriber.count_packet());
+        assert!(is_flooded());
+    }
+
+    #[test]
     fn who_does_not_read_is_told_how_much_it_missed() {
-        let (subscriber, mut events) = Subscriber::new(everything(), None);
+        let (subscriber, mut events) = Subscriber::new(everything(), Listening::ToReports, 0);
         let mut rendered = 0;
         for _ in 0..5000 {
             subscriber.tell(|| {

@@ -3,7 +3,7 @@
 use postern_protocol::{ClientsOf, Reply, Request};
 
 use super::table::{lines, row};
-use super::{connect, rule_of, say, say_json, time};
+use super::{connect, rule_of, say, say_all, say_json, time};
 use crate::cli::ClientsArgs;
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
@@ -20,7 +20,7 @@ pub fn run(args: &ClientsArgs) -> Result<Exit, CommandFailure> {
     if args.ask.json {
         clients.iter().try_for_each(say_json)?;
     } else if clients.is_empty() {
-        say("no knock is half finished");
+        say("no knock is half finished")?;
     } else {
         let mut rows = vec![row(["CLIENT", "RULE", "STAGE", "SINCE", "LEFT"])];
         rows.extend(clients.iter().map(|client| {
@@ -28,7 +28,7 @@ pub fn run(args: &ClientsArgs) -> Result<Exit, CommandFailure> {
             let stage = client.stage.to_string();
             vec![client.client.clone(), rule, stage, time(client.since_ms), time(client.left_ms)]
         }));
-        lines(&rows).into_iter().for_each(say);
+        say_all(lines(&rows))?;
     }
     Ok(if clients.is_empty() && args.address.is_some() { Exit::Failure } else { Exit::Success })
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use postern_protocol::{Changed, CloseDoor, OpenDoor, Opening, Reply, Request, Selection};
 
 use super::table::{lines, row};
-use super::{connect, name, rule_of, say, say_json, time};
+use super::{connect, name, rule_of, say, say_all, say_json, time};
 use crate::cli::{CloseArgs, DoorsArgs, OpenArgs};
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
@@ -30,7 +30,7 @@ pub fn list(args: &DoorsArgs) -> Result<Exit, CommandFailure> {
         if args.ask.json {
             doors.iter().try_for_each(say_json)?;
         } else {
-            shown(&doors).into_iter().for_each(say);
+            say_all(shown(&doors))?;
         }
         if left_out > 0 {
             drop(postern_text::terminal::err(format!(
@@ -42,7 +42,7 @@ pub fn list(args: &DoorsArgs) -> Result<Exit, CommandFailure> {
         }
         sleep(EVERY);
         if !args.ask.json {
-            say("");
+            say("")?;
         }
     }
 }
@@ -97,7 +97,7 @@ fn told(reply: &Reply, json: bool, words: impl Fn(&Changed) -> String) -> Result
     if json {
         say_json(changed)?;
     } else {
-        say(words(changed));
+        say(words(changed))?;
     }
     Ok(Exit::Success)
 }

@@ -5,7 +5,7 @@ use jiff::tz::TimeZone;
 use postern_protocol::{Event, Explain, Reply, Request, Tail};
 use postern_text::terminal;
 
-use super::{connect, name, say};
+use super::{connect, name, say, say_json};
 use crate::cli::{ExplainArgs, TailArgs};
 use crate::control::{Connection, gone, unexpected};
 use crate::exit::{CommandFailure, Exit};
@@ -44,7 +44,7 @@ pub fn explain(args: &ExplainArgs) -> Result<Exit, CommandFailure> {
         say(format!(
             "nothing is known of {address}: it has hit no port that a rule watches, or long ago; see what comes from it with \
              postern explain {address} --follow"
-        ));
+        ))?;
     }
     Ok(Exit::Failure)
 }
@@ -77,10 +77,9 @@ fn stream(daemon: &mut Connection, json: bool) -> Result<Exit, CommandFailure> {
     }
 }
 
-/// Writes an event; a reader who closed the pipe ends it.
+/// Writes an event.
 fn tell(event: &Event, json: bool) -> Result<(), CommandFailure> {
-    let line = if json { serde_json::to_string(event)? } else { shown(event) };
-    Ok(terminal::out(line)?)
+    if json { say_json(event) } else { say(shown(event)) }
 }
 
 /// The time of day where the reader is, the kind, and the words.

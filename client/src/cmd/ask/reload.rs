@@ -3,7 +3,7 @@
 use postern_protocol::{NewGeneration, Reply, Request};
 use postern_text::terminal;
 
-use super::{connect, name, say, say_json};
+use super::{connect, name, say, say_all, say_json};
 use crate::cli::{AskArgs, ReloadArgs};
 use crate::control::{mistakes_in, unexpected};
 use crate::exit::{CommandFailure, Exit};
@@ -26,10 +26,10 @@ pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
     if args.ask.json {
         say_json(&generation)?;
     } else {
-        say(format!("generation {number} is in force, with {rules} rules"));
+        say(format!("generation {number} is in force, with {rules} rules"))?;
         for of in refused {
-            say(format!("tenant {} goes on with the rules that it had:", name(&of.tenant)));
-            of.mistakes.iter().for_each(|mistake| say(format!("  {mistake}")));
+            say(format!("tenant {} goes on with the rules that it had:", name(&of.tenant)))?;
+            say_all(of.mistakes.iter().map(|mistake| format!("  {mistake}")))?;
         }
     }
     Ok(if refused.is_empty() { Exit::Success } else { Exit::Failure })
@@ -41,6 +41,6 @@ pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
 /// If there is nothing to keep, or the daemon cannot be asked.
 pub fn confirm(args: &AskArgs) -> Result<Exit, CommandFailure> {
     let Reply::Confirmed {} = connect(args)?.ask(Request::Confirm)? else { return Err(unexpected()) };
-    say("it stays");
+    say("it stays")?;
     Ok(Exit::Success)
 }

@@ -3,7 +3,7 @@
 use postern_protocol::{Reply, Request, RuleInfo, RuleState, Selection};
 
 use super::table::{lines, row};
-use super::{connect, rule_of, say, say_json};
+use super::{connect, rule_of, say_all, say_json};
 use crate::cli::RulesArgs;
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
@@ -20,7 +20,7 @@ pub fn run(args: &RulesArgs) -> Result<Exit, CommandFailure> {
     if args.ask.json {
         rules.iter().try_for_each(say_json)?;
     } else {
-        shown(&rules).into_iter().for_each(say);
+        say_all(shown(&rules))?;
     }
     Ok(Exit::Success)
 }

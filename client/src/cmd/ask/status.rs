@@ -3,7 +3,7 @@
 use postern_protocol::{Health, Interface, InterfaceState, Process, ProcessState, Reply, Request, Status};
 
 use super::table::{lines, row};
-use super::{connect, name, say, say_json, time};
+use super::{connect, name, say_all, say_json, time};
 use crate::cli::AskArgs;
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
@@ -17,7 +17,7 @@ pub fn run(args: &AskArgs) -> Result<Exit, CommandFailure> {
     if args.json {
         say_json(&status)?;
     } else {
-        screen(&status).into_iter().for_each(say);
+        say_all(screen(&status))?;
     }
     Ok(match status.health {
         Health::Ok => Exit::Success,

@@ -18,6 +18,7 @@ pub(super) const LIST: &[&[Call]] = &[
     groups::SELF,
     groups::READ_FILES,
     groups::NO_STRUCTURED_OPEN,
+    PRIORITY,
     groups::NO_CHANGES,
     SOCKETS,
     DATABASE,
@@ -49,6 +50,9 @@ const SOCKETS: &[Call] = &[
     // Clients of the control socket.
     allow(SYS_accept4),
 ];
+
+/// A thread gives way to the others of this process. Only a capability lets it take precedence.
+const PRIORITY: &[Call] = &[allow_if_or_fail(SYS_setpriority, &[&[is(0, PRIO_PROCESS), is(1, 0)]], EPERM)];
 
 /// The database in an open file.
 const DATABASE: &[Call] =
