@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use postern_config::{NotATenant, Trust, tenant_named};
@@ -142,6 +142,17 @@ pub struct ReplayArgs {
     /// Write a page that shows it, a lane for each client, and say only what it comes to.
     #[arg(long, value_name = "FILE")]
     pub html: Option<PathBuf>,
+}
+
+impl ReplayArgs {
+    /// Of a capture in the folder of a rule, which is its author's: every packet that this rule asked for.
+    pub(crate) fn of_rule(capture: PathBuf) -> Self {
+        let folder = capture.parent().filter(|folder| !folder.as_os_str().is_empty());
+        let rules = Some(folder.unwrap_or_else(|| Path::new(".")).to_owned());
+        let file = FileArgs { config: PathBuf::new(), no_strict_modes: true };
+        let (local, interface, against, html) = (Vec::new(), None, None, None);
+        Self { file, rules, capture, local, interface, all: false, json: false, against, html }
+    }
 }
 
 fn tenant(name: &str) -> Result<TenantId, NotATenant> {

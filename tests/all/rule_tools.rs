@@ -5,6 +5,8 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use expect_test::{Expect, expect};
+use postern_tests::capture_file::Pcap;
+use postern_tests::frame::udp;
 use tempfile::TempDir;
 
 use crate::modules::{guest, judging};
@@ -281,19 +283,17 @@ fn what_cannot_be_played_is_a_mistake_with_a_remedy() {
         ("text/a.scenario", b"+0s ::1 udp/7\n"),
         ("text/a.wasm", b"#!/bin/sh"),
         ("empty/README", b""),
-        ("a.pcap", b""),
     ]);
     folder.check(
-        &["test", "wrong", "none", "two", "text", "empty", "a.pcap", "nowhere.scenario"],
+        &["test", "wrong", "none", "two", "text", "empty", "nowhere.scenario"],
         expect![[r#"
             empty: there is no *.scenario in this folder; write one, or name a folder that has one
-            a.pcap: is a capture; play it with posternd replay
             wrong/a.scenario:2: `here` is not an address; in the knock `+0s here udp/7`
             nowhere.scenario: cannot be read: No such file or directory (os error 2); name a scenario, or a folder with some
             none/a.scenario: names no module, and there is no *.wasm beside it; build the rule first, or write module = "FILE.wasm" in its first line
             two/a.scenario: names no module, and there are 2 beside it; write module = "FILE.wasm" in its first line, or say --module FILE.wasm
             text/a.wasm: the module is a script; compile the rule to WebAssembly
-            posternd: 7 mistakes; nothing was played
+            posternd: 6 mistakes; nothing was played
             exit 2
         "#]],
     );
@@ -302,6 +302,28 @@ fn what_cannot_be_played_is_a_mistake_with_a_remedy() {
         posternd: 1 mistake; nothing was played
         exit 2
     "#]]);
+}
+
+#[test]
+fn a_capture_beside_a_rule_is_replayed_to_it() {
+    let knock = |port| {
+        udp(
+            "203.0.113.7:9".parse().unwrap(),
+            std::net::SocketAddr::new("192.0.2.1".parse().unwrap(), port),
+            &[],
+        )
+    };
+    let begin = 1_795_000_000_000_000;
+    let capture = Pcap::ethernet().frame(begin, &knock(7000)).frame(begin + 400_000, &knock(7001));
+    let rule = "module = \"sequence\"\ndoor = \"ssh\"\n[settings]\nsequence = [\"7000/udp\", \"7001/udp\"]\n";
+    let folder = Folder::new(&[("mine/ssh.toml", rule.as_bytes()), ("mine/a.pcap", &capture.into_bytes())]);
+    let said = folder.said(&["test", "mine/a.pcap"]);
+    assert!(said.contains("ssh: 203.0.113.7 is at stage 1"), "{said}");
+    assert!(said.contains("ssh is open for 203.0.113.7"), "{said}");
+    assert!(said.ends_with("exit 0\n"), "{said}");
+    let said = folder.said(&["test", "mine/none.pcap"]);
+    assert!(said.contains("none.pcap"), "{said}");
+    assert!(!said.ends_with("exit 0\n"), "{said}");
 }
 
 #[test]

@@ -14,9 +14,10 @@ use super::junit;
 use super::module_file::{self, ModuleFile};
 use super::played::Played;
 use super::scenario::{MOST_TEXT, Scenario};
-use crate::cli::TestArgs;
+use crate::cli::{ReplayArgs, TestArgs};
 use crate::compile::Compile;
 use crate::exit::Exit;
+use crate::replay::replay;
 
 /// What the name of a scenario's file ends with.
 const EXTENSION: &str = "scenario";
@@ -27,14 +28,33 @@ struct Test {
     module: Arc<Module>,
 }
 
-/// Plays scenarios, says what came out, and whether that was expected.
+/// Plays scenarios, says what came out, and whether that was expected. Captures among them are replayed: of those nothing is expected.
 ///
 /// # Errors
 /// If the system does not let us run modules, or what came out cannot be written.
 pub fn test(args: &TestArgs, compiler: &dyn Compile) -> anyhow::Result<Exit> {
+    let (captures, paths): (Vec<_>, Vec<_>) = args.paths.iter().cloned().partition(|path| is_capture(path));
+    let mut exit = Exit::Success;
+    if !paths.is_empty() {
+        exit = play(args, &paths, compiler)?;
+    }
+    for capture in captures {
+        if exit == Exit::Success {
+            exit = replay(&ReplayArgs::of_rule(capture))?;
+        }
+    }
+    Ok(exit)
+}
+
+/// Whether it is packets that somebody has captured.
+fn is_capture(path: &Path) -> bool {
+    matches!(path.extension().and_then(|extension| extension.to_str()), Some("pcap" | "pcapng"))
+}
+
+fn play(args: &TestArgs, paths: &[PathBuf], compiler: &dyn Compile) -> anyhow::Result<Exit> {
     let runtime = Runtime::start()?;
     let loader = Loader::new(runtime.clone(), Arc::new(()))?;
-    let tests = match read_tests(args, &loader, compiler) {
+    let tests = match read_tests(args, paths, &loader, compiler) {
         Ok(tests) => tests,
         Err(mistakes) => return tell(&mistakes),
     };
@@ -94,10 +114,15 @@ fn update(played: &[Played<'_>]) -> anyhow::Result<()> {
 }
 
 /// Reads the scenarios and loads their modules, each once.
-fn read_tests(args: &TestArgs, loader: &Loader, compiler: &dyn Compile) -> Result<Vec<Test>, Vec<String>> {
+fn read_tests(
+    args: &TestArgs,
+    paths: &[PathBuf],
+    loader: &Loader,
+    compiler: &dyn Compile,
+) -> Result<Vec<Test>, Vec<String>> {
     let mut mistakes = Vec::new();
     let scenarios: Vec<_> =
-        files(&args.paths, &mut mistakes).iter().filter_map(|file| read(file, &mut mistakes)).collect();
+        files(paths, &mut mistakes).iter().filter_map(|file| read(file, &mut mistakes)).collect();
     let mut modules: HashMap<ModuleSource, Option<Arc<Module>>> = HashMap::new();
     let mut tests = Vec::new();
     for scenario in scenarios {
@@ -128,10 +153,6 @@ fn files(paths: &[PathBuf], mistakes: &mut Vec<String>) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for path in paths {
         let told = piece(path.display());
-        if matches!(path.extension().and_then(|extension| extension.to_str()), Some("pcap" | "pcapng")) {
-            mistakes.push(format!("{told}: is a capture; play it with posternd replay"));
-            continue;
-        }
         if !path.is_dir() {
             files.push(path.clone());
             continue;
