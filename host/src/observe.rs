@@ -18,6 +18,8 @@ mod relay;
 mod words;
 
 #[cfg(test)]
+mod log_page;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
