@@ -15,6 +15,7 @@ use crate::instance::{Instance, StartError};
 use crate::loader::{LoadedModule, Loader, Module};
 use crate::owner_rules::OwnerRules;
 use crate::problem::{Problem, ProblemKind};
+use crate::rule_counts::RuleCounts;
 use crate::rule_observer::RuleObserver;
 use crate::runtime::Runtime;
 use crate::share_owner::ShareOwner;
@@ -65,6 +66,8 @@ pub struct LoadedRule {
     pub(crate) share: Option<Arc<MeteredShare>>,
     /// Which of the lines that its module writes are logged.
     pub(crate) log: RuleLogLevel,
+    /// What it said and used, in all generations together.
+    pub(crate) counts: Arc<RuleCounts>,
     observer: Arc<dyn Observer>,
 }
 
@@ -81,6 +84,12 @@ impl LoadedRule {
     #[must_use]
     pub fn module(&self) -> ModuleDigest {
         self.module.digest
+    }
+
+    /// What it said and used so far, in all generations together.
+    #[must_use]
+    pub const fn counts(&self) -> &Arc<RuleCounts> {
+        &self.counts
     }
 
     /// The key whose signature let its module be loaded, as [`FoundModule::signer`](crate::FoundModule::signer) has it; none if it needed
@@ -260,7 +269,8 @@ impl Generation {
                     part if rule.is_trial => part.share_on_trial.clone(),
                     part => part.share.clone(),
                 };
-                rules.push(LoadedRule { group, tenant, share, ..rule });
+                let counts = runtime.rule_counts(&rule.id);
+                rules.push(LoadedRule { group, tenant, share, counts, ..rule });
             }
         }
         Self { number, rules, tenants, memory, dispatch: Dispatch::new(parts), groups }
@@ -309,6 +319,7 @@ fn ready(spec: &RuleSpec, module: LoadedModule, loader: &Loader) -> Result<Ready
         own_share: spec.share,
         share: None,
         log: spec.log,
+        counts: Arc::default(),
         observer,
     };
     let subscription = Subscription {

@@ -2,13 +2,14 @@
 
 use std::cell::Cell;
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use postern_core::{CpuMeter, Excess, Moment, Observer, Report, What};
+use postern_core::{CpuMeter, Excess, Moment, Observer, Report, RuleId, What};
 use postern_text::panic::PastPanic;
 use rustix::fd::OwnedFd;
 use rustix::io::read;
@@ -19,6 +20,7 @@ use wasmtime::Engine;
 
 use crate::engine::engine;
 use crate::over_shares::OverShares;
+use crate::rule_counts::RuleCounts;
 use crate::setup_error::SetupError;
 use crate::share_owner::ShareOwner;
 use crate::stopwatch::Stopwatch;
@@ -26,13 +28,18 @@ use crate::stopwatch::Stopwatch;
 /// How often a running rule is checked.
 const TICK: Duration = Duration::from_millis(1);
 
+/// What belongs to whoever is in a generation, and is gone with the last one.
+type ByOwner<K, V> = HashMap<K, Weak<V>>;
+
 /// One engine for all rules.
 #[derive(Clone)]
 pub struct Runtime {
     engine: Engine,
     ticker: Arc<Ticker>,
     /// Of those that are in a generation.
-    cpu_meters: Arc<Mutex<HashMap<ShareOwner, Weak<CpuMeter>>>>,
+    cpu_meters: Arc<Mutex<ByOwner<ShareOwner, CpuMeter>>>,
+    /// The same of rules.
+    rule_counts: Arc<Mutex<ByOwner<RuleId, RuleCounts>>>,
     over_shares: OverShares,
 }
 
@@ -73,7 +80,8 @@ impl Runtime {
     pub fn start() -> Result<Self, SetupError> {
         let engine = engine()?;
         let ticker = Arc::new(Ticker::start(engine.clone()).map_err(SetupError::Ticker)?);
-        Ok(Self { engine, ticker, cpu_meters: Arc::default(), over_shares: OverShares::default() })
+        let (cpu_meters, rule_counts) = (Arc::default(), Arc::default());
+        Ok(Self { engine, ticker, cpu_meters, rule_counts, over_shares: OverShares::default() })
     }
 
     pub(crate) const fn engine(&self) -> &Engine {
@@ -122,18 +130,27 @@ impl Runtime {
 
     /// What was used of a share, in all generations together.
     pub(crate) fn cpu_meter(&self, owner: &ShareOwner) -> Arc<CpuMeter> {
-        let mut meters = self.cpu_meters.lock().past_panic();
-        if let Some(meter) = meters.get(owner).and_then(Weak::upgrade) {
-            return meter;
-        }
-        // Not at each of thousands.
-        if meters.len().is_power_of_two() {
-            meters.retain(|_, meter| meter.strong_count() > 0);
-        }
-        let meter = Arc::default();
-        meters.insert(owner.clone(), Arc::downgrade(&meter));
-        meter
+        shared(&mut self.cpu_meters.lock().past_panic(), owner)
     }
+
+    /// What a rule said and used, in all generations together.
+    pub(crate) fn rule_counts(&self, rule: &RuleId) -> Arc<RuleCounts> {
+        shared(&mut self.rule_counts.lock().past_panic(), rule)
+    }
+}
+
+/// What all generations have of this owner, or a new one.
+fn shared<K: Clone + Eq + Hash, V: Default>(all: &mut ByOwner<K, V>, owner: &K) -> Arc<V> {
+    if let Some(own) = all.get(owner).and_then(Weak::upgrade) {
+        return own;
+    }
+    // Not at each of thousands.
+    if all.len().is_power_of_two() {
+        all.retain(|_, own| own.strong_count() > 0);
+    }
+    let own = Arc::default();
+    all.insert(owner.clone(), Arc::downgrade(&own));
+    own
 }
 
 impl RunPermit<'_> {

@@ -7,6 +7,7 @@ use postern_core::{
 
 use crate::generation::LoadedRule;
 use crate::instance::{Instance, StartError};
+use crate::rule_counts::VerdictKind;
 use crate::runtime::RunPermit;
 
 /// Why a client starts over whose rule remembers it until a moment that is past.
@@ -69,9 +70,14 @@ impl RuleState {
         let begun = rule.share.as_ref().map(|share| (share, stopwatch.begin(rule.tenant)));
         let verdict = self.call(running, rule, knock, remembered);
         match begun {
-            Some((share, begun)) => share.charge(now, stopwatch.end(begun)),
+            Some((share, begun)) => {
+                let used = stopwatch.end(begun);
+                share.charge(now, used);
+                rule.counts.charge(used);
+            }
             None => stopwatch.interrupt(),
         }
+        rule.counts.count(kind_of(&verdict));
         let (what, progress) = match verdict {
             Ok(Verdict::Ignore) => return Judged::default(),
             Ok(Verdict::Remember(progress)) if progress.until <= knock.time => {
@@ -130,6 +136,17 @@ impl RuleState {
     fn fault(&mut self, rule: &LoadedRule, error: &StartError, now: Moment) -> Outcome {
         let (detail, pause) = (error.to_string().into(), self.backoff.fault(now));
         Outcome::Happened(What::Fault { detail, pause, module: rule.module() })
+    }
+}
+
+const fn kind_of(verdict: &Result<Verdict, StartError>) -> VerdictKind {
+    match verdict {
+        Ok(Verdict::Ignore) => VerdictKind::Ignore,
+        Ok(Verdict::Remember(_)) => VerdictKind::Remember,
+        Ok(Verdict::Forget(_)) => VerdictKind::Forget,
+        Ok(Verdict::Open { .. }) => VerdictKind::Open,
+        Ok(Verdict::Close { .. }) => VerdictKind::Close,
+        Err(_) => VerdictKind::Fault,
     }
 }
 
