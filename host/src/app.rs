@@ -26,6 +26,7 @@ use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::guarding::{ReadAs, ReleaseTimer};
 use crate::main_loop_event::{MainLoopEvent, Prepared};
+use crate::metrics::Exposing;
 use crate::observe::{report_refused_reload, report_refused_tenant};
 use crate::origin::Origin;
 use crate::plan::Plan;
@@ -79,6 +80,8 @@ struct App {
     tried: Option<Tried>,
     /// Whoever is asked; none if nobody is.
     answering: Option<Answering>,
+    /// What is measured; none if nobody asks for that.
+    exposing: Option<Exposing>,
     /// Who waits for a reload that they asked for: until a preparation with this ticket or a later one has ended.
     reload_askers: Vec<(u64, oneshot::Sender<ReloadAnswer>)>,
     /// When to look whether owners that were over their shares are so no more.
@@ -141,7 +144,7 @@ impl App {
                 self.engine.handle(Event::Inherited { door, policy, client, remaining });
             }
             MainLoopEvent::Ledger(answer) => self.engine.ledger_said(answer),
-            MainLoopEvent::RulesetChanged(open) => self.engine.handle(Event::Listed(open)),
+            MainLoopEvent::RulesetChanged(open) => self.engine.ruleset_changed(open),
             MainLoopEvent::Prepared(prepared) => self.prepared(*prepared).await,
             MainLoopEvent::CrossedOut { serial, result } => {
                 let is_used = result.is_ok();
@@ -264,6 +267,7 @@ impl App {
         if let Err(error) = self.captures.follow(config, &generation, &self.pool, &self.listening) {
             self.report(What::CaptureNotStarted { detail: error.to_string().into() });
         }
+        self.exposing.iter().for_each(|exposing| exposing.put_in_force(config, &generation, &self.captures));
         if config.workers != self.running.workers {
             self.report(What::NextStart);
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::{
-    CaptureError, CaptureSettings, Devices, EndingCapture, Filter, Frame, FrameSink, LiveCapture,
-    LocalNetwork, Precision, Sightings, View, decode,
+    CaptureCounter, CaptureError, CaptureSettings, Devices, EndingCapture, Filter, Frame, FrameSink,
+    LiveCapture, LocalNetwork, Precision, Sightings, View, decode,
 };
 use postern_config::Config;
 use postern_core::{ANY_INTERFACE, Direction, DropReason, Observer, PacketCounts, Report, What};
@@ -119,6 +119,14 @@ impl Captures {
             .chain(self.ending.into_values())
             .collect();
         endings.into_iter().for_each(EndingCapture::wait);
+    }
+
+    /// Where each capture counts, with its interface and which way its packets go.
+    pub(crate) fn counters(&self) -> Vec<(String, Direction, CaptureCounter)> {
+        let captures = self.captures.iter();
+        captures
+            .map(|((interface, direction), (_, capture))| (interface.clone(), *direction, capture.counter()))
+            .collect()
     }
 
     /// Whether every capture has been tried, with or without success.

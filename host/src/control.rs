@@ -37,7 +37,7 @@ use crate::observe::{Counters, Gathering, Relay, ReportPace};
 use crate::shared_engine::SharedEngine;
 
 pub(crate) use desk::{ControlQuestion, ReloadAnswer, refusals};
-pub(crate) use socket::{BoundSocket, socket_path};
+pub(crate) use socket::{BoundSocket, SocketUse, socket_path};
 
 use desk::Desk;
 use feed::Feed;
@@ -114,7 +114,7 @@ impl Control {
         let (listener, socket) = match listener {
             Some(listener) => (listener, None),
             None => {
-                let bound = BoundSocket::bind(&socket_path(&config.control)?);
+                let bound = BoundSocket::bind(&socket_path(&config.control)?, SocketUse::CONTROL);
                 let bound = bound.map_err(|error| missing(error.to_string())).ok()?;
                 (bound.try_clone().map_err(|error| missing(error.to_string())).ok()?, Some(bound))
             }

@@ -16,6 +16,7 @@ use crate::control::Control;
 use crate::kept_socket;
 use crate::ledger::NoTokens;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::metrics::Metrics;
 use crate::net_doors::NetDoors;
 use crate::origin::Origin;
 use crate::state;
@@ -37,6 +38,8 @@ pub(crate) struct Effects {
     pub(crate) watchdog: Option<Duration>,
     /// Where the daemon is asked; none if nowhere. The observer is that of this then.
     pub(crate) control: Option<Control>,
+    /// How the daemon is measured; none if nobody asks for that. The observer is in front of this one's.
+    pub(crate) metrics: Option<Metrics>,
 }
 
 /// Starts what keeps doors and the ledger. Each answers by events of the main loop. Called on the runtime, in this order, once each.
@@ -74,7 +77,11 @@ pub(crate) trait ServiceStatus: Send + Sync {
 
 impl Effects {
     /// Everything in this process.
-    pub(crate) fn at_hand(origin: Arc<dyn Origin>, control: Option<Control>) -> Self {
+    pub(crate) fn at_hand(
+        origin: Arc<dyn Origin>,
+        control: Option<Control>,
+        metrics: Option<Metrics>,
+    ) -> Self {
         Self {
             origin,
             keepers: Box::new(OwnKeepers),
@@ -83,6 +90,7 @@ impl Effects {
             status: Arc::new(ServiceManager::of_this_process()),
             watchdog: watchdog_timeout(),
             control,
+            metrics,
         }
     }
 }

@@ -52,6 +52,7 @@ pub mod exit;
 mod grant_files;
 mod guarding;
 mod main_loop_event;
+mod metrics;
 pub mod observe;
 mod pace;
 pub mod replay;

@@ -14,6 +14,7 @@ use crate::control::Control;
 use crate::effects::Effects;
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
+use crate::metrics::Metrics;
 use crate::observe::LogOfAll;
 use crate::open_files;
 use crate::origin::LocalOrigin;
@@ -48,14 +49,15 @@ pub(crate) fn run_source(
         return shell.run(|signals| supervise(Supervised { source, log, tried, signals }));
     }
     open_files::raise_limit();
-    let control =
-        Control::at_hand(Arc::clone(&log.relay) as Arc<dyn Observer>, Arc::clone(log.relay.counters()));
-    let observer = control.observer();
+    let (relay, drops) = (Arc::clone(&log.relay) as Arc<dyn Observer>, log.relay.counters());
+    let control = Control::at_hand(relay, Arc::clone(drops));
+    let metrics = Metrics::at_hand(control.observer(), Arc::clone(drops));
+    let observer = metrics.observer();
     let code = Arc::new(CompileService::start(None, Arc::clone(&observer))?.impatient());
     let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
     origin.lacks(vec!["more than one process".to_owned()]);
     origin.tell_tenants()?;
-    let effects = Effects::at_hand(Arc::new(origin), Some(control));
+    let effects = Effects::at_hand(Arc::new(origin), Some(control), Some(metrics));
     shell.run(|signals| app::run(effects, signals, observer, tried))
 }
 

@@ -4,15 +4,16 @@
 //! everything that is not urgent: answers of doors, deadlines, reloads. The engine decides; here events are handed in and actions carried out,
 //! and nothing waits for anything but the lock.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::future::Future;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use postern_config::Config;
 use postern_core::{
     Action, ClaimKind, Client, Engine, Event, Listing, ModuleDigest, Moment, Observer, Opening, OpeningKey,
-    Policy, Posture, Release, Report, RuleId, What,
+    OpeningState, Policy, Posture, Release, Report, RuleId, What,
 };
 use postern_ledger::{Answer, Ledger};
 use postern_link::NotInPlace;
@@ -29,7 +30,13 @@ use crate::plan::Plan;
 pub(crate) struct SharedEngine {
     locked: Mutex<Locked>,
     clock: Clock,
+    /// Claims that the ledger recorded, and those that it refused.
+    claims: [AtomicU64; 2],
+    ruleset_changes: AtomicU64,
 }
+
+/// Openings that are looked at while a knock may wait.
+const AT_ONCE: usize = 256;
 
 /// An opening, for whoever asks what is open.
 pub(crate) struct OpenDoor {
@@ -79,7 +86,12 @@ impl SharedEngine {
         let engine = Engine::new(Arc::clone(&plan.policy));
         limit_lines(&*observer, &plan.policy);
         let locked = Locked { engine, doors, ledger, one_time, observer };
-        Self { locked: Mutex::new(locked), clock }
+        Self {
+            locked: Mutex::new(locked),
+            clock,
+            claims: Default::default(),
+            ruleset_changes: AtomicU64::new(0),
+        }
     }
 
     /// Hands an event to the engine.
@@ -90,12 +102,32 @@ impl SharedEngine {
     /// An answer of the ledger: to a claim that the engine made, or about the ledger itself.
     pub(crate) fn ledger_said(&self, answer: Answer) {
         let what = match answer {
-            Answer::Claimed { serial, result } => return self.handle(Event::Claimed { serial, result }),
+            Answer::Claimed { serial, result } => {
+                self.claims[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
+                return self.handle(Event::Claimed { serial, result });
+            }
             Answer::Fails(detail) => What::LedgerUnusable { detail: detail.into() },
             Answer::Works(path) => What::LedgerUsable { path: path.into() },
         };
         let observer = Arc::clone(&self.lock().observer);
         observer.report(&Report::new(what));
+    }
+
+    /// How many claims the ledger recorded so far, and how many it refused.
+    pub(crate) fn claims(&self) -> (u64, u64) {
+        let [recorded, refused] = &self.claims;
+        (recorded.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
+    }
+
+    /// Another program changed the packet filter, or it was read back for another reason; this is what is open now.
+    pub(crate) fn ruleset_changed(&self, open: Listing) {
+        self.ruleset_changes.fetch_add(1, Ordering::Relaxed);
+        self.handle(Event::Listed(open));
+    }
+
+    /// How often that was so.
+    pub(crate) fn ruleset_changes(&self) -> u64 {
+        self.ruleset_changes.load(Ordering::Relaxed)
     }
 
     /// Does what is due.
@@ -131,6 +163,28 @@ impl SharedEngine {
         let (locked, now) = (self.lock(), self.clock.now());
         let openings = locked.engine.openings_after(after).take(most);
         openings.map(|(key, opening)| OpenDoor::of(&locked.engine, key, opening, now)).collect()
+    }
+
+    /// How many openings each door has that are open now. No knock waits for all of it.
+    pub(crate) fn open_by_door(&self) -> HashMap<Arc<str>, u64> {
+        let mut open = HashMap::new();
+        let mut after = None;
+        loop {
+            let locked = self.lock();
+            let before = after;
+            for (key, opening) in locked.engine.openings_after(after).take(AT_ONCE) {
+                after = Some(key);
+                if opening.state == OpeningState::Open {
+                    *open.entry(key.door).or_default() += 1;
+                }
+            }
+            if after == before {
+                return open
+                    .into_iter()
+                    .map(|(door, count)| (locked.engine.door_name(door), count))
+                    .collect();
+            }
+        }
     }
 
     /// The openings for this client, of whatever door.

@@ -27,6 +27,7 @@ mod knock;
 mod knockd;
 mod lifecycle;
 mod log_level;
+mod metrics;
 mod module;
 mod museum;
 mod names;

@@ -20,6 +20,7 @@ pub mod compilers;
 pub mod examples;
 pub mod frame;
 pub mod guest;
+pub mod open_metrics;
 pub mod tour;
 
 pub use daemon::log::{Entry, Log};

@@ -33,7 +33,10 @@ pub use filter::{Filter, Precision};
 pub use frame::{Frame, LinkType};
 pub use link_changes::LinkChanges;
 pub use links::{LOOPBACK, Links, Shown, TAG_8021AD, TAG_8021Q, Tag, is_link_local};
-pub use live::{CaptureError, CaptureSettings, CaptureStats, Devices, EndingCapture, FrameSink, LiveCapture};
+pub use live::{
+    CaptureCounter, CaptureError, CaptureSettings, CaptureStats, Devices, EndingCapture, FrameSink,
+    LiveCapture,
+};
 pub use local_network::{LocalNetwork, LocalNetworkError, LocalNetworkSockets, View};
 pub use machine_interface::{MachineInterface, interfaces};
 pub use saved::{SavedCapture, SavedCaptureError};

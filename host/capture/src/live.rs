@@ -4,6 +4,7 @@
 //! The thread sleeps until there are frames, a command, or a change of interfaces. Under load frames do not wake it; it then polls the ring in
 //! short intervals, so that one wake-up serves many frames (see [`moderation`]).
 
+mod counter;
 mod device;
 mod devices;
 mod error;
@@ -32,6 +33,7 @@ use rustix::io::{Errno, read, write};
 use crate::filter::Filter;
 use crate::frame::Frame;
 use crate::link_changes::LinkChanges;
+pub use counter::CaptureCounter;
 use device::Device;
 pub use devices::Devices;
 pub use error::CaptureError;
@@ -42,8 +44,6 @@ use outage::{Outage, Recovered};
 const BATCH: usize = 256;
 /// More batches than the kernel's ring holds.
 const FULL_RING: usize = 64;
-/// How long to wait for the thread to say how many frames it saw.
-const STATS_WAIT: Duration = Duration::from_millis(200);
 
 /// How often an interface is looked at of which neither the socket nor anybody else says that it has changed.
 const LOOK_INTERVAL: Timespec = Timespec { tv_sec: 5, tv_nsec: 0 };
@@ -217,17 +217,16 @@ impl LiveCapture {
         self.shared.lock().tried
     }
 
-    /// What this capture has seen. Asks the thread, which may take up to 200 ms; none if it is busy for longer.
+    /// As [`CaptureCounter::stats`].
     #[must_use]
     pub fn stats(&self) -> Option<CaptureStats> {
-        let asked = {
-            let mut state = self.shared.lock();
-            state.stats_asked += 1;
-            state.stats_asked
-        };
-        self.shared.wake();
-        let (state, is_answered) = self.shared.wait_until(STATS_WAIT, |state| state.stats_answered >= asked);
-        is_answered.then_some(state.stats)
+        self.counter().stats()
+    }
+
+    /// Says what this capture has seen, on whatever thread asks.
+    #[must_use]
+    pub fn counter(&self) -> CaptureCounter {
+        CaptureCounter(Arc::clone(&self.shared))
     }
 
     /// Ends the capture, and returns when the thread has ended. Frames not yet read are dropped.

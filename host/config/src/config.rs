@@ -20,6 +20,7 @@ use crate::ceilings::Ceilings;
 use crate::control_settings::{self, ControlSocket};
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
+use crate::metrics_settings::MetricsListen;
 use crate::module_signature::{TrustedKey, signature_file};
 use crate::process_user::ProcessUser;
 use crate::rule_doors::{check_doors_once, check_prefixes};
@@ -30,7 +31,7 @@ use crate::table::{Table, TomlSource};
 use crate::tenant::{KnownInterfaces, Machine, Tenant};
 use crate::tenant_files::{OwnFiles, TenantFiles};
 use crate::trust::Trust;
-use crate::{guards, interfaces, memory, sandbox_settings, tenant, tenant_user};
+use crate::{guards, interfaces, memory, metrics_settings, sandbox_settings, tenant, tenant_user};
 
 pub(crate) const DEFAULT_OPENINGS: usize = 65_536;
 /// Mistakes of one tenant that are told.
@@ -73,6 +74,8 @@ pub struct Config {
     pub sandbox: SandboxSettings,
     /// Where the daemon can be asked.
     pub control: ControlSocket,
+    /// Where it hands its metrics out.
+    pub metrics: MetricsListen,
 }
 
 /// A configuration as it was read.
@@ -238,6 +241,7 @@ impl Config {
             sandbox: SandboxSettings::of_machine(),
             // Who has set up knockd does not expect one.
             control: ControlSocket::None,
+            metrics: MetricsListen::None,
         }
     }
 
@@ -369,6 +373,7 @@ impl Config {
         let is_strict = table.flag("strict_modes").unwrap_or(true);
         let sandbox = sandbox_settings::read(&table);
         let control = control_settings::read(&table);
+        let metrics = metrics_settings::read(&table);
         let limits = table.table("limits");
         let longest = Ceilings::read_longest(limits.as_ref());
         let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
@@ -402,6 +407,7 @@ impl Config {
             trust: if is_strict { Trust::Strict } else { Trust::Anybody },
             sandbox,
             control,
+            metrics,
         }
     }
 

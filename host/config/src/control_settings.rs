@@ -21,30 +21,46 @@ pub enum ControlSocket {
     None,
 }
 
+/// Why a text is no path of a socket.
+pub(crate) enum NotASocket {
+    /// It is no path from the root.
+    NoPath,
+    /// It is longer than the kernel takes, and what to say.
+    TooLong(String),
+}
+
+/// The path of a socket.
+pub(crate) fn socket_path(value: &str) -> Result<PathBuf, NotASocket> {
+    let (path, bytes) = (PathBuf::from(value), value.len());
+    if !path.is_absolute() || path.file_name().is_none() {
+        return Err(NotASocket::NoPath);
+    }
+    if bytes > LONGEST_PATH {
+        let what = format!("{bytes} bytes are too long for a socket; at most {LONGEST_PATH}");
+        return Err(NotASocket::TooLong(what));
+    }
+    Ok(path)
+}
+
 /// What a `postern.toml` says under `[control]`.
 pub(crate) fn read(table: &Table<'_>) -> ControlSocket {
     let Some(table) = table.table("control") else { return ControlSocket::Usual };
     let socket = match table.text("socket") {
         None => ControlSocket::Usual,
         Some(At { value: "none", .. }) => ControlSocket::None,
-        Some(At { value, place }) => {
-            let path = PathBuf::from(value);
-            if !path.is_absolute() || path.file_name().is_none() {
-                table.mistake(
-                    &place,
-                    format!(
+        Some(At { value, place }) => match socket_path(value) {
+            Ok(path) => ControlSocket::At(path),
+            Err(error) => {
+                let what = match error {
+                    NotASocket::NoPath => format!(
                         "`{value}` is no path from the root; write such as \"/run/postern/control.sock\", or \"none\""
                     ),
-                );
-            } else if value.len() > LONGEST_PATH {
-                let bytes = value.len();
-                table.mistake(
-                    &place,
-                    format!("{bytes} bytes are too long for a socket; at most {LONGEST_PATH}"),
-                );
+                    NotASocket::TooLong(what) => what,
+                };
+                table.mistake(&place, what);
+                ControlSocket::None
             }
-            ControlSocket::At(path)
-        }
+        },
     };
     table.finish();
     socket

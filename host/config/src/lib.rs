@@ -20,6 +20,7 @@ mod grant_file;
 mod guards;
 mod interfaces;
 mod memory;
+mod metrics_settings;
 pub mod mistake_list;
 mod name;
 mod process_user;
@@ -52,6 +53,7 @@ pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
 pub use folder_files::FolderFiles;
 pub use grant_file::GrantFile;
+pub use metrics_settings::MetricsListen;
 pub use module_signature::{
     BadSignature, GoodSignature, KeyId, MOST_SIGNATURE, NoKey, TrustedKey, signature_file, verify,
 };

@@ -75,11 +75,19 @@ impl ConfigSource for PosternToml {
 
     fn advice(&self, config: &Config) -> Vec<String> {
         let waived = match (self.trust, config.trust) {
-            (Trust::Anybody, _) => "--no-strict-modes: postern.toml, rule files and modules",
-            (Trust::Strict, Trust::Anybody) => "strict_modes = false: rule files and modules",
-            (Trust::Strict, Trust::Strict) => return Vec::new(),
+            (Trust::Anybody, _) => Some("--no-strict-modes: postern.toml, rule files and modules"),
+            (Trust::Strict, Trust::Anybody) => Some("strict_modes = false: rule files and modules"),
+            (Trust::Strict, Trust::Strict) => None,
         };
-        vec![format!("{waived} are taken even if others can write them, and so decide who gets in")]
+        let waived = waived.map(|waived| {
+            format!("{waived} are taken even if others can write them, and so decide who gets in")
+        });
+        let remote = config.metrics.is_remote().then(|| {
+            "[metrics] remote = true: other machines may read the names of tenants, rules and doors, and when somebody knocks; guard the port, or \
+             let the firewall admit the monitoring system alone"
+                .to_owned()
+        });
+        waived.into_iter().chain(remote).collect()
     }
 }
 

@@ -73,3 +73,18 @@ pub enum Why {
     /// The door was changed, and cannot be open for such a client any more.
     Changed,
 }
+
+impl Why {
+    /// The name in logs and metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::Asked => "asked",
+            Self::Failed => "failed",
+            Self::Stopping => "stopping",
+            Self::Changed => "changed",
+            Self::Removed => "removed",
+        }
+    }
+}

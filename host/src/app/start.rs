@@ -48,7 +48,7 @@ impl App {
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
-        let Effects { origin, mut keepers, devices, network, status, watchdog, control } = effects;
+        let Effects { origin, mut keepers, devices, network, status, watchdog, control, metrics } = effects;
         let facts = origin.facts();
         let mut doors = Doors::start(
             keepers.net(sender.clone(), Arc::clone(&observer), facts.identity.clone())?,
@@ -142,7 +142,9 @@ impl App {
         let generation = Arc::new(generation);
         let ask = {
             let engine = Arc::clone(&engine);
+            let counted = metrics.as_ref().map(|metrics| Arc::clone(metrics.counted()));
             Arc::new(move |generation, rule: &RuleId, knock: &Knock, request| {
+                counted.iter().for_each(|counted| counted.asked(rule, knock, &request));
                 let source = Client::on_link(knock.source, knock.link);
                 engine.handle(Event::Judged { rule: rule.clone(), generation, source, request });
             })
@@ -171,6 +173,8 @@ impl App {
         let answering = control
             .and_then(|control| control.start(&config, Arc::clone(&engine), sender, is_local_for_asked));
         answering.iter().for_each(|answering| answering.put_in_force(&config, &generation, &tenants));
+        let exposing = metrics.and_then(|metrics| metrics.start(&config.metrics, Arc::clone(&engine)));
+        exposing.iter().for_each(|exposing| exposing.put_in_force(&config, &generation, &captures));
         let running = Running {
             workers: config.workers,
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
@@ -191,6 +195,7 @@ impl App {
             watchdog,
             tried: Some(tried),
             answering,
+            exposing,
             reload_askers: Vec::new(),
             excess_at: None,
             _local: local,

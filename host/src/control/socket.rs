@@ -13,6 +13,20 @@ use postern_protocol::DEFAULT_SOCKET;
 use rustix::fs::OFlags;
 use thiserror::Error;
 
+/// What a socket is for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SocketUse {
+    /// The key that names it, for messages.
+    pub(crate) key: &'static str,
+    /// Who may connect.
+    pub(crate) mode: u32,
+}
+
+impl SocketUse {
+    /// Everybody may ask who may ask; see `access`.
+    pub(crate) const CONTROL: Self = Self { key: "[control] socket", mode: 0o666 };
+}
+
 /// A socket that nobody else has, and that is gone with this.
 #[derive(Debug)]
 pub(crate) struct BoundSocket {
@@ -26,11 +40,11 @@ pub(crate) struct BoundSocket {
 #[derive(Debug, Error)]
 pub(crate) enum NoSocket {
     /// Another daemon has it.
-    #[error("{} is another daemon's, which answers there; give each daemon a socket of its own, or none: [control] socket", .0.display())]
-    Held(PathBuf),
+    #[error("{} is another daemon's, which answers there; give each daemon a socket of its own, or none: {key}", path.display())]
+    Held { path: PathBuf, key: &'static str },
     /// There is something else at its path.
-    #[error("{} is there and no socket; remove it, or name another path: [control] socket", .0.display())]
-    InTheWay(PathBuf),
+    #[error("{} is there and no socket; remove it, or name another path: {key}", path.display())]
+    InTheWay { path: PathBuf, key: &'static str },
     /// The system does not let it be made.
     #[error("{}: {error}", path.display())]
     Io { path: PathBuf, error: io::Error },
@@ -59,22 +73,22 @@ impl BoundSocket {
     ///
     /// # Errors
     /// If another daemon listens there, or it cannot be made.
-    pub(crate) fn bind(path: &Path) -> Result<Self, NoSocket> {
+    pub(crate) fn bind(path: &Path, SocketUse { key, mode }: SocketUse) -> Result<Self, NoSocket> {
         let failed = |error| NoSocket::Io { path: path.to_owned(), error };
         if let Some(folder) = path.parent().filter(|folder| !folder.exists()) {
             fs::create_dir_all(folder).map_err(failed)?;
             fs::set_permissions(folder, Permissions::from_mode(0o755)).map_err(failed)?;
         }
-        let lock = lock(path).map_err(failed)?.ok_or_else(|| NoSocket::Held(path.to_owned()))?;
+        let lock =
+            lock(path).map_err(failed)?.ok_or_else(|| NoSocket::Held { path: path.to_owned(), key })?;
         match fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => fs::remove_file(path).map_err(failed)?,
-            Ok(_) => return Err(NoSocket::InTheWay(path.to_owned())),
+            Ok(_) => return Err(NoSocket::InTheWay { path: path.to_owned(), key }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(failed(error)),
         }
         let listener = UnixListener::bind(path).map_err(failed)?;
-        // Everybody may ask who may ask; see `access`.
-        fs::set_permissions(path, Permissions::from_mode(0o666)).map_err(failed)?;
+        fs::set_permissions(path, Permissions::from_mode(mode)).map_err(failed)?;
         Ok(Self { listener, path: path.to_owned(), _lock: lock })
     }
 
@@ -126,15 +140,15 @@ mod tests {
     fn one_daemon_has_it_and_the_next_one_after() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("run/control.sock");
-        let first = BoundSocket::bind(&path).unwrap();
+        let first = BoundSocket::bind(&path, SocketUse::CONTROL).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o666);
         assert!(UnixStream::connect(&path).is_ok());
-        let held = BoundSocket::bind(&path).unwrap_err().to_string();
+        let held = BoundSocket::bind(&path, SocketUse::CONTROL).unwrap_err().to_string();
         assert!(held.contains("another daemon's"), "{held}");
         assert!(UnixStream::connect(&path).is_ok(), "the first goes on");
         drop(first);
         assert!(!path.exists());
-        drop(BoundSocket::bind(&path).unwrap());
+        drop(BoundSocket::bind(&path, SocketUse::CONTROL).unwrap());
     }
 
     #[test]
@@ -143,9 +157,9 @@ mod tests {
         let path = folder.path().join("control.sock");
         drop(UnixListener::bind(&path).unwrap());
         assert!(path.exists(), "as after a kill");
-        drop(BoundSocket::bind(&path).unwrap());
+        drop(BoundSocket::bind(&path, SocketUse::CONTROL).unwrap());
         fs::write(&path, "mine").unwrap();
-        assert!(matches!(BoundSocket::bind(&path), Err(NoSocket::InTheWay(_))));
+        assert!(matches!(BoundSocket::bind(&path, SocketUse::CONTROL), Err(NoSocket::InTheWay { .. })));
         assert_eq!(fs::read(&path).unwrap(), b"mine");
     }
 }

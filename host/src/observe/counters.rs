@@ -52,7 +52,7 @@ impl Counters {
     }
 
     /// Every count that is not zero, by whose it is; those of tenants beyond the ones that are kept are the machine's.
-    pub(super) fn all(&self) -> Vec<(Option<TenantId>, DropReason, u64)> {
+    pub(crate) fn all(&self) -> Vec<(Option<TenantId>, DropReason, u64)> {
         let tenants = self.0.tenants();
         let mut all = Vec::new();
         for reason in DropReason::ALL {

@@ -1,7 +1,7 @@
 //! Fields: a report as fields, for programs. Their names are part of the interface that users rely on.
 
 use postern_capture::Shown;
-use postern_core::{PacketCounts, Report, What, Why};
+use postern_core::{PacketCounts, Report, What};
 
 use super::Counters;
 use super::line::Value;
@@ -110,7 +110,7 @@ fn own(what: &What<'_>) -> Fields {
             let signer = signer.as_deref().map(|signer| ("signer", text(signer)));
             std::iter::once(("module", Value::Module(*module))).chain(signer).collect()
         }
-        What::Closed { why } => vec![("reason", text(reason(*why)))],
+        What::Closed { why } => vec![("reason", text(why.name()))],
         What::Refused { reason, detail } => vec![("drop", text(reason.name())), ("detail", text(detail))],
         What::CommandRuns { line: detail }
         | What::CommandNotStarted { error: detail }
@@ -138,6 +138,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::CodeNotKept { detail }
         | What::GrantsNotWritten { detail }
         | What::ControlMissing { detail }
+        | What::MetricsMissing { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
         | What::ProbeMissing { detail }
@@ -234,16 +235,5 @@ fn own(what: &What<'_>) -> Fields {
         | What::Hangup
         | What::Panicked { .. }
         | What::Stopping => Vec::new(),
-    }
-}
-
-const fn reason(why: Why) -> &'static str {
-    match why {
-        Why::Expired => "expired",
-        Why::Asked => "asked",
-        Why::Failed => "failed",
-        Why::Stopping => "stopping",
-        Why::Changed => "changed",
-        Why::Removed => "removed",
     }
 }

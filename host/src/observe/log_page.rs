@@ -75,6 +75,7 @@ samples! {
     What::WouldOpen { .. } => [What::WouldOpen { lasts: SECOND }],
     What::WouldClose => [What::WouldClose],
     What::ControlMissing { .. } => [What::ControlMissing { detail: TEXT }],
+    What::MetricsMissing { .. } => [What::MetricsMissing { detail: TEXT }],
     What::ByHand { .. } => [What::ByHand { uid: 0, closes: false }],
     What::Shortened { .. } => [What::Shortened { asked: SECOND, lasts: SECOND }],
     What::StuckOpen { .. } => [

@@ -26,6 +26,7 @@ use crate::control::Control;
 use crate::effects::{Effects, Keepers, ServiceStatus};
 use crate::ended::Ended;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
+use crate::metrics::{Metrics, MetricsSocket};
 use crate::net_doors::NetDoors;
 use crate::observe::Telling;
 use crate::open_files;
@@ -55,8 +56,9 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut link =
         || descriptors.next().ok_or_else(|| anyhow::anyhow!("the supervisor does not give it its links"));
     let (reports, readings, doorman, runner) = (link()?, link()?, link()?, link()?);
-    let control = descriptors.next().zip(descriptors.next());
-    let EngineStart { log_filter, ledger, account, watchdog, captures } = start;
+    let EngineStart { log_filter, ledger, account, watchdog, captures, is_asked, metrics } = start;
+    let control = is_asked.then(|| Ok::<_, anyhow::Error>((link()?, link()?))).transpose()?;
+    let metrics = metrics.map(|kind| Ok::<_, anyhow::Error>((link()?, kind))).transpose()?;
 
     // With the rights that it was started with, and before there is another thread.
     open_files::raise_limit();
@@ -81,10 +83,16 @@ pub(crate) fn run() -> anyhow::Result<()> {
         RoleStart { log_filter: &log_filter, account, reports }.observe()?;
     let processes = Arc::<Mutex<Vec<Process>>>::default();
     let control = control.map(|(socket, reports)| {
-        Control::given(socket.into(), reports, Arc::clone(&observer), counters, Arc::clone(&processes))
+        let (observer, counters) = (Arc::clone(&observer), Arc::clone(&counters));
+        Control::given(socket.into(), reports, observer, counters, Arc::clone(&processes))
     });
     let control = control.transpose()?;
     let observer = control.as_ref().map_or(observer, Control::observer);
+    let metrics = metrics.map(|(socket, kind)| {
+        let socket = MetricsSocket::given(socket, kind);
+        Metrics::given(socket, observer.clone(), counters, Arc::clone(&processes))
+    });
+    let observer = metrics.as_ref().map_or(observer, Metrics::observer);
 
     let links = Arc::new(Links::default());
     let (files, ledger_files) = channel();
@@ -116,6 +124,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         status,
         watchdog,
         control,
+        metrics,
     };
     // Behind the reports of what was tried.
     let tried = Box::new(move || {

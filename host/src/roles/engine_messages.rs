@@ -8,6 +8,8 @@ use postern_core::Direction;
 use postern_protocol::Process;
 use serde::{Deserialize, Serialize};
 
+use crate::metrics::SocketKind;
+
 /// Most bytes of a message from the engine.
 pub(super) const MOST_FROM_ENGINE: usize = 64 << 10;
 /// Most bytes of a message to the engine.
@@ -17,7 +19,8 @@ pub(super) const MOST_TO_ENGINE: usize = 1 << 20;
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum ToEngine {
     /// The first message. With it come, in this order: the stream for its reports, the talk about configurations, the link to the doorman,
-    /// the link to the runner, and, if it is to be asked, the socket for that and the stream of what the others report.
+    /// the link to the runner, if it is to be asked, the socket for that and the stream of what the others report, and, if it is to be measured,
+    /// the socket for that.
     Start(EngineStart),
     /// A link to the next doorman, since the one before has ended.
     Doorman,
@@ -47,6 +50,10 @@ pub(super) struct EngineStart {
     pub(super) watchdog: Option<Duration>,
     /// Where to capture, at least at first.
     pub(super) captures: Vec<(String, Direction)>,
+    /// Whether the socket comes at which it is asked.
+    pub(super) is_asked: bool,
+    /// Which kind of socket comes at which it hands metrics out; none if none does.
+    pub(super) metrics: Option<SocketKind>,
 }
 
 /// From the engine.

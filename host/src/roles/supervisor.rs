@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
-use postern_config::{ConfigSource, ProcessUser};
+use postern_config::{ConfigSource, MetricsListen, ProcessUser};
 use postern_core::{ConfigIdentity, Observer, Posture, Report, What};
 use postern_link::{FromDoorman, FromRunner, NotInPlace};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
@@ -34,6 +34,7 @@ use crate::control::BoundSocket;
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::kept_socket;
+use crate::metrics::MetricsSocket;
 use crate::observe::{Gathering, LogOfAll, Overheard, Relay};
 use crate::origin::{LocalOrigin, Origin as _};
 use crate::pace::Pace;
@@ -92,6 +93,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         engine: Slot::new(Role::Engine.name()),
         owner: None,
         control: None,
+        metrics: (MetricsListen::None, None),
         commands: None,
         needs: None,
         reading: None,
@@ -145,6 +147,8 @@ struct Supervisor {
     owner: Option<OwnedFd>,
     /// Where the engine is asked; kept from one engine to the next.
     control: Option<BoundSocket>,
+    /// Where metrics are handed out, as the configuration says it; the same.
+    metrics: (MetricsListen, Option<MetricsSocket>),
     /// In which the runner notes the commands that it runs, for the next.
     commands: Option<OwnedFd>,
     /// For the next engine.

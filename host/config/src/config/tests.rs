@@ -31,6 +31,9 @@ openings = 131072
 [memory]
 entries = 5000
 bytes = "4GiB"
+[metrics]
+listen = "0.0.0.0:9617"
+remote = true
 [tenants.a]
 rules = "a"
 [tenants.a.grant]

@@ -47,7 +47,7 @@ const SOCKETS: &[Call] = &[
     allow(SYS_bind),
     allow_if_or_fail(SYS_socket, ROUTE, EPERM),
     fail(SYS_connect, EPERM),
-    // Clients of the control socket.
+    // Clients of the control socket, and of metrics.
     allow(SYS_accept4),
 ];
 

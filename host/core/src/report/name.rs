@@ -38,6 +38,7 @@ impl What<'_> {
             Self::WouldOpen { .. } => "would-open",
             Self::WouldClose => "would-close",
             Self::ControlMissing { .. } => "control-missing",
+            Self::MetricsMissing { .. } => "metrics-missing",
             Self::ByHand { .. } => "by-hand",
             Self::Shortened { .. } => "shorten",
             Self::StuckOpen { .. } => "stuck",
@@ -189,6 +190,7 @@ impl What<'_> {
             | Self::CodeNotKept { .. }
             | Self::GrantsNotWritten { .. }
             | Self::ControlMissing { .. }
+            | Self::MetricsMissing { .. }
             | Self::NotWatched { .. } => Severity::Warn,
             Self::Stage { .. }
             | Self::Opened { .. }

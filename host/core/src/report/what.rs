@@ -110,6 +110,11 @@ pub enum What<'a> {
         /// Why, and what to do.
         detail: Cow<'a, str>,
     },
+    /// Nobody can have metrics: they are not handed out.
+    MetricsMissing {
+        /// Why, and what to do.
+        detail: Cow<'a, str>,
+    },
     /// Somebody asked over the control socket that a door be opened or closed; what becomes of that comes next. It has no rule.
     ByHand {
         /// The number of the user.

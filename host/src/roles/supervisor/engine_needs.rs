@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use postern_config::{Config, ProcessUser, SandboxSettings};
+use postern_config::{Config, MetricsListen, ProcessUser, SandboxSettings};
 use postern_core::{ANY_INTERFACE, Direction};
 
 use crate::control::socket_path;
@@ -15,6 +15,8 @@ pub(super) struct EngineNeeds {
     pub(super) is_strict: bool,
     /// Where it is to be asked; none if nowhere.
     pub(super) control: Option<PathBuf>,
+    /// Where it is to hand metrics out.
+    pub(super) metrics: MetricsListen,
 }
 
 impl EngineNeeds {
@@ -31,6 +33,12 @@ impl EngineNeeds {
         }
         let sandbox = &config.sandbox;
         let control = socket_path(&config.control);
-        Self { captures, user: sandbox.user, is_strict: sandbox.is_strict, control }
+        Self {
+            captures,
+            user: sandbox.user,
+            is_strict: sandbox.is_strict,
+            control,
+            metrics: config.metrics.clone(),
+        }
     }
 }

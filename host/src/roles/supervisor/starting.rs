@@ -8,6 +8,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use postern_config::MetricsListen;
 use postern_core::{Observer, What};
 use postern_ledger::{FILE, LedgerRequest, take_file};
 use postern_link::{MOST_DOORMAN_BYTES, MOST_RUNNER_BYTES, OrderLink, Talk, ToDoorman, ToRunner};
@@ -19,7 +20,8 @@ use super::engine_needs::EngineNeeds;
 use super::holders::AwaitsJournal;
 use super::slot::Slot;
 use super::{Happening, Supervisor};
-use crate::control::BoundSocket;
+use crate::control::{BoundSocket, SocketUse};
+use crate::metrics::MetricsSocket;
 use crate::observe::{ReportPace, ReportTube};
 use crate::origin::{LocalPreparation, Origin as _, Preparation};
 use crate::patience::PatientReading;
@@ -168,8 +170,11 @@ impl Supervisor {
 
     pub(super) fn start_engine(&mut self) -> io::Result<()> {
         // The one after this reads them anew: they may have changed, and they may be why this one ends.
-        let Some(EngineNeeds { captures, user, control, .. }) = self.needs.take() else { return Ok(()) };
+        let Some(EngineNeeds { captures, user, control, metrics, .. }) = self.needs.take() else {
+            return Ok(());
+        };
         self.offer_control(control);
+        self.offer_metrics(metrics);
         let account = user.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
@@ -202,6 +207,8 @@ impl Supervisor {
             account,
             captures,
             watchdog: watchdog_timeout(),
+            is_asked: self.control.is_some(),
+            metrics: self.metrics.1.as_ref().map(MetricsSocket::kind),
         };
         let of_engine = OwnedFd::from(of_engine);
         let mut links = vec![reports.as_fd(), of_engine.as_fd(), to_doorman.as_fd(), to_runner.as_fd()];
@@ -211,6 +218,7 @@ impl Supervisor {
             links.extend([control.as_fd(), heard.as_fd()]);
             self.relay.tell(of_others);
         }
+        links.extend(self.metrics.1.as_ref().map(AsFd::as_fd));
         engine.send(&ToEngine::Start(start), &links);
         self.engine.begin(Arc::new(engine));
         self.tell_processes();
@@ -230,9 +238,23 @@ impl Supervisor {
             return;
         }
         self.control = None;
-        match path.as_deref().map(BoundSocket::bind).transpose() {
+        match path.as_deref().map(|path| BoundSocket::bind(path, SocketUse::CONTROL)).transpose() {
             Ok(socket) => self.control = socket,
             Err(error) => self.report(What::ControlMissing { detail: error.to_string().into() }),
+        }
+    }
+
+    /// Hands metrics out there from now on, or nowhere. A daemon that cannot runs without.
+    fn offer_metrics(&mut self, listen: MetricsListen) {
+        let (said, socket) = &self.metrics;
+        if *said == listen && (socket.is_some() || listen == MetricsListen::None) {
+            return;
+        }
+        // First: it may be the same address.
+        self.metrics = (MetricsListen::None, None);
+        match MetricsSocket::bind(&listen) {
+            Ok(socket) => self.metrics = (listen, socket),
+            Err(why) => self.report(What::MetricsMissing { detail: why.into() }),
         }
     }
 
