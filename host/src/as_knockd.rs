@@ -17,6 +17,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::compile::CompileService;
 use crate::ended::Ended;
 use crate::exit::Exit;
+use crate::hooks::Hooks;
 use crate::load_rules::load_rules;
 use crate::module_code::Modules;
 use crate::observe::{Context, Foreign, Line, Log, LogOfAll, Observers, words};
@@ -50,7 +51,7 @@ impl Daemon for Shell {
         };
         let heard = tracing_subscriber::registry().with(foreign.with_filter(LevelFilter::WARN)).try_init();
         heard.map_err(|error| error.to_string())?;
-        let log = LogOfAll { relay: observer, filter: ROLES_LOG.to_owned() };
+        let log = LogOfAll { relay: observer, filter: ROLES_LOG.to_owned(), hooks: Hooks::default() };
         let ended = run_source(self, source, log, tried, why_one_process(false).is_some());
         let Ended { exit, signal } = ended.map_err(|error| chain(&*error).to_string())?;
         Ok(signal.filter(|_| exit == Exit::Success))

@@ -13,6 +13,7 @@ use postern_runner::Runner;
 
 use crate::command_doors::{CommandDoors, LocalCommandDoors};
 use crate::control::Control;
+use crate::hooks::Hooks;
 use crate::kept_socket;
 use crate::ledger::NoTokens;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
@@ -40,6 +41,8 @@ pub(crate) struct Effects {
     pub(crate) control: Option<Control>,
     /// How the daemon is measured; none if nobody asks for that. The observer is in front of this one's.
     pub(crate) metrics: Option<Metrics>,
+    /// Where reports lead to commands; none if another process sees to that.
+    pub(crate) hooks: Option<Hooks>,
 }
 
 /// Starts what keeps doors and the ledger. Each answers by events of the main loop. Called on the runtime, in this order, once each.
@@ -81,6 +84,7 @@ impl Effects {
         origin: Arc<dyn Origin>,
         control: Option<Control>,
         metrics: Option<Metrics>,
+        hooks: Hooks,
     ) -> Self {
         Self {
             origin,
@@ -91,6 +95,7 @@ impl Effects {
             watchdog: watchdog_timeout(),
             control,
             metrics,
+            hooks: Some(hooks),
         }
     }
 }

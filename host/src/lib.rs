@@ -51,6 +51,7 @@ mod ended;
 pub mod exit;
 mod grant_files;
 mod guarding;
+mod hooks;
 mod main_loop_event;
 mod metrics;
 pub mod observe;

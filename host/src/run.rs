@@ -57,7 +57,7 @@ pub(crate) fn run_source(
     let origin = LocalOrigin::new(source, code, Arc::clone(&observer));
     origin.lacks(vec!["more than one process".to_owned()]);
     origin.tell_tenants()?;
-    let effects = Effects::at_hand(Arc::new(origin), Some(control), Some(metrics));
+    let effects = Effects::at_hand(Arc::new(origin), Some(control), Some(metrics), log.hooks);
     shell.run(|signals| app::run(effects, signals, observer, tried))
 }
 

@@ -60,6 +60,7 @@ fn every_key_is_shown_as_it_is_taken() {
     // Few machines have such a program, and those without the package no such account.
     let postern = example(CONFIG, "## postern.toml")
         .replace("/usr/local/bin/lamp", "/bin/true")
+        .replace("/usr/local/bin/tell", "/bin/true")
         .replace("= \"postern\"", "= \"nobody\"");
     let rule = example(CONFIG, "## rules/NAME.toml");
     let config = take(&postern, &[("ssh", &rule)]);

@@ -18,6 +18,7 @@ mod files;
 mod first_rule;
 mod guard_door;
 mod guarding;
+mod hooks;
 mod hostile;
 mod hostile_engine;
 mod hostile_tenant;

@@ -20,6 +20,7 @@ use crate::ceilings::Ceilings;
 use crate::control_settings::{self, ControlSocket};
 use crate::door::{self, Door, DoorKind};
 use crate::files::{self, text};
+use crate::hook::{self, Hook};
 use crate::metrics_settings::MetricsListen;
 use crate::module_signature::{TrustedKey, signature_file};
 use crate::process_user::ProcessUser;
@@ -76,6 +77,8 @@ pub struct Config {
     pub control: ControlSocket,
     /// Where it hands its metrics out.
     pub metrics: MetricsListen,
+    /// Commands that are run when something happens.
+    pub hooks: Vec<Hook>,
 }
 
 /// A configuration as it was read.
@@ -242,6 +245,7 @@ impl Config {
             // Who has set up knockd does not expect one.
             control: ControlSocket::None,
             metrics: MetricsListen::None,
+            hooks: Vec::new(),
         }
     }
 
@@ -374,6 +378,7 @@ impl Config {
         let sandbox = sandbox_settings::read(&table);
         let control = control_settings::read(&table);
         let metrics = metrics_settings::read(&table);
+        let hooks = hook::read(&table);
         let limits = table.table("limits");
         let longest = Ceilings::read_longest(limits.as_ref());
         let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
@@ -408,6 +413,7 @@ impl Config {
             sandbox,
             control,
             metrics,
+            hooks,
         }
     }
 

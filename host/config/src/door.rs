@@ -206,7 +206,7 @@ fn command(table: &Table<'_>) -> Option<DoorKind> {
 }
 
 /// The account that commands run as, or none; nothing if that is wrong.
-fn account(table: &Table<'_>) -> Option<Option<String>> {
+pub(crate) fn account(table: &Table<'_>) -> Option<Option<String>> {
     if !table.has("user") {
         return Some(None);
     }

@@ -18,6 +18,7 @@ mod control_settings;
 mod door;
 mod grant_file;
 mod guards;
+mod hook;
 mod interfaces;
 mod memory;
 mod metrics_settings;
@@ -53,6 +54,7 @@ pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
 pub use folder_files::FolderFiles;
 pub use grant_file::GrantFile;
+pub use hook::Hook;
 pub use metrics_settings::MetricsListen;
 pub use module_signature::{
     BadSignature, GoodSignature, KeyId, MOST_SIGNATURE, NoKey, TrustedKey, signature_file, verify,

@@ -263,6 +263,26 @@ impl<'a> Table<'a> {
         tables
     }
 
+    /// The tables of a list, such as those that `[[hooks]]` begins.
+    pub(crate) fn list_of_tables(&self, key: &'static str) -> Vec<Table<'a>> {
+        let Some((value, place)) = self.value(key) else { return Vec::new() };
+        let expected = format!("a table: [[{}]]", place.key);
+        let DeValue::Array(items) = value else {
+            let _ = self.wrong_type::<()>(&place, value, &expected);
+            return Vec::new();
+        };
+        let mut tables = Vec::with_capacity(items.len());
+        for (n, item) in items.iter().enumerate() {
+            let key = format!("{}[{n}]", place.key);
+            let place = ValuePlace { line: self.source.line(&item.span()), key };
+            match item.get_ref() {
+                DeValue::Table(table) => tables.push(self.inner(place, table)),
+                other => drop(self.wrong_type::<()>(&place, other, &expected)),
+            }
+        }
+        tables
+    }
+
     /// Whether the table of this name is one and has something of the name `inner`.
     pub(crate) fn has_within(&self, key: &'static str, inner: &str) -> bool {
         matches!(self.value(key), Some((DeValue::Table(table), _)) if table.contains_key(inner))

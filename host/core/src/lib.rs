@@ -8,6 +8,7 @@
 //! **Invariant:** nothing here reads a clock; `.clippy.toml` of this crate bans it.
 
 // What a packet says, and what a rule asks for and answers.
+mod hook_run;
 mod interest;
 mod knock;
 mod likeness;
@@ -73,6 +74,7 @@ pub use drop_reason::DropReason;
 pub use durability::{Durability, RecordError};
 pub use engine::Engine;
 pub use event::{Event, Request};
+pub use hook_run::HookRun;
 pub use interest::{ANY_INTERFACE, Destination, Interest, Watch};
 pub use knock::{
     Detail, Direction, Knock, MAX_PAYLOAD, MAX_TCP_OPTIONS, Sighting, TcpFlags, TcpHeader, Timestamp,

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use postern_core::HookRun;
 use serde::{Deserialize, Serialize};
 
 use crate::commands_table::CommandsTable;
@@ -34,6 +35,8 @@ pub enum ToRunner {
         /// Whether a door needs it. Else it is opened only if an earlier run left one.
         is_needed: bool,
     },
+    /// Run a command because something happened; nothing answers.
+    RunHook(HookRun),
     /// Take orders from this engine, and from no other any more. With one end of an [`crate::OrderLink`].
     Engine {
         /// Its number, which no other engine ever had, in this life of the supervisor or another: microseconds since 1970 will do. Not 0. The same

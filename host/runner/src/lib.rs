@@ -5,6 +5,7 @@
 //! is still there. This crate decides nothing: it does what it is told, and answers with a [`RunnerEvent`].
 
 mod as_user;
+mod hooks;
 pub mod journal;
 mod left_running;
 mod notes;
@@ -12,6 +13,7 @@ mod runner;
 mod shim;
 
 pub use as_user::{become_and_execute, role_of};
+pub use hooks::HookRunner;
 pub use journal::{Journal, JournalError, JournalRecord};
 pub use notes::{InheritedNotes, Notes};
 pub use runner::{Call, Commands, Runner, RunnerEvent, filled, is_handed_over};

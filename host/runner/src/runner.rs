@@ -20,6 +20,7 @@ use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
 pub use self::argv::filled;
+pub(crate) use self::argv::{GroupGuard, PATH, StderrBuffer, group_of};
 use self::limits::CommandLimits;
 use self::record_index::RecordIndex;
 pub use self::remote_engine::is_handed_over;

@@ -8,6 +8,7 @@ use postern_capture::{LocalNetwork, Sightings};
 use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
+use postern_runner::HookRunner;
 use postern_sandbox::{IsLocal, Loader, Pool, PoolContext, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -48,7 +49,8 @@ impl App {
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
-        let Effects { origin, mut keepers, devices, network, status, watchdog, control, metrics } = effects;
+        let Effects { origin, mut keepers, devices, network, status, watchdog, control, metrics, hooks } =
+            effects;
         let facts = origin.facts();
         let mut doors = Doors::start(
             keepers.net(sender.clone(), Arc::clone(&observer), facts.identity.clone())?,
@@ -175,6 +177,13 @@ impl App {
         answering.iter().for_each(|answering| answering.put_in_force(&config, &generation, &tenants));
         let exposing = metrics.and_then(|metrics| metrics.start(&config.metrics, Arc::clone(&engine)));
         exposing.iter().for_each(|exposing| exposing.put_in_force(&config, &generation, &captures));
+        if let Some(hooks) = hooks {
+            let runner = HookRunner::new(Arc::clone(&observer));
+            hooks.put_in_force(config.hooks.clone(), move |run| {
+                runner.run(run);
+                true
+            });
+        }
         let running = Running {
             workers: config.workers,
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),

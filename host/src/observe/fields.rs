@@ -139,6 +139,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::GrantsNotWritten { detail }
         | What::ControlMissing { detail }
         | What::MetricsMissing { detail }
+        | What::HookFailed { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
         | What::ProbeMissing { detail }

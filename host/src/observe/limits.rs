@@ -111,6 +111,8 @@ impl LineLimits {
             What::Withdrawn | What::Back | What::DoorLost { .. } | What::Untrusted | What::Loaded { .. } => {
                 |limits| &limits.rule_changes
             }
+            // They may be run for what outsiders cause.
+            What::HookFailed { .. } => |limits| &limits.refusals,
             // The host's are the administrator's own.
             What::Mistake { .. }
             | What::MoreMistakes { .. }

@@ -57,9 +57,7 @@ impl Line {
 
     /// The line, with its line feed.
     pub(super) fn render(&self, format: Format, has_colours: bool) -> String {
-        let mut time = String::new();
-        // Writing to a string does not fail.
-        let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+        let time = now();
         match format {
             Format::Text => self.text(&time, has_colours),
             Format::Json => format!("{}\n", Json::Object(self.json(time))),
@@ -114,6 +112,14 @@ impl Line {
         text.push('\n');
         text
     }
+}
+
+/// What stands for the time in a line that is written now.
+pub(super) fn now() -> String {
+    let mut time = String::new();
+    // Writing to a string does not fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut time));
+    time
 }
 
 impl Value {

@@ -16,8 +16,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 use super::foreign::Foreign;
 use super::level::{directives, least};
-use super::line::Line;
+use super::line::{Line, now};
 use super::{Context, Log, LogOfAll, Observers, fields, words};
+use crate::hooks::Hooks;
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -44,14 +45,16 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<(LogOfAll, WorkerGua
     let written = directives(level)?;
     let filter = EnvFilter::try_new(&written)?;
     let (queue, guard) = LineQueue::start(io::stderr());
-    let lines = StderrLog { format, has_colours: io::stderr().is_terminal(), queue };
+    let hooks = Hooks::default();
+    let lines = StderrLog { format, has_colours: io::stderr().is_terminal(), queue, hooks: hooks.clone() };
     let foreign = Foreign({
         let lines = lines.clone();
         move |line: &Line| lines.put(line, WAITING)
     });
     let done = tracing_subscriber::registry().with(foreign.with_filter(filter)).try_init();
     done.map_err(|error| anyhow::anyhow!("cannot log: {error}"))?;
-    Ok((LogOfAll { relay: Arc::new(Observers::new(lines, least())), filter: written }, guard))
+    let relay = Arc::new(Observers::new(lines, least()));
+    Ok((LogOfAll { relay, filter: written, hooks }, guard))
 }
 
 /// The log on standard error.
@@ -60,6 +63,7 @@ struct StderrLog {
     format: Format,
     has_colours: bool,
     queue: LineQueue,
+    hooks: Hooks,
 }
 
 impl StderrLog {
@@ -74,6 +78,7 @@ impl Log for StderrLog {
         let most = if is_one_of_the_last(&report.what) { WAITING + RESERVED } else { WAITING };
         let unsaid = context.unsaid + self.queue.dropped();
         self.put(&line(report, context, unsaid), most);
+        self.hooks.happened(report, now);
     }
 }
 
@@ -201,7 +206,7 @@ mod tests {
         let (reads, waits) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let (queue, guard) = LineQueue::start(SlowReader(waits, Arc::clone(&written)));
-        let log = StderrLog { format: Format::Json, has_colours: false, queue };
+        let log = StderrLog { format: Format::Json, has_colours: false, queue, hooks: Hooks::default() };
         let counters = Counters::default();
         let write = |what| {
             log.write(&Report::new(what), &Context { suppressed: None, unsaid: 0, counters: &counters })

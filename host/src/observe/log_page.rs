@@ -76,6 +76,7 @@ samples! {
     What::WouldClose => [What::WouldClose],
     What::ControlMissing { .. } => [What::ControlMissing { detail: TEXT }],
     What::MetricsMissing { .. } => [What::MetricsMissing { detail: TEXT }],
+    What::HookFailed { .. } => [What::HookFailed { detail: TEXT }],
     What::ByHand { .. } => [What::ByHand { uid: 0, closes: false }],
     What::Shortened { .. } => [What::Shortened { asked: SECOND, lasts: SECOND }],
     What::StuckOpen { .. } => [
@@ -234,6 +235,14 @@ fn every_report_is_documented_with_its_levels_and_fields() {
     }
     let unknown: Vec<_> = written.keys().filter(|name| !found.contains_key(*name)).collect();
     assert!(unknown.is_empty(), "log.md has rows for what is never reported: {unknown:?}");
+}
+
+#[test]
+fn every_name_is_among_those_that_hooks_may_say() {
+    let (known, found): (BTreeSet<_>, BTreeSet<_>) =
+        (What::NAMES.into(), samples().iter().map(What::name).collect());
+    assert_eq!(known, found);
+    assert_eq!(What::NAMES.len(), known.len(), "a name stands there twice");
 }
 
 #[test]

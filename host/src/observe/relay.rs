@@ -24,6 +24,7 @@ use super::level::least;
 use super::line::Line;
 use super::lines::is_one_of_the_last;
 use super::{Context, Counters, Log, Observers, words};
+use crate::hooks::Hooks;
 
 pub(crate) use gathering::{Gathering, ReportPace};
 pub(crate) use tube::ReportTube;
@@ -49,6 +50,8 @@ pub struct LogOfAll {
     pub relay: Arc<dyn Relay>,
     /// Which lines the others write: a filter as `tracing` has it.
     pub filter: String,
+    /// Where reports lead to commands.
+    pub hooks: Hooks,
 }
 
 /// What a role tells.

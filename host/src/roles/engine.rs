@@ -125,6 +125,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         watchdog,
         control,
         metrics,
+        hooks: None,
     };
     // Behind the reports of what was tried.
     let tried = Box::new(move || {

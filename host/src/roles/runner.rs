@@ -31,7 +31,7 @@ use postern_link::{
     FromRunner, MOST_RUNNER_BYTES, OrderLink, RunnerAnswer, RunnerRequest, Talk, TalkReceiver, TalkSender,
     ToRunner,
 };
-use postern_runner::{Call, InheritedNotes, Journal, Notes, Runner, RunnerEvent, journal};
+use postern_runner::{Call, HookRunner, InheritedNotes, Journal, Notes, Runner, RunnerEvent, journal};
 use postern_text::chain;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::oneshot;
@@ -85,6 +85,7 @@ pub struct RunnerRole {
 struct Serving {
     role: RunnerRole,
     runner: Runner,
+    hooks: HookRunner,
     news: News,
     /// Who is answered when the journal is open, or cannot be: that is found out on another thread while there are any.
     opening_journal: Vec<u64>,
@@ -156,15 +157,18 @@ impl RunnerRole {
         let (wake, (news, heard)) =
             (Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?), channel());
         let news = News { sender: news, wake: Arc::clone(&wake) };
-        let runner = {
+        let (runner, hooks) = {
             let (_inside, news) = (inside.enter(), news.clone());
-            Runner::new(move |event| news.tell(Heard::Runner(event)), Arc::clone(&self.observer))
+            let runner =
+                Runner::new(move |event| news.tell(Heard::Runner(event)), Arc::clone(&self.observer));
+            (runner, HookRunner::new(Arc::clone(&self.observer)))
         };
         runner.succeed(Arc::clone(&self.notes), std::mem::take(&mut self.inherited), self.shim.clone());
         runner.serve(self.engine.unwrap_or_default());
         let mut serving = Serving {
             role: self,
             runner,
+            hooks,
             news,
             opening_journal: Vec::new(),
             has_journal: false,
@@ -273,6 +277,7 @@ impl Serving {
                 self.tables.give(table);
                 return self.role.supervisor.send(&FromRunner::Took { table: number }, &[]);
             }
+            ToRunner::RunHook(run) => self.hooks.run(run),
             ToRunner::OpenJournal { ticket, is_needed } => return self.open_journal(ticket, is_needed),
             ToRunner::Engine { number } => {
                 let link = descriptors.into_iter().next();

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use postern_config::{ConfigSource, MetricsListen, ProcessUser};
-use postern_core::{ConfigIdentity, Observer, Posture, Report, What};
+use postern_core::{ConfigIdentity, HookRun, Observer, Posture, Report, What};
 use postern_link::{FromDoorman, FromRunner, NotInPlace};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
@@ -33,6 +33,7 @@ use crate::compile::CompileService;
 use crate::control::BoundSocket;
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
+use crate::hooks::Hooks;
 use crate::kept_socket;
 use crate::metrics::MetricsSocket;
 use crate::observe::{Gathering, LogOfAll, Overheard, Relay};
@@ -61,6 +62,8 @@ enum Happening {
     Doorman(u64, FromRole<FromDoorman>),
     Runner(u64, FromRole<FromRunner>),
     Engine(u64, FromRole<FromEngine>),
+    /// A hook has this run.
+    Hook(HookRun),
     /// Everything was tried, and nobody wants the daemon any more.
     NotWanted,
 }
@@ -80,7 +83,8 @@ pub(crate) struct Supervised {
 /// If the system does not let it work.
 pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
     let (events, happenings) = channel(MOST_HAPPENINGS);
-    let Supervised { source, log: LogOfAll { relay, filter: log_filter }, tried, mut signals } = supervised;
+    let Supervised { source, log: LogOfAll { relay, filter: log_filter, hooks }, tried, mut signals } =
+        supervised;
     let relay = Arc::new(Overheard::new(relay));
     let facts = SourceFacts { identity: source.identity(), journal_stem: source.journal_stem() };
     let mut supervisor = Supervisor {
@@ -94,6 +98,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         owner: None,
         control: None,
         metrics: (MetricsListen::None, None),
+        hooks,
         commands: None,
         needs: None,
         reading: None,
@@ -149,6 +154,8 @@ struct Supervisor {
     control: Option<BoundSocket>,
     /// Where metrics are handed out, as the configuration says it; the same.
     metrics: (MetricsListen, Option<MetricsSocket>),
+    /// Where reports lead to commands.
+    hooks: Hooks,
     /// In which the runner notes the commands that it runs, for the next.
     commands: Option<OwnedFd>,
     /// For the next engine.

@@ -34,6 +34,11 @@ bytes = "4GiB"
 [metrics]
 listen = "0.0.0.0:9617"
 remote = true
+[[hooks]]
+on = ["open", "refuse"]
+run = ["/bin/sh", "tell"]
+rate = 7
+timeout = "3s"
 [tenants.a]
 rules = "a"
 [tenants.a.grant]

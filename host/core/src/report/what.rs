@@ -115,6 +115,11 @@ pub enum What<'a> {
         /// Why, and what to do.
         detail: Cow<'a, str>,
     },
+    /// A command that a hook runs has failed, or was not run.
+    HookFailed {
+        /// Which, and why.
+        detail: Cow<'a, str>,
+    },
     /// Somebody asked over the control socket that a door be opened or closed; what becomes of that comes next. It has no rule.
     ByHand {
         /// The number of the user.

@@ -22,7 +22,7 @@ use crate::{as_user, shim};
 
 /// Bytes that are kept of a failed command's standard error.
 const MAX_WORDS: usize = 400;
-const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(crate) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// How a door is closed for the client of a call; none if there is nothing to run.
 pub(super) fn close(door: &CommandDoor, call: &Call<'_>) -> Option<Close> {
@@ -177,22 +177,22 @@ impl ArgvCommand {
 
 /// The standard error of a command: a sealed memory file of fixed size; further writes fail. Unlike a pipe it needs no reader, and does not
 /// break processes that the command leaves running.
-struct StderrBuffer(File);
+pub(crate) struct StderrBuffer(File);
 
 impl StderrBuffer {
-    fn new() -> Option<Self> {
+    pub(crate) fn new() -> Option<Self> {
         let memory = memfd_create("words", MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING).ok()?;
         rustix::fs::ftruncate(&memory, MAX_WORDS as u64).ok()?;
         rustix::fs::fcntl_add_seals(&memory, SealFlags::GROW | SealFlags::SHRINK).ok()?;
         Some(Self(memory.into()))
     }
 
-    fn writer(&self) -> Stdio {
+    pub(crate) fn writer(&self) -> Stdio {
         self.0.try_clone().map_or_else(|_| Stdio::null(), Stdio::from)
     }
 
     /// What was written, without the line feed at its end.
-    fn read(self) -> String {
+    pub(crate) fn read(self) -> String {
         let mut bytes = [0; MAX_WORDS];
         let length = self.0.read_at(&mut bytes, 0).unwrap_or(0);
         let written = bytes[..length].split(|byte| *byte == 0).next().unwrap_or_default();
@@ -201,7 +201,7 @@ impl StderrBuffer {
 }
 
 /// Kills a command and everything in its process group when it is dropped, if that is before the command has ended.
-struct GroupGuard(Option<Pid>);
+pub(crate) struct GroupGuard(pub(crate) Option<Pid>);
 
 impl Drop for GroupGuard {
     fn drop(&mut self) {
@@ -211,7 +211,7 @@ impl Drop for GroupGuard {
     }
 }
 
-fn group_of(child: &Child) -> Option<Pid> {
+pub(crate) fn group_of(child: &Child) -> Option<Pid> {
     child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use postern_config::{Config, MetricsListen, ProcessUser, SandboxSettings};
+use postern_config::{Config, Hook, MetricsListen, ProcessUser, SandboxSettings};
 use postern_core::{ANY_INTERFACE, Direction};
 
 use crate::control::socket_path;
@@ -17,6 +17,8 @@ pub(super) struct EngineNeeds {
     pub(super) control: Option<PathBuf>,
     /// Where it is to hand metrics out.
     pub(super) metrics: MetricsListen,
+    /// Commands that are run when something happens.
+    pub(super) hooks: Vec<Hook>,
 }
 
 impl EngineNeeds {
@@ -39,6 +41,7 @@ impl EngineNeeds {
             is_strict: sandbox.is_strict,
             control,
             metrics: config.metrics.clone(),
+            hooks: config.hooks.clone(),
         }
     }
 }

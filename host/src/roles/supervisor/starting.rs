@@ -170,11 +170,16 @@ impl Supervisor {
 
     pub(super) fn start_engine(&mut self) -> io::Result<()> {
         // The one after this reads them anew: they may have changed, and they may be why this one ends.
-        let Some(EngineNeeds { captures, user, control, metrics, .. }) = self.needs.take() else {
+        let Some(EngineNeeds { captures, user, control, metrics, hooks, .. }) = self.needs.take() else {
             return Ok(());
         };
         self.offer_control(control);
         self.offer_metrics(metrics);
+        {
+            // Whoever reports, this thread included, does not wait.
+            let events = self.events.clone();
+            self.hooks.put_in_force(hooks, move |run| events.try_send(Happening::Hook(run)).is_ok());
+        }
         let account = user.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
