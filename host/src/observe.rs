@@ -7,6 +7,7 @@ mod apart;
 mod counters;
 mod fields;
 mod foreign;
+mod journald;
 mod level;
 mod limits;
 mod line;

@@ -23,6 +23,7 @@ mod hostile;
 mod hostile_engine;
 mod hostile_tenant;
 mod journal;
+mod journald;
 mod kills;
 mod knock;
 mod knockd;

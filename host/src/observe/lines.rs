@@ -15,6 +15,7 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::foreign::Foreign;
+use super::journald::JournalSocket;
 use super::level::{directives, least};
 use super::line::{Line, now};
 use super::{Context, Log, LogOfAll, Observers, fields, words};
@@ -44,9 +45,19 @@ pub(super) const RESERVED: usize = 16;
 pub fn start(format: Format, level: &str) -> anyhow::Result<(LogOfAll, WorkerGuard)> {
     let written = directives(level)?;
     let filter = EnvFilter::try_new(&written)?;
-    let (queue, guard) = LineQueue::start(io::stderr());
+    // Who asks for JSON gets that, wherever it leads.
+    let journal = (format == Format::Text).then(JournalSocket::behind_stderr).flatten();
+    let form = match (&journal, format) {
+        (Some(_), _) => Form::Journal,
+        (None, Format::Json) => Form::Json,
+        (None, Format::Text) => Form::Text { has_colours: io::stderr().is_terminal() },
+    };
+    let (queue, guard) = match journal {
+        Some(journal) => LineQueue::start(journal),
+        None => LineQueue::start(io::stderr()),
+    };
     let hooks = Hooks::default();
-    let lines = StderrLog { format, has_colours: io::stderr().is_terminal(), queue, hooks: hooks.clone() };
+    let lines = StderrLog { form, queue, hooks: hooks.clone() };
     let foreign = Foreign({
         let lines = lines.clone();
         move |line: &Line| lines.put(line, WAITING)
@@ -57,11 +68,21 @@ pub fn start(format: Format, level: &str) -> anyhow::Result<(LogOfAll, WorkerGua
     Ok((LogOfAll { relay, filter: written, hooks }, guard))
 }
 
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+enum Form {
+    /// Lines for people.
+    Text { has_colours: bool },
+    /// Objects, a line each.
+    Json,
+    /// Fields for systemd's journal, behind which standard error is.
+    Journal,
+}
+
 /// The log on standard error.
 #[derive(Clone, Debug)]
 struct StderrLog {
-    format: Format,
-    has_colours: bool,
+    form: Form,
     queue: LineQueue,
     hooks: Hooks,
 }
@@ -69,7 +90,11 @@ struct StderrLog {
 impl StderrLog {
     /// Has a line written unless so many wait.
     fn put(&self, line: &Line, most: usize) {
-        self.queue.put(most, || line.render(self.format, self.has_colours));
+        self.queue.put(most, || match self.form {
+            Form::Text { has_colours } => line.render(Format::Text, has_colours),
+            Form::Json => line.render(Format::Json, false),
+            Form::Journal => line.journal(),
+        });
     }
 }
 
@@ -206,7 +231,7 @@ mod tests {
         let (reads, waits) = mpsc::channel();
         let written = Arc::new(Mutex::new(Vec::new()));
         let (queue, guard) = LineQueue::start(SlowReader(waits, Arc::clone(&written)));
-        let log = StderrLog { format: Format::Json, has_colours: false, queue, hooks: Hooks::default() };
+        let log = StderrLog { form: Form::Json, queue, hooks: Hooks::default() };
         let counters = Counters::default();
         let write = |what| {
             log.write(&Report::new(what), &Context { suppressed: None, unsaid: 0, counters: &counters })
