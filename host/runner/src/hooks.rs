@@ -181,8 +181,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
-        let failures = failures.0.lock().unwrap().clone();
-        failures
+        failures.0.lock().unwrap().clone()
     }
 
     #[test]
