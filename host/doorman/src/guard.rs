@@ -1,28 +1,19 @@
-//! Guard: installs the table `inet postern`, changes its ports to what is wanted, and reads it back.
+//! Guard: decides what the table `inet postern` is to hold and whose it is, and has it written and read back.
 
 use std::collections::BTreeSet;
 
 use netlink_packet_netfilter::nftables::TableFlags;
-use postern_core::{ConfigIdentity, Family, GuardDoor, OnClose, PortRange, Posture, Release, Unprotected};
-use rustix::io::Errno;
+use postern_core::{ConfigIdentity, GuardDoor, OnClose, PortRange, Posture, Release};
 
-use crate::attributes::find;
 use crate::connections::ConnectionTracking;
-use crate::door_chain::{self, DoorChain, HELD, client_key};
+use crate::door_chain::{self, HELD};
 use crate::error::DoormanError;
-use crate::identity;
 use crate::inventory::{Inventory, find_table};
 use crate::kept_connections::KeptConnections;
-use crate::legacy::Legacy;
-use crate::port_map::{self, PortMap};
-use crate::socket::{BatchError, Socket};
-use crate::table::{self, CHAINS};
-
-// include/uapi/linux/netfilter/nf_tables.h
-const NFTA_RULE_CHAIN: u16 = 2;
-
-/// Never the owner flag alone: the kernel removes such a table with its owner, and every port would be open.
-const OWNED: TableFlags = TableFlags::Owner.union(TableFlags::Persisent);
+use crate::layout::{Layout, OWNED, install, refused};
+use crate::port_map::PortMap;
+use crate::socket::Socket;
+use crate::table;
 
 /// The table, as far as we know.
 pub(crate) struct Guard {
@@ -167,189 +158,6 @@ impl Guard {
     }
 }
 
-/// Writes a layout into a new table, or over what is in the one that is there.
-fn install(
-    layout: &Layout<'_>,
-    socket: &mut Socket,
-    present: Option<&Inventory>,
-) -> Result<Posture, DoormanError> {
-    let Some(present) = present else {
-        return match layout.install(socket, None, OWNED) {
-            Ok(()) => Ok(Posture::Owned),
-            Err(InstallError::Flags) => {
-                layout.install(socket, None, TableFlags::empty()).map_err(InstallError::into_error)?;
-                Ok(Posture::Plain(Unprotected::Kernel))
-            }
-            Err(refusal) => Err(refusal.into_error()),
-        };
-    };
-    // The kernel refuses to add an owner to a table that was made without one.
-    let plain = (present.table.flags & OWNED).is_empty();
-    let flags = if plain { TableFlags::empty() } else { OWNED };
-    match layout.install(socket, Some(present), flags) {
-        Ok(()) if plain => Ok(Posture::Plain(Unprotected::Found)),
-        Ok(()) => Ok(Posture::Owned),
-        Err(InstallError::Other(error @ (DoormanError::Owned(_) | DoormanError::Unreachable(_)))) => {
-            Err(error)
-        }
-        // Something of ours cannot be made in it: another program made a table of the same name.
-        Err(_) => layout.replace(socket, present),
-    }
-}
-
-/// What the table is to hold.
-struct Layout<'a> {
-    identity: Option<&'a ConfigIdentity>,
-    doors: &'a [GuardDoor],
-    /// All ports to guard, including those that are held without a door.
-    wanted: &'a PortMap,
-}
-
-impl Layout<'_> {
-    /// Writes it over what is there, in one transaction.
-    fn install(
-        &self,
-        socket: &mut Socket,
-        present: Option<&Inventory>,
-        flags: TableFlags,
-    ) -> Result<(), InstallError> {
-        let mut batch = socket.begin();
-        self.write(&mut batch, present, present.and_then(|present| present.legacy.as_ref()), flags);
-        socket.commit(batch).map_err(|failure| match &failure {
-            BatchError::Messages(failed) => match failed.first() {
-                Some((1, Errno::INVAL | Errno::OPNOTSUPP)) if !flags.is_empty() => InstallError::Flags,
-                // Another process became the owner in between.
-                Some((1, Errno::PERM)) => InstallError::Other(DoormanError::Owned(None)),
-                _ => InstallError::Other(refused(&failure, "to write the table inet postern")),
-            },
-            BatchError::Whole(_) => InstallError::Other(refused(&failure, "to write the table inet postern")),
-        })
-    }
-
-    /// Replaces the existing table by a new one, in one transaction.
-    fn replace(&self, socket: &mut Socket, present: &Inventory) -> Result<Posture, DoormanError> {
-        let tries = [(OWNED, Posture::Owned), (TableFlags::empty(), Posture::Plain(Unprotected::Kernel))];
-        let mut last = Ok(Posture::Unguarded);
-        for (flags, posture) in tries {
-            let mut batch = socket.begin();
-            table::delete(&mut batch);
-            self.write(&mut batch, None, present.legacy.as_ref(), flags);
-            match socket.commit(batch) {
-                Ok(()) => return Ok(posture),
-                // Another process became the owner in between.
-                Err(BatchError::Messages(failed)) if matches!(failed.first(), Some((1, Errno::PERM))) => {
-                    return Err(DoormanError::Owned(None));
-                }
-                Err(failure) => last = Err(refused(&failure, "to replace the table inet postern")),
-            }
-        }
-        last
-    }
-
-    fn write(
-        &self,
-        batch: &mut crate::batch::Batch,
-        present: Option<&Inventory>,
-        legacy: Option<&Legacy>,
-        flags: TableFlags,
-    ) {
-        let mut ids = 0;
-        table::write(batch, flags);
-        if let Some(identity) = self.identity
-            && present.is_none_or(|present| present.identity.is_none())
-        {
-            ids += 1;
-            identity::write(identity, batch, ids);
-        }
-        let chains: Vec<_> = self.doors.iter().map(|door| (door, DoorChain::new(door))).collect();
-        for (door, chain) in &chains {
-            chain.write(batch, door, &mut ids);
-        }
-        if self.wanted.values().any(|chain| chain == HELD) {
-            door_chain::write_held(batch);
-        }
-        ids += 1;
-        port_map::write(batch, ids);
-        let nothing = PortMap::new();
-        port_map::change(batch, present.map_or(&nothing, |present| &present.ports), self.wanted);
-        table::write_base_chains(batch);
-        if let Some(legacy) = legacy {
-            for (door, chain) in &chains {
-                for (address, remaining) in legacy.open_for(&door.ports) {
-                    let client = postern_core::Client::alone(address);
-                    if let (Some(set), Some(key)) = (chain.set_for(&client), client_key(&client, |_| None)) {
-                        set.open(batch, &key, remaining);
-                    }
-                }
-            }
-        }
-        if let Some(present) = present {
-            self.clear(batch, present, &chains);
-        }
-    }
-
-    /// Removes chains and sets that no door needs any more. The base chains and the map were written before, so nothing refers to them.
-    fn clear(
-        &self,
-        batch: &mut crate::batch::Batch,
-        present: &Inventory,
-        chains: &[(&GuardDoor, DoorChain)],
-    ) {
-        let used: BTreeSet<_> = self.wanted.values().map(String::as_str).collect();
-        let written: BTreeSet<_> =
-            chains.iter().map(|(door, _)| door_chain::chain_name(&door.name)).collect();
-        let gone = |chain: &&String| !used.contains(chain.as_str()) && !written.contains(chain.as_str());
-        for chain in present.chains.iter().filter(gone) {
-            table::empty_chain(batch, chain);
-            table::delete_chain(batch, chain);
-        }
-        let needed: BTreeSet<_> = chains
-            .iter()
-            .flat_map(|(_, chain)| chain.sets().map(|(set, ..)| set.name.name.as_str()))
-            .collect();
-        // A chain that is only held still uses its sets in its rules.
-        let is_held = |set: &str| used.iter().any(|chain| !written.contains(*chain) && is_set_of(set, chain));
-        for set in present.sets.iter().filter(|set| !needed.contains(set.as_str()) && !is_held(set)) {
-            table::delete_set(batch, set);
-        }
-        if present.legacy.is_some() {
-            Legacy::delete(batch);
-        }
-    }
-
-    /// Reads back what was written.
-    fn check(&self, socket: &mut Socket) -> Result<(), DoormanError> {
-        let found = port_map::read(socket)?;
-        if found != *self.wanted {
-            let missing = self.wanted.iter().filter(|(range, chain)| found.get(range) != Some(chain)).count();
-            let extra = found.keys().filter(|range| !self.wanted.contains_key(range)).count();
-            return Err(DoormanError::NotAsWritten(format!(
-                "its map lacks {missing} ports and has {extra} too many"
-            )));
-        }
-        let doors = self
-            .doors
-            .iter()
-            .map(|door| (door_chain::chain_name(&door.name), DoorChain::new(door).rules(door).len()));
-        let base = CHAINS.iter().map(|chain| (chain.name.to_owned(), chain.rules().len()));
-        for (chain, expected) in base.chain(doors) {
-            let read = |attributes: &[u8], names: &mut Vec<Vec<u8>>| {
-                names.extend(find(attributes, NFTA_RULE_CHAIN).map(<[u8]>::to_vec));
-            };
-            let found = socket.list(Family::Inet, &table::rules_question(&chain), read);
-            let found = found.map_err(|errno| DoormanError::Unreachable(errno.into()))?;
-            let is_ours = |name: &&Vec<u8>| name.strip_suffix(&[0]) == Some(chain.as_bytes());
-            let found = found.iter().filter(is_ours).count();
-            if found != expected {
-                return Err(DoormanError::NotAsWritten(format!(
-                    "the chain {chain} has {found} rules instead of {expected}"
-                )));
-            }
-        }
-        Ok(())
-    }
-}
-
 /// The ports that are guarded now and are not among `wanted`, with their chains.
 fn still_guarded(present: &Inventory, wanted: &PortMap) -> PortMap {
     let mut held = PortMap::new();
@@ -389,34 +197,4 @@ fn newly_guarded(
         if cutting.contains(chain) { cut.extend(newly) } else { keep.extend(newly) }
     }
     (keep, cut)
-}
-
-/// Whether a set is one of the door whose chain this is.
-fn is_set_of(set: &str, chain: &str) -> bool {
-    set.strip_prefix(chain).is_some_and(|rest| rest.starts_with('.'))
-}
-
-enum InstallError {
-    /// The kernel does not know the flags of the table.
-    Flags,
-    Other(DoormanError),
-}
-
-impl InstallError {
-    fn into_error(self) -> DoormanError {
-        match self {
-            Self::Flags => DoormanError::Refused {
-                what: "the flags of the table inet postern".to_owned(),
-                source: Errno::OPNOTSUPP.into(),
-            },
-            Self::Other(error) => error,
-        }
-    }
-}
-
-fn refused(failure: &BatchError, what: &str) -> DoormanError {
-    match failure {
-        BatchError::Whole(Errno::PERM) => DoormanError::Unreachable(Errno::PERM.into()),
-        _ => DoormanError::Refused { what: what.to_owned(), source: failure.first().into() },
-    }
 }

@@ -22,6 +22,7 @@ mod guard;
 mod identity;
 mod inventory;
 mod kept_connections;
+mod layout;
 mod legacy;
 mod port_map;
 mod standing;
