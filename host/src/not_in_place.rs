@@ -10,9 +10,11 @@ pub(crate) fn not_in_place(error: DoormanError) -> NotInPlace {
     let why = match &error {
         DoormanError::Doors(_) => WhyNotInPlace::Mistakes,
         DoormanError::Owned(_) | DoormanError::OtherConfiguration(_) => WhyNotInPlace::Taken,
-        DoormanError::Unreachable(_) | DoormanError::Refused { .. } | DoormanError::NotAsWritten(_) => {
-            WhyNotInPlace::Failed
-        }
+        DoormanError::GuardedForGood(_)
+        | DoormanError::TrialOver
+        | DoormanError::Unreachable(_)
+        | DoormanError::Refused { .. }
+        | DoormanError::NotAsWritten(_) => WhyNotInPlace::Failed,
     };
     let mistakes = match error {
         DoormanError::Doors(mistakes) => {

@@ -17,8 +17,8 @@ use crate::batch::Batch;
 use crate::door_set::DoorSet;
 use crate::elements::{PER_MESSAGE, address_key, interface_key};
 use crate::expressions::{
-    Expression, FIRST, accept, count, drop, established, is_in, is_in_nameless, load_interface, load_source,
-    mask, of_version,
+    Expression, FIRST, NFPROTO_IPV4, NFPROTO_IPV6, accept, count, drop, established, is_in, is_in_nameless,
+    load_interface, load_source, mask, of_version,
 };
 use crate::table::{TABLE, add_chain, add_rule, add_set, empty_chain, push, set_name};
 
@@ -37,10 +37,6 @@ const IFNAME: u32 = 41;
 const IPV4_KEY: usize = 4;
 const IPV6_KEY: usize = 16;
 const INTERFACE_KEY: usize = 16;
-
-// include/uapi/linux/netfilter.h
-const NFPROTO_IPV4: u8 = 2;
-const NFPROTO_IPV6: u8 = 10;
 
 /// The pattern from which the kernel makes a name for an anonymous set.
 const NAMELESS: &str = "__set%d";

@@ -80,7 +80,8 @@ impl DoorSet {
     }
 }
 
-fn milliseconds(lasts: Duration) -> u64 {
+/// A timeout as the kernel takes it, never none.
+pub(crate) fn milliseconds(lasts: Duration) -> u64 {
     u64::try_from(lasts.clamp(SHORTEST, LONGEST).as_millis()).unwrap_or(u64::MAX)
 }
 

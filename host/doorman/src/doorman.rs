@@ -1,7 +1,8 @@
 //! Doorman: keeps the doors of the packet filter, and knows which of them are open.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use postern_core::{
     Client, ConfigIdentity, DoorId, Family, GuardDoor, ListedOpening, Listing, NetDoor, Posture, Release,
@@ -16,13 +17,18 @@ use crate::error::{DoormanError, RulesetMistake};
 use crate::guard::Guard;
 use crate::kept_connections::KeptConnections;
 use crate::owner_socket::OwnerSocket;
+use crate::passages::Passages;
 use crate::sock_diag::SockDiag;
 use crate::socket::Socket;
 use crate::table::{TABLE, question, set_question};
+use crate::trial::GuardTrial;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_TABLE_HANDLE: u16 = 4;
 const NFTA_SET_HANDLE: u16 = 16;
+
+/// How long the kernel may take to let go of a table whose owner is gone.
+const LETS_GO: Duration = Duration::from_secs(1);
 
 /// The kernel's handles of a table and of a set in it.
 type Handle = (u64, u64);
@@ -40,6 +46,8 @@ pub struct Doorman {
     handles: BTreeMap<DoorId, Vec<Option<Handle>>>,
     /// Opened when a connection is reset for the first time.
     pub(crate) connections: Option<SockDiag>,
+    /// None if the guard is not tried.
+    pub(crate) passages: Option<Passages>,
 }
 
 impl Doorman {
@@ -58,20 +66,25 @@ impl Doorman {
         release: Release,
     ) -> Result<(Self, KeptConnections), DoormanError> {
         let socket = OwnerSocket::open().map_err(DoormanError::Unreachable)?;
-        let mut doorman = Self::without_doors(socket, identity);
+        let mut doorman = Self::without_doors(socket, identity, None);
         let kept = doorman.set_doors(doors, release)?;
         Ok((doorman, kept))
     }
 
-    /// A doorman that has changed nothing so far, and works with this socket.
-    pub(crate) fn without_doors(socket: OwnerSocket, identity: Option<ConfigIdentity>) -> Self {
+    /// A doorman that has changed nothing so far, and works with this socket; its guard may be one that is tried.
+    pub(crate) fn without_doors(
+        socket: OwnerSocket,
+        identity: Option<ConfigIdentity>,
+        trial: Option<GuardTrial>,
+    ) -> Self {
         Self {
             socket: socket.0,
-            guard: Guard::new(identity),
+            guard: Guard::new(identity, trial),
             doors: BTreeMap::new(),
             guarded: Vec::new(),
             handles: BTreeMap::new(),
             connections: None,
+            passages: trial.map(|_| Passages::default()),
         }
     }
 
@@ -112,6 +125,30 @@ impl Doorman {
                 Err(error)
             }
         }
+    }
+
+    /// Has the guard stay from now on, if it was tried.
+    ///
+    /// # Errors
+    /// What the kernel refuses; the guard is tried as before then.
+    pub fn confirm(&mut self) -> Result<KeptConnections, DoormanError> {
+        let kept = self.guard.confirm(&mut self.socket, &self.guarded)?;
+        self.passages = None;
+        Ok(kept)
+    }
+
+    /// Removes a guard that is tried, and puts none up from now on; false if there was none. One that stands for good stays.
+    ///
+    /// # Errors
+    /// What the kernel refuses; the guard still goes at its end.
+    pub fn give_up(&mut self) -> Result<bool, DoormanError> {
+        self.passages = None;
+        self.guard.give_up(&mut self.socket)
+    }
+
+    /// Those whose door was opened while the guard is tried and who have come in since then, each once.
+    pub fn passages(&mut self) -> Vec<(DoorId, Client)> {
+        self.passages.as_mut().map(|passages| passages.look(&self.doors)).unwrap_or_default()
     }
 
     /// How well the guarded ports are protected now.
@@ -212,7 +249,25 @@ impl Doorman {
 ///
 /// [`DoormanError::Owned`] if the daemon lives, [`DoormanError::OtherConfiguration`] if the table was made for another.
 pub fn reset(identity: ConfigIdentity) -> Result<bool, DoormanError> {
-    Guard::new(Some(identity)).release(&mut Socket::open().map_err(DoormanError::Unreachable)?)
+    Guard::new(Some(identity), None).release(&mut Socket::open().map_err(DoormanError::Unreachable)?)
+}
+
+/// Removes a table that a daemon left which tried the guard of this configuration; false if there is none. A guard that stands for good stays.
+/// Waits up to a second for the kernel to let go of the table: that takes a moment after its owner is gone.
+///
+/// # Errors
+/// [`DoormanError::Owned`] if the daemon lives, and what the kernel refuses.
+pub fn give_up_trial(identity: ConfigIdentity) -> Result<bool, DoormanError> {
+    let over = GuardTrial { until: Instant::now(), is_begun: true };
+    let mut socket = Socket::open().map_err(DoormanError::Unreachable)?;
+    let mut guard = Guard::new(Some(identity), Some(over));
+    let last = Instant::now() + LETS_GO;
+    loop {
+        match guard.give_up(&mut socket) {
+            Err(DoormanError::Owned(_)) if Instant::now() < last => sleep(LETS_GO / 100),
+            given_up => return given_up,
+        }
+    }
 }
 
 /// The handle by which a set differs from a later one of the same name; none if there is no such set.

@@ -21,6 +21,15 @@ pub enum DoormanError {
         "the table inet postern guards ports for another configuration, {0}; start its daemon, or give its ports up with {remedy}", remedy = remedy(.0)
     )]
     OtherConfiguration(ConfigIdentity),
+    /// The guard is to be tried, and stands for good already.
+    #[error(
+        "an earlier run has left the guard of this configuration: its ports are closed, and a trial would open them at its end; \
+         `posternd run` goes on with it, or open the ports first: {remedy}", remedy = .0.as_ref().map_or_else(|| "`nft delete table inet postern`".to_owned(), remedy)
+    )]
+    GuardedForGood(Option<ConfigIdentity>),
+    /// The guard was tried, and its time is over.
+    #[error("the guard was tried, and its time is over")]
+    TrialOver,
     /// No answer from nf_tables.
     #[error("cannot talk to nftables; posternd needs CAP_NET_ADMIN and a kernel with nf_tables")]
     Unreachable(#[source] io::Error),

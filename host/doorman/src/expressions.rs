@@ -12,10 +12,14 @@ pub(crate) type Expression = ListAttribute<ExpressionAttribute>;
 // include/uapi/linux/netfilter.h
 const NF_DROP: u32 = 0;
 const NF_ACCEPT: u32 = 1;
+/// Versions of IP, as the kernel numbers them.
+pub(crate) const NFPROTO_IPV4: u8 = 2;
+pub(crate) const NFPROTO_IPV6: u8 = 10;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFT_PAYLOAD_NETWORK_HEADER: u32 = 1;
 const NFT_PAYLOAD_TRANSPORT_HEADER: u32 = 2;
+const NFT_LOOKUP_F_INV: u32 = 1;
 const NFTA_CT_DREG: u16 = 1;
 const NFTA_CT_KEY: u16 = 2;
 const NFT_CT_STATE: u32 = 0;
@@ -63,9 +67,14 @@ pub(crate) fn established() -> [Expression; 3] {
     [state, mask, compare(Operator::NotEqual, vec![0; 4])]
 }
 
-/// Packets of this version of IP (`NFPROTO_IPV4` or `NFPROTO_IPV6`).
+/// Packets of this version of IP ([`NFPROTO_IPV4`] or [`NFPROTO_IPV6`]).
 pub(crate) fn of_version(protocol_family: u8) -> [Expression; 2] {
-    [meta(MetaKey::Nfproto, FIRST), compare(Operator::Equal, vec![protocol_family])]
+    [load_version(), compare(Operator::Equal, vec![protocol_family])]
+}
+
+/// Puts the version of IP, one byte, into the first register.
+pub(crate) fn load_version() -> Expression {
+    meta(MetaKey::Nfproto, FIRST)
 }
 
 /// Puts the source address, `length` bytes at `offset` of the IP header, into registers from `register` on.
@@ -100,6 +109,12 @@ pub(crate) fn load_port(protocol: Register, port: Register) -> [Expression; 2] {
 /// Goes on if what is in the registers is in the set.
 pub(crate) fn is_in(set: &str) -> Expression {
     Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), Lookup::Set(set.to_owned())]).into()
+}
+
+/// Goes on if what is in the registers is not in the set.
+pub(crate) fn is_not_in(set: &str) -> Expression {
+    let set = Lookup::Set(set.to_owned());
+    Expressions::Lookup(vec![Lookup::SourceRegister(FIRST), set, Lookup::Flags(NFT_LOOKUP_F_INV)]).into()
 }
 
 /// As [`is_in`], for a set without a name that the same batch makes under this number.

@@ -1,6 +1,7 @@
 //! Guard: decides what the table `inet postern` is to hold and whose it is, and has it written and read back.
 
 use std::collections::BTreeSet;
+use std::time::Instant;
 
 use netlink_packet_netfilter::nftables::TableFlags;
 use postern_core::{ConfigIdentity, GuardDoor, OnClose, PortRange, Posture, Release};
@@ -14,10 +15,12 @@ use crate::layout::{Layout, OWNED, install, refused};
 use crate::port_map::PortMap;
 use crate::socket::Socket;
 use crate::table;
+use crate::trial::{GuardTrial, Tenure};
 
 /// The table, as far as we know.
 pub(crate) struct Guard {
     identity: Option<ConfigIdentity>,
+    tenure: Tenure,
     posture: Posture,
     tracking: ConnectionTracking,
     /// The ports that were installed last, to restore them if another program removes the table.
@@ -26,9 +29,10 @@ pub(crate) struct Guard {
 
 impl Guard {
     /// A guard that has done nothing yet. Without an identity it does not change a table that it did not make.
-    pub(crate) fn new(identity: Option<ConfigIdentity>) -> Self {
+    pub(crate) fn new(identity: Option<ConfigIdentity>, trial: Option<GuardTrial>) -> Self {
         Self {
             identity,
+            tenure: trial.map_or(Tenure::ForGood, Tenure::Tried),
             posture: Posture::Unguarded,
             tracking: ConnectionTracking::default(),
             guarded: PortMap::new(),
@@ -48,6 +52,10 @@ impl Guard {
         doors: &[GuardDoor],
         release: Release,
     ) -> Result<KeptConnections, DoormanError> {
+        if let Err(over) = self.tenure.left(Instant::now()) {
+            self.posture = Posture::Unguarded;
+            return Err(over);
+        }
         let present = Inventory::take(socket)?;
         if let Some(present) = &present {
             let is_ours = match (&present.identity, &self.identity) {
@@ -68,6 +76,11 @@ impl Guard {
             }
             if !is_ours && let Some(identity) = &present.identity {
                 return Err(DoormanError::OtherConfiguration(identity.clone()));
+            }
+            let is_first = matches!(self.tenure, Tenure::Tried(GuardTrial { is_begun: false, .. }));
+            let guards = !present.ports.is_empty() || present.legacy.is_some();
+            if is_first && guards && !present.is_tried {
+                return Err(DoormanError::GuardedForGood(present.identity.clone()));
             }
         }
         match &present {
@@ -101,7 +114,8 @@ impl Guard {
             );
             wanted.extend(without_door(self.guarded.keys(), &wanted));
         }
-        let layout = Layout { identity: self.identity.as_ref(), doors, wanted: &wanted };
+        let left = self.tenure.left(Instant::now())?;
+        let layout = Layout { identity: self.identity.as_ref(), left, doors, wanted: &wanted };
         let (keep, cut) = newly_guarded(doors, &wanted, present);
         let before = self.tracking.keep(&keep);
         self.posture = match install(&layout, socket, present) {
@@ -112,10 +126,46 @@ impl Guard {
             }
         };
         let kept = self.tracking.keep_again(&keep, before, &cut);
-        layout.check(socket)?;
+        if let Err(error) = layout.check(socket) {
+            // What is tried must go by itself, and that it does is not known.
+            if left.is_some() {
+                self.remove(socket)?;
+            }
+            return Err(error);
+        }
         self.guarded = wanted;
         self.check_owner(socket)?;
+        if let Tenure::Tried(trial) = &mut self.tenure {
+            trial.is_begun = true;
+        }
         Ok(kept)
+    }
+
+    /// Has the guard stay from now on, if it was tried; `doors` are those in place. If that fails it is tried as before.
+    pub(crate) fn confirm(
+        &mut self,
+        socket: &mut Socket,
+        doors: &[GuardDoor],
+    ) -> Result<KeptConnections, DoormanError> {
+        let before = std::mem::replace(&mut self.tenure, Tenure::ForGood);
+        let kept = self.put_up(socket, doors, Release::Later);
+        if kept.is_err() {
+            self.tenure = before;
+        }
+        kept
+    }
+
+    /// Gives up a guard that is tried, and puts none up any more; false if none is tried. One that stands for good stays.
+    pub(crate) fn give_up(&mut self, socket: &mut Socket) -> Result<bool, DoormanError> {
+        if self.tenure == Tenure::ForGood {
+            return Ok(false);
+        }
+        self.tenure = Tenure::Over;
+        let is_tried = Inventory::take(socket)?.is_some_and(|present| {
+            let is_ours = self.identity.as_ref().zip(present.identity.as_ref());
+            present.is_tried && is_ours.is_none_or(|(ours, theirs)| ours.is(theirs))
+        });
+        if is_tried { self.remove(socket) } else { Ok(false) }
     }
 
     /// Removes the table; false if there is none. The guarded ports are open to all from then on.

@@ -14,6 +14,7 @@ use crate::legacy::{self, Legacy};
 use crate::port_map::{self, PortMap};
 use crate::socket::Socket;
 use crate::table;
+use crate::trial;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_TABLE_FLAGS: u16 = 2;
@@ -43,6 +44,8 @@ pub(crate) struct Inventory {
     pub(crate) sets: BTreeSet<String>,
     /// The ports and the chains that they lead to.
     pub(crate) ports: PortMap,
+    /// Whether it goes by itself, or has gone, unless it is confirmed; see [`crate::trial`].
+    pub(crate) is_tried: bool,
     /// What a daemon with the older layout left.
     pub(crate) legacy: Option<Legacy>,
 }
@@ -66,10 +69,12 @@ impl Inventory {
         let mut sets = list_sets(socket)?;
         let identity = sets.iter().find_map(|(name, user_data)| identity::read(name, user_data));
         let legacy = legacy::read(socket, &sets)?;
+        let is_tried = sets.contains_key(trial::TRIAL);
         sets.retain(|name, _| name.starts_with(door_chain::PREFIX));
         let chains = list_chains(socket)?;
         let ports = port_map::read(socket)?;
-        Ok(Some(Self { table, identity, chains, sets: sets.into_keys().collect(), ports, legacy }))
+        let sets = sets.into_keys().collect();
+        Ok(Some(Self { table, identity, chains, sets, ports, is_tried, legacy }))
     }
 }
 

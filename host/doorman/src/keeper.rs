@@ -5,7 +5,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use postern_core::{ConfigIdentity, DoorId, Listing, NetDoor, Observer, Posture, Release, Report, What};
+use postern_core::{
+    Client, ConfigIdentity, DoorId, Listing, NetDoor, Observer, Posture, Release, Report, What,
+};
 use postern_text::chain;
 
 use crate::changes::Changes;
@@ -13,7 +15,10 @@ use crate::doorman::Doorman;
 use crate::error::DoormanError;
 use crate::kept_connections::KeptConnections;
 use crate::owner_socket::OwnerSocket;
+use crate::trial::GuardTrial;
 
+/// How often it is looked whether anybody has come in while the guard is tried: more often than the shortest opening that makes sense ends.
+const LOOK: Duration = Duration::from_millis(500);
 /// The pause between attempts to restore a guard that is missing.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -23,6 +28,10 @@ pub struct GuardKeeper {
     identity: Option<ConfigIdentity>,
     /// For the first doorman, if it is not to open one itself.
     socket: Option<OwnerSocket>,
+    /// What the next doorman's guard is to be; none for good.
+    trial: Option<GuardTrial>,
+    /// When to look next whether anybody has come in, while the guard is tried.
+    look_at: Option<Instant>,
     changes: Option<Changes>,
     /// The guard was removed, and could not be restored so far: when to try again.
     retry_at: Option<Instant>,
@@ -32,7 +41,7 @@ impl GuardKeeper {
     /// `identity` is the configuration that the guard belongs to; without one nothing is guarded and no table removed.
     #[must_use]
     pub fn new(identity: Option<ConfigIdentity>, observer: Arc<dyn Observer>) -> Self {
-        Self { observer, identity, socket: None, changes: None, retry_at: None }
+        Self { observer, identity, socket: None, trial: None, look_at: None, changes: None, retry_at: None }
     }
 
     /// As [`GuardKeeper::new`], with the socket that the doorman is to work with.
@@ -43,6 +52,12 @@ impl GuardKeeper {
         socket: OwnerSocket,
     ) -> Self {
         Self { socket: Some(socket), ..Self::new(identity, observer) }
+    }
+
+    /// With a guard that is tried.
+    #[must_use]
+    pub fn on_trial(self, trial: Option<GuardTrial>) -> Self {
+        Self { trial, look_at: trial.map(|_| Instant::now()), ..self }
     }
 
     /// Replaces all doors, as [`Doorman::set_doors`]; there is a doorman from the first success on. Reports what became of connections.
@@ -107,6 +122,8 @@ impl GuardKeeper {
             self.retry_at = restored.is_err().then(|| Instant::now() + RETRY);
             match restored {
                 Ok((_, kept)) => self.report_kept(&kept),
+                // As it should be.
+                Err(DoormanError::TrialOver) => self.retry_at = None,
                 Err(error) => {
                     let detail = chain(&error).to_string().into();
                     self.observer.report(&Report::new(What::GuardDown { detail }));
@@ -123,6 +140,58 @@ impl GuardKeeper {
         }
     }
 
+    /// After how long to call [`GuardKeeper::passages`]; none if the guard is not tried.
+    #[must_use]
+    pub fn look_in(&self) -> Option<Duration> {
+        self.look_at.map(|at| at.saturating_duration_since(Instant::now()))
+    }
+
+    /// As [`Doorman::passages`], if it is time to look.
+    pub fn passages(&mut self, doorman: &mut Option<Doorman>) -> Vec<(DoorId, Client)> {
+        let now = Instant::now();
+        if self.look_at.take_if(|at| *at <= now).is_none() {
+            return Vec::new();
+        }
+        self.look_at = Some(now + LOOK);
+        doorman.as_mut().map(Doorman::passages).unwrap_or_default()
+    }
+
+    /// As [`Doorman::confirm`], also for a doorman that is still to come.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn confirm(&mut self, doorman: &mut Option<Doorman>) -> Result<Posture, DoormanError> {
+        let posture = match doorman {
+            Some(doorman) => {
+                self.report_kept(&doorman.confirm()?);
+                doorman.posture()
+            }
+            None => Posture::Unguarded,
+        };
+        (self.trial, self.look_at) = (None, None);
+        Ok(posture)
+    }
+
+    /// As [`Doorman::give_up`], also of a guard that the doorman before left.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn give_up(&mut self, doorman: &mut Option<Doorman>) -> Result<(), DoormanError> {
+        (self.look_at, self.retry_at) = (None, None);
+        if let Some(doorman) = doorman {
+            return doorman.give_up().map(drop);
+        }
+        if self.trial.is_none() {
+            return Ok(());
+        }
+        let socket = match self.socket.take() {
+            Some(socket) => socket,
+            None => OwnerSocket::open().map_err(DoormanError::Unreachable)?,
+        };
+        let empty = doorman.insert(Doorman::without_doors(socket, self.identity.clone(), self.trial));
+        empty.give_up().map(drop)
+    }
+
     fn start(
         &mut self,
         doors: &[(DoorId, NetDoor)],
@@ -132,7 +201,7 @@ impl GuardKeeper {
             Some(socket) => socket,
             None => OwnerSocket::open().map_err(DoormanError::Unreachable)?,
         };
-        let mut doorman = Doorman::without_doors(socket, self.identity.clone());
+        let mut doorman = Doorman::without_doors(socket, self.identity.clone(), self.trial);
         match doorman.set_doors(doors, release) {
             Ok(kept) => Ok((doorman, kept)),
             Err(error) => {

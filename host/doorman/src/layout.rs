@@ -1,6 +1,7 @@
 //! Layout: what the table `inet postern` is to hold, written in one transaction and read back. What that is, others decide.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::TableFlags;
 use postern_core::{ConfigIdentity, Family, GuardDoor, Posture, Unprotected};
@@ -15,6 +16,7 @@ use crate::legacy::Legacy;
 use crate::port_map::{self, PortMap};
 use crate::socket::{BatchError, Socket};
 use crate::table::{self, CHAINS};
+use crate::trial;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_RULE_CHAIN: u16 = 2;
@@ -25,6 +27,8 @@ pub(crate) const OWNED: TableFlags = TableFlags::Owner.union(TableFlags::Persise
 /// What the table is to hold.
 pub(crate) struct Layout<'a> {
     pub(crate) identity: Option<&'a ConfigIdentity>,
+    /// For how long it is tried; none for good.
+    pub(crate) left: Option<Duration>,
     pub(crate) doors: &'a [GuardDoor],
     /// All ports to guard, including those that are held without a door.
     pub(crate) wanted: &'a PortMap,
@@ -127,7 +131,11 @@ impl Layout<'_> {
         port_map::write(batch, ids);
         let nothing = PortMap::new();
         port_map::change(batch, present.map_or(&nothing, |present| &present.ports), self.wanted);
-        table::write_base_chains(batch);
+        if let Some(left) = self.left {
+            ids += 1;
+            trial::write(batch, ids, left);
+        }
+        table::write_base_chains(batch, self.left.is_some());
         if let Some(legacy) = legacy {
             for (door, chain) in &chains {
                 for (address, remaining) in legacy.open_for(&door.ports) {
@@ -167,6 +175,9 @@ impl Layout<'_> {
         for set in present.sets.iter().filter(|set| !needed.contains(set.as_str()) && !is_held(set)) {
             table::delete_set(batch, set);
         }
+        if present.is_tried && self.left.is_none() {
+            table::delete_set(batch, trial::TRIAL);
+        }
         if present.legacy.is_some() {
             Legacy::delete(batch);
         }
@@ -174,6 +185,7 @@ impl Layout<'_> {
 
     /// Reads back what was written.
     pub(crate) fn check(&self, socket: &mut Socket) -> Result<(), DoormanError> {
+        self.left.map_or(Ok(()), |left| trial::check(socket, left))?;
         let found = port_map::read(socket)?;
         if found != *self.wanted {
             let missing = self.wanted.iter().filter(|(range, chain)| found.get(range) != Some(chain)).count();
@@ -186,7 +198,8 @@ impl Layout<'_> {
             .doors
             .iter()
             .map(|door| (door_chain::chain_name(&door.name), DoorChain::new(door).rules(door).len()));
-        let base = CHAINS.iter().map(|chain| (chain.name.to_owned(), chain.rules().len()));
+        let is_tried = self.left.is_some();
+        let base = CHAINS.iter().map(|chain| (chain.name.to_owned(), chain.rules(is_tried).len()));
         for (chain, expected) in base.chain(doors) {
             let read = |attributes: &[u8], names: &mut Vec<Vec<u8>>| {
                 names.extend(find(attributes, NFTA_RULE_CHAIN).map(<[u8]>::to_vec));

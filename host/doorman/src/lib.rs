@@ -27,11 +27,13 @@ mod legacy;
 mod port_map;
 mod standing;
 mod table;
+mod trial;
 
 mod connection;
 mod connections;
 mod conntrack;
 mod other_filters;
+mod passages;
 mod redirections;
 mod sock_diag;
 
@@ -46,7 +48,7 @@ mod error;
 
 pub use changes::Changes;
 pub use check::{DoorFamilies, check_sets, families};
-pub use doorman::{Doorman, reset};
+pub use doorman::{Doorman, give_up_trial, reset};
 pub use error::{DoormanError, RulesetMistake};
 pub use keeper::GuardKeeper;
 pub use kept_connections::KeptConnections;
@@ -59,3 +61,4 @@ pub use redirections::{Redirection, redirections};
 pub use standing::{Standing, standing};
 pub use tables::{DoorsTables, TableRefused};
 pub use thread::{DoormanEvent, DoormanHandle};
+pub use trial::GuardTrial;

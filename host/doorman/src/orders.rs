@@ -52,6 +52,10 @@ impl Doorman {
             }
         }
         self.reset_connections(orders, &receipts);
+        if let Some(passages) = &mut self.passages {
+            let done = orders.iter().zip(&receipts).filter(|(_, receipt)| receipt.outcome.is_ok());
+            done.for_each(|(order, _)| passages.note(order));
+        }
         receipts
     }
 

@@ -34,6 +34,13 @@
 //! The first base chain sees a port before it is redirected to a container or another port, the second one after. Both come
 //! before the user's filters, so that these do not answer for a closed port. A door's last rule drops every packet that was not accepted
 //! before it, and not only packets in the state `new`: packets in the states `untracked` and `invalid` must not pass either.
+//!
+//! While the guard is tried there is a set more, and a rule more before each `vmap`; see [`crate::trial`]:
+//!
+//! ```text
+//!     set trial { type nf_proto; flags timeout; elements = { ipv4 timeout 5m, ipv6 timeout 5m } }
+//!         meta nfproto != @trial accept
+//! ```
 
 use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE};
 use netlink_packet_netfilter::nftables::{
@@ -44,6 +51,7 @@ use postern_core::{Family, SetName};
 
 use crate::batch::Batch;
 use crate::expressions::{Expression, accept, from_loopback, load_port, not_for_this_machine, verdict_of};
+use crate::trial;
 
 /// The name of the table.
 pub(crate) const TABLE: &str = "postern";
@@ -82,12 +90,12 @@ pub(crate) fn write(batch: &mut Batch, flags: TableFlags) {
     push(batch, NLM_F_CREATE, NfTablesMessage::NewTable(TableMessage { attributes: table }));
 }
 
-/// Writes the base chains; their rules take the place of those that are there.
-pub(crate) fn write_base_chains(batch: &mut Batch) {
+/// Writes the base chains, as those of a guard that is tried or not; their rules take the place of those that are there.
+pub(crate) fn write_base_chains(batch: &mut Batch, is_tried: bool) {
     for chain in &CHAINS {
         push(batch, NLM_F_CREATE, NfTablesMessage::NewChain(ChainMessage { attributes: chain.attributes() }));
         empty_chain(batch, chain.name);
-        for expressions in chain.rules() {
+        for expressions in chain.rules(is_tried) {
             add_rule(batch, chain.name, expressions);
         }
     }
@@ -173,12 +181,13 @@ impl BaseChain {
     }
 
     /// The rules, in order.
-    pub(crate) fn rules(&self) -> Vec<Vec<Expression>> {
+    pub(crate) fn rules(&self, is_tried: bool) -> Vec<Vec<Expression>> {
         let mut rules = Vec::new();
         if matches!(self.hook, InetHookNumber::PreRouting) {
             rules.push([&not_for_this_machine()[..], &[accept()]].concat());
         }
         rules.push([&from_loopback()[..], &[accept()]].concat());
+        rules.extend(is_tried.then(trial::rule));
         let port = load_port(Register::Reg1, Register::Reg32_01);
         rules.push([&port[..], &[verdict_of(PORTS)]].concat());
         rules
@@ -218,7 +227,7 @@ mod tests {
                           0c0002800800010000000001";
 
     fn check(chain: &BaseChain, rule: usize, expected: &[&str]) {
-        assert_eq!(hexadecimal(&chain.rules()[rule]), expected.concat());
+        assert_eq!(hexadecimal(&chain.rules(false)[rule]), expected.concat());
     }
 
     #[test]
@@ -227,7 +236,9 @@ mod tests {
                    01c00028008000300000000020800020000000003080001000000000\
                    12c00018008000100636d700020000280080001000000000108000200000000010c0003800800010002000000";
         check(&PREROUTING, 0, &[fib, ACCEPT]);
-        assert_eq!(PREROUTING.rules()[1..], INPUT.rules());
+        for is_tried in [false, true] {
+            assert_eq!(PREROUTING.rules(is_tried)[1..], INPUT.rules(is_tried));
+        }
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod guard;
 mod other_filters;
 mod redirections;
 mod sets;
+mod trial;
 
 use std::net::TcpListener;
 use std::time::Duration;
