@@ -100,7 +100,7 @@ fn own(what: &What<'_>) -> Fields {
             let module = module.map(|module| ("module", Value::Module(module)));
             std::iter::once(("lasts_s", Value::Float(lasts.as_secs_f64()))).chain(module).collect()
         }
-        What::Extended { lasts } | What::WouldOpen { lasts } => {
+        What::TryBegun { lasts } | What::Extended { lasts } | What::WouldOpen { lasts } => {
             vec![("lasts_s", Value::Float(lasts.as_secs_f64()))]
         }
         What::Fault { detail, module, .. } => {
@@ -142,6 +142,9 @@ fn own(what: &What<'_>) -> Fields {
         | What::HookFailed { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
+        | What::TryConfirmed { detail }
+        | What::TryNotConfirmed { detail }
+        | What::TryOver { detail }
         | What::ProbeMissing { detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
         What::Confined { role, detail } | What::BarrierMissing { role, detail } => {

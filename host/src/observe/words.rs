@@ -273,6 +273,12 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::Confined { role, detail } => format!("{role}: {detail}"),
         What::BarrierMissing { role, detail } => format!("{role} runs without a barrier: {detail}"),
         What::OneProcess { detail } => format!("everything runs in one process: {detail}"),
+        What::TryBegun { lasts } => {
+            format!("trying: the guard goes in {} unless it is confirmed", duration::show(*lasts))
+        }
+        What::TryConfirmed { detail } => format!("the guard stays: {detail}"),
+        What::TryNotConfirmed { detail } => format!("the guard does not stay so far: {detail}"),
+        What::TryOver { detail } => format!("the guard is given up: {detail}"),
         What::RoleEnded { role, detail, again_in } => {
             format!("the {role} ended ({detail}); the next one starts in {}", duration::show(*again_in))
         }

@@ -202,6 +202,10 @@ impl What<'_> {
             Self::Confined { .. } => "confined",
             Self::BarrierMissing { .. } => "barrier-missing",
             Self::OneProcess { .. } => "one-process",
+            Self::TryBegun { .. } => "try",
+            Self::TryConfirmed { .. } => "try-confirmed",
+            Self::TryNotConfirmed { .. } => "try-not-confirmed",
+            Self::TryOver { .. } => "try-over",
             Self::RoleEnded { .. } => "role-ended",
             Self::CodeNotKept { .. } => "code-not-kept",
             Self::GrantsNotWritten { .. } => "grants-not-written",
@@ -262,6 +266,7 @@ impl What<'_> {
             | Self::NoThread { .. }
             | Self::RoleEnded { .. }
             | Self::ProbeMissing { .. }
+            | Self::TryNotConfirmed { .. }
             | Self::Panicked { .. }
             | Self::Untidy { .. } => Severity::Error,
             Self::Refused { .. }
@@ -285,6 +290,7 @@ impl What<'_> {
             | Self::Slow { .. }
             | Self::BarrierMissing { .. }
             | Self::OneProcess { .. }
+            | Self::TryOver { .. }
             | Self::CodeNotKept { .. }
             | Self::GrantsNotWritten { .. }
             | Self::ControlMissing { .. }
@@ -297,6 +303,8 @@ impl What<'_> {
             | Self::Closed { .. }
             | Self::WouldOpen { .. }
             | Self::ByHand { .. }
+            | Self::TryBegun { .. }
+            | Self::TryConfirmed { .. }
             | Self::WouldClose
             | Self::Back
             | Self::JournalWritable { .. }

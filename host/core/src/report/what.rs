@@ -544,6 +544,26 @@ pub enum What<'a> {
         /// Its words.
         text: Cow<'a, str>,
     },
+    /// `posternd try`: ports are closed from now on, until it is confirmed or given up.
+    TryBegun {
+        /// For how long at most.
+        lasts: Duration,
+    },
+    /// `posternd try`: the guard stays, and the daemon runs for good.
+    TryConfirmed {
+        /// By what.
+        detail: Cow<'a, str>,
+    },
+    /// `posternd try`: the guard could not be made to stay, and is tried as before.
+    TryNotConfirmed {
+        /// Why.
+        detail: Cow<'a, str>,
+    },
+    /// `posternd try`: the guard was given up.
+    TryOver {
+        /// Why.
+        detail: Cow<'a, str>,
+    },
     /// The daemon begins to stop.
     Stopping,
     /// The daemon has stopped.
