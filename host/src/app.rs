@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use postern_capture::LocalNetwork;
 use postern_config::{Config, Mistakes, RuleFile};
-use postern_core::{Event, Observer, OpeningKey, Release, Report, What};
+use postern_core::{Client, DoorId, Event, Observer, OpeningKey, Release, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
 use postern_protocol::{NewGeneration, Refusal};
 use postern_sandbox::{Generation, Pool};
@@ -32,9 +32,10 @@ use crate::origin::Origin;
 use crate::plan::Plan;
 use crate::probing::Probing;
 use crate::reload::Reloads;
-use crate::shared_engine::SharedEngine;
+use crate::shared_engine::{OpenDoor, SharedEngine};
 use crate::signals::Signals;
 use crate::state;
+use crate::try_run::{ConfirmedBy, TryView};
 use crate::watchdog::{Due, Watchdog};
 use start::Begun;
 
@@ -78,6 +79,8 @@ struct App {
     watchdog: Option<(Watchdog, Probing)>,
     /// Called once everything was tried.
     tried: Option<Tried>,
+    /// A run that is tried; none if it runs for good.
+    try_view: Option<TryView>,
     /// Whoever is asked; none if nobody is.
     answering: Option<Answering>,
     /// What is measured; none if nobody asks for that.
@@ -145,6 +148,7 @@ impl App {
             }
             MainLoopEvent::Ledger(answer) => self.engine.ledger_said(answer),
             MainLoopEvent::RulesetChanged(open) => self.engine.ruleset_changed(open),
+            MainLoopEvent::CameIn { door, client } => self.came_in(door, client),
             MainLoopEvent::Prepared(prepared) => self.prepared(*prepared).await,
             MainLoopEvent::CrossedOut { serial, result } => {
                 let is_used = result.is_ok();
@@ -170,6 +174,18 @@ impl App {
                     self.engine.handle(Event::Withdrawn { rules, is_reloading });
                 }
             }
+        }
+    }
+
+    /// A knock that lets somebody in shows that whoever tries this can come back. What was opened by hand shows nothing.
+    fn came_in(&self, door: DoorId, client: Client) {
+        let Some(try_view) = &self.try_view else { return };
+        let is_by_knock = |open: &OpenDoor| {
+            let rule = open.opening.rule.as_ref();
+            open.key.door == door && rule.is_some_and(|rule| *rule != RuleId::by_hand())
+        };
+        if self.engine.openings_of(client).iter().any(is_by_knock) {
+            try_view.ask(ConfirmedBy::Knock(client));
         }
     }
 

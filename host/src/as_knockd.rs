@@ -21,7 +21,7 @@ use crate::hooks::Hooks;
 use crate::load_rules::load_rules;
 use crate::module_code::Modules;
 use crate::observe::{Context, Foreign, Line, Log, LogOfAll, Observers, words};
-use crate::run::{run_source, why_one_process};
+use crate::run::{Run, run_source, why_one_process};
 use crate::shell::Shell;
 
 /// What the daemon's other processes report: everything, since knockd's own words are made of it.
@@ -52,7 +52,8 @@ impl Daemon for Shell {
         let heard = tracing_subscriber::registry().with(foreign.with_filter(LevelFilter::WARN)).try_init();
         heard.map_err(|error| error.to_string())?;
         let log = LogOfAll { relay: observer, filter: ROLES_LOG.to_owned(), hooks: Hooks::default() };
-        let ended = run_source(self, source, log, tried, why_one_process(false).is_some());
+        let run = Run { lasts: None, one_process: why_one_process(false).is_some() };
+        let ended = run_source(self, source, log, tried, run);
         let Ended { exit, signal } = ended.map_err(|error| chain(&*error).to_string())?;
         Ok(signal.filter(|_| exit == Exit::Success))
     }

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use postern_config::{NotATenant, Trust, tenant_named};
@@ -10,6 +11,7 @@ use postern_core::TenantId;
 
 use crate::observe::Format;
 use crate::role::Role;
+use crate::try_run::time_to_try;
 
 mod rule_args;
 
@@ -31,6 +33,8 @@ pub struct Cli {
 pub enum Command {
     /// Run in the foreground until SIGTERM or SIGINT; SIGHUP reloads.
     Run(RunArgs),
+    /// As run, but the guard goes by itself when the time is over, unless it is confirmed: for a machine far away.
+    Try(TryArgs),
     /// Read the configuration, load every module, say every mistake, and start nothing.
     Check(CheckArgs),
     /// Look at this machine, and say what would keep the daemon from its work or a client from the door. It changes nothing, sends nothing, and
@@ -157,6 +161,17 @@ impl ReplayArgs {
 
 fn tenant(name: &str) -> Result<TenantId, NotATenant> {
     tenant_named(name)
+}
+
+/// How to try.
+#[derive(Args, Debug)]
+pub struct TryArgs {
+    /// When the guard goes unless it is confirmed; from 1s to 24h.
+    #[arg(long = "for", value_name = "TIME", default_value = "5m", value_parser = time_to_try)]
+    pub lasts: Duration,
+    /// As for run.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// How to run.

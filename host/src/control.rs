@@ -35,6 +35,7 @@ use crate::assemble::RefusedTenant;
 use crate::main_loop_event::MainLoopSender;
 use crate::observe::{Counters, Gathering, Relay, ReportPace};
 use crate::shared_engine::SharedEngine;
+use crate::try_run::TryView;
 
 pub(crate) use desk::{ControlQuestion, ReloadAnswer, refusals};
 pub(crate) use socket::{BoundSocket, SocketUse, socket_path};
@@ -51,6 +52,8 @@ pub(crate) struct Control {
     processes: Arc<Mutex<Vec<Process>>>,
     /// The user that the daemon was started as, who may ask what root may; none if that is root.
     own_uid: Option<u32>,
+    /// None if the daemon runs for good.
+    tried: Option<TryView>,
 }
 
 /// Who answers, from then on.
@@ -77,7 +80,7 @@ impl Control {
         let gathering = Gathering::start(Arc::clone(&feed) as Arc<dyn Relay>)?;
         gathering.add(reports, &ReportPace::default(), || {});
         // Only root has roles. What this process is now means nothing: others may be the same.
-        Ok(Self { feed, listener: Some(socket), processes, own_uid: None })
+        Ok(Self { feed, listener: Some(socket), processes, own_uid: None, tried: None })
     }
 
     /// At the socket that the configuration names, bound by this process.
@@ -93,7 +96,12 @@ impl Control {
             ],
         };
         let own_uid = Some(rustix::process::geteuid().as_raw());
-        Self { feed, listener: None, processes: Arc::new(Mutex::new(vec![only])), own_uid }
+        Self { feed, listener: None, processes: Arc::new(Mutex::new(vec![only])), own_uid, tried: None }
+    }
+
+    /// That of a run that is tried.
+    pub(crate) fn of_tried(self, tried: Option<TryView>) -> Self {
+        Self { tried, ..self }
     }
 
     /// Where reports go.
@@ -109,7 +117,7 @@ impl Control {
         sender: MainLoopSender,
         is_local: IsLocal,
     ) -> Option<Answering> {
-        let Self { feed, listener, processes, own_uid } = self;
+        let Self { feed, listener, processes, own_uid, tried } = self;
         let missing = |why: String| feed.report(&Report::new(What::ControlMissing { detail: why.into() }));
         let (listener, socket) = match listener {
             Some(listener) => (listener, None),
@@ -120,7 +128,7 @@ impl Control {
             }
         };
         feed.learn_local(is_local);
-        let desk = Desk::new(Arc::clone(&feed), engine, sender, own_uid, processes);
+        let desk = Desk::new(Arc::clone(&feed), engine, sender, own_uid, processes, tried);
         match server::start(listener, desk) {
             Ok(()) => Some(Answering { feed, _socket: socket }),
             Err(error) => {

@@ -171,6 +171,7 @@ impl From<DoormanEvent> for MainLoopEvent {
         match event {
             DoormanEvent::Answered(receipt) => Self::Answered(receipt),
             DoormanEvent::RulesetChanged(listing) => Self::RulesetChanged(listing),
+            DoormanEvent::CameIn(door, client) => Self::CameIn { door, client },
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::{Devices, LocalNetworkSockets};
-use postern_core::{ConfigIdentity, Observer};
+use postern_core::{ConfigIdentity, GuardDoor, Observer};
 use postern_doorman::DoormanHandle;
 use postern_ledger::{FileLedger, Ledger};
 use postern_runner::Runner;
@@ -22,6 +22,7 @@ use crate::net_doors::NetDoors;
 use crate::origin::Origin;
 use crate::state;
 use crate::systemd::{ServiceManager, watchdog_timeout};
+use crate::try_run::{TriedHere, TryView};
 
 /// Everything through which an engine acts.
 pub(crate) struct Effects {
@@ -43,6 +44,8 @@ pub(crate) struct Effects {
     pub(crate) metrics: Option<Metrics>,
     /// Where reports lead to commands; none if another process sees to that.
     pub(crate) hooks: Option<Hooks>,
+    /// A run that is tried; none if it runs for good.
+    pub(crate) tried: Option<TryView>,
 }
 
 /// Starts what keeps doors and the ledger. Each answers by events of the main loop. Called on the runtime, in this order, once each.
@@ -68,6 +71,8 @@ pub(crate) trait Keepers: Send {
 
 /// Who is told how the daemon fares.
 pub(crate) trait ServiceStatus: Send + Sync {
+    /// The ports of these doors are closed, before anything else is done.
+    fn guarded(&self, doors: &[GuardDoor]);
     /// The start, or a reload, is done.
     fn ready(&self);
     /// A reload begins.
@@ -85,17 +90,20 @@ impl Effects {
         control: Option<Control>,
         metrics: Option<Metrics>,
         hooks: Hooks,
+        tried: Option<TriedHere>,
     ) -> Self {
+        let view = tried.as_ref().map(|tried| tried.view.clone());
         Self {
             origin,
-            keepers: Box::new(OwnKeepers),
+            keepers: Box::new(OwnKeepers(tried.clone())),
             devices: Devices::direct(),
             network: None,
-            status: Arc::new(ServiceManager::of_this_process()),
+            status: own_status(tried),
             watchdog: watchdog_timeout(),
             control,
             metrics,
             hooks: Some(hooks),
+            tried: view,
         }
     }
 }
@@ -115,8 +123,8 @@ pub(crate) fn ledger(
     Ok(Box::new(NoTokens(Box::new(move |answer| drop(sender.send(MainLoopEvent::Ledger(answer)))))))
 }
 
-/// This process keeps all of it.
-struct OwnKeepers;
+/// This process keeps all of it, maybe as long as it is tried.
+struct OwnKeepers(Option<TriedHere>);
 
 impl Keepers for OwnKeepers {
     fn net(
@@ -129,7 +137,10 @@ impl Keepers for OwnKeepers {
         // Who guards nothing owns no table.
         let socket =
             identity.as_ref().and_then(|_| kept_socket::take_or_open(&ServiceManager::of_this_process()));
-        Ok(Box::new(DoormanHandle::start(tell, observer, identity, socket)?))
+        let trial = self.0.as_ref().map(TriedHere::first_guard);
+        let doorman = DoormanHandle::start(tell, observer, identity, socket, trial)?;
+        self.0.iter().for_each(|tried| tried.guard_is(doorman.control()));
+        Ok(Box::new(doorman))
     }
 
     fn commands(
@@ -147,7 +158,49 @@ impl Keepers for OwnKeepers {
     }
 }
 
+/// Who is told how a daemon of one process fares.
+fn own_status(tried: Option<TriedHere>) -> Arc<dyn ServiceStatus> {
+    let manager = ServiceManager::of_this_process();
+    match tried {
+        Some(tried) => Arc::new(TriedStatus { manager, tried }),
+        None => Arc::new(manager),
+    }
+}
+
+/// Tells systemd, and who tries it.
+struct TriedStatus {
+    manager: ServiceManager,
+    tried: TriedHere,
+}
+
+impl ServiceStatus for TriedStatus {
+    fn guarded(&self, doors: &[GuardDoor]) {
+        self.tried.guarded(doors);
+    }
+
+    fn ready(&self) {
+        self.manager.ready();
+        self.tried.ready();
+    }
+
+    fn reloading(&self) {
+        self.manager.reloading();
+    }
+
+    fn stopping(&self) {
+        self.manager.stopping();
+    }
+
+    fn alive(&self) {
+        self.manager.alive();
+    }
+}
+
 impl ServiceStatus for ServiceManager {
+    fn guarded(&self, _doors: &[GuardDoor]) {
+        // There is more to do before it is ready.
+    }
+
     fn ready(&self) {
         Self::ready(self);
     }

@@ -15,6 +15,8 @@ pub enum Exit {
     Usage,
     /// The system does not let us work: missing capabilities, another daemon, no memory.
     CannotRun,
+    /// It was tried, and ends unconfirmed: what it guarded is open again.
+    NotConfirmed,
     /// Stopped before all doors were closed, because of a second signal or because it took too long.
     Untidy,
 }
@@ -25,7 +27,7 @@ impl Exit {
     pub const fn number(self) -> u8 {
         match self {
             Self::Success => 0,
-            Self::Mistakes => 1,
+            Self::Mistakes | Self::NotConfirmed => 1,
             Self::Usage => 2,
             Self::CannotRun => 3,
             Self::Untidy => 4,

@@ -62,5 +62,6 @@ pub mod rule;
 pub mod run;
 mod sample_knock;
 mod shell;
+mod try_run;
 
 pub use load_rules::load_rules;

@@ -2,10 +2,11 @@
 
 use std::path::Path;
 use std::process::{ExitCode, Termination};
+use std::time::Duration;
 
 use clap::Parser;
 use postern_text::{chain, panic, terminal};
-use posternd::cli::{CheckArgs, Cli, Command};
+use posternd::cli::{CheckArgs, Cli, Command, RunArgs, TryArgs};
 use posternd::exit::Exit;
 use posternd::{as_knockd, check, doctor, observe, replay, roles, rule, run};
 
@@ -38,11 +39,8 @@ fn main() -> ExitCode {
     let done = match command_line.command {
         Command::Role { role } => return roles::run(role),
         Command::Knockd { options } => return as_knockd::run(options.into_iter()),
-        Command::Run(args) => {
-            observe::start(args.log_format, &args.log_level).and_then(|(log, _until_the_end)| {
-                run::run(&args.file.config, args.file.trust(), args.one_process, log)
-            })
-        }
+        Command::Run(args) => start(&args, None),
+        Command::Try(TryArgs { lasts, run }) => start(&run, Some(lasts)),
         Command::Check(CheckArgs { tenant: Some(tenant), grant, .. }) => check::check_tenant(&tenant, grant),
         Command::Check(CheckArgs { file, .. }) => check::check(&file.config, file.trust()),
         Command::Doctor(args) => doctor::doctor(&args),
@@ -56,4 +54,10 @@ fn main() -> ExitCode {
         Exit::CannotRun
     });
     exit.report()
+}
+
+/// Runs the daemon, maybe to try it for so long.
+fn start(args: &RunArgs, lasts: Option<Duration>) -> anyhow::Result<Exit> {
+    let (log, _until_the_end) = observe::start(args.log_format, &args.log_level)?;
+    run::run(&args.file.config, args.file.trust(), args.one_process, lasts, log)
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_config::{Config, Mistakes};
-use postern_core::{ClaimError, Listing, OpeningKey, Receipt, RecordError, RuleId};
+use postern_core::{ClaimError, Client, DoorId, Listing, OpeningKey, Receipt, RecordError, RuleId};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
@@ -36,6 +36,8 @@ pub(crate) enum MainLoopEvent {
     Ledger(postern_ledger::Answer),
     /// Another program changed the packet filter; this is what is open now.
     RulesetChanged(Listing),
+    /// While the guard is tried: this client, for whom this door was opened, has come in.
+    CameIn { door: DoorId, client: Client },
     /// The next generation is ready, or why it is not.
     Prepared(Box<Prepared>),
     /// The line of a one-time file was crossed out for a claim, or why not.

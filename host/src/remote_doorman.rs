@@ -310,6 +310,9 @@ impl Shared {
                 }
             }
             DoormanAnswer::Changed(listing) => drop((self.listener)(DoormanEvent::RulesetChanged(listing))),
+            DoormanAnswer::CameIn(door, client) => {
+                (self.listener)(DoormanEvent::CameIn(door, client));
+            }
             DoormanAnswer::PutInPlace(ticket, outcome) => {
                 if let Some(AwaitedReply::PutInPlace(table, reply)) = state.requests.remove(&ticket) {
                     state.queue.put_in_place(table, outcome.is_ok());

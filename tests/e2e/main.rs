@@ -50,6 +50,7 @@ mod tenant_noise;
 mod tenant_user;
 mod tenants;
 mod tokens;
+mod r#try;
 mod trying;
 mod unprivileged;
 mod wasm_bytes;

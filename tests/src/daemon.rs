@@ -34,6 +34,8 @@ pub struct Setup<'lab> {
     /// Whether compiled code is kept in its folder, and not where that of all tests is.
     keeps_code: bool,
     is_one_process: bool,
+    /// For how long it is tried; none if it runs for good.
+    lasts: Option<String>,
     environment: Vec<(String, OsString)>,
     /// A command that executes the one behind it, in another way than this process would; none if it is empty.
     through: Vec<String>,
@@ -73,6 +75,7 @@ impl<'lab> Setup<'lab> {
             folder,
             keeps_code: false,
             is_one_process: false,
+            lasts: None,
             environment: Vec::new(),
             through: Vec::new(),
         }
@@ -113,6 +116,20 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     pub const fn one_process(mut self) -> Self {
         self.is_one_process = true;
+        self
+    }
+
+    /// To be tried for so long.
+    #[must_use]
+    pub fn tried(mut self, lasts: &str) -> Self {
+        self.lasts = Some(lasts.to_owned());
+        self
+    }
+
+    /// To run for good.
+    #[must_use]
+    pub fn for_good(mut self) -> Self {
+        self.lasts = None;
         self
     }
 
@@ -262,8 +279,21 @@ impl<'lab> Setup<'lab> {
         command
     }
 
+    /// The arguments of the daemon.
+    #[must_use]
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = match &self.lasts {
+            Some(lasts) => vec!["try".into(), "--for".into(), lasts.into()],
+            None => vec!["run".into()],
+        };
+        arguments.extend(["--log-format", "json", "--config"].map(OsString::from));
+        arguments.push(self.folder.path().join("postern.toml").into());
+        arguments.extend(self.is_one_process.then(|| "--one-process".into()));
+        arguments
+    }
+
     /// Its folders, and what else is in its environment.
-    fn furnish(&self, command: &mut Command) {
+    pub fn furnish(&self, command: &mut Command) {
         command.env("STATE_DIRECTORY", self.folder.path().join("state"));
         command.env("RUNTIME_DIRECTORY", self.folder.path().join("run"));
         if self.keeps_code {
@@ -275,10 +305,7 @@ impl<'lab> Setup<'lab> {
     #[track_caller]
     fn spawn(self, hearing: Hearing) -> Daemon<'lab> {
         let mut command = self.command();
-        command
-            .args(["run", "--log-format", "json", "--config"])
-            .arg(self.folder.path().join("postern.toml"));
-        command.args(self.is_one_process.then_some("--one-process"));
+        command.args(self.arguments());
         self.furnish(&mut command);
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let spawned = self.lab.server().spawn(&mut command);

@@ -60,5 +60,5 @@ pub use postern_core::{Posture, Release};
 pub use redirections::{Redirection, redirections};
 pub use standing::{Standing, standing};
 pub use tables::{DoorsTables, TableRefused};
-pub use thread::{DoormanEvent, DoormanHandle};
+pub use thread::{DoormanEvent, DoormanHandle, GuardControl};
 pub use trial::GuardTrial;

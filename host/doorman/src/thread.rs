@@ -9,7 +9,9 @@ use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 
-use postern_core::{ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release};
+use postern_core::{
+    Client, ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release,
+};
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
@@ -18,6 +20,7 @@ use crate::doorman::Doorman;
 use crate::error::DoormanError;
 use crate::keeper::GuardKeeper;
 use crate::owner_socket::OwnerSocket;
+use crate::trial::GuardTrial;
 
 /// Orders in one message to the kernel.
 const BATCH: usize = 64;
@@ -28,6 +31,8 @@ pub enum DoormanEvent {
     Answered(Receipt),
     /// Another program changed the ruleset; this is what is open now.
     RulesetChanged(Listing),
+    /// While the guard is tried: this client, for whom this door was opened, has come in since then.
+    CameIn(DoorId, Client),
 }
 
 /// Takes an event and returns at once; false if the receiver of events is gone, and then the thread ends. It is called with the lock of the
@@ -39,12 +44,23 @@ type Reply<T> = Box<dyn FnOnce(Result<T, DoormanError>) + Send>;
 
 /// A handle of the thread that owns the [`Doorman`].
 pub struct DoormanHandle {
-    requests: Sender<DoormanRequest>,
-    wake: Arc<OwnedFd>,
+    requests: Requests,
     listener: EventListener,
     shared: Arc<SharedDoorman>,
     /// None once it was stopped.
     thread: Option<JoinHandle<()>>,
+}
+
+/// Decides on a guard that is tried, beside whoever has the [`DoormanHandle`].
+#[derive(Clone)]
+pub struct GuardControl(Requests);
+
+/// The way to the thread.
+#[derive(Clone)]
+struct Requests {
+    sender: Sender<DoormanRequest>,
+    wake: Arc<OwnedFd>,
+    shared: Arc<SharedDoorman>,
 }
 
 /// What the thread and its handle share: the packet filter, and how much is still to be done there.
@@ -62,6 +78,8 @@ enum DoormanRequest {
     SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
     List(Reply<Listing>),
     Probe(Reply<()>),
+    Confirm(Reply<()>),
+    GiveUp(Reply<()>),
     Stop,
 }
 
@@ -74,7 +92,7 @@ impl SharedDoorman {
 impl DoormanHandle {
     /// `identity` is the configuration that the guard belongs to; without one the doorman guards nothing and removes no table. `listener` is
     /// called for every event that the daemon must act on; it must not block, and returns false when the receiver of events is gone. Everything
-    /// else is reported to `observer`. The doorman works with `socket`, or else opens one.
+    /// else is reported to `observer`. The doorman works with `socket`, or else opens one, and its guard may be one that is tried.
     ///
     /// # Errors
     /// If the system has no thread or no eventfd for it.
@@ -83,24 +101,27 @@ impl DoormanHandle {
         observer: Arc<dyn Observer>,
         identity: Option<ConfigIdentity>,
         socket: Option<OwnerSocket>,
+        trial: Option<GuardTrial>,
     ) -> io::Result<Self> {
         let listener: EventListener = Arc::new(listener);
         // The engine bounds the number of orders that have no answer yet, and so what waits here.
         let (requests, queue) = channel();
         let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?);
         let shared = Arc::new(SharedDoorman::default());
+        let keeper = match socket {
+            Some(socket) => GuardKeeper::with_socket(identity, observer, socket),
+            None => GuardKeeper::new(identity, observer),
+        };
         let owned = DoormanThread {
-            keeper: match socket {
-                Some(socket) => GuardKeeper::with_socket(identity, observer, socket),
-                None => GuardKeeper::new(identity, observer),
-            },
+            keeper: keeper.on_trial(trial),
             queue,
             wake: Arc::clone(&wake),
             listener: Arc::clone(&listener),
             shared: Arc::clone(&shared),
         };
         let thread = thread::Builder::new().name("doorman".to_owned()).spawn(move || owned.run())?;
-        Ok(Self { requests, wake, listener, shared, thread: Some(thread) })
+        let requests = Requests { sender: requests, wake, shared: Arc::clone(&shared) };
+        Ok(Self { requests, listener, shared, thread: Some(thread) })
     }
 
     /// Carries out an order, now or soon; its receipt comes as an event. Calls must not overlap, or orders could be reordered.
@@ -109,7 +130,8 @@ impl DoormanHandle {
     /// since the thread may hold it for as long as the kernel takes to answer.
     pub fn carry_out(&self, order: Order) {
         // The thread decrements the count last, with the lock held, so a count of zero means that all earlier requests were carried out.
-        // It stays zero until the lock is taken: calls do not overlap, and requests are sent only by these calls.
+        // It stays zero until the lock is taken: calls do not overlap, and requests are sent only by these calls, or by a GuardControl, whose
+        // requests may come before or after any order.
         let nothing_waits = self.shared.waiting.load(Ordering::Acquire) == 0;
         if let Ok(mut doorman) = self.shared.doorman.try_lock()
             && let Some(doorman) =
@@ -156,10 +178,34 @@ impl DoormanHandle {
         }
     }
 
+    /// For whoever decides on a guard that is tried.
+    #[must_use]
+    pub fn control(&self) -> GuardControl {
+        GuardControl(self.requests.clone())
+    }
+
+    fn send(&self, request: DoormanRequest) -> Result<(), DoormanRequest> {
+        self.requests.send(request)
+    }
+}
+
+impl GuardControl {
+    /// As [`Doorman::confirm`]; `reply` as in [`DoormanHandle::set_doors`].
+    pub fn confirm(&self, reply: impl FnOnce(Result<(), DoormanError>) + Send + 'static) {
+        let _ = self.0.send(DoormanRequest::Confirm(Box::new(reply)));
+    }
+
+    /// As [`Doorman::give_up`]; `reply` as in [`DoormanHandle::set_doors`].
+    pub fn give_up(&self, reply: impl FnOnce(Result<(), DoormanError>) + Send + 'static) {
+        let _ = self.0.send(DoormanRequest::GiveUp(Box::new(reply)));
+    }
+}
+
+impl Requests {
     /// Gives the request back if the thread has ended.
     fn send(&self, request: DoormanRequest) -> Result<(), DoormanRequest> {
         self.shared.waiting.fetch_add(1, Ordering::AcqRel);
-        let sent = self.requests.send(request).map_err(|SendError(request)| request);
+        let sent = self.sender.send(request).map_err(|SendError(request)| request);
         // Writing fails only if the counter is full, and then the thread is awake already.
         let _ = rustix::io::write(&self.wake, &1_u64.to_ne_bytes());
         sent
@@ -187,7 +233,8 @@ impl DoormanThread {
             if let Some(changes) = self.keeper.changes() {
                 fds.push(PollFd::from_borrowed_fd(changes, PollFlags::IN));
             }
-            let timeout = self.keeper.retry_in().and_then(|pause| Timespec::try_from(pause).ok());
+            let pauses = self.keeper.retry_in().into_iter().chain(self.keeper.look_in());
+            let timeout = pauses.min().and_then(|pause| Timespec::try_from(pause).ok());
             if poll(&mut fds, timeout.as_ref()).is_err() {
                 continue;
             }
@@ -196,6 +243,12 @@ impl DoormanThread {
             let is_changed = has_changes && self.keeper.drain_changes();
             if is_changed || self.keeper.retry_in().is_some_and(|pause| pause.is_zero()) {
                 self.ruleset_changed();
+            }
+            if self.keeper.look_in().is_some_and(|pause| pause.is_zero()) {
+                let passages = self.keeper.passages(&mut self.shared.lock());
+                passages.into_iter().for_each(|(door, client)| {
+                    (self.listener)(DoormanEvent::CameIn(door, client));
+                });
             }
         }
     }
@@ -227,6 +280,10 @@ impl DoormanThread {
                 Ok(DoormanRequest::Probe(reply)) => {
                     reply(doorman.as_mut().map_or(Ok(()), Doorman::probe));
                 }
+                Ok(DoormanRequest::Confirm(reply)) => {
+                    reply(self.keeper.confirm(&mut doorman).map(drop));
+                }
+                Ok(DoormanRequest::GiveUp(reply)) => reply(self.keeper.give_up(&mut doorman)),
                 Ok(DoormanRequest::Stop) | Err(TryRecvError::Disconnected) => return Err(Disconnected),
                 Ok(DoormanRequest::Order(_)) | Err(TryRecvError::Empty) => {}
             }
@@ -300,7 +357,7 @@ mod tests {
             entered.lock().past_panic().send(()).unwrap();
             stuck_until.lock().past_panic().recv().is_ok()
         };
-        let doorman = DoormanHandle::start(listener, Arc::new(()), None, None).unwrap();
+        let doorman = DoormanHandle::start(listener, Arc::new(()), None, None, None).unwrap();
         let probe = || {
             let (reply, answer) = channel();
             doorman.probe(move |outcome| reply.send(outcome.is_ok()).unwrap_or_default());

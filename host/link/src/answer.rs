@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postern_core::{DoorId, DropReason, ListedOpening, OrderError, Posture, Receipt, Unprotected};
+use postern_core::{Client, DoorId, DropReason, ListedOpening, OrderError, Posture, Receipt, Unprotected};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{are_zero, get, get_u32, get_u64, put};
@@ -51,15 +51,17 @@ const OPENINGS: u8 = 6;
 const LIVED_ON: u8 = 7;
 const LISTED: u8 = 8;
 const PROBED: u8 = 9;
+const CAME_IN: u8 = 10;
 
 /// Something that a process that keeps doors tells the engine. Numbers are little-endian; bytes without a meaning are zero.
 ///
 /// ```text
-///  0  u8   kind: 1 hello, 2 receipt, 3 in place, 4 mistake, 5 not in place, 6 openings, 7 doors that lived on, 8 end of a listing, 9 probed
+///  0  u8   kind: 1 hello, 2 receipt, 3 in place, 4 mistake, 5 not in place, 6 openings, 7 doors that lived on, 8 end of a listing, 9 probed,
+///          10 a client came in
 ///  1  u8   outcome; 0 if it is done. Of a receipt: a reason's place in `DropReason::ALL`, plus 1. Of 3: 1 unguarded, 2 owned,
 ///          3 the kernel has no owners, 4 found without one. Of 5: 1 mistakes, 2 another daemon's, 3 failed. Of 8 and 9: 1 failed
 ///  2  u16  bytes of the text, or number of entries
-///  4  u32  door, of a mistake
+///  4  u32  door, of a mistake or of a client that came in
 ///  8  u64  serial of the order, or ticket of the request; 0 of a listing that nobody asked for
 /// 16       the text, in UTF-8; or the entries, of an opening:
 ///               0  u32  door
@@ -69,7 +71,7 @@ const PROBED: u8 = 9;
 ///              32  u8   its family: 4 or 6
 ///              33  u8   how many of its bits count
 ///              34  6 × u8  zero
-///          of a door that lived on: u32
+///          of a door that lived on: u32; of a client that came in: as an opening, its door and its time being 0
 /// ```
 ///
 /// Those of kind 4 to 7 have 4,096 bytes, all others 256.
@@ -132,6 +134,13 @@ pub enum LinkAnswer {
         /// Why the packet filter does not answer; cut at [`MOST_TEXT`] bytes.
         outcome: Result<(), String>,
     },
+    /// While the guard is tried: a client for whom a door was opened has come in.
+    CameIn {
+        /// Which door.
+        door: DoorId,
+        /// For whom it was opened.
+        client: Client,
+    },
 }
 
 /// Why doors were not put in place.
@@ -192,6 +201,10 @@ impl LinkAnswer {
                     write_text(&mut bytes, text);
                 }
             }
+            Self::CameIn { door, client } => {
+                put(&mut bytes, AT_DOOR, door.0.to_le_bytes());
+                write_client(&mut bytes[AT_REST..], client);
+            }
         }
         bytes
     }
@@ -237,6 +250,10 @@ impl LinkAnswer {
             }
             LISTED => Self::Listed { ticket, outcome: read_success(bytes)? },
             PROBED => Self::Probed { ticket, outcome: read_success(bytes)? },
+            CAME_IN => {
+                let client = read_client(&bytes[AT_REST..AT_REST + OPENING])?;
+                Self::CameIn { door: DoorId(get_u32(bytes, AT_DOOR)), client }
+            }
             other => return Err(Malformed::Kind(other)),
         };
         if answer.size() != bytes.len() {
@@ -257,6 +274,7 @@ impl LinkAnswer {
             Self::LivedOn { .. } => LIVED_ON,
             Self::Listed { .. } => LISTED,
             Self::Probed { .. } => PROBED,
+            Self::CameIn { .. } => CAME_IN,
         }
     }
 
@@ -269,7 +287,8 @@ impl LinkAnswer {
             | Self::Receipt(_)
             | Self::InPlace { .. }
             | Self::Listed { .. }
-            | Self::Probed { .. } => ANSWER_SIZE,
+            | Self::Probed { .. }
+            | Self::CameIn { .. } => ANSWER_SIZE,
         }
     }
 }
@@ -352,8 +371,12 @@ fn read_entries<T>(
 pub(crate) fn write_opening(entry: &mut [u8], opening: &ListedOpening) {
     let ListedOpening { door, client, remaining } = opening;
     put(entry, AT_OPENING_DOOR, door.0.to_le_bytes());
-    put(entry, AT_OPENING_LINK, client.link().to_le_bytes());
     put(entry, AT_OPENING_MILLISECONDS, milliseconds(*remaining).to_le_bytes());
+    write_client(entry, client);
+}
+
+fn write_client(entry: &mut [u8], client: &Client) {
+    put(entry, AT_OPENING_LINK, client.link().to_le_bytes());
     match client.address() {
         std::net::IpAddr::V4(address) => put(entry, AT_OPENING_ADDRESS, address.octets()),
         std::net::IpAddr::V6(address) => put(entry, AT_OPENING_ADDRESS, address.octets()),
@@ -367,14 +390,17 @@ pub(crate) fn read_opening(entry: &[u8]) -> Result<ListedOpening, Malformed> {
     if !(1..=LONGEST_MS).contains(&milliseconds) {
         return Err(Malformed::Time(milliseconds));
     }
+    let (door, client) = (DoorId(get_u32(entry, AT_OPENING_DOOR)), read_client(entry)?);
+    Ok(ListedOpening { door, client, remaining: Duration::from_millis(milliseconds) })
+}
+
+fn read_client(entry: &[u8]) -> Result<Client, Malformed> {
     if !are_zero(&entry[AT_OPENING_PREFIX + 1..]) {
         return Err(Malformed::Unused);
     }
     let octets = get(entry, AT_OPENING_ADDRESS);
     let link = get_u32(entry, AT_OPENING_LINK);
-    let client = client_of(entry[AT_OPENING_FAMILY], entry[AT_OPENING_PREFIX], octets, link)?;
-    let door = DoorId(get_u32(entry, AT_OPENING_DOOR));
-    Ok(ListedOpening { door, client, remaining: Duration::from_millis(milliseconds) })
+    client_of(entry[AT_OPENING_FAMILY], entry[AT_OPENING_PREFIX], octets, link)
 }
 
 #[cfg(test)]

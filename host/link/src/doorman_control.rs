@@ -1,5 +1,7 @@
 //! What the supervisor and the doorman say to each other over a [`crate::Talk`]. The supervisor is trusted.
 
+use std::time::Duration;
+
 use postern_core::{ConfigIdentity, DoorId, DoorsTable, GuardDoor, Posture, Release};
 use serde::{Deserialize, Serialize};
 
@@ -19,6 +21,8 @@ pub enum ToDoorman {
         log_filter: String,
         /// The user and the group to become; none to stay.
         account: Option<(u32, u32)>,
+        /// For how long the guard is tried; none for good.
+        trial: Option<TrialStart>,
     },
     /// Close these ports before anything else is known of the configuration; [`FromDoorman::Done`] answers. Only before any table is in
     /// place.
@@ -39,8 +43,27 @@ pub enum ToDoorman {
         /// What becomes of ports that it does not guard.
         release: Release,
     },
+    /// A guard that is tried stays from now on; [`FromDoorman::Done`] answers.
+    Confirm {
+        /// The answer carries the same number.
+        ticket: u64,
+    },
+    /// A guard that is tried is to be removed, and no other to be put up; [`FromDoorman::Done`] answers.
+    GiveUp {
+        /// The answer carries the same number.
+        ticket: u64,
+    },
     /// Take orders from this engine, and from no other any more. With one end of an [`crate::OrderLink`].
     Engine,
+}
+
+/// How a guard is tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrialStart {
+    /// How much is left.
+    pub left: Duration,
+    /// Whether an earlier doorman has begun it.
+    pub is_begun: bool,
 }
 
 /// From the doorman.

@@ -27,7 +27,7 @@ pub use answer::{
     WhyNotInPlace,
 };
 pub use commands_table::{CommandsTable, TabledCommands, TabledDoor};
-pub use doorman_control::{FromDoorman, MOST_DOORMAN_BYTES, NotInPlace, ToDoorman};
+pub use doorman_control::{FromDoorman, MOST_DOORMAN_BYTES, NotInPlace, ToDoorman, TrialStart};
 pub use hello::{BuildId, Hello, LAYOUT};
 pub use malformed::Malformed;
 pub use order_link::{OrderLink, Received, Sent};

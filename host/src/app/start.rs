@@ -7,7 +7,7 @@ use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
 use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Report, RuleId, What};
-use postern_link::WhyNotInPlace;
+use postern_link::{NotInPlace, WhyNotInPlace};
 use postern_runner::HookRunner;
 use postern_sandbox::{IsLocal, Loader, Pool, PoolContext, Runtime};
 use tokio::sync::Notify;
@@ -18,7 +18,7 @@ use super::{App, Ended, InForce, LISTENING, Running, Tried};
 use crate::captures::Captures;
 use crate::clock::Clock;
 use crate::doors::Doors;
-use crate::effects::{Effects, ledger};
+use crate::effects::{Effects, ServiceStatus, ledger};
 use crate::exit::Exit;
 use crate::guarding::{Attempt, ReadAs, ReleaseTimer, apply_when_free};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender, Prepared, channel};
@@ -49,8 +49,18 @@ impl App {
     ) -> anyhow::Result<Begun> {
         let clock = Clock::start();
         let (sender, mut events) = channel();
-        let Effects { origin, mut keepers, devices, network, status, watchdog, control, metrics, hooks } =
-            effects;
+        let Effects {
+            origin,
+            mut keepers,
+            devices,
+            network,
+            status,
+            watchdog,
+            control,
+            metrics,
+            hooks,
+            tried: try_view,
+        } = effects;
         let facts = origin.facts();
         let mut doors = Doors::start(
             keepers.net(sender.clone(), Arc::clone(&observer), facts.identity.clone())?,
@@ -60,10 +70,12 @@ impl App {
         // The guard is up before anything else is read, and stays up if the rest is wrong: closed is safe.
         let is_guarded = match facts.guarded {
             Some(is_guarded) => is_guarded,
-            None => match guard(&origin, &doors, &mut signals, &observer).await? {
-                Ok(is_guarded) => is_guarded,
-                Err(signal) => return Ok(Begun::stopped(doors, signal)),
-            },
+            None => {
+                match guard(&origin, &doors, &mut signals, &observer, &*status, try_view.is_some()).await? {
+                    Ok(is_guarded) => is_guarded,
+                    Err(signal) => return Ok(Begun::stopped(doors, signal)),
+                }
+            }
         };
         let runtime = Runtime::start()?;
         let loader = Loader::new(runtime.clone(), Arc::clone(&observer))?;
@@ -81,7 +93,9 @@ impl App {
         };
         let Prepared { ticket, config, numbers, generation, refused: tenants, state, .. } = prepared;
         let refused = |mistakes: &Mistakes| {
-            let identity = facts.identity.as_ref().filter(|_| is_guarded).map(ToString::to_string);
+            // What is tried does not stay closed.
+            let identity =
+                facts.identity.as_ref().filter(|_| is_guarded && try_view.is_none()).map(ToString::to_string);
             report_refused_start(&*observer, mistakes, identity.as_deref());
         };
         if let Some(config) = &config {
@@ -203,6 +217,7 @@ impl App {
             status,
             watchdog,
             tried: Some(tried),
+            try_view: try_view.clone(),
             answering,
             exposing,
             reload_askers: Vec::new(),
@@ -271,6 +286,8 @@ async fn guard(
     doors: &Doors,
     signals: &mut Signals,
     observer: &Arc<dyn Observer>,
+    status: &dyn ServiceStatus,
+    is_tried: bool,
 ) -> anyhow::Result<Result<bool, i32>> {
     let Signals { hangup, stop } = signals;
     let mut is_any = false;
@@ -287,7 +304,18 @@ async fn guard(
         let mut reading = PatientReading::start(begin, origin.noticed(), observer, idle);
         let guards: Vec<GuardDoor> = reading.done(hangup).await.unwrap_or_else(|panic| resume_unwind(panic));
         is_any = !guards.is_empty();
-        if is_any { doors.guard(&guards).await.map(Some) } else { Ok(None) }
+        if !is_any {
+            return Ok(None);
+        }
+        match doors.guard(&guards).await {
+            Ok(posture) => {
+                status.guarded(&guards);
+                Ok(Some(posture))
+            }
+            // Whoever tries wants to know, and not to wait.
+            Err(error) if is_tried => Err(NotInPlace { why: WhyNotInPlace::Failed, ..error }),
+            Err(error) => Err(error),
+        }
     };
     match apply_when_free(stop, &**observer, guard).await.context("the doors cannot be set up")? {
         Attempt::Done(Some(posture)) => report_posture(posture, &**observer),

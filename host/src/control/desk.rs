@@ -25,6 +25,7 @@ use super::recent::{Record, Said};
 use super::subscribers::{Events, Subscriber, Wanted};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::shared_engine::{OpenDoor, SharedEngine};
+use crate::try_run::{ConfirmedBy, TryView};
 
 /// Openings of one answer.
 const MOST_OPENINGS: usize = 2000;
@@ -44,6 +45,8 @@ pub(crate) struct Desk {
     /// The user that the daemon was started as, who is as good as root to it; none if that is root.
     pub(super) own_uid: Option<u32>,
     pub(super) processes: Arc<Mutex<Vec<Process>>>,
+    /// None if the daemon runs for good.
+    tried: Option<TryView>,
     started: (Instant, SystemTime),
     /// All drops at these times, the oldest first.
     noted: Mutex<VecDeque<(Instant, [u64; REASONS])>>,
@@ -101,9 +104,10 @@ impl Desk {
         sender: MainLoopSender,
         own_uid: Option<u32>,
         processes: Arc<Mutex<Vec<Process>>>,
+        tried: Option<TryView>,
     ) -> Self {
         let started = (Instant::now(), SystemTime::now());
-        Self { feed, engine, sender, own_uid, processes, started, noted: Mutex::default() }
+        Self { feed, engine, sender, own_uid, processes, tried, started, noted: Mutex::default() }
     }
 
     /// Answers what this asker may ask, as far as the view goes.
@@ -123,9 +127,7 @@ impl Desk {
             Request::Open(open) => self.open_by_hand(open, asker.uid).await,
             Request::Close(close) => self.close_by_hand(close, asker.uid).await,
             Request::Reload => self.reload().await,
-            Request::Confirm => {
-                Err(Refusal::NotDone { why: "nothing is tried: the daemon runs for good".to_owned() })
-            }
+            Request::Confirm => self.confirm().await,
             Request::GetInfo => Ok(Reply::Info(ServiceInfo {
                 vendor: "Postern".to_owned(),
                 product: "posternd".to_owned(),
@@ -226,7 +228,7 @@ impl Desk {
             refused,
             open: if is_all { self.engine.open() as u64 } else { 0 },
             drops: if is_all { self.drops() } else { Vec::new() },
-            trial_left_ms: None,
+            trial_left_ms: self.tried.as_ref().and_then(TryView::left).map(millis),
         }
     }
 
@@ -396,6 +398,18 @@ impl Desk {
         })?;
         let (feed, sender) = (Arc::clone(&self.feed), self.sender.clone());
         Ok(Subscription { events, subscriber, feed, sender })
+    }
+
+    async fn confirm(&self) -> Result<Reply, Refusal> {
+        let Some(tried) = self.tried.as_ref().filter(|tried| tried.left().is_some()) else {
+            return Err(Refusal::NotDone { why: "nothing is tried: the daemon runs for good".to_owned() });
+        };
+        match tried.confirm(ConfirmedBy::Control).await {
+            true => Ok(Reply::Confirmed {}),
+            false => {
+                Err(Refusal::NotDone { why: "the guard does not stay so far; the log says why".to_owned() })
+            }
+        }
     }
 
     async fn reload(&self) -> Result<Reply, Refusal> {

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use postern_core::{DoorId, Listing, Posture, Receipt};
+use postern_core::{Client, DoorId, Listing, Posture, Receipt};
 use postern_link::{Hello, LinkAnswer, NotInPlace};
 
 /// Most openings of one listing; the doorman tells of no more.
@@ -19,6 +19,7 @@ pub(super) enum DoormanAnswer {
     /// Another program changed the ruleset.
     Changed(Listing),
     Probed(u64, Result<(), String>),
+    CameIn(DoorId, Client),
 }
 
 /// What has come in pieces so far.
@@ -93,6 +94,7 @@ impl DoormanAnswers {
                 }
             }
             LinkAnswer::Probed { ticket, outcome } => DoormanAnswer::Probed(ticket, outcome),
+            LinkAnswer::CameIn { door, client } => DoormanAnswer::CameIn(door, client),
         }))
     }
 }

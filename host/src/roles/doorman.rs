@@ -66,7 +66,7 @@ impl DoormanRole {
     ) -> io::Result<Option<Self>> {
         let (supervisor, mut control) = control.split(Some(PATIENCE))?;
         let Some((message, sockets)) = control.receive(MOST_DOORMAN_BYTES)? else { return Ok(None) };
-        let ToDoorman::Start { identity, log_filter, account } = message else {
+        let ToDoorman::Start { identity, log_filter, account, trial } = message else {
             return Err(unexpected("the first message does not start it"));
         };
         let mut sockets = sockets.into_iter();
@@ -84,7 +84,7 @@ impl DoormanRole {
         if let Some(WhatHolds { held, missing }) = holds {
             supervisor.send(&FromDoorman::Confined { held, missing }, &[])?;
         }
-        let keeping = Keeping::new(identity, socket, Arc::clone(&observer));
+        let keeping = Keeping::new(identity, socket, Arc::clone(&observer), trial);
         Ok(Some(Self { control, supervisor, keeping, engine: None, hello, observer }))
     }
 
@@ -102,6 +102,7 @@ impl DoormanRole {
             if filter {
                 self.look_at_filter();
             }
+            self.look_for_passages();
             if control {
                 let Some((message, sockets)) = self.control.receive(MOST_DOORMAN_BYTES)? else {
                     return Ok(());
@@ -121,7 +122,8 @@ impl DoormanRole {
         if let Some(changes) = self.keeping.changes() {
             fds.push(PollFd::from_borrowed_fd(changes, PollFlags::IN));
         }
-        let timeout = self.keeping.retry_in().and_then(|pause| Timespec::try_from(pause).ok());
+        let pauses = self.keeping.retry_in().into_iter().chain(self.keeping.look_in());
+        let timeout = pauses.min().and_then(|pause| Timespec::try_from(pause).ok());
         match poll(&mut fds, timeout.as_ref()) {
             Err(_) => Ready::default(),
             Ok(_) => {
@@ -158,6 +160,16 @@ impl DoormanRole {
         }
     }
 
+    /// Tells the engine who has come in, while the guard is tried.
+    fn look_for_passages(&mut self) {
+        if let Some(engine) = &mut self.engine
+            && engine.has_room()
+        {
+            let passages = self.keeping.passages();
+            passages.into_iter().for_each(|(door, client)| engine.came_in(door, client));
+        }
+    }
+
     fn obey(&mut self, message: ToDoorman, sockets: Vec<OwnedFd>) -> io::Result<()> {
         let (ticket, outcome) = match message {
             ToDoorman::Start { .. } => return Err(unexpected("it has started already")),
@@ -174,6 +186,8 @@ impl DoormanRole {
                 return self.supervisor.send(&FromDoorman::Took { table: number }, &[]);
             }
             ToDoorman::Guard { ticket, doors } => (ticket, self.keeping.guard(doors.into_iter().map(door))),
+            ToDoorman::Confirm { ticket } => (ticket, self.keeping.confirm()),
+            ToDoorman::GiveUp { ticket } => (ticket, self.keeping.give_up()),
             ToDoorman::PutInPlace { ticket, table, release } => {
                 (ticket, self.keeping.put_in_place(table, release, Instant::now()))
             }

@@ -6,11 +6,11 @@ use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_capture::{CaptureError, Devices, LocalNetworkSockets, Shown};
 use postern_confine::{Confinement, Limits, SystemCalls};
-use postern_core::{ConfigIdentity, Observer};
+use postern_core::{ConfigIdentity, GuardDoor, Observer};
 use postern_ledger::{FileLedger, Ledger, LedgerRequest};
 use postern_link::{Hello, OrderLink, Talk, TalkReceiver, TalkSender};
 use postern_protocol::Process;
@@ -34,6 +34,7 @@ use crate::remote_doorman::{Reconnector, RemoteDoorman};
 use crate::remote_runner::{RemoteRunner, RunnerReconnector};
 use crate::shell::Shell;
 use crate::signals::SignalTeller;
+use crate::try_run::{TryVerdict, TryView};
 
 /// The largest file that an engine writes, in bytes: the ledger, many times over. One that was taken over must not fill the disk.
 const LARGEST_FILE: u64 = 1 << 30;
@@ -56,7 +57,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let mut link =
         || descriptors.next().ok_or_else(|| anyhow::anyhow!("the supervisor does not give it its links"));
     let (reports, readings, doorman, runner) = (link()?, link()?, link()?, link()?);
-    let EngineStart { log_filter, ledger, account, watchdog, captures, is_asked, metrics } = start;
+    let EngineStart { log_filter, ledger, account, watchdog, captures, is_asked, metrics, trial } = start;
     let control = is_asked.then(|| Ok::<_, anyhow::Error>((link()?, link()?))).transpose()?;
     let metrics = metrics.map(|kind| Ok::<_, anyhow::Error>((link()?, kind))).transpose()?;
 
@@ -82,11 +83,20 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let Telling { observer, marker, counters } =
         RoleStart { log_filter: &log_filter, account, reports }.observe()?;
     let processes = Arc::<Mutex<Vec<Process>>>::default();
-    let control = control.map(|(socket, reports)| {
-        let (observer, counters) = (Arc::clone(&observer), Arc::clone(&counters));
-        Control::given(socket.into(), reports, observer, counters, Arc::clone(&processes))
-    });
-    let control = control.transpose()?;
+    let (tried, verdict) = trial
+        .map(|left| {
+            let supervisor = supervisor.clone();
+            let ask = move |by| drop(supervisor.send(&FromEngine::Confirm(by), &[]));
+            TryView::new(Instant::now() + left, ask)
+        })
+        .unzip();
+    let control = control
+        .map(|(socket, reports)| {
+            let (observer, counters) = (Arc::clone(&observer), Arc::clone(&counters));
+            Control::given(socket.into(), reports, observer, counters, Arc::clone(&processes))
+        })
+        .transpose()?
+        .map(|control| control.of_tried(tried.clone()));
     let observer = control.as_ref().map_or(observer, Control::observer);
     let metrics = metrics.map(|(socket, kind)| {
         let socket = MetricsSocket::given(socket, kind);
@@ -101,7 +111,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let links = Arc::clone(&links);
         // Ends with the talk, and the process with it: nobody would start the next one.
         thread::Builder::new().name("supervisor".to_owned()).spawn(move || {
-            follow(&mut supervisor_talk, &links, &files, &teller, &processes);
+            follow(&mut supervisor_talk, &links, &files, &teller, &processes, verdict.as_ref());
             std::process::exit(0);
         })?;
     }
@@ -126,6 +136,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
         control,
         metrics,
         hooks: None,
+        tried,
     };
     // Behind the reports of what was tried.
     let tried = Box::new(move || {
@@ -155,6 +166,7 @@ fn follow(
     files: &Sender<Result<Option<OwnedFd>, String>>,
     signals: &SignalTeller,
     processes: &Mutex<Vec<Process>>,
+    verdict: Option<&TryVerdict>,
 ) {
     while let Ok(Some((message, descriptors))) = control.receive(MOST_TO_ENGINE) {
         let descriptor = descriptors.into_iter().next();
@@ -167,6 +179,7 @@ fn follow(
             }
             (ToEngine::Processes(all), _) => *processes.lock().past_panic() = all,
             (ToEngine::Hangup, _) => signals.hangup(),
+            (ToEngine::Confirmed, _) => verdict.into_iter().for_each(TryVerdict::confirm),
             (ToEngine::Stop(signal), _) => signals.stop(signal),
             (ToEngine::Doorman | ToEngine::Runner | ToEngine::Start(_), _) => return,
         }
@@ -269,6 +282,10 @@ impl Keepers for RemoteKeepers {
 struct Status(TalkSender);
 
 impl ServiceStatus for Status {
+    fn guarded(&self, _doors: &[GuardDoor]) {
+        // The supervisor has done it itself.
+    }
+
     fn ready(&self) {
         drop(self.0.send(&FromEngine::Ready, &[]));
     }

@@ -9,6 +9,7 @@ use postern_protocol::Process;
 use serde::{Deserialize, Serialize};
 
 use crate::metrics::SocketKind;
+use crate::try_run::ConfirmedBy;
 
 /// Most bytes of a message from the engine.
 pub(super) const MOST_FROM_ENGINE: usize = 64 << 10;
@@ -32,6 +33,8 @@ pub(super) enum ToEngine {
     Processes(Vec<Process>),
     /// Read the configuration again.
     Hangup,
+    /// The run was tried, and is confirmed.
+    Confirmed,
     /// Stop, because of this signal.
     Stop(i32),
 }
@@ -54,6 +57,8 @@ pub(super) struct EngineStart {
     pub(super) is_asked: bool,
     /// Which kind of socket comes at which it hands metrics out; none if none does.
     pub(super) metrics: Option<SocketKind>,
+    /// How much is left of a run that is tried; none if it runs for good.
+    pub(super) trial: Option<Duration>,
 }
 
 /// From the engine.
@@ -73,6 +78,8 @@ pub(super) enum FromEngine {
     Exhausted,
     /// A synthetic knock went all the way.
     Alive,
+    /// A run that is tried should stay. An engine that says so without reason keeps closed what it could keep closed by refusing knocks.
+    Confirm(ConfirmedBy),
     /// It ends now, as it should; with the number of its [`crate::exit::Exit`].
     Ended { exit: u8, signal: Option<i32> },
     /// It cannot run, and why.

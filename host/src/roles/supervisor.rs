@@ -10,6 +10,7 @@ mod hearing;
 mod holders;
 mod slot;
 mod starting;
+mod trying;
 
 use std::collections::HashMap;
 use std::os::fd::OwnedFd;
@@ -43,6 +44,7 @@ use crate::patience::PatientReading;
 use crate::role::{OwnProgram, Role};
 use crate::signals::{Hangups, Signals};
 use crate::systemd::{ServiceManager, take_stored};
+use crate::try_run::{TryRun, WhyOver};
 use barriers::Barriers;
 use engine_needs::EngineNeeds;
 use holders::Holders;
@@ -75,6 +77,8 @@ pub(crate) struct Supervised {
     /// Called once everything was tried.
     pub(crate) tried: Tried,
     pub(crate) signals: Signals,
+    /// For how long it is tried; none if it runs for good.
+    pub(crate) lasts: Option<Duration>,
 }
 
 /// Runs until a signal stops it, or the configuration is refused at the start.
@@ -83,9 +87,11 @@ pub(crate) struct Supervised {
 /// If the system does not let it work.
 pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
     let (events, happenings) = channel(MOST_HAPPENINGS);
-    let Supervised { source, log: LogOfAll { relay, filter: log_filter, hooks }, tried, mut signals } =
-        supervised;
+    let Supervised { source, log, tried, mut signals, lasts } = supervised;
+    let LogOfAll { relay, filter: log_filter, hooks } = log;
     let relay = Arc::new(Overheard::new(relay));
+    let observer = Arc::clone(&relay) as Arc<dyn Observer>;
+    let tried_run = lasts.map(|lasts| TryRun::start(lasts, observer)).transpose()?;
     let facts = SourceFacts { identity: source.identity(), journal_stem: source.journal_stem() };
     let mut supervisor = Supervisor {
         program: OwnProgram::open().context("this program cannot be started again")?,
@@ -113,6 +119,8 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         engine_number: 0,
         guards: HashMap::new(),
         last_ticket: 0,
+        tried_run,
+        is_given_up: false,
         tried: Arc::new(Mutex::new(Some(tried))),
         stopping: None,
         has_run: false,
@@ -125,8 +133,10 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         happenings,
     };
     let ended = supervisor.run(&mut signals).await;
+    // Whatever the end is: what was not confirmed does not stay.
+    supervisor.give_up(WhyOver::Ended).await;
     supervisor.end().await;
-    ended
+    ended.map(|ended| supervisor.verdict(ended))
 }
 
 /// What never changes of a source, for the other processes.
@@ -179,6 +189,10 @@ struct Supervisor {
     /// Who waits for the guard doors of a request.
     guards: HashMap<u64, oneshot::Sender<Result<Posture, NotInPlace>>>,
     last_ticket: u64,
+    /// A run that is tried, until it is confirmed or given up.
+    tried_run: Option<TryRun>,
+    /// It was given up.
+    is_given_up: bool,
     /// Called between the reports of what was tried and all that come later.
     tried: Arc<Mutex<Option<Tried>>>,
     /// The signal that stops the daemon, and until when its engine may take.
@@ -235,11 +249,17 @@ impl Supervisor {
                 self.engine.due = Some(Instant::now());
             }
             asked = hangup_or_read(self.reading.as_mut(), hangup) => match asked {
+                // Who tries ends by it.
+                HangupOrRead::Hangup if self.tried_run.is_some() => {}
                 HangupOrRead::Hangup if is_refused => self.engine.due = Some(Instant::now()),
                 HangupOrRead::Hangup => self.engine.send(&ToEngine::Hangup, &[]),
                 HangupOrRead::Read(needs) => return Ok(self.read(needs)),
             },
-            signal = stop.recv() => return Ok(self.stop(signal)),
+            step = TryRun::next(&mut self.tried_run) => return Ok(self.decide(step).await),
+            signal = stop.recv() => {
+                self.give_up(WhyOver::Stopped).await;
+                return Ok(self.stop(signal));
+            }
             () = until(last.map(Into::into)) => {
                 let signal = self.stopping.map(|(signal, _)| signal);
                 return Ok(Some(Ended { exit: Exit::Untidy, signal }));

@@ -83,6 +83,7 @@ impl Engine {
         match self.event() {
             DoormanEvent::Answered(receipt) => receipt,
             DoormanEvent::RulesetChanged(listing) => panic!("{listing:?}"),
+            DoormanEvent::CameIn(..) => panic!("nothing is tried"),
         }
     }
 
@@ -91,6 +92,7 @@ impl Engine {
         match self.events.recv_timeout(patience).ok()? {
             DoormanEvent::Answered(receipt) => Some(receipt),
             DoormanEvent::RulesetChanged(listing) => panic!("{listing:?}"),
+            DoormanEvent::CameIn(..) => panic!("nothing is tried"),
         }
     }
 
@@ -99,6 +101,7 @@ impl Engine {
         match self.event() {
             DoormanEvent::RulesetChanged(listing) => listing,
             DoormanEvent::Answered(receipt) => panic!("{receipt:?}"),
+            DoormanEvent::CameIn(..) => panic!("nothing is tried"),
         }
     }
 }

@@ -30,7 +30,7 @@ impl Supervisor {
         let (process, talk) = DoormanProcess::start();
         let (sender, mut receiver) = talk.split(None).unwrap();
         let identity = Some(ConfigIdentity::new("00c0ffee", "/etc/postern/postern.toml"));
-        let start = ToDoorman::Start { identity, log_filter: "info".to_owned(), account: None };
+        let start = ToDoorman::Start { identity, log_filter: "info".to_owned(), account: None, trial: None };
         // The doorman of this test prints its reports.
         let (reports, _) = UnixStream::pair().unwrap();
         let sockets: Vec<_> = [reports.as_fd()].into_iter().chain(socket.iter().map(AsFd::as_fd)).collect();

@@ -91,6 +91,17 @@ fn every_field_has_its_place() {
         ANSWER_SIZE,
         &["09010200", "00000000", "0700000000000000", "6162"],
     );
+    check(
+        &LinkAnswer::CameIn { door: DoorId(0x0102_0304), client: "fe80::7%3".parse().unwrap() },
+        ANSWER_SIZE,
+        &[
+            "0a000000",
+            "04030201",
+            "0000000000000000",
+            "0000000003000000",
+            "0000000000000000fe80000000000000000000000000000706800000000000",
+        ],
+    );
     let hello = LinkAnswer::Hello(Hello::of_this_process().unwrap());
     assert_eq!(LinkAnswer::decode(&hello.encode()), Ok(hello));
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
-use postern_core::Listing;
+use postern_core::{Client, DoorId, Listing};
 use postern_doorman::OrderRate;
 use postern_link::{
     Hello, LARGEST_ANSWER, LinkAnswer, LinkRequest, MOST_DOORS, MOST_OPENINGS, NotInPlace, OrderLink,
@@ -79,6 +79,17 @@ impl EngineLink {
             // A full link is tried again when it has room, and one that ended is noticed there, too.
             let _ = self.flush();
         }
+    }
+
+    /// Whether it takes as much as it should.
+    pub(super) fn has_room(&self) -> bool {
+        self.outbox.len() < MOST_WAITING
+    }
+
+    /// This client, for whom this door was opened, has come in.
+    pub(super) fn came_in(&mut self, door: DoorId, client: Client) {
+        self.outbox.push_back(LinkAnswer::CameIn { door, client }.encode());
+        let _ = self.flush();
     }
 
     /// Sends and takes what there is.

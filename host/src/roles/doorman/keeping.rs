@@ -6,11 +6,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use postern_core::{
-    ConfigIdentity, DoorId, DoorsTable, DropReason, Listing, NetDoor, Observer, Order, OrderError, Posture,
-    Receipt, Release,
+    Client, ConfigIdentity, DoorId, DoorsTable, DropReason, Listing, NetDoor, Observer, Order, OrderError,
+    Posture, Receipt, Release,
 };
-use postern_doorman::{Doorman, DoorsTables, GuardKeeper, OrderPolicy, OwnerSocket, TableRefused};
-use postern_link::NotInPlace;
+use postern_doorman::{
+    Doorman, DoorsTables, GuardKeeper, GuardTrial, OrderPolicy, OwnerSocket, TableRefused,
+};
+use postern_link::{NotInPlace, TrialStart};
 use postern_text::chain;
 
 use crate::not_in_place::not_in_place;
@@ -35,13 +37,16 @@ impl Keeping {
         identity: Option<ConfigIdentity>,
         socket: Option<OwnerSocket>,
         observer: Arc<dyn Observer>,
+        trial: Option<TrialStart>,
     ) -> Self {
         let keeper = match socket {
             Some(socket) => GuardKeeper::with_socket(identity, observer, socket),
             None => GuardKeeper::new(identity, observer),
         };
+        let trial =
+            trial.map(|TrialStart { left, is_begun }| GuardTrial { until: Instant::now() + left, is_begun });
         Self {
-            keeper,
+            keeper: keeper.on_trial(trial),
             doorman: None,
             tables: DoorsTables::default(),
             policy: None,
@@ -64,6 +69,26 @@ impl Keeping {
         let must_look =
             self.keeper.drain_changes() || self.keeper.retry_in().is_some_and(|pause| pause.is_zero());
         if must_look { self.keeper.look(&mut self.doorman) } else { None }
+    }
+
+    /// After how long to ask for [`Keeping::passages`]; none if the guard is not tried.
+    pub(super) fn look_in(&self) -> Option<Duration> {
+        self.keeper.look_in()
+    }
+
+    /// Who has come in since a door was opened for them, if it is time to look.
+    pub(super) fn passages(&mut self) -> Vec<(DoorId, Client)> {
+        self.keeper.passages(&mut self.doorman)
+    }
+
+    /// A guard that is tried stays from now on.
+    pub(super) fn confirm(&mut self) -> Result<Posture, NotInPlace> {
+        self.keeper.confirm(&mut self.doorman).map_err(not_in_place)
+    }
+
+    /// A guard that is tried is removed, and none put up any more.
+    pub(super) fn give_up(&mut self) -> Result<Posture, NotInPlace> {
+        self.keeper.give_up(&mut self.doorman).map(|()| Posture::Unguarded).map_err(not_in_place)
     }
 
     /// What is open, or in words why that is not known.

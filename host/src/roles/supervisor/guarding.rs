@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_core::{GuardDoor, Posture};
-use postern_link::{NotInPlace, ToDoorman};
+use postern_link::{NotInPlace, ToDoorman, WhyNotInPlace};
 use postern_text::chain;
-use tokio::sync::oneshot;
 
 use super::Supervisor;
 use crate::clock::until;
@@ -59,19 +58,15 @@ impl Supervisor {
         if doors.is_empty() {
             return Ok(Posture::Unguarded);
         }
-        let (sender, mut answer) = oneshot::channel();
-        self.last_ticket += 1;
-        self.guards.insert(self.last_ticket, sender);
-        self.doorman.send(&ToDoorman::Guard { ticket: self.last_ticket, doors }, &[]);
-        loop {
-            let due = self.doorman.due;
-            tokio::select! {
-                answer = &mut answer => {
-                    return answer.unwrap_or_else(|_| Err(NotInPlace::failed("the doorman ended")));
-                }
-                Some(happening) = self.happenings.recv() => drop(self.handle(happening)),
-                () = until(due.map(Into::into)) => self.start_due(),
+        let guarded = self.ask_doorman(|ticket| ToDoorman::Guard { ticket, doors: doors.clone() }).await;
+        match (guarded, &mut self.tried_run) {
+            (Ok(posture), Some(tried)) => {
+                tried.begun(&doors);
+                Ok(posture)
             }
+            // Whoever tries wants to know, and not to wait.
+            (Err(error), Some(_)) => Err(NotInPlace { why: WhyNotInPlace::Failed, ..error }),
+            (guarded, None) => guarded,
         }
     }
 }

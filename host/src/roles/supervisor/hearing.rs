@@ -16,6 +16,7 @@ use crate::kept_socket;
 use crate::origin::{Origin as _, mistake_of_strict};
 use crate::roles::engine_messages::FromEngine;
 use crate::roles::process::FromRole;
+use crate::try_run::TryRun;
 
 impl Supervisor {
     pub(super) fn handle(&mut self, happening: Happening) -> Option<Ended> {
@@ -108,6 +109,7 @@ impl Supervisor {
             }
             FromEngine::Ready => {
                 self.has_run = true;
+                self.tried_run.iter().filter(|tried| !tried.has_begun()).for_each(TryRun::has_nothing);
                 self.manager.ready();
             }
             FromEngine::Reloading => self.manager.reloading(),
@@ -122,6 +124,7 @@ impl Supervisor {
                 }
             }
             FromEngine::Alive => self.manager.alive(),
+            FromEngine::Confirm(by) => self.tried_run.iter().for_each(|tried| tried.ask(by)),
             FromEngine::Ended { exit, signal } => {
                 let exit = Exit::of_number(exit);
                 // A configuration that is refused after a restart of the engine may be half written.

@@ -83,6 +83,10 @@ impl Supervisor {
     }
 
     pub(super) fn start_doorman(&mut self) -> io::Result<()> {
+        // It would put the guard up again.
+        if self.is_given_up {
+            return Ok(());
+        }
         let number = self.next_number();
         let events = self.events.clone();
         let tell = move |number, from| drop(events.blocking_send(Happening::Doorman(number, from)));
@@ -92,6 +96,7 @@ impl Supervisor {
             identity: self.facts.identity.clone(),
             log_filter: self.log_filter.clone(),
             account: self.user.map(|of| (of.uid, of.gid)),
+            trial: self.trial_start(),
         };
         let sockets: Vec<_> =
             [reports.as_fd()].into_iter().chain(self.owner.as_ref().map(AsFd::as_fd)).collect();
@@ -214,6 +219,7 @@ impl Supervisor {
             watchdog: watchdog_timeout(),
             is_asked: self.control.is_some(),
             metrics: self.metrics.1.as_ref().map(MetricsSocket::kind),
+            trial: self.trial_start().map(|trial| trial.left),
         };
         let of_engine = OwnedFd::from(of_engine);
         let mut links = vec![reports.as_fd(), of_engine.as_fd(), to_doorman.as_fd(), to_runner.as_fd()];
