@@ -178,7 +178,7 @@ fn what_a_reload_closes_meanwhile_goes_with_the_rest() {
     let (_ssh, _web) = (lab.tcp_service(22), lab.tcp_service(80));
     let (mut daemon, end) = try_briefly(setup(&lab));
     let mark = daemon.log().mark();
-    daemon.write("postern.toml", &format!("{CONFIG}\n[doors.web]\nguard = \"tcp/80\"\n"));
+    daemon.write("postern.toml", format!("{CONFIG}\n[doors.web]\nguard = \"tcp/80\"\n"));
     daemon.wait_since(mark, "reload", |_| true);
     assert!(is_closed(&lab) && lab.tcp(STRANGER4, 80, A_WHILE).is_silence());
     is_open_by(&lab, end);

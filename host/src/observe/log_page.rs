@@ -77,6 +77,10 @@ samples! {
     What::ControlMissing { .. } => [What::ControlMissing { detail: TEXT }],
     What::MetricsMissing { .. } => [What::MetricsMissing { detail: TEXT }],
     What::HookFailed { .. } => [What::HookFailed { detail: TEXT }],
+    What::TryBegun { .. } => [What::TryBegun { lasts: SECOND }],
+    What::TryConfirmed { .. } => [What::TryConfirmed { detail: TEXT }],
+    What::TryNotConfirmed { .. } => [What::TryNotConfirmed { detail: TEXT }],
+    What::TryOver { .. } => [What::TryOver { detail: TEXT }],
     What::ByHand { .. } => [What::ByHand { uid: 0, closes: false }],
     What::Shortened { .. } => [What::Shortened { asked: SECOND, lasts: SECOND }],
     What::StuckOpen { .. } => [

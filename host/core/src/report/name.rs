@@ -19,9 +19,13 @@ impl Report<'_> {
 
 impl What<'_> {
     /// Every name that there is.
-    pub const NAMES: [&'static str; 93] = [
+    pub const NAMES: [&'static str; 97] = [
         "stage",
         "timeout",
+        "try",
+        "try-confirmed",
+        "try-not-confirmed",
+        "try-over",
         "forget",
         "solved",
         "fault",
