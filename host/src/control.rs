@@ -19,6 +19,7 @@ mod server;
 mod session;
 mod situation;
 mod socket;
+mod status;
 mod subscribers;
 
 use std::io;
