@@ -214,6 +214,15 @@ fn doors_are_opened_and_closed_by_hand_and_that_is_told() {
     let (code, _, err) = told(&ask(&daemon, &["open", "shh", &client]));
     assert_eq!(code, 1);
     assert!(err.contains("there is no door \"shh\"; there are ssh"), "{err}");
+    for (asked, expected) in [
+        (&["doors", "--tenant", "nobody"][..], "there is no tenant \"nobody\"; there are host"),
+        (&["tail", "--kind", "opne"], "there is no kind \"opne\""),
+        (&["tail", "--rule", "knok"], "there is no rule \"knok\""),
+    ] {
+        let (code, _, err) = told(&ask(&daemon, asked));
+        assert_eq!(code, 1, "{asked:?}");
+        assert!(err.contains(expected), "{err}");
+    }
     let (code, _, err) = told(&ask(&daemon, &["open", "ssh", "home"]));
     assert_eq!(code, 2, "{err}");
     let net = format!("{}/24", client.rsplit_once('.').unwrap().0.to_owned() + ".0");

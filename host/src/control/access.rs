@@ -96,7 +96,8 @@ fn narrow_all(named: Option<&str>) -> View {
     named.map_or(View::All, |name| View::Of(vec![TenantId::new(name)]))
 }
 
-fn named_tenant(request: &Request) -> Option<&str> {
+/// The tenant whose things a request asks for, if it names one.
+pub(super) fn named_tenant(request: &Request) -> Option<&str> {
     match request {
         Request::Doors(of) | Request::Rules(of) => of.tenant.as_deref(),
         Request::Clients(of) => of.tenant.as_deref(),

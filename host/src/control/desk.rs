@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use postern_capture::Shown;
-use postern_core::{DropReason, OpeningKey, OpeningState, RuleId, TenantId, show_digest};
+use postern_core::{DropReason, OpeningKey, OpeningState, RuleId, TenantId, What, show_digest};
 use postern_protocol::{
     ClientsOf, DESCRIPTION, Explain, HalfFinished, INTERFACE, NewGeneration, Opening, Process, Refusal,
     Reply, Request, RuleState, SERVICE, SERVICE_DESCRIPTION, Selection, ServiceDescription, ServiceInfo,
@@ -16,7 +16,7 @@ use postern_protocol::{
 use tokio::sync::oneshot;
 use tokio::time::sleep;
 
-use super::access::{Asker, View};
+use super::access::{Asker, View, named_tenant};
 use super::event::coarse_now;
 use super::explain;
 use super::feed::{Feed, Listening};
@@ -109,6 +109,9 @@ impl Desk {
 
     /// Answers what this asker may ask, as far as the view goes.
     pub(super) async fn answer(&self, request: Request, view: View, asker: &Asker) -> Answered {
+        if let Err(refusal) = self.check_names(&request, &view) {
+            return Answered::Refused(refusal);
+        }
         let answered = match request {
             Request::Status => Ok(Reply::Status(Box::new(self.status(&view)))),
             Request::Doors(of) => self.doors(&of, &view).await,
@@ -195,6 +198,30 @@ impl Desk {
             since_ms: open_for.map(millis),
             left_ms: millis(*left),
             packets: None,
+        }
+    }
+
+    /// That what a request names is there: else it would be answered with nothing, or never.
+    fn check_names(&self, request: &Request, view: &View) -> Result<(), Refusal> {
+        let in_force = self.feed.in_force.load();
+        let not_found = |kind: &str, name: &str, there_are: String| {
+            Err(Refusal::NotFound { kind: kind.to_owned(), name: name.to_owned(), there_are })
+        };
+        if let Some(name) = named_tenant(request)
+            && !in_force.has_tenant(name)
+        {
+            return not_found("tenant", name, in_force.there_are_tenants());
+        }
+        let Request::Tail(Tail { rule, kinds, .. }) = request else { return Ok(()) };
+        if let Some(kind) = kinds.iter().flatten().find(|kind| !What::NAMES.contains(&kind.as_str())) {
+            return not_found("kind", kind, "docs/log.md has them all".to_owned());
+        }
+        let is_it = |name: &&String| {
+            in_force.rules.iter().any(|of| *of.id.name == ***name && view.shows(Some(&of.id.tenant)))
+        };
+        match rule.as_ref().filter(|name| !is_it(name) && name.as_str() != RuleId::BY_HAND) {
+            Some(name) => not_found("rule", name, "see postern rules".to_owned()),
+            None => Ok(()),
         }
     }
 

@@ -99,6 +99,18 @@ impl InForce {
         self.doors.iter().find(|(door, _)| **door == *name).map(|(_, kind)| *kind)
     }
 
+    /// Whether there is such a tenant, the host among them.
+    pub(super) fn has_tenant(&self, name: &str) -> bool {
+        name == TenantId::HOST || self.grants.keys().any(|tenant| tenant.as_str() == name)
+    }
+
+    /// The names of all tenants, as the end of a sentence.
+    pub(super) fn there_are_tenants(&self) -> String {
+        let mut names: Vec<_> = self.grants.keys().map(TenantId::as_str).collect();
+        names.sort_unstable();
+        format!("there are {}", [&[TenantId::HOST], &names[..]].concat().join(", "))
+    }
+
     /// The names of all doors, as the end of a sentence.
     pub(super) fn there_are_doors(&self) -> String {
         let names: Vec<_> = self.doors.iter().map(|(name, _)| &**name).collect();
