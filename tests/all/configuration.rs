@@ -75,7 +75,7 @@ fn all_mistakes_of_all_files_come_at_once() {
         ],
         expect![[r#"
             postern.toml:1: interfaces: is an empty list; name at least one, or leave the key out
-            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, strict_modes, user, sandbox, control, limits, memory, doors, tenants
+            postern.toml:2: promiscous: no such key; there are interfaces, promiscuous, workers, rules, strict_modes, user, sandbox, control, metrics, hooks, limits, memory, doors, tenants
             postern.toml:4: doors.ssh.guard[1]: 70000 is not a port; use 1 to 65535
             postern.toml:5: doors.ssh.for: `10` has no unit; write ms, s, m, h or d behind it: "10s" are 10 seconds
             postern.toml:7: doors.web.set: `web` does not name a set; write family, table and set, such as `inet filter web_allowed`
