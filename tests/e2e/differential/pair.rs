@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use postern_tests::{Injector, Lab, eventually, frame};
 use tempfile::TempDir;
@@ -74,6 +76,15 @@ impl Pair {
 
     /// Has knockd's oldest attempt be one that never ends, so that its removal cannot take all others with it.
     pub(super) fn anchor(&mut self) {
+        // That knockd listens is said before it captures.
+        eventually("both hear the wire", || {
+            let source = self.next_sentinel();
+            self.send_sentinel(source);
+            sleep(Duration::from_millis(50));
+            let line = format!("sentinel start {source}");
+            let heard = |it: &&Listener| read(&it.journal).lines().any(|written| written == line);
+            [&self.knockd, &self.postern].iter().all(heard).then_some(())
+        });
         let source = SocketAddr::new(self.next_sentinel(), 1);
         self.wire.send(&frame::udp(source, SocketAddr::new(ANCHOR, 65001), b""));
         self.settle();
@@ -83,13 +94,17 @@ impl Pair {
     #[track_caller]
     pub(super) fn settle(&mut self) {
         let source = self.next_sentinel();
-        self.wire.send(&frame::udp(SocketAddr::new(source, 1), SocketAddr::new(SENTINEL, 65000), b""));
+        self.send_sentinel(source);
         for listener in [&self.knockd, &self.postern] {
             let line = format!("sentinel start {source}");
             eventually(&format!("`{line}` by {}", listener.command), || {
                 read(&listener.journal).lines().any(|written| written == line).then_some(())
             });
         }
+    }
+
+    fn send_sentinel(&mut self, source: IpAddr) {
+        self.wire.send(&frame::udp(SocketAddr::new(source, 1), SocketAddr::new(SENTINEL, 65000), b""));
     }
 
     fn next_sentinel(&mut self) -> IpAddr {
