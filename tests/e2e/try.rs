@@ -13,6 +13,8 @@ use postern_tests::{
     sleep_until,
 };
 
+use rustix::process::kill_process;
+
 use crate::client::postern;
 use crate::{A_WHILE, KNOCK, LATENESS, SOON, STEPS, STORY, greeted, is_alive, posternd};
 
@@ -114,6 +116,31 @@ fn unconfirmed_it_is_all_over_at_the_end() {
         daemon.wait_for("try-over", |entry| entry.text("detail").contains("nobody confirmed within 6s"));
         assert!(is_open(&lab) && !has_table(&lab), "nothing is left of it");
         assert!(is_alive(&mut before));
+    }
+}
+
+#[test]
+fn a_confirmation_that_was_not_answered_confirms_nothing_later() {
+    for is_killed in [false, true] {
+        let Some(lab) = Lab::if_possible() else { return };
+        let _ssh = lab.tcp_service(22);
+        let lasts = Duration::from_secs(14);
+        let end = Instant::now() + lasts + LATENESS;
+        let mut daemon = setup(&lab).tried("14s").start();
+        let stopped = daemon.signal_role("doorman", Signal::STOP);
+        let said = ask(daemon.dir(), &["confirm"]);
+        assert!(!said.status.success(), "{said:?}");
+        daemon.wait_for("try-not-confirmed", |_| true);
+        // If it is still there it does now what it was asked for.
+        let _ = kill_process(stopped, Signal::CONT);
+        daemon.wait_for_next("doorman", stopped);
+        if is_killed {
+            signal_all(&everything(&daemon), "-KILL");
+        }
+        is_open_by(&lab, end);
+        daemon.wait_for_end();
+        sleep_until(end);
+        assert!(is_open(&lab), "it was not confirmed");
     }
 }
 

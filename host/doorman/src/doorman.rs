@@ -261,9 +261,22 @@ pub fn give_up_trial(identity: ConfigIdentity) -> Result<bool, DoormanError> {
     let over = GuardTrial { until: Instant::now(), is_begun: true };
     let mut socket = Socket::open().map_err(DoormanError::Unreachable)?;
     let mut guard = Guard::new(Some(identity), Some(over));
+    when_free(|| guard.give_up(&mut socket))
+}
+
+/// As [`reset`], right behind the end of the process that owned the table. **Also a guard that stands for good goes.** Waits as [`give_up_trial`] does.
+///
+/// # Errors
+/// As [`reset`].
+pub fn reset_after(identity: &ConfigIdentity) -> Result<bool, DoormanError> {
+    when_free(|| reset(identity.clone()))
+}
+
+/// Does something with the table, for some time again and again while another process owns it: the kernel lets go of it a moment after that is gone.
+fn when_free(mut act: impl FnMut() -> Result<bool, DoormanError>) -> Result<bool, DoormanError> {
     let last = Instant::now() + LETS_GO;
     loop {
-        match guard.give_up(&mut socket) {
+        match act() {
             Err(DoormanError::Owned(_)) if Instant::now() < last => sleep(LETS_GO / 100),
             given_up => return given_up,
         }

@@ -21,6 +21,8 @@ use crate::trial::{GuardTrial, Tenure};
 pub(crate) struct Guard {
     identity: Option<ConfigIdentity>,
     tenure: Tenure,
+    /// Whether it began as one that is tried. Then it is not there for anybody before it is confirmed, and whoever gives it up has not heard of that.
+    was_tried: bool,
     posture: Posture,
     tracking: ConnectionTracking,
     /// The ports that were installed last, to restore them if another program removes the table.
@@ -33,6 +35,7 @@ impl Guard {
         Self {
             identity,
             tenure: trial.map_or(Tenure::ForGood, Tenure::Tried),
+            was_tried: trial.is_some(),
             posture: Posture::Unguarded,
             tracking: ConnectionTracking::default(),
             guarded: PortMap::new(),
@@ -141,12 +144,13 @@ impl Guard {
         Ok(kept)
     }
 
-    /// Has the guard stay from now on, if it was tried; `doors` are those in place. If that fails it is tried as before.
+    /// Has the guard stay from now on, if it is tried and its end has not come; `doors` are those in place. If that fails it is tried as before.
     pub(crate) fn confirm(
         &mut self,
         socket: &mut Socket,
         doors: &[GuardDoor],
     ) -> Result<KeptConnections, DoormanError> {
+        self.tenure.left(Instant::now())?;
         let before = std::mem::replace(&mut self.tenure, Tenure::ForGood);
         let kept = self.put_up(socket, doors, Release::Later);
         if kept.is_err() {
@@ -155,15 +159,18 @@ impl Guard {
         kept
     }
 
-    /// Gives up a guard that is tried, and puts none up any more; false if none is tried. One that stands for good stays.
+    /// Gives up a guard that is tried, and puts none up any more; false if there is none. One that never was tried stays. One that was confirmed goes
+    /// as well: whoever gives it up was not told, and has told people that it goes.
     pub(crate) fn give_up(&mut self, socket: &mut Socket) -> Result<bool, DoormanError> {
-        if self.tenure == Tenure::ForGood {
-            return Ok(false);
-        }
+        let was_confirmed = match self.tenure {
+            Tenure::ForGood if !self.was_tried => return Ok(false),
+            Tenure::ForGood => true,
+            Tenure::Tried(_) | Tenure::Over => false,
+        };
         self.tenure = Tenure::Over;
         let is_tried = Inventory::take(socket)?.is_some_and(|present| {
             let is_ours = self.identity.as_ref().zip(present.identity.as_ref());
-            present.is_tried && is_ours.is_none_or(|(ours, theirs)| ours.is(theirs))
+            (present.is_tried || was_confirmed) && is_ours.is_none_or(|(ours, theirs)| ours.is(theirs))
         });
         if is_tried { self.remove(socket) } else { Ok(false) }
     }

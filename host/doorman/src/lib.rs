@@ -48,7 +48,7 @@ mod error;
 
 pub use changes::Changes;
 pub use check::{DoorFamilies, check_sets, families};
-pub use doorman::{Doorman, give_up_trial, reset};
+pub use doorman::{Doorman, give_up_trial, reset, reset_after};
 pub use error::{DoormanError, RulesetMistake};
 pub use keeper::GuardKeeper;
 pub use kept_connections::KeptConnections;

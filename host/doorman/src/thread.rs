@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SendError, Sender, TryRecvError, channel};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
+use std::time::Instant;
 
 use postern_core::{
     Client, ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release,
@@ -78,7 +79,8 @@ enum DoormanRequest {
     SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
     List(Reply<Listing>),
     Probe(Reply<()>),
-    Confirm(Reply<()>),
+    /// Unless it is later than this.
+    Confirm(Instant, Reply<()>),
     GiveUp(Reply<()>),
     Stop,
 }
@@ -190,9 +192,9 @@ impl DoormanHandle {
 }
 
 impl GuardControl {
-    /// As [`Doorman::confirm`]; `reply` as in [`DoormanHandle::set_doors`].
-    pub fn confirm(&self, reply: impl FnOnce(Result<(), DoormanError>) + Send + 'static) {
-        let _ = self.0.send(DoormanRequest::Confirm(Box::new(reply)));
+    /// As [`Doorman::confirm`], but not later than this; `reply` as in [`DoormanHandle::set_doors`].
+    pub fn confirm(&self, until: Instant, reply: impl FnOnce(Result<(), DoormanError>) + Send + 'static) {
+        let _ = self.0.send(DoormanRequest::Confirm(until, Box::new(reply)));
     }
 
     /// As [`Doorman::give_up`]; `reply` as in [`DoormanHandle::set_doors`].
@@ -280,9 +282,11 @@ impl DoormanThread {
                 Ok(DoormanRequest::Probe(reply)) => {
                     reply(doorman.as_mut().map_or(Ok(()), Doorman::probe));
                 }
-                Ok(DoormanRequest::Confirm(reply)) => {
-                    reply(self.keeper.confirm(&mut doorman).map(drop));
-                }
+                Ok(DoormanRequest::Confirm(until, reply)) => reply(match Instant::now() <= until {
+                    true => self.keeper.confirm(&mut doorman).map(drop),
+                    // Whoever asked does not wait any more, and has been told that it is not confirmed.
+                    false => Err(DoormanError::TrialOver),
+                }),
                 Ok(DoormanRequest::GiveUp(reply)) => reply(self.keeper.give_up(&mut doorman)),
                 Ok(DoormanRequest::Stop) | Err(TryRecvError::Disconnected) => return Err(Disconnected),
                 Ok(DoormanRequest::Order(_)) | Err(TryRecvError::Empty) => {}

@@ -4,7 +4,7 @@
 use std::future::Future;
 use std::pin::pin;
 use std::sync::{Arc, OnceLock};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postern_core::{ConfigIdentity, GuardDoor, Observer};
 use postern_doorman::{DoormanError, GuardControl, GuardTrial, give_up_trial};
@@ -122,7 +122,11 @@ struct Deciding {
 impl Deciding {
     async fn confirm(&mut self, by: ConfirmedBy) {
         let done = match self.guard.get() {
-            Some(guard) => ask(|reply| guard.confirm(reply)).await,
+            Some(guard) => {
+                // With time to be done.
+                let until = Instant::now() + PATIENCE / 2;
+                ask(|reply| guard.confirm(until, reply)).await
+            }
             None => Err("nothing is guarded so far".to_owned()),
         };
         match (done, &self.tried) {

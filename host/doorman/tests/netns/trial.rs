@@ -112,11 +112,28 @@ fn confirmed_it_is_a_guard_like_any_other() {
     std::thread::sleep(Duration::from_secs(2));
     world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
     world.must_connect(CLIENT4, (HOST4, 22));
-    // Nothing gives it up any more.
-    keeper.give_up(&mut doorman).unwrap();
+    // The next doorman knows it as any other, and nothing gives it up.
     drop((keeper, doorman));
+    let mut next = GuardKeeper::new(Some(identity()), Arc::new(()));
+    let mut doorman = None;
+    next.set_doors(&mut doorman, &[ssh()], Release::Now).unwrap();
+    next.give_up(&mut doorman).unwrap();
+    drop((next, doorman));
     assert!(!give_up_trial(identity()).unwrap());
     world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+}
+
+#[test]
+fn who_gives_up_what_was_confirmed_has_not_heard_of_that() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let (mut keeper, mut doorman) = keeper(first(MINUTE));
+    keeper.set_doors(&mut doorman, &[ssh()], Release::Now).unwrap();
+    keeper.confirm(&mut doorman).unwrap();
+    world.must_hear_nothing(NEIGHBOUR4, (HOST4, 22));
+    keeper.give_up(&mut doorman).unwrap();
+    world.must_connect(NEIGHBOUR4, (HOST4, 22));
+    assert!(!run("nft list tables").contains("postern"));
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use postern_core::Posture;
-use postern_doorman::give_up_trial;
+use postern_doorman::reset_after;
 use postern_link::{NotInPlace, ToDoorman, TrialStart};
 use postern_text::chain;
 use tokio::sync::oneshot;
@@ -45,7 +45,14 @@ impl Supervisor {
     async fn confirm(&mut self, by: ConfirmedBy) {
         let done = match timeout(CONFIRMING, self.ask_doorman(|ticket| ToDoorman::Confirm { ticket })).await {
             Ok(done) => done.map(drop).map_err(|error| error.text),
-            Err(_) => Err("the doorman does not answer".to_owned()),
+            Err(_) => {
+                // What it has not done by now it must not do later: people are told that it is not confirmed. The next one tries the guard as before,
+                // whatever this one has made of it.
+                if let Some(process) = &self.doorman.process {
+                    process.kill();
+                }
+                Err("the doorman does not answer, and is ended".to_owned())
+            }
         };
         match (done, self.tried_run.take()) {
             (Ok(()), Some(tried)) => {
@@ -96,7 +103,8 @@ impl Supervisor {
         self.manager.forget(crate::kept_socket::NAME);
         self.owner = None;
         let Some(identity) = self.facts.identity.clone() else { return Ok(()) };
-        give_up_trial(identity).map(drop).map_err(|error| chain(&error).to_string())
+        // Whatever the doorman made of it last: there was none for good when this began.
+        reset_after(&identity).map(drop).map_err(|error| chain(&error).to_string())
     }
 
     /// How a daemon ends that is not tried any more.
