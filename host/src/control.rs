@@ -13,7 +13,6 @@ mod event;
 mod explain;
 mod feed;
 mod in_force;
-mod pace;
 mod recent;
 mod server;
 mod session;

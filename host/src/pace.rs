@@ -1,4 +1,4 @@
-//! Pace: how fast something is taken from another process: a burst at once, and then evenly. The time is an argument, and it does not wait itself.
+//! Pace: how fast something is taken from another process or from somebody who asks: a burst at once, and then evenly. The time is an argument, and it does not wait itself.
 
 use std::time::{Duration, Instant};
 
@@ -38,6 +38,24 @@ impl Pace {
         }
         is_free
     }
+
+    /// How long until one can be taken.
+    pub(crate) fn wait(&self, now: Instant) -> Duration {
+        let mut after = *self;
+        after.take(1, now)
+    }
+
+    /// Takes so much time beside what is counted, but never so much that it must be waited for longer than `longest`.
+    pub(crate) fn charge(&mut self, time: Duration, longest: Duration, now: Instant) {
+        let before = self.paid_until.map_or(now, |until| until.max(now));
+        let most = now + self.each * self.burst.saturating_sub(1) + longest;
+        self.paid_until = Some((before + time).min(most.max(before)));
+    }
+
+    /// Whether all that was taken is paid for: it is as if nothing had been.
+    pub(crate) fn is_paid(&self, now: Instant) -> bool {
+        self.paid_until.is_none_or(|until| until <= now)
+    }
 }
 
 #[cfg(test)]
@@ -50,6 +68,19 @@ mod tests {
         let start = Instant::now();
         assert_eq!((0..100).filter(|_| pace.try_take(start)).count(), 3);
         assert!(pace.try_take(start + Duration::from_millis(100)));
+    }
+
+    #[test]
+    fn what_is_charged_is_waited_for_and_not_for_ever() {
+        let start = Instant::now();
+        let mut pace = Pace::one_each(Duration::from_millis(10), 3);
+        assert!(pace.is_paid(start));
+        let longest = Duration::from_millis(500);
+        pace.charge(Duration::from_millis(100), longest, start);
+        assert_eq!(pace.wait(start), Duration::from_millis(80), "a burst is left");
+        assert!(!pace.is_paid(start) && pace.is_paid(start + Duration::from_millis(100)));
+        (0..100).for_each(|_| pace.charge(Duration::from_secs(1), longest, start));
+        assert_eq!(pace.wait(start), longest);
     }
 
     #[test]

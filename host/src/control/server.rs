@@ -17,8 +17,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 
 use super::access::Asker;
 use super::desk::Desk;
-use super::pace::Bucket;
 use super::session::{Session, refuse};
+use crate::pace::Pace;
 
 /// Who may be connected at the same time, and of one user but root.
 const MOST_CLIENTS: usize = 64;
@@ -81,7 +81,7 @@ struct OfUser {
     is_stranger: bool,
     /// Held by the one who asks next.
     turn: Arc<Turn<()>>,
-    requests: Bucket,
+    requests: Pace,
 }
 
 impl Clients {
@@ -92,7 +92,7 @@ impl Clients {
     fn enter(&self, uid: u32, is_stranger: bool) -> Result<(), String> {
         let now = Instant::now();
         let mut users = self.0.lock().past_panic();
-        users.retain(|_, user| user.connected > 0 || !user.requests.is_full(now));
+        users.retain(|_, user| user.connected > 0 || !user.requests.is_paid(now));
         let all: usize = users.values().map(|user| user.connected).sum();
         let strangers: usize =
             users.values().filter(|user| user.is_stranger).map(|user| user.connected).sum();
@@ -100,7 +100,7 @@ impl Clients {
             connected: 0,
             is_stranger,
             turn: Arc::default(),
-            requests: Bucket::new(EACH, BURST, now),
+            requests: Pace::one_each(EACH, BURST),
         };
         let user = users.entry(uid).or_insert_with(new);
         // Root gets in beside those of others, who are too few to fill all places by themselves but not together.
@@ -142,7 +142,7 @@ impl Clients {
         let now = Instant::now();
         let mut users = self.0.lock().past_panic();
         let Some(user) = users.get_mut(&uid) else { return Duration::ZERO };
-        if user.requests.take(now) { Duration::ZERO } else { user.requests.wait(now) }
+        if user.requests.try_take(now) { Duration::ZERO } else { user.requests.wait(now) }
     }
 }
 
@@ -160,10 +160,9 @@ impl Drop for Place {
 
 async fn serve(listener: UnixListener, desk: Arc<Desk>) {
     let clients = Arc::new(Clients::default());
-    let mut arrivals = Bucket::new(ARRIVAL, ARRIVALS, Instant::now());
+    let mut arrivals = Pace::one_each(ARRIVAL, ARRIVALS);
     loop {
-        sleep(arrivals.wait(Instant::now())).await;
-        let _ = arrivals.take(Instant::now());
+        sleep(arrivals.take(1, Instant::now())).await;
         match listener.accept().await {
             Ok((stream, _)) => admit(stream, &desk, &clients),
             // Out of descriptors, perhaps; it must not become a loop that does nothing else.

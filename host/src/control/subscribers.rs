@@ -15,7 +15,7 @@ use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::access::View;
 use super::feed::Listening;
-use super::pace::Bucket;
+use crate::pace::Pace;
 
 /// Events that may wait for one who reads.
 const WAITING: usize = 256;
@@ -68,7 +68,7 @@ pub(super) struct Subscriber {
     /// Notified when these are too many.
     flooded: Notify,
     sender: Sender<(Event, u64)>,
-    pace: Mutex<Bucket>,
+    pace: Mutex<Pace>,
     left_out: AtomicU64,
 }
 
@@ -92,7 +92,7 @@ impl Subscriber {
             packets: Mutex::new((now, 0)),
             flooded: Notify::new(),
             sender,
-            pace: Mutex::new(Bucket::new(EACH, BURST, now)),
+            pace: Mutex::new(Pace::one_each(EACH, BURST)),
             left_out: AtomicU64::new(0),
         };
         (subscriber, events)
@@ -131,7 +131,7 @@ impl Subscriber {
     /// Tells it, unless it has too much to read already.
     pub(super) fn tell(&self, event: impl FnOnce() -> Event) {
         let Ok(room) = self.sender.try_reserve() else { return self.leave_out() };
-        if !self.pace.lock().past_panic().take(Instant::now()) {
+        if !self.pace.lock().past_panic().try_take(Instant::now()) {
             return self.leave_out();
         }
         room.send((event(), self.left_out.swap(0, Ordering::Relaxed)));
