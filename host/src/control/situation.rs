@@ -16,8 +16,6 @@ pub(super) struct Situation {
     troubles: BTreeMap<&'static str, String>,
     /// Tenants over their share.
     over_share: BTreeMap<TenantId, String>,
-    /// Whether the configuration in force listens everywhere, for the first time.
-    pub(super) is_ready: bool,
 }
 
 impl Situation {
@@ -54,7 +52,6 @@ impl Situation {
                     self.over_share.remove(tenant);
                 }
             }
-            What::Ready { .. } => self.is_ready = true,
             what => self.note_trouble(what, words),
         }
     }
