@@ -9,7 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
-use std::{env, thread};
+use std::thread;
 
 use postern_config::{Config, GrantFile, tenant_named};
 use postern_core::{Observer, Report, TenantId, What};
@@ -17,9 +17,9 @@ use postern_text::panic::PastPanic;
 use rustix::process::geteuid;
 use thiserror::Error;
 
-/// Where they are, in a folder of their own, unless the environment says otherwise, as systemd's `RuntimeDirectory=` makes it do.
-const RUNTIME_DIR: &str = "/run/postern";
-/// The folder in that one.
+use crate::state;
+
+/// The folder in that for what is gone with the daemon.
 const FOLDER: &str = "tenants";
 const EXTENSION: &str = "toml";
 /// Everyone may know what is in them, and enters the folders on the way.
@@ -97,11 +97,8 @@ pub(crate) fn file_of(tenant: &TenantId) -> PathBuf {
     folder().join(name_of(tenant))
 }
 
-/// The folder. systemd may name several; the first is ours.
 fn folder() -> PathBuf {
-    let named = env::var_os("RUNTIME_DIRECTORY").filter(|folder| !folder.is_empty());
-    let first = named.and_then(|folders| env::split_paths(&folders).next());
-    first.unwrap_or_else(|| RUNTIME_DIR.into()).join(FOLDER)
+    state::runtime_folder().join(FOLDER)
 }
 
 fn name_of(tenant: &TenantId) -> String {

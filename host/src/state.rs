@@ -12,6 +12,8 @@ use crate::origin::OriginFacts;
 
 /// Where they are, unless the environment says otherwise, as systemd's `StateDirectory=` makes it do.
 const STATE_DIR: &str = "/var/lib/postern";
+/// The same, as its `RuntimeDirectory=` does.
+const RUNTIME_DIR: &str = "/run/postern";
 
 /// What came of opening the journal.
 #[derive(Debug, Default)]
@@ -31,6 +33,13 @@ impl Opened {
     pub(crate) const fn is_there(&self) -> bool {
         self.journal.is_some() || self.is_elsewhere
     }
+}
+
+/// The folder below `/run`, for what is gone with the daemon. systemd may name several; the first is ours.
+pub(crate) fn runtime_folder() -> PathBuf {
+    let named = std::env::var_os("RUNTIME_DIRECTORY").filter(|folder| !folder.is_empty());
+    let first = named.and_then(|folders| std::env::split_paths(&folders).next());
+    first.unwrap_or_else(|| RUNTIME_DIR.into())
 }
 
 /// The state folder.

@@ -1,6 +1,5 @@
 //! The socket that clients connect to.
 
-use std::env;
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -12,6 +11,8 @@ use postern_config::ControlSocket;
 use postern_protocol::DEFAULT_SOCKET;
 use rustix::fs::OFlags;
 use thiserror::Error;
+
+use crate::state;
 
 /// What a socket is for.
 #[derive(Clone, Copy, Debug)]
@@ -56,14 +57,8 @@ pub(crate) fn socket_path(said: &ControlSocket) -> Option<PathBuf> {
         ControlSocket::None => None,
         ControlSocket::At(path) => Some(path.clone()),
         ControlSocket::Usual => {
-            let usual = Path::new(DEFAULT_SOCKET);
-            // systemd may name several; the first is ours.
-            let named = env::var_os("RUNTIME_DIRECTORY").filter(|folder| !folder.is_empty());
-            let first = named.and_then(|folders| env::split_paths(&folders).next());
-            Some(first.map_or_else(
-                || usual.to_owned(),
-                |folder| folder.join(usual.file_name().unwrap_or_default()),
-            ))
+            let name = Path::new(DEFAULT_SOCKET).file_name().unwrap_or_default();
+            Some(state::runtime_folder().join(name))
         }
     }
 }
