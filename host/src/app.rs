@@ -87,6 +87,8 @@ struct App {
     exposing: Option<Exposing>,
     /// Who waits for a reload that they asked for: until a preparation with this ticket or a later one has ended.
     reload_askers: Vec<(u64, oneshot::Sender<ReloadAnswer>)>,
+    /// Who waits until the captures let through what comes from those who are followed.
+    follow_askers: Vec<oneshot::Sender<()>>,
     /// When to look whether owners that were over their shares are so no more.
     excess_at: Option<Instant>,
     /// Not read; it follows the changes of addresses and links as long as it lives.
@@ -166,7 +168,13 @@ impl App {
                 let ticket = self.reloads.ask_as_people_do();
                 self.reload_askers.push((ticket, answer));
             }
-            MainLoopEvent::Asked(ControlQuestion::Follow(sources)) => self.captures.follow_sources(sources),
+            MainLoopEvent::Asked(ControlQuestion::Follow(sources, done)) => {
+                self.captures.follow_sources(sources);
+                // Who waited long enough has gone on without an answer.
+                self.follow_askers.retain(|done| !done.is_closed());
+                self.follow_askers.extend(done);
+                self.look();
+            }
             MainLoopEvent::Withdrawn(rules) => {
                 let is_reloading = self.reloads.is_pending();
                 self.reloads.looked();
@@ -356,6 +364,12 @@ impl App {
         let are_listening = self.captures.are_listening();
         let generation = self.engine.generation();
         let Running { unreported, is_ready, .. } = &mut self.running;
+        if are_listening {
+            // Who has gone on meanwhile is not told.
+            for done in self.follow_askers.drain(..) {
+                let _ = done.send(());
+            }
+        }
         let is_first = are_listening && !*is_ready;
         *is_ready |= are_listening;
         let is_due = |(_, patience): &mut (InForce, Instant)| are_listening || Instant::now() >= *patience;

@@ -28,7 +28,7 @@ pub enum Reply {
         clients: Vec<HalfFinished>,
     },
     /// Something that was reported: the answer to `Explain` and `Tail` is one of these after the other. One without an event ends what is
-    /// remembered.
+    /// remembered, and begins what is told as it happens.
     Event {
         /// What.
         event: Option<Box<Event>>,

@@ -1,14 +1,14 @@
 //! The control socket of a running daemon, asked by the real client: as root, as a tenant and as a stranger.
 
 use std::fs::{self, Permissions};
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use postern_tests::{CLIENT4, Daemon, SERVER4, STRANGER4, eventually, frame};
+use postern_tests::{CLIENT4, Daemon, Entry, Log, PATIENCE, SERVER4, STRANGER4, eventually, frame};
 use rustix::process::Signal;
 use serde_json::Value;
 
@@ -68,32 +68,37 @@ fn objects(output: &Output) -> Vec<Value> {
 /// A `postern` that goes on telling; ended when dropped.
 struct Telling {
     child: Child,
-    lines: BufReader<std::process::ChildStdout>,
+    log: Log,
+    /// How many lines were waited for.
+    seen: usize,
 }
 
 impl Telling {
+    /// Starts one, and waits until it listens.
+    #[track_caller]
     fn start(daemon: &Daemon<'_>, arguments: &[&str]) -> Self {
-        let mut child = command(daemon, arguments)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("postern runs");
-        let lines = BufReader::new(child.stdout.take().expect("it is a pipe"));
-        Self { child, lines }
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        let also = writer.try_clone().expect("a pipe's end can be had twice");
+        let child = command(daemon, arguments).stdout(writer).stderr(also).spawn().expect("postern runs");
+        let mut telling = Self { child, log: Log::tail(reader).0, seen: 0 };
+        telling.wait_for("postern: waiting for what ");
+        telling
     }
 
     /// The next line that has this in it.
     #[track_caller]
     fn wait_for(&mut self, part: &str) -> String {
-        let mut before = String::new();
-        loop {
-            let mut line = String::new();
-            let read = self.lines.read_line(&mut line).expect("text");
-            assert!(read > 0, "no {part:?} in:\n{before}");
-            if line.contains(part) {
-                return line;
+        let seen = self.seen;
+        let look = |entries: &[Entry]| {
+            let lines = entries.iter().enumerate().skip(seen);
+            lines.map(|(n, entry)| (n, entry.to_string())).find(|(_, line)| line.contains(part))
+        };
+        match self.log.wait(PATIENCE, look) {
+            Ok((n, line)) => {
+                self.seen = n + 1;
+                line
             }
-            before += &line;
+            Err(why) => panic!("no {part:?} {why}: {:#?}", self.log.entries()),
         }
     }
 }
@@ -160,13 +165,7 @@ fn a_failed_knock_is_explained_afterwards_and_as_it_happens() {
     assert!(nothing.starts_with(&format!("nothing is known of {client}")), "{nothing}");
 
     let mut followed = Telling::start(&daemon, &["explain", &client, "--follow"]);
-    // The filter of the kernel lets everything from there through from some moment on.
-    eventually("a packet to a port that nobody watches", || {
-        lab.knock(CLIENT4, "4444/udp");
-        let counted = objects(&ask(&daemon, &["status", "--json"]));
-        let drops = counted[0]["drops"].as_array().unwrap().clone();
-        drops.iter().any(|of| of["reason"] == "not-watched").then_some(())
-    });
+    lab.knock(CLIENT4, "4444/udp");
     followed.wait_for("udp/4444 arrived; no rule watches it");
     lab.knock(STRANGER4, "4445/udp");
     lab.knock(CLIENT4, FIRST);
@@ -194,8 +193,7 @@ fn doors_are_opened_and_closed_by_hand_and_that_is_told() {
     let client = CLIENT4.to_string();
     let mut tail =
         Telling::start(&daemon, &["tail", "--kind", "by-hand", "--kind", "open", "--kind", "close"]);
-    // Somebody listens before anything is done.
-    eventually("the tail", || objects(&ask(&daemon, &["doors", "--json"])).is_empty().then_some(()));
+    assert!(objects(&ask(&daemon, &["doors", "--json"])).is_empty());
     assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
     let opened = said(&ask(&daemon, &["open", "ssh", &client, "--for", "30s"]), 0);
     assert!(opened.starts_with(&format!("ssh is open for {client} for ")), "{opened}");
@@ -268,13 +266,10 @@ fn what_becomes_of_the_other_processes_is_told_and_a_new_engine_answers_at_the_s
         status["processes"].as_array()?.iter().find(|process| of(process)).cloned()
     };
     let mut tail = Telling::start(&daemon, &["tail", "--kind", "role-ended"]);
-    eventually("the tail is heard", || {
-        let killed = daemon.signal_role("doorman", Signal::KILL);
-        daemon.wait_for_next("doorman", killed);
-        let restarts = eventually("the next doorman", || process("doorman"))["restarts"].as_u64()?;
-        (restarts > 0).then_some(())
-    });
+    let killed = daemon.signal_role("doorman", Signal::KILL);
+    daemon.wait_for_next("doorman", killed);
     tail.wait_for("doorman");
+    eventually("the next doorman", || process("doorman")?["restarts"].as_u64().filter(|n| *n > 0));
     let killed = daemon.signal_role("engine", Signal::KILL);
     daemon.wait_for_next("engine", killed);
     eventually("the next engine", || process("engine")?["restarts"].as_u64().filter(|n| *n > 0));
@@ -316,11 +311,7 @@ fn a_flood_ends_the_following_of_its_source_and_nobody_who_asks_too_much_shuts_o
     let daemon = posternd(&lab).config(CONFIG).rule("knock", KNOCK).start();
     let client = CLIENT4.to_string();
     let mut followed = Telling::start(&daemon, &["explain", &client, "--follow"]);
-    eventually("the following", || {
-        lab.knock(CLIENT4, "4444/udp");
-        let status = ask(&daemon, &["status", "--json"]);
-        String::from_utf8_lossy(&status.stdout).contains("not-watched").then_some(())
-    });
+    lab.knock(CLIENT4, "4444/udp");
     followed.wait_for("udp/4444");
     let mut wire = lab.injector();
     let frame = frame::udp(SocketAddr::new(CLIENT4, 9), SocketAddr::new(SERVER4, 4445), &[]);
@@ -329,7 +320,11 @@ fn a_flood_ends_the_following_of_its_source_and_nobody_who_asks_too_much_shuts_o
         followed.child.try_wait().expect("it is ours").map(|status| assert_eq!(status.code(), Some(1)))
     });
     // One who asks without end, and one who listens to all of that.
-    let _deaf = Telling::start(&daemon, &["tail"]);
+    let mut deaf = command(&daemon, &["tail"])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("postern runs");
     let greedy: Vec<_> = (0..6)
         .map(|_| {
             let mut stream = UnixStream::connect(daemon.control_socket()).expect("it listens");
@@ -343,6 +338,7 @@ fn a_flood_ends_the_following_of_its_source_and_nobody_who_asks_too_much_shuts_o
     said(&ask(&daemon, &["status"]), 0);
     assert!(begin.elapsed() < SOON, "{:?}", begin.elapsed());
     drop(greedy);
+    deaf.kill().and_then(|()| deaf.wait()).expect("it is ours");
     daemon.stop();
 }
 

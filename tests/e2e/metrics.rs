@@ -137,6 +137,7 @@ fn a_socket_is_for_root_and_other_requests_are_refused() {
         let ask = |request: &[u8]| {
             let stream = UnixStream::connect(&path).expect("it listens");
             stream.set_read_timeout(Some(PATIENCE)).expect("a time");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a time");
             answer(stream, request)
         };
         let (head, body) = ask(ASK);

@@ -24,6 +24,7 @@ use namespace::Namespace;
 use service::Service;
 use wire::{WIRE, furnish, lay_wire};
 
+use crate::deadline::TestDeadline;
 use crate::skip::skip;
 
 /// The server's IPv4 address.
@@ -45,6 +46,8 @@ pub struct Lab {
     server: Namespace,
     client: Namespace,
     _delay: Option<Delay>,
+    /// None outside of tests.
+    _deadline: Option<TestDeadline>,
 }
 
 /// One step of a knock.
@@ -74,13 +77,7 @@ impl Lab {
     /// As [`skip`] does.
     #[must_use]
     pub fn if_possible() -> Option<Self> {
-        match Self::new() {
-            Ok(lab) => Some(lab),
-            Err(why) => {
-                skip(&why);
-                None
-            }
-        }
+        Self::of_test(Self::new())
     }
 
     /// A lab whose packets arrive so much after they were sent, either way; if none can be made here, the test is [skipped](skip).
@@ -89,7 +86,12 @@ impl Lab {
     /// As [`skip`] does.
     #[must_use]
     pub fn with_delay_if_possible(each_way: Duration) -> Option<Self> {
-        Self::with_delay(each_way).map_err(|why| skip(&why)).ok()
+        Self::of_test(Self::with_delay(each_way))
+    }
+
+    fn of_test(made: Result<Self, String>) -> Option<Self> {
+        let lab = made.map_err(|why| skip(&why)).ok()?;
+        Some(Self { _deadline: Some(TestDeadline::start()), ..lab })
     }
 
     /// A lab with everything up.
@@ -130,7 +132,7 @@ impl Lab {
             .map(Some);
         });
         match (server.map_err(hint)?, client.map_err(hint)?) {
-            (server, Some(client)) => Ok(Self { server, client, _delay: delay }),
+            (server, Some(client)) => Ok(Self { server, client, _delay: delay, _deadline: None }),
             (_, None) => Err("no namespace for the client".to_owned()),
         }
     }

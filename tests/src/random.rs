@@ -3,7 +3,12 @@
 /// How often a test does something at random: as `POSTERN_ROUNDS` says, or so often if that is not set.
 #[must_use]
 pub fn rounds(few: u32) -> u32 {
-    number_of("POSTERN_ROUNDS").unwrap_or(few)
+    rounds_asked_for().unwrap_or(few)
+}
+
+/// What `POSTERN_ROUNDS` says.
+pub(crate) fn rounds_asked_for() -> Option<u32> {
+    number_of("POSTERN_ROUNDS")
 }
 
 fn number_of<T: std::str::FromStr>(variable: &str) -> Option<T> {

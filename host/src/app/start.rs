@@ -221,6 +221,7 @@ impl App {
             answering,
             exposing,
             reload_askers: Vec::new(),
+            follow_askers: Vec::new(),
             excess_at: None,
             _local: local,
         };

@@ -14,7 +14,7 @@ use postern_protocol::{
     Tail, TenantRefusal,
 };
 use tokio::sync::oneshot;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::access::{Asker, View, named_tenant};
 use super::event::coarse_now;
@@ -31,6 +31,8 @@ const MOST_OPENINGS: usize = 2000;
 /// Openings that are looked at in one go, and the pause behind it.
 const AT_ONCE: usize = 256;
 const BETWEEN: Duration = Duration::from_millis(1);
+/// How long whoever follows an address waits until the captures let everything from there through.
+const UNTIL_SEEN: Duration = Duration::from_secs(1);
 /// Half-finished knocks of one answer.
 const MOST_CLIENTS: usize = 10_000;
 
@@ -55,8 +57,8 @@ pub(super) const REASONS: usize = DropReason::ALL.len();
 pub(crate) enum ControlQuestion {
     /// Read the configuration again.
     Reload(oneshot::Sender<ReloadAnswer>),
-    /// Packets from these addresses are to be seen whatever they are for.
-    Follow(Vec<IpAddr>),
+    /// Packets from these addresses are to be seen whatever they are for; and whom to tell when they are.
+    Follow(Vec<IpAddr>, Option<oneshot::Sender<()>>),
 }
 
 /// What came of a reload.
@@ -83,14 +85,14 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         self.feed.end(&self.subscriber);
         if self.subscriber.follows.is_some() {
-            follow(&self.feed, &self.sender);
+            follow(&self.feed, &self.sender, None);
         }
     }
 }
 
 /// Has the captures see what comes from those who are followed. Without a main loop nothing is captured.
-fn follow(feed: &Feed, sender: &MainLoopSender) {
-    let _ = sender.send(MainLoopEvent::Asked(ControlQuestion::Follow(feed.followed())));
+fn follow(feed: &Feed, sender: &MainLoopSender, done: Option<oneshot::Sender<()>>) {
+    let _ = sender.send(MainLoopEvent::Asked(ControlQuestion::Follow(feed.followed(), done)));
 }
 
 impl Desk {
@@ -121,7 +123,7 @@ impl Desk {
                 return Answered::Several(self.explain(address, &view));
             }
             Request::Explain(Explain { address, follow: true }) => {
-                return self.follow(address, view, asker.uid);
+                return self.follow(address, view, asker.uid).await;
             }
             Request::Tail(tail) => return self.tail(tail, view, asker.uid),
             Request::Open(open) => self.open_by_hand(open, asker.uid).await,
@@ -304,11 +306,14 @@ impl Desk {
         records.iter().map(event).chain([Reply::Event { event: None, left_out: 0 }]).collect()
     }
 
-    fn follow(&self, address: IpAddr, view: View, uid: u32) -> Answered {
+    async fn follow(&self, address: IpAddr, view: View, uid: u32) -> Answered {
         let wanted = Wanted { view, rule: None, from: Some(address.into()), kinds: None };
         match self.subscribe(wanted, Listening::Follows(address), uid) {
             Ok(subscription) => {
-                follow(&self.feed, &self.sender);
+                let (done, is_seen) = oneshot::channel();
+                follow(&self.feed, &self.sender, Some(done));
+                // An interface that is missing keeps nobody waiting.
+                let _ = timeout(UNTIL_SEEN, is_seen).await;
                 Answered::Events(subscription)
             }
             Err(refusal) => Answered::Refused(refusal),

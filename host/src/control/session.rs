@@ -158,9 +158,11 @@ impl Session {
         }
     }
 
-    /// Tells events until whoever listens goes.
+    /// Says that it listens, and then tells events until whoever listens goes.
     async fn stream_events(&mut self, subscription: &mut Subscription) -> Result<(), Over> {
         let Subscription { events, subscriber, .. } = subscription;
+        let begun = Reply::Event { event: None, left_out: 0 };
+        self.send(&Answer::Reply { reply: begun, continues: true }).await?;
         loop {
             tokio::select! {
                 // What it asks meanwhile waits; but it must not wait without bound.

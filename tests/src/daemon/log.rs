@@ -38,8 +38,8 @@ pub struct Entry {
 }
 
 impl Log {
-    /// Reads until the end; the thread ends with the writer.
-    pub(crate) fn tail(source: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
+    /// Reads until the end, on a thread that ends with the writer.
+    pub fn tail(source: impl Read + Send + 'static) -> (Self, JoinHandle<()>) {
         let log = Self { shared: Arc::default() };
         let shared = Arc::clone(&log.shared);
         let reader = thread::spawn(move || {

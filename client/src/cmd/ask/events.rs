@@ -19,12 +19,8 @@ pub fn explain(args: &ExplainArgs) -> Result<Exit, CommandFailure> {
     let (address, follow, json) = (args.address, args.follow, args.ask.json);
     daemon.ask_for_more(Request::Explain(Explain { address, follow }))?;
     if follow {
-        if !json {
-            drop(terminal::err(format!(
-                "postern: waiting for what comes from {address}; end it with Ctrl+C"
-            )));
-        }
-        return stream(&mut daemon, json);
+        let begun = format!("waiting for what comes from {address}");
+        return stream(&mut daemon, json, &begun);
     }
     let mut is_known = false;
     loop {
@@ -58,11 +54,11 @@ pub fn tail(args: &TailArgs) -> Result<Exit, CommandFailure> {
     let kinds = Some(args.kinds.clone()).filter(|kinds| !kinds.is_empty());
     let (tenant, rule, from) = (args.tenant.clone(), args.rule.clone(), args.from.clone());
     daemon.ask_for_more(Request::Tail(Tail { tenant, rule, from, kinds }))?;
-    stream(&mut daemon, args.ask.json)
+    stream(&mut daemon, args.ask.json, "waiting for what is reported")
 }
 
-/// Tells events until the daemon goes.
-fn stream(daemon: &mut Connection, json: bool) -> Result<Exit, CommandFailure> {
+/// Tells events until the daemon goes; and before, that it has begun to listen.
+fn stream(daemon: &mut Connection, json: bool, begun: &str) -> Result<Exit, CommandFailure> {
     loop {
         let Some((reply, _)) = daemon.answer()? else { return Err(gone()) };
         let Reply::Event { event, left_out } = reply else { return Err(unexpected()) };
@@ -71,8 +67,11 @@ fn stream(daemon: &mut Connection, json: bool) -> Result<Exit, CommandFailure> {
                 "postern: {left_out} left out, since they came faster than they are told"
             )));
         }
-        if let Some(event) = event {
-            tell(&event, json)?;
+        match event {
+            Some(event) => tell(&event, json)?,
+            // Not said to a program, which would take it for a mistake.
+            None if json => {}
+            None => drop(terminal::err(format!("postern: {begun}; end it with Ctrl+C"))),
         }
     }
 }
