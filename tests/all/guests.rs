@@ -5,8 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use postern_core::{DropReason, Moment, Observer, Report, RuleLogLevel, Severity, TenantId, What};
-use rustix::thread::ClockId;
-use rustix::time::clock_gettime;
+use postern_sandbox::thread_cpu_time;
 
 use crate::modules::{component, guest, judging};
 use crate::world::World;
@@ -347,15 +346,11 @@ impl Observer for SlowLog {
     fn report(&self, report: &Report<'_>) {
         assert!(matches!(report.what, What::Says { severity: Severity::Info, .. }), "{report:?}");
         self.0.fetch_add(1, Ordering::Relaxed);
-        let begin = cpu_time();
-        while cpu_time() - begin < Duration::from_millis(1) {}
+        let begin = thread_cpu_time();
+        while thread_cpu_time() - begin < Duration::from_millis(1) {}
     }
 
     fn count_drops(&self, _: Option<&TenantId>, _: DropReason, _: u64) {}
-}
-
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap()
 }
 
 #[test]

@@ -62,8 +62,9 @@ impl CallClock {
     }
 }
 
-/// The CPU time of this thread.
-pub(crate) fn thread_cpu_time() -> Duration {
+/// The CPU time of the thread that asks, so far.
+#[must_use]
+pub fn thread_cpu_time() -> Duration {
     let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
     Duration::try_from(time).unwrap_or_default()
 }

@@ -58,6 +58,7 @@ mod tenant_part;
 mod trying;
 mod worker;
 
+pub use call_clock::thread_cpu_time;
 pub use code_source::{CodeSource, FoundModule, ModuleDigest};
 pub use compiler::{Artifact, ArtifactCode, CodeKind, Compiler, MAX_MODULE};
 pub use contract::PACKAGE;

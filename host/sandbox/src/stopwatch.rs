@@ -14,8 +14,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use rustix::thread::ClockId;
-use rustix::time::clock_gettime;
+use crate::call_clock::thread_cpu_time;
 
 /// What is shorter counts with the time that went by, and a reading of the CPU time is good for so long.
 pub(crate) const SHORT: Duration = Duration::from_micros(100);
@@ -84,7 +83,7 @@ impl Stopwatch {
 
     #[cold]
     fn read_both(&self) -> Reading {
-        let cpu = cpu_time();
+        let cpu = thread_cpu_time();
         let reading = Reading { time: now(), cpu };
         self.known.set(Some(reading));
         reading
@@ -99,11 +98,6 @@ fn now() -> Instant {
     Instant::now()
 }
 
-/// The CPU time of this thread so far.
-fn cpu_time() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
-}
-
 #[cfg(test)]
 mod tests {
     use std::hint::black_box;
@@ -113,8 +107,8 @@ mod tests {
 
     /// Computes for so much CPU time of this thread.
     fn compute(time: Duration) {
-        let end = cpu_time() + time;
-        while cpu_time() < end {
+        let end = thread_cpu_time() + time;
+        while thread_cpu_time() < end {
             black_box(0);
         }
     }

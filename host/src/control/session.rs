@@ -9,7 +9,7 @@ use std::time::Duration;
 use postern_protocol::{
     Answer, Call, CallError, LONGEST_REQUEST, MessageReader, Refusal, Reply, Request, message,
 };
-use rustix::time::{ClockId, clock_gettime};
+use postern_sandbox::thread_cpu_time;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
@@ -218,12 +218,6 @@ impl<F: Future> Future for Metered<F> {
         let spent = self.spent;
         done.map(|done| (done, spent))
     }
-}
-
-/// The CPU time of this thread.
-fn thread_cpu_time() -> Duration {
-    let time = clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }
 
 /// Refuses one whom there is no place for; it may not hear it.

@@ -10,12 +10,10 @@ use std::time::{Duration, Instant};
 
 use postern_config::{Activity, Config};
 use postern_core::{Direction, Knock, Moment, RuleLimits, TcpFlags, Timestamp, Transport};
-use postern_sandbox::{Loader, Runtime, Shard};
+use postern_sandbox::{Loader, Runtime, Shard, thread_cpu_time};
 use postern_tests::{Lab, SERVER4};
 use posternd::load_rules;
 use posternd::module_code::Modules;
-use rustix::thread::ClockId;
-use rustix::time::clock_gettime;
 
 use crate::blast::Blast;
 use crate::knocker::{QUICK, Times, knock};
@@ -123,9 +121,9 @@ fn burning_for(time: Duration, folder: &Path) -> Vec<u8> {
     let mut shard = Shard::new(Arc::new(generation), 1);
     let (knock, running) = (packet(), runtime.running());
     let mut call = || {
-        let begin = cpu();
+        let begin = thread_cpu_time();
         let _ = shard.judge(&running, &knock, Moment::default(), |_| true, &(), |_, _| ());
-        cpu() - begin
+        thread_cpu_time() - begin
     };
     // The first one starts an instance; of the others the median.
     call();
@@ -155,8 +153,4 @@ fn packet() -> Knock {
         sighting: None,
         payload: Box::default(),
     }
-}
-
-fn cpu() -> Duration {
-    Duration::try_from(clock_gettime(ClockId::ThreadCPUTime)).unwrap_or_default()
 }
