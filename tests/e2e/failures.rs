@@ -58,6 +58,24 @@ fn a_flush_takes_the_guard_from_a_daemon_that_is_stopped_and_from_no_other() {
 }
 
 #[test]
+fn a_guard_that_anybody_may_flush_is_put_up_again_and_that_is_told() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    // A table that was there before has no owner.
+    lab.firewall("add table inet postern");
+    let daemon = posternd(&lab).config(SSH_2S).rule("knock", KNOCK).start();
+    lab.firewall("flush ruleset");
+    let restored = daemon.wait_for("guard-restored", |_| true);
+    assert_eq!(restored.number("ports"), Some(1.0));
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    // What others change elsewhere is no repair.
+    lab.firewall("add table inet other");
+    daemon.change_rule("knock", &KNOCK.replace("10s", "11s"));
+    let (_, log) = daemon.stop();
+    assert_eq!(log.entries().iter().filter(|entry| entry.event() == "guard-restored").count(), 1);
+}
+
+#[test]
 fn a_log_without_a_reader_does_not_end_the_daemon() {
     let Some(lab) = Lab::if_possible() else { return };
     let _ssh = lab.tcp_service(22);

@@ -41,9 +41,10 @@ impl ConnectionTracking {
         before: Before,
         cut: &[PortRange],
     ) -> KeptConnections {
+        let ports_of_both = ports.len() + cut.len();
         let Before { known, failed } = self.track(ports, before);
         let cut = if has_tcp(cut) { self.list(cut).map_or(0, |cut| cut.len()) } else { 0 };
-        KeptConnections { connections: known.len(), cut, failed }
+        KeptConnections { ports: ports_of_both, connections: known.len(), cut, failed }
     }
 
     /// Removes the conntrack entries that we added: the guard could not be installed.

@@ -119,9 +119,15 @@ impl GuardKeeper {
         // No other program can change a table that we own.
         if doorman.posture() != Posture::Owned {
             let restored = doorman.restore_table();
+            let was_down = self.retry_at.take().is_some();
             self.retry_at = restored.is_err().then(|| Instant::now() + RETRY);
             match restored {
-                Ok((_, kept)) => self.report_kept(&kept),
+                Ok((_, kept)) => {
+                    if was_down || kept.ports > 0 {
+                        self.observer.report(&Report::new(What::GuardRestored { ports: kept.ports }));
+                    }
+                    self.report_kept(&kept);
+                }
                 // As it should be.
                 Err(DoormanError::TrialOver) => self.retry_at = None,
                 Err(error) => {
@@ -213,7 +219,7 @@ impl GuardKeeper {
 
     /// Reports what became of connections whose port became guarded.
     fn report_kept(&self, kept: &KeptConnections) {
-        let KeptConnections { connections, cut, failed } = kept;
+        let KeptConnections { connections, cut, failed, .. } = kept;
         if *cut > 0 {
             self.observer.report(&Report::new(What::ConnectionsCut { connections: *cut }));
         }

@@ -5,6 +5,8 @@ use std::io;
 /// What became of the connections whose port became guarded.
 #[derive(Debug, Default)]
 pub struct KeptConnections {
+    /// Ports and ranges of ports that became guarded.
+    pub ports: usize,
     /// TCP connections that live on, idle or not.
     pub connections: usize,
     /// TCP connections that are cut until the door is opened for their client, as `on_close` says.

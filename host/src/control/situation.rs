@@ -62,6 +62,7 @@ impl Situation {
             What::JournalWritable { .. } => &["journal-unwritable"],
             What::LedgerUsable { .. } => &["ledger-unusable"],
             What::TableOwned => &["table-unprotected", "table-taken", "guard-down"],
+            What::GuardRestored { .. } => &["guard-down"],
             What::InForce { .. } => &["doors-refused", "not-released"],
             What::NetworkRead { .. } => &["network-unread"],
             _ => &[],

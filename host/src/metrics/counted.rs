@@ -50,6 +50,7 @@ pub(super) struct Tally {
     pub(super) refused_tenants: BTreeMap<TenantId, u64>,
     /// Whether incoming packets are captured, by interface.
     pub(super) listening: BTreeMap<String, bool>,
+    pub(super) restored_guards: u64,
     pub(super) panics: u64,
     pub(super) missing_probes: u64,
     pub(super) is_ledger_unusable: bool,
@@ -164,6 +165,7 @@ impl Counted {
             What::NotListening { interface, direction: Direction::Incoming, .. } => {
                 self.tally().listening.insert(interface.to_string(), false);
             }
+            What::GuardRestored { .. } => self.tally().restored_guards += 1,
             What::Panicked { .. } | What::FramePanicked { .. } => self.tally().panics += 1,
             What::ProbeMissing { .. } => self.tally().missing_probes += 1,
             What::LedgerUnusable { .. } => self.tally().is_ledger_unusable = true,

@@ -69,6 +69,8 @@ const REFUSED_TENANTS: Family =
 const CLAIMS: Family =
     counter("postern_ledger_claims", "One-time tokens and counters that were to be used up");
 const LEDGER: Family = gauge("postern_ledger_usable", "Whether used tokens can be recorded, 0 or 1");
+const RESTORED: Family =
+    counter("postern_guard_repairs", "Repairs of a guard that another program had removed, or a part of it");
 const RULESET: Family = counter(
     "postern_ruleset_changes",
     "How often what is open was read back, as the packet filter was changed",
@@ -80,7 +82,7 @@ const PROBES: Family =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const FAMILIES: [Family; 23] = [
+pub(super) const FAMILIES: [Family; 24] = [
     BUILD,
     GENERATION,
     RULES,
@@ -100,6 +102,7 @@ pub(super) const FAMILIES: [Family; 23] = [
     REFUSED_TENANTS,
     CLAIMS,
     LEDGER,
+    RESTORED,
     RULESET,
     RESTARTS,
     PANICS,
@@ -256,6 +259,7 @@ impl Sources {
             count(&mut family.encode_family(&Labels(&[("result", result)]))?, claims)?;
         }
         to.family(&LEDGER)?.encode_gauge(&u32::from(!tally.is_ledger_unusable))?;
+        count(&mut to.family(&RESTORED)?, self.counted.tally().restored_guards)?;
         count(&mut to.family(&RULESET)?, engine.ruleset_changes)?;
         let mut family = to.family(&RESTARTS)?;
         for process in self.processes() {

@@ -63,6 +63,7 @@ fn what_is_reported_is_counted_and_what_is_handed_out_has_the_form() {
     counted.report(&of_ssh(What::StuckOpen { detail: "".into(), again_in: None }));
     counted.report(&Report::new(What::InForce { generation: 1, rules: 2, doors: 2 }));
     counted.report(&Report::new(What::ReloadRefused { generation: 1, mistakes: 1, detail: "".into() }));
+    counted.report(&Report::new(What::GuardRestored { ports: 2 }));
     counted.report(&Report::new(What::LedgerUnusable { detail: "".into() }));
     let direction = postern_core::Direction::Incoming;
     counted.report(&Report::new(What::Listening { interface: "eth0".into(), link: "".into(), direction }));
@@ -90,6 +91,7 @@ fn what_is_reported_is_counted_and_what_is_handed_out_has_the_form() {
     assert_eq!(value("postern_reloads_total", &[("result", "refused")]), 1.0);
     assert_eq!(value("postern_ledger_usable", &[]), 0.0);
     assert_eq!(value("postern_ledger_claims_total", &[("result", "recorded")]), 7.0);
+    assert_eq!(value("postern_guard_repairs_total", &[]), 1.0);
     assert_eq!(value("postern_ruleset_changes_total", &[]), 4.0);
     assert_eq!(value("postern_listening", &[("interface", "eth0")]), 1.0);
     assert_eq!(value("postern_listening", &[("interface", "eth1")]), 0.0);

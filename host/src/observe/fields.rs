@@ -163,6 +163,7 @@ fn own(what: &What<'_>) -> Fields {
         What::DoorsRefused { generation, detail } => {
             vec![("generation", Value::Unsigned(*generation)), ("detail", text(detail))]
         }
+        What::GuardRestored { ports } => vec![("ports", count(*ports))],
         What::ConnectionsKept { connections } | What::ConnectionsCut { connections } => {
             vec![("connections", count(*connections))]
         }

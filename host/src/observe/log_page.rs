@@ -114,6 +114,7 @@ samples! {
     What::TableUnprotected { .. } => [What::TableUnprotected { why: Unprotected::Kernel }],
     What::TableTaken { .. } => [What::TableTaken { detail: TEXT }],
     What::GuardDown { .. } => [What::GuardDown { detail: TEXT }],
+    What::GuardRestored { .. } => [What::GuardRestored { ports: 1 }],
     What::FilterUnwatched { .. } => [What::FilterUnwatched { error: TEXT }],
     What::LinkBroken { .. } => [What::LinkBroken { detail: TEXT }],
     What::OpeningsUnread { .. } => [What::OpeningsUnread { detail: TEXT }],

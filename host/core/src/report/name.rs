@@ -19,7 +19,7 @@ impl Report<'_> {
 
 impl What<'_> {
     /// Every name that there is.
-    pub const NAMES: [&'static str; 97] = [
+    pub const NAMES: [&'static str; 98] = [
         "stage",
         "timeout",
         "try",
@@ -68,6 +68,7 @@ impl What<'_> {
         "doors",
         "table-taken",
         "guard-down",
+        "guard-restored",
         "filter-unwatched",
         "link-broken",
         "openings-unread",
@@ -168,6 +169,7 @@ impl What<'_> {
             Self::TableOwned | Self::TableUnprotected { .. } => "doors",
             Self::TableTaken { .. } => "table-taken",
             Self::GuardDown { .. } => "guard-down",
+            Self::GuardRestored { .. } => "guard-restored",
             Self::FilterUnwatched { .. } => "filter-unwatched",
             Self::LinkBroken { .. } => "link-broken",
             Self::OpeningsUnread { .. } => "openings-unread",
@@ -280,6 +282,7 @@ impl What<'_> {
             | Self::DoorLost { .. }
             | Self::Untrusted
             | Self::TableUnprotected { .. }
+            | Self::GuardRestored { .. }
             | Self::FilterUnwatched { .. }
             | Self::OpeningsUnread { .. }
             | Self::ConnectionsCut { .. }

@@ -257,6 +257,11 @@ pub enum What<'a> {
         /// Why not.
         detail: Cow<'a, str>,
     },
+    /// Another program removed the guard or a part of it, and it is up again.
+    GuardRestored {
+        /// How many ports and ranges of ports were not guarded.
+        ports: usize,
+    },
     /// Changes that other programs make to the packet filter cannot be noticed.
     FilterUnwatched {
         /// Why.
