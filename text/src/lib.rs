@@ -11,6 +11,7 @@
 pub mod chain;
 pub mod clean;
 pub mod duration;
+pub mod json;
 pub mod mistake;
 pub mod panic;
 pub mod size;

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{self, BufWriter, StdoutLock, Write};
 
 use crate::clean::line;
+use crate::json::ascii;
 
 /// Writes one line to standard output.
 ///
@@ -12,6 +13,15 @@ use crate::clean::line;
 #[expect(clippy::disallowed_methods, reason = "what is written here is clean")]
 pub fn out(text: impl Display) -> io::Result<()> {
     write_line(io::stdout().lock(), text)
+}
+
+/// Writes one line of JSON to standard output, all of it: what is cut would be no JSON any more.
+///
+/// # Errors
+/// If it cannot be written, such as to a closed pipe.
+#[expect(clippy::disallowed_methods, reason = "what is written here is clean")]
+pub fn out_json(json: impl Display) -> io::Result<()> {
+    write_whole(io::stdout().lock(), &ascii(&json.to_string()))
 }
 
 /// Writes one line to standard error.
@@ -51,6 +61,14 @@ impl Lines {
         writeln!(self.out, "{}", line(text))
     }
 
+    /// Writes one line of JSON, all of it.
+    ///
+    /// # Errors
+    /// If lines cannot be written, such as to a closed pipe.
+    pub fn json(&mut self, json: impl Display) -> io::Result<()> {
+        writeln!(self.out, "{}", ascii(&json.to_string()))
+    }
+
     /// Has everything written by now.
     ///
     /// # Errors
@@ -60,9 +78,13 @@ impl Lines {
     }
 }
 
-fn write_line(mut to: impl Write, text: impl Display) -> io::Result<()> {
+fn write_line(to: impl Write, text: impl Display) -> io::Result<()> {
+    write_whole(to, &line(text).to_string())
+}
+
+fn write_whole(mut to: impl Write, line: &str) -> io::Result<()> {
     // In one piece, or the lines of two threads could mix.
-    to.write_all(format!("{}\n", line(text)).as_bytes())?;
+    to.write_all(format!("{line}\n").as_bytes())?;
     to.flush()
 }
 

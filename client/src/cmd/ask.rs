@@ -44,20 +44,7 @@ fn say_all(lines: impl IntoIterator<Item = impl Display>) -> Result<(), CommandF
 
 /// Writes an answer as one line of JSON.
 fn say_json(answer: &impl Serialize) -> Result<(), CommandFailure> {
-    say(ascii(&serde_json::to_string(answer)?))
-}
-
-/// The same JSON in ASCII: what a terminal must not get is shown as JSON has it, and not made clean in a way that JSON does not know.
-fn ascii(json: &str) -> String {
-    let mut ascii = String::with_capacity(json.len());
-    for letter in json.chars() {
-        if letter.is_ascii_graphic() || letter == ' ' {
-            ascii.push(letter);
-        } else {
-            letter.encode_utf16(&mut [0; 2]).iter().for_each(|unit| ascii += &format!("\\u{unit:04x}"));
-        }
-    }
-    ascii
+    Ok(terminal::out_json(serde_json::to_string(answer)?)?)
 }
 
 /// A name that somebody else chose.
@@ -98,9 +85,8 @@ mod tests {
     #[test]
     fn json_is_the_same_in_ascii() {
         let text = "caf\u{e9} \u{202e}\u{1f511}\u{7f}\n\u{1b}";
-        let json = ascii(&serde_json::to_string(text).unwrap());
-        assert!(json.is_ascii(), "{json}");
-        assert!(json.chars().all(|letter| !letter.is_control()), "{json}");
+        let json = postern_text::json::ascii(&serde_json::to_string(text).unwrap());
+        assert!(json.bytes().all(|byte| byte.is_ascii_graphic() || byte == b' '), "{json}");
         assert_eq!(serde_json::from_str::<String>(&json).unwrap(), text);
     }
 

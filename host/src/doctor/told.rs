@@ -16,13 +16,13 @@ pub(super) fn tell(looks: Vec<Look>, as_json: bool) -> anyhow::Result<Exit> {
     for (look, Finding { severity, what, remedy }) in &found {
         let severity = severity.name();
         if as_json {
-            out.line(json!({ "look": look, "severity": severity, "what": what, "remedy": remedy }))?;
+            out.json(json!({ "look": look, "severity": severity, "what": what, "remedy": remedy }))?;
         } else {
             out.line(format_args!("{severity}: {what}; {remedy}"))?;
         }
     }
     if as_json {
-        well.iter().try_for_each(|look| out.line(json!({ "look": look, "severity": "fine" })))?;
+        well.iter().try_for_each(|look| out.json(json!({ "look": look, "severity": "fine" })))?;
     } else {
         out.line(all_well(&well))?;
     }

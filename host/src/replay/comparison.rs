@@ -38,7 +38,7 @@ impl Comparison {
         let [one, other] = rules.map(|rules| &*rules.name);
         if args.json {
             let capture = args.capture.display().to_string();
-            lines.line(json!({ "event": "compare", "capture": capture, "first": one, "second": other }))?;
+            lines.json(json!({ "event": "compare", "capture": capture, "first": one, "second": other }))?;
         } else {
             lines.line(format_args!("--- {one}"))?;
             lines.line(format_args!("+++ {other}"))?;
@@ -57,7 +57,7 @@ impl Comparison {
                 if self.is_json {
                     let mut object = json::object(told, self.first, packet);
                     object.insert("only".to_owned(), side.into());
-                    self.lines.line(Value::Object(object))?;
+                    self.lines.json(Value::Object(object))?;
                 } else if packet.is_some() {
                     self.lines.line(format_args!("{sign} {}", told.line.words))?;
                 } else {
@@ -90,7 +90,7 @@ impl Audience for Comparison {
                 // Whether any rule was asked is each one's own matter.
                 let mut object = json::packet(seen);
                 object.remove("drop");
-                self.lines.line(Value::Object(object))?;
+                self.lines.json(Value::Object(object))?;
             } else {
                 self.lines.line(PacketLine { seen, says_why: false })?;
             }
@@ -103,7 +103,7 @@ impl Audience for Comparison {
         let Self { packets, others, .. } = *self;
         if self.is_json {
             let end = json!({ "event": "end", "packets": tally.packets, "differ": packets, "differ_between": others });
-            self.lines.line(end)?;
+            self.lines.json(end)?;
         } else {
             let all = counted(tally.packets, "packet");
             self.lines.line(match (packets, others) {

@@ -27,14 +27,14 @@ impl Json {
         let mut lines = terminal::Lines::of_stdout();
         let capture = args.capture.display().to_string();
         let local: Vec<_> = args.local.iter().map(ToString::to_string).collect();
-        lines.line(json!({ "event": "replay", "capture": capture, "rules": rules.name, "local": local }))?;
+        lines.json(json!({ "event": "replay", "capture": capture, "rules": rules.name, "local": local }))?;
         Ok(Self { lines, all: args.all, first: Timestamp::default() })
     }
 }
 
 impl Output for Json {
     fn later(&mut self, told: &[Told]) -> io::Result<()> {
-        told.iter().try_for_each(|told| self.lines.line(Value::Object(object(told, self.first, None))))
+        told.iter().try_for_each(|told| self.lines.json(Value::Object(object(told, self.first, None))))
     }
 
     fn packet(&mut self, seen: &Seen, told: &[Told]) -> io::Result<()> {
@@ -44,9 +44,9 @@ impl Output for Json {
         if seen.drop.is_some() && told.is_empty() && !self.all {
             return Ok(());
         }
-        self.lines.line(Value::Object(packet(seen)))?;
+        self.lines.json(Value::Object(packet(seen)))?;
         let told = told.iter().map(|told| object(told, self.first, Some(seen)));
-        told.map(Value::Object).try_for_each(|object| self.lines.line(object))
+        told.map(Value::Object).try_for_each(|object| self.lines.json(object))
     }
 
     fn end(&mut self, tally: &Tally, openings: &Openings) -> io::Result<()> {
@@ -58,7 +58,7 @@ impl Output for Json {
         let left = openings.left.iter().map(|(door, client, left)| {
             json!({ "door": **door, "src": Shown(*client).to_string(), "lasts_s": left.as_secs_f64() })
         });
-        self.lines.line(json!({
+        self.lines.json(json!({
             "event": "end",
             "at_s": tally.end.0.as_secs_f64(),
             "packets": tally.packets,

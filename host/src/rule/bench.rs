@@ -100,7 +100,7 @@ pub fn bench(args: &BenchArgs, compiler: &dyn Compile) -> anyhow::Result<Exit> {
     match (&fault, args.json) {
         // A rule that faults is no measure of anything.
         (Some(_), true) => {}
-        (None, true) => terminal::out(figures.to_json(&name))?,
+        (None, true) => terminal::out_json(figures.to_json(&name))?,
         (_, false) => figures.show(&name)?,
     }
     match fault {
