@@ -8,6 +8,7 @@
 
 mod counted;
 mod page;
+mod places;
 mod server;
 mod socket;
 mod sources;

@@ -11,19 +11,19 @@ use postern_text::panic::PastPanic;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Builder;
-use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
 use super::page::Page;
+use super::places::Places;
 use super::socket::MetricsSocket;
 use super::sources::Sources;
 
-/// Who may be connected at the same time: one monitoring system, a second one, and somebody who looks.
-const MOST_CLIENTS: usize = 8;
 /// The longest request, in bytes.
 const LONGEST_REQUEST: usize = 8 << 10;
-/// How long somebody may take to ask, and to read the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long somebody may take to ask: a request is a packet or two.
+const TO_ASK: Duration = Duration::from_secs(2);
+/// How long somebody may take to read the answer.
+const TO_READ: Duration = Duration::from_secs(10);
 /// A page is handed out again for so long at least, and for so many times what it took to make: whoever asks without end gets a twentieth of a
 /// processor.
 const FRESH: Duration = Duration::from_millis(200);
@@ -43,11 +43,8 @@ const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8
 /// If there can be no thread.
 pub(super) fn start(socket: MetricsSocket, own: Option<u32>, sources: Arc<Sources>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
-    let server = Arc::new(Server {
-        page: Page::new(sources),
-        last: Mutex::default(),
-        places: Arc::new(Semaphore::new(MOST_CLIENTS)),
-    });
+    let server =
+        Arc::new(Server { page: Page::new(sources), last: Mutex::default(), places: Mutex::default() });
     let listener = {
         let _within = runtime.enter();
         Listener::new(socket, own)?
@@ -85,7 +82,7 @@ struct Server {
     page: Page,
     /// The last page, and until when it is handed out again.
     last: Mutex<Option<(Instant, Arc<str>)>>,
-    places: Arc<Semaphore>,
+    places: Mutex<Places>,
 }
 
 impl Server {
@@ -112,18 +109,22 @@ impl Server {
         }
     }
 
-    /// Answers somebody, unless there are too many already: then the connection is closed.
+    /// Answers somebody, unless there are too many already and none of them makes room: then the connection is closed.
     fn admit(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let Ok(place) = Arc::clone(&self.places).try_acquire_owned() else { return };
+        let Some((number, leave)) = self.places.lock().past_panic().take(Instant::now()) else { return };
         tokio::spawn(async move {
-            let _place = place;
-            // It may have gone, or be too slow.
-            let _ = self.answer(stream).await;
+            tokio::select! {
+                // It may have gone, or be too slow.
+                _ = self.answer(stream, number) => {}
+                () = leave.notified() => {}
+            }
+            self.places.lock().past_panic().leave(number);
         });
     }
 
-    async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin) -> io::Result<()> {
-        let asked = timeout(PATIENCE, request(&mut stream)).await??;
+    async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, number: u64) -> io::Result<()> {
+        let asked = timeout(TO_ASK, request(&mut stream)).await??;
+        self.places.lock().past_panic().has_asked(number, Instant::now());
         let (head, body) = match asked {
             Asked::Metrics => (head("200 OK", FORMAT, ""), self.text()),
             Asked::Other => refusal("404 Not Found", "", "there is nothing but /metrics\n"),
@@ -132,7 +133,7 @@ impl Server {
             Asked::TooLong => refusal("431 Request Header Fields Too Large", "", "the request is too long\n"),
         };
         let head = format!("{head}Content-Length: {}\r\n\r\n", body.len());
-        timeout(PATIENCE, async {
+        timeout(TO_READ, async {
             stream.write_all(head.as_bytes()).await?;
             stream.write_all(body.as_bytes()).await?;
             stream.shutdown().await

@@ -1,7 +1,9 @@
 //! What is handed out, and whether it has the form that it should have.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::time::{Duration, Instant};
 
 use postern_core::{Client, RuleId, TenantId, Why};
 use postern_protocol::ProcessState;
@@ -24,6 +26,11 @@ fn client() -> Client {
 
 /// What counts, and what is handed out of it, with two rules and two doors in force and a door open twice.
 fn counting() -> (Arc<Counted>, Page) {
+    let (counted, sources) = counting_sources();
+    (counted, Page::new(sources))
+}
+
+fn counting_sources() -> (Arc<Counted>, Arc<Sources>) {
     let counted = Arc::new(Counted::new(Arc::new(()), Arc::default()));
     counted.switch_on();
     let process = Process {
@@ -45,7 +52,41 @@ fn counting() -> (Arc<Counted>, Page) {
         ],
         captures: Vec::new(),
     }));
-    (counted, Page::new(Arc::new(sources)))
+    (counted, Arc::new(sources))
+}
+
+/// Connects, and says this.
+fn connect(address: SocketAddr, said: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    stream.write_all(said.as_bytes()).unwrap();
+    stream
+}
+
+/// What is answered, to the end.
+fn answer(mut stream: TcpStream) -> String {
+    let mut text = Vec::new();
+    // One that was hung up on may be reset.
+    let _ = stream.read_to_end(&mut text);
+    String::from_utf8(text).unwrap()
+}
+
+#[test]
+fn nobody_who_says_nothing_keeps_a_monitoring_system_out() {
+    const ASKED: &str = "GET /metrics HTTP/1.1\r\n\r\n";
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let begin = Instant::now();
+    server::start(MetricsSocket::Tcp(listener), None, counting_sources().1).unwrap();
+    let silent: Vec<_> = (0..40).map(|_| connect(address, "GET /metrics")).collect();
+    let answered = answer(connect(address, ASKED));
+    assert!(answered.starts_with("HTTP/1.1 200 OK"), "{answered}");
+    // Those that had to make room were told nothing, and so are the others when their time is over.
+    for stream in silent {
+        assert_eq!(answer(stream), "");
+    }
+    assert!(begin.elapsed() < Duration::from_secs(10), "{:?}", begin.elapsed());
+    assert!(answer(connect(address, ASKED)).ends_with("# EOF\n"));
 }
 
 #[test]
