@@ -3,36 +3,21 @@
 mod passed_by;
 mod promises;
 
-use std::fmt;
-
-use postern_config::{Config, ConfigSource, DoorKind, machine};
+use postern_config::{Advice, Config, ConfigSource, DoorKind, machine};
 use postern_core::{NetDoor, Trusted};
 
 pub(crate) use passed_by::{is_own, ways as passed_by};
 pub(crate) use promises::beyond;
 
-/// One thing that the operator should know, and what to do about it. Displayed it is one line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Advice {
-    pub(crate) what: String,
-    pub(crate) remedy: String,
-}
-
-impl fmt::Display for Advice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { what, remedy } = self;
-        write!(f, "{what}; {remedy}")
-    }
-}
-
 /// A line for each thing that the operator should know.
 pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> {
+    let of_files = source.advice(config).into_iter();
     let of_machine = missing_interfaces(config)
         .into_iter()
         .chain(missing_trusted(config))
         .chain(passed_by(config))
         .chain(beyond(config));
-    source.advice(config).into_iter().chain(of_machine.map(|advice| advice.to_string())).collect()
+    of_files.chain(of_machine).map(|advice| advice.to_string()).collect()
 }
 
 /// Interfaces to capture on that are not there.

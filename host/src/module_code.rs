@@ -202,7 +202,10 @@ fn read(file: &Path, most: u64, trust: Trust, activity: &Activity) -> Result<Vec
 fn not_opened(error: OpenError) -> LoadError {
     match error {
         OpenError::Io(error) => LoadError::Read(error),
-        OpenError::Distrust(distrust) => LoadError::Distrusted { path: distrust.path, what: distrust.what },
+        OpenError::Distrust(distrust) => {
+            let what = distrust.to_string();
+            LoadError::Distrusted { path: distrust.path, what }
+        }
         OpenError::NotRegular => LoadError::File(NOT_REGULAR.to_owned()),
         OpenError::Unanswered => LoadError::File(UNANSWERED.to_owned()),
     }

@@ -6,6 +6,7 @@
 
 // Where a configuration is said.
 mod account;
+mod advice;
 mod postern_toml;
 mod rules_source;
 mod source;
@@ -48,6 +49,7 @@ mod tenant_files;
 mod trust;
 
 pub use activity::{Activity, Doing};
+pub use advice::Advice;
 pub use config::{Config, ConfigReading, first_of};
 pub use control_settings::ControlSocket;
 pub use door::{Door, DoorKind};

@@ -6,6 +6,7 @@ use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 use sha2::{Digest, Sha256};
 
 use crate::activity::Activity;
+use crate::advice::Advice;
 use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
 use crate::source::ConfigSource;
@@ -73,19 +74,22 @@ impl ConfigSource for PosternToml {
         Likeness::Exact
     }
 
-    fn advice(&self, config: &Config) -> Vec<String> {
+    fn advice(&self, config: &Config) -> Vec<Advice> {
         let waived = match (self.trust, config.trust) {
-            (Trust::Anybody, _) => Some("--no-strict-modes: postern.toml, rule files and modules"),
-            (Trust::Strict, Trust::Anybody) => Some("strict_modes = false: rule files and modules"),
+            (Trust::Anybody, _) => Some(("--no-strict-modes", "postern.toml, rule files and modules")),
+            (Trust::Strict, Trust::Anybody) => Some(("strict_modes = false", "rule files and modules")),
             (Trust::Strict, Trust::Strict) => None,
         };
-        let waived = waived.map(|waived| {
-            format!("{waived} are taken even if others can write them, and so decide who gets in")
+        let waived = waived.map(|(by, files)| {
+            let what =
+                format!("{by}: {files} are taken even if others can write them, and so decide who gets in");
+            Advice::new(what, format!("let only root write them, and leave {by} out"))
         });
         let remote = config.metrics.is_remote().then(|| {
-            "[metrics] remote = true: other machines may read the names of tenants, rules and doors, and when somebody knocks; guard the port, or \
-             let the firewall admit the monitoring system alone"
-                .to_owned()
+            Advice::new(
+                "[metrics] remote = true: other machines may read the names of tenants, rules and doors, and when somebody knocks",
+                "guard the port, or let the firewall admit the monitoring system alone",
+            )
         });
         waived.into_iter().chain(remote).collect()
     }

@@ -10,6 +10,7 @@ use postern_core::{
 };
 
 use crate::activity::Activity;
+use crate::advice::Advice;
 use crate::ceilings::{Ceilings, DEFAULT_LONGEST};
 use crate::config::{Config, ConfigReading, DEFAULT_OPENINGS};
 use crate::door::{DEFAULT_FOR, Door, DoorKind};
@@ -86,7 +87,7 @@ impl ConfigSource for RulesSource {
         Likeness::Exact
     }
 
-    fn advice(&self, _config: &Config) -> Vec<String> {
+    fn advice(&self, _config: &Config) -> Vec<Advice> {
         Vec::new()
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use postern_core::{ConfigIdentity, GuardDoor, Likeness, Observer};
 
 use crate::activity::Activity;
+use crate::advice::Advice;
 use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
 use crate::rule_file::OneTime;
@@ -64,8 +65,8 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
     /// Which packets count as copies of one.
     fn likeness(&self) -> Likeness;
 
-    /// Warnings about the owners of files that were accepted for `config`, a line each.
-    fn advice(&self, _config: &Config) -> Vec<String> {
+    /// What is no mistake in `config` and should be known, as far as its files say it: whose are accepted, and what may be reached. May read files.
+    fn advice(&self, _config: &Config) -> Vec<Advice> {
         Vec::new()
     }
 

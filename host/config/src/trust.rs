@@ -7,6 +7,7 @@ mod entry;
 mod walk;
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt as _;
@@ -35,14 +36,25 @@ pub enum Trust {
 pub struct Distrust {
     /// The first on the path, with links followed.
     pub path: PathBuf,
-    /// Which users could write it, and what to do.
+    /// Which users could write it.
     pub what: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// Without the path.
+impl fmt::Display for Distrust {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, remedy, .. } = self;
+        write!(f, "{what}; {remedy}")
+    }
 }
 
 /// The same folder is one mistake, however many files are in it.
 impl From<Distrust> for Mistake {
-    fn from(Distrust { path, what }: Distrust) -> Self {
-        Self { file: path, line: None, key: String::new(), what }
+    fn from(distrust: Distrust) -> Self {
+        let what = distrust.to_string();
+        Self { file: distrust.path, line: None, key: String::new(), what }
     }
 }
 

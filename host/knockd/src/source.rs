@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use postern_config::{
-    Activity, Config, ConfigReading, ConfigSource, Distrust, Mistake, OneTime, TenantFiles, Trust,
+    Activity, Advice, Config, ConfigReading, ConfigSource, Distrust, Mistake, OneTime, TenantFiles, Trust,
 };
 use postern_core::{Likeness, Observer};
 use thiserror::Error;
@@ -69,13 +69,13 @@ impl ConfigSource for KnockdSource {
     }
 
     /// knockd takes files that others can write, and so do we.
-    fn advice(&self, config: &Config) -> Vec<String> {
+    fn advice(&self, config: &Config) -> Vec<Advice> {
         let one_time = config.rules.iter().filter_map(|rule| rule.one_time.as_ref());
         let files = one_time.map(|line| line.path.as_path());
         let mut lines: Vec<_> = std::iter::once(self.file())
             .chain(files)
             .filter_map(|path| Trust::Strict.distrust(path))
-            .map(|Distrust { path, what }| format!("{}: {what}", path.display()))
+            .map(|Distrust { path, what, remedy }| Advice::new(format!("{}: {what}", path.display()), remedy))
             .collect();
         lines.sort();
         lines.dedup();

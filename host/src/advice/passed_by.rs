@@ -7,11 +7,10 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, UdpSocket};
 
-use postern_config::{Config, DoorKind};
+use postern_config::{Advice, Config, DoorKind};
 use postern_core::{GuardProtocol, NetDoor};
 use postern_doorman::{Redirection, redirections};
 
-use super::Advice;
 use crate::listeners::Listeners;
 
 type GuardedPorts = BTreeSet<(GuardProtocol, u16)>;

@@ -2,10 +2,8 @@
 
 use std::{fs, thread};
 
-use postern_config::{Config, show_size};
+use postern_config::{Advice, Config, show_size};
 use postern_core::{MAX_TOKENS, TenantLimits};
-
-use super::Advice;
 
 /// A line for each thing of which more is promised than there is.
 pub(crate) fn beyond(config: &Config) -> Vec<Advice> {

@@ -1,14 +1,12 @@
 //! Configuration: what `posternd check` warns of besides what other looks say.
 
-use postern_config::{Config, ConfigSource};
+use postern_config::{Advice, Config, ConfigSource};
 
 use super::finding::{Finding, Looked};
-use crate::advice::{self, Advice};
+use crate::advice;
 
 pub(super) fn look(source: &dyn ConfigSource, config: &Config) -> Looked {
-    let trusted = source.advice(config).into_iter().map(|what| {
-        Finding::warning(what, "let only root write them, and leave strict_modes and --no-strict-modes out")
-    });
-    let others = advice::missing_trusted(config).into_iter().chain(advice::beyond(config));
-    Ok(trusted.chain(others.map(|Advice { what, remedy }| Finding::warning(what, remedy))).collect())
+    let of_files = source.advice(config).into_iter();
+    let all = of_files.chain(advice::missing_trusted(config)).chain(advice::beyond(config));
+    Ok(all.map(|Advice { what, remedy }| Finding::warning(what, remedy)).collect())
 }

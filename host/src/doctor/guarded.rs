@@ -1,11 +1,12 @@
 //! Guarded: whether behind each guarded port there is something to get at, and no way past its guard.
 
+use postern_config::Advice;
 use postern_core::{GuardProtocol, PortRange};
 use postern_doorman::{Redirection, redirections};
 
 use super::DoctorSubject;
 use super::finding::{Finding, Looked, NotLooked};
-use crate::advice::{self, Advice, is_own};
+use crate::advice::{self, is_own};
 use crate::listeners::Listeners;
 
 /// A guarded range of ports, and the door that guards it.

@@ -1,11 +1,11 @@
 //! Interfaces: whether knocks can come in where the daemon captures.
 
 use postern_capture::{MachineInterface, interfaces};
-use postern_config::Config;
+use postern_config::{Advice, Config};
 use postern_core::ANY_INTERFACE;
 
 use super::finding::{Finding, Looked, NotLooked};
-use crate::advice::{self, Advice};
+use crate::advice;
 
 pub(super) fn look(config: &Config) -> Looked {
     let there = interfaces().map_err(|error| {

@@ -108,7 +108,7 @@ pub(super) fn read(file: &Path, most: u64) -> Result<Vec<u8>, String> {
         Ok(read) => read,
         Err(OpenError::Io(error)) => Err(format!("cannot be read: {error}")),
         Err(OpenError::NotRegular) => Err(NOT_REGULAR.to_owned()),
-        Err(OpenError::Distrust(distrust)) => Err(distrust.what),
+        Err(OpenError::Distrust(distrust)) => Err(distrust.to_string()),
         Err(OpenError::Unanswered) => Err(UNANSWERED.to_owned()),
     }
 }

@@ -72,32 +72,35 @@ impl FileEntry {
     /// Which other users could change it, if any.
     pub(super) fn check(&self, path: &Path, insiders: Insiders, in_shared: bool) -> Result<(), Distrust> {
         let quoted = quoted(path);
-        let refuse = |what: String| Err(Distrust { path: path.to_owned(), what });
+        let refuse = |what: String, remedy: String| Err(Distrust { path: path.to_owned(), what, remedy });
+        let could = if self.is_folder { "put other files there" } else { "change who gets in" };
         if !self.is_insiders(insiders, in_shared) {
-            let owner = self.owner;
-            return refuse(if self.is_folder {
-                format!(
-                    "belongs to user {owner}, who could put other files there; chown root {quoted}, or keep the files below a folder of root's, such as /etc/postern"
-                )
+            let elsewhere = if self.is_folder {
+                ", or keep the files below a folder of root's, such as /etc/postern"
             } else {
-                format!("belongs to user {owner}, who could change who gets in; chown root {quoted}")
-            });
+                ""
+            };
+            return refuse(
+                format!("belongs to user {}, who could {could}", self.owner),
+                format!("chown root {quoted}{elsewhere}"),
+            );
         }
         if self.is_shared() {
             return Ok(());
         }
-        let could = if self.is_folder { "put other files there" } else { "change who gets in" };
         if self.mode & OTHERS_WRITE != 0 {
-            return refuse(format!("everybody may write it, and could {could}; chmod go-w {quoted}"));
+            return refuse(
+                format!("everybody may write it, and could {could}"),
+                format!("chmod go-w {quoted}"),
+            );
         }
         if self.mode & GROUP_WRITES != 0 && self.group != 0 {
-            let group = self.group;
-            return refuse(format!("group {group} may write it, and could {could}; chmod g-w {quoted}"));
+            let what = format!("group {} may write it, and could {could}", self.group);
+            return refuse(what, format!("chmod g-w {quoted}"));
         }
         if self.has_list {
-            return refuse(format!(
-                "its access list may let others write it, who could {could}; setfacl -b {quoted}"
-            ));
+            let what = format!("its access list may let others write it, who could {could}");
+            return refuse(what, format!("setfacl -b {quoted}"));
         }
         Ok(())
     }

@@ -64,7 +64,7 @@ impl Files {
                 assert_eq!(text, "text");
                 String::new()
             }
-            Err(OpenError::Distrust(distrust)) => format!("{}: {}", distrust.path.display(), distrust.what),
+            Err(OpenError::Distrust(distrust)) => format!("{}: {distrust}", distrust.path.display()),
             Err(OpenError::NotRegular) => "not regular".to_owned(),
             Err(OpenError::Unanswered) => "unanswered".to_owned(),
             Err(OpenError::Io(error)) => error.kind().to_string(),
@@ -291,7 +291,7 @@ fn owners_by_number() {
     let listed = FileEntry { mode: 0o100_664, has_list: true, ..file };
     let refused = listed.check(path, root, false).unwrap_err();
     assert_eq!(
-        refused.what,
+        refused.to_string(),
         "its access list may let others write it, who could change who gets in; setfacl -b x"
     );
 }

@@ -12,7 +12,7 @@ use crate::module_code::{CodeProvider, Modules};
 use crate::signals::Signals;
 use crate::systemd::ServiceManager;
 use postern_config::{
-    Activity, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, TenantFiles, Trust,
+    Activity, Advice, ConfigReading, ConfigSource, OpenError, PosternToml, RuleFile, TenantFiles, Trust,
 };
 use postern_core::{DoorId, Likeness, Observer, RuleId, TenantId};
 use postern_sandbox::{Artifact, Compiler, Loader, Patience, Runtime};

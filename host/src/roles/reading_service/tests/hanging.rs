@@ -67,8 +67,8 @@ impl ConfigSource for Hanging {
         Likeness::AcrossRouters
     }
 
-    fn advice(&self, config: &Config) -> Vec<String> {
-        vec![format!("{} rules", config.rules.len())]
+    fn advice(&self, config: &Config) -> Vec<Advice> {
+        vec![Advice::new(format!("{} rules", config.rules.len()), "count them")]
     }
 
     fn claim(&self, line: &OneTime) -> Result<(), String> {
@@ -202,6 +202,6 @@ fn a_one_time_sequence_is_used_up_by_number() {
     assert_eq!(claim(table + 1, 0), unknown);
     assert_eq!(engine.claim(table, 77, &line(0).1), unknown);
     assert_eq!(*source.claimed.lock().unwrap(), [1, 2]);
-    assert_eq!(engine.advice(1, &config), ["2 rules"]);
+    assert_eq!(engine.advice(1, &config), ["2 rules; count them"]);
     assert_eq!(engine.advice(2, &config), [""; 0]);
 }
