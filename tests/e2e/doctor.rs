@@ -393,3 +393,29 @@ fn without_root_it_says_what_it_could_not_look_at() {
     assert_eq!(not_looked, ["nftables", "other daemons", "other firewalls", "guarded ports"], "{said:?}");
     assert!(!said.iter().any(|it| it.look == "interfaces"), "{said:?}");
 }
+
+#[test]
+fn a_program_that_others_can_write_is_a_warning_everywhere_it_is_looked_for_and_its_remedy_mends_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    let setup = ssh(&lab).file("tell", "#!/bin/sh\n");
+    let program = setup.dir().join("tell");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let setup = setup.config(&format!("{SSH_2S}[[hooks]]\non = \"open\"\nrun = \"{}\"\n", program.display()));
+    nothing_wrong(&setup);
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o757)).expect("it is ours");
+    let said = only(&setup, "configuration", "warning");
+    let what = format!(
+        "hooks[0].run: {}: everybody may write it, and could have something else run",
+        program.display()
+    );
+    assert_eq!(said.what, what);
+    let warned = String::from_utf8(setup.check().stderr).expect("it is text");
+    assert_eq!(warned, format!("warning: {what}; {}\n", said.remedy));
+    let daemon = setup.start();
+    daemon.wait_for("advice", |entry| entry.text("detail") == format!("{what}; {}", said.remedy));
+    let (setup, _) = daemon.stop();
+    let done = lab.server_exec(&said.remedy.split(' ').collect::<Vec<_>>());
+    assert!(done.status.success(), "{}", said.remedy);
+    nothing_wrong(&setup);
+}

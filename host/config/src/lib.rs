@@ -26,6 +26,7 @@ mod metrics_settings;
 pub mod mistake_list;
 mod name;
 mod process_user;
+mod programs;
 mod rule_doors;
 mod rule_file;
 mod rule_folder;

@@ -9,6 +9,7 @@ use crate::activity::Activity;
 use crate::advice::Advice;
 use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
+use crate::programs;
 use crate::source::ConfigSource;
 use crate::tenant_files::TenantFiles;
 use crate::trust::Trust;
@@ -91,7 +92,11 @@ impl ConfigSource for PosternToml {
                 "guard the port, or let the firewall admit the monitoring system alone",
             )
         });
-        waived.into_iter().chain(remote).collect()
+        let programs = match self.trust.unless_waived(config.trust) {
+            Trust::Strict => programs::advice(config),
+            Trust::Anybody => Vec::new(),
+        };
+        waived.into_iter().chain(programs).chain(remote).collect()
     }
 }
 

@@ -120,6 +120,20 @@ impl Trust {
             Ok(_) | Err(OpenError::Io(_) | OpenError::NotRegular | OpenError::Unanswered) => None,
         }
     }
+
+    /// Which other users could have something else run in place of the program at `path`, which runs as the user `runs_as`, if that is another than
+    /// the daemon's; none if there are none, or if it cannot be known.
+    pub(crate) fn distrust_program(self, path: &Path, runs_as: Option<u32>) -> Option<Distrust> {
+        let look = || {
+            let mut walk = Walk::to_program(self, runs_as)?;
+            let end = walk.go(&absolute(path)?)?;
+            walk.look(&end)
+        };
+        match look() {
+            Err(OpenError::Distrust(distrust)) => Some(distrust),
+            Ok(()) | Err(OpenError::Io(_) | OpenError::NotRegular | OpenError::Unanswered) => None,
+        }
+    }
 }
 
 impl TrustedFolder {

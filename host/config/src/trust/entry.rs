@@ -35,11 +35,40 @@ pub(super) struct FileEntry {
     pub(super) has_list: bool,
 }
 
+/// What the daemon does with a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum FileUse {
+    /// It reads it, and does what it says.
+    Reads,
+    /// It has it run.
+    Runs,
+}
+
+impl FileUse {
+    /// What somebody could do who can write the file.
+    const fn could(self) -> &'static str {
+        match self {
+            Self::Reads => "change who gets in",
+            Self::Runs => "have something else run",
+        }
+    }
+
+    /// A folder for such files in which only root puts any.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Reads => "/etc/postern",
+            Self::Runs => "/usr/local/bin",
+        }
+    }
+}
+
 /// The users who may own an entry.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Insiders {
     /// The daemon's own user.
     own: u32,
+    /// Whom a program runs as, if that is another.
+    runs_as: Option<u32>,
     /// See [`UNKNOWN_USER`].
     unknown: Option<u32>,
 }
@@ -63,22 +92,32 @@ impl FileEntry {
     ///
     /// In a user namespace root outside is unknown, and so is every other user outside. The folders above those that were made for the
     /// namespace belong to root outside, so folders of unknown users are accepted, but no file, and nothing in a folder where everybody can put files.
-    pub(super) fn is_insiders(&self, insiders: Insiders, in_shared: bool) -> bool {
+    /// Programs are accepted as well: the system's own belong to root outside.
+    pub(super) fn is_insiders(&self, insiders: Insiders, in_shared: bool, file_use: FileUse) -> bool {
         self.owner == 0
             || self.owner == insiders.own
-            || (self.is_folder && !in_shared && insiders.unknown == Some(self.owner))
+            || insiders.runs_as == Some(self.owner)
+            || ((self.is_folder || file_use == FileUse::Runs)
+                && !in_shared
+                && insiders.unknown == Some(self.owner))
     }
 
     /// Which other users could change it, if any.
-    pub(super) fn check(&self, path: &Path, insiders: Insiders, in_shared: bool) -> Result<(), Distrust> {
+    pub(super) fn check(
+        &self,
+        path: &Path,
+        insiders: Insiders,
+        in_shared: bool,
+        file_use: FileUse,
+    ) -> Result<(), Distrust> {
         let quoted = quoted(path);
         let refuse = |what: String, remedy: String| Err(Distrust { path: path.to_owned(), what, remedy });
-        let could = if self.is_folder { "put other files there" } else { "change who gets in" };
-        if !self.is_insiders(insiders, in_shared) {
+        let could = if self.is_folder { "put other files there" } else { file_use.could() };
+        if !self.is_insiders(insiders, in_shared, file_use) {
             let elsewhere = if self.is_folder {
-                ", or keep the files below a folder of root's, such as /etc/postern"
+                format!(", or keep the files below a folder of root's, such as {}", file_use.folder())
             } else {
-                ""
+                String::new()
             };
             return refuse(
                 format!("belongs to user {}, who could {could}", self.owner),
@@ -109,12 +148,17 @@ impl FileEntry {
 impl Insiders {
     /// Those of this process.
     pub(super) fn here() -> Self {
-        Self { own: geteuid().as_raw(), unknown: *UNKNOWN_USER }
+        Self { own: geteuid().as_raw(), runs_as: None, unknown: *UNKNOWN_USER }
+    }
+
+    /// These, and whom a program runs as.
+    pub(super) const fn and(self, runs_as: Option<u32>) -> Self {
+        Self { runs_as, ..self }
     }
 
     #[cfg(test)]
     pub(super) const fn new(own: u32, unknown: Option<u32>) -> Self {
-        Self { own, unknown }
+        Self { own, runs_as: None, unknown }
     }
 }
 

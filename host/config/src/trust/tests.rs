@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags, mknodat, setxattr};
 
-use super::entry::{FileEntry, Insiders, unknown_user};
+use super::entry::{FileEntry, FileUse, Insiders, unknown_user};
 use super::{OpenError, Trust};
 
 /// A folder of ours in the common one for temporary files, with a file in it.
@@ -273,7 +273,9 @@ fn owners_by_number() {
     let file = FileEntry { owner: 0, group: 0, mode: 0o100_644, is_folder: false, has_list: false };
     let folder = FileEntry { mode: 0o040_755, is_folder: true, ..file };
     let path = Path::new("x");
-    let said = |entry: FileEntry, insiders, in_shared| entry.check(path, insiders, in_shared).is_ok();
+    let said = |entry: FileEntry, insiders, in_shared| {
+        entry.check(path, insiders, in_shared, FileUse::Reads).is_ok()
+    };
     let root = Insiders::new(0, None);
     let daemon = Insiders::new(990, None);
     for entry in [file, folder] {
@@ -288,8 +290,16 @@ fn owners_by_number() {
     assert!(!said(FileEntry { owner: 65534, ..folder }, inside, true));
     assert!(!said(FileEntry { owner: 65534, ..file }, inside, false));
     assert!(!said(FileEntry { owner: 65534, mode: 0o040_777, ..folder }, inside, false));
+    let runs =
+        |entry: FileEntry, insiders, in_shared| entry.check(path, insiders, in_shared, FileUse::Runs).is_ok();
+    let outsiders = FileEntry { owner: 65534, ..file };
+    assert!(
+        runs(outsiders, inside, false) && !runs(outsiders, inside, true) && !runs(outsiders, root, false)
+    );
+    let lamp = FileEntry { owner: 1000, ..file };
+    assert!(!runs(lamp, root, false) && runs(lamp, root.and(Some(1000)), true));
     let listed = FileEntry { mode: 0o100_664, has_list: true, ..file };
-    let refused = listed.check(path, root, false).unwrap_err();
+    let refused = listed.check(path, root, false, FileUse::Reads).unwrap_err();
     assert_eq!(
         refused.to_string(),
         "its access list may let others write it, who could change who gets in; setfacl -b x"

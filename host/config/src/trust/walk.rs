@@ -10,7 +10,7 @@ use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{FileType, Mode, OFlags, Stat, fstat, open, openat, readlinkat};
 use rustix::io::Errno;
 
-use super::entry::{FileEntry, Insiders};
+use super::entry::{FileEntry, FileUse, Insiders};
 use super::{Distrust, OpenError, Trust};
 
 /// As many links as the kernel follows.
@@ -24,6 +24,8 @@ const NAMES: OFlags = OFlags::PATH.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC
 pub(super) struct Walk {
     trust: Trust,
     insiders: Insiders,
+    /// What the file is for to which it goes.
+    file_use: FileUse,
     dir: OwnedFd,
     /// With links followed.
     path: PathBuf,
@@ -51,9 +53,19 @@ enum Part {
 
 impl Walk {
     pub(super) fn from_root(trust: Trust) -> Result<Self, OpenError> {
+        Self::begin(trust, Insiders::here(), FileUse::Reads)
+    }
+
+    /// To a program, which runs as this user, if it is another than the daemon's.
+    pub(super) fn to_program(trust: Trust, runs_as: Option<u32>) -> Result<Self, OpenError> {
+        Self::begin(trust, Insiders::here().and(runs_as), FileUse::Runs)
+    }
+
+    fn begin(trust: Trust, insiders: Insiders, file_use: FileUse) -> Result<Self, OpenError> {
         let mut walk = Self {
             trust,
-            insiders: Insiders::here(),
+            insiders,
+            file_use,
             dir: root()?,
             path: PathBuf::from("/"),
             is_shared: false,
@@ -65,9 +77,9 @@ impl Walk {
     }
 
     pub(super) fn try_clone(&self) -> Result<Self, OpenError> {
-        let Self { trust, insiders, is_shared, links, is_last_unchecked, .. } = *self;
+        let Self { trust, insiders, file_use, is_shared, links, is_last_unchecked, .. } = *self;
         let (dir, path) = (self.dir.try_clone()?, self.path.clone());
-        Ok(Self { trust, insiders, dir, path, is_shared, links, is_last_unchecked })
+        Ok(Self { trust, insiders, file_use, dir, path, is_shared, links, is_last_unchecked })
     }
 
     pub(super) fn dir(&self) -> BorrowedFd<'_> {
@@ -116,14 +128,27 @@ impl Walk {
         Ok(End::Folder)
     }
 
-    /// Opens what the walk ended at, if it is a regular file.
-    pub(super) fn open(&self, end: &End) -> Result<File, OpenError> {
+    /// Looks at what the walk ended at, if it is a regular file, without opening it: that takes no right to read it.
+    pub(super) fn look(&self, end: &End) -> Result<(), OpenError> {
+        let (name, named, stat) = self.name(end)?;
+        Ok(self.check(FileEntry::of(&stat, named.as_fd()), &self.path.join(name))?)
+    }
+
+    /// What the walk ended at, by its name alone, if it is a regular file.
+    fn name<'a>(&self, end: &'a End) -> Result<(&'a OsStr, OwnedFd, Stat), OpenError> {
         let End::File(name) = end else { return Err(OpenError::NotRegular) };
-        // Checked before it is opened: opening a device may already do something.
         let named = openat(&self.dir, name, NAMES, Mode::empty())?;
-        if kind(&fstat(&named)?) != FileType::RegularFile {
+        let stat = fstat(&named)?;
+        if kind(&stat) != FileType::RegularFile {
             return Err(OpenError::NotRegular);
         }
+        Ok((name, named, stat))
+    }
+
+    /// Opens what the walk ended at, if it is a regular file.
+    pub(super) fn open(&self, end: &End) -> Result<File, OpenError> {
+        // Checked before it is opened: opening a device may already do something.
+        let (name, ..) = self.name(end)?;
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = openat(&self.dir, name, flags, Mode::empty())?;
         let stat = fstat(&file)?;
@@ -164,7 +189,7 @@ impl Walk {
 
     fn check(&self, entry: FileEntry, path: &Path) -> Result<(), Distrust> {
         match self.trust {
-            Trust::Strict => entry.check(path, self.insiders, self.is_shared),
+            Trust::Strict => entry.check(path, self.insiders, self.is_shared, self.file_use),
             Trust::Anybody => Ok(()),
         }
     }
