@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_capture::LocalNetwork;
-use postern_config::{Config, Mistakes, RuleFile};
+use postern_config::{Config, Mistakes, RuleFile, StartSettings};
 use postern_core::{Client, DoorId, Event, Observer, OpeningKey, Release, Report, RuleId, What};
 use postern_link::WhyNotInPlace;
 use postern_protocol::{NewGeneration, Refusal};
@@ -97,7 +97,8 @@ struct App {
 
 /// What the main loop keeps of the generation in force; the rest is the engine's.
 struct Running {
-    workers: usize,
+    /// What counts from the start on, whatever is said later.
+    started: StartSettings,
     /// What is still to be reported of it, and when at the latest.
     unreported: Option<(InForce, Instant)>,
     /// Whether all interfaces have listened once.
@@ -261,7 +262,7 @@ impl App {
         mut generation: Generation,
         refused: &[RefusedTenant],
         read: ReadAs,
-    ) -> Result<InForce, NotApplied> {
+    ) -> Result<Applied, NotApplied> {
         // What the host's files say by now may guard ports that this one does not.
         let release = ReleaseTimer::release(read.is_asked && self.reloads.release_timer.is_current(read));
         if let Err(error) = self.engine.apply(&plan, release).await {
@@ -292,26 +293,29 @@ impl App {
             self.report(What::CaptureNotStarted { detail: error.to_string().into() });
         }
         self.exposing.iter().for_each(|exposing| exposing.put_in_force(config, &generation, &self.captures));
-        if config.workers != self.running.workers {
-            self.report(What::NextStart);
-        }
+        let waiting = self.running.started.changed_in(config, &self.origin.facts().file);
+        let waiting: Vec<_> = waiting.iter().map(ToString::to_string).collect();
+        waiting.iter().for_each(|detail| self.report(What::NextStart { detail: detail.as_str().into() }));
         // When the new generation is reported, the kernel's filters let its packets through.
         self.running.unreported = Some((InForce::of(config), Instant::now() + LISTENING));
         match self.engine.list().await {
             Ok(open) => self.engine.handle(Event::Listed(open)),
             Err(detail) => self.report(What::OpeningsUnread { detail: detail.into() }),
         }
-        Ok(InForce::of(config))
+        Ok(Applied { rules: config.rules.len(), waiting })
     }
 
     /// Answers those who wait for a reload that this preparation was.
-    fn answer_reloads(&mut self, ticket: u64, done: &Result<InForce, NotApplied>, refused: &[RefusedTenant]) {
+    fn answer_reloads(&mut self, ticket: u64, done: &Result<Applied, NotApplied>, refused: &[RefusedTenant]) {
         let generation = self.engine.generation();
         for (_, answer) in self.reload_askers.extract_if(.., |(needed, _)| *needed <= ticket) {
             let said = match done {
-                Ok(InForce { rules, .. }) => {
-                    Ok(NewGeneration { generation, rules: *rules as u64, refused: refusals(refused) })
-                }
+                Ok(Applied { rules, waiting }) => Ok(NewGeneration {
+                    generation,
+                    rules: *rules as u64,
+                    refused: refusals(refused),
+                    warnings: waiting.clone(),
+                }),
                 Err(NotApplied::Mistakes(mistakes)) => {
                     let mistakes = mistakes.iter().map(ToString::to_string).collect();
                     Err(Refusal::Mistakes { generation, mistakes })
@@ -443,6 +447,13 @@ impl App {
         observer.report(&Report::new(What::Untidy { doors: untidy }));
         Exit::Untidy
     }
+}
+
+/// A configuration that is in force.
+struct Applied {
+    rules: usize,
+    /// What of it counts from the next start on, a line each.
+    waiting: Vec<String>,
 }
 
 /// Why a configuration that was prepared is not in force.

@@ -262,6 +262,9 @@ pub struct NewGeneration {
     pub rules: u64,
     /// Owners whose files are not in it, and why.
     pub refused: Vec<TenantRefusal>,
+    /// What of it does not count yet, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
 }
 
 /// What service this is, by <https://varlink.org/Service>.

@@ -157,9 +157,12 @@ fn reply(method: &str) -> Reply {
         "Clients" => Reply::Clients { clients: vec![half_finished()] },
         "Explain" | "Tail" => Reply::Event { event: Some(Box::new(event())), left_out: 1 },
         "Open" | "Close" => Reply::Changed(Changed { door: "a".into(), client: "b".into(), left_ms: 1 }),
-        "Reload" => {
-            Reply::Reloaded(NewGeneration { generation: 2, rules: 1, refused: vec![refusal_of_tenant()] })
-        }
+        "Reload" => Reply::Reloaded(NewGeneration {
+            generation: 2,
+            rules: 1,
+            refused: vec![refusal_of_tenant()],
+            warnings: vec!["text".to_owned()],
+        }),
         "Confirm" => Reply::Confirmed {},
         other => panic!("the description has {other}, which nothing is known of"),
     }

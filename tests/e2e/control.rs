@@ -16,6 +16,8 @@ use crate::client::postern;
 use crate::tenant_user::{lab as lab_with_users, setup as setup_with_tenants};
 use crate::{A_WHILE, KNOCK, SOON, STORY, posternd};
 
+mod next_start;
+
 /// The steps of [`KNOCK`].
 const FIRST: &str = "7000/udp";
 const SECOND: &str = "8000/tcp";

@@ -28,11 +28,13 @@ use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::{LostDoor, RuleFile};
 use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::sandbox_settings::SandboxSettings;
-use crate::table::{Table, TomlSource};
+use crate::table::{Table, TomlSource, ValuePlace};
 use crate::tenant::{KnownInterfaces, Machine, Tenant};
 use crate::tenant_files::{OwnFiles, TenantFiles};
 use crate::trust::Trust;
-use crate::{guards, interfaces, memory, metrics_settings, sandbox_settings, tenant, tenant_user};
+use crate::{
+    guards, interfaces, memory, metrics_settings, sandbox_settings, start_settings, tenant, tenant_user,
+};
 
 pub(crate) const DEFAULT_OPENINGS: usize = 65_536;
 /// Mistakes of one tenant that are told.
@@ -79,6 +81,8 @@ pub struct Config {
     pub metrics: MetricsListen,
     /// Commands that are run when something happens.
     pub hooks: Vec<Hook>,
+    /// Where the keys of [`crate::StartSettings`] stand.
+    pub(crate) start_places: Vec<ValuePlace>,
 }
 
 /// A configuration as it was read.
@@ -246,6 +250,7 @@ impl Config {
             control: ControlSocket::None,
             metrics: MetricsListen::None,
             hooks: Vec::new(),
+            start_places: Vec::new(),
         }
     }
 
@@ -379,6 +384,7 @@ impl Config {
         let control = control_settings::read(&table);
         let metrics = metrics_settings::read(&table);
         let hooks = hook::read(&table);
+        let start_places = start_settings::places(&table);
         let limits = table.table("limits");
         let longest = Ceilings::read_longest(limits.as_ref());
         let openings = limits.as_ref().and_then(|limits| limits.number("openings", 1..=CEILING_OPENINGS));
@@ -414,6 +420,7 @@ impl Config {
             control,
             metrics,
             hooks,
+            start_places,
         }
     }
 

@@ -32,6 +32,7 @@ mod rule_file;
 mod rule_folder;
 mod rule_head;
 mod sandbox_settings;
+mod start_settings;
 mod tenant;
 mod tenant_user;
 
@@ -70,6 +71,7 @@ pub use rule_head::{RuleHead, RuleHeadKeys};
 pub use rules_source::RulesSource;
 pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
+pub use start_settings::StartSettings;
 pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
 pub use tenant_files::{
     FileBeside, FolderBounds, NoFiles, OwnFiles, RuleText, TenantFiles, TenantFolder, Unread,

@@ -184,7 +184,7 @@ mod tests {
         for (what, name) in [
             (What::NotWatched { folder: None, error: error() }, "not-watched"),
             (What::DoorsRefused { generation: 1, detail: error() }, "doors-refused"),
-            (What::NextStart, "next-start"),
+            (What::NextStart { detail: error() }, "next-start"),
             (What::NoThread { error: error() }, "no-thread"),
             (What::JournalWritable { path: std::path::Path::new("/j").into() }, "journal-writable"),
         ] {

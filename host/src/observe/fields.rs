@@ -133,6 +133,7 @@ fn own(what: &What<'_>) -> Fields {
         | What::NetworkUnread { error: detail }
         | What::NetworkUnfollowed { error: detail }
         | What::Mistake { detail }
+        | What::NextStart { detail }
         | What::Advice { text: detail }
         | What::Slow { detail, .. }
         | What::CodeNotKept { detail }
@@ -236,7 +237,6 @@ fn own(what: &What<'_>) -> Fields {
         | What::LedgerUsable { .. }
         | What::TableOwned
         | What::TableUnprotected { .. }
-        | What::NextStart
         | What::Hangup
         | What::Panicked { .. }
         | What::Stopping => Vec::new(),

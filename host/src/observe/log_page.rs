@@ -158,7 +158,7 @@ samples! {
         What::Loaded { module: [1; 32], signer: Some(TEXT) }, What::Loaded { module: [1; 32], signer: None }
     ],
     What::InForce { .. } => [What::InForce { generation: 1, rules: 1, doors: 1 }],
-    What::NextStart => [What::NextStart],
+    What::NextStart { .. } => [What::NextStart { detail: TEXT }],
     What::Advice { .. } => [What::Advice { text: TEXT }],
     What::Hangup => [What::Hangup],
     What::Slow { .. } => [

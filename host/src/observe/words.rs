@@ -215,7 +215,9 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
             format!("not listening to what leaves; trying again until it works: {reason}")
         }
         What::CaptureNotStarted { detail } | What::Mistake { detail } => return Cow::Borrowed(detail),
-        What::Advice { text } | What::Library { text, .. } => return Cow::Borrowed(text),
+        What::Advice { text } | What::NextStart { detail: text } | What::Library { text, .. } => {
+            return Cow::Borrowed(text);
+        }
         What::FilterWidened { from, to } => format!(
             "{from} port ranges are too many for the kernel's filter; it lets {to} wider ones through and the daemon sorts them out"
         ),
@@ -250,7 +252,6 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
             counted(*rules, "rule"),
             counted(*doors, "door")
         ),
-        What::NextStart => return "the number of workers changes at the next start".into(),
         What::Hangup => return "reloading, as SIGHUP says".into(),
         What::Slow { phase, seconds, detail, may_overtake } => slow(*phase, *seconds, detail, *may_overtake),
         What::NoThread { error } => {

@@ -22,11 +22,12 @@ pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
         mistakes_in(failure).iter().for_each(|mistake| drop(terminal::err(mistake)));
     })?;
     let Reply::Reloaded(generation) = answer else { return Err(unexpected()) };
-    let NewGeneration { generation: number, rules, refused } = &generation;
+    let NewGeneration { generation: number, rules, refused, warnings } = &generation;
     if args.ask.json {
         say_json(&generation)?;
     } else {
         say(format!("generation {number} is in force, with {rules} rules"))?;
+        say_all(warnings.iter().map(|warning| format!("warning: {warning}")))?;
         for of in refused {
             say(format!("tenant {} goes on with the rules that it had:", name(&of.tenant)))?;
             say_all(of.mistakes.iter().map(|mistake| format!("  {mistake}")))?;

@@ -200,7 +200,7 @@ impl What<'_> {
             Self::Untrusted => "untrusted",
             Self::Loaded { .. } => "loaded",
             Self::InForce { .. } => "reload",
-            Self::NextStart => "next-start",
+            Self::NextStart { .. } => "next-start",
             Self::Advice { .. } => "advice",
             Self::Hangup => "hangup",
             Self::Slow { .. } => "slow",
@@ -292,7 +292,7 @@ impl What<'_> {
             | Self::FilterCramped { .. }
             | Self::NetworkUnread { .. }
             | Self::NetworkUnfollowed { .. }
-            | Self::NextStart
+            | Self::NextStart { .. }
             | Self::Advice { .. }
             | Self::Slow { .. }
             | Self::BarrierMissing { .. }

@@ -455,8 +455,11 @@ pub enum What<'a> {
         /// How many doors it has.
         doors: usize,
     },
-    /// A setting of the new configuration counts from the next start on: the number of workers.
-    NextStart,
+    /// A setting of the new configuration counts from the next start on, such as the number of workers.
+    NextStart {
+        /// Where it stands, its key, and that.
+        detail: Cow<'a, str>,
+    },
     /// Something that is no mistake and should be known before the daemon is relied on.
     Advice {
         /// In words for the operator.
