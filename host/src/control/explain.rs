@@ -11,6 +11,9 @@ use serde_json::{Map, json};
 use super::in_force::InForce;
 use super::recent::{Record, Said};
 
+/// Ports of a rule that are named; of more it is said how many there are.
+const MOST_WATCHED: usize = 6;
+
 /// What a record is as an event.
 pub(super) fn event_of(record: &Record, in_force: &InForce) -> Event {
     let Record { time_ms, rule, client, said } = record;
@@ -40,19 +43,44 @@ pub(super) fn event_of(record: &Record, in_force: &InForce) -> Event {
     }
 }
 
-/// That a client has come so far, and what the rule waits for now.
+/// That a client has come so far, and what the rule waits for now. What a stage means is known of the steps of a sequence alone; of any other rule
+/// it is known which packets it is asked about.
 pub(super) fn stage_text(rule: &RuleId, stage: u32, lasts: Duration, in_force: &InForce) -> String {
-    let next = in_force.awaited(rule, stage).map_or_else(String::new, |next| format!(" for {next}"));
-    format!("step {stage} was right; rule {rule} waits{next}, for {} at most", shown(lasts))
+    let lasts = shown(lasts);
+    match in_force.awaited(rule, stage) {
+        Some(next) => format!("step {stage} was right; rule {rule} waits for {next}, for {lasts} at most"),
+        None => {
+            format!("rule {rule} has it at stage {stage}, for {lasts} at most{}", watched(rule, in_force))
+        }
+    }
 }
 
 /// That a client took too long after a step.
 pub(super) fn timeout_text(rule: &RuleId, stage: u32, in_force: &InForce) -> String {
-    let missing = in_force
-        .awaited(rule, stage)
-        .map_or_else(|| "the next step".to_owned(), |next| format!("{next}, the next step,"));
-    let within = in_force.within(rule).map_or_else(String::new, |within| format!("; `within` is {within}"));
-    format!("{missing} did not come in time after step {stage}: rule {rule} lets it start over{within}")
+    match in_force.awaited(rule, stage) {
+        Some(next) => {
+            let within =
+                in_force.within(rule).map_or_else(String::new, |within| format!("; `within` is {within}"));
+            format!(
+                "{next}, the next step, did not come in time after step {stage}: rule {rule} lets it start over{within}"
+            )
+        }
+        None => format!(
+            "nothing more that counts came in time after stage {stage}: rule {rule} lets it start over{}",
+            watched(rule, in_force)
+        ),
+    }
+}
+
+/// What a rule watches, as the end of a sentence; nothing if it is not in force any more.
+fn watched(rule: &RuleId, in_force: &InForce) -> String {
+    let watches = in_force.watches(rule);
+    let (named, rest) = watches.split_at(watches.len().min(MOST_WATCHED));
+    match (named.is_empty(), rest.len()) {
+        (true, _) => String::new(),
+        (false, 0) => format!("; it watches {}", named.join(", ")),
+        (false, more) => format!("; it watches {} and {more} more", named.join(", ")),
+    }
 }
 
 /// That a packet came, and from where on what.
@@ -100,7 +128,42 @@ pub(super) fn shown(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
+    use postern_core::TenantId;
+
     use super::*;
+
+    #[test]
+    fn what_a_rule_waits_for_is_said_as_far_as_it_is_known() {
+        let sequence = RuleId { tenant: TenantId::host(), name: "ssh".into() };
+        let gate = RuleId { tenant: TenantId::new("web"), name: "gate".into() };
+        let many = RuleId { tenant: TenantId::host(), name: "many".into() };
+        let gone = RuleId { tenant: TenantId::host(), name: "gone".into() };
+        let ports: Vec<_> = (7000..7009).map(|port| format!("udp/{port}")).collect();
+        let in_force = InForce::of_rules(&[
+            (&sequence, &["udp/7000", "tcp/8000"], &["7000/udp", "8000/tcp"]),
+            (&gate, &["udp/7001", "tcp/8000-8010"], &[]),
+            (&many, &ports.iter().map(String::as_str).collect::<Vec<_>>(), &[]),
+        ]);
+        let stage = |rule, stage| stage_text(rule, stage, Duration::from_secs(5), &in_force);
+        assert_eq!(stage(&sequence, 1), "step 1 was right; rule ssh waits for 8000/tcp, for 5s at most");
+        assert_eq!(
+            stage(&gate, 2),
+            "rule web/gate has it at stage 2, for 5s at most; it watches udp/7001, tcp/8000-8010"
+        );
+        assert_eq!(
+            stage(&many, 1),
+            "rule many has it at stage 1, for 5s at most; it watches udp/7000, udp/7001, udp/7002, udp/7003, udp/7004, udp/7005 and 3 more"
+        );
+        assert_eq!(stage(&gone, 1), "rule gone has it at stage 1, for 5s at most");
+        assert_eq!(
+            timeout_text(&sequence, 1, &in_force),
+            "8000/tcp, the next step, did not come in time after step 1: rule ssh lets it start over; `within` is 5s"
+        );
+        assert_eq!(
+            timeout_text(&gate, 2, &in_force),
+            "nothing more that counts came in time after stage 2: rule web/gate lets it start over; it watches udp/7001, tcp/8000-8010"
+        );
+    }
 
     #[test]
     fn times_are_as_exact_as_people_need_them() {

@@ -123,6 +123,11 @@ impl InForce {
         self.rule(rule)?.steps.get(step).map(String::as_str)
     }
 
+    /// Which packets a rule is asked about, each as in `tcp/22`; nothing if it is not in force.
+    pub(super) fn watches(&self, rule: &RuleId) -> &[String] {
+        self.rule(rule).map_or(&[], |rule| &rule.watches)
+    }
+
     /// How long a client of a rule may take, if that says it.
     pub(super) fn within(&self, rule: &RuleId) -> Option<&str> {
         self.rule(rule)?.within.as_deref()
@@ -138,6 +143,24 @@ impl InForce {
 
     fn rule(&self, rule: &RuleId) -> Option<&RuleOf> {
         self.rules.get(*self.places.get(rule)?)
+    }
+
+    /// Rules with what they watch, and the steps of those that are sequences within five seconds.
+    #[cfg(test)]
+    pub(super) fn of_rules(all: &[(&RuleId, &[&str], &[&str])]) -> Self {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let rule = |(id, watches, steps): &(&RuleId, &[&str], &[&str])| RuleOf {
+            id: (*id).clone(),
+            is_trial: false,
+            module: String::new(),
+            watches: texts(watches),
+            doors: Vec::new(),
+            steps: texts(steps),
+            within: (!steps.is_empty()).then(|| "5s".to_owned()),
+        };
+        let rules: Vec<_> = all.iter().map(rule).collect();
+        let places = rules.iter().enumerate().map(|(place, rule)| (rule.id.clone(), place)).collect();
+        Self { rules, places, ..Self::default() }
     }
 }
 
