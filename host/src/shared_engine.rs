@@ -13,7 +13,7 @@ use std::time::Duration;
 use postern_config::Config;
 use postern_core::{
     Action, ClaimKind, Client, Engine, Event, Listing, ModuleDigest, Moment, Observer, Opening, OpeningKey,
-    OpeningState, Policy, Posture, Release, Report, RuleId, What,
+    OpeningState, Policy, Posture, Release, Report, RuleId, TenantId, What,
 };
 use postern_ledger::{Answer, Ledger};
 use postern_link::NotInPlace;
@@ -192,6 +192,12 @@ impl SharedEngine {
         let (locked, now) = (self.lock(), self.clock.now());
         let openings = locked.engine.openings_of(client);
         openings.map(|(key, opening)| OpenDoor::of(&locked.engine, key, opening, now)).collect()
+    }
+
+    /// How many openings these tenants have together.
+    pub(crate) fn open_of(&self, tenants: &[TenantId]) -> usize {
+        let locked = self.lock();
+        tenants.iter().map(|tenant| locked.engine.openings_count_of(tenant)).sum()
     }
 
     /// How many openings there are.

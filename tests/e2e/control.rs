@@ -371,6 +371,7 @@ fn a_tenant_sees_its_own_and_a_stranger_nothing() {
             (&1.into(), &Value::Array(Vec::new())),
             "{status}"
         );
+        assert_eq!(status["open"], 1, "{status}");
         for refused in [
             &["doors", "--tenant", others][..],
             &["open", "ssh", "192.0.2.7"],

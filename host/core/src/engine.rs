@@ -27,7 +27,7 @@ use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
 use crate::openings::{Opening, OpeningState, Openings, UnheardClose};
 use crate::report::{Report, What};
-use crate::tenant::{Again, DoorPolicy, Policy, RuleId};
+use crate::tenant::{Again, DoorPolicy, Policy, RuleId, TenantId};
 use crate::verdict::{CloseRequest, OpenRequest};
 use claims::Claims;
 use generation::{AskingRule, PendingOpening};
@@ -169,6 +169,12 @@ impl Engine {
     #[must_use]
     pub fn openings_count(&self) -> usize {
         self.openings.len()
+    }
+
+    /// How many openings a tenant has; 0 for the host, whose are not counted apart.
+    #[must_use]
+    pub fn openings_count_of(&self, tenant: &TenantId) -> usize {
+        self.openings.of_tenant(tenant)
     }
 
     /// As [`Engine::openings`], those whose keys come after this one: for whoever must not hold the engine for long.

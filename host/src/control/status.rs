@@ -94,7 +94,10 @@ impl Desk {
             trial,
             resting,
             refused,
-            open: if is_all { self.engine.open() as u64 } else { 0 },
+            open: match view {
+                View::All => self.engine.open() as u64,
+                View::Of(tenants) => self.engine.open_of(tenants) as u64,
+            },
             drops: if is_all { self.drops() } else { Vec::new() },
             trial_left_ms: self.tried.as_ref().and_then(TryView::left).map(millis),
         }
