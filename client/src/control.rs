@@ -52,11 +52,30 @@ impl Connection {
     /// Asks for one answer.
     ///
     /// # Errors
-    /// If the daemon refuses, or is gone.
+    /// If the daemon refuses, or is gone, or does not answer.
     pub fn ask(&mut self, request: Request) -> Result<Reply, CommandFailure> {
-        self.stream.set_read_timeout(Some(PATIENCE))?;
-        self.send(request, false, false)?;
-        self.answer()?.map(|(reply, _)| reply).ok_or_else(gone)
+        self.ask_briefly(request, PATIENCE)?.ok_or_else(|| CommandFailure {
+            exit: Exit::NoDaemon,
+            error: anyhow!("the daemon does not answer within {} s", PATIENCE.as_secs()),
+        })
+    }
+
+    /// Asks for one answer; none if it has not come after so long.
+    ///
+    /// # Errors
+    /// If the daemon refuses, or is gone.
+    pub fn ask_briefly(
+        &mut self,
+        request: Request,
+        patience: Duration,
+    ) -> Result<Option<Reply>, CommandFailure> {
+        self.stream.set_read_timeout(Some(patience))?;
+        self.send(request, false)?;
+        match self.receive()? {
+            Received::Answer(reply, _) => Ok(Some(reply)),
+            Received::End => Err(gone()),
+            Received::NothingYet => Ok(None),
+        }
     }
 
     /// Asks for answers that come one after the other, as [`Connection::answer`] gets them.
@@ -65,20 +84,12 @@ impl Connection {
     /// If the daemon is gone.
     pub fn ask_for_more(&mut self, request: Request) -> Result<(), CommandFailure> {
         self.stream.set_read_timeout(None)?;
-        self.send(request, true, false)
+        self.send(request, true)
     }
 
-    /// Asks for something to be done, without waiting.
-    ///
-    /// # Errors
-    /// If the daemon is gone.
-    pub fn tell(&mut self, request: Request) -> Result<(), CommandFailure> {
-        self.send(request, false, true)
-    }
-
-    fn send(&mut self, request: Request, more: bool, oneway: bool) -> Result<(), CommandFailure> {
+    fn send(&mut self, request: Request, more: bool) -> Result<(), CommandFailure> {
         self.method = request.method();
-        let call = Call { request, more, oneway };
+        let call = Call { request, more, oneway: false };
         match self.stream.write_all(&message(&call.to_value())) {
             // What it said before it went is to be read.
             Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -91,29 +102,45 @@ impl Connection {
     /// # Errors
     /// If it is a refusal, or makes no sense.
     pub fn answer(&mut self) -> Result<Option<(Reply, bool)>, CommandFailure> {
+        match self.receive()? {
+            Received::Answer(reply, continues) => Ok(Some((reply, continues))),
+            // Without a time to wait there is always something.
+            Received::End | Received::NothingYet => Ok(None),
+        }
+    }
+
+    fn receive(&mut self) -> Result<Received, CommandFailure> {
         let mut bytes = [0; 1 << 14];
         let message = loop {
             if let Some(message) = self.answers.take()? {
                 break message;
             }
             let read = match self.stream.read(&mut bytes) {
-                Ok(0) => return Ok(None),
+                Ok(0) => return Ok(Received::End),
                 Ok(read) => read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(None),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(anyhow!("the daemon does not answer within {} s", PATIENCE.as_secs()).into());
-                }
+                Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Ok(Received::End),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Received::NothingYet),
                 Err(error) => return Err(error.into()),
             };
             self.answers.push(bytes.get(..read).unwrap_or_default());
         };
         match Answer::read(&self.method, &message) {
-            Ok(Answer::Reply { reply, continues }) => Ok(Some((reply, continues))),
+            Ok(Answer::Reply { reply, continues }) => Ok(Received::Answer(reply, continues)),
             Ok(Answer::Refusal(refusal)) => Err(refused(refusal)),
             Err(error) => Err(anyhow!("the daemon's answer makes no sense here: {error}").into()),
         }
     }
+}
+
+/// What has come from the daemon.
+enum Received {
+    /// An answer, and whether more will come.
+    Answer(Reply, bool),
+    /// Nothing, and nothing will.
+    End,
+    /// Nothing for as long as was waited.
+    NothingYet,
 }
 
 /// The daemon went away without an answer.
@@ -129,7 +156,7 @@ pub fn unexpected() -> CommandFailure {
     anyhow!("the daemon answers another question than was asked").into()
 }
 
-fn refused(refusal: Refusal) -> CommandFailure {
+pub(crate) fn refused(refusal: Refusal) -> CommandFailure {
     let exit = match &refusal {
         Refusal::NotAllowed { .. } => Exit::NotAllowed,
         Refusal::InvalidParameter { .. } => Exit::Usage,

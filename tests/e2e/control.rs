@@ -377,6 +377,7 @@ fn a_tenant_sees_its_own_and_a_stranger_nothing() {
             &["open", "ssh", "192.0.2.7"],
             &["close", "ssh", &CLIENT4.to_string()],
             &["reload", "--wait"],
+            &["reload"],
         ] {
             let (code, out, err) = told(&as_user(user, refused));
             assert_eq!((code, &*out), (4, ""), "{refused:?}");

@@ -1,5 +1,7 @@
 //! `postern reload` and `confirm`: what the daemon is to do.
 
+use std::time::Duration;
+
 use postern_protocol::{NewGeneration, Reply, Request};
 use postern_text::terminal;
 
@@ -8,20 +10,35 @@ use crate::cli::{AskArgs, ReloadArgs};
 use crate::control::{mistakes_in, unexpected};
 use crate::exit::{CommandFailure, Exit};
 
-/// Has the daemon read its configuration again; with `--wait`, until it is in force. [`Exit::Failure`] if files of a tenant are not.
+/// How long an answer is waited for that need not be waited for: a refusal and most reloads take less.
+const BRIEFLY: Duration = Duration::from_secs(2);
+/// What is said if nothing has come of it yet.
+const UNDER_WAY: &str =
+    "postern: the configuration is being read; postern reload --wait waits for what comes of it";
+
+/// Has the daemon read its configuration again, and says what came of it; without `--wait` only if that is known soon. [`Exit::Failure`] if files
+/// of a tenant are not in force.
 ///
 /// # Errors
 /// If it cannot be asked, or the configuration has mistakes.
 pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
     let mut daemon = connect(&args.ask)?;
-    if !args.wait {
-        daemon.tell(Request::Reload)?;
-        return Ok(Exit::Success);
-    }
-    let answer = daemon.ask(Request::Reload).inspect_err(|failure| {
+    let answer = if args.wait {
+        daemon.ask(Request::Reload).map(Some)
+    } else {
+        daemon.ask_briefly(Request::Reload, BRIEFLY)
+    };
+    let answer = answer.inspect_err(|failure| {
         mistakes_in(failure).iter().for_each(|mistake| drop(terminal::err(mistake)));
     })?;
-    let Reply::Reloaded(generation) = answer else { return Err(unexpected()) };
+    let generation = match answer {
+        Some(Reply::Reloaded(generation)) => generation,
+        Some(_) => return Err(unexpected()),
+        None => {
+            drop(terminal::err(UNDER_WAY));
+            return Ok(Exit::Success);
+        }
+    };
     let NewGeneration { generation: number, rules, refused, warnings } = &generation;
     if args.ask.json {
         say_json(&generation)?;
