@@ -19,15 +19,23 @@ pub enum Exit {
     NotAllowed,
 }
 
+impl Exit {
+    /// What the system hears.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::Usage => 2,
+            Self::NoDaemon => 3,
+            Self::NotAllowed => 4,
+        }
+    }
+}
+
 impl Termination for Exit {
     fn report(self) -> ExitCode {
-        match self {
-            Self::Success => ExitCode::SUCCESS,
-            Self::Failure => ExitCode::from(1),
-            Self::Usage => ExitCode::from(2),
-            Self::NoDaemon => ExitCode::from(3),
-            Self::NotAllowed => ExitCode::from(4),
-        }
+        ExitCode::from(self.number())
     }
 }
 

@@ -38,7 +38,7 @@ pub(crate) use mistakes::{
 };
 pub(crate) use relay::{Gathering, Overheard, ReportPace, ReportTube, Telling, report_in, tell_supervisor};
 pub use relay::{LogOfAll, Relay};
-pub(crate) use words::words;
+pub(crate) use words::{counted, words};
 
 use limits::{Admitted, LineLimits};
 

@@ -37,7 +37,7 @@ pub enum Refusal {
         why: String,
     },
     /// The new configuration has mistakes; the one in force goes on.
-    #[error("the configuration has {} mistakes, and generation {generation} goes on", .mistakes.len())]
+    #[error("the configuration has {}, and generation {generation} goes on", counted(.mistakes.len()))]
     Mistakes {
         /// The generation that goes on.
         generation: u64,
@@ -80,6 +80,11 @@ pub enum Refusal {
         /// What comes with it.
         parameters: Value,
     },
+}
+
+/// So many mistakes.
+fn counted(mistakes: usize) -> String {
+    if mistakes == 1 { "1 mistake".to_owned() } else { format!("{mistakes} mistakes") }
 }
 
 impl Refusal {

@@ -17,6 +17,7 @@ use crate::tenant_user::{lab as lab_with_users, setup as setup_with_tenants};
 use crate::{A_WHILE, KNOCK, SOON, STORY, posternd};
 
 mod next_start;
+mod scene;
 
 /// The steps of [`KNOCK`].
 const FIRST: &str = "7000/udp";

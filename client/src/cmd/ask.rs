@@ -3,6 +3,8 @@
 pub mod clients;
 pub mod doors;
 pub mod events;
+#[cfg(test)]
+mod golden;
 pub mod reload;
 pub mod rules;
 pub mod status;
@@ -10,7 +12,6 @@ mod table;
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use postern_protocol::DEFAULT_SOCKET;
 use postern_text::{piece, terminal};
@@ -52,21 +53,29 @@ fn name(text: &str) -> String {
     piece(text).to_string()
 }
 
-/// So many milliseconds for people: the two largest units.
+/// So many milliseconds for people: the largest unit and the one below it.
 fn time(millis: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("d", 86_400), ("h", 3600), ("m", 60), ("s", 1)];
     if millis < 10_000 {
         return format!("{}.{} s", millis / 1000, millis % 1000 / 100);
     }
-    let mut left = Duration::from_millis(millis).as_secs();
+    // To the nearest second: a door that was just opened for 30 m is not open for 29 m 59 s.
+    let seconds = millis.saturating_add(500) / 1000;
+    let largest = UNITS.iter().position(|(_, size)| seconds >= *size).unwrap_or(UNITS.len() - 1);
+    let mut left = seconds;
     let mut parts = Vec::new();
-    for (unit, seconds) in UNITS {
-        if left >= seconds && parts.len() < 2 {
-            parts.push(format!("{} {unit}", left / seconds));
+    for (unit, size) in UNITS.iter().skip(largest).take(2) {
+        if left >= *size {
+            parts.push(format!("{} {unit}", left / size));
         }
-        left %= seconds;
+        left %= size;
     }
     parts.join(" ")
+}
+
+/// So many of them.
+fn count(number: u64, of: &str) -> String {
+    if number == 1 { format!("1 {of}") } else { format!("{number} {of}s") }
 }
 
 /// `tenant/rule`, or the rule alone if it is the host's.
@@ -98,6 +107,8 @@ mod tests {
         assert_eq!(shown(59), "59 s");
         assert_eq!(shown(60), "1 m");
         assert_eq!(shown(3725), "1 h 2 m");
-        assert_eq!(shown(86_400 * 3 + 59), "3 d 59 s");
+        assert_eq!(shown(86_400 * 3 + 59), "3 d", "what is between them is not left out");
+        assert_eq!(time(1_799_600), "30 m");
+        assert_eq!(time(u64::MAX), "213503982334 d 14 h");
     }
 }

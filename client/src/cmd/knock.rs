@@ -171,3 +171,51 @@ fn say(notice: &Notice<'_>) {
         Notice::GivenUp(ip, error) => terminal::err(format_args!("postern: gave up {ip}: {error}")),
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use expect_test::expect_file;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+
+    /// What a dry run of this says, if the host has these addresses.
+    fn said(line: &str, addresses: &[&str]) -> String {
+        let words = shlex::split(line).expect("it is a command line");
+        let Ok(Cli { command: Command::Knock(args) }) = Cli::try_parse_from(words) else {
+            panic!("{line} is no knock");
+        };
+        assert!(args.dry_run, "{line}");
+        let profile = asked_for(&args).expect("it makes sense");
+        let addresses: Vec<_> = addresses
+            .iter()
+            .map(|address| SocketAddr::new(address.parse().expect("an address"), 0))
+            .collect();
+        let said = dry_run(&profile, &addresses, args.leaves_then_out());
+        let lines = said.iter().map(|said| format!("{}\n", postern_text::line(said)));
+        format!("$ {line}\n{}\n", lines.collect::<String>())
+    }
+
+    /// `UPDATE_EXPECT=1` writes the file.
+    #[test]
+    fn what_a_dry_run_says_is_held_by_a_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("profiles.toml");
+        let profile = "[home]\nhost = \"home.example\"\nsteps = [\"7000/udp\", \"8000\"]\nwait = \"tcp/22\"\ntimeout = \"30s\"\n\
+                       payload = \"open sesame\"\nthen = \"ssh -p {port} {host}\"\n";
+        std::fs::write(&file, profile).expect("it is ours");
+        let file = file.display();
+        let v4 = &["192.0.2.1"][..];
+        let all = [
+            said("postern knock --dry-run gate.example 7000:udp 8000 9000:udp", v4),
+            said("postern knock --dry-run -d 200 gate.example 7000:udp 8000", &["2001:db8::1", "192.0.2.1"]),
+            said("postern knock --dry-run -4 --source 192.0.2.9 -u gate.example 7000 8000 --wait tcp/22", v4),
+            said("postern knock --dry-run gate.example 7000:udp --payload-file /dev/null", v4),
+            said(&format!("postern knock --dry-run -f {file} home"), v4),
+            said(&format!("postern knock --dry-run -f {file} home --no-then"), v4),
+        ];
+        let all = all.concat().replace(&file.to_string(), "profiles.toml");
+        expect_file!["golden/dry-run.txt"].assert_eq(&all);
+    }
+}

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
+use expect_test::expect_file;
 use postern_core::{
-    CpuShare, Direction, DropReason, PacketCounts, Phase, Report, RuleLogLevel, Severity, ThreadKind,
-    Unprotected, What, Why,
+    Client, CpuShare, Direction, DropReason, PacketCounts, Phase, Report, RuleId, RuleLogLevel, Severity,
+    TenantId, ThreadKind, Unprotected, What, Why,
 };
 
 use super::line::Line;
@@ -261,4 +262,17 @@ fn every_reason_of_a_closing_is_documented() {
         });
         assert!(reason.as_ref().is_some_and(|reason| row.contains(reason)), "{reason:?} in {row}");
     }
+}
+
+/// The words of every report, as the log and `postern tail` have them, held by a file; `UPDATE_EXPECT=1` writes it.
+#[test]
+fn the_words_of_every_report_are_held_by_a_file() {
+    let rule = RuleId { tenant: TenantId::new("web"), name: "gate".into() };
+    let client = Client::alone("192.0.2.7".parse().unwrap());
+    let words = samples().into_iter().map(|what| {
+        let report = Report { door: Some("shop".into()), ..Report::of_rule(&rule, what).with_client(client) };
+        let line = plain_line(&report);
+        format!("{:5} {:20} {}\n", line.level.to_lowercase(), report.what.name(), line.words)
+    });
+    expect_file!["golden/reports.txt"].assert_eq(&words.collect::<String>());
 }

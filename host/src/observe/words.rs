@@ -289,15 +289,25 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         }
         What::Panicked { thread } => return panicked(*thread).into(),
         What::Stopping => return "stopping".into(),
-        What::Stopped { packets: Some(PacketCounts { received, lost }), open } => format!(
-            "stopped; {received} packets captured, {lost} lost; {open} doors stay open for their time"
-        ),
-        What::Stopped { packets: None, open } => format!(
-            "stopped; a capture was too busy to say how many packets were captured; {open} doors stay open for their time"
-        ),
+        What::Stopped { packets, open } => {
+            let packets = match packets {
+                Some(PacketCounts { received, lost }) => {
+                    format!("{} captured, {lost} lost", counted(*received, "packet"))
+                }
+                None => "a capture was too busy to say how many packets were captured".to_owned(),
+            };
+            let open = match open {
+                1 => "1 door stays open for its time".to_owned(),
+                _ => format!("{open} doors stay open for their time"),
+            };
+            format!("stopped; {packets}; {open}")
+        }
         What::ProbeMissing { detail } => format!(
             "the watchdog's knock has not come back: {detail}; a daemon that stays so is restarted if systemd watches over it"
         ),
+        What::Untidy { doors: 1 } => {
+            return "1 door could not be closed by its command; please close it by hand".into();
+        }
         What::Untidy { doors } => {
             format!("{doors} doors could not be closed by their commands; please close them by hand")
         }
@@ -401,8 +411,10 @@ fn as_asked(lasts: Duration) -> String {
     }
 }
 
-fn counted(number: usize, what: &str) -> String {
-    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+/// So many of them.
+pub(crate) fn counted<N: Display + PartialEq + From<u8>>(number: N, what: &str) -> String {
+    let ending = if number == N::from(1) { "" } else { "s" };
+    format!("{number} {what}{ending}")
 }
 
 /// A client, if there is one.

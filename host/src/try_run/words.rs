@@ -23,6 +23,11 @@ pub(super) fn ports(doors: &[GuardDoor]) -> String {
     named.join(", ")
 }
 
+/// What becomes of so many ports.
+fn are(ports: &str) -> &'static str {
+    if ports.contains(", ") { "are" } else { "is" }
+}
+
 /// How to confirm: `reads` is whether the terminal is read.
 fn how(reads: bool) -> &'static str {
     if reads { "press Enter here, or run `postern confirm`" } else { "run `postern confirm`" }
@@ -32,7 +37,8 @@ pub(super) fn begun(ports: &str, left: Duration, reads: bool) -> Vec<String> {
     vec![
         format!("posternd try: closed to whoever has not knocked: {ports}."),
         format!(
-            "It is open again in {}, and posternd ends, unless you confirm; the kernel sees to that, whatever happens here.",
+            "{} open again in {}, and posternd ends, unless you confirm; the kernel sees to that, whatever happens here.",
+            if are(ports) == "is" { "It is" } else { "They are" },
             duration::show(round(left))
         ),
         format!(
@@ -45,8 +51,10 @@ pub(super) fn begun(ports: &str, left: Duration, reads: bool) -> Vec<String> {
 
 pub(super) fn reminder(ports: &str, left: Duration, reads: bool) -> String {
     format!(
-        "posternd try: {} left, then {ports} is open again; to keep it closed {}",
+        "posternd try: {} left, then {ports} {} open again; to keep {} closed {}",
         duration::show(left),
+        are(ports),
+        if are(ports) == "is" { "it" } else { "them" },
         how(reads)
     )
 }
@@ -88,7 +96,7 @@ pub(super) fn over(why: WhyOver, ports: Option<&str>, lasts: Duration, failed: O
     let end = match (why, ports, failed) {
         (WhyOver::NothingGuarded, ..) => "`posternd run` starts it".to_owned(),
         (_, None, _) => "nothing was closed".to_owned(),
-        (_, Some(ports), None) => format!("{ports} is open again, as before"),
+        (_, Some(ports), None) => format!("{ports} {} open again, as before", are(ports)),
         (_, Some(ports), Some(failed)) => {
             format!("{failed}; the kernel opens {ports} at the end of the time all the same")
         }
@@ -103,6 +111,7 @@ fn round(left: Duration) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use expect_test::expect_file;
     use postern_core::{GuardProtocol, OnClose, PortRange};
 
     use super::*;
@@ -125,22 +134,41 @@ mod tests {
         assert!(many.ends_with("tcp/12 (many), and 8 more"), "{many}");
     }
 
+    /// Everything that is said, held by a file; `UPDATE_EXPECT=1` writes it.
     #[test]
-    fn the_end_says_what_became_of_the_ports() {
-        let lasts = Duration::from_secs(300);
-        let said = |why, ports, failed| over(why, ports, lasts, failed).join("\n");
-        assert_eq!(
-            said(WhyOver::Expired, Some("tcp/22 (ssh)"), None),
-            "posternd try: nobody confirmed within 5m; tcp/22 (ssh) is open again, as before. posternd ends."
-        );
-        assert_eq!(
-            said(WhyOver::NothingGuarded, None, None),
-            "posternd try: no door guards a port, so there is nothing to try; `posternd run` starts it. posternd ends."
-        );
-        assert_eq!(
-            said(WhyOver::Stopped, Some("tcp/22 (ssh)"), Some("the doorman does not answer")),
-            "posternd try: it was stopped before it was confirmed; the doorman does not answer; the kernel opens tcp/22 (ssh) at the end of \
-             the time all the same. posternd ends."
-        );
+    fn all_that_is_said_is_held_by_a_file() {
+        let (ssh, web) = (door("ssh", [22].into_iter()), door("web", [80, 443].into_iter()));
+        let all_ports = ports(&[ssh.clone(), web]);
+        let (one, lasts) = (ports(&[ssh]), Duration::from_secs(300));
+        let left = Duration::from_millis(299_400);
+        let mut said: Vec<(&str, Vec<String>)> = vec![
+            ("begun, with a terminal", begun(&all_ports, left, true)),
+            ("begun, without", begun(&one, left, false)),
+            ("reminder, with a terminal", vec![reminder(&one, Duration::from_secs(120), true)]),
+            ("reminder, without", vec![reminder(&all_ports, Duration::from_secs(10), false)]),
+        ];
+        let client = "192.0.2.7".parse().unwrap();
+        for by in [ConfirmedBy::Terminal, ConfirmedBy::Control, ConfirmedBy::Knock(client)] {
+            said.push(("confirmed", confirmed(&confirmed_by(by))));
+        }
+        said.push(("not confirmed", vec![not_confirmed("the doorman does not answer", left)]));
+        for why in [
+            WhyOver::Expired,
+            WhyOver::TerminalGone,
+            WhyOver::Stopped,
+            WhyOver::NothingGuarded,
+            WhyOver::Ended,
+        ] {
+            said.push(("over", over(why, Some(&one), lasts, None)));
+        }
+        said.push(("over, of several", over(WhyOver::Expired, Some(&all_ports), lasts, None)));
+        said.push(("over, before anything was closed", over(WhyOver::Stopped, None, lasts, None)));
+        let failed = Some("the doorman does not answer");
+        said.push(("over, and left to the kernel", over(WhyOver::Expired, Some(&one), lasts, failed)));
+        let said = said.into_iter().map(|(when, lines)| {
+            let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+            format!("[{when}]\n{lines}\n")
+        });
+        expect_file!["golden/try.txt"].assert_eq(&said.collect::<String>());
     }
 }

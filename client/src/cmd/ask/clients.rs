@@ -1,9 +1,11 @@
 //! `postern clients`: whose knocks are half finished.
 
-use postern_protocol::{ClientsOf, Reply, Request};
+use std::net::IpAddr;
+
+use postern_protocol::{ClientsOf, HalfFinished, Reply, Request};
 
 use super::table::{lines, row};
-use super::{connect, rule_of, say, say_all, say_json, time};
+use super::{connect, rule_of, say_all, say_json, time};
 use crate::cli::ClientsArgs;
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
@@ -19,16 +21,23 @@ pub fn run(args: &ClientsArgs) -> Result<Exit, CommandFailure> {
     };
     if args.ask.json {
         clients.iter().try_for_each(say_json)?;
-    } else if clients.is_empty() {
-        say("no knock is half finished")?;
     } else {
-        let mut rows = vec![row(["CLIENT", "RULE", "STAGE", "SINCE", "LEFT"])];
-        rows.extend(clients.iter().map(|client| {
-            let rule = rule_of(Some(&client.tenant), Some(&client.rule));
-            let stage = client.stage.to_string();
-            vec![client.client.clone(), rule, stage, time(client.since_ms), time(client.left_ms)]
-        }));
-        say_all(lines(&rows))?;
+        say_all(text(&clients, args.address))?;
     }
     Ok(if clients.is_empty() && args.address.is_some() { Exit::Failure } else { Exit::Success })
+}
+
+/// Those of this address, if one was asked for.
+pub(super) fn text(clients: &[HalfFinished], address: Option<IpAddr>) -> Vec<String> {
+    if clients.is_empty() {
+        let whose = address.map_or_else(String::new, |address| format!(" of {address}"));
+        return vec![format!("no knock{whose} is half finished")];
+    }
+    let mut rows = vec![row(["CLIENT", "RULE", "STAGE", "SINCE", "LEFT"])];
+    rows.extend(clients.iter().map(|client| {
+        let rule = rule_of(Some(&client.tenant), Some(&client.rule));
+        let stage = client.stage.to_string();
+        vec![client.client.clone(), rule, stage, time(client.since_ms), time(client.left_ms)]
+    }));
+    lines(&rows)
 }

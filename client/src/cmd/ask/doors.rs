@@ -4,6 +4,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use postern_protocol::{Changed, CloseDoor, OpenDoor, Opening, Reply, Request, Selection};
+use postern_text::terminal;
 
 use super::table::{lines, row};
 use super::{connect, name, rule_of, say, say_all, say_json, time};
@@ -30,13 +31,10 @@ pub fn list(args: &DoorsArgs) -> Result<Exit, CommandFailure> {
         if args.ask.json {
             doors.iter().try_for_each(say_json)?;
         } else {
-            say_all(shown(&doors))?;
+            say_all(text(&doors))?;
         }
-        if left_out > 0 {
-            drop(postern_text::terminal::err(format!(
-                "postern: and {left_out} more; name a door or a tenant"
-            )));
-        }
+        // Not among what programs read.
+        left_out_text(left_out).into_iter().for_each(|line| drop(terminal::err(line)));
         if !args.watch {
             return Ok(Exit::Success);
         }
@@ -47,7 +45,12 @@ pub fn list(args: &DoorsArgs) -> Result<Exit, CommandFailure> {
     }
 }
 
-fn shown(doors: &[Opening]) -> Vec<String> {
+/// How many there are beside those that were listed.
+pub(super) fn left_out_text(left_out: u64) -> Option<String> {
+    (left_out > 0).then(|| format!("postern: and {left_out} more; name a door or a tenant"))
+}
+
+pub(super) fn text(doors: &[Opening]) -> Vec<String> {
     if doors.is_empty() {
         return vec!["nothing is open".to_owned()];
     }
@@ -56,7 +59,7 @@ fn shown(doors: &[Opening]) -> Vec<String> {
         let left = if opening.state == "open" { time(opening.left_ms) } else { opening.state.clone() };
         let module = opening.module.as_deref().and_then(|module| module.get(..DIGITS)).unwrap_or("-");
         vec![
-            name(&opening.door),
+            opening.door.clone(),
             opening.client.clone(),
             opening.since_ms.map_or_else(|| "found open".to_owned(), time),
             left,
@@ -75,9 +78,7 @@ pub fn open(args: &OpenArgs) -> Result<Exit, CommandFailure> {
     let lasts_ms = args.lasts.map(|lasts| lasts.as_millis().try_into().unwrap_or(u64::MAX));
     let open = OpenDoor { door: args.door.clone(), client: args.client.clone(), lasts_ms };
     let reply = connect(&args.ask)?.ask(Request::Open(open))?;
-    told(&reply, args.ask.json, |Changed { door, client, left_ms }| {
-        format!("{} is open for {client} for {}", name(door), time(*left_ms))
-    })
+    told(&reply, args.ask.json)
 }
 
 /// Closes a door by hand.
@@ -87,17 +88,24 @@ pub fn open(args: &OpenArgs) -> Result<Exit, CommandFailure> {
 pub fn close(args: &CloseArgs) -> Result<Exit, CommandFailure> {
     let close = CloseDoor { door: args.door.clone(), client: args.client.clone() };
     let reply = connect(&args.ask)?.ask(Request::Close(close))?;
-    told(&reply, args.ask.json, |Changed { door, client, .. }| {
-        format!("{} is closed for {client}", name(door))
-    })
+    told(&reply, args.ask.json)
 }
 
-fn told(reply: &Reply, json: bool, words: impl Fn(&Changed) -> String) -> Result<Exit, CommandFailure> {
+fn told(reply: &Reply, json: bool) -> Result<Exit, CommandFailure> {
     let Reply::Changed(changed) = reply else { return Err(unexpected()) };
     if json {
         say_json(changed)?;
     } else {
-        say(words(changed))?;
+        say(changed_text(changed))?;
     }
     Ok(Exit::Success)
+}
+
+/// What was done by hand.
+pub(super) fn changed_text(Changed { door, client, left_ms }: &Changed) -> String {
+    let door = name(door);
+    match left_ms {
+        0 => format!("{door} is closed for {client}"),
+        left_ms => format!("{door} is open for {client} for {}", time(*left_ms)),
+    }
 }

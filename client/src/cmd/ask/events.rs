@@ -1,7 +1,8 @@
 //! `postern explain` and `tail`: what happened, and what happens.
 
-use jiff::Timestamp;
-use jiff::tz::TimeZone;
+use std::net::IpAddr;
+
+use jiff::{Timestamp, Zoned};
 use postern_protocol::{Event, Explain, Reply, Request, Tail};
 use postern_text::terminal;
 
@@ -37,10 +38,7 @@ pub fn explain(args: &ExplainArgs) -> Result<Exit, CommandFailure> {
         return Ok(Exit::Success);
     }
     if !json {
-        say(format!(
-            "nothing is known of {address}: it has hit no port that a rule watches, or long ago; see what comes from it with \
-             postern explain {address} --follow"
-        ))?;
+        say(unknown_text(address))?;
     }
     Ok(Exit::Failure)
 }
@@ -63,9 +61,7 @@ fn stream(daemon: &mut Connection, json: bool, begun: &str) -> Result<Exit, Comm
         let Some((reply, _)) = daemon.answer()? else { return Err(gone()) };
         let Reply::Event { event, left_out } = reply else { return Err(unexpected()) };
         if left_out > 0 {
-            drop(terminal::err(format!(
-                "postern: {left_out} left out, since they came faster than they are told"
-            )));
+            drop(terminal::err(left_out_text(left_out)));
         }
         match event {
             Some(event) => tell(&event, json)?,
@@ -78,13 +74,33 @@ fn stream(daemon: &mut Connection, json: bool, begun: &str) -> Result<Exit, Comm
 
 /// Writes an event.
 fn tell(event: &Event, json: bool) -> Result<(), CommandFailure> {
-    if json { say_json(event) } else { say(shown(event)) }
+    if json { say_json(event) } else { say(text(event, &Zoned::now())) }
 }
 
-/// The time of day where the reader is, the kind, and the words.
-fn shown(event: &Event) -> String {
+/// When that was, as a reader knows it for whom it is `now`, the kind, and the words.
+pub(super) fn text(event: &Event, now: &Zoned) -> String {
     let millis = i64::try_from(event.time_ms).unwrap_or(i64::MAX);
-    let time = Timestamp::from_millisecond(millis).map(|time| time.to_zoned(TimeZone::system()));
-    let time = time.map_or_else(|_| "?".to_owned(), |time| time.strftime("%H:%M:%S%.3f").to_string());
-    format!("{time}  {:9}  {}", name(&event.kind), event.text)
+    let time = Timestamp::from_millisecond(millis).map(|time| time.to_zoned(now.time_zone().clone()));
+    let time = time.map_or_else(
+        |_| "?".to_owned(),
+        |time| {
+            // What happened on another day must not look as if it were of today.
+            let format = if time.date() == now.date() { "%H:%M:%S%.3f" } else { "%Y-%m-%d %H:%M:%S" };
+            time.strftime(format).to_string()
+        },
+    );
+    format!("{time}  {:11}  {}", name(&event.kind), event.text)
+}
+
+/// That there is nothing to say about an address.
+pub(super) fn unknown_text(address: IpAddr) -> String {
+    format!(
+        "nothing is known of {address}: it has hit no port that a rule watches, or long ago; see what comes from it with \
+         postern explain {address} --follow"
+    )
+}
+
+/// That something was not told.
+pub(super) fn left_out_text(left_out: u64) -> String {
+    format!("postern: {left_out} left out, since they came faster than they are told")
 }

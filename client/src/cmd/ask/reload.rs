@@ -5,16 +5,13 @@ use std::time::Duration;
 use postern_protocol::{NewGeneration, Reply, Request};
 use postern_text::terminal;
 
-use super::{connect, name, say, say_all, say_json};
+use super::{connect, count, name, say, say_all, say_json};
 use crate::cli::{AskArgs, ReloadArgs};
 use crate::control::{mistakes_in, unexpected};
 use crate::exit::{CommandFailure, Exit};
 
 /// How long an answer is waited for that need not be waited for: a refusal and most reloads take less.
 const BRIEFLY: Duration = Duration::from_secs(2);
-/// What is said if nothing has come of it yet.
-const UNDER_WAY: &str =
-    "postern: the configuration is being read; postern reload --wait waits for what comes of it";
 
 /// Has the daemon read its configuration again, and says what came of it; without `--wait` only if that is known soon. [`Exit::Failure`] if files
 /// of a tenant are not in force.
@@ -39,18 +36,28 @@ pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
             return Ok(Exit::Success);
         }
     };
-    let NewGeneration { generation: number, rules, refused, warnings } = &generation;
     if args.ask.json {
         say_json(&generation)?;
     } else {
-        say(format!("generation {number} is in force, with {rules} rules"))?;
-        say_all(warnings.iter().map(|warning| format!("warning: {warning}")))?;
-        for of in refused {
-            say(format!("tenant {} goes on with the rules that it had:", name(&of.tenant)))?;
-            say_all(of.mistakes.iter().map(|mistake| format!("  {mistake}")))?;
-        }
+        say_all(text(&generation))?;
     }
-    Ok(if refused.is_empty() { Exit::Success } else { Exit::Failure })
+    Ok(if generation.refused.is_empty() { Exit::Success } else { Exit::Failure })
+}
+
+/// What is said if nothing has come of it yet.
+pub(super) const UNDER_WAY: &str =
+    "postern: the configuration is being read; postern reload --wait waits for what comes of it";
+
+/// What is in force, what is not, and what does not count yet.
+pub(super) fn text(generation: &NewGeneration) -> Vec<String> {
+    let NewGeneration { generation: number, rules, refused, warnings } = generation;
+    let mut text = vec![format!("generation {number} is in force, with {}", count(*rules, "rule"))];
+    text.extend(warnings.iter().map(|warning| format!("warning: {warning}")));
+    for of in refused {
+        text.push(format!("tenant {} goes on with the rules that it had:", name(&of.tenant)));
+        text.extend(of.mistakes.iter().map(|mistake| format!("  {mistake}")));
+    }
+    text
 }
 
 /// Keeps what `posternd try` has put in place.
@@ -59,6 +66,14 @@ pub fn reload(args: &ReloadArgs) -> Result<Exit, CommandFailure> {
 /// If there is nothing to keep, or the daemon cannot be asked.
 pub fn confirm(args: &AskArgs) -> Result<Exit, CommandFailure> {
     let Reply::Confirmed {} = connect(args)?.ask(Request::Confirm)? else { return Err(unexpected()) };
-    say("it stays")?;
+    // An empty object: programs ask for the exit status.
+    if args.json {
+        say("{}")?
+    } else {
+        say(CONFIRMED)?
+    }
     Ok(Exit::Success)
 }
+
+/// What is said of what was confirmed.
+pub(super) const CONFIRMED: &str = "confirmed: the guard stays, and posternd goes on as `posternd run` does";

@@ -1,12 +1,19 @@
 //! `postern status`: how the daemon is, on one screen.
 
-use postern_protocol::{Health, Interface, InterfaceState, Process, ProcessState, Reply, Request, Status};
+use std::cmp::Reverse;
+
+use postern_protocol::{
+    Drops, Health, Interface, InterfaceState, Process, ProcessState, Reply, Request, Status,
+};
 
 use super::table::{lines, row};
-use super::{connect, name, say_all, say_json, time};
+use super::{connect, count, say_all, say_json, time};
 use crate::cli::AskArgs;
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
+
+/// Lines of each part that are shown: one screen must do.
+const MOST_LINES: usize = 12;
 
 /// Asks how the daemon is; [`Exit::Failure`] if something is missing.
 ///
@@ -26,15 +33,15 @@ pub fn run(args: &AskArgs) -> Result<Exit, CommandFailure> {
 }
 
 /// What people see of it.
-fn screen(status: &Status) -> Vec<String> {
+pub(super) fn screen(status: &Status) -> Vec<String> {
     let mut screen = vec![match status.health {
         Health::Ok => "ok".to_owned(),
         Health::Degraded => "degraded".to_owned(),
     }];
-    screen.extend(status.reasons.iter().map(|reason| format!("  {reason}")));
+    screen.extend(first(status.reasons.clone()).into_iter().map(indented));
     let trial = if status.trial > 0 { format!(", {} of them on trial", status.trial) } else { String::new() };
     screen.push(format!(
-        "posternd {} for {}: generation {}, {}{trial}, {} open",
+        "posternd {}, up {}: generation {}, {}{trial}, {} open",
         status.version,
         time(status.uptime_ms),
         status.generation,
@@ -42,51 +49,70 @@ fn screen(status: &Status) -> Vec<String> {
         count(status.open, "door")
     ));
     if let Some(left) = status.trial_left_ms {
-        screen.push(format!("tried for {} more; postern confirm keeps it", time(left)));
+        screen.push(format!("tried: the guard goes in {}; postern confirm keeps it", time(left)));
     }
-    let mut part = |head: &str, rows: Vec<Vec<String>>| {
-        if !rows.is_empty() {
-            screen.push(String::new());
-            screen.push(head.to_owned());
-            screen.extend(lines(&rows).into_iter().map(|line| format!("  {line}")));
+    let mut part = |head: &str, lines: Vec<String>| {
+        if !lines.is_empty() {
+            screen.extend([String::new(), head.to_owned()]);
+            screen.extend(lines.into_iter().map(indented));
         }
     };
-    part("interfaces", status.interfaces.iter().map(interface).collect());
-    part("processes", status.processes.iter().map(process).collect());
-    let refused =
-        status.refused.iter().flat_map(|of| of.mistakes.iter().map(|mistake| vec![mistake.clone()]));
-    part("not in force", refused.collect());
-    let mut drops: Vec<_> = status
-        .drops
-        .iter()
-        .map(|drops| vec![drops.reason.clone(), drops.last_minute.to_string(), drops.total.to_string()])
-        .collect();
-    if !drops.is_empty() {
-        drops.insert(0, row(["REASON", "LAST MINUTE", "ALL"]));
-    }
-    part("came to nothing", drops);
+    part("interfaces", interfaces(&status.interfaces));
+    part("processes", lines(&status.processes.iter().map(process).collect::<Vec<_>>()));
+    part("not in force", first(status.refused.iter().flat_map(|of| of.mistakes.clone()).collect()));
+    part("came to nothing", drops(&status.drops));
     screen
 }
 
-/// So many of them.
-fn count(number: u64, of: &str) -> String {
-    if number == 1 { format!("1 {of}") } else { format!("{number} {of}s") }
+fn indented(line: String) -> String {
+    format!("  {line}")
 }
 
-fn interface(interface: &Interface) -> Vec<String> {
-    let Interface { name: of, direction, state, why } = interface;
-    let state = match state {
-        InterfaceState::Listening => "listening".to_owned(),
-        InterfaceState::Waiting => format!("waiting: {why}"),
+/// The first of these, and how many more there are.
+fn first(mut lines: Vec<String>) -> Vec<String> {
+    let more = lines.len().saturating_sub(MOST_LINES);
+    if more > 0 {
+        lines.truncate(MOST_LINES);
+        lines.push(format!("and {more} more; --json has all"));
+    }
+    lines
+}
+
+/// Those that do not listen come first.
+fn interfaces(interfaces: &[Interface]) -> Vec<String> {
+    let mut sorted: Vec<_> = interfaces.iter().collect();
+    sorted.sort_by_key(|interface| interface.state == InterfaceState::Listening);
+    let row = |Interface { name, direction, state, why }: &Interface| {
+        let state = match state {
+            InterfaceState::Listening => "listening".to_owned(),
+            InterfaceState::Waiting => format!("waiting: {why}"),
+        };
+        vec![name.clone(), direction.clone(), state]
     };
-    vec![name(of), direction.clone(), state]
+    first(lines(&sorted.into_iter().map(row).collect::<Vec<_>>()))
 }
 
 fn process(process: &Process) -> Vec<String> {
     let state = match (process.state, process.restarts) {
         (ProcessState::Restarting, _) => "is being started again".to_owned(),
         (ProcessState::Running, 0) => "running".to_owned(),
-        (ProcessState::Running, n) => format!("running, restarted {n} times"),
+        (ProcessState::Running, restarts) => format!("running, restarted {}", count(restarts, "time")),
     };
     vec![process.name.clone(), state, process.held.clone()]
+}
+
+/// What happens most now comes first.
+fn drops(drops: &[Drops]) -> Vec<String> {
+    if drops.is_empty() {
+        return Vec::new();
+    }
+    let mut sorted: Vec<_> = drops.iter().collect();
+    sorted.sort_by_key(|drops| Reverse((drops.last_minute, drops.total)));
+    let mut rows = vec![row(["REASON", "LAST MINUTE", "ALL"])];
+    rows.extend(
+        sorted
+            .into_iter()
+            .map(|drops| vec![drops.reason.clone(), drops.last_minute.to_string(), drops.total.to_string()]),
+    );
+    first(lines(&rows))
 }
