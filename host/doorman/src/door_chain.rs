@@ -14,13 +14,14 @@ use netlink_packet_netfilter::nftables::{
 use postern_core::{Client, GuardDoor, OnClose, Trusted};
 
 use crate::batch::Batch;
+use crate::counter;
 use crate::door_set::DoorSet;
 use crate::elements::{PER_MESSAGE, address_key, interface_key};
 use crate::expressions::{
     Expression, FIRST, NFPROTO_IPV4, NFPROTO_IPV6, accept, count, drop, established, is_in, is_in_nameless,
     load_interface, load_source, mask, of_version,
 };
-use crate::table::{TABLE, add_chain, add_rule, add_set, empty_chain, push, set_name};
+use crate::table::{TABLE, add_chain, add_rule, add_set, delete_set, empty_chain, push, set_name};
 
 /// The prefix of the names of doors' chains and sets; no other name in the table has it.
 pub(crate) const PREFIX: &str = "door.";
@@ -48,6 +49,17 @@ pub(crate) struct DoorChain {
     link: DoorSet,
     /// For prefixes: whether of IPv4, the length in bits, and the set.
     prefixes: Vec<(bool, u8, DoorSet)>,
+}
+
+/// How a set is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SetForm {
+    /// Its elements count.
+    Counted,
+    /// They do not.
+    Plain,
+    /// It is there and does not count; one that does takes its place.
+    Remade,
 }
 
 /// The name of a door's chain.
@@ -104,11 +116,30 @@ impl DoorChain {
         single.into_iter().chain(self.prefixes.iter().map(|(_, length, set)| (set, Some(*length), false)))
     }
 
-    /// Writes the chain and its sets. Existing sets keep their openings; the rules are replaced. `next_id` counts the sets of the batch.
-    pub(crate) fn write(&self, batch: &mut Batch, door: &GuardDoor, next_id: &mut u32) {
+    /// Writes the chain and its sets. Existing sets keep their openings, but for those that are made anew; the rules are replaced. `next_id` counts
+    /// the sets of the batch.
+    pub(crate) fn write(
+        &self,
+        batch: &mut Batch,
+        door: &GuardDoor,
+        next_id: &mut u32,
+        form: impl Fn(&str) -> SetForm,
+    ) {
+        // First, as a set that rules look up cannot be deleted.
+        let chain = chain_name(&door.name);
+        add_chain(batch, &chain);
+        empty_chain(batch, &chain);
         let mut add = |set: &DoorSet, key_type, key_length| {
+            let (name, mut more) = (&set.name.name, key(key_type, key_length, SetFlags::Timeout));
+            let form = form(name);
+            if form == SetForm::Remade {
+                delete_set(batch, name);
+            }
+            if form != SetForm::Plain {
+                more.push(counter::declaration());
+            }
             *next_id += 1;
-            add_set(batch, &set.name.name, *next_id, key(key_type, key_length, SetFlags::Timeout));
+            add_set(batch, name, *next_id, more);
         };
         add(&self.v4, IPV4_ADDR, IPV4_KEY);
         add(&self.v6, IPV6_ADDR, IPV6_KEY);
@@ -119,9 +150,6 @@ impl DoorChain {
                 false => add(set, IPV6_ADDR, IPV6_KEY),
             }
         }
-        let chain = chain_name(&door.name);
-        add_chain(batch, &chain);
-        empty_chain(batch, &chain);
         for rule in self.rules(door) {
             let mut instructions = rule.before;
             if let Some(nameless) = rule.nameless {

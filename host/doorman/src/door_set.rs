@@ -8,7 +8,8 @@ use netlink_packet_netfilter::nftables::NfTablesMessage;
 use postern_core::SetName;
 
 use crate::batch::{Batch, encode, netfilter_family};
-use crate::elements::message;
+use crate::counter::{self, Counter};
+use crate::elements::{counted_message, message};
 
 /// The shortest life of an element. Less than a tick of the kernel's clock would be rounded to none, and none means for
 /// ever; a tick has at most 10 ms.
@@ -17,7 +18,7 @@ const SHORTEST: Duration = Duration::from_millis(10);
 /// The longest life of an element, far below what the kernel refuses.
 const LONGEST: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 
-/// Bytes of a timeout, the last ones of a message that adds an element.
+/// Bytes of a timeout, the last ones of a message that adds an element, but for its counter.
 const TIMEOUT: usize = 8;
 
 /// What stands between the key and the timeout: the header of an attribute.
@@ -29,6 +30,8 @@ pub(crate) struct DoorSet {
     pub(crate) name: SetName,
     key_length: usize,
     add: Vec<u8>,
+    /// As `add`, of an element that counts on from a number.
+    add_counted: Vec<u8>,
     remove: Vec<u8>,
 }
 
@@ -36,25 +39,27 @@ impl DoorSet {
     /// `key_length` is in bytes, a multiple of four.
     pub(crate) fn new(name: SetName, key_length: usize) -> Self {
         let key = vec![0; key_length];
-        let encoded = |flags, message| {
-            let mut bytes = Vec::new();
-            encode(&mut bytes, NetfilterHeader::new(netfilter_family(name.family), 0, 0), message, flags, 0);
-            bytes
-        };
         let add = NfTablesMessage::NewSetElement(message(&name, [(key.as_slice(), Some(0))]));
+        let add_counted = NfTablesMessage::NewSetElement(counted_message(&name, &key, 0, Counter::default()));
         let remove = NfTablesMessage::DeleteSetElement(message(&name, [(key.as_slice(), None)]));
-        let (add, remove) = (encoded(NLM_F_CREATE, add), encoded(0, remove));
-        Self { name, key_length, add, remove }
+        let [add, add_counted] = [add, add_counted].map(|add| encoded(&name, NLM_F_CREATE, add));
+        let remove = encoded(&name, 0, remove);
+        Self { name, key_length, add, add_counted, remove }
     }
 
-    /// Puts an element in that lives for `lasts` from now, whether it is there already or not.
+    /// Puts an element in that lives for `lasts` from now, whether it is there already or not. It counts on from `counted`, if there is
+    /// such a number; the set must be declared with a counter then.
     ///
     /// Three messages, because adding what is there with the same timeout leaves its end where it was, and removing
     /// what is not there is an error. They take effect together: there is no moment without the element.
-    pub(crate) fn open(&self, batch: &mut Batch, key: &[u8], lasts: Duration) {
+    pub(crate) fn open(&self, batch: &mut Batch, key: &[u8], lasts: Duration, counted: Option<Counter>) {
         self.add(batch, key, lasts);
         self.remove(batch, key);
-        self.add(batch, key, lasts);
+        let Some(counted) = counted else { return self.add(batch, key, lasts) };
+        let message = batch.push_encoded(&self.add_counted);
+        let counter_at = message.len() - counter::ENCODED;
+        self.fill_in(&mut message[..counter_at], key, lasts);
+        counted.fill_in(message);
     }
 
     /// Removes an element, whether it is there or not: it is added first, since a failed batch costs milliseconds, and most
@@ -72,12 +77,23 @@ impl DoorSet {
     }
 
     fn add(&self, batch: &mut Batch, key: &[u8], lasts: Duration) {
-        let message = batch.push_encoded(&self.add);
+        self.fill_in(batch.push_encoded(&self.add), key, lasts);
+    }
+
+    /// Fills key and timeout in, at the end of a message.
+    fn fill_in(&self, message: &mut [u8], key: &[u8], lasts: Duration) {
         let timeout_at = message.len() - TIMEOUT;
         let key_at = timeout_at - BETWEEN - self.key_length;
         message[key_at..key_at + self.key_length].copy_from_slice(key);
         message[timeout_at..].copy_from_slice(&milliseconds(lasts).to_be_bytes());
     }
+}
+
+/// The bytes of a message about a set.
+fn encoded(set: &SetName, flags: u16, message: NfTablesMessage) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    encode(&mut bytes, NetfilterHeader::new(netfilter_family(set.family), 0, 0), message, flags, 0);
+    bytes
 }
 
 /// A timeout as the kernel takes it, never none.
@@ -113,7 +129,7 @@ mod tests {
     fn a_guard_door_opens_with_these_bytes() {
         let set = DoorSet::new("inet postern door1".parse().unwrap(), 4);
         let key = address_key("192.0.2.7".parse().unwrap());
-        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60)));
+        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60), None));
         let names = "0c000100 706f7374 65726e00 0a000200 646f6f72 31000000 ";
         let element = "c0000207 ";
         let add = |flags: &str, sequence: &str| {
@@ -133,6 +149,30 @@ mod tests {
                 // The one that is to be acknowledged.
                 add("0504", "07030201"),
                 "14000000 11000100 08030201 00000000 0000000a ".to_owned(),
+            ]
+        );
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn what_counts_goes_on_from_where_it_was() {
+        let set = DoorSet::new("inet postern door1".parse().unwrap(), 4);
+        let key = address_key("192.0.2.7".parse().unwrap());
+        let counter = Counter { packets: 3, bytes: 258 };
+        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60), Some(counter)));
+        let names = "0c000100 706f7374 65726e00 0a000200 646f6f72 31000000 ";
+        let element = "0c000180 08000100 c0000207 0c000400 00000000 0000ea60 ";
+        let counter = "2c000780 0c000100 636f756e 74657200 1c000280 0c000100 00000000 00000102 0c000200 00000000 00000003 ";
+        assert_eq!(
+            found[1..4],
+            [
+                format!("4c000000 0c0a0104 05030201 00000000 01000000 {names}20000380 1c000180 {element}"),
+                format!(
+                    "40000000 0e0a0100 06030201 00000000 01000000 {names}14000380 10000180 0c000180 08000100 c0000207 "
+                ),
+                format!(
+                    "78000000 0c0a0504 07030201 00000000 01000000 {names}4c000380 48000180 {element}{counter}"
+                ),
             ]
         );
     }

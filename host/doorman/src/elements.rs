@@ -9,6 +9,7 @@ use netlink_packet_netfilter::nftables::{
 use postern_core::{GuardProtocol, SetName};
 
 use crate::attributes::{all, find, find_u64};
+use crate::counter::Counter;
 
 /// How many elements go in one message, whose list must not be longer than an attribute can be: 64 KiB.
 pub(crate) const PER_MESSAGE: usize = 512;
@@ -29,6 +30,8 @@ pub(crate) struct Element {
     pub(crate) key: Vec<u8>,
     /// How long it stays; none: for ever.
     pub(crate) remaining: Option<Duration>,
+    /// None if it does not count.
+    pub(crate) counter: Option<Counter>,
 }
 
 /// An address alone.
@@ -91,14 +94,14 @@ pub(crate) fn list(set: &SetName) -> NfTablesMessage {
     NfTablesMessage::GetSetElement(SetElementMessage { attributes })
 }
 
-/// Reads an answer to [`list`].
+/// Reads an answer to [`list`], or to [`question`].
 pub(crate) fn read(attributes: &[u8], into: &mut Vec<Element>) {
     let list = find(attributes, NFTA_SET_ELEM_LIST_ELEMENTS).unwrap_or_default();
     for (_, element) in all(list).filter(|(kind, _)| *kind == NFTA_LIST_ELEM) {
         let key = find(element, NFTA_SET_ELEM_KEY).and_then(|key| find(key, NFTA_DATA_VALUE));
         let Some(key) = key else { continue };
         let remaining = find_u64(element, NFTA_SET_ELEM_EXPIRATION).map(Duration::from_millis);
-        into.push(Element { key: key.to_vec(), remaining });
+        into.push(Element { key: key.to_vec(), remaining, counter: Counter::of_element(element) });
     }
 }
 
@@ -107,17 +110,38 @@ pub(crate) fn message<'a>(
     set: &SetName,
     elements: impl IntoIterator<Item = (&'a [u8], Option<u64>)>,
 ) -> SetElementMessage {
-    let elements = elements.into_iter().map(|(key, timeout)| {
-        let key = SetElementAttribute::Key(DataAttribute::Value(key.to_vec()));
-        ListAttribute::Element(match timeout {
-            Some(timeout) => vec![key, SetElementAttribute::Timeout(timeout)],
-            None => vec![key],
-        })
+    let elements = elements.into_iter().map(|(key, timeout)| match timeout {
+        Some(timeout) => vec![key_attribute(key), SetElementAttribute::Timeout(timeout)],
+        None => vec![key_attribute(key)],
     });
-    let elements = SetElementList::Elements(elements.collect());
-    let attributes =
-        vec![SetElementList::Table(set.table.clone()), SetElementList::Set(set.name.clone()), elements];
+    message_of(set, elements)
+}
+
+/// As [`message`], with one element that counts on from `counter`. The counter is the end of the message, and the timeout stands before it.
+pub(crate) fn counted_message(
+    set: &SetName,
+    key: &[u8],
+    timeout: u64,
+    counter: Counter,
+) -> SetElementMessage {
+    message_of(set, [vec![key_attribute(key), SetElementAttribute::Timeout(timeout), counter.attribute()]])
+}
+
+fn message_of(
+    set: &SetName,
+    elements: impl IntoIterator<Item = Vec<SetElementAttribute>>,
+) -> SetElementMessage {
+    let elements = elements.into_iter().map(ListAttribute::Element).collect();
+    let attributes = vec![
+        SetElementList::Table(set.table.clone()),
+        SetElementList::Set(set.name.clone()),
+        SetElementList::Elements(elements),
+    ];
     SetElementMessage { attributes }
+}
+
+fn key_attribute(key: &[u8]) -> SetElementAttribute {
+    SetElementAttribute::Key(DataAttribute::Value(key.to_vec()))
 }
 
 #[cfg(test)]

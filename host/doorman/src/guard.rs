@@ -7,11 +7,12 @@ use netlink_packet_netfilter::nftables::TableFlags;
 use postern_core::{ConfigIdentity, GuardDoor, OnClose, PortRange, Posture, Release};
 
 use crate::connections::ConnectionTracking;
+use crate::counter;
 use crate::door_chain::{self, HELD};
 use crate::error::DoormanError;
 use crate::inventory::{Inventory, find_table};
 use crate::kept_connections::KeptConnections;
-use crate::layout::{Layout, OWNED, install, refused};
+use crate::layout::{Layout, OWNED, install, refused, remade};
 use crate::port_map::PortMap;
 use crate::socket::Socket;
 use crate::table;
@@ -27,6 +28,8 @@ pub(crate) struct Guard {
     tracking: ConnectionTracking,
     /// The ports that were installed last, to restore them if another program removes the table.
     guarded: PortMap,
+    /// Whether the kernel takes sets that count; none if there was no door so far.
+    counts: Option<bool>,
 }
 
 impl Guard {
@@ -39,7 +42,13 @@ impl Guard {
             posture: Posture::Unguarded,
             tracking: ConnectionTracking::default(),
             guarded: PortMap::new(),
+            counts: None,
         }
+    }
+
+    /// Whether openings can go on counting from a number.
+    pub(crate) fn counts(&self) -> bool {
+        self.counts == Some(true)
     }
 
     pub(crate) fn posture(&self) -> Posture {
@@ -118,7 +127,16 @@ impl Guard {
             wanted.extend(without_door(self.guarded.keys(), &wanted));
         }
         let left = self.tenure.left(Instant::now())?;
-        let layout = Layout { identity: self.identity.as_ref(), left, doors, wanted: &wanted };
+        if !doors.is_empty() {
+            self.counts.get_or_insert_with(|| counter::is_taken(socket));
+        }
+        let counts = self.counts();
+        let remade = match present.filter(|_| counts) {
+            Some(present) => remade(socket, doors, present)?,
+            None => BTreeSet::new(),
+        };
+        let identity = self.identity.as_ref();
+        let layout = Layout { identity, left, doors, wanted: &wanted, counts, remade: &remade };
         let (keep, cut) = newly_guarded(doors, &wanted, present);
         let before = self.tracking.keep(&keep);
         self.posture = match install(&layout, socket, present) {

@@ -7,6 +7,7 @@ use postern_core::{ConfigIdentity, Family};
 use rustix::io::Errno;
 
 use crate::attributes::{find, find_text, find_u32};
+use crate::counter;
 use crate::door_chain;
 use crate::error::DoormanError;
 use crate::identity;
@@ -42,6 +43,8 @@ pub(crate) struct Inventory {
     pub(crate) chains: BTreeSet<String>,
     /// The sets of doors.
     pub(crate) sets: BTreeSet<String>,
+    /// Those of them that do not count: an earlier version made them, or a kernel that cannot.
+    pub(crate) uncounted: BTreeSet<String>,
     /// The ports and the chains that they lead to.
     pub(crate) ports: PortMap,
     /// Whether it goes by itself, or has gone, unless it is confirmed; see [`crate::trial`].
@@ -67,14 +70,15 @@ impl Inventory {
     pub(crate) fn take(socket: &mut Socket) -> Result<Option<Self>, DoormanError> {
         let Some(table) = find_table(socket, table::TABLE)? else { return Ok(None) };
         let mut sets = list_sets(socket)?;
-        let identity = sets.iter().find_map(|(name, user_data)| identity::read(name, user_data));
+        let identity = sets.iter().find_map(|(name, set)| identity::read(name, &set.user_data));
         let legacy = legacy::read(socket, &sets)?;
         let is_tried = sets.contains_key(trial::TRIAL);
         sets.retain(|name, _| name.starts_with(door_chain::PREFIX));
         let chains = list_chains(socket)?;
         let ports = port_map::read(socket)?;
+        let uncounted = sets.iter().filter(|(_, set)| !set.counts).map(|(name, _)| name.clone()).collect();
         let sets = sets.into_keys().collect();
-        Ok(Some(Self { table, identity, chains, sets, ports, is_tried, legacy }))
+        Ok(Some(Self { table, identity, chains, sets, uncounted, ports, is_tried, legacy }))
     }
 }
 
@@ -95,13 +99,22 @@ pub(crate) fn find_table_of(
     })
 }
 
-/// The sets of the table, each with what nft keeps with it.
-fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, Vec<u8>>, DoormanError> {
-    let read = |attributes: &[u8], sets: &mut Vec<(String, Vec<u8>)>| {
+/// A set of the table.
+struct FoundSet {
+    /// What nft keeps with it.
+    user_data: Vec<u8>,
+    /// Whether its elements count.
+    counts: bool,
+}
+
+/// The sets of the table.
+fn list_sets(socket: &mut Socket) -> Result<BTreeMap<String, FoundSet>, DoormanError> {
+    let read = |attributes: &[u8], sets: &mut Vec<(String, FoundSet)>| {
         if find_text(attributes, NFTA_SET_TABLE).as_deref() == Some(table::TABLE)
             && let Some(name) = find_text(attributes, NFTA_SET_NAME)
         {
-            sets.push((name, find(attributes, NFTA_SET_USERDATA).unwrap_or_default().to_vec()));
+            let user_data = find(attributes, NFTA_SET_USERDATA).unwrap_or_default().to_vec();
+            sets.push((name, FoundSet { user_data, counts: counter::is_declared(attributes) }));
         }
     };
     let listed = socket.list(Family::Inet, &table::sets_question(), read);

@@ -8,7 +8,8 @@ use postern_core::{ConfigIdentity, Family, GuardDoor, Posture, Unprotected};
 use rustix::io::Errno;
 
 use crate::attributes::find;
-use crate::door_chain::{self, DoorChain, HELD, client_key};
+use crate::door_chain::{self, DoorChain, HELD, SetForm, client_key};
+use crate::elements;
 use crate::error::DoormanError;
 use crate::identity;
 use crate::inventory::Inventory;
@@ -32,6 +33,29 @@ pub(crate) struct Layout<'a> {
     pub(crate) doors: &'a [GuardDoor],
     /// All ports to guard, including those that are held without a door.
     pub(crate) wanted: &'a PortMap,
+    /// Whether new sets count what they let in.
+    pub(crate) counts: bool,
+    /// Sets that are there and are made anew, so that they count; see [`remade`].
+    pub(crate) remade: &'a BTreeSet<String>,
+}
+
+/// The sets of these doors that are there, do not count and hold nothing. To the kernel a set that counts is another one, so one that holds openings
+/// is left as it is until they are over.
+pub(crate) fn remade(
+    socket: &mut Socket,
+    doors: &[GuardDoor],
+    present: &Inventory,
+) -> Result<BTreeSet<String>, DoormanError> {
+    let mut remade = BTreeSet::new();
+    for chain in doors.iter().map(DoorChain::new) {
+        for (set, ..) in chain.sets().filter(|(set, ..)| present.uncounted.contains(&set.name.name)) {
+            let listed = socket.list(set.name.family, &elements::list(&set.name), elements::read);
+            if listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?.is_empty() {
+                remade.insert(set.name.name.clone());
+            }
+        }
+    }
+    Ok(remade)
 }
 
 /// Writes a layout into a new table, or over what is in the one that is there.
@@ -59,7 +83,10 @@ pub(crate) fn install(
         Err(InstallError::Other(error @ (DoormanError::Owned(_) | DoormanError::Unreachable(_)))) => {
             Err(error)
         }
-        // Something of ours cannot be made in it: another program made a table of the same name.
+        // Something of ours cannot be made in it: another program made a table of the same name, or looks up a set of ours.
+        Err(_) if !layout.remade.is_empty() => {
+            install(&Layout { remade: &BTreeSet::new(), ..*layout }, socket, Some(present))
+        }
         Err(_) => layout.replace(socket, present),
     }
 }
@@ -122,7 +149,7 @@ impl Layout<'_> {
         }
         let chains: Vec<_> = self.doors.iter().map(|door| (door, DoorChain::new(door))).collect();
         for (door, chain) in &chains {
-            chain.write(batch, door, &mut ids);
+            chain.write(batch, door, &mut ids, |set| self.form(present, set));
         }
         if self.wanted.values().any(|chain| chain == HELD) {
             door_chain::write_held(batch);
@@ -141,13 +168,23 @@ impl Layout<'_> {
                 for (address, remaining) in legacy.open_for(&door.ports) {
                     let client = postern_core::Client::alone(address);
                     if let (Some(set), Some(key)) = (chain.set_for(&client), client_key(&client, |_| None)) {
-                        set.open(batch, &key, remaining);
+                        set.open(batch, &key, remaining, None);
                     }
                 }
             }
         }
         if let Some(present) = present {
             self.clear(batch, present, &chains);
+        }
+    }
+
+    /// What is there stays what it is.
+    fn form(&self, present: Option<&Inventory>, set: &str) -> SetForm {
+        match present.filter(|present| present.sets.contains(set)) {
+            Some(_) if self.remade.contains(set) => SetForm::Remade,
+            Some(present) if present.uncounted.contains(set) => SetForm::Plain,
+            None if !self.counts => SetForm::Plain,
+            _ => SetForm::Counted,
         }
     }
 

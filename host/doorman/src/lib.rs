@@ -9,6 +9,7 @@ mod doorman;
 mod keeper;
 mod orders;
 mod owner_socket;
+mod packets;
 mod thread;
 
 mod order_policy;
@@ -39,6 +40,7 @@ mod sock_diag;
 
 mod attributes;
 mod batch;
+mod counter;
 mod door_set;
 mod elements;
 mod expressions;

@@ -4,11 +4,12 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use postern_core::{Act, Client, GuardProtocol, OnClose, Order, PortRange, Receipt};
+use postern_core::{Act, Client, DoorId, GuardProtocol, OnClose, Order, PortRange, Receipt};
 use rustix::io::Errno;
 
 use crate::batch::Batch;
 use crate::check::CheckedDoor;
+use crate::counter::Counter;
 use crate::door_chain::{DoorChain, client_key};
 use crate::door_set::DoorSet;
 use crate::doorman::Doorman;
@@ -28,6 +29,8 @@ impl Doorman {
     /// refuses one of those, the others are carried out without it.
     /// An opening of less than 10 ms lasts 10 ms; one of no time is refused.
     pub fn carry_out(&mut self, orders: &[Order]) -> Vec<Receipt> {
+        // Nothing can be asked while a batch is written.
+        let counters: Vec<_> = orders.iter().map(|order| self.counted_so_far(order)).collect();
         let mut receipts = Vec::with_capacity(orders.len());
         let mut ends = Vec::with_capacity(orders.len().min(ENOUGH_MESSAGES as usize));
         let mut rest = orders;
@@ -40,7 +43,8 @@ impl Doorman {
                 if batch.len() >= ENOUGH_MESSAGES || !clients.insert((order.door, order.client)) {
                     break;
                 }
-                let outcome = self.write(&mut batch, order).map_err(Into::into);
+                let counter = counters.get(receipts.len()).copied().flatten();
+                let outcome = self.write(&mut batch, order, counter).map_err(Into::into);
                 receipts.push(Receipt { serial: order.serial, outcome });
                 ends.push(batch.len());
             }
@@ -48,7 +52,7 @@ impl Doorman {
             rest = later;
             if let Err(failure) = self.socket.commit(batch) {
                 let start = receipts.len() - together.len();
-                self.carry_out_again(together, &mut receipts[start..], &ends, &failure);
+                self.carry_out_again(together, &mut receipts[start..], &ends, &counters[start..], &failure);
             }
         }
         self.reset_connections(orders, &receipts);
@@ -67,6 +71,7 @@ impl Doorman {
         orders: &[Order],
         receipts: &mut [Receipt],
         ends: &[u32],
+        counters: &[Option<Counter>],
         failure: &BatchError,
     ) {
         let (mut innocent, mut closings) = (Vec::new(), Vec::new());
@@ -87,11 +92,13 @@ impl Doorman {
         }
         let mut batch = self.socket.begin();
         for place in &innocent {
-            receipts[*place].outcome = self.write(&mut batch, &orders[*place]).map_err(Into::into);
+            let outcome = self.write(&mut batch, &orders[*place], counters[*place]);
+            receipts[*place].outcome = outcome.map_err(Into::into);
         }
         if self.socket.commit(batch).is_err() {
             for place in innocent {
-                receipts[place].outcome = self.carry_out_alone(&orders[place]).map_err(Into::into);
+                let outcome = self.carry_out_alone(&orders[place], counters[place]);
+                receipts[place].outcome = outcome.map_err(Into::into);
             }
         }
         for place in closings {
@@ -99,30 +106,30 @@ impl Doorman {
         }
     }
 
-    /// Writes an order, or says what is wrong with it.
-    fn write(&self, batch: &mut Batch, order: &Order) -> Result<(), String> {
-        let OrderTarget { set, key, .. } = self.target(order)?;
+    /// Writes an order, or says what is wrong with it. An opening counts on from `counter`, if there is such a number.
+    fn write(&self, batch: &mut Batch, order: &Order, counter: Option<Counter>) -> Result<(), String> {
+        let OrderTarget { set, key, .. } = self.target(order.door, order.client)?;
         match order.act {
             // To the kernel a timeout of zero means none, so the element would stay for ever.
             Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
                 return Err("a door cannot be opened for no time".to_owned());
             }
-            Act::Open(lasts) | Act::Extend(lasts) => set.open(batch, &key, lasts),
+            Act::Open(lasts) | Act::Extend(lasts) => set.open(batch, &key, lasts, counter),
             Act::Close | Act::Expire => set.close(batch, &key),
         }
         Ok(())
     }
 
-    fn carry_out_alone(&mut self, order: &Order) -> Result<(), String> {
+    fn carry_out_alone(&mut self, order: &Order, counter: Option<Counter>) -> Result<(), String> {
         let mut batch = self.socket.begin();
-        self.write(&mut batch, order)?;
+        self.write(&mut batch, order, counter)?;
         self.socket.commit(batch).map_err(|failure| self.words(order, failure.first(), failure.is_whole()))
     }
 
     /// Closes in a batch of its own. If the element, the set or the table is not there, the door is closed.
     fn close_alone(&mut self, order: &Order) -> Result<(), String> {
         let mut batch = self.socket.begin();
-        let OrderTarget { set, key, .. } = self.target(order)?;
+        let OrderTarget { set, key, .. } = self.target(order.door, order.client)?;
         set.remove(&mut batch, &key);
         match self.socket.commit(batch) {
             Err(failure) if failure.first() != Errno::NOENT => {
@@ -174,13 +181,12 @@ impl Doorman {
     }
 
     /// The set and the key that an order is for, or why there is none.
-    fn target(&self, order: &Order) -> Result<OrderTarget<'_>, String> {
-        let client = order.client;
+    pub(crate) fn target(&self, door: DoorId, client: Client) -> Result<OrderTarget<'_>, String> {
         if matches!(client.address(), IpAddr::V6(address) if address.to_ipv4_mapped().is_some()) {
             return Err(format!("{client} is an IPv4 address in the form of an IPv6 address"));
         }
         let version = if client.address().is_ipv4() { "IPv4" } else { "IPv6" };
-        let (set, is_ours) = match self.doors.get(&order.door) {
+        let (set, is_ours) = match self.doors.get(&door) {
             None => return Err("it is not in the packet filter any more".to_owned()),
             Some(CheckedDoor::Guard(_, chain)) => (chain.set_for(&client), true),
             Some(CheckedDoor::Set { .. }) if !client.is_single() || client.link() != 0 => (None, false),
@@ -200,7 +206,7 @@ impl Doorman {
 
     /// The kernel's error for an order, in words for the log.
     fn words(&self, order: &Order, errno: Errno, whole: bool) -> String {
-        let (set, is_ours) = match self.target(order) {
+        let (set, is_ours) = match self.target(order.door, order.client) {
             Ok(target) => (&target.set.name, target.is_ours),
             Err(words) => return words,
         };
@@ -229,9 +235,9 @@ fn is_let_in(socket: &mut Socket, chain: &DoorChain, client: &Client) -> bool {
 }
 
 /// The set and the key that an order is for.
-struct OrderTarget<'a> {
-    set: &'a DoorSet,
-    key: Vec<u8>,
+pub(crate) struct OrderTarget<'a> {
+    pub(crate) set: &'a DoorSet,
+    pub(crate) key: Vec<u8>,
     /// Whether the set is one of ours.
     is_ours: bool,
 }

@@ -7,10 +7,10 @@
 //!     set config.5f3c... { type mark; comment "/etc/postern/postern.toml"; }
 //!     map ports { type inet_proto . inet_service : verdict; flags interval;
 //!         elements = { tcp . 22 : jump door.ssh, udp . 60000-61000 : jump door.ssh } }
-//!     set door.ssh.ip     { type ipv4_addr; flags timeout; }
-//!     set door.ssh.ip6    { type ipv6_addr; flags timeout; }
-//!     set door.ssh.ip6/64 { type ipv6_addr; flags timeout; }
-//!     set door.ssh.link   { type ifname . ipv6_addr; flags timeout; }
+//!     set door.ssh.ip     { type ipv4_addr; flags timeout; counter; }
+//!     set door.ssh.ip6    { type ipv6_addr; flags timeout; counter; }
+//!     set door.ssh.ip6/64 { type ipv6_addr; flags timeout; counter; }
+//!     set door.ssh.link   { type ifname . ipv6_addr; flags timeout; counter; }
 //!     chain door.ssh {
 //!         ip saddr { 10.0.0.0/8 } accept
 //!         iifname { "wg0" } accept
@@ -33,7 +33,8 @@
 //!
 //! The first base chain sees a port before it is redirected to a container or another port, the second one after. Both come
 //! before the user's filters, so that these do not answer for a closed port. A door's last rule drops every packet that was not accepted
-//! before it, and not only packets in the state `new`: packets in the states `untracked` and `invalid` must not pass either.
+//! before it, and not only packets in the state `new`: packets in the states `untracked` and `invalid` must not pass either. A set that an earlier
+//! version made does not count ([`crate::counter`]) until it is empty and written once more.
 //!
 //! While the guard is tried there is a set more, and a rule more before each `vmap`; see [`crate::trial`]:
 //!

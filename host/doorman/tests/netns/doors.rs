@@ -4,7 +4,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
-use postern_core::{Act, DoorId, GuardProtocol, NetDoor, OnClose, Order, Trusted};
+use postern_core::{Act, Client, DoorId, GuardProtocol, NetDoor, OnClose, Order, Trusted};
+use postern_doorman::Doorman;
 
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, NEIGHBOUR6, Reach, World, nft, wait_until};
 use crate::{MINUTE, SSH, guard, listen, must, order, postern_table, remaining, set_doors, ssh, start};
@@ -241,7 +242,7 @@ fn how_long_an_order_takes() {
                 let order = |number: u32| {
                     let address =
                         std::net::Ipv4Addr::from_bits(0x0A00_0000 + round * orders_at_once + number);
-                    let client = postern_core::Client::alone(address.into());
+                    let client = Client::alone(address.into());
                     Order { serial: 0, door, client, occurrence: 0, act }
                 };
                 let orders: Vec<_> = (0..orders_at_once).map(order).collect();
@@ -262,6 +263,48 @@ fn how_long_an_order_takes() {
     measure("open, one of forty", SSH, Act::Open(MINUTE), 40);
     measure("close, one of forty", SSH, Act::Close, 40);
     measure("open, refused", DoorId(2), Act::Open(MINUTE), 1);
+}
+
+#[test]
+#[ignore = "a measurement"]
+fn how_long_counting_takes() {
+    let Some(_world) = World::new() else { return };
+    let client = |number: u32| Client::alone(std::net::Ipv4Addr::from_bits(0x0A00_0000 + number).into());
+    // With openings of others in the set.
+    for open in [0, 33_000] {
+        for counts in [false, true] {
+            if !counts {
+                nft(crate::packets::IN_THE_WAY);
+            }
+            let (mut doorman, _) = start(&[ssh()]).unwrap();
+            let order =
+                |number, act| Order { serial: 0, door: SSH, client: client(number), occurrence: 0, act };
+            let others: Vec<_> = (0..open).map(|n| order(1_000_000 + n, Act::Open(MINUTE * 10))).collect();
+            doorman.carry_out(&others);
+            let mut measure = |what: &str, act: &mut dyn FnMut(&mut Doorman, u32)| {
+                let mut times: Vec<_> = (0..5000)
+                    .map(|number| {
+                        let start = Instant::now();
+                        act(&mut doorman, number);
+                        start.elapsed()
+                    })
+                    .collect();
+                times.sort();
+                println!(
+                    "{what}, {open} open, counted: {counts}: median {:?}, p99 {:?}",
+                    times[2500], times[4950]
+                );
+            };
+            measure("open", &mut |doorman, n| drop(doorman.carry_out(&[order(n, Act::Open(MINUTE))])));
+            measure("extend", &mut |doorman, n| drop(doorman.carry_out(&[order(n, Act::Extend(MINUTE))])));
+            measure("packets", &mut |doorman, n| {
+                assert_eq!(doorman.packets(SSH, client(n)).is_some(), counts);
+            });
+            measure("close", &mut |doorman, n| drop(doorman.carry_out(&[order(n, Act::Close)])));
+            drop(doorman);
+            nft("flush ruleset");
+        }
+    }
 }
 
 /// Sends a byte each way, with so many milliseconds of patience; a retransmission takes 200.

@@ -25,14 +25,17 @@ fn nft_shows_the_table_as_documented() {
             "set door.{name}.ip {{
             type ipv4_addr
             flags timeout
+            counter
             }}
             set door.{name}.ip6 {{
             type ipv6_addr
             flags timeout
+            counter
             }}
             set door.{name}.link {{
             type ifname . ipv6_addr
             flags timeout
+            counter
             }}"
         )
     };

@@ -10,6 +10,7 @@ mod connections;
 mod doors;
 mod guard;
 mod other_filters;
+mod packets;
 mod redirections;
 mod sets;
 mod trial;
