@@ -19,7 +19,7 @@ use tokio::sync::oneshot;
 
 use crate::command_doors::CommandDoors;
 use crate::main_loop_event::MainLoopEvent;
-use crate::net_doors::NetDoors;
+use crate::net_doors::{DoorsReply, NetDoors};
 use crate::origin::Numbers;
 use crate::plan::{DoorNumbers, Plan};
 use crate::remote_runner::RemoteRunnerEvent;
@@ -103,6 +103,14 @@ impl Doors {
         // If the caller does not wait any more, the answer is not needed.
         self.net.list(Box::new(|listing| drop(reply.send(listing))));
         async { answer.await.map_err(|_| GONE.to_owned())? }
+    }
+
+    /// Asks how many packets came through an opening; none of a command door.
+    pub(crate) fn packets(&self, key: OpeningKey, reply: DoorsReply<Option<u64>>) {
+        match self.commands.has(key.door) {
+            true => reply(None),
+            false => self.net.packets(key.door, key.client, reply),
+        }
     }
 
     /// Asks whether the packet filter's thread and the kernel answer; nothing is changed.

@@ -1,6 +1,6 @@
 //! NetDoors: the doors of the packet filter, wherever they are kept.
 
-use postern_core::{DoorsTable, Listing, Order, Posture, Release};
+use postern_core::{Client, DoorId, DoorsTable, Listing, Order, Posture, Release};
 use postern_doorman::{DoormanError, DoormanHandle};
 use postern_link::NotInPlace;
 use postern_text::chain;
@@ -25,6 +25,9 @@ pub trait NetDoors: Send {
 
     /// Says what is open in the packet filter, from this run or an earlier one, or in words why that is not known.
     fn list(&self, reply: DoorsReply<Result<Listing, String>>);
+
+    /// Says how many packets came through an opening, as [`postern_doorman::Doorman::packets`]; none also if that cannot be asked.
+    fn packets(&self, door: DoorId, client: Client, reply: DoorsReply<Option<u64>>);
 
     /// Asks whether whoever keeps the doors works, and the kernel answers; nothing is changed. In words why not, if that is known: what hangs
     /// does not answer.
@@ -51,6 +54,10 @@ impl NetDoors for DoormanHandle {
 
     fn list(&self, reply: DoorsReply<Result<Listing, String>>) {
         Self::list(self, |listing| reply(listing.map_err(|error: DoormanError| chain(&error).to_string())));
+    }
+
+    fn packets(&self, door: DoorId, client: Client, reply: DoorsReply<Option<u64>>) {
+        Self::packets(self, door, client, reply);
     }
 
     fn probe(&self, reply: DoorsReply<Result<(), String>>) {

@@ -12,7 +12,8 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use postern_core::{
-    DoorsTable, DropReason, Listing, Observer, Order, OrderError, Posture, Receipt, Release, Report, What,
+    Client, DoorId, DoorsTable, DropReason, Listing, Observer, Order, OrderError, Posture, Receipt, Release,
+    Report, What,
 };
 use postern_doorman::DoormanEvent;
 use postern_link::{Hello, LARGEST_ANSWER, LinkAnswer, NotInPlace, OrderLink, Received};
@@ -63,6 +64,7 @@ enum AwaitedReply {
     /// After a doorman's end: what its successor found open is for the engine.
     FindOpen,
     Probe(DoorsReply<Result<(), String>>),
+    Packets(DoorsReply<Option<u64>>),
 }
 
 impl RemoteDoorman {
@@ -132,6 +134,11 @@ impl NetDoors for RemoteDoorman {
 
     fn list(&self, reply: DoorsReply<Result<Listing, String>>) {
         self.shared.request(AwaitedReply::List(reply), QueuedMessage::List);
+    }
+
+    fn packets(&self, door: DoorId, client: Client, reply: DoorsReply<Option<u64>>) {
+        let waiting = |ticket| QueuedMessage::Packets { ticket, door, client };
+        self.shared.request(AwaitedReply::Packets(reply), waiting);
     }
 
     fn probe(&self, reply: DoorsReply<Result<(), String>>) {
@@ -340,6 +347,12 @@ impl Shared {
                     reply(outcome);
                 }
             }
+            DoormanAnswer::Counted(ticket, packets) => {
+                if let Some(AwaitedReply::Packets(reply)) = state.requests.remove(&ticket) {
+                    drop(state);
+                    reply(packets);
+                }
+            }
         }
     }
 
@@ -395,6 +408,7 @@ impl AwaitedReply {
             Self::PutInPlace(_, reply) => reply(Err(NotInPlace::failed(words))),
             Self::List(reply) => reply(Err(words.to_owned())),
             Self::Probe(reply) => reply(Err(words.to_owned())),
+            Self::Packets(reply) => reply(None),
             Self::FindOpen => {}
         }
     }

@@ -22,6 +22,7 @@ use postern_text::panic::PastPanic;
 
 use crate::clock::Clock;
 use crate::doors::Doors;
+use crate::net_doors::DoorsReply;
 use crate::one_time::OneTimeLines;
 use crate::origin::Numbers;
 use crate::plan::Plan;
@@ -239,6 +240,13 @@ impl SharedEngine {
     /// What is open in the packet filter, from this run or an earlier one.
     pub(crate) fn list(&self) -> impl Future<Output = Result<Listing, String>> + use<> {
         self.lock().doors.list()
+    }
+
+    /// Has the doorman say how many packets came through openings, as [`crate::net_doors::NetDoors::packets`]; nobody waits for that here. A reply
+    /// must not come back here: the lock is held.
+    pub(crate) fn packets(&self, asked: Vec<(OpeningKey, DoorsReply<Option<u64>>)>) {
+        let locked = self.lock();
+        asked.into_iter().for_each(|(key, reply)| locked.doors.packets(key, reply));
     }
 
     /// Has the doorman answer a probe, to see that the engine's lock is free and the doorman works. `is_in` is called as soon as the engine

@@ -223,13 +223,14 @@ fn floods_and_garbage_on_the_order_links_stop_neither_doorman_nor_runner() {
     let mut taken = [0_u64; 2];
     while Instant::now() < until {
         let n = taken[0];
-        let request = match n % 3 {
+        let client = postern_core::Client::alone(CLIENT4);
+        let request = match n % 4 {
             0 => LinkRequest::List { ticket: n },
             1 => LinkRequest::Probe { ticket: n },
+            2 => LinkRequest::Packets { ticket: n, table: 1, door: postern_core::DoorId(1), client },
             _ => LinkRequest::PutInPlace { ticket: n, table: 1, release: postern_core::Release::Later },
         };
         taken[0] += u64::from(engine.doorman.send(&request.encode()) == Sent::Sent);
-        let client = postern_core::Client::alone(CLIENT4);
         let key = postern_core::OpeningKey { door: postern_core::DoorId(1), client, occurrence: 0 };
         let request = RunnerRequest::Abandon(key);
         taken[1] += u64::from(engine.runner.send(&request.encode()) == Sent::Sent);

@@ -78,6 +78,7 @@ enum DoormanRequest {
     Order(Order),
     SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
     List(Reply<Listing>),
+    Packets(DoorId, Client, Box<dyn FnOnce(Option<u64>) + Send>),
     Probe(Reply<()>),
     /// Unless it is later than this.
     Confirm(Instant, Reply<()>),
@@ -164,6 +165,11 @@ impl DoormanHandle {
     /// Asks what is open in the packet filter, from this run or an earlier one; `reply` as in [`DoormanHandle::set_doors`].
     pub fn list(&self, reply: impl FnOnce(Result<Listing, DoormanError>) + Send + 'static) {
         let _ = self.send(DoormanRequest::List(Box::new(reply)));
+    }
+
+    /// Asks how many packets came through an opening, as [`Doorman::packets`]; `reply` as in [`DoormanHandle::set_doors`].
+    pub fn packets(&self, door: DoorId, client: Client, reply: impl FnOnce(Option<u64>) + Send + 'static) {
+        let _ = self.send(DoormanRequest::Packets(door, client, Box::new(reply)));
     }
 
     /// Asks whether the thread and the kernel answer, behind all earlier requests; nothing is changed. `reply` as in
@@ -278,6 +284,9 @@ impl DoormanThread {
                 }
                 Ok(DoormanRequest::List(reply)) => {
                     reply(doorman.as_mut().map_or_else(|| Ok(Listing::default()), Doorman::list));
+                }
+                Ok(DoormanRequest::Packets(door, client, reply)) => {
+                    reply(doorman.as_mut().and_then(|doorman| doorman.packets(door, client)));
                 }
                 Ok(DoormanRequest::Probe(reply)) => {
                     reply(doorman.as_mut().map_or(Ok(()), Doorman::probe));

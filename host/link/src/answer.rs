@@ -52,14 +52,16 @@ const LIVED_ON: u8 = 7;
 const LISTED: u8 = 8;
 const PROBED: u8 = 9;
 const CAME_IN: u8 = 10;
+const COUNTED: u8 = 11;
 
 /// Something that a process that keeps doors tells the engine. Numbers are little-endian; bytes without a meaning are zero.
 ///
 /// ```text
 ///  0  u8   kind: 1 hello, 2 receipt, 3 in place, 4 mistake, 5 not in place, 6 openings, 7 doors that lived on, 8 end of a listing, 9 probed,
-///          10 a client came in
+///          10 a client came in, 11 counted
 ///  1  u8   outcome; 0 if it is done. Of a receipt: a reason's place in `DropReason::ALL`, plus 1. Of 3: 1 unguarded, 2 owned,
-///          3 the kernel has no owners, 4 found without one. Of 5: 1 mistakes, 2 another daemon's, 3 failed. Of 8 and 9: 1 failed
+///          3 the kernel has no owners, 4 found without one. Of 5: 1 mistakes, 2 another daemon's, 3 failed. Of 8 and 9: 1 failed.
+///          Of 11: 1 it is not known
 ///  2  u16  bytes of the text, or number of entries
 ///  4  u32  door, of a mistake or of a client that came in
 ///  8  u64  serial of the order, or ticket of the request; 0 of a listing that nobody asked for
@@ -71,7 +73,7 @@ const CAME_IN: u8 = 10;
 ///              32  u8   its family: 4 or 6
 ///              33  u8   how many of its bits count
 ///              34  6 × u8  zero
-///          of a door that lived on: u32; of a client that came in: as an opening, its door and its time being 0
+///          of a door that lived on: u32; of a client that came in: as an opening, its door and its time being 0; of 11: u64, packets
 /// ```
 ///
 /// Those of kind 4 to 7 have 4,096 bytes, all others 256.
@@ -141,6 +143,13 @@ pub enum LinkAnswer {
         /// For whom it was opened.
         client: Client,
     },
+    /// So many packets came through an opening.
+    Counted {
+        /// That of the request.
+        ticket: u64,
+        /// None if that is not counted, or the door is not open.
+        packets: Option<u64>,
+    },
 }
 
 /// Why doors were not put in place.
@@ -205,6 +214,13 @@ impl LinkAnswer {
                 put(&mut bytes, AT_DOOR, door.0.to_le_bytes());
                 write_client(&mut bytes[AT_REST..], client);
             }
+            Self::Counted { ticket, packets } => {
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                match packets {
+                    Some(packets) => put(&mut bytes, AT_REST, packets.to_le_bytes()),
+                    None => bytes[AT_OUTCOME] = 1,
+                }
+            }
         }
         bytes
     }
@@ -254,6 +270,14 @@ impl LinkAnswer {
                 let client = read_client(&bytes[AT_REST..AT_REST + OPENING])?;
                 Self::CameIn { door: DoorId(get_u32(bytes, AT_DOOR)), client }
             }
+            COUNTED => {
+                let packets = match outcome {
+                    0 => Some(get_u64(bytes, AT_REST)),
+                    1 => None,
+                    other => return Err(Malformed::Outcome(other)),
+                };
+                Self::Counted { ticket, packets }
+            }
             other => return Err(Malformed::Kind(other)),
         };
         if answer.size() != bytes.len() {
@@ -275,6 +299,7 @@ impl LinkAnswer {
             Self::Listed { .. } => LISTED,
             Self::Probed { .. } => PROBED,
             Self::CameIn { .. } => CAME_IN,
+            Self::Counted { .. } => COUNTED,
         }
     }
 
@@ -288,7 +313,8 @@ impl LinkAnswer {
             | Self::InPlace { .. }
             | Self::Listed { .. }
             | Self::Probed { .. }
-            | Self::CameIn { .. } => ANSWER_SIZE,
+            | Self::CameIn { .. }
+            | Self::Counted { .. } => ANSWER_SIZE,
         }
     }
 }

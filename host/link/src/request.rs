@@ -34,6 +34,7 @@ const ORDER: u8 = 2;
 const PUT_IN_PLACE: u8 = 3;
 const LIST: u8 = 4;
 const PROBE: u8 = 5;
+const PACKETS: u8 = 6;
 
 const OPEN: u8 = 1;
 const EXTEND: u8 = 2;
@@ -46,7 +47,7 @@ const IPV6: u8 = 6;
 /// Something that the engine asks of a process that keeps doors. Numbers are little-endian; bytes without a meaning are zero.
 ///
 /// ```text
-///  0  u8   kind: 1 hello, 2 order, 3 put in place, 4 list, 5 probe
+///  0  u8   kind: 1 hello, 2 order, 3 put in place, 4 list, 5 probe, 6 packets
 ///  1  u8   act: 1 open, 2 extend, 3 close, 4 expire; of 3: 1 release now, 2 later
 ///  2  u8   family of the address: 4 or 6
 ///  3  u8   how many of its bits count
@@ -92,6 +93,17 @@ pub enum LinkRequest {
         /// The answer carries the same number.
         ticket: u64,
     },
+    /// Say how many packets came through an opening.
+    Packets {
+        /// The answer carries the same number.
+        ticket: u64,
+        /// The number of the doors table that the sender goes by.
+        table: u32,
+        /// Which door.
+        door: DoorId,
+        /// For whom it is open.
+        client: Client,
+    },
 }
 
 impl LinkRequest {
@@ -115,6 +127,12 @@ impl LinkRequest {
             }
             Self::List { ticket } | Self::Probe { ticket } => {
                 put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+            }
+            Self::Packets { ticket, table, door, client } => {
+                put(&mut bytes, AT_TABLE, table.to_le_bytes());
+                put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
+                put(&mut bytes, AT_DOOR, door.0.to_le_bytes());
+                write_client(&mut bytes, *client);
             }
         }
         bytes
@@ -143,6 +161,10 @@ impl LinkRequest {
             }
             LIST => Self::List { ticket },
             PROBE => Self::Probe { ticket },
+            PACKETS => {
+                let door = DoorId(get_u32(bytes, AT_DOOR));
+                Self::Packets { ticket, table, door, client: read_client(bytes)? }
+            }
             other => return Err(Malformed::Kind(other)),
         };
         // What it means has these bytes and no others.
@@ -156,6 +178,7 @@ impl LinkRequest {
             Self::PutInPlace { .. } => PUT_IN_PLACE,
             Self::List { .. } => LIST,
             Self::Probe { .. } => PROBE,
+            Self::Packets { .. } => PACKETS,
         }
     }
 }
@@ -324,6 +347,20 @@ mod tests {
         );
         check(LinkRequest::List { ticket: 3 }, &["04000000", "00000000", "0300000000000000", &nothing]);
         check(LinkRequest::Probe { ticket: 3 }, &["05000000", "00000000", "0300000000000000", &nothing]);
+        let client = "fe80::7%3".parse().unwrap();
+        check(
+            LinkRequest::Packets { ticket: 3, table: 2, door: DoorId(9), client },
+            &[
+                "06000680",
+                "02000000",
+                "0300000000000000",
+                "09000000",
+                "03000000",
+                &"00".repeat(16),
+                "fe800000000000000000000000000007",
+                "0000000000000000",
+            ],
+        );
     }
 
     #[test]

@@ -19,6 +19,7 @@ pub(super) enum DoormanAnswer {
     /// Another program changed the ruleset.
     Changed(Listing),
     Probed(u64, Result<(), String>),
+    Counted(u64, Option<u64>),
     CameIn(DoorId, Client),
 }
 
@@ -94,6 +95,7 @@ impl DoormanAnswers {
                 }
             }
             LinkAnswer::Probed { ticket, outcome } => DoormanAnswer::Probed(ticket, outcome),
+            LinkAnswer::Counted { ticket, packets } => DoormanAnswer::Counted(ticket, packets),
             LinkAnswer::CameIn { door, client } => DoormanAnswer::CameIn(door, client),
         }))
     }

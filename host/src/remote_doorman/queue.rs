@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use postern_core::{Order, Release};
+use postern_core::{Client, DoorId, Order, Release};
 use postern_link::{Hello, LinkRequest, OrderLink, Sent, this_processor};
 
 /// Most that waits because the link is full, or because no doorman is there.
@@ -15,6 +15,7 @@ pub(super) enum QueuedMessage {
     PutInPlace { ticket: u64, table: u32, release: Release },
     List(u64),
     Probe(u64),
+    Packets { ticket: u64, door: DoorId, client: Client },
 }
 
 /// What became of sending.
@@ -83,6 +84,9 @@ impl DoormanQueue {
                 }
                 QueuedMessage::List(ticket) => LinkRequest::List { ticket },
                 QueuedMessage::Probe(ticket) => LinkRequest::Probe { ticket },
+                QueuedMessage::Packets { ticket, door, client } => {
+                    LinkRequest::Packets { ticket, table: self.asked, door, client }
+                }
             };
             if link.send(&request.encode()) != Sent::Sent {
                 return Flushed::Rest;
@@ -91,7 +95,7 @@ impl DoormanQueue {
             match waiting {
                 QueuedMessage::Order(order) => drop(self.sent.insert(order.serial)),
                 QueuedMessage::PutInPlace { table, .. } => self.asked = table,
-                QueuedMessage::List(_) | QueuedMessage::Probe(_) => {}
+                QueuedMessage::List(_) | QueuedMessage::Probe(_) | QueuedMessage::Packets { .. } => {}
             }
         }
         Flushed::All
@@ -134,7 +138,10 @@ impl QueuedMessage {
     pub(super) fn ticket(&self) -> Option<u64> {
         match self {
             Self::Order(_) => None,
-            Self::PutInPlace { ticket, .. } | Self::List(ticket) | Self::Probe(ticket) => Some(*ticket),
+            Self::PutInPlace { ticket, .. }
+            | Self::List(ticket)
+            | Self::Probe(ticket)
+            | Self::Packets { ticket, .. } => Some(*ticket),
         }
     }
 }

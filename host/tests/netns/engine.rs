@@ -12,7 +12,7 @@ use postern_link::{Hello, LARGEST_ANSWER, LinkAnswer, LinkRequest, NotInPlace, O
 use posternd::net_doors::NetDoors;
 use posternd::remote_doorman::{Reconnector, RemoteDoorman};
 
-use crate::table;
+use crate::{SSH, table};
 
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -56,6 +56,14 @@ impl Engine {
     pub(crate) fn list(&self) -> Result<Listing, String> {
         let (sender, answer) = channel();
         self.doorman.list(Box::new(move |outcome| drop(sender.send(outcome))));
+        answer.recv_timeout(PATIENCE).unwrap()
+    }
+
+    /// How many packets came through the door, as far as that is known.
+    pub(crate) fn packets(&self, client: &str) -> Option<u64> {
+        let (sender, answer) = channel();
+        let reply = Box::new(move |packets| sender.send(packets).unwrap());
+        self.doorman.packets(SSH, client.parse().unwrap(), reply);
         answer.recv_timeout(PATIENCE).unwrap()
     }
 

@@ -1,9 +1,9 @@
 //! What the engine orders happens in the doorman's process.
 
 use postern_core::{Act, NetDoor, Posture, Unprotected};
-use postern_link::WhyNotInPlace;
+use postern_link::{LinkAnswer, LinkRequest, WhyNotInPlace};
 
-use crate::engine::{Engine, clients};
+use crate::engine::{Engine, Hostile, clients};
 use crate::supervisor::Supervisor;
 use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, World, nft, run};
 use crate::{MINUTE, SSH, table};
@@ -87,4 +87,39 @@ fn a_guard_without_an_owner_is_put_up_again() {
     let listing = engine.changed();
     assert!(clients(&listing).is_empty() && !listing.lived_on.contains(&SSH), "{listing:?}");
     world.must_hear_nothing(CLIENT4, (HOST4, 22));
+}
+
+#[test]
+fn the_packets_of_an_opening_are_told_and_only_of_the_doors_in_place() {
+    let Some(world) = World::new() else { return };
+    let _listener = std::net::TcpListener::bind(("::", 22)).unwrap();
+    let mut supervisor = Supervisor::start();
+    let mut engine = Engine::start(supervisor.link());
+    assert_eq!(engine.packets(CLIENT4), None, "no table is in place");
+    (1..=2).for_each(|number| supervisor.give(table(number)));
+    engine.put_in_place(1).unwrap();
+    for client in [CLIENT4, "fd77::/64"] {
+        assert_eq!(engine.packets(client), None, "it is not open");
+        assert_eq!(engine.say(SSH, client, Act::Open(MINUTE)), Ok(()));
+        assert_eq!(engine.packets(client), Some(0));
+    }
+    drop(world.must_connect(CLIENT4, (HOST4, 22)));
+    drop(world.must_connect(CLIENT6, (HOST6, 22)));
+    assert!(engine.packets(CLIENT4) >= Some(1));
+    assert!(engine.packets("fd77::/64") >= Some(1));
+    engine.put_in_place(2).unwrap();
+    assert!(engine.packets(CLIENT4) >= Some(1), "it asks by the table that it had put in place");
+
+    // What a question by an older table means is not known any more.
+    let hostile = Hostile::start(supervisor.link());
+    let ask = |table| {
+        let client = CLIENT4.parse().unwrap();
+        hostile.write(&LinkRequest::Packets { ticket: 3, table, door: SSH, client }.encode());
+        match hostile.read() {
+            Some(LinkAnswer::Counted { ticket: 3, packets }) => packets,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((ask(1), ask(3)), (None, None));
+    assert!(ask(2) >= Some(1));
 }

@@ -102,6 +102,16 @@ fn every_field_has_its_place() {
             "0000000000000000fe80000000000000000000000000000706800000000000",
         ],
     );
+    check(
+        &LinkAnswer::Counted { ticket, packets: Some(0x0102_0304_0506_0708) },
+        ANSWER_SIZE,
+        &["0b000000", "00000000", "0700000000000000", "0807060504030201"],
+    );
+    check(
+        &LinkAnswer::Counted { ticket, packets: None },
+        ANSWER_SIZE,
+        &["0b010000", "00000000", "0700000000000000"],
+    );
     let hello = LinkAnswer::Hello(Hello::of_this_process().unwrap());
     assert_eq!(LinkAnswer::decode(&hello.encode()), Ok(hello));
 }
@@ -148,6 +158,10 @@ fn what_is_odd_is_refused_by_name() {
     check(&receipt, 4, 1, Malformed::Unused);
     check(&LinkAnswer::InPlace { ticket: 1, posture: Posture::Owned }, 1, 5, Malformed::Outcome(5));
     check(&LinkAnswer::Listed { ticket: 1, outcome: Ok(()) }, 1, 2, Malformed::Outcome(2));
+    let counted = LinkAnswer::Counted { ticket: 1, packets: Some(7) };
+    check(&counted, 1, 2, Malformed::Outcome(2));
+    check(&counted, 1, 1, Malformed::Unused);
+    check(&counted, 24, 1, Malformed::Unused);
     let openings = LinkAnswer::Openings { ticket: 1, openings: vec![opening("192.0.2.7")] };
     check(&openings, 2, 103, Malformed::Entries(103));
     check(&openings, 2, 2, Malformed::Time(0));

@@ -170,6 +170,10 @@ impl EngineLink {
                 let outcome = keeping.probe();
                 self.outbox.push_back(LinkAnswer::Probed { ticket, outcome }.encode());
             }
+            LinkRequest::Packets { ticket, table, door, client } => {
+                let packets = keeping.packets(table, door, client);
+                self.outbox.push_back(LinkAnswer::Counted { ticket, packets }.encode());
+            }
             LinkRequest::Order { .. } => {}
         }
         Ok(())

@@ -97,6 +97,12 @@ impl Keeping {
         doorman.list().map_err(|error| chain(&error).to_string())
     }
 
+    /// How many packets came through an opening, as [`Doorman::packets`]; none if the door is one of another table.
+    pub(super) fn packets(&mut self, table: u32, door: DoorId, client: Client) -> Option<u64> {
+        let doorman = self.doorman.as_mut().filter(|_| self.tables.is_in_force(table))?;
+        doorman.packets(door, client)
+    }
+
     /// Asks whether the kernel answers, or in words why not.
     pub(super) fn probe(&mut self) -> Result<(), String> {
         let Some(doorman) = &mut self.doorman else { return Ok(()) };
