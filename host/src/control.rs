@@ -13,6 +13,7 @@ mod event;
 mod explain;
 mod feed;
 mod in_force;
+mod packets;
 mod recent;
 mod server;
 mod session;

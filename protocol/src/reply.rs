@@ -187,7 +187,8 @@ pub struct Opening {
     pub since_ms: Option<u64>,
     /// For how long from now, in milliseconds.
     pub left_ms: u64,
-    /// Packets that the door let through for this client, where the kernel counts them.
+    /// Packets that the door let through for this client, as the kernel counted them up to a second ago; none where it does not, of command doors,
+    /// and if the answer did not come in time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packets: Option<u64>,
 }

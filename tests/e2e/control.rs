@@ -1,5 +1,7 @@
 //! The control socket of a running daemon, asked by the real client: as root, as a tenant and as a stranger.
 
+mod packets;
+
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -20,6 +20,7 @@ use super::access::{Asker, View, named_tenant};
 use super::event::coarse_now;
 use super::explain;
 use super::feed::{Feed, Listening};
+use super::packets::PacketCounts;
 use super::recent::{Record, Said};
 use super::subscribers::{Events, Subscriber, Wanted};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
@@ -49,6 +50,7 @@ pub(crate) struct Desk {
     pub(super) started: (Instant, SystemTime),
     /// All drops at these times, the oldest first.
     pub(super) noted: Mutex<VecDeque<(Instant, [u64; REASONS])>>,
+    packets: PacketCounts,
 }
 
 pub(super) const REASONS: usize = DropReason::ALL.len();
@@ -106,7 +108,8 @@ impl Desk {
         tried: Option<TryView>,
     ) -> Self {
         let started = (Instant::now(), SystemTime::now());
-        Self { feed, engine, sender, own_uid, processes, tried, started, noted: Mutex::default() }
+        let (noted, packets) = (Mutex::default(), PacketCounts::default());
+        Self { feed, engine, sender, own_uid, processes, tried, started, noted, packets }
     }
 
     /// Answers what this asker may ask, as far as the view goes.
@@ -158,7 +161,7 @@ impl Desk {
             view.shows(rule.map(|rule| &rule.tenant))
                 && of.door.as_ref().is_none_or(|name| **name == *door.door)
         };
-        let (mut doors, mut left_out) = (Vec::new(), 0);
+        let (mut doors, mut keys, mut left_out) = (Vec::new(), Vec::new(), 0);
         let mut after: Option<OpeningKey> = None;
         loop {
             let some = self.engine.openings_after(after, AT_ONCE);
@@ -167,6 +170,7 @@ impl Desk {
             for door in some.iter().filter(|door| is_wanted(door)) {
                 if doors.len() < MOST_OPENINGS {
                     doors.push(self.opening(door));
+                    keys.push(door.key);
                 } else {
                     left_out += 1;
                 }
@@ -179,6 +183,8 @@ impl Desk {
             // Whoever knocks meanwhile is not to wait for a long list: a lock that is taken again at once leaves others no time.
             sleep(BETWEEN).await;
         }
+        let packets = self.packets.of(&keys, |asked| self.engine.packets(asked)).await;
+        doors.iter_mut().zip(&keys).for_each(|(door, key)| door.packets = packets.get(key).copied());
         Ok(Reply::Doors { doors, left_out })
     }
 

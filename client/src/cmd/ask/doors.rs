@@ -54,7 +54,7 @@ pub(super) fn text(doors: &[Opening]) -> Vec<String> {
     if doors.is_empty() {
         return vec!["nothing is open".to_owned()];
     }
-    let mut rows = vec![row(["DOOR", "CLIENT", "SINCE", "LEFT", "RULE", "MODULE"])];
+    let mut rows = vec![row(["DOOR", "CLIENT", "SINCE", "LEFT", "PACKETS", "RULE", "MODULE"])];
     rows.extend(doors.iter().map(|opening| {
         let left = if opening.state == "open" { time(opening.left_ms) } else { opening.state.clone() };
         let module = opening.module.as_deref().and_then(|module| module.get(..DIGITS)).unwrap_or("-");
@@ -63,6 +63,7 @@ pub(super) fn text(doors: &[Opening]) -> Vec<String> {
             opening.client.clone(),
             opening.since_ms.map_or_else(|| "found open".to_owned(), time),
             left,
+            opening.packets.map_or_else(|| "-".to_owned(), |packets| packets.to_string()),
             rule_of(opening.tenant.as_deref(), opening.rule.as_deref()),
             module.to_owned(),
         ]
