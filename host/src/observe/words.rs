@@ -178,6 +178,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::GuardDown { detail } => {
             format!("the guard cannot be put up again: {detail}; trying again in a second")
         }
+        What::GuardRestored { ports: 0 } => return "the guard is up again".into(),
         What::GuardRestored { ports } => format!(
             "another program took {ports} of the guarded ports and ranges out of the packet filter; they are guarded again, and open doors are open again: have that program leave \
              the table inet postern alone"

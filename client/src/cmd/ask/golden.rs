@@ -149,7 +149,7 @@ fn opening(door: &str, client: &str) -> Opening {
         module: Some("5f8a1c9b2d3e".repeat(6)[..64].to_owned()),
         since_ms: Some(4200),
         left_ms: 595_800,
-        packets: None,
+        packets: Some(1024),
     }
 }
 
@@ -162,6 +162,7 @@ fn doors() {
         module: None,
         since_ms: None,
         left_ms: 61_000,
+        packets: None,
         ..opening("ssh", "2001:db8::/64")
     };
     let of_tenant = |state: &str| Opening {
