@@ -116,7 +116,9 @@ fn confirmed_it_is_a_guard_like_any_other() {
     drop((keeper, doorman));
     let mut next = GuardKeeper::new(Some(identity()), Arc::new(()));
     let mut doorman = None;
-    next.set_doors(&mut doorman, &[ssh()], Release::Now).unwrap();
+    wait_until("the next doorman takes it over", || {
+        next.set_doors(&mut doorman, &[ssh()], Release::Now).is_ok()
+    });
     next.give_up(&mut doorman).unwrap();
     drop((next, doorman));
     assert!(!give_up_trial(identity()).unwrap());
