@@ -50,6 +50,7 @@ mod event;
 mod listing;
 mod moment;
 mod once;
+mod opening;
 mod openings;
 mod report;
 mod tenant;
@@ -89,7 +90,8 @@ pub use net_door::{
     GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
 };
 pub use once::{MAX_PER_RULE, MAX_TOKENS, UsedOnce};
-pub use openings::{Opening, OpeningState, Openings, UnheardClose};
+pub use opening::{Opening, OpeningState, UnheardClose};
+pub use openings::Openings;
 pub use port_range::{GuardProtocol, PortRange};
 pub use posture::Posture;
 pub use release::Release;

@@ -4,7 +4,7 @@ use super::Engine;
 use crate::door::OpeningKey;
 use crate::listing::{ListedOpening, Listing};
 use crate::moment::Moment;
-use crate::openings::OpeningState;
+use crate::opening::OpeningState;
 
 impl Engine {
     /// Reconciles the table of openings with the listing, in one pass over both; orders are given in bounded pieces.

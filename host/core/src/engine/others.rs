@@ -6,7 +6,7 @@ use super::{Engine, Purpose};
 use crate::action::Why;
 use crate::door::{Act, OpeningKey};
 use crate::moment::Moment;
-use crate::openings::{Opening, OpeningState};
+use crate::opening::{Opening, OpeningState};
 use crate::report::What;
 use crate::tenant::DoorPolicy;
 

@@ -8,7 +8,7 @@ use crate::drop_reason::DropReason;
 use crate::durability::Durability;
 use crate::event::Request;
 use crate::moment::Moment;
-use crate::openings::Opening;
+use crate::opening::Opening;
 use crate::tenant::{Grant, RuleId, TenantId};
 
 impl Engine {

@@ -14,7 +14,7 @@ use crate::door::{Act, OpeningKey};
 use crate::drop_reason::DropReason;
 use crate::durability::{Durability, RecordError};
 use crate::moment::Moment;
-use crate::openings::{Opening, OpeningState, UnheardClose};
+use crate::opening::{Opening, OpeningState, UnheardClose};
 use crate::report::{Report, What};
 use crate::tenant::RuleId;
 use crate::verdict::OpenRequest;
