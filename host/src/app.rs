@@ -190,7 +190,7 @@ impl App {
     fn came_in(&self, door: DoorId, client: Client) {
         let Some(try_view) = &self.try_view else { return };
         let is_by_knock = |open: &OpenDoor| {
-            let rule = open.opening.rule.as_ref();
+            let rule = open.rule.as_ref();
             open.key.door == door && rule.is_some_and(|rule| *rule != RuleId::by_hand())
         };
         if self.engine.openings_of(client).iter().any(is_by_knock) {

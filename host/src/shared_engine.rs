@@ -13,7 +13,7 @@ use std::time::Duration;
 use postern_config::Config;
 use postern_core::{
     Action, ClaimKind, Client, Engine, Event, Listing, ModuleDigest, Moment, Observer, Opening, OpeningKey,
-    OpeningState, Policy, Posture, Release, Report, RuleId, TenantId, What,
+    OpeningPart, OpeningState, Policy, Posture, Release, Report, RuleId, TenantId, What,
 };
 use postern_ledger::{Answer, Ledger};
 use postern_link::NotInPlace;
@@ -39,29 +39,32 @@ pub(crate) struct SharedEngine {
 /// Openings that are looked at while a knock may wait.
 const AT_ONCE: usize = 256;
 
-/// An opening, for whoever asks what is open.
+/// What one owner of rules has of an opening, for whoever asks what is open.
 pub(crate) struct OpenDoor {
     pub(crate) key: OpeningKey,
     /// The door's name.
     pub(crate) door: Arc<str>,
-    /// What its rule runs now.
+    pub(crate) state: OpeningState,
+    /// The owner's rule that opened it last; none if it was found open.
+    pub(crate) rule: Option<RuleId>,
+    /// What that rule runs now.
     pub(crate) module: Option<ModuleDigest>,
     /// For how long by now; none if it is not open, or was found open.
     pub(crate) open_for: Option<Duration>,
     /// For how long from now.
     pub(crate) left: Duration,
-    pub(crate) opening: Opening,
 }
 
 impl OpenDoor {
-    fn of(engine: &Engine, key: OpeningKey, opening: &Opening, now: Moment) -> Self {
+    fn of(engine: &Engine, key: OpeningKey, opening: &Opening, part: &OpeningPart, now: Moment) -> Self {
         Self {
             key,
             door: engine.door_name(key.door),
-            module: opening.rule.as_ref().and_then(|rule| engine.module(rule)),
-            open_for: opening.since.map(|since| now.since(since)),
-            left: opening.until.since(now),
-            opening: opening.clone(),
+            state: opening.state,
+            rule: part.rule.clone(),
+            module: part.rule.as_ref().and_then(|rule| engine.module(rule)),
+            open_for: part.since.map(|since| now.since(since)),
+            left: part.until.since(now),
         }
     }
 }
@@ -159,11 +162,28 @@ impl SharedEngine {
         self.lock().engine.suspended().clone()
     }
 
-    /// At most so many openings, from the one behind `after` on. Whoever wants all of them asks again and again, so that no knock waits for it.
-    pub(crate) fn openings_after(&self, after: Option<OpeningKey>, most: usize) -> Vec<OpenDoor> {
+    /// What an owner of rules has of at most so many openings that it has a part of, from the one behind `after` on, and the last of these
+    /// openings; of all openings what everybody has, if no owner is named. Whoever wants all of them asks again and again, so that no knock
+    /// waits for it.
+    pub(crate) fn openings_after(
+        &self,
+        owner: Option<&TenantId>,
+        after: Option<OpeningKey>,
+        most: usize,
+    ) -> (Vec<OpenDoor>, Option<OpeningKey>) {
         let (locked, now) = (self.lock(), self.clock.now());
-        let openings = locked.engine.openings_after(after).take(most);
-        openings.map(|(key, opening)| OpenDoor::of(&locked.engine, key, opening, now)).collect()
+        let engine = &locked.engine;
+        let (mut doors, mut last) = (Vec::new(), None);
+        let mut take = |(key, opening): (OpeningKey, &Opening)| {
+            let parts = opening.parts().iter().filter(|part| owner.is_none_or(|owner| part.is_of(owner)));
+            doors.extend(parts.map(|part| OpenDoor::of(engine, key, opening, part, now)));
+            last = Some(key);
+        };
+        match owner {
+            Some(owner) => engine.openings_of_tenant(owner, after).take(most).for_each(&mut take),
+            None => engine.openings_after(after).take(most).for_each(&mut take),
+        }
+        (doors, last)
     }
 
     /// How many openings each door has that are open now. No knock waits for all of it.
@@ -188,11 +208,18 @@ impl SharedEngine {
         }
     }
 
-    /// The openings for this client, of whatever door.
+    /// What everybody has of the openings for this client, of whatever door.
     pub(crate) fn openings_of(&self, client: Client) -> Vec<OpenDoor> {
         let (locked, now) = (self.lock(), self.clock.now());
-        let openings = locked.engine.openings_of(client);
-        openings.map(|(key, opening)| OpenDoor::of(&locked.engine, key, opening, now)).collect()
+        let engine = &locked.engine;
+        let parts = |(key, opening): (OpeningKey, &Opening)| {
+            opening
+                .parts()
+                .iter()
+                .map(move |part| OpenDoor::of(engine, key, opening, part, now))
+                .collect::<Vec<_>>()
+        };
+        engine.openings_of(client).flat_map(parts).collect()
     }
 
     /// How many openings these tenants have together.
@@ -204,6 +231,12 @@ impl SharedEngine {
     /// How many openings there are.
     pub(crate) fn open(&self) -> usize {
         self.lock().engine.openings_count()
+    }
+
+    /// How many openings an owner of rules has a part of; how many parts all of them have, if none is named.
+    pub(crate) fn parts_of(&self, owner: Option<&TenantId>) -> usize {
+        let locked = self.lock();
+        owner.map_or_else(|| locked.engine.parts_count(), |owner| locked.engine.tenants_count(owner))
     }
 
     /// Writes down in this journal what commands open from now on, if there was none.

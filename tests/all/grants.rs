@@ -197,11 +197,15 @@ proptest! {
                 prop_assert!(grant.doors.contains(&door) && file.doors.contains(&door));
                 let most = grant.lasts.unwrap_or(lasts[door]).min(LONGEST);
                 let most = most.min(file.lasts.unwrap_or(u64::MAX));
-                let before = engine.openings().find(|(key, _)| (key.door, key.client) == (order.door, order.client));
-                let is_mine_alone = before.is_none_or(|(_, opening)| !opening.is_shared);
-                if is_mine_alone {
-                    prop_assert!(opens_for <= Duration::from_secs(most), "{:?} of {}", opens_for, most);
-                }
+                let open = engine.openings().find(|(key, _)| (key.door, key.client) == (order.door, order.client));
+                let (_, open) = open.expect("it was opened");
+                // The door is open as long as the longest that anybody asked for, and for each as long as it asked itself.
+                prop_assert_eq!(opens_for, open.until().since(now));
+                let Some(own) = open.part_of(&rule.tenant) else {
+                    prop_assert!(closes, "it opened nothing for itself");
+                    continue;
+                };
+                prop_assert!(!closes && own.until.since(now) <= Duration::from_secs(most), "{:?} of {}", own, most);
                 let text = order.client.to_string();
                 if let Some((_, length)) = text.split_once('/') {
                     let width = if text.contains(':') { format!("ipv6/{length}") } else { format!("ipv4/{length}") };
@@ -210,9 +214,7 @@ proptest! {
                     prop_assert!(grant.widths.contains(&width) && file.widths.contains(&width) && door == widened);
                 }
             }
-            let own = engine.openings().filter(|(_, opening)| {
-                opening.rule.as_ref().is_some_and(|by| by.tenant == rule.tenant)
-            });
+            let own = engine.openings().filter(|(_, opening)| opening.part_of(&rule.tenant).is_some());
             prop_assert!(own.count() <= *openings);
         }
     }

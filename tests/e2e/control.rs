@@ -1,5 +1,6 @@
 //! The control socket of a running daemon, asked by the real client: as root, as a tenant and as a stranger.
 
+mod owners;
 mod packets;
 
 use std::fs::{self, Permissions};

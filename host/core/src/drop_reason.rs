@@ -47,7 +47,7 @@ pub enum DropReason {
     LinkLocal,
     /// The rule is on trial, and its doors stay as they are.
     Trial,
-    /// What should be closed was opened by another owner's rule as well.
+    /// What should be closed was found open at the start, and may be another owner's.
     NotItsOwn,
     /// The one-time token or counter was used before.
     AlreadyUsed,

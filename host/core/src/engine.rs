@@ -9,6 +9,7 @@ mod granted;
 mod listed;
 mod others;
 mod owners;
+mod parts;
 mod records;
 mod request_rates;
 mod under_way;
@@ -26,7 +27,7 @@ use crate::durability::Durability;
 use crate::event::Event;
 use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
-use crate::opening::{Opening, OpeningState, UnheardClose};
+use crate::opening::{Opening, OpeningPart, OpeningState, UnheardClose};
 use crate::openings::Openings;
 use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId, TenantId};
@@ -34,6 +35,7 @@ use crate::verdict::{CloseRequest, OpenRequest};
 use claims::Claims;
 use generation::{AskingRule, PendingOpening};
 use granted::Refusal;
+use parts::told_as;
 use records::Records;
 use request_rates::RequestRates;
 use under_way::{Awaited, UnderWay};
@@ -78,26 +80,19 @@ pub struct Engine {
     actions: Vec<Action>,
 }
 
-/// What an order is to bring about.
-#[derive(Clone, Copy, Debug)]
+/// What an order is to bring about. That of an opening is for a rule, whose owner has it open until then if it succeeds.
+#[derive(Clone, Debug)]
 enum Purpose {
-    /// To open for so long, which would be until then.
-    Open {
-        lasts: Duration,
-        until: Moment,
-    },
-    /// To open again what was lost with its set.
-    Reopen {
-        until: Moment,
-    },
-    /// To keep open, instead of until `before`, which is known to be so.
-    Extend {
-        until: Moment,
-        before: Moment,
-    },
-    Close {
-        why: Why,
-    },
+    /// To open.
+    Open { until: Moment },
+    /// To open again what was lost with its set, for all who had it open.
+    Reopen { until: Moment },
+    /// To keep open what is open, or to open for one more what is open for others.
+    Extend { until: Moment },
+    /// To keep open for others what these close, as whose rules they are told it.
+    Leave { of: Vec<Option<RuleId>> },
+    /// To close for these, as whose rules they are told it.
+    Close { why: Why, of: Vec<Option<RuleId>> },
 }
 
 impl Engine {
@@ -184,6 +179,27 @@ impl Engine {
         self.openings.after(key)
     }
 
+    /// As [`Engine::openings_after`], those that an owner of rules has a part of. It takes as long as there are of these, whatever others have.
+    pub fn openings_of_tenant(
+        &self,
+        tenant: &TenantId,
+        key: Option<OpeningKey>,
+    ) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        self.openings.of_tenant_after(tenant, key)
+    }
+
+    /// How many openings an owner of rules has a part of.
+    #[must_use]
+    pub fn tenants_count(&self, tenant: &TenantId) -> usize {
+        self.openings.of_tenant(tenant)
+    }
+
+    /// How many parts all openings have: one for each owner whose rules opened it.
+    #[must_use]
+    pub fn parts_count(&self) -> usize {
+        self.openings.parts()
+    }
+
     /// The module that a rule of the policy in force runs.
     #[must_use]
     pub fn module(&self, rule: &RuleId) -> Option<ModuleDigest> {
@@ -206,15 +222,16 @@ impl Engine {
     fn do_due(&mut self, now: Moment) {
         for _ in 0..DEADLINES_AT_ONCE {
             let Some(key) = self.openings.due(now) else { break };
-            let opening = self.openings.find(key).map(|opening| (opening.state, opening.until));
+            let opening = self.openings.find(key);
+            let opening = opening.map(|opening| (opening.state, opening.until()));
             match opening {
                 Some((OpeningState::Recording { .. }, _)) => self.forget_record(key, now),
                 Some((OpeningState::Closing { why, .. }, _)) => self.order_close(key, why, None, now),
-                // It has not expired, so it is due for another reason: to be opened again.
+                _ if self.end_parts(key, now) => {}
+                // Nothing of it has expired, so it is due for another reason: to be opened again.
                 Some((OpeningState::Open, until)) if until > now => self.reopen(key, now),
                 _ if self.closes_without_us(key.door) => {
-                    let rule = self.openings.remove(key).and_then(|opening| opening.rule);
-                    self.tell(key, rule, What::Closed { why: Why::Expired });
+                    self.remove(key, &What::Closed { why: Why::Expired });
                     self.retire(key.door);
                 }
                 _ => self.order_close(key, Why::Expired, None, now),
@@ -240,10 +257,6 @@ impl Engine {
         let (keeps_time, durability) = (door.keeps_time, door.durability);
         let opens_another = door.again == Again::OpenAnother;
         let before = if opens_another { None } else { self.openings.find(key).cloned() };
-        let is_of_other = |before: &Opening| {
-            before.is_shared || before.rule.as_ref().is_none_or(|other| other.tenant != rule.tenant)
-        };
-        let is_shared = before.as_ref().is_some_and(is_of_other);
         let refusal = if self.stopping {
             Some(DropReason::Stopping)
         } else if lasts.is_zero() {
@@ -272,30 +285,19 @@ impl Engine {
         if lasts < asked {
             self.tell(key, Some(rule.clone()), What::Shortened { asked, lasts });
         }
-        let until = now.plus(lasts);
-        let rule = Some(rule.clone());
+        let part =
+            OpeningPart::of(rule.clone(), now.plus(lasts), if keeps_time { Duration::ZERO } else { lasts });
+        if let Some(before) = &before {
+            self.taken_over(key, before, &rule.tenant);
+        }
         match before {
-            Some(
-                before @ Opening {
-                    state: OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open,
-                    ..
-                },
-            ) => {
-                // Opening again never takes time away.
-                let until = until.max(before.until);
-                let known = self.under_way.known_before(before.newest_order).unwrap_or(before.until);
-                let purpose = Purpose::Extend { until, before: known };
-                let is_awaited = before.state != OpeningState::Open && !keeps_time;
-                let due = if is_awaited { before.due } else { until };
-                self.ask_again(before.newest_order, asker, request, lasts);
-                self.openings.put(key, Opening { rule: rule.clone(), until, due, is_shared, ..before });
-                if keeps_time {
-                    self.order(key, Act::Extend(until.since(now)), purpose, rule);
-                } else {
-                    let lasts = until.since(now);
-                    self.actions.push(Action::Note { key, lasts });
-                    self.tell(key, rule, What::Extended { lasts });
-                }
+            Some(Opening {
+                state: OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open,
+                newest_order,
+                ..
+            }) => {
+                self.records.ask_again(newest_order, PendingOpening::new(asker, self.generation, request));
+                self.open_again(key, part, now);
             }
             before if durability != Durability::None => {
                 let unclosed = before.and_then(|before| match before.state {
@@ -304,15 +306,64 @@ impl Engine {
                     }
                     OpeningState::Recording { .. } | OpeningState::Opening | OpeningState::Open => None,
                 });
-                self.record(PendingOpening::new(asker, self.generation, request), key, lasts, unclosed, now);
+                self.record(PendingOpening::new(asker, self.generation, request), key, part, unclosed, now);
             }
             Some(Opening { state: OpeningState::Closing { .. }, .. }) | None => {
+                let until = part.until;
                 // A command's opening begins when the command has ended, and is not closed before that.
                 let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
-                let opening = Opening::new(rule.clone(), OpeningState::Opening, until, due, keeps_time);
-                self.openings.put(key, opening);
-                self.order(key, Act::Open(lasts), Purpose::Open { lasts, until }, rule);
+                self.openings.put(key, Opening::new(part, OpeningState::Opening, due, keeps_time));
+                self.order(key, Act::Open(lasts), Purpose::Open { until }, Some(rule.clone()));
             }
+        }
+    }
+
+    /// Keeps open what is open, or about to be, for one more, or for longer.
+    fn open_again(&mut self, key: OpeningKey, part: OpeningPart, now: Moment) {
+        let Some(rule) = part.rule.clone() else { return };
+        let Some(before) = self.openings.find(key) else { return };
+        let (state, newest_order, keeps_time) = (before.state, before.newest_order, before.keeps_time);
+        let find = |is_it: &dyn Fn(&OpeningPart) -> bool| before.parts().iter().position(is_it);
+        // What was found open goes on as the part of whoever could close it.
+        let is_to_take =
+            |part: &OpeningPart| part.rule.is_none() && self.may_close(&rule.tenant, key.door, part);
+        let own = find(&|part| part.is_of(&rule.tenant)).or_else(|| find(&is_to_take));
+        let is_new = own.is_none();
+        // A command that runs does so for what was asked before it began, and for whoever comes to it.
+        let waits =
+            matches!(state, OpeningState::Recording { .. }) || is_new && state == OpeningState::Opening;
+        let part = if waits { part } else { OpeningPart { lasts: Duration::ZERO, ..part } };
+        self.openings.change_parts(key, |parts| match own.and_then(|own| parts.get_mut(own)) {
+            Some(own) => {
+                // Opening again never takes time away.
+                (own.until, own.lasts) = (own.until.max(part.until), own.lasts.max(part.lasts));
+                own.since = own.since.filter(|_| own.rule.is_some());
+                own.rule = part.rule;
+            }
+            None => parts.push(OpeningPart { newest_order, ..part }),
+        });
+        let (mut until, mut all_until) = (now, now);
+        self.openings.change(key, |opening| {
+            if keeps_time || state == OpeningState::Open {
+                opening.due = opening.first_end();
+            }
+            all_until = opening.until();
+            let Some(own) = opening.part_mut(&rule.tenant) else { return };
+            until = own.until;
+            if is_new && !keeps_time && state == OpeningState::Open {
+                (own.since, own.known) = (Some(now), Some(until));
+            }
+        });
+        let lasts = until.since(now);
+        if keeps_time {
+            return self.order(key, Act::Extend(all_until.since(now)), Purpose::Extend { until }, Some(rule));
+        }
+        self.actions.push(Action::Note { key, lasts: all_until.since(now) });
+        if !is_new {
+            self.tell(key, Some(rule), What::Extended { lasts });
+        } else if state == OpeningState::Open {
+            let module = self.module(&rule);
+            self.tell(key, Some(rule), What::Opened { lasts, module });
         }
     }
 
@@ -330,17 +381,26 @@ impl Engine {
         self.withdraw_claims(OpeningKey { door, client, occurrence: 0 }, &rule.tenant);
         let open = self.openings.of_client(door, client);
         let open = open.filter(|(_, opening)| !matches!(opening.state, OpeningState::Closing { .. }));
-        let open: Vec<_> =
-            open.map(|(key, opening)| (key, self.may_close(&rule.tenant, door, opening))).collect();
-        for (key, may_close) in open {
-            if !may_close {
+        let open: Vec<_> = open.map(|(key, _)| key).collect();
+        for key in open {
+            self.end_parts(key, now);
+            let Some(opening) = self.openings.find(key) else { continue };
+            let parts = opening.parts().iter();
+            let theirs: Vec<_> = parts
+                .filter(|part| self.may_close(&rule.tenant, door, part))
+                .map(|part| part.rule.clone())
+                .collect();
+            let why = Why::Asked;
+            if theirs.len() == opening.parts().len() {
+                if !self.withdraw_record(key, Some(rule), &What::Closed { why }) {
+                    self.order_close(key, why, Some(rule), now);
+                }
+            } else if !theirs.is_empty() {
+                self.leave(key, rule, |part| theirs.contains(&part.rule), now);
+            } else if opening.parts().iter().any(|part| part.rule.is_none()) {
+                // It may be the tenant's. Of what it knows to be another's it would hear nothing if that were closed.
                 let what = What::Refused { reason: DropReason::NotItsOwn, detail: "".into() };
                 self.tell(key, Some(rule.clone()), what);
-                continue;
-            }
-            let why = Why::Asked;
-            if !self.withdraw_record(key, Some(rule.clone()), What::Closed { why }) {
-                self.order_close(key, why, Some(rule.clone()), now);
             }
         }
     }
@@ -360,17 +420,33 @@ impl Engine {
             .collect();
         for key in to_close {
             let what = What::Refused { reason: DropReason::Stopping, detail: "".into() };
-            if !self.withdraw_record(key, None, what) {
+            if !self.withdraw_record(key, None, &what) {
                 self.order_close(key, Why::Stopping, None, now);
             }
         }
     }
 
-    fn order_close(&mut self, key: OpeningKey, why: Why, asker: Option<RuleId>, now: Moment) {
+    /// Closes an opening for all who have it open. `asker` is the rule that says so, if one does.
+    fn order_close(&mut self, key: OpeningKey, why: Why, asker: Option<&RuleId>, now: Moment) {
+        let before = self.openings.find(key).map(Opening::rules).unwrap_or_default();
         if self.closes_already(key, now) {
-            return;
+            // Those who had it open hear of that order. The others have had nothing of it.
+            let has_part = |rule: &RuleId| {
+                self.openings.find(key).is_some_and(|opening| opening.part_of(&rule.tenant).is_some())
+            };
+            let others = before.into_iter().flatten().filter(|rule| asker.is_some() && !has_part(rule));
+            let others = others.map(Some).collect();
+            return self.tell_each(key, others, &What::Closed { why });
         }
-        let (mut rule, mut keeps_time) = (asker, false);
+        if let Some(asker) = asker {
+            // So is told whose it is, as often as it is tried.
+            self.openings.change_parts(key, |parts| {
+                let has_own = parts.iter().any(|part| part.is_of(&asker.tenant));
+                parts.retain(|part| part.rule.is_some() || !has_own);
+                parts.iter_mut().for_each(|part| part.rule = told_as(part, Some(asker)));
+            });
+        }
+        let (mut of, mut expires) = (Vec::new(), false);
         let is_there = self.openings.change(key, |opening| {
             let tries = match opening.state {
                 OpeningState::Closing { tries, .. } => tries.saturating_add(1),
@@ -378,22 +454,28 @@ impl Engine {
             };
             opening.state = OpeningState::Closing { tries, why };
             opening.due = now.plus(ANSWER_LIMIT);
-            keeps_time = opening.keeps_time;
-            if rule.is_none() {
-                rule.clone_from(&opening.rule);
-            }
+            of = opening.rules();
+            expires = why == Why::Expired && opening.keeps_time && !opening.outlasts;
         });
         if is_there {
-            let act = if why == Why::Expired && keeps_time { Act::Expire } else { Act::Close };
-            self.order(key, act, Purpose::Close { why }, rule);
+            let rule = asker.cloned().or_else(|| of.first().cloned().flatten());
+            let act = if expires { Act::Expire } else { Act::Close };
+            self.order(key, act, Purpose::Close { why, of }, rule);
         }
     }
 
     fn order(&mut self, key: OpeningKey, act: Act, purpose: Purpose, rule: Option<RuleId>) {
         self.last_serial += 1;
         let serial = self.last_serial;
-        self.openings.change(key, |opening| opening.newest_order = serial);
-        let module = rule.as_ref().and_then(|rule| self.policy.modules.get(rule)).copied();
+        let opener =
+            rule.as_ref().filter(|_| matches!(purpose, Purpose::Open { .. } | Purpose::Extend { .. }));
+        self.openings.change(key, |opening| {
+            opening.newest_order = serial;
+            if let Some(part) = opener.and_then(|rule| opening.part_mut(&rule.tenant)) {
+                part.newest_order = serial;
+            }
+        });
+        let module = rule.as_ref().and_then(|rule| self.module(rule));
         self.under_way.insert(serial, Awaited { key, purpose, rule: rule.clone(), module });
         let order = Order { serial, door: key.door, client: key.client, occurrence: key.occurrence, act };
         self.actions.push(Action::Order { order, rule });

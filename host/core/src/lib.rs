@@ -56,6 +56,7 @@ mod report;
 mod tenant;
 mod tenant_counts;
 mod tenant_limits;
+mod tenant_openings;
 mod width;
 
 pub use action::{Action, Why};
@@ -90,7 +91,7 @@ pub use net_door::{
     GuardDoor, MAX_ALWAYS, MAX_ALWAYS_IN_ALL, MAX_DOOR_PORTS, MAX_GUARDED_PORTS, NetDoor, OnClose, Trusted,
 };
 pub use once::{MAX_PER_RULE, MAX_TOKENS, UsedOnce};
-pub use opening::{Opening, OpeningState, UnheardClose};
+pub use opening::{Opening, OpeningPart, OpeningState, UnheardClose};
 pub use openings::Openings;
 pub use port_range::{GuardProtocol, PortRange};
 pub use posture::Posture;

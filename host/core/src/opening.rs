@@ -1,43 +1,114 @@
-//! Opening: one door open for one client, and what becomes of it.
+//! Opening: one door open for one client, and what each owner of rules has of that.
+
+use std::time::Duration;
 
 use crate::action::Why;
 use crate::moment::Moment;
-use crate::tenant::RuleId;
+use crate::tenant::{RuleId, TenantId};
 
-/// One door open for one client until a time.
+/// One door open for one client, until the last of those who opened it has it open no more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Opening {
-    /// The rule that opened it last; none if it was found open at start.
-    pub rule: Option<RuleId>,
+    /// What each owner of rules has of it: one for each whose rule opened it, and one if it was found open.
+    parts: Vec<OpeningPart>,
     /// Its state.
     pub state: OpeningState,
     /// The number of the newest order for it; answers to older ones change nothing.
     pub newest_order: u64,
-    /// Since when it is open; none if it is not, or was found open.
-    pub since: Option<Moment>,
-    /// Until when it should be open.
-    pub until: Moment,
-    /// When the engine must act on it next: close it, retry closing it, or open it again.
+    /// When the engine must act on it next: close it or a part of it, retry closing it, or open it again.
     pub due: Moment,
     /// Whether the door closes it by itself, as [`crate::DoorPolicy::keeps_time`] says; the same for all openings of a door.
     pub keeps_time: bool,
     /// Whether the door was found closed and has not been opened again so far.
     pub is_missing: bool,
-    /// Whether rules of more than one tenant opened it: none of them closes it then before its time.
-    pub is_shared: bool,
+    /// Whether the door's own clock may end it later than it should: somebody closed what was theirs, and that it is shorter now has no receipt.
+    pub(crate) outlasts: bool,
+}
+
+/// What one owner of rules has of an opening. Each has its own time, and hears and sees nothing of the others.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpeningPart {
+    /// The rule of this owner that opened it last; none if it was found open, and nobody knows whose it is.
+    pub rule: Option<RuleId>,
+    /// Since when it is open for this owner; none if it is not, or was found open.
+    pub since: Option<Moment>,
+    /// Until when this owner's rules have it open.
+    pub until: Moment,
+    /// Until when it is known to be open for this owner, whatever becomes of orders under way; none if that is not known.
+    pub(crate) known: Option<Moment>,
+    /// For how long it is open from when the command has ended that opens it; zero if that ran already.
+    pub(crate) lasts: Duration,
+    /// The newest order that was given for this owner.
+    pub(crate) newest_order: u64,
 }
 
 impl Opening {
     /// An opening without an order so far.
-    pub(crate) const fn new(
-        rule: Option<RuleId>,
-        state: OpeningState,
-        until: Moment,
-        due: Moment,
-        keeps_time: bool,
-    ) -> Self {
-        let (since, newest_order) = (None, 0);
-        Self { rule, state, newest_order, since, until, due, keeps_time, is_missing: false, is_shared: false }
+    pub(crate) fn new(part: OpeningPart, state: OpeningState, due: Moment, keeps_time: bool) -> Self {
+        Self {
+            parts: vec![part],
+            state,
+            newest_order: 0,
+            due,
+            keeps_time,
+            is_missing: false,
+            outlasts: false,
+        }
+    }
+
+    /// What each owner has of it; never empty.
+    #[must_use]
+    pub fn parts(&self) -> &[OpeningPart] {
+        &self.parts
+    }
+
+    /// What a tenant has of it.
+    #[must_use]
+    pub fn part_of(&self, tenant: &TenantId) -> Option<&OpeningPart> {
+        self.parts.iter().find(|part| part.is_of(tenant))
+    }
+
+    /// Until when it should be open.
+    #[must_use]
+    pub fn until(&self) -> Moment {
+        self.parts.iter().map(|part| part.until).max().unwrap_or_default()
+    }
+
+    /// When the first part of it ends.
+    pub(crate) fn first_end(&self) -> Moment {
+        self.parts.iter().map(|part| part.until).min().unwrap_or_default()
+    }
+
+    pub(crate) fn parts_mut(&mut self) -> &mut Vec<OpeningPart> {
+        &mut self.parts
+    }
+
+    pub(crate) fn part_mut(&mut self, tenant: &TenantId) -> Option<&mut OpeningPart> {
+        self.parts.iter_mut().find(|part| part.is_of(tenant))
+    }
+}
+
+impl OpeningPart {
+    /// What this rule's owner will have, until then.
+    pub(crate) const fn of(rule: RuleId, until: Moment, lasts: Duration) -> Self {
+        Self { rule: Some(rule), since: None, until, known: None, lasts, newest_order: 0 }
+    }
+
+    /// What was found open.
+    pub(crate) const fn found(until: Moment) -> Self {
+        Self { rule: None, since: None, until, known: Some(until), lasts: Duration::ZERO, newest_order: 0 }
+    }
+
+    /// Whether it is this tenant's.
+    #[must_use]
+    pub fn is_of(&self, tenant: &TenantId) -> bool {
+        self.tenant() == Some(tenant)
+    }
+
+    /// Whose it is; none if nobody knows.
+    #[must_use]
+    pub fn tenant(&self) -> Option<&TenantId> {
+        self.rule.as_ref().map(|rule| &rule.tenant)
     }
 }
 

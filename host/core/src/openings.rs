@@ -6,9 +6,9 @@ use std::ops::Bound;
 use crate::client::Client;
 use crate::door::{DoorId, OpeningKey};
 use crate::moment::Moment;
-use crate::opening::Opening;
+use crate::opening::{Opening, OpeningPart};
 use crate::tenant::TenantId;
-use crate::tenant_counts::TenantCounts;
+use crate::tenant_openings::TenantOpenings;
 
 /// All openings, by door and client, with their deadlines in order.
 #[derive(Debug, Default)]
@@ -17,7 +17,7 @@ pub struct Openings {
     deadlines: BTreeSet<(Moment, OpeningKey)>,
     /// How many openings only a command closes.
     left_to_close: usize,
-    per_tenant: TenantCounts,
+    of_tenants: TenantOpenings,
 }
 
 impl Openings {
@@ -29,17 +29,11 @@ impl Openings {
 
     /// Inserts an opening, or replaces the one with the same key.
     pub fn put(&mut self, key: OpeningKey, opening: Opening) {
-        let (due, keeps_time) = (opening.due, opening.keeps_time);
-        self.left_to_close += usize::from(!keeps_time);
-        self.per_tenant.add(opening.rule.as_ref());
-        match self.openings.insert(key, opening) {
-            Some(before) => {
-                self.per_tenant.remove(before.rule.as_ref());
-                self.left_to_close -= usize::from(!before.keeps_time);
-                self.move_deadline(key, before.due, due);
-            }
-            None => drop(self.deadlines.insert((due, key))),
-        }
+        self.remove(key);
+        self.left_to_close += usize::from(!opening.keeps_time);
+        self.of_tenants.add(key, opening.parts());
+        self.deadlines.insert((opening.due, key));
+        self.openings.insert(key, opening);
     }
 
     /// Changes an opening where it is, but not whose it is; false if there is none.
@@ -54,6 +48,22 @@ impl Openings {
         true
     }
 
+    /// Changes what each owner has of an opening, and removes it if nobody has anything of it any more; what it is then.
+    pub(crate) fn change_parts(
+        &mut self,
+        key: OpeningKey,
+        change: impl FnOnce(&mut Vec<OpeningPart>),
+    ) -> Option<&Opening> {
+        let opening = self.openings.get_mut(&key)?;
+        self.of_tenants.remove(key, opening.parts());
+        change(opening.parts_mut());
+        self.of_tenants.add(key, opening.parts());
+        if opening.parts().is_empty() {
+            self.remove(key);
+        }
+        self.find(key)
+    }
+
     fn move_deadline(&mut self, key: OpeningKey, before: Moment, after: Moment) {
         if before != after {
             self.deadlines.remove(&(before, key));
@@ -66,7 +76,7 @@ impl Openings {
         let opening = self.openings.remove(&key)?;
         self.deadlines.remove(&(opening.due, key));
         self.left_to_close -= usize::from(!opening.keeps_time);
-        self.per_tenant.remove(opening.rule.as_ref());
+        self.of_tenants.remove(key, opening.parts());
         Some(opening)
     }
 
@@ -131,10 +141,26 @@ impl Openings {
         self.left_to_close
     }
 
-    /// How many a tenant has; 0 for the host.
+    /// How many an owner of rules has a part of.
     #[must_use]
     pub fn of_tenant(&self, tenant: &TenantId) -> usize {
-        self.per_tenant.of(tenant)
+        self.of_tenants.count(tenant)
+    }
+
+    /// As [`Openings::after`], those that an owner of rules has a part of.
+    pub fn of_tenant_after(
+        &self,
+        tenant: &TenantId,
+        key: Option<OpeningKey>,
+    ) -> impl Iterator<Item = (OpeningKey, &Opening)> {
+        let keys = self.of_tenants.after(tenant, key);
+        keys.filter_map(|key| Some((key, self.openings.get(&key)?)))
+    }
+
+    /// How many parts they have, all together.
+    #[must_use]
+    pub fn parts(&self) -> usize {
+        self.of_tenants.parts()
     }
 
     /// How many there are.

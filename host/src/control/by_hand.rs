@@ -4,9 +4,7 @@
 use std::time::Duration;
 
 use postern_capture::Shown;
-use postern_core::{
-    Client, CloseRequest, Event, OpenRequest, OpeningState, Report, Request, RuleId, TenantId, What,
-};
+use postern_core::{Client, CloseRequest, Event, OpenRequest, OpeningState, Report, Request, RuleId, What};
 use postern_protocol::{Changed, CloseDoor, OpenDoor, Refusal, Reply};
 use tokio::time::timeout;
 
@@ -67,12 +65,8 @@ impl Desk {
     async fn ask(&self, wish: Wish, uid: u32) -> Result<Reply, Refusal> {
         let Wish { door, client, request, closes } = wish;
         let rule = RuleId::by_hand();
-        let wanted = Wanted {
-            view: View::Of(vec![TenantId::host()]),
-            rule: Some(rule.name.to_string()),
-            from: Some(client.net()),
-            kinds: None,
-        };
+        // What is closed by hand is closed for everybody, and each owner hears that of its own rule.
+        let wanted = Wanted { view: View::All, rule: None, from: Some(client.net()), kinds: None };
         // Before anything can happen.
         let mut answers = self.subscribe(wanted, Listening::Briefly, uid)?;
         let asked = Report::of_door(&door, What::ByHand { uid, closes }).with_client(client);
@@ -83,12 +77,18 @@ impl Desk {
         let told = async {
             while let Some((event, _)) = answers.events.recv().await {
                 let is_this = event.door.as_deref().is_none_or(|name| name == door);
+                let is_by_hand = event.rule.as_deref() == Some(RuleId::BY_HAND);
                 match &*event.kind {
-                    "open" if is_this && !closes => return Ok(()),
+                    "open" if is_this && is_by_hand && !closes => return Ok(()),
                     // What is being opened by somebody else's wish is not open yet.
-                    "extend" if is_this && !closes && self.is_open(&door, client) => return Ok(()),
-                    "close" if is_this && closes => return Ok(()),
-                    "refuse" | "stuck" if is_this => return Err(Refusal::NotDone { why: event.text }),
+                    "extend" if is_this && is_by_hand && !closes && self.is_open(&door, client) => {
+                        return Ok(());
+                    }
+                    "close" if is_this && closes && self.left(&door, client).is_none() => return Ok(()),
+                    "refuse" if is_this && is_by_hand => {
+                        return Err(Refusal::NotDone { why: event.text });
+                    }
+                    "stuck" if is_this && closes => return Err(Refusal::NotDone { why: event.text }),
                     _ => {}
                 }
             }
@@ -110,17 +110,17 @@ impl Desk {
 
     fn is_open(&self, door: &str, client: Client) -> bool {
         let openings = self.engine.openings_of(client);
-        openings.iter().any(|open| *open.door == *door && open.opening.state == OpeningState::Open)
+        openings.iter().any(|open| *open.door == *door && open.state == OpeningState::Open)
     }
 
-    /// For how long a door is open for a client.
+    /// For how long a door is open for a client, whoever has it open.
     fn left(&self, door: &str, client: Client) -> Option<Duration> {
         let is_it = |open: &crate::shared_engine::OpenDoor| {
             open.key.client == client
                 && *open.door == *door
-                && !matches!(open.opening.state, OpeningState::Closing { .. })
+                && !matches!(open.state, OpeningState::Closing { .. })
         };
-        self.engine.openings_of(client).into_iter().find(is_it).map(|open| open.left)
+        self.engine.openings_of(client).into_iter().filter(is_it).map(|open| open.left).max()
     }
 }
 

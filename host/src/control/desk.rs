@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use ipnet::IpNet;
 use postern_capture::Shown;
-use postern_core::{DropReason, OpeningKey, OpeningState, RuleId, TenantId, What, show_digest};
+use postern_core::{DropReason, OpeningState, RuleId, TenantId, What, show_digest};
 use postern_protocol::{
     ClientsOf, DESCRIPTION, Explain, HalfFinished, INTERFACE, NewGeneration, Opening, Process, Refusal,
     Reply, Request, RuleState, SERVICE, SERVICE_DESCRIPTION, Selection, ServiceDescription, ServiceInfo,
@@ -156,28 +156,29 @@ impl Desk {
         if let Some(name) = &of.door {
             self.check_door(name, view)?;
         }
-        let is_wanted = |door: &OpenDoor| {
-            let rule = door.opening.rule.as_ref();
-            view.shows(rule.map(|rule| &rule.tenant))
-                && of.door.as_ref().is_none_or(|name| **name == *door.door)
+        let is_wanted = |open: &&OpenDoor| {
+            view.shows(open.rule.as_ref().map(|rule| &rule.tenant))
+                && of.door.as_ref().is_none_or(|name| **name == *open.door)
         };
         let (mut doors, mut keys, mut left_out) = (Vec::new(), Vec::new(), 0);
-        let mut after: Option<OpeningKey> = None;
+        let mut after = None;
         loop {
-            let some = self.engine.openings_after(after, AT_ONCE);
-            let Some(last) = some.last() else { break };
-            after = Some(last.key);
-            for door in some.iter().filter(|door| is_wanted(door)) {
+            let (some, last) = self.engine.openings_after(None, after, AT_ONCE);
+            if last.is_none() {
+                break;
+            }
+            after = last;
+            for open in some.iter().filter(is_wanted) {
                 if doors.len() < MOST_OPENINGS {
-                    doors.push(self.opening(door));
-                    keys.push(door.key);
+                    doors.push(self.opening(open));
+                    keys.push(open.key);
                 } else {
                     left_out += 1;
                 }
             }
             if left_out > 0 && *view == View::All && of.door.is_none() {
                 // All others are as good as counted.
-                left_out = (self.engine.open() as u64).saturating_sub(doors.len() as u64);
+                left_out = self.engine.parts_of(None).saturating_sub(doors.len()) as u64;
                 break;
             }
             // Whoever knocks meanwhile is not to wait for a long list: a lock that is taken again at once leaves others no time.
@@ -188,9 +189,9 @@ impl Desk {
         Ok(Reply::Doors { doors, left_out })
     }
 
-    fn opening(&self, door: &OpenDoor) -> Opening {
-        let OpenDoor { key, door: name, module, open_for, left, opening } = door;
-        let state = match opening.state {
+    fn opening(&self, open: &OpenDoor) -> Opening {
+        let OpenDoor { key, door: name, state, rule, module, open_for, left } = open;
+        let state = match state {
             OpeningState::Recording { .. } | OpeningState::Opening => "opening",
             OpeningState::Open => "open",
             OpeningState::Closing { .. } => "closing",
@@ -200,8 +201,8 @@ impl Desk {
             kind: self.feed.in_force.load().door_kind(name).unwrap_or("command").to_owned(),
             client: Shown(key.client).to_string(),
             state: state.to_owned(),
-            tenant: opening.rule.as_ref().map(|rule| rule.tenant.to_string()),
-            rule: opening.rule.as_ref().map(|rule| rule.name.to_string()),
+            tenant: rule.as_ref().map(|rule| rule.tenant.to_string()),
+            rule: rule.as_ref().map(|rule| rule.name.to_string()),
             module: module.as_ref().map(show_digest),
             since_ms: open_for.map(millis),
             left_ms: millis(*left),

@@ -99,7 +99,7 @@ impl Replica {
         let (opened, dropped) = teller.counts();
         let left = engine
             .openings()
-            .map(|(key, opening)| (engine.door_name(key.door), key.client, opening.until.since(now)));
+            .map(|(key, opening)| (engine.door_name(key.door), key.client, opening.until().since(now)));
         Openings { opened, left: left.collect(), dropped }
     }
 

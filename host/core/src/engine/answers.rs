@@ -1,99 +1,151 @@
 //! What doors answer to orders: what is open then, what is told of it, and what is tried again.
 
-use std::time::Duration;
-
 use super::under_way::Awaited;
 use super::{Engine, FIRST_RETRY, MAX_TRIES, Purpose};
 use crate::action::{Action, Why};
-use crate::door::{OpeningKey, Receipt};
+use crate::door::{OpeningKey, OrderError, Receipt};
 use crate::moment::Moment;
 use crate::opening::{Opening, OpeningState};
 use crate::report::What;
 use crate::tenant::RuleId;
 
 impl Engine {
-    pub(super) fn answered(&mut self, receipt: Receipt, now: Moment) {
-        let Some(Awaited { key, purpose, rule, module }) = self.under_way.remove(receipt.serial) else {
-            return;
-        };
-        let opening = self.openings.find(key).cloned();
+    pub(super) fn answered(&mut self, Receipt { serial, outcome }: Receipt, now: Moment) {
+        let Some(awaited) = self.under_way.remove(serial) else { return };
+        let key = awaited.key;
         // An answer to an older order changes nothing: the newest decides.
-        let newest = opening.clone().filter(|opening| opening.newest_order == receipt.serial);
-        match (purpose, receipt.outcome) {
-            (Purpose::Close { why }, Ok(())) => {
-                match newest {
-                    Some(_) => drop(self.openings.remove(key)),
-                    None => self.closed_before(key, now),
+        let newest = self.openings.find(key).filter(|opening| opening.newest_order == serial).cloned();
+        match (awaited.purpose.clone(), outcome) {
+            (Purpose::Close { why, of }, Ok(())) => self.did_close(key, why, of, newest, now),
+            (Purpose::Close { why, of }, Err(error)) => self.did_not_close(key, why, of, newest, &error, now),
+            (Purpose::Leave { of }, outcome) => {
+                match outcome {
+                    Ok(()) => self.holds(key, serial, now),
+                    // It is open no longer than the others asked for all the same: the engine closes it then.
+                    Err(_) => drop(newest.map(|_| self.go_back(key))),
                 }
-                self.tell(key, rule, What::Closed { why });
+                self.forget_before(key, &of, serial);
+                self.tell_each(key, of, &What::Closed { why: Why::Asked });
             }
-            (Purpose::Close { why }, Err(error)) => {
-                self.did_not_close(key, why, newest, rule, error.to_string(), now);
+            (Purpose::Reopen { .. }, Ok(())) if self.openings.find(key).is_some() => {
+                self.did_reopen(key, now)
             }
-            (purpose, Ok(())) => {
-                let is_new = !matches!(purpose, Purpose::Extend { .. })
-                    || opening.as_ref().is_some_and(|opening| opening.state == OpeningState::Opening);
-                let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
-                let (mut until, lasts) = match purpose {
-                    Purpose::Open { lasts, until } => (until, lasts),
-                    Purpose::Reopen { until } | Purpose::Extend { until, .. } => (until, until.since(now)),
-                    Purpose::Close { .. } => (now, Duration::ZERO),
-                };
-                if let Some(opening @ Opening { state: OpeningState::Opening, .. }) = opening {
-                    // The time of what a command opened begins when the command has ended.
-                    let due = if keeps_time { opening.until } else { opening.until.max(now.plus(lasts)) };
-                    until = if keeps_time { until } else { due };
-                    let since = Some(now);
-                    self.openings
-                        .put(key, Opening { state: OpeningState::Open, since, until: due, due, ..opening });
-                }
-                self.openings.change(key, |opening| opening.is_missing = false);
-                if let (Purpose::Extend { until, .. }, Some(newest)) = (purpose, self.openings.find(key)) {
-                    self.under_way.is_known(newest.newest_order, until);
-                }
-                let lasts = until.since(now);
-                if !keeps_time {
-                    self.actions.push(Action::Note { key, lasts });
-                }
-                let what = if is_new { What::Opened { lasts, module } } else { What::Extended { lasts } };
-                self.tell(key, rule, what);
-            }
-            (purpose, Err(error)) => {
-                let (reason, detail) = (error.reason(), error.to_string().into());
-                self.tell(key, rule, What::Refused { reason, detail });
-                if let Some(opening) = newest {
-                    self.did_not_open(key, purpose, opening, now);
-                }
-            }
+            (_, Ok(())) => self.did_open(serial, awaited, now),
+            (_, Err(error)) => self.did_not_open(awaited, newest, &error, now),
         }
         self.retire(key.door);
     }
 
-    fn did_not_open(&mut self, key: OpeningKey, purpose: Purpose, opening: Opening, now: Moment) {
-        match (purpose, opening.state) {
+    /// A door is open as the order with this number says, that was given for a rule.
+    fn did_open(&mut self, serial: u64, Awaited { key, purpose, rule, module }: Awaited, now: Moment) {
+        let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
+        let is_to_open = !matches!(purpose, Purpose::Extend { .. });
+        let mut until = match purpose {
+            Purpose::Open { until } | Purpose::Reopen { until } | Purpose::Extend { until } => until,
+            Purpose::Leave { .. } | Purpose::Close { .. } => now,
+        };
+        let mut all_until = until;
+        let mut had_it_open = true;
+        self.openings.change(key, |opening| {
+            opening.is_missing = false;
+            let begins = opening.state == OpeningState::Opening;
+            if begins {
+                opening.state = OpeningState::Open;
+            }
+            if begins && !keeps_time {
+                // The time of what a command opened begins when the command has ended.
+                for part in opening.parts_mut() {
+                    part.until = part.until.max(now.plus(std::mem::take(&mut part.lasts)));
+                }
+                all_until = opening.until();
+            }
+            let own = rule.as_ref().and_then(|rule| opening.part_mut(&rule.tenant));
+            if let Some(own) = own {
+                had_it_open = own.known.is_some();
+                own.since = own.since.or((!had_it_open).then_some(now));
+                if begins && !keeps_time {
+                    until = own.until;
+                }
+                own.known = own.known.max(Some(until.min(own.until)));
+            }
+            if begins {
+                opening.due = opening.first_end();
+            }
+        });
+        if !keeps_time {
+            self.actions.push(Action::Note { key, lasts: all_until.since(now) });
+        }
+        let lasts = until.since(now);
+        let is_new = is_to_open || !had_it_open;
+        self.tell(key, rule, if is_new { What::Opened { lasts, module } } else { What::Extended { lasts } });
+        self.holds(key, serial, now);
+    }
+
+    /// What was lost is open again, for everybody who had it open.
+    fn did_reopen(&mut self, key: OpeningKey, now: Moment) {
+        let mut open = Vec::new();
+        self.openings.change(key, |opening| {
+            opening.is_missing = false;
+            if opening.state == OpeningState::Opening {
+                opening.state = OpeningState::Open;
+                opening.due = opening.first_end();
+            }
+            for part in opening.parts_mut() {
+                part.since = Some(now);
+                open.push((part.rule.clone(), part.until.since(now)));
+            }
+        });
+        for (rule, lasts) in open {
+            let module = rule.as_ref().and_then(|rule| self.module(rule));
+            self.tell(key, rule, What::Opened { lasts, module });
+        }
+    }
+
+    fn did_not_open(&mut self, awaited: Awaited, newest: Option<Opening>, error: &OrderError, now: Moment) {
+        let Awaited { key, purpose, rule, .. } = awaited;
+        let is_opening = newest.as_ref().is_some_and(|opening| opening.state == OpeningState::Opening);
+        let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
+        let what = What::Refused { reason: error.reason(), detail: error.to_string().into() };
+        match &newest {
+            // One order was for all of them.
+            Some(opening) if !keeps_time || matches!(purpose, Purpose::Reopen { .. }) => {
+                self.tell_each(key, opening.rules(), &what);
+            }
+            _ => self.tell(key, rule, what),
+        }
+        match purpose {
+            _ if newest.is_none() => {}
             // The set may be back later; the listing after that opens it again.
-            (Purpose::Reopen { .. }, OpeningState::Opening) => {
-                self.openings.put(key, Opening { state: OpeningState::Open, is_missing: true, ..opening });
-            }
-            (_, OpeningState::Opening) if self.doors[&key.door].keeps_time => {
-                self.openings.remove(key);
-            }
+            Purpose::Reopen { .. } => self.is_missing(key),
+            _ if keeps_time => self.go_back(key),
             // A command that failed may have done half of its work.
-            (_, OpeningState::Opening) => self.order_close(key, Why::Failed, None, now),
-            (Purpose::Extend { before, .. }, OpeningState::Open) => {
-                self.openings.put(key, Opening { until: before, due: before, ..opening });
-            }
+            _ if is_opening => self.order_close(key, Why::Failed, None, now),
             _ => {}
         }
+    }
+
+    fn did_close(
+        &mut self,
+        key: OpeningKey,
+        why: Why,
+        of: Vec<Option<RuleId>>,
+        newest: Option<Opening>,
+        now: Moment,
+    ) {
+        match newest {
+            Some(_) => drop(self.openings.remove(key)),
+            None => self.closed_before(key, now),
+        }
+        self.tell_each(key, of, &What::Closed { why });
     }
 
     fn did_not_close(
         &mut self,
         key: OpeningKey,
         why: Why,
+        of: Vec<Option<RuleId>>,
         newest: Option<Opening>,
-        rule: Option<RuleId>,
-        detail: String,
+        error: &OrderError,
         now: Moment,
     ) {
         let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
@@ -107,16 +159,13 @@ impl Engine {
             }
             _ => None,
         };
-        if keeps_time && why == Why::Expired {
+        if keeps_time && why == Why::Expired && newest.as_ref().is_none_or(|opening| !opening.outlasts) {
             // It has closed by its own clock, whatever became of our order.
-            if newest.is_some() {
-                self.openings.remove(key);
-            }
-            return self.tell(key, rule, What::Closed { why });
+            return self.did_close(key, why, of, newest, now);
         }
         match (again_in, newest) {
-            (Some(pause), Some(opening)) => {
-                self.openings.put(key, Opening { due: now.plus(pause), ..opening });
+            (Some(pause), Some(_)) => {
+                self.openings.change(key, |opening| opening.due = now.plus(pause));
             }
             (_, Some(_)) => {
                 self.openings.remove(key);
@@ -126,6 +175,6 @@ impl Engine {
             }
             (_, None) => {}
         }
-        self.tell(key, rule, What::StuckOpen { detail: detail.into(), again_in });
+        self.tell_each(key, of, &What::StuckOpen { detail: error.to_string().into(), again_in });
     }
 }

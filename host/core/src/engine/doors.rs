@@ -36,8 +36,7 @@ impl Engine {
         let unfit: Vec<_> =
             self.openings.of_door(door).map(|(key, _)| key).filter(|key| !fits(&key.client)).collect();
         for key in unfit {
-            let rule = self.openings.remove(key).and_then(|opening| opening.rule);
-            self.tell(key, rule, What::Closed { why: Why::Changed });
+            self.remove(key, &What::Closed { why: Why::Changed });
         }
     }
 

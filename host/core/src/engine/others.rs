@@ -6,7 +6,7 @@ use super::{Engine, Purpose};
 use crate::action::Why;
 use crate::door::{Act, OpeningKey};
 use crate::moment::Moment;
-use crate::opening::{Opening, OpeningState};
+use crate::opening::{Opening, OpeningPart, OpeningState};
 use crate::report::What;
 use crate::tenant::DoorPolicy;
 
@@ -18,14 +18,15 @@ impl Engine {
         let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
         if self.openings.find(key).is_none() {
             let until = now.plus(remaining);
-            self.openings.put(key, Opening::new(None, OpeningState::Open, until, until, *keeps_time));
+            self.openings
+                .put(key, Opening::new(OpeningPart::found(until), OpeningState::Open, until, *keeps_time));
         }
     }
 
     /// An opening was lost with its set. It becomes due at once, so that it is opened again in a bounded piece with whatever else is due.
     pub(super) fn lost(&mut self, key: OpeningKey, now: Moment) {
         self.openings.change(key, |opening| {
-            if opening.state == OpeningState::Open && opening.until > now {
+            if opening.state == OpeningState::Open && opening.until() > now {
                 opening.is_missing = true;
                 opening.due = now;
             }
@@ -37,15 +38,25 @@ impl Engine {
         let may_open = self.policy.doors.contains_key(&key.door) && !self.stopping;
         let (mut until, mut rule) = (now, None);
         self.openings.change(key, |opening| {
-            opening.due = opening.until;
+            opening.due = opening.first_end();
             if may_open {
                 opening.state = OpeningState::Opening;
-                (until, rule) = (opening.until, opening.rule.clone());
+                (until, rule) = (opening.until(), opening.rules().into_iter().flatten().next());
             }
         });
         if may_open {
             self.order(key, Act::Open(until.since(now)), Purpose::Reopen { until }, rule);
         }
+    }
+
+    /// A lost opening could not be opened again.
+    pub(super) fn is_missing(&mut self, key: OpeningKey) {
+        self.openings.change(key, |opening| {
+            if opening.state == OpeningState::Opening {
+                opening.state = OpeningState::Open;
+                opening.is_missing = true;
+            }
+        });
     }
 
     /// Another program or the operator removed an opening, and it stays closed, unless an order without a receipt decides about it anyway.
@@ -54,14 +65,13 @@ impl Engine {
             opening.state == OpeningState::Open
                 && !self.under_way.contains_key(&opening.newest_order)
                 // The door's own clock may be a little early.
-                && opening.until.since(now) > LEFT_TO_THE_CLOCK
+                && opening.until().since(now) > LEFT_TO_THE_CLOCK
         };
         let Some(opening) = self.openings.find(key).filter(|opening| is_ours(opening)) else { return };
         if opening.is_missing {
             // It was lost with its set, which is back by now, and was not removed on purpose.
             return self.lost(key, now);
         }
-        let rule = self.openings.remove(key).and_then(|opening| opening.rule);
-        self.tell(key, rule, What::Closed { why: Why::Removed });
+        self.remove(key, &What::Closed { why: Why::Removed });
     }
 }

@@ -1,15 +1,14 @@
-//! What each owner of rules has of the engine: how many openings, how often, and which it may close.
+//! What each owner of rules has of the engine: how many openings, and how often.
 
 use super::Engine;
 use super::generation::AskingRule;
 use super::granted::Refusal;
-use crate::door::DoorId;
 use crate::drop_reason::DropReason;
 use crate::durability::Durability;
 use crate::event::Request;
 use crate::moment::Moment;
 use crate::opening::Opening;
-use crate::tenant::{Grant, RuleId, TenantId};
+use crate::tenant::RuleId;
 
 impl Engine {
     /// Does what a verdict asks for, as far as its rule's owner may ask for it now.
@@ -60,22 +59,9 @@ impl Engine {
     ) -> bool {
         let Some(limits) = self.policy.tenants.get(&rule.tenant) else { return false };
         let tenant = &rule.tenant;
-        let counts = |opening: &Opening| opening.rule.as_ref().is_some_and(|rule| rule.tenant == *tenant);
-        let is_new = !before.is_some_and(counts);
+        let is_new = before.is_none_or(|opening| opening.part_of(tenant).is_none());
         is_new && self.openings.of_tenant(tenant) + self.claims.of_tenant(tenant) >= limits.openings
             || self.under_way.of_tenant(tenant) >= limits.openings
             || durability != Durability::None && self.records.of_tenant(tenant) >= limits.openings
-    }
-
-    /// Whether a tenant's rule may close an opening: its own, and not one that another owner's rule opened as well. Whose an opening is that
-    /// was found at the start is not known; it is the tenant's if no other may open the door.
-    pub(super) fn may_close(&self, tenant: &TenantId, door: DoorId, opening: &Opening) -> bool {
-        let opens_it =
-            |(rule, grant): (&RuleId, &Grant)| rule.tenant != *tenant && grant.doors.contains(&door);
-        tenant.is_host()
-            || match &opening.rule {
-                Some(rule) => rule.tenant == *tenant && !opening.is_shared,
-                None => !self.policy.grants.iter().any(opens_it),
-            }
     }
 }

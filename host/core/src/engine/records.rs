@@ -7,17 +7,17 @@
 use std::time::Duration;
 
 use super::by_serial::{BecauseOfRule, BySerial};
-use super::generation::{AskingRule, PendingOpening};
+use super::generation::PendingOpening;
+use super::parts::told_as;
 use super::{ANSWER_LIMIT, Engine, LONGEST_WAIT, Purpose};
 use crate::action::Action;
 use crate::door::{Act, OpeningKey};
 use crate::drop_reason::DropReason;
 use crate::durability::{Durability, RecordError};
 use crate::moment::Moment;
-use crate::opening::{Opening, OpeningState, UnheardClose};
+use crate::opening::{Opening, OpeningPart, OpeningState, UnheardClose};
 use crate::report::{Report, What};
-use crate::tenant::RuleId;
-use crate::verdict::OpenRequest;
+use crate::tenant::{RuleId, TenantId};
 
 /// Records that have no answer yet, by number. Some are of openings that are not wanted any more.
 pub(super) type Records = BySerial<AwaitedRecord>;
@@ -26,29 +26,37 @@ pub(super) type Records = BySerial<AwaitedRecord>;
 #[derive(Debug)]
 pub(super) struct AwaitedRecord {
     key: OpeningKey,
-    /// What was asked last.
-    pending: PendingOpening,
-    /// The longest that was asked.
-    lasts: Duration,
+    /// The rule that asked for it first.
+    rule: RuleId,
+    /// What each owner's rules asked last.
+    pending: Vec<PendingOpening>,
 }
 
 impl BecauseOfRule for AwaitedRecord {
     fn rule(&self) -> Option<&RuleId> {
-        Some(&self.pending.rule)
+        Some(&self.rule)
     }
 }
 
 impl Records {
-    /// What waits was asked for once more, perhaps by another rule.
-    fn ask_again(&mut self, serial: u64, pending: PendingOpening, lasts: Duration) {
-        if let Some(AwaitedRecord { key, lasts: before, .. }) = self.remove(serial) {
-            self.insert(serial, AwaitedRecord { key, pending, lasts: lasts.max(before) });
+    /// What waits, if this is the number of a record, was asked for once more, perhaps by another rule.
+    pub(super) fn ask_again(&mut self, serial: u64, pending: PendingOpening) {
+        self.withdraw(serial, &pending.rule.tenant);
+        if let Some(waiting) = self.get_mut(serial) {
+            waiting.pending.push(pending);
+        }
+    }
+
+    /// What an owner's rules asked for is not wanted any more.
+    pub(super) fn withdraw(&mut self, serial: u64, tenant: &TenantId) {
+        if let Some(waiting) = self.get_mut(serial) {
+            waiting.pending.retain(|pending| pending.rule.tenant != *tenant);
         }
     }
 
     /// What was asked for and waits.
     pub(super) fn pending_mut(&mut self) -> impl Iterator<Item = &mut PendingOpening> {
-        self.values_mut().map(|waiting| &mut waiting.pending)
+        self.values_mut().flat_map(|waiting| &mut waiting.pending)
     }
 }
 
@@ -58,55 +66,43 @@ impl Engine {
         &mut self,
         pending: PendingOpening,
         key: OpeningKey,
-        lasts: Duration,
+        part: OpeningPart,
         unclosed: Option<UnheardClose>,
         now: Moment,
     ) {
         self.last_serial += 1;
-        let (serial, rule) = (self.last_serial, pending.rule.clone());
+        let (serial, rule, lasts) = (self.last_serial, pending.rule.clone(), part.lasts);
         // The record of what is being closed waits until the command has ended, however long that takes.
         let limit = if unclosed.is_some() { ANSWER_LIMIT } else { LONGEST_WAIT };
-        let opening = Opening {
-            newest_order: serial,
-            ..Opening::new(
-                Some(rule.clone()),
-                OpeningState::Recording { unclosed },
-                now.plus(lasts),
-                now.plus(limit),
-                false,
-            )
-        };
+        let (state, part) =
+            (OpeningState::Recording { unclosed }, OpeningPart { newest_order: serial, ..part });
+        let mut opening = Opening::new(part, state, now.plus(limit), false);
+        opening.newest_order = serial;
         self.openings.put(key, opening);
-        self.records.insert(serial, AwaitedRecord { key, pending, lasts });
+        self.records.insert(serial, AwaitedRecord { key, rule: rule.clone(), pending: vec![pending] });
         self.actions.push(Action::Record { serial, key, rule, lasts });
-    }
-
-    /// What is being recorded was asked for once more, perhaps by another rule.
-    pub(super) fn ask_again(
-        &mut self,
-        serial: u64,
-        asker: AskingRule<'_>,
-        request: OpenRequest,
-        lasts: Duration,
-    ) {
-        self.records.ask_again(serial, PendingOpening::new(asker, self.generation, request), lasts);
     }
 
     /// Orders what was recorded, if that may still be opened.
     pub(super) fn recorded(&mut self, serial: u64, result: Result<(), RecordError>, now: Moment) {
-        let Some(waiting) = self.records.remove(serial) else { return };
-        let key = waiting.key;
+        let Some(AwaitedRecord { key, pending, .. }) = self.records.remove(serial) else { return };
         let is_recorded = result.is_ok();
-        let is_waiting = |opening: &&Opening| {
-            opening.newest_order == serial && matches!(opening.state, OpeningState::Recording { .. })
+        let is_waiting = |engine: &Self| {
+            engine.openings.find(key).is_some_and(|opening| {
+                opening.newest_order == serial && matches!(opening.state, OpeningState::Recording { .. })
+            })
         };
-        if let Some(due) = self.openings.find(key).filter(is_waiting).map(|opening| opening.due) {
-            if due <= now {
+        if is_waiting(self) {
+            if self.openings.find(key).is_some_and(|opening| opening.due <= now) {
                 self.forget_record(key, now);
-            } else if let Some((reason, detail)) = self.refuses(&waiting, result) {
-                self.refuse_record(key, reason, detail, now);
             } else {
-                self.order_recorded(&waiting, now);
+                pending.iter().for_each(|pending| self.check_again(key, pending, now));
+            }
+        }
+        if is_waiting(self) {
+            match self.not_recorded(key, result) {
+                Some((reason, detail)) => self.refuse_record(key, reason, detail, now),
+                None => self.order_recorded(key, now),
             }
         }
         // What is there is newer: its own record is on the disk, or on its way there.
@@ -115,22 +111,32 @@ impl Engine {
         }
     }
 
-    /// Why what was to be recorded is not opened, and more about it.
-    fn refuses(
+    /// Takes what an owner's rule asked for out of an opening that was recorded, if the rule may not have that any more.
+    fn check_again(&mut self, key: OpeningKey, pending: &PendingOpening, now: Moment) {
+        let request = &pending.request;
+        let refusal = match self.granted(pending.asker(), request.door.as_deref(), request.prefix_length) {
+            Err(refusal) => (refusal.reason, refusal.detail.into_owned()),
+            Ok(there) if (there.door, there.client) != (key.door, key.client) => {
+                (DropReason::Outdated, String::new())
+            }
+            Ok(_) => return,
+        };
+        let Some(opening) = self.openings.find(key) else { return };
+        let (reason, detail) = refusal;
+        if opening.parts().iter().all(|part| part.is_of(&pending.rule.tenant)) {
+            return self.refuse_record(key, reason, detail, now);
+        }
+        self.openings.change_parts(key, |parts| parts.retain(|part| !part.is_of(&pending.rule.tenant)));
+        self.tell(key, Some(pending.rule.clone()), What::Refused { reason, detail: detail.into() });
+    }
+
+    /// Why what could not be recorded is not opened, and more about it.
+    fn not_recorded(
         &mut self,
-        waiting: &AwaitedRecord,
+        key: OpeningKey,
         result: Result<(), RecordError>,
     ) -> Option<(DropReason, String)> {
-        let AwaitedRecord { key, pending, .. } = waiting;
-        match self.granted(pending.asker(), pending.request.door.as_deref(), pending.request.prefix_length) {
-            Err(refusal) => return Some((refusal.reason, refusal.detail.into_owned())),
-            Ok(there) if (there.door, there.client) != (key.door, key.client) => {
-                return Some((DropReason::Outdated, String::new()));
-            }
-            Ok(_) => {}
-        }
-        let error = result.err()?;
-        match (self.doors[&key.door].durability, error) {
+        match (self.doors[&key.door].durability, result.err()?) {
             (Durability::Required, error) => {
                 Some((DropReason::NotRecorded, format!("nothing was run, since {error}")))
             }
@@ -145,16 +151,17 @@ impl Engine {
         }
     }
 
-    fn order_recorded(&mut self, waiting: &AwaitedRecord, now: Moment) {
-        let AwaitedRecord { key, lasts, .. } = *waiting;
-        let (mut until, mut rule) = (now, None);
+    fn order_recorded(&mut self, key: OpeningKey, now: Moment) {
+        let (mut until, mut lasts, mut rule) = (now, Duration::ZERO, None);
         self.openings.change(key, |opening| {
             opening.state = OpeningState::Opening;
             // What a command opens is open when the command has ended, and not closed before.
             opening.due = now.plus(ANSWER_LIMIT);
-            (until, rule) = (opening.until, opening.rule.clone());
+            until = opening.until();
+            lasts = opening.parts().iter().map(|part| part.lasts).max().unwrap_or_default();
+            rule = opening.rules().into_iter().flatten().next();
         });
-        self.order(key, Act::Open(lasts), Purpose::Open { lasts, until }, rule);
+        self.order(key, Act::Open(lasts), Purpose::Open { until }, rule);
     }
 
     /// Gives up an opening whose record was not answered in time.
@@ -165,22 +172,19 @@ impl Engine {
 
     fn refuse_record(&mut self, key: OpeningKey, reason: DropReason, detail: String, now: Moment) {
         let what = What::Refused { reason, detail: detail.into() };
-        let Some(Opening { state: OpeningState::Recording { unclosed }, rule, .. }) = self.openings.find(key)
-        else {
-            return;
-        };
-        match *unclosed {
+        let Some(opening) = self.openings.find(key) else { return };
+        let OpeningState::Recording { unclosed } = opening.state else { return };
+        match unclosed {
             Some(UnheardClose { why, .. }) => {
-                let rule = rule.clone();
-                self.tell(key, rule, what);
+                self.tell_each(key, opening.rules(), &what);
                 self.order_close(key, why, None, now);
             }
-            None => drop(self.withdraw_record(key, None, what)),
+            None => drop(self.withdraw_record(key, None, &what)),
         }
     }
 
-    /// Whether an opening that is being recorded is being closed still, since it was open before. Then it only waits for that once more: one
-    /// opening is not closed twice.
+    /// Whether an opening that is being recorded is being closed still, since it was open before. Then it only waits for that once more, for
+    /// those who had it open then: one opening is not closed twice.
     pub(super) fn closes_already(&mut self, key: OpeningKey, now: Moment) -> bool {
         let Some(Opening { state: OpeningState::Recording { unclosed: Some(close) }, .. }) =
             self.openings.find(key)
@@ -188,24 +192,34 @@ impl Engine {
             return false;
         };
         let UnheardClose { why, tries, order } = *close;
-        let is_under_way = self.under_way.contains_key(&order);
-        if is_under_way {
-            self.openings.change(key, |opening| {
-                opening.state = OpeningState::Closing { tries, why };
-                opening.newest_order = order;
-                opening.due = now.plus(ANSWER_LIMIT);
-            });
-        }
-        is_under_way
+        let Some(of) = self.under_way.closes(order) else { return false };
+        let parts = of.iter().map(|rule| OpeningPart { rule: rule.clone(), ..OpeningPart::found(now) });
+        let parts: Vec<_> = parts.collect();
+        self.openings.change_parts(key, |before| *before = parts);
+        self.openings.change(key, |opening| {
+            opening.state = OpeningState::Closing { tries, why };
+            opening.newest_order = order;
+            opening.due = now.plus(ANSWER_LIMIT);
+        });
+        true
     }
 
-    /// What was open before of an opening that is being recorded was closed.
+    /// What was open before of an opening that is there anew was closed.
     pub(super) fn closed_before(&mut self, key: OpeningKey, now: Moment) {
-        self.openings.change(key, |opening| {
-            if let OpeningState::Recording { unclosed: unclosed @ Some(_) } = &mut opening.state {
-                *unclosed = None;
+        let under_way = &self.under_way;
+        self.openings.change(key, |opening| match opening.state {
+            OpeningState::Recording { unclosed: Some(_) } => {
+                opening.state = OpeningState::Recording { unclosed: None };
                 opening.due = now.plus(LONGEST_WAIT);
             }
+            // An answer from before was taken for one of its own.
+            OpeningState::Open if opening.keeps_time && under_way.contains_key(&opening.newest_order) => {
+                opening.state = OpeningState::Opening;
+                for part in opening.parts_mut() {
+                    (part.since, part.known) = (None, None);
+                }
+            }
+            _ => {}
         });
     }
 
@@ -213,16 +227,14 @@ impl Engine {
     pub(super) fn withdraw_record(
         &mut self,
         key: OpeningKey,
-        asker: Option<RuleId>,
-        what: What<'static>,
+        asker: Option<&RuleId>,
+        what: &What<'static>,
     ) -> bool {
-        let opening = self.openings.find(key);
-        let Some(Opening { state: OpeningState::Recording { unclosed: None }, rule, .. }) = opening else {
-            return false;
-        };
-        let rule = asker.or_else(|| rule.clone());
+        let is_it = |opening: &&Opening| opening.state == OpeningState::Recording { unclosed: None };
+        let Some(opening) = self.openings.find(key).filter(is_it) else { return false };
+        let of: Vec<_> = opening.parts().iter().map(|part| told_as(part, asker)).collect();
         self.openings.remove(key);
-        self.tell(key, rule, what);
+        self.tell_each(key, of, what);
         self.retire(key.door);
         true
     }

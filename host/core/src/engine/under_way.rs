@@ -6,7 +6,6 @@ use super::Purpose;
 use super::by_serial::{BecauseOfRule, BySerial};
 use crate::door::{DoorId, OpeningKey};
 use crate::module_digest::ModuleDigest;
-use crate::moment::Moment;
 use crate::tenant::{RuleId, TenantId};
 
 /// An order that has no answer yet.
@@ -54,18 +53,11 @@ impl UnderWay {
         self.orders.get(*serial).is_some()
     }
 
-    /// Until when an opening is known to be open without this order, if that is one to keep it open.
-    pub(super) fn known_before(&self, serial: u64) -> Option<Moment> {
-        match self.orders.get(serial)?.purpose {
-            Purpose::Extend { before, .. } => Some(before),
+    /// For whom an order closes, as whose rules they are told it; none if it is no such order.
+    pub(super) fn closes(&self, serial: u64) -> Option<&[Option<RuleId>]> {
+        match &self.orders.get(serial)?.purpose {
+            Purpose::Close { of, .. } => Some(of),
             _ => None,
-        }
-    }
-
-    /// An opening is known to be open until then, whatever becomes of this later order to keep it open.
-    pub(super) fn is_known(&mut self, serial: u64, until: Moment) {
-        if let Some(Awaited { purpose: Purpose::Extend { before, .. }, .. }) = self.orders.get_mut(serial) {
-            *before = until.max(*before);
         }
     }
 

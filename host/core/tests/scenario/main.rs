@@ -9,6 +9,7 @@ mod generation;
 mod many;
 mod records;
 mod removed;
+mod shared;
 mod tenants;
 mod unclosed;
 mod world;

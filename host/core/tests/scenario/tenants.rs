@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use postern_core::{
     Action, Again, Bounds, Claim, ClaimKind, CloseRequest, CpuShare, DoorId, DoorPolicy, DropReason,
-    Durability, Engine, Event, Grant, Moment, Once, OpenRequest, Policy, Receipt, Request, RuleId, TenantId,
-    TenantLimits, UsedOnce, What,
+    Durability, Engine, Event, Grant, Moment, Once, OpenRequest, Opening, Policy, Receipt, Request, RuleId,
+    TenantId, TenantLimits, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -36,6 +36,11 @@ fn policy() -> Policy {
         modules: HashMap::new(),
         tenants: HashMap::new(),
     }
+}
+
+/// A client that is let in by rules of these tenants.
+fn of(client: &str, tenants: &[&str]) -> (String, Vec<String>) {
+    (client.to_owned(), tenants.iter().map(ToString::to_string).collect())
 }
 
 struct World {
@@ -69,6 +74,14 @@ impl World {
         let request = Request::Close(vec![CloseRequest::default()]);
         let (generation, source) = (self.engine.generation(), client.parse().unwrap());
         self.feed(Event::Judged { rule: rule(tenant), generation, source, request })
+    }
+
+    /// Each client that is let in, and by whose rules.
+    fn open_for(&self) -> Vec<(String, Vec<String>)> {
+        let owners = |opening: &Opening| {
+            opening.parts().iter().map(|part| part.tenant().unwrap().to_string()).collect()
+        };
+        self.engine.openings().map(|(key, opening)| (key.client.to_string(), owners(opening))).collect()
     }
 
     fn feed(&mut self, event: Event) -> Vec<String> {
@@ -152,14 +165,14 @@ fn a_tenant_has_as_many_openings_as_it_may_and_takes_none_from_others() {
     );
     assert_eq!(world.open("b", "192.0.2.3", None, None), ["b/knock ssh opened"]);
     assert_eq!(world.open("host", "192.0.2.4", None, None), ["knock ssh opened"]);
-    // Another's becomes its own if it keeps it open.
-    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh extended"]);
+    // What another has open as well counts for each of them.
+    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh opened"]);
     assert_eq!(world.open("b", "192.0.2.2", None, None), full("b"));
-    assert_eq!(world.open("a", "192.0.2.5", None, None), ["a/knock ssh opened"]);
-    assert_eq!(world.close("a", "192.0.2.5"), ["a/knock ssh closed"]);
+    assert_eq!(world.open("a", "192.0.2.3", None, None), full("a"), "a has as many as before");
+    assert_eq!(world.close("a", "192.0.2.1"), ["a/knock ssh closed"]);
     assert_eq!(
         world.open("a", "192.0.2.3", None, None),
-        ["a/knock ssh extended"],
+        ["a/knock ssh opened"],
         "b's, of which a has room for one"
     );
 }
@@ -167,20 +180,22 @@ fn a_tenant_has_as_many_openings_as_it_may_and_takes_none_from_others() {
 #[test]
 fn nobody_but_the_host_closes_what_another_opened() {
     let mut world = World::of(shared(10));
-    let not_its_own = |tenant: &str| vec![format!("{tenant}/knock ssh {}", DropReason::NotItsOwn)];
+    let nothing: [&str; 0] = [];
     assert_eq!(world.open("a", "192.0.2.1", None, None), ["a/knock ssh opened"]);
-    assert_eq!(world.close("b", "192.0.2.1"), not_its_own("b"));
-    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh extended"]);
-    for tenant in ["a", "b"] {
-        assert_eq!(world.close(tenant, "192.0.2.1"), not_its_own(tenant));
-    }
+    assert_eq!(world.close("b", "192.0.2.1"), nothing, "as if nothing were open");
+    assert_eq!(world.open_for(), [of("192.0.2.1", &["a"])]);
+    assert_eq!(world.open("b", "192.0.2.1", None, None), ["b/knock ssh opened"]);
+    assert_eq!(world.close("a", "192.0.2.1"), ["a/knock ssh closed"]);
+    assert_eq!(world.open_for(), [of("192.0.2.1", &["b"])]);
+    assert_eq!(world.close("a", "192.0.2.1"), nothing);
+    assert_eq!(world.open("a", "192.0.2.1", None, None), ["a/knock ssh opened"]);
     assert_eq!(world.open("host", "192.0.2.2", None, None), ["knock ssh opened"]);
-    assert_eq!(world.close("a", "192.0.2.2"), not_its_own("a"));
-    for client in ["192.0.2.1", "192.0.2.2"] {
-        assert_eq!(world.close("host", client), ["knock ssh closed"]);
-    }
+    assert_eq!(world.close("a", "192.0.2.2"), nothing);
+    assert_eq!(world.close("host", "192.0.2.1"), ["b/knock ssh closed", "a/knock ssh closed"]);
+    assert_eq!(world.close("host", "192.0.2.2"), ["knock ssh closed"]);
     assert_eq!(world.open("a", "192.0.2.1", None, None), ["a/knock ssh opened"], "it begins anew");
     assert_eq!(world.close("a", "192.0.2.1"), ["a/knock ssh closed"]);
+    assert_eq!(world.open_for(), []);
 }
 
 #[test]
@@ -229,7 +244,6 @@ fn a_rule_on_trial_opens_closes_and_uses_up_nothing_and_says_what_it_would_do() 
     assert_eq!(world.close("a", "192.0.2.1"), ["a/knock ssh would close"]);
     let refused = DropReason::DoorNotGranted.name();
     assert_eq!(world.open("a", "192.0.2.1", Some("web"), None), [format!("a/knock web {refused}")]);
-    let open: Vec<_> = world.engine.openings().map(|(_, opening)| opening.rule.clone().unwrap()).collect();
-    assert_eq!(open, [rule("b")]);
+    assert_eq!(world.open_for(), [of("192.0.2.1", &["b"])]);
     assert_eq!(world.close("b", "192.0.2.1"), ["b/knock ssh closed"], "it was b's alone");
 }

@@ -62,7 +62,7 @@ enum Mood {
 /// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]` (what differs in the packet filter),
 /// `+SECONDS gone|still-gone [RULE...]` (rules whose files are gone, while a generation is being prepared or not),
 /// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS reload`, `+SECONDS drop|change DOOR` and `+SECONDS revoke RULE` (a reload with that
-/// difference to the first policy), `+SECONDS stop`, `+SECONDS end`.
+/// difference to the first policy), `+SECONDS doors TENANT...` (what each sees), `+SECONDS stop`, `+SECONDS end`.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut world = World::new();
     for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
@@ -77,8 +77,10 @@ fn seconds(text: &str) -> Duration {
     Duration::from_secs_f64(text.parse().unwrap())
 }
 
+/// The host's, unless its tenant is named as in `a/knock`.
 fn rule(name: &str) -> RuleId {
-    RuleId { tenant: TenantId::host(), name: name.into() }
+    let (tenant, name) = name.split_once('/').unwrap_or((TenantId::HOST, name));
+    RuleId { tenant: TenantId::new(tenant), name: name.into() }
 }
 
 fn policy() -> Policy {
@@ -114,6 +116,8 @@ fn policy() -> Policy {
                 rule("brief"),
                 Grant { doors: vec![SSH], lasts: Some(Duration::from_secs(3)), ..Grant::default() },
             ),
+            (rule("a/knock"), Grant { doors: vec![SSH, LAMP], ..Grant::default() }),
+            (rule("b/knock"), Grant { doors: vec![SSH, LAMP], ..Grant::default() }),
             (rule("once"), Grant { doors: vec![SSH], is_one_time: true, ..Grant::default() }),
         ]),
         doors: HashMap::from([
@@ -235,6 +239,7 @@ impl World {
                 doors.filter(|id| **id == door(words[0])).for_each(|id| *id = DoorId(3));
                 self.feed(Event::PolicyChanged(Arc::new(policy)));
             }
+            "doors" => words.iter().for_each(|tenant| self.show(tenant)),
             "stop" => self.feed(Event::Stopping),
             "end" => {
                 let open = self.engine.openings().count();
@@ -275,7 +280,7 @@ impl World {
         let listed = |(key, opening): (OpeningKey, &Opening)| ListedOpening {
             door: key.door,
             client: key.client,
-            remaining: opening.until.since(self.now),
+            remaining: opening.until().since(self.now),
         };
         let mut openings: Vec<_> = open.map(listed).collect();
         openings.retain(|there| (there.door, there.client) != (door, client));
@@ -284,6 +289,22 @@ impl World {
         }
         let lived_on = BTreeSet::from_iter((what != "lost").then_some(door));
         self.feed(Event::Listed(Listing { openings, lived_on }));
+    }
+
+    /// What a tenant sees of what is open.
+    fn show(&mut self, tenant: &str) {
+        let id = TenantId::new(tenant);
+        for (key, opening) in self.engine.openings_of_tenant(&id, None) {
+            let part = opening.part_of(&id).unwrap();
+            let since = part.since.map(|since| self.now.since(since));
+            let (door, left) = (self.engine.door_name(key.door), part.until.since(self.now));
+            let (at, client, rule) = (self.at(), key.client, part.rule.as_ref().unwrap());
+            writeln!(
+                self.out,
+                "{at} {tenant} sees {door} {client} by {rule}: since {since:?}, {left:?} left"
+            )
+            .unwrap();
+        }
     }
 
     fn feed(&mut self, event: Event) {
@@ -348,7 +369,7 @@ impl World {
                         What::OneTimeFailed { detail } => format!("sequence not crossed out: {detail}"),
                         other => panic!("not the engine's to say: {other:?}"),
                     };
-                    let rule = report.rule().map_or("-", |rule| &*rule.name);
+                    let rule = report.rule().map_or("-".to_owned(), ToString::to_string);
                     let at = match (report.door.as_deref(), report.client) {
                         (Some(door), Some(client)) => format!(" {door} {client}"),
                         (None, Some(client)) => format!(" - {client}"),

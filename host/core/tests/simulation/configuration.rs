@@ -12,6 +12,8 @@ pub(crate) const LAMP: usize = 1;
 pub(crate) const DOORS: [&str; 3] = ["ssh", "lamp", "bell"];
 /// The last one has a sequence that is used once.
 pub(crate) const RULES: [&str; 3] = ["knock", "brief", "once"];
+/// Whose they are.
+const TENANTS: [&str; 3] = ["a", "b", TenantId::HOST];
 const ONCE: usize = 2;
 /// The last two are in one prefix.
 pub(crate) const CLIENTS: [&str; 4] = ["192.0.2.1", "192.0.2.2", "2001:db8::1", "2001:db8::2"];
@@ -85,7 +87,7 @@ impl Plan {
 }
 
 pub(crate) fn rule(number: usize) -> RuleId {
-    RuleId { tenant: TenantId::host(), name: RULES[number].into() }
+    RuleId { tenant: TenantId::new(TENANTS[number]), name: RULES[number].into() }
 }
 
 pub(crate) fn client(number: usize) -> Client {

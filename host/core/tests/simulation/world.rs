@@ -1,6 +1,7 @@
 //! World: an engine, and everything around it that it hears from. What must hold is looked at whenever the engine has said something.
 
 mod actions;
+mod heard;
 mod invariants;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
@@ -18,6 +19,7 @@ use crate::configuration::{DOORS, MAX_OPENINGS, Plan, RULES, SSH, Setup, client,
 use crate::filter::{Filter, Said};
 use crate::grants::{Asking, Grants, same_grant};
 use crate::operation::{Ask, Kind, Operation};
+use heard::Stories;
 
 /// Longer than the engine waits for any answer.
 const LONG: Duration = Duration::from_secs(60 * 3600);
@@ -55,6 +57,8 @@ pub(crate) struct World {
     recorded: BTreeMap<OpeningKey, Option<Duration>>,
     /// Answers that came.
     heard: Vec<Event>,
+    /// What each owner of rules was told.
+    stories: Stories,
     has_lost_answers: bool,
     filter: Filter,
     runner: Runner,
@@ -81,6 +85,7 @@ impl World {
             awaited: BTreeMap::new(),
             recorded: BTreeMap::new(),
             heard: Vec::new(),
+            stories: Stories::default(),
             has_lost_answers: false,
             filter: Filter::new(),
             runner: Runner::new(),
@@ -187,13 +192,13 @@ impl World {
         let generation = self.engine.generation() - u64::from(is_stale);
         let is_closing = |opening: &Opening| matches!(opening.state, OpeningState::Closing { .. });
         let before = self.engine.openings().filter(|(_, opening)| is_open && !is_closing(opening));
-        let before: Vec<_> = before.map(|(key, opening)| (key, opening.until)).collect();
+        let before: Vec<_> = before.map(|(key, opening)| (key, opening.until())).collect();
         let records = self.awaited.values().filter(|awaited| matches!(awaited, Awaited::Record)).count();
         let orders = self.awaited.len() - records;
         let event = Event::Judged { rule, generation, source: client(source), request };
         let actions = self.ask_engine(event);
         for (key, until) in before {
-            let after = self.opening(key).map(|opening| opening.until);
+            let after = self.opening(key).map(Opening::until);
             assert!(after >= Some(until), "to open {key:?} again took time away");
         }
         if is_open && actions.iter().any(opens) {
@@ -283,6 +288,7 @@ impl World {
         self.awaited.clear();
         self.recorded.clear();
         self.heard.clear();
+        self.stories = Stories::default();
         self.ledger.forget_engine();
         self.ledger.read_lines(0);
         self.ledger.read_lines(1);

@@ -44,7 +44,7 @@ impl World {
                     assert!(is_kept || !is_open, "{key:?} is given up and not recorded");
                     self.runner.abandon(key);
                 }
-                Action::Tell(_) => {}
+                Action::Tell(report) => self.hear_report(&report),
             }
         }
     }

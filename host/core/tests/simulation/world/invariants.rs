@@ -18,15 +18,19 @@ impl World {
         let by_command = self.engine.openings().filter(|(_, opening)| !opening.keeps_time).count();
         assert_eq!(self.engine.left_to_close(), by_command);
         assert_eq!(self.engine.is_settled(), self.awaited.is_empty(), "{:?}", self.awaited);
+        self.check_stories();
         for (key, opening) in self.engine.openings() {
             let door = self.door(key.door);
-            if opening.rule.is_some() && matches!(opening.state, OpeningState::Open) {
+            for part in opening.parts() {
+                if part.rule.is_none() || opening.state != OpeningState::Open {
+                    continue;
+                }
                 let latest = match door {
                     SSH => self.grants.until(door, key.client),
                     _ => self.grants.latest(door, key.client),
                 };
                 assert!(
-                    self.started + opening.until.0 <= latest,
+                    self.started + part.until.0 <= latest,
                     "{key:?} {opening:?}, granted until {latest:?}"
                 );
             }
@@ -47,7 +51,7 @@ impl World {
         // It does not know what became of an order whose answer was lost.
         for (client, opening) in known.into_iter().filter(|_| !self.has_lost_answers) {
             if opening.state == OpeningState::Open && self.plan.ids.contains_key(&SSH) {
-                let until = self.started + opening.until.0;
+                let until = self.started + opening.until().0;
                 let is_open = there.get(&client).is_some_and(|there| *there >= until);
                 assert!(
                     is_open || until <= self.now + NEAR,

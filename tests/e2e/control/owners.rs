@@ -1,0 +1,96 @@
+//! One door that rules of two tenants open for the same client: each tenant sees and hears of its own.
+
+use postern_tests::{CLIENT4, Daemon, Lab, Setup};
+use serde_json::Value;
+
+use super::{Telling, as_user, ask, lab_with_users, objects, open_to_all, said};
+use crate::tenant_user::{give, rule};
+use crate::{A_WHILE, SOON, posternd};
+
+/// Two tenants with a user each and the same door.
+const CONFIG: &str = r#"
+    interfaces = ["eth0"]
+    user = "nobody"
+    [doors.ssh]
+    guard = "tcp/22"
+    for = "60s"
+    [tenants.a]
+    rules = "a"
+    user = "daemon"
+    grant = { doors = ["ssh"], any_port = true, interfaces = ["any"] }
+    [tenants.b]
+    rules = "b"
+    user = "bin"
+    grant = { doors = ["ssh"], any_port = true, interfaces = ["any"] }
+"#;
+
+fn setup(lab: &Lab) -> Setup<'_> {
+    let of_b = rule("ssh", 7100).replace("door =", "for = \"3s\"\ndoor =");
+    let setup = posternd(lab).config(CONFIG);
+    let setup = setup.file("a/knock.toml", rule("ssh", 7000)).file("b/knock.toml", of_b);
+    for (tenant, user) in [("a", "daemon"), ("b", "bin")] {
+        give(&setup.dir().join(tenant), user);
+        give(&setup.dir().join(tenant).join("knock.toml"), user);
+    }
+    setup
+}
+
+/// Starts it, and waits until so many rules are compiled.
+#[track_caller]
+fn start(setup: Setup<'_>, rules: f64) -> Daemon<'_> {
+    let daemon = setup.start();
+    daemon.wait_for("reload", |entry| entry.number("rules") == Some(rules));
+    open_to_all(&daemon);
+    daemon
+}
+
+/// Whose parts of openings somebody sees, and for how long each is.
+fn seen(doors: &[Value]) -> Vec<(&str, u64)> {
+    doors.iter().map(|it| (it["tenant"].as_str().unwrap(), it["left_ms"].as_u64().unwrap())).collect()
+}
+
+#[track_caller]
+fn knock(lab: &Lab, daemon: &Daemon<'_>, first: u16, tenant: &str) {
+    let mark = daemon.log().mark();
+    lab.knock(CLIENT4, &format!("{first}/udp 8000/tcp 9000/udp"));
+    daemon.wait_since(mark, "open", |entry| entry.text("tenant") == tenant);
+}
+
+#[test]
+fn each_sees_and_hears_of_its_own_part_alone_and_the_door_is_open_until_the_last_ends() {
+    let Some(lab) = lab_with_users() else { return };
+    let _ssh = lab.tcp_service(22);
+    let daemon = start(setup(&lab), 2.0);
+    let mut tail = Telling::start(&daemon, &["tail", "--tenant", "b", "--kind", "open", "--kind", "close"]);
+    // Whether somebody listens is seen by what is heard.
+    let client = CLIENT4.to_string();
+    knock(&lab, &daemon, 7000, "a");
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON));
+    assert_eq!(objects(&as_user(&daemon, "bin", &["doors", "--json"])), [] as [Value; 0]);
+    knock(&lab, &daemon, 7100, "b");
+
+    let doors = objects(&ask(&daemon, &["doors", "--json"]));
+    assert_eq!(seen(&doors).iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>(), ["a", "b"]);
+    for (user, tenant, at_most) in [("daemon", "a", 60_000), ("bin", "b", 3_000)] {
+        let own = objects(&as_user(&daemon, user, &["doors", "--json"]));
+        let [(owner, left)] = seen(&own)[..] else { panic!("{own:?}") };
+        assert!(owner == tenant && left <= at_most && left > at_most / 2, "{own:?}");
+        assert_eq!(own[0]["client"], client);
+        let narrowed = objects(&ask(&daemon, &["doors", "--tenant", tenant, "--json"]));
+        assert_eq!(seen(&narrowed).len(), 1, "{narrowed:?}");
+    }
+    tail.wait_for(&format!("ssh is closed for {client}"));
+    assert_eq!(objects(&as_user(&daemon, "bin", &["doors", "--json"])), [] as [Value; 0]);
+    assert_eq!(seen(&objects(&as_user(&daemon, "daemon", &["doors", "--json"]))).len(), 1);
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON), "it is open for the other");
+    daemon.expect_none("close", |entry| entry.text("tenant") == "a");
+
+    // By hand it is closed for all.
+    knock(&lab, &daemon, 7100, "b");
+    assert_eq!(said(&ask(&daemon, &["close", "ssh", &client]), 0), format!("ssh is closed for {client}\n"));
+    for tenant in ["a", "b"] {
+        daemon.wait_for("close", |entry| entry.text("tenant") == tenant && entry.text("reason") == "asked");
+    }
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    daemon.stop();
+}
