@@ -57,7 +57,7 @@ fn closing(port: u16) -> Vec<u8> {
 }
 
 /// Opens its first door for so many seconds.
-fn opening(port: u16, seconds: i32) -> Vec<u8> {
+pub(crate) fn opening(port: u16, seconds: i32) -> Vec<u8> {
     answering(
         port,
         &format!(

@@ -62,6 +62,10 @@ impl Desk {
         let refused: Vec<_> = in_force.refused.iter().filter(|of| shows(&of.tenant)).cloned().collect();
         let processes = if is_all { self.processes.lock().past_panic().clone() } else { Vec::new() };
         let reasons = reasons(troubles, &interfaces, &resting, &refused, &processes);
+        let open = match view {
+            View::All => self.engine.open() as u64,
+            View::Of(tenants) => tenants.iter().map(|tenant| self.engine.parts_of(Some(tenant)) as u64).sum(),
+        };
         Status {
             health: if reasons.is_empty() { Health::Ok } else { Health::Degraded },
             reasons,
@@ -75,10 +79,7 @@ impl Desk {
             trial,
             resting,
             refused,
-            open: match view {
-                View::All => self.engine.open() as u64,
-                View::Of(tenants) => self.engine.open_of(tenants) as u64,
-            },
+            open,
             drops: if is_all { self.drops() } else { Vec::new() },
             trial_left_ms: self.tried.as_ref().and_then(TryView::left).map(millis),
         }

@@ -1,9 +1,15 @@
 //! One door that rules of two tenants open for the same client: each tenant sees and hears of its own.
 
-use postern_tests::{CLIENT4, Daemon, Lab, Setup};
-use serde_json::Value;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::net::UnixStream;
+use std::time::{Duration, Instant};
+
+use postern_tests::{CLIENT4, Daemon, Lab, PATIENCE, SERVER4, Setup, eventually, frame};
+use serde_json::{Value, json};
 
 use super::{Telling, as_user, ask, lab_with_users, objects, open_to_all, said};
+use crate::hostile_tenant::opening;
 use crate::tenant_user::{give, rule};
 use crate::{A_WHILE, SOON, posternd};
 
@@ -92,5 +98,50 @@ fn each_sees_and_hears_of_its_own_part_alone_and_the_door_is_open_until_the_last
         daemon.wait_for("close", |entry| entry.text("tenant") == tenant && entry.text("reason") == "asked");
     }
     assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    daemon.stop();
+}
+
+/// Asks for a tenant's openings; the answer, and how long it took.
+#[track_caller]
+fn doors(stream: &mut UnixStream, tenant: &str) -> (Value, Duration) {
+    let begin = Instant::now();
+    let parameters = json!({ "tenant": tenant });
+    let request = json!({ "method": "org.postern.control.Doors", "parameters": parameters });
+    stream.write_all(format!("{request}\0").as_bytes()).expect("it is read");
+    let mut answer = Vec::new();
+    BufReader::new(stream).read_until(0, &mut answer).expect("it answers in time");
+    let took = begin.elapsed();
+    let mut answer: Value = serde_json::from_slice(answer.strip_suffix(b"\0").expect("all of it")).unwrap();
+    (answer["parameters"].take(), took)
+}
+
+#[test]
+fn how_long_a_tenants_answer_takes_says_nothing_of_what_others_have_open() {
+    let Some(lab) = lab_with_users() else { return };
+    // More than one answer holds.
+    let many = 3000;
+    let setup = setup(&lab).rule("flood", "module = \"./flood.wasm\"\ndoor = \"ssh\"\n");
+    let daemon = start(setup.file("rules/flood.wasm", opening(20_000, 60)), 3.0);
+    let mut stream = UnixStream::connect(daemon.control_socket()).expect("it listens");
+    stream.set_read_timeout(Some(PATIENCE)).expect("not zero");
+    let mut wire = lab.injector();
+    let answer = eventually("all these openings", || {
+        for n in 0..many {
+            let source = SocketAddr::from((Ipv4Addr::from(0xc612_0000 + n), 40_000));
+            wire.send(&frame::udp(source, (SERVER4, 20_000).into(), b""));
+        }
+        let (answer, _) = doors(&mut stream, "host");
+        (answer["left_out"].as_u64()? + 2000 >= u64::from(many)).then_some(answer)
+    });
+    assert_eq!(answer["doors"].as_array().map(Vec::len), Some(2000));
+    assert_eq!(answer["left_out"], many - 2000);
+    knock(&lab, &daemon, 7000, "a");
+    // One that looked at all of them would pause for a millisecond behind each 256.
+    let pauses = Duration::from_millis(u64::from(many / 256));
+    let own = eventually("an answer that does not look at those of others", || {
+        let (answer, took) = doors(&mut stream, "a");
+        (took < pauses).then_some(answer)
+    });
+    assert_eq!((own["doors"].as_array().map(Vec::len), &own["left_out"]), (Some(1), &0.into()), "{own}");
     daemon.stop();
 }
