@@ -32,7 +32,7 @@ pub enum Command {
     Profiles(ProfilesArgs),
     /// Say how the daemon of this machine is.
     #[cfg(unix)]
-    Status(AskArgs),
+    Status(StatusArgs),
     /// List the doors that are open, and for whom.
     #[cfg(unix)]
     Doors(DoorsArgs),
@@ -78,6 +78,18 @@ pub struct AskArgs {
 #[cfg(unix)]
 const ASK_EXITS: &str = "Exit status: 0 if all is well; 1 if something is missing, refused or not there; 2 if what was asked for makes no \
                          sense; 3 if no daemon answers; 4 if this user may not ask that.";
+
+/// Whose rules the daemon is asked about.
+#[cfg(unix)]
+#[derive(Args, Debug)]
+pub struct StatusArgs {
+    /// As this tenant sees it.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
+    /// Whom to ask.
+    #[command(flatten)]
+    pub ask: AskArgs,
+}
 
 /// Which openings to list.
 #[cfg(unix)]
@@ -131,6 +143,9 @@ pub struct ExplainArgs {
     /// Say what comes from it from now on, also to ports that no rule watches.
     #[arg(long)]
     pub follow: bool,
+    /// As this tenant sees it.
+    #[arg(long, value_name = "NAME")]
+    pub tenant: Option<String>,
     /// Whom to ask.
     #[command(flatten)]
     pub ask: AskArgs,

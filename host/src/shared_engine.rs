@@ -222,12 +222,6 @@ impl SharedEngine {
         engine.openings_of(client).flat_map(parts).collect()
     }
 
-    /// How many openings these tenants have together.
-    pub(crate) fn open_of(&self, tenants: &[TenantId]) -> usize {
-        let locked = self.lock();
-        tenants.iter().map(|tenant| locked.engine.openings_count_of(tenant)).sum()
-    }
-
     /// How many openings there are.
     pub(crate) fn open(&self) -> usize {
         self.lock().engine.openings_count()

@@ -19,7 +19,8 @@ pub use reply::{
     ProcessState, Reply, RuleInfo, RuleState, ServiceDescription, ServiceInfo, Status, TenantRefusal,
 };
 pub use request::{
-    Call, CallError, ClientsOf, CloseDoor, Explain, InterfaceName, OpenDoor, Request, Selection, Tail,
+    Call, CallError, ClientsOf, CloseDoor, Explain, InterfaceName, OpenDoor, Request, Selection, StatusOf,
+    Tail,
 };
 pub use wire::{Answer, Cut, MessageReader, message};
 

@@ -12,7 +12,7 @@ use crate::{INTERFACE, SERVICE};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// How the daemon is.
-    Status,
+    Status(StatusOf),
     /// Which doors are open for whom.
     Doors(Selection),
     /// What has become of each rule.
@@ -56,6 +56,11 @@ parameters! {
         /// Of this door.
         door: String,
     }
+    /// Whose rules the state is asked of; of all that the asker may see, where nothing is said.
+    StatusOf {
+        /// Of this tenant, as it sees it.
+        tenant: String,
+    }
     /// Whose half-finished knocks.
     ClientsOf {
         /// At rules of this tenant.
@@ -85,6 +90,9 @@ pub struct Explain {
     /// To tell what comes from it from now on, instead of what is remembered.
     #[serde(default)]
     pub follow: bool,
+    /// As this tenant sees it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<String>,
 }
 
 /// A door to be opened by hand.
@@ -189,7 +197,7 @@ impl Request {
     #[must_use]
     pub fn method(&self) -> String {
         let (interface, name) = match self {
-            Self::Status => (INTERFACE, "Status"),
+            Self::Status(_) => (INTERFACE, "Status"),
             Self::Doors(_) => (INTERFACE, "Doors"),
             Self::Rules(_) => (INTERFACE, "Rules"),
             Self::Clients(_) => (INTERFACE, "Clients"),
@@ -207,7 +215,8 @@ impl Request {
 
     fn parameters(&self) -> Value {
         let parameters = match self {
-            Self::Status | Self::Reload | Self::Confirm | Self::GetInfo => return json!({}),
+            Self::Reload | Self::Confirm | Self::GetInfo => return json!({}),
+            Self::Status(of) => serde_json::to_value(of),
             Self::Doors(selection) | Self::Rules(selection) => serde_json::to_value(selection),
             Self::Clients(of) => serde_json::to_value(of),
             Self::Explain(explain) => serde_json::to_value(explain),
@@ -223,7 +232,7 @@ impl Request {
     fn read(method: &str, parameters: Value) -> Result<Self, CallError> {
         let (interface, name) = method.rsplit_once('.').unwrap_or(("", method));
         Ok(match (interface, name) {
-            (INTERFACE, "Status") => none(&parameters).map(|()| Self::Status)?,
+            (INTERFACE, "Status") => Self::Status(typed(parameters)?),
             (INTERFACE, "Doors") => Self::Doors(typed(parameters)?),
             (INTERFACE, "Rules") => Self::Rules(typed(parameters)?),
             (INTERFACE, "Clients") => Self::Clients(typed(parameters)?),

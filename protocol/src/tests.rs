@@ -61,11 +61,11 @@ fn every_request() -> Vec<Request> {
     let address = "192.0.2.7".parse().unwrap();
     let selection = Selection { tenant: text(), door: text() };
     vec![
-        Request::Status,
+        Request::Status(StatusOf { tenant: text() }),
         Request::Doors(selection.clone()),
         Request::Rules(selection),
         Request::Clients(ClientsOf { tenant: text(), address: Some(address) }),
-        Request::Explain(Explain { address, follow: true }),
+        Request::Explain(Explain { address, follow: true, tenant: text() }),
         Request::Tail(Tail { tenant: text(), rule: text(), from: text(), kinds: Some(vec!["open".into()]) }),
         Request::Open(OpenDoor { door: "ssh".into(), client: "192.0.2.0/24".into(), lasts_ms: Some(1) }),
         Request::Close(CloseDoor { door: "ssh".into(), client: "192.0.2.7".into() }),
@@ -231,7 +231,7 @@ fn what_may_be_missing_may_be_missing() {
         }
     }
     let no_parameters = format!(r#"{{"method":"{INTERFACE}.Status"}}"#);
-    assert_eq!(Call::read(no_parameters.as_bytes()).unwrap().request, Request::Status);
+    assert_eq!(Call::read(no_parameters.as_bytes()).unwrap().request, Request::Status(StatusOf::default()));
 }
 
 #[test]

@@ -100,7 +100,9 @@ fn narrow_all(named: Option<&str>) -> View {
 pub(super) fn named_tenant(request: &Request) -> Option<&str> {
     match request {
         Request::Doors(of) | Request::Rules(of) => of.tenant.as_deref(),
+        Request::Status(of) => of.tenant.as_deref(),
         Request::Clients(of) => of.tenant.as_deref(),
+        Request::Explain(explain) => explain.tenant.as_deref(),
         Request::Tail(tail) => tail.tenant.as_deref(),
         _ => None,
     }
@@ -118,7 +120,9 @@ impl View {
 
 #[cfg(test)]
 mod tests {
-    use postern_protocol::{CloseDoor, Explain, InterfaceName, OpenDoor, Selection, Tail};
+    use postern_protocol::{
+        ClientsOf, CloseDoor, Explain, InterfaceName, OpenDoor, Selection, StatusOf, Tail,
+    };
 
     use super::*;
 
@@ -126,11 +130,11 @@ mod tests {
         let door = || ("ssh".to_owned(), "192.0.2.7".to_owned());
         let ((open, of), (close, by)) = (door(), door());
         vec![
-            Request::Status,
+            Request::Status(StatusOf::default()),
             Request::Doors(Selection::default()),
             Request::Rules(Selection::default()),
-            Request::Clients(postern_protocol::ClientsOf::default()),
-            Request::Explain(Explain { address: "192.0.2.7".parse().unwrap(), follow: true }),
+            Request::Clients(ClientsOf::default()),
+            Request::Explain(Explain { address: "192.0.2.7".parse().unwrap(), follow: true, tenant: None }),
             Request::Tail(Tail::default()),
             Request::Open(OpenDoor { door: open, client: of, lasts_ms: None }),
             Request::Close(CloseDoor { door: close, client: by }),
@@ -164,16 +168,30 @@ mod tests {
                 matches!(request, Request::Open(_) | Request::Close(_) | Request::Reload | Request::Confirm);
             assert_eq!(asker.view(&request).ok(), (!acts).then(|| own.clone()), "{request:?}");
         }
-        let doors = |tenant: &str| {
-            Request::Doors(Selection { tenant: Some(tenant.to_owned()), ..Selection::default() })
+        let of_tenant = |name: &str| {
+            let tenant = Some(name.to_owned());
+            let selection = || Selection { tenant: tenant.clone(), ..Selection::default() };
+            let address = "192.0.2.7".parse().unwrap();
+            [
+                Request::Status(StatusOf { tenant: tenant.clone() }),
+                Request::Doors(selection()),
+                Request::Rules(selection()),
+                Request::Clients(ClientsOf { tenant: tenant.clone(), address: None }),
+                Request::Explain(Explain { address, follow: true, tenant: tenant.clone() }),
+                Request::Tail(Tail { tenant: tenant.clone(), ..Tail::default() }),
+            ]
         };
-        assert_eq!(asker.view(&doors("web")), Ok(own.clone()));
-        for other in ["ops", "host", "nobody"] {
-            let refusal = asker.view(&doors(other)).unwrap_err();
+        let root = Asker::of(0, None, &tenants());
+        for request in of_tenant("web") {
+            assert_eq!(asker.view(&request), Ok(own.clone()), "{request:?}");
+            assert_eq!(root.view(&request), Ok(own.clone()), "{request:?}");
+        }
+        for request in ["ops", "host", "nobody"].into_iter().flat_map(of_tenant) {
+            let refusal = asker.view(&request).unwrap_err();
             assert_eq!(
                 refusal.to_string(),
                 "user 1001 may not ask for what is another tenant's; root may",
-                "{other}"
+                "{request:?}"
             );
         }
         assert!(own.shows(Some(&TenantId::new("web"))));

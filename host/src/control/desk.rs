@@ -118,14 +118,14 @@ impl Desk {
             return Answered::Refused(refusal);
         }
         let answered = match request {
-            Request::Status => Ok(Reply::Status(Box::new(self.status(&view)))),
+            Request::Status(_) => Ok(Reply::Status(Box::new(self.status(&view)))),
             Request::Doors(of) => self.doors(&of, &view).await,
             Request::Rules(of) => self.rules(&of, &view),
             Request::Clients(of) => Ok(self.clients(&of, &view)),
-            Request::Explain(Explain { address, follow: false }) => {
+            Request::Explain(Explain { address, follow: false, .. }) => {
                 return Answered::Several(self.explain(address, &view));
             }
-            Request::Explain(Explain { address, follow: true }) => {
+            Request::Explain(Explain { address, follow: true, .. }) => {
                 return self.follow(address, view, asker.uid).await;
             }
             Request::Tail(tail) => return self.tail(tail, view, asker.uid),

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use postern_protocol::{Call, ClientsOf, Request, Selection, Tail, message};
+use postern_protocol::{Call, ClientsOf, Request, Selection, StatusOf, Tail, message};
 use postern_tests::Lab;
 use tempfile::TempDir;
 
@@ -131,7 +131,7 @@ fn listen(socket: &Path) -> UnixStream {
 fn besiege<'scope>(scope: &'scope thread::Scope<'scope, '_>, socket: &Path, over: &'scope AtomicBool) {
     for _ in 0..GREEDY {
         let requests = [
-            call(Request::Status, false),
+            call(Request::Status(StatusOf::default()), false),
             call(Request::Doors(Selection::default()), false),
             call(Request::Clients(ClientsOf::default()), false),
             call(Request::Rules(Selection::default()), false),

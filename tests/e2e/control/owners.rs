@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postern_tests::{CLIENT4, Daemon, Lab, PATIENCE, SERVER4, Setup, eventually, frame};
 use serde_json::{Value, json};
 
-use super::{Telling, as_user, ask, lab_with_users, objects, open_to_all, said};
+use super::{Telling, as_user, ask, lab_with_users, objects, open_to_all, said, told};
 use crate::hostile_tenant::opening;
 use crate::tenant_user::{give, rule};
 use crate::{A_WHILE, SOON, posternd};
@@ -84,6 +84,9 @@ fn each_sees_and_hears_of_its_own_part_alone_and_the_door_is_open_until_the_last
         assert_eq!(own[0]["client"], client);
         let narrowed = objects(&ask(&daemon, &["doors", "--tenant", tenant, "--json"]));
         assert_eq!(seen(&narrowed).len(), 1, "{narrowed:?}");
+        let status = objects(&ask(&daemon, &["status", "--tenant", tenant, "--json"])).remove(0);
+        assert_eq!((&status["open"], &status["rules"]), (&1.into(), &1.into()), "{status}");
+        assert_eq!(status["processes"], Value::Array(Vec::new()), "{status}");
     }
     tail.wait_for(&format!("ssh is closed for {client}"));
     assert_eq!(objects(&as_user(&daemon, "bin", &["doors", "--json"])), [] as [Value; 0]);
@@ -98,6 +101,36 @@ fn each_sees_and_hears_of_its_own_part_alone_and_the_door_is_open_until_the_last
         daemon.wait_for("close", |entry| entry.text("tenant") == tenant && entry.text("reason") == "asked");
     }
     assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence());
+    daemon.stop();
+}
+
+#[test]
+fn root_asks_as_a_tenant_would_and_a_tenant_for_no_other() {
+    let Some(lab) = lab_with_users() else { return };
+    let daemon = start(setup(&lab), 2.0);
+    let client = CLIENT4.to_string();
+    lab.knock(CLIENT4, "7000/udp");
+    daemon.wait_for("stage", |entry| entry.text("tenant") == "a");
+    let clients = |tenant: &str| objects(&ask(&daemon, &["clients", "--tenant", tenant, "--json"]));
+    eventually("what is half finished", || (clients("a").len() == 1).then_some(()));
+    assert_eq!(clients("b"), [] as [Value; 0]);
+    let explained = objects(&ask(&daemon, &["explain", &client, "--tenant", "a", "--json"]));
+    assert_eq!(explained[0]["tenant"], "a");
+    let (code, out, _) = told(&ask(&daemon, &["explain", &client, "--tenant", "b"]));
+    assert_eq!(code, 1);
+    assert!(out.starts_with(&format!("nothing is known of {client}")), "{out}");
+    for what in [&["status"][..], &["doors"], &["rules"], &["clients"], &["explain", &client], &["tail"]] {
+        let narrowed = |tenant| [what, &["--tenant", tenant]].concat();
+        let (code, _, err) = told(&ask(&daemon, &narrowed("c")));
+        assert_eq!(code, 1, "{what:?}");
+        assert!(err.contains("there is no tenant \"c\"; there are host, a, b"), "{err}");
+        // Whether there is one is none of its business.
+        for other in ["b", "c", "host"] {
+            let (code, out, err) = told(&as_user(&daemon, "daemon", &narrowed(other)));
+            assert_eq!((code, &*out), (4, ""), "{what:?}");
+            assert!(err.contains("may not ask for what is another tenant's; root may"), "{err}");
+        }
+    }
     daemon.stop();
 }
 

@@ -18,7 +18,7 @@ use crate::exit::{CommandFailure, Exit};
 pub fn explain(args: &ExplainArgs) -> Result<Exit, CommandFailure> {
     let mut daemon = connect(&args.ask)?;
     let (address, follow, json) = (args.address, args.follow, args.ask.json);
-    daemon.ask_for_more(Request::Explain(Explain { address, follow }))?;
+    daemon.ask_for_more(Request::Explain(Explain { address, follow, tenant: args.tenant.clone() }))?;
     if follow {
         let begun = format!("waiting for what comes from {address}");
         return stream(&mut daemon, json, &begun);

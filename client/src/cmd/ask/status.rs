@@ -3,12 +3,12 @@
 use std::cmp::Reverse;
 
 use postern_protocol::{
-    Drops, Health, Interface, InterfaceState, Process, ProcessState, Reply, Request, Status,
+    Drops, Health, Interface, InterfaceState, Process, ProcessState, Reply, Request, Status, StatusOf,
 };
 
 use super::table::{lines, row};
 use super::{connect, count, say_all, say_json, time};
-use crate::cli::AskArgs;
+use crate::cli::StatusArgs;
 use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
 
@@ -19,9 +19,12 @@ const MOST_LINES: usize = 12;
 ///
 /// # Errors
 /// If it cannot be asked.
-pub fn run(args: &AskArgs) -> Result<Exit, CommandFailure> {
-    let Reply::Status(status) = connect(args)?.ask(Request::Status)? else { return Err(unexpected()) };
-    if args.json {
+pub fn run(args: &StatusArgs) -> Result<Exit, CommandFailure> {
+    let of = StatusOf { tenant: args.tenant.clone() };
+    let Reply::Status(status) = connect(&args.ask)?.ask(Request::Status(of))? else {
+        return Err(unexpected());
+    };
+    if args.ask.json {
         say_json(&status)?;
     } else {
         say_all(screen(&status))?;
