@@ -38,6 +38,8 @@ func (n *networks) Configure(settings postern.Settings) (postern.Interest, error
 			mistake = errors.New("unknown; the settings are allow, deny and sequence")
 		case !isList:
 			mistake = errors.New("write a list of texts")
+		case name == "allow" && len(items) == 0:
+			mistake = errors.New("has no network, so nobody could knock; leave it out if all may")
 		case name == "allow":
 			n.allow, mistake = prefixes(items)
 		case name == "deny":
@@ -84,7 +86,8 @@ func prefixes(items []string) ([]netip.Prefix, error) {
 		if address, isAddress := netip.ParseAddr(item); isAddress == nil && address.Zone() == "" {
 			prefix, err = netip.PrefixFrom(address, address.BitLen()), nil
 		}
-		if err != nil || prefix != prefix.Masked() {
+		// A packet of IPv4 has an address of IPv4, and no such network would hold it.
+		if err != nil || prefix != prefix.Masked() || prefix.Addr().Is4In6() {
 			return nil, fmt.Errorf(`%q is no network; write one such as "192.0.2.0/24", "2001:db8::/32" or "192.0.2.7"`, item)
 		}
 		prefixes = append(prefixes, prefix)
