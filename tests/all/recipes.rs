@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use postern_config::Config;
+use postern_tests::capture_file::Pcap;
 use postern_tests::examples;
+use postern_tests::frame::udp;
 
 use crate::modules::root;
 
@@ -70,6 +73,31 @@ fn networks() {
 #[test]
 fn office_hours() {
     is_as_its_scenarios_say("office-hours", None);
+}
+
+#[test]
+fn office_hours_are_right_on_a_machine_that_begins_in_1970() {
+    let Some(module) = examples::recipe("office-hours") else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("office-hours.wasm"), module).unwrap();
+    let knock = udp(SocketAddr::from(([203, 0, 113, 7], 1)), SocketAddr::from(([192, 0, 2, 1], 7000)), b"");
+    // Half past midnight, which is seven in the evening of the day before where clocks are five and a half hours behind.
+    fs::write(at("a.pcap"), Pcap::ethernet().frame(30 * 60 * 1_000_000, &knock).into_bytes()).unwrap();
+    for (days, is_open) in [("wed", true), ("mon tue thu fri sat sun", false)] {
+        let settings =
+            format!("port = 7000\ndays = \"{days}\"\nfrom = \"19:00\"\nto = \"19:30\"\noffset = \"-05:30\"");
+        let rule = format!("module = \"./office-hours.wasm\"\ndoor = \"ssh\"\n[settings]\n{settings}\n");
+        fs::write(at("office-hours.toml"), rule).unwrap();
+        let posternd = Command::new(env!("CARGO_BIN_EXE_posternd"))
+            .args(["replay", "--no-strict-modes", "--rules", ".", "a.pcap"])
+            .current_dir(dir.path())
+            .env("CACHE_DIRECTORY", at("code"))
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&posternd.stdout).into_owned();
+        assert!(posternd.status.success() && said.contains("ssh is open") == is_open, "{days}: {posternd:?}");
+    }
 }
 
 #[test]
