@@ -50,7 +50,7 @@ pub fn clean(text: &str, most: usize) -> Cow<'_, str> {
 /// Not those that move the cursor or begin a sequence that a terminal obeys (C0, DEL, C1), end a line (U+2028, U+2029), or change the
 /// direction of reading; nor those that show as nothing, so that two names would look the same: Unicode's
 /// `Default_Ignorable_Code_Point` (zero-width characters, the byte order mark, fillers, variation selectors, tags), and the
-/// interlinear annotations.
+/// interlinear annotations. Nor what is no character at all and never will be one, and what XML cannot hold.
 #[must_use]
 pub const fn is_fit(c: char) -> bool {
     match c {
@@ -69,11 +69,13 @@ pub const fn is_fit(c: char) -> bool {
         | '\u{fe00}'..='\u{fe0f}'
         | '\u{feff}'
         | '\u{ffa0}'
+        | '\u{fdd0}'..='\u{fdef}'
         | '\u{fff0}'..='\u{fffb}'
         | '\u{1bca0}'..='\u{1bca3}'
         | '\u{1d173}'..='\u{1d17a}'
         | '\u{e0000}'..='\u{e0fff}' => false,
-        _ => true,
+        // The last two of each plane.
+        c => c as u32 & 0xfffe != 0xfffe,
     }
 }
 
@@ -132,6 +134,7 @@ mod tests {
             ("\u{200e}\u{200f}\u{61c}", "\\u{200e}\\u{200f}\\u{61c}"),
             ("s\u{200b}s\u{ad}h\u{feff}", "s\\u{200b}s\\u{ad}h\\u{feff}"),
             ("a\u{e0041}\u{fe0f}\u{e0100}", "a\\u{e0041}\\u{fe0f}\\u{e0100}"),
+            ("\u{fffe}\u{ffff}\u{1fffe}\u{fdd0}", "\\u{fffe}\\u{ffff}\\u{1fffe}\\u{fdd0}"),
         ] {
             assert_eq!(clean(text, 100), shown);
             assert_eq!(clean(shown, 100), shown, "to clean twice is to clean once");
