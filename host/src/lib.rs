@@ -63,5 +63,6 @@ pub mod run;
 mod sample_knock;
 mod shell;
 mod try_run;
+mod whole_file;
 
 pub use load_rules::load_rules;

@@ -63,7 +63,7 @@ impl Disk {
         });
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 

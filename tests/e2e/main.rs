@@ -33,6 +33,7 @@ mod metrics;
 mod module;
 mod museum;
 mod names;
+mod outputs;
 mod recipes;
 mod reload;
 mod reload_load;

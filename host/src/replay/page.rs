@@ -4,9 +4,8 @@ mod html;
 mod lane;
 mod lanes;
 
-use std::fs::File;
-use std::io::{self, Write};
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use super::audience::Output;
 use super::rule_set::RuleSet;
@@ -15,12 +14,13 @@ use super::tally::{Openings, Tally};
 use super::teller::Told;
 use super::text::summary;
 use crate::cli::ReplayArgs;
+use crate::whole_file;
 use html::Heading;
 use lanes::Lanes;
 
 /// Collects what is shown, and writes it when the capture ends.
 pub(super) struct Page {
-    file: File,
+    file: PathBuf,
     heading: Heading,
     lanes: Lanes,
     /// Whether packets are shown that nobody asked for.
@@ -28,20 +28,18 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// A page in this file, which is made anew.
+    /// A page in this file. What is there stays until the page is written as a whole.
     ///
     /// # Errors
-    /// If it cannot be made.
+    /// If it cannot be written.
     pub(super) fn create(file: &Path, args: &ReplayArgs, rules: &RuleSet) -> io::Result<Self> {
-        let made = File::create(file).map_err(|error| {
-            io::Error::new(error.kind(), format!("{} cannot be written: {error}", file.display()))
-        })?;
+        whole_file::check(file).map_err(|error| not_written(file, &error))?;
         let heading = Heading {
             capture: args.capture.display().to_string(),
             rules: rules.name.clone(),
             local: args.local.clone(),
         };
-        Ok(Self { file: made, heading, lanes: Lanes::default(), all: args.all })
+        Ok(Self { file: file.to_owned(), heading, lanes: Lanes::default(), all: args.all })
     }
 }
 
@@ -61,6 +59,10 @@ impl Output for Page {
     fn end(&mut self, tally: &Tally, openings: &Openings) -> io::Result<()> {
         let shown = self.lanes.shown();
         let page = html::page(&self.heading, tally, openings, &summary(tally, openings), &shown);
-        self.file.write_all(page.as_bytes())
+        whole_file::write(&self.file, page.as_bytes()).map_err(|error| not_written(&self.file, &error))
     }
+}
+
+fn not_written(file: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{} cannot be written: {error}", file.display()))
 }

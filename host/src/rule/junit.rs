@@ -6,10 +6,19 @@ use postern_text::piece;
 
 use super::played::Played;
 
-/// The report of all scenarios.
-pub(super) fn report(played: &[Played<'_>]) -> String {
-    let mut text = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned();
-    for played in played {
+/// The report of all scenarios, one after the other.
+pub(super) struct JunitReport(String);
+
+impl Default for JunitReport {
+    fn default() -> Self {
+        Self("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n".to_owned())
+    }
+}
+
+impl JunitReport {
+    /// Adds what came of a scenario.
+    pub(super) fn add(&mut self, played: &Played<'_>) {
+        let text = &mut self.0;
         let name = escape(&piece(played.scenario.file.display()).to_string());
         let steps: Vec<_> = played.steps().collect();
         let failures = steps.iter().filter(|step| !step.is_as_expected()).count();
@@ -35,8 +44,12 @@ pub(super) fn report(played: &[Played<'_>]) -> String {
         }
         text.push_str("  </testsuite>\n");
     }
-    text.push_str("</testsuites>\n");
-    text
+
+    /// The text of it.
+    pub(super) fn finish(mut self) -> String {
+        self.0.push_str("</testsuites>\n");
+        self.0
+    }
 }
 
 /// Text is clean already: no control character is in it.

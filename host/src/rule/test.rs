@@ -10,7 +10,7 @@ use postern_core::ModuleSource;
 use postern_sandbox::{Loader, Module, Runtime};
 use postern_text::{Mistake, piece, terminal};
 
-use super::junit;
+use super::junit::JunitReport;
 use super::module_file::{self, ModuleFile};
 use super::played::Played;
 use super::scenario::{MOST_TEXT, Scenario};
@@ -18,6 +18,7 @@ use crate::cli::{ReplayArgs, TestArgs};
 use crate::compile::Compile;
 use crate::exit::Exit;
 use crate::replay::replay;
+use crate::whole_file;
 
 /// What the name of a scenario's file ends with.
 const EXTENSION: &str = "scenario";
@@ -58,26 +59,31 @@ fn play(args: &TestArgs, paths: &[PathBuf], compiler: &dyn Compile) -> anyhow::R
         Ok(tests) => tests,
         Err(mistakes) => return tell(&mistakes),
     };
-    let running = runtime.running();
-    let played: Vec<_> =
-        tests.iter().map(|test| Played::new(&test.scenario, &test.module, &running)).collect();
-    drop(running);
-    let (mut steps, mut differ) = (0, 0);
-    for played in &played {
-        let (all, different) = say(played, args.quiet)?;
-        (steps, differ) = (steps + all, differ + different);
-    }
     if let Some(file) = &args.junit {
-        fs::write(file, junit::report(&played))
-            .with_context(|| format!("the report {} cannot be written", file.display()))?;
+        whole_file::check(file).with_context(|| not_reported(file))?;
     }
-    let what = format!("{}, {}", count(played.len(), "scenario"), count(steps, "step"));
+    let (running, mut report) = (runtime.running(), args.junit.as_deref().map(|_| JunitReport::default()));
+    let (mut steps, mut differ) = (0, 0);
+    // One after the other: what all of them come to may be more than there is memory.
+    for test in &tests {
+        let played = Played::new(&test.scenario, &test.module, &running);
+        let (all, different) = say(&played, args.quiet)?;
+        (steps, differ) = (steps + all, differ + different);
+        report.iter_mut().for_each(|report| report.add(&played));
+        if args.update && different > 0 {
+            update(&played)?;
+        }
+    }
+    drop(running);
+    if let (Some(file), Some(report)) = (&args.junit, report) {
+        whole_file::write(file, report.finish().as_bytes()).with_context(|| not_reported(file))?;
+    }
+    let what = format!("{}, {}", count(tests.len(), "scenario"), count(steps, "step"));
     if differ == 0 {
         terminal::out(format_args!("{what}: all as expected"))?;
         return Ok(Exit::Success);
     }
     if args.update {
-        update(&played)?;
         terminal::out(format_args!("{what}: {differ} written anew; look at what changed"))?;
         return Ok(Exit::Success);
     }
@@ -85,6 +91,10 @@ fn play(args: &TestArgs, paths: &[PathBuf], compiler: &dyn Compile) -> anyhow::R
         "{what}: {differ} not as expected; if the rule is right, --update writes what came into the files"
     ))?;
     Ok(Exit::Mistakes)
+}
+
+fn not_reported(file: &Path) -> String {
+    format!("the report {} cannot be written", file.display())
 }
 
 /// Says what came of a scenario: how many steps it has, and how many of them are not as expected.
@@ -103,14 +113,11 @@ fn say(played: &Played<'_>, quiet: bool) -> anyhow::Result<(usize, usize)> {
     Ok((steps.len(), differ))
 }
 
-/// Writes what came into the files in which something else is expected.
-fn update(played: &[Played<'_>]) -> anyhow::Result<()> {
-    for played in played.iter().filter(|played| played.steps().any(|step| !step.is_as_expected())) {
-        let Played { scenario, outcomes } = played;
-        fs::write(&scenario.file, scenario.with_outcomes(outcomes))
-            .with_context(|| format!("{} cannot be written", scenario.file.display()))?;
-    }
-    Ok(())
+/// Writes what came into the file in which something else is expected.
+fn update(played: &Played<'_>) -> anyhow::Result<()> {
+    let Played { scenario, outcomes } = played;
+    whole_file::write(&scenario.file, scenario.with_outcomes(outcomes).as_bytes())
+        .with_context(|| format!("{} cannot be written", scenario.file.display()))
 }
 
 /// Reads the scenarios and loads their modules, each once.
