@@ -114,6 +114,29 @@ fn a_rule_that_says_what_is_expected_passes() {
 }
 
 #[test]
+fn a_rule_that_fails_at_every_knock_is_given_up() {
+    let knocks = (0..200).map(|n| format!("+{n}.0s 203.0.113.7 udp/7\n")).collect::<String>();
+    let folder = Folder::new(&[("a.wasm", &judging("(unreachable)")), ("a.scenario", knocks.as_bytes())]);
+    let said = folder.said(&["test", "a.scenario"]);
+    let count = |part: &str| said.matches(part).count();
+    assert_eq!(count("fault: `judge` panicked"), 100, "{said}");
+    assert_eq!(count("not played: the rule failed at 100 knocks before"), 100, "{said}");
+}
+
+#[test]
+fn a_report_is_xml_whatever_a_rule_logs() {
+    let log = r#"(import "postern:rule/host@0.2.0" "log" (func $log (param i32 i32 i32)))"#;
+    // What no document of XML may hold, or ends a part of one.
+    let text = r#"(data (i32.const 512) "]]></failure>\ef\bf\be\ef\bf\bf\0c\00")"#;
+    let says = "(call $log (i32.const 1) (i32.const 512) (i32.const 21)) (i32.const 96)";
+    let module = guest(&format!("{log}\n{text}"), "(i32.const 48)", says);
+    let folder = Folder::new(&[("a.wasm", &module), ("a.scenario", b"+0.0s 203.0.113.7 udp/7\n")]);
+    assert!(folder.said(&["test", "--junit", "a.xml", "a.scenario"]).ends_with("exit 1\n"));
+    let report = fs::read_to_string(folder.path().join("a.xml")).unwrap();
+    assert!(report.contains(r"+ log warn: ]]&gt;&lt;/failure&gt;\u{fffe}\u{ffff}\u{c}\u{0}"), "{report}");
+}
+
+#[test]
 fn what_differs_is_shown_reported_and_written_if_that_is_asked_for() {
     let scenario = format!(
         "{SEQUENCE}\n+0.0s 203.0.113.7 udp/7000\n+6.0s 203.0.113.7 tcp/7001\n    open\n    log info: <\"late\">\n# the end\n"

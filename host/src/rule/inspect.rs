@@ -62,7 +62,7 @@ pub fn inspect(args: &InspectArgs, compiler: &dyn Compile) -> anyhow::Result<Exi
         Err(error) => return tell(&[file.mistake(&error)], Exit::Mistakes),
     };
     let log = Arc::new(GuestLines::default());
-    let started = Rehearsal::start(module, head.clone(), Arc::clone(&log));
+    let started = Rehearsal::start(module, head.clone(), Arc::clone(&log) as _);
     row("settings", &head.settings)?;
     let exit = match started {
         Ok(rehearsal) => {

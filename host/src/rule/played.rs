@@ -6,16 +6,28 @@ use std::sync::Arc;
 use postern_core::{CloseRequest, Once, OpenRequest, Progress, Severity, Verdict};
 use postern_lines::{CloseLine, OnceLine, OpenLine, ProgressLine, VerdictLine};
 use postern_sandbox::{Module, RunPermit, StartError};
-use postern_text::line;
+use postern_text::{line, size};
 
 use super::rehearsal::{GuestLines, Rehearsal, Said, knock_of};
 use super::scenario::{Scenario, Step, StepKind};
+
+/// Bytes that a rule may say of one scenario, verdicts and log: what comes then is not played.
+const MOST_SAID: usize = 64 << 20;
+/// Knocks at which it may fail, each of which may take as long as a start.
+const MOST_FAULTS: usize = 100;
 
 /// What came of each step of a scenario.
 pub(super) struct Played<'a> {
     pub(super) scenario: &'a Scenario,
     /// The lines of each step.
     pub(super) outcomes: Vec<Vec<String>>,
+}
+
+/// What a scenario has cost so far, memory and time that its knocks alone do not bound.
+#[derive(Debug, Default)]
+struct Spent {
+    bytes: usize,
+    faults: usize,
 }
 
 /// A step, and what came of it.
@@ -28,7 +40,7 @@ impl<'a> Played<'a> {
     /// Plays a scenario to a module.
     pub(super) fn new(scenario: &'a Scenario, module: &Arc<Module>, running: &RunPermit<'_>) -> Self {
         let log = Arc::new(GuestLines::default());
-        let started = Rehearsal::start(Arc::clone(module), scenario.head.clone(), Arc::clone(&log));
+        let started = Rehearsal::start(Arc::clone(module), scenario.head.clone(), Arc::clone(&log) as _);
         let mut rehearsal = None;
         let verdict = match started {
             Ok(started) => {
@@ -38,24 +50,33 @@ impl<'a> Played<'a> {
             Err(StartError::Refused(what)) => refusal(&what),
             Err(error) => vec![format!("fault: {error}")],
         };
-        let steps = scenario.steps.iter().map(|step| {
+        let (mut outcomes, mut spent) = (Vec::with_capacity(scenario.steps.len()), Spent::default());
+        for step in &scenario.steps {
             let said = match &step.what {
                 // What is logged at the start is told where it is asked for.
                 StepKind::Configure { is_written: false } if verdict.is_empty() => {
                     log.take();
-                    return Vec::new();
+                    outcomes.push(Vec::new());
+                    continue;
                 }
                 StepKind::Configure { .. } => verdict.clone(),
-                StepKind::Knock { knock, .. } => match &mut rehearsal {
-                    None => vec!["not played: the rule did not start".to_owned()],
-                    Some(rehearsal) => words(&rehearsal.judge(running, &knock_of(knock))),
+                StepKind::Knock { knock, .. } => match (&mut rehearsal, spent.is_too_much()) {
+                    (None, _) => vec!["not played: the rule did not start".to_owned()],
+                    (Some(_), Some(what)) => vec![format!("not played: the rule {what}")],
+                    (Some(rehearsal), None) => {
+                        let said = rehearsal.judge(running, &knock_of(knock));
+                        spent.faults += usize::from(matches!(said, Said::Fault(_)));
+                        words(&said)
+                    }
                 },
             };
             let logged =
                 log.take().into_iter().map(|(severity, text)| format!("log {}: {text}", level(severity)));
-            said.into_iter().chain(logged).map(|text| line(text.trim()).to_string()).collect()
-        });
-        let outcomes = steps.collect();
+            let lines: Vec<_> =
+                said.into_iter().chain(logged).map(|text| line(text.trim()).to_string()).collect();
+            spent.bytes += lines.iter().map(String::len).sum::<usize>();
+            outcomes.push(lines);
+        }
         Self { scenario, outcomes }
     }
 
@@ -65,6 +86,16 @@ impl<'a> Played<'a> {
         steps
             .filter(|(step, outcome)| step.is_written() || !outcome.is_empty())
             .map(|(step, outcome)| PlayedStep { step, outcome })
+    }
+}
+
+impl Spent {
+    /// Why no more is played, if that is so.
+    fn is_too_much(&self) -> Option<String> {
+        if self.bytes >= MOST_SAID {
+            return Some(format!("said more than {} of the knocks before", size::show(MOST_SAID as u64)));
+        }
+        (self.faults >= MOST_FAULTS).then(|| format!("failed at {MOST_FAULTS} knocks before"))
     }
 }
 
@@ -155,5 +186,19 @@ pub(super) const fn level(severity: Severity) -> &'static str {
         Severity::Warn => "warn",
         Severity::Info => "info",
         Severity::Debug => "debug",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_says_or_fails_too_much_is_played_no_more() {
+        assert_eq!(Spent { bytes: MOST_SAID - 1, faults: MOST_FAULTS - 1 }.is_too_much(), None);
+        let said = Spent { bytes: MOST_SAID, faults: 0 }.is_too_much();
+        assert_eq!(said.as_deref(), Some("said more than 64 MiB of the knocks before"));
+        let failed = Spent { bytes: 0, faults: MOST_FAULTS }.is_too_much();
+        assert_eq!(failed.as_deref(), Some("failed at 100 knocks before"));
     }
 }

@@ -20,7 +20,7 @@ pub(super) struct Rehearsal {
     module: Arc<Module>,
     head: RuleHead,
     id: RuleId,
-    log: Arc<GuestLines>,
+    observer: Arc<dyn Observer>,
     dispatch: Dispatch,
     memories: Memories,
     memory: MemoryId,
@@ -66,22 +66,21 @@ impl Observer for GuestLines {
 }
 
 impl Rehearsal {
-    /// Starts a module with the settings and limits of `head`; `log` gets its lines, those of the start as well.
+    /// Starts a module with the settings and limits of `head`; `observer` gets its lines, those of the start as well.
     ///
     /// # Errors
     /// If it faults, refuses its settings, or asks for the impossible.
     pub(super) fn start(
         module: Arc<Module>,
         head: RuleHead,
-        log: Arc<GuestLines>,
+        observer: Arc<dyn Observer>,
     ) -> Result<Self, StartError> {
         let id = RuleId { tenant: TenantId::host(), name: "rehearsed".into() };
-        let observer: Arc<dyn Observer> = Arc::clone(&log) as _;
         let (instance, interest) = Instance::start(&module, &id, head.limits, &head.settings, &observer)?;
         let dispatch = dispatch(interest)?;
         let mut memories = Memories::new(head.bounds, &HashMap::new());
         let memory = memories.add(&id.tenant, head.bounds);
-        Ok(Self { module, head, id, log, dispatch, memories, memory, instance: Some(instance) })
+        Ok(Self { module, head, id, observer, dispatch, memories, memory, instance: Some(instance) })
     }
 
     /// What it asked to see.
@@ -137,9 +136,8 @@ impl Rehearsal {
         let instance = match &mut self.instance {
             Some(instance) => instance,
             none => {
-                let observer: Arc<dyn Observer> = Arc::clone(&self.log) as _;
                 let RuleHead { limits, settings, .. } = &self.head;
-                none.insert(Instance::start(&self.module, &self.id, *limits, settings, &observer)?.0)
+                none.insert(Instance::start(&self.module, &self.id, *limits, settings, &self.observer)?.0)
             }
         };
         let verdict = instance.judge(running, knock, remembered);

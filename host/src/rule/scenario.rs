@@ -12,6 +12,8 @@ use postern_text::{Mistake, piece};
 
 /// Most bytes of a scenario's file.
 pub(super) const MOST_TEXT: u64 = 16 << 20;
+/// Most lines of it: each takes memory besides its text.
+const MOST_LINES: usize = 1 << 20;
 /// Most mistakes of one file that are told.
 const MOST_MISTAKES: usize = 100;
 /// The line in place of a knock that expects something of the rule's start.
@@ -28,6 +30,8 @@ pub(super) struct Scenario {
     pub(super) steps: Vec<Step>,
     /// The whole file.
     lines: Vec<String>,
+    /// What each of them ends with.
+    line_end: &'static str,
 }
 
 /// Something that happens, and what is expected of it.
@@ -84,13 +88,18 @@ impl Scenario {
     /// # Errors
     /// Every mistake in it.
     pub(super) fn read(file: &Path, text: &str) -> Result<Self, Vec<Mistake>> {
+        let lines: Vec<_> = text.lines().take(MOST_LINES + 1).map(str::to_owned).collect();
+        if lines.len() > MOST_LINES {
+            let what = format!("has more than {MOST_LINES} lines; make several files of it");
+            return Err(vec![of_file(file, what)]);
+        }
+        let line_end = if text.contains("\r\n") { "\r\n" } else { "\n" };
         let head_text = head_of(text);
         let (head, mut mistakes) = RuleHead::read(file, head_text, RuleHeadKeys::Own);
-        let lines: Vec<_> = text.lines().map(str::to_owned).collect();
         let begin = head_text.lines().count();
         let start =
             Step { what: StepKind::Configure { is_written: false }, line: begin + 1, expected: Vec::new() };
-        let mut scenario = Self { file: file.to_owned(), head, steps: vec![start], lines };
+        let mut scenario = Self { file: file.to_owned(), head, steps: vec![start], lines, line_end };
         for n in begin..scenario.lines.len() {
             if mistakes.len() == MOST_MISTAKES {
                 break;
@@ -102,12 +111,7 @@ impl Scenario {
         }
         if mistakes.is_empty() && scenario.steps.len() == 1 && !scenario.expects_of_start() {
             let what = "has no knock; write one such as `+0.0s 203.0.113.7 udp/7000` on a line of its own";
-            mistakes.push(Mistake {
-                file: file.to_owned(),
-                line: None,
-                key: String::new(),
-                what: what.to_owned(),
-            });
+            mistakes.push(of_file(file, what.to_owned()));
         }
         if mistakes.is_empty() { Ok(scenario) } else { Err(mistakes) }
     }
@@ -159,7 +163,7 @@ impl Scenario {
         let mut out = String::new();
         let mut push = |line: &str| {
             out.push_str(line);
-            out.push('\n');
+            out.push_str(self.line_end);
         };
         self.lines[..self.steps[0].line - 1].iter().for_each(|line| push(line));
         for (n, (step, outcome)) in self.steps.iter().zip(outcomes).enumerate() {
@@ -191,6 +195,11 @@ impl Scenario {
         }
         out
     }
+}
+
+/// A mistake of a file as a whole.
+fn of_file(file: &Path, what: String) -> Mistake {
+    Mistake { file: file.to_owned(), line: None, key: String::new(), what }
 }
 
 impl Step {

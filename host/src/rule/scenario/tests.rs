@@ -64,6 +64,9 @@ fn what_came_takes_the_place_of_what_was_expected_and_nothing_else_changes() {
             log debug: z
     "#]]
     .assert_eq(&other);
+    // Lines end as they did.
+    let of_windows = |text: &str| text.replace('\n', "\r\n");
+    assert_eq!(read(&of_windows(&kept)).with_outcomes(&same), of_windows(&kept));
     // A refusal that the file says nothing of.
     let refused = read("\n+0s ::1 udp/1\n").with_outcomes(&outcomes(&[&["refused: a: no"], &["not played"]]));
     expect![[r#"
@@ -98,6 +101,12 @@ fn every_mistake_has_its_line_and_says_what_to_do() {
         "module = \"sequence\"\n",
         expect![[r#"
         a.scenario: has no knock; write one such as `+0.0s 203.0.113.7 udp/7000` on a line of its own
+    "#]],
+    );
+    check_mistakes(
+        &"\n".repeat(MOST_LINES + 1),
+        expect![[r#"
+        a.scenario: has more than 1048576 lines; make several files of it
     "#]],
     );
     check_mistakes(
