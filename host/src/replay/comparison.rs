@@ -1,5 +1,6 @@
 //! Comparison: where two sets of rules disagree about the same packets.
 
+use std::collections::{HashMap, VecDeque};
 use std::io;
 
 use postern_core::Timestamp;
@@ -123,21 +124,30 @@ impl Audience for Comparison {
 /// which module it said something.
 fn only(told: &[Vec<Told>]) -> [Vec<&Told>; 2] {
     let [one, other] = told else { return [Vec::new(), Vec::new()] };
-    let mut others: Vec<&Told> = other.iter().filter(|told| told.turn != Turn::Ignored).collect();
+    let counts = |told: &&Told| told.turn != Turn::Ignored;
+    let mut others: Vec<Option<&Told>> = other.iter().filter(counts).map(Some).collect();
+    // All that is open at the end of a capture may be told at once.
+    let mut places: HashMap<&str, VecDeque<usize>> = HashMap::new();
+    for (place, told) in others.iter().enumerate() {
+        places.entry(told.map_or("", |told| &told.line.words)).or_default().push_back(place);
+    }
     let mut only = Vec::new();
-    for told in one.iter().filter(|told| told.turn != Turn::Ignored) {
-        match others.iter().position(|other| is_same(told, other)) {
-            Some(same) => drop(others.remove(same)),
+    for told in one.iter().filter(counts) {
+        let same = places.get_mut(&*told.line.words).and_then(|places| {
+            let is_same = |place: &usize| others[*place].is_some_and(|other| is_same(told, other));
+            places.iter().position(is_same).and_then(|place| places.remove(place))
+        });
+        match same {
+            Some(place) => others[place] = None,
             None => only.push(told),
         }
     }
-    [only, others]
+    [only, others.into_iter().flatten().collect()]
 }
 
 fn is_same(one: &Told, other: &Told) -> bool {
-    let fields = |told: &Told| {
-        let is_telling = |(name, _): &&(&'static str, _)| *name != "module";
-        told.line.fields.iter().filter(is_telling).cloned().collect::<Vec<_>>()
-    };
-    one.at == other.at && one.line.words == other.line.words && fields(one) == fields(other)
+    fn fields(told: &Told) -> impl Iterator<Item = &(&'static str, crate::observe::Value)> {
+        told.line.fields.iter().filter(|(name, _)| *name != "module")
+    }
+    one.at == other.at && one.line.words == other.line.words && fields(one).eq(fields(other))
 }
