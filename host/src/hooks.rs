@@ -1,20 +1,25 @@
 //! Hooks: has commands run when something happens that the log has a line for. What is reported more often than that causes nothing more.
 //!
-//! **Invariant:** whoever reports waits for no command, and no text of a report is anything but data to one.
+//! **Invariant:** whoever reports waits for no command, and no text of a report is anything but data to one. What happens to one owner's rules leaves
+//! no event of another's without a command.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use postern_config::Hook;
-use postern_core::{HookRun, Report};
+use postern_core::{HookRun, Report, TenantId};
 use postern_text::panic::PastPanic;
 
 use crate::observe::plain_line;
 
 /// The longest value in a command's environment, in bytes: a command whose environment is too large cannot be started.
 const LONGEST_VALUE: usize = 4096;
+
+/// Owners of whom it is known how often a hook has run. There are no more at a time; those that are gone make place.
+const MOST_OWNERS: usize = 1025;
 
 /// Passes on what is to be run; false if it cannot be.
 type PassOn = Box<dyn Fn(HookRun) -> bool + Send + Sync>;
@@ -28,10 +33,10 @@ struct HooksInForce {
     pass_on: PassOn,
 }
 
-/// A hook, and how often it may run.
+/// A hook, and how often it may run for the events of each owner of rules.
 struct PacedHook {
     hook: Hook,
-    pace: Mutex<HookPace>,
+    paces: Mutex<HashMap<TenantId, HookPace>>,
 }
 
 /// So many runs a minute, as many at once.
@@ -59,9 +64,7 @@ impl Hooks {
             // A part of the daemon that keeps being started anew gives no hook more runs.
             return;
         }
-        let full_at = Instant::now();
-        let paced = |hook| PacedHook { hook, pace: Mutex::new(HookPace { full_at, left_out: 0 }) };
-        let hooks = hooks.into_iter().map(paced).collect();
+        let hooks = hooks.into_iter().map(|hook| PacedHook { hook, paces: Mutex::default() }).collect();
         self.0.store(Some(Arc::new(HooksInForce { hooks, pass_on: Box::new(pass_on) })));
     }
 
@@ -74,9 +77,14 @@ impl Hooks {
             if !paced.hook.on.iter().any(|on| on == name) {
                 continue;
             }
-            let mut pace = paced.pace.lock().past_panic();
-            let is_run = pace.take(paced.hook.rate, Instant::now())
-                && pass_on(run_of(n, &paced.hook, report, time(), pace.left_out));
+            let owner = report.tenant().cloned().unwrap_or_else(TenantId::host);
+            let (mut paces, now) = (paced.paces.lock().past_panic(), Instant::now());
+            if paces.len() >= MOST_OWNERS && !paces.contains_key(&owner) {
+                paces.retain(|_, pace| pace.full_at > now);
+            }
+            let pace = paces.entry(owner.clone()).or_insert(HookPace { full_at: now, left_out: 0 });
+            let is_run = pace.take(paced.hook.rate, now)
+                && pass_on(run_of(n, &paced.hook, owner, report, time(), pace.left_out));
             pace.left_out = if is_run { 0 } else { pace.left_out.saturating_add(1) };
         }
     }
@@ -102,7 +110,14 @@ impl HookPace {
 }
 
 /// What a hook has run for a report: the line that programs get in the log, and what is most asked for of it in the environment.
-fn run_of(n: usize, hook: &Hook, report: &Report<'_>, time: String, left_out: u64) -> HookRun {
+fn run_of(
+    n: usize,
+    hook: &Hook,
+    owner: TenantId,
+    report: &Report<'_>,
+    time: String,
+    left_out: u64,
+) -> HookRun {
     let mut event = plain_line(report).json(time);
     if left_out > 0 {
         event.insert("left_out".to_owned(), left_out.into());
@@ -115,6 +130,7 @@ fn run_of(n: usize, hook: &Hook, report: &Report<'_>, time: String, left_out: u6
         .map(|name| (format!("POSTERN_{}", name.to_ascii_uppercase()), named(name)));
     HookRun {
         hook: u32::try_from(n).unwrap_or(u32::MAX),
+        owner,
         argv: hook.run.clone(),
         user: hook.user.clone(),
         limit: hook.timeout,
@@ -125,7 +141,9 @@ fn run_of(n: usize, hook: &Hook, report: &Report<'_>, time: String, left_out: u6
 
 #[cfg(test)]
 mod tests {
-    use postern_core::{Client, RuleId, TenantId, What};
+    use std::borrow::Cow;
+
+    use postern_core::{Client, RuleId, Scope, What};
 
     use super::*;
 
@@ -193,7 +211,7 @@ mod tests {
         assert_eq!(run.lock().unwrap().len(), 2);
         let in_force = slot.0.load();
         let paced = &in_force.as_ref().unwrap().hooks[0];
-        paced.pace.lock().unwrap().full_at = Instant::now();
+        paced.paces.lock().unwrap().get_mut(&TenantId::host()).unwrap().full_at = Instant::now();
         slot.happened(&Report::new(What::Hangup), String::new);
         slot.happened(&Report::new(What::Hangup), String::new);
         let run = run.lock().unwrap();
@@ -203,12 +221,33 @@ mod tests {
     }
 
     #[test]
+    fn the_events_of_one_owner_use_up_no_run_of_another() {
+        let (slot, run) = hooks(vec![hook(&["hangup"], 2)]);
+        let happens = |scope| slot.happened(&Report { scope, ..Report::new(What::Hangup) }, String::new);
+        let tenant = |n: usize| Scope::Tenant(Cow::Owned(TenantId::new(&format!("t{n}"))));
+        (0..100).for_each(|_| happens(tenant(0)));
+        (0..100).for_each(|_| happens(Scope::Machine));
+        (0..4).for_each(|_| happens(tenant(1)));
+        let owners: Vec<_> = run.lock().unwrap().iter().map(|run| run.owner.to_string()).collect();
+        assert_eq!(owners, ["t0", "t0", "host", "host", "t1", "t1"]);
+        // Those that are gone are forgotten once they could run as much as ever.
+        let in_force = slot.0.load();
+        let paces = &in_force.as_ref().unwrap().hooks[0].paces;
+        (2..MOST_OWNERS - 1).for_each(|n| happens(tenant(n)));
+        assert_eq!(paces.lock().unwrap().len(), MOST_OWNERS);
+        paces.lock().unwrap().values_mut().for_each(|pace| pace.full_at = Instant::now());
+        happens(tenant(MOST_OWNERS));
+        assert_eq!(paces.lock().unwrap().len(), 1);
+    }
+
+    #[test]
     fn what_cannot_be_passed_on_is_left_out_and_none_are_run_without_a_hook() {
         let slot = Hooks::default();
         slot.happened(&Report::new(What::Hangup), || panic!("nobody asked"));
         slot.put_in_force(vec![hook(&["hangup"], 10)], |_| false);
         (0..3).for_each(|_| slot.happened(&Report::new(What::Hangup), String::new));
-        assert_eq!(slot.0.load().as_ref().unwrap().hooks[0].pace.lock().unwrap().left_out, 3);
+        let in_force = slot.0.load();
+        assert_eq!(in_force.as_ref().unwrap().hooks[0].paces.lock().unwrap()[&TenantId::host()].left_out, 3);
         slot.put_in_force(Vec::new(), |_| panic!("there is none"));
         slot.happened(&Report::new(What::Hangup), || panic!("nobody asked"));
     }

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, eventually, skip};
+use postern_tests::{CLIENT4, CLIENT6, Entry, Lab, STRANGER4, STRANGER6, eventually, skip};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -113,4 +113,33 @@ fn what_a_rule_writes_is_data_and_nothing_else() {
     );
     assert!(!before.exists());
     daemon.stop();
+}
+
+#[test]
+fn the_noise_of_a_tenant_leaves_no_event_of_another_without_its_command() {
+    for one_process in [false, true] {
+        let Some(lab) = Lab::if_possible() else { return };
+        let folder = open_to_all();
+        let noisy = "[tenants.noisy]\nrules = \"noisy\"\ngrant.doors = [\"ssh\"]\ngrant.any_port = true\ngrant.interfaces = [\"any\"]\n";
+        // A run that takes as long as it may keeps its place.
+        let slow =
+            "[[hooks]]\non = \"stage\"\nrun = [\"/bin/sleep\", \"60\"]\ntimeout = \"30s\"\n".repeat(15);
+        let hooks = slow + &hook("[\"stage\", \"open\"]", folder.path(), "rate = 2");
+        let setup = posternd(&lab).config(&(config(&hooks) + noisy)).rule("knock", KNOCK);
+        let setup = setup.file("noisy/knock.toml", KNOCK.replace("7000", "7100"));
+        let daemon = if one_process { setup.one_process().start() } else { setup.start() };
+        for client in [STRANGER4, STRANGER6, CLIENT6] {
+            lab.knock(client, "7100/udp 8000/tcp");
+            let is_second =
+                |entry: &Entry| entry.text("src") == client.to_string() && entry.number("stage") == Some(2.0);
+            daemon.wait_for("stage", is_second);
+        }
+        lab.knock(CLIENT4, STEPS);
+        daemon.expect_story(CLIENT4, &STORY);
+        let found = |told: Vec<(String, Value)>| told.into_iter().map(|(found, _)| found).collect::<String>();
+        eventually("the host's command", || {
+            found(told(&folder)).contains(" stage host/knock ").then_some(())
+        });
+        drop(daemon.kill());
+    }
 }

@@ -29,7 +29,7 @@ pub struct Hook {
     pub run: Vec<String>,
     /// The account that it runs as; none: the daemon's own user.
     pub user: Option<String>,
-    /// How often it is run in a minute, at most; so many at once as well.
+    /// How often it is run in a minute for the events of each owner of rules, at most; so many at once as well.
     pub rate: u32,
     /// It is killed after so long.
     pub timeout: Duration,

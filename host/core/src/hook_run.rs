@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::tenant::TenantId;
+
 /// A command that is to be run because something happened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HookRun {
     /// The place of its hook in the configuration: few commands of one hook run at once.
     pub hook: u32,
+    /// Whose it is that something happened, the host's if it is nobody else's: few commands for one owner run at once.
+    pub owner: TenantId,
     /// The program, by its full path, and its arguments. No shell, and nothing is filled in.
     pub argv: Vec<String>,
     /// The account; none: that of the process which runs it.

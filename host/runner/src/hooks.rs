@@ -6,7 +6,7 @@ use std::io::{self, Seek, Write};
 use std::process::{Command as StdCommand, Stdio};
 use std::sync::{Arc, Mutex};
 
-use postern_core::{HookRun, Observer, Report, What};
+use postern_core::{HookRun, Observer, Report, TenantId, What};
 use postern_text::duration;
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, memfd_create};
@@ -17,23 +17,26 @@ use tokio::time::timeout;
 use crate::as_user;
 use crate::runner::{GroupGuard, PATH, StderrBuffer, group_of};
 
-/// Commands of one hook at once, and of all.
+/// Commands of one hook at once for one owner's events, of all hooks for one owner's, and of all.
 const MOST_OF_HOOK: usize = 2;
-const MOST: usize = 16;
+const MOST_OF_OWNER: usize = 16;
+const MOST: usize = 64;
+
+/// How many commands of each hook are running, by whose events they are run for.
+type Running = Arc<Mutex<HashMap<(TenantId, u32), usize>>>;
 
 /// Runs commands because something happened.
 #[derive(Clone)]
 pub struct HookRunner {
     runtime: Handle,
     observer: Arc<dyn Observer>,
-    /// How many commands of each hook are running.
-    running: Arc<Mutex<HashMap<u32, usize>>>,
+    running: Running,
 }
 
 /// A command's place among those that run.
 struct Place {
-    running: Arc<Mutex<HashMap<u32, usize>>>,
-    hook: u32,
+    running: Running,
+    of: (TenantId, u32),
 }
 
 impl HookRunner {
@@ -54,7 +57,7 @@ impl HookRunner {
             let detail = format!("{program} {why}").into();
             observer.report(&Report::new(What::HookFailed { detail }));
         };
-        let Some(place) = self.place(run.hook) else {
+        let Some(place) = self.place(&run) else {
             return failed("is not run for this event: too many commands of hooks are running");
         };
         self.runtime.spawn(async move {
@@ -65,15 +68,19 @@ impl HookRunner {
         });
     }
 
-    fn place(&self, hook: u32) -> Option<Place> {
+    fn place(&self, run: &HookRun) -> Option<Place> {
         let mut running = self.running.lock().past_panic();
-        if running.values().sum::<usize>() >= MOST {
+        let of_owner = running.iter().filter(|((owner, _), _)| *owner == run.owner);
+        if of_owner.map(|(_, count)| count).sum::<usize>() >= MOST_OF_OWNER
+            || running.values().sum::<usize>() >= MOST
+        {
             return None;
         }
-        let of_hook = running.entry(hook).or_default();
+        let of = (run.owner.clone(), run.hook);
+        let of_hook = running.entry(of.clone()).or_default();
         (*of_hook < MOST_OF_HOOK).then(|| {
             *of_hook += 1;
-            Place { running: Arc::clone(&self.running), hook }
+            Place { running: Arc::clone(&self.running), of }
         })
     }
 }
@@ -81,10 +88,10 @@ impl HookRunner {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut running = self.running.lock().past_panic();
-        if let Some(of_hook) = running.get_mut(&self.hook) {
+        if let Some(of_hook) = running.get_mut(&self.of) {
             *of_hook -= 1;
             if *of_hook == 0 {
-                running.remove(&self.hook);
+                running.remove(&self.of);
             }
         }
     }
@@ -153,12 +160,13 @@ mod tests {
             }
         }
 
-        fn count_drops(&self, _: Option<&postern_core::TenantId>, _: postern_core::DropReason, _: u64) {}
+        fn count_drops(&self, _: Option<&TenantId>, _: postern_core::DropReason, _: u64) {}
     }
 
     fn shell(script: &str, limit: Duration) -> HookRun {
         HookRun {
             hook: 0,
+            owner: TenantId::host(),
             argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             user: None,
             limit,
@@ -228,7 +236,12 @@ mod tests {
         let said = failures((0..4).map(|_| wait(0)).chain([wait(1)]).collect());
         assert_eq!(said.len(), 2, "{said:?}");
         assert!(said[0].contains("is not run for this event"), "{said:?}");
-        let all = failures((0..20).map(wait).collect());
-        assert_eq!(all.len(), 4, "{all:?}");
+        let of = |owner: &str, hook| HookRun { owner: TenantId::new(owner), ..wait(hook) };
+        let of_one = failures((0..20).map(|hook| of("one", hook)).chain([of("two", 0)]).collect());
+        assert_eq!(of_one.len(), 4, "{of_one:?}");
+        let of_five =
+            (0..16).flat_map(|hook| ["one", "two", "three", "four", "five"].map(|owner| of(owner, hook)));
+        let all = failures(of_five.collect());
+        assert_eq!(all.len(), 16, "{all:?}");
     }
 }
