@@ -186,12 +186,14 @@ impl App {
         }
     }
 
-    /// A knock that lets somebody in shows that whoever tries this can come back. What was opened by hand shows nothing.
+    /// A knock that lets somebody in shows that whoever tries this can come back. What was opened by hand shows nothing, nor does a knock for a
+    /// tenant's rule: a tenant's clients come in through doors that are theirs, whether the host's administrator could or not.
     fn came_in(&self, door: DoorId, client: Client) {
         let Some(try_view) = &self.try_view else { return };
         let is_by_knock = |open: &OpenDoor| {
             let rule = open.rule.as_ref();
-            open.key.door == door && rule.is_some_and(|rule| *rule != RuleId::by_hand())
+            open.key.door == door
+                && rule.is_some_and(|rule| rule.tenant.is_host() && *rule != RuleId::by_hand())
         };
         if self.engine.openings_of(client).iter().any(is_by_knock) {
             try_view.ask(ConfirmedBy::Knock(client));

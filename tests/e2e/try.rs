@@ -274,6 +274,33 @@ fn what_was_opened_by_hand_or_was_there_before_confirms_nothing() {
 }
 
 #[test]
+fn a_client_of_a_tenants_confirms_nothing() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let (_ssh, _web) = (lab.tcp_service(22), lab.tcp_service(80));
+    // The tenant may even open the administrator's door.
+    let config = format!(
+        "{CONFIG}\n[doors.web]\nguard = \"tcp/80\"\nfor = \"60s\"\n[tenants.web]\nrules = \"web\"\n\
+         grant.doors = [\"web\", \"ssh\"]\ngrant.any_port = true\ngrant.interfaces = [\"any\"]\n"
+    );
+    let rule = |door: &str, port: u16| {
+        format!(
+            "module = \"sequence\"\ndoor = \"{door}\"\n[settings]\nsequence = [\"{port}/udp\"]\nwithin = \"5s\"\n"
+        )
+    };
+    let setup = setup(&lab).config(&config).file("web/web.toml", rule("web", 7100));
+    let (mut daemon, end) = try_briefly(setup.file("web/ssh.toml", rule("ssh", 7101)));
+    for (client, knock, port) in [(CLIENT4, "7100/udp", 80), (CLIENT6, "7101/udp", 22)] as [(IpAddr, _, _); 2]
+    {
+        lab.knock(client, knock);
+        daemon.wait_for("open", |entry| entry.text("src") == client.to_string());
+        let _in = greeted(lab.tcp(client, port, SOON).connected());
+    }
+    is_open_by(&lab, end);
+    assert_eq!(daemon.wait_for_end().code(), Some(1));
+    daemon.expect_none("try-confirmed", |_| true);
+}
+
+#[test]
 fn stopped_before_it_is_confirmed_it_is_over_at_once() {
     for (one_process, signal) in
         [(false, Signal::TERM), (false, Signal::HUP), (true, Signal::INT), (true, Signal::HUP)]
