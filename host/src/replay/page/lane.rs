@@ -78,9 +78,14 @@ impl ClientLane {
         Self { client, steps: Vec::new(), bars: Vec::new(), left_out: 0, weight: Weight::None }
     }
 
-    /// A packet of the client came, and this came of it for the client.
-    pub(super) fn packet<'a>(&mut self, seen: &Seen, told: impl Iterator<Item = &'a Told>) {
-        let Some(knock) = &seen.knock else { return };
+    /// A packet of the client came, and this came of it for the client. How many bytes of words were kept, none without room for any.
+    pub(super) fn packet<'a>(
+        &mut self,
+        seen: &Seen,
+        told: impl Iterator<Item = &'a Told>,
+        has_room: bool,
+    ) -> usize {
+        let Some(knock) = &seen.knock else { return 0 };
         let mut notes: Vec<_> = Vec::new();
         let mut told_here = Vec::new();
         for told in told {
@@ -98,31 +103,44 @@ impl ClientLane {
             before.count += 1;
             before.ports_differ |= before.port != port(knock);
             *last = seen.at;
-            return;
+            return 0;
         }
         let flags: Vec<_> = flags(knock.tcp_flags).collect();
         let (port, flags) = (port(knock), flags.join(" "));
         let packet = ShownPacket { number: seen.number, count: 1, port, flags, ports_differ: false };
-        self.push(Step { at: seen.at, last: seen.at, packet: Some(packet), notes });
+        let words = self.push(Step { at: seen.at, last: seen.at, packet: Some(packet), notes }, has_room);
         told_here.into_iter().for_each(|told| self.turn(told));
+        words
     }
 
-    /// Something happened that is not of the packet at hand.
-    pub(super) fn tell(&mut self, told: &Told) {
+    /// Something happened that is not of the packet at hand. How many bytes of words were kept, none without room for any.
+    pub(super) fn tell(&mut self, told: &Told, has_room: bool) -> usize {
         let note = Note { turn: told.turn, words: told.line.words.clone() };
-        match self.steps.last_mut() {
-            Some(step) if step.packet.is_none() && step.at == told.at => step.notes.push(note),
-            _ => self.push(Step { at: told.at, last: told.at, packet: None, notes: vec![note] }),
-        }
+        let words = match self.steps.last_mut() {
+            Some(step) if has_room && step.packet.is_none() && step.at == told.at => {
+                let words = note.words.len();
+                step.notes.push(note);
+                words
+            }
+            _ => self.push(Step { at: told.at, last: told.at, packet: None, notes: vec![note] }, has_room),
+        };
         self.turn(told);
+        words
     }
 
-    fn push(&mut self, step: Step) {
-        if self.steps.len() < MOST_STEPS {
-            self.steps.push(step);
-        } else {
+    fn push(&mut self, step: Step, has_room: bool) -> usize {
+        if !has_room || self.steps.len() >= MOST_STEPS {
             self.left_out += 1;
+            return 0;
         }
+        let words = step.words();
+        self.steps.push(step);
+        words
+    }
+
+    /// Bytes of the words that are kept.
+    pub(super) fn words(&self) -> usize {
+        self.steps.iter().map(Step::words).sum()
     }
 
     /// What it means for the doors of the client.
@@ -153,5 +171,11 @@ impl ClientLane {
             }
             _ => {}
         }
+    }
+}
+
+impl Step {
+    fn words(&self) -> usize {
+        self.notes.iter().map(|note| note.words.len()).sum()
     }
 }
