@@ -168,12 +168,6 @@ impl Engine {
         self.openings.len()
     }
 
-    /// How many openings a tenant has; 0 for the host, whose are not counted apart.
-    #[must_use]
-    pub fn openings_count_of(&self, tenant: &TenantId) -> usize {
-        self.openings.of_tenant(tenant)
-    }
-
     /// As [`Engine::openings`], those whose keys come after this one: for whoever must not hold the engine for long.
     pub fn openings_after(&self, key: Option<OpeningKey>) -> impl Iterator<Item = (OpeningKey, &Opening)> {
         self.openings.after(key)
