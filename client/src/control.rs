@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -9,8 +10,12 @@ use std::time::Duration;
 use anyhow::anyhow;
 use postern_protocol::{Answer, Call, LONGEST_ANSWER, MessageReader, Refusal, Reply, Request, message};
 
+use socket2::{Domain, SockAddr, Socket, Type};
+
 use crate::exit::{CommandFailure, Exit};
 
+/// How long the daemon may take until it listens to one who connects, or reads what it is asked.
+const UNTIL_HEARD: Duration = Duration::from_secs(10);
 /// How long the daemon may take to answer what it can answer at once; a reload and a command take longer.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -29,9 +34,19 @@ impl Connection {
     /// # Errors
     /// If there is none, or this user cannot reach it.
     pub fn open(socket: &Path) -> Result<Self, CommandFailure> {
-        let stream = UnixStream::connect(socket).map_err(|error| {
+        Self::open_within(socket, UNTIL_HEARD)
+    }
+
+    fn open_within(socket: &Path, patience: Duration) -> Result<Self, CommandFailure> {
+        let stream = connect(socket, patience).map_err(|error| {
             let path = socket.display();
             match error.kind() {
+                io::ErrorKind::WouldBlock => CommandFailure {
+                    exit: Exit::NoDaemon,
+                    error: anyhow!(
+                        "posternd listens at {path} and takes nobody in: it hangs, or too many ask; its log says more"
+                    ),
+                },
                 io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => CommandFailure {
                     exit: Exit::NoDaemon,
                     error: anyhow!(
@@ -54,10 +69,7 @@ impl Connection {
     /// # Errors
     /// If the daemon refuses, or is gone, or does not answer.
     pub fn ask(&mut self, request: Request) -> Result<Reply, CommandFailure> {
-        self.ask_briefly(request, PATIENCE)?.ok_or_else(|| CommandFailure {
-            exit: Exit::NoDaemon,
-            error: anyhow!("the daemon does not answer within {} s", PATIENCE.as_secs()),
-        })
+        self.ask_briefly(request, PATIENCE)?.ok_or_else(silent)
     }
 
     /// Asks for one answer; none if it has not come after so long.
@@ -83,8 +95,16 @@ impl Connection {
     /// # Errors
     /// If the daemon is gone.
     pub fn ask_for_more(&mut self, request: Request) -> Result<(), CommandFailure> {
-        self.stream.set_read_timeout(None)?;
+        self.stream.set_read_timeout(Some(PATIENCE))?;
         self.send(request, true)
+    }
+
+    /// Has [`Connection::answer`] wait without end from now on: for what happens, which may take days.
+    ///
+    /// # Errors
+    /// None but the system's.
+    pub fn listen(&mut self) -> Result<(), CommandFailure> {
+        Ok(self.stream.set_read_timeout(None)?)
     }
 
     fn send(&mut self, request: Request, more: bool) -> Result<(), CommandFailure> {
@@ -100,12 +120,12 @@ impl Connection {
     /// The next answer, and whether more will come; none if the daemon is gone.
     ///
     /// # Errors
-    /// If it is a refusal, or makes no sense.
+    /// If it is a refusal, or makes no sense, or does not come.
     pub fn answer(&mut self) -> Result<Option<(Reply, bool)>, CommandFailure> {
         match self.receive()? {
             Received::Answer(reply, continues) => Ok(Some((reply, continues))),
-            // Without a time to wait there is always something.
-            Received::End | Received::NothingYet => Ok(None),
+            Received::End => Ok(None),
+            Received::NothingYet => Err(silent()),
         }
     }
 
@@ -141,6 +161,23 @@ enum Received {
     End,
     /// Nothing for as long as was waited.
     NothingYet,
+}
+
+/// Connects, if that takes no longer than so: else the error is [`io::ErrorKind::WouldBlock`].
+fn connect(path: &Path, patience: Duration) -> io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // It bounds how long is waited for a place among those who are still to be let in as well: unix(7), connect(2).
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(OwnedFd::from(socket).into())
+}
+
+/// The daemon does not answer.
+fn silent() -> CommandFailure {
+    CommandFailure {
+        exit: Exit::NoDaemon,
+        error: anyhow!("the daemon does not answer within {} s", PATIENCE.as_secs()),
+    }
 }
 
 /// The daemon went away without an answer.
@@ -182,5 +219,23 @@ pub fn mistakes_in(failure: &CommandFailure) -> &[String] {
     match failure.error.downcast_ref::<Refused>() {
         Some(Refused(Refusal::Mistakes { mistakes, .. })) => mistakes,
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_that_takes_nobody_in_is_not_waited_for_without_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let listener = Socket::new(Domain::UNIX, Type::STREAM, None).unwrap();
+        listener.bind(&SockAddr::unix(&path).unwrap()).unwrap();
+        listener.listen(0).unwrap();
+        let _first = Connection::open(&path).unwrap();
+        let failure = Connection::open_within(&path, Duration::from_millis(20)).unwrap_err();
+        assert_eq!(failure.exit, Exit::NoDaemon);
+        assert!(failure.error.to_string().contains("takes nobody in"), "{}", failure.error);
     }
 }

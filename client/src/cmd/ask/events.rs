@@ -65,9 +65,13 @@ fn stream(daemon: &mut Connection, json: bool, begun: &str) -> Result<Exit, Comm
         }
         match event {
             Some(event) => tell(&event, json)?,
-            // Not said to a program, which would take it for a mistake.
-            None if json => {}
-            None => drop(terminal::err(format!("postern: {begun}; end it with Ctrl+C"))),
+            None => {
+                daemon.listen()?;
+                // Not said to a program, which would take it for a mistake.
+                if !json {
+                    drop(terminal::err(format!("postern: {begun}; end it with Ctrl+C")));
+                }
+            }
         }
     }
 }
