@@ -4,11 +4,12 @@ mod allow;
 mod beyond;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use postern_capture::{MachineInterface, interfaces};
 use postern_core::{ANY_INTERFACE, PortRange};
 use postern_doorman::{DoormanError, FirstPacket, Obstacle, OtherFilters, Redirection, redirections};
-use postern_text::chain;
+use postern_text::{chain, duration};
 
 use super::DoctorSubject;
 use super::families::has_v6;
@@ -17,6 +18,8 @@ use allow::{Writers, allow};
 
 /// Most interfaces that are tried: a machine may have one for each container.
 const MOST_INTERFACES: usize = 64;
+/// After so long no further port is tried: a ruleset may have tens of thousands of rules, of which each is asked for each packet.
+const LONGEST: Duration = Duration::from_secs(30);
 
 /// The packets that an obstacle stops.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,8 +56,12 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
     })?;
     let entries = entries(&subject.config.interfaces, &there);
     let mut tried = TriedPackets { with_v6: has_v6(), ..TriedPackets::default() };
-    let mut stopped = StoppedBy::new();
+    let (mut stopped, until, mut left) = (StoppedBy::new(), Instant::now() + LONGEST, 0);
     for (_, range) in subject.guarded() {
+        if Instant::now() > until {
+            left += 1;
+            continue;
+        }
         for interface in &entries {
             tried.interfaces.insert(interface.name.clone());
             for is_ipv6 in [false, true].into_iter().filter(|is_ipv6| !is_ipv6 || tried.with_v6) {
@@ -71,7 +78,23 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
     }
     let mut found = judge(&stopped, &tried, Writers::of(&filters));
     found.extend(beyond::look(subject, &filters));
+    found.extend(not_tried(left));
     Ok(found)
+}
+
+/// That there was no time for so many ports.
+fn not_tried(ranges: usize) -> Option<Finding> {
+    let ports = if ranges == 1 {
+        "1 guarded port or range".to_owned()
+    } else {
+        format!("{ranges} guarded ports and ranges")
+    };
+    (ranges > 0).then(|| {
+        Finding::note(
+            format!("{ports} could not be tried within {}: the ruleset is large", duration::show(LONGEST)),
+            "see that its chains let them in, as they let in those that are said",
+        )
+    })
 }
 
 fn note(stopped: &mut StoppedBy, by: Obstacle, range: PortRange, packet: &FirstPacket) {
@@ -193,6 +216,15 @@ mod tests {
             over_v4,
             over_v6,
         }
+    }
+
+    #[test]
+    fn ports_for_which_there_was_no_time_are_said() {
+        assert_eq!(not_tried(0), None);
+        assert!(
+            not_tried(1).unwrap().what.starts_with("1 guarded port or range could not be tried within 30s")
+        );
+        assert!(not_tried(7).unwrap().what.starts_with("7 guarded ports and ranges could not"));
     }
 
     fn check(by: Obstacle, of: Stopped, writers: Writers, expected: Expect) {
