@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::Path;
 
+use crate::profile::read_at_most;
+
 /// The most bytes of a payload: with headers they fit in one packet on every path that IPv6 allows.
 pub const MAX_PAYLOAD: usize = 1200;
 
@@ -28,8 +30,15 @@ impl Payload {
     /// # Errors
     /// If it cannot be read or has more than [`MAX_PAYLOAD`].
     pub fn read(path: &Path) -> Result<Self, String> {
-        let bytes = std::fs::read(path);
-        Self::new(bytes.map_err(|e| format!("cannot read the payload from {}: {e}", path.display()))?)
+        let bytes = read_at_most(path, MAX_PAYLOAD)
+            .map_err(|e| format!("cannot read the payload from {}: {e}", path.display()))?;
+        let too_long = || {
+            format!(
+                "the payload in {} has more bytes than the {MAX_PAYLOAD} that fit in one packet",
+                path.display()
+            )
+        };
+        bytes.map(Self).ok_or_else(too_long)
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {

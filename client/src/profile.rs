@@ -7,7 +7,8 @@ mod home;
 mod ini;
 mod own;
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -88,6 +89,19 @@ pub enum ProfileError {
     Mistakes(Mistakes),
 }
 
+/// Most bytes of a file of profiles.
+const MOST_TEXT: usize = 1 << 20;
+
+/// The bytes of a file; none if there are more than so many, such as of one that has no end.
+///
+/// # Errors
+/// If it cannot be read.
+pub(crate) fn read_at_most(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
+    Ok((bytes.len() <= most).then_some(bytes))
+}
+
 impl Profile {
     /// A knock with nothing special about it.
     #[must_use]
@@ -137,8 +151,9 @@ impl ProfileFile {
     /// # Errors
     /// If it cannot be read.
     pub fn read(path: &Path) -> Result<Self, ProfileError> {
-        let bytes =
-            std::fs::read(path).map_err(|source| ProfileError::Read { path: path.to_owned(), source })?;
+        let bytes = read_at_most(path, MOST_TEXT)
+            .and_then(|bytes| bytes.ok_or_else(|| io::Error::other("it is longer than 1 MiB")))
+            .map_err(|source| ProfileError::Read { path: path.to_owned(), source })?;
         Ok(Self::parse(path, &String::from_utf8_lossy(&bytes)))
     }
 

@@ -20,7 +20,9 @@ use crate::tcp_door::TcpDoor;
 use crate::then::Then;
 
 pub(super) fn parse(path: &Path, text: &str) -> (Vec<ProfileEntry>, Vec<Mistake>) {
-    let file = File { path, text };
+    let line_feeds: Vec<_> =
+        text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n').map(|(at, _)| at).collect();
+    let file = File { path, line_feeds: &line_feeds };
     let (table, errors) = DeTable::parse_recoverable(text);
     let table = table.into_inner();
     let mut mistakes = Vec::new();
@@ -52,13 +54,13 @@ fn entry(file: File<'_>, name: &Spanned<impl AsRef<str>>, value: &DeValue<'_>) -
 #[derive(Clone, Copy)]
 struct File<'a> {
     path: &'a Path,
-    text: &'a str,
+    /// Where lines end: it is asked for each step.
+    line_feeds: &'a [usize],
 }
 
 impl File<'_> {
     fn line(self, span: &Range<usize>) -> usize {
-        let before = self.text.get(..span.start).unwrap_or(self.text);
-        1 + before.bytes().filter(|byte| *byte == b'\n').count()
+        1 + self.line_feeds.partition_point(|at| *at < span.start)
     }
 
     fn mistake(self, line: usize, key: impl Display, what: impl Display) -> Mistake {
@@ -341,13 +343,26 @@ mod tests {
         assert_eq!(file.profile("a").expect("a file beside it").payload.bytes(), b"\xff\x00");
         for (payload, what) in [
             ("payload_file = \"none\"", "cannot read the payload from "),
-            ("payload_file = \"long\"", "the payload has 1201 bytes; 1200 fit in one packet"),
+            ("payload_file = \"long\"", "the payload in "),
             ("payload = \"x\"\npayload_file = \"secret\"", "there is a payload already"),
         ] {
             let mistakes = profile(payload).mistakes();
             assert_eq!(mistakes.len(), 1, "{payload}");
             assert!(mistakes[0].what.starts_with(what), "{}", mistakes[0]);
         }
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_file_without_an_end_is_given_up_and_a_long_one_is_read_soon() {
+        let error = ProfileFile::read(Path::new("/dev/zero")).expect_err("it has no end");
+        assert_eq!(postern_text::chain(&error).to_string(), "cannot read /dev/zero: it is longer than 1 MiB");
+        let (steps, begun) = (vec!["\"7\""; 150_000].join(",\n"), std::time::Instant::now());
+        let text = format!("[a]\nhost = \"x\"\nsteps = [\n{steps},\n\"no\"]\n");
+        let mistakes = ProfileFile::parse(Path::new("p.toml"), &text).mistakes();
+        assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+        let [mistake] = &mistakes[..] else { panic!("{mistakes:?}") };
+        assert_eq!((mistake.line, mistake.key.as_str()), (Some(150_004), "a.steps[150000]"));
     }
 
     #[test]
