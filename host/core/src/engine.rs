@@ -225,7 +225,7 @@ impl Engine {
                 // Nothing of it has expired, so it is due for another reason: to be opened again.
                 Some((OpeningState::Open, until)) if until > now => self.reopen(key, now),
                 _ if self.closes_without_us(key.door) => {
-                    self.remove(key, &What::Closed { why: Why::Expired });
+                    self.forget_opening(key, &What::Closed { why: Why::Expired });
                     self.retire(key.door);
                 }
                 _ => self.order_close(key, Why::Expired, None, now),
@@ -309,55 +309,6 @@ impl Engine {
                 self.openings.put(key, Opening::new(part, OpeningState::Opening, due, keeps_time));
                 self.order(key, Act::Open(lasts), Purpose::Open { until }, Some(rule.clone()));
             }
-        }
-    }
-
-    /// Keeps open what is open, or about to be, for one more, or for longer.
-    fn open_again(&mut self, key: OpeningKey, part: OpeningPart, now: Moment) {
-        let Some(rule) = part.rule.clone() else { return };
-        let Some(before) = self.openings.find(key) else { return };
-        let (state, newest_order, keeps_time) = (before.state, before.newest_order, before.keeps_time);
-        let find = |is_it: &dyn Fn(&OpeningPart) -> bool| before.parts().iter().position(is_it);
-        // What was found open goes on as the part of whoever could close it.
-        let is_to_take =
-            |part: &OpeningPart| part.rule.is_none() && self.may_close(&rule.tenant, key.door, part);
-        let own = find(&|part| part.is_of(&rule.tenant)).or_else(|| find(&is_to_take));
-        let is_new = own.is_none();
-        // A command that runs does so for what was asked before it began, and for whoever comes to it.
-        let waits =
-            matches!(state, OpeningState::Recording { .. }) || is_new && state == OpeningState::Opening;
-        let part = if waits { part } else { OpeningPart { lasts: Duration::ZERO, ..part } };
-        self.openings.change_parts(key, |parts| match own.and_then(|own| parts.get_mut(own)) {
-            Some(own) => {
-                // Opening again never takes time away.
-                (own.until, own.lasts) = (own.until.max(part.until), own.lasts.max(part.lasts));
-                own.since = own.since.filter(|_| own.rule.is_some());
-                own.rule = part.rule;
-            }
-            None => parts.push(OpeningPart { newest_order, ..part }),
-        });
-        let (mut until, mut all_until) = (now, now);
-        self.openings.change(key, |opening| {
-            if keeps_time || state == OpeningState::Open {
-                opening.due = opening.first_end();
-            }
-            all_until = opening.until();
-            let Some(own) = opening.part_mut(&rule.tenant) else { return };
-            until = own.until;
-            if is_new && !keeps_time && state == OpeningState::Open {
-                (own.since, own.known) = (Some(now), Some(until));
-            }
-        });
-        let lasts = until.since(now);
-        if keeps_time {
-            return self.order(key, Act::Extend(all_until.since(now)), Purpose::Extend { until }, Some(rule));
-        }
-        self.actions.push(Action::Note { key, lasts: all_until.since(now) });
-        if !is_new {
-            self.tell(key, Some(rule), What::Extended { lasts });
-        } else if state == OpeningState::Open {
-            let module = self.module(&rule);
-            self.tell(key, Some(rule), What::Opened { lasts, module });
         }
     }
 

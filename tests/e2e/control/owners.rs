@@ -68,12 +68,13 @@ fn each_sees_and_hears_of_its_own_part_alone_and_the_door_is_open_until_the_last
     let _ssh = lab.tcp_service(22);
     let daemon = start(setup(&lab), 2.0);
     let mut tail = Telling::start(&daemon, &["tail", "--tenant", "b", "--kind", "open", "--kind", "close"]);
-    // Whether somebody listens is seen by what is heard.
     let client = CLIENT4.to_string();
     knock(&lab, &daemon, 7000, "a");
     assert!(lab.tcp_connects(CLIENT4, 22, SOON));
     assert_eq!(objects(&as_user(&daemon, "bin", &["doors", "--json"])), [] as [Value; 0]);
     knock(&lab, &daemon, 7100, "b");
+    let first = tail.wait_for("ssh is");
+    assert!(first.contains(&format!("ssh is open for {client} for 3s")), "{first}");
 
     let doors = objects(&ask(&daemon, &["doors", "--json"]));
     assert_eq!(seen(&doors).iter().map(|(tenant, _)| *tenant).collect::<Vec<_>>(), ["a", "b"]);

@@ -11,18 +11,19 @@ use crate::tenant::RuleId;
 
 impl Engine {
     pub(super) fn answered(&mut self, Receipt { serial, outcome }: Receipt, now: Moment) {
-        let Some(awaited) = self.under_way.remove(serial) else { return };
-        let key = awaited.key;
+        let Some(Awaited { key, purpose, rule, module }) = self.under_way.remove(serial) else { return };
         // An answer to an older order changes nothing: the newest decides.
-        let newest = self.openings.find(key).filter(|opening| opening.newest_order == serial).cloned();
-        match (awaited.purpose.clone(), outcome) {
+        let newest = self.openings.find(key).filter(|opening| opening.newest_order == serial);
+        let newest = newest.map(|opening| opening.state);
+        match (purpose, outcome) {
             (Purpose::Close { why, of }, Ok(())) => self.did_close(key, why, of, newest, now),
             (Purpose::Close { why, of }, Err(error)) => self.did_not_close(key, why, of, newest, &error, now),
             (Purpose::Leave { of }, outcome) => {
                 match outcome {
                     Ok(()) => self.holds(key, serial, now),
                     // It is open no longer than the others asked for all the same: the engine closes it then.
-                    Err(_) => drop(newest.map(|_| self.go_back(key))),
+                    Err(_) if newest.is_some() => self.go_back(key),
+                    Err(_) => {}
                 }
                 self.forget_before(key, &of, serial);
                 self.tell_each(key, of, &What::Closed { why: Why::Asked });
@@ -30,8 +31,10 @@ impl Engine {
             (Purpose::Reopen { .. }, Ok(())) if self.openings.find(key).is_some() => {
                 self.did_reopen(key, now)
             }
-            (_, Ok(())) => self.did_open(serial, awaited, now),
-            (_, Err(error)) => self.did_not_open(awaited, newest, &error, now),
+            (purpose, Ok(())) => self.did_open(serial, Awaited { key, purpose, rule, module }, now),
+            (purpose, Err(error)) => {
+                self.did_not_open(Awaited { key, purpose, rule, module }, newest, &error, now);
+            }
         }
         self.retire(key.door);
     }
@@ -101,22 +104,27 @@ impl Engine {
         }
     }
 
-    fn did_not_open(&mut self, awaited: Awaited, newest: Option<Opening>, error: &OrderError, now: Moment) {
+    fn did_not_open(
+        &mut self,
+        awaited: Awaited,
+        newest: Option<OpeningState>,
+        error: &OrderError,
+        now: Moment,
+    ) {
         let Awaited { key, purpose, rule, .. } = awaited;
-        let is_opening = newest.as_ref().is_some_and(|opening| opening.state == OpeningState::Opening);
+        let is_opening = newest == Some(OpeningState::Opening);
         let keeps_time = self.doors.get(&key.door).is_some_and(|door| door.keeps_time);
         let what = What::Refused { reason: error.reason(), detail: error.to_string().into() };
-        match &newest {
-            // One order was for all of them.
-            Some(opening) if !keeps_time || matches!(purpose, Purpose::Reopen { .. }) => {
-                self.tell_each(key, opening.rules(), &what);
-            }
-            _ => self.tell(key, rule, what),
+        // One order was for all of them.
+        let is_for_all = !keeps_time || matches!(purpose, Purpose::Reopen { .. });
+        match self.openings.find(key).filter(|_| newest.is_some() && is_for_all).map(Opening::rules) {
+            Some(rules) => self.tell_each(key, rules, &what),
+            None => self.tell(key, rule, what),
         }
         match purpose {
             _ if newest.is_none() => {}
             // The set may be back later; the listing after that opens it again.
-            Purpose::Reopen { .. } => self.is_missing(key),
+            Purpose::Reopen { .. } => self.not_reopened(key),
             _ if keeps_time => self.go_back(key),
             // A command that failed may have done half of its work.
             _ if is_opening => self.order_close(key, Why::Failed, None, now),
@@ -129,7 +137,7 @@ impl Engine {
         key: OpeningKey,
         why: Why,
         of: Vec<Option<RuleId>>,
-        newest: Option<Opening>,
+        newest: Option<OpeningState>,
         now: Moment,
     ) {
         match newest {
@@ -144,7 +152,7 @@ impl Engine {
         key: OpeningKey,
         why: Why,
         of: Vec<Option<RuleId>>,
-        newest: Option<Opening>,
+        newest: Option<OpeningState>,
         error: &OrderError,
         now: Moment,
     ) {
@@ -152,14 +160,13 @@ impl Engine {
         // A stopping daemon does not wait for a retry.
         let is_last = self.stopping && !keeps_time;
         let again_in = match newest {
-            Some(Opening { state: OpeningState::Closing { tries, .. }, .. })
-                if tries < MAX_TRIES && !is_last =>
-            {
+            Some(OpeningState::Closing { tries, .. }) if tries < MAX_TRIES && !is_last => {
                 Some(FIRST_RETRY.saturating_mul(1 << tries.saturating_sub(1)))
             }
             _ => None,
         };
-        if keeps_time && why == Why::Expired && newest.as_ref().is_none_or(|opening| !opening.outlasts) {
+        let outlasts = self.openings.find(key).is_some_and(|opening| newest.is_some() && opening.outlasts);
+        if keeps_time && why == Why::Expired && !outlasts {
             // It has closed by its own clock, whatever became of our order.
             return self.did_close(key, why, of, newest, now);
         }

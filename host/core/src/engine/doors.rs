@@ -36,7 +36,7 @@ impl Engine {
         let unfit: Vec<_> =
             self.openings.of_door(door).map(|(key, _)| key).filter(|key| !fits(&key.client)).collect();
         for key in unfit {
-            self.remove(key, &What::Closed { why: Why::Changed });
+            self.forget_opening(key, &What::Closed { why: Why::Changed });
         }
     }
 

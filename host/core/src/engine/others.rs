@@ -50,7 +50,7 @@ impl Engine {
     }
 
     /// A lost opening could not be opened again.
-    pub(super) fn is_missing(&mut self, key: OpeningKey) {
+    pub(super) fn not_reopened(&mut self, key: OpeningKey) {
         self.openings.change(key, |opening| {
             if opening.state == OpeningState::Opening {
                 opening.state = OpeningState::Open;
@@ -72,6 +72,6 @@ impl Engine {
             // It was lost with its set, which is back by now, and was not removed on purpose.
             return self.lost(key, now);
         }
-        self.remove(key, &What::Closed { why: Why::Removed });
+        self.forget_opening(key, &What::Closed { why: Why::Removed });
     }
 }

@@ -4,6 +4,8 @@
 //! extends and closes what its own rules asked for, as if there were nobody else. Of one owner there is one part, whichever of its rules
 //! opened it: a tenant has as many parts as it may have openings.
 
+use std::time::Duration;
+
 use super::{Engine, Purpose};
 use crate::action::{Action, Why};
 use crate::door::{Act, DoorId, OpeningKey};
@@ -23,6 +25,55 @@ impl Engine {
                 Some(rule) => rule.tenant == *tenant,
                 None => !self.policy.grants.iter().any(opens_it),
             }
+    }
+
+    /// Keeps open what is open, or about to be, for one more, or for longer.
+    pub(super) fn open_again(&mut self, key: OpeningKey, part: OpeningPart, now: Moment) {
+        let Some(rule) = part.rule.clone() else { return };
+        let Some(before) = self.openings.find(key) else { return };
+        let (state, newest_order, keeps_time) = (before.state, before.newest_order, before.keeps_time);
+        let find = |is_it: &dyn Fn(&OpeningPart) -> bool| before.parts().iter().position(is_it);
+        // What was found open goes on as the part of whoever could close it.
+        let is_to_take =
+            |part: &OpeningPart| part.rule.is_none() && self.may_close(&rule.tenant, key.door, part);
+        let own = find(&|part| part.is_of(&rule.tenant)).or_else(|| find(&is_to_take));
+        let is_new = own.is_none();
+        // A command that runs does so for what was asked before it began, and for whoever comes to it.
+        let waits =
+            matches!(state, OpeningState::Recording { .. }) || is_new && state == OpeningState::Opening;
+        let part = if waits { part } else { OpeningPart { lasts: Duration::ZERO, ..part } };
+        self.openings.change_parts(key, |parts| match own.and_then(|own| parts.get_mut(own)) {
+            Some(own) => {
+                // Opening again never takes time away.
+                (own.until, own.lasts) = (own.until.max(part.until), own.lasts.max(part.lasts));
+                own.since = own.since.filter(|_| own.rule.is_some());
+                own.rule = part.rule;
+            }
+            None => parts.push(OpeningPart { newest_order, ..part }),
+        });
+        let (mut until, mut all_until) = (now, now);
+        self.openings.change(key, |opening| {
+            if keeps_time || state == OpeningState::Open {
+                opening.due = opening.first_end();
+            }
+            all_until = opening.until();
+            let Some(own) = opening.part_mut(&rule.tenant) else { return };
+            until = own.until;
+            if is_new && !keeps_time && state == OpeningState::Open {
+                (own.since, own.known) = (Some(now), Some(until));
+            }
+        });
+        let lasts = until.since(now);
+        if keeps_time {
+            return self.order(key, Act::Extend(all_until.since(now)), Purpose::Extend { until }, Some(rule));
+        }
+        self.actions.push(Action::Note { key, lasts: all_until.since(now) });
+        if !is_new {
+            self.tell(key, Some(rule), What::Extended { lasts });
+        } else if state == OpeningState::Open {
+            let module = self.module(&rule);
+            self.tell(key, Some(rule), What::Opened { lasts, module });
+        }
     }
 
     /// Ends what is over of an opening that others keep open; whether there was any.
@@ -144,7 +195,7 @@ impl Engine {
     }
 
     /// Removes an opening; each of those who had it open is told this.
-    pub(super) fn remove(&mut self, key: OpeningKey, what: &What<'static>) {
+    pub(super) fn forget_opening(&mut self, key: OpeningKey, what: &What<'static>) {
         let rules = self.openings.remove(key).map(|opening| opening.rules());
         self.tell_each(key, rules.unwrap_or_default(), what);
     }

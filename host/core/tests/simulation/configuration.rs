@@ -96,7 +96,11 @@ pub(crate) fn client(number: usize) -> Client {
 
 fn grant(rule: usize, setup: Setup, ids: &BTreeMap<usize, DoorId>) -> Grant {
     let prefixes = vec!["ipv6/64".parse().expect("a width")];
-    let may = |door: &usize| if rule == 0 { setup.grants >> (3 + door) & 1 == 1 } else { *door == SSH };
+    let may = |door: &usize| match rule {
+        0 => setup.grants >> (3 + door) & 1 == 1,
+        ONCE => *door == SSH,
+        _ => [SSH, LAMP].contains(door),
+    };
     let doors = ids.iter().filter(|(door, _)| may(door)).map(|(_, id)| *id).collect();
     let lasts = (rule == 1).then(|| Duration::from_secs(3));
     Grant { doors, lasts, prefixes, is_one_time: rule == ONCE, ..Grant::default() }
