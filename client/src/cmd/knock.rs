@@ -76,7 +76,9 @@ fn knock_and_hand_over(profile: &Profile) -> Result<(), CommandFailure> {
     let knocked = knock(profile, &addresses, |_| ())?;
     let timeout = profile.timeout.unwrap_or(DEFAULT_TIMEOUT);
     let connection = door.connect(&knocked, profile.source, timeout)?;
-    fdpass::hand_over(&connection).context("cannot hand over the connection").map_err(CommandFailure::from)
+    // Whoever waits for a connection has not seen enough if it is gone, as a reader of text has.
+    fdpass::hand_over(&connection)
+        .map_err(|error| anyhow::anyhow!("cannot hand over the connection: {error}").into())
 }
 
 /// What would be done, a line for each packet and each thing after them. Payloads are not shown.

@@ -1,6 +1,8 @@
 //! A real `ssh` that knocks by itself, at a real `sshd` behind a guarded port.
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Instant;
@@ -109,6 +111,19 @@ fn a_connection_is_handed_to_ssh_alone() {
         assert_eq!((said.code, said.out.as_str()), (Some(2), ""), "{said:?}");
         assert!(said.err.starts_with(&format!("postern: --fdpass: {expected}")), "{said:?}");
     }
+}
+
+#[test]
+fn a_connection_that_nobody_takes_is_said() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let (home, _ssh) = (Home::new(&lab), lab.tcp_service(22));
+    let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+    drop(ours);
+    let mut command = Command::new(postern());
+    command.args(["knock", "10.77.0.1", "7000:udp", "--wait", "tcp/22", "--fdpass"]);
+    let said = home.run(command.stdout(OwnedFd::from(theirs)));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.starts_with("postern: cannot hand over the connection: Broken pipe"), "{said:?}");
 }
 
 /// A server with sshd, and a user on the client with a key to it.
