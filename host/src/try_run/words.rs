@@ -42,7 +42,7 @@ pub(super) fn begun(ports: &str, left: Duration, reads: bool) -> Vec<String> {
             duration::show(round(left))
         ),
         format!(
-            "To confirm: {}. A knock for a rule of the host's and a connection through the door confirm by themselves.",
+            "To confirm: {}. A knock and a connection through the door confirm by themselves.",
             how(reads)
         ),
         "Connections that exist live on; keep this one.".to_owned(),
