@@ -289,13 +289,16 @@ fn a_client_of_a_tenants_confirms_nothing() {
     };
     let setup = setup(&lab).config(&config).file("web/web.toml", rule("web", 7100));
     let (mut daemon, end) = try_briefly(setup.file("web/ssh.toml", rule("ssh", 7101)));
+    let mut inside = Vec::new();
     for (client, knock, port) in [(CLIENT4, "7100/udp", 80), (CLIENT6, "7101/udp", 22)] as [(IpAddr, _, _); 2]
     {
         lab.knock(client, knock);
         daemon.wait_for("open", |entry| entry.text("src") == client.to_string());
-        let _in = greeted(lab.tcp(client, port, SOON).connected());
+        inside.push(greeted(lab.tcp(client, port, SOON).connected()));
     }
+    // They are there for as long as it is looked who has come in.
     is_open_by(&lab, end);
+    assert_eq!(inside.len(), 2);
     assert_eq!(daemon.wait_for_end().code(), Some(1));
     daemon.expect_none("try-confirmed", |_| true);
 }

@@ -52,7 +52,10 @@ fn start(setup: Setup<'_>, rules: f64) -> Daemon<'_> {
 
 /// Whose parts of openings somebody sees, and for how long each is.
 fn seen(doors: &[Value]) -> Vec<(&str, u64)> {
-    doors.iter().map(|it| (it["tenant"].as_str().unwrap(), it["left_ms"].as_u64().unwrap())).collect()
+    doors
+        .iter()
+        .map(|it| (it["tenant"].as_str().expect("a name"), it["left_ms"].as_u64().expect("a time")))
+        .collect()
 }
 
 #[track_caller]
@@ -145,7 +148,8 @@ fn doors(stream: &mut UnixStream, tenant: &str) -> (Value, Duration) {
     let mut answer = Vec::new();
     BufReader::new(stream).read_until(0, &mut answer).expect("it answers in time");
     let took = begin.elapsed();
-    let mut answer: Value = serde_json::from_slice(answer.strip_suffix(b"\0").expect("all of it")).unwrap();
+    let mut answer: Value =
+        serde_json::from_slice(answer.strip_suffix(b"\0").expect("all of it")).expect("JSON");
     (answer["parameters"].take(), took)
 }
 

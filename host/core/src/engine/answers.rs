@@ -65,7 +65,7 @@ impl Engine {
             let own = rule.as_ref().and_then(|rule| opening.part_mut(&rule.tenant));
             if let Some(own) = own {
                 had_it_open = own.known.is_some();
-                own.since = own.since.or((!had_it_open).then_some(now));
+                own.since = own.since.or_else(|| (!had_it_open).then_some(now));
                 if begins && !keeps_time {
                     until = own.until;
                 }

@@ -369,7 +369,7 @@ impl World {
                         What::OneTimeFailed { detail } => format!("sequence not crossed out: {detail}"),
                         other => panic!("not the engine's to say: {other:?}"),
                     };
-                    let rule = report.rule().map_or("-".to_owned(), ToString::to_string);
+                    let rule = report.rule().map_or_else(|| "-".to_owned(), ToString::to_string);
                     let at = match (report.door.as_deref(), report.client) {
                         (Some(door), Some(client)) => format!(" {door} {client}"),
                         (None, Some(client)) => format!(" - {client}"),
