@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
 
 use super::access::{Asker, View, named_tenant};
-use super::event::coarse_now;
+use super::event::now_ms;
 use super::explain;
 use super::feed::{Feed, Listening};
 use super::packets::PacketCounts;
@@ -289,7 +289,7 @@ impl Desk {
 
     /// Who has come half way, as far as that is remembered.
     fn clients(&self, of: &ClientsOf, view: &View) -> Reply {
-        let now = coarse_now();
+        let now = now_ms();
         let mut clients = Vec::new();
         let shows = |tenant: &TenantId| view.shows(Some(tenant));
         let mut take = |mut records: Vec<Record>| {

@@ -15,7 +15,7 @@ use postern_sandbox::IsLocal;
 use postern_text::panic::PastPanic;
 
 use super::access::View;
-use super::event::{coarse_now, event_of};
+use super::event::{event_of, now_ms};
 use super::explain::{arrived_text, passed_over_text, silent_text, stage_text, timeout_text};
 use super::in_force::InForce;
 use super::recent::{Memories, Record, Said};
@@ -199,7 +199,7 @@ impl Feed {
             }
             match listener.follows {
                 Some(_) => listener.tell(|| self.explained(report)),
-                None => listener.tell(|| event_of(report, coarse_now())),
+                None => listener.tell(|| event_of(report, now_ms())),
             }
         }
     }
@@ -218,7 +218,7 @@ impl Feed {
                 door: report.door.as_deref().map(Into::into),
             },
         };
-        self.recent.add(Record { time_ms: coarse_now(), rule: rule.clone(), client, said });
+        self.recent.add(Record { time_ms: now_ms(), rule: rule.clone(), client, said });
     }
 
     /// Tells those who follow the source of a packet something about that, if they may hear it.
@@ -236,7 +236,7 @@ impl Feed {
         for follower in self.listeners.load().iter().filter(|it| it.follows == Some(knock.source)) {
             if may_hear(follower) {
                 follower.tell(|| Event {
-                    time_ms: coarse_now(),
+                    time_ms: now_ms(),
                     kind: kind.to_owned(),
                     severity: "debug".to_owned(),
                     tenant: rule.map(|rule| rule.tenant.to_string()),
@@ -252,7 +252,7 @@ impl Feed {
 
     /// What a follower is told of a report, in words for a helpdesk.
     fn explained(&self, report: &Report<'_>) -> Event {
-        let mut event = event_of(report, coarse_now());
+        let mut event = event_of(report, now_ms());
         if let Some(rule) = report.rule() {
             let in_force = self.in_force.load();
             match &report.what {

@@ -6,12 +6,14 @@
 //! that part; who came further than it is not touched. Each owner of rules has such a memory of its own, since rules say themselves how far
 //! somebody came.
 
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasher, RandomState};
+use std::collections::VecDeque;
+use std::hash::BuildHasher as _;
 use std::net::IpAddr;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use hashbrown::DefaultHashBuilder;
+use hashbrown::hash_map::{Entry, HashMap};
 use ipnet::IpNet;
 use postern_core::{Client, RuleId, TenantId};
 use postern_text::panic::PastPanic;
@@ -27,11 +29,14 @@ const NETWORK_SHARE: usize = 100;
 /// A memory is kept in so many shards, each behind a lock of its own: who looks at all of it holds up whoever reports only for as long as one takes.
 const SHARDS: usize = 16;
 
+/// Its hasher is keyed, and no map has more than a few hundred entries: who could guess the key would not slow down much.
+type Shard = HashMap<TenantId, Recent>;
+
 /// What is remembered, of the clients of all owners' rules.
 #[derive(Debug, Default)]
 pub(super) struct Memories {
-    shards: [Mutex<HashMap<TenantId, Recent>>; SHARDS],
-    hasher: RandomState,
+    shards: [Mutex<Shard>; SHARDS],
+    hasher: DefaultHashBuilder,
 }
 
 impl Memories {
@@ -69,7 +74,7 @@ impl Memories {
     }
 
     /// By network, so that the part of one can be counted there.
-    fn shard(&self, address: IpAddr) -> &Mutex<HashMap<TenantId, Recent>> {
+    fn shard(&self, address: IpAddr) -> &Mutex<Shard> {
         let hash = self.hasher.hash_one(network_of(address));
         &self.shards[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
     }
@@ -116,7 +121,40 @@ impl Said {
 
 /// What a shard remembers of the clients of one owner's rules.
 #[derive(Debug)]
-struct Recent([Part; PARTS]);
+struct Recent {
+    addresses: Addresses,
+    parts: [Part; PARTS],
+}
+
+/// What is remembered of an address.
+#[derive(Debug)]
+struct OfAddress {
+    /// Where it is: in the part of those who came as far.
+    part: usize,
+    records: VecDeque<Record>,
+    /// Whether something was added since its last turn to make room.
+    is_used: bool,
+}
+
+/// How much room a part has, and who makes it.
+#[derive(Debug)]
+struct Part {
+    most: usize,
+    most_of_network: usize,
+    records: usize,
+    networks: HashMap<IpNet, OfNetwork>,
+    /// Each network once, in the order in which they make room.
+    turns: VecDeque<IpNet>,
+}
+
+#[derive(Debug, Default)]
+struct OfNetwork {
+    records: usize,
+    /// Each of its addresses once, in the order in which they make room: one that was used since its last turn gets another.
+    turns: VecDeque<IpAddr>,
+}
+
+type Addresses = HashMap<IpAddr, OfAddress>;
 
 impl Default for Recent {
     fn default() -> Self {
@@ -126,147 +164,125 @@ impl Default for Recent {
 
 impl Recent {
     fn of_size(most: usize, most_of_network: usize) -> Self {
-        Self(std::array::from_fn(|_| Part::new(most, most_of_network)))
+        Self {
+            addresses: HashMap::default(),
+            parts: std::array::from_fn(|_| Part::new(most, most_of_network)),
+        }
     }
 
     /// Adds a record.
     fn add(&mut self, record: Record) {
-        let address = record.client.address();
-        let wanted = record.said.part();
-        let before = self.0.iter().position(|part| part.has(address));
-        let part = before.map_or(wanted, |before| before.max(wanted));
-        if let Some(before) = before.filter(|before| *before < part) {
-            for record in self.0[before].take(address) {
-                self.0[part].add(record);
-            }
+        let (address, wanted) = (record.client.address(), record.said.part());
+        let Some(known) = self.addresses.get_mut(&address) else {
+            return self.parts[wanted].add(record, wanted, &mut self.addresses);
+        };
+        known.is_used = true;
+        let before = known.part;
+        if before < wanted {
+            let records = self.parts[before].take(address, &mut self.addresses);
+            records
+                .into_iter()
+                .for_each(|record| self.parts[wanted].add(record, wanted, &mut self.addresses));
+        } else if known.records.len() == MOST_OF_ADDRESS {
+            // So it is in a flood: nobody else's room changes.
+            known.records.pop_front();
+            return known.records.push_back(record);
         }
-        self.0[part].add(record);
+        let part = before.max(wanted);
+        self.parts[part].add(record, part, &mut self.addresses);
     }
 
     /// What is remembered of an address, the oldest first.
     fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
-        self.0.iter().flat_map(move |part| part.of(address))
+        self.addresses.get(&address).into_iter().flat_map(|of| &of.records)
     }
 
     /// What is remembered, of each address the oldest first.
     fn all(&self) -> impl Iterator<Item = &Record> {
-        self.0.iter().flat_map(|part| part.addresses.values()).flat_map(|of| &of.records)
+        self.addresses.values().flat_map(|of| &of.records)
     }
-}
-
-/// One part of it.
-#[derive(Debug)]
-struct Part {
-    most: usize,
-    most_of_network: usize,
-    records: usize,
-    addresses: HashMap<IpAddr, OfAddress>,
-    networks: HashMap<IpNet, OfNetwork>,
-    /// Each network once, in the order in which they make room: one that was used since it was put there gets another turn.
-    turns: VecDeque<IpNet>,
-}
-
-#[derive(Debug, Default)]
-struct OfAddress {
-    records: VecDeque<Record>,
-    is_used: bool,
-}
-
-#[derive(Debug, Default)]
-struct OfNetwork {
-    records: usize,
-    is_used: bool,
-    /// As [`Part::turns`], of its addresses.
-    turns: VecDeque<IpAddr>,
 }
 
 impl Part {
     fn new(most: usize, most_of_network: usize) -> Self {
-        let (addresses, networks, turns) = (HashMap::new(), HashMap::new(), VecDeque::new());
-        Self { most, most_of_network, records: 0, addresses, networks, turns }
+        Self { most, most_of_network, records: 0, networks: HashMap::default(), turns: VecDeque::new() }
     }
 
-    fn has(&self, address: IpAddr) -> bool {
-        self.addresses.contains_key(&address)
-    }
-
-    fn of(&self, address: IpAddr) -> impl Iterator<Item = &Record> {
-        self.addresses.get(&address).into_iter().flat_map(|of| &of.records)
-    }
-
-    fn add(&mut self, record: Record) {
+    /// Adds a record of an address that is in this part, which has this number, or in none.
+    fn add(&mut self, record: Record, part: usize, addresses: &mut Addresses) {
         let address = record.client.address();
         let network = network_of(address);
         if self.networks.get(&network).is_some_and(|of| of.records >= self.most_of_network) {
-            self.make_room_in(network);
+            while !self.make_room_in(network, addresses) {}
         } else if self.records >= self.most {
-            self.make_room();
+            self.make_room(addresses);
         }
         let of_network = self.networks.entry(network).or_insert_with(|| {
             self.turns.push_back(network);
             OfNetwork::default()
         });
-        of_network.is_used = true;
-        let of_address = self.addresses.entry(address).or_insert_with(|| {
+        let of_address = addresses.entry(address).or_insert_with(|| {
             of_network.turns.push_back(address);
-            OfAddress::default()
+            OfAddress { part, records: VecDeque::new(), is_used: false }
         });
-        of_address.is_used = true;
         if of_address.records.len() == MOST_OF_ADDRESS {
             of_address.records.pop_front();
-            of_network.records -= 1;
-            self.records -= 1;
+        } else {
+            of_network.records += 1;
+            self.records += 1;
         }
         of_address.records.push_back(record);
-        of_network.records += 1;
-        self.records += 1;
     }
 
     /// Takes all records of an address out.
-    fn take(&mut self, address: IpAddr) -> VecDeque<Record> {
-        let Some(of_address) = self.addresses.remove(&address) else { return VecDeque::new() };
+    fn take(&mut self, address: IpAddr, addresses: &mut Addresses) -> VecDeque<Record> {
+        let Some(OfAddress { records, .. }) = addresses.remove(&address) else { return VecDeque::new() };
         let network = network_of(address);
+        self.records -= records.len();
         if let Some(of_network) = self.networks.get_mut(&network) {
+            of_network.records -= records.len();
             of_network.turns.retain(|other| *other != address);
-            self.forget(network, of_address.records.len());
+            if of_network.records == 0 {
+                self.networks.remove(&network);
+                self.turns.retain(|other| *other != network);
+            }
         }
-        of_address.records
+        records
     }
 
-    /// So many records of a network are gone.
-    fn forget(&mut self, network: IpNet, records: usize) {
-        self.records -= records;
-        let Some(of_network) = self.networks.get_mut(&network) else { return };
-        of_network.records -= records;
-        if of_network.records == 0 {
-            self.networks.remove(&network);
-            self.turns.retain(|other| *other != network);
-        }
-    }
-
-    fn make_room(&mut self) {
+    /// The network whose turn it is makes room; one whose addresses were all used gives its turn to the next, once.
+    fn make_room(&mut self, addresses: &mut Addresses) {
         while let Some(network) = self.turns.pop_front() {
-            let Some(of_network) = self.networks.get_mut(&network) else { continue };
-            self.turns.push_back(network);
-            if !std::mem::take(&mut of_network.is_used) {
-                return self.make_room_in(network);
+            let has_made_room = self.make_room_in(network, addresses);
+            match self.networks.get(&network) {
+                Some(OfNetwork { records: 0, .. }) => drop(self.networks.remove(&network)),
+                Some(_) => self.turns.push_back(network),
+                None => {}
+            }
+            if has_made_room {
+                return;
             }
         }
     }
 
-    /// An address of the network that was not used lately goes, or else its oldest.
-    fn make_room_in(&mut self, network: IpNet) {
-        while let Some(of_network) = self.networks.get_mut(&network) {
-            let Some(address) = of_network.turns.pop_front() else { return };
-            let Some(of_address) = self.addresses.get_mut(&address) else { continue };
-            if std::mem::take(&mut of_address.is_used) {
-                of_network.turns.push_back(address);
-                continue;
+    /// An address of the network that was not used since its last turn goes, if there is one. If not, there is one the next time.
+    fn make_room_in(&mut self, network: IpNet, addresses: &mut Addresses) -> bool {
+        // Without one there is nothing that could be in the way.
+        let Some(of_network) = self.networks.get_mut(&network) else { return true };
+        for _ in 0..of_network.turns.len() {
+            let Some(address) = of_network.turns.pop_front() else { break };
+            if let Entry::Occupied(mut entry) = addresses.entry(address) {
+                if std::mem::take(&mut entry.get_mut().is_used) {
+                    of_network.turns.push_back(address);
+                    continue;
+                }
+                let records = entry.remove().records.len();
+                of_network.records -= records;
+                self.records -= records;
+                return true;
             }
-            let records = of_address.records.len();
-            self.addresses.remove(&address);
-            return self.forget(network, records);
         }
+        of_network.turns.is_empty()
     }
 }
 
@@ -303,14 +319,15 @@ mod tests {
 
     /// That the counts are those of what is there.
     fn check(recent: &Recent) {
-        for part in &recent.0 {
-            let records: usize = part.addresses.values().map(|of| of.records.len()).sum();
+        for (number, part) in recent.parts.iter().enumerate() {
+            let addresses: Vec<_> = recent.addresses.values().filter(|of| of.part == number).collect();
+            let records: usize = addresses.iter().map(|of| of.records.len()).sum();
             assert_eq!(part.records, records);
             assert!(records <= part.most, "{records}");
             assert_eq!(part.networks.values().map(|of| of.records).sum::<usize>(), records);
             assert_eq!(part.turns.len(), part.networks.len());
-            assert_eq!(part.networks.values().map(|of| of.turns.len()).sum::<usize>(), part.addresses.len());
-            assert!(part.addresses.values().all(|of| of.records.len() <= MOST_OF_ADDRESS));
+            assert_eq!(part.networks.values().map(|of| of.turns.len()).sum::<usize>(), addresses.len());
+            assert!(addresses.iter().all(|of| of.records.len() <= MOST_OF_ADDRESS));
             assert!(part.networks.values().all(|of| of.records <= MOST / NETWORK_SHARE + MOST_OF_ADDRESS));
         }
     }
