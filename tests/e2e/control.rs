@@ -125,9 +125,10 @@ fn what_is_open_and_who_is_half_way_is_told_to_root() {
     assert!(status.contains("generation 1, 1 rule, 0 doors open"), "{status}");
     for part in [
         "  eth0  incoming  listening\n",
-        "  engine   running  ",
-        "  doorman  running  ",
-        "  runner   running",
+        "  engine   running\n",
+        "  doorman  running\n",
+        "  runner   running\n",
+        "\nbarriers that hold\n  engine",
     ] {
         assert!(status.contains(part), "no {part:?} in {status}");
     }

@@ -52,13 +52,10 @@ fn what_an_administrator_reads_is_held_by_a_file() {
 /// A text with words in place of what is another each time: times, versions, digests, what barriers this machine has, and what else it hears.
 fn steady(text: &str) -> String {
     let mut steady = String::new();
-    for line in text.lines().take_while(|line| *line != "came to nothing") {
+    for line in text.lines().take_while(|line| !["barriers that hold", "came to nothing"].contains(line)) {
         let indent = line.len() - line.trim_start().len();
         // Columns are as wide as what stands in them.
-        let mut cells: Vec<_> = line.split("  ").filter(|cell| !cell.is_empty()).map(cell).collect();
-        if indent > 0 && ["engine", "doorman", "runner"].contains(&cells[0].trim()) {
-            cells.truncate(2);
-        }
+        let cells: Vec<_> = line.split("  ").filter(|cell| !cell.is_empty()).map(cell).collect();
         steady += &format!("{}{}\n", &line[..indent], cells.join("  "));
     }
     steady

@@ -13,7 +13,9 @@ use crate::control::unexpected;
 use crate::exit::{CommandFailure, Exit};
 
 /// Lines of each part that are shown: one screen must do.
-const MOST_LINES: usize = 12;
+const MOST_LINES: usize = 10;
+/// Columns of a list that goes over several lines.
+const WIDTH: usize = 76;
 
 /// Asks how the daemon is; [`Exit::Failure`] if something is missing.
 ///
@@ -62,6 +64,7 @@ pub(super) fn screen(status: &Status) -> Vec<String> {
     };
     part("interfaces", interfaces(&status.interfaces));
     part("processes", lines(&status.processes.iter().map(process).collect::<Vec<_>>()));
+    part("barriers that hold", barriers(&status.processes));
     part("not in force", first(status.refused.iter().flat_map(|of| of.mistakes.clone()).collect()));
     part("came to nothing", drops(&status.drops));
     screen
@@ -101,7 +104,34 @@ fn process(process: &Process) -> Vec<String> {
         (ProcessState::Running, 0) => "running".to_owned(),
         (ProcessState::Running, restarts) => format!("running, restarted {}", count(restarts, "time")),
     };
-    vec![process.name.clone(), state, process.held.clone()]
+    vec![process.name.clone(), state]
+}
+
+/// Which barriers hold, once for those of whom the same do.
+fn barriers(processes: &[Process]) -> Vec<String> {
+    let mut groups: Vec<(String, &str)> = Vec::new();
+    for Process { name, held, .. } in processes.iter().filter(|process| !process.held.is_empty()) {
+        match groups.iter_mut().find(|(_, of)| *of == held.as_str()) {
+            Some((names, _)) => *names += &format!(", {name}"),
+            None => groups.push((name.clone(), held)),
+        }
+    }
+    let mut lines = Vec::new();
+    for (names, held) in groups {
+        let mut line = format!("{names}: ");
+        for (n, barrier) in held.split(", ").enumerate() {
+            if n > 0 {
+                line += ",";
+                if line.chars().count() + 1 + barrier.chars().count() > WIDTH {
+                    lines.push(std::mem::replace(&mut line, " ".to_owned()));
+                }
+                line += " ";
+            }
+            line += barrier;
+        }
+        lines.push(line);
+    }
+    first(lines)
 }
 
 /// What happens most now comes first.
