@@ -191,12 +191,8 @@ fn is_alive(process: rustix::process::Pid) -> bool {
 #[test]
 fn what_is_asked_while_the_journal_is_being_opened_waits_for_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut first = Process::start(folder.path(), None, None);
-    first.give(table(1, folder.path()));
-    first.open_journal();
-    let engine = TestEngine::start(first.link(11), &plan(1, folder.path()));
+    let (first, engine) = with_recorded(folder.path());
     let reconnector = engine.doors.reconnector();
-    assert_eq!(engine.recorded(1, 1), Ok(()));
     assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
     let memory = first.kill();
     // Another daemon is starting there.
@@ -216,18 +212,14 @@ fn what_is_asked_while_the_journal_is_being_opened_waits_for_it() {
         let answer = second.answers.receive::<FromRunner>(1000).unwrap().unwrap().0;
         assert_eq!(answer, FromRunner::Journal { ticket, is_there: true, error: None });
     }
-    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
+    assert_eq!(ran(folder.path()), ON_OFF);
     second.end();
 }
 
 #[test]
 fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = Process::start(folder.path(), None, None);
-    process.give(table(1, folder.path()));
-    process.open_journal();
-    let first = TestEngine::start(process.link(11), &plan(1, folder.path()));
-    assert_eq!(first.recorded(1, 1), Ok(()));
+    let (process, first) = with_recorded(folder.path());
     assert_eq!(first.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
     drop(first);
     let second = TestEngine::start(process.link(12), &plan(1, folder.path()));
@@ -248,18 +240,14 @@ fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
     let RemoteRunnerEvent::HandedOver { key, .. } = third.next() else { panic!("an opening") };
     third.doors.carry_out(Order { door: key.door, ..order }, None, "lamp");
     assert_eq!(third.receipt(1), Ok(()));
-    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
+    assert_eq!(ran(folder.path()), ON_OFF);
     next.end();
 }
 
 #[test]
 fn without_an_engine_what_is_due_is_closed_by_the_runner_itself() {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = Process::start(folder.path(), None, None);
-    process.give(table(1, folder.path()));
-    process.open_journal();
-    let engine = TestEngine::start(process.link(11), &plan(1, folder.path()));
-    assert_eq!(engine.recorded(1, 1), Ok(()));
+    let (process, engine) = with_recorded(folder.path());
     assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
     engine.doors.note(key(1), Duration::from_millis(50));
     drop(engine);
@@ -267,5 +255,5 @@ fn without_an_engine_what_is_due_is_closed_by_the_runner_itself() {
     eventually("nobody closes it", || ran(folder.path()).lines().count() == 2);
     assert!(begun.elapsed() >= ALONE);
     process.end();
-    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n");
+    assert_eq!(ran(folder.path()), ON_OFF);
 }

@@ -140,7 +140,7 @@ fn what_is_recorded_is_opened_with_names_of_the_table_and_nothing_beyond_it() {
     for (serial, door, act) in [(7, 1, Act::Open(MINUTE)), (8, 1, Act::Close), (9, 1, Act::Close)] {
         assert_eq!(engine.ordered(serial, door, act), Ok(()));
     }
-    assert_eq!(ran(folder.path()), "on 192.0.2.1 lamp knock\noff 192.0.2.1 lamp knock\n", "closed once");
+    assert_eq!(ran(folder.path()), ON_OFF, "closed once");
     assert_eq!(engine.recorded(10, 2), Ok(()));
     assert_eq!(engine.ordered(11, 2, Act::Open(MINUTE)), Ok(()));
     // A reload whose table the runner does not have.
@@ -159,11 +159,7 @@ fn what_is_recorded_is_opened_with_names_of_the_table_and_nothing_beyond_it() {
 #[test]
 fn without_a_runner_requests_are_refused_by_name_after_a_while() {
     let folder = tempfile::tempdir().unwrap();
-    let mut process = Process::start(folder.path(), None, None);
-    process.give(table(1, folder.path()));
-    process.open_journal();
-    let engine = TestEngine::start(process.link(11), &plan(1, folder.path()));
-    assert_eq!(engine.recorded(1, 1), Ok(()));
+    let (process, engine) = with_recorded(folder.path());
     process.end();
     let begun = Instant::now();
     assert_eq!(reason(engine.ordered(2, 1, Act::Close)), DropReason::Restarting);
