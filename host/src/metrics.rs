@@ -6,9 +6,9 @@
 //! **Invariant:** what a series is named by is in the configuration in force: tenants, rules, doors, interfaces. Never an address, and nothing that an
 //! outsider sends.
 
+mod connections;
 mod counted;
 mod page;
-mod places;
 mod server;
 mod socket;
 mod sources;

@@ -20,7 +20,7 @@ use super::access::{Asker, View, named_tenant};
 use super::event::now_ms;
 use super::explain;
 use super::feed::{Feed, Listening};
-use super::packets::PacketCounts;
+use super::packets::PassedPackets;
 use super::recent::{Record, Said};
 use super::subscribers::{Events, Subscriber, Wanted};
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
@@ -50,7 +50,7 @@ pub(crate) struct Desk {
     pub(super) started: (Instant, SystemTime),
     /// All drops at these times, the oldest first.
     pub(super) noted: Mutex<VecDeque<(Instant, [u64; REASONS])>>,
-    packets: PacketCounts,
+    packets: PassedPackets,
 }
 
 pub(super) const REASONS: usize = DropReason::ALL.len();
@@ -108,7 +108,7 @@ impl Desk {
         tried: Option<TryView>,
     ) -> Self {
         let started = (Instant::now(), SystemTime::now());
-        let (noted, packets) = (Mutex::default(), PacketCounts::default());
+        let (noted, packets) = (Mutex::default(), PassedPackets::default());
         Self { feed, engine, sender, own_uid, processes, tried, started, noted, packets }
     }
 

@@ -1,4 +1,4 @@
-//! PacketCounts: how many packets came through openings, for whoever asks what is open. It asks the doorman about a few at a time, so that no order
+//! PassedPackets: how many packets came through openings, for whoever asks what is open. It asks the doorman about a few at a time, so that no order
 //! waits behind many questions, about none twice a second, and waits for no more than a moment: what is not answered is not known.
 
 use std::collections::HashMap;
@@ -24,7 +24,7 @@ const MOST: usize = 4000;
 type Questions = Vec<(OpeningKey, DoorsReply<Option<u64>>)>;
 
 /// What the doorman said lately, and what it is still to say.
-pub(super) struct PacketCounts {
+pub(super) struct PassedPackets {
     patience: Duration,
     fresh: Duration,
     known: Mutex<HashMap<OpeningKey, (Instant, Option<u64>)>>,
@@ -32,14 +32,14 @@ pub(super) struct PacketCounts {
     places: Arc<Semaphore>,
 }
 
-impl Default for PacketCounts {
+impl Default for PassedPackets {
     fn default() -> Self {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         Self { patience: PATIENCE, fresh: FRESH, known: Mutex::default(), places }
     }
 }
 
-impl PacketCounts {
+impl PassedPackets {
     /// How many packets came through each of these openings, as far as that is known in time. `ask` passes questions on, and waits for nothing.
     pub(super) async fn of(&self, keys: &[OpeningKey], ask: impl Fn(Questions)) -> HashMap<OpeningKey, u64> {
         let deadline = Instant::now() + self.patience;
@@ -100,8 +100,8 @@ mod tests {
         (0..count).map(|n| OpeningKey { door: DoorId(1), client: client(n), occurrence: 0 }).collect()
     }
 
-    fn counts(patience: Duration, fresh: Duration) -> PacketCounts {
-        PacketCounts { patience, fresh, ..PacketCounts::default() }
+    fn counts(patience: Duration, fresh: Duration) -> PassedPackets {
+        PassedPackets { patience, fresh, ..PassedPackets::default() }
     }
 
     fn on_runtime(test: impl Future<Output = ()>) {
@@ -171,7 +171,7 @@ mod tests {
             let late = hanging.borrow_mut().split_off(AT_ONCE / 2);
             late.into_iter().for_each(|(_, reply)| reply(Some(1)));
             hanging.borrow_mut().clear();
-            let counts = PacketCounts { patience: Duration::from_mins(1), ..counts };
+            let counts = PassedPackets { patience: Duration::from_mins(1), ..counts };
             let ask = |questions: Questions| questions.into_iter().for_each(|(_, reply)| reply(Some(2)));
             assert_eq!(counts.of(&keys(100), ask).await.len(), 100);
         });

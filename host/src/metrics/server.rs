@@ -13,8 +13,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::runtime::Builder;
 use tokio::time::{sleep, timeout};
 
+use super::connections::Connections;
 use super::page::Page;
-use super::places::Places;
 use super::socket::MetricsSocket;
 use super::sources::Sources;
 
@@ -44,7 +44,7 @@ const FORMAT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8
 pub(super) fn start(socket: MetricsSocket, own: Option<u32>, sources: Arc<Sources>) -> io::Result<()> {
     let runtime = Builder::new_current_thread().enable_io().enable_time().build()?;
     let server =
-        Arc::new(Server { page: Page::new(sources), last: Mutex::default(), places: Mutex::default() });
+        Arc::new(Server { page: Page::new(sources), last: Mutex::default(), connections: Mutex::default() });
     let listener = {
         let _within = runtime.enter();
         Listener::new(socket, own)?
@@ -82,7 +82,7 @@ struct Server {
     page: Page,
     /// The last page, and until when it is handed out again.
     last: Mutex<Option<(Instant, Arc<str>)>>,
-    places: Mutex<Places>,
+    connections: Mutex<Connections>,
 }
 
 impl Server {
@@ -111,20 +111,20 @@ impl Server {
 
     /// Answers somebody, unless there are too many already and none of them makes room: then the connection is closed.
     fn admit(self: Arc<Self>, stream: impl AsyncRead + AsyncWrite + Send + Unpin + 'static) {
-        let Some((number, leave)) = self.places.lock().past_panic().take(Instant::now()) else { return };
+        let Some((number, leave)) = self.connections.lock().past_panic().take(Instant::now()) else { return };
         tokio::spawn(async move {
             tokio::select! {
                 // It may have gone, or be too slow.
                 _ = self.answer(stream, number) => {}
                 () = leave.notified() => {}
             }
-            self.places.lock().past_panic().leave(number);
+            self.connections.lock().past_panic().leave(number);
         });
     }
 
     async fn answer(&self, mut stream: impl AsyncRead + AsyncWrite + Unpin, number: u64) -> io::Result<()> {
         let asked = timeout(TO_ASK, request(&mut stream)).await??;
-        self.places.lock().past_panic().has_asked(number, Instant::now());
+        self.connections.lock().past_panic().has_asked(number, Instant::now());
         let (head, body) = match asked {
             Asked::Metrics => (head("200 OK", FORMAT, ""), self.text()),
             Asked::Other => refusal("404 Not Found", "", "there is nothing but /metrics\n"),

@@ -1,4 +1,4 @@
-//! Places: who may be connected at the same time, and who leaves when there are too many. The time is an argument, and nothing is sent or read.
+//! Connections: who may be connected at the same time, and who leaves when there are too many. The time is an argument, and nothing is sent or read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,22 +13,22 @@ const UNDISTURBED: Duration = Duration::from_secs(1);
 
 /// Who is connected.
 #[derive(Debug, Default)]
-pub(super) struct Places {
+pub(super) struct Connections {
     /// By number; the one that came first has the lowest.
-    held: BTreeMap<u64, Place>,
+    held: BTreeMap<u64, Connection>,
     next: u64,
 }
 
 /// One who is connected.
 #[derive(Debug)]
-struct Place {
+struct Connection {
     /// Since when it reads its answer; none while it has not asked yet.
     reading_since: Option<Instant>,
     /// That it must leave.
     leave: Arc<Notify>,
 }
 
-impl Places {
+impl Connections {
     /// One more has connected: its number, and what tells it that it must leave. None if there is no place for it.
     ///
     /// If all are taken the oldest that has not asked makes room: whoever wants something says it at once. If all have asked it is the oldest that
@@ -43,7 +43,7 @@ impl Places {
         }
         let (number, leave) = (self.next, Arc::<Notify>::default());
         self.next += 1;
-        self.held.insert(number, Place { reading_since: None, leave: Arc::clone(&leave) });
+        self.held.insert(number, Connection { reading_since: None, leave: Arc::clone(&leave) });
         Some((number, leave))
     }
 
@@ -65,13 +65,13 @@ mod tests {
     use super::*;
 
     /// Those who hold places, in their order.
-    fn held(places: &Places) -> Vec<u64> {
+    fn held(places: &Connections) -> Vec<u64> {
         places.held.keys().copied().collect()
     }
 
     #[test]
     fn whoever_has_not_asked_makes_room_the_oldest_first() {
-        let (mut places, now) = (Places::default(), Instant::now());
+        let (mut places, now) = (Connections::default(), Instant::now());
         for number in 0..8 {
             assert_eq!(places.take(now).unwrap().0, number);
         }
@@ -93,7 +93,7 @@ mod tests {
 
     #[test]
     fn whoever_reads_is_left_alone_for_a_while() {
-        let (mut places, start) = (Places::default(), Instant::now());
+        let (mut places, start) = (Connections::default(), Instant::now());
         let at = |millis| start + Duration::from_millis(millis);
         for number in 0..8 {
             places.take(start);
