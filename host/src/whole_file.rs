@@ -1,10 +1,12 @@
 //! WholeFile: a file that a person names for something to be written into. It is written as a whole or stays as it is: a disk that is full, or a
 //! kill at any moment, costs nothing that was there.
 
-use std::fs::{self, File, Metadata, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
 use std::path::{Path, PathBuf};
+
+use tempfile::{Builder, NamedTempFile};
 
 /// Writes these bytes in place of what is in a file, which is made if it is not there. Where a link leads is written, not the link; a
 /// file keeps its mode, and its owner where the system lets it.
@@ -15,14 +17,15 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     match Destination::of(path)? {
         Destination::Direct => File::create(path)?.write_all(bytes),
         Destination::Beside { target, before } => {
-            let mut unfinished = Unfinished::beside(&target)?;
-            unfinished.file.write_all(bytes)?;
+            let unfinished = beside(&target)?;
+            let mut file = unfinished.as_file();
+            file.write_all(bytes)?;
             if let Some(before) = before {
-                unfinished.look_like(&before)?;
+                look_like(file, &before)?;
             }
             // Some file systems say only now that there is no room.
-            unfinished.file.sync_all()?;
-            unfinished.become_file(&target)
+            file.sync_all()?;
+            unfinished.persist(&target).map(drop).map_err(|failed| failed.error)
         }
     }
 }
@@ -34,7 +37,7 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
 pub(crate) fn check(path: &Path) -> io::Result<()> {
     match Destination::of(path)? {
         Destination::Direct => Ok(()),
-        Destination::Beside { target, .. } => Unfinished::beside(&target).map(drop),
+        Destination::Beside { target, .. } => beside(&target).map(drop),
     }
 }
 
@@ -73,45 +76,26 @@ impl Destination {
     }
 }
 
-/// A file beside the one that it is to become; removed if it does not.
-struct Unfinished {
-    path: PathBuf,
-    file: File,
+/// A file beside the one that it is to become; removed if it does not. Without one before, it has the mode that a new file has here.
+fn beside(target: &Path) -> io::Result<NamedTempFile> {
+    let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let mode = Permissions::from_mode(0o666);
+    Builder::new().prefix(".postern-").permissions(mode).tempfile_in(folder.unwrap_or_else(|| Path::new(".")))
 }
 
-impl Unfinished {
-    fn beside(target: &Path) -> io::Result<Self> {
-        let path = target.with_file_name(format!(".postern-{}.new", std::process::id()));
-        // Not through a link that somebody has put there.
-        let file = OpenOptions::new().write(true).create_new(true).open(&path)?;
-        Ok(Self { path, file })
+fn look_like(file: &File, before: &Metadata) -> io::Result<()> {
+    let own = file.metadata()?;
+    if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
+        // Only root can give a file away; to others it is theirs then.
+        let _ = fchown(file, Some(before.uid()), Some(before.gid()));
     }
-
-    fn look_like(&self, before: &Metadata) -> io::Result<()> {
-        let own = self.file.metadata()?;
-        if (own.uid(), own.gid()) != (before.uid(), before.gid()) {
-            // Only root can give a file away; to others it is theirs then.
-            let _ = fchown(&self.file, Some(before.uid()), Some(before.gid()));
-        }
-        // After that, which may take bits of the mode away.
-        self.file.set_permissions(before.permissions())
-    }
-
-    fn become_file(&self, target: &Path) -> io::Result<()> {
-        fs::rename(&self.path, target)
-    }
-}
-
-impl Drop for Unfinished {
-    fn drop(&mut self) {
-        // It is not there any more if it has become the file.
-        let _ = fs::remove_file(&self.path);
-    }
+    // After that, which may take bits of the mode away.
+    file.set_permissions(before.permissions())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 
@@ -131,7 +115,7 @@ mod tests {
         check(&file).unwrap();
         assert!(names(folder.path()).is_empty(), "nothing was asked for so far");
         write(&file, b"long text").unwrap();
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        fs::set_permissions(&file, Permissions::from_mode(0o640)).unwrap();
         check(&file).unwrap();
         assert_eq!(fs::read(&file).unwrap(), b"long text");
         write(&file, b"short").unwrap();
