@@ -1,9 +1,9 @@
 //! WholeFile: a file that a person names for something to be written into. It is written as a whole or stays as it is: a disk that is full, or a
 //! kill at any moment, costs nothing that was there.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
-use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, fchown};
+use std::os::unix::fs::{MetadataExt as _, fchown};
 use std::path::{Path, PathBuf};
 
 use tempfile::{Builder, NamedTempFile};
@@ -79,8 +79,10 @@ impl Destination {
 /// A file beside the one that it is to become; removed if it does not. Without one before, it has the mode that a new file has here.
 fn beside(target: &Path) -> io::Result<NamedTempFile> {
     let folder = target.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let mode = Permissions::from_mode(0o666);
-    Builder::new().prefix(".postern-").permissions(mode).tempfile_in(folder.unwrap_or_else(|| Path::new(".")))
+    // Made here and not by the library, whose mistakes would name this file, which nobody asked for.
+    Builder::new()
+        .prefix(".postern-")
+        .make_in(folder.unwrap_or_else(|| Path::new(".")), |file| File::create_new(file))
 }
 
 fn look_like(file: &File, before: &Metadata) -> io::Result<()> {
@@ -95,7 +97,8 @@ fn look_like(file: &File, before: &Metadata) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::symlink;
+    use std::fs::Permissions;
+    use std::os::unix::fs::{PermissionsExt as _, symlink};
 
     use super::*;
 
@@ -149,8 +152,10 @@ mod tests {
         assert_eq!(check(folder.path()).unwrap_err().kind(), ErrorKind::IsADirectory);
         assert_eq!(write(folder.path(), b"").unwrap_err().kind(), ErrorKind::IsADirectory);
         let nowhere = folder.path().join("no/where");
-        assert_eq!(check(&nowhere).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(write(&nowhere, b"").unwrap_err().kind(), ErrorKind::NotFound);
+        for refused in [check(&nowhere), write(&nowhere, b"")] {
+            // The system's error as it is: the caller names the file that was asked for.
+            assert_eq!(refused.unwrap_err().raw_os_error(), Some(rustix::io::Errno::NOENT.raw_os_error()));
+        }
         assert!(names(folder.path()).is_empty());
     }
 }
