@@ -20,13 +20,13 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Pause from the first try to the second. The first one goes right behind the knock and finds open what was open before; a door in the
 /// packet filter opens some 0.3 ms after the knock has arrived, a little later on a busy server.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const FIRST_PAUSE: Duration = Duration::from_micros(500);
 /// Each further pause is so many times as long, up to the last. Tries that reach the open door before its answer is here are connections
-/// begun for nothing: with three there are four of them at 100 ms to the server and back, with two there would be six, and firewalls
+/// begun for nothing: with four there are four of them at 100 ms to the server and back, with two there would be seven, and firewalls
 /// count (`ufw limit` turns away the sixth in 30 seconds).
-const GROWTH: u32 = 3;
+const GROWTH: u32 = 4;
 const LAST_PAUSE: Duration = Duration::from_millis(200);
-/// Tries under way at once, each address. An answer may take as long as this many pauses, 0.9 seconds and more.
+/// Tries under way at once, each address. An answer may take as long as this many pauses, 0.7 seconds and more.
 const TRIES: usize = 8;
 
 /// A TCP port that can be connected to when it is open.
@@ -72,9 +72,9 @@ impl TcpDoor {
 
     /// Waits until the port is open at one of the addresses, for at most `timeout`.
     ///
-    /// A guarded port is silent, and the system would repeat a lost SYN only after a second. So a new try starts at once, after 1, 4, 13,
-    /// 40, 121 and 321 ms, and from then on five times a second, while the earlier ones stay open: on a slow path their answer may
-    /// still come.
+    /// A guarded port is silent, and the system would repeat a lost SYN only after a second. So a new try starts at once, after 0.5,
+    /// 2.5, 10.5, 42.5, 170.5 and 370.5 ms, and from then on five times a second, while the earlier ones stay open: on a slow path their
+    /// answer may still come.
     ///
     /// # Errors
     /// If it does not open in time.
@@ -227,9 +227,10 @@ mod tests {
     fn tries_are_quick_at_first_and_few_in_the_end() {
         let tries = pauses().scan(Duration::ZERO, |after, pause| {
             *after += pause;
-            Some(after.as_millis())
+            Some(after.as_micros())
         });
-        assert_eq!(tries.take(8).collect::<Vec<_>>(), [1, 4, 13, 40, 121, 321, 521, 721]);
+        let tries: Vec<_> = tries.take(7).collect();
+        assert_eq!(tries, [500, 2_500, 10_500, 42_500, 170_500, 370_500, 570_500]);
     }
 
     #[test]
