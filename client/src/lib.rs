@@ -33,5 +33,6 @@ pub mod complete;
 pub mod exit;
 
 mod duration;
+mod read_at_most;
 mod ready;
 mod services;

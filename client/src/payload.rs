@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::Path;
 
-use crate::profile::read_at_most;
+use crate::read_at_most::read_at_most;
 
 /// The most bytes of a payload: with headers they fit in one packet on every path that IPv6 allows.
 pub const MAX_PAYLOAD: usize = 1200;

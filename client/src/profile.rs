@@ -7,8 +7,7 @@ mod home;
 mod ini;
 mod own;
 
-use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -18,6 +17,7 @@ pub use home::default_path;
 use postern_text::{Mistake, Mistakes};
 
 use crate::payload::Payload;
+use crate::read_at_most::read_at_most;
 use crate::resolve::AddressFamily;
 use crate::step::KnockStep;
 use crate::tcp_door::TcpDoor;
@@ -91,16 +91,6 @@ pub enum ProfileError {
 
 /// Most bytes of a file of profiles.
 const MOST_TEXT: usize = 1 << 20;
-
-/// The bytes of a file; none if there are more than so many, such as of one that has no end.
-///
-/// # Errors
-/// If it cannot be read.
-pub(crate) fn read_at_most(path: &Path, most: usize) -> io::Result<Option<Vec<u8>>> {
-    let mut bytes = Vec::new();
-    File::open(path)?.take(most as u64 + 1).read_to_end(&mut bytes)?;
-    Ok((bytes.len() <= most).then_some(bytes))
-}
 
 impl Profile {
     /// A knock with nothing special about it.
