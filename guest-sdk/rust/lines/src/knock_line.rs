@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use crate::source::Source;
+use crate::word::parse_word;
 use crate::{THIS_HOST_V4, THIS_HOST_V6, bytes, time};
 
 /// The most bytes of options that a TCP header has.
@@ -153,10 +154,6 @@ fn parse_options(value: &str) -> Result<Vec<u8>, String> {
         ));
     }
     Ok(options)
-}
-
-pub(crate) fn parse_word<T: FromStr>(word: &str, what: &str) -> Result<T, String> {
-    word.parse().map_err(|_| format!("`{word}` is not {what}"))
 }
 
 fn parse_target(word: &str) -> Result<(TransportWord, u16), String> {

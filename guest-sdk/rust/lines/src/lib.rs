@@ -30,6 +30,7 @@ mod knock_line;
 mod source;
 mod time;
 mod verdict_line;
+mod word;
 
 pub use knock_line::{HeaderLine, KnockLine, TransportWord, is_this_host};
 pub use source::Source;
