@@ -20,8 +20,9 @@ use crate::folder::{Folder, is_trusted};
 use crate::key::CodeKey;
 use crate::owners::Owners;
 use crate::owners_file;
+use crate::pruning::{Pruned, prune, unfinished_name};
 use crate::trailer::{Trailer, checksum_of};
-use crate::usage::{CacheLimits, Pruned, Usage, prune, unfinished_name};
+use crate::usage::{CacheLimits, Usage};
 
 /// Bytes that are read at once.
 const CHUNK: usize = 256 << 10;

@@ -13,6 +13,7 @@ mod folder;
 mod key;
 mod owners;
 mod owners_file;
+mod pruning;
 mod trailer;
 mod usage;
 

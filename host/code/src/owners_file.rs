@@ -7,7 +7,7 @@ use rustix::fs::{AtFlags, FileType, Mode, OFlags, fstat, openat, renameat, unlin
 
 use crate::folder::{Folder, is_trusted};
 use crate::owners::{MOST_WRITTEN, Owners};
-use crate::usage::unfinished_name;
+use crate::pruning::unfinished_name;
 
 /// Its name in the folder of a cache.
 const NAME: &str = "owners";
