@@ -276,7 +276,8 @@ impl Config {
         if let Some(config) = &config {
             mistakes.extend(config.door_mistakes(file, check_doors_of_net));
             let processes = config.sandbox.user.map(|user| user.uid);
-            mistakes.extend(tenant_user::conflicts(file, &config.tenants, processes));
+            let users = config.tenants.iter().filter_map(|tenant| Some((&tenant.id, tenant.user.as_ref()?)));
+            mistakes.extend(tenant_user::conflicts(file, &users.collect::<Vec<_>>(), processes));
         }
         config
     }

@@ -16,8 +16,9 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, Stat, fstat
 use rustix::io::Errno;
 
 use crate::files::{MAX_FILE, NOT_REGULAR, is_rule_file};
-use crate::tenant_files::{FolderBounds, Unread};
+use crate::folder_bounds::FolderBounds;
 use crate::trust::{Trust, quoted};
+use crate::unread::Unread;
 
 const GROUP_OR_OTHERS_WRITE: u32 = 0o022;
 /// Bytes that are read at once.

@@ -44,11 +44,13 @@ mod values;
 // Which files are opened, which users may have written them, and what is waited for.
 mod activity;
 mod files;
+mod folder_bounds;
 mod folder_files;
 pub mod machine;
 mod module_signature;
 mod tenant_files;
 mod trust;
+mod unread;
 
 pub use activity::{Activity, Doing};
 pub use advice::Advice;
@@ -56,6 +58,7 @@ pub use config::{Config, ConfigReading, first_of};
 pub use control_settings::ControlSocket;
 pub use door::{Door, DoorKind};
 pub use files::{NOT_REGULAR, UNANSWERED, is_rule_file, read_regular};
+pub use folder_bounds::FolderBounds;
 pub use folder_files::FolderFiles;
 pub use grant_file::GrantFile;
 pub use hook::Hook;
@@ -73,12 +76,11 @@ pub use sandbox_settings::SandboxSettings;
 pub use source::ConfigSource;
 pub use start_settings::StartSettings;
 pub use tenant::{GrantedInterfaces, Tenant, TenantCeilings, TenantGrant};
-pub use tenant_files::{
-    FileBeside, FolderBounds, NoFiles, OwnFiles, RuleText, TenantFiles, TenantFolder, Unread,
-};
+pub use tenant_files::{FileBeside, NoFiles, OwnFiles, RuleText, TenantFiles, TenantFolder};
 pub use tenant_source::TenantSource;
 pub use tenant_user::TenantUser;
 pub use trust::{Distrust, OpenError, Trust};
+pub use unread::Unread;
 pub use values::show_size;
 
 pub use postern_text::{Mistake, Mistakes};

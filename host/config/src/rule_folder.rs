@@ -13,11 +13,13 @@ use postern_text::Mistake;
 use crate::activity::Activity;
 use crate::ceilings::Ceilings;
 use crate::files::{is_rule_file, rule_files, text, unreadable, whole};
+use crate::folder_bounds::FolderBounds;
 use crate::rule_file::RuleFile;
 use crate::tenant::Tenant;
-use crate::tenant_files::{FolderBounds, RuleText, TenantFiles, TenantFolder, Unread};
+use crate::tenant_files::{RuleText, TenantFiles, TenantFolder};
 use crate::tenant_user::TenantUser;
 use crate::trust::{OpenError, Trust};
+use crate::unread::Unread;
 
 /// Tenants whose folders are read at once.
 const MOST_AT_ONCE: usize = 16;

@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
-use crate::ceilings::MAX_RULES;
+use crate::folder_bounds::FolderBounds;
 use crate::folder_files::FolderFiles;
 use crate::tenant_user::TenantUser;
 use crate::trust::{OpenError, Trust};
+use crate::unread::Unread;
 
 /// The folder of a tenant, held by its name alone (`O_PATH`): what is in it is for its user to read.
 #[derive(Debug)]
@@ -44,21 +44,6 @@ impl TenantFolder {
     }
 }
 
-/// How much is read of a folder of rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FolderBounds {
-    /// Most rule files.
-    pub files: usize,
-    /// Most bytes of all of them together.
-    pub bytes: u64,
-}
-
-impl FolderBounds {
-    /// No folder may have more.
-    pub const LARGEST: Self = Self { files: MAX_RULES, bytes: 64 << 20 };
-}
-
 /// A rule file as it was read.
 #[derive(Debug)]
 pub struct RuleText {
@@ -77,17 +62,6 @@ pub struct FileBeside {
     pub name: OsString,
     /// Most bytes of it.
     pub most: u64,
-}
-
-/// Why something was not read: the rest of a sentence about it, and what to do.
-#[derive(Clone, Debug, PartialEq, Eq, Error, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-#[error("{what}; {remedy}")]
-pub struct Unread {
-    /// What is wrong.
-    pub what: String,
-    /// What to do about it.
-    pub remedy: String,
 }
 
 /// Reads the files of tenants that have users of their own.
@@ -184,13 +158,5 @@ impl TenantFiles for OwnFiles {
 
     fn names(&self, folder: &TenantFolder, bounds: FolderBounds) -> Result<HashSet<OsString>, Unread> {
         Ok(Self::of(folder)?.names(bounds)?.into_iter().collect())
-    }
-}
-
-impl Unread {
-    /// What is wrong, and what to do.
-    #[must_use]
-    pub fn new(what: &str, remedy: &str) -> Self {
-        Self { what: what.to_owned(), remedy: remedy.to_owned() }
     }
 }

@@ -4,11 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nix::unistd::User;
+use postern_core::TenantId;
 use postern_text::Mistake;
 use serde::{Deserialize, Serialize};
 
 use crate::table::{At, Table, ValuePlace};
-use crate::tenant::Tenant;
 
 /// As this one compilers run; see `compile` of `posternd`.
 const NOBODY: u32 = 65_534;
@@ -76,15 +76,17 @@ fn account(name: &str) -> Result<(u32, u32), String> {
 }
 
 /// The users that no tenant can have, or not two of them: `processes` is the user of the daemon's processes.
-pub(crate) fn conflicts(file: &Path, tenants: &[Tenant], processes: Option<u32>) -> Vec<Mistake> {
+pub(crate) fn conflicts(
+    file: &Path,
+    users: &[(&TenantId, &TenantUser)],
+    processes: Option<u32>,
+) -> Vec<Mistake> {
     let mut mistakes = Vec::new();
-    for (n, tenant) in tenants.iter().enumerate() {
-        let Some(TenantUser { name, uid, place, .. }) = &tenant.user else { continue };
-        let is_taken = |other: &&Tenant| other.user.as_ref().is_some_and(|user| user.uid == *uid);
+    for (n, (_, user)) in users.iter().enumerate() {
+        let TenantUser { name, uid, place, .. } = user;
         let what = if processes == Some(*uid) {
             format!("`{name}` is the user of the daemon's own processes; name an account of the tenant's own")
-        } else if let Some(other) = tenants[..n].iter().find(is_taken) {
-            let other = &other.id;
+        } else if let Some((other, _)) = users[..n].iter().find(|(_, other)| other.uid == *uid) {
             format!(
                 "`{name}` is the user of tenant {other} already, and either could write the other's rules; give each its own"
             )
@@ -103,8 +105,6 @@ pub(crate) fn conflicts(file: &Path, tenants: &[Tenant], processes: Option<u32>)
 
 #[cfg(test)]
 mod tests {
-    use postern_core::TenantId;
-
     use super::*;
     use crate::activity::Activity;
     use crate::config::Config;
