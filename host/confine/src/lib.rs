@@ -24,6 +24,7 @@
 //! Nothing here knows Postern: it is given numbers, descriptors and the name of a list.
 
 mod account;
+mod apply;
 mod capabilities;
 mod confinement;
 mod held;
@@ -34,7 +35,8 @@ mod status;
 mod system_calls;
 
 pub use account::Account;
-pub use confinement::{Capabilities, Confinement, ConfinementError, Files};
+pub use apply::ConfinementError;
+pub use confinement::{Capabilities, Confinement, Files};
 pub use held::{Barrier, Held, Missing};
 pub use limits::Limits;
 pub use rustix::thread::CapabilitySet;
