@@ -3,23 +3,12 @@
 //! An element of a set that is declared with a counter has one, whoever adds it. That an element brings its own would do as well; but nft cannot
 //! read such a set back, so that a ruleset which somebody has saved while a door was open could not be loaded any more.
 
-use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED, NLM_F_CREATE, NLM_F_EXCL};
+use netlink_packet_core::{DefaultNla, Emitable as _, NLA_F_NESTED};
 use netlink_packet_netfilter::nftables::{
-    ExpressionAttribute, Expressions, NfTablesMessage, SetAttribute, SetElementAttribute, SetFlags,
-    SetMessage, TableAttribute, TableMessage,
+    ExpressionAttribute, Expressions, SetAttribute, SetElementAttribute,
 };
-use postern_core::{Family, SetName};
 
 use crate::attributes::{find, find_text, find_u64};
-use crate::elements::counted_message;
-use crate::socket::Socket;
-
-/// A table that is there for no moment: it is made and removed in one transaction, to see what the kernel takes.
-const TRIED: &str = "postern-counts";
-
-/// The type `mark` as nft numbers it, and bytes of such a key.
-const MARK: u32 = 19;
-const MARK_KEY: u32 = 4;
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_SET_EXPR: u16 = 17;
@@ -87,31 +76,6 @@ pub(crate) fn declaration() -> SetAttribute {
 /// Whether a set with these attributes is declared so.
 pub(crate) fn is_declared(set: &[u8]) -> bool {
     counter(set, NFTA_SET_EXPR).is_some()
-}
-
-/// Whether the kernel takes sets that count, and elements that go on from a number.
-///
-/// It is tried, in one transaction that leaves nothing behind: neither a guard nor an opening may fail because of what it counts.
-pub(crate) fn is_taken(socket: &mut Socket) -> bool {
-    let set = SetName { family: Family::Inet, table: TRIED.to_owned(), name: "tried".to_owned() };
-    let table = || TableMessage { attributes: vec![TableAttribute::Name(TRIED.to_owned())] };
-    let attributes = vec![
-        SetAttribute::Table(TRIED.to_owned()),
-        SetAttribute::Name(set.name.clone()),
-        SetAttribute::Id(1),
-        SetAttribute::Flags(SetFlags::Timeout),
-        SetAttribute::KeyType(MARK),
-        SetAttribute::KeyLen(MARK_KEY),
-        declaration(),
-    ];
-    let element = counted_message(&set, &[0; MARK_KEY as usize], 1000, Counter::default());
-    let mut batch = socket.begin();
-    // Never one that another program made under this name.
-    batch.push(set.family, NLM_F_CREATE | NLM_F_EXCL, NfTablesMessage::NewTable(table()));
-    batch.push(set.family, NLM_F_CREATE, NfTablesMessage::NewSet(SetMessage { attributes }));
-    batch.push(set.family, NLM_F_CREATE, NfTablesMessage::NewSetElement(element));
-    batch.push(set.family, 0, NfTablesMessage::DeleteTable(table()));
-    socket.commit(batch).is_ok()
 }
 
 /// The attribute of this kind, if it is a counter.

@@ -7,7 +7,7 @@ use netlink_packet_netfilter::nftables::TableFlags;
 use postern_core::{ConfigIdentity, GuardDoor, OnClose, PortRange, Posture, Release};
 
 use crate::connections::ConnectionTracking;
-use crate::counter;
+use crate::counting;
 use crate::door_chain::{self, HELD};
 use crate::error::DoormanError;
 use crate::inventory::{Inventory, find_table};
@@ -128,7 +128,7 @@ impl Guard {
         }
         let left = self.tenure.left(Instant::now())?;
         if !doors.is_empty() {
-            self.counts.get_or_insert_with(|| counter::is_taken(socket));
+            self.counts.get_or_insert_with(|| counting::is_possible(socket));
         }
         let counts = self.counts();
         let remade = match present.filter(|_| counts) {

@@ -8,6 +8,7 @@ use postern_core::{ConfigIdentity, Family, GuardDoor, Posture, Unprotected};
 use rustix::io::Errno;
 
 use crate::attributes::find;
+use crate::base_chains::{self, CHAINS};
 use crate::door_chain::{self, DoorChain, HELD, SetForm, client_key};
 use crate::elements;
 use crate::error::DoormanError;
@@ -16,7 +17,7 @@ use crate::inventory::Inventory;
 use crate::legacy::Legacy;
 use crate::port_map::{self, PortMap};
 use crate::socket::{BatchError, Socket};
-use crate::table::{self, CHAINS};
+use crate::table;
 use crate::trial;
 
 // include/uapi/linux/netfilter/nf_tables.h
@@ -162,7 +163,7 @@ impl Layout<'_> {
             ids += 1;
             trial::write(batch, ids, left);
         }
-        table::write_base_chains(batch, self.left.is_some());
+        base_chains::write(batch, self.left.is_some());
         if let Some(legacy) = legacy {
             for (door, chain) in &chains {
                 for (address, remaining) in legacy.open_for(&door.ports) {

@@ -16,6 +16,7 @@ mod order_policy;
 mod order_rate;
 mod tables;
 
+mod base_chains;
 mod changes;
 mod check;
 mod door_chain;
@@ -41,6 +42,7 @@ mod sock_diag;
 mod attributes;
 mod batch;
 mod counter;
+mod counting;
 mod door_set;
 mod elements;
 mod expressions;

@@ -2,11 +2,11 @@
 
 use postern_core::{Act, Client, DoorId, Order};
 
+use crate::base_chains::CHAINS;
 use crate::check::CheckedDoor;
 use crate::counter::Counter;
 use crate::doorman::Doorman;
 use crate::elements;
-use crate::table::CHAINS;
 
 impl Doorman {
     /// How many packets of this client the guard has let through since the door was opened for it. Of a set door: how often rules have found the
