@@ -5,10 +5,10 @@
 
 use std::time::Duration;
 
-use rustix::thread::ClockId;
 use wasmtime::Trap;
 
 use crate::runtime::Ticks;
+use crate::thread_cpu_time::thread_cpu_time;
 
 /// Measures one call after the other.
 pub(crate) struct CallClock {
@@ -60,11 +60,4 @@ impl CallClock {
         let began = *self.began.get_or_insert(now);
         if now.saturating_sub(began) < self.limit { Ok(()) } else { Err(Trap::Interrupt) }
     }
-}
-
-/// The CPU time of the thread that asks, so far.
-#[must_use]
-pub fn thread_cpu_time() -> Duration {
-    let time = rustix::time::clock_gettime(ClockId::ThreadCPUTime);
-    Duration::try_from(time).unwrap_or_default()
 }

@@ -14,13 +14,7 @@ use crate::direct;
 use crate::inspect::{inspect_component, inspect_core};
 use crate::load_error::LoadError;
 use crate::survey::ModuleForm;
-
-/// `wasi_snapshot_preview1` without authority, assembled from the text beside this file.
-pub(crate) const WASI_NULL_ADAPTER: &[u8] =
-    include_bytes!(concat!(env!("OUT_DIR"), "/wasi_null_adapter.wasm"));
-/// What it imports.
-const RUNTIME_OUTPUT: &str = include_str!("runtime_output.wit");
-pub(crate) const WASI: &str = "wasi_snapshot_preview1";
+use crate::wasi_null::{self, WASI};
 
 /// A rule's module as it can be compiled.
 pub(crate) enum Form<'a> {
@@ -69,20 +63,10 @@ pub(crate) fn encode_component(module: &[u8]) -> Result<Encoded, LoadError> {
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
-        .and_then(|encoder| encoder.adapter(WASI, &wasi_null_adapter()?))
+        .and_then(|encoder| encoder.adapter(WASI, &wasi_null::adapter()?))
         .and_then(|mut encoder| encoder.encode())
         .map_err(internal)?;
     Ok(Encoded { component, resolve, world })
-}
-
-/// The WASI without power, which says itself what it imports.
-fn wasi_null_adapter() -> anyhow::Result<Vec<u8>> {
-    let mut resolve = Resolve::default();
-    let package = resolve.push_str("runtime_output.wit", RUNTIME_OUTPUT)?;
-    let world = resolve.select_world(&[package], Some("runtime"))?;
-    let mut adapter = WASI_NULL_ADAPTER.to_vec();
-    embed_component_metadata(&mut adapter, &resolve, world, StringEncoding::UTF8)?;
-    Ok(adapter)
 }
 
 fn internal(error: anyhow::Error) -> LoadError {

@@ -9,7 +9,6 @@ use postern_core::{
     TenantLimits, WatchGrant,
 };
 
-use crate::call_clock::thread_cpu_time;
 use crate::code_source::{CodeSource, ModuleDigest};
 use crate::instance::{Instance, StartError};
 use crate::loader::{LoadedModule, Loader, Module};
@@ -20,6 +19,7 @@ use crate::rule_observer::RuleObserver;
 use crate::runtime::Runtime;
 use crate::share_owner::ShareOwner;
 use crate::tenant_part::{MeteredShare, TenantPart};
+use crate::thread_cpu_time::thread_cpu_time;
 use crate::trying::{Patience, Turns};
 
 /// One immutable set of loaded rules.

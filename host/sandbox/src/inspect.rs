@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use wasmparser::{BinaryReaderError, ComponentTypeRef, Import, Parser, Payload, TypeRef};
 
-use crate::componentize::{WASI, WASI_NULL_ADAPTER};
 use crate::features;
 use crate::load_error::LoadError;
+use crate::wasi_null::{self, WASI};
 
 /// Global variables of one module; compilers make a few hundred at most.
 const MAX_GLOBALS: u32 = 10_000;
@@ -164,7 +164,7 @@ fn is_of_contract(name: &str) -> Result<bool, LoadError> {
 /// Whether this function of WASI is there, without power, for languages that cannot start without it.
 fn has_wasi(function: &str) -> bool {
     static FUNCTIONS: LazyLock<HashSet<&str>> = LazyLock::new(|| {
-        let sections = Parser::new(0).parse_all(WASI_NULL_ADAPTER).map_while(Result::ok);
+        let sections = Parser::new(0).parse_all(wasi_null::ADAPTER).map_while(Result::ok);
         let exports = sections.filter_map(|section| match section {
             Payload::ExportSection(exports) => Some(exports),
             _ => None,

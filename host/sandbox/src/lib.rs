@@ -26,6 +26,7 @@ mod load_error;
 mod remedies;
 pub mod stock;
 mod survey;
+mod wasi_null;
 
 // From compiled code to a module that can be started.
 mod code_source;
@@ -43,6 +44,7 @@ mod runtime;
 mod setup_error;
 mod stopwatch;
 mod store;
+mod thread_cpu_time;
 
 // All rules together, and who calls them.
 mod generation;
@@ -58,7 +60,6 @@ mod tenant_part;
 mod trying;
 mod worker;
 
-pub use call_clock::thread_cpu_time;
 pub use code_source::{CodeSource, FoundModule, ModuleDigest};
 pub use compiler::{Artifact, ArtifactCode, CodeKind, Compiler, MAX_MODULE};
 pub use contract::PACKAGE;
@@ -80,5 +81,6 @@ pub use runtime::{RunPermit, Runtime};
 pub use setup_error::SetupError;
 pub use shard::Shard;
 pub use survey::{ModuleForm, ModuleImport, Producer, Survey};
+pub use thread_cpu_time::thread_cpu_time;
 pub use trying::Patience;
 pub use worker::{Ask, IsLocal, Now, Pool, PoolContext, Submitter};

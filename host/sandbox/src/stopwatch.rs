@@ -14,7 +14,7 @@
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 
-use crate::call_clock::thread_cpu_time;
+use crate::thread_cpu_time::thread_cpu_time;
 
 /// What is shorter counts with the time that went by, and a reading of the CPU time is good for so long.
 pub(crate) const SHORT: Duration = Duration::from_micros(100);
