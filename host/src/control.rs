@@ -13,6 +13,7 @@ mod event;
 mod explain;
 mod feed;
 mod in_force;
+mod listening;
 mod packets;
 mod recent;
 mod server;
@@ -38,7 +39,7 @@ use crate::observe::{Counters, Gathering, Relay, ReportPace};
 use crate::shared_engine::SharedEngine;
 use crate::try_run::TryView;
 
-pub(crate) use desk::{ControlQuestion, ReloadAnswer, refusals};
+pub(crate) use desk::refusals;
 pub(crate) use socket::{BoundSocket, SocketUse, socket_path};
 
 use desk::Desk;

@@ -34,6 +34,7 @@ mod watch;
 mod advice;
 mod captures;
 mod control;
+mod control_question;
 mod listeners;
 mod open_files;
 mod signals;

@@ -10,7 +10,7 @@ use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
 use crate::assemble::{RefusedTenant, RunningRules};
-use crate::control::ControlQuestion;
+use crate::control_question::ControlQuestion;
 use crate::origin::Numbers;
 use crate::state;
 

@@ -10,7 +10,7 @@ use tokio::time::timeout;
 
 use super::access::View;
 use super::desk::{Desk, millis};
-use super::feed::Listening;
+use super::listening::Listening;
 use super::subscribers::Wanted;
 
 /// How long an answer of a door is waited for; a command may take longer.

@@ -9,9 +9,8 @@ use ipnet::IpNet;
 use postern_capture::Shown;
 use postern_core::{DropReason, OpeningState, RuleId, TenantId, What, show_digest};
 use postern_protocol::{
-    ClientsOf, DESCRIPTION, Explain, HalfFinished, INTERFACE, NewGeneration, Opening, Process, Refusal,
-    Reply, Request, RuleState, SERVICE, SERVICE_DESCRIPTION, Selection, ServiceDescription, ServiceInfo,
-    Tail, TenantRefusal,
+    ClientsOf, DESCRIPTION, Explain, HalfFinished, INTERFACE, Opening, Process, Refusal, Reply, Request,
+    RuleState, SERVICE, SERVICE_DESCRIPTION, Selection, ServiceDescription, ServiceInfo, Tail, TenantRefusal,
 };
 use tokio::sync::oneshot;
 use tokio::time::{sleep, timeout};
@@ -19,10 +18,12 @@ use tokio::time::{sleep, timeout};
 use super::access::{Asker, View, named_tenant};
 use super::event::now_ms;
 use super::explain;
-use super::feed::{Feed, Listening};
+use super::feed::Feed;
+use super::listening::Listening;
 use super::packets::PassedPackets;
 use super::recent::{Record, Said};
 use super::subscribers::{Events, Subscriber, Wanted};
+use crate::control_question::ControlQuestion;
 use crate::main_loop_event::{MainLoopEvent, MainLoopSender};
 use crate::shared_engine::{OpenDoor, SharedEngine};
 use crate::try_run::{ConfirmedBy, TryView};
@@ -54,17 +55,6 @@ pub(crate) struct Desk {
 }
 
 pub(super) const REASONS: usize = DropReason::ALL.len();
-
-/// What only the main loop can answer.
-pub(crate) enum ControlQuestion {
-    /// Read the configuration again.
-    Reload(oneshot::Sender<ReloadAnswer>),
-    /// Packets from these addresses are to be seen whatever they are for; and whom to tell when they are.
-    Follow(Vec<IpAddr>, Option<oneshot::Sender<()>>),
-}
-
-/// What came of a reload.
-pub(crate) type ReloadAnswer = Result<NewGeneration, Refusal>;
 
 /// An answer.
 pub(super) enum Answered {

@@ -18,6 +18,7 @@ use super::access::View;
 use super::event::{event_of, now_ms};
 use super::explain::{arrived_text, passed_over_text, silent_text, stage_text, timeout_text};
 use super::in_force::InForce;
+use super::listening::Listening;
 use super::recent::{Memories, Record, Said};
 use super::situation::{Situation, is_about_situation};
 use super::subscribers::{Events, Subscriber, Wanted};
@@ -33,17 +34,6 @@ const LISTENERS_OF_USER: usize = 4;
 const FOLLOWERS_OF_USER: usize = 2;
 /// The longest text that is remembered of a report, in bytes.
 const LONGEST_TEXT: usize = 400;
-
-/// How somebody listens.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Listening {
-    /// To reports, for as long as it likes.
-    ToReports,
-    /// To reports, for an answer that comes soon.
-    Briefly,
-    /// To all that becomes of packets from this address.
-    Follows(IpAddr),
-}
 
 /// Passes reports on, and keeps what the control socket is asked for.
 pub(crate) struct Feed {

@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::access::View;
-use super::feed::Listening;
+use super::listening::Listening;
 use crate::pace::Pace;
 
 /// Events that may wait for one who reads.
