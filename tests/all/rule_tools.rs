@@ -281,6 +281,8 @@ fn settings_that_are_refused_can_be_what_is_expected() {
             5  configure
                  + refused: withn: no such key; there are sequence, within, gap, min_gap, reorder, cooldown, tcp_flags, duplicates, action, prefix, target, family, strict
                  + refused: sequence: has 0 steps; give 1 to 64 steps such as ["1111/udp", "2222/tcp"]
+                 # line 4: settings.withn
+                 # line 3: settings.sequence
         1 scenario, 1 step: 1 not as expected; if the rule is right, --update writes what came into the files
         exit 1
     "#]]);
@@ -421,6 +423,10 @@ fn a_module_is_inspected() {
     ] {
         assert!(said.contains(line), "{line}{said}");
     }
+    let file = folder.path().join("wrong.toml");
+    fs::write(&file, "module = \"sequence\"\n[settings]\nsequence = [\"7/udp\", \"8\"]\n").unwrap();
+    let refused = folder.said(&["inspect", "sequence", "--settings", "wrong.toml"]);
+    assert!(refused.contains("  refuses     wrong.toml:3: settings.sequence[1]: "), "{refused}");
     let refused = folder.said(&["inspect", "sequence"]);
     assert!(
         refused.contains("  refuses     sequence is missing") && refused.ends_with("exit 1\n"),

@@ -1,6 +1,6 @@
 //! RuleHead: what of a rule must be known to try it alone: its module, its settings and what it may use. Doors and tenants are no part of it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use postern_core::{Bounds, ModuleSource, RuleLimits, TenantId};
 use postern_text::Mistake;
@@ -8,6 +8,7 @@ use postern_text::Mistake;
 use crate::ceilings::Ceilings;
 use crate::memory;
 use crate::rule_file::RuleFile;
+use crate::settings_places::SettingsPlaces;
 use crate::table::{Table, TomlSource, ValuePlace};
 
 /// The keys that a rule's file has in common with whatever else says how a rule is tried.
@@ -21,8 +22,8 @@ pub struct RuleHead {
     pub limits: RuleLimits,
     /// What is under `[settings]`, as a JSON object.
     pub settings: String,
-    /// The line of `[settings]`; the first if there is none.
-    pub settings_line: usize,
+    /// Where they stand; none if no file of TOML says them.
+    settings_places: Option<(PathBuf, SettingsPlaces)>,
 }
 
 /// What else may stand in the text.
@@ -35,6 +36,12 @@ pub enum RuleHeadKeys {
 }
 
 impl RuleHead {
+    /// These settings, a JSON object, and nothing else.
+    #[must_use]
+    pub fn of_settings(settings: String) -> Self {
+        Self { settings, ..Self::default() }
+    }
+
     /// Reads `module`, `[limits]`, `[memory]` and `[settings]` of the TOML `text` of `file`. Paths count from the file's folder.
     #[must_use]
     pub fn read(file: &Path, text: &str, keys: RuleHeadKeys) -> (Self, Vec<Mistake>) {
@@ -51,14 +58,31 @@ impl RuleHead {
         let module = table.text("module").and_then(|at| RuleFile::module(file, &table, &at));
         let bounds = memory::of_a_rule(&table, &host, ceilings.memory);
         let (limits, _) = RuleFile::limits(&host, &table, ceilings.instance);
-        let place = table.place_of("settings");
+        let whole = table.place_of("settings");
         let settings = table.table("settings");
+        let places = settings.as_ref().map_or_else(
+            || SettingsPlaces::whole(whole),
+            |table| SettingsPlaces::of(table.place(), table.places()),
+        );
         let settings = settings.map_or_else(|| "{}".to_owned(), |settings| settings.json().to_string());
         if keys == RuleHeadKeys::Own {
             table.finish();
         }
-        let ValuePlace { line: settings_line, .. } = place;
-        Self { module, bounds, limits, settings, settings_line }
+        Self { module, bounds, limits, settings, settings_places: Some((file.to_owned(), places)) }
+    }
+
+    /// What the module says is wrong with these settings, each at its place in the file; none if they are of no file that has lines.
+    #[must_use]
+    pub fn settings_mistakes(&self, refusal: &str) -> Option<Vec<Mistake>> {
+        let (file, places) = self.settings_places.as_ref()?;
+        let mistakes = places.mistakes(refusal).into_iter();
+        let at = |(place, what): (&ValuePlace, String)| Mistake {
+            file: file.clone(),
+            line: Some(place.line),
+            key: place.key.clone(),
+            what,
+        };
+        Some(mistakes.map(at).collect())
     }
 }
 
@@ -69,7 +93,7 @@ impl Default for RuleHead {
             bounds: Bounds::OF_A_RULE,
             limits: RuleLimits::default(),
             settings: "{}".to_owned(),
-            settings_line: 1,
+            settings_places: None,
         }
     }
 }
@@ -93,7 +117,14 @@ mod tests {
         assert_eq!(mistakes, [""; 0]);
         assert_eq!(head.module, Some(ModuleSource::File("a/x.wasm".into())));
         assert_eq!(head.limits, RuleLimits { cpu: Duration::from_millis(5), memory: 32 << 20 });
-        assert_eq!((head.bounds.entries, head.settings_line), (2, 7));
+        assert_eq!(head.bounds.entries, 2);
+        let refused = head.settings_mistakes("within: too long\nsequence is missing").unwrap();
+        let refused: Vec<_> = refused.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            refused,
+            ["a/b.scenario:8: settings.within: too long", "a/b.scenario:7: settings: sequence is missing"]
+        );
+        assert!(RuleHead::default().settings_mistakes("within: too long").is_none());
         assert_eq!(head.settings, r#"{"within":"5s"}"#);
         let (empty, mistakes) = read("", RuleHeadKeys::Own);
         assert_eq!((empty.module, empty.settings.as_str(), mistakes.len()), (None, "{}", 0));

@@ -156,12 +156,18 @@ fn say_refusal(error: &StartError, head: &RuleHead) -> std::io::Result<()> {
         StartError::Refused(what) if what.trim().is_empty() => {
             row("refuses", "them, and does not say why; see what its configure answers")
         }
-        StartError::Refused(what) => {
-            let what_to_do = if head.settings == "{}" { "; say --settings" } else { "" };
-            what.lines()
+        StartError::Refused(what) => match head.settings_mistakes(what) {
+            Some(mistakes) => mistakes
+                .iter()
                 .take(MOST_WATCHES)
-                .try_for_each(|text| row("refuses", format_args!("{}{what_to_do}", line(text))))
-        }
+                .try_for_each(|mistake| row("refuses", line(&mistake.to_string()))),
+            None => {
+                let what_to_do = if head.settings == "{}" { "; say --settings" } else { "" };
+                what.lines()
+                    .take(MOST_WATCHES)
+                    .try_for_each(|text| row("refuses", format_args!("{}{what_to_do}", line(text))))
+            }
+        },
         other => row("fault", line(other)),
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use postern_core::{CloseRequest, Once, OpenRequest, Progress, Severity, Verdict};
 use postern_lines::{CloseLine, OnceLine, OpenLine, ProgressLine, VerdictLine};
 use postern_sandbox::{Module, RunPermit, StartError};
-use postern_text::{line, size};
+use postern_text::{Mistake, line, size};
 
 use super::rehearsal::{GuestLines, Rehearsal, Said, knock_of};
 use super::scenario::{Scenario, Step, StepKind};
@@ -21,6 +21,8 @@ pub(super) struct Played<'a> {
     pub(super) scenario: &'a Scenario,
     /// The lines of each step.
     pub(super) outcomes: Vec<Vec<String>>,
+    /// What the rule has against its settings, each at its place.
+    refused: Vec<Mistake>,
 }
 
 /// What a scenario has cost so far, memory and time that its knocks alone do not bound.
@@ -34,6 +36,8 @@ struct Spent {
 pub(super) struct PlayedStep<'a> {
     pub(super) step: &'a Step,
     pub(super) outcome: &'a [String],
+    /// If it is the start: what the rule has against its settings.
+    refused: &'a [Mistake],
 }
 
 impl<'a> Played<'a> {
@@ -41,13 +45,16 @@ impl<'a> Played<'a> {
     pub(super) fn new(scenario: &'a Scenario, module: &Arc<Module>, running: &RunPermit<'_>) -> Self {
         let log = Arc::new(GuestLines::default());
         let started = Rehearsal::start(Arc::clone(module), scenario.head.clone(), Arc::clone(&log) as _);
-        let mut rehearsal = None;
+        let (mut rehearsal, mut refused) = (None, Vec::new());
         let verdict = match started {
             Ok(started) => {
                 rehearsal = Some(started);
                 Vec::new()
             }
-            Err(StartError::Refused(what)) => refusal(&what),
+            Err(StartError::Refused(what)) => {
+                refused = scenario.head.settings_mistakes(&what).unwrap_or_default();
+                refusal(&what)
+            }
             Err(error) => vec![format!("fault: {error}")],
         };
         let (mut outcomes, mut spent) = (Vec::with_capacity(scenario.steps.len()), Spent::default());
@@ -77,15 +84,16 @@ impl<'a> Played<'a> {
             spent.bytes += lines.iter().map(String::len).sum::<usize>();
             outcomes.push(lines);
         }
-        Self { scenario, outcomes }
+        Self { scenario, outcomes, refused }
     }
 
     /// Each step with what came of it, in order: not the start of the rule, where nothing is to be said of it.
     pub(super) fn steps(&self) -> impl Iterator<Item = PlayedStep<'_>> {
         let steps = self.scenario.steps.iter().zip(&self.outcomes);
-        steps
-            .filter(|(step, outcome)| step.is_written() || !outcome.is_empty())
-            .map(|(step, outcome)| PlayedStep { step, outcome })
+        steps.filter(|(step, outcome)| step.is_written() || !outcome.is_empty()).map(|(step, outcome)| {
+            let is_start = matches!(step.what, StepKind::Configure { .. });
+            PlayedStep { step, outcome, refused: if is_start { &self.refused } else { &[] } }
+        })
     }
 }
 
@@ -105,13 +113,16 @@ impl PlayedStep<'_> {
         self.step.expected == self.outcome
     }
 
-    /// What came, or where that was not expected, what was, with `-` before it, and what came, with `+`.
+    /// What came, or where that was not expected, what was, with `-` before it, and what came, with `+`; and then where each setting stands
+    /// that was refused.
     pub(super) fn compared(&self) -> Vec<String> {
         let (expected, came) = (&self.step.expected, self.outcome);
         let same = expected.iter().zip(came).take_while(|(expected, came)| expected == came).count();
         let mut lines: Vec<_> = came[..same].iter().map(|line| format!("  {line}")).collect();
         lines.extend(expected[same..].iter().map(|line| format!("- {}", postern_text::line(line))));
         lines.extend(came[same..].iter().map(|line| format!("+ {line}")));
+        let places = self.refused.iter().filter(|_| !self.is_as_expected());
+        lines.extend(places.filter_map(|mistake| Some(format!("# line {}: {}", mistake.line?, mistake.key))));
         lines
     }
 }

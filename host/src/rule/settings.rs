@@ -39,7 +39,7 @@ pub(super) fn read(argument: Option<&str>) -> Result<RuleHead, Vec<String>> {
 fn of_json(place: &str, text: &str) -> Result<RuleHead, Vec<String>> {
     let what = match serde_json::from_str(text) {
         Ok(Value::Object(settings)) => {
-            return Ok(RuleHead { settings: Value::Object(settings).to_string(), ..RuleHead::default() });
+            return Ok(RuleHead::of_settings(Value::Object(settings).to_string()));
         }
         Ok(_) => "is no JSON object".to_owned(),
         Err(error) => format!("is not JSON: {error}"),

@@ -115,7 +115,7 @@ fn say(played: &Played<'_>, quiet: bool) -> anyhow::Result<(usize, usize)> {
 
 /// Writes what came into the file in which something else is expected.
 fn update(played: &Played<'_>) -> anyhow::Result<()> {
-    let Played { scenario, outcomes } = played;
+    let Played { scenario, outcomes, .. } = played;
     whole_file::write(&scenario.file, scenario.with_outcomes(outcomes).as_bytes())
         .with_context(|| format!("{} cannot be written", scenario.file.display()))
 }
