@@ -33,6 +33,8 @@ pub(crate) struct SharedEngine {
     clock: Clock,
     /// Claims that the ledger recorded, and those that it refused.
     claims: [AtomicU64; 2],
+    /// How often the ledger wrote to the disk, and how many microseconds that took.
+    commits: [AtomicU64; 2],
     ruleset_changes: AtomicU64,
 }
 
@@ -94,6 +96,7 @@ impl SharedEngine {
             locked: Mutex::new(locked),
             clock,
             claims: Default::default(),
+            commits: Default::default(),
             ruleset_changes: AtomicU64::new(0),
         }
     }
@@ -110,6 +113,12 @@ impl SharedEngine {
                 self.claims[usize::from(result.is_err())].fetch_add(1, Ordering::Relaxed);
                 return self.handle(Event::Claimed { serial, result });
             }
+            Answer::Committed { took } => {
+                let [commits, micros] = &self.commits;
+                commits.fetch_add(1, Ordering::Relaxed);
+                micros.fetch_add(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+                return;
+            }
             Answer::Fails(detail) => What::LedgerUnusable { detail: detail.into() },
             Answer::Works(path) => What::LedgerUsable { path: path.into() },
         };
@@ -121,6 +130,12 @@ impl SharedEngine {
     pub(crate) fn claims(&self) -> (u64, u64) {
         let [recorded, refused] = &self.claims;
         (recorded.load(Ordering::Relaxed), refused.load(Ordering::Relaxed))
+    }
+
+    /// How often the ledger wrote to the disk so far, and how long that took in all.
+    pub(crate) fn commits(&self) -> (u64, Duration) {
+        let [commits, micros] = &self.commits;
+        (commits.load(Ordering::Relaxed), Duration::from_micros(micros.load(Ordering::Relaxed)))
     }
 
     /// Another program changed the packet filter, or it was read back for another reason; this is what is open now.

@@ -48,7 +48,7 @@ fn over_tcp(lab: &Lab, request: &[u8]) -> (String, String) {
 
 /// What it measures.
 #[track_caller]
-fn scrape(lab: &Lab) -> Metrics {
+pub(crate) fn scrape(lab: &Lab) -> Metrics {
     let (head, body) = over_tcp(lab, ASK);
     assert!(head.starts_with("HTTP/1.1 200 OK\r\n"), "{head}");
     assert!(

@@ -15,6 +15,7 @@ use postern_tests::{
 };
 
 use crate::disk::Disk;
+use crate::metrics::scrape;
 use crate::{KNOCK, SSH_2S, STEPS, STORY, posternd};
 
 /// Opens once for each token or counter that a packet to port 7100 names.
@@ -58,7 +59,7 @@ fn use_up(daemon: &Daemon<'_>, lab: &Lab, text: &str) -> String {
 #[test]
 fn what_was_used_stays_used_over_a_reload_a_restart_and_a_kill() {
     let Some(lab) = Lab::if_possible() else { return };
-    let config = SSH_2S.replace("2s", "1h");
+    let config = SSH_2S.replace("2s", "1h") + "[metrics]\nlisten = \"127.0.0.1:9617\"\n";
     let setup = posternd(&lab).config(&config).rule("spa", ONCE).file("rules/once.wasm", module());
     let daemon = setup.start();
     assert!(!daemon.dir().join("state/ledger.redb").exists(), "nothing is kept yet");
@@ -77,6 +78,8 @@ fn what_was_used_stays_used_over_a_reload_a_restart_and_a_kill() {
     ] {
         assert_eq!(use_up(&daemon, &lab, text), expected, "{text}");
     }
+    let writes = || scrape(&lab).value("postern_ledger_commits_total", &[]);
+    eventually("a write for each that is used up", || (writes() == Some(5.0)).then_some(()));
     // Another rule, and the first one again.
     let mark = daemon.log().mark();
     daemon.remove("rules/spa.toml");

@@ -78,10 +78,17 @@ impl Keeper {
         if batch.is_empty() {
             return;
         }
+        let began = Instant::now();
         match self.claim(&batch) {
             Ok(results) => {
+                let took = began.elapsed();
+                // Else nothing was written.
+                let is_written = results.iter().any(Result::is_ok);
                 self.recover();
                 batch.iter().zip(results).for_each(|(wanted, result)| self.say(wanted.serial, result));
+                if is_written {
+                    (self.answers)(Answer::Committed { took });
+                }
             }
             Err(words) => {
                 let refused = || Err(ClaimError::NotRecorded(words.clone()));

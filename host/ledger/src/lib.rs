@@ -14,6 +14,7 @@ mod store;
 mod wanted;
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use postern_core::{Claim, ClaimError};
 
@@ -53,6 +54,11 @@ pub enum Answer {
     Fails(String),
     /// Claims are recorded again, in the file of this name.
     Works(PathBuf),
+    /// Claims were written to the disk, those that had come by then in one go.
+    Committed {
+        /// How long that took, until it was on the disk.
+        took: Duration,
+    },
 }
 
 /// Takes a ledger's answers; it is called on the ledger's thread or within [`Ledger::claim`], and must neither block nor claim.

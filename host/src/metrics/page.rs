@@ -68,6 +68,13 @@ const REFUSED_TENANTS: Family =
     counter("postern_tenant_reloads_refused", "How often files of a tenant were refused");
 const CLAIMS: Family =
     counter("postern_ledger_claims", "One-time tokens and counters that were to be used up");
+const COMMITS: Family = counter("postern_ledger_commits", "Writes of the ledger to the disk");
+const COMMIT_TIME: Family = Family {
+    name: "postern_ledger_commit",
+    help: "How long these took",
+    kind: MetricType::Counter,
+    has_seconds: true,
+};
 const LEDGER: Family = gauge("postern_ledger_usable", "Whether used tokens can be recorded, 0 or 1");
 const RESTORED: Family =
     counter("postern_guard_repairs", "Repairs of a guard that another program had removed, or a part of it");
@@ -82,7 +89,7 @@ const PROBES: Family =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const FAMILIES: [Family; 24] = [
+pub(super) const FAMILIES: [Family; 26] = [
     BUILD,
     GENERATION,
     RULES,
@@ -101,6 +108,8 @@ pub(super) const FAMILIES: [Family; 24] = [
     RELOADS,
     REFUSED_TENANTS,
     CLAIMS,
+    COMMITS,
+    COMMIT_TIME,
     LEDGER,
     RESTORED,
     RULESET,
@@ -258,6 +267,9 @@ impl Sources {
         for (result, claims) in [("recorded", recorded), ("refused", refused)] {
             count(&mut family.encode_family(&Labels(&[("result", result)]))?, claims)?;
         }
+        let (commits, took) = engine.commits;
+        count(&mut to.family(&COMMITS)?, commits)?;
+        to.family(&COMMIT_TIME)?.encode_counter::<NoLabelSet, _, f64>(&took.as_secs_f64(), None)?;
         to.family(&LEDGER)?.encode_gauge(&u32::from(!tally.is_ledger_unusable))?;
         count(&mut to.family(&RESTORED)?, self.counted.tally().restored_guards)?;
         count(&mut to.family(&RULESET)?, engine.ruleset_changes)?;

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use postern_capture::CaptureCounter;
@@ -33,6 +34,8 @@ pub(super) struct EngineCounts {
     pub(super) open: HashMap<Arc<str>, u64>,
     /// Claims that the ledger recorded, and those that it refused.
     pub(super) claims: (u64, u64),
+    /// How often the ledger wrote to the disk, and how long that took.
+    pub(super) commits: (u64, Duration),
     pub(super) ruleset_changes: u64,
 }
 
@@ -41,6 +44,7 @@ impl EngineCounts {
         Self {
             open: engine.open_by_door(),
             claims: engine.claims(),
+            commits: engine.commits(),
             ruleset_changes: engine.ruleset_changes(),
         }
     }

@@ -40,8 +40,12 @@ fn counting_sources() -> (Arc<Counted>, Arc<Sources>) {
         held: String::new(),
         missing: Vec::new(),
     };
-    let engine =
-        || EngineCounts { open: HashMap::from([("ssh".into(), 2)]), claims: (7, 1), ruleset_changes: 4 };
+    let engine = || EngineCounts {
+        open: HashMap::from([("ssh".into(), 2)]),
+        claims: (7, 1),
+        commits: (3, Duration::from_millis(12)),
+        ruleset_changes: 4,
+    };
     let sources = Sources::new(Arc::clone(&counted), Box::new(engine), Arc::new(Mutex::new(vec![process])));
     sources.in_force.store(Arc::new(Measured {
         generation: 5,
@@ -132,6 +136,8 @@ fn what_is_reported_is_counted_and_what_is_handed_out_has_the_form() {
     assert_eq!(value("postern_reloads_total", &[("result", "refused")]), 1.0);
     assert_eq!(value("postern_ledger_usable", &[]), 0.0);
     assert_eq!(value("postern_ledger_claims_total", &[("result", "recorded")]), 7.0);
+    assert_eq!(value("postern_ledger_commits_total", &[]), 3.0);
+    assert_eq!(value("postern_ledger_commit_seconds_total", &[]), 0.012);
     assert_eq!(value("postern_guard_repairs_total", &[]), 1.0);
     assert_eq!(value("postern_ruleset_changes_total", &[]), 4.0);
     assert_eq!(value("postern_listening", &[("interface", "eth0")]), 1.0);
