@@ -296,7 +296,7 @@ impl App {
             self.report(What::CaptureNotStarted { detail: error.to_string().into() });
         }
         self.exposing.iter().for_each(|exposing| exposing.put_in_force(config, &generation, &self.captures));
-        let waiting = self.running.started.changed_in(config, &self.origin.facts().file);
+        let waiting = config.changed_since_start(&self.running.started, &self.origin.facts().file);
         let waiting: Vec<_> = waiting.iter().map(ToString::to_string).collect();
         waiting.iter().for_each(|detail| self.report(What::NextStart { detail: detail.as_str().into() }));
         // When the new generation is reported, the kernel's filters let its packets through.

@@ -8,6 +8,7 @@
 
 mod access;
 mod by_hand;
+mod clients;
 mod desk;
 mod event;
 mod explain;

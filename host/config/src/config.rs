@@ -28,13 +28,12 @@ use crate::rule_doors::{check_doors_once, check_prefixes};
 use crate::rule_file::{LostDoor, RuleFile};
 use crate::rule_folder::{FolderIdentity, FolderReading, Folders};
 use crate::sandbox_settings::SandboxSettings;
+use crate::start_settings::{self, StartSettings};
 use crate::table::{Table, TomlSource, ValuePlace};
 use crate::tenant::{KnownInterfaces, Machine, Tenant};
 use crate::tenant_files::{OwnFiles, TenantFiles};
 use crate::trust::Trust;
-use crate::{
-    guards, interfaces, memory, metrics_settings, sandbox_settings, start_settings, tenant, tenant_user,
-};
+use crate::{guards, interfaces, memory, metrics_settings, sandbox_settings, tenant, tenant_user};
 
 pub(crate) const DEFAULT_OPENINGS: usize = 65_536;
 /// Mistakes of one tenant that are told.
@@ -124,6 +123,25 @@ impl Config {
             }
             reading => Err(Mistakes::new(reading.all_mistakes())),
         }
+    }
+
+    /// What of it counts from the daemon's start on.
+    #[must_use]
+    pub fn start_settings(&self) -> StartSettings {
+        StartSettings {
+            workers: self.workers,
+            user: self.sandbox.user,
+            control: self.control.clone(),
+            metrics: self.metrics.clone(),
+            hooks: self.hooks.clone(),
+        }
+    }
+
+    /// What it says, read from `file`, otherwise than the settings with which the daemon was started; each with its place, if it has one there, and
+    /// when it counts.
+    #[must_use]
+    pub fn changed_since_start(&self, started: &StartSettings, file: &Path) -> Vec<Mistake> {
+        started.changed_in(&self.start_settings(), &self.start_places, file)
     }
 
     /// As [`Config::load`], with what is right of it even if there are mistakes; see [`ConfigReading`].

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use postern_text::Mistake;
 
-use crate::config::Config;
 use crate::control_settings::ControlSocket;
 use crate::hook::Hook;
 use crate::metrics_settings::MetricsListen;
@@ -25,35 +24,21 @@ type Differs = fn(&StartSettings, &StartSettings) -> bool;
 /// What counts from the daemon's start on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartSettings {
-    workers: usize,
-    user: Option<ProcessUser>,
-    control: ControlSocket,
-    metrics: MetricsListen,
-    hooks: Vec<Hook>,
+    pub(crate) workers: usize,
+    pub(crate) user: Option<ProcessUser>,
+    pub(crate) control: ControlSocket,
+    pub(crate) metrics: MetricsListen,
+    pub(crate) hooks: Vec<Hook>,
 }
 
 impl StartSettings {
-    /// Those of a configuration.
-    #[must_use]
-    pub fn of(config: &Config) -> Self {
-        Self {
-            workers: config.workers,
-            user: config.sandbox.user,
-            control: config.control.clone(),
-            metrics: config.metrics.clone(),
-            hooks: config.hooks.clone(),
-        }
-    }
-
-    /// What `config`, which was read from `file`, says otherwise than these, with which the daemon was started; each with its place, if it has one
-    /// there, and when it counts.
-    #[must_use]
-    pub fn changed_in(&self, config: &Config, file: &Path) -> Vec<Mistake> {
-        let new = Self::of(config);
-        let changed = KEYS.iter().filter(|(_, differs)| differs(self, &new));
+    /// What `new` says otherwise than these, with which the daemon was started, each as a mistake in `file`: at its place, if `places` has it, and when it
+    /// counts.
+    pub(crate) fn changed_in(&self, new: &Self, places: &[ValuePlace], file: &Path) -> Vec<Mistake> {
+        let changed = KEYS.iter().filter(|(_, differs)| differs(self, new));
         let mistake = |(key, _): &(&str, Differs)| Mistake {
             file: file.to_owned(),
-            line: config.start_places.iter().find(|place| place.key == *key).map(|place| place.line),
+            line: places.iter().find(|place| place.key == *key).map(|place| place.line),
             key: (*key).to_owned(),
             what: "this change takes effect at the next start of posternd".to_owned(),
         };
@@ -70,6 +55,7 @@ pub(crate) fn places(table: &Table<'_>) -> Vec<ValuePlace> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
 
     fn config(text: &str) -> Config {
         let text = format!("interfaces = [\"lo\"]\n{text}");
@@ -81,7 +67,7 @@ mod tests {
     /// What is said of a reload from one text to the other.
     fn changes(before: &str, after: &str) -> Vec<String> {
         let file = Path::new("/p.toml");
-        let changed = StartSettings::of(&config(before)).changed_in(&config(after), file);
+        let changed = config(after).changed_since_start(&config(before).start_settings(), file);
         changed.iter().map(ToString::to_string).collect()
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use postern_capture::{LocalNetwork, Sightings};
-use postern_config::{Mistakes, StartSettings};
+use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Report, RuleId, What};
 use postern_link::{NotInPlace, WhyNotInPlace};
 use postern_runner::HookRunner;
@@ -199,7 +199,7 @@ impl App {
             });
         }
         let running = Running {
-            started: StartSettings::of(&config),
+            started: config.start_settings(),
             unreported: Some((InForce::of(&config), Instant::now() + LISTENING)),
             is_ready: false,
         };

@@ -15,8 +15,8 @@ use tokio::net::UnixStream;
 use tokio::time::{sleep, timeout};
 
 use super::access::Asker;
+use super::clients::Clients;
 use super::desk::{Answered, Desk, Subscription};
-use super::server::Clients;
 use super::subscribers::MOST_PACKETS;
 
 /// How long somebody may leave an answer unread.
