@@ -7,6 +7,7 @@ mod apart;
 mod counters;
 mod fields;
 mod foreign;
+mod format;
 mod journald;
 mod level;
 mod limits;
@@ -30,9 +31,10 @@ use postern_core::{DropReason, Observer, Report, Severity, TenantId};
 
 pub use counters::Counters;
 pub(crate) use foreign::Foreign;
+pub use format::Format;
 pub(crate) use line::{Line, Value};
 pub(crate) use lines::plain_line;
-pub use lines::{Format, start};
+pub use lines::start;
 pub(crate) use mistakes::{
     report_posture, report_refused_reload, report_refused_start, report_refused_tenant,
 };

@@ -4,8 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use postern_core::{DropReason, TenantId};
 
-use super::fields::NamedCounts;
 use super::per_tenant::PerTenant;
+
+/// Counts by name.
+pub(super) type NamedCounts = Vec<(&'static str, u64)>;
 
 const REASONS: usize = DropReason::ALL.len();
 

@@ -4,11 +4,10 @@ use postern_capture::Shown;
 use postern_core::{PacketCounts, Report, What};
 
 use super::Counters;
+use super::counters::NamedCounts;
 use super::line::Value;
 
 type Fields = Vec<(&'static str, Value)>;
-/// Counts by name.
-pub(super) type NamedCounts = Vec<(&'static str, u64)>;
 
 /// Drops so far, by reason.
 pub(super) struct Drops {

@@ -9,8 +9,8 @@ use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 
 use super::apart;
-use super::fields::NamedCounts;
-use super::lines::Format;
+use super::counters::NamedCounts;
+use super::format::Format;
 use super::words::short;
 
 /// What a line says. Nothing in it is clean yet.

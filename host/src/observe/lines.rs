@@ -7,7 +7,6 @@ use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
-use clap::ValueEnum;
 use postern_core::{Report, Severity, What};
 use tracing_appender::non_blocking::{NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
@@ -15,21 +14,12 @@ use tracing_subscriber::layer::{Layer, SubscriberExt};
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::foreign::Foreign;
+use super::format::Format;
 use super::journald::JournalSocket;
 use super::level::{directives, least};
 use super::line::{Line, now};
 use super::{Context, Log, LogOfAll, Observers, fields, words};
 use crate::hooks::Hooks;
-
-/// How log lines look.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line, for programs.
-    Json,
-}
 
 /// Lines that may wait for the reader of standard error; more are dropped, so that a slow reader delays no packet.
 pub(super) const WAITING: usize = 8192;
