@@ -13,7 +13,7 @@ use crate::contract;
 use crate::fault::Fault;
 use crate::guest::Guest;
 use crate::limits::cpu_of_start;
-use crate::loader::Module;
+use crate::module::Module;
 use crate::runtime::RunPermit;
 use crate::store;
 

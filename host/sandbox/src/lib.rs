@@ -32,6 +32,7 @@ mod wasi_null;
 mod code_source;
 mod deserialize;
 mod loader;
+mod module;
 
 // One started module, and what bounds it.
 mod call_clock;
@@ -48,6 +49,7 @@ mod thread_cpu_time;
 
 // All rules together, and who calls them.
 mod generation;
+mod loaded_rule;
 mod over_shares;
 mod owner_rules;
 mod probe;
@@ -57,6 +59,7 @@ mod rule_observer;
 mod shard;
 mod share_owner;
 mod tenant_part;
+mod tried_rules;
 mod trying;
 mod worker;
 
@@ -69,10 +72,12 @@ pub use direct::both_ways;
 pub use fault::Fault;
 pub use features::{Feature, FeatureUse};
 pub use file_kind::FileKind;
-pub use generation::{Generation, LoadedRule, ReadyRule, TriedRules};
+pub use generation::Generation;
 pub use instance::{Instance, StartError};
 pub use load_error::LoadError;
-pub use loader::{Loader, Module};
+pub use loaded_rule::{LoadedRule, ReadyRule};
+pub use loader::Loader;
+pub use module::Module;
 pub use owner_rules::OwnerRules;
 pub use probe::{ProbeFault, Prober};
 pub use problem::{Problem, ProblemKind};
@@ -82,5 +87,6 @@ pub use setup_error::SetupError;
 pub use shard::Shard;
 pub use survey::{ModuleForm, ModuleImport, Producer, Survey};
 pub use thread_cpu_time::thread_cpu_time;
+pub use tried_rules::TriedRules;
 pub use trying::Patience;
 pub use worker::{Ask, IsLocal, Now, Pool, PoolContext, Submitter};

@@ -19,28 +19,13 @@ use crate::deserialize;
 use crate::direct::DirectRulePre;
 use crate::guest::Guest;
 use crate::load_error::LoadError;
+use crate::module::{LoadedModule, Module};
 use crate::runtime::Runtime;
 use crate::setup_error::SetupError;
 use crate::trying::TriedBefore;
 
 /// Most modules that are kept though no rule runs them any more; each takes a few hundred KiB.
 const RECENT: usize = 8;
-
-/// A compiled module, ready to be started any number of times.
-pub struct Module {
-    pub(crate) digest: ModuleDigest,
-    pub(crate) code: Code,
-    pub(crate) runtime: Runtime,
-}
-
-/// A module that rules of one owner may run.
-#[derive(Clone)]
-pub(crate) struct LoadedModule {
-    /// Others' rules may run the same.
-    pub(crate) module: Arc<Module>,
-    /// As [`FoundModule::signer`](crate::FoundModule::signer).
-    pub(crate) signer: Option<Arc<str>>,
-}
 
 /// What became of loading a module: the module, or why not; nothing is known if that panicked.
 pub(crate) type Loaded = Result<LoadedModule, Option<Arc<LoadError>>>;

@@ -2,7 +2,7 @@
 
 use postern_core::{DispatchPart, TenantId, TooManyOverlaps};
 
-use crate::generation::{LoadedRule, ReadyRule};
+use crate::loaded_rule::{LoadedRule, ReadyRule};
 
 /// All rules of one owner, of which a generation can be made together with others'. Whether an owner's rules fit depends on no others.
 pub struct OwnerRules {

@@ -16,7 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::code::Code;
 use crate::direct::DirectRulePre;
 use crate::instance::Instance;
-use crate::loader::Module;
+use crate::module::Module;
 use crate::runtime::{RunPermit, Runtime};
 use crate::setup_error::SetupError;
 use crate::worker::{Job, Worker};

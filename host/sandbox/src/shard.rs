@@ -15,7 +15,8 @@ use postern_core::{
 
 use self::instances::Instances;
 use self::rule_state::RuleState;
-use crate::generation::{Generation, LoadedRule};
+use crate::generation::Generation;
+use crate::loaded_rule::LoadedRule;
 use crate::runtime::RunPermit;
 use crate::tenant_part::{MeteredShare, TenantPart};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use postern_core::{RuleId, TenantId};
 
-use crate::generation::ReadyRule;
+use crate::loaded_rule::ReadyRule;
 
 /// CPU time for the rules of one tenant in one load, and of all tenants together. Each may be exceeded by the start of one rule. Some 5,000
 /// rules of the stock module or 80 of a module of Python are tried in the time of one tenant.

@@ -5,8 +5,8 @@ use postern_core::{
     Report, Request, RuleId, Silence, Verdict, What,
 };
 
-use crate::generation::LoadedRule;
 use crate::instance::{Instance, StartError};
+use crate::loaded_rule::LoadedRule;
 use crate::rule_counts::VerdictKind;
 use crate::runtime::RunPermit;
 
