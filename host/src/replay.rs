@@ -6,6 +6,7 @@
 mod audience;
 mod comparison;
 mod json;
+mod output;
 mod page;
 mod replica;
 mod rule_set;

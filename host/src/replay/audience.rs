@@ -3,6 +3,7 @@
 use std::io;
 
 use super::json::Json;
+use super::output::Output;
 use super::page::Page;
 use super::rule_set::RuleSet;
 use super::seen::Seen;
@@ -21,18 +22,6 @@ pub(super) trait Audience {
 
     /// There are no more packets.
     fn end(&mut self, tally: &Tally, openings: &[Openings]) -> io::Result<()>;
-}
-
-/// Writes down what one replica tells.
-pub(super) trait Output {
-    /// What happened between two packets.
-    fn later(&mut self, told: &[Told]) -> io::Result<()>;
-
-    /// A packet, and what came of it.
-    fn packet(&mut self, seen: &Seen, told: &[Told]) -> io::Result<()>;
-
-    /// There are no more packets.
-    fn end(&mut self, tally: &Tally, openings: &Openings) -> io::Result<()>;
 }
 
 /// Everything that writes down what a single replica tells.

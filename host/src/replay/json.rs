@@ -7,7 +7,7 @@ use postern_core::{DropReason, Moment, Timestamp, Transport};
 use postern_text::terminal;
 use serde_json::{Map, Value, json};
 
-use super::audience::Output;
+use super::output::Output;
 use super::rule_set::RuleSet;
 use super::seen::{Seen, flags, time_of_day};
 use super::tally::{Openings, Tally};

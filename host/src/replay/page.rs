@@ -7,7 +7,7 @@ mod lanes;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::audience::Output;
+use super::output::Output;
 use super::rule_set::RuleSet;
 use super::seen::Seen;
 use super::tally::{Openings, Tally};

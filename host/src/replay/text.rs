@@ -5,7 +5,7 @@ use std::{fmt, io};
 use postern_capture::Shown;
 use postern_text::terminal;
 
-use super::audience::Output;
+use super::output::Output;
 use super::seen::{Offset, Seen, Way, about, time_of_day};
 use super::tally::{Openings, Tally};
 use super::teller::Told;
