@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::mem;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -59,12 +60,15 @@ impl Hooks {
             return self.0.store(None);
         }
         let before = self.0.load();
-        let is_same = |before: &HooksInForce| before.hooks.iter().map(|paced| &paced.hook).eq(&hooks);
-        if before.as_deref().is_some_and(is_same) {
-            // A part of the daemon that keeps being started anew gives no hook more runs.
-            return;
-        }
-        let hooks = hooks.into_iter().map(|hook| PacedHook { hook, paces: Mutex::default() }).collect();
+        let is_same = |before: &&HooksInForce| before.hooks.iter().map(|paced| &paced.hook).eq(&hooks);
+        // A part of the daemon that keeps being started anew gives no hook more runs.
+        let same = before.as_deref().filter(is_same);
+        let hooks = hooks.into_iter().enumerate().map(|(n, hook)| {
+            let of_same = same.and_then(|same| same.hooks.get(n));
+            let paces = of_same.map(|of_same| mem::take(&mut *of_same.paces.lock().past_panic()));
+            PacedHook { hook, paces: Mutex::new(paces.unwrap_or_default()) }
+        });
+        let hooks = hooks.collect();
         self.0.store(Some(Arc::new(HooksInForce { hooks, pass_on: Box::new(pass_on) })));
     }
 
@@ -130,6 +134,7 @@ fn run_of(
         .map(|name| (format!("POSTERN_{}", name.to_ascii_uppercase()), named(name)));
     HookRun {
         hook: u32::try_from(n).unwrap_or(u32::MAX),
+        place: hook.place.clone(),
         owner,
         argv: hook.run.clone(),
         user: hook.user.clone(),
@@ -149,7 +154,8 @@ mod tests {
 
     fn hook(on: &[&str], rate: u32) -> Hook {
         let on = on.iter().map(|on| (*on).to_owned()).collect();
-        Hook { on, run: vec!["/bin/true".to_owned()], user: None, rate, timeout: Duration::from_secs(1) }
+        let run = vec!["/bin/true".to_owned()];
+        Hook { place: "p.toml:7".to_owned(), on, run, user: None, rate, timeout: Duration::from_secs(1) }
     }
 
     /// Hooks, and what they have run.
@@ -174,7 +180,8 @@ mod tests {
         slot.happened(&report, || "now".to_owned());
         slot.happened(&Report::new(What::Hangup), || panic!("nobody asked"));
         let run = run.lock().unwrap();
-        let [HookRun { hook: 1, event, environment, .. }] = &run[..] else { panic!("{run:?}") };
+        let [HookRun { hook: 1, place, event, environment, .. }] = &run[..] else { panic!("{run:?}") };
+        assert_eq!(place, "p.toml:7");
         let event: serde_json::Value = serde_json::from_str(event).unwrap();
         let expected = serde_json::json!({
             "timestamp": "now", "level": "INFO", "message": "ssh is open for 192.0.2.7 for 30s", "event": "open", "tenant": "web",
@@ -209,15 +216,24 @@ mod tests {
         let (slot, run) = hooks(vec![hook(&["hangup"], 2)]);
         (0..5).for_each(|_| slot.happened(&Report::new(What::Hangup), String::new));
         assert_eq!(run.lock().unwrap().len(), 2);
+        // The same, a line further down, is put in force again: it has no more runs than before.
+        let (moved, into) = (Hook { place: "p.toml:8".to_owned(), ..hook(&["hangup"], 2) }, Arc::clone(&run));
+        slot.put_in_force(vec![moved], move |run| {
+            into.lock().unwrap().push(run);
+            true
+        });
+        slot.happened(&Report::new(What::Hangup), String::new);
+        assert_eq!(run.lock().unwrap().len(), 2);
         let in_force = slot.0.load();
         let paced = &in_force.as_ref().unwrap().hooks[0];
         paced.paces.lock().unwrap().get_mut(&TenantId::host()).unwrap().full_at = Instant::now();
         slot.happened(&Report::new(What::Hangup), String::new);
         slot.happened(&Report::new(What::Hangup), String::new);
         let run = run.lock().unwrap();
+        assert_eq!(run[2].place, "p.toml:8");
         let left_out =
             |n: usize| serde_json::from_str::<serde_json::Value>(&run[n].event).unwrap()["left_out"].as_u64();
-        assert_eq!((left_out(0), left_out(2), left_out(3)), (None, Some(3), None));
+        assert_eq!((left_out(0), left_out(2), left_out(3)), (None, Some(4), None));
     }
 
     #[test]

@@ -84,10 +84,17 @@ fn so_many_run_in_a_minute_and_a_failure_is_said() {
     daemon.expect_story(CLIENT4, &STORY);
     lab.knock(CLIENT6, STEPS);
     daemon.expect_story(CLIENT6, &STORY);
-    daemon.wait_for("hook-failed", |entry| entry.text("detail") == "/bin/sh failed (exit status: 4): no");
-    daemon.wait_for("hook-failed", |entry| {
-        entry.text("detail") == "/bin/sleep ran longer than 100ms and was killed"
-    });
+    let file = daemon.dir().join("postern.toml").display().to_string();
+    // Each with its place: several may run the same program.
+    for (hook, line, detail) in [
+        ("hooks[1]", 9, "/bin/sh failed (exit status: 4): no"),
+        ("hooks[2]", 12, "/bin/sleep ran longer than 100ms and was killed"),
+    ] {
+        daemon.wait_for("hook-failed", |entry| {
+            let of = [entry.text("hook"), entry.text("place"), entry.text("detail")];
+            of == [hook, &format!("{file}:{line}"), detail]
+        });
+    }
     let told = eventually("two commands", || Some(told(&folder)).filter(|told| told.len() == 2));
     assert!(told.iter().all(|(found, _)| found.contains(" stage host/knock ")), "{told:?}");
     let (_, log) = daemon.stop();

@@ -21,8 +21,10 @@ const LONGEST_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const OWN_FAILURE: &str = "hook-failed";
 
 /// A command that is run when something happens.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Eq, Serialize, Deserialize)]
 pub struct Hook {
+    /// Its file and line, for messages.
+    pub place: String,
     /// The names of the events.
     pub on: Vec<String>,
     /// The program, by its full path, and its arguments.
@@ -33,6 +35,14 @@ pub struct Hook {
     pub rate: u32,
     /// It is killed after so long.
     pub timeout: Duration,
+}
+
+/// Wherever they stand, two that say the same are the same.
+impl PartialEq for Hook {
+    fn eq(&self, other: &Self) -> bool {
+        let Self { place: _, on, run, user, rate, timeout } = self;
+        (on, run, user, rate, timeout) == (&other.on, &other.run, &other.user, &other.rate, &other.timeout)
+    }
 }
 
 /// What a `postern.toml` says under `[[hooks]]`.
@@ -60,8 +70,9 @@ fn hook(table: Table<'_>) -> Option<Hook> {
     let rate = rate.and_then(|rate| u32::try_from(rate).ok()).unwrap_or(DEFAULT_RATE);
     let limits = Duration::from_millis(10)..=LONGEST_TIMEOUT;
     let timeout = table.duration("timeout", limits).map_or(DEFAULT_TIMEOUT, |at| at.value);
+    let place = table.file_and_line();
     table.finish();
-    Some(Hook { on: on?, run: run?, user: user?, rate, timeout })
+    Some(Hook { place, on: on?, run: run?, user: user?, rate, timeout })
 }
 
 fn events(table: &Table<'_>) -> Option<Vec<String>> {
@@ -120,6 +131,7 @@ mod tests {
         );
         let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
         let first = Hook {
+            place: "elsewhere".to_owned(),
             on: texts(&["open", "refuse"]),
             run: texts(&["/bin/sh", "{ip}"]),
             user: None,
@@ -127,13 +139,18 @@ mod tests {
             timeout: Duration::from_secs(1),
         };
         let second = Hook {
+            place: String::new(),
             on: texts(&["stuck"]),
             run: texts(&["/bin/true"]),
             user: None,
             rate: DEFAULT_RATE,
             timeout: DEFAULT_TIMEOUT,
         };
-        assert_eq!(hooks, Ok(vec![first, second]));
+        let hooks = hooks.unwrap();
+        assert_eq!(hooks, [first.clone(), second.clone()]);
+        assert!(hooks[0].place.ends_with("/postern.toml:2"), "{}", hooks[0].place);
+        assert!(hooks[1].place.ends_with("/postern.toml:7"), "{}", hooks[1].place);
+        assert_ne!(hooks, [second, first]);
         assert_eq!(load(""), Ok(Vec::new()));
     }
 

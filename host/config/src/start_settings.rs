@@ -87,6 +87,10 @@ mod tests {
             assert_eq!(changes(before, after), [format!("/p.toml{key}: {effect}")], "{before:?} {after:?}");
         }
         let all = "workers = 2\n[control]\nsocket = \"none\"\n[metrics]\nlisten = \"[::1]:1\"\n";
+        let hook = |run: &str| format!("[[hooks]]\non = \"open\"\nrun = \"{run}\"");
+        // Where it stands is nothing that it says.
+        assert_eq!(changes(&hook("/bin/sh"), &format!("\n{}", hook("/bin/sh"))), [""; 0]);
+        assert_eq!(changes(&hook("/bin/sh"), &hook("/bin/cat")), [format!("/p.toml:2: hooks: {effect}")]);
         assert_eq!(changes("", all).len(), 3);
         assert_eq!(changes(all, &format!("promiscuous = true\n{all}[limits]\nfor = \"1h\"")), [""; 0]);
     }

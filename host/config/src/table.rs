@@ -102,6 +102,11 @@ impl<'a> Table<'a> {
         ValuePlace { line: self.line, key: self.prefix.trim_end_matches('.').to_owned() }
     }
 
+    /// The same in words, for what is reported later.
+    pub(crate) fn file_and_line(&self) -> String {
+        format!("{}:{}", self.source.file.display(), self.line)
+    }
+
     /// Where a key stands, or the table if there is no such key.
     pub(crate) fn place_of(&self, key: &'static str) -> ValuePlace {
         self.value(key).map_or_else(|| self.place(), |(_, place)| place)

@@ -11,6 +11,8 @@ use crate::tenant::TenantId;
 pub struct HookRun {
     /// The place of its hook in the configuration: few commands of one hook run at once.
     pub hook: u32,
+    /// Its file and line, for messages.
+    pub place: String,
     /// Whose it is that something happened, the host's if it is nobody else's: few commands for one owner run at once.
     pub owner: TenantId,
     /// The program, by its full path, and its arguments. No shell, and nothing is filled in.
@@ -23,4 +25,12 @@ pub struct HookRun {
     pub event: String,
     /// What it finds in its environment, by name, besides a `PATH`.
     pub environment: Vec<(String, String)>,
+}
+
+impl HookRun {
+    /// What the hook of this place in the configuration is called.
+    #[must_use]
+    pub fn name_of(hook: u32) -> String {
+        format!("hooks[{hook}]")
+    }
 }

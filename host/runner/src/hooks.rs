@@ -53,9 +53,11 @@ impl HookRunner {
     pub fn run(&self, run: HookRun) {
         let observer = Arc::clone(&self.observer);
         let program = run.argv.first().cloned().unwrap_or_default();
+        let (hook, place) = (HookRun::name_of(run.hook), run.place.clone());
         let failed = move |why: &str| {
+            let (hook, place) = (hook.as_str().into(), Some(place.as_str().into()));
             let detail = format!("{program} {why}").into();
-            observer.report(&Report::new(What::HookFailed { detail }));
+            observer.report(&Report::new(What::HookFailed { hook, place, detail }));
         };
         let Some(place) = self.place(&run) else {
             return failed("is not run for this event: too many commands of hooks are running");
@@ -155,8 +157,9 @@ mod tests {
 
     impl Observer for Failures {
         fn report(&self, report: &Report<'_>) {
-            if let What::HookFailed { detail } = &report.what {
-                self.0.lock().unwrap().push(detail.to_string());
+            if let What::HookFailed { hook, place, detail } = &report.what {
+                let place = place.as_deref().unwrap_or_default();
+                self.0.lock().unwrap().push(format!("{place} {hook} {detail}"));
             }
         }
 
@@ -166,6 +169,7 @@ mod tests {
     fn shell(script: &str, limit: Duration) -> HookRun {
         HookRun {
             hook: 0,
+            place: "p.toml:7".to_owned(),
             owner: TenantId::host(),
             argv: ["/bin/sh", "-c", script].map(str::to_owned).to_vec(),
             user: None,
@@ -220,9 +224,9 @@ mod tests {
         ]);
         assert!(begun.elapsed() < Duration::from_secs(20));
         for part in [
-            "/bin/sh failed (exit status: 3): why",
-            "/bin/sh ran longer than 200ms and was killed",
-            "/no/such/program cannot be started: ",
+            "p.toml:7 hooks[0] /bin/sh failed (exit status: 3): why",
+            "p.toml:7 hooks[0] /bin/sh ran longer than 200ms and was killed",
+            "p.toml:7 hooks[1] /no/such/program cannot be started: ",
         ] {
             assert!(said.iter().any(|said| said.starts_with(part)), "no {part:?} in {said:?}");
         }

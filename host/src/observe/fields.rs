@@ -139,7 +139,6 @@ fn own(what: &What<'_>) -> Fields {
         | What::GrantsNotWritten { detail }
         | What::ControlMissing { detail }
         | What::MetricsMissing { detail }
-        | What::HookFailed { detail }
         | What::NoThread { error: detail }
         | What::OneProcess { detail }
         | What::TryConfirmed { detail }
@@ -147,6 +146,10 @@ fn own(what: &What<'_>) -> Fields {
         | What::TryOver { detail }
         | What::ProbeMissing { detail }
         | What::NotWatched { error: detail, .. } => vec![("detail", text(detail))],
+        What::HookFailed { hook, place, detail } => {
+            let place = place.as_deref().map(|place| ("place", text(place)));
+            [("hook", text(hook))].into_iter().chain(place).chain([("detail", text(detail))]).collect()
+        }
         What::Confined { role, detail } | What::BarrierMissing { role, detail } => {
             vec![("role", text(role)), ("detail", text(detail))]
         }

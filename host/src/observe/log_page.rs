@@ -77,7 +77,10 @@ samples! {
     What::WouldClose => [What::WouldClose],
     What::ControlMissing { .. } => [What::ControlMissing { detail: TEXT }],
     What::MetricsMissing { .. } => [What::MetricsMissing { detail: TEXT }],
-    What::HookFailed { .. } => [What::HookFailed { detail: TEXT }],
+    What::HookFailed { .. } => [
+        What::HookFailed { hook: TEXT, place: Some(TEXT), detail: TEXT },
+        What::HookFailed { hook: TEXT, place: None, detail: TEXT }
+    ],
     What::TryBegun { .. } => [What::TryBegun { lasts: SECOND }],
     What::TryConfirmed { .. } => [What::TryConfirmed { detail: TEXT }],
     What::TryNotConfirmed { .. } => [What::TryNotConfirmed { detail: TEXT }],

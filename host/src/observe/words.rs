@@ -264,7 +264,8 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         What::ControlMissing { detail } => {
             format!("nobody can ask this daemon with `postern status` and the like: {detail}")
         }
-        What::HookFailed { detail } => format!("a hook: {detail}"),
+        What::HookFailed { hook, place: Some(place), detail } => format!("{place}: {hook}: {detail}"),
+        What::HookFailed { hook, place: None, detail } => format!("{hook}: {detail}"),
         What::MetricsMissing { detail } => format!("nobody can have metrics of this daemon: {detail}"),
         What::GrantsNotWritten { detail } => {
             format!("`posternd check --tenant` does not see what tenants are granted now: {detail}")

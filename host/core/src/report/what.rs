@@ -117,7 +117,11 @@ pub enum What<'a> {
     },
     /// A command that a hook runs has failed, or was not run.
     HookFailed {
-        /// Which, and why.
+        /// Which hook, as mistakes name it: `hooks[1]`.
+        hook: Cow<'a, str>,
+        /// Its file and line; none if that is not known any more.
+        place: Option<Cow<'a, str>>,
+        /// Which command, and why.
         detail: Cow<'a, str>,
     },
     /// Somebody asked over the control socket that a door be opened or closed; what becomes of that comes next. It has no rule.
