@@ -230,7 +230,7 @@ impl App {
     }
 
     async fn prepared(&mut self, prepared: Prepared) {
-        let Some((Prepared { ticket, config, numbers, generation, refused, state, .. }, read)) =
+        let Some((Prepared { ticket, config, numbers, generation, refused, programs, state, .. }, read)) =
             self.reloads.accept(prepared)
         else {
             return;
@@ -250,6 +250,10 @@ impl App {
         if let Err(NotApplied::Mistakes(mistakes)) = &done {
             report_refused_reload(&*self.observer, mistakes, self.engine.generation());
             self.answering.iter().for_each(|answering| answering.refuse(mistakes));
+        }
+        if done.is_ok() {
+            let news = self.reloads.news_of_programs(programs);
+            news.iter().for_each(|advice| self.report(What::Advice { text: advice.to_string().into() }));
         }
         self.answer_reloads(ticket, &done, &refused);
         if !self.reloads.is_pending() {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_config::{Config, Mistakes};
+use postern_config::{Config, Mistakes, ProgramAdvice};
 use postern_core::{ClaimError, Client, DoorId, Listing, OpeningKey, Receipt, RecordError, RuleId};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
@@ -68,6 +68,8 @@ pub(crate) struct Prepared {
     pub(crate) refused: Vec<RefusedTenant>,
     /// What was in force when it was begun, which such tenants go on with.
     pub(crate) before: Option<Arc<RunningRules>>,
+    /// What should be known of programs that it has run; none if that is not known.
+    pub(crate) programs: Option<Vec<ProgramAdvice>>,
     /// The journal, if there was none and this needs it.
     pub(crate) state: state::Opened,
 }

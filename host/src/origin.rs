@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postern_config::{Config, ConfigReading, ConfigSource, Mistake, OneTime, RuleFile};
+use postern_config::{Config, ConfigReading, ConfigSource, Mistake, OneTime, ProgramAdvice, RuleFile};
 use postern_core::{ConfigIdentity, DoorId, GuardDoor, Likeness, ModuleDigest, RuleId, TenantId};
 use postern_sandbox::CodeSource;
 use serde::{Deserialize, Serialize};
@@ -36,6 +36,9 @@ pub(crate) trait Origin: Send + Sync {
 
     /// Warnings about a configuration that was read with this ticket, a line each. May never return.
     fn advice(&self, ticket: u64, config: &Config) -> Vec<String>;
+
+    /// Of these, those about programs that it has run; none if that cannot be known now. May never return.
+    fn program_advice(&self, ticket: u64, config: &Config) -> Option<Vec<ProgramAdvice>>;
 
     /// The doors of this table are in place, and its configuration, which is `config`, is in force: its rules run these modules. Of refused
     /// tenants it has the rules with the numbers `kept`.

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use postern_config::{Config, Door, Mistake, Mistakes, RuleFile};
+use postern_config::{Advice, Config, Door, Mistake, Mistakes, ProgramAdvice, RuleFile};
 use postern_core::{ModuleDigest, ModuleSource, Observer, Phase, Release, Report, RuleId, TenantId, What};
 use postern_sandbox::{Generation, Loader, Patience, Runtime};
 use tokio::time::Instant;
@@ -59,6 +59,8 @@ pub(crate) struct Reloads {
     is_refused: bool,
     /// Tenants whose rules it had not enough time for.
     trying: HashSet<TenantId>,
+    /// What was said of programs that the configuration in force has run.
+    said_of_programs: HashSet<Advice>,
     /// The engine has the journal; until then each preparation that needs one opens it.
     pub(crate) has_journal: bool,
     in_force: Option<Watched>,
@@ -107,6 +109,7 @@ impl Reloads {
             come: 0,
             is_refused: false,
             trying: HashSet::new(),
+            said_of_programs: HashSet::new(),
             has_journal: false,
             in_force: None,
         }
@@ -257,6 +260,15 @@ impl Reloads {
         }
     }
 
+    /// What is to be said of programs by now: of each once until something else is to be said of it. None if nobody knows.
+    pub(crate) fn news_of_programs(&mut self, programs: Option<Vec<ProgramAdvice>>) -> Vec<Advice> {
+        let Some(programs) = programs else { return Vec::new() };
+        let now = programs.iter().map(|program| program.about.clone()).collect();
+        let before = mem::replace(&mut self.said_of_programs, now);
+        let news = programs.into_iter().filter(|program| !before.contains(&program.about));
+        news.map(Advice::from).collect()
+    }
+
     /// The doors of a configuration that was read so are in place.
     pub(crate) fn in_place(&mut self, config: &Config, read: ReadAs, release: Release) {
         let is_same = self.doors == config.doors;
@@ -301,6 +313,10 @@ impl Reloads {
         let before = self.in_force.as_ref().map(|watched| Arc::clone(&watched.rules));
         let work = move || {
             let mut prepared = prepare(&*origin, &*preparation, ticket, &loader, before, Patience::OfReload);
+            if let (Some(config), Ok(_)) = (&prepared.config, &prepared.generation) {
+                // Here, where a disk that hangs holds up nothing else.
+                prepared.programs = origin.program_advice(ticket, config);
+            }
             // What an earlier run left is taken over at the start; later only a configuration that needs a journal may wait for one.
             if let (false, Some(config), Ok(_)) = (has_journal, &prepared.config, &prepared.generation)
                 && (is_start || config.has_commands())
@@ -380,5 +396,6 @@ pub(crate) fn prepare(
         Assembled { config: None, generation: Err(Mistakes::new(vec![mistake])), refused: Vec::new() }
     });
     let Assembled { config, generation, refused } = assembled;
-    Prepared { ticket, config, numbers, generation, refused, before, state: state::Opened::default() }
+    let (programs, state) = (None, state::Opened::default());
+    Prepared { ticket, config, numbers, generation, refused, before, programs, state }
 }

@@ -4,7 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4};
+use postern_tests::{CLIENT4, CLIENT6, Daemon, Lab, STRANGER4};
 
 use crate::{A_WHILE, KNOCK, SSH_2S, STEPS, STORY, posternd};
 
@@ -88,6 +88,65 @@ fn strict_modes_can_be_waived_and_that_is_said() {
     ]);
     assert!(waived.status.success(), "{waived:?}");
     assert!(String::from_utf8_lossy(&waived.stderr).contains("warning: --no-strict-modes"), "{waived:?}");
+}
+
+/// At the start, and at the reload that brings it; of each program once until something else is to be said of it.
+#[test]
+fn a_program_that_others_may_write_is_told_when_it_is_there_or_changes_and_else_not() {
+    for one_process in [false, true] {
+        let Some(lab) = Lab::if_possible() else { return };
+        let setup = posternd(&lab).file("tell", "#!/bin/sh\n").file("lamp", "#!/bin/sh\n");
+        let (tell, lamp) = (setup.dir().join("tell"), setup.dir().join("lamp"));
+        set_mode(&tell, 0o757);
+        set_mode(&lamp, 0o755);
+        let config = |doors: &str| {
+            let hook = format!("[[hooks]]\non = \"open\"\nrun = [{tell:?}]\n");
+            SSH_2S.to_owned() + doors + &hook
+        };
+        let door = format!("[doors.lamp]\nopen = [{lamp:?}, \"on\"]\nclose = [{lamp:?}, \"off\"]\n");
+        let setup = setup.config(&config("")).rule("knock", KNOCK);
+        let daemon = if one_process { setup.one_process().start() } else { setup.start() };
+        let said = |daemon: &Daemon| {
+            let entries = daemon.log().entries();
+            let said = entries.iter().filter(|entry| entry.event() == "advice");
+            let said = said.map(|entry| entry.text("detail").to_owned());
+            said.filter(|said| said.contains("have something else run")).collect::<Vec<_>>()
+        };
+        let of_tell = format!(
+            "hooks[0].run: {}: everybody may write it, and could have something else run; chmod go-w {0}",
+            tell.display()
+        );
+        assert_eq!(said(&daemon), [of_tell.as_str()]);
+        let reload = |text: &str| {
+            let mark = daemon.log().mark();
+            daemon.write("postern.toml", text);
+            daemon.wait_since(mark, "reload", |_| true);
+        };
+        // One that nobody can exchange, and one that is no better than it was.
+        reload(&config(&door));
+        daemon.change_rule("knock", &format!("for = \"3s\"\n{KNOCK}"));
+        assert_eq!(said(&daemon).len(), 1);
+        // It can be now, and is in two places.
+        set_mode(&lamp, 0o777);
+        reload(&format!("{}# again\n", config(&door)));
+        let of_lamp = format!(
+            "doors.lamp.open and 1 more: {}: everybody may write it, and could have something else run; chmod go-w {0}",
+            lamp.display()
+        );
+        daemon.wait_for("advice", |entry| entry.text("detail") == of_lamp);
+        reload(&config(&door));
+        assert_eq!(said(&daemon).len(), 2);
+        // Away and back.
+        reload(&config(""));
+        assert_eq!(said(&daemon).len(), 2);
+        reload(&config(&door));
+        daemon.wait_for("advice", |_| said(&daemon).len() == 3);
+        let (_, log) = daemon.stop();
+        let entries = log.entries();
+        let advice =
+            entries.iter().filter(|entry| entry.event() == "advice" && entry.text("detail") == of_lamp);
+        assert_eq!(advice.count(), 2);
+    }
 }
 
 #[test]

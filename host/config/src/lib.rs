@@ -69,6 +69,7 @@ pub use module_signature::{
 pub use name::{NotARule, NotATenant, rule_named, tenant_named};
 pub use postern_toml::{PosternToml, config_identity};
 pub use process_user::ProcessUser;
+pub use programs::ProgramAdvice;
 pub use rule_file::{LostDoor, OneTime, RuleFile};
 pub use rule_head::{RuleHead, RuleHeadKeys};
 pub use rules_source::RulesSource;

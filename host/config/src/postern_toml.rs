@@ -9,7 +9,7 @@ use crate::activity::Activity;
 use crate::advice::Advice;
 use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
-use crate::programs;
+use crate::programs::{self, ProgramAdvice};
 use crate::source::ConfigSource;
 use crate::tenant_files::TenantFiles;
 use crate::trust::Trust;
@@ -92,11 +92,15 @@ impl ConfigSource for PosternToml {
                 "guard the port, or let the firewall admit the monitoring system alone",
             )
         });
-        let programs = match self.trust.unless_waived(config.trust) {
+        let programs = self.program_advice(config).into_iter().map(Advice::from);
+        waived.into_iter().chain(programs).chain(remote).collect()
+    }
+
+    fn program_advice(&self, config: &Config) -> Vec<ProgramAdvice> {
+        match self.trust.unless_waived(config.trust) {
             Trust::Strict => programs::advice(config),
             Trust::Anybody => Vec::new(),
-        };
-        waived.into_iter().chain(programs).chain(remote).collect()
+        }
     }
 }
 

@@ -4,11 +4,27 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use nix::unistd::User;
+use serde::{Deserialize, Serialize};
 
 use crate::advice::Advice;
 use crate::config::Config;
 use crate::door::DoorKind;
 use crate::trust::{Distrust, Trust};
+
+/// What should be known of a program that a configuration has run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProgramAdvice {
+    /// Where the configuration has it run: the first key, and how many more.
+    pub used: String,
+    /// What there is, whichever keys have it run.
+    pub about: Advice,
+}
+
+impl From<ProgramAdvice> for Advice {
+    fn from(ProgramAdvice { used, about: Self { what, remedy } }: ProgramAdvice) -> Self {
+        Self::new(format!("{used}: {what}"), remedy)
+    }
+}
 
 /// A program that the configuration has run.
 struct ProgramUse<'a> {
@@ -20,7 +36,7 @@ struct ProgramUse<'a> {
 }
 
 /// What should be known of the programs that `config` has run: each file or folder once that others could write.
-pub(crate) fn advice(config: &Config) -> Vec<Advice> {
+pub(crate) fn advice(config: &Config) -> Vec<ProgramAdvice> {
     let mut found: BTreeMap<Advice, Vec<String>> = BTreeMap::new();
     for ProgramUse { key, program, user } in used(config) {
         // Whoever it runs as gains nothing by exchanging it.
@@ -36,12 +52,12 @@ pub(crate) fn advice(config: &Config) -> Vec<Advice> {
         };
         found.entry(Advice::new(format!("{of_whom}: {what}"), remedy)).or_default().push(key);
     }
-    let told = |(Advice { what, remedy }, keys): (Advice, Vec<String>)| {
+    let told = |(about, keys): (Advice, Vec<String>)| {
         let more = match keys.len() {
             1 => String::new(),
             count => format!(" and {} more", count - 1),
         };
-        Advice::new(format!("{}{more}: {what}", keys.first().map_or("", String::as_str)), remedy)
+        ProgramAdvice { used: format!("{}{more}", keys.first().map_or("", String::as_str)), about }
     };
     found.into_iter().map(told).collect()
 }
@@ -99,10 +115,13 @@ mod tests {
             let text = format!("interfaces = [\"lo\"]\n{text}").replace("TELL", &program);
             let reading = Config::of_texts(Path::new("/etc/postern/postern.toml"), &text, &[]);
             assert_eq!(reading.mistakes, []);
-            let said: String =
-                advice(&reading.config.unwrap()).iter().map(|advice| format!("{advice}\n")).collect();
+            let said = said(&reading.config.unwrap());
             expected.assert_eq(&said.replace(&self.0.path().display().to_string(), "/tools"));
         }
+    }
+
+    fn said(config: &Config) -> String {
+        advice(config).into_iter().map(|advice| format!("{}\n", Advice::from(advice))).collect()
     }
 
     const HOOK: &str = "[[hooks]]\non = \"open\"\nrun = [\"TELL\", \"now\"]\n";
@@ -152,8 +171,7 @@ mod tests {
             let program = program.display().to_string();
             let config = format!("interfaces = [\"lo\"]\n{text_of}").replace("TELL", &program);
             let reading = Config::of_texts(Path::new("/p.toml"), &config, &[]);
-            let said: String =
-                advice(&reading.config.unwrap()).iter().map(|advice| format!("{advice}\n")).collect();
+            let said = said(&reading.config.unwrap());
             assert_eq!(said.replace(&tools.0.path().display().to_string(), "/tools"), text);
         }
     }

@@ -9,6 +9,7 @@ use crate::activity::Activity;
 use crate::advice::Advice;
 use crate::config::{Config, ConfigReading};
 use crate::process_user::ProcessUser;
+use crate::programs::ProgramAdvice;
 use crate::rule_file::OneTime;
 use crate::sandbox_settings::SandboxSettings;
 use crate::tenant_files::TenantFiles;
@@ -67,6 +68,11 @@ pub trait ConfigSource: fmt::Debug + Send + Sync {
 
     /// What is no mistake in `config` and should be known, as far as its files say it: whose are accepted, and what may be reached. May read files.
     fn advice(&self, _config: &Config) -> Vec<Advice> {
+        Vec::new()
+    }
+
+    /// Of that, what is about programs that `config` has run. May read files.
+    fn program_advice(&self, _config: &Config) -> Vec<ProgramAdvice> {
         Vec::new()
     }
 

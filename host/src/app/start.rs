@@ -91,7 +91,8 @@ impl App {
             Ok(first) => first,
             Err(signal) => return Ok(Begun::stopped(doors, signal)),
         };
-        let Prepared { ticket, config, numbers, generation, refused: tenants, state, .. } = prepared;
+        let Prepared { ticket, config, numbers, generation, refused: tenants, programs, state, .. } =
+            prepared;
         let refused = |mistakes: &Mistakes| {
             // What is tried does not stay closed.
             let identity =
@@ -119,6 +120,8 @@ impl App {
                 return Ok(Begun::refused(doors));
             }
         };
+        // They are among what was said a moment ago.
+        drop(reloads.news_of_programs(programs));
         reloads.has_journal = state.is_there();
         let state::Opened { journal, inherited, error: no_journal, .. } = state;
         if let Some(mistakes) = state::without_journal(facts, &config, no_journal, &*observer) {

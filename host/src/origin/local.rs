@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, OnceLock, Weak};
 
 use postern_config::{
-    Activity, Config, ConfigReading, ConfigSource, Doing, NoFiles, OneTime, ProcessUser, RuleFile,
+    Activity, Config, ConfigReading, ConfigSource, Doing, NoFiles, OneTime, ProcessUser, ProgramAdvice,
+    RuleFile,
 };
 use postern_core::{GuardDoor, ModuleDigest, Observer, Report, RuleId, TenantId, What};
 use postern_sandbox::CodeSource;
@@ -178,6 +179,11 @@ impl LocalOrigin {
         advice(&*self.shared.source, config)
     }
 
+    /// Of these, those about programs. May never return.
+    pub(crate) fn advise_of_programs(&self, config: &Config) -> Vec<ProgramAdvice> {
+        self.shared.source.program_advice(config)
+    }
+
     /// Uses a one-time sequence up. May never return.
     ///
     /// # Errors
@@ -202,6 +208,10 @@ impl Origin for LocalOrigin {
 
     fn advice(&self, _ticket: u64, config: &Config) -> Vec<String> {
         self.advise(config)
+    }
+
+    fn program_advice(&self, _ticket: u64, config: &Config) -> Option<Vec<ProgramAdvice>> {
+        Some(self.advise_of_programs(config))
     }
 
     fn in_force(&self, config: &Config, modules: &[(TenantId, ModuleDigest)], _table: u32, _kept: &[u32]) {

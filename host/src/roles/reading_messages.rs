@@ -5,6 +5,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use postern_config::ProgramAdvice;
 use postern_sandbox::ModuleDigest;
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,8 @@ pub(super) enum ReadingRequest {
     Journal { ticket: u64 },
     /// Warnings.
     Advice { ticket: u64 },
+    /// Those about programs.
+    ProgramAdvice { ticket: u64 },
     /// This table is in force, with these rules besides those that were read for it; from the first number to the last. Not answered.
     InForce { table: u32, kept: Vec<(u32, u32)> },
     /// Which rules in force have lost their files.
@@ -69,6 +72,7 @@ pub(super) enum ReadingAnswer {
     Facts(OriginFacts),
     Reading(Box<NumberedReading>),
     Lines(Vec<String>),
+    Programs(Vec<ProgramAdvice>),
     Module(ModuleAnswer),
     Journal {
         /// Whether there is one.

@@ -203,6 +203,10 @@ impl ReadingService {
             ReadingRequest::Advice { ticket } => {
                 return self.work(engine, reply, move |service| (service.advice(engine, ticket), None));
             }
+            ReadingRequest::ProgramAdvice { ticket } => {
+                return self
+                    .work(engine, reply, move |service| (service.program_advice(engine, ticket), None));
+            }
             ReadingRequest::Gone => {
                 return self
                     .work(engine, reply, move |service| (ReadingAnswer::Gone(service.gone(engine)), None));
@@ -380,6 +384,13 @@ impl ReadingService {
     fn advice(&self, engine: u64, ticket: u64) -> ReadingAnswer {
         match self.of_ticket(engine, ticket, |reading| reading.config.clone()) {
             Some(config) => ReadingAnswer::Lines(self.origin.advise(&config)),
+            None => unknown(),
+        }
+    }
+
+    fn program_advice(&self, engine: u64, ticket: u64) -> ReadingAnswer {
+        match self.of_ticket(engine, ticket, |reading| reading.config.clone()) {
+            Some(config) => ReadingAnswer::Programs(self.origin.advise_of_programs(&config)),
             None => unknown(),
         }
     }

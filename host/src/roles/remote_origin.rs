@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use postern_config::{Config, ConfigReading, Mistake, OneTime, RuleFile};
+use postern_config::{Config, ConfigReading, Mistake, OneTime, ProgramAdvice, RuleFile};
 use postern_core::{GuardDoor, ModuleSource, RuleId, TenantId};
 use postern_link::{Answered, CallError, RpcClient, Talk};
 use postern_sandbox::{Artifact, ArtifactCode, CodeKind, CodeSource, FoundModule, LoadError, ModuleDigest};
@@ -104,6 +104,13 @@ impl Origin for RemoteOrigin {
         match self.ask(&ReadingRequest::Advice { ticket }) {
             Ok(ReadingAnswer::Lines(lines)) => lines,
             _ => Vec::new(),
+        }
+    }
+
+    fn program_advice(&self, ticket: u64, _config: &Config) -> Option<Vec<ProgramAdvice>> {
+        match self.ask(&ReadingRequest::ProgramAdvice { ticket }) {
+            Ok(ReadingAnswer::Programs(programs)) => Some(programs),
+            _ => None,
         }
     }
 
