@@ -26,6 +26,7 @@ use crate::effects::{Effects, ServiceStatus};
 use crate::ended::{Ended, Tried};
 use crate::exit::Exit;
 use crate::guarding::{ReadAs, ReleaseTimer};
+use crate::hooks::Hooks;
 use crate::main_loop_event::{MainLoopEvent, Prepared};
 use crate::metrics::Exposing;
 use crate::observe::{report_refused_reload, report_refused_tenant};
@@ -86,6 +87,8 @@ struct App {
     answering: Option<Answering>,
     /// What is measured; none if nobody asks for that.
     exposing: Option<Exposing>,
+    /// Where reports lead to commands of this process; none if another process sees to that.
+    hooks: Option<Hooks>,
     /// Who waits for a reload that they asked for: until a preparation with this ticket or a later one has ended.
     reload_askers: Vec<(u64, oneshot::Sender<ReloadAnswer>)>,
     /// Who waits until the captures let through what comes from those who are followed.
@@ -136,7 +139,11 @@ impl App {
                 signal = self.signals.stop.recv() => break Some(signal),
             }
         };
-        Ended { exit: self.stop().await, signal }
+        let hooks = self.hooks.take();
+        let ended = Ended { exit: self.stop().await, signal };
+        // What they still run ends with this process.
+        hooks.iter().for_each(Hooks::switch_off);
+        ended
     }
 
     async fn handle(&mut self, event: MainLoopEvent) {

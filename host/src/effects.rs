@@ -9,7 +9,7 @@ use postern_capture::{Devices, LocalNetworkSockets};
 use postern_core::{ConfigIdentity, GuardDoor, Observer};
 use postern_doorman::DoormanHandle;
 use postern_ledger::{FileLedger, Ledger};
-use postern_runner::Runner;
+use postern_runner::{Runner, Shims};
 
 use crate::command_doors::{CommandDoors, LocalCommandDoors};
 use crate::control::Control;
@@ -149,6 +149,7 @@ impl Keepers for OwnKeepers {
         observer: Arc<dyn Observer>,
     ) -> io::Result<Box<dyn CommandDoors>> {
         let runner = Runner::new(move |event| sender.send(MainLoopEvent::from(event)).is_ok(), observer);
+        runner.start_by(Shims::of_this_process()?);
         Ok(Box::new(LocalCommandDoors::new(runner)))
     }
 

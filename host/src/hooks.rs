@@ -57,7 +57,7 @@ impl Hooks {
         pass_on: impl Fn(HookRun) -> bool + Send + Sync + 'static,
     ) {
         if hooks.is_empty() {
-            return self.0.store(None);
+            return self.switch_off();
         }
         let before = self.0.load();
         let is_same = |before: &&HooksInForce| before.hooks.iter().map(|paced| &paced.hook).eq(&hooks);
@@ -70,6 +70,11 @@ impl Hooks {
         });
         let hooks = hooks.collect();
         self.0.store(Some(Arc::new(HooksInForce { hooks, pass_on: Box::new(pass_on) })));
+    }
+
+    /// From now on nothing is run.
+    pub(crate) fn switch_off(&self) {
+        self.0.store(None);
     }
 
     /// Something was reported, with a line of the log, at `time` as that has it.

@@ -139,8 +139,9 @@ fn a_program_that_others_may_write_is_told_when_it_is_there_or_changes_and_else_
         // Away and back.
         reload(&config(""));
         assert_eq!(said(&daemon).len(), 2);
+        let mark = daemon.log().mark();
         reload(&config(&door));
-        daemon.wait_for("advice", |_| said(&daemon).len() == 3);
+        daemon.wait_since(mark, "advice", |entry| entry.text("detail") == of_lamp);
         let (_, log) = daemon.stop();
         let entries = log.entries();
         let advice =

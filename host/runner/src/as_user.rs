@@ -11,14 +11,14 @@ use std::process::Command;
 
 use nix::unistd::{Uid, User, initgroups, setresgid, setresuid};
 
-/// This binary, whatever has become of its file.
-const OWN_BINARY: &str = "/proc/self/exe";
+use crate::shims::Shims;
+
 /// How its command line begins.
 const ROLE: [&str; 2] = ["role", "as"];
 
 /// A command that runs `program` as `user`; the program's arguments are added behind.
 pub(crate) fn command(user: &str, program: &str) -> Command {
-    let mut command = Command::new(OWN_BINARY);
+    let mut command = Command::new(Shims::OWN_BINARY);
     command.arg0(format!("posternd: {program}")).args(ROLE).args([user, program]);
     command
 }

@@ -3,50 +3,58 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::process::{Command as StdCommand, Stdio};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 
 use postern_core::{HookRun, Observer, Report, TenantId, What};
-use postern_text::duration;
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, memfd_create};
-use tokio::process::Command;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
-use crate::as_user;
-use crate::runner::{GroupGuard, PATH, StderrBuffer, group_of};
+use crate::execution::Execution;
+use crate::notes::{InheritedNotes, Note, NotedPhase, Waited};
+use crate::shims::Shims;
 
 /// Commands of one hook at once for one owner's events, of all hooks for one owner's, and of all.
 const MOST_OF_HOOK: usize = 2;
 const MOST_OF_OWNER: usize = 16;
 const MOST: usize = 64;
 
-/// How many commands of each hook are running, by whose events they are run for.
-type Running = Arc<Mutex<HashMap<(TenantId, u32), usize>>>;
+/// How many commands are running.
+#[derive(Debug, Default)]
+struct RunningHooks {
+    /// Of each hook, by whose events they are run for.
+    of: HashMap<(TenantId, u32), usize>,
+    /// Those that a runner before left, for nobody knows whom.
+    left: usize,
+}
 
 /// Runs commands because something happened.
 #[derive(Clone)]
 pub struct HookRunner {
     runtime: Handle,
     observer: Arc<dyn Observer>,
-    running: Running,
+    running: Arc<Mutex<RunningHooks>>,
+    /// How they are started and ended; none if they are started directly.
+    shims: Option<Arc<Shims>>,
 }
 
 /// A command's place among those that run.
 struct Place {
-    running: Running,
-    of: (TenantId, u32),
+    running: Arc<Mutex<RunningHooks>>,
+    /// None if a runner before left it.
+    of: Option<(TenantId, u32)>,
 }
 
 impl HookRunner {
-    /// Waits for commands on the runtime that this is called on, and reports to `observer`.
+    /// Has commands started by these shims, waits for them on the runtime that this is called on, and reports to `observer`.
     ///
     /// # Panics
     /// Outside of a runtime.
     #[must_use]
-    pub fn new(observer: Arc<dyn Observer>) -> Self {
-        Self { runtime: Handle::current(), observer, running: Arc::default() }
+    pub fn new(observer: Arc<dyn Observer>, shims: Option<Arc<Shims>>) -> Self {
+        Self { runtime: Handle::current(), observer, running: Arc::default(), shims }
     }
 
     /// Has a command run, unless too many do; returns at once.
@@ -62,27 +70,45 @@ impl HookRunner {
         let Some(place) = self.place(&run) else {
             return failed("is not run for this event: too many commands of hooks are running");
         };
+        let shims = self.shims.clone();
         self.runtime.spawn(async move {
             let _place = place;
-            if let Err(why) = perform(&run).await {
+            if let Err(why) = perform(run, shims.as_ref()).await {
                 failed(&why);
             }
         });
     }
 
+    /// Takes over the commands that a runner before left running: they go on until they end or their time is over.
+    pub fn take_over(&self, inherited: &mut InheritedNotes) {
+        for (hook, note) in inherited.take_hooks() {
+            self.running.lock().past_panic().left += 1;
+            let place = Place { running: Arc::clone(&self.running), of: None };
+            let observer = Arc::clone(&self.observer);
+            self.runtime.spawn(async move {
+                let _place = place;
+                if let Some(why) = failure_of(&note).await {
+                    let hook = HookRun::name_of(hook).into();
+                    let detail = format!("a command that the runner before had started {why}").into();
+                    observer.report(&Report::new(What::HookFailed { hook, place: None, detail }));
+                }
+            });
+        }
+    }
+
     fn place(&self, run: &HookRun) -> Option<Place> {
         let mut running = self.running.lock().past_panic();
-        let of_owner = running.iter().filter(|((owner, _), _)| *owner == run.owner);
+        let of_owner = running.of.iter().filter(|((owner, _), _)| *owner == run.owner);
         if of_owner.map(|(_, count)| count).sum::<usize>() >= MOST_OF_OWNER
-            || running.values().sum::<usize>() >= MOST
+            || running.of.values().sum::<usize>() + running.left >= MOST
         {
             return None;
         }
         let of = (run.owner.clone(), run.hook);
-        let of_hook = running.entry(of.clone()).or_default();
+        let of_hook = running.of.entry(of.clone()).or_default();
         (*of_hook < MOST_OF_HOOK).then(|| {
             *of_hook += 1;
-            Place { running: Arc::clone(&self.running), of }
+            Place { running: Arc::clone(&self.running), of: Some(of) }
         })
     }
 }
@@ -90,54 +116,52 @@ impl HookRunner {
 impl Drop for Place {
     fn drop(&mut self) {
         let mut running = self.running.lock().past_panic();
-        if let Some(of_hook) = running.get_mut(&self.of) {
+        let Some(of) = &self.of else {
+            running.left -= 1;
+            return;
+        };
+        if let Some(of_hook) = running.of.get_mut(of) {
             *of_hook -= 1;
             if *of_hook == 0 {
-                running.remove(&self.of);
+                running.of.remove(of);
             }
         }
     }
 }
 
 /// Runs a command to its end.
-async fn perform(run: &HookRun) -> Result<(), String> {
-    let Some((program, arguments)) = run.argv.split_first() else { return Ok(()) };
-    let not_started = |error: io::Error| format!("cannot be started: {error}");
-    let words = StderrBuffer::new();
-    let mut command = Command::from(match &run.user {
-        None => StdCommand::new(program),
-        Some(user) => as_user::command(user, program),
-    });
-    command
-        .args(arguments)
-        .env_clear()
-        .env("PATH", PATH)
-        .envs(run.environment.iter().map(|(name, value)| (name, value)))
-        .stdin(event(&run.event).map_err(not_started)?)
-        .stdout(Stdio::null())
-        .stderr(words.as_ref().map_or_else(Stdio::null, StderrBuffer::writer))
-        // Its own group, so that what it starts can be ended with it.
-        .process_group(0)
-        .kill_on_drop(true);
-    let mut child = command.spawn().map_err(not_started)?;
-    let mut group = GroupGuard(group_of(&child));
-    let Ok(ended) = timeout(run.limit, child.wait()).await else {
-        drop(group);
-        drop(child.kill().await);
-        return Err(format!("ran longer than {} and was killed", duration::show(run.limit)));
+async fn perform(run: HookRun, shims: Option<&Arc<Shims>>) -> Result<(), String> {
+    let HookRun { hook, argv, user, limit, event, environment, .. } = run;
+    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
+    let note = shims.and_then(|shims| shims.notes.hook(hook));
+    let execution = Execution {
+        program,
+        arguments: arguments.to_vec(),
+        user: user.as_deref(),
+        environment,
+        input: input(&event).map_err(|error| format!("cannot be started: {error}"))?,
+        limit,
+        shim: shims.zip(note.as_ref()),
     };
-    group.0 = None;
-    let status = ended.map_err(|error| format!("cannot be waited for: {error}"))?;
-    if status.success() {
-        return Ok(());
+    execution.run().await
+}
+
+/// Waits for the end of a command that this process has not started; what was wrong with that.
+async fn failure_of(note: &Note) -> Option<String> {
+    match note.wait_or_end().await {
+        Waited::TookTooLong => Some("ran longer than its timeout and was killed".to_owned()),
+        Waited::LostShim => Some("was killed with the process that watches it".to_owned()),
+        Waited::Ended => match note.phase() {
+            NotedPhase::Ended(status) if status != 0 => {
+                Some(format!("failed ({})", ExitStatus::from_raw(status)))
+            }
+            _ => None,
+        },
     }
-    let words = words.map(StderrBuffer::read).unwrap_or_default();
-    let separator = if words.is_empty() { "" } else { ": " };
-    Err(format!("failed ({status}){separator}{words}"))
 }
 
 /// A file in memory with this text: unlike a pipe nobody must write into it while the command reads, or does not.
-fn event(text: &str) -> io::Result<Stdio> {
+fn input(text: &str) -> io::Result<Stdio> {
     let mut file = File::from(memfd_create("event", MemfdFlags::CLOEXEC)?);
     file.write_all(text.as_bytes())?;
     file.write_all(b"\n")?;
@@ -186,10 +210,10 @@ mod tests {
         let failures = Arc::new(Failures::default());
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _inside = runtime.enter();
-        let hooks = HookRunner::new(Arc::clone(&failures) as Arc<dyn Observer>);
+        let hooks = HookRunner::new(Arc::clone(&failures) as Arc<dyn Observer>, None);
         runs.into_iter().for_each(|run| hooks.run(run));
         runtime.block_on(async {
-            while !hooks.running.lock().unwrap().is_empty() {
+            while !hooks.running.lock().unwrap().of.is_empty() {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });

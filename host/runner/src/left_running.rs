@@ -1,63 +1,70 @@
-//! LeftRunning: the process group of a command that is not this process's child, since the runner that started it has ended.
+//! LeftRunning: a command that is not this process's child, since the runner that started it has ended.
 
-use std::fs;
 use std::os::fd::OwnedFd;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process_group, pidfd_open};
+use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::time::{ClockId, clock_gettime};
 use tokio::task::spawn_blocking;
 
-/// How long the end of killed commands may take.
+use crate::process_identity::ProcessIdentity;
+use crate::tree;
+
+/// How long the end of a command that is killed may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// The leader of a group, a shim.
+/// A command with all that came from it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LeftRunning {
-    /// Its number, which is that of the group.
-    pub(crate) process: u32,
-    /// When it was started, as the kernel counts.
-    pub(crate) started: u64,
-    /// Until when it may run, in milliseconds since the machine was started.
+    /// Its shim, alone in its process group.
+    pub(crate) shim: ProcessIdentity,
+    /// The command, which leads another one; none if it has not been started yet.
+    pub(crate) command: Option<ProcessIdentity>,
+    /// Until when it may run, in milliseconds since the machine was started; 0 once it is being ended.
     pub(crate) until: u64,
 }
 
 impl LeftRunning {
-    /// This process, which may run for so long from now; none if there is no `/proc`.
+    /// That of this process, which is a shim; it may run for so long from now. None if there is no `/proc`.
     pub(crate) fn this_process(limit: Duration) -> Option<Self> {
-        let process = std::process::id();
         let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-        Some(Self { process, started: start_of(process)?, until: uptime().saturating_add(limit) })
+        let shim = ProcessIdentity::of(std::process::id())?;
+        Some(Self { shim, command: None, until: uptime().saturating_add(limit) })
     }
 
-    /// Kills the group; false if there is none any more.
-    pub(crate) fn kill(&self) -> bool {
-        // A group keeps its number as long as anything is in it, so one without its leader is not another.
-        let is_it = start_of(self.process).is_none_or(|start| start == self.started);
-        let group = self.pid().filter(|_| is_it);
-        group.is_some_and(|group| kill_process_group(group, Signal::KILL).is_ok())
-    }
-
-    /// Waits until the leaders of these groups have ended, at most two seconds.
-    pub(crate) fn wait_for_all(groups: &[Self]) {
-        let deadline = Instant::now() + PATIENCE;
-        while groups.iter().any(Self::is_alive) && Instant::now() < deadline {
+    /// Ends these, within two seconds or not; how many there were.
+    pub(crate) fn end_all(all: &[Self]) -> usize {
+        // Where the shim was killed the command is not beneath it any more.
+        let processes = |running: &Self| {
+            [Some(running.shim), running.command]
+                .into_iter()
+                .flatten()
+                .filter(ProcessIdentity::has_group)
+                .collect()
+        };
+        let left: Vec<Vec<_>> = all.iter().map(processes).filter(|left: &Vec<_>| !left.is_empty()).collect();
+        tree::end(&left.concat(), PATIENCE);
+        let until = Instant::now() + PATIENCE;
+        // Nobody waits for a shim that was killed but the process that adopted it.
+        while left.iter().flatten().any(ProcessIdentity::is_alive) && Instant::now() < until {
             thread::sleep(Duration::from_millis(2));
         }
+        left.len()
     }
 
-    /// Waits until the leader has ended, at most until its time is over; whether it has.
+    /// Waits until the shim has ended, at most until its time is over; whether it has.
     pub(crate) async fn ended(&self) -> bool {
         self.ends_within(Duration::from_millis(self.until.saturating_sub(uptime()))).await
     }
 
-    /// Kills the group, and waits until the leader has ended, at most two seconds.
+    /// Ends it, within two seconds or not.
     pub(crate) async fn end(&self) {
-        self.kill();
-        self.ends_within(PATIENCE).await;
+        let running = *self;
+        // An error is a panic there.
+        let _ = spawn_blocking(move || Self::end_all(&[running])).await;
     }
 
     async fn ends_within(&self, most: Duration) -> bool {
@@ -79,21 +86,9 @@ impl LeftRunning {
 
     /// A descriptor of the leader, if that runs.
     fn open(&self) -> Option<OwnedFd> {
-        let process = pidfd_open(self.pid()?, PidfdFlags::empty()).ok()?;
+        let process = pidfd_open(self.shim.pid()?, PidfdFlags::empty()).ok()?;
         // Looked at after it was opened: that is of no later process.
-        self.is_alive().then_some(process)
-    }
-
-    fn pid(&self) -> Option<Pid> {
-        i32::try_from(self.process).ok().and_then(Pid::from_raw)
-    }
-
-    fn is_alive(&self) -> bool {
-        fields(self.process).is_some_and(|fields| {
-            // One that has ended stays until its parent notices.
-            let is_running = fields.first().is_some_and(|state| !["Z", "X"].contains(&state.as_str()));
-            is_running && fields.get(19).and_then(|start| start.parse().ok()) == Some(self.started)
-        })
+        self.shim.is_alive().then_some(process)
     }
 }
 
@@ -103,19 +98,6 @@ fn uptime() -> u64 {
     let [seconds, nanoseconds] =
         [now.tv_sec, now.tv_nsec].map(|part| u64::try_from(part).unwrap_or_default());
     seconds.saturating_mul(1000).saturating_add(nanoseconds / 1_000_000)
-}
-
-/// When a process was started; none if there is none of this number.
-fn start_of(process: u32) -> Option<u64> {
-    fields(process)?.get(19)?.parse().ok()
-}
-
-/// What the kernel says of a process, from its state on.
-fn fields(process: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // Its name is in parentheses, and may hold anything.
-    let (_, rest) = stat.rsplit_once(") ")?;
-    Some(rest.split_whitespace().map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -129,8 +111,8 @@ pub(crate) mod tests {
     pub(crate) fn sleeper(seconds: &str, limit: Duration) -> (Child, LeftRunning) {
         let child = Command::new("sleep").arg(seconds).process_group(0).spawn().unwrap();
         let until = uptime() + u64::try_from(limit.as_millis()).unwrap();
-        let (process, started) = (child.id(), start_of(child.id()).unwrap());
-        (child, LeftRunning { process, started, until })
+        let shim = ProcessIdentity::of(child.id()).unwrap();
+        (child, LeftRunning { shim, command: None, until })
     }
 
     const LONG: Duration = Duration::from_secs(60);
@@ -138,12 +120,12 @@ pub(crate) mod tests {
     #[test]
     fn another_process_of_the_same_number_is_not_killed() {
         let (mut child, running) = sleeper("60", LONG);
-        assert!(!LeftRunning { started: running.started + 1, ..running }.kill());
+        let other = ProcessIdentity { started: running.shim.started + 1, ..running.shim };
+        assert_eq!(LeftRunning::end_all(&[LeftRunning { shim: other, ..running }]), 0);
         assert!(child.try_wait().unwrap().is_none());
-        assert!(running.kill());
-        LeftRunning::wait_for_all(&[running]);
+        assert_eq!(LeftRunning::end_all(&[running]), 1);
         assert!(child.wait().unwrap().code().is_none(), "it was killed");
-        assert!(!running.kill());
+        assert_eq!(LeftRunning::end_all(&[running]), 0);
     }
 
     #[tokio::test]

@@ -5,12 +5,17 @@
 //! is still there. This crate decides nothing: it does what it is told, and answers with a [`RunnerEvent`].
 
 mod as_user;
+mod execution;
 mod hooks;
 pub mod journal;
 mod left_running;
 mod notes;
+mod process_identity;
+mod process_table;
 mod runner;
 mod shim;
+mod shims;
+mod tree;
 
 pub use as_user::{become_and_execute, role_of};
 pub use hooks::HookRunner;
@@ -18,3 +23,4 @@ pub use journal::{Journal, JournalError, JournalRecord};
 pub use notes::{InheritedNotes, Notes};
 pub use runner::{Call, Commands, Runner, RunnerEvent, filled, is_handed_over};
 pub use shim::ShimCommand;
+pub use shims::Shims;

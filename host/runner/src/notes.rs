@@ -21,6 +21,7 @@ use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 
 use crate::left_running::LeftRunning;
+use crate::process_identity::ProcessIdentity;
 
 /// Slots, the first of which is the header. More than there are commands and records under way, unless the disk hangs for long or the configuration
 /// allows many thousand openings; what has no slot is closed by the journal's rule.
@@ -50,13 +51,15 @@ struct Slots {
     next_record: u64,
 }
 
-/// What a command does for an opening.
+/// What a command is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum NotedAct {
-    /// It opens.
+    /// It opens for an opening.
     Open,
     /// It closes.
     Close,
+    /// It is a hook's, whose number stands in the place of a record's.
+    Hook,
 }
 
 /// How far it is.
@@ -72,6 +75,17 @@ pub(crate) enum NotedPhase {
     Ended(i32),
     /// It could not be started, for this error of the system.
     NotStarted(i32),
+}
+
+/// What became of a command that was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waited {
+    /// It has ended by itself.
+    Ended,
+    /// Its shim was killed, and it with that.
+    LostShim,
+    /// Its time was over, and it was killed.
+    TookTooLong,
 }
 
 /// One slot. It is free again when this is dropped, and not when this process is killed.
@@ -102,7 +116,7 @@ struct Slot {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Used {
-    /// 0 if it is for no record.
+    /// 0 if it is for no record; of a hook its number.
     record: u64,
     act: NotedAct,
     phase: NotedPhase,
@@ -203,6 +217,11 @@ impl Notes {
         self.note(Used { record: record.unwrap_or(0), act, phase: NotedPhase::Asked })
     }
 
+    /// Notes that a command of this hook is to begin; none if there is no room.
+    pub(crate) fn hook(self: &Arc<Self>, hook: u32) -> Option<Note> {
+        self.note(Used { record: hook.into(), act: NotedAct::Hook, phase: NotedPhase::Asked })
+    }
+
     fn note(self: &Arc<Self>, used: Used) -> Option<Note> {
         let mut slots = self.lock();
         let slot = match slots.free.pop_first() {
@@ -231,26 +250,33 @@ impl Notes {
 pub struct InheritedNotes(Vec<Note>);
 
 impl InheritedNotes {
-    /// Kills, with its process group, each command that runs for no record, and waits until they have ended, at most two seconds: nothing says what
-    /// they would open after that was closed. How many still ran.
+    /// Ends, with all that came from it, each command that runs for a door and for no record, and waits for that, some seconds at most: nothing
+    /// says what they would open after that was closed. How many still ran.
     pub fn end_unrecorded(&mut self) -> usize {
-        let (recorded, rest): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|note| note.record != 0);
-        self.0 = recorded;
+        let is_kept = |note: &Note| note.record != 0 || note.act == NotedAct::Hook;
+        let (kept, rest): (Vec<_>, Vec<_>) = self.0.drain(..).partition(is_kept);
+        self.0 = kept;
         end_all(&rest)
+    }
+
+    /// Takes out the commands of hooks that run, each with its hook's number.
+    pub(crate) fn take_hooks(&mut self) -> Vec<(u32, Note)> {
+        let (hooks, rest): (Vec<_>, Vec<_>) = self.0.drain(..).partition(|note| note.act == NotedAct::Hook);
+        self.0 = rest;
+        let running = hooks.into_iter().filter(|note| note.running().is_some());
+        running.map(|note| (u32::try_from(note.record).unwrap_or(u32::MAX), note)).collect()
     }
 
     /// Those of records, each with the record's number.
     pub(crate) fn into_recorded(self) -> impl Iterator<Item = (u64, Note)> {
-        self.0.into_iter().map(|note| (note.record, note))
+        let recorded = self.0.into_iter().filter(|note| note.act != NotedAct::Hook);
+        recorded.map(|note| (note.record, note))
     }
 }
 
-/// Kills those of these commands that run, and waits until they have ended, at most two seconds: how many.
+/// Ends those of these commands that run, within some seconds: how many.
 pub(crate) fn end_all<'a>(notes: impl IntoIterator<Item = &'a Note>) -> usize {
-    let running = notes.into_iter().filter_map(Note::running);
-    let killed: Vec<_> = running.filter(LeftRunning::kill).collect();
-    LeftRunning::wait_for_all(&killed);
-    killed.len()
+    LeftRunning::end_all(&notes.into_iter().filter_map(Note::running).collect::<Vec<_>>())
 }
 
 impl Note {
@@ -273,6 +299,33 @@ impl Note {
             NotedPhase::Running(running) => Some(running),
             _ => None,
         }
+    }
+
+    /// Its time is over: from now on it does not begin, and how it ends counts no more. False if it has ended before.
+    pub(crate) fn expire(&self) -> bool {
+        let _slots = self.notes.lock();
+        let expired = change(&self.notes.memory, self.slot, |kept| {
+            let Slot { ticket, used: Some(Used { phase, .. }) } = kept else { return true };
+            match phase {
+                NotedPhase::Recorded | NotedPhase::Asked => *ticket = after(*ticket),
+                NotedPhase::Running(running) => running.until = 0,
+                NotedPhase::Ended(_) | NotedPhase::NotStarted(_) => return false,
+            }
+            true
+        });
+        // Memory that was there when it was made.
+        expired.unwrap_or(true)
+    }
+
+    /// Waits for a command that a runner before left running, and ends it with all that came from it when its time is over or its shim was killed.
+    pub(crate) async fn wait_or_end(&self) -> Waited {
+        let Some(running) = self.running() else { return Waited::Ended };
+        let is_shim_gone = running.ended().await;
+        if !self.expire() {
+            return Waited::Ended;
+        }
+        running.end().await;
+        if is_shim_gone { Waited::LostShim } else { Waited::TookTooLong }
     }
 
     /// Whether a close has succeeded: then only its record is left to be erased.
@@ -315,9 +368,22 @@ impl ShimNote {
         })
     }
 
-    /// Notes how it ended.
-    pub(crate) fn end(&self, how: NotedPhase) {
-        self.update(|phase| matches!(phase, NotedPhase::Running(_)).then_some(how));
+    /// Notes which process the command is; false if it is ended already.
+    pub(crate) fn started(&self, command: ProcessIdentity) -> bool {
+        self.update(|phase| match phase {
+            NotedPhase::Running(running) => {
+                Some(NotedPhase::Running(LeftRunning { command: Some(command), ..running }))
+            }
+            _ => None,
+        })
+    }
+
+    /// Notes how it ended; false if that counts no more, since its time was over before.
+    pub(crate) fn end(&self, how: NotedPhase) -> bool {
+        self.update(|phase| match phase {
+            NotedPhase::Running(LeftRunning { until: 1.., .. }) => Some(how),
+            _ => None,
+        })
     }
 
     fn update(&self, next: impl FnOnce(NotedPhase) -> Option<NotedPhase>) -> bool {
@@ -383,20 +449,32 @@ const ENDED: u8 = 4;
 const NOT_STARTED: u8 = 5;
 
 impl Slot {
-    /// Record, ticket, phase, act, two of zero; then the process and the status as numbers of four bytes, and when the process was started and
-    /// until when it may run as numbers of eight.
+    /// Record, ticket, phase, act, two of zero; then the shim and the status as numbers of four bytes, when the shim was started, until when it may run
+    /// and when the command was started as numbers of eight, and the command as one of four.
     fn encode(self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
         bytes[8..12].copy_from_slice(&self.ticket.to_ne_bytes());
         let Some(Used { record, act, phase }) = self.used else { return bytes };
         bytes[..8].copy_from_slice(&record.to_ne_bytes());
-        bytes[13] = u8::from(act == NotedAct::Close);
+        bytes[13] = match act {
+            NotedAct::Open => 0,
+            NotedAct::Close => 1,
+            NotedAct::Hook => 2,
+        };
         let (number, status) = match phase {
             NotedPhase::Recorded => (RECORDED, 0),
             NotedPhase::Asked => (ASKED, 0),
-            NotedPhase::Running(LeftRunning { process, started, until }) => {
-                bytes[16..20].copy_from_slice(&process.to_ne_bytes());
+            NotedPhase::Running(LeftRunning {
+                shim: ProcessIdentity { number, started },
+                command,
+                until,
+            }) => {
+                bytes[16..20].copy_from_slice(&number.to_ne_bytes());
                 bytes[24..32].copy_from_slice(&started.to_ne_bytes());
+                if let Some(ProcessIdentity { number, started }) = command {
+                    bytes[48..52].copy_from_slice(&number.to_ne_bytes());
+                    bytes[40..48].copy_from_slice(&started.to_ne_bytes());
+                }
                 bytes[32..40].copy_from_slice(&until.to_ne_bytes());
                 (RUNNING, 0)
             }
@@ -419,14 +497,20 @@ impl Slot {
             RECORDED => Some(NotedPhase::Recorded),
             ASKED => Some(NotedPhase::Asked),
             RUNNING => {
-                let process = u32::from_ne_bytes(four(16));
-                Some(NotedPhase::Running(LeftRunning { process, started: eight(24), until: eight(32) }))
+                let shim = ProcessIdentity { number: u32::from_ne_bytes(four(16)), started: eight(24) };
+                let command = ProcessIdentity { number: u32::from_ne_bytes(four(48)), started: eight(40) };
+                let command = Some(command).filter(|command| command.number != 0);
+                Some(NotedPhase::Running(LeftRunning { shim, command, until: eight(32) }))
             }
             ENDED => Some(NotedPhase::Ended(status)),
             NOT_STARTED => Some(NotedPhase::NotStarted(status)),
             FREE.. => None,
         };
-        let act = if bytes[13] == 0 { NotedAct::Open } else { NotedAct::Close };
+        let act = match bytes[13] {
+            0 => NotedAct::Open,
+            1 => NotedAct::Close,
+            2.. => NotedAct::Hook,
+        };
         let used = phase.map(|phase| Used { record: eight(0), act, phase });
         Self { ticket: u32::from_ne_bytes(four(8)), used }
     }

@@ -8,8 +8,7 @@ mod shell;
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt::Display;
-use std::path::PathBuf;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
@@ -20,12 +19,12 @@ use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
 
 pub use self::argv::filled;
-pub(crate) use self::argv::{GroupGuard, PATH, StderrBuffer, group_of};
 use self::limits::CommandLimits;
 use self::record_index::RecordIndex;
 pub use self::remote_engine::is_handed_over;
 use crate::journal::{Close, Journal, JournalRecord};
-use crate::notes::{Note, NotedAct, Notes};
+use crate::notes::{Note, NotedAct};
+use crate::shims::Shims;
 
 /// The commands of a door.
 #[derive(Clone)]
@@ -80,8 +79,10 @@ pub struct Runner {
     runtime: Handle,
     journal: Arc<OnceLock<Journal>>,
     records: Arc<Mutex<RecordIndex>>,
-    /// How commands run on if this process is killed, if there is another runner then.
-    succession: Arc<OnceLock<Succession>>,
+    /// How commands are started and ended; none if they are started directly.
+    shims: Arc<OnceLock<Arc<Shims>>>,
+    /// There is another runner if this process is killed, which learns from the notes.
+    is_followed: Arc<AtomicBool>,
     /// What the runner before noted of openings that were not found in the journal so far, by the number of their record.
     inherited: Arc<Mutex<HashMap<u64, Note>>>,
     /// The engine of another process that gives orders now; 0 if there is none, or it is in this process.
@@ -89,13 +90,6 @@ pub struct Runner {
 }
 
 type JobQueues = HashMap<OpeningKey, VecDeque<Job>>;
-
-/// What the next runner learns from, and what this one has commands run by.
-struct Succession {
-    notes: Arc<Notes>,
-    /// The program that is the shim of a command.
-    shim: PathBuf,
-}
 
 /// What is done for an opening when all that came before is done.
 enum Job {
@@ -143,10 +137,16 @@ impl Runner {
             runtime: Handle::current(),
             journal: Arc::default(),
             records: Arc::default(),
-            succession: Arc::default(),
+            shims: Arc::default(),
+            is_followed: Arc::default(),
             inherited: Arc::default(),
             engine: Arc::default(),
         }
+    }
+
+    /// Has commands started and ended by these shims from now on; without effect if that was said before.
+    pub fn start_by(&self, shims: Arc<Shims>) {
+        let _ = self.shims.set(shims);
     }
 
     /// Records openings in this journal from now on; without effect if there is one already.
@@ -308,9 +308,9 @@ impl Runner {
         outcome
     }
 
-    /// The note of a command that is about to begin; none if there is no next runner, or no room.
+    /// The note of a command that is about to begin; none if it has no shim, or there is no room.
     fn begin(&self, key: &OpeningKey, is_close: bool) -> Option<Note> {
-        let Succession { notes, .. } = self.succession.get()?;
+        let notes = &self.shims.get()?.notes;
         let mut records = self.records();
         let unbegun = if is_close { None } else { records.begin(key) };
         let record = records.get(key).and_then(|record| record.noted);
@@ -327,7 +327,8 @@ impl Runner {
             return Ok(());
         }
         // Before it is on the disk, or a runner that is killed in between would leave it as one that may be open.
-        let note = self.succession.get().and_then(|succession| succession.notes.recorded());
+        let shims = self.shims.get().filter(|_| self.is_followed());
+        let note = shims.and_then(|shims| shims.notes.recorded());
         record.noted = note.as_ref().map(Note::record);
         let (row, note) = journal.put(&record, note).await.map_err(RecordError::Failed)?;
         self.records().insert(*key, row, record, engine, note);
@@ -335,7 +336,7 @@ impl Runner {
     }
 
     async fn run_now(&self, run: &JobCommand, note: Option<&Note>) -> Result<(), String> {
-        let shim = self.succession.get().and_then(|succession| Some((succession.shim.as_path(), note?)));
+        let shim = self.shims.get().and_then(|shims| Some((shims, note?)));
         match run {
             JobCommand::Argv(run) => run.perform(shim).await,
             JobCommand::Shell(run) => run.perform(&*self.observer, self.input()).await,
@@ -354,10 +355,11 @@ impl Runner {
 
     /// A runner that has a next one is a process of its own, whose standard input is a link.
     fn input(&self) -> shell::CommandInput {
-        match self.succession.get() {
-            Some(_) => shell::CommandInput::None,
-            None => shell::CommandInput::Inherited,
-        }
+        if self.is_followed() { shell::CommandInput::None } else { shell::CommandInput::Inherited }
+    }
+
+    fn is_followed(&self) -> bool {
+        self.is_followed.load(Ordering::Relaxed)
     }
 
     fn records(&self) -> MutexGuard<'_, RecordIndex> {

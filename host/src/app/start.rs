@@ -8,7 +8,7 @@ use postern_capture::{LocalNetwork, Sightings};
 use postern_config::Mistakes;
 use postern_core::{Client, Event, GuardDoor, Knock, Observer, Report, RuleId, What};
 use postern_link::{NotInPlace, WhyNotInPlace};
-use postern_runner::HookRunner;
+use postern_runner::{HookRunner, Shims};
 use postern_sandbox::{IsLocal, Loader, Pool, PoolContext, Runtime};
 use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
@@ -194,8 +194,8 @@ impl App {
         answering.iter().for_each(|answering| answering.put_in_force(&config, &generation, &tenants));
         let exposing = metrics.and_then(|metrics| metrics.start(&config.metrics, Arc::clone(&engine)));
         exposing.iter().for_each(|exposing| exposing.put_in_force(&config, &generation, &captures));
-        if let Some(hooks) = hooks {
-            let runner = HookRunner::new(Arc::clone(&observer));
+        if let Some(hooks) = hooks.as_ref().filter(|_| !config.hooks.is_empty()) {
+            let runner = HookRunner::new(Arc::clone(&observer), Some(Shims::of_this_process()?));
             hooks.put_in_force(config.hooks.clone(), move |run| {
                 runner.run(run);
                 true
@@ -223,6 +223,7 @@ impl App {
             try_view: try_view.clone(),
             answering,
             exposing,
+            hooks,
             reload_askers: Vec::new(),
             follow_askers: Vec::new(),
             excess_at: None,

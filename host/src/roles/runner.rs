@@ -31,7 +31,7 @@ use postern_link::{
     FromRunner, MOST_RUNNER_BYTES, OrderLink, RunnerAnswer, RunnerRequest, Talk, TalkReceiver, TalkSender,
     ToRunner,
 };
-use postern_runner::{Call, HookRunner, InheritedNotes, Journal, Notes, Runner, RunnerEvent, journal};
+use postern_runner::{Call, HookRunner, InheritedNotes, Journal, Notes, Runner, RunnerEvent, Shims, journal};
 use postern_text::chain;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::oneshot;
@@ -49,8 +49,6 @@ const ALONE: Duration = Duration::from_secs(2);
 const SOON: Duration = Duration::from_millis(20);
 /// How often it looks whether anything is due.
 const LOOK: Duration = Duration::from_millis(500);
-/// This binary, whatever has become of its file: it is the shim of each command as well.
-const OWN_BINARY: &str = "/proc/self/exe";
 /// So many may always be closed at once, also what the runner does not know to be open.
 const CLOSING: usize = 512;
 
@@ -61,7 +59,7 @@ const CLOSING: usize = 512;
 pub fn run() -> anyhow::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
     let begin = |start: RoleStart<'_>| start.observe().map(|telling| telling.observer);
-    let role = RunnerRole::start(Talk::of_standard_input()?, OWN_BINARY.into(), begin)?;
+    let role = RunnerRole::start(Talk::of_standard_input()?, Shims::OWN_BINARY.into(), begin)?;
     role.map_or(Ok(()), RunnerRole::serve)?;
     Ok(())
 }
@@ -157,13 +155,15 @@ impl RunnerRole {
         let (wake, (news, heard)) =
             (Arc::new(eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?), channel());
         let news = News { sender: news, wake: Arc::clone(&wake) };
+        let shims = Shims::start(Arc::clone(&self.notes), self.shim.clone())?;
         let (runner, hooks) = {
             let (_inside, news) = (inside.enter(), news.clone());
             let runner =
                 Runner::new(move |event| news.tell(Heard::Runner(event)), Arc::clone(&self.observer));
-            (runner, HookRunner::new(Arc::clone(&self.observer)))
+            (runner, HookRunner::new(Arc::clone(&self.observer), Some(Arc::clone(&shims))))
         };
-        runner.succeed(Arc::clone(&self.notes), std::mem::take(&mut self.inherited), self.shim.clone());
+        hooks.take_over(&mut self.inherited);
+        runner.succeed(shims, std::mem::take(&mut self.inherited));
         runner.serve(self.engine.unwrap_or_default());
         let mut serving = Serving {
             role: self,

@@ -6,6 +6,7 @@ mod deaths;
 mod hostile;
 mod process;
 mod test_engine;
+mod trees;
 
 use std::fs;
 use std::path::Path;

@@ -27,7 +27,7 @@ fn the_next_process_knows_how_far_each_record_was_and_what_had_not_begun_never_d
     assert!(records.windows(2).all(|pair| pair[0] < pair[1]), "{records:?}");
     let [.., opening, opened] = &notes[..] else { panic!("six") };
     assert!(shim(opening).begin(running) && shim(opened).begin(running));
-    shim(opened).end(NotedPhase::Ended(0));
+    assert!(shim(opened).end(NotedPhase::Ended(0)));
     assert!(!opened.is_closed() && opening.running() == Some(running));
     let closing = first.asked(Some(7), NotedAct::Close).unwrap();
     let closed = first.asked(Some(8), NotedAct::Close).unwrap();
@@ -36,9 +36,9 @@ fn the_next_process_knows_how_far_each_record_was_and_what_had_not_begun_never_d
     for note in [&closing, &closed, &failed, &missing] {
         assert!(shim(note).begin(running));
     }
-    shim(&closed).end(NotedPhase::Ended(0));
-    shim(&failed).end(NotedPhase::Ended(256));
-    shim(&missing).end(NotedPhase::NotStarted(2));
+    assert!(shim(&closed).end(NotedPhase::Ended(0)));
+    assert!(shim(&failed).end(NotedPhase::Ended(256)));
+    assert!(shim(&missing).end(NotedPhase::NotStarted(2)));
     // One that is about to begin when the process is killed, and one that is free again.
     let (late, late_shim) = (notes.remove(0), shim(&notes[0]));
     let late_too = shim(&late);
@@ -95,6 +95,48 @@ fn what_runs_for_no_record_is_ended_and_nothing_else() {
 }
 
 #[test]
+fn hooks_are_left_to_run_and_are_no_records() {
+    let first = Notes::new().unwrap();
+    let (mut child, running) = sleeper("60", LONG);
+    let notes = [Some(7), None].map(|hook| {
+        let note = hook.map_or_else(|| first.recorded(), |hook| first.hook(hook)).unwrap();
+        assert!(shim(&note).begin(running));
+        note
+    });
+    let ended = first.hook(8).unwrap();
+    assert!(shim(&ended).begin(running) && shim(&ended).end(NotedPhase::Ended(0)));
+    notes.into_iter().chain([ended, first.hook(9).unwrap()]).for_each(std::mem::forget);
+    let (_next, mut inherited) = Notes::inherit(first.descriptor().unwrap()).unwrap();
+    assert_eq!(inherited.end_unrecorded(), 0);
+    let hooks = inherited.take_hooks();
+    assert_eq!(
+        hooks.iter().map(|(hook, note)| (*hook, note.running())).collect::<Vec<_>>(),
+        [(7, Some(running))]
+    );
+    assert_eq!(inherited.into_recorded().count(), 1);
+    assert!(child.try_wait().unwrap().is_none());
+    end(child);
+}
+
+#[test]
+fn what_ends_when_its_time_is_over_has_not_ended_by_itself_and_what_ended_before_has() {
+    let notes = Notes::new().unwrap();
+    let shim_of = ProcessIdentity { number: 7, started: 7 };
+    let running = LeftRunning { shim: shim_of, command: None, until: 1 << 40 };
+    let [late, early, asked] = [(); 3].map(|()| notes.asked(None, NotedAct::Open).unwrap());
+    assert!(shim(&late).begin(running) && shim(&early).begin(running));
+    let command = Some(ProcessIdentity { number: 8, started: 7 });
+    assert!(shim(&late).started(ProcessIdentity { number: 8, started: 7 }));
+    assert_eq!(late.running(), Some(LeftRunning { command, ..running }));
+    assert!(late.expire() && !shim(&late).end(NotedPhase::Ended(0)));
+    assert_eq!(late.running(), Some(LeftRunning { until: 0, command, ..running }));
+    assert!(shim(&early).end(NotedPhase::Ended(0)) && !early.expire());
+    assert_eq!(early.phase(), NotedPhase::Ended(0));
+    let late_shim = shim(&asked);
+    assert!(asked.expire() && !late_shim.begin(running));
+}
+
+#[test]
 fn a_lock_of_a_process_that_was_killed_holds_nobody_up_and_one_of_a_stopped_shim_not_for_long() {
     let first = Notes::new().unwrap();
     let left = first.recorded().unwrap();
@@ -132,12 +174,15 @@ fn slots_are_bounded_and_used_again() {
 
 #[test]
 fn a_slot_says_what_was_noted() {
-    let running = LeftRunning { process: 7, started: u64::MAX, until: 1 << 40 };
-    for act in [NotedAct::Open, NotedAct::Close] {
+    let shim = ProcessIdentity { number: 7, started: u64::MAX };
+    let running = LeftRunning { shim, command: None, until: 1 << 40 };
+    let started = LeftRunning { command: Some(ProcessIdentity { number: 9, started: 1 << 50 }), ..running };
+    for act in [NotedAct::Open, NotedAct::Close, NotedAct::Hook] {
         for phase in [
             NotedPhase::Recorded,
             NotedPhase::Asked,
             NotedPhase::Running(running),
+            NotedPhase::Running(started),
             NotedPhase::Ended(-1),
             NotedPhase::Ended(256),
             NotedPhase::NotStarted(2),

@@ -4,7 +4,6 @@
 //! gives out, in the upper half of all door numbers. A runner that comes anew finds in the journal under which key the living engine knows
 //! an opening, and in the notes of the runner before it how far that came with it: see [`Notes`].
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,9 +11,10 @@ use std::time::Duration;
 use postern_core::{Act, DoorId, OpeningKey};
 use postern_text::panic::PastPanic;
 
-use super::{Job, JobCommand, Runner, Succession};
+use super::{Job, JobCommand, Runner};
 use crate::journal::{JournalRecord, OrderedBy};
-use crate::notes::{InheritedNotes, Note, NotedPhase, Notes, end_all};
+use crate::notes::{InheritedNotes, Note, NotedPhase, end_all};
+use crate::shims::Shims;
 
 /// From here on door numbers are those of openings that were handed over.
 const HANDED_OVER: u32 = 1 << 31;
@@ -38,15 +38,16 @@ impl Runner {
         self.engine.store(engine, Ordering::Relaxed);
     }
 
-    /// Notes there for the next runner what becomes of openings and commands, and has commands run by that program as their shim. What the
-    /// runner before left goes on when the journal says what it is for. Without effect if this was called before.
-    pub fn succeed(&self, notes: Arc<Notes>, inherited: InheritedNotes, shim: PathBuf) {
-        if self.succession.set(Succession { notes, shim }).is_ok() {
+    /// Has commands started by these shims, in whose notes the next runner finds what became of openings and commands. What the runner before left
+    /// goes on when the journal says what it is for. Without effect if it was said before by what commands are started.
+    pub fn succeed(&self, shims: Arc<Shims>, inherited: InheritedNotes) {
+        if self.shims.set(shims).is_ok() {
+            self.is_followed.store(true, Ordering::Relaxed);
             self.inherited.lock().past_panic().extend(inherited.into_recorded());
         }
     }
 
-    /// Kills the commands that the runner before left running for openings that are not in the journal that was opened, or if none was: they are
+    /// Ends the commands that the runner before left running for openings that are not in the journal that was opened, or if none was: they are
     /// somebody else's to close now, and must not be opened after that.
     pub fn end_unknown(&self) {
         end_all(self.inherited.lock().past_panic().values());
@@ -94,13 +95,7 @@ impl Runner {
 
     /// Waits for a command that the runner before left running: what it opens is closed when it has ended, and what it closes is closed.
     pub(super) async fn wait_for_adopted(&self, key: &OpeningKey, note: Note) {
-        if let Some(running) = note.running() {
-            running.ended().await;
-            // Its time is over, or its shim was killed.
-            if note.running().is_some() {
-                running.end().await;
-            }
-        }
+        note.wait_or_end().await;
         if note.is_closed()
             && let Some(journal) = self.journal.get()
         {
