@@ -150,3 +150,29 @@ fn the_noise_of_a_tenant_leaves_no_event_of_another_without_its_command() {
         drop(daemon.kill());
     }
 }
+
+/// Whether a process runs whose command line has this in it.
+fn runs(token: &str) -> bool {
+    let processes = fs::read_dir("/proc").expect("it is there").flatten();
+    processes.filter_map(|entry| fs::read(entry.path().join("cmdline")).ok()).any(|line| {
+        let line = String::from_utf8_lossy(&line).into_owned();
+        line.contains(token)
+    })
+}
+
+#[test]
+fn what_still_runs_at_the_end_is_ended_with_all_that_came_from_it() {
+    for one_process in [false, true] {
+        let Some(lab) = Lab::if_possible() else { return };
+        let folder = open_to_all();
+        let token = folder.path().display().to_string();
+        let line = "setsid sh -c 'echo > $0/started; while :; do sleep 0.1; done' $0 & wait";
+        let hook = format!("[[hooks]]\non = \"ready\"\nrun = [\"/bin/sh\", \"-c\", {line:?}, {token:?}]\n");
+        let setup = posternd(&lab).config(&config(&hook)).rule("knock", KNOCK);
+        let daemon = if one_process { setup.one_process().start() } else { setup.start() };
+        eventually("the command", || folder.path().join("started").exists().then_some(()));
+        assert!(runs(&token));
+        daemon.stop();
+        eventually("the end of the command", || (!runs(&token)).then_some(()));
+    }
+}
