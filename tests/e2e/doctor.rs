@@ -1,8 +1,9 @@
 //! `posternd doctor` on real machines: what it says is what becomes of a client, and what it advises mends it.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use postern_tests::{CLIENT4, Entry, Lab, STRANGER4, Setup, eventually, skip, skip_everywhere};
 use serde_json::Value;
@@ -323,9 +324,23 @@ fn knockd_beside_is_a_warning() {
     // Any program of that name.
     let program = setup.dir().join("knockd");
     fs::copy("/bin/sleep", &program).expect("every machine has it");
-    let mut running = Command::new(&program).arg("60").spawn().expect("it can be executed");
+    let start = |at: &dyn Fn(&mut Command) -> io::Result<Child>| {
+        at(Command::new(&program).arg("60")).expect("it can be executed")
+    };
+    // One on another network, as in a container, hears none of these knocks.
+    let mut elsewhere = start(&|command| lab.client().spawn(command));
+    let comm = format!("/proc/{}/comm", elsewhere.id());
+    eventually("it is called so", || {
+        fs::read_to_string(&comm).is_ok_and(|it| it == "knockd\n").then_some(())
+    });
+    assert_eq!(of_knockd().severity, "fine");
+    elsewhere.kill().and_then(|()| elsewhere.wait()).expect("a child of ours");
+    let mut running = start(&|command| lab.server().spawn(command));
     let said = eventually("it is called so", || Some(of_knockd()).filter(|said| said.severity != "fine"));
-    running.kill().and_then(|()| running.wait()).expect("a child of ours");
+    // What has ended opens nothing, even before its parent has noticed.
+    running.kill().expect("a child of ours");
+    eventually("it has ended", || (of_knockd().severity == "fine").then_some(()));
+    running.wait().expect("a child of ours");
     assert!(said.severity == "warning" && said.what.contains(&running.id().to_string()), "{said:?}");
     assert_eq!(of_knockd().severity, "fine");
 }

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::os::unix::fs::FileTypeExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use postern_config::config_identity;
 use postern_doorman::{DoormanError, Standing, standing};
@@ -109,17 +109,23 @@ fn knockd(running: &[u32]) -> Vec<Finding> {
 }
 
 fn running_knockds() -> Vec<u32> {
-    let own = fs::read_link("/proc/self/exe").ok();
+    let link = |process: &Path, name: &str| fs::read_link(process.join(name)).ok();
+    let own = ["exe", "ns/net"].map(|name| link(Path::new("/proc/self"), name));
     let mut found: Vec<u32> = fs::read_dir("/proc")
         .into_iter()
         .flatten()
         .flatten()
         .filter_map(|process| {
             let number = process.file_name().to_str()?.parse().ok()?;
-            let name = fs::read_to_string(process.path().join("comm")).ok()?;
-            // This program may be called so as well.
-            let program: Option<PathBuf> = fs::read_link(process.path().join("exe")).ok();
-            (name.trim_end() == "knockd" && (program.is_none() || program != own)).then_some(number)
+            let process = process.path();
+            let name = fs::read_to_string(process.join("comm")).ok()?;
+            let [program, network] = ["exe", "ns/net"].map(|name| link(&process, name));
+            // This program may be called so as well, and one in a container hears what comes to the container.
+            let is_another = program.is_none() || program != own[0];
+            let is_here = network.is_none() || network == own[1];
+            // One that has ended, and that nobody waits for, has no arguments.
+            let is_alive = fs::read(process.join("cmdline")).is_ok_and(|words| !words.is_empty());
+            (name.trim_end() == "knockd" && is_another && is_here && is_alive).then_some(number)
         })
         .collect();
     found.sort_unstable();
