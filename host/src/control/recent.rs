@@ -53,9 +53,16 @@ impl Memories {
     pub(super) fn of(&self, address: IpAddr, shows: impl Fn(&TenantId) -> bool) -> Vec<Record> {
         let shard = self.shard(address).lock().past_panic();
         let of_owners = shard.iter().filter(|(tenant, _)| shows(tenant));
-        let mut records: Vec<_> = of_owners.flat_map(|(_, recent)| recent.of(address)).cloned().collect();
-        drop(shard);
-        records.sort_by_key(|record| record.time_ms);
+        let mut of_owners: Vec<_> = of_owners.map(|(_, recent)| recent.of(address).peekable()).collect();
+        let mut records = Vec::new();
+        // The machine's clock may have been set back meanwhile: what an owner's rules said stays in the order in which they did.
+        while let Some((_, of)) = of_owners
+            .iter_mut()
+            .filter_map(|of| Some((of.peek()?.time_ms, of)))
+            .min_by_key(|(time_ms, _)| *time_ms)
+        {
+            records.extend(of.next().cloned());
+        }
         records
     }
 
@@ -381,8 +388,13 @@ mod tests {
         assert_eq!(times(&memories.of(address, |_| true)), [1, 2]);
         assert_eq!(times(&memories.of(address, |tenant| tenant.as_str() == "web")), [2]);
         assert_eq!(times(&memories.all(|_| true).flatten().collect::<Vec<_>>()).len(), 2);
+        // The clock is set back, for both.
+        for (time_ms, tenant) in [(9, "web"), (3, "web"), (4, "ops"), (5, "web")] {
+            memories.add(Record { time_ms, rule: rule(tenant), ..record(v4(7), stage(1)) });
+        }
+        assert_eq!(times(&memories.of(address, |_| true)), [1, 2, 4, 9, 3, 5]);
         memories.keep(|tenant| tenant.as_str() == "ops");
-        assert_eq!(times(&memories.of(address, |_| true)), [1]);
+        assert_eq!(times(&memories.of(address, |_| true)), [1, 4]);
     }
 
     #[test]
