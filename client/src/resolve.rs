@@ -39,6 +39,12 @@ pub enum ResolveError {
         /// An address that it has.
         found: IpAddr,
     },
+    /// It has none but addresses of IPv6 that are the same on every link, and it is not said which link is meant.
+    #[error("{found} is a link-local address; say by which interface, as in {found}%eth0")]
+    NoInterface {
+        /// Such an address.
+        found: IpAddr,
+    },
     /// It has too many.
     #[error("{host} has {count} addresses, more than {MAX_ADDRESSES}; knock at one of them")]
     TooMany {
@@ -75,13 +81,21 @@ fn select(
 ) -> Result<Vec<SocketAddr>, ResolveError> {
     let is_v4_wanted = family != AddressFamily::V6 && source.is_none_or(|source| source.is_ipv4());
     let is_v6_wanted = family != AddressFamily::V4 && source.is_none_or(|source| source.is_ipv6());
-    let (mut wanted, mut other) = (Vec::new(), None);
+    let (mut wanted, mut other, mut of_no_link) = (Vec::new(), None, None);
     for address in found {
-        if !(if address.is_ipv4() { is_v4_wanted } else { is_v6_wanted }) {
+        // Windows takes an interface by itself.
+        let needs_link =
+            matches!(address, SocketAddr::V6(it) if it.ip().is_unicast_link_local() && it.scope_id() == 0);
+        if is_v6_wanted && needs_link && !cfg!(windows) {
+            of_no_link = Some(address.ip());
+        } else if !(if address.is_ipv4() { is_v4_wanted } else { is_v6_wanted }) {
             other = Some(address.ip());
         } else if !wanted.contains(&address) {
             wanted.push(address);
         }
+    }
+    if let (true, Some(found)) = (wanted.is_empty(), of_no_link) {
+        return Err(ResolveError::NoInterface { found });
     }
     match (wanted.len(), other) {
         (1..=MAX_ADDRESSES, _) => Ok(wanted),
@@ -99,6 +113,8 @@ fn select(
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddrV6;
+
     use expect_test::{Expect, expect};
 
     use super::*;
@@ -125,6 +141,18 @@ mod tests {
             None,
             expect!["gate has 17 addresses, more than 16; knock at one of them"],
         );
+    }
+
+    #[test]
+    #[cfg(not(windows))]
+    fn a_link_local_address_needs_its_link() {
+        let lacks = expect!["fe80::1 is a link-local address; say by which interface, as in fe80::1%eth0"];
+        check("fe80::1", AddressFamily::Both, None, lacks);
+        check("fe80::1 10.0.0.1", AddressFamily::Both, None, expect!["10.0.0.1"]);
+        check("fe80::1", AddressFamily::V4, None, expect!["gate has no IPv4 address; it has fe80::1"]);
+        let with_link = SocketAddrV6::new("fe80::1".parse().unwrap(), 0, 0, 7).into();
+        let found = select("gate", [with_link].into_iter(), AddressFamily::Both, None).expect("it is enough");
+        assert_eq!(found, [with_link]);
     }
 
     #[test]
