@@ -1,0 +1,75 @@
+//! Other firewalls: what the doctor says of them is so, and what it says to do helps.
+
+use std::process::Command;
+
+use postern_tests::{CLIENT4, Lab, STRANGER4, skip_everywhere};
+
+use super::{follow, nothing_wrong, only, ssh, wrong};
+use crate::{A_WHILE, SOON, SSH_2S, STEPS, STORY};
+
+#[test]
+fn a_chain_that_drops_what_a_door_lets_in_is_a_problem_and_its_remedy_mends_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table inet own { chain input { type filter hook input priority filter; policy drop;
+            ct state established,related accept
+            meta l4proto { icmp, ipv6-icmp } accept
+            udp dport 53 accept
+        }
+        }",
+    );
+    let daemon = ssh(&lab).start();
+    lab.knock(CLIENT4, STEPS);
+    daemon.expect_story(CLIENT4, &STORY);
+    assert!(lab.tcp(CLIENT4, 22, A_WHILE).is_silence(), "it is open, and dropped");
+    let said = wrong(&daemon.doctor(&["--json"]));
+    let [one] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((&*one.look, &*one.severity), ("other firewalls", "problem"), "{one:?}");
+    assert!(one.what.contains("inet own input (its policy) drops tcp/22,"), "{one:?}");
+    follow(&lab, &one.remedy);
+    let said = wrong(&daemon.doctor(&["--json"]));
+    assert!(said.is_empty(), "{said:?}");
+    lab.knock(CLIENT4, STEPS);
+    assert!(lab.tcp_soon(CLIENT4, 22, SOON).1 < SOON);
+    assert!(lab.tcp(STRANGER4, 22, A_WHILE).is_silence(), "the guard keeps the others out");
+    daemon.stop();
+}
+
+#[test]
+fn a_chain_of_iptables_is_one_too() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let version = Command::new("iptables").arg("--version").output();
+    if !version.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("nf_tables")) {
+        return skip_everywhere("no iptables-nft here");
+    }
+    let _ssh = lab.tcp_service(22);
+    for rule in ["-P INPUT DROP", "-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"] {
+        follow(&lab, &format!("`iptables {rule}`"));
+    }
+    let setup = ssh(&lab);
+    let one = only(&setup, "other firewalls", "problem");
+    assert!(one.what.contains("ip filter INPUT (its policy) drops tcp/22 over IPv4"), "{one:?}");
+    follow(&lab, &one.remedy);
+    nothing_wrong(&setup);
+}
+
+#[test]
+fn a_set_that_no_rule_asks_for_opens_nothing() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table inet own {
+            set friends { type ipv4_addr; flags timeout; }
+            chain input { type filter hook input priority filter; policy accept; }
+        }",
+    );
+    let door = "guard = \"tcp/22\"";
+    let setup = ssh(&lab).config(&SSH_2S.replace(door, "set = \"inet own friends\""));
+    let said = wrong(&setup.doctor(&["--json"]));
+    let [unused, half] = &said[..] else { panic!("{said:?}") };
+    assert!(unused.severity == "problem" && unused.what.contains("door ssh opens nothing"), "{unused:?}");
+    assert!(half.look == "address families" && half.what.contains("over IPv4 alone"), "{half:?}");
+    lab.firewall("add rule inet own input ip saddr @friends tcp dport 22 accept");
+    only(&setup, "address families", "warning");
+}
