@@ -7,6 +7,7 @@
 mod bits;
 mod first_packet;
 mod loads;
+mod rates;
 mod registers;
 mod rule;
 mod sets;

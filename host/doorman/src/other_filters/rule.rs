@@ -5,6 +5,7 @@ use postern_core::Family;
 use super::bits::{Byte, Is, compare, equal, known, masked, whole};
 use super::first_packet::Headers;
 use super::loads::{connection, meta, payload, route};
+use super::rates;
 use super::registers::Registers;
 use super::sets::{SetContents, Sets, set_of};
 use super::xt;
@@ -48,6 +49,8 @@ const NFTA_LOOKUP_SREG: u16 = 2;
 const NFTA_LOOKUP_DREG: u16 = 3;
 const NFTA_LOOKUP_FLAGS: u16 = 5;
 const NFT_LOOKUP_F_INV: u32 = 1;
+const NFTA_OBJREF_TYPE: u16 = 1;
+const NFT_OBJECT_COUNTER: u32 = 1;
 const NFT_REG_VERDICT: u32 = 0;
 // include/uapi/linux/netfilter/nf_tables_compat.h
 const NFTA_XT_NAME: u16 = 1;
@@ -165,11 +168,12 @@ impl RuleWalk<'_> {
             "range" => self.range(data).unwrap_or(Is::Maybe),
             "match" => self.xt_match(data),
             "counter" | "log" | "notrack" | "last" | "dup" => Is::Yes,
-            // It may load a register, or end the rule.
-            _ => {
+            "objref" if find_u32(data, NFTA_OBJREF_TYPE) == Some(NFT_OBJECT_COUNTER) => Is::Yes,
+            _ => rates::within(name, data).unwrap_or_else(|| {
+                // It may load a register, or end the rule.
                 self.registers = Registers::default();
                 Is::Maybe
-            }
+            }),
         };
         self.applies = self.applies.and(is);
     }

@@ -2,6 +2,7 @@
 
 use super::bits::Is;
 use super::first_packet::Headers;
+use super::rates;
 
 /// IPPROTO_TCP.
 const TCP: u8 = 6;
@@ -18,7 +19,7 @@ pub(super) fn matches(name: &str, info: &[u8], headers: &Headers) -> Option<Is> 
         "conntrack" => conntrack(info, headers),
         "state" => Some((u32::from_ne_bytes(*info.first_chunk()?) & u32::from(NEW) != 0).into()),
         "addrtype" => address_type(info, headers),
-        _ => None,
+        _ => rates::xt_within(name, info),
     }
 }
 

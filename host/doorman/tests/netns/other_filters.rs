@@ -71,7 +71,13 @@ fn a_chain_is_in_the_way_if_it_drops_whatever_a_client_is() {
     let check = |rules: &str, expected: &[&str]| {
         let ports = "set ports { type inet_service; flags interval; elements = { 20-30, 443 }; }";
         let others = "set others { type inet_service; elements = { 80, 443 }; }";
-        check(&world, &format!("{ports} {others} chain input {{ {INPUT} {rules}; }}"), expected);
+        let seen = "set seen { type ipv4_addr; flags dynamic; timeout 1m; }";
+        let named = "counter hits { packets 0 bytes 0; }";
+        check(
+            &world,
+            &format!("{ports} {others} {seen} {named} chain input {{ {INPUT} {rules}; }}"),
+            expected,
+        );
     };
     check("", DROPS);
     check("iif lo accept; iifname \"lo\" accept; ct state established,related accept", DROPS);
@@ -112,6 +118,16 @@ fn a_chain_is_in_the_way_if_it_drops_whatever_a_client_is() {
     check("tcp dport 1-99 ct original proto-dst 22 accept", &[]);
     check("meta protocol ip ip protocol tcp accept", &["ip6: inet own input drops by policy"]);
     check("@th,16,16 22 accept", &[]);
+    check("tcp dport 22 counter name hits accept", &[]);
+    // A client's first packet is within what is allowed of them.
+    check("tcp dport 22 ct state new limit rate 15/minute accept", &[]);
+    check("limit rate over 100/second drop; ct count over 20 reject; quota over 1 mbytes drop; accept", &[]);
+    check("tcp dport 22 limit rate over 100/second accept", DROPS);
+    check("tcp dport 22 ct count 20 accept", &[]);
+    let of_v4 = &["ip6: inet own input drops by policy"];
+    check("tcp dport 22 update @seen { ip saddr limit rate 10/minute } accept", of_v4);
+    check("tcp dport 22 add @seen { ip saddr limit rate over 100/second } accept", DROPS);
+    check("add @seen { ip saddr } tcp dport 22 accept", of_v4);
 }
 
 #[test]
@@ -129,7 +145,6 @@ fn what_is_not_known_of_a_client_is_said() {
     check("ip saddr 10.0.0.0/8 tcp dport 22 accept", perhaps);
     check("ip saddr @some accept", perhaps);
     check("ip saddr != @some accept", perhaps);
-    check("meta nfproto ipv4 limit rate 10/second accept", perhaps);
     check("ip saddr vmap { 10.77.0.2 : accept, 10.77.0.3 : drop }", perhaps);
     // Some are kept out, as fail2ban does; all others get in.
     check("ip saddr @some drop; ip saddr { 10.9.0.0/16 } reject; accept", &[]);

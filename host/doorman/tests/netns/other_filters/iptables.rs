@@ -50,6 +50,13 @@ fn rules_of_iptables_are_read() {
         &["-A INPUT -p tcp --sport 1024:65535 --dport 22 -j ACCEPT"],
         &["ip filter INPUT drops by policy, or not"],
     );
+    check(&["-A INPUT -p tcp --dport 22 -m limit --limit 15/min -j ACCEPT"], &[]);
+    for mode in ["--hashlimit-mode srcip --hashlimit-name one", "--hashlimit-name other"] {
+        check(&[&format!("-A INPUT -p tcp -m hashlimit --hashlimit-upto 15/min {mode} -j ACCEPT")], &[]);
+        check(&[&format!("-A INPUT -p tcp -m hashlimit --hashlimit-above 15/min {mode} -j ACCEPT")], drops);
+    }
+    check(&["-A INPUT -p tcp -m connlimit --connlimit-upto 3 -j ACCEPT"], &[]);
+    check(&["-A INPUT -p tcp -m connlimit --connlimit-above 3 -j ACCEPT"], drops);
     check(&["-A INPUT -p tcp --dport 22 -j LOG", "-A INPUT -j REJECT"], &["ip filter INPUT rejects"]);
     check(&["-N ssh", "-A ssh -p tcp --dport 22 -j ACCEPT", "-A INPUT -j ssh"], &[]);
 }
