@@ -25,8 +25,9 @@ const LONGEST: Duration = Duration::from_secs(30);
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Stopped {
     ports: BTreeSet<PortRange>,
-    /// The same by the numbers that they have behind redirections.
-    arriving: BTreeSet<PortRange>,
+    /// Of these, what arrives as it was dialled, and what redirections lead elsewhere.
+    direct: BTreeSet<PortRange>,
+    led: BTreeSet<PortRange>,
     interfaces: BTreeSet<String>,
     over_v4: bool,
     over_v6: bool,
@@ -98,11 +99,14 @@ fn not_tried(ranges: usize) -> Option<Finding> {
 }
 
 fn note(stopped: &mut StoppedBy, by: Obstacle, range: PortRange, packet: &FirstPacket) {
-    let FirstPacket { interface, is_ipv6, dialled, arrives_at, .. } = packet;
+    let FirstPacket { interface, is_ipv6, dialled, arrives_at, forwarded_to, .. } = packet;
     let of = stopped.entry(by).or_default();
     of.ports.insert(range);
-    let is_same = dialled == arrives_at;
-    of.arriving.insert(if is_same { range } else { PortRange::single(range.protocol, *arrives_at) });
+    if dialled == arrives_at && forwarded_to.is_none() {
+        of.direct.insert(range);
+    } else {
+        of.led.insert(PortRange::single(range.protocol, *dialled));
+    }
     of.interfaces.insert(interface.clone());
     of.over_v4 |= !is_ipv6;
     of.over_v6 |= is_ipv6;
@@ -178,7 +182,7 @@ fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Wri
     };
     let remedy = format!(
         "let it in there, too: {}; inet postern keeps it closed to who has not knocked",
-        allow(chain, &of.arriving, writers)
+        allow(obstacle, of, writers)
     );
     if *is_certain {
         let what = format!("{chain}{by} {does} {ports}{over}{at}, whether a door is open or not");

@@ -13,10 +13,11 @@ fn stopped(ports: &[(u16, u16)], interfaces: &[&str], (over_v4, over_v6): (bool,
         |(first, last): &(u16, u16)| PortRange { protocol: GuardProtocol::Tcp, first: *first, last: *last };
     Stopped {
         ports: ports.iter().map(range).collect(),
-        arriving: ports.iter().map(range).collect(),
+        direct: ports.iter().map(range).collect(),
         interfaces: interfaces.iter().map(|name| (*name).to_owned()).collect(),
         over_v4,
         over_v6,
+        ..Stopped::default()
     }
 }
 
@@ -28,7 +29,8 @@ fn ports_for_which_there_was_no_time_are_said() {
 }
 
 fn check(by: Obstacle, of: Stopped, writers: Writers, expected: Expect) {
-    let tried = TriedPackets { interfaces: ["eth0", "wlan0"].map(str::to_owned).into(), with_v6: true };
+    let interfaces = ["eth0", "wlan0"].map(str::to_owned).into();
+    let tried = TriedPackets { interfaces, with_v6: true };
     expected.assert_eq(&lines(&judge(&StoppedBy::from([(by, of)]), &tried, writers)));
 }
 
@@ -40,13 +42,13 @@ fn each_firewall_has_its_own_remedy() {
         stopped(&[(22, 22)], all, (true, true)),
         Writers::default(),
         expect![[r#"
-            problem: inet filter input (its policy) drops tcp/22, whether a door is open or not; let it in there, too: `nft insert rule inet filter input tcp dport 22 accept`; inet postern keeps it closed to who has not knocked
+            problem: inet filter input (its policy) drops tcp/22, whether a door is open or not; let it in there, too: `nft insert rule inet filter input tcp dport 22 accept`, and in the file that its rules are loaded from, or it lasts no longer than they do; inet postern keeps it closed to who has not knocked
         "#]],
     );
     check(
         obstacle("ip filter INPUT", false, true, true),
         stopped(&[(22, 22), (6000, 6010)], all, (true, false)),
-        Writers { ufw: true },
+        Writers { ufw: true, ..Writers::default() },
         expect![[r#"
             problem: ip filter INPUT (its policy) drops tcp/22, tcp/6000-6010 over IPv4, whether a door is open or not; let it in there, too: `ufw allow 22/tcp && ufw allow 6000:6010/tcp`; inet postern keeps it closed to who has not knocked
         "#]],
@@ -56,7 +58,7 @@ fn each_firewall_has_its_own_remedy() {
         stopped(&[(22, 22)], &["eth0"], (false, true)),
         Writers::default(),
         expect![[r#"
-            problem: ip6 filter INPUT rejects tcp/22 over IPv6 on eth0, whether a door is open or not; let it in there, too: `ip6tables -I INPUT -p tcp --dport 22 -j ACCEPT`; inet postern keeps it closed to who has not knocked
+            problem: ip6 filter INPUT rejects tcp/22 over IPv6 on eth0, whether a door is open or not; let it in there, too: `ip6tables -I INPUT -p tcp --dport 22 -j ACCEPT`, and in the file that its rules are loaded from, or it lasts no longer than they do; inet postern keeps it closed to who has not knocked
         "#]],
     );
     check(
@@ -64,9 +66,42 @@ fn each_firewall_has_its_own_remedy() {
         stopped(&[(22, 22)], all, (true, true)),
         Writers::default(),
         expect![[r#"
-            warning: inet firewalld filter_INPUT rejects tcp/22, whether a door is open or not, but for what its rules let in by conditions such as a source address; let it in there, too: `firewall-cmd --permanent --add-port=22/tcp && firewall-cmd --reload`; inet postern keeps it closed to who has not knocked
+            warning: inet firewalld filter_INPUT rejects tcp/22, whether a door is open or not, but for what its rules let in by conditions such as a source address; let it in there, too: `firewall-cmd --permanent --zone=$(firewall-cmd --get-zone-of-interface=eth0 || firewall-cmd --get-default-zone) --add-port=22/tcp && firewall-cmd --permanent --zone=$(firewall-cmd --get-zone-of-interface=wlan0 || firewall-cmd --get-default-zone) --add-port=22/tcp && firewall-cmd --reload`; inet postern keeps it closed to who has not knocked
         "#]],
     );
+}
+
+#[test]
+fn a_remedy_is_what_the_writer_of_a_chain_takes() {
+    let check = |chain: &str, is_policy, of: Stopped, writers, expected: &str| {
+        let by = obstacle(chain, false, is_policy, true);
+        let remedy = &judge(&StoppedBy::from([(by, of)]), &TriedPackets::default(), writers)[0].remedy;
+        assert!(remedy.contains(&format!("`{expected}`")), "{remedy}");
+    };
+    let ssh = || stopped(&[(22, 22)], &["eth0"], (true, false));
+    // What ufw denies comes before what is allowed later; without its rules for IPv6 nothing is allowed there.
+    let ufw = Writers { ufw: true, ufw6: true, ..Writers::default() };
+    check("ip filter INPUT", false, ssh(), ufw, "ufw prepend allow 22/tcp");
+    check("ip6 filter INPUT", true, ssh(), ufw, "ufw allow 22/tcp");
+    check(
+        "ip6 filter INPUT",
+        true,
+        ssh(),
+        Writers { ufw6: false, ..ufw },
+        "sed -i 's/^IPV6=no/IPV6=yes/' /etc/default/ufw && ufw reload && ufw allow 22/tcp",
+    );
+    let firewalld = "firewall-cmd --permanent --zone=$(firewall-cmd --get-zone-of-interface=eth0 || firewall-cmd --get-default-zone) --add-port=22/tcp && firewall-cmd --reload";
+    check("inet firewalld filter_INPUT", false, ssh(), Writers::default(), firewalld);
+    let by_iptables = Writers { firewalld: true, ..Writers::default() };
+    check("ip filter INPUT", false, ssh(), by_iptables, firewalld);
+    // Others of its chains are not in a zone.
+    let raw = "iptables -t raw -I PREROUTING -p tcp --dport 22 -j ACCEPT";
+    check("ip raw PREROUTING", false, ssh(), by_iptables, raw);
+    check("ip filter input", true, ssh(), ufw, "nft insert rule ip filter input tcp dport 22 accept");
+    let led = Stopped { direct: BTreeSet::new(), led: ssh().direct, ..ssh() };
+    let insert =
+        "nft insert rule inet own forward meta l4proto tcp ct status dnat ct original proto-dst 22 accept";
+    check("inet own forward", true, led, ufw, insert);
 }
 
 #[test]
@@ -119,11 +154,17 @@ fn a_redirected_port_is_tried_where_it_leads() {
         packets.iter().map(|it| (it.dialled, it.arrives_at, it.forwarded_to.is_some())).collect::<Vec<_>>()
     };
     assert_eq!(of(false), [(8080, 80, true), (8081, 8081, false)]);
-    // What lets it through has to let it through by that number.
+    // What lets it through has to know it by the number that is guarded: others may come to the same port of that machine.
     let mut stopped = StoppedBy::new();
     let by = obstacle("ip filter FORWARD", false, true, true);
     note(&mut stopped, by, range, &packets(range, &interface, false, &led)[0]);
-    let remedy = &judge(&stopped, &TriedPackets::default(), Writers::default())[0].remedy;
-    assert!(remedy.contains("`iptables -I FORWARD -p tcp --dport 80 -j ACCEPT`"), "{remedy}");
+    for (docker, chain) in [(false, "FORWARD"), (true, "DOCKER-USER")] {
+        let writers = Writers { docker, ..Writers::default() };
+        let remedy = &judge(&stopped, &TriedPackets::default(), writers)[0].remedy;
+        let expected = format!(
+            "`iptables -I {chain} -p tcp -m conntrack --ctstate DNAT --ctorigdstport 8080 -j ACCEPT`"
+        );
+        assert!(remedy.contains(&expected), "{remedy}");
+    }
     assert_eq!(of(true), [(8080, 8080, false), (8081, 8081, false)]);
 }
