@@ -6,6 +6,7 @@
 
 mod bits;
 mod first_packet;
+mod hook;
 mod loads;
 mod rates;
 mod registers;
@@ -26,6 +27,7 @@ use crate::socket::Socket;
 use crate::table::{TABLE, chains_question};
 
 pub use first_packet::FirstPacket;
+use hook::Hook;
 use sets::{KernelSets, Sets};
 use walk::{ChainEnd, ChainWalk};
 
@@ -41,12 +43,7 @@ const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 // include/uapi/linux/netfilter.h
-const NF_INET_PRE_ROUTING: u32 = 0;
-const NF_INET_LOCAL_IN: u32 = 1;
-const NF_INET_FORWARD: u32 = 2;
 const NF_DROP: u32 = 0;
-/// NF_IP_PRI_NAT_DST: where redirections are.
-const REDIRECTIONS: i32 = -100;
 
 /// The ruleset of one moment, without the table `inet postern`.
 pub struct OtherFilters {
@@ -63,6 +60,8 @@ pub struct Obstacle {
     pub is_rejected: bool,
     /// Whether that is the chain's policy, and no rule's doing.
     pub is_policy: bool,
+    /// Whether what it stops is not the first packet, but the answer to it.
+    pub is_answer: bool,
     /// Whether no rule could let it through. If one could, that depends on what is not known here, such as the source address.
     pub is_certain: bool,
 }
@@ -82,7 +81,7 @@ struct FilterChain {
 /// Where a chain is asked.
 #[derive(Clone, Copy, Debug)]
 struct Base {
-    hook: u32,
+    hook: Hook,
     priority: i32,
     drops: bool,
 }
@@ -101,7 +100,7 @@ impl OtherFilters {
         Ok(Self { tables, sets: KernelSets::new(socket) })
     }
 
-    /// The chains that do not let this packet through, in the order of their names.
+    /// The chains that do not let this packet through, or the answer to it, in the order of their names; a chain that stops both is named once.
     ///
     /// # Errors
     /// If a set cannot be read.
@@ -137,38 +136,31 @@ fn obstacles(
             Family::Ip6 => packet.is_ipv6,
         };
         for (name, chain) in chains.iter().filter(|_| is_asked) {
-            let Some(base) = chain.base.filter(|base| is_passed(*base, packet)) else { continue };
-            let is_redirected = base.hook != NF_INET_PRE_ROUTING || base.priority > REDIRECTIONS;
-            let headers = packet.headers(is_redirected, base.hook == NF_INET_FORWARD);
-            let mut walk = ChainWalk::new(*family, table, chains, &headers, &mut *sets);
-            let passage = walk.pass(name)?;
-            let (is_rejected, is_policy) = match passage.end {
-                ChainEnd::Accepted => continue,
-                ChainEnd::Through if !base.drops => continue,
-                ChainEnd::Through => (false, true),
-                ChainEnd::Dropped => (false, false),
-                ChainEnd::Rejected => (true, false),
-            };
-            found.push(Obstacle {
-                chain: format!("{family} {table} {name}"),
-                is_rejected,
-                is_policy,
-                is_certain: !passage.may_be_accepted,
-            });
+            let Some(Base { hook, priority, drops }) = chain.base else { continue };
+            let both = [packet.headers(hook, priority), packet.answer(hook, priority)];
+            for headers in both.into_iter().flatten() {
+                let mut walk = ChainWalk::new(*family, table, chains, &headers, &mut *sets);
+                let passage = walk.pass(name)?;
+                let (is_rejected, is_policy) = match passage.end {
+                    ChainEnd::Accepted => continue,
+                    ChainEnd::Through if !drops => continue,
+                    ChainEnd::Through => (false, true),
+                    ChainEnd::Dropped => (false, false),
+                    ChainEnd::Rejected => (true, false),
+                };
+                found.push(Obstacle {
+                    chain: format!("{family} {table} {name}"),
+                    is_rejected,
+                    is_policy,
+                    is_answer: headers.is_answer,
+                    is_certain: !passage.may_be_accepted,
+                });
+                break;
+            }
         }
     }
     found.sort();
     Ok(found)
-}
-
-/// Whether a packet comes to the hook of this chain.
-fn is_passed(base: Base, packet: &FirstPacket) -> bool {
-    match base.hook {
-        NF_INET_PRE_ROUTING => true,
-        NF_INET_LOCAL_IN => packet.forwarded_to.is_none(),
-        NF_INET_FORWARD => packet.forwarded_to.is_some(),
-        _ => false,
-    }
 }
 
 fn read_family(socket: &mut Socket, family: Family, tables: &mut FilterTables) -> Result<(), DoormanError> {
@@ -210,10 +202,12 @@ fn read_family(socket: &mut Socket, family: Family, tables: &mut FilterTables) -
 /// A chain's table and name, and where it is asked.
 fn read_chain(attributes: &[u8]) -> Option<(String, String, Option<Base>)> {
     let (table, name) = (find_text(attributes, NFTA_CHAIN_TABLE)?, find_text(attributes, NFTA_CHAIN_NAME)?);
-    let is_filter = find_text(attributes, NFTA_CHAIN_TYPE).is_some_and(|kind| kind == "filter");
-    let base = find(attributes, NFTA_CHAIN_HOOK).filter(|_| is_filter).and_then(|hook| {
+    // One of type `route` is asked about what this machine sends.
+    let is_asked =
+        find_text(attributes, NFTA_CHAIN_TYPE).is_some_and(|kind| kind == "filter" || kind == "route");
+    let base = find(attributes, NFTA_CHAIN_HOOK).filter(|_| is_asked).and_then(|hook| {
         Some(Base {
-            hook: find_u32(hook, NFTA_HOOK_HOOKNUM)?,
+            hook: Hook::from_number(find_u32(hook, NFTA_HOOK_HOOKNUM)?)?,
             priority: find_u32(hook, NFTA_HOOK_PRIORITY)?.cast_signed(),
             drops: find_u32(attributes, NFTA_CHAIN_POLICY) == Some(NF_DROP),
         })

@@ -165,10 +165,15 @@ fn judge(stopped: &StoppedBy, tried: &TriedPackets, writers: Writers) -> Vec<Fin
 }
 
 fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Writers) -> Finding {
-    let Obstacle { chain, is_rejected, is_policy, is_certain } = obstacle;
+    let Obstacle { chain, is_rejected, is_policy, is_answer, is_certain } = obstacle;
     let ports: Vec<_> = of.ports.iter().map(ToString::to_string).collect();
     let ports = ports.join(", ");
-    let does = if *is_rejected { "rejects" } else { "drops" };
+    let does = match (is_rejected, is_answer) {
+        (false, false) => "drops",
+        (true, false) => "rejects",
+        (false, true) => "drops the answers of",
+        (true, true) => "rejects the answers of",
+    };
     let by = if *is_policy { " (its policy)" } else { "" };
     let over = match (of.over_v4, of.over_v6) {
         (true, false) if tried.with_v6 => " over IPv4",
@@ -180,10 +185,12 @@ fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Wri
     } else {
         format!(" on {}", of.interfaces.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
     };
-    let remedy = format!(
-        "let it in there, too: {}; inet postern keeps it closed to who has not knocked",
-        allow(obstacle, of, writers)
-    );
+    let allow = allow(obstacle, of, writers);
+    let remedy = if *is_answer {
+        format!("let them out there: {allow}")
+    } else {
+        format!("let it in there, too: {allow}; inet postern keeps it closed to who has not knocked")
+    };
     if *is_certain {
         let what = format!("{chain}{by} {does} {ports}{over}{at}, whether a door is open or not");
         Finding::problem(what, remedy)

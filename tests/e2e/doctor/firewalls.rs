@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use postern_tests::{CLIENT4, Lab, STRANGER4, skip_everywhere};
+use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, skip_everywhere};
 
 use super::{follow, nothing_wrong, only, ssh, wrong};
 use crate::{A_WHILE, SOON, SSH_2S, STEPS, STORY};
@@ -34,6 +34,25 @@ fn a_chain_that_drops_what_a_door_lets_in_is_a_problem_and_its_remedy_mends_it()
     assert!(lab.tcp_soon(CLIENT4, 22, SOON).1 < SOON);
     assert!(lab.tcp(STRANGER4, 22, A_WHILE).is_silence(), "the guard keeps the others out");
     daemon.stop();
+}
+
+#[test]
+fn answers_that_do_not_get_out_are_a_problem_and_the_remedy_mends_it() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table inet own { chain output { type filter hook output priority filter; policy drop;
+            meta l4proto { icmp, ipv6-icmp } accept
+        }
+        }",
+    );
+    let setup = ssh(&lab);
+    let one = only(&setup, "other firewalls", "problem");
+    assert!(one.what.contains("inet own output (its policy) drops the answers of tcp/22,"), "{one:?}");
+    assert!(!lab.tcp_connects(CLIENT4, 22, A_WHILE), "it is so");
+    follow(&lab, &one.remedy);
+    nothing_wrong(&setup);
+    assert!(lab.tcp_connects(CLIENT4, 22, SOON) && lab.tcp_connects(CLIENT6, 22, SOON));
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Bits: a value of which not every bit is known, and what comparing it says.
 
-use std::cmp::Ordering;
-
 /// Whether something is so.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Is {
@@ -73,9 +71,30 @@ pub(super) fn equal(bits: &[Byte], bytes: &[u8]) -> Is {
     if pairs().all(|(bits, _)| bits.known == u8::MAX) { Is::Yes } else { Is::Maybe }
 }
 
-/// How they compare with these bytes, the first counting most; none if that is not known.
-pub(super) fn compare(bits: &[Byte], bytes: &[u8]) -> Option<Ordering> {
-    whole(bits.get(..bytes.len())?).map(|bits| bits.as_slice().cmp(bytes))
+/// Whether they are these bytes or more, the first counting most.
+pub(super) fn at_least(bits: &[Byte], bytes: &[u8]) -> Is {
+    let Some((lowest, highest)) = bounds(bits, bytes.len()) else { return Is::Maybe };
+    match (lowest.as_slice() >= bytes, highest.as_slice() >= bytes) {
+        (true, _) => Is::Yes,
+        (false, true) => Is::Maybe,
+        (false, false) => Is::No,
+    }
+}
+
+/// Whether they are these bytes or less.
+pub(super) fn at_most(bits: &[Byte], bytes: &[u8]) -> Is {
+    let Some((lowest, highest)) = bounds(bits, bytes.len()) else { return Is::Maybe };
+    match (highest.as_slice() <= bytes, lowest.as_slice() <= bytes) {
+        (true, _) => Is::Yes,
+        (false, true) => Is::Maybe,
+        (false, false) => Is::No,
+    }
+}
+
+/// What the first so many can be at least and at most.
+fn bounds(bits: &[Byte], length: usize) -> Option<(Vec<u8>, Vec<u8>)> {
+    let bits = bits.get(..length)?;
+    Some(bits.iter().map(|byte| (byte.value & byte.known, byte.value | !byte.known)).unzip())
 }
 
 /// `(bits & mask) ^ flips`: a bit that the mask takes away is known.
@@ -98,8 +117,12 @@ mod tests {
         assert_eq!(equal(&half, &[6, 0x10]), Is::No);
         assert_eq!(equal(&half, &[7, 0x20]), Is::No);
         assert_eq!(equal(&known(&[6, 1]), &[6, 1]), Is::Yes);
-        assert_eq!(compare(&half, &[6]), Some(Ordering::Equal));
-        assert_eq!(compare(&half, &[6, 0]), None);
+        assert_eq!((at_least(&half, &[6]), at_most(&half, &[6])), (Is::Yes, Is::Yes));
+        // From 0x20 to 0xef.
+        assert_eq!((at_least(&half, &[6, 0]), at_most(&half, &[6, 0x1f])), (Is::Yes, Is::No));
+        assert_eq!((at_least(&half, &[6, 0x21]), at_most(&half, &[6, 0xee])), (Is::Maybe, Is::Maybe));
+        assert_eq!((at_least(&half, &[6, 0xf0]), at_most(&half, &[6, 0xef])), (Is::No, Is::Yes));
+        assert_eq!(at_least(&half, &[6, 0, 0]), Is::Maybe);
     }
 
     #[test]

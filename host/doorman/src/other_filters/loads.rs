@@ -3,30 +3,31 @@
 use super::bits::{Byte, known};
 use super::first_packet::Headers;
 use super::registers::Registers;
-use crate::attributes::find_u32;
+use crate::attributes::{find, find_u32};
 
 // include/uapi/linux/netfilter/nf_tables.h
 const NFTA_PAYLOAD_BASE: u16 = 2;
 const NFTA_PAYLOAD_OFFSET: u16 = 3;
 const NFTA_PAYLOAD_LEN: u16 = 4;
+const NFTA_CT_KEY: u16 = 2;
+const NFTA_CT_DIRECTION: u16 = 3;
 const NFTA_FIB_RESULT: u16 = 2;
 const NFTA_FIB_FLAGS: u16 = 3;
 
-/// As nftables writes the state of a connection (NF_CT_STATE_BIT of IP_CT_NEW).
-const STATE_NEW: u32 = 8;
-
 /// What is known of a packet besides its bytes, by the key of a meta expression.
 pub(super) fn meta(headers: &Headers, key: Option<u32>) -> Option<Vec<Byte>> {
-    let Headers { is_ipv6, protocol, interface, link, .. } = headers;
+    let Headers { is_ipv6, protocol, arrived_by, leaves_by, .. } = headers;
     // enum nft_meta_keys
     match key? {
         1 => Some(known(&(if *is_ipv6 { 0x86dd_u16 } else { 0x0800 }).to_be_bytes())),
-        4 => Some(known(&link.to_ne_bytes())),
-        6 => Some(known(interface)),
+        4 => arrived_by.map(|link| known(&link.index.to_ne_bytes())),
+        5 => leaves_by.map(|link| known(&link.index.to_ne_bytes())),
+        6 => arrived_by.map(|link| known(&link.name)),
+        7 => leaves_by.map(|link| known(&link.name)),
         15 => Some(known(&[if *is_ipv6 { 10 } else { 2 }])),
         16 => Some(known(&[*protocol])),
         // PACKET_HOST: it was sent to this machine's hardware address.
-        19 => Some(known(&[0])),
+        19 => (!headers.is_answer).then(|| known(&[0])),
         _ => None,
     }
 }
@@ -44,16 +45,18 @@ pub(super) fn payload(headers: &Headers, data: &[u8]) -> Option<Vec<Byte>> {
     Some(bytes.map_or_else(|| vec![Byte::UNKNOWN; length], <[Byte]>::to_vec))
 }
 
-/// What is known of its connection, by the key of a ct expression.
-pub(super) fn connection(headers: &Headers, key: Option<u32>) -> Option<Vec<Byte>> {
-    let Headers { is_redirected, dialled, protocol, .. } = headers;
+/// What is known of its connection.
+pub(super) fn connection(headers: &Headers, data: &[u8]) -> Option<Vec<Byte>> {
+    let Headers { is_redirected, is_answer, dialled, protocol, .. } = headers;
+    // IP_CT_DIR_ORIGINAL, if it says.
+    let is_original = find(data, NFTA_CT_DIRECTION).is_none_or(|direction| direction == [0]);
     // enum nft_ct_keys
-    match key? {
-        0 => Some(known(&STATE_NEW.to_ne_bytes())),
-        1 => Some(known(&[0])),
+    match find_u32(data, NFTA_CT_KEY)? {
+        0 => Some(known(&u32::from(headers.state()).to_ne_bytes())),
+        1 => Some(known(&[(*is_answer).into()])),
         2 => Some(status(*is_redirected)),
         10 => Some(known(&[*protocol])),
-        12 => Some(known(&dialled.to_be_bytes())),
+        12 if is_original => Some(known(&dialled.to_be_bytes())),
         _ => None,
     }
 }
@@ -66,7 +69,7 @@ pub(super) fn route(headers: &Headers, data: &[u8]) -> Option<Vec<Byte>> {
     let flags = find_u32(data, NFTA_FIB_FLAGS)?;
     let is_type = find_u32(data, NFTA_FIB_RESULT)? == ADDRESS_TYPE;
     let is_destination = flags & (OF_SOURCE | OF_DESTINATION) == OF_DESTINATION;
-    (is_type && is_destination).then(|| known(&headers.destination.to_ne_bytes()))
+    headers.destination.filter(|_| is_type && is_destination).map(|kind| known(&kind.to_ne_bytes()))
 }
 
 /// The status of a connection: of it is known whether its addresses were changed.

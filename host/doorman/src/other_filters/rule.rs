@@ -2,7 +2,7 @@
 
 use postern_core::Family;
 
-use super::bits::{Byte, Is, compare, equal, known, masked, whole};
+use super::bits::{Byte, Is, at_least, at_most, equal, known, masked, whole};
 use super::first_packet::Headers;
 use super::loads::{connection, meta, payload, route};
 use super::rates;
@@ -23,7 +23,6 @@ const NFTA_META_DREG: u16 = 1;
 const NFTA_META_KEY: u16 = 2;
 const NFTA_PAYLOAD_DREG: u16 = 1;
 const NFTA_CT_DREG: u16 = 1;
-const NFTA_CT_KEY: u16 = 2;
 const NFTA_FIB_DREG: u16 = 1;
 const NFTA_CMP_SREG: u16 = 1;
 const NFTA_CMP_OP: u16 = 2;
@@ -152,9 +151,7 @@ impl RuleWalk<'_> {
                 self.load(find_u32(data, NFTA_META_DREG), meta(self.headers, find_u32(data, NFTA_META_KEY)))
             }
             "payload" => self.load(find_u32(data, NFTA_PAYLOAD_DREG), payload(self.headers, data)),
-            "ct" => {
-                self.load(find_u32(data, NFTA_CT_DREG), connection(self.headers, find_u32(data, NFTA_CT_KEY)))
-            }
+            "ct" => self.load(find_u32(data, NFTA_CT_DREG), connection(self.headers, data)),
             "fib" => self.load(find_u32(data, NFTA_FIB_DREG), route(self.headers, data)),
             "bitwise" => {
                 let value = self.bitwise(data);
@@ -211,15 +208,14 @@ impl RuleWalk<'_> {
     fn compare(&self, data: &[u8]) -> Option<Is> {
         let bytes = find(find(data, NFTA_CMP_DATA)?, NFTA_DATA_VALUE)?;
         let bits = self.held(find_u32(data, NFTA_CMP_SREG))?;
-        let order = compare(bits, bytes);
         // enum nft_cmp_ops
         match find_u32(data, NFTA_CMP_OP)? {
             0 => Some(equal(bits, bytes)),
             1 => Some(equal(bits, bytes).not()),
-            2 => Some(order?.is_lt().into()),
-            3 => Some(order?.is_le().into()),
-            4 => Some(order?.is_gt().into()),
-            5 => Some(order?.is_ge().into()),
+            2 => Some(at_least(bits, bytes).not()),
+            3 => Some(at_most(bits, bytes)),
+            4 => Some(at_most(bits, bytes).not()),
+            5 => Some(at_least(bits, bytes)),
             _ => None,
         }
     }
@@ -228,7 +224,7 @@ impl RuleWalk<'_> {
         let value = |kind| find(find(data, kind)?, NFTA_DATA_VALUE);
         let bits = self.held(find_u32(data, NFTA_RANGE_SREG))?;
         let (from, to) = (value(NFTA_RANGE_FROM)?, value(NFTA_RANGE_TO)?);
-        let is_in = Is::from(compare(bits, from)?.is_ge() && compare(bits, to)?.is_le());
+        let is_in = at_least(bits, from).and(at_most(bits, to));
         Some(if find_u32(data, NFTA_RANGE_OP)? == 0 { is_in } else { is_in.not() })
     }
 

@@ -29,7 +29,8 @@ fn seen(packet: &FirstPacket) -> Vec<String> {
             (false, true) => "drops by policy",
             (false, false) => "drops",
         };
-        format!("{} {how}{}", found.chain, if found.is_certain { "" } else { ", or not" })
+        let what = if found.is_answer { " the answer" } else { "" };
+        format!("{} {how}{what}{}", found.chain, if found.is_certain { "" } else { ", or not" })
     };
     OtherFilters::read().unwrap().obstacles(packet).unwrap().iter().map(show).collect()
 }
@@ -119,6 +120,8 @@ fn a_chain_is_in_the_way_if_it_drops_whatever_a_client_is() {
     check("meta protocol ip ip protocol tcp accept", &["ip6: inet own input drops by policy"]);
     check("@th,16,16 22 accept", &[]);
     check("tcp dport 22 counter name hits accept", &[]);
+    check("tcp sport 1024-65535 tcp dport 22 accept", &[]);
+    check("tcp sport < 1024 accept", DROPS);
     // A client's first packet is within what is allowed of them.
     check("tcp dport 22 ct state new limit rate 15/minute accept", &[]);
     check("limit rate over 100/second drop; ct count over 20 reject; quota over 1 mbytes drop; accept", &[]);
@@ -128,6 +131,72 @@ fn a_chain_is_in_the_way_if_it_drops_whatever_a_client_is() {
     check("tcp dport 22 update @seen { ip saddr limit rate 10/minute } accept", of_v4);
     check("tcp dport 22 add @seen { ip saddr limit rate over 100/second } accept", DROPS);
     check("add @seen { ip saddr } tcp dport 22 accept", of_v4);
+}
+
+#[test]
+fn an_answer_that_does_not_get_out_is_seen() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let check = |rules: &str, expected: &[&str]| {
+        let policy = "type filter hook output priority 0; policy drop; meta l4proto ipv6-icmp accept;";
+        check(&world, &format!("chain output {{ {policy} {rules}; }}"), expected);
+    };
+    let drops = &["inet own output drops by policy the answer"];
+    check("", drops);
+    check("ct state established,related accept", &[]);
+    check("ct state new accept", drops);
+    check("ct direction reply accept", &[]);
+    check("meta l4proto tcp ct original proto-dst 22 accept", &[]);
+    check("tcp dport 22 accept", drops);
+    check("tcp sport 22 accept", &[]);
+    check("tcp sport { 80, 443 } accept", drops);
+    check("tcp flags & (syn | ack) == syn accept", drops);
+    check("oifname \"eth0\" accept", &[]);
+    check("oif lo accept", drops);
+    check("iifname \"eth0\" accept", &["inet own output drops by policy the answer, or not"]);
+    check(
+        "ip daddr 10.0.0.0/8 accept",
+        &[
+            "ip: inet own output drops by policy the answer, or not",
+            "ip6: inet own output drops by policy the answer",
+        ],
+    );
+    check("tcp sport 22 reject; accept", &["inet own output rejects the answer"]);
+}
+
+#[test]
+fn what_is_led_to_a_machine_behind_has_to_get_there_and_back() {
+    let Some(world) = World::new() else { return };
+    let _behind = world.put_behind_host();
+    let led = FirstPacket {
+        arrives_at: 9090,
+        forwarded_to: Some("10.78.0.2".parse().unwrap()),
+        ..packet(false, 8080)
+    };
+    let check = |rules: &str, expected: &[&str]| {
+        nft("flush ruleset");
+        nft(&format!(
+            "table ip own {{
+                chain after {{ type filter hook postrouting priority 0; tcp sport 8080 drop; }}
+                chain last {{ type filter hook postrouting priority 101; tcp sport 9090 drop; }}
+                chain before {{ type nat hook prerouting priority dstnat; tcp dport 8080 dnat to 10.78.0.2:9090; }}
+                chain forward {{ type filter hook forward priority 0; policy drop; {rules}; }}
+            }}"
+        ));
+        assert_eq!(seen(&led), expected, "{rules}");
+        let is_open = matches!(world.connect(CLIENT4, (HOST4, 8080)), Reach::Connected(_));
+        assert_eq!(is_open, expected.is_empty(), "{rules}");
+    };
+    check("", &["ip own forward drops by policy"]);
+    check("tcp dport 8080 accept", &["ip own forward drops by policy"]);
+    check("tcp dport 9090 accept", &["ip own forward drops by policy the answer"]);
+    check("tcp dport 9090 accept; tcp sport 9090 accept", &[]);
+    check("tcp dport 9090 accept; ct state established accept", &[]);
+    check("meta l4proto tcp ct status dnat ct original proto-dst 8080 accept", &[]);
+    check(
+        "meta l4proto tcp ct status dnat ct original proto-dst 9090 accept",
+        &["ip own forward drops by policy"],
+    );
 }
 
 #[test]
@@ -224,7 +293,7 @@ fn a_redirected_packet_is_asked_for_by_the_number_that_it_has_then() {
     assert_eq!(seen(&packet(false, 22)), ["inet own early drops", "inet own input drops by policy"]);
     world.must_hear_nothing(CLIENT4, (HOST4, 22));
     nft(
-        "table ip fw { chain forward { type filter hook forward priority 0; policy drop; ip daddr 10.78.0.2 tcp dport 80 accept; }; }",
+        "table ip fw { chain forward { type filter hook forward priority 0; policy drop; ct direction reply accept; ip daddr 10.78.0.2 tcp dport 80 accept; }; }",
     );
     let forwarded = |port| FirstPacket {
         arrives_at: port,

@@ -43,13 +43,14 @@ pub(super) fn allow(obstacle: &Obstacle, of: &Stopped, writers: Writers) -> Stri
     let mut words = obstacle.chain.splitn(3, ' ');
     let mut word = || words.next().unwrap_or_default();
     let chain = ChainWords { whole: &obstacle.chain, family: word(), table: word(), name: word() };
-    if of.led.is_empty()
+    if !obstacle.is_answer
+        && of.led.is_empty()
         && let Some(commands) = chain.by_writer(obstacle, of, writers)
     {
         return format!("`{commands}`");
     }
     let led = of.led.iter().map(|range| chain.dialled(range, writers));
-    let direct = of.direct.iter().map(|range| chain.arriving(range));
+    let direct = of.direct.iter().map(|range| chain.direct(range, obstacle.is_answer));
     until_reload(&direct.chain(led).collect::<Vec<_>>())
 }
 
@@ -95,13 +96,13 @@ impl ChainWords<'_> {
         Some(format!("{switch}{}", lines.join(" && ")))
     }
 
-    /// Lets in what is sent to a port of this machine.
-    fn arriving(&self, range: &PortRange) -> String {
-        let protocol = range.protocol;
+    /// Lets in what is sent to a port of this machine, or out what answers there.
+    fn direct(&self, range: &PortRange, is_answer: bool) -> String {
+        let (protocol, port) = (range.protocol, if is_answer { "sport" } else { "dport" });
         match self.iptables() {
-            Some(insert) => format!("{insert} -p {protocol} --dport {} -j ACCEPT", ports(range, ':')),
+            Some(insert) => format!("{insert} -p {protocol} --{port} {} -j ACCEPT", ports(range, ':')),
             None => {
-                format!("nft insert rule {} {protocol} dport {} accept", self.whole, ports(range, '-'))
+                format!("nft insert rule {} {protocol} {port} {} accept", self.whole, ports(range, '-'))
             }
         }
     }

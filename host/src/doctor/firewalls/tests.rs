@@ -5,7 +5,7 @@ use super::*;
 use crate::doctor::finding::lines;
 
 fn obstacle(chain: &str, is_rejected: bool, is_policy: bool, is_certain: bool) -> Obstacle {
-    Obstacle { chain: chain.to_owned(), is_rejected, is_policy, is_certain }
+    Obstacle { chain: chain.to_owned(), is_rejected, is_policy, is_answer: false, is_certain }
 }
 
 fn stopped(ports: &[(u16, u16)], interfaces: &[&str], (over_v4, over_v6): (bool, bool)) -> Stopped {
@@ -102,6 +102,19 @@ fn a_remedy_is_what_the_writer_of_a_chain_takes() {
     let insert =
         "nft insert rule inet own forward meta l4proto tcp ct status dnat ct original proto-dst 22 accept";
     check("inet own forward", true, led, ufw, insert);
+}
+
+#[test]
+fn answers_that_are_stopped_are_said() {
+    let by = Obstacle { is_answer: true, ..obstacle("inet own output", false, true, true) };
+    check(
+        by,
+        stopped(&[(22, 22)], &["eth0", "wlan0"], (true, true)),
+        Writers::default(),
+        expect![[r#"
+            problem: inet own output (its policy) drops the answers of tcp/22, whether a door is open or not; let them out there: `nft insert rule inet own output tcp sport 22 accept`, and in the file that its rules are loaded from, or it lasts no longer than they do
+        "#]],
+    );
 }
 
 #[test]

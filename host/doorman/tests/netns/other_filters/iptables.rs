@@ -33,6 +33,8 @@ fn rules_of_iptables_are_read() {
     check(&["-A INPUT -m conntrack ! --ctstate RELATED,ESTABLISHED -j ACCEPT"], &[]);
     check(&["-A INPUT -m state --state NEW -p tcp -m tcp --dport 22 -j ACCEPT"], &[]);
     check(&["-A INPUT -p tcp --dport 20:30 -j ACCEPT"], &[]);
+    check(&["-A INPUT -p tcp --sport 1024:65535 --dport 20:30 -j ACCEPT"], &[]);
+    check(&["-A INPUT -p tcp --sport 0:1023 -j ACCEPT"], drops);
     check(&["-A INPUT -p tcp ! --dport 22 -j ACCEPT"], drops);
     check(&["-A INPUT -p tcp --syn --dport 22 -j ACCEPT"], &[]);
     check(&["-A INPUT -p tcp ! --syn -j ACCEPT"], drops);
@@ -47,7 +49,7 @@ fn rules_of_iptables_are_read() {
         &["ip filter INPUT drops by policy, or not"],
     );
     check(
-        &["-A INPUT -p tcp --sport 1024:65535 --dport 22 -j ACCEPT"],
+        &["-A INPUT -p tcp --sport 49152:65535 --dport 22 -j ACCEPT"],
         &["ip filter INPUT drops by policy, or not"],
     );
     check(&["-A INPUT -p tcp --dport 22 -m limit --limit 15/min -j ACCEPT"], &[]);
@@ -57,6 +59,18 @@ fn rules_of_iptables_are_read() {
     }
     check(&["-A INPUT -p tcp -m connlimit --connlimit-upto 3 -j ACCEPT"], &[]);
     check(&["-A INPUT -p tcp -m connlimit --connlimit-above 3 -j ACCEPT"], drops);
+    check(&["-A INPUT -p tcp -m conntrack --ctorigdstport 22 --ctdir ORIGINAL -j ACCEPT"], &[]);
+    check(&["-A INPUT -p tcp -m conntrack --ctorigdstport 23:99 -j ACCEPT"], drops);
+    check(&["-A INPUT -p tcp -m conntrack --ctdir REPLY -j ACCEPT"], drops);
+    check(&["-A INPUT -p tcp -m conntrack ! --ctorigdstport 22 -j ACCEPT"], drops);
+    check(
+        &["-A INPUT -j ACCEPT", "-A OUTPUT -p tcp -m multiport --sports 22,80 -j DROP"],
+        &["ip filter OUTPUT drops the answer"],
+    );
+    check(
+        &["-A INPUT -j ACCEPT", "-t mangle -A OUTPUT -p tcp --sport 22 -j DROP"],
+        &["ip mangle OUTPUT drops the answer"],
+    );
     check(&["-A INPUT -p tcp --dport 22 -j LOG", "-A INPUT -j REJECT"], &["ip filter INPUT rejects"]);
     check(&["-N ssh", "-A ssh -p tcp --dport 22 -j ACCEPT", "-A INPUT -j ssh"], &[]);
 }
