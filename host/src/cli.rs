@@ -110,6 +110,9 @@ pub struct DoctorArgs {
     /// Which configuration.
     #[command(flatten)]
     pub file: FileArgs,
+    /// Try what other firewalls do with packets of this client: one of them may keep it out and let others in.
+    #[arg(long, value_name = "ADDRESS")]
+    pub from: Option<IpAddr>,
     /// One JSON object a line: look, severity, and what was found with its remedy.
     #[arg(long)]
     pub json: bool,

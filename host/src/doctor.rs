@@ -23,6 +23,7 @@ mod unit;
 
 pub(crate) use barriers_role::run as run_barriers;
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use postern_config::{Config, DoorKind, Mistakes, PosternToml};
@@ -45,6 +46,8 @@ struct DoctorSubject<'a> {
     /// None if a rule cannot be loaded.
     generation: Option<&'a Generation>,
     listeners: &'a Listeners,
+    /// Which client's packets other firewalls are tried with; none: anybody's.
+    from: Option<IpAddr>,
     is_root: bool,
 }
 
@@ -72,8 +75,8 @@ pub fn doctor(args: &DoctorArgs) -> anyhow::Result<Exit> {
     ];
     if let Some(config) = &config {
         let listeners = Listeners::read();
-        let subject =
-            DoctorSubject { file, config, generation: generation.as_ref(), listeners: &listeners, is_root };
+        let (generation, listeners, from) = (generation.as_ref(), &listeners, args.from);
+        let subject = DoctorSubject { file, config, generation, listeners, from, is_root };
         looks.extend([
             look("configuration", || configuration::look(&source, config)),
             look("barriers", || barriers::look(&subject)),

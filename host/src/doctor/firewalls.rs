@@ -4,6 +4,7 @@ mod allow;
 mod beyond;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use postern_capture::{MachineInterface, interfaces};
@@ -31,6 +32,8 @@ struct Stopped {
     interfaces: BTreeSet<String>,
     over_v4: bool,
     over_v6: bool,
+    /// Set if this client's are stopped, and others' may not be.
+    only_from: Option<IpAddr>,
 }
 
 type StoppedBy = BTreeMap<Obstacle, Stopped>;
@@ -40,6 +43,8 @@ type StoppedBy = BTreeMap<Obstacle, Stopped>;
 struct TriedPackets {
     interfaces: BTreeSet<String>,
     with_v6: bool,
+    /// From this client; none: from anybody.
+    from: Option<IpAddr>,
 }
 
 pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, DoormanError>) -> Looked {
@@ -56,7 +61,12 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
         NotLooked::new(format!("the kernel does not list interfaces: {error}"), "run it again")
     })?;
     let entries = entries(&subject.config.interfaces, &there);
-    let mut tried = TriedPackets { with_v6: has_v6(), ..TriedPackets::default() };
+    let from = subject.from;
+    let mut tried = TriedPackets { with_v6: has_v6(), from, ..TriedPackets::default() };
+    let families: Vec<_> = match from {
+        Some(client) => vec![client.is_ipv6()],
+        None => [false, true].into_iter().filter(|is_ipv6| !is_ipv6 || tried.with_v6).collect(),
+    };
     let (mut stopped, until, mut left) = (StoppedBy::new(), Instant::now() + LONGEST, 0);
     for (_, range) in subject.guarded() {
         if Instant::now() > until {
@@ -65,12 +75,20 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
         }
         for interface in &entries {
             tried.interfaces.insert(interface.name.clone());
-            for is_ipv6 in [false, true].into_iter().filter(|is_ipv6| !is_ipv6 || tried.with_v6) {
+            for &is_ipv6 in &families {
                 for packet in packets(range, interface, is_ipv6, &led) {
-                    for obstacle in filters.obstacles(&packet).map_err(unreadable)? {
+                    let of_any = filters.obstacles(&packet).map_err(unreadable)?;
+                    let of_client = match from {
+                        Some(_) => filters
+                            .obstacles(&FirstPacket { source: from, ..packet.clone() })
+                            .map_err(unreadable)?,
+                        None => of_any.clone(),
+                    };
+                    for obstacle in of_client {
                         // Forwarding depends on where a packet goes out, which is not known here.
                         if obstacle.is_certain || packet.forwarded_to.is_none() {
-                            note(&mut stopped, obstacle, range, &packet);
+                            let only_from = from.filter(|_| !of_any.contains(&obstacle));
+                            note(&mut stopped, obstacle, range, &packet, only_from);
                         }
                     }
                 }
@@ -98,10 +116,17 @@ fn not_tried(ranges: usize) -> Option<Finding> {
     })
 }
 
-fn note(stopped: &mut StoppedBy, by: Obstacle, range: PortRange, packet: &FirstPacket) {
+fn note(
+    stopped: &mut StoppedBy,
+    by: Obstacle,
+    range: PortRange,
+    packet: &FirstPacket,
+    only_from: Option<IpAddr>,
+) {
     let FirstPacket { interface, is_ipv6, dialled, arrives_at, forwarded_to, .. } = packet;
     let of = stopped.entry(by).or_default();
     of.ports.insert(range);
+    of.only_from = only_from;
     if dialled == arrives_at && forwarded_to.is_none() {
         of.direct.insert(range);
     } else {
@@ -142,6 +167,7 @@ fn packets(
         interface: interface.name.clone(),
         link: interface.index,
         is_ipv6,
+        source: None,
         protocol: range.protocol,
         dialled: port,
         arrives_at: port,
@@ -176,10 +202,12 @@ fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Wri
     };
     let by = if *is_policy { " (its policy)" } else { "" };
     let over = match (of.over_v4, of.over_v6) {
+        _ if tried.from.is_some() => "",
         (true, false) if tried.with_v6 => " over IPv4",
         (false, true) => " over IPv6",
         _ => "",
     };
+    let from = tried.from.map(|client| format!(" from {client}")).unwrap_or_default();
     let at = if of.interfaces == tried.interfaces {
         String::new()
     } else {
@@ -192,11 +220,11 @@ fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Wri
         format!("let it in there, too: {allow}; inet postern keeps it closed to who has not knocked")
     };
     if *is_certain {
-        let what = format!("{chain}{by} {does} {ports}{over}{at}, whether a door is open or not");
+        let what = format!("{chain}{by} {does} {ports}{from}{over}{at}, whether a door is open or not");
         Finding::problem(what, remedy)
     } else {
         let what = format!(
-            "{chain}{by} {does} {ports}{over}{at}, whether a door is open or not, but for what its rules let in by conditions such as a source address"
+            "{chain}{by} {does} {ports}{from}{over}{at}, whether a door is open or not, but for what its rules let in by conditions such as a source address"
         );
         Finding::warning(what, remedy)
     }

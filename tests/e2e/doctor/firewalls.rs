@@ -1,5 +1,6 @@
 //! Other firewalls: what the doctor says of them is so, and what it says to do helps.
 
+use std::net::IpAddr;
 use std::process::Command;
 
 use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, skip_everywhere};
@@ -33,6 +34,34 @@ fn a_chain_that_drops_what_a_door_lets_in_is_a_problem_and_its_remedy_mends_it()
     lab.knock(CLIENT4, STEPS);
     assert!(lab.tcp_soon(CLIENT4, 22, SOON).1 < SOON);
     assert!(lab.tcp(STRANGER4, 22, A_WHILE).is_silence(), "the guard keeps the others out");
+    daemon.stop();
+}
+
+/// As fail2ban does it: what others may, one that is known may not.
+#[test]
+fn a_client_that_is_kept_out_is_found_when_it_is_named_and_let_in_alone() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(&format!(
+        "table inet own {{
+            set banned {{ type ipv4_addr; elements = {{ {CLIENT4}, {STRANGER4} }}; }}
+            chain input {{ type filter hook input priority filter - 1; policy accept;
+                tcp dport 22 ip saddr @banned reject
+            }}
+        }}"
+    ));
+    let daemon = ssh(&lab).start();
+    assert!(wrong(&daemon.doctor(&["--json"])).is_empty());
+    let of = |client: IpAddr| wrong(&daemon.doctor(&["--json", "--from", &client.to_string()]));
+    assert!(of(CLIENT6).is_empty());
+    let said = of(CLIENT4);
+    let [one] = &said[..] else { panic!("{said:?}") };
+    assert_eq!((&*one.look, &*one.severity), ("other firewalls", "problem"), "{one:?}");
+    assert!(one.what.contains(&format!("inet own input rejects tcp/22 from {CLIENT4},")), "{one:?}");
+    follow(&lab, &one.remedy);
+    assert!(of(CLIENT4).is_empty() && !of(STRANGER4).is_empty());
+    lab.knock(CLIENT4, STEPS);
+    assert!(lab.tcp_soon(CLIENT4, 22, SOON).1 < SOON);
     daemon.stop();
 }
 

@@ -30,6 +30,8 @@ pub struct FirstPacket {
     pub link: u32,
     /// Whether it is one of IPv6.
     pub is_ipv6: bool,
+    /// Who sends it; none: anybody, and then what asks for the source may apply or not.
+    pub source: Option<IpAddr>,
     /// What carries it.
     pub protocol: GuardProtocol,
     /// To which port it was sent.
@@ -85,7 +87,7 @@ impl FirstPacket {
         let port = if is_behind { self.arrives_at } else { self.dialled };
         let to = self.forwarded_to.filter(|_| is_behind);
         is_here.then(|| Headers {
-            network: self.network([None, to]),
+            network: self.network([self.source, to]),
             transport: self.transport([None, Some(port)], SYN),
             arrived_by: Some(self.packet_link()),
             leaves_by: None,
@@ -112,7 +114,7 @@ impl FirstPacket {
         let port = if is_changed_back { self.dialled } else { self.arrives_at };
         let from = self.forwarded_to.filter(|_| !is_changed_back);
         is_here.then(|| Headers {
-            network: self.network([from, None]),
+            network: self.network([from, self.source]),
             transport: self.transport([Some(port), None], SYN | ACK),
             arrived_by: None,
             leaves_by: Some(self.packet_link()),

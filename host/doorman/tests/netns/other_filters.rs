@@ -5,7 +5,7 @@ mod iptables;
 use postern_core::GuardProtocol;
 use postern_doorman::{FirstPacket, OtherFilters};
 
-use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, Reach, World, index_of, nft};
+use crate::world::{CLIENT4, CLIENT6, HOST4, HOST6, NEIGHBOUR4, Reach, World, index_of, nft};
 use crate::{listen, ssh, start};
 
 /// A client's first packet to a port of the host.
@@ -14,6 +14,7 @@ fn packet(is_ipv6: bool, port: u16) -> FirstPacket {
         interface: "eth0".to_owned(),
         link: index_of("eth0"),
         is_ipv6,
+        source: None,
         protocol: GuardProtocol::Tcp,
         dialled: port,
         arrives_at: port,
@@ -197,6 +198,28 @@ fn what_is_led_to_a_machine_behind_has_to_get_there_and_back() {
         "meta l4proto tcp ct status dnat ct original proto-dst 9090 accept",
         &["ip own forward drops by policy"],
     );
+}
+
+#[test]
+fn of_a_client_that_is_known_more_is_known() {
+    let Some(world) = World::new() else { return };
+    let _ssh = listen(22);
+    let check = |rules: &str, expected: [&[&str]; 2]| {
+        nft("flush ruleset");
+        let banned = "set banned { type ipv4_addr; elements = { 10.77.0.3 }; }";
+        nft(&format!("table inet own {{\n{banned}\nchain input {{ {INPUT} {rules}; }}\n}}"));
+        for (client, expected) in [CLIENT4, NEIGHBOUR4].into_iter().zip(expected) {
+            let of = FirstPacket { source: client.parse().ok(), ..packet(false, 22) };
+            assert_eq!(seen(&of), expected, "{client}: {rules}");
+            let is_open = matches!(world.connect(client, (HOST4, 22)), Reach::Connected(_));
+            assert_eq!(is_open, expected.is_empty(), "{client}: {rules}");
+        }
+    };
+    check("ip saddr @banned reject; accept", [&[], &["inet own input rejects"]]);
+    check("ip saddr 10.77.0.2 accept", [&[], DROPS]);
+    check("ip saddr != 10.77.0.2/31 drop; accept", [&[], &[]]);
+    check("ip saddr != { 10.77.0.0/31, 10.77.0.3 } drop; accept", [&["inet own input drops"], &[]]);
+    check("ip saddr vmap { 10.77.0.2 : accept, 10.77.0.3 : drop }", [&[], &["inet own input drops"]]);
 }
 
 #[test]

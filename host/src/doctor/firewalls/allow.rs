@@ -1,6 +1,7 @@
 //! Allow: the command by which the owner of a chain lets in what the chain stops, and nothing besides.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use postern_core::{GuardProtocol, PortRange};
 use postern_doorman::{Obstacle, OtherFilters};
@@ -43,14 +44,18 @@ pub(super) fn allow(obstacle: &Obstacle, of: &Stopped, writers: Writers) -> Stri
     let mut words = obstacle.chain.splitn(3, ' ');
     let mut word = || words.next().unwrap_or_default();
     let chain = ChainWords { whole: &obstacle.chain, family: word(), table: word(), name: word() };
-    if !obstacle.is_answer
+    if let Some(client) = of.only_from {
+        if chain.table.starts_with("f2b-") {
+            return format!("`fail2ban-client unban {client}`");
+        }
+    } else if !obstacle.is_answer
         && of.led.is_empty()
         && let Some(commands) = chain.by_writer(obstacle, of, writers)
     {
         return format!("`{commands}`");
     }
-    let led = of.led.iter().map(|range| chain.dialled(range, writers));
-    let direct = of.direct.iter().map(|range| chain.direct(range, obstacle.is_answer));
+    let led = of.led.iter().map(|range| chain.dialled(range, of.only_from, writers));
+    let direct = of.direct.iter().map(|range| chain.direct(range, of.only_from, obstacle.is_answer));
     until_reload(&direct.chain(led).collect::<Vec<_>>())
 }
 
@@ -97,32 +102,37 @@ impl ChainWords<'_> {
     }
 
     /// Lets in what is sent to a port of this machine, or out what answers there.
-    fn direct(&self, range: &PortRange, is_answer: bool) -> String {
-        let (protocol, port) = (range.protocol, if is_answer { "sport" } else { "dport" });
-        match self.iptables() {
-            Some(insert) => format!("{insert} -p {protocol} --{port} {} -j ACCEPT", ports(range, ':')),
-            None => {
-                format!("nft insert rule {} {protocol} {port} {} accept", self.whole, ports(range, '-'))
-            }
+    fn direct(&self, range: &PortRange, client: Option<IpAddr>, is_answer: bool) -> String {
+        let (protocol, port, address) =
+            (range.protocol, if is_answer { "sport" } else { "dport" }, if is_answer { 'd' } else { 's' });
+        if let Some(insert) = self.iptables() {
+            let of = client.map(|client| format!(" -{address} {client}")).unwrap_or_default();
+            return format!("{insert}{of} -p {protocol} --{port} {} -j ACCEPT", ports(range, ':'));
         }
+        let of =
+            client.map(|client| format!("{} {address}addr {client} ", family(client))).unwrap_or_default();
+        format!("nft insert rule {} {of}{protocol} {port} {} accept", self.whole, ports(range, '-'))
     }
 
     /// Lets through what was dialled at a port and led elsewhere, there and back. The port that it arrives at is not what is guarded: others may
     /// get at it in other ways.
-    fn dialled(&self, range: &PortRange, writers: Writers) -> String {
+    fn dialled(&self, range: &PortRange, client: Option<IpAddr>, writers: Writers) -> String {
         let protocol = range.protocol;
         let Some(insert) = self.iptables() else {
+            let of = client.map(|client| format!("ct original {} saddr {client} ", family(client)));
             return format!(
-                "nft insert rule {} meta l4proto {protocol} ct status dnat ct original proto-dst {} accept",
+                "nft insert rule {} {}meta l4proto {protocol} ct status dnat ct original proto-dst {} accept",
                 self.whole,
+                of.unwrap_or_default(),
                 ports(range, '-')
             );
         };
         // Docker puts its own rules before others of that chain, whenever it starts.
         let is_dockers = writers.docker && (self.table, self.name) == ("filter", "FORWARD");
         let insert = if is_dockers { insert.replace("-I FORWARD", "-I DOCKER-USER") } else { insert };
+        let of = client.map(|client| format!(" --ctorigsrc {client}")).unwrap_or_default();
         format!(
-            "{insert} -p {protocol} -m conntrack --ctstate DNAT --ctorigdstport {} -j ACCEPT",
+            "{insert} -p {protocol} -m conntrack --ctstate DNAT{of} --ctorigdstport {} -j ACCEPT",
             ports(range, ':')
         )
     }
@@ -148,6 +158,10 @@ fn each(
     line: impl Fn(GuardProtocol, String) -> String,
 ) -> Vec<String> {
     ranges.iter().map(|range| line(range.protocol, ports(range, between))).collect()
+}
+
+const fn family(address: IpAddr) -> &'static str {
+    if address.is_ipv6() { "ip6" } else { "ip" }
 }
 
 fn ports(PortRange { first, last, .. }: &PortRange, between: char) -> String {

@@ -30,7 +30,7 @@ fn ports_for_which_there_was_no_time_are_said() {
 
 fn check(by: Obstacle, of: Stopped, writers: Writers, expected: Expect) {
     let interfaces = ["eth0", "wlan0"].map(str::to_owned).into();
-    let tried = TriedPackets { interfaces, with_v6: true };
+    let tried = TriedPackets { interfaces, with_v6: true, from: of.only_from };
     expected.assert_eq(&lines(&judge(&StoppedBy::from([(by, of)]), &tried, writers)));
 }
 
@@ -75,7 +75,8 @@ fn each_firewall_has_its_own_remedy() {
 fn a_remedy_is_what_the_writer_of_a_chain_takes() {
     let check = |chain: &str, is_policy, of: Stopped, writers, expected: &str| {
         let by = obstacle(chain, false, is_policy, true);
-        let remedy = &judge(&StoppedBy::from([(by, of)]), &TriedPackets::default(), writers)[0].remedy;
+        let tried = TriedPackets { from: of.only_from, ..TriedPackets::default() };
+        let remedy = &judge(&StoppedBy::from([(by, of)]), &tried, writers)[0].remedy;
         assert!(remedy.contains(&format!("`{expected}`")), "{remedy}");
     };
     let ssh = || stopped(&[(22, 22)], &["eth0"], (true, false));
@@ -98,6 +99,14 @@ fn a_remedy_is_what_the_writer_of_a_chain_takes() {
     let raw = "iptables -t raw -I PREROUTING -p tcp --dport 22 -j ACCEPT";
     check("ip raw PREROUTING", false, ssh(), by_iptables, raw);
     check("ip filter input", true, ssh(), ufw, "nft insert rule ip filter input tcp dport 22 accept");
+    // A client that is kept out is let in alone.
+    let only_from = Some("192.0.2.7".parse().unwrap());
+    let banned = || Stopped { only_from, ..ssh() };
+    check("inet f2b-table f2b-chain", false, banned(), ufw, "fail2ban-client unban 192.0.2.7");
+    let insert = "nft insert rule inet own input ip saddr 192.0.2.7 tcp dport 22 accept";
+    check("inet own input", true, banned(), ufw, insert);
+    let insert = "iptables -I INPUT -s 192.0.2.7 -p tcp --dport 22 -j ACCEPT";
+    check("ip filter INPUT", false, banned(), ufw, insert);
     let led = Stopped { direct: BTreeSet::new(), led: ssh().direct, ..ssh() };
     let insert =
         "nft insert rule inet own forward meta l4proto tcp ct status dnat ct original proto-dst 22 accept";
@@ -170,7 +179,7 @@ fn a_redirected_port_is_tried_where_it_leads() {
     // What lets it through has to know it by the number that is guarded: others may come to the same port of that machine.
     let mut stopped = StoppedBy::new();
     let by = obstacle("ip filter FORWARD", false, true, true);
-    note(&mut stopped, by, range, &packets(range, &interface, false, &led)[0]);
+    note(&mut stopped, by, range, &packets(range, &interface, false, &led)[0], None);
     for (docker, chain) in [(false, "FORWARD"), (true, "DOCKER-USER")] {
         let writers = Writers { docker, ..Writers::default() };
         let remedy = &judge(&stopped, &TriedPackets::default(), writers)[0].remedy;
