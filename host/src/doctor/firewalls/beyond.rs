@@ -1,7 +1,9 @@
-//! Beyond: what else of a ruleset keeps a door from opening: sets that no rule asks for, and tables that nf_tables does not list.
+//! Beyond: what else of a ruleset is in the way: sets that no rule asks for, tables that nf_tables does not list, and a saved ruleset that has our
+//! table in it.
 
 use std::collections::BTreeSet;
-use std::fs;
+use std::fs::{self, File};
+use std::io::Read as _;
 
 use postern_config::DoorKind;
 use postern_core::{NetDoor, SetName};
@@ -10,10 +12,40 @@ use postern_doorman::OtherFilters;
 use crate::doctor::DoctorSubject;
 use crate::doctor::finding::Finding;
 
+/// Where the service of nftables loads the ruleset from, depending on the distribution.
+const SAVED: [&str; 2] = ["/etc/nftables.conf", "/etc/sysconfig/nftables.conf"];
+/// Bytes of it that are read.
+const MOST_READ: u64 = 16 << 20;
+
 pub(super) fn look(subject: &DoctorSubject<'_>, filters: &OtherFilters) -> Vec<Finding> {
     let mut found = unused(&set_doors(subject), |set| filters.asks(set));
     found.extend(legacy(&legacy_tables(), subject.guarded().next().is_some()));
+    found.extend(SAVED.iter().filter(|file| has_our_table(&beginning(file))).map(|file| saved(file)));
     found
+}
+
+fn beginning(file: &str) -> String {
+    let mut text = Vec::new();
+    // One that cannot be read the service cannot read either, or is none.
+    let _ = File::open(file).and_then(|file| file.take(MOST_READ).read_to_end(&mut text));
+    String::from_utf8_lossy(&text).into_owned()
+}
+
+/// Whether a ruleset says what is in our table.
+fn has_our_table(ruleset: &str) -> bool {
+    ruleset.lines().any(|line| {
+        let words: Vec<_> = line.split([' ', '\t', '{']).filter(|word| !word.is_empty()).take(4).collect();
+        matches!(words[..], ["table", "inet", "postern", ..] | ["add", "table", "inet", "postern"])
+    })
+}
+
+fn saved(file: &str) -> Finding {
+    Finding::warning(
+        format!(
+            "{file} has the table inet postern in it, as `nft list ruleset` prints it: while the daemon runs it cannot be loaded, with all else that it says"
+        ),
+        "take that table out of it: the daemon makes it",
+    )
 }
 
 /// The sets that doors fill, each with its door's name.
@@ -65,6 +97,20 @@ fn legacy(tables: &BTreeSet<String>, has_guards: bool) -> Option<Finding> {
 mod tests {
     use super::*;
     use crate::doctor::finding::lines;
+
+    #[test]
+    fn a_saved_ruleset_that_has_our_table_is_known() {
+        for ruleset in
+            ["table inet postern { # progname postern-doorman\n", "flush ruleset\ntable inet postern{"]
+        {
+            assert!(has_our_table(ruleset), "{ruleset}");
+        }
+        for ruleset in
+            ["", "# table inet postern {\n", "table inet posterns {\n", "delete table inet postern\n"]
+        {
+            assert!(!has_our_table(ruleset), "{ruleset}");
+        }
+    }
 
     #[test]
     fn legacy_tables_and_unused_sets_are_said() {
