@@ -88,9 +88,9 @@ impl Execution<'_> {
             // From here on it is too late to end by itself.
             Err(_) if shim.is_none_or(|(_, note)| note.expire()) => Err(tree.end().await),
             // It has ended at the same moment, and its shim does now.
-            Err(_) => {
-                Ok(timeout(PATIENCE, child.wait()).await.unwrap_or(Err(io::ErrorKind::TimedOut.into())))
-            }
+            Err(_) => Ok(timeout(PATIENCE, child.wait())
+                .await
+                .unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))),
         };
         tree.group = None;
         if child.id().is_some() {

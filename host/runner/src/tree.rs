@@ -1,7 +1,7 @@
 //! Tree: ends a process with all that came from it, whatever process groups and sessions that made for itself.
 //!
 //! The root is a shim, which is a child subreaper: what loses its parent stays beneath it ([`crate::shim`]). All beneath is stopped before anything of
-//! it is killed: what is stopped starts nothing more, and leaves no place to others that do. ProcessIdentity groups are stopped at once, so nothing in one
+//! it is killed: what is stopped starts nothing more, and leaves no place to others that do. Process groups are stopped at once, so nothing in one
 //! escapes by starting the next and ending. So also what starts processes without end comes to one, be it when it may have no more.
 
 use std::collections::HashSet;
