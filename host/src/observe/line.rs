@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use postern_core::{ModuleDigest, Severity, What, show_digest};
+use postern_text::clean::LONGEST_LINE;
 use postern_text::line;
 use serde_json::{Map, Value as Json};
 use tracing_subscriber::fmt::format::Writer;
@@ -104,6 +105,9 @@ impl Line {
         let mut text =
             format!("{} {} {}", style("2", time), style(colour, &level), apart::words(&self.words));
         for (name, value) in &self.fields {
+            if self.says(name, value) {
+                continue;
+            }
             if let Some(value) = value.for_people() {
                 // Writing to a string does not fail.
                 let _ = write!(text, " {}{}{value}", style("3", name), style("2", "="));
@@ -111,6 +115,18 @@ impl Line {
         }
         text.push('\n');
         text
+    }
+
+    /// Whether people have read a field already: a text of several words that stands in the line's own, or that nothing was held back. What
+    /// names something is a field all the same, and a line that may be cut short says less than its fields.
+    pub(super) fn says(&self, name: &str, value: &Value) -> bool {
+        match (name, value) {
+            ("detail" | "reason" | "drops", Value::Text(text)) => {
+                text.contains(' ') && self.words.contains(&**text) && self.words.len() <= LONGEST_LINE
+            }
+            ("suppressed", Value::Unsigned(0)) => true,
+            _ => false,
+        }
     }
 }
 
