@@ -85,6 +85,17 @@ fn people_read_nothing_twice_and_programs_everything() {
 }
 
 #[test]
+fn what_a_user_closes_no_rule_has_closed() {
+    let words = |rule: &RuleId| {
+        let report =
+            Report { door: Some("ssh".into()), ..Report::of_rule(rule, What::Closed { why: Why::Asked }) };
+        line(&report.with_client(client())).words
+    };
+    assert_eq!(words(&RuleId::by_hand()), "ssh is closed for 192.0.2.7, by hand");
+    assert_eq!(words(&ssh()), "ssh is closed for 192.0.2.7: a rule said so");
+}
+
+#[test]
 fn an_opening_that_was_found_open_has_a_rule_all_the_same() {
     let report = Report::of_door("ssh", What::Closed { why: Why::Removed }).with_client(client());
     let Line { words, fields, .. } = line(&report);

@@ -49,6 +49,9 @@ pub(crate) fn words(report: &Report<'_>) -> String {
         What::Says { text, .. } => format!("{rule}: {}", clean(text, MAX_WRITTEN)),
         What::Opened { lasts, .. } => format!("{door} is open for {src} for {}", as_asked(*lasts)),
         What::Extended { lasts } => format!("{door} stays open for {src} for {}", as_asked(*lasts)),
+        What::Closed { why: Why::Asked } if is_by_hand(report) => {
+            format!("{door} is closed for {src}, by hand")
+        }
         What::Closed { why } => format!("{door} is closed for {src}: {}", because(*why)),
         What::Refused { reason, detail } => {
             let detail = if detail.is_empty() { reason.name() } else { detail };
@@ -392,6 +395,11 @@ const fn panicked(thread: ThreadKind) -> &'static str {
         ThreadKind::Capture => "the capture thread had panicked",
         ThreadKind::Network => "the thread that follows changes of addresses and links had panicked",
     }
+}
+
+/// Whether a user of the control socket wanted it, and no rule.
+fn is_by_hand(report: &Report<'_>) -> bool {
+    report.rule().is_some_and(|rule| &*rule.name == RuleId::BY_HAND)
 }
 
 const fn because(why: Why) -> &'static str {
