@@ -288,7 +288,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
         }
         What::TryConfirmed { detail } => format!("the guard stays: {detail}"),
         What::TryNotConfirmed { detail } => format!("the guard does not stay so far: {detail}"),
-        What::TryOver { detail } => format!("the guard is given up: {detail}"),
+        What::TryOver { detail } => format!("the trial is over, and the guard with it: {detail}"),
         What::RoleEnded { role, detail, again_in } => {
             format!("the {role} ended ({detail}); the next one starts in {}", duration::show(*again_in))
         }

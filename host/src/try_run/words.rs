@@ -72,7 +72,8 @@ pub(super) fn confirmed_by(by: ConfirmedBy) -> String {
 pub(super) fn confirmed(by: &str) -> Vec<String> {
     vec![
         format!("posternd try: confirmed: {by}. The guard stays, and posternd goes on as `posternd run` does."),
-        "To have it run for good: stop it with Ctrl-C (ports stay closed), then `systemctl enable --now postern`."
+        "To have it run for good: stop it with Ctrl-C (ports stay closed), then `systemctl enable --now postern`, or \
+         `posternd run` if there is no unit."
             .to_owned(),
     ]
 }
@@ -87,7 +88,7 @@ pub(super) fn why_over(why: WhyOver, lasts: Duration) -> String {
         WhyOver::TerminalGone => "the terminal is gone before it was confirmed".to_owned(),
         WhyOver::Stopped => "it was stopped before it was confirmed".to_owned(),
         WhyOver::NothingGuarded => "no door guards a port, so there is nothing to try".to_owned(),
-        WhyOver::Ended => "posternd ends before it was confirmed".to_owned(),
+        WhyOver::Ended => "it could not go on".to_owned(),
     }
 }
 
@@ -95,6 +96,7 @@ pub(super) fn over(why: WhyOver, ports: Option<&str>, lasts: Duration, failed: O
     let what = why_over(why, lasts);
     let end = match (why, ports, failed) {
         (WhyOver::NothingGuarded, ..) => "`posternd run` starts it".to_owned(),
+        (WhyOver::Ended, None, _) => "nothing was closed; why is said on standard error".to_owned(),
         (_, None, _) => "nothing was closed".to_owned(),
         (_, Some(ports), None) => format!("{ports} {} open again, as before", are(ports)),
         (_, Some(ports), Some(failed)) => {
@@ -163,6 +165,7 @@ mod tests {
         }
         said.push(("over, of several", over(WhyOver::Expired, Some(&all_ports), lasts, None)));
         said.push(("over, before anything was closed", over(WhyOver::Stopped, None, lasts, None)));
+        said.push(("over, before anything was closed", over(WhyOver::Ended, None, lasts, None)));
         let failed = Some("the doorman does not answer");
         said.push(("over, and left to the kernel", over(WhyOver::Expired, Some(&one), lasts, failed)));
         let said = said.into_iter().map(|(when, lines)| {
