@@ -160,7 +160,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
             format!("a record of the journal makes no sense: {error}; close by hand what it was for")
         }
         What::JournalUnwritable { path, error } => format!(
-            "the journal {} cannot be written: {error}; meanwhile what commands open is not remembered after a crash; it is tried again every second",
+            "the journal {} cannot be written: {error}; see to its disk; meanwhile doors with commands open for no client, or, if they are a knockd.conf's, stay open after a crash; it is tried again every second",
             path.display()
         ),
         What::JournalWritable { path } => format!("the journal {} can be written again", path.display()),
