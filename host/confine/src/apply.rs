@@ -105,7 +105,7 @@ impl Confinement {
         if self.account.is_entered() {
             let uid = self.account.uid;
             return Err(format!(
-                "runs as user {uid}, as the process that started it; it has no user of its own"
+                "stays user {uid}, who started it: `user` names no other, and no other is called `postern`"
             ));
         }
         if !capabilities::is_effective(CapabilitySet::SETUID | CapabilitySet::SETGID) {

@@ -280,7 +280,7 @@ fn of_machine<'a>(what: &'a What<'a>) -> Cow<'a, str> {
             format!("file changes will not be noticed ({error}); send SIGHUP instead")
         }
         What::Ready { .. } => return "listening on all interfaces".into(),
-        What::Confined { role, detail } => format!("{role}: {detail}"),
+        What::Confined { role, detail } => format!("the {role} is confined by {detail}"),
         What::BarrierMissing { role, detail } => format!("{role} runs without a barrier: {detail}"),
         What::OneProcess { detail } => format!("everything runs in one process: {detail}"),
         What::TryBegun { lasts } => {

@@ -177,7 +177,7 @@ fn without_rights_the_user_stays_and_that_is_said() {
     assert_eq!(value(&status, "Seccomp"), "2");
     // The same user, and nobody said that this is well.
     let (_, said) = program.status(Some(SOMEBODY), "list=engine");
-    assert!(said.contains("missing own user: runs as user 65533"), "{said}");
+    assert!(said.contains("missing own user: stays user 65533, who started it"), "{said}");
     let (_, said) = program.status(Some(SOMEBODY), "share=yes list=engine");
     assert!(!said.contains("own user"), "{said}");
 }
