@@ -129,7 +129,7 @@ fn doors() {
         expect![[r#"
             postern.toml:2: doors.none: is not a door yet; give it one of guard, set or open
             postern.toml:4: doors.two: a door is one of guard, set or open; make two doors of it
-            postern.toml:7: doors.twice: tcp/5 is guarded twice; name each port once, in one door
+            postern.toml:7: doors.twice: tcp/5 is guarded twice: by `same` already, with tcp/5; name each port once, in one door
             postern.toml:11: doors.c: on_close is for guard doors only; leave it out
             postern.toml:12: doors.c.open[0]: `lamp`: name the program by its full path
             postern.toml:13: doors.c.close[1]: nothing is called {port}; there are {ip}, {door}, {rule}, {seconds}

@@ -1,6 +1,7 @@
 //! DoorMistake: what is wrong with doors in the packet filter that can be seen without looking at the ruleset.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -19,8 +20,15 @@ pub enum DoorMistake {
     #[error("it guards {0} ports and ranges; at most {MAX_DOOR_PORTS} can be in one door")]
     TooManyPorts(usize),
     /// A port that another door, or this one, guards already.
-    #[error("{0} is guarded twice; name each port once, in one door")]
-    PortTwice(PortRange),
+    #[error("{ports} is guarded twice: by `{door}` already, with {before}; name each port once, in one door")]
+    PortTwice {
+        /// What is named again, or has a port that is.
+        ports: PortRange,
+        /// What was named before.
+        before: PortRange,
+        /// The name of the door that guards that.
+        door: Arc<str>,
+    },
     /// Too many ports and ranges in all guard doors together.
     #[error(
         "with it more than {MAX_GUARDED_PORTS} ports and ranges are guarded, all doors together; guard ranges instead of single ports"
@@ -52,13 +60,13 @@ pub enum DoorMistake {
 #[must_use]
 pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, DoorMistake)> {
     let mut mistakes = Vec::new();
-    let mut ports_seen = Vec::new();
+    let mut ports_seen: Vec<(PortRange, &Arc<str>)> = Vec::new();
     let mut sets_seen = BTreeSet::new();
     let (mut all_ports, mut all_always) = (0, 0);
     for (id, door) in doors {
         let mut mistake = |mistake| mistakes.push((*id, mistake));
         match door {
-            NetDoor::Guard(GuardDoor { ports, always, .. }) => {
+            NetDoor::Guard(GuardDoor { name, ports, always, .. }) => {
                 if ports.is_empty() {
                     mistake(DoorMistake::NoPorts);
                 }
@@ -77,14 +85,15 @@ pub fn check_doors(doors: &[(DoorId, NetDoor)]) -> Vec<(DoorId, DoorMistake)> {
                     mistake(DoorMistake::TooManyTrustedInAll);
                 }
                 for range in ports {
+                    let seen = ports_seen.iter().find(|(seen, _)| seen.overlaps(range));
                     if range.first == 0 {
                         mistake(DoorMistake::PortZero(range.protocol));
                     } else if range.last < range.first {
                         mistake(DoorMistake::Backwards(*range));
-                    } else if ports_seen.iter().any(|seen: &PortRange| seen.overlaps(range)) {
-                        mistake(DoorMistake::PortTwice(*range));
+                    } else if let Some(&(before, door)) = seen {
+                        mistake(DoorMistake::PortTwice { ports: *range, before, door: Arc::clone(door) });
                     } else {
-                        ports_seen.push(*range);
+                        ports_seen.push((*range, name));
                     }
                 }
             }
@@ -144,8 +153,8 @@ mod tests {
             [
                 "0 it guards no port; name at least one",
                 "2 tcp/0 is not a port; use 1 to 65535",
-                "2 tcp/22 is guarded twice; name each port once, in one door",
-                "2 tcp/20-30 is guarded twice; name each port once, in one door",
+                "2 tcp/22 is guarded twice: by `ssh` already, with tcp/22; name each port once, in one door",
+                "2 tcp/20-30 is guarded twice: by `ssh` already, with tcp/22; name each port once, in one door",
                 "2 udp/9-8 ends before it begins; write the lower port first",
                 "3 it guards 65 ports and ranges; at most 64 can be in one door",
                 "4 it names no set; name one, or one for IPv4 and one for IPv6",
