@@ -257,7 +257,7 @@ fn what_is_not_there() {
     );
     let said = Config::load(Path::new("/nowhere/postern.toml")).unwrap_err().to_string() + "\n";
     expect![[r#"
-        /nowhere/postern.toml: cannot be read: No such file or directory (os error 2)
+        /nowhere/postern.toml: cannot be read: No such file or directory (os error 2); write it, or name another
         /nowhere/rules: there is no such folder; make it and put a rule there
     "#]]
     .assert_eq(&said);

@@ -60,7 +60,14 @@ pub(crate) fn lossy_text(file: File) -> String {
 /// What is wrong with a file or folder that could not be opened.
 pub(crate) fn unreadable(path: &Path, error: OpenError) -> Mistake {
     match error {
-        OpenError::Io(error) => whole(path, format!("cannot be read: {error}")),
+        OpenError::Io(error) => {
+            let remedy = match error.kind() {
+                io::ErrorKind::NotFound => "; write it, or name another",
+                io::ErrorKind::PermissionDenied => "; ask as root, or as a user who may read it",
+                _ => "",
+            };
+            whole(path, format!("cannot be read: {error}{remedy}"))
+        }
         OpenError::NotRegular => whole(path, NOT_REGULAR.to_owned()),
         OpenError::Unanswered => whole(path, UNANSWERED.to_owned()),
         OpenError::Distrust(distrust) => distrust.into(),
