@@ -94,24 +94,44 @@ pub(super) fn arrived_text(knock: &Knock) -> String {
 }
 
 /// That a rule did nothing about a packet, and what it waits for.
-pub(super) fn silent_text(rule: &RuleId, knock: &Knock, silence: Silence) -> String {
+pub(super) fn silent_text(rule: &RuleId, knock: &Knock, silence: Silence, in_force: &InForce) -> String {
     match silence {
-        Silence::Ignored => format!("rule {rule} took no notice of {}", name_of(knock)),
+        Silence::Ignored => {
+            let why = match in_force.awaited(rule, 0) {
+                Some(first) if first == step_of(knock) => {
+                    "; it is the first step, so look at the settings family, tcp_flags, target and cooldown"
+                        .to_owned()
+                }
+                Some(first) => format!("; a knock at it begins with {first}"),
+                None => String::new(),
+            };
+            format!("rule {rule} took no notice of {}{why}", name_of(knock))
+        }
         Silence::Remembered => format!("rule {rule} noted {}, which is no step yet", name_of(knock)),
         Silence::Dropped(reason) => format!("rule {rule} was not asked about {}: {reason}", name_of(knock)),
     }
 }
 
 /// That no rule judged a packet.
-pub(super) fn passed_over_text(knock: &Knock, reason: DropReason) -> String {
+pub(super) fn passed_over_text(knock: &Knock, reason: DropReason, in_force: &InForce) -> String {
     match reason {
-        DropReason::NotWatched => format!("{} arrived; no rule watches it", name_of(knock)),
+        DropReason::NotWatched => {
+            let guard = in_force.guarding(knock).map_or_else(String::new, |door| {
+                format!("; door {door} guards it, and `postern doors {door}` says for whom it is open")
+            });
+            format!("{} arrived; no rule watches it{guard}", name_of(knock))
+        }
         _ => format!("{} was left out: {reason}", name_of(knock)),
     }
 }
 
 fn name_of(knock: &Knock) -> String {
     format!("{}/{}", knock.transport, knock.destination_port)
+}
+
+/// As the settings of a sequence have it.
+fn step_of(knock: &Knock) -> String {
+    format!("{}/{}", knock.destination_port, knock.transport)
 }
 
 fn flags(flags: postern_core::TcpFlags) -> String {
@@ -128,9 +148,12 @@ pub(super) fn shown(time: Duration) -> String {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::TenantId;
+    use postern_core::{
+        Destination, Detail, GuardProtocol, Interest, PortRange, TcpFlags, TenantId, Timestamp, Watch,
+    };
 
     use super::*;
+    use crate::sample_knock::sample_knock;
 
     #[test]
     fn what_a_rule_waits_for_is_said_as_far_as_it_is_known() {
@@ -163,6 +186,42 @@ mod tests {
             timeout_text(&gate, 2, &in_force),
             "nothing more that counts came in time after stage 2: rule web/gate lets it start over; it watches udp/7001, tcp/8000-8010"
         );
+    }
+
+    #[test]
+    fn what_no_rule_takes_notice_of_is_said_with_what_it_would_take() {
+        let rule = |name: &str| RuleId { tenant: TenantId::host(), name: name.into() };
+        let (sequence, gate) = (rule("ssh"), rule("gate"));
+        let in_force = InForce::of_rules(&[
+            (&sequence, &["udp/7000", "tcp/8000"], &["7000/udp", "8000/tcp"]),
+            (&gate, &["udp/7001"], &[]),
+        ])
+        .with_guard(PortRange::single(GuardProtocol::Tcp, 22), "ssh");
+        let packet = |transport, port| {
+            let (set, clear) = (TcpFlags::default(), TcpFlags::default());
+            let watch = Watch { transport, first_port: port, last_port: port, set, clear };
+            let (destination, detail) = (Destination::ThisHost, Detail::default());
+            let interest = Interest { watches: vec![watch], destination, detail, memory_format: 0 };
+            sample_knock(&interest, 0, 0, Timestamp::default())
+        };
+        let ignored =
+            |rule, transport, port| silent_text(rule, &packet(transport, port), Silence::Ignored, &in_force);
+        assert_eq!(
+            ignored(&sequence, Transport::Tcp, 8000),
+            "rule ssh took no notice of tcp/8000; a knock at it begins with 7000/udp"
+        );
+        assert_eq!(
+            ignored(&sequence, Transport::Udp, 7000),
+            "rule ssh took no notice of udp/7000; it is the first step, so look at the settings family, tcp_flags, target and cooldown"
+        );
+        assert_eq!(ignored(&gate, Transport::Udp, 7001), "rule gate took no notice of udp/7001");
+        let passed =
+            |transport, port| passed_over_text(&packet(transport, port), DropReason::NotWatched, &in_force);
+        assert_eq!(
+            passed(Transport::Tcp, 22),
+            "tcp/22 arrived; no rule watches it; door ssh guards it, and `postern doors ssh` says for whom it is open"
+        );
+        assert_eq!(passed(Transport::Udp, 22), "udp/22 arrived; no rule watches it");
     }
 
     #[test]

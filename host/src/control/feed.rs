@@ -272,7 +272,9 @@ impl Observer for Feed {
             Silence::Dropped(_) => "dropped",
         };
         let is_its = |it: &Subscriber| it.view().shows(Some(&rule.tenant));
-        self.tell_followers(knock, Some(rule), kind, is_its, || silent_text(rule, knock, silence));
+        self.tell_followers(knock, Some(rule), kind, is_its, || {
+            silent_text(rule, knock, silence, &self.in_force.load())
+        });
     }
 
     fn arrived(&self, knock: &Knock) {
@@ -287,7 +289,9 @@ impl Observer for Feed {
     fn passed_over(&self, knock: &Knock, reason: DropReason) {
         // Whether another tenant's rule watches a port is no tenant's business.
         let is_all = |it: &Subscriber| *it.view() == View::All;
-        self.tell_followers(knock, None, reason.name(), is_all, || passed_over_text(knock, reason));
+        self.tell_followers(knock, None, reason.name(), is_all, || {
+            passed_over_text(knock, reason, &self.in_force.load())
+        });
     }
 
     fn limit_lines(&self, tenant: &TenantId, lines: u32) {

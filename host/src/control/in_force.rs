@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use postern_config::{Config, DoorKind, GrantedInterfaces, RuleFile, TenantGrant};
 use postern_core::{
-    Interest, Knock, ModuleSource, NetDoor, RuleId, TenantId, Watch, WatchGrant, WatchedPorts, show_digest,
+    GuardProtocol, Interest, Knock, ModuleSource, NetDoor, PortRange, RuleId, TenantId, Transport, Watch,
+    WatchGrant, WatchedPorts, show_digest,
 };
 use postern_protocol::{RuleInfo, RuleState, TenantRefusal};
 use postern_sandbox::Generation;
@@ -24,6 +25,8 @@ pub(super) struct InForce {
     pub(super) users: TenantsOfUsers,
     /// Doors by name, with the kind of each.
     pub(super) doors: Vec<(Arc<str>, &'static str)>,
+    /// Guarded ports, with the door of each.
+    guarded: Vec<(PortRange, Arc<str>)>,
     pub(super) rules: Vec<RuleOf>,
     places: HashMap<RuleId, usize>,
     /// What each tenant may watch.
@@ -83,6 +86,7 @@ impl InForce {
             interfaces: config.interfaces.clone(),
             users,
             doors: config.doors.values().map(|door| (Arc::clone(&door.name), kind(&door.kind))).collect(),
+            guarded: config.doors.values().flat_map(|door| guarded(&door.kind)).collect(),
             places: rules.iter().enumerate().map(|(place, rule)| (rule.id.clone(), place)).collect(),
             rules,
             grants: config
@@ -123,6 +127,17 @@ impl InForce {
         self.rule(rule)?.steps.get(step).map(String::as_str)
     }
 
+    /// The door that guards the port of a packet.
+    pub(super) fn guarding(&self, knock: &Knock) -> Option<&str> {
+        let protocol = match knock.transport {
+            Transport::Tcp => GuardProtocol::Tcp,
+            Transport::Udp => GuardProtocol::Udp,
+            _ => return None,
+        };
+        let port = PortRange::single(protocol, knock.destination_port);
+        self.guarded.iter().find(|(range, _)| range.overlaps(&port)).map(|(_, door)| &**door)
+    }
+
     /// Which packets a rule is asked about, each as in `tcp/22`; nothing if it is not in force.
     pub(super) fn watches(&self, rule: &RuleId) -> &[String] {
         self.rule(rule).map_or(&[], |rule| &rule.watches)
@@ -143,6 +158,13 @@ impl InForce {
 
     fn rule(&self, rule: &RuleId) -> Option<&RuleOf> {
         self.rules.get(*self.places.get(rule)?)
+    }
+
+    /// This, with a door that guards a port.
+    #[cfg(test)]
+    pub(super) fn with_guard(mut self, port: PortRange, door: &str) -> Self {
+        self.guarded.push((port, door.into()));
+        self
     }
 
     /// Rules with what they watch, and the steps of those that are sequences within five seconds.
@@ -232,6 +254,16 @@ fn watches(interest: &Interest) -> Vec<String> {
     let mut all: Vec<_> = interest.watches.iter().map(ports).collect();
     all.dedup();
     all
+}
+
+/// The ports that a door guards, each with its name.
+fn guarded(kind: &DoorKind) -> Vec<(PortRange, Arc<str>)> {
+    match kind {
+        DoorKind::Net(NetDoor::Guard(guard)) => {
+            guard.ports.iter().map(|range| (*range, Arc::clone(&guard.name))).collect()
+        }
+        DoorKind::Net(NetDoor::Set { .. }) | DoorKind::Command(_) | DoorKind::Shell(_) => Vec::new(),
+    }
 }
 
 const fn kind(kind: &DoorKind) -> &'static str {

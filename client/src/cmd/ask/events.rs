@@ -99,8 +99,9 @@ pub(super) fn text(event: &Event, now: &Zoned) -> String {
 /// That there is nothing to say about an address.
 pub(super) fn unknown_text(address: IpAddr) -> String {
     format!(
-        "nothing is known of {address}: it has hit no port that a rule watches, or long ago; see what comes from it with \
-         postern explain {address} --follow"
+        "nothing is known of {address}: nothing that came from it was a step of a knock, unless that is long ago or posternd was \
+         restarted since; see what comes from it with postern explain {address} --follow, and with postern tail whether it has another \
+         address here, as behind a NAT"
     )
 }
 
