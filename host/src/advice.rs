@@ -2,12 +2,14 @@
 
 mod passed_by;
 mod promises;
+mod unopened;
 
 use postern_config::{Advice, Config, ConfigSource, DoorKind, machine};
 use postern_core::{NetDoor, Trusted};
 
 pub(crate) use passed_by::{is_own, ways as passed_by};
 pub(crate) use promises::beyond;
+pub(crate) use unopened::unopened;
 
 /// A line for each thing that the operator should know.
 pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> {
@@ -15,6 +17,7 @@ pub(crate) fn advice(source: &dyn ConfigSource, config: &Config) -> Vec<String> 
     let of_machine = missing_interfaces(config)
         .into_iter()
         .chain(missing_trusted(config))
+        .chain(unopened(config))
         .chain(passed_by(config))
         .chain(beyond(config));
     of_files.chain(of_machine).map(|advice| advice.to_string()).collect()
