@@ -3,12 +3,14 @@
 mod judging;
 mod tenant;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use postern_config::{
     Config, ConfigSource, Mistake, Mistakes, PosternToml, RuleFile, Trust, config_identity,
 };
+use postern_core::{Interest, WatchedPorts};
 use postern_doorman::check_sets;
 use postern_sandbox::{Generation, Loader, Patience, Runtime};
 use postern_text::{piece, terminal};
@@ -18,6 +20,7 @@ use crate::exit::Exit;
 use crate::main_loop_event::Prepared;
 use crate::origin::LocalOrigin;
 use crate::reload::prepare;
+use crate::state;
 
 use judging::RuleLines;
 pub use tenant::check_tenant;
@@ -42,20 +45,20 @@ pub(crate) struct TriedConfig {
 /// # Errors
 /// If the system does not let us check, or standard output is closed.
 pub fn check(file: &Path, trust: Trust) -> anyhow::Result<Exit> {
-    let TriedConfig { origin, config, mut mistakes, .. } = try_out(PosternToml::new(file.to_owned(), trust))?;
+    let tried = try_out(PosternToml::new(file.to_owned(), trust))?;
+    let TriedConfig { origin, config, generation, mut mistakes } = tried;
     if let Some(config) = &config {
         mistakes.extend(config.door_mistakes(file, check_sets));
-        for advice in origin.advise(config) {
+        let without_journal = state::refusals(file, config);
+        for advice in origin.advise(config).into_iter().chain(without_journal) {
             terminal::err(format_args!("warning: {advice}"))?;
         }
     }
-    let Some(config) = config.filter(|_| mistakes.is_empty()) else {
+    let (Some(config), Some(generation), true) = (config, generation, mistakes.is_empty()) else {
         return tell(&Mistakes::new(mistakes), NOT_STARTED);
     };
     terminal::out(format_args!("{}: no mistakes", file.display()))?;
-    for rule in &config.rules {
-        terminal::out(format_args!("  {}", what_it_opens(&config, rule)))?;
-    }
+    list(&config, &generation)?;
     Ok(Exit::Success)
 }
 
@@ -68,6 +71,32 @@ pub fn reset(file: &Path) -> anyhow::Result<Exit> {
     let words = if was_there { "removed; its ports are no longer guarded" } else { "was not there" };
     terminal::out(format_args!("table inet postern: {words}"))?;
     Ok(Exit::Success)
+}
+
+/// Says of each rule what it opens, and which ports and types it asks to see.
+fn list(config: &Config, generation: &Generation) -> anyhow::Result<()> {
+    let places: HashMap<_, _> = generation.rules.iter().zip(0..).map(|(rule, n)| (&rule.id, n)).collect();
+    for rule in &config.rules {
+        let opens = what_it_opens(config, rule);
+        match places.get(&rule.id) {
+            Some(place) => {
+                let watched = watched(&generation.dispatch.subscription(*place).interest);
+                terminal::out(format_args!("  {opens}, and watches {watched}"))?;
+            }
+            None => terminal::out(format_args!("  {opens}"))?,
+        }
+    }
+    Ok(())
+}
+
+/// The ports and types of what a rule asks to see.
+fn watched(interest: &Interest) -> String {
+    let ports = interest.watches.iter().map(|watch| {
+        let (first, last) = (watch.first_port, watch.last_port);
+        WatchedPorts { transport: watch.transport, first, last }.to_string()
+    });
+    let ports: Vec<_> = ports.collect();
+    if ports.is_empty() { "nothing".to_owned() } else { ports.join(", ") }
 }
 
 fn what_it_opens(config: &Config, rule: &RuleFile) -> String {

@@ -1,12 +1,14 @@
 //! State: where the daemon keeps its journal and its ledger, which configurations need a journal, and what follows if there is none.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistakes};
+use postern_config::{Activity, Config, ConfigSource, DoorKind, Mistake, Mistakes};
 use postern_core::{Observer, Report, What};
 use postern_runner::{Journal, JournalRecord, journal};
+use postern_state::StateFolder;
 use postern_text::chain;
+use rustix::process::geteuid;
 
 use crate::origin::OriginFacts;
 
@@ -81,13 +83,25 @@ pub(crate) fn without_journal(
         missing(detail, true);
         return None;
     }
-    let closes = |kind: &DoorKind| matches!(kind, DoorKind::Command(command) if !command.close.is_empty());
-    let doors = config.doors.values().filter(|door| closes(&door.kind));
-    let mistake = |what: &str| format!("nobody would close it after a crash: {what}");
-    let mistakes: Vec<_> = doors.map(|door| door.mistake(&facts.file, mistake(&detail))).collect();
+    let mistakes = unclosed(&facts.file, config, &detail);
     if mistakes.is_empty() {
         missing(detail, false);
         return None;
     }
     Some(Mistakes::new(mistakes))
+}
+
+/// For what the daemon would not start, as far as the state folder shows that to a process with the daemon's rights.
+pub(crate) fn refusals(file: &Path, config: &Config) -> Vec<String> {
+    // To any other user it is somebody else's.
+    let examined = if geteuid().is_root() { StateFolder::examine(&folder()) } else { Ok(()) };
+    let Err(error) = examined else { return Vec::new() };
+    unclosed(file, config, &chain(&error).to_string()).iter().map(ToString::to_string).collect()
+}
+
+/// A mistake for each door whose command would be forgotten.
+fn unclosed(file: &Path, config: &Config, why: &str) -> Vec<Mistake> {
+    let closes = |kind: &DoorKind| matches!(kind, DoorKind::Command(command) if !command.close.is_empty());
+    let doors = config.doors.values().filter(|door| closes(&door.kind));
+    doors.map(|door| door.mistake(file, format!("nobody would close it after a crash: {why}"))).collect()
 }

@@ -234,6 +234,30 @@ fn a_state_folder_that_the_daemon_would_refuse_is_a_problem() {
     setup.start().stop();
 }
 
+/// For the same the daemon does not start, if it has doors that would not be closed after a crash.
+#[test]
+fn a_check_warns_of_a_state_folder_that_the_daemon_would_refuse() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let lamp = "[doors.lamp]\nopen = [\"/bin/true\"]\nclose = [\"/bin/true\"]\n";
+    let setup = ssh(&lab).config(&format!("{SSH_2S}{lamp}"));
+    let state = setup.dir().join("state");
+    fs::create_dir(&state).expect("the folder is ours");
+    let check = || {
+        let output = setup.check();
+        assert!(output.status.success(), "{output:?}");
+        let [out, err] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8(text).expect("it is text"));
+        assert!(out.ends_with(" opens ssh, and watches udp/7000, tcp/8000, udp/9000\n"), "{out}");
+        err
+    };
+    assert_eq!(check(), "");
+    fs::set_permissions(&state, fs::Permissions::from_mode(0o1777)).expect("it is ours");
+    let said = check();
+    let is_it =
+        said.starts_with("warning: ") && said.contains(": doors.lamp: nobody would close it after a crash: ");
+    assert!(is_it && said.contains("is for everybody's files") && said.lines().count() == 1, "{said}");
+}
+
 #[test]
 fn another_daemon_that_guards_is_a_problem() {
     let Some(lab) = Lab::if_possible() else { return };

@@ -185,12 +185,7 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     #[track_caller]
     pub fn check(&self) -> Output {
-        let config = self.folder.path().join("postern.toml");
-        let mut cache = OsString::from("CACHE_DIRECTORY=");
-        cache.push(self.code());
-        let own: &[&OsStr] = if self.keeps_code { &["env".as_ref(), &cache] } else { &[] };
-        let check = [self.program.as_os_str(), "check".as_ref(), "--config".as_ref(), config.as_os_str()];
-        self.lab.server().exec(&[own, &check].concat())
+        self.ask("check", &[])
     }
 
     /// Runs `posternd doctor` with these arguments to its end.
@@ -200,10 +195,7 @@ impl<'lab> Setup<'lab> {
     #[must_use]
     #[track_caller]
     pub fn doctor(&self, arguments: &[&str]) -> Output {
-        let mut command = self.command();
-        command.args(["doctor", "--config"]).arg(self.folder.path().join("postern.toml")).args(arguments);
-        self.furnish(&mut command);
-        self.lab.server().run(|| command.output()).unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
+        self.ask("doctor", arguments)
     }
 
     /// Runs `posternd check --tenant` with these arguments behind it to its end, as a user without any right who need not be able to get at the
@@ -290,6 +282,15 @@ impl<'lab> Setup<'lab> {
         arguments.push(self.folder.path().join("postern.toml").into());
         arguments.extend(self.is_one_process.then(|| "--one-process".into()));
         arguments
+    }
+
+    /// Runs what looks at the configuration and starts no daemon, with the daemon's folders.
+    #[track_caller]
+    fn ask(&self, subcommand: &str, arguments: &[&str]) -> Output {
+        let mut command = self.command();
+        command.args([subcommand, "--config"]).arg(self.folder.path().join("postern.toml")).args(arguments);
+        self.furnish(&mut command);
+        self.lab.server().run(|| command.output()).unwrap_or_else(|e| panic!("cannot run {command:?}: {e}"))
     }
 
     /// Its folders, and what else is in its environment.

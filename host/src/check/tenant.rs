@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use postern_config::{Mistakes, TenantSource};
-use postern_core::{Interest, TenantId, WatchedPorts};
+use postern_core::TenantId;
 use postern_text::terminal;
 
-use super::{NOT_STARTED, TriedConfig, tell, try_out, what_it_opens};
+use super::{NOT_STARTED, TriedConfig, list, tell, try_out};
 use crate::exit::Exit;
 use crate::grant_files::file_of;
 
@@ -27,11 +27,7 @@ pub fn check_tenant(tenant: &TenantId, grant: Option<PathBuf>) -> anyhow::Result
         return tell(&Mistakes::new(mistakes), NOT_STARTED);
     };
     terminal::out(format_args!("{tenant}: no mistakes"))?;
-    // In the order of their files; each has its place in the generation.
-    for (n, rule) in config.rules.iter().enumerate() {
-        let watched = watched(&generation.dispatch.subscription(n).interest);
-        terminal::out(format_args!("  {}, and watches {watched}", what_it_opens(&config, rule)))?;
-    }
+    list(&config, &generation)?;
     Ok(Exit::Success)
 }
 
@@ -48,14 +44,4 @@ fn written_down(tenant: &TenantId) -> anyhow::Result<PathBuf> {
         );
     }
     bail!("the daemon has no tenant {tenant}: there is no {}; {what_to_do}", file.display());
-}
-
-/// The ports and types of what a rule asks to see.
-fn watched(interest: &Interest) -> String {
-    let ports = interest.watches.iter().map(|watch| {
-        let (first, last) = (watch.first_port, watch.last_port);
-        WatchedPorts { transport: watch.transport, first, last }.to_string()
-    });
-    let ports: Vec<_> = ports.collect();
-    if ports.is_empty() { "nothing".to_owned() } else { ports.join(", ") }
 }
