@@ -52,6 +52,10 @@ const CACHE: FolderUse = FolderUse {
 pub(super) fn look_at_state() -> Looked {
     let folder = state::folder();
     if let Err(error) = StateFolder::examine(&folder) {
+        // To another user it is somebody else's, and need not be to the daemon.
+        if !rustix::process::geteuid().is_root() {
+            return Err(NotLooked::for_want_of_root());
+        }
         return Ok(vec![Finding::problem(chain(&error).to_string(), format!("otherwise {}", STATE.without))]);
     }
     Ok(judge(&FolderFacts::gather(folder)?, STATE))
