@@ -285,7 +285,8 @@ fn profiles_are_listed_and_their_mistakes_told() {
 fn a_missing_file_of_profiles_is_reported_only_when_it_is_needed() {
     let home = Home::new("");
     let own = home.path("postern/profiles.toml");
-    home.run(&["profiles"]).check(0, "", "");
+    let told = format!("postern: no profiles: there is no {}\n", own.display());
+    home.run(&["profiles"]).check(0, "", &told);
     home.run(&["profiles", "--names"]).check(0, "", "");
     let said = home.run(&["knock", "gate.example.org"]);
     assert_eq!(said.code, 2, "{said:?}");

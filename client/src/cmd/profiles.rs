@@ -21,6 +21,9 @@ pub fn run(args: &ProfilesArgs) -> Result<(), CommandFailure> {
         Err(ProfileError::Read { source, .. })
             if args.file.file.is_none() && source.kind() == io::ErrorKind::NotFound =>
         {
+            if !args.names {
+                drop(terminal::err(format_args!("postern: no profiles: there is no {}", path.display())));
+            }
             return Ok(());
         }
         Err(error) => return Err(CommandFailure::usage(error)),
