@@ -202,7 +202,7 @@ pub struct RuleInfo {
     pub rule: String,
     /// How it is.
     pub state: RuleState,
-    /// Why it is not [`RuleState::Running`].
+    /// Why it is not [`RuleState::Running`], or how it failed in the last two minutes.
     pub why: String,
     /// SHA-256 of its module, in hexadecimal digits.
     pub module: String,

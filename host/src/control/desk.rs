@@ -256,7 +256,7 @@ impl Desk {
         let suspended = self.engine.suspended();
         let situation = self.feed.situation();
         let now = Instant::now();
-        let state = |id: &RuleId, is_trial| {
+        let state = |id: &RuleId, is_trial: bool| {
             if suspended.contains(id) {
                 return (RuleState::Withdrawn, "its file is gone; it opens nothing".to_owned());
             }
@@ -264,8 +264,14 @@ impl Desk {
                 Some((left, why)) => {
                     (RuleState::Resting, format!("it rests for {} more: {why}", explain::shown(left)))
                 }
-                None if is_trial => (RuleState::Trial, "it is on trial, and opens nothing".to_owned()),
-                None => (RuleState::Running, String::new()),
+                None => {
+                    let failed = situation.failed(id, now);
+                    let failed =
+                        failed.map(|(ago, why)| format!("it failed {} ago: {why}", explain::shown(ago)));
+                    let trial = is_trial.then(|| "it is on trial, and opens nothing".to_owned());
+                    let state = if is_trial { RuleState::Trial } else { RuleState::Running };
+                    (state, [trial, failed].into_iter().flatten().collect::<Vec<_>>().join("; "))
+                }
             }
         };
         let shown = in_force.rules.iter().filter(|rule| view.shows(Some(&rule.id.tenant)));

@@ -10,13 +10,25 @@ use postern_protocol::{Interface, InterfaceState};
 #[derive(Clone, Debug, Default)]
 pub(super) struct Situation {
     captures: BTreeMap<(String, bool), Option<String>>,
-    /// Rules that failed: until when they are not asked, and why.
-    resting: BTreeMap<RuleId, (Instant, String)>,
+    /// How rules failed last, for a while.
+    failures: BTreeMap<RuleId, Failure>,
     /// What is wrong and was not said to be well again, in words: of the machine, by its kind.
     troubles: BTreeMap<&'static str, String>,
     /// Tenants over their share.
     over_share: BTreeMap<TenantId, String>,
 }
+
+/// That a rule failed.
+#[derive(Clone, Debug)]
+struct Failure {
+    at: Instant,
+    /// Until then it is not asked.
+    until: Instant,
+    detail: String,
+}
+
+/// For how long a failure is told of: as long as it makes the next one's back-off longer.
+const LATELY: Duration = Duration::from_secs(120);
 
 impl Situation {
     /// Takes a report in.
@@ -38,8 +50,9 @@ impl Situation {
             }
             What::Fault { detail, pause, .. } => {
                 if let Some(rule) = report.rule() {
-                    self.resting.retain(|_, (until, _)| *until > now);
-                    self.resting.insert(rule.clone(), (now + *pause, detail.to_string()));
+                    self.failures.retain(|_, failure| failure.at + LATELY > now);
+                    let failure = Failure { at: now, until: now + *pause, detail: detail.to_string() };
+                    self.failures.insert(rule.clone(), failure);
                 }
             }
             What::OverShare { .. } => {
@@ -110,9 +123,16 @@ impl Situation {
 
     /// Why a rule is not asked now, and for how long, if it failed.
     pub(super) fn resting(&self, rule: &RuleId, now: Instant) -> Option<(Duration, &str)> {
-        let (until, detail) = self.resting.get(rule)?;
+        let Failure { until, detail, .. } = self.failures.get(rule)?;
         let left = until.checked_duration_since(now)?;
         (!left.is_zero()).then_some((left, detail))
+    }
+
+    /// How long ago a rule failed, if that was lately, and why.
+    pub(super) fn failed(&self, rule: &RuleId, now: Instant) -> Option<(Duration, &str)> {
+        let Failure { at, detail, .. } = self.failures.get(rule)?;
+        let ago = now.saturating_duration_since(*at);
+        (ago < LATELY).then_some((ago, detail))
     }
 
     /// Everything that is wrong with the machine's part of it, a sentence each.
@@ -131,5 +151,38 @@ pub(super) fn is_about_situation(report: &Report<'_>) -> bool {
     match &report.what {
         What::Fault { .. } | What::OverShare { .. } | What::WithinShare { .. } => true,
         _ => report.client.is_none() && report.rule().is_none(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_of_for_as_long_as_it_counts() {
+        let rule = |name: &str| RuleId { tenant: TenantId::host(), name: name.into() };
+        let (ssh, web) = (rule("ssh"), rule("web"));
+        let begin = Instant::now();
+        let at = |seconds| begin + Duration::from_secs(seconds);
+        let mut situation = Situation::default();
+        let mut fail = |rule: &RuleId, now, pause| {
+            let fault = What::Fault { detail: "it loops".into(), module: [0; 32], pause };
+            situation.note(&Report::of_rule(rule, fault), now, String::new);
+        };
+        fail(&ssh, at(0), Duration::ZERO);
+        fail(&web, at(100), Duration::from_secs(60));
+        assert_eq!(situation.failed(&ssh, at(7)), Some((Duration::from_secs(7), "it loops")));
+        assert_eq!(situation.resting(&ssh, at(0)), None);
+        assert_eq!(situation.failed(&ssh, at(120)), None);
+        assert_eq!(situation.resting(&web, at(101)), Some((Duration::from_secs(59), "it loops")));
+        assert_eq!(situation.resting(&web, at(160)), None);
+        // Who failed long ago is forgotten when another does.
+        let mut fail = |now| {
+            let fault = What::Fault { detail: "again".into(), module: [0; 32], pause: Duration::ZERO };
+            situation.note(&Report::of_rule(&web, fault), now, String::new);
+        };
+        fail(at(219));
+        assert_eq!(situation.failures.keys().collect::<Vec<_>>(), [&web]);
+        assert_eq!(situation.failed(&web, at(220)), Some((Duration::from_secs(1), "again")));
     }
 }

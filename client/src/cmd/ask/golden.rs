@@ -209,7 +209,7 @@ fn rules() {
         rule("new", RuleState::Trial, "it is on trial, and opens nothing"),
         RuleInfo { tenant: "web".to_owned(), ..rule("gate", RuleState::Resting, resting) },
         rule("old", RuleState::Withdrawn, "its file is gone; it opens nothing"),
-        RuleInfo { doors: Vec::new(), ..rule("ports", RuleState::Running, "") },
+        RuleInfo { doors: Vec::new(), ..rule("ports", RuleState::Running, "it failed 7s ago: it loops") },
         RuleInfo { tenant: BAD.to_owned(), doors: texts(&[BAD]), ..rule(BAD, RuleState::Resting, BAD) },
     ];
     check(rules::text(&all), expect_file!["golden/rules.txt"]);

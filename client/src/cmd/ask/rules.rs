@@ -28,7 +28,7 @@ pub fn run(args: &RulesArgs) -> Result<Exit, CommandFailure> {
     Ok(Exit::Success)
 }
 
-/// A line for each, and behind them why some do not run.
+/// A line for each, and behind them why some do not run, or how they failed lately.
 pub(super) fn text(rules: &[RuleInfo]) -> Vec<String> {
     if rules.is_empty() {
         return vec!["there are no rules".to_owned()];
@@ -45,7 +45,7 @@ pub(super) fn text(rules: &[RuleInfo]) -> Vec<String> {
         vec![id(rule), state.to_owned(), named(&rule.doors), named(&rule.watches)]
     }));
     let mut text = lines(&rows);
-    let whys = rules.iter().filter(|rule| matches!(rule.state, RuleState::Resting | RuleState::Withdrawn));
+    let whys = rules.iter().filter(|rule| !rule.why.is_empty());
     let mut whys = whys.map(|rule| format!("rule {}: {}", id(rule), rule.why)).peekable();
     if whys.peek().is_some() {
         text.push(String::new());
