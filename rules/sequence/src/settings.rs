@@ -237,9 +237,12 @@ fn steps(written: Option<&Value>, mistakes: &mut SettingsMistakes) -> Vec<Step> 
     for (index, item) in list.iter().enumerate() {
         match item.as_str().and_then(Step::parse) {
             Some(step) => steps.push(step),
-            None => mistakes.push(format!(
-                "sequence[{index}]: {item} is not a step; write port/udp or port/tcp with a port from 1 to 65535"
-            )),
+            None => mistakes.push(match item.as_str().and_then(Step::meant) {
+                Some(meant) => format!("sequence[{index}]: {item} is not a step; write \"{meant}\""),
+                None => format!(
+                    "sequence[{index}]: {item} is not a step; write port/udp or port/tcp with a port from 1 to 65535"
+                ),
+            }),
         }
     }
     steps

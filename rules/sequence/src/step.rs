@@ -31,6 +31,15 @@ impl Step {
         Some(Self { port, transport })
     }
 
+    /// What is meant by `udp/1111`, as guard doors have ports, or by `1111:udp`, as knockd has steps, in the way in which it is written here.
+    pub(crate) fn meant(text: &str) -> Option<String> {
+        let (one, other) = text.split_once(['/', ':'])?;
+        [(one, other), (other, one)].into_iter().find_map(|(port, transport)| {
+            let step = format!("{port}/{transport}");
+            Self::parse(&step).map(|_| step)
+        })
+    }
+
     /// Appends it as it is written in settings.
     pub(crate) fn push(self, text: &mut String) {
         push_number(text, self.port.into());

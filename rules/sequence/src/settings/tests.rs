@@ -49,7 +49,7 @@ fn every_mistake_is_said_at_once() {
     check(
         r#"{
             "sequenc": [],
-            "sequence": ["1111/udp", "70000/udp", 7, "0/tcp"],
+            "sequence": ["1111/udp", "70000/udp", 7, "0/tcp", "udp/7", "8:tcp", "tcp:0"],
             "within": "2h",
             "gap": "soon",
             "cooldown": "61m",
@@ -62,6 +62,9 @@ fn every_mistake_is_said_at_once() {
             r#"sequence[1]: "70000/udp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
             "sequence[2]: 7 is not a step; write port/udp or port/tcp with a port from 1 to 65535",
             r#"sequence[3]: "0/tcp" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
+            r#"sequence[4]: "udp/7" is not a step; write "7/udp""#,
+            r#"sequence[5]: "8:tcp" is not a step; write "8/tcp""#,
+            r#"sequence[6]: "tcp:0" is not a step; write port/udp or port/tcp with a port from 1 to 65535"#,
             "within: 2h is out of range; use 1ms to 1h",
             r#"gap: `soon` is not a duration; write a number and a unit (ms, s, m, h or d), or several, such as "90s" or "1h30m""#,
             "cooldown: 61m is out of range; use 1ms to 1h",
