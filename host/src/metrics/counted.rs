@@ -47,6 +47,8 @@ pub(super) struct Tally {
     pub(super) times: BTreeMap<Arc<str>, Times>,
     pub(super) reloads: u64,
     pub(super) refused_reloads: u64,
+    /// Whether the last configuration was.
+    pub(super) is_newest_refused: bool,
     pub(super) refused_tenants: BTreeMap<TenantId, u64>,
     /// Whether incoming packets are captured, by interface.
     pub(super) listening: BTreeMap<String, bool>,
@@ -151,8 +153,16 @@ impl Counted {
             }
             What::Closed { why } => *self.tally().closings.entry((door(), why.name())).or_default() += 1,
             What::StuckOpen { again_in: None, .. } => *self.tally().stuck.entry(door()).or_default() += 1,
-            What::InForce { .. } => self.tally().reloads += 1,
-            What::ReloadRefused { .. } | What::DoorsRefused { .. } => self.tally().refused_reloads += 1,
+            What::InForce { .. } => {
+                let mut tally = self.tally();
+                tally.reloads += 1;
+                tally.is_newest_refused = false;
+            }
+            What::ReloadRefused { .. } | What::DoorsRefused { .. } => {
+                let mut tally = self.tally();
+                tally.refused_reloads += 1;
+                tally.is_newest_refused = true;
+            }
             What::TenantRefused { .. } => {
                 if let Some(tenant) = report.tenant() {
                     *self.tally().refused_tenants.entry(tenant.clone()).or_default() += 1;

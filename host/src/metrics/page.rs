@@ -64,6 +64,10 @@ const TIMES: Family = Family {
 };
 const RELOADS: Family =
     counter("postern_reloads", "Configurations that were put in force, the first included, or refused");
+const NEWEST: Family = gauge(
+    "postern_newest_configuration_in_force",
+    "Whether the newest configuration is in force, 0 if it was refused",
+);
 const REFUSED_TENANTS: Family =
     counter("postern_tenant_reloads_refused", "How often files of a tenant were refused");
 const CLAIMS: Family =
@@ -89,7 +93,7 @@ const PROBES: Family =
 
 /// All of them, in the order of the page.
 #[cfg(test)]
-pub(super) const FAMILIES: [Family; 26] = [
+pub(super) const FAMILIES: [Family; 27] = [
     BUILD,
     GENERATION,
     RULES,
@@ -106,6 +110,7 @@ pub(super) const FAMILIES: [Family; 26] = [
     STUCK,
     TIMES,
     RELOADS,
+    NEWEST,
     REFUSED_TENANTS,
     CLAIMS,
     COMMITS,
@@ -258,6 +263,7 @@ impl Sources {
         for (result, reloads) in [("in-force", tally.reloads), ("refused", tally.refused_reloads)] {
             count(&mut family.encode_family(&Labels(&[("result", result)]))?, reloads)?;
         }
+        to.family(&NEWEST)?.encode_gauge(&u32::from(!tally.is_newest_refused))?;
         let mut family = to.family(&REFUSED_TENANTS)?;
         for (tenant, refused) in &tally.refused_tenants {
             count(&mut family.encode_family(&Labels(&[("tenant", tenant.as_str())]))?, *refused)?;

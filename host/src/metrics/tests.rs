@@ -134,6 +134,7 @@ fn what_is_reported_is_counted_and_what_is_handed_out_has_the_form() {
     assert_eq!(value("postern_open_doors", &[("door", "web")]), 0.0);
     assert_eq!(value("postern_reloads_total", &[("result", "in-force")]), 1.0);
     assert_eq!(value("postern_reloads_total", &[("result", "refused")]), 1.0);
+    assert_eq!(value("postern_newest_configuration_in_force", &[]), 0.0);
     assert_eq!(value("postern_ledger_usable", &[]), 0.0);
     assert_eq!(value("postern_ledger_claims_total", &[("result", "recorded")]), 7.0);
     assert_eq!(value("postern_ledger_commits_total", &[]), 3.0);
