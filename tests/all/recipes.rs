@@ -46,7 +46,9 @@ fn is_as_its_scenarios_say(name: &str, secret: Option<&str>) {
     assert_eq!(is_taken, secret.is_none(), "{name}: {said}");
     let mut text = fs::read_to_string(&file).unwrap();
     if let Some(key) = secret {
-        assert!(said.contains(&format!("refuses     {key}: write ")), "{name}: {said}");
+        let line = 1 + text.lines().position(|line| line.starts_with(key)).unwrap();
+        let refuses = format!("refuses     {}:{line}: settings.{key}: write ", file.display());
+        assert!(said.contains(&refuses), "{name}: {said}");
         text = text.replacen("\"\"", "\"0123456789abcdef0123456789abcdef\"", 1);
     }
     fs::create_dir(dir.path().join("rules")).unwrap();
