@@ -152,10 +152,10 @@ impl App {
             MainLoopEvent::Recorded { serial, result } => {
                 self.engine.handle(Event::Recorded { serial, result });
             }
-            MainLoopEvent::HandedOver { key, remaining, name } => {
+            MainLoopEvent::HandedOver { key, remaining, name, note } => {
                 let policy = policy_of_recorded(&name, remaining);
                 let OpeningKey { door, client, .. } = key;
-                self.engine.handle(Event::Inherited { door, policy, client, remaining });
+                self.engine.handle(Event::Inherited { door, policy, client, remaining, note });
             }
             MainLoopEvent::Ledger(answer) => self.engine.ledger_said(answer),
             MainLoopEvent::RulesetChanged(open) => self.engine.ruleset_changed(open),

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use postern_capture::Shown;
 use postern_config::DoorKind;
-use postern_core::{DoorId, OpeningKey, Order, RuleId};
+use postern_core::{DoorId, OpeningKey, OpeningNote, Order, RuleId};
 use postern_runner::{Call, Commands, Journal, JournalRecord, Runner};
 
 use crate::plan::Plan;
@@ -22,14 +22,22 @@ pub trait CommandDoors: Send {
     /// Carries out an order, after what was asked before for the same opening; its receipt comes as an event, also if it fails.
     fn carry_out(&self, order: Order, rule: Option<&RuleId>, door: &str);
 
-    /// Has the journal write down how to close an opening that will last so long. The answer comes as an event.
-    fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, door: &str);
+    /// Has the journal write down how to close an opening that will last so long, and with `note` whose it is. The answer comes as an event.
+    fn record(
+        &self,
+        serial: u64,
+        key: OpeningKey,
+        lasts: Duration,
+        note: OpeningNote,
+        rule: &RuleId,
+        door: &str,
+    );
 
     /// Strikes out of the journal what was recorded and will not be ordered.
     fn strike_out(&self, key: OpeningKey);
 
-    /// Notes in the journal for how long an opening lasts from now.
-    fn note(&self, key: OpeningKey, lasts: Duration);
+    /// Notes in the journal for how long an opening lasts from now, and whose it is.
+    fn note(&self, key: OpeningKey, lasts: Duration, note: OpeningNote);
 
     /// Keeps the journal's entry of an opening that the engine does not try to close any more.
     fn abandon(&self, key: OpeningKey);
@@ -77,18 +85,32 @@ impl CommandDoors for LocalCommandDoors {
         self.runner.run(commands, serial, act, &Call { key, rule, door, client: &shown });
     }
 
-    fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, door: &str) {
+    fn record(
+        &self,
+        serial: u64,
+        key: OpeningKey,
+        lasts: Duration,
+        note: OpeningNote,
+        rule: &RuleId,
+        door: &str,
+    ) {
         let Some(commands) = self.commands.get(&key.door) else { return };
         let shown = Shown(key.client);
-        self.runner.record(commands, serial, lasts, &Call { key, rule: Some(rule), door, client: &shown });
+        self.runner.record(
+            commands,
+            serial,
+            lasts,
+            note,
+            &Call { key, rule: Some(rule), door, client: &shown },
+        );
     }
 
     fn strike_out(&self, key: OpeningKey) {
         self.runner.strike_out(key);
     }
 
-    fn note(&self, key: OpeningKey, lasts: Duration) {
-        self.runner.note(key, lasts);
+    fn note(&self, key: OpeningKey, lasts: Duration, note: OpeningNote) {
+        self.runner.note(key, lasts, note);
     }
 
     fn abandon(&self, key: OpeningKey) {

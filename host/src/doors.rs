@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use postern_config::{Config, DoorKind};
 use postern_core::{
-    Again, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor, OpeningKey, Order,
-    OrderLimits, Posture, Release, RuleId,
+    Again, DoorId, DoorPolicy, DoorsTable, Durability, Event, GuardDoor, Listing, NetDoor, OpeningKey,
+    OpeningNote, Order, OrderLimits, Posture, Release, RuleId,
 };
-use postern_doorman::DoormanEvent;
+use postern_doorman::{DoormanEvent, NotedOrder};
 use postern_link::NotInPlace;
 use postern_runner::{Journal, JournalRecord, RunnerEvent};
 use tokio::sync::oneshot;
@@ -53,9 +53,9 @@ impl Doors {
     pub(crate) fn inherit(&mut self, row: u64, record: JournalRecord) -> Event {
         let door = self.numbers.next();
         let (client, remaining) = (record.client, record.remaining());
-        let policy = policy_of_recorded(&record.door, remaining);
+        let (policy, note) = (policy_of_recorded(&record.door, remaining), record.note.clone());
         self.commands.inherit(OpeningKey { door, client, occurrence: 0 }, row, record);
-        Event::Inherited { door, policy, client, remaining }
+        Event::Inherited { door, policy, client, remaining, note }
     }
 
     /// Numbers the doors of a configuration, unless they have `numbers`, and says what its rules may do with them.
@@ -118,18 +118,27 @@ impl Doors {
         self.net.probe(Box::new(reply));
     }
 
-    /// Has a door carry out an order. Its receipt comes as an event of the main loop, also if the order fails.
-    pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str) {
+    /// Has a door carry out an order; one of the packet filter keeps the note with what it opens. Its receipt comes as an event of the main
+    /// loop, also if the order fails.
+    pub(crate) fn carry_out(&mut self, order: Order, rule: Option<&RuleId>, door: &str, note: OpeningNote) {
         match self.commands.has(order.door) {
             true => self.commands.carry_out(order, rule, door),
-            false => self.net.carry_out(order),
+            false => self.net.carry_out(NotedOrder { order, note }),
         }
     }
 
-    /// Has the journal write down how to close an opening of a command door that will last so long. The answer comes as a
-    /// [`MainLoopEvent::Recorded`].
-    pub(crate) fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, door: &str) {
-        self.commands.record(serial, key, lasts, rule, door);
+    /// Has the journal write down how to close an opening of a command door that will last so long, and with `note` whose it is. The answer comes
+    /// as a [`MainLoopEvent::Recorded`].
+    pub(crate) fn record(
+        &self,
+        serial: u64,
+        key: OpeningKey,
+        lasts: Duration,
+        note: OpeningNote,
+        rule: &RuleId,
+        door: &str,
+    ) {
+        self.commands.record(serial, key, lasts, note, rule, door);
     }
 
     /// Whether the commands of a door are run as knockd runs them.
@@ -142,9 +151,9 @@ impl Doors {
         self.commands.strike_out(key);
     }
 
-    /// Notes in the journal for how long an opening lasts from now.
-    pub(crate) fn note(&self, key: OpeningKey, lasts: Duration) {
-        self.commands.note(key, lasts);
+    /// Notes in the journal for how long an opening lasts from now, and whose it is.
+    pub(crate) fn note(&self, key: OpeningKey, lasts: Duration, note: OpeningNote) {
+        self.commands.note(key, lasts, note);
     }
 
     /// Keeps the journal's entry of an opening that the engine does not try to close any more.
@@ -188,8 +197,8 @@ impl From<RemoteRunnerEvent> for MainLoopEvent {
     fn from(event: RemoteRunnerEvent) -> Self {
         match event {
             RemoteRunnerEvent::Runner(event) => event.into(),
-            RemoteRunnerEvent::HandedOver { key, remaining, name } => {
-                Self::HandedOver { key, remaining, name }
+            RemoteRunnerEvent::HandedOver { key, remaining, name, note } => {
+                Self::HandedOver { key, remaining, name, note }
             }
         }
     }

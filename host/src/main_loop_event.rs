@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use postern_config::{Config, Mistakes, ProgramAdvice};
-use postern_core::{ClaimError, Client, DoorId, Listing, OpeningKey, Receipt, RecordError, RuleId};
+use postern_core::{
+    ClaimError, Client, DoorId, Listing, OpeningKey, OpeningNote, Receipt, RecordError, RuleId,
+};
 use postern_sandbox::Generation;
 use tokio::sync::mpsc;
 
@@ -31,6 +33,8 @@ pub(crate) enum MainLoopEvent {
         remaining: Duration,
         /// The door's name.
         name: String,
+        /// Whose it is.
+        note: OpeningNote,
     },
     /// The ledger answered a claim, cannot be used any more, or can be used again.
     Ledger(postern_ledger::Answer),

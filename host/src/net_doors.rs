@@ -1,7 +1,7 @@
 //! NetDoors: the doors of the packet filter, wherever they are kept.
 
-use postern_core::{Client, DoorId, DoorsTable, Listing, Order, Posture, Release};
-use postern_doorman::{DoormanError, DoormanHandle};
+use postern_core::{Client, DoorId, DoorsTable, Listing, Posture, Release};
+use postern_doorman::{DoormanError, DoormanHandle, NotedOrder};
 use postern_link::NotInPlace;
 use postern_text::chain;
 
@@ -13,7 +13,7 @@ pub type DoorsReply<T> = Box<dyn FnOnce(T) + Send>;
 /// Keeps the doors of the packet filter. Nothing here waits but [`NetDoors::stop`].
 pub trait NetDoors: Send {
     /// Carries out an order, now or soon; its receipt comes as an event, also if it fails. Calls do not overlap.
-    fn carry_out(&self, order: Order);
+    fn carry_out(&self, order: NotedOrder);
 
     /// Puts the doors of a table in place, from now on: orders after this go by it. If it fails nothing has changed.
     fn put_in_place(
@@ -39,7 +39,7 @@ pub trait NetDoors: Send {
 
 /// Doors that this process keeps itself.
 impl NetDoors for DoormanHandle {
-    fn carry_out(&self, order: Order) {
+    fn carry_out(&self, order: NotedOrder) {
         Self::carry_out(self, order);
     }
 

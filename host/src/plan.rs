@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use postern_config::{Config, Door, DoorKind, Mistakes};
 use postern_core::{
-    DoorId, DoorPolicy, DoorsTable, Durability, Grant, Longest, NetDoor, OrderLimits, Policy, RuleId, Width,
+    DoorId, DoorPolicy, DoorsTable, Durability, Grant, Longest, NetDoor, OrderLimits, OwnerMarks, Policy,
+    RuleId, TenantId, Width,
 };
 use postern_sandbox::Generation;
+use sha2::{Digest as _, Sha256};
 
 use crate::origin::Numbers;
 
@@ -70,13 +72,19 @@ impl Plan {
             prefixes: numbered.iter().flat_map(|(_, door)| door.prefixes()).copied().collect(),
             ..Grant::default()
         };
+        let (host, by_hand) = (TenantId::host(), (RuleId::by_hand(), by_hand));
+        let rules = config.rules.iter().map(|rule| &rule.id).chain([&by_hand.0]);
+        // Also of those without a rule now: what their rules opened before is theirs.
+        let tenants = config.tenants.iter().map(|tenant| &tenant.id);
+        let marks = OwnerMarks::new(rules, tenants.chain([&host]), digest);
         let policy = Policy {
-            grants: grants.chain([(RuleId::by_hand(), by_hand)]).collect(),
+            grants: grants.chain([by_hand]).collect(),
             doors: numbered.iter().map(|(id, door)| (*id, policy(door))).collect(),
             longest: config.longest,
             max_openings: config.max_openings,
             modules: HashMap::new(),
             tenants: config.tenants.iter().map(|tenant| (tenant.id.clone(), tenant.limits)).collect(),
+            marks,
         };
         Self {
             table,
@@ -157,6 +165,12 @@ impl DoorNumbers {
     }
 }
 
+/// What stands for a name in notes that outlive the daemon. It must not change: openings would be nobody's after an upgrade.
+fn digest(name: &str) -> u64 {
+    let digest = Sha256::digest(name);
+    digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+}
+
 fn policy(door: &Door) -> DoorPolicy {
     DoorPolicy {
         name: Arc::clone(&door.name),
@@ -172,5 +186,17 @@ fn policy(door: &Door) -> DoorPolicy {
         prefixes: door.prefixes().to_vec(),
         // A set of the user's own holds addresses and no interfaces; a command is given both.
         takes_links: !matches!(door.kind, DoorKind::Net(NetDoor::Set { .. })),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_the_same_digest_for_ever() {
+        // The first digits of `printf %s NAME | sha256sum`.
+        assert_eq!(digest("host"), 0x4740_ae63_47b0_172c);
+        assert_eq!(digest("acme"), 0x822b_33ad_87c1_48a0);
     }
 }

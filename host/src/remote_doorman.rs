@@ -12,10 +12,10 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use postern_core::{
-    Client, DoorId, DoorsTable, DropReason, Listing, Observer, Order, OrderError, Posture, Receipt, Release,
-    Report, What,
+    Client, DoorId, DoorsTable, DropReason, Listing, Observer, OrderError, Posture, Receipt, Release, Report,
+    What,
 };
-use postern_doorman::DoormanEvent;
+use postern_doorman::{DoormanEvent, NotedOrder};
 use postern_link::{Hello, LARGEST_ANSWER, LinkAnswer, NotInPlace, OrderLink, Received};
 use postern_text::panic::PastPanic;
 use rustix::fd::OwnedFd;
@@ -108,15 +108,16 @@ impl Reconnector {
 }
 
 impl NetDoors for RemoteDoorman {
-    fn carry_out(&self, order: Order) {
+    fn carry_out(&self, order: NotedOrder) {
         let shared = &*self.shared;
         let mut state = shared.lock();
         if state.link.is_given_up() || state.is_stopped {
-            return shared.refuse(order.serial, DropReason::Restarting, RESTARTING);
+            return shared.refuse(order.order.serial, DropReason::Restarting, RESTARTING);
         }
+        let serial = order.order.serial;
         if !state.queue.push(QueuedMessage::Order(order)) {
             let words = "too many orders wait for the doorman";
-            return shared.refuse(order.serial, DropReason::LinkFull, words);
+            return shared.refuse(serial, DropReason::LinkFull, words);
         }
         Shared::flush_or_wake(&mut state);
     }
@@ -386,7 +387,9 @@ impl Shared {
     fn refuse_waiting(&self, state: &mut State) {
         for waiting in state.queue.give_up() {
             match waiting {
-                QueuedMessage::Order(order) => self.refuse(order.serial, DropReason::Restarting, RESTARTING),
+                QueuedMessage::Order(NotedOrder { order, .. }) => {
+                    self.refuse(order.serial, DropReason::Restarting, RESTARTING);
+                }
                 other => {
                     let request = other.ticket().and_then(|ticket| state.requests.remove(&ticket));
                     request.into_iter().for_each(|request| request.fail(RESTARTING));
@@ -418,7 +421,7 @@ impl AwaitedReply {
 mod tests {
     use std::sync::mpsc::channel;
 
-    use postern_core::{Act, DoorId};
+    use postern_core::{Act, DoorId, Order};
     use postern_link::{LinkRequest, Sent};
 
     use super::*;
@@ -434,7 +437,7 @@ mod tests {
         let remote = RemoteDoorman { shared: Arc::new(shared), reader: None };
         let order = |serial| {
             let client = "192.0.2.7".parse().unwrap();
-            Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close }
+            NotedOrder::from(Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close })
         };
         let mut answers = DoormanAnswers::new(hello);
         for serial in 1..=3 {

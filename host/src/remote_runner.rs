@@ -11,7 +11,8 @@ use std::time::Duration;
 
 use postern_config::DoorKind;
 use postern_core::{
-    DoorId, DropReason, Observer, OpeningKey, Order, OrderError, Receipt, RecordError, Report, RuleId, What,
+    DoorId, DropReason, ListedOpening, Observer, OpeningKey, OpeningNote, Order, OrderError, Receipt,
+    RecordError, Report, RuleId, What,
 };
 use postern_link::{Hello, LARGEST_ANSWER, OrderLink, Received, RunnerAnswer, RunnerRequest, Sent};
 use postern_runner::{Journal, JournalRecord, RunnerEvent, is_handed_over};
@@ -21,7 +22,7 @@ use rustix::fd::OwnedFd;
 use crate::command_doors::CommandDoors;
 use crate::peer_link::{ENOUGH, PeerLink};
 use crate::plan::Plan;
-use requests::{Requests, Unanswered};
+use requests::{NotedRequest, Requests, Unanswered};
 
 const RESTARTING: &str = "the runner is being restarted";
 const ENDED: &str = "the runner ended before it answered";
@@ -40,6 +41,8 @@ pub enum RemoteRunnerEvent {
         remaining: Duration,
         /// The door's name.
         name: String,
+        /// Whose it is.
+        note: OpeningNote,
     },
 }
 
@@ -108,9 +111,13 @@ impl RemoteRunner {
     }
 
     fn ask(&self, request: RunnerRequest) {
+        self.ask_noted(request, OpeningNote::default());
+    }
+
+    fn ask_noted(&self, request: RunnerRequest, note: OpeningNote) {
         let shared = &*self.shared;
         let mut state = shared.lock();
-        shared.ask(&mut state, request);
+        shared.ask(&mut state, NotedRequest { request, note });
     }
 }
 
@@ -140,17 +147,25 @@ impl CommandDoors for RemoteRunner {
         self.ask(RunnerRequest::Run { table: self.table, rule: self.rule(rule), order });
     }
 
-    fn record(&self, serial: u64, key: OpeningKey, lasts: Duration, rule: &RuleId, _door: &str) {
+    fn record(
+        &self,
+        serial: u64,
+        key: OpeningKey,
+        lasts: Duration,
+        note: OpeningNote,
+        rule: &RuleId,
+        _door: &str,
+    ) {
         let rule = self.rule(Some(rule));
-        self.ask(RunnerRequest::Record { table: self.table, rule, serial, key, lasts });
+        self.ask_noted(RunnerRequest::Record { table: self.table, rule, serial, key, lasts }, note);
     }
 
     fn strike_out(&self, key: OpeningKey) {
         self.ask(RunnerRequest::StrikeOut(key));
     }
 
-    fn note(&self, key: OpeningKey, lasts: Duration) {
-        self.ask(RunnerRequest::Note { key, lasts });
+    fn note(&self, key: OpeningKey, lasts: Duration, note: OpeningNote) {
+        self.ask_noted(RunnerRequest::Note { key, lasts }, note);
     }
 
     fn abandon(&self, key: OpeningKey) {
@@ -206,23 +221,24 @@ impl Shared {
     }
 
     /// Sends a request now or when there is room, or refuses it.
-    fn ask(&self, state: &mut State, request: RunnerRequest) {
+    fn ask(&self, state: &mut State, request: NotedRequest) {
         if state.link.is_given_up() {
-            return self.refuse(state, &request, DropReason::Restarting, RESTARTING);
+            return self.refuse(state, &request.request, DropReason::Restarting, RESTARTING);
         }
         match state.requests.push(request) {
             // The reader sends the rest, and keeps the time of what waits for a runner.
             Ok(()) if !Self::flush(state) => state.link.wake(),
             Ok(()) => {}
-            Err(request) => self.refuse(state, &request, DropReason::LinkFull, FULL),
+            Err(request) => self.refuse(state, &request.request, DropReason::LinkFull, FULL),
         }
     }
 
     /// Sends what waits, as far as there is room; whether nothing waits any more. The end of a link is left to the reader, which has yet to
     /// read what came before it.
     fn flush(state: &mut State) -> bool {
-        while let Some(request) = state.requests.next() {
-            if state.link.current().map(|link| link.send(&request.encode())) != Some(Sent::Sent) {
+        while let Some(NotedRequest { request, note }) = state.requests.next() {
+            let message = request.encode_noted(note);
+            if state.link.current().map(|link| link.send(&message)) != Some(Sent::Sent) {
                 return false;
             }
             state.requests.sent();
@@ -301,7 +317,7 @@ impl Shared {
         Self::flush(state);
         if state.link.is_given_up() {
             for request in state.requests.take_waiting() {
-                self.refuse(state, &request, DropReason::Restarting, RESTARTING);
+                self.refuse(state, &request.request, DropReason::Restarting, RESTARTING);
             }
         }
     }
@@ -355,7 +371,8 @@ impl Shared {
                 }
                 if state.handed_over.insert(opening.door) {
                     let key = OpeningKey { door: opening.door, client: opening.client, occurrence: 0 };
-                    self.tell(RemoteRunnerEvent::HandedOver { key, remaining: opening.remaining, name });
+                    let ListedOpening { remaining, note, .. } = opening;
+                    self.tell(RemoteRunnerEvent::HandedOver { key, remaining, name, note });
                 }
             }
         }
@@ -395,7 +412,7 @@ mod tests {
         let (shared, _runner) = shared(|_| true);
         let mut state = shared.lock();
         while !state.link.is_woken() {
-            shared.ask(&mut state, RunnerRequest::Abandon(key()));
+            shared.ask(&mut state, RunnerRequest::Abandon(key()).into());
         }
         assert!(!Shared::flush(&mut state), "it is full");
         assert!(!state.link.is_woken());
@@ -406,12 +423,12 @@ mod tests {
         let (shared, runner) = shared(|_| true);
         let mut state = shared.lock();
         drop(runner);
-        shared.ask(&mut state, RunnerRequest::StrikeOut(key()));
+        shared.ask(&mut state, RunnerRequest::StrikeOut(key()).into());
         assert!(state.link.is_woken(), "the reader is to notice the end");
         shared.serve(&mut state, &mut [0; LARGEST_ANSWER]);
         assert!(state.link.current().is_none());
         assert!(!state.requests.is_any_asked());
-        shared.ask(&mut state, order(1));
+        shared.ask(&mut state, order(1).into());
         assert!(state.requests.is_any_asked());
         state.requests.take_waiting();
         assert!(!state.requests.is_any_asked());
@@ -425,14 +442,14 @@ mod tests {
         let (shared, runner) = shared(move |event| sender.send(event).is_ok());
         let mut state = shared.lock();
         for serial in 1..=3 {
-            shared.ask(&mut state, order(serial));
+            shared.ask(&mut state, order(serial).into());
         }
         for serial in 1..=2 {
             assert_eq!(runner.send(&RunnerAnswer::Receipt(receipt(serial)).encode()), Sent::Sent);
         }
         drop(runner);
         // It cannot be sent any more, and the next runner is there before anything was read.
-        shared.ask(&mut state, order(4));
+        shared.ask(&mut state, order(4).into());
         let (link, next) = OrderLink::pair().unwrap();
         state.link.follow_with(link);
         shared.serve(&mut state, &mut [0; LARGEST_ANSWER]);

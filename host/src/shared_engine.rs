@@ -344,9 +344,9 @@ impl Locked {
         let mut reports = Vec::new();
         for action in actions {
             match action {
-                Action::Order { order, rule } => {
+                Action::Order { order, rule, note } => {
                     let door = self.engine.door_name(order.door);
-                    self.doors.carry_out(order, rule.as_ref(), &door);
+                    self.doors.carry_out(order, rule.as_ref(), &door, note);
                 }
                 Action::Claim(claim) => match claim.what {
                     ClaimKind::Once(_) => self.ledger.claim(claim),
@@ -354,17 +354,17 @@ impl Locked {
                         self.one_time.claim(claim.serial, &claim.rule, generation);
                     }
                 },
-                Action::Record { serial, key, rule, lasts } => {
+                Action::Record { serial, key, rule, lasts, note } => {
                     let door = self.engine.door_name(key.door);
                     // Said now, as knockd does: the disk has no part in the order of its lines.
                     if self.doors.is_shell(key.door) {
                         let granted = Report::of_door(&door, What::Granted).with_client(key.client);
                         self.observer.report(&granted);
                     }
-                    self.doors.record(serial, key, lasts, &rule, &door);
+                    self.doors.record(serial, key, lasts, note, &rule, &door);
                 }
                 Action::StrikeOut { key } => self.doors.strike_out(key),
-                Action::Note { key, lasts } => self.doors.note(key, lasts),
+                Action::Note { key, lasts, note } => self.doors.note(key, lasts, note),
                 Action::Abandon { key } => self.doors.abandon(key),
                 Action::Tell(report) => reports.push(report),
             }

@@ -231,7 +231,7 @@ fn answer(
     while !actions.is_empty() {
         let mut next = Vec::new();
         for action in actions {
-            if let Action::Order { order, rule } = action {
+            if let Action::Order { order, rule, .. } = action {
                 next.extend(
                     engine.handle(Event::Answered(Receipt { serial: order.serial, outcome: Ok(()) }), now),
                 );

@@ -37,8 +37,7 @@ fn policy(doors: &[(DoorId, &str)]) -> Arc<Policy> {
         doors: doors.iter().map(|(id, name)| (*id, door(name))).collect(),
         longest: Duration::from_secs(3600),
         max_openings: 1 << 20,
-        modules: std::collections::HashMap::new(),
-        tenants: std::collections::HashMap::new(),
+        ..Policy::default()
     })
 }
 

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::claim::Claim;
 use crate::door::{OpeningKey, Order};
+use crate::opening_note::OpeningNote;
 use crate::report::Report;
 use crate::tenant::RuleId;
 
@@ -18,6 +19,9 @@ pub enum Action {
         order: Order,
         /// On behalf of which rule; none if it was found open at start.
         rule: Option<RuleId>,
+        /// What is to be kept with an opening of a door that keeps the time itself, in place of what was kept before, and to come back with its
+        /// listing: whose it is. Empty if nothing is opened.
+        note: OpeningNote,
     },
     /// Have something used up before an opening is ordered, durably if possible; the answer is a [`crate::Event::Claimed`]. Judging must not
     /// wait for it.
@@ -33,19 +37,23 @@ pub enum Action {
         rule: RuleId,
         /// How long it will last.
         lasts: Duration,
+        /// Whose it is.
+        note: OpeningNote,
     },
     /// Have what was recorded of an opening struck out: it was not ordered and will not be. Nobody answers.
     StrikeOut {
         /// Which opening.
         key: OpeningKey,
     },
-    /// Write down that an opening of a door that does not keep the time lasts until then, so that the next run knows if this one is
-    /// killed. Nothing is to be done at the door, and nobody answers.
+    /// Write down whose an opening of a door that does not keep the time is, and that it lasts until then, so that the next run knows if this
+    /// one is killed. Nothing is to be done at the door, and nobody answers.
     Note {
         /// Which opening.
         key: OpeningKey,
         /// From now.
         lasts: Duration,
+        /// Whose it is.
+        note: OpeningNote,
     },
     /// Keep the record of an opening, for the operator and for the next run: its door did not close, and the engine does not try again. There
     /// is no answer.

@@ -6,7 +6,9 @@ mod claims;
 mod doors;
 mod generation;
 mod granted;
+mod inherited;
 mod listed;
+mod notes;
 mod others;
 mod owners;
 mod parts;
@@ -28,6 +30,7 @@ use crate::event::Event;
 use crate::module_digest::ModuleDigest;
 use crate::moment::Moment;
 use crate::opening::{Opening, OpeningPart, OpeningState, UnheardClose};
+use crate::opening_note::OpeningNote;
 use crate::openings::Openings;
 use crate::report::{Report, What};
 use crate::tenant::{Again, DoorPolicy, Policy, RuleId, TenantId};
@@ -35,6 +38,7 @@ use crate::verdict::{CloseRequest, OpenRequest};
 use claims::Claims;
 use generation::{AskingRule, PendingOpening};
 use granted::Refusal;
+use inherited::InheritedDoors;
 use parts::told_as;
 use records::Records;
 use request_rates::RequestRates;
@@ -69,6 +73,7 @@ pub struct Engine {
     suspended: HashSet<RuleId>,
     /// The policy's doors, and those of earlier policies that are still open for a client.
     doors: HashMap<DoorId, DoorPolicy>,
+    inherited: InheritedDoors,
     openings: Openings,
     claims: Claims,
     records: Records,
@@ -114,9 +119,10 @@ impl Engine {
             Event::Claimed { serial, result } => self.claimed(serial, result, now),
             Event::Recorded { serial, result } => self.recorded(serial, result, now),
             Event::Listed(listing) => self.listed(listing, now),
-            Event::Inherited { door, policy, client, remaining } => {
+            Event::Inherited { door, policy, client, remaining, note } => {
+                self.inherited.insert(door, Arc::clone(&policy.name), client);
                 self.doors.insert(door, policy);
-                self.found(OpeningKey { door, client, occurrence: 0 }, remaining, now);
+                self.found(OpeningKey { door, client, occurrence: 0 }, remaining, &note, now);
             }
             Event::Withdrawn { rules, is_reloading } => self.suspend(rules, is_reloading),
             Event::PolicyChanged(policy) => self.change_policy(policy),
@@ -279,8 +285,8 @@ impl Engine {
         if lasts < asked {
             self.tell(key, Some(rule.clone()), What::Shortened { asked, lasts });
         }
-        let part =
-            OpeningPart::of(rule.clone(), now.plus(lasts), if keeps_time { Duration::ZERO } else { lasts });
+        let of_command = if keeps_time { Duration::ZERO } else { lasts };
+        let part = OpeningPart::of(rule.clone(), self.policy.marks.of(rule), now.plus(lasts), of_command);
         if let Some(before) = &before {
             self.taken_over(key, before, &rule.tenant);
         }
@@ -307,7 +313,7 @@ impl Engine {
                 // A command's opening begins when the command has ended, and is not closed before that.
                 let due = if keeps_time { until } else { now.plus(ANSWER_LIMIT) };
                 self.openings.put(key, Opening::new(part, OpeningState::Opening, due, keeps_time));
-                self.order(key, Act::Open(lasts), Purpose::Open { until }, Some(rule.clone()));
+                self.order(key, Act::Open(lasts), Purpose::Open { until }, Some(rule.clone()), now);
             }
         }
     }
@@ -324,7 +330,8 @@ impl Engine {
             return self.tell(key, Some(rule.clone()), What::WouldClose);
         }
         self.withdraw_claims(OpeningKey { door, client, occurrence: 0 }, &rule.tenant);
-        let open = self.openings.of_client(door, client);
+        let inherited = self.inherited.of(&self.doors[&door].name, client);
+        let open = [door].into_iter().chain(inherited).flat_map(|door| self.openings.of_client(door, client));
         let open = open.filter(|(_, opening)| !matches!(opening.state, OpeningState::Closing { .. }));
         let open: Vec<_> = open.map(|(key, _)| key).collect();
         for key in open {
@@ -342,7 +349,7 @@ impl Engine {
                 }
             } else if !theirs.is_empty() {
                 self.leave(key, rule, |part| theirs.contains(&part.rule), now);
-            } else if opening.parts().iter().any(|part| part.rule.is_none()) {
+            } else if opening.parts().iter().any(OpeningPart::is_unknown) {
                 // It may be the tenant's. Of what it knows to be another's it would hear nothing if that were closed.
                 let what = What::Refused { reason: DropReason::NotItsOwn, detail: "".into() };
                 self.tell(key, Some(rule.clone()), what);
@@ -405,25 +412,31 @@ impl Engine {
         if is_there {
             let rule = asker.cloned().or_else(|| of.first().cloned().flatten());
             let act = if expires { Act::Expire } else { Act::Close };
-            self.order(key, act, Purpose::Close { why, of }, rule);
+            self.order(key, act, Purpose::Close { why, of }, rule, now);
         }
     }
 
-    fn order(&mut self, key: OpeningKey, act: Act, purpose: Purpose, rule: Option<RuleId>) {
+    fn order(&mut self, key: OpeningKey, act: Act, purpose: Purpose, rule: Option<RuleId>, now: Moment) {
         self.last_serial += 1;
         let serial = self.last_serial;
         let opener =
             rule.as_ref().filter(|_| matches!(purpose, Purpose::Open { .. } | Purpose::Extend { .. }));
+        let mut keeps_time = false;
         self.openings.change(key, |opening| {
+            keeps_time = opening.keeps_time;
             opening.newest_order = serial;
             if let Some(part) = opener.and_then(|rule| opening.part_mut(&rule.tenant)) {
                 part.newest_order = serial;
             }
         });
+        let note = match act {
+            Act::Open(lasts) | Act::Extend(lasts) if keeps_time => self.note(key, now.plus(lasts), now),
+            _ => OpeningNote::default(),
+        };
         let module = rule.as_ref().and_then(|rule| self.module(rule));
         self.under_way.insert(serial, Awaited { key, purpose, rule: rule.clone(), module });
         let order = Order { serial, door: key.door, client: key.client, occurrence: key.occurrence, act };
-        self.actions.push(Action::Order { order, rule });
+        self.actions.push(Action::Order { order, rule, note });
     }
 
     fn refuse(&mut self, asker: AskingRule<'_>, asked: Option<&str>, refusal: Refusal) {

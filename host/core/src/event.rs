@@ -9,6 +9,7 @@ use crate::client::Client;
 use crate::door::{DoorId, Receipt};
 use crate::durability::RecordError;
 use crate::listing::Listing;
+use crate::opening_note::OpeningNote;
 use crate::tenant::{DoorPolicy, Policy, RuleId};
 use crate::verdict::{CloseRequest, OpenRequest};
 
@@ -56,6 +57,8 @@ pub enum Event {
         client: Client,
         /// When it is to be closed, from now.
         remaining: Duration,
+        /// Whose it is; empty if nobody knows.
+        note: OpeningNote,
     },
     /// These are the rules whose files are gone, though what takes them away is not in force; the files of all others are there.
     Withdrawn {

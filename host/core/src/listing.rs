@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::client::Client;
 use crate::door::DoorId;
+use crate::opening_note::OpeningNote;
 
 /// What is open in the packet filter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub struct Listing {
 }
 
 /// A door that is open in the packet filter for one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListedOpening {
     /// The door.
     pub door: DoorId,
@@ -25,4 +26,6 @@ pub struct ListedOpening {
     pub client: Client,
     /// How long it stays open by itself.
     pub remaining: Duration,
+    /// Whose it is, as the engine that ordered it had it noted; empty if nothing was.
+    pub note: OpeningNote,
 }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-/// A point in time on the daemon's own clock: the time since it started, on a clock that never steps.
+/// A point in time on the daemon's own clock, which never steps: the time since it began. What an earlier engine opened may have begun before
+/// that only if the clock began before the engine.
 ///
 /// Not comparable with [`crate::Timestamp`], which is what packets carry and may step.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

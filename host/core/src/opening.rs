@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::action::Why;
 use crate::moment::Moment;
+use crate::owner_marks::OwnerMark;
 use crate::tenant::{RuleId, TenantId};
 
 /// One door open for one client, until the last of those who opened it has it open no more.
@@ -30,6 +31,8 @@ pub struct Opening {
 pub struct OpeningPart {
     /// The rule of this owner that opened it last; none if it was found open, and nobody knows whose it is.
     pub rule: Option<RuleId>,
+    /// What stands for that rule in a note. That of nobody if it was found open and had none; it may be that of an owner who is gone.
+    pub(crate) mark: OwnerMark,
     /// Since when it is open for this owner; none if it is not, or was found open.
     pub since: Option<Moment>,
     /// Until when this owner's rules have it open.
@@ -45,15 +48,17 @@ pub struct OpeningPart {
 impl Opening {
     /// An opening without an order so far.
     pub(crate) fn new(part: OpeningPart, state: OpeningState, due: Moment, keeps_time: bool) -> Self {
-        Self {
-            parts: vec![part],
-            state,
-            newest_order: 0,
-            due,
-            keeps_time,
-            is_missing: false,
-            outlasts: false,
-        }
+        Self::of_parts(vec![part], state, due, keeps_time)
+    }
+
+    /// What these had open when an engine before this one ended.
+    pub(crate) fn found(parts: Vec<OpeningPart>, keeps_time: bool) -> Self {
+        let due = parts.iter().map(|part| part.until).min().unwrap_or_default();
+        Self::of_parts(parts, OpeningState::Open, due, keeps_time)
+    }
+
+    fn of_parts(parts: Vec<OpeningPart>, state: OpeningState, due: Moment, keeps_time: bool) -> Self {
+        Self { parts, state, newest_order: 0, due, keeps_time, is_missing: false, outlasts: false }
     }
 
     /// What each owner has of it; never empty.
@@ -90,19 +95,32 @@ impl Opening {
 
 impl OpeningPart {
     /// What this rule's owner will have, until then.
-    pub(crate) const fn of(rule: RuleId, until: Moment, lasts: Duration) -> Self {
-        Self { rule: Some(rule), since: None, until, known: None, lasts, newest_order: 0 }
+    pub(crate) const fn of(rule: RuleId, mark: OwnerMark, until: Moment, lasts: Duration) -> Self {
+        Self { rule: Some(rule), mark, since: None, until, known: None, lasts, newest_order: 0 }
     }
 
     /// What was found open.
     pub(crate) const fn found(until: Moment) -> Self {
-        Self { rule: None, since: None, until, known: Some(until), lasts: Duration::ZERO, newest_order: 0 }
+        Self {
+            rule: None,
+            mark: OwnerMark { tenant: 0, rule: 0 },
+            since: None,
+            until,
+            known: Some(until),
+            lasts: Duration::ZERO,
+            newest_order: 0,
+        }
     }
 
     /// Whether it is this tenant's.
     #[must_use]
     pub fn is_of(&self, tenant: &TenantId) -> bool {
         self.tenant() == Some(tenant)
+    }
+
+    /// Whether it may be anybody's.
+    pub(crate) const fn is_unknown(&self) -> bool {
+        self.rule.is_none() && self.mark.is_nobodys()
     }
 
     /// Whose it is; none if nobody knows.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::door::DoorId;
 use crate::durability::Durability;
 use crate::module_digest::ModuleDigest;
+use crate::owner_marks::OwnerMarks;
 use crate::tenant_limits::TenantLimits;
 use crate::width::Width;
 
@@ -65,10 +66,18 @@ impl RuleId {
     /// The name under which the engine knows what people ask for themselves. No file can have it.
     pub const BY_HAND: &'static str = "(by hand)";
 
+    /// The name of a rule of which only its owner is known any more. No file can have it.
+    const GONE: &'static str = "(gone)";
+
     /// What people ask for themselves counts as if this rule of the host's had: it may do with every door what the door allows.
     #[must_use]
     pub fn by_hand() -> Self {
         Self { tenant: TenantId::host(), name: Self::BY_HAND.into() }
+    }
+
+    /// A rule of this owner's that is gone.
+    pub(crate) fn gone(tenant: TenantId) -> Self {
+        Self { tenant, name: Self::GONE.into() }
     }
 }
 
@@ -97,6 +106,8 @@ pub struct Policy {
     pub modules: HashMap<RuleId, ModuleDigest>,
     /// What each tenant but the host may use.
     pub tenants: HashMap<TenantId, TenantLimits>,
+    /// What stands for each rule in the notes by which the next engine learns whose openings are.
+    pub marks: OwnerMarks,
 }
 
 /// What one rule may open.

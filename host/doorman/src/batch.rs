@@ -54,6 +54,28 @@ impl Batch {
         pushed
     }
 
+    /// As [`Batch::push_encoded`], with an attribute behind it that belongs to what begins at each of `lists`: places in the message of headers
+    /// of attributes that all end where the message does.
+    pub(crate) fn push_encoded_with(
+        &mut self,
+        message: &[u8],
+        attribute: &[u8],
+        lists: [usize; 2],
+    ) -> &mut [u8] {
+        self.push_encoded(message);
+        self.bytes.extend_from_slice(attribute);
+        let pushed = &mut self.bytes[self.last_at..];
+        // A message has at most some 500 bytes.
+        let more = u16::try_from(attribute.len()).unwrap_or_default();
+        let length = u32::from_ne_bytes([pushed[0], pushed[1], pushed[2], pushed[3]]);
+        pushed[..4].copy_from_slice(&length.saturating_add(more.into()).to_ne_bytes());
+        for at in lists {
+            let length = u16::from_ne_bytes([pushed[at], pushed[at + 1]]);
+            pushed[at..at + 2].copy_from_slice(&length.saturating_add(more).to_ne_bytes());
+        }
+        pushed
+    }
+
     /// The sequence number of the message that begins the batch.
     pub(crate) fn first_sequence(&self) -> u32 {
         self.first_sequence

@@ -5,11 +5,12 @@ use std::time::Duration;
 use netlink_packet_core::NLM_F_CREATE;
 use netlink_packet_netfilter::NetfilterHeader;
 use netlink_packet_netfilter::nftables::NfTablesMessage;
-use postern_core::SetName;
+use postern_core::{OpeningNote, SetName};
 
 use crate::batch::{Batch, encode, netfilter_family};
 use crate::counter::{self, Counter};
 use crate::elements::{counted_message, message};
+use crate::user_data;
 
 /// The shortest life of an element. Less than a tick of the kernel's clock would be rounded to none, and none means for
 /// ever; a tick has at most 10 ms.
@@ -23,6 +24,9 @@ const TIMEOUT: usize = 8;
 
 /// What stands between the key and the timeout: the header of an attribute.
 const BETWEEN: usize = 4;
+
+/// What stands between the beginning of the list of elements and the key: the headers of the list, of the element, of the key and of its value.
+const BEFORE_KEY: usize = 16;
 
 /// A set by name, with messages for one element encoded beforehand: opening a door waits for them, and filling in
 /// key and timeout takes a tenth of the time of encoding.
@@ -47,19 +51,38 @@ impl DoorSet {
         Self { name, key_length, add, add_counted, remove }
     }
 
-    /// Puts an element in that lives for `lasts` from now, whether it is there already or not. It counts on from `counted`, if there is
-    /// such a number; the set must be declared with a counter then.
+    /// Puts an element in that lives for `lasts` from now, whether it is there already or not, and keeps `note` with it. It counts on from
+    /// `counted`, if there is such a number; the set must be declared with a counter then.
     ///
     /// Three messages, because adding what is there with the same timeout leaves its end where it was, and removing
     /// what is not there is an error. They take effect together: there is no moment without the element.
-    pub(crate) fn open(&self, batch: &mut Batch, key: &[u8], lasts: Duration, counted: Option<Counter>) {
+    pub(crate) fn open(
+        &self,
+        batch: &mut Batch,
+        key: &[u8],
+        lasts: Duration,
+        counted: Option<Counter>,
+        note: &OpeningNote,
+    ) {
         self.add(batch, key, lasts);
         self.remove(batch, key);
-        let Some(counted) = counted else { return self.add(batch, key, lasts) };
-        let message = batch.push_encoded(&self.add_counted);
-        let counter_at = message.len() - counter::ENCODED;
+        let (add, behind) = match counted {
+            Some(_) => (&self.add_counted, counter::ENCODED),
+            None => (&self.add, 0),
+        };
+        let counter_at = add.len() - behind;
+        let list_at = counter_at - TIMEOUT - BETWEEN - self.key_length - BEFORE_KEY;
+        let message = match note.is_empty() {
+            true => batch.push_encoded(add),
+            false => {
+                let attribute = user_data::attribute(note);
+                batch.push_encoded_with(add, &attribute, [list_at, list_at + BETWEEN])
+            }
+        };
         self.fill_in(&mut message[..counter_at], key, lasts);
-        counted.fill_in(message);
+        if let Some(counted) = counted {
+            counted.fill_in(&mut message[..add.len()]);
+        }
     }
 
     /// Removes an element, whether it is there or not: it is added first, since a failed batch costs milliseconds, and most
@@ -129,7 +152,8 @@ mod tests {
     fn a_guard_door_opens_with_these_bytes() {
         let set = DoorSet::new("inet postern door1".parse().unwrap(), 4);
         let key = address_key("192.0.2.7".parse().unwrap());
-        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60), None));
+        let found =
+            lines(|batch| set.open(batch, &key, Duration::from_secs(60), None, &OpeningNote::default()));
         let names = "0c000100 706f7374 65726e00 0a000200 646f6f72 31000000 ";
         let element = "c0000207 ";
         let add = |flags: &str, sequence: &str| {
@@ -159,7 +183,8 @@ mod tests {
         let set = DoorSet::new("inet postern door1".parse().unwrap(), 4);
         let key = address_key("192.0.2.7".parse().unwrap());
         let counter = Counter { packets: 3, bytes: 258 };
-        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60), Some(counter)));
+        let note = OpeningNote::default();
+        let found = lines(|batch| set.open(batch, &key, Duration::from_secs(60), Some(counter), &note));
         let names = "0c000100 706f7374 65726e00 0a000200 646f6f72 31000000 ";
         let element = "0c000180 08000100 c0000207 0c000400 00000000 0000ea60 ";
         let counter = "2c000780 0c000100 636f756e 74657200 1c000280 0c000100 00000000 00000102 0c000200 00000000 00000003 ";
@@ -175,6 +200,25 @@ mod tests {
                 ),
             ]
         );
+    }
+
+    #[cfg(target_endian = "little")]
+    #[test]
+    fn a_note_is_the_last_of_what_an_element_has() {
+        let set = DoorSet::new("inet postern door1".parse().unwrap(), 4);
+        let key = address_key("192.0.2.7".parse().unwrap());
+        let note = OpeningNote::from_bytes(&[0xaa, 0xbb, 0xcc]).unwrap();
+        let open = |counter| lines(|batch| set.open(batch, &key, Duration::from_secs(60), counter, &note));
+        let names = "0c000100 706f7374 65726e00 0a000200 646f6f72 31000000 ";
+        let element = "0c000180 08000100 c0000207 0c000400 00000000 0000ea60 ";
+        let note = "09000600 5003aabb cc000000 ";
+        let counter = "2c000780 0c000100 636f756e 74657200 1c000280 0c000100 00000000 00000102 0c000200 00000000 00000003 ";
+        let add = "0c0a0504 07030201 00000000 01000000 ";
+        assert_eq!(open(None)[3], format!("58000000 {add}{names}2c000380 28000180 {element}{note}"));
+        let counted = open(Some(Counter { packets: 3, bytes: 258 }));
+        assert_eq!(counted[3], format!("84000000 {add}{names}58000380 54000180 {element}{counter}{note}"));
+        // What comes before is the same without one.
+        assert!(counted[1].starts_with("4c000000 0c0a0104 05030201 "), "{}", counted[1]);
     }
 
     #[cfg(target_endian = "little")]

@@ -5,8 +5,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use postern_core::{
-    Client, ConfigIdentity, DoorId, Family, GuardDoor, ListedOpening, Listing, NetDoor, Posture, Release,
-    check_doors,
+    Client, ConfigIdentity, DoorId, Family, GuardDoor, ListedOpening, Listing, NetDoor, OpeningNote, Posture,
+    Release, check_doors,
 };
 
 use crate::attributes::find_u64;
@@ -185,7 +185,7 @@ impl Doorman {
             let mut numbers = Vec::new();
             for (set, width, has_link) in door.sets() {
                 numbers.push(handle(&mut self.socket, set)?);
-                for (key, remaining) in list_expiring(&mut self.socket, set)? {
+                for (key, remaining, note) in list_expiring(&mut self.socket, set)? {
                     let client = match has_link {
                         true => read_interface_and_address(&key).and_then(|(name, address)| {
                             Some(Client::on_link(address, self.socket.index_of_link(&name)?))
@@ -200,6 +200,7 @@ impl Doorman {
                         door: *id,
                         client,
                         remaining,
+                        note,
                     }));
                 }
             }
@@ -293,8 +294,12 @@ fn handle(socket: &mut Socket, set: &DoorSet) -> Result<Option<Handle>, DoormanE
     Ok(table.zip(ask(set_question(&set.name), NFTA_SET_HANDLE)?))
 }
 
-fn list_expiring(socket: &mut Socket, set: &DoorSet) -> Result<Vec<(Vec<u8>, Duration)>, DoormanError> {
+fn list_expiring(
+    socket: &mut Socket,
+    set: &DoorSet,
+) -> Result<Vec<(Vec<u8>, Duration, OpeningNote)>, DoormanError> {
     let listed = socket.list(set.name.family, &elements::list(&set.name), elements::read);
     let listed = listed.map_err(|errno| DoormanError::Unreachable(errno.into()))?;
-    Ok(listed.into_iter().filter_map(|element| Some((element.key, element.remaining?))).collect())
+    let expiring = |element: elements::Element| Some((element.key, element.remaining?, element.note));
+    Ok(listed.into_iter().filter_map(expiring).collect())
 }

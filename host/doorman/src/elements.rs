@@ -6,10 +6,11 @@ use std::time::Duration;
 use netlink_packet_netfilter::nftables::{
     DataAttribute, ListAttribute, NfTablesMessage, SetElementAttribute, SetElementList, SetElementMessage,
 };
-use postern_core::{GuardProtocol, SetName};
+use postern_core::{GuardProtocol, OpeningNote, SetName};
 
 use crate::attributes::{all, find, find_u64};
 use crate::counter::Counter;
+use crate::user_data::{self, NFTA_SET_ELEM_USERDATA};
 
 /// How many elements go in one message, whose list must not be longer than an attribute can be: 64 KiB.
 pub(crate) const PER_MESSAGE: usize = 512;
@@ -32,6 +33,8 @@ pub(crate) struct Element {
     pub(crate) remaining: Option<Duration>,
     /// None if it does not count.
     pub(crate) counter: Option<Counter>,
+    /// What a doorman kept with it; empty if none did.
+    pub(crate) note: OpeningNote,
 }
 
 /// An address alone.
@@ -101,7 +104,8 @@ pub(crate) fn read(attributes: &[u8], into: &mut Vec<Element>) {
         let key = find(element, NFTA_SET_ELEM_KEY).and_then(|key| find(key, NFTA_DATA_VALUE));
         let Some(key) = key else { continue };
         let remaining = find_u64(element, NFTA_SET_ELEM_EXPIRATION).map(Duration::from_millis);
-        into.push(Element { key: key.to_vec(), remaining, counter: Counter::of_element(element) });
+        let note = find(element, NFTA_SET_ELEM_USERDATA).map(user_data::read).unwrap_or_default();
+        into.push(Element { key: key.to_vec(), remaining, counter: Counter::of_element(element), note });
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use netlink_packet_netfilter::nftables::TableFlags;
-use postern_core::{ConfigIdentity, Family, GuardDoor, Posture, Unprotected};
+use postern_core::{ConfigIdentity, Family, GuardDoor, OpeningNote, Posture, Unprotected};
 use rustix::io::Errno;
 
 use crate::attributes::find;
@@ -169,7 +169,7 @@ impl Layout<'_> {
                 for (address, remaining) in legacy.open_for(&door.ports) {
                     let client = postern_core::Client::alone(address);
                     if let (Some(set), Some(key)) = (chain.set_for(&client), client_key(&client, |_| None)) {
-                        set.open(batch, &key, remaining, None);
+                        set.open(batch, &key, remaining, None, &OpeningNote::default());
                     }
                 }
             }

@@ -7,6 +7,7 @@
 
 mod doorman;
 mod keeper;
+mod noted_order;
 mod orders;
 mod owner_socket;
 mod packets;
@@ -47,6 +48,7 @@ mod door_set;
 mod elements;
 mod expressions;
 mod socket;
+mod user_data;
 
 mod error;
 
@@ -56,6 +58,7 @@ pub use doorman::{Doorman, give_up_trial, reset, reset_after};
 pub use error::{DoormanError, RulesetMistake};
 pub use keeper::GuardKeeper;
 pub use kept_connections::KeptConnections;
+pub use noted_order::NotedOrder;
 pub use order_policy::OrderPolicy;
 pub use order_rate::OrderRate;
 pub use other_filters::{FirstPacket, Obstacle, OtherFilters};

@@ -172,7 +172,7 @@ const fn may_hold(set: &SetName, is_ipv6: bool) -> bool {
 mod tests {
     use std::time::Duration;
 
-    use postern_core::{GuardDoor, GuardProtocol, ListedOpening, OnClose, PortRange};
+    use postern_core::{GuardDoor, GuardProtocol, ListedOpening, OnClose, OpeningNote, PortRange};
 
     use super::*;
 
@@ -296,6 +296,7 @@ mod tests {
             door: DoorId(SSH),
             client: client.parse().unwrap(),
             remaining: Duration::from_secs(seconds),
+            note: OpeningNote::default(),
         };
         let openings = (1..=9).map(|n| opening(&format!("192.0.2.{n}"), n * 10)).collect();
         let now = trial.at(0);

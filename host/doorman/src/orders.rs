@@ -14,6 +14,7 @@ use crate::door_chain::{DoorChain, client_key};
 use crate::door_set::DoorSet;
 use crate::doorman::Doorman;
 use crate::elements;
+use crate::noted_order::NotedOrder;
 use crate::sock_diag::SockDiag;
 use crate::socket::{BatchError, Socket};
 use crate::table::TABLE;
@@ -23,14 +24,20 @@ use crate::table::TABLE;
 const ENOUGH_MESSAGES: u32 = 128;
 
 impl Doorman {
+    /// As [`Doorman::carry_out_noted`], without notes.
+    pub fn carry_out(&mut self, orders: &[Order]) -> Vec<Receipt> {
+        let orders: Vec<_> = orders.iter().copied().map(NotedOrder::from).collect();
+        self.carry_out_noted(&orders)
+    }
+
     /// Carries orders out, one after the other, and returns a receipt for each at its place.
     ///
     /// Some forty at a time take effect together, by one exchange with the kernel, if no two are for the same client of a door. If the kernel
     /// refuses one of those, the others are carried out without it.
     /// An opening of less than 10 ms lasts 10 ms; one of no time is refused.
-    pub fn carry_out(&mut self, orders: &[Order]) -> Vec<Receipt> {
+    pub fn carry_out_noted(&mut self, orders: &[NotedOrder]) -> Vec<Receipt> {
         // Nothing can be asked while a batch is written.
-        let counters: Vec<_> = orders.iter().map(|order| self.counted_so_far(order)).collect();
+        let counters: Vec<_> = orders.iter().map(|noted| self.counted_so_far(&noted.order)).collect();
         let mut receipts = Vec::with_capacity(orders.len());
         let mut ends = Vec::with_capacity(orders.len().min(ENOUGH_MESSAGES as usize));
         let mut rest = orders;
@@ -38,13 +45,14 @@ impl Doorman {
             let mut batch = self.socket.begin();
             ends.clear();
             let mut clients = HashSet::new();
-            for order in rest {
+            for noted in rest {
+                let order = &noted.order;
                 // The kernel refuses to change an element twice in one transaction (EBUSY).
                 if batch.len() >= ENOUGH_MESSAGES || !clients.insert((order.door, order.client)) {
                     break;
                 }
                 let counter = counters.get(receipts.len()).copied().flatten();
-                let outcome = self.write(&mut batch, order, counter).map_err(Into::into);
+                let outcome = self.write(&mut batch, noted, counter).map_err(Into::into);
                 receipts.push(Receipt { serial: order.serial, outcome });
                 ends.push(batch.len());
             }
@@ -58,7 +66,7 @@ impl Doorman {
         self.reset_connections(orders, &receipts);
         if let Some(passages) = &mut self.passages {
             let done = orders.iter().zip(&receipts).filter(|(_, receipt)| receipt.outcome.is_ok());
-            done.for_each(|(order, _)| passages.note(order));
+            done.for_each(|(noted, _)| passages.note(&noted.order));
         }
         receipts
     }
@@ -68,7 +76,7 @@ impl Doorman {
     /// The kernel takes milliseconds to abort a batch, so an order that it refused is not retried, except that closing is tried alone.
     fn carry_out_again(
         &mut self,
-        orders: &[Order],
+        orders: &[NotedOrder],
         receipts: &mut [Receipt],
         ends: &[u32],
         counters: &[Option<Counter>],
@@ -76,7 +84,7 @@ impl Doorman {
     ) {
         let (mut innocent, mut closings) = (Vec::new(), Vec::new());
         let mut end_before = 0;
-        for (place, (order, end)) in orders.iter().zip(ends).enumerate() {
+        for (place, (NotedOrder { order, .. }, end)) in orders.iter().zip(ends).enumerate() {
             let messages = end_before + 1..=*end;
             end_before = *end;
             if receipts[place].outcome.is_err() {
@@ -102,27 +110,29 @@ impl Doorman {
             }
         }
         for place in closings {
-            receipts[place].outcome = self.close_alone(&orders[place]).map_err(Into::into);
+            receipts[place].outcome = self.close_alone(&orders[place].order).map_err(Into::into);
         }
     }
 
     /// Writes an order, or says what is wrong with it. An opening counts on from `counter`, if there is such a number.
-    fn write(&self, batch: &mut Batch, order: &Order, counter: Option<Counter>) -> Result<(), String> {
+    fn write(&self, batch: &mut Batch, noted: &NotedOrder, counter: Option<Counter>) -> Result<(), String> {
+        let NotedOrder { order, note } = noted;
         let OrderTarget { set, key, .. } = self.target(order.door, order.client)?;
         match order.act {
             // To the kernel a timeout of zero means none, so the element would stay for ever.
             Act::Open(Duration::ZERO) | Act::Extend(Duration::ZERO) => {
                 return Err("a door cannot be opened for no time".to_owned());
             }
-            Act::Open(lasts) | Act::Extend(lasts) => set.open(batch, &key, lasts, counter),
+            Act::Open(lasts) | Act::Extend(lasts) => set.open(batch, &key, lasts, counter, note),
             Act::Close | Act::Expire => set.close(batch, &key),
         }
         Ok(())
     }
 
-    fn carry_out_alone(&mut self, order: &Order, counter: Option<Counter>) -> Result<(), String> {
+    fn carry_out_alone(&mut self, noted: &NotedOrder, counter: Option<Counter>) -> Result<(), String> {
         let mut batch = self.socket.begin();
-        self.write(&mut batch, order, counter)?;
+        self.write(&mut batch, noted, counter)?;
+        let order = &noted.order;
         self.socket.commit(batch).map_err(|failure| self.words(order, failure.first(), failure.is_whole()))
     }
 
@@ -148,9 +158,10 @@ impl Doorman {
 
     /// Resets the connections of closed doors that say so (`on_close`), except those of clients that are still let in. Even if the reset fails,
     /// the guard drops their packets from now on.
-    fn reset_connections(&mut self, orders: &[Order], receipts: &[Receipt]) {
+    fn reset_connections(&mut self, orders: &[NotedOrder], receipts: &[Receipt]) {
         let closed = orders
             .iter()
+            .map(|noted| &noted.order)
             .zip(receipts)
             .filter(|(order, receipt)| self.is_slow(order) && receipt.outcome.is_ok());
         let closed: Vec<_> = closed

@@ -10,9 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::Instant;
 
-use postern_core::{
-    Client, ConfigIdentity, DoorId, Listing, NetDoor, Observer, Order, Posture, Receipt, Release,
-};
+use postern_core::{Client, ConfigIdentity, DoorId, Listing, NetDoor, Observer, Posture, Receipt, Release};
 use postern_text::panic::PastPanic;
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::fd::OwnedFd;
@@ -20,6 +18,7 @@ use rustix::fd::OwnedFd;
 use crate::doorman::Doorman;
 use crate::error::DoormanError;
 use crate::keeper::GuardKeeper;
+use crate::noted_order::NotedOrder;
 use crate::owner_socket::OwnerSocket;
 use crate::trial::GuardTrial;
 
@@ -75,7 +74,7 @@ struct SharedDoorman {
 }
 
 enum DoormanRequest {
-    Order(Order),
+    Order(NotedOrder),
     SetDoors(Vec<(DoorId, NetDoor)>, Release, Reply<Posture>),
     List(Reply<Listing>),
     Packets(DoorId, Client, Box<dyn FnOnce(Option<u64>) + Send>),
@@ -131,21 +130,22 @@ impl DoormanHandle {
     ///
     /// The order takes the fast path only if every request sent before it is done and the lock is free. The caller never blocks on the lock,
     /// since the thread may hold it for as long as the kernel takes to answer.
-    pub fn carry_out(&self, order: Order) {
+    pub fn carry_out(&self, order: NotedOrder) {
         // The thread decrements the count last, with the lock held, so a count of zero means that all earlier requests were carried out.
         // It stays zero until the lock is taken: calls do not overlap, and requests are sent only by these calls, or by a GuardControl, whose
         // requests may come before or after any order.
         let nothing_waits = self.shared.waiting.load(Ordering::Acquire) == 0;
         if let Ok(mut doorman) = self.shared.doorman.try_lock()
             && let Some(doorman) =
-                doorman.as_mut().filter(|doorman| nothing_waits && !doorman.is_slow(&order))
+                doorman.as_mut().filter(|doorman| nothing_waits && !doorman.is_slow(&order.order))
         {
-            for receipt in doorman.carry_out(&[order]) {
+            for receipt in doorman.carry_out_noted(&[order]) {
                 (self.listener)(DoormanEvent::Answered(receipt));
             }
             return;
         }
-        if let Err(DoormanRequest::Order(order)) = self.send(DoormanRequest::Order(order)) {
+        if let Err(DoormanRequest::Order(NotedOrder { order, .. })) = self.send(DoormanRequest::Order(order))
+        {
             let outcome = Err("the thread of the packet filter has ended".to_owned().into());
             (self.listener)(DoormanEvent::Answered(Receipt { serial: order.serial, outcome }));
         }
@@ -312,17 +312,17 @@ impl DoormanThread {
     fn carry_out(
         &self,
         doorman: &mut Option<Doorman>,
-        orders: &mut Vec<Order>,
+        orders: &mut Vec<NotedOrder>,
     ) -> Result<usize, Disconnected> {
         let count = orders.len();
         if count == 0 {
             return Ok(0);
         }
         let receipts = match doorman {
-            Some(doorman) => doorman.carry_out(orders),
+            Some(doorman) => doorman.carry_out_noted(orders),
             None => {
-                let refuse = |order: &Order| Receipt {
-                    serial: order.serial,
+                let refuse = |noted: &NotedOrder| Receipt {
+                    serial: noted.order.serial,
                     outcome: Err("no such door".to_owned().into()),
                 };
                 orders.iter().map(refuse).collect()
@@ -356,7 +356,7 @@ mod tests {
     use std::net::{IpAddr, Ipv4Addr};
     use std::time::Duration;
 
-    use postern_core::{Act, Client};
+    use postern_core::{Act, Client, Order};
 
     use super::*;
 
@@ -379,7 +379,8 @@ mod tests {
         assert!(probe().recv().unwrap());
 
         let client = Client::alone(IpAddr::V4(Ipv4Addr::LOCALHOST));
-        doorman.carry_out(Order { serial: 1, door: DoorId(1), client, occurrence: 0, act: Act::Close });
+        let order = Order { serial: 1, door: DoorId(1), client, occurrence: 0, act: Act::Close };
+        doorman.carry_out(order.into());
         is_in.recv().unwrap();
         let answer = probe();
         assert!(answer.recv_timeout(Duration::from_millis(50)).is_err());

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use postern_core::{Client, DoorId, DropReason, ListedOpening, OrderError, Posture, Receipt, Unprotected};
+use postern_core::{
+    Client, DoorId, DropReason, ListedOpening, OpeningNote, OrderError, Posture, Receipt, Unprotected,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::bytes::{are_zero, get, get_u32, get_u64, put};
@@ -22,7 +24,7 @@ const AT_DOOR: usize = 4;
 pub(crate) const AT_SERIAL: usize = 8;
 pub(crate) const AT_REST: usize = 16;
 
-/// Bytes of an opening in a list.
+/// Bytes of an opening in a list, but for its note.
 pub(crate) const OPENING: usize = 40;
 const AT_OPENING_DOOR: usize = 0;
 const AT_OPENING_LINK: usize = 4;
@@ -30,11 +32,10 @@ const AT_OPENING_MILLISECONDS: usize = 8;
 const AT_OPENING_ADDRESS: usize = 16;
 const AT_OPENING_FAMILY: usize = 32;
 const AT_OPENING_PREFIX: usize = 33;
+const AT_OPENING_NOTE: usize = 34;
 /// Bytes of a door in a list.
 const DOOR: usize = 4;
 
-/// Most openings in one answer.
-pub const MOST_OPENINGS: usize = (LARGEST_ANSWER - AT_REST) / OPENING;
 /// Most doors in one answer.
 pub const MOST_DOORS: usize = (LARGEST_ANSWER - AT_REST) / DOOR;
 /// Most bytes of the text of a small answer.
@@ -72,7 +73,9 @@ const COUNTED: u8 = 11;
 ///              16  16 × u8  address, an IPv4 one in the first four
 ///              32  u8   its family: 4 or 6
 ///              33  u8   how many of its bits count
-///              34  6 × u8  zero
+///              34  u8   how many bytes its note has
+///              35  5 × u8  zero
+///              40       the note
 ///          of a door that lived on: u32; of a client that came in: as an opening, its door and its time being 0; of 11: u64, packets
 /// ```
 ///
@@ -112,7 +115,7 @@ pub enum LinkAnswer {
     Openings {
         /// That of the request, or 0.
         ticket: u64,
-        /// At most [`MOST_OPENINGS`]; their times are in whole milliseconds.
+        /// As many as [`openings_in_pieces`] says; their times are in whole milliseconds.
         openings: Vec<ListedOpening>,
     },
     /// These doors have the sets that they had in the last listing; more may follow, until [`LinkAnswer::Listed`].
@@ -197,7 +200,7 @@ impl LinkAnswer {
             }
             Self::Openings { ticket, openings } => {
                 put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
-                write_entries(&mut bytes, OPENING, openings, write_opening);
+                write_openings(&mut bytes, openings);
             }
             Self::LivedOn { ticket, doors } => {
                 put(&mut bytes, AT_SERIAL, ticket.to_le_bytes());
@@ -259,7 +262,7 @@ impl LinkAnswer {
                 };
                 Self::NotInPlace { ticket, why, text: read_text(bytes)? }
             }
-            OPENINGS => Self::Openings { ticket, openings: read_entries(bytes, OPENING, read_opening)? },
+            OPENINGS => Self::Openings { ticket, openings: read_openings(bytes)? },
             LIVED_ON => {
                 let door = |entry: &[u8]| Ok(DoorId(get_u32(entry, 0)));
                 Self::LivedOn { ticket, doors: read_entries(bytes, DOOR, door)? }
@@ -394,8 +397,57 @@ fn read_entries<T>(
     places.take(usize::from(count)).map(read).collect()
 }
 
+/// Openings in pieces that fit into an answer each.
+pub fn openings_in_pieces(openings: &[ListedOpening]) -> impl Iterator<Item = &[ListedOpening]> {
+    let mut rest = openings;
+    std::iter::from_fn(move || {
+        let mut room = LARGEST_ANSWER - AT_REST;
+        let fits = |opening: &&ListedOpening| {
+            let left = room.checked_sub(OPENING + opening.note.as_bytes().len());
+            room = left.unwrap_or(0);
+            left.is_some()
+        };
+        let count = rest.iter().take_while(fits).count();
+        let (piece, behind) = rest.split_at(count);
+        rest = behind;
+        (!piece.is_empty()).then_some(piece)
+    })
+}
+
+/// Writes as many openings as there is room for.
+fn write_openings(bytes: &mut [u8], openings: &[ListedOpening]) {
+    let piece = openings_in_pieces(openings).next().unwrap_or_default();
+    put(bytes, AT_COUNT, u16::try_from(piece.len()).unwrap_or_default().to_le_bytes());
+    let mut at = AT_REST;
+    for opening in piece {
+        let note = opening.note.as_bytes();
+        let end = at + OPENING + note.len();
+        write_opening(&mut bytes[at..at + OPENING], opening);
+        bytes[at + OPENING..end].copy_from_slice(note);
+        at = end;
+    }
+}
+
+fn read_openings(bytes: &[u8]) -> Result<Vec<ListedOpening>, Malformed> {
+    let count = u16::from_le_bytes(get(bytes, AT_COUNT));
+    let mut rest = &bytes[AT_REST..];
+    if usize::from(count) > rest.len() / OPENING {
+        return Err(Malformed::Entries(count));
+    }
+    let mut read = || {
+        let (entry, behind) = rest.split_at_checked(OPENING).ok_or(Malformed::Entries(count))?;
+        let length = read_note_length(entry);
+        let (note, behind) = behind.split_at_checked(length).ok_or(Malformed::Entries(count))?;
+        rest = behind;
+        read_opening(entry, note)
+    };
+    (0..count).map(|_| read()).collect()
+}
+
+/// Writes an opening but for its note.
 pub(crate) fn write_opening(entry: &mut [u8], opening: &ListedOpening) {
-    let ListedOpening { door, client, remaining } = opening;
+    let ListedOpening { door, client, remaining, note } = opening;
+    entry[AT_OPENING_NOTE] = note_length(note);
     put(entry, AT_OPENING_DOOR, door.0.to_le_bytes());
     put(entry, AT_OPENING_MILLISECONDS, milliseconds(*remaining).to_le_bytes());
     write_client(entry, client);
@@ -411,17 +463,30 @@ fn write_client(entry: &mut [u8], client: &Client) {
     entry[AT_OPENING_PREFIX] = client.width();
 }
 
-pub(crate) fn read_opening(entry: &[u8]) -> Result<ListedOpening, Malformed> {
+/// The length of a note as a message says it.
+fn note_length(note: &OpeningNote) -> u8 {
+    // At most 225.
+    u8::try_from(note.as_bytes().len()).unwrap_or(u8::MAX)
+}
+
+/// Bytes of the note of an opening that [`write_opening`] wrote.
+pub(crate) fn read_note_length(entry: &[u8]) -> usize {
+    usize::from(entry[AT_OPENING_NOTE])
+}
+
+/// Reads an opening, and the note that comes with it.
+pub(crate) fn read_opening(entry: &[u8], note: &[u8]) -> Result<ListedOpening, Malformed> {
     let milliseconds = get_u64(entry, AT_OPENING_MILLISECONDS);
     if !(1..=LONGEST_MS).contains(&milliseconds) {
         return Err(Malformed::Time(milliseconds));
     }
     let (door, client) = (DoorId(get_u32(entry, AT_OPENING_DOOR)), read_client(entry)?);
-    Ok(ListedOpening { door, client, remaining: Duration::from_millis(milliseconds) })
+    let note = OpeningNote::from_bytes(note).ok_or(Malformed::Size(note.len()))?;
+    Ok(ListedOpening { door, client, remaining: Duration::from_millis(milliseconds), note })
 }
 
 fn read_client(entry: &[u8]) -> Result<Client, Malformed> {
-    if !are_zero(&entry[AT_OPENING_PREFIX + 1..]) {
+    if !are_zero(&entry[AT_OPENING_NOTE + 1..]) {
         return Err(Malformed::Unused);
     }
     let octets = get(entry, AT_OPENING_ADDRESS);

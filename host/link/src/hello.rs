@@ -8,7 +8,7 @@ use rustix::fs::stat;
 use crate::bytes::{get_u32, get_u64, put};
 
 /// The version of the layout of all messages; another one whenever a byte changes its meaning.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 const AT_LAYOUT: usize = 4;
 const AT_DEVICE: usize = 8;

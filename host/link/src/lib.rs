@@ -2,7 +2,7 @@
 //!
 //! A [`Talk`] carries messages of any type, with descriptors, between a supervisor and what it started. It is as strict as JSON and serde
 //! make it, and bounded by whoever receives. An [`OrderLink`] carries [`LinkRequest`]s from the engine to a process that keeps doors, and
-//! [`LinkAnswer`]s back: of fixed sizes, with every byte accounted for, since the engine looks at what strangers send.
+//! [`LinkAnswer`]s back: of fixed sizes, with every byte accounted for but those of notes, which are only kept, since the engine looks at what strangers send.
 //! [`ToDoorman`] and [`FromDoorman`] are what a supervisor and a doorman talk about.
 
 mod rpc;
@@ -18,18 +18,20 @@ mod bytes;
 mod doorman_control;
 mod hello;
 mod malformed;
+mod noted;
 mod order_link;
 mod processor;
 mod request;
 
 pub use answer::{
-    ANSWER_SIZE, LARGEST_ANSWER, LinkAnswer, MOST_DOORS, MOST_LONG_TEXT, MOST_OPENINGS, MOST_TEXT,
-    WhyNotInPlace,
+    ANSWER_SIZE, LARGEST_ANSWER, LinkAnswer, MOST_DOORS, MOST_LONG_TEXT, MOST_TEXT, WhyNotInPlace,
+    openings_in_pieces,
 };
 pub use commands_table::{CommandsTable, TabledCommands, TabledDoor};
 pub use doorman_control::{FromDoorman, MOST_DOORMAN_BYTES, NotInPlace, ToDoorman, TrialStart};
 pub use hello::{BuildId, Hello, LAYOUT};
 pub use malformed::Malformed;
+pub use noted::{LARGEST_REQUEST, NotedBytes};
 pub use order_link::{OrderLink, Received, Sent};
 pub use processor::{ProcessorFollower, this_processor};
 pub use request::{LONGEST_MS, LinkRequest, REQUEST_SIZE};

@@ -1,13 +1,15 @@
-//! LinkRequest: what the engine sends to a process that keeps doors. All of one size, with every field at a fixed place.
+//! LinkRequest: what the engine sends to a process that keeps doors. All of one size, with every field at a fixed place; behind what opens
+//! comes a note.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
-use postern_core::{Act, Client, DoorId, IpNet, Order, Release};
+use postern_core::{Act, Client, DoorId, IpNet, OpeningNote, Order, Release};
 
 use crate::bytes::{are_zero, get, get_u32, get_u64, put};
 use crate::hello::{HELLO_END, Hello};
 use crate::malformed::Malformed;
+use crate::noted::{self, NotedBytes};
 
 /// The size of a request, in bytes.
 pub const REQUEST_SIZE: usize = 64;
@@ -60,6 +62,7 @@ const IPV6: u8 = 6;
 /// 40  16 × u8  address, an IPv4 one in the first four
 /// 56  u32  zero; a rule in a [`crate::RunnerRequest`]
 /// 60  u32  processor that the sender ran on, plus 1; 0 if it does not say
+/// 64       of open and extend: the note that is kept with the opening, as many bytes as it has
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LinkRequest {
@@ -136,6 +139,27 @@ impl LinkRequest {
             }
         }
         bytes
+    }
+
+    /// Its bytes with a note behind them, for an order that opens or extends.
+    #[must_use]
+    pub fn encode_noted(&self, note: &OpeningNote) -> NotedBytes {
+        NotedBytes::new(&self.encode(), note)
+    }
+
+    /// What bytes say, and the note behind them.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them, or [`Malformed::Size`] if there is a note and nothing is opened.
+    pub fn decode_noted(bytes: &[u8]) -> Result<(Self, OpeningNote), Malformed> {
+        let (request, note) = noted::split(bytes)?;
+        let request = Self::decode(request)?;
+        let opens = |order: &Order| matches!(order.act, Act::Open(_) | Act::Extend(_));
+        match &request {
+            Self::Order { order, .. } if opens(order) => Ok((request, note)),
+            _ if note.is_empty() => Ok((request, note)),
+            _ => Err(Malformed::Size(bytes.len())),
+        }
     }
 
     /// What bytes say.
@@ -400,6 +424,33 @@ mod tests {
         let mut timeless = good;
         timeless[24..32].fill(0);
         assert_eq!(LinkRequest::decode(&timeless), Err(Malformed::Time(0)));
+    }
+
+    #[test]
+    fn a_note_comes_behind_what_opens_and_nothing_else() {
+        let note = OpeningNote::from_bytes(&[7; postern_core::MOST_NOTE]).unwrap();
+        let open = order("192.0.2.7", Act::Open(Duration::from_secs(1)));
+        let extend = order("192.0.2.7", Act::Extend(Duration::from_secs(1)));
+        for request in [open, extend, order("192.0.2.7", Act::Close), LinkRequest::List { ticket: 3 }] {
+            let bytes = request.encode_noted(&note);
+            assert_eq!(
+                (&bytes[..REQUEST_SIZE], &bytes[REQUEST_SIZE..]),
+                (&request.encode()[..], note.as_bytes())
+            );
+            let takes_it = [open, extend].contains(&request);
+            let expected = if takes_it {
+                Ok((request, note.clone()))
+            } else {
+                Err(Malformed::Size(REQUEST_SIZE + postern_core::MOST_NOTE))
+            };
+            assert_eq!(LinkRequest::decode_noted(&bytes), expected);
+            let bare = request.encode_noted(&OpeningNote::default());
+            assert_eq!(LinkRequest::decode_noted(&bare), Ok((request, OpeningNote::default())));
+        }
+        let mut long = open.encode().to_vec();
+        long.resize(crate::LARGEST_REQUEST + 1, 7);
+        assert_eq!(LinkRequest::decode_noted(&long), Err(Malformed::Size(crate::LARGEST_REQUEST + 1)));
+        assert_eq!(LinkRequest::decode_noted(&long[..63]), Err(Malformed::Size(63)));
     }
 
     proptest! {

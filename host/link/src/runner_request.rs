@@ -1,12 +1,14 @@
-//! RunnerRequest: what the engine sends to the runner. All of one size, with every field at a fixed place.
+//! RunnerRequest: what the engine sends to the runner. All of one size, with every field at a fixed place; behind what is written down comes
+//! a note.
 
 use std::time::Duration;
 
-use postern_core::{DoorId, OpeningKey, Order};
+use postern_core::{DoorId, OpeningKey, OpeningNote, Order};
 
 use crate::bytes::{get_u32, get_u64, put};
 use crate::hello::Hello;
 use crate::malformed::Malformed;
+use crate::noted::{self, NotedBytes};
 use crate::request::{
     AT_DOOR, AT_KIND, AT_MILLISECONDS, AT_OCCURRENCE, AT_RULE, AT_SERIAL, AT_TABLE, REQUEST_SIZE,
     milliseconds, read_client, read_order, read_time, write_client, write_order,
@@ -35,6 +37,7 @@ const ABANDON: u8 = 10;
 /// 40  16 × u8  address, an IPv4 one in the first four
 /// 56  u32  rule by its number in the table, plus 1, of 6 and 7; 0 if there is none
 /// 60  u32  zero
+/// 64       of record and note: whose the opening is, as many bytes as that has
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RunnerRequest {
@@ -101,6 +104,26 @@ impl RunnerRequest {
             }
         }
         bytes
+    }
+
+    /// Its bytes with a note behind them, for what is written into the journal.
+    #[must_use]
+    pub fn encode_noted(&self, note: &OpeningNote) -> NotedBytes {
+        NotedBytes::new(&self.encode(), note)
+    }
+
+    /// What bytes say, and the note behind them.
+    ///
+    /// # Errors
+    /// The first thing that is wrong with them, or [`Malformed::Size`] if there is a note and nothing is written down.
+    pub fn decode_noted(bytes: &[u8]) -> Result<(Self, OpeningNote), Malformed> {
+        let (request, note) = noted::split(bytes)?;
+        let request = Self::decode(request)?;
+        match request {
+            Self::Record { .. } | Self::Note { .. } => Ok((request, note)),
+            _ if note.is_empty() => Ok((request, note)),
+            _ => Err(Malformed::Size(bytes.len())),
+        }
     }
 
     /// What bytes say.
@@ -231,6 +254,24 @@ mod tests {
         check(4, 56, 1, Malformed::Unused);
         check(4, 40, 0x20, Malformed::Link);
         assert_eq!(RunnerRequest::decode(&[6; 63]), Err(Malformed::Size(63)));
+    }
+
+    #[test]
+    fn a_note_comes_behind_what_is_written_down_and_nothing_else() {
+        let note = OpeningNote::from_bytes(&[7; postern_core::MOST_NOTE]).unwrap();
+        for request in all() {
+            let bytes = request.encode_noted(&note);
+            let is_written = matches!(request, RunnerRequest::Record { .. } | RunnerRequest::Note { .. });
+            let expected = if is_written {
+                Ok((request, note.clone()))
+            } else {
+                Err(Malformed::Size(crate::LARGEST_REQUEST))
+            };
+            assert_eq!(RunnerRequest::decode_noted(&bytes), expected);
+            let bare = request.encode_noted(&OpeningNote::default());
+            assert_eq!(*bare, request.encode());
+            assert_eq!(RunnerRequest::decode_noted(&bare), Ok((request, OpeningNote::default())));
+        }
     }
 
     proptest! {

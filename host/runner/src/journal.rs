@@ -7,6 +7,7 @@
 mod client_text;
 mod folder;
 mod journal_file;
+mod note_bytes;
 mod queue;
 mod writer;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use crossbeam_channel::bounded;
-use postern_core::{Client, Observer, Report, What};
+use postern_core::{Client, Observer, OpeningNote, Report, What};
 use postern_state::{StateError, is_damage};
 use postern_text::chain;
 use redb::DatabaseError;
@@ -54,6 +55,9 @@ pub struct JournalRecord {
     /// Its number in the runner's [`crate::Notes`]; none if it has none there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) noted: Option<u64>,
+    /// Whose the opening is, for the next engine; empty in a record of an earlier version.
+    #[serde(default, skip_serializing_if = "OpeningNote::is_empty", with = "note_bytes")]
+    pub note: OpeningNote,
 }
 
 /// Which engine ordered an opening, and as what, so that the next runner knows what that engine means.
@@ -84,8 +88,16 @@ pub(crate) enum Close {
 
 impl JournalRecord {
     pub(crate) fn new(door: &str, client: Client, lasts: Duration, close: Close) -> Self {
-        let mut record =
-            Self { door: door.to_owned(), client, lasts: 0, until: 0, close, of: None, noted: None };
+        let mut record = Self {
+            door: door.to_owned(),
+            client,
+            lasts: 0,
+            until: 0,
+            close,
+            of: None,
+            noted: None,
+            note: OpeningNote::default(),
+        };
         record.keep_for(lasts);
         record
     }

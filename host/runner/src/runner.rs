@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use postern_core::{
-    Act, CommandDoor, Observer, OpeningKey, OrderError, Receipt, RecordError, RuleId, ShellDoor,
+    Act, CommandDoor, Observer, OpeningKey, OpeningNote, OrderError, Receipt, RecordError, RuleId, ShellDoor,
 };
 use postern_text::panic::PastPanic;
 use tokio::runtime::Handle;
@@ -160,10 +160,10 @@ impl Runner {
         self.records().adopt(key, row, record, 0, None);
     }
 
-    /// Updates until when an opening lasts, if it is in the journal.
-    pub fn note(&self, key: OpeningKey, lasts: Duration) {
+    /// Updates until when an opening lasts and whose it is, if it is in the journal.
+    pub fn note(&self, key: OpeningKey, lasts: Duration, note: OpeningNote) {
         if let Some(journal) = self.journal.get() {
-            self.records().note(&key, lasts, journal);
+            self.records().note(&key, lasts, note, journal);
         }
     }
 
@@ -194,9 +194,16 @@ impl Runner {
         }
     }
 
-    /// Has the journal know how an opening that lasts so long is closed, after what was asked for before for the same opening. Returns at
-    /// once; what comes of it is told with `serial`.
-    pub fn record(&self, commands: &Commands, serial: u64, lasts: Duration, call: &Call<'_>) {
+    /// Has the journal know how an opening that lasts so long is closed, and with `note` whose it is, after what was asked for before for the same
+    /// opening. Returns at once; what comes of it is told with `serial`.
+    pub fn record(
+        &self,
+        commands: &Commands,
+        serial: u64,
+        lasts: Duration,
+        note: OpeningNote,
+        call: &Call<'_>,
+    ) {
         let client = call.key.client;
         let close = match commands {
             Commands::Argv(door) => argv::close(door, call),
@@ -204,7 +211,11 @@ impl Runner {
             // It is in the journal, and is never opened.
             Commands::Recorded(_) => None,
         };
-        let mut record = close.map(|close| JournalRecord::new(call.door, client, lasts, close));
+        let mut record = close.map(|close| {
+            let mut record = JournalRecord::new(call.door, client, lasts, close);
+            record.note = note;
+            record
+        });
         self.sign(call.key, record.as_mut());
         self.enqueue(call.key, Job::Record { serial, record });
     }

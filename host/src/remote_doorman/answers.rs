@@ -106,7 +106,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::time::Duration;
 
-    use postern_core::ListedOpening;
+    use postern_core::{ListedOpening, OpeningNote};
     use postern_link::WhyNotInPlace;
 
     use super::*;
@@ -124,6 +124,7 @@ mod tests {
             door: DoorId(door),
             client: client.parse().unwrap(),
             remaining: Duration::from_secs(1),
+            note: OpeningNote::default(),
         };
         let mut answers = answers();
         let pieces = [

@@ -2,16 +2,17 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use postern_core::{Client, DoorId, Order, Release};
+use postern_core::{Client, DoorId, OpeningNote, Release};
+use postern_doorman::NotedOrder;
 use postern_link::{Hello, LinkRequest, OrderLink, Sent, this_processor};
 
 /// Most that waits because the link is full, or because no doorman is there.
 const MOST_WAITING: usize = 4096;
 
 /// Something to send.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum QueuedMessage {
-    Order(Order),
+    Order(NotedOrder),
     PutInPlace { ticket: u64, table: u32, release: Release },
     List(u64),
     Probe(u64),
@@ -74,9 +75,12 @@ impl DoormanQueue {
             }
             self.hello = None;
         }
-        while let Some(waiting) = self.waiting.front().copied() {
-            let request = match waiting {
-                QueuedMessage::Order(order) => {
+        let none = OpeningNote::default();
+        while let Some(waiting) = self.waiting.front() {
+            let mut behind = &none;
+            let request = match *waiting {
+                QueuedMessage::Order(NotedOrder { order, ref note }) => {
+                    behind = note;
                     LinkRequest::Order { table: self.asked, processor: this_processor(), order }
                 }
                 QueuedMessage::PutInPlace { ticket, table, release } => {
@@ -88,14 +92,14 @@ impl DoormanQueue {
                     LinkRequest::Packets { ticket, table: self.asked, door, client }
                 }
             };
-            if link.send(&request.encode()) != Sent::Sent {
+            if link.send(&request.encode_noted(behind)) != Sent::Sent {
                 return Flushed::Rest;
             }
             self.waiting.pop_front();
-            match waiting {
-                QueuedMessage::Order(order) => drop(self.sent.insert(order.serial)),
-                QueuedMessage::PutInPlace { table, .. } => self.asked = table,
-                QueuedMessage::List(_) | QueuedMessage::Probe(_) | QueuedMessage::Packets { .. } => {}
+            match request {
+                LinkRequest::Order { order, .. } => drop(self.sent.insert(order.serial)),
+                LinkRequest::PutInPlace { table, .. } => self.asked = table,
+                _ => {}
             }
         }
         Flushed::All
@@ -148,14 +152,15 @@ impl QueuedMessage {
 
 #[cfg(test)]
 mod tests {
-    use postern_core::{Act, DoorId};
+    use postern_core::{Act, DoorId, Order};
     use postern_link::{LARGEST_ANSWER, Received};
 
     use super::*;
 
     fn order(serial: u64) -> QueuedMessage {
         let client = "192.0.2.7".parse().unwrap();
-        QueuedMessage::Order(Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close })
+        let order = Order { serial, door: DoorId(1), client, occurrence: 0, act: Act::Close };
+        QueuedMessage::Order(order.into())
     }
 
     fn put(table: u32) -> QueuedMessage {

@@ -2,16 +2,30 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use postern_core::OpeningKey;
+use postern_core::{OpeningKey, OpeningNote};
 use postern_link::RunnerRequest;
 
 /// Most requests that wait to be sent.
 const MOST_WAITING: usize = 8192;
 
+/// A request, and the note that goes with what is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct NotedRequest {
+    pub(super) request: RunnerRequest,
+    pub(super) note: OpeningNote,
+}
+
+impl From<RunnerRequest> for NotedRequest {
+    /// Without a note.
+    fn from(request: RunnerRequest) -> Self {
+        Self { request, note: OpeningNote::default() }
+    }
+}
+
 /// Requests to a runner.
 #[derive(Debug, Default)]
 pub(super) struct Requests {
-    waiting: VecDeque<RunnerRequest>,
+    waiting: VecDeque<NotedRequest>,
     /// By serial, which orders and records have from one series, so in the order in which they were asked for.
     sent: BTreeMap<u64, SentRequest>,
 }
@@ -33,7 +47,7 @@ pub(super) enum Unanswered {
 
 impl Requests {
     /// Adds a request behind all others; it comes back if there is no room.
-    pub(super) fn push(&mut self, request: RunnerRequest) -> Result<(), RunnerRequest> {
+    pub(super) fn push(&mut self, request: NotedRequest) -> Result<(), NotedRequest> {
         if self.waiting.len() >= MOST_WAITING {
             return Err(request);
         }
@@ -42,13 +56,13 @@ impl Requests {
     }
 
     /// What is to be sent next.
-    pub(super) fn next(&self) -> Option<RunnerRequest> {
-        self.waiting.front().copied()
+    pub(super) fn next(&self) -> Option<&NotedRequest> {
+        self.waiting.front()
     }
 
     /// That is on its way.
     pub(super) fn sent(&mut self) {
-        let sent = match self.waiting.pop_front() {
+        let sent = match self.waiting.pop_front().map(|sent| sent.request) {
             Some(RunnerRequest::Run { order, .. }) => (order.serial, SentRequest::Order),
             Some(RunnerRequest::Record { serial, key, .. }) => (serial, SentRequest::Record(key)),
             _ => return,
@@ -85,12 +99,12 @@ impl Requests {
                 }
             }
         }
-        strike.into_iter().rev().for_each(|request| self.waiting.push_front(request));
+        strike.into_iter().rev().for_each(|request| self.waiting.push_front(request.into()));
         unanswered
     }
 
     /// Takes out all that waits for an answer; the rest goes on waiting for a runner.
-    pub(super) fn take_waiting(&mut self) -> Vec<RunnerRequest> {
+    pub(super) fn take_waiting(&mut self) -> Vec<NotedRequest> {
         let (asked, rest): (Vec<_>, Vec<_>) =
             std::mem::take(&mut self.waiting).into_iter().partition(is_asked);
         self.waiting = rest.into();
@@ -98,7 +112,7 @@ impl Requests {
     }
 }
 
-fn is_asked(request: &RunnerRequest) -> bool {
+fn is_asked(NotedRequest { request, .. }: &NotedRequest) -> bool {
     matches!(request, RunnerRequest::Run { .. } | RunnerRequest::Record { .. })
 }
 
@@ -137,21 +151,22 @@ mod tests {
     fn what_a_lost_runner_was_sent_is_never_answered_and_its_records_are_struck_out_first() {
         let mut requests = Requests::default();
         for request in [record(1), run(2), record(3), run(4)] {
-            requests.push(request).unwrap();
+            requests.push(request.into()).unwrap();
         }
         (0..3).for_each(|_| requests.sent());
         assert!(requests.answered(1) && !requests.answered(1) && !requests.answered(4));
         assert_eq!(requests.lose(), [Unanswered::Order(2), Unanswered::Record(3)]);
-        assert_eq!(requests.next(), Some(RunnerRequest::StrikeOut(key(3))));
-        assert_eq!(requests.take_waiting(), [run(4)]);
-        assert_eq!(requests.next(), Some(RunnerRequest::StrikeOut(key(3))), "it waits for a runner");
+        let strike_out = NotedRequest::from(RunnerRequest::StrikeOut(key(3)));
+        assert_eq!(requests.next(), Some(&strike_out));
+        assert_eq!(requests.take_waiting(), [run(4).into()]);
+        assert_eq!(requests.next(), Some(&strike_out), "it waits for a runner");
         assert!(!requests.answered(2));
     }
 
     #[test]
     fn what_waits_is_bounded() {
         let mut requests = Requests::default();
-        let count = (0..).take_while(|serial| requests.push(run(*serial)).is_ok()).count();
+        let count = (0..).take_while(|serial| requests.push(run(*serial).into()).is_ok()).count();
         assert_eq!(count, MOST_WAITING);
     }
 }

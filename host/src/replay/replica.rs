@@ -147,7 +147,7 @@ impl Decisions {
     fn carry_out(&mut self, actions: Vec<Action>, now: Moment) {
         for action in actions {
             match action {
-                Action::Order { order, rule } => {
+                Action::Order { order, rule, .. } => {
                     self.name_command(order, rule.as_ref());
                     self.handle(Event::Answered(Receipt { serial: order.serial, outcome: Ok(()) }), now);
                 }

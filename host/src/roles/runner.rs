@@ -24,8 +24,8 @@ use std::time::{Duration, Instant};
 
 use postern_capture::Shown;
 use postern_core::{
-    Act, DropReason, ListedOpening, Observer, OpeningKey, Order, OrderError, Receipt, RecordError, Report,
-    What,
+    Act, DropReason, ListedOpening, Observer, OpeningKey, OpeningNote, Order, OrderError, Receipt,
+    RecordError, Report, What,
 };
 use postern_link::{
     FromRunner, MOST_RUNNER_BYTES, OrderLink, RunnerAnswer, RunnerRequest, Talk, TalkReceiver, TalkSender,
@@ -317,7 +317,7 @@ impl Serving {
 
     fn serve_engine(&mut self) {
         let Some(mut engine) = self.engine.take() else { return };
-        let served = engine.serve(|number, request| self.answer(number, request));
+        let served = engine.serve(|number, request, note| self.answer(number, request, note));
         match served {
             Ok(()) => self.engine = Some(engine),
             Err(end) => {
@@ -330,7 +330,7 @@ impl Serving {
     }
 
     /// Does what an engine asks; what is to be said at once.
-    fn answer(&mut self, engine: u64, request: RunnerRequest) -> Option<RunnerAnswer> {
+    fn answer(&mut self, engine: u64, request: RunnerRequest, note: OpeningNote) -> Option<RunnerAnswer> {
         match request {
             // Taken by the link.
             RunnerRequest::Hello(_) => None,
@@ -341,7 +341,7 @@ impl Serving {
                 outcome.err().map(refused)
             }
             RunnerRequest::Record { table, rule, serial, key, lasts } => {
-                let outcome = self.record(engine, table, rule, (serial, key), lasts);
+                let outcome = self.record(engine, table, rule, (serial, key), (lasts, note));
                 let failed = |error: OrderError| Err(RecordError::Failed(error.to_string()));
                 outcome.err().map(|error| RunnerAnswer::Recorded { serial, result: failed(error) })
             }
@@ -352,7 +352,7 @@ impl Serving {
             RunnerRequest::Note { key, lasts } => {
                 // No longer than it may have been opened for.
                 let most = self.tables.longest().max(self.runner.remaining(&key));
-                self.runner.note(key, lasts.min(most));
+                self.runner.note(key, lasts.min(most), note);
                 None
             }
             RunnerRequest::Abandon(key) => {
@@ -409,7 +409,7 @@ impl Serving {
         table: u32,
         rule: Option<u32>,
         (serial, key): (u64, OpeningKey),
-        lasts: Duration,
+        (lasts, note): (Duration, OpeningNote),
     ) -> Result<(), OrderError> {
         let known = self.tables.opening(table, key.door, lasts)?;
         let rule = self.tables.rule(table, rule)?.cloned();
@@ -420,7 +420,7 @@ impl Serving {
         let number = self.begin(engine, serial);
         let shown = Shown(key.client);
         let call = Call { key, rule: rule.as_ref(), door: &known.name, client: &shown };
-        self.runner.record(&known.commands, number, lasts, &call);
+        self.runner.record(&known.commands, number, lasts, note, &call);
         Ok(())
     }
 
@@ -467,7 +467,7 @@ impl Serving {
         self.is_handing_over = !is_complete;
         for (key, record) in openings {
             let remaining = record.remaining().max(Duration::from_millis(1));
-            let opening = ListedOpening { door: key.door, client: key.client, remaining };
+            let opening = ListedOpening { door: key.door, client: key.client, remaining, note: record.note };
             engine.say(&RunnerAnswer::HandedOver { opening, name: record.door });
         }
     }

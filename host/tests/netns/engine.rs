@@ -71,7 +71,8 @@ impl Engine {
     pub(crate) fn order(&mut self, door: DoorId, client: &str, act: Act) -> u64 {
         self.serial += 1;
         let client = client.parse().unwrap();
-        self.doorman.carry_out(Order { serial: self.serial, door, client, occurrence: 0, act });
+        let order = Order { serial: self.serial, door, client, occurrence: 0, act };
+        self.doorman.carry_out(order.into());
         self.serial
     }
 

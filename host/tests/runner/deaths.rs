@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::{Duration, Instant};
 
-use postern_core::{Act, DoorId, DropReason, Order};
+use postern_core::{Act, DoorId, DropReason, OpeningNote, Order};
 use postern_link::{FromRunner, TabledCommands, ToRunner};
 use posternd::command_doors::CommandDoors;
 use posternd::remote_runner::RemoteRunnerEvent;
@@ -221,10 +221,17 @@ fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
     let folder = tempfile::tempdir().unwrap();
     let (process, first) = with_recorded(folder.path());
     assert_eq!(first.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
+    // For as long as before, and another's as well.
+    let note = OpeningNote::from_bytes(&[1, 2, 3]).unwrap();
+    first.doors.note(key(1), MINUTE, note.clone());
+    // No such door. When that is answered the note was taken.
+    assert_eq!(reason(first.ordered(3, 9, Act::Open(MINUTE))), DropReason::BeyondTable);
     drop(first);
     let second = TestEngine::start(process.link(12), &plan(1, folder.path()));
-    let RemoteRunnerEvent::HandedOver { key, remaining, name } = second.next() else { panic!("an opening") };
-    assert_eq!((key.client, name.as_str()), (client(), "lamp"));
+    let RemoteRunnerEvent::HandedOver { key, remaining, name, note: handed } = second.next() else {
+        panic!("an opening")
+    };
+    assert_eq!((key.client, name.as_str(), &handed), (client(), "lamp", &note));
     assert!(second.doors.has(key.door) && remaining > MINUTE / 2);
     second.doors.abandon(key);
     let order = Order { serial: 1, door: key.door, client: client(), occurrence: 0, act: Act::Close };
@@ -237,7 +244,8 @@ fn the_next_engine_is_handed_what_the_one_before_opened_and_closes_it() {
     let mut next = Process::start(folder.path(), None, None);
     assert_eq!(next.open_journal(), (true, None));
     let third = TestEngine::start(next.link(13), &plan(1, folder.path()));
-    let RemoteRunnerEvent::HandedOver { key, .. } = third.next() else { panic!("an opening") };
+    let RemoteRunnerEvent::HandedOver { key, note: handed, .. } = third.next() else { panic!("an opening") };
+    assert_eq!(handed, note, "it is in the journal");
     third.doors.carry_out(Order { door: key.door, ..order }, None, "lamp");
     assert_eq!(third.receipt(1), Ok(()));
     assert_eq!(ran(folder.path()), ON_OFF);
@@ -249,7 +257,7 @@ fn without_an_engine_what_is_due_is_closed_by_the_runner_itself() {
     let folder = tempfile::tempdir().unwrap();
     let (process, engine) = with_recorded(folder.path());
     assert_eq!(engine.ordered(2, 1, Act::Open(MINUTE)), Ok(()));
-    engine.doors.note(key(1), Duration::from_millis(50));
+    engine.doors.note(key(1), Duration::from_millis(50), OpeningNote::default());
     drop(engine);
     let begun = Instant::now();
     eventually("nobody closes it", || ran(folder.path()).lines().count() == 2);

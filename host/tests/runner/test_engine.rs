@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, channel};
 
-use postern_core::{Act, DoorId, Order, OrderError, Receipt, RecordError};
+use postern_core::{Act, DoorId, OpeningNote, Order, OrderError, Receipt, RecordError};
 use postern_link::{Hello, OrderLink};
 use postern_runner::RunnerEvent;
 use posternd::command_doors::CommandDoors;
@@ -54,7 +54,8 @@ impl TestEngine {
     }
 
     pub(super) fn recorded(&self, serial: u64, door: u32) -> Result<(), RecordError> {
-        self.doors.record(serial, key(door), MINUTE, &rule(), "not for the runner");
+        let note = OpeningNote::default();
+        self.doors.record(serial, key(door), MINUTE, note, &rule(), "not for the runner");
         match self.next() {
             RemoteRunnerEvent::Runner(RunnerEvent::Recorded { serial: number, result }) => {
                 assert_eq!(number, serial);

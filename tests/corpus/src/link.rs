@@ -23,6 +23,9 @@ pub fn link(input: &[u8]) {
 }
 
 fn request(bytes: &[u8]) {
+    if let Ok((request, note)) = LinkRequest::decode_noted(bytes) {
+        assert_eq!(*request.encode_noted(&note), *bytes, "{request:?} {note:?}");
+    }
     let Ok(request) = LinkRequest::decode(bytes) else { return };
     assert_eq!(request.encode(), *bytes, "{request:?}");
     if let LinkRequest::Order { order, .. } = request

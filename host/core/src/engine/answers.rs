@@ -76,7 +76,7 @@ impl Engine {
             }
         });
         if !keeps_time {
-            self.actions.push(Action::Note { key, lasts: all_until.since(now) });
+            self.write_down(key, all_until.since(now), now);
         }
         let lasts = until.since(now);
         let is_new = is_to_open || !had_it_open;

@@ -64,6 +64,7 @@ impl Engine {
             || self.under_way.has_door(door);
         if !in_use {
             self.doors.remove(&door);
+            self.inherited.remove(door);
         }
     }
 }

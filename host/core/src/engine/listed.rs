@@ -11,7 +11,7 @@ impl Engine {
     ///
     /// An opening that is missing in the listing was removed on purpose, and stays closed, if its set is the same as before. If its set is gone
     /// or was made anew, the opening is lost, and is opened again for its remaining time. A listed opening that is not known was made by an
-    /// earlier run.
+    /// earlier run, and is whose that noted.
     pub(super) fn listed(&mut self, listing: Listing, now: Moment) {
         let Listing { mut openings, lived_on } = listing;
         let place = |there: &ListedOpening| (there.door, there.client);
@@ -29,8 +29,8 @@ impl Engine {
                 gone.push(key);
             }
         }
-        for ListedOpening { door, client, remaining } in found.into_iter().chain(listed) {
-            self.found(OpeningKey { door, client, occurrence: 0 }, remaining, now);
+        for ListedOpening { door, client, remaining, note } in found.into_iter().chain(listed) {
+            self.found(OpeningKey { door, client, occurrence: 0 }, remaining, &note, now);
         }
         for key in gone {
             match lived_on.contains(&key.door) {

@@ -6,7 +6,8 @@ use super::{Engine, Purpose};
 use crate::action::Why;
 use crate::door::{Act, OpeningKey};
 use crate::moment::Moment;
-use crate::opening::{Opening, OpeningPart, OpeningState};
+use crate::opening::{Opening, OpeningState};
+use crate::opening_note::OpeningNote;
 use crate::report::What;
 use crate::tenant::DoorPolicy;
 
@@ -14,12 +15,11 @@ use crate::tenant::DoorPolicy;
 const LEFT_TO_THE_CLOCK: Duration = Duration::from_secs(1);
 
 impl Engine {
-    pub(super) fn found(&mut self, key: OpeningKey, remaining: Duration, now: Moment) {
-        let Some(DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
+    pub(super) fn found(&mut self, key: OpeningKey, remaining: Duration, note: &OpeningNote, now: Moment) {
+        let Some(&DoorPolicy { keeps_time, .. }) = self.doors.get(&key.door) else { return };
         if self.openings.find(key).is_none() {
-            let until = now.plus(remaining);
-            self.openings
-                .put(key, Opening::new(OpeningPart::found(until), OpeningState::Open, until, *keeps_time));
+            let parts = self.noted_parts(note, now.plus(remaining), now);
+            self.openings.put(key, Opening::found(parts, keeps_time));
         }
     }
 
@@ -45,7 +45,7 @@ impl Engine {
             }
         });
         if may_open {
-            self.order(key, Act::Open(until.since(now)), Purpose::Reopen { until }, rule);
+            self.order(key, Act::Open(until.since(now)), Purpose::Reopen { until }, rule, now);
         }
     }
 

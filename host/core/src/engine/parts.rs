@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use super::{Engine, Purpose};
-use crate::action::{Action, Why};
+use crate::action::Why;
 use crate::door::{Act, DoorId, OpeningKey};
 use crate::moment::Moment;
 use crate::opening::{Opening, OpeningPart, OpeningState};
@@ -15,7 +15,7 @@ use crate::report::What;
 use crate::tenant::{Grant, RuleId, TenantId};
 
 impl Engine {
-    /// Whether a rule's owner may close what somebody has of an opening: what is its own. Whose it is what was found at the start is not
+    /// Whether a rule's owner may close what somebody has of an opening: what is its own. Whose it is what was found without a note is not
     /// known; it is the tenant's if no other may open the door.
     pub(super) fn may_close(&self, tenant: &TenantId, door: DoorId, part: &OpeningPart) -> bool {
         let opens_it =
@@ -23,7 +23,7 @@ impl Engine {
         tenant.is_host()
             || match &part.rule {
                 Some(rule) => rule.tenant == *tenant,
-                None => !self.policy.grants.iter().any(opens_it),
+                None => part.is_unknown() && !self.policy.grants.iter().any(opens_it),
             }
     }
 
@@ -47,7 +47,7 @@ impl Engine {
                 // Opening again never takes time away.
                 (own.until, own.lasts) = (own.until.max(part.until), own.lasts.max(part.lasts));
                 own.since = own.since.filter(|_| own.rule.is_some());
-                own.rule = part.rule;
+                (own.rule, own.mark) = (part.rule, part.mark);
             }
             None => parts.push(OpeningPart { newest_order, ..part }),
         });
@@ -65,9 +65,15 @@ impl Engine {
         });
         let lasts = until.since(now);
         if keeps_time {
-            return self.order(key, Act::Extend(all_until.since(now)), Purpose::Extend { until }, Some(rule));
+            return self.order(
+                key,
+                Act::Extend(all_until.since(now)),
+                Purpose::Extend { until },
+                Some(rule),
+                now,
+            );
         }
-        self.actions.push(Action::Note { key, lasts: all_until.since(now) });
+        self.write_down(key, all_until.since(now), now);
         if !is_new {
             self.tell(key, Some(rule), What::Extended { lasts });
         } else if state == OpeningState::Open {
@@ -121,12 +127,12 @@ impl Engine {
         if keeps_time {
             // It is open as long as the others asked, and no longer.
             self.openings.change(key, |opening| opening.outlasts = true);
-            return self.order(key, Act::Extend(lasts), Purpose::Leave { of }, Some(asker.clone()));
+            return self.order(key, Act::Extend(lasts), Purpose::Leave { of }, Some(asker.clone()), now);
         }
         if matches!(state, OpeningState::Recording { .. }) {
             of.iter().flatten().for_each(|rule| self.records.withdraw(newest_order, &rule.tenant));
         }
-        self.actions.push(Action::Note { key, lasts });
+        self.write_down(key, lasts, now);
         self.tell_each(key, of, &What::Closed { why: Why::Asked });
     }
 

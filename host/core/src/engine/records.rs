@@ -80,7 +80,8 @@ impl Engine {
         opening.newest_order = serial;
         self.openings.put(key, opening);
         self.records.insert(serial, AwaitedRecord { key, rule: rule.clone(), pending: vec![pending] });
-        self.actions.push(Action::Record { serial, key, rule, lasts });
+        let note = self.note(key, now.plus(lasts), now);
+        self.actions.push(Action::Record { serial, key, rule, lasts, note });
     }
 
     /// Orders what was recorded, if that may still be opened.
@@ -161,7 +162,7 @@ impl Engine {
             lasts = opening.parts().iter().map(|part| part.lasts).max().unwrap_or_default();
             rule = opening.rules().into_iter().flatten().next();
         });
-        self.order(key, Act::Open(lasts), Purpose::Open { until }, rule);
+        self.order(key, Act::Open(lasts), Purpose::Open { until }, rule, now);
     }
 
     /// Gives up an opening whose record was not answered in time.

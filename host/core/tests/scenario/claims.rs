@@ -377,8 +377,7 @@ fn only_so_many_wait() {
         doors: HashMap::from([(DoorId(1), door)]),
         longest: Duration::from_secs(60),
         max_openings: 10_000,
-        modules: HashMap::new(),
-        tenants: HashMap::new(),
+        ..Policy::default()
     }));
     let judged = |n: u64| {
         let token = Some(Once::Token { bytes: n.to_be_bytes().into(), until: None });

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use expect_test::expect;
 use postern_core::{
-    Action, Again, DoorId, DoorPolicy, Durability, Engine, Event, ListedOpening, Listing, Moment, Policy,
-    Report, What, Why,
+    Action, Again, DoorId, DoorPolicy, Durability, Engine, Event, ListedOpening, Listing, Moment,
+    OpeningNote, Policy, Report, What, Why,
 };
 
 use crate::world::check;
@@ -131,7 +131,12 @@ fn a_door_that_cannot_be_open_for_a_client_any_more_is_closed_for_it() {
     };
     let mut engine = Engine::new(policy(1, &["ipv6/64", "ipv6/48"], true));
     let clients = ["192.0.2.7", "2001:db8::7", "2001:db8::/64", "2001:db8::/48", "fe80::7%3"];
-    let listed = |client: &str| ListedOpening { door: DoorId(1), client: client.parse().unwrap(), remaining };
+    let listed = |client: &str| ListedOpening {
+        door: DoorId(1),
+        client: client.parse().unwrap(),
+        remaining,
+        note: OpeningNote::default(),
+    };
     let listing = Listing { openings: clients.map(listed).into(), ..Listing::default() };
     engine.handle(Event::Listed(listing), Moment::default());
     let mut closed = |policy| {

@@ -33,7 +33,7 @@ fn an_opening_names_the_module_that_its_rule_ran_when_it_was_ordered() {
             longest: Duration::from_secs(60),
             max_openings: 10,
             modules: module.map(|module| (rule.clone(), module)).into_iter().collect(),
-            tenants: HashMap::new(),
+            ..Policy::default()
         })
     };
     let now = Moment::default();

@@ -9,6 +9,7 @@ mod generation;
 mod many;
 mod records;
 mod removed;
+mod restart;
 mod shared;
 mod tenants;
 mod unclosed;

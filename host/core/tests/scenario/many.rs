@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use postern_core::{
     Act, Action, Again, Client, DoorId, DoorPolicy, Durability, Engine, Event, Grant, ListedOpening, Listing,
-    Moment, OpenRequest, Order, Policy, Receipt, Request, RuleId, TenantId,
+    Moment, OpenRequest, OpeningNote, Order, Policy, Receipt, Request, RuleId, TenantId,
 };
 
 /// Comes first in the ledger, so that a search for openings of another door meets all of its own.
@@ -40,8 +40,7 @@ fn policy(doors: &[(DoorId, &str, bool)]) -> Arc<Policy> {
         doors: doors.iter().map(door).collect(),
         longest: Duration::from_secs(3600),
         max_openings: 1 << 20,
-        modules: HashMap::new(),
-        tenants: HashMap::new(),
+        ..Policy::default()
     })
 }
 
@@ -138,8 +137,14 @@ fn what_was_lost_together_is_put_back_in_pieces() {
     let (opening, ()) = time(|| fill(&mut engine, SSH, 1000));
     let web = engine.openings().filter(|(key, _)| key.door == WEB);
     let remaining = Duration::from_secs(9);
-    let openings: Vec<_> =
-        web.map(|(key, _)| ListedOpening { door: WEB, client: key.client, remaining }).collect();
+    let openings: Vec<_> = web
+        .map(|(key, _)| ListedOpening {
+            door: WEB,
+            client: key.client,
+            remaining,
+            note: OpeningNote::default(),
+        })
+        .collect();
     let mut asked = Vec::new();
     as_cheap_as_opening(opening * (1 + MANY / 1000), || {
         asked.push(orders(engine.handle(Event::Listed(Listing { openings, ..Listing::default() }), at(1.0))));

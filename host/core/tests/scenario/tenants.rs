@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use postern_core::{
     Action, Again, Bounds, Claim, ClaimKind, CloseRequest, CpuShare, DoorId, DoorPolicy, DropReason,
-    Durability, Engine, Event, Grant, Moment, Once, OpenRequest, Opening, Policy, Receipt, Request, RuleId,
-    TenantId, TenantLimits, UsedOnce, What,
+    Durability, Engine, Event, Grant, ListedOpening, Listing, Moment, Once, OpenRequest, Opening,
+    OpeningNote, Policy, Receipt, Request, RuleId, TenantId, TenantLimits, UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -33,8 +33,7 @@ fn policy() -> Policy {
         doors: HashMap::from([(SSH, door("ssh")), (WEB, door("web"))]),
         longest: Duration::from_secs(3600),
         max_openings: 8,
-        modules: HashMap::new(),
-        tenants: HashMap::new(),
+        ..Policy::default()
     }
 }
 
@@ -200,17 +199,21 @@ fn nobody_but_the_host_closes_what_another_opened() {
 
 #[test]
 fn what_was_found_open_is_closed_by_a_tenant_only_if_nobody_else_opens_the_door() {
-    let found = |world: &mut World, policy: &Policy| {
-        let client = "192.0.2.9".parse().unwrap();
-        let (door, policy) = (SSH, policy.doors[&SSH].clone());
-        let told = world.feed(Event::Inherited { door, policy, client, remaining: Duration::from_secs(9) });
+    let found = |world: &mut World| {
+        let opening = ListedOpening {
+            door: SSH,
+            client: "192.0.2.9".parse().unwrap(),
+            remaining: Duration::from_secs(9),
+            note: OpeningNote::default(),
+        };
+        let told = world.feed(Event::Listed(Listing { openings: vec![opening], ..Listing::default() }));
         assert_eq!(told, [""; 0]);
     };
     let mut alone = shared(10);
     alone.grants.retain(|rule, _| *rule.tenant.to_string() == *"a");
     for (policy, expected) in [(alone, "a/knock ssh closed"), (shared(10), "a/knock ssh not-its-own")] {
-        let mut world = World::of(policy.clone());
-        found(&mut world, &policy);
+        let mut world = World::of(policy);
+        found(&mut world);
         assert_eq!(world.close("a", "192.0.2.9"), [expected]);
     }
 }

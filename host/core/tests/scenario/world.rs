@@ -1,6 +1,6 @@
 //! World: an engine, a clock, and doors that do as they are told.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt::Write as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +9,8 @@ use expect_test::Expect;
 use postern_core::{
     Act, Action, Again, Claim, ClaimError, ClaimKind, Client, CloseRequest, DoorId, DoorPolicy, Durability,
     Engine, Event, Grant, ListedOpening, Listing, Moment, Once, OpenRequest, Opening, OpeningKey,
-    OpeningState, Policy, Receipt, RecordError, Request, RuleId, TenantId, UsedOnce, What,
+    OpeningNote, OpeningState, Order, OwnerMarks, Policy, Receipt, RecordError, Request, RuleId, TenantId,
+    UsedOnce, What,
 };
 
 const SSH: DoorId = DoorId(1);
@@ -27,10 +28,17 @@ struct World {
     record_delay: Option<Duration>,
     shows_records: bool,
     tokens: Tokens,
+    /// What is in the packet filter, until when, and what is noted there.
+    filter: BTreeMap<(DoorId, Client), Kept>,
+    /// What is in the journal.
+    journal: BTreeMap<OpeningKey, Kept>,
     /// Answers of doors and to claims that are on their way.
     answers: Vec<(Moment, Event)>,
     out: String,
 }
+
+/// What outlives an engine: the door's name, until when it is open, and whose that is.
+type Kept = (Arc<str>, Moment, OpeningNote);
 
 /// Who answers claims, after `delay`.
 #[derive(Default)]
@@ -61,7 +69,7 @@ enum Mood {
 /// `+SECONDS tokens well|never|full|busy|broken [SECONDS]` (how and when claims are answered from now on),
 /// `+SECONDS found|lost|removed DOOR CLIENT [SECONDS]` (what differs in the packet filter),
 /// `+SECONDS gone|still-gone [RULE...]` (rules whose files are gone, while a generation is being prepared or not),
-/// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS reload`, `+SECONDS drop|change DOOR` and `+SECONDS revoke RULE` (a reload with that
+/// `+SECONDS inherited CLIENT SECONDS`, `+SECONDS restart [RULE...]` (another engine goes on, without these rules), `+SECONDS reload`, `+SECONDS drop|change DOOR` and `+SECONDS revoke RULE` (a reload with that
 /// difference to the first policy), `+SECONDS doors TENANT...` (what each sees), `+SECONDS stop`, `+SECONDS end`.
 pub(crate) fn check(script: &str, expected: Expect) {
     let mut world = World::new();
@@ -130,15 +138,21 @@ fn policy() -> Policy {
         ]),
         longest: Duration::from_secs(3600),
         max_openings: 4,
-        modules: HashMap::new(),
-        tenants: HashMap::new(),
+        ..Policy::default()
     }
+}
+
+/// A policy whose rules have marks.
+fn marked(mut policy: Policy) -> Arc<Policy> {
+    let digest = |name: &str| name.bytes().fold(7, |digest: u64, byte| digest * 31 + u64::from(byte));
+    policy.marks = OwnerMarks::new(policy.grants.keys(), [], digest);
+    Arc::new(policy)
 }
 
 impl World {
     fn new() -> Self {
         Self {
-            engine: Engine::new(Arc::new(policy())),
+            engine: Engine::new(marked(policy())),
             now: Moment::default(),
             delay: Duration::ZERO,
             failing: HashSet::new(),
@@ -146,6 +160,8 @@ impl World {
             record_delay: Some(Duration::ZERO),
             shows_records: false,
             tokens: Tokens::default(),
+            filter: BTreeMap::new(),
+            journal: BTreeMap::new(),
             answers: Vec::new(),
             out: String::new(),
         }
@@ -216,9 +232,11 @@ impl World {
                     takes_links: true,
                 };
                 let (client, remaining) = (words[0].parse().unwrap(), seconds(words[1]));
-                self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining });
+                let note = OpeningNote::default();
+                self.feed(Event::Inherited { door: DoorId(9), policy, client, remaining, note });
             }
-            "reload" => self.feed(Event::PolicyChanged(Arc::new(policy()))),
+            "restart" => self.restart(&words),
+            "reload" => self.feed(Event::PolicyChanged(marked(policy()))),
             "revoke" => {
                 let mut policy = policy();
                 policy.grants.remove(&rule(words[0]));
@@ -252,6 +270,57 @@ impl World {
         self.check_invariants();
     }
 
+    /// The engine ends, and another one finds what is open in the packet filter and in the journal.
+    fn restart(&mut self, without: &[&str]) {
+        let mut policy = policy();
+        without.iter().for_each(|gone| drop(policy.grants.remove(&rule(gone))));
+        self.engine = Engine::new(marked(policy));
+        self.answers.clear();
+        let now = self.now;
+        self.filter.retain(|_, (_, until, _)| *until > now);
+        let listed = |((door, client), (_, until, note)): (&(DoorId, Client), &Kept)| ListedOpening {
+            door: *door,
+            client: *client,
+            remaining: until.since(now),
+            note: note.clone(),
+        };
+        let openings = self.filter.iter().map(listed).collect();
+        self.feed(Event::Listed(Listing { openings, lived_on: BTreeSet::new() }));
+        let left: Vec<_> = std::mem::take(&mut self.journal).into_iter().collect();
+        for (door, (key, kept)) in (100..).map(DoorId).zip(left) {
+            let OpeningKey { client, .. } = key;
+            let (name, until, note) = kept.clone();
+            let policy = DoorPolicy {
+                name,
+                lasts: Duration::ZERO,
+                keeps_time: false,
+                durability: Durability::None,
+                again: Again::Extend,
+                prefixes: Vec::new(),
+                takes_links: true,
+            };
+            self.journal.insert(OpeningKey { door, client, occurrence: 0 }, kept);
+            self.feed(Event::Inherited { door, policy, client, remaining: until.since(now), note });
+        }
+    }
+
+    /// What outlives the engine when this order has been carried out.
+    fn keep(&mut self, order: &Order, note: OpeningNote) {
+        let Order { door, client, occurrence, act, .. } = *order;
+        let key = OpeningKey { door, client, occurrence };
+        match act {
+            Act::Open(lasts) | Act::Extend(lasts) if self.engine.keeps_time(door) => {
+                let kept = (self.engine.door_name(door), self.now.plus(lasts), note);
+                self.filter.insert((door, client), kept);
+            }
+            Act::Open(_) | Act::Extend(_) => {}
+            Act::Close | Act::Expire => {
+                self.filter.remove(&(door, client));
+                self.journal.remove(&key);
+            }
+        }
+    }
+
     fn judge(&mut self, verb: &str, words: &[&str]) {
         let source: Client = words[1].parse().unwrap();
         let options: HashMap<_, _> = words[2..].iter().map(|word| word.split_once('=').unwrap()).collect();
@@ -281,11 +350,13 @@ impl World {
             door: key.door,
             client: key.client,
             remaining: opening.until().since(self.now),
+            note: OpeningNote::default(),
         };
         let mut openings: Vec<_> = open.map(listed).collect();
         openings.retain(|there| (there.door, there.client) != (door, client));
         if what == "found" {
-            openings.push(ListedOpening { door, client, remaining: seconds(words[2]) });
+            let note = OpeningNote::default();
+            openings.push(ListedOpening { door, client, remaining: seconds(words[2]), note });
         }
         let lived_on = BTreeSet::from_iter((what != "lost").then_some(door));
         self.feed(Event::Listed(Listing { openings, lived_on }));
@@ -315,9 +386,12 @@ impl World {
     fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Order { order, .. } => {
+                Action::Order { order, note, .. } => {
                     let fails = self.failing.contains(&order.door);
                     let outcome = if fails { Err("broken".to_owned().into()) } else { Ok(()) };
+                    if !fails {
+                        self.keep(&order, note);
+                    }
                     let act = match order.act {
                         Act::Open(lasts) => format!("open {lasts:?}"),
                         Act::Extend(lasts) => format!("extend {lasts:?}"),
@@ -330,7 +404,11 @@ impl World {
                     self.answers.push((self.now.plus(self.delay), Event::Answered(receipt)));
                 }
                 Action::Claim(claim) => self.claim(claim),
-                Action::Record { serial, key, rule: _, lasts } => {
+                Action::Record { serial, key, rule: _, lasts, note } => {
+                    if !self.disk_is_full {
+                        let kept = (self.engine.door_name(key.door), self.now.plus(lasts), note);
+                        self.journal.insert(key, kept);
+                    }
                     if self.shows_records {
                         let door = self.engine.door_name(key.door);
                         writeln!(self.out, "{}   -> record {door} {lasts:?} {}", self.at(), key.client)
@@ -343,10 +421,14 @@ impl World {
                     }
                 }
                 Action::StrikeOut { key } => {
+                    self.journal.remove(&key);
                     writeln!(self.out, "{}   -> journal struck out {}", self.at(), key.client).unwrap();
                 }
-                Action::Note { key, lasts } => {
+                Action::Note { key, lasts, note } => {
                     let door = self.engine.door_name(key.door);
+                    if let Some(kept) = self.journal.get_mut(&key) {
+                        *kept = (Arc::clone(&door), self.now.plus(lasts), note);
+                    }
                     writeln!(self.out, "{}   -> journal {door} {lasts:?} {}", self.at(), key.client).unwrap();
                 }
                 Action::Abandon { key } => {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use postern_core::{Act, Client, OpeningKey, Order, Receipt, RecordError};
+use postern_core::{Act, Client, OpeningKey, OpeningNote, Order, Receipt, RecordError};
 
 use crate::configuration::DOORS;
 
@@ -28,14 +28,16 @@ pub(crate) struct Runner {
 pub(crate) type Pace = Option<Duration>;
 
 /// What is recorded of an opening.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Row {
     /// The door whose command closes it.
     pub(crate) door: usize,
     pub(crate) until: Duration,
+    /// Whose it is.
+    pub(crate) note: OpeningNote,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 enum Job {
     Run { serial: u64, door: usize, act: Act },
     Record { serial: u64, row: Row },
@@ -138,9 +140,9 @@ impl Runner {
         self.rows.contains_key(&key)
     }
 
-    pub(crate) fn note(&mut self, key: OpeningKey, until: Duration) {
+    pub(crate) fn note(&mut self, key: OpeningKey, until: Duration, note: OpeningNote) {
         if let Some(row) = self.rows.get_mut(&key) {
-            row.until = until;
+            (row.until, row.note) = (until, note);
         }
     }
 
@@ -165,6 +167,11 @@ impl Runner {
         self.open.iter().filter(move |key| !is_abandoned(key)).copied()
     }
 
+    /// Whether the engine has given anything up.
+    pub(crate) fn has_abandoned(&self) -> bool {
+        !self.abandoned.is_empty()
+    }
+
     /// Whether anything is recorded that the engine has not given up.
     pub(crate) fn has_rows(&self) -> bool {
         !self.rows.is_empty()
@@ -180,7 +187,7 @@ impl Runner {
         for (key, (_, jobs)) in std::mem::take(&mut self.queues) {
             for (place, (_, job)) in jobs.into_iter().enumerate() {
                 if place == 0 && orders_live {
-                    self.end(key, job);
+                    self.end(key, job.clone());
                 }
                 self.unheard.insert(key);
                 answers.push(match job {
@@ -213,7 +220,7 @@ impl Runner {
             if self.open.remove(&before) {
                 self.open.insert(after);
             }
-            self.rows.insert(after, row);
+            self.rows.insert(after, row.clone());
             inherited.push((after, row));
         }
         inherited

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Again, Client, DoorId, DoorPolicy, Durability, Grant, Policy, RuleId, TenantId};
+use postern_core::{
+    Again, Client, DoorId, DoorPolicy, Durability, Grant, OwnerMarks, Policy, RuleId, TenantId,
+};
 
 pub(crate) const SSH: usize = 0;
 pub(crate) const LAMP: usize = 1;
@@ -69,13 +71,16 @@ impl Plan {
         let doors = (0..DOORS.len()).filter(|door| setup.doors >> door & 1 == 1);
         let ids: BTreeMap<usize, DoorId> = doors.map(|door| (door, number(door))).collect();
         let rules = (0..RULES.len()).filter(|rule| setup.grants >> rule & 1 == 1);
+        let grants: HashMap<_, _> = rules.map(|number| (rule(number), grant(number, setup, &ids))).collect();
+        let digest = |name: &str| name.bytes().fold(7, |digest: u64, byte| digest * 31 + u64::from(byte));
+        let tenants = TENANTS.map(TenantId::new);
         let policy = Policy {
-            grants: rules.map(|number| (rule(number), grant(number, setup, &ids))).collect(),
+            marks: OwnerMarks::new(grants.keys(), &tenants, digest),
+            grants,
             doors: ids.iter().map(|(door, id)| (*id, door_policy(*door, setup))).collect::<HashMap<_, _>>(),
             longest: LONGEST,
             max_openings: MAX_OPENINGS,
-            modules: HashMap::new(),
-            tenants: HashMap::new(),
+            ..Policy::default()
         };
         Self { policy: Arc::new(policy), setup, ids }
     }
@@ -127,10 +132,10 @@ fn door_policy(door: usize, setup: Setup) -> DoorPolicy {
     }
 }
 
-/// What an earlier run's opening is to the engine.
-pub(crate) fn inherited_policy() -> DoorPolicy {
+/// What an earlier run's opening of a door is to the engine.
+pub(crate) fn inherited_policy(door: usize) -> DoorPolicy {
     DoorPolicy {
-        name: "old".into(),
+        name: DOORS[door].into(),
         lasts: Duration::ZERO,
         keeps_time: false,
         durability: Durability::None,

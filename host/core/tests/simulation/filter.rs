@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use postern_core::{Act, Client, DoorId, ListedOpening, Listing, Order, OrderError, Receipt};
+use postern_core::{Act, Client, DoorId, ListedOpening, Listing, OpeningNote, Order, OrderError, Receipt};
 
 use crate::configuration::{Plan, SSH};
 
 /// What is open in the packet filter, and what the doorman has to do.
 pub(crate) struct Filter {
-    /// Until when each element is there.
-    elements: BTreeMap<(DoorId, Client), Duration>,
+    /// Until when each element is there, and what is noted with it.
+    elements: BTreeMap<(DoorId, Client), (Duration, OpeningNote)>,
     /// The set that is there, if there is one.
     set: Option<DoorId>,
     /// Whether the set holds prefixes.
@@ -21,12 +21,14 @@ pub(crate) struct Filter {
     /// How long an order takes; none: it is carried out at once, and its answer is lost.
     pub(crate) pace: Option<Duration>,
     pub(crate) fails: bool,
+    /// Whether any order failed so far: what is there may not be what the engine wanted.
+    pub(crate) has_failed: bool,
 }
 
 /// What the doorman does next.
 #[derive(Clone, Debug)]
 enum Job {
-    Order(Order),
+    Order(Order, OpeningNote),
     PutInPlace(Plan),
     List,
     /// It was told already that it failed.
@@ -52,11 +54,12 @@ impl Filter {
             jobs: VecDeque::new(),
             pace: Some(Duration::ZERO),
             fails: false,
+            has_failed: false,
         }
     }
 
-    pub(crate) fn order(&mut self, order: Order, now: Duration) {
-        self.enqueue(Job::Order(order), now);
+    pub(crate) fn order(&mut self, order: Order, note: OpeningNote, now: Duration) {
+        self.enqueue(Job::Order(order, note), now);
     }
 
     pub(crate) fn put_in_place(&mut self, plan: Plan, now: Duration) {
@@ -81,8 +84,8 @@ impl Filter {
         self.expire(now);
         match self.jobs.pop_front().map(|(_, job)| job) {
             None => Said::Nothing,
-            Some(Job::Order(order)) => {
-                let outcome = self.carry_out(order, now);
+            Some(Job::Order(order, note)) => {
+                let outcome = self.carry_out(order, note, now);
                 match self.pace {
                     Some(_) => Said::Answered(Receipt { serial: order.serial, outcome }),
                     None => Said::Nothing,
@@ -97,18 +100,19 @@ impl Filter {
         }
     }
 
-    fn carry_out(&mut self, order: Order, now: Duration) -> Result<(), OrderError> {
+    fn carry_out(&mut self, order: Order, note: OpeningNote, now: Duration) -> Result<(), OrderError> {
         if self.set != Some(order.door) {
             return Err("no such door".to_owned().into());
         }
         if self.fails {
+            self.has_failed = true;
             return Err("broken".to_owned().into());
         }
         let place = (order.door, order.client);
         match order.act {
             Act::Open(lasts) | Act::Extend(lasts) => {
                 assert!(order.client.is_single() || self.is_wide, "{order:?} is for a prefix");
-                self.elements.insert(place, now + lasts);
+                self.elements.insert(place, (now + lasts, note));
             }
             Act::Close | Act::Expire => drop(self.elements.remove(&place)),
         }
@@ -127,7 +131,7 @@ impl Filter {
         if let (Some(set), Some(_)) = (set, self.set) {
             let fits = |client: &Client| client.is_single() || is_wide;
             let kept = elements.into_iter().filter(|((_, client), _)| fits(client));
-            self.elements = kept.map(|((_, client), until)| ((set, client), until)).collect();
+            self.elements = kept.map(|((_, client), element)| ((set, client), element)).collect();
         } else {
             self.is_anew = true;
         }
@@ -135,13 +139,19 @@ impl Filter {
     }
 
     fn listing(&mut self, now: Duration) -> Listing {
-        let openings = self.elements.iter().map(|((door, client), until)| ListedOpening {
+        let openings = self.elements.iter().map(|((door, client), (until, note))| ListedOpening {
             door: *door,
             client: *client,
             remaining: until.saturating_sub(now),
+            note: note.clone(),
         });
         let lived_on = self.set.filter(|_| !std::mem::take(&mut self.is_anew));
         Listing { openings: openings.collect(), lived_on: lived_on.into_iter().collect::<BTreeSet<_>>() }
+    }
+
+    /// Whether the doorman has nothing to do.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.jobs.is_empty()
     }
 
     /// What is open now.
@@ -152,11 +162,11 @@ impl Filter {
 
     /// Until when what is open is open.
     pub(crate) fn elements(&self) -> impl Iterator<Item = (Client, Duration)> {
-        self.elements.iter().map(|((_, client), until)| (*client, *until))
+        self.elements.iter().map(|((_, client), (until, _))| (*client, *until))
     }
 
     fn expire(&mut self, now: Duration) {
-        self.elements.retain(|_, until| *until > now);
+        self.elements.retain(|_, (until, _)| *until > now);
     }
 
     /// Somebody removes what is open for a client.
@@ -178,9 +188,9 @@ impl Filter {
         let mut serials = Vec::new();
         for (_, job) in std::mem::take(&mut self.jobs) {
             match job {
-                Job::Order(order) => {
+                Job::Order(order, note) => {
                     if orders_live {
-                        drop(self.carry_out(order, now));
+                        drop(self.carry_out(order, note, now));
                     }
                     serials.push(order.serial);
                 }

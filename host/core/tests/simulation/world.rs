@@ -1,6 +1,7 @@
 //! World: an engine, and everything around it that it hears from. What must hold is looked at whenever the engine has said something.
 
 mod actions;
+mod found;
 mod heard;
 mod invariants;
 
@@ -19,6 +20,7 @@ use crate::configuration::{DOORS, MAX_OPENINGS, Plan, RULES, SSH, Setup, client,
 use crate::filter::{Filter, Said};
 use crate::grants::{Asking, Grants, same_grant};
 use crate::operation::{Ask, Kind, Operation};
+use found::Parts;
 use heard::Stories;
 
 /// Longer than the engine waits for any answer.
@@ -59,6 +61,8 @@ pub(crate) struct World {
     heard: Vec<Event>,
     /// What each owner of rules was told.
     stories: Stories,
+    /// What the next engine is to find in the packet filter, if nothing else happens before it looks.
+    to_find: Option<Parts>,
     has_lost_answers: bool,
     filter: Filter,
     runner: Runner,
@@ -86,6 +90,7 @@ impl World {
             recorded: BTreeMap::new(),
             heard: Vec::new(),
             stories: Stories::default(),
+            to_find: None,
             has_lost_answers: false,
             filter: Filter::new(),
             runner: Runner::new(),
@@ -97,6 +102,9 @@ impl World {
 
     pub(crate) fn perform(&mut self, operation: Operation) {
         let now = self.now;
+        if !matches!(operation, Operation::Advance(_) | Operation::Stall(_)) {
+            self.to_find = None;
+        }
         match operation {
             Operation::Knock { client, rule, ask, is_stale } => {
                 self.knock(Asking { client, rule, ask }, is_stale)
@@ -261,6 +269,8 @@ impl World {
     }
 
     fn kill_engine(&mut self, orders_live: bool) {
+        let of_commands = self.parts_of_commands();
+        self.to_find = self.parts_in_filter();
         self.filter.lose_engine(orders_live, self.now);
         self.was_late();
         for key in self.runner.lose_engine(orders_live) {
@@ -268,6 +278,7 @@ impl World {
         }
         let plan = self.next_plan.take().unwrap_or_else(|| self.plan.clone());
         self.start(plan);
+        of_commands.into_iter().for_each(|parts| self.check_found_of_commands(&parts));
     }
 
     fn kill_runner(&mut self, orders_live: bool) {
@@ -305,12 +316,12 @@ impl World {
             doors.insert(DoorId(*numbers), door);
             OpeningKey { door: DoorId(*numbers), client, occurrence: 0 }
         };
-        for (OpeningKey { door, client, .. }, Row { until, .. }) in
+        for (OpeningKey { door, client, .. }, Row { door: before, until, note }) in
             self.runner.inherit(|key| known.contains(&key), key)
         {
             let remaining = until.saturating_sub(self.now);
-            let actions =
-                self.ask_engine(Event::Inherited { door, policy: inherited_policy(), client, remaining });
+            let policy = inherited_policy(before);
+            let actions = self.ask_engine(Event::Inherited { door, policy, client, remaining, note });
             self.carry_out(actions, None);
         }
         // All of it was told.
@@ -360,7 +371,10 @@ impl World {
         match said {
             Said::Nothing => {}
             Said::Answered(receipt) => self.done(Done::Answered(receipt)),
-            Said::Listed(listing) => self.hear(Event::Listed(listing)),
+            Said::Listed(listing) => {
+                self.hear(Event::Listed(listing));
+                self.check_found_in_filter();
+            }
             Said::InPlace(plan) => {
                 self.filter.list(self.now);
                 if self.next_plan.take_if(|next| Arc::ptr_eq(&next.policy, &plan.policy)).is_some() {
@@ -409,6 +423,9 @@ impl World {
         let may_grow = matches!(event, Event::Listed(_) | Event::Inherited { .. });
         let before = self.engine.openings().count();
         let actions = self.engine.handle(event, self.moment());
+        if may_grow {
+            self.know_found();
+        }
         let after = self.engine.openings().count();
         assert!(may_grow || after <= before.max(MAX_OPENINGS), "{after} openings after {before}");
         actions

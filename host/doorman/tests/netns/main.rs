@@ -9,6 +9,7 @@ mod clients;
 mod connections;
 mod doors;
 mod guard;
+mod notes;
 mod other_filters;
 mod packets;
 mod redirections;

@@ -21,7 +21,8 @@ fn refused(reason: DropReason, words: &str) -> LinkAnswer {
 
 fn opening(client: &str) -> ListedOpening {
     let remaining = Duration::from_millis(1500);
-    ListedOpening { door: DoorId(0x0102_0304), client: client.parse().unwrap(), remaining }
+    let note = OpeningNote::default();
+    ListedOpening { door: DoorId(0x0102_0304), client: client.parse().unwrap(), remaining, note }
 }
 
 #[test]
@@ -137,8 +138,32 @@ fn a_piece_is_full_with_the_most_entries() {
     let doors: Vec<_> = (1..).map(DoorId).take(MOST_DOORS).collect();
     let answer = LinkAnswer::LivedOn { ticket: 1, doors };
     assert_eq!(LinkAnswer::decode(&answer.encode()), Ok(answer));
-    let answer = LinkAnswer::Openings { ticket: 1, openings: vec![opening("192.0.2.7"); MOST_OPENINGS] };
-    assert_eq!(LinkAnswer::decode(&answer.encode()), Ok(answer));
+}
+
+#[test]
+fn a_listing_goes_in_pieces_whatever_is_noted() {
+    for length in [0, 29, postern_core::MOST_NOTE] {
+        let mut openings = vec![opening("192.0.2.7"); 1000];
+        // Not all the same.
+        for (n, opening) in openings.iter_mut().enumerate() {
+            let bytes = vec![7; if n % 3 == 0 { length } else { 0 }];
+            opening.note = OpeningNote::from_bytes(&bytes).unwrap();
+        }
+        let mut read = Vec::new();
+        let mut count = 0;
+        for piece in openings_in_pieces(&openings) {
+            let answer = LinkAnswer::Openings { ticket: 1, openings: piece.to_vec() };
+            let Ok(LinkAnswer::Openings { openings, .. }) = LinkAnswer::decode(&answer.encode()) else {
+                panic!("another answer");
+            };
+            read.extend(openings);
+            count += 1;
+        }
+        assert_eq!(read, openings, "{length}");
+        let bytes: usize = openings.iter().map(|opening| OPENING + opening.note.as_bytes().len()).sum();
+        assert!(count <= bytes.div_ceil(LARGEST_ANSWER - AT_REST - OPENING - length), "{count} pieces");
+    }
+    assert_eq!(openings_in_pieces(&[]).count(), 0);
 }
 
 #[test]
@@ -167,7 +192,8 @@ fn what_is_odd_is_refused_by_name() {
     check(&openings, 2, 2, Malformed::Time(0));
     check(&openings, 16 + 32, 5, Malformed::Family(5));
     check(&openings, 16 + 33, 33, Malformed::Prefix(33));
-    check(&openings, 16 + 34, 1, Malformed::Unused);
+    check(&openings, 16 + 34, 254, Malformed::Size(254));
+    check(&openings, 16 + 35, 1, Malformed::Unused);
     check(&openings, 16 + 4, 1, Malformed::Link);
     for length in [0, 1, ANSWER_SIZE - 1, ANSWER_SIZE + 1, LARGEST_ANSWER + 1] {
         assert_eq!(LinkAnswer::decode(&vec![0; length]), Err(Malformed::Size(length)));
@@ -193,7 +219,9 @@ proptest! {
     /// The same, close to what is right.
     #[test]
     fn no_byte_that_changed_is_misread(at in 0..120_usize, byte: u8) {
-        let mut bytes = LinkAnswer::Openings { ticket: 1, openings: vec![opening("2001:db8::/64"); 2] }.encode();
+        let note = OpeningNote::from_bytes(&[7; 9]).unwrap();
+        let noted = ListedOpening { note, ..opening("192.0.2.7") };
+        let mut bytes = LinkAnswer::Openings { ticket: 1, openings: vec![noted, opening("2001:db8::/64")] }.encode();
         bytes[at] = byte;
         if let Ok(answer) = LinkAnswer::decode(&bytes) {
             prop_assert_eq!(answer.encode(), bytes);

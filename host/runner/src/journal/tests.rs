@@ -379,3 +379,53 @@ fn a_client_stands_in_a_record_as_people_write_it() {
         assert_eq!(serde_json::from_str::<JournalRecord>(&json).unwrap(), written);
     }
 }
+
+#[test]
+fn whose_an_opening_is_comes_back_and_what_is_no_note_costs_the_owners_alone() {
+    let note = OpeningNote::from_bytes(&[1, 2, 250]).unwrap();
+    let written = JournalRecord { note: note.clone(), ..record("a") };
+    let json = serde_json::to_string(&written).unwrap();
+    assert!(json.ends_with(r#","note":[1,2,250]}"#), "{json}");
+    assert_eq!(serde_json::from_str::<JournalRecord>(&json).unwrap(), written);
+    // As the version before wrote it, which reads what this one writes as well: it skips what it does not know.
+    let before = json.replace(r#","note":[1,2,250]"#, "");
+    assert_eq!(
+        before,
+        serde_json::to_string(&JournalRecord { note: OpeningNote::default(), ..written.clone() }).unwrap()
+    );
+    let long = format!("[{}1]", "1,".repeat(postern_core::MOST_NOTE));
+    for odd in ["null", "7", "\"x\"", "[256]", "[-1]", "{}", "[[]]", &long] {
+        let json = json.replace("[1,2,250]", odd);
+        let read = serde_json::from_str::<JournalRecord>(&json).unwrap();
+        assert_eq!(read, JournalRecord { note: OpeningNote::default(), ..written.clone() }, "{odd}");
+    }
+}
+
+#[test]
+fn a_journal_that_is_cut_off_anywhere_says_what_was_written_or_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
+    let noted = |door: &str, byte| {
+        let note = OpeningNote::from_bytes(&[byte; 29]).unwrap();
+        JournalRecord { note, ..record(door) }
+    };
+    let written = [noted("lamp", 1), noted("bell", 2), noted("horn", 3)];
+    let rows = written.each_ref().map(|record| block_on(journal.put(record, None)).unwrap().0);
+    let changed = noted("bell", 4);
+    journal.rewrite(rows[1], &changed);
+    journal.flush();
+    // As a daemon that is killed leaves it.
+    let bytes = fs::read(dir.path().join("postern.redb")).unwrap();
+    let mut whole = 0;
+    for cut in (0..=61).map(|n| bytes.len() * n / 61) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("postern.redb");
+        fs::write(&path, &bytes[..cut]).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        let (_journal, read) = Journal::open(dir.path(), "postern", Arc::new(())).unwrap();
+        let is_written = |record: &JournalRecord| written.contains(record) || *record == changed;
+        assert!(read.iter().all(|(_, record)| is_written(record)), "{cut}: {read:?}");
+        whole += usize::from(read.iter().any(|(_, record)| *record == changed) && read.len() == 3);
+    }
+    assert!(whole > 0, "what is not cut off is there");
+}

@@ -3,12 +3,12 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use postern_core::{Observer, OpeningKey, Report, What};
+use postern_core::{Observer, OpeningKey, OpeningNote, Report, What};
 
 use crate::journal::{Journal, JournalRecord};
 use crate::notes::Note;
 
-/// A record whose time is off by no more than this is not rewritten: a rewrite costs a flush.
+/// A record whose times are off by no more than this is not rewritten: a rewrite costs a flush.
 const NEAR: Duration = Duration::from_secs(1);
 /// Records that are kept of openings that could not be closed; the oldest is dropped for a further one.
 const MOST_ABANDONED: usize = 1024;
@@ -139,12 +139,13 @@ impl RecordIndex {
         true
     }
 
-    /// Updates until when an opening lasts, if it is in the journal.
-    pub(super) fn note(&mut self, key: &OpeningKey, lasts: Duration, journal: &Journal) {
+    /// Updates until when an opening lasts and whose it is, if it is in the journal.
+    pub(super) fn note(&mut self, key: &OpeningKey, lasts: Duration, note: OpeningNote, journal: &Journal) {
         if let Some(IndexedRecord { row, record, .. }) = self.open.get_mut(key)
-            && record.remaining().abs_diff(lasts) > NEAR
+            && (record.remaining().abs_diff(lasts) > NEAR || !record.note.is_like(&note, NEAR))
         {
             record.keep_for(lasts);
+            record.note = note;
             journal.rewrite(*row, record);
         }
     }

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use postern_core::{Client, DoorId};
+use postern_core::{Client, DoorId, OpeningNote};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
@@ -43,7 +43,7 @@ async fn what_was_recorded_is_on_the_disk_before_it_is_ordered_until_it_is_struc
     for is_struck_out in [false, true] {
         let folder = tempfile::tempdir().unwrap();
         let (runner, mut events) = runner(folder.path());
-        runner.record(&lamp(), 7, MINUTE, &call());
+        runner.record(&lamp(), 7, MINUTE, OpeningNote::default(), &call());
         let event = events.recv().await;
         assert!(matches!(event, Some(RunnerEvent::Recorded { serial: 7, result: Ok(()) })), "{event:?}");
         if is_struck_out {
@@ -58,10 +58,10 @@ async fn a_record_waits_for_the_commands_before_it_and_is_not_struck_out_with_wh
     let folder = tempfile::tempdir().unwrap();
     let (runner, mut events) = runner(folder.path());
     let mut serials = Vec::new();
-    runner.record(&lamp(), 1, MINUTE, &call());
+    runner.record(&lamp(), 1, MINUTE, OpeningNote::default(), &call());
     runner.run(&lamp(), 2, Act::Open(MINUTE), &call());
     runner.run(&lamp(), 3, Act::Close, &call());
-    runner.record(&lamp(), 4, MINUTE, &call());
+    runner.record(&lamp(), 4, MINUTE, OpeningNote::default(), &call());
     for _ in 0..4 {
         match events.recv().await {
             Some(RunnerEvent::Recorded { serial, result: Ok(()) }) => serials.push(serial),
@@ -77,7 +77,7 @@ async fn a_record_waits_for_the_commands_before_it_and_is_not_struck_out_with_wh
 async fn without_a_journal_nothing_is_recorded_and_what_nothing_closes_needs_no_record() {
     let (sender, mut events) = unbounded_channel();
     let runner = Runner::new(move |event| sender.send(event).is_ok(), Arc::new(()));
-    runner.record(&lamp(), 1, MINUTE, &call());
+    runner.record(&lamp(), 1, MINUTE, OpeningNote::default(), &call());
     let event = events.recv().await;
     let no_journal = Err(RecordError::NoJournal);
     assert!(
@@ -85,7 +85,7 @@ async fn without_a_journal_nothing_is_recorded_and_what_nothing_closes_needs_no_
         "{event:?}"
     );
     let bell = CommandDoor { open: vec!["true".to_owned()], close: Vec::new(), timeout: MINUTE, user: None };
-    runner.record(&Commands::Argv(Arc::new(bell)), 2, MINUTE, &call());
+    runner.record(&Commands::Argv(Arc::new(bell)), 2, MINUTE, OpeningNote::default(), &call());
     let event = events.recv().await;
     assert!(matches!(event, Some(RunnerEvent::Recorded { serial: 2, result: Ok(()) })), "{event:?}");
 }

@@ -5,10 +5,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
 use postern_core::{Client, DoorId, Listing};
-use postern_doorman::OrderRate;
+use postern_doorman::{NotedOrder, OrderRate};
 use postern_link::{
-    Hello, LARGEST_ANSWER, LinkAnswer, LinkRequest, MOST_DOORS, MOST_OPENINGS, NotInPlace, OrderLink,
-    ProcessorFollower, Received, Sent,
+    Hello, LARGEST_ANSWER, LinkAnswer, LinkRequest, MOST_DOORS, NotInPlace, OrderLink, ProcessorFollower,
+    Received, Sent, openings_in_pieces,
 };
 use rustix::event::PollFlags;
 
@@ -106,10 +106,11 @@ impl EngineLink {
         let mut orders: Vec<TabledOrder> = Vec::new();
         let mut processor = None;
         while self.outbox.len() + orders.len() < MOST_WAITING && orders.len() < BATCH {
-            let request = match self.link.receive(&mut self.inbox) {
+            let (request, note) = match self.link.receive(&mut self.inbox) {
                 Received::Message(length) => {
                     let message = self.inbox.get(..length).unwrap_or(&self.inbox[..]);
-                    LinkRequest::decode(message).map_err(|odd| Some(format!("engine to doorman: {odd}")))?
+                    LinkRequest::decode_noted(message)
+                        .map_err(|odd| Some(format!("engine to doorman: {odd}")))?
                 }
                 Received::Nothing => break,
                 Received::Ended => {
@@ -121,7 +122,7 @@ impl EngineLink {
                 && self.is_known
             {
                 processor = sender;
-                orders.push((table, order));
+                orders.push((table, NotedOrder { order, note }));
                 continue;
             }
             self.carry_out(keeping, &mut orders);
@@ -233,7 +234,7 @@ fn listing_answers(ticket: u64, listing: Result<&Listing, String>) -> Vec<LinkAn
         Err(text) => return vec![LinkAnswer::Listed { ticket, outcome: Err(text) }],
     };
     let doors: Vec<_> = listing.lived_on.iter().copied().collect();
-    let openings = listing.openings.chunks(MOST_OPENINGS);
+    let openings = openings_in_pieces(&listing.openings);
     let openings = openings.map(|piece| LinkAnswer::Openings { ticket, openings: piece.to_vec() });
     let doors = doors.chunks(MOST_DOORS).map(|piece| LinkAnswer::LivedOn { ticket, doors: piece.to_vec() });
     openings.chain(doors).chain([LinkAnswer::Listed { ticket, outcome: Ok(()) }]).collect()

@@ -10,7 +10,7 @@ use postern_core::{
     Posture, Receipt, Release,
 };
 use postern_doorman::{
-    Doorman, DoorsTables, GuardKeeper, GuardTrial, OrderPolicy, OwnerSocket, TableRefused,
+    Doorman, DoorsTables, GuardKeeper, GuardTrial, NotedOrder, OrderPolicy, OwnerSocket, TableRefused,
 };
 use postern_link::{NotInPlace, TrialStart};
 use postern_text::chain;
@@ -30,7 +30,7 @@ pub(super) struct Keeping {
 }
 
 /// An order with the table that it goes by.
-pub(super) type TabledOrder = (u32, Order);
+pub(super) type TabledOrder = (u32, NotedOrder);
 
 impl Keeping {
     pub(super) fn new(
@@ -174,15 +174,15 @@ impl Keeping {
     pub(super) fn carry_out(&mut self, orders: &[TabledOrder], now: Instant) -> Vec<Receipt> {
         let mut receipts = Vec::with_capacity(orders.len());
         let mut admitted = Vec::with_capacity(orders.len());
-        for (table, order) in orders {
-            match self.admit(*table, order, now) {
-                Ok(()) => admitted.push(*order),
-                Err(error) => receipts.push(Receipt { serial: order.serial, outcome: Err(error) }),
+        for (table, noted) in orders {
+            match self.admit(*table, &noted.order, now) {
+                Ok(()) => admitted.push(noted.clone()),
+                Err(error) => receipts.push(Receipt { serial: noted.order.serial, outcome: Err(error) }),
             }
         }
         let Some(doorman) = &mut self.doorman else {
-            let gone = |order: &Order| Receipt {
-                serial: order.serial,
+            let gone = |noted: &NotedOrder| Receipt {
+                serial: noted.order.serial,
                 outcome: Err(OrderError::from("nothing is guarded, and no set is there".to_owned())),
             };
             receipts.extend(admitted.iter().map(gone));
@@ -191,10 +191,10 @@ impl Keeping {
         if admitted.is_empty() {
             return receipts;
         }
-        let done = doorman.carry_out(&admitted);
+        let done = doorman.carry_out_noted(&admitted);
         if let Some(policy) = &mut self.policy {
             let failed = admitted.iter().zip(&done).filter(|(_, receipt)| receipt.outcome.is_err());
-            failed.for_each(|(order, _)| policy.failed(order));
+            failed.for_each(|(noted, _)| policy.failed(&noted.order));
         }
         receipts.extend(done);
         receipts

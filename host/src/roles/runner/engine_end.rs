@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
+use postern_core::OpeningNote;
 use postern_link::{Hello, LARGEST_ANSWER, OrderLink, Received, RunnerAnswer, RunnerRequest, Sent};
 use rustix::event::PollFlags;
 
@@ -63,23 +64,24 @@ impl EngineEnd {
         wanted
     }
 
-    /// Sends and takes what there is; `answer` acts on each request, and says what is to be answered at once.
+    /// Sends and takes what there is; `answer` acts on each request with its note, and says what is to be answered at once.
     ///
     /// # Errors
     /// If the link has ended.
     pub(super) fn serve(
         &mut self,
-        mut answer: impl FnMut(u64, RunnerRequest) -> Option<RunnerAnswer>,
+        mut answer: impl FnMut(u64, RunnerRequest, OpeningNote) -> Option<RunnerAnswer>,
     ) -> Result<(), End> {
         self.flush()?;
         for _ in 0..BATCH {
             if self.outbox.len() >= MOST_WAITING {
                 return Ok(());
             }
-            let request = match self.link.receive(&mut self.inbox) {
+            let (request, note) = match self.link.receive(&mut self.inbox) {
                 Received::Message(length) => {
                     let message = self.inbox.get(..length).unwrap_or(&self.inbox[..]);
-                    RunnerRequest::decode(message).map_err(|odd| Some(format!("engine to runner: {odd}")))?
+                    RunnerRequest::decode_noted(message)
+                        .map_err(|odd| Some(format!("engine to runner: {odd}")))?
                 }
                 Received::Nothing => return Ok(()),
                 Received::Ended => return Err(None),
@@ -96,7 +98,7 @@ impl EngineEnd {
                     return Err(Some("engine to runner: it said hello twice".to_owned()));
                 }
                 request => {
-                    if let Some(answer) = answer(self.number, request) {
+                    if let Some(answer) = answer(self.number, request, note) {
                         self.say(&answer);
                     }
                 }

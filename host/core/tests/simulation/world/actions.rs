@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use postern_core::{Act, Action, Claim, Durability, OpeningKey, OpeningState, Order};
+use postern_core::{Act, Action, Claim, Durability, OpeningKey, OpeningNote, OpeningState, Order};
 
 use super::{Awaited, World};
 use crate::commands::Row;
@@ -15,9 +15,9 @@ impl World {
     pub(super) fn carry_out(&mut self, actions: Vec<Action>, asking: Option<Asking>) {
         for action in actions {
             match action {
-                Action::Order { order, .. } => self.order(order),
+                Action::Order { order, note, .. } => self.order(order, note),
                 Action::Claim(claim) => self.claim(&claim, asking),
-                Action::Record { serial, key, lasts, .. } => {
+                Action::Record { serial, key, lasts, note, .. } => {
                     let door = self.door(key.door);
                     assert!(lasts <= self.grants.longest(door, key.client), "{key:?} for {lasts:?}");
                     let state = self
@@ -28,13 +28,13 @@ impl World {
                     let is_fresh = matches!(state, Some(OpeningState::Recording { unclosed: None }));
                     self.recorded.insert(key, is_fresh.then_some(self.now));
                     self.awaited.insert(serial, Awaited::Record);
-                    self.runner.record(key, serial, Row { door, until: self.now + lasts }, self.now);
+                    self.runner.record(key, serial, Row { door, until: self.now + lasts, note }, self.now);
                 }
                 Action::StrikeOut { key } => self.runner.strike_out(key),
-                Action::Note { key, lasts } => {
+                Action::Note { key, lasts, note } => {
                     let longest = self.grants.longest(self.door(key.door), key.client);
                     assert!(lasts <= longest, "{key:?} is noted for {lasts:?} instead of {longest:?}");
-                    self.runner.note(key, self.now + lasts);
+                    self.runner.note(key, self.now + lasts, note);
                 }
                 Action::Abandon { key } => {
                     let is_kept =
@@ -54,7 +54,7 @@ impl World {
         self.ledger.claim(claim, self.now);
     }
 
-    fn order(&mut self, order: Order) {
+    fn order(&mut self, order: Order, note: OpeningNote) {
         let Order { serial, door: id, client, occurrence, act } = order;
         let (key, door) = (OpeningKey { door: id, client, occurrence }, self.door(id));
         let awaited = if door == SSH { Awaited::OfFilter } else { Awaited::Command(door, client) };
@@ -68,7 +68,7 @@ impl World {
                     self.now
                 );
             }
-            return self.filter.order(order, self.now);
+            return self.filter.order(order, note, self.now);
         }
         if let Act::Open(lasts) = act {
             assert!(lasts <= self.grants.longest(door, client), "{order:?} was not granted");

@@ -39,6 +39,16 @@ impl World {
         }
     }
 
+    /// What an engine found open is known to its owner since it was opened.
+    pub(super) fn know_found(&mut self) {
+        let found = self.engine.openings().flat_map(|(key, opening)| {
+            let owners = opening.parts().iter().filter(|part| part.since.is_some());
+            owners.filter_map(move |part| Some((key.door, key.client, part.tenant()?.clone())))
+        });
+        let found: Vec<_> = found.map(|(door, client, tenant)| (self.door(door), client, tenant)).collect();
+        self.stories.open.extend(found);
+    }
+
     /// What an owner has of the openings of a door for a client.
     fn parts<'a>(
         &'a self,

@@ -3,7 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use postern_core::{Client, CommandDoor, Receipt};
+use postern_core::{Client, CommandDoor, OpeningNote, Receipt};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
@@ -56,7 +56,13 @@ async fn opened(
     key: OpeningKey,
     lasts: Duration,
 ) {
-    runner.record(&lamp(folder), 1, lasts, &Call { key, rule: None, door: "lamp", client: &key.client });
+    runner.record(
+        &lamp(folder),
+        1,
+        lasts,
+        OpeningNote::default(),
+        &Call { key, rule: None, door: "lamp", client: &key.client },
+    );
     let event = events.recv().await;
     assert!(matches!(event, Some(RunnerEvent::Recorded { result: Ok(()), .. })), "{event:?}");
 }
