@@ -2,6 +2,7 @@
 
 mod owners;
 mod packets;
+mod restarts;
 
 use std::fs::{self, Permissions};
 use std::io::{Read, Write};

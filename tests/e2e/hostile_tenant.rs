@@ -52,7 +52,7 @@ fn reading(port: u16, read: &str, instructions: &str) -> Vec<u8> {
 }
 
 /// Closes its first door.
-fn closing(port: u16) -> Vec<u8> {
+pub(crate) fn closing(port: u16) -> Vec<u8> {
     answering(port, "(i32.store8 (i32.const 96) (i32.const 4))")
 }
 
