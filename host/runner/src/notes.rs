@@ -8,6 +8,8 @@
 //! A slot changes under a lock of the file, since the shim of a command ([`crate::shim`]) writes in it as well. Each use of a slot has a
 //! ticket of its own: a shim that begins when its slot has another runs nothing.
 
+mod slot;
+
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io;
@@ -20,14 +22,14 @@ use std::time::{Duration, Instant, SystemTime};
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 
+use self::slot::{SLOT, Slot, Used};
 use crate::left_running::LeftRunning;
 use crate::process_identity::ProcessIdentity;
 
 /// Slots, the first of which is the header. More than there are commands and records under way, unless the disk hangs for long or the configuration
 /// allows many thousand openings; what has no slot is closed by the journal's rule.
 const SLOTS: u32 = 1 << 16;
-/// Bytes of one. The header has the number of the next record in eight, and that of the journal in four.
-const SLOT: usize = 64;
+/// Where the header has the number of the journal, in four bytes; before it is that of the next record, in eight.
 const AT_JOURNAL: u64 = 8;
 /// How long a lock that another process has is waited for: it is held for microseconds, unless that process is stopped meanwhile.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -104,22 +106,6 @@ pub(crate) struct ShimNote {
     memory: File,
     slot: u32,
     ticket: u32,
-}
-
-/// A slot's bytes, with a meaning.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Slot {
-    ticket: u32,
-    /// None if the slot is free.
-    used: Option<Used>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Used {
-    /// 0 if it is for no record; of a hook its number.
-    record: u64,
-    act: NotedAct,
-    phase: NotedPhase,
 }
 
 impl Notes {
@@ -439,81 +425,6 @@ fn edit<T>(memory: &File, slot: u32, change: impl FnOnce(&mut Slot) -> T) -> io:
         memory.write_all_at(&after.encode(), at)?;
     }
     Ok(answer)
-}
-
-const FREE: u8 = 0;
-const RECORDED: u8 = 1;
-const ASKED: u8 = 2;
-const RUNNING: u8 = 3;
-const ENDED: u8 = 4;
-const NOT_STARTED: u8 = 5;
-
-impl Slot {
-    /// Record, ticket, phase, act, two of zero; then the shim and the status as numbers of four bytes, when the shim was started, until when it may run
-    /// and when the command was started as numbers of eight, and the command as one of four.
-    fn encode(self) -> [u8; SLOT] {
-        let mut bytes = [0; SLOT];
-        bytes[8..12].copy_from_slice(&self.ticket.to_ne_bytes());
-        let Some(Used { record, act, phase }) = self.used else { return bytes };
-        bytes[..8].copy_from_slice(&record.to_ne_bytes());
-        bytes[13] = match act {
-            NotedAct::Open => 0,
-            NotedAct::Close => 1,
-            NotedAct::Hook => 2,
-        };
-        let (number, status) = match phase {
-            NotedPhase::Recorded => (RECORDED, 0),
-            NotedPhase::Asked => (ASKED, 0),
-            NotedPhase::Running(LeftRunning {
-                shim: ProcessIdentity { number, started },
-                command,
-                until,
-            }) => {
-                bytes[16..20].copy_from_slice(&number.to_ne_bytes());
-                bytes[24..32].copy_from_slice(&started.to_ne_bytes());
-                if let Some(ProcessIdentity { number, started }) = command {
-                    bytes[48..52].copy_from_slice(&number.to_ne_bytes());
-                    bytes[40..48].copy_from_slice(&started.to_ne_bytes());
-                }
-                bytes[32..40].copy_from_slice(&until.to_ne_bytes());
-                (RUNNING, 0)
-            }
-            NotedPhase::Ended(status) => (ENDED, status),
-            NotedPhase::NotStarted(error) => (NOT_STARTED, error),
-        };
-        bytes[12] = number;
-        bytes[20..24].copy_from_slice(&status.to_ne_bytes());
-        bytes
-    }
-
-    fn decode(bytes: &[u8; SLOT]) -> Self {
-        let four = |at: usize| [bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]];
-        let eight = |at: usize| {
-            let ([a, b, c, d], [e, f, g, h]) = (four(at), four(at + 4));
-            u64::from_ne_bytes([a, b, c, d, e, f, g, h])
-        };
-        let status = i32::from_ne_bytes(four(20));
-        let phase = match bytes[12] {
-            RECORDED => Some(NotedPhase::Recorded),
-            ASKED => Some(NotedPhase::Asked),
-            RUNNING => {
-                let shim = ProcessIdentity { number: u32::from_ne_bytes(four(16)), started: eight(24) };
-                let command = ProcessIdentity { number: u32::from_ne_bytes(four(48)), started: eight(40) };
-                let command = Some(command).filter(|command| command.number != 0);
-                Some(NotedPhase::Running(LeftRunning { shim, command, until: eight(32) }))
-            }
-            ENDED => Some(NotedPhase::Ended(status)),
-            NOT_STARTED => Some(NotedPhase::NotStarted(status)),
-            FREE.. => None,
-        };
-        let act = match bytes[13] {
-            0 => NotedAct::Open,
-            1 => NotedAct::Close,
-            2.. => NotedAct::Hook,
-        };
-        let used = phase.map(|phase| Used { record: eight(0), act, phase });
-        Self { ticket: u32::from_ne_bytes(four(8)), used }
-    }
 }
 
 #[cfg(test)]
