@@ -48,6 +48,7 @@ struct EndingTree {
 impl TreeEnder {
     /// Starts the thread, so that it is there when there can be no more of them.
     pub(crate) fn start() -> io::Result<Self> {
+        // No more than there are commands.
         let (roots, given) = unbounded();
         let (end, ended) = bounded(0);
         thread::Builder::new().name("end-commands".to_owned()).spawn(move || {
