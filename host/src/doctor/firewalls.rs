@@ -45,6 +45,10 @@ struct TriedPackets {
     with_v6: bool,
     /// From this client; none: from anybody.
     from: Option<IpAddr>,
+    /// Whether all interfaces are tried that there are, and not those that the configuration names.
+    on_any: bool,
+    /// What gets in by one of them at least, over IPv6 or not.
+    gets_in: BTreeSet<(PortRange, bool)>,
 }
 
 pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, DoormanError>) -> Looked {
@@ -62,7 +66,8 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
     })?;
     let entries = entries(&subject.config.interfaces, &there);
     let from = subject.from;
-    let mut tried = TriedPackets { with_v6: has_v6(), from, ..TriedPackets::default() };
+    let on_any = subject.config.interfaces.iter().any(|name| name == ANY_INTERFACE);
+    let mut tried = TriedPackets { with_v6: has_v6(), from, on_any, ..TriedPackets::default() };
     let families: Vec<_> = match from {
         Some(client) => vec![client.is_ipv6()],
         None => [false, true].into_iter().filter(|is_ipv6| !is_ipv6 || tried.with_v6).collect(),
@@ -76,6 +81,7 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
         for interface in &entries {
             tried.interfaces.insert(interface.name.clone());
             for &is_ipv6 in &families {
+                let mut gets_in = true;
                 for packet in packets(range, interface, is_ipv6, &led) {
                     let of_any = filters.obstacles(&packet).map_err(unreadable)?;
                     let of_client = match from {
@@ -84,6 +90,7 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
                             .map_err(unreadable)?,
                         None => of_any.clone(),
                     };
+                    gets_in &= of_client.is_empty();
                     for obstacle in of_client {
                         // Forwarding depends on where a packet goes out, which is not known here.
                         if obstacle.is_certain || packet.forwarded_to.is_none() {
@@ -91,6 +98,9 @@ pub(super) fn look(subject: &DoctorSubject<'_>, filters: Result<OtherFilters, Do
                             note(&mut stopped, obstacle, range, &packet, only_from);
                         }
                     }
+                }
+                if gets_in {
+                    tried.gets_in.insert((range, is_ipv6));
                 }
             }
         }
@@ -124,9 +134,9 @@ fn note(
     only_from: Option<IpAddr>,
 ) {
     let FirstPacket { interface, is_ipv6, dialled, arrives_at, forwarded_to, .. } = packet;
-    let of = stopped.entry(by).or_default();
+    let of = stopped.entry(by).or_insert_with(|| Stopped { only_from, ..Stopped::default() });
     of.ports.insert(range);
-    of.only_from = only_from;
+    of.only_from = of.only_from.and(only_from);
     if dialled == arrives_at && forwarded_to.is_none() {
         of.direct.insert(range);
     } else {
@@ -219,14 +229,20 @@ fn finding(obstacle: &Obstacle, of: &Stopped, tried: &TriedPackets, writers: Wri
     } else {
         format!("let it in there, too: {allow}; inet postern keeps it closed to who has not knocked")
     };
-    if *is_certain {
-        let what = format!("{chain}{by} {does} {ports}{from}{over}{at}, whether a door is open or not");
+    let what = format!("{chain}{by} {does} {ports}{from}{over}{at}, whether a door is open or not");
+    // Of the interfaces that a machine has, some are for containers alone.
+    let families = [(of.over_v4, false), (of.over_v6, true)].into_iter().filter(|(is_over, _)| *is_over);
+    let mut each = families.flat_map(|(_, is_ipv6)| of.ports.iter().map(move |range| (*range, is_ipv6)));
+    if tried.on_any && each.all(|one| tried.gets_in.contains(&one)) {
+        Finding::note(
+            format!("{what}; by another interface it gets in"),
+            format!("if clients come in there, {remedy}"),
+        )
+    } else if *is_certain {
         Finding::problem(what, remedy)
     } else {
-        let what = format!(
-            "{chain}{by} {does} {ports}{from}{over}{at}, whether a door is open or not, but for what its rules let in by conditions such as a source address"
-        );
-        Finding::warning(what, remedy)
+        let but = "but for what its rules let in by conditions such as a source address";
+        Finding::warning(format!("{what}, {but}"), remedy)
     }
 }
 

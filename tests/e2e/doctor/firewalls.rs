@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::process::Command;
 
-use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, skip_everywhere};
+use postern_tests::{CLIENT4, CLIENT6, Lab, STRANGER4, eventually, skip_everywhere};
 
 use super::{follow, nothing_wrong, only, ssh, wrong};
 use crate::{A_WHILE, SOON, SSH_2S, STEPS, STORY};
@@ -82,6 +82,35 @@ fn answers_that_do_not_get_out_are_a_problem_and_the_remedy_mends_it() {
     follow(&lab, &one.remedy);
     nothing_wrong(&setup);
     assert!(lab.tcp_connects(CLIENT4, 22, SOON) && lab.tcp_connects(CLIENT6, 22, SOON));
+}
+
+/// As on a machine with containers, which come in by interfaces of their own.
+#[test]
+fn what_gets_in_where_clients_come_in_is_no_problem() {
+    let Some(lab) = Lab::if_possible() else { return };
+    let _ssh = lab.tcp_service(22);
+    lab.firewall(
+        "table inet own { chain input { type filter hook input priority filter; policy drop;
+            meta l4proto { icmp, ipv6-icmp } accept
+            iifname \"eth0\" tcp dport 22 accept
+        }
+        }",
+    );
+    for link in ["add inner type veth peer name outer", "set inner up", "set outer up"] {
+        let ip: Vec<_> = ["ip", "link"].into_iter().chain(link.split(' ')).collect();
+        assert!(lab.server_exec(&ip).status.success());
+    }
+    eventually("both are up", || {
+        let links = String::from_utf8(lab.server_exec(&["ip", "-br", "link"]).stdout).expect("it is text");
+        let state = |link: &str| link.split_whitespace().nth(1) == Some("UP");
+        (links.lines().filter(|link| link.contains("inner")).all(state)).then_some(())
+    });
+    let setup = ssh(&lab).config(&SSH_2S.replace("\"eth0\"", "\"any\""));
+    let one = only(&setup, "other firewalls", "note");
+    assert!(one.what.contains("drops tcp/22 on inner, outer"), "{one:?}");
+    // Whoever names it wants to be reached by it.
+    let setup = setup.config(&SSH_2S.replace("\"eth0\"", "\"eth0\", \"inner\""));
+    only(&setup, "other firewalls", "problem");
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn ports_for_which_there_was_no_time_are_said() {
 
 fn check(by: Obstacle, of: Stopped, writers: Writers, expected: Expect) {
     let interfaces = ["eth0", "wlan0"].map(str::to_owned).into();
-    let tried = TriedPackets { interfaces, with_v6: true, from: of.only_from };
+    let tried = TriedPackets { interfaces, with_v6: true, from: of.only_from, ..TriedPackets::default() };
     expected.assert_eq(&lines(&judge(&StoppedBy::from([(by, of)]), &tried, writers)));
 }
 
@@ -124,6 +124,24 @@ fn answers_that_are_stopped_are_said() {
             problem: inet own output (its policy) drops the answers of tcp/22, whether a door is open or not; let them out there: `nft insert rule inet own output tcp sport 22 accept`, and in the file that its rules are loaded from, or it lasts no longer than they do
         "#]],
     );
+}
+
+#[test]
+fn what_gets_in_by_another_interface_is_no_problem_unless_each_is_named() {
+    let ssh = stopped(&[(22, 22)], &["docker0"], (true, true));
+    let range = *ssh.ports.first().unwrap();
+    let by = StoppedBy::from([(obstacle("inet own input", false, true, true), ssh)]);
+    let check = |on_any, gets_in: &[(PortRange, bool)], severity: &str| {
+        let interfaces = ["docker0", "eth0"].map(str::to_owned).into();
+        let gets_in = gets_in.iter().copied().collect();
+        let tried = TriedPackets { interfaces, on_any, gets_in, ..TriedPackets::default() };
+        let found = &judge(&by, &tried, Writers::default())[0];
+        assert_eq!(found.severity.name(), severity, "{found:?}");
+    };
+    check(true, &[(range, false), (range, true)], "note");
+    check(false, &[(range, false), (range, true)], "problem");
+    check(true, &[(range, false)], "problem");
+    check(true, &[], "problem");
 }
 
 #[test]
