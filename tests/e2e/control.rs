@@ -438,7 +438,7 @@ fn a_second_daemon_runs_without_and_says_so() {
 /// Sends this to the socket and reads what comes until it is closed.
 fn raw(daemon: &Daemon<'_>, bytes: &[u8]) -> Vec<Value> {
     let mut stream = UnixStream::connect(daemon.control_socket()).expect("it listens");
-    stream.set_read_timeout(Some(SOON)).expect("not zero");
+    stream.set_read_timeout(Some(3 * PATIENCE)).expect("not zero");
     let _ = stream.write_all(bytes);
     let _ = stream.shutdown(std::net::Shutdown::Write);
     let mut answers = Vec::new();
