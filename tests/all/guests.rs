@@ -328,13 +328,19 @@ fn a_call_logs_so_much_text_and_no_more() {
 #[test]
 fn the_hosts_work_is_the_rules_time() {
     // Without a loop, so that nothing but the calls of the host can look at the clock.
-    let lines = "(call $log (i32.const 2) (i32.const 300) (i32.const 1))".repeat(19);
+    const LINES: usize = 60;
+    let lines = "(call $log (i32.const 2) (i32.const 300) (i32.const 1))".repeat(LINES);
     let module = guest(LOG, "(i32.const 48)", &format!("{lines} (i32.const 96)"));
     for module in [component(&module), module] {
-        let slow = Arc::new(SlowLog::default());
-        check_one_fault(&module, "`judge` ran past its CPU time of 2ms", slow.clone());
-        let heard = slow.0.load(Ordering::Relaxed);
-        assert!((2..10).contains(&heard), "{heard} lines of a millisecond each");
+        // On a busy machine a tick may come late.
+        let is_stopped_at_once = (0..10).any(|_| {
+            let slow = Arc::new(SlowLog::default());
+            check_one_fault(&module, "`judge` ran past its CPU time of 2ms", slow.clone());
+            let heard = slow.0.load(Ordering::Relaxed);
+            assert!((2..LINES).contains(&heard), "{heard} lines of a millisecond each");
+            heard < 10
+        });
+        assert!(is_stopped_at_once);
     }
 }
 
