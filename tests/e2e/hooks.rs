@@ -135,6 +135,8 @@ fn the_noise_of_a_tenant_leaves_no_event_of_another_without_its_command() {
         let setup = posternd(&lab).config(&(config(&hooks) + noisy)).rule("knock", KNOCK);
         let setup = setup.file("noisy/knock.toml", KNOCK.replace("7000", "7100"));
         let daemon = if one_process { setup.one_process().start() } else { setup.start() };
+        // A tenant's rules may be compiled when the host's run already.
+        daemon.wait_for("reload", |entry| entry.number("rules") == Some(2.0));
         for client in [STRANGER4, STRANGER6, CLIENT6] {
             lab.knock(client, "7100/udp 8000/tcp");
             let is_second =

@@ -8,6 +8,7 @@ mod engine_needs;
 mod guarding;
 mod hearing;
 mod holders;
+mod hook_queue;
 mod slot;
 mod starting;
 mod trying;
@@ -20,8 +21,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use postern_config::{ConfigSource, MetricsListen, ProcessUser};
-use postern_core::{ConfigIdentity, HookRun, Observer, Posture, Report, What};
-use postern_link::{FromDoorman, FromRunner, NotInPlace};
+use postern_core::{ConfigIdentity, Observer, Posture, Report, What};
+use postern_link::{FromDoorman, FromRunner, NotInPlace, ToRunner};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -48,6 +49,7 @@ use crate::try_run::{TryRun, WhyOver};
 use barriers::Barriers;
 use engine_needs::EngineNeeds;
 use holders::Holders;
+use hook_queue::HookQueue;
 use slot::Slot;
 
 /// How long the engine has to stop: its own grace, and a little.
@@ -64,8 +66,6 @@ enum Happening {
     Doorman(u64, FromRole<FromDoorman>),
     Runner(u64, FromRole<FromRunner>),
     Engine(u64, FromRole<FromEngine>),
-    /// A hook has this run.
-    Hook(HookRun),
     /// Everything was tried, and nobody wants the daemon any more.
     NotWanted,
 }
@@ -105,6 +105,7 @@ pub(crate) async fn supervise(supervised: Supervised) -> anyhow::Result<Ended> {
         control: None,
         metrics: (MetricsListen::None, None),
         hooks,
+        hook_queue: HookQueue::new(),
         commands: None,
         needs: None,
         reading: None,
@@ -166,6 +167,7 @@ struct Supervisor {
     metrics: (MetricsListen, Option<MetricsSocket>),
     /// Where reports lead to commands.
     hooks: Hooks,
+    hook_queue: HookQueue,
     /// In which the runner notes the commands that it runs, for the next.
     commands: Option<OwnedFd>,
     /// For the next engine.
@@ -243,6 +245,8 @@ impl Supervisor {
         let Signals { hangup, stop } = signals;
         tokio::select! {
             Some(happening) = self.happenings.recv() => return Ok(self.handle(happening)),
+            // A runner that is being started again runs it not: it may be late by then.
+            Some(run) = self.hook_queue.next() => self.runner.send(&ToRunner::RunHook(run), &[]),
             () = until(due.map(Into::into)) => self.start_due(),
             // An engine that ended because it was refused need not wait for its time.
             () = self.origin.noticed().changed.notified(), if is_refused => {

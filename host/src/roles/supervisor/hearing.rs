@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use postern_core::What;
 use postern_ledger::LedgerRequest;
-use postern_link::{FromDoorman, FromRunner, ToRunner};
+use postern_link::{FromDoorman, FromRunner};
 
 use super::engine_needs::EngineNeeds;
 use super::holders::OF_NEXT_RUNNER;
@@ -45,8 +45,6 @@ impl Supervisor {
             Happening::Engine(number, FromRole::Message(message, _)) if self.engine.is(number) => {
                 return self.heard_engine(message);
             }
-            // A runner that is being started again runs it not: it may be late by then.
-            Happening::Hook(run) => self.runner.send(&ToRunner::RunHook(run), &[]),
             Happening::NotWanted => return Some(Ended { exit: Exit::Success, signal: None }),
             // What a process before the one that has the role now said.
             Happening::Doorman(..) | Happening::Runner(..) | Happening::Engine(..) => {}

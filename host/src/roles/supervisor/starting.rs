@@ -180,11 +180,8 @@ impl Supervisor {
         };
         self.offer_control(control);
         self.offer_metrics(metrics);
-        {
-            // Whoever reports, this thread included, does not wait.
-            let events = self.events.clone();
-            self.hooks.put_in_force(hooks, move |run| events.try_send(Happening::Hook(run)).is_ok());
-        }
+        // Whoever reports, this thread included, does not wait.
+        self.hooks.put_in_force(hooks, self.hook_queue.entrance());
         let account = user.map(|of| (of.uid, of.gid));
         let number = self.next_number();
         let events = self.events.clone();
