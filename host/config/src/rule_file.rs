@@ -231,7 +231,7 @@ impl RuleFile {
     }
 
     fn mistake(&self, place: &ValuePlace, what: String) -> Mistake {
-        Mistake { file: self.file.clone(), line: Some(place.line), key: place.key.clone(), what }
+        place.mistake(&self.file, what)
     }
 
     fn from_table(tenant: &TenantId, file: &Path, table: Table<'_>, ceilings: Ceilings) -> Option<Self> {
@@ -268,12 +268,7 @@ impl RuleFile {
         let log = Self::log_level(&table);
         let bounds = memory::of_a_rule(&table, tenant, ceilings.memory);
         let (limits, share) = Self::limits(tenant, &table, ceilings.instance);
-        let settings = table.table("settings");
-        let settings_places = settings.as_ref().map_or_else(
-            || SettingsPlaces::whole(start),
-            |table| SettingsPlaces::of(table.place(), table.places()),
-        );
-        let settings = settings.map_or_else(|| "{}".to_owned(), |settings| settings.json().to_string());
+        let (settings, settings_places) = SettingsPlaces::read(&table);
         table.finish();
         Some(Self {
             id: RuleId { tenant: tenant.clone(), name: stem.into() },

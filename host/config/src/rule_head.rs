@@ -9,7 +9,7 @@ use crate::ceilings::Ceilings;
 use crate::memory;
 use crate::rule_file::RuleFile;
 use crate::settings_places::SettingsPlaces;
-use crate::table::{Table, TomlSource, ValuePlace};
+use crate::table::{Table, TomlSource};
 
 /// The keys that a rule's file has in common with whatever else says how a rule is tried.
 #[derive(Clone, Debug)]
@@ -58,13 +58,7 @@ impl RuleHead {
         let module = table.text("module").and_then(|at| RuleFile::module(file, &table, &at));
         let bounds = memory::of_a_rule(&table, &host, ceilings.memory);
         let (limits, _) = RuleFile::limits(&host, &table, ceilings.instance);
-        let whole = table.place_of("settings");
-        let settings = table.table("settings");
-        let places = settings.as_ref().map_or_else(
-            || SettingsPlaces::whole(whole),
-            |table| SettingsPlaces::of(table.place(), table.places()),
-        );
-        let settings = settings.map_or_else(|| "{}".to_owned(), |settings| settings.json().to_string());
+        let (settings, places) = SettingsPlaces::read(&table);
         if keys == RuleHeadKeys::Own {
             table.finish();
         }
@@ -76,13 +70,7 @@ impl RuleHead {
     pub fn settings_mistakes(&self, refusal: &str) -> Option<Vec<Mistake>> {
         let (file, places) = self.settings_places.as_ref()?;
         let mistakes = places.mistakes(refusal).into_iter();
-        let at = |(place, what): (&ValuePlace, String)| Mistake {
-            file: file.clone(),
-            line: Some(place.line),
-            key: place.key.clone(),
-            what,
-        };
-        Some(mistakes.map(at).collect())
+        Some(mistakes.map(|(place, what)| place.mistake(file, what)).collect())
     }
 }
 

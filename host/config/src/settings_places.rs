@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::table::ValuePlace;
+use crate::table::{Table, ValuePlace};
 
 /// Most mistakes of one rule's settings that are reported.
 const MOST_MISTAKES: usize = 100;
@@ -19,6 +19,14 @@ pub(crate) struct SettingsPlaces {
 }
 
 impl SettingsPlaces {
+    /// `[settings]` of a rule as a JSON object, and where all of it stands; where there is none, at the beginning of the text.
+    pub(crate) fn read(table: &Table<'_>) -> (String, Self) {
+        match table.table("settings") {
+            Some(settings) => (settings.json().to_string(), Self::of(settings.place(), settings.places())),
+            None => ("{}".to_owned(), Self::whole(table.place())),
+        }
+    }
+
     pub(crate) fn of(whole: ValuePlace, mut each: Vec<ValuePlace>) -> Self {
         each.truncate(MOST_PLACES);
         Self { whole, each }
@@ -75,7 +83,7 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::table::{Table, TomlSource};
+    use crate::table::TomlSource;
 
     #[test]
     fn each_setting_has_its_own_line_however_it_is_written() {

@@ -86,6 +86,13 @@ pub(crate) struct ValuePlace {
     pub(crate) key: String,
 }
 
+impl ValuePlace {
+    /// What is wrong with the value that stands here in `file`.
+    pub(crate) fn mistake(&self, file: &Path, what: String) -> Mistake {
+        Mistake { file: file.to_owned(), line: Some(self.line), key: self.key.clone(), what }
+    }
+}
+
 /// A value and where it stands.
 pub(crate) struct At<T> {
     pub(crate) value: T,

@@ -55,8 +55,7 @@ pub struct Tenant {
 impl Tenant {
     /// A mistake in what `postern.toml` at `file` says of its folder.
     pub(crate) fn rules_mistake(&self, file: &Path, what: String) -> Mistake {
-        let ValuePlace { line, key } = self.rules_place.clone();
-        Mistake { file: file.to_owned(), line: Some(line), key, what }
+        self.rules_place.mistake(file, what)
     }
 
     /// The same with another folder.

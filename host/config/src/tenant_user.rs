@@ -93,12 +93,7 @@ pub(crate) fn conflicts(
         } else {
             continue;
         };
-        mistakes.push(Mistake {
-            file: file.to_owned(),
-            line: Some(place.line),
-            key: place.key.clone(),
-            what,
-        });
+        mistakes.push(place.mistake(file, what));
     }
     mistakes
 }
