@@ -11,6 +11,19 @@ use postern_runner::{Call, Commands, Journal, JournalRecord, Runner};
 
 use crate::plan::Plan;
 
+/// An opening that is to be recorded before it is ordered.
+#[derive(Debug)]
+pub struct RecordedOpening {
+    /// The number of the record.
+    pub serial: u64,
+    /// Which opening.
+    pub key: OpeningKey,
+    /// From now.
+    pub lasts: Duration,
+    /// Whose it is.
+    pub note: OpeningNote,
+}
+
 /// Has commands run, and the journal kept of what they open. Nothing here waits but [`CommandDoors::flush`].
 pub trait CommandDoors: Send {
     /// Goes on with the doors of this plan. Those of earlier ones can still be closed: something may be open that only they can close.
@@ -22,16 +35,8 @@ pub trait CommandDoors: Send {
     /// Carries out an order, after what was asked before for the same opening; its receipt comes as an event, also if it fails.
     fn carry_out(&self, order: Order, rule: Option<&RuleId>, door: &str);
 
-    /// Has the journal write down how to close an opening that will last so long, and with `note` whose it is. The answer comes as an event.
-    fn record(
-        &self,
-        serial: u64,
-        key: OpeningKey,
-        lasts: Duration,
-        note: OpeningNote,
-        rule: &RuleId,
-        door: &str,
-    );
+    /// Has the journal write down how to close an opening, and whose it is. The answer comes as an event.
+    fn record(&self, opening: RecordedOpening, rule: &RuleId, door: &str);
 
     /// Strikes out of the journal what was recorded and will not be ordered.
     fn strike_out(&self, key: OpeningKey);
@@ -85,15 +90,8 @@ impl CommandDoors for LocalCommandDoors {
         self.runner.run(commands, serial, act, &Call { key, rule, door, client: &shown });
     }
 
-    fn record(
-        &self,
-        serial: u64,
-        key: OpeningKey,
-        lasts: Duration,
-        note: OpeningNote,
-        rule: &RuleId,
-        door: &str,
-    ) {
+    fn record(&self, opening: RecordedOpening, rule: &RuleId, door: &str) {
+        let RecordedOpening { serial, key, lasts, note } = opening;
         let Some(commands) = self.commands.get(&key.door) else { return };
         let shown = Shown(key.client);
         self.runner.record(

@@ -17,7 +17,7 @@ use postern_link::NotInPlace;
 use postern_runner::{Journal, JournalRecord, RunnerEvent};
 use tokio::sync::oneshot;
 
-use crate::command_doors::CommandDoors;
+use crate::command_doors::{CommandDoors, RecordedOpening};
 use crate::main_loop_event::MainLoopEvent;
 use crate::net_doors::{DoorsReply, NetDoors};
 use crate::origin::Numbers;
@@ -127,18 +127,9 @@ impl Doors {
         }
     }
 
-    /// Has the journal write down how to close an opening of a command door that will last so long, and with `note` whose it is. The answer comes
-    /// as a [`MainLoopEvent::Recorded`].
-    pub(crate) fn record(
-        &self,
-        serial: u64,
-        key: OpeningKey,
-        lasts: Duration,
-        note: OpeningNote,
-        rule: &RuleId,
-        door: &str,
-    ) {
-        self.commands.record(serial, key, lasts, note, rule, door);
+    /// Has the journal write down how to close an opening of a command door, and whose it is. The answer comes as a [`MainLoopEvent::Recorded`].
+    pub(crate) fn record(&self, opening: RecordedOpening, rule: &RuleId, door: &str) {
+        self.commands.record(opening, rule, door);
     }
 
     /// Whether the commands of a door are run as knockd runs them.

@@ -19,7 +19,7 @@ use postern_runner::{Journal, JournalRecord, RunnerEvent, is_handed_over};
 use postern_text::panic::PastPanic;
 use rustix::fd::OwnedFd;
 
-use crate::command_doors::CommandDoors;
+use crate::command_doors::{CommandDoors, RecordedOpening};
 use crate::peer_link::{ENOUGH, PeerLink};
 use crate::plan::Plan;
 use requests::{NotedRequest, Requests, Unanswered};
@@ -147,15 +147,8 @@ impl CommandDoors for RemoteRunner {
         self.ask(RunnerRequest::Run { table: self.table, rule: self.rule(rule), order });
     }
 
-    fn record(
-        &self,
-        serial: u64,
-        key: OpeningKey,
-        lasts: Duration,
-        note: OpeningNote,
-        rule: &RuleId,
-        _door: &str,
-    ) {
+    fn record(&self, opening: RecordedOpening, rule: &RuleId, _door: &str) {
+        let RecordedOpening { serial, key, lasts, note } = opening;
         let rule = self.rule(Some(rule));
         self.ask_noted(RunnerRequest::Record { table: self.table, rule, serial, key, lasts }, note);
     }

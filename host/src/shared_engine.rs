@@ -21,6 +21,7 @@ use postern_runner::{Journal, JournalRecord};
 use postern_text::panic::PastPanic;
 
 use crate::clock::Clock;
+use crate::command_doors::RecordedOpening;
 use crate::doors::Doors;
 use crate::net_doors::DoorsReply;
 use crate::one_time::OneTimeLines;
@@ -361,7 +362,7 @@ impl Locked {
                         let granted = Report::of_door(&door, What::Granted).with_client(key.client);
                         self.observer.report(&granted);
                     }
-                    self.doors.record(serial, key, lasts, note, &rule, &door);
+                    self.doors.record(RecordedOpening { serial, key, lasts, note }, &rule, &door);
                 }
                 Action::StrikeOut { key } => self.doors.strike_out(key),
                 Action::Note { key, lasts, note } => self.doors.note(key, lasts, note),

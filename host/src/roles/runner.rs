@@ -37,6 +37,7 @@ use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use tokio::sync::oneshot;
 
 use super::begin::RoleStart;
+use crate::command_doors::RecordedOpening;
 use engine_end::EngineEnd;
 use news::{Heard, News};
 use tables::Tables;
@@ -341,7 +342,7 @@ impl Serving {
                 outcome.err().map(refused)
             }
             RunnerRequest::Record { table, rule, serial, key, lasts } => {
-                let outcome = self.record(engine, table, rule, (serial, key), (lasts, note));
+                let outcome = self.record(engine, table, rule, RecordedOpening { serial, key, lasts, note });
                 let failed = |error: OrderError| Err(RecordError::Failed(error.to_string()));
                 outcome.err().map(|error| RunnerAnswer::Recorded { serial, result: failed(error) })
             }
@@ -408,9 +409,9 @@ impl Serving {
         engine: u64,
         table: u32,
         rule: Option<u32>,
-        (serial, key): (u64, OpeningKey),
-        (lasts, note): (Duration, OpeningNote),
+        opening: RecordedOpening,
     ) -> Result<(), OrderError> {
+        let RecordedOpening { serial, key, lasts, note } = opening;
         let known = self.tables.opening(table, key.door, lasts)?;
         let rule = self.tables.rule(table, rule)?.cloned();
         self.check_room(self.under_way.len(), self.tables.most_under_way())?;

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, channel};
 use postern_core::{Act, DoorId, OpeningNote, Order, OrderError, Receipt, RecordError};
 use postern_link::{Hello, OrderLink};
 use postern_runner::RunnerEvent;
-use posternd::command_doors::CommandDoors;
+use posternd::command_doors::{CommandDoors, RecordedOpening};
 use posternd::plan::Plan;
 use posternd::remote_runner::{RemoteRunner, RemoteRunnerEvent};
 
@@ -54,8 +54,8 @@ impl TestEngine {
     }
 
     pub(super) fn recorded(&self, serial: u64, door: u32) -> Result<(), RecordError> {
-        let note = OpeningNote::default();
-        self.doors.record(serial, key(door), MINUTE, note, &rule(), "not for the runner");
+        let opening = RecordedOpening { serial, key: key(door), lasts: MINUTE, note: OpeningNote::default() };
+        self.doors.record(opening, &rule(), "not for the runner");
         match self.next() {
             RemoteRunnerEvent::Runner(RunnerEvent::Recorded { serial: number, result }) => {
                 assert_eq!(number, serial);
