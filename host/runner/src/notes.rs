@@ -22,7 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 use postern_text::panic::PastPanic;
 use rustix::fs::{MemfdFlags, SealFlags, memfd_create};
 
-use self::slot::{SLOT, Slot, Used};
+use self::slot::{NoteSlot, SLOT, UsedSlot};
 use crate::left_running::LeftRunning;
 use crate::process_identity::ProcessIdentity;
 
@@ -140,8 +140,9 @@ impl Notes {
         let mut slots = notes.lock();
         alone(&notes.memory, || {
             for slot in 1..SLOTS {
-                let Slot { ticket, used } = edit(&notes.memory, slot, |kept| {
-                    if let Some(Used { phase: NotedPhase::Recorded | NotedPhase::Asked, .. }) = kept.used {
+                let NoteSlot { ticket, used } = edit(&notes.memory, slot, |kept| {
+                    if let Some(UsedSlot { phase: NotedPhase::Recorded | NotedPhase::Asked, .. }) = kept.used
+                    {
                         kept.ticket = after(kept.ticket);
                     }
                     *kept
@@ -151,7 +152,7 @@ impl Notes {
                 }
                 slots.fresh = slot + 1;
                 match used {
-                    Some(Used { record, act, .. }) => {
+                    Some(UsedSlot { record, act, .. }) => {
                         inherited.push(Note { notes: Arc::clone(&notes), slot, ticket, record, act });
                     }
                     None => drop(slots.free.insert(slot)),
@@ -195,20 +196,20 @@ impl Notes {
             slots.next_record = record + 1;
             record
         };
-        self.note(Used { record, act: NotedAct::Open, phase: NotedPhase::Recorded })
+        self.note(UsedSlot { record, act: NotedAct::Open, phase: NotedPhase::Recorded })
     }
 
     /// Notes that a command is to begin, for the opening that this record is of, if any; none if there is no room.
     pub(crate) fn asked(self: &Arc<Self>, record: Option<u64>, act: NotedAct) -> Option<Note> {
-        self.note(Used { record: record.unwrap_or(0), act, phase: NotedPhase::Asked })
+        self.note(UsedSlot { record: record.unwrap_or(0), act, phase: NotedPhase::Asked })
     }
 
     /// Notes that a command of this hook is to begin; none if there is no room.
     pub(crate) fn hook(self: &Arc<Self>, hook: u32) -> Option<Note> {
-        self.note(Used { record: hook.into(), act: NotedAct::Hook, phase: NotedPhase::Asked })
+        self.note(UsedSlot { record: hook.into(), act: NotedAct::Hook, phase: NotedPhase::Asked })
     }
 
-    fn note(self: &Arc<Self>, used: Used) -> Option<Note> {
+    fn note(self: &Arc<Self>, used: UsedSlot) -> Option<Note> {
         let mut slots = self.lock();
         let slot = match slots.free.pop_first() {
             Some(slot) => slot,
@@ -219,7 +220,7 @@ impl Notes {
             None => return None,
         };
         let changed = change(&self.memory, slot, |kept| {
-            *kept = Slot { ticket: after(kept.ticket), used: Some(used) };
+            *kept = NoteSlot { ticket: after(kept.ticket), used: Some(used) };
             kept.ticket
         });
         let ticket = changed.ok()?;
@@ -291,7 +292,7 @@ impl Note {
     pub(crate) fn expire(&self) -> bool {
         let _slots = self.notes.lock();
         let expired = change(&self.notes.memory, self.slot, |kept| {
-            let Slot { ticket, used: Some(Used { phase, .. }) } = kept else { return true };
+            let NoteSlot { ticket, used: Some(UsedSlot { phase, .. }) } = kept else { return true };
             match phase {
                 NotedPhase::Recorded | NotedPhase::Asked => *ticket = after(*ticket),
                 NotedPhase::Running(running) => running.until = 0,
@@ -399,7 +400,7 @@ fn write_number(memory: &File, next_record: u64) -> io::Result<()> {
 }
 
 /// Changes a slot while no other process does. In a process one thread at a time may call this.
-fn change<T>(memory: &File, slot: u32, change: impl FnOnce(&mut Slot) -> T) -> io::Result<T> {
+fn change<T>(memory: &File, slot: u32, change: impl FnOnce(&mut NoteSlot) -> T) -> io::Result<T> {
     alone(memory, || edit(memory, slot, change))
 }
 
@@ -415,10 +416,10 @@ fn alone<T>(memory: &File, act: impl FnOnce() -> T) -> T {
     done
 }
 
-fn edit<T>(memory: &File, slot: u32, change: impl FnOnce(&mut Slot) -> T) -> io::Result<T> {
+fn edit<T>(memory: &File, slot: u32, change: impl FnOnce(&mut NoteSlot) -> T) -> io::Result<T> {
     let (at, mut bytes) = (u64::from(slot) * SLOT as u64, [0; SLOT]);
     memory.read_exact_at(&mut bytes, at)?;
-    let before = Slot::decode(&bytes);
+    let before = NoteSlot::decode(&bytes);
     let mut after = before;
     let answer = change(&mut after);
     if after != before {

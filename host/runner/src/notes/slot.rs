@@ -1,4 +1,4 @@
-//! Slot: the bytes of one note, with a meaning.
+//! NoteSlot: the bytes of one note, with a meaning.
 
 use super::{NotedAct, NotedPhase};
 use crate::left_running::LeftRunning;
@@ -15,27 +15,27 @@ const NOT_STARTED: u8 = 5;
 
 /// A slot's bytes, with a meaning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slot {
+pub(super) struct NoteSlot {
     pub(super) ticket: u32,
     /// None if the slot is free.
-    pub(super) used: Option<Used>,
+    pub(super) used: Option<UsedSlot>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Used {
+pub(super) struct UsedSlot {
     /// 0 if it is for no record; of a hook its number.
     pub(super) record: u64,
     pub(super) act: NotedAct,
     pub(super) phase: NotedPhase,
 }
 
-impl Slot {
+impl NoteSlot {
     /// Record, ticket, phase, act, two of zero; then the shim and the status as numbers of four bytes, when the shim was started, until when it may run
     /// and when the command was started as numbers of eight, and the command as one of four.
     pub(super) fn encode(self) -> [u8; SLOT] {
         let mut bytes = [0; SLOT];
         bytes[8..12].copy_from_slice(&self.ticket.to_ne_bytes());
-        let Some(Used { record, act, phase }) = self.used else { return bytes };
+        let Some(UsedSlot { record, act, phase }) = self.used else { return bytes };
         bytes[..8].copy_from_slice(&record.to_ne_bytes());
         bytes[13] = match act {
             NotedAct::Open => 0,
@@ -92,7 +92,7 @@ impl Slot {
             1 => NotedAct::Close,
             2.. => NotedAct::Hook,
         };
-        let used = phase.map(|phase| Used { record: eight(0), act, phase });
+        let used = phase.map(|phase| UsedSlot { record: eight(0), act, phase });
         Self { ticket: u32::from_ne_bytes(four(8)), used }
     }
 }

@@ -187,12 +187,12 @@ fn a_slot_says_what_was_noted() {
             NotedPhase::Ended(256),
             NotedPhase::NotStarted(2),
         ] {
-            let slot = Slot { ticket: 9, used: Some(Used { record: 1 << 50, act, phase }) };
-            assert_eq!(Slot::decode(&slot.encode()), slot);
+            let slot = NoteSlot { ticket: 9, used: Some(UsedSlot { record: 1 << 50, act, phase }) };
+            assert_eq!(NoteSlot::decode(&slot.encode()), slot);
         }
     }
-    let free = Slot { ticket: 9, used: None };
-    assert_eq!(Slot::decode(&free.encode()), free);
+    let free = NoteSlot { ticket: 9, used: None };
+    assert_eq!(NoteSlot::decode(&free.encode()), free);
 }
 
 fn end(mut child: std::process::Child) {
